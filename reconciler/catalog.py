@@ -1,0 +1,32 @@
+"""The shipped JSON Schemas, found and read.
+
+In an installed wheel they lie inside the package, in a checkout beside it; nothing else is
+searched, so no file of a stranger's working folder can take a schema's place.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+from reconciler.errors import SchemaInvalid
+from reconciler.model import Json
+
+_PACKAGE = Path(__file__).parent
+_FOLDERS = (_PACKAGE / "_schemas", _PACKAGE.parent / "schemas")
+
+
+@functools.cache
+def read_schema(name: str) -> Json:
+    """The schema called `name`, such as "service/web-service". Treat it as frozen.
+
+    Raises SchemaInvalid when the installation lacks it.
+    """
+    for folder in _FOLDERS:
+        file = folder / f"{name}.schema.json"
+        if file.is_file():
+            return json.loads(file.read_text(encoding="utf-8"))
+    raise SchemaInvalid(
+        f"no schema {name!r} is installed", next_step="Install reconciler again from its wheel."
+    )

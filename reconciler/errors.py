@@ -1,0 +1,137 @@
+"""The error tree. A class exists only where some code handles it differently.
+
+    ReconcilerError(message, subject, next_step)
+    ├── ManifestInvalid(findings)      what people wrote
+    ├── SchemaInvalid                  a shipped schema breaks its own rules
+    ├── PlanInvalid                    a plan file cannot be read, was changed or is too new
+    ├── PlanRefused(findings)          a guard or a missing part forbids the plan
+    ├── StalePlan                      live moved under a plan
+    ├── LedgerInvalid                  the ledger's chain is broken, or it cannot be written
+    ├── SecretMissing                  a referenced secret is not there
+    ├── BlobForbidden / BlobExpired    a model cannot be looked at (absence is a value, no error)
+    ├── NotApplied                     the service reports success and still has the old value
+    └── ServiceError(status, code, request_id)
+        ├── Unauthorized               401 and 403
+        ├── Throttled                  429 and 503, after the budget of retries is used up
+        ├── Rejected                   any other refusal of the request
+        └── Unavailable                no answer, or none that can be read
+
+Every message says what, `subject` whom it concerns, `next_step` what to do. No message ever
+holds a secret.
+"""
+
+from __future__ import annotations
+
+from reconciler.model import Finding
+
+
+class ReconcilerError(Exception):
+    """Anything that ends a command with an explanation instead of a traceback."""
+
+    def __init__(self, message: str, *, subject: str = "", next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.subject = subject
+        self.next_step = next_step
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What to show, at least one."""
+        return (Finding(self.message, subject=self.subject, next_step=self.next_step),)
+
+
+class _WithFindings(ReconcilerError):
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        super().__init__(findings[0].message, subject=findings[0].subject)
+        self._findings = findings
+
+    def findings(self) -> tuple[Finding, ...]:
+        return self._findings
+
+
+class ManifestInvalid(_WithFindings):
+    """What people wrote breaks a rule; holds every finding, not only the first."""
+
+
+class PlanRefused(_WithFindings):
+    """The plan may be looked at but not applied."""
+
+
+class SchemaInvalid(ReconcilerError):
+    """A schema uses a word nobody knows or contradicts itself: a bug in the schema."""
+
+
+class PlanInvalid(ReconcilerError):
+    """A plan file cannot be read, was changed since it was written, or is of another version."""
+
+
+class StalePlan(ReconcilerError):
+    """Live no longer has what the plan relies on; nothing was written."""
+
+
+class LedgerInvalid(ReconcilerError):
+    """The ledger cannot be trusted or written; names the first bad entry."""
+
+
+class SecretMissing(ReconcilerError):
+    """A secret is referenced and is not there."""
+
+
+class BlobForbidden(ReconcilerError):
+    """Storage refuses to show the blob: the credential lacks a right, or there is none."""
+
+
+class BlobExpired(ReconcilerError):
+    """The shared access signature is past its end, or not yet valid."""
+
+
+class NotApplied(ReconcilerError):
+    """The service reports success and still has the old value."""
+
+
+class ServiceError(ReconcilerError):
+    """The service answered with an error, or not at all.
+
+    `status` is the HTTP status, 0 where there was no answer; `code` the service's innermost
+    error code; `request_id` what its support asks for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        code: str = "",
+        request_id: str = "",
+        subject: str = "",
+        next_step: str = "",
+    ) -> None:
+        super().__init__(message, subject=subject, next_step=next_step)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+
+    def findings(self) -> tuple[Finding, ...]:
+        """One finding, with the status, the service's code and the request id as detail."""
+        parts = [f"status {self.status}"] if self.status else []
+        parts += [f"code {self.code}"] if self.code else []
+        parts += [f"request id {self.request_id}"] if self.request_id else []
+        detail = (", ".join(parts),) if parts else ()
+        return (
+            Finding(self.message, subject=self.subject, detail=detail, next_step=self.next_step),
+        )
+
+
+class Unauthorized(ServiceError):
+    """401: no valid token. 403: the token lacks a role; the next step names it."""
+
+
+class Throttled(ServiceError):
+    """429 or 503 beyond the budget of retries."""
+
+
+class Rejected(ServiceError):
+    """The service refuses the request itself; trying again will not help."""
+
+
+class Unavailable(ServiceError):
+    """No answer, a cut-off answer, or one that is not what the service speaks."""

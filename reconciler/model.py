@@ -1,0 +1,486 @@
+"""The words everything else is written in: frozen values without behaviour beyond their own form.
+
+A JSON value is `Json`. A value that is not there is `ABSENT`, which is not JSON's null: the
+service says 404, or the document has no such property. It never stands for a read that failed.
+No secret can be held by anything here but `Live.raw`; a `SecretReference` says where a secret is.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias
+
+Json: TypeAlias = Any
+Path: TypeAlias = tuple[str | int, ...]
+
+
+class Absent(enum.Enum):
+    """The type of `ABSENT`, so that a type checker can tell it from every JSON value."""
+
+    ABSENT = "absent"
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+ABSENT: Final = Absent.ABSENT
+
+
+class Action(enum.StrEnum):
+    """What a step does to a resource, in Terraform's words."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    DELETE = "delete"
+
+    @property
+    def symbol(self) -> str:
+        """The sign that stands before the resource in every face."""
+        return _SYMBOLS[self]
+
+
+_SYMBOLS: Final[Mapping[Action, str]] = {
+    Action.CREATE: "+",
+    Action.UPDATE: "~",
+    Action.REPLACE: "-/+",
+    Action.DELETE: "-",
+}
+
+
+class Verb(enum.StrEnum):
+    """What a change does to one place. `WRITE` is for a value that can never be read back."""
+
+    ADD = "add"
+    REPLACE = "replace"
+    REMOVE = "remove"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """`Kind/name`: how people name a resource."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read `Kind/name`; raises ValueError for anything else."""
+        kind, slash, name = text.partition("/")
+        if not (kind and slash and name):
+            raise ValueError(text)
+        return cls(kind, name)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where in a file something stands; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing a person must know: what, where, and the next step.
+
+    `guard` names the guard that refuses, one of the words of `--allow`; empty for any other
+    finding. `detail` holds further lines, `next_step` a sentence or a command.
+    """
+
+    message: str
+    subject: str = ""
+    place: Place | None = None
+    detail: tuple[str, ...] = ()
+    next_step: str = ""
+    severity: Literal["error", "warning"] = "error"
+    guard: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretReference:
+    """Where a secret is found when a call is made: an environment variable or a file.
+
+    `version` is a label that people change to have the secret written again. The value itself
+    is never held here. A reference may stand as a leaf of a declared document.
+    """
+
+    env: str = ""
+    file: str = ""
+    version: str = ""
+
+    def __str__(self) -> str:
+        return f"env {self.env}" if self.env else f"file {self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """An address and what the service calls it (for Resource Manager: the whole id)."""
+
+    address: Address
+    id: str
+
+    @property
+    def short_id(self) -> str:
+        """The last segment of the id, as shown in brackets."""
+        return self.id.rstrip("/").rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One document that a person wrote, checked against its schema, files inlined.
+
+    `places` maps a JSON pointer into the document ("/spec/trainedModels") to where it stands.
+    """
+
+    address: Address
+    spec: Json
+    file: str
+    digest: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
+
+    def place(self, pointer: str) -> Place:
+        """Where `pointer` stands, or the nearest thing around it."""
+        while pointer and pointer not in self.places:
+            pointer = pointer.rpartition("/")[0]
+        return self.places.get(pointer, Place(self.file, 1, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class GuardLimits:
+    """What a plan may do without being asked again. `max_updates` is a count or `"30%"`."""
+
+    max_deletes: int = 0
+    max_updates: int | str = "30%"
+    blobs: Literal["required", "warn", "skip"] = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """The planes that calls go to: base URLs without a trailing slash."""
+
+    resource_manager: str
+    studio_management: str
+    services: str
+    blob: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """What `reconciler.yaml` says. `root` is the folder it stands in, absolute."""
+
+    name: str
+    root: str
+    file: str
+    cloud: Cloud
+    defaults: Mapping[str, str]
+    guards: GuardLimits
+    ledger: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Live:
+    """The service's document now, in the schema's casing, without any secret.
+
+    `raw` is the reply as it came (it may hold credentials): only the provider may look at it,
+    to send back unchanged what it must send whole. It is never written or shown.
+    """
+
+    document: Json
+    raw: Json = field(repr=False, compare=False)
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one cheap pass over a scope tells of a resource. `stamp` moves with every change."""
+
+    id: str
+    stamp: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReference:
+    """A trained model that a manifest names. `path` is the place of its address in the document."""
+
+    name: str
+    uri: str
+    path: Path
+    sha256: str = ""
+    sas: SecretReference | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The part of the service's document that a manifest speaks of.
+
+    Leaves of `document` may be `SecretReference`. `places` maps a pointer into `document` to
+    where a person wrote it.
+    """
+
+    document: Json
+    models: tuple[ModelReference, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    places: Mapping[str, Place] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between live and desired, at one place.
+
+    `path` is where the place is when the changes are applied in order (list indexes shift).
+    For `WRITE`, `after` is the `SecretReference` and `before` is ABSENT.
+    """
+
+    path: Path
+    verb: Verb
+    before: Json
+    after: Json
+    sensitive: bool = False
+    immutable: bool = False
+    irreversible: bool = False
+    opaque: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """What is known of a model's bytes.
+
+    `trust` says how far `digest` can be relied on: `streamed` (every byte was read and hashed
+    here), `metadata` (the uploader's word), `md5` (the storage's own digest), `none`.
+    """
+
+    uri: str
+    length: int
+    etag: str
+    digest: str = ""
+    trust: Literal["streamed", "metadata", "md5", "none"] = "none"
+    expires: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """One trained model before and after, for people: addresses and digests of both."""
+
+    name: str
+    path: Path
+    before: str
+    after: str
+    digest_before: str = ""
+    digest_after: str = ""
+    trust: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """All that will be done to one resource.
+
+    `ops` is RFC 6902 on `before`: first `test` operations on the values relied upon, then the
+    changes; `inverse` leads back. `absences` are pointers that must still be absent, which RFC
+    6902 cannot say. `secrets` are written beside the patch and stand in no operation.
+    `before` and `after` are documents without secrets, or ABSENT.
+    """
+
+    resource: Resource
+    action: Action
+    changes: tuple[Change, ...]
+    ops: tuple[Json, ...]
+    inverse: tuple[Json, ...]
+    before: Json
+    after: Json
+    absences: tuple[str, ...] = ()
+    secrets: tuple[tuple[str, SecretReference], ...] = ()
+    replace_paths: tuple[str, ...] = ()
+    models: tuple[ModelChange, ...] = ()
+    not_observable: tuple[str, ...] = ()
+    unchanged: int = 0
+    reason: str = ""
+    because: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """How live was read: `mode` is auto, full or none; `oldest` the age in seconds of the oldest
+    observation that was relied upon instead of a read."""
+
+    mode: str
+    read: int
+    total: int
+    calls: int
+    oldest: float = 0.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a plan was made from: digests of files, and where the work tree stood."""
+
+    project: str
+    files: Mapping[str, str]
+    commit: str = ""
+    dirty: bool = False
+    schemas: Mapping[str, str] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that will happen, and what is known of how and why. Holds no secret."""
+
+    steps: tuple[Step, ...]
+    unchanged: tuple[Resource, ...]
+    findings: tuple[Finding, ...]
+    inputs: Inputs
+    refresh: Refresh
+    made_at: str
+    baseline: Literal["kept", "lost"]
+    not_observable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> tuple[Finding, ...]:
+        """The findings that forbid applying."""
+        return tuple(found for found in self.findings if found.severity == "error")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the ledger remembers of one resource: the last thing applied to it.
+
+    `owned` maps pointers that a manifest declared to the values that were read back; `secrets`
+    maps the pointers of secrets to the version label that was written.
+    """
+
+    id: str
+    owned: Mapping[str, Json]
+    secrets: Mapping[str, str]
+    at: str
+    by: str
+    commit: str
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The ledger at one moment. `known` is False when there is no ledger to remember by."""
+
+    memories: Mapping[Address, Memory]
+    known: bool
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger: what was done to one resource, by whom, from which commit."""
+
+    address: Address
+    id: str
+    action: Action
+    at: str
+    by: str
+    host: str
+    commit: str
+    plan_digest: str
+    patch: tuple[Json, ...]
+    inverse: tuple[Json, ...]
+    owned: Mapping[str, Json]
+    secrets: Mapping[str, str]
+    before: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One look at a running operation; `percent` from 0 to 1, or None where it is not told."""
+
+    status: str
+    percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """The first event: what is about to happen, so that a face can draw its frame."""
+
+    reads: int = 0
+    steps: tuple[tuple[Address, Action], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshing:
+    """A resource is being read."""
+
+    resource: Resource
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step has begun; its first call follows."""
+
+    resource: Resource
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class StepWaiting:
+    """A step still runs after `elapsed` seconds."""
+
+    resource: Resource
+    action: Action
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step was done and proven by reading back; `elapsed` in seconds."""
+
+    resource: Resource
+    action: Action
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """A step failed; `finding` says what happened and what to do."""
+
+    resource: Resource
+    action: Action
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """A call is tried again in `seconds`, because of `reason`."""
+
+    subject: str
+    reason: str
+    seconds: float
+
+
+Event: TypeAlias = (
+    Agenda | Refreshing | StepStarted | StepWaiting | StepDone | StepFailed | Retrying
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an apply came to: addresses by what was done, and a finding for each failure."""
+
+    added: tuple[Address, ...] = ()
+    changed: tuple[Address, ...] = ()
+    destroyed: tuple[Address, ...] = ()
+    failures: tuple[Finding, ...] = ()

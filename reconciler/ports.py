@@ -1,0 +1,122 @@
+"""The ports between the engine and its hands: protocols without behaviour.
+
+A third target, ledger or storage is a class with these methods; nothing else needs to know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Protocol, TypeAlias
+
+from reconciler.model import (
+    Absent,
+    Address,
+    Blob,
+    Change,
+    Cloud,
+    Declared,
+    Entry,
+    Event,
+    Json,
+    Live,
+    Manifest,
+    ModelReference,
+    Progress,
+    Resource,
+    SecretReference,
+    Snapshot,
+    Step,
+    Summary,
+)
+from reconciler.schema import Field
+
+Emit: TypeAlias = Callable[[Event], None]
+Clock: TypeAlias = Callable[[], datetime]
+ResolveSecret: TypeAlias = Callable[[SecretReference], str]
+
+
+class Provider(Protocol):
+    """One service's calls. Safe to use from several threads at once."""
+
+    @property
+    def calls(self) -> int:
+        """How many requests were sent so far, retries included."""
+        ...
+
+    def scan(self, scope: str) -> Iterable[Summary]:
+        """One cheap pass over `scope`, following pages."""
+        ...
+
+    def read(self, resource: Resource) -> Live | Absent:
+        """The document now; ABSENT only for an authoritative 404; raises ServiceError else."""
+        ...
+
+    def write(
+        self, step: Step, live: Live | Absent, resolve: ResolveSecret
+    ) -> Iterator[Progress]:
+        """Send the step's one verb and follow its operation to the end.
+
+        `live` is what was read immediately before. Raises ServiceError; returning says only that
+        the service claims success: read back before you believe it.
+        """
+        ...
+
+
+class Kind(Protocol):
+    """What a kind of resource knows: its schema, how a manifest binds to it, what to call it."""
+
+    name: str
+    schema_name: str
+
+    @property
+    def field(self) -> Field:
+        """The service's document, compiled."""
+        ...
+
+    def identify(self, manifest: Manifest, defaults: Mapping[str, str]) -> Resource:
+        """Where the resource is; raises ManifestInvalid naming what is missing."""
+        ...
+
+    def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
+        """The part of the service's document that the manifest speaks of, with findings."""
+        ...
+
+    def label(self, change: Change, document: Json) -> str:
+        """A name people know for the place of a change, or "" where the path must do."""
+        ...
+
+    def scope(self, resource: Resource) -> str:
+        """The scope whose scan lists this resource."""
+        ...
+
+    def connect(self, cloud: Cloud, emit: Emit) -> Provider:
+        """Open the calls to this kind's service."""
+        ...
+
+
+class Ledger(Protocol):
+    """What was applied, in order, never lost and never a secret."""
+
+    def load(self) -> Snapshot:
+        """Everything remembered, in one read."""
+        ...
+
+    def record(self, entry: Entry) -> None:
+        """Durable before it returns; raises LedgerInvalid when it cannot be."""
+        ...
+
+    def entries(self, address: Address | None = None) -> Iterator[Entry]:
+        """The entries, oldest first."""
+        ...
+
+
+class Blobs(Protocol):
+    """Identity of model blobs."""
+
+    def look(self, model: ModelReference) -> Blob | Absent:
+        """What is known of the bytes; ABSENT when storage authoritatively has none.
+
+        Raises BlobForbidden, BlobExpired or Unavailable.
+        """
+        ...
