@@ -52,9 +52,7 @@ class Provider(Protocol):
         """The document now; ABSENT only for an authoritative 404; raises ServiceError else."""
         ...
 
-    def write(
-        self, step: Step, live: Live | Absent, resolve: ResolveSecret
-    ) -> Iterator[Progress]:
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
         """Send the step's one verb and follow its operation to the end.
 
         `live` is what was read immediately before. Raises ServiceError; returning says only that

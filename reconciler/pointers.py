@@ -1,0 +1,39 @@
+"""JSON pointers (RFC 6901) and the values they lead to."""
+
+from __future__ import annotations
+
+from reconciler.model import ABSENT, Absent, Json, Path
+
+
+def format_pointer(path: Path) -> str:
+    """`("a/b", 0)` as `/a~1b/0`."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def split_pointer(pointer: str) -> tuple[str, ...]:
+    """`/a~1b/0` as `("a/b", "0")`; raises ValueError for what is no pointer."""
+    if not pointer:
+        return ()
+    if not pointer.startswith("/"):
+        raise ValueError(pointer)
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/"))
+
+
+def find(document: Json | Absent, path: Path) -> Json | Absent:
+    """The value at a path, or ABSENT; list indexes may be given as digits."""
+    found = document
+    for segment in path:
+        if isinstance(found, dict):
+            found = found.get(segment, ABSENT)
+        elif isinstance(found, list) and str(segment).isdecimal() and int(segment) < len(found):
+            found = found[int(segment)]
+        else:
+            return ABSENT
+    return found
+
+
+def set_at(document: Json, path: Path, value: Json) -> None:
+    """Put a value at a path of objects, making the objects in between."""
+    for segment in path[:-1]:
+        document = document.setdefault(segment, {})
+    document[path[-1]] = value

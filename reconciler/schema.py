@@ -1,0 +1,218 @@
+"""The annotated JSON Schema of a service's document, compiled once to a frozen `Field` tree.
+
+The tree is all that the rules see: who owns a field, whether it can be read back, how two
+values are compared, what a change of it means. Raw JSON Schema goes no further than this module.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from reconciler.comparers import COMPARERS
+from reconciler.errors import SchemaInvalid
+from reconciler.model import ABSENT, Absent, Json, Path
+
+_KEYWORDS: Final = frozenset(
+    {
+        "x-sensitive",
+        "x-immutable",
+        "x-irreversible",
+        "x-server-default",
+        "x-empty",
+        "x-list",
+        "x-key",
+        "x-compare",
+        "x-opaque",
+        "x-source",
+    }
+)
+_EMPTY: Final[Mapping[str, Field]] = MappingProxyType({})
+_LISTS: Final = ("atomic", "keyed", "set")
+
+
+class Shape(enum.Enum):
+    """How a walk goes on below a field. An object has named properties, a map free keys."""
+
+    OBJECT = "object"
+    MAP = "map"
+    LIST = "list"
+    SCALAR = "scalar"
+    OPAQUE = "opaque"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Field:
+    """One field of a service's document and everything that is known of it.
+
+    `read_only` belongs to the service; `write_only` is never returned; `secret` is write-only
+    and sensitive. `default` is what the service takes an absent field for. `folded` finds the
+    schema's spelling of a property by its casefolded name.
+    """
+
+    shape: Shape
+    types: frozenset[str] = frozenset()
+    read_only: bool = False
+    write_only: bool = False
+    sensitive: bool = False
+    immutable: bool = False
+    irreversible: bool = False
+    default: Json | Absent = ABSENT
+    empty_is_absent: bool = False
+    compare: str = ""
+    items_relate: str = "atomic"
+    key: str = ""
+    properties: Mapping[str, Field] = _EMPTY
+    folded: Mapping[str, str] = field(default_factory=dict)
+    items: Field | None = None
+    description: str = ""
+    source: str = ""
+
+    @property
+    def secret(self) -> bool:
+        """Whether a value here may never be kept or shown."""
+        return self.write_only and self.sensitive
+
+    @property
+    def numeric(self) -> bool:
+        """Whether 1 and 1.0 are one value here."""
+        return bool(self.types) and self.types <= {"integer", "number"}
+
+    def child(self, segment: str | int) -> Field:
+        """The field one step below; `UNKNOWN` where the schema says nothing."""
+        if self.shape is Shape.OPAQUE:
+            return UNKNOWN
+        if isinstance(segment, str):
+            found = self.properties.get(segment)
+            if found is not None:
+                return found
+        return self.items or UNKNOWN
+
+    def at(self, path: Path) -> Field:
+        """The field at the end of a path."""
+        found = self
+        for segment in path:
+            found = found.child(segment)
+        return found
+
+    def spelling(self, name: str) -> str:
+        """The schema's own spelling of a property name; map keys keep theirs."""
+        if name in self.properties:
+            return name
+        return self.folded.get(name.casefold(), name)
+
+
+UNKNOWN: Final = Field(Shape.OPAQUE, description="not described by the service's vendor")
+
+
+def compile_schema(schema: Json) -> Field:
+    """Compile an annotated schema (draft 2020-12, local `$ref` only).
+
+    Raises SchemaInvalid naming the pointer for an unknown `x-` word, a wrong value of a known
+    one, a reference to nothing, or a recursion that is not cut by `x-opaque`.
+    """
+    return _Compiler(schema).compile(schema, "#", ())
+
+
+class _Compiler:
+    def __init__(self, root: Json) -> None:
+        self._root = root
+
+    def compile(self, node: Json, place: str, trail: tuple[str, ...]) -> Field:
+        node, trail = self._follow(node, place, trail)
+        self._check_words(node, place)
+        shape = _shape(node)
+        properties = {
+            name: self.compile(child, f"{place}/properties/{name}", trail)
+            for name, child in node.get("properties", {}).items()
+            if shape is Shape.OBJECT
+        }
+        return Field(
+            shape=shape,
+            types=_types(node),
+            read_only=node.get("readOnly", False),
+            write_only=node.get("writeOnly", False),
+            sensitive=node.get("x-sensitive", False),
+            immutable=node.get("x-immutable", False),
+            irreversible=node.get("x-irreversible", False),
+            default=node.get("x-server-default", ABSENT),
+            empty_is_absent=node.get("x-empty") == "absent",
+            compare=node.get("x-compare", ""),
+            items_relate=node.get("x-list", "atomic"),
+            key=node.get("x-key", ""),
+            properties=MappingProxyType(properties),
+            folded=MappingProxyType({name.casefold(): name for name in properties}),
+            items=self._items(node, shape, place, trail),
+            description=node.get("description", ""),
+            source=node.get("x-source", ""),
+        )
+
+    def _items(self, node: Json, shape: Shape, place: str, trail: tuple[str, ...]) -> Field | None:
+        word = "items" if shape is Shape.LIST else "additionalProperties"
+        below = node.get(word)
+        if shape not in {Shape.OBJECT, Shape.MAP, Shape.LIST} or not isinstance(below, dict):
+            return None
+        return self.compile(below, f"{place}/{word}", trail)
+
+    def _follow(
+        self, node: Json, place: str, trail: tuple[str, ...]
+    ) -> tuple[Json, tuple[str, ...]]:
+        """Lay a node's own words over those of what it refers to."""
+        while "$ref" in node:
+            target = node["$ref"]
+            if target in trail:
+                raise SchemaInvalid(f"{place}: {target} contains itself; cut it with x-opaque")
+            trail = (*trail, target)
+            own = {word: value for word, value in node.items() if word != "$ref"}
+            node = {**self._resolve(target, place), **own}
+        return node, trail
+
+    def _resolve(self, target: str, place: str) -> Json:
+        found: Json = self._root
+        for segment in target.removeprefix("#/").split("/"):
+            found = found.get(segment) if isinstance(found, dict) else None
+        if not target.startswith("#/") or not isinstance(found, dict):
+            raise SchemaInvalid(f"{place}: {target} refers to nothing")
+        return found
+
+    def _check_words(self, node: Json, place: str) -> None:
+        unknown = sorted(word for word in node if word.startswith("x-") and word not in _KEYWORDS)
+        if unknown:
+            raise SchemaInvalid(f"{place}: unknown word {unknown[0]!r}")
+        if node.get("x-compare", "casefold") not in COMPARERS:
+            raise SchemaInvalid(f"{place}: no comparer is called {node['x-compare']!r}")
+        if node.get("x-list", "atomic") not in _LISTS:
+            raise SchemaInvalid(f"{place}: x-list must be one of {', '.join(_LISTS)}")
+        if (node.get("x-list") == "keyed") != ("x-key" in node):
+            raise SchemaInvalid(f"{place}: x-list keyed and x-key go together")
+        if node.get("x-empty", "absent") != "absent":
+            raise SchemaInvalid(f"{place}: x-empty can only be 'absent'")
+
+
+def _types(node: Json) -> frozenset[str]:
+    said = node.get("type", ())
+    return frozenset((said,) if isinstance(said, str) else said) - {"null"}
+
+
+def _shape(node: Json) -> Shape:
+    types = _types(node)
+    if node.get("x-opaque") or not types:
+        return Shape.OPAQUE
+    if "object" in types:
+        if node.get("properties"):
+            return Shape.OBJECT
+        return Shape.MAP if isinstance(node.get("additionalProperties"), dict) else Shape.OPAQUE
+    return Shape.LIST if "array" in types else Shape.SCALAR
+
+
+def walk_fields(root: Field, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Field]]:
+    """Every field below `root`, in the schema's order; `*` stands for a map key or list index."""
+    for name, below in root.properties.items():
+        yield (*path, name), below
+        yield from walk_fields(below, (*path, name))
+    if root.items is not None:
+        yield (*path, "*"), root.items
+        yield from walk_fields(root.items, (*path, "*"))
