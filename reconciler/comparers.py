@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
@@ -76,7 +76,7 @@ def _instant(value: Json) -> Json:
     day, time, fraction, zone = found.groups()
     try:
         moment = datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=timezone(_offset(zone)))
-        utc = moment.astimezone(timezone.utc)
+        utc = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return value
     return f"{utc:%Y-%m-%dT%H:%M:%S}.{(fraction or '').rstrip('0')}"

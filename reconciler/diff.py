@@ -16,7 +16,6 @@ from reconciler.comparers import COMPARERS, is_sealed
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
 from reconciler.schema import Field, Shape
 
-
 _WALKED: Final = frozenset({Shape.OBJECT, Shape.MAP})
 
 
@@ -70,16 +69,15 @@ def _compared(field: Field, value: Json) -> Json:
     return done
 
 
-def _form_object(field: Field, value: dict[str, Json]) -> Json | Absent:
+def _form_object(field: Field, value: dict[str, Json]) -> Json:
     result = {}
-    hidden = 0
     for name in {**value, **field.properties}:
         child = field.child(name)
-        if child.read_only or child.write_only:
-            hidden += name in value
-        elif (known := form(child, value.get(name, ABSENT))) is not ABSENT:
-            result[name] = known
-    return ABSENT if hidden and hidden == len(value) else result
+        if not (child.read_only or child.write_only):
+            known = form(child, value.get(name, ABSENT))
+            if known is not ABSENT:
+                result[name] = known
+    return result
 
 
 def _is_number(value: Json) -> bool:
@@ -107,9 +105,7 @@ def _unique(keys: list[str]) -> list[str] | None:
     return keys if max(Counter(keys).values(), default=1) == 1 else None
 
 
-def _walk(
-    field: Field, path: Path, before: Json | Absent, after: Json | Absent, changes: list[Change]
-) -> None:
+def _walk(field: Field, path: Path, before: Json, after: Json, changes: list[Change]) -> None:
     if before is after or field.read_only or field.write_only:
         return
     kind = type(before)
@@ -170,9 +166,11 @@ def _walk_list(
     for index, key in enumerate(keys):
         if key in position:
             _walk(below, (*path, index), before[index], after[position[key]], changes)
-    for index in range(len(keys) - 1, -1, -1):
-        if keys[index] not in position:
-            changes.append(_change(below, (*path, index), Verb.REMOVE, before[index], ABSENT))
+    changes.extend(
+        _change(below, (*path, index), Verb.REMOVE, before[index], ABSENT)
+        for index in range(len(keys) - 1, -1, -1)
+        if keys[index] not in position
+    )
     known = set(keys)
     end = sum(key in position for key in keys)
     for key, item in zip(wanted, after, strict=True):

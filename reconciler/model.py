@@ -295,7 +295,8 @@ class Step:
 
     `ops` is RFC 6902 on `before`: first `test` operations on the values relied upon, then the
     changes; `inverse` leads back. `absences` are pointers that must still be absent, which RFC
-    6902 cannot say. `secrets` are written beside the patch and stand in no operation.
+    6902 cannot say. `secrets` are written beside the patch and stand in no operation; `owns` are
+    the pointers that the manifest speaks of, to be remembered once the step is proven.
     `before` and `after` are documents without secrets, or ABSENT.
     """
 
@@ -315,12 +316,16 @@ class Step:
     reason: str = ""
     because: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    owns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """How live was read: `mode` is auto, full or none; `oldest` the age in seconds of the oldest
-    observation that was relied upon instead of a read."""
+    """How live was read.
+
+    `mode` is auto, full or none; `oldest` the age in seconds of the oldest observation that was
+    relied upon instead of a read.
+    """
 
     mode: str
     read: int

@@ -18,7 +18,7 @@ def overlay(field: Field, live: Json | Absent, declared: Json | Absent) -> Json 
         return live
     if live is ABSENT:
         return _declared_only(field, declared)
-    if isinstance(live, dict) and isinstance(declared, dict) and _walks(field, live, declared):
+    if isinstance(live, dict) and isinstance(declared, dict) and _walks(field):
         return _overlay_object(field, live, declared)
     if same(field, live, declared):
         return live
@@ -27,10 +27,8 @@ def overlay(field: Field, live: Json | Absent, declared: Json | Absent) -> Json 
     return _declared_only(field, declared)
 
 
-def _walks(field: Field, live: Json, declared: Json) -> bool:
-    if field.compare:
-        return False
-    return field.shape in {Shape.OBJECT, Shape.MAP}
+def _walks(field: Field) -> bool:
+    return not field.compare and field.shape in {Shape.OBJECT, Shape.MAP}
 
 
 def _declared_only(field: Field, declared: Json) -> Json:

@@ -5,7 +5,7 @@ A third target, ledger or storage is a class with these methods; nothing else ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -18,6 +18,7 @@ from reconciler.model import (
     Declared,
     Entry,
     Event,
+    Finding,
     Json,
     Live,
     Manifest,
@@ -78,6 +79,12 @@ class Kind(Protocol):
 
     def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
         """The part of the service's document that the manifest speaks of, with findings."""
+        ...
+
+    def find_missing(
+        self, manifest: Manifest, document: Json, secrets: Collection[str]
+    ) -> tuple[Finding, ...]:
+        """What the service demands for a create and `document` with `secrets` lacks."""
         ...
 
     def label(self, change: Change, document: Json) -> str:

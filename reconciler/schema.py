@@ -30,7 +30,6 @@ _KEYWORDS: Final = frozenset(
         "x-source",
     }
 )
-_EMPTY: Final[Mapping[str, Field]] = MappingProxyType({})
 _LISTS: Final = ("atomic", "keyed", "set")
 
 
@@ -65,7 +64,7 @@ class Field:
     compare: str = ""
     items_relate: str = "atomic"
     key: str = ""
-    properties: Mapping[str, Field] = _EMPTY
+    properties: Mapping[str, Field] = field(default_factory=dict)
     folded: Mapping[str, str] = field(default_factory=dict)
     items: Field | None = None
     description: str = ""
@@ -134,8 +133,8 @@ class _Compiler:
             shape=shape,
             types=_types(node),
             read_only=node.get("readOnly", False),
-            write_only=node.get("writeOnly", False),
-            sensitive=node.get("x-sensitive", False),
+            write_only=node.get("writeOnly", False) or _all(properties, "write_only"),
+            sensitive=node.get("x-sensitive", False) or _all(properties, "secret"),
             immutable=node.get("x-immutable", False),
             irreversible=node.get("x-irreversible", False),
             default=node.get("x-server-default", ABSENT),
@@ -190,6 +189,11 @@ class _Compiler:
             raise SchemaInvalid(f"{place}: x-list keyed and x-key go together")
         if node.get("x-empty", "absent") != "absent":
             raise SchemaInvalid(f"{place}: x-empty can only be 'absent'")
+
+
+def _all(properties: Mapping[str, Field], flag: str) -> bool:
+    """An object of nothing but hidden properties is hidden itself: nothing of it comes back."""
+    return bool(properties) and all(getattr(below, flag) for below in properties.values())
 
 
 def _types(node: Json) -> frozenset[str]:

@@ -1,0 +1,82 @@
+"""What a plan may not do without being asked again: data in, findings out.
+
+Danger is judged from the steps themselves, never from the text that shows them. Each finding
+names the guard and the flag that lifts it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+from reconciler.model import Action, Finding, GuardLimits, Step
+
+GUARDS: Final = ("deletes", "updates", "replace", "irreversible", "blob")
+_COUNTED_FROM: Final = 10
+
+
+def judge(
+    steps: Sequence[Step], limits: GuardLimits, managed: int, allowed: Collection[str]
+) -> tuple[Finding, ...]:
+    """What forbids these steps.
+
+    `managed` is how many resources the ledger remembers: a percentage counts from ten on.
+    `allowed` holds guard names, or `guard=Kind/name` for one address.
+    """
+    found = (*_judge_each(steps), *_judge_counts(steps, limits, managed))
+    return tuple(one for one in found if not is_allowed(one, allowed))
+
+
+def is_allowed(finding: Finding, allowed: Collection[str]) -> bool:
+    """Whether a flag lifts the guard of a finding."""
+    return finding.guard in allowed or f"{finding.guard}={finding.subject}" in allowed
+
+
+def _judge_each(steps: Sequence[Step]) -> Iterator[Finding]:
+    for step in steps:
+        subject = str(step.resource.address)
+        if step.action is Action.REPLACE:
+            yield Finding(
+                "must be replaced: it is deleted, then created, and does not answer in between",
+                subject=subject,
+                detail=tuple(f"{at} cannot be changed in place" for at in step.replace_paths),
+                next_step=f"To replace it all the same: --allow replace={subject}",
+                guard="replace",
+            )
+        for change in step.changes:
+            if change.irreversible and change.after is True:
+                yield Finding(
+                    "the change cannot be undone: a read-only service can only be deleted",
+                    subject=subject,
+                    next_step=f"To make it all the same: --allow irreversible={subject}",
+                    guard="irreversible",
+                )
+
+
+def _judge_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> Iterator[Finding]:
+    deletes = sum(step.action is Action.DELETE for step in steps)
+    updates = sum(step.action is Action.UPDATE for step in steps)
+    if deletes > limits.max_deletes:
+        yield Finding(
+            f"{deletes} to destroy, and spec.guards.maxDeletes is {limits.max_deletes}",
+            next_step="To destroy them all the same: --allow deletes",
+            guard="deletes",
+        )
+    most = count_limit(limits.max_updates, managed)
+    if updates > most:
+        yield Finding(
+            f"{updates} to change, and spec.guards.maxUpdates is {limits.max_updates}"
+            f" of {managed} managed resources",
+            next_step="To change them all the same: --allow updates",
+            guard="updates",
+        )
+
+
+def count_limit(limit: int | str, managed: int) -> float:
+    """How many updates a limit lets through: a count, or a percentage from ten managed on."""
+    if isinstance(limit, int):
+        return limit
+    if managed < _COUNTED_FROM:
+        return math.inf
+    return managed * float(limit.rstrip("%")) / 100
