@@ -4,7 +4,8 @@
     ├── ManifestInvalid(findings)      what people wrote
     ├── SchemaInvalid                  a shipped schema breaks its own rules
     ├── PlanInvalid                    a plan file cannot be read, was changed or is too new
-    ├── PlanRefused(findings)          a guard or a missing part forbids the plan
+    ├── Unplannable(findings)          not everything could be read or bound: there is no plan
+    ├── PlanRefused(findings)          a guard forbids the plan
     ├── StalePlan                      live moved under a plan
     ├── LedgerInvalid                  the ledger's chain is broken, or it cannot be written
     ├── SecretMissing                  a referenced secret is not there
@@ -52,6 +53,10 @@ class ManifestInvalid(_WithFindings):
     """What people wrote breaks a rule; holds every finding, not only the first."""
 
 
+class Unplannable(_WithFindings):
+    """Not everything could be read or bound, so nothing can be said of what will happen."""
+
+
 class PlanRefused(_WithFindings):
     """The plan may be looked at but not applied."""
 
@@ -64,7 +69,7 @@ class PlanInvalid(ReconcilerError):
     """A plan file cannot be read, was changed since it was written, or is of another version."""
 
 
-class StalePlan(ReconcilerError):
+class StalePlan(_WithFindings):
     """Live no longer has what the plan relies on; nothing was written."""
 
 

@@ -336,10 +336,14 @@ class Refresh:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a plan was made from: digests of files, and where the work tree stood."""
+    """What a plan was made from: digests of files, and where the work tree stood.
+
+    `cloud` is the address whose services were read; a plan is never applied to another one.
+    """
 
     project: str
     files: Mapping[str, str]
+    cloud: str = ""
     commit: str = ""
     dirty: bool = False
     schemas: Mapping[str, str] = field(default_factory=dict)
@@ -370,7 +374,8 @@ class Memory:
     """What the ledger remembers of one resource: the last thing applied to it.
 
     `owned` maps pointers that a manifest declared to the values that were read back; `secrets`
-    maps the pointers of secrets to the version label that was written.
+    maps the pointers of secrets to the version label that was written; `digests` the pointers of
+    models to the digest of their bytes when they were applied.
     """
 
     id: str
@@ -380,6 +385,7 @@ class Memory:
     by: str
     commit: str
     sequence: int
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -406,7 +412,7 @@ class Entry:
     inverse: tuple[Json, ...]
     owned: Mapping[str, Json]
     secrets: Mapping[str, str]
-    before: Json = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

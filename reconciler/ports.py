@@ -13,7 +13,6 @@ from reconciler.model import (
     Absent,
     Address,
     Blob,
-    Change,
     Cloud,
     Declared,
     Entry,
@@ -67,6 +66,7 @@ class Kind(Protocol):
 
     name: str
     schema_name: str
+    manifest_schema_name: str
 
     @property
     def field(self) -> Field:
@@ -85,10 +85,6 @@ class Kind(Protocol):
         self, manifest: Manifest, document: Json, secrets: Collection[str]
     ) -> tuple[Finding, ...]:
         """What the service demands for a create and `document` with `secrets` lacks."""
-        ...
-
-    def label(self, change: Change, document: Json) -> str:
-        """A name people know for the place of a change, or "" where the path must do."""
         ...
 
     def scope(self, resource: Resource) -> str:

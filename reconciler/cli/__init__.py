@@ -1,0 +1,105 @@
+"""The command line: wiring, prompts and exit codes; the only place that prints or exits.
+
+Each command is a module of its own that is imported when it is asked for, and imports what it
+needs when it runs: `reconciler version` costs little more than its parser.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from reconciler.cli.invocation import Invocation
+from reconciler.cli.spelling import spell
+
+_COMMANDS = (
+    "init",
+    "validate",
+    "schema",
+    "plan",
+    "show",
+    "apply",
+    "demo",
+    "emulator",
+    "version",
+    "completion",
+)
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The commands in the order in which a person meets them."""
+        return list(_COMMANDS)
+
+    def get_command(  # noqa: D417
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
+        """The command, imported now; None for a name that there is not."""
+        if cmd_name not in _COMMANDS:
+            return None
+        found: click.Command = getattr(
+            importlib.import_module(f"reconciler.cli.{cmd_name}"), cmd_name
+        )
+        return found
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Terraform's spelling of a flag (-out, -auto-approve, -target …) is understood too.",
+)
+@click.option("--chdir", metavar="DIR", default="", help="Work in this folder.")
+@click.option("--project", metavar="FILE", default="", help="The project file to use.")
+@click.option("--no-color", is_flag=True, help="Print no colour; NO_COLOR does the same.")
+@click.pass_obj
+def reconciler(invocation: Invocation, chdir: str, project: str, *, no_color: bool) -> None:
+    """Declare which trained model each machine-learning web service must serve.
+
+    `plan` shows what would change, as a patch on the service's own definition; `apply` makes it
+    so, reads it back and proves it.
+    """
+    if chdir:
+        try:
+            os.chdir(chdir)
+        except OSError as error:
+            raise click.UsageError(f"--chdir {chdir}: {error.strerror}") from error
+    invocation.project_file = project
+    invocation.no_color = no_color
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. The entry point of the console script."""
+    invocation = Invocation()
+    given = spell(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = reconciler.main(
+            args=given, prog_name="reconciler", standalone_mode=False, obj=invocation
+        )
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        return _interrupted()
+    except BrokenPipeError:
+        _close_stdout()
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last boundary: an explanation, no traceback
+        from reconciler.cli.failure import report
+
+        return report(error, invocation)
+    return code if isinstance(code, int) else 0
+
+
+def _interrupted() -> int:
+    sys.stderr.write("\nInterrupted.\n")
+    sys.stderr.flush()
+    return 130
+
+
+def _close_stdout() -> None:
+    """Whoever read our output is gone; let nothing complain about that at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

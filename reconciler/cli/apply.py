@@ -1,0 +1,101 @@
+"""`reconciler apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.invocation import Invocation, may_ask
+from reconciler.cli.options import plan_options
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.cli.assembly import Assembly, Wanted
+    from reconciler.engine import Hands
+    from reconciler.model import Plan
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[FILE|PATH]...")
+@click.option("--auto-approve", is_flag=True, help="Do not ask before applying.")
+@plan_options
+@click.pass_obj
+def apply(
+    invocation: Invocation, paths: tuple[str, ...], *, auto_approve: bool, **wanted: object
+) -> int:
+    """Carry out a saved plan, or make a plan, ask, and carry it out.
+
+    FILE is a plan that was saved with plan --out: it is executed as it stands, without a
+    question. PATH is a manifest or a folder of them, as for plan.
+    """
+    from reconciler.cli.assembly import Wanted, assemble
+
+    flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
+    if len(paths) == 1 and _is_plan(paths[0]):
+        return _apply_saved(invocation, paths[0], flags)
+    assembly = assemble(invocation, paths)
+    return _apply_new(invocation, assembly, flags, ask=not auto_approve)
+
+
+def _is_plan(name: str) -> bool:
+    return not Path(name).is_dir() and Path(name).suffix not in {".yaml", ".yml"}
+
+
+def _apply_saved(invocation: Invocation, name: str, flags: Wanted) -> int:
+    from reconciler.cli.assembly import assemble_project
+    from reconciler.cli.saved import read_saved
+
+    plan, digest = read_saved(name)
+    assembly = assemble_project(invocation)
+    assembly.check_belongs(plan, name)
+    return _carry_out(invocation, assembly, assembly.hands(flags.parallelism), plan, digest)
+
+
+def _apply_new(invocation: Invocation, assembly: Assembly, flags: Wanted, *, ask: bool) -> int:
+    from reconciler.cli.screen import show
+    from reconciler.engine import make_plan
+    from reconciler.plan import plan_document
+
+    hands = assembly.hands(flags.parallelism)
+    plan = make_plan(hands, assembly.order(flags))
+    show(plan, "text", invocation)
+    if ask and plan.steps and not plan.refused:
+        _approve()
+    return _carry_out(invocation, assembly, hands, plan, plan_document(plan)["plan_digest"])
+
+
+def _approve() -> None:
+    """Ask as Terraform asks; anything but `yes` cancels."""
+    from reconciler.errors import ReconcilerError
+
+    if not may_ask():
+        raise ReconcilerError(
+            "nobody may be asked to approve the plan",
+            next_step="Apply a saved plan, or give --auto-approve.",
+        )
+    click.echo(
+        "\nDo you want to perform these actions?\n"
+        "  Reconciler will perform the actions described above.\n"
+        "  Only 'yes' will be accepted to approve.\n"
+    )
+    click.echo("  Enter a value: ", nl=False)
+    answer = click.get_text_stream("stdin").readline()
+    click.echo("" if answer.endswith("\n") else "\n")
+    if answer.strip() != "yes":
+        raise ReconcilerError("apply cancelled: nothing was written")
+
+
+def _carry_out(
+    invocation: Invocation, assembly: Assembly, hands: Hands, plan: Plan, digest: str
+) -> int:
+    from reconciler.engine import Author, apply_plan
+    from reconciler.render.text import render_outcome
+
+    revision = assembly.revision
+    author = Author(revision.author, revision.host, plan.inputs.commit, digest)
+    outcome = apply_plan(hands, plan, author)
+    click.echo("\n" + render_outcome(outcome, paint=invocation.paint()), color=True)
+    if not outcome.failures:
+        return 0
+    return 6 if invocation.detailed_exitcode else 1

@@ -1,0 +1,165 @@
+"""Putting the hands together for one run: project, manifests, services, ledger, storage."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from reconciler.blobs import BlobStorage
+from reconciler.catalog import read_schema
+from reconciler.cli.invocation import Invocation
+from reconciler.engine import Hands, Order
+from reconciler.errors import ManifestInvalid
+from reconciler.guards import GUARDS
+from reconciler.kinds import find_kinds
+from reconciler.ledgers import FileLedger
+from reconciler.manifests import Loaded, load
+from reconciler.manifests.revision import Revision, read_revision
+from reconciler.manifests.secret import secret_resolver
+from reconciler.model import Address, Event, Finding, Inputs, Project
+from reconciler.plan import canonical, digest_of
+from reconciler.ports import Kind
+from reconciler.render.console import describe
+from reconciler.transport import token_credential
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the flags of a command ask of a plan."""
+
+    targets: Sequence[str] = ()
+    allowed: Collection[str] = ()
+    rotated: Sequence[str] = ()
+    refresh: str = "full"
+    parallelism: int = 10
+
+
+class Assembly:
+    """One project with everything that is needed to plan and apply it."""
+
+    def __init__(self, invocation: Invocation, loaded: Loaded, kinds: Mapping[str, Kind]) -> None:
+        if loaded.project is None:
+            raise ManifestInvalid(loaded.findings)
+        self._invocation = invocation
+        self._kinds = kinds
+        self.loaded = loaded
+        self.project: Project = loaded.project
+
+    @cached_property
+    def revision(self) -> Revision:
+        """Where the work tree stands and who is at work; read once."""
+        return read_revision(Path(self.project.root))
+
+    def hands(self, parallelism: int) -> Hands:
+        """The ports, wired for this project."""
+        emit = self._emitter()
+        cloud = self.project.cloud
+        resolve = secret_resolver(Path(self.project.root), os.environ)
+        return Hands(
+            kinds=self._kinds,
+            providers={name: kind.connect(cloud, emit) for name, kind in self._kinds.items()},
+            ledger=FileLedger(Path(self.project.root, self.project.ledger)),
+            blobs=BlobStorage(
+                resolve,
+                cloud.blob,
+                environment=os.environ,
+                token_credential=token_credential,
+            ),
+            resolve=resolve,
+            emit=emit,
+            clock=lambda: datetime.now(UTC),
+            parallelism=parallelism,
+        )
+
+    def order(self, wanted: Wanted) -> Order:
+        """What a plan is asked for; raises ManifestInvalid for a flag that names nothing."""
+        return Order(
+            manifests=self.loaded.manifests,
+            defaults=self.project.defaults,
+            limits=self.project.guards,
+            inputs=self._inputs(wanted),
+            targets=_parse_addresses("--target", wanted.targets),
+            allowed=_check_guards(wanted.allowed),
+            rotate=_parse_addresses("--rotate", wanted.rotated),
+            refresh=wanted.refresh,
+        )
+
+    def _inputs(self, wanted: Wanted) -> Inputs:
+        schemas = {
+            kind.schema_name: digest_of(read_schema(kind.schema_name))
+            for kind in self._kinds.values()
+        }
+        return Inputs(
+            project=self.project.name,
+            files=dict(sorted(self.loaded.files.items())),
+            cloud=self.project.cloud.resource_manager,
+            commit=self.revision.commit,
+            dirty=self.revision.dirty,
+            schemas=schemas,
+            targets=tuple(wanted.targets),
+        )
+
+    def _emitter(self) -> Callable[[Event], None]:
+        paint = self._invocation.paint(sys.stderr)
+
+        def emit(event: Event) -> None:
+            line = describe(event, paint)
+            if line:
+                sys.stderr.write(line + "\n")
+
+        return emit
+
+
+def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:
+    """Everything that people wrote, with every finding; nothing is raised for what they wrote."""
+    kinds = find_kinds()
+    schemas = {name: kind.manifest_schema_name for name, kind in kinds.items()}
+    project = Path(invocation.project_file) if invocation.project_file else None
+    folder = project.parent if project else Path()
+    return load(folder, project, [Path(path) for path in paths], schemas), kinds
+
+
+def assemble(invocation: Invocation, paths: Sequence[str]) -> Assembly:
+    """The project with its manifests; raises ManifestInvalid with every error found in them."""
+    loaded, kinds = load_all(invocation, paths)
+    errors = tuple(found for found in loaded.findings if found.severity == "error")
+    if errors:
+        raise ManifestInvalid(errors)
+    return Assembly(invocation, loaded, kinds)
+
+
+def _parse_addresses(flag: str, given: Sequence[str]) -> tuple[Address, ...]:
+    addresses, wrong = [], []
+    for text in given:
+        try:
+            addresses.append(Address.parse(text))
+        except ValueError:
+            wrong.append(
+                Finding(
+                    f'{flag} "{text}" is no address',
+                    next_step="Addresses read Kind/name, such as WebService/census.",
+                )
+            )
+    if wrong:
+        raise ManifestInvalid(tuple(wrong))
+    return tuple(addresses)
+
+
+def _check_guards(given: Collection[str]) -> Collection[str]:
+    wrong = tuple(
+        Finding(
+            f'--allow "{text}": there is no such guard',
+            next_step=f"The guards are {', '.join(GUARDS)}.",
+        )
+        for text in given
+        if text.partition("=")[0] not in GUARDS
+    )
+    if wrong:
+        raise ManifestInvalid(wrong)
+    return given

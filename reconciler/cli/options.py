@@ -1,0 +1,70 @@
+"""Options that several commands share, spelled and explained once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from reconciler.cli.invocation import Invocation
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _note_detailed(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - click's signature
+    if isinstance(ctx.obj, Invocation):
+        ctx.obj.detailed_exitcode = value
+    return value
+
+
+_DETAILED = click.option(
+    "--detailed-exitcode",
+    is_flag=True,
+    callback=_note_detailed,
+    expose_value=False,
+    help="Exit with 0 for nothing to do, 1 for an error, 2 for changes, 3 refused by a guard, "
+    "4 stale plan.",
+)
+_TARGET = click.option(
+    "--target",
+    "targets",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Only this resource, such as WebService/census. May be given again.",
+)
+_REFRESH = click.option(
+    "--refresh",
+    type=click.Choice(["full"]),
+    default="full",
+    show_default=True,
+    help="How live is read: full reads every service.",
+)
+_ALLOW = click.option(
+    "--allow",
+    "allowed",
+    metavar="GUARD[=ADDRESS]",
+    multiple=True,
+    help="Lift a guard: deletes, updates, replace, irreversible or blob. May be given again.",
+)
+_ROTATE = click.option(
+    "--rotate",
+    "rotated",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Write the secrets of this resource again, whatever their version label.",
+)
+_PARALLELISM = click.option(
+    "--parallelism",
+    type=click.IntRange(1, 64),
+    default=10,
+    show_default=True,
+    help="How many calls run at once.",
+)
+
+
+def plan_options(command: _Command) -> _Command:
+    """Give a command all that shapes a plan."""
+    for option in (_PARALLELISM, _ROTATE, _ALLOW, _REFRESH, _TARGET, _DETAILED):
+        command = option(command)
+    return command

@@ -1,0 +1,50 @@
+"""`reconciler plan`."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.cli.invocation import Invocation
+from reconciler.cli.options import plan_options
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--out", metavar="FILE", default="", help="Save the plan, for apply to execute.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the plan is printed.",
+)
+@plan_options
+@click.pass_obj
+def plan(
+    invocation: Invocation,
+    paths: tuple[str, ...],
+    out: str,
+    form: str,
+    **wanted: object,
+) -> int:
+    """Show what would change, as a patch on each service's own definition.
+
+    PATH is a manifest or a folder of them: manifests/ by default, or the project's folder.
+    """
+    from reconciler.cli.assembly import Wanted, assemble
+    from reconciler.cli.saved import save
+    from reconciler.cli.screen import advise, show
+    from reconciler.engine import make_plan
+
+    flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
+    assembly = assemble(invocation, paths)
+    made = make_plan(assembly.hands(flags.parallelism), assembly.order(flags))
+    if out:
+        save(made, out)
+    show(made, form, invocation)
+    if form == "text":
+        advise(made, out)
+    if not invocation.detailed_exitcode:
+        return 1 if made.refused else 0
+    return 3 if made.refused else 2 if made.steps else 0

@@ -1,0 +1,54 @@
+"""A plan in a file: written whole or not at all, and never believed once changed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from reconciler.errors import PlanInvalid
+from reconciler.model import Plan
+from reconciler.plan import read_plan
+from reconciler.render.text import render_plan_json
+
+_MOST_BYTES = 512 * 1024 * 1024
+
+
+def save(plan: Plan, name: str) -> None:
+    """Write a plan, for its owner's eyes only; an existing file stays until the new one is whole."""
+    target = Path(name)
+    handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(render_plan_json(plan))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(partial).replace(target)
+    except OSError as error:
+        error.filename = name
+        raise
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(partial).unlink()
+
+
+def read_saved(name: str) -> tuple[Plan, str]:
+    """A saved plan and its digest; raises PlanInvalid naming the file."""
+    try:
+        size = Path(name).stat().st_size
+        text = "" if size > _MOST_BYTES else Path(name).read_text(encoding="utf-8")
+        return read_plan(text)
+    except FileNotFoundError as error:
+        raise PlanInvalid(
+            "there is no such plan file",
+            subject=name,
+            next_step=f"Make one: reconciler plan --out {name}",
+        ) from error
+    except OSError as error:
+        raise PlanInvalid(f"cannot be read: {error.strerror}", subject=name) from error
+    except UnicodeDecodeError as error:
+        raise PlanInvalid("not a saved plan: it is no text", subject=name) from error
+    except PlanInvalid as error:
+        error.subject = name
+        raise

@@ -1,0 +1,41 @@
+"""Terraform's single-dash spelling of a flag, brought to ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_FLAGS = frozenset(
+    {
+        "allow",
+        "auto-approve",
+        "chdir",
+        "detailed-exitcode",
+        "help",
+        "json",
+        "no-color",
+        "out",
+        "parallelism",
+        "refresh",
+        "target",
+        "version",
+    }
+)
+_SINGLE = re.compile(r"-([a-z][a-z-]+)(=.*)?", re.DOTALL)
+
+
+def spell(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `-out=F` as `--out=F`; `--no-color` may stand anywhere."""
+    spelled: list[str] = []
+    colourless = False
+    for index, argument in enumerate(arguments):
+        if argument == "--":
+            spelled.extend(arguments[index:])
+            break
+        found = _SINGLE.fullmatch(argument)
+        word = f"-{argument}" if found and found[1] in _FLAGS else argument
+        if word == "--no-color":
+            colourless = True
+        else:
+            spelled.append(word)
+    return ["--no-color", *spelled] if colourless else spelled

@@ -1,0 +1,8 @@
+"""Observe, plan and apply over the ports: knows no face, no file and no HTTP."""
+
+from reconciler.engine.apply import Author, apply_plan
+from reconciler.engine.hands import Hands
+from reconciler.engine.observe import Observation, observe
+from reconciler.engine.plan import Order, make_plan
+
+__all__ = ["Author", "Hands", "Observation", "Order", "apply_plan", "make_plan", "observe"]

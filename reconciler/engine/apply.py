@@ -1,0 +1,227 @@
+"""Doing what a plan says, and nothing else; believing only what is read back.
+
+Every step is looked at again before the first write of the whole plan, and once more right
+before its own. The service acknowledges before it acts, so success is what a read shows.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.engine.hands import Hands
+from reconciler.engine.observe import observe
+from reconciler.engine.proof import prove, show_value
+from reconciler.errors import LedgerInvalid, PlanRefused, ReconcilerError, StalePlan
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Agenda,
+    Entry,
+    Finding,
+    Json,
+    Live,
+    Outcome,
+    Plan,
+    Resource,
+    Step,
+    StepDone,
+    StepFailed,
+    StepStarted,
+    StepWaiting,
+)
+from reconciler.patch import Mismatch, find_mismatches
+from reconciler.pointers import find, format_pointer, split_pointer
+from reconciler.schema import Field
+
+_WAIT_SHOWN_S: Final = 10.0
+_STALE: Final = "Plan again: what is live has moved since this plan was made."
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who applies, from where, from which commit, by which plan."""
+
+    by: str
+    host: str
+    commit: str
+    plan_digest: str
+
+
+def apply_plan(hands: Hands, plan: Plan, author: Author) -> Outcome:
+    """Carry out every step and say what came of each.
+
+    Raises PlanRefused or StalePlan before anything is written; a step that fails later is a
+    failure in the outcome, and the other steps go on.
+    """
+    if plan.refused:
+        raise PlanRefused(plan.refused)
+    hands.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
+    _check_all(hands, plan)
+    worker = _Worker(hands, author)
+    failures: dict[Resource, Finding] = {}
+    try:
+        for step, failure in hands.spread(worker.run, plan.steps):
+            if failure is not None:
+                failures[step.resource] = failure
+    except BaseException:
+        worker.stop()
+        raise
+    return _sum_up(plan, failures)
+
+
+def _check_all(hands: Hands, plan: Plan) -> None:
+    seen = observe(hands, [step.resource for step in plan.steps])
+    unread = tuple(one.finding for one in seen.values() if one.finding is not None)
+    if unread:
+        raise StalePlan(unread)
+    stale: list[Finding] = []
+    for step in plan.steps:
+        live = seen[step.resource].live
+        if live is not None:
+            stale.extend(_find_stale(hands, step, live))
+    if stale:
+        raise StalePlan(tuple(stale))
+
+
+def _find_stale(hands: Hands, step: Step, live: Live | Absent) -> Iterator[Finding]:
+    subject = str(step.resource.address)
+    if step.action is Action.CREATE:
+        if live is not ABSENT:
+            yield Finding("saved plan is stale: it exists now", subject=subject, next_step=_STALE)
+        return
+    if live is ABSENT:
+        yield Finding("saved plan is stale: it is gone", subject=subject, next_step=_STALE)
+        return
+    field = hands.kinds[step.resource.address.kind].field
+    for found in find_mismatches(field, step.ops, step.absences, live.document):
+        yield Finding(
+            f"saved plan is stale: {found.pointer} has changed",
+            subject=subject,
+            detail=_describe(field, found),
+            next_step=_STALE,
+        )
+
+
+def _describe(field: Field, found: Mismatch) -> tuple[str, ...]:
+    if field.at(split_pointer(found.pointer)).sensitive:
+        return ()
+    return (
+        f"The plan relies on: {show_value(found.expected)}",
+        f"The service has:    {show_value(found.found)}",
+    )
+
+
+class _Worker:
+    """Carries out steps, each on its own thread, until it is told to stop."""
+
+    def __init__(self, hands: Hands, author: Author) -> None:
+        self._hands = hands
+        self._author = author
+        self._stopped = threading.Event()
+        self._remembered = hands.ledger.load().memories
+
+    def stop(self) -> None:
+        """Start no further step."""
+        self._stopped.set()
+
+    def run(self, step: Step) -> tuple[Step, Finding | None]:
+        """Do one step; returns what went wrong, so that the others go on."""
+        if self._stopped.is_set():
+            return step, Finding("was not started", subject=str(step.resource.address))
+        started = time.monotonic()
+        self._hands.emit(StepStarted(step.resource, step.action))
+        try:
+            self._carry_out(step, started)
+        except LedgerInvalid as error:
+            self.stop()
+            return step, self._fail(step, error)
+        except ReconcilerError as error:
+            return step, self._fail(step, error)
+        except Exception as error:  # noqa: BLE001 - one step's surprise must not stop the others
+            return step, self._fail(step, _surprise(step, error))
+        elapsed = time.monotonic() - started
+        self._hands.emit(StepDone(step.resource, step.action, elapsed))
+        return step, None
+
+    def _fail(self, step: Step, error: ReconcilerError) -> Finding:
+        finding = error.findings()[0]
+        self._hands.emit(StepFailed(step.resource, step.action, finding))
+        return finding
+
+    def _carry_out(self, step: Step, started: float) -> None:
+        provider = self._hands.provider(step.resource.address)
+        live = provider.read(step.resource)
+        stale = tuple(_find_stale(self._hands, step, live))
+        if stale:
+            raise StalePlan(stale)
+        shown = started
+        for _ in provider.write(step, live, self._hands.resolve):
+            now = time.monotonic()
+            if now - shown >= _WAIT_SHOWN_S:
+                shown = now
+                self._hands.emit(StepWaiting(step.resource, step.action, now - started))
+        field = self._hands.kinds[step.resource.address.kind].field
+        proven = prove(field, step, live, provider.read(step.resource))
+        self._record(step, proven)
+
+    def _record(self, step: Step, document: Json | Absent) -> None:
+        field = self._hands.kinds[step.resource.address.kind].field
+        memory = self._remembered.get(step.resource.address)
+        entry = Entry(
+            address=step.resource.address,
+            id=step.resource.id,
+            action=step.action,
+            at=self._hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            by=self._author.by,
+            host=self._author.host,
+            commit=self._author.commit,
+            plan_digest=self._author.plan_digest,
+            patch=step.ops,
+            inverse=step.inverse,
+            owned=dict(_owned(field, step, document)),
+            secrets={
+                **(memory.secrets if memory and step.action is Action.UPDATE else {}),
+                **{pointer: reference.version for pointer, reference in step.secrets},
+            },
+            digests={
+                **(memory.digests if memory and step.action is Action.UPDATE else {}),
+                **{format_pointer(one.path): one.digest_after for one in step.models},
+            },
+        )
+        self._hands.ledger.record(entry)
+
+
+def _surprise(step: Step, error: Exception) -> ReconcilerError:
+    """A defect of this program or of the machine; its text might hold anything, so is left out."""
+    return ReconcilerError(
+        f"ended by an unexpected {type(error).__name__}",
+        subject=str(step.resource.address),
+        next_step="Plan again to see what was done; RECONCILER_LOG=debug shows where it happened.",
+    )
+
+
+def _owned(field: Field, step: Step, document: Json | Absent) -> Iterator[tuple[str, Json]]:
+    """What the manifest speaks of, as read back, or as sent where the service shows nothing."""
+    for pointer in step.owns:
+        path = split_pointer(pointer)
+        shown = find(document, path)
+        value = find(step.after, path) if shown is ABSENT else shown
+        if value is not ABSENT and not field.at(path).secret:
+            yield pointer, value
+
+
+def _sum_up(plan: Plan, failures: Mapping[Resource, Finding]) -> Outcome:
+    done = [step for step in plan.steps if step.resource not in failures]
+    added = {Action.CREATE, Action.REPLACE}
+    destroyed = {Action.DELETE, Action.REPLACE}
+    return Outcome(
+        added=tuple(step.resource.address for step in done if step.action in added),
+        changed=tuple(step.resource.address for step in done if step.action is Action.UPDATE),
+        destroyed=tuple(step.resource.address for step in done if step.action in destroyed),
+        failures=tuple(failures.values()),
+    )

@@ -1,0 +1,56 @@
+"""The ports that an engine works with, and the bounded pool that it works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from reconciler.model import Address
+from reconciler.ports import Blobs, Clock, Emit, Kind, Ledger, Provider, ResolveSecret
+
+_One = TypeVar("_One")
+_Done = TypeVar("_Done")
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What an engine reaches the world with. `providers` holds one per kind name."""
+
+    kinds: Mapping[str, Kind]
+    providers: Mapping[str, Provider]
+    ledger: Ledger
+    blobs: Blobs
+    resolve: ResolveSecret
+    emit: Emit
+    clock: Clock
+    parallelism: int = 10
+
+    def provider(self, address: Address) -> Provider:
+        """The calls for an address."""
+        return self.providers[address.kind]
+
+    @property
+    def calls(self) -> int:
+        """How many requests were sent so far to all services."""
+        return sum(provider.calls for provider in self.providers.values())
+
+    def spread(self, work: Callable[[_One], _Done], items: Iterable[_One]) -> Iterator[_Done]:
+        """The results of `work` as they come, at most `parallelism` at a time.
+
+        Only as many items are taken as are worked on, so that nothing new starts once the
+        caller stops asking. What is in flight is finished before an exception goes on.
+        """
+        waiting = iter(items)
+        with ThreadPoolExecutor(self.parallelism) as pool:
+            running: set[Future[_Done]] = set()
+            while True:
+                free = self.parallelism - len(running)
+                running.update(pool.submit(work, item) for item in islice(waiting, free))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()

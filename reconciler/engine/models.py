@@ -1,0 +1,132 @@
+"""Looking at the models that a plan would bring in, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from reconciler.engine.hands import Hands
+from reconciler.errors import BlobExpired, BlobForbidden, ReconcilerError
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Blob,
+    Finding,
+    ModelChange,
+    ModelReference,
+    Step,
+)
+from reconciler.plan import Wish
+from reconciler.pointers import format_pointer
+
+_Mode = Literal["required", "warn", "skip"]
+_LIFT: Final = "To go on all the same: --allow blob={subject}, or spec.guards.blobs: warn"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One model to look at and what came of it."""
+
+    subject: str
+    model: ModelReference
+    blob: Blob | Absent | None = None
+    error: ReconcilerError | None = None
+
+
+def look_at_models(
+    hands: Hands, steps: Sequence[Step], wishes: Sequence[Wish], mode: _Mode
+) -> tuple[list[Step], tuple[Finding, ...]]:
+    """The steps with the digests that were found, and what is wrong with the bytes.
+
+    Only models that a step brings in are looked at. With `warn` nothing refuses the plan, with
+    `skip` nothing is looked at and the digest pins go unproven, which is said.
+    """
+    memories = {wish.resource: wish.memory for wish in wishes}
+    if mode == "skip":
+        looks = {}
+        findings = tuple(_unproven(look) for look in _wanted(steps, wishes) if look.model.sha256)
+    else:
+        done = list(hands.spread(lambda look: _look(hands, look), _wanted(steps, wishes)))
+        looks = {(look.subject, look.model.path): look for look in done}
+        findings = tuple(
+            found if mode == "required" else replace(found, severity="warning", next_step="")
+            for _, look in sorted(looks.items())
+            for found in _judge(look)
+        )
+    told = []
+    for step in steps:
+        memory = memories[step.resource]
+        known = memory.digests if memory else {}
+        models = tuple(
+            _tell(model, looks.get((str(step.resource.address), model.path)), known)
+            for model in step.models
+        )
+        told.append(replace(step, models=models))
+    return told, findings
+
+
+def _wanted(steps: Sequence[Step], wishes: Sequence[Wish]) -> Iterator[_Look]:
+    references = {wish.resource: wish.declared.models for wish in wishes}
+    for step in steps:
+        brought = {model.path for model in step.models}
+        for model in references[step.resource]:
+            if model.path in brought:
+                yield _Look(str(step.resource.address), model)
+
+
+def _look(hands: Hands, look: _Look) -> _Look:
+    try:
+        return replace(look, blob=hands.blobs.look(look.model))
+    except ReconcilerError as error:
+        return replace(look, error=error)
+
+
+def _judge(look: _Look) -> Iterator[Finding]:
+    model, blob = look.model, look.blob
+    if look.error is not None:
+        yield _finding(look, *_explain(look.error))
+    elif blob is ABSENT:
+        yield _finding(look, "the model blob does not exist", "")
+    elif isinstance(blob, Blob):
+        pinned = f"sha256:{model.sha256.lower()}"
+        if model.sha256 and blob.digest != pinned:
+            has = blob.digest or "no digest"
+            yield _finding(
+                look, "the model blob is not the one that was pinned", f"It is {has}, not {pinned}."
+            )
+        if not blob.length:
+            yield _finding(look, "the model blob is empty", "")
+
+
+def _explain(error: ReconcilerError) -> tuple[str, str]:
+    said = " ".join(part for part in (error.message, error.next_step) if part)
+    if isinstance(error, BlobForbidden):
+        return "the model blob may not be read", said
+    if isinstance(error, BlobExpired):
+        return "the signature for the model blob is not valid now", said
+    return "the model blob could not be looked at", said
+
+
+def _finding(look: _Look, message: str, detail: str) -> Finding:
+    return Finding(
+        f'trained model "{look.model.name}": {message}',
+        subject=look.subject,
+        place=look.model.place,
+        detail=tuple(line for line in (look.model.uri, detail) if line),
+        next_step=_LIFT.format(subject=look.subject),
+        guard="blob",
+    )
+
+
+def _unproven(look: _Look) -> Finding:
+    found = _finding(look, "its sha256 was not compared: spec.guards.blobs is skip", "")
+    return replace(found, severity="warning", next_step="")
+
+
+def _tell(model: ModelChange, look: _Look | None, known: object) -> ModelChange:
+    blob = look.blob if look else None
+    before = known.get(format_pointer(model.path), "") if isinstance(known, dict) else ""
+    if not isinstance(blob, Blob):
+        return replace(model, digest_before=before)
+    return replace(model, digest_before=before, digest_after=blob.digest, trust=blob.trust)

@@ -1,0 +1,208 @@
+"""Making a plan: read, bind, compare, look at the models, judge.
+
+Everything that keeps a plan from being made is found in one run and raised together; what
+merely forbids applying it is kept in the plan.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from reconciler import guards
+from reconciler.drift import explain_changes
+from reconciler.engine.hands import Hands
+from reconciler.engine.models import look_at_models
+from reconciler.engine.observe import Observation, observe
+from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Finding,
+    GuardLimits,
+    Inputs,
+    Json,
+    Manifest,
+    Plan,
+    Refresh,
+    Refreshing,
+    Resource,
+    SecretReference,
+    Snapshot,
+    Step,
+)
+from reconciler.plan import Wish, find_not_observable, make_step
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a plan is asked for.
+
+    `targets` limits it to these addresses, `allowed` lifts guards (`guard` or `guard=ADDRESS`),
+    `rotate` names addresses whose secrets are written again.
+    """
+
+    manifests: Sequence[Manifest]
+    defaults: Mapping[str, str]
+    limits: GuardLimits
+    inputs: Inputs
+    targets: Collection[Address] = ()
+    allowed: Collection[str] = ()
+    rotate: Collection[Address] = ()
+    refresh: str = "full"
+
+
+@dataclass
+class _Draft:
+    """What has come together so far; only `make_plan` holds one."""
+
+    wishes: list[Wish] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    unchanged: list[Resource] = field(default_factory=list)
+    obstacles: list[Finding] = field(default_factory=list)
+
+
+def make_plan(hands: Hands, order: Order) -> Plan:
+    """The plan that leads from what is live to what the manifests declare.
+
+    Raises ManifestInvalid or Unplannable with every obstacle that was found.
+    """
+    chosen = _choose(order)
+    resources = _identify(hands, chosen, order.defaults)
+    snapshot = hands.ledger.load()
+    calls = hands.calls
+    for resource in resources:
+        hands.emit(Refreshing(resource))
+    seen = observe(hands, resources)
+    draft = _Draft()
+    for manifest, resource in zip(chosen, resources, strict=True):
+        _draft_one(hands, order, snapshot, draft, manifest, seen[resource])
+    if draft.obstacles:
+        raise Unplannable(tuple(draft.obstacles))
+    steps, found = look_at_models(hands, draft.steps, draft.wishes, order.limits.blobs)
+    judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed)
+    kept = tuple(one for one in found if not guards.is_allowed(one, order.allowed))
+    return Plan(
+        steps=tuple(steps),
+        unchanged=tuple(draft.unchanged),
+        findings=(*judged, *kept),
+        inputs=order.inputs,
+        refresh=Refresh(order.refresh, len(resources), len(resources), hands.calls - calls),
+        made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        baseline="kept" if snapshot.known else "lost",
+        not_observable=_hidden(draft.wishes),
+    )
+
+
+def _hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
+    named = {str(wish.resource.address): find_not_observable(wish) for wish in wishes}
+    return {address: pointers for address, pointers in named.items() if pointers}
+
+
+def _choose(order: Order) -> list[Manifest]:
+    """The manifests that are targeted, by address; a target that nothing bears is an error."""
+    known = {manifest.address for manifest in order.manifests}
+    unknown = tuple(_no_such_address(at, known) for at in order.targets if at not in known)
+    unknown += tuple(_no_such_address(at, known) for at in order.rotate if at not in known)
+    if unknown:
+        raise ManifestInvalid(unknown)
+    chosen = (one for one in order.manifests if not order.targets or one.address in order.targets)
+    return sorted(chosen, key=lambda manifest: manifest.address)
+
+
+def _no_such_address(address: Address, known: Collection[Address]) -> Finding:
+    near = difflib.get_close_matches(str(address), sorted(map(str, known)), n=1)
+    return Finding(
+        "no manifest declares this address",
+        subject=str(address),
+        next_step=f"Did you mean {near[0]}?" if near else "Targets read Kind/name.",
+    )
+
+
+def _identify(
+    hands: Hands, manifests: Sequence[Manifest], defaults: Mapping[str, str]
+) -> list[Resource]:
+    found: list[Resource] = []
+    obstacles: list[Finding] = []
+    first: dict[str, Manifest] = {}
+    for manifest in manifests:
+        try:
+            resource = hands.kinds[manifest.address.kind].identify(manifest, defaults)
+        except ManifestInvalid as error:
+            obstacles.extend(error.findings())
+            continue
+        other = first.setdefault(resource.id.casefold(), manifest)
+        if other is not manifest:
+            obstacles.append(_same_resource(manifest, other, resource))
+        found.append(resource)
+    if obstacles:
+        raise ManifestInvalid(tuple(obstacles))
+    return found
+
+
+def _same_resource(manifest: Manifest, other: Manifest, resource: Resource) -> Finding:
+    return Finding(
+        f"two manifests declare {resource.short_id}",
+        subject=str(manifest.address),
+        place=manifest.place("/spec/resource"),
+        detail=(f"{other.address} declares it too, on {other.place('/spec/resource')}.",),
+        next_step="Keep one of the two, or give them different names in spec.resource.",
+    )
+
+
+def _draft_one(
+    hands: Hands,
+    order: Order,
+    snapshot: Snapshot,
+    draft: _Draft,
+    manifest: Manifest,
+    seen: Observation,
+) -> None:
+    if seen.live is None:
+        draft.obstacles.extend(one for one in (seen.finding,) if one)
+        return
+    document: Json | Absent = ABSENT if seen.live is ABSENT else seen.live.document
+    kind = hands.kinds[manifest.address.kind]
+    declared = kind.bind(manifest, document)
+    secrets = {
+        pointer: SecretReference(**given)
+        for pointer, given in manifest.spec.get("secrets", {}).items()
+    }
+    wish = Wish(
+        resource=seen.resource,
+        schema=kind.field,
+        live=document,
+        declared=declared,
+        secrets=secrets,
+        memory=snapshot.memories.get(manifest.address),
+        ledger_known=snapshot.known,
+        rotate=manifest.address in order.rotate,
+    )
+    step = None if declared.findings else make_step(wish)
+    draft.obstacles.extend(declared.findings)
+    draft.wishes.append(wish)
+    if step is None:
+        draft.unchanged.append(seen.resource)
+        return
+    draft.obstacles.extend(_obstacles(hands, manifest, step))
+    draft.steps.append(
+        replace(step, labels=manifest.labels, because=tuple(explain_changes(wish, step.changes)))
+    )
+
+
+def _obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding]:
+    """What would stop the step at the service, found before the first call is made."""
+    due = dict(step.secrets)
+    if step.action in {Action.CREATE, Action.REPLACE}:
+        kind = hands.kinds[manifest.address.kind]
+        yield from kind.find_missing(manifest, step.after, due)
+    for pointer, reference in due.items():
+        try:
+            hands.resolve(reference)
+        except ReconcilerError as error:
+            place = manifest.place("/spec/secrets/" + pointer.replace("~", "~0").replace("/", "~1"))
+            for finding in error.findings():
+                yield replace(finding, subject=str(manifest.address), place=place)

@@ -1,0 +1,191 @@
+"""What a web service is: where it lives, how a manifest binds to its document, what it demands.
+
+Pure: no call is made here. A trained model is the asset of type Resource that bears its name
+(documented: retrain-existing-resource-manager-based-web-service).
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import functools
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from reconciler.catalog import read_schema
+from reconciler.errors import ManifestInvalid
+from reconciler.intake import normalize, without_server_fields
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Cloud,
+    Declared,
+    Finding,
+    Json,
+    Manifest,
+    ModelReference,
+    Path,
+    Resource,
+    SecretReference,
+)
+from reconciler.pointers import find, format_pointer, set_at
+from reconciler.ports import Emit, Provider
+from reconciler.schema import Field, compile_schema
+
+_TYPE: Final = "Microsoft.MachineLearning/webServices"
+_SCOPE_KEYS: Final = ("subscription", "resourceGroup")
+
+# What a PUT must hold (recorded: every PUT sends them; documented as required for a fresh
+# deployment: how-to-deploy-to-multiple-regions), and how a manifest gives it.
+_DEMANDED: Final[Mapping[Path, str]] = {
+    ("location",): "a region, such as South Central US",
+    ("properties", "packageType"): "Graph",
+    ("properties", "storageAccount", "name"): "the storage account of the region",
+    ("properties", "storageAccount", "key"): "its key, by reference under spec.secrets",
+    ("properties", "commitmentPlan", "id"): "the plan that pays, as a Resource Manager id",
+    ("properties", "machineLearningWorkspace", "id"): "the Studio workspace",
+}
+
+
+class WebServiceKind:
+    """The kind `WebService`."""
+
+    name = "WebService"
+    schema_name = "service/web-service"
+    manifest_schema_name = "manifest/web-service"
+
+    @functools.cached_property
+    def field(self) -> Field:
+        """The service's document, compiled once."""
+        return compile_schema(read_schema(self.schema_name))
+
+    def identify(self, manifest: Manifest, defaults: Mapping[str, str]) -> Resource:
+        """The whole Resource Manager id; raises ManifestInvalid naming each missing part."""
+        given = {"name": manifest.address.name, **defaults, **manifest.spec.get("resource", {})}
+        missing = tuple(_missing_scope(manifest, key) for key in _SCOPE_KEYS if not given.get(key))
+        if missing:
+            raise ManifestInvalid(missing)
+        scope = f"/subscriptions/{given['subscription']}/resourceGroups/{given['resourceGroup']}"
+        return Resource(manifest.address, f"{scope}/providers/{_TYPE}/{given['name']}")
+
+    def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
+        """The part of the service's document that the manifest speaks of.
+
+        Where a definition names the place of a trained model too, `spec.trainedModels` wins.
+        """
+        definition = manifest.spec.get("definition", {})
+        document = without_server_fields(self.field, normalize(self.field, definition))
+        document = copy.deepcopy(document)
+        if live is ABSENT and not document:
+            return Declared({}, findings=(_does_not_exist(manifest),))
+        models, findings = self._bind_models(manifest, live, document)
+        return Declared(document, models, findings)
+
+    def _bind_models(
+        self, manifest: Manifest, live: Json | Absent, document: Json
+    ) -> tuple[tuple[ModelReference, ...], tuple[Finding, ...]]:
+        known = {**_find_models(document), **_find_models(live)}
+        models, findings = [], []
+        for name, given in manifest.spec.get("trainedModels", {}).items():
+            if len(known.get(name, ())) == 1:
+                model = _reference(manifest, name, known[name][0], given)
+                set_at(document, model.path, model.uri)
+                models.append(model)
+            else:
+                findings.append(_not_one_model(manifest, name, known))
+        return tuple(models), tuple(findings)
+
+    def find_missing(
+        self, manifest: Manifest, document: Json, secrets: Collection[str]
+    ) -> tuple[Finding, ...]:
+        """What the service demands of a PUT and document and secrets lack, all at once."""
+        return tuple(
+            Finding(
+                f"cannot be created without {'.'.join(map(str, path))}",
+                subject=str(manifest.address),
+                place=manifest.place("/spec/definition"),
+                detail=(f"It is {meaning}.",),
+                next_step="Give it in spec.definition"
+                + (" or the file that it names." if path[-1] != "key" else ", by spec.secrets."),
+            )
+            for path, meaning in _DEMANDED.items()
+            if find(document, path) in (ABSENT, None, "") and format_pointer(path) not in secrets
+        )
+
+    def scope(self, resource: Resource) -> str:
+        """The resource group, whose list holds the resource."""
+        return resource.id.partition("/providers/")[0]
+
+    def connect(self, cloud: Cloud, emit: Emit) -> Provider:
+        """Open the calls to Resource Manager."""
+        from reconciler.kinds.web_service.provider import (  # noqa: PLC0415 - imported when calls are made
+            WebServiceProvider,
+        )
+
+        return WebServiceProvider(cloud, emit, self.field)
+
+
+def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:
+    """The ids of the assets that bear each trained model's name: one, unless it is ambiguous."""
+    assets = find(document, ("properties", "assets"))
+    found: dict[str, list[str]] = {}
+    for asset_id, asset in assets.items() if isinstance(assets, dict) else ():
+        is_model = isinstance(asset, dict) and str(asset.get("type", "")).casefold() == "resource"
+        if is_model and isinstance(asset.get("name"), str):
+            found.setdefault(asset["name"], []).append(asset_id)
+    return found
+
+
+def _reference(manifest: Manifest, name: str, asset_id: str, given: Json) -> ModelReference:
+    pointer = format_pointer(("spec", "trainedModels", name))
+    return ModelReference(
+        name=name,
+        uri=given["uri"],
+        path=("properties", "assets", asset_id, "locationInfo", "uri"),
+        sha256=given.get("sha256", ""),
+        sas=SecretReference(**given["sas"]) if "sas" in given else None,
+        place=manifest.place(f"{pointer}/uri"),
+    )
+
+
+def _missing_scope(manifest: Manifest, key: str) -> Finding:
+    return Finding(
+        f"no {key} is given",
+        subject=str(manifest.address),
+        place=manifest.place("/spec/resource"),
+        next_step=f"Set spec.resource.{key} here, or spec.defaults.{key} in the project file.",
+    )
+
+
+def _does_not_exist(manifest: Manifest) -> Finding:
+    return Finding(
+        "there is no such service, and the manifest does not say how to create it",
+        subject=str(manifest.address),
+        place=manifest.place("/spec"),
+        detail=("Nothing was found under the name and resource group that the manifest gives.",),
+        next_step="Correct spec.resource, or give the whole definition: "
+        "definition: {file: NAME.definition.json}",
+    )
+
+
+def _not_one_model(manifest: Manifest, name: str, known: Mapping[str, list[str]]) -> Finding:
+    place = manifest.place(format_pointer(("spec", "trainedModels", name)))
+    subject = str(manifest.address)
+    if name in known:
+        return Finding(
+            f'{len(known[name])} trained models are named "{name}"',
+            subject=subject,
+            place=place,
+            detail=(f"They are the assets {', '.join(known[name])}.",),
+            next_step="Say which by its asset in spec.definition: "
+            "properties: {assets: {ID: {locationInfo: {uri: …}}}}",
+        )
+    there = ", ".join(f'"{known_name}"' for known_name in sorted(known))
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return Finding(
+        f'no trained model is named "{name}"',
+        subject=subject,
+        place=place,
+        detail=(f"The service has: {there or 'no trained model at all'}.",),
+        next_step=f'Did you mean "{near[0]}"?' if near else "Use a name that the service has.",
+    )

@@ -1,0 +1,10 @@
+"""YAML to `Manifest`, with the place of everything and every finding in one run.
+
+Nothing is raised for what people wrote: findings say it, each with file:line:col. The work is
+shared out: folder.py finds and reads files, yaml_text.py makes values, schema.py checks them,
+definition.py knows the part in the service's words.
+"""
+
+from reconciler.manifests.loading import Loaded, load
+
+__all__ = ["Loaded", "load"]

@@ -1,0 +1,147 @@
+"""The part of a manifest that speaks in the service's own words, inline or in a file."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from reconciler.catalog import read_schema
+from reconciler.intake import normalize, without_server_fields
+from reconciler.manifests.folder import Folder
+from reconciler.manifests.yaml_text import Places, Text
+from reconciler.model import Finding, Json, Place
+from reconciler.pointers import format_pointer
+from reconciler.schema import Field, Shape, compile_schema, walk_fields
+
+Path_ = tuple[str, ...]
+_NOWHERE: Final = yaml.MappingNode("", [], yaml.Mark("", 0, 0, 0, None, 0))
+
+
+@functools.cache
+def compile_service(name: str) -> Field:
+    """The service schema of a kind, compiled once."""
+    return compile_schema(read_schema(name))
+
+
+def read_definition(
+    folder: Folder, manifest: Path, name: str, place: Place
+) -> tuple[Json, Places] | None:
+    """The document in a definition file, JSON or YAML, and where its parts stand.
+
+    Returns None, with findings in `folder`, for what cannot be taken. JSON is read as the YAML
+    that it is, so that its parts have places too.
+    """
+    path = manifest.parent / name
+    if not folder.holds(path):
+        folder.findings.append(
+            Finding(
+                "the definition file lies outside the project's folder",
+                place=place,
+                next_step="Move it into the folder, next to the manifest.",
+            )
+        )
+        return None
+    if not path.exists():
+        folder.findings.append(Finding(f"there is no file {name}", place=place))
+        return None
+    text = folder.read(path, place)
+    if text is None:
+        return None
+    parsed = Text(folder.name(path), text.replace("\t", " ") if name.endswith(".json") else text)
+    nodes = list(parsed.compose())
+    document = _build_json(parsed, nodes, text) if name.endswith(".json") else _build(parsed, nodes)
+    folder.findings.extend(parsed.findings)
+    if parsed.findings:
+        return None
+    return document, Places(parsed.file, nodes[0] if nodes else _NOWHERE)
+
+
+def _build(parsed: Text, nodes: list[yaml.Node]) -> Json:
+    if len(nodes) != 1 and not parsed.findings:
+        place = Place(parsed.file, 1, 1)
+        parsed.findings.append(Finding("must hold one document", place=place))
+    return parsed.build(nodes[0]) if nodes else None
+
+
+def _build_json(parsed: Text, nodes: list[yaml.Node], text: str) -> Json:
+    """JSON's own reader has the last word: YAML does not know every escape of JSON.
+
+    Read as YAML, the file's parts have places, and keys that stand twice are found.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        place = Place(parsed.file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
+        parsed.findings[:] = [Finding("is not JSON", place=place)]
+        return None
+    parsed.findings.clear()
+    if nodes:
+        parsed.build(nodes[0])
+    return document
+
+
+def check_definition(schema: str, document: Json) -> Iterator[tuple[Path_, Finding]]:
+    """What may not be declared: literal secrets, and what belongs to the service.
+
+    A whole exported definition (it has an id and a type) may hold server-owned fields; they are
+    passed over.
+    """
+    folded = {name.casefold() for name in document} if isinstance(document, dict) else set()
+    exported = {"id", "type"} <= folded
+    yield from _check(compile_service(schema), document, (), exported=exported)
+
+
+def _check(
+    field: Field, value: Json, path: Path_, *, exported: bool
+) -> Iterator[tuple[Path_, Finding]]:
+    if field.secret and not isinstance(value, dict):
+        if value not in ("", None):
+            yield (
+                path,
+                Finding(
+                    f"{path[-1]} is a secret and stands here in the clear",
+                    next_step="Refer to it instead: spec.secrets: "
+                    f"{{{format_pointer(path)}: {{env: NAME}}}}",
+                ),
+            )
+    elif field.read_only:
+        if not exported:
+            yield (
+                path,
+                Finding(
+                    f"{path[-1]} belongs to the service and cannot be declared",
+                    next_step="Leave it out.",
+                ),
+            )
+    elif isinstance(value, dict) and field.shape in {Shape.OBJECT, Shape.MAP}:
+        for name, below in value.items():
+            yield from _check(
+                field.child(field.spelling(name)), below, (*path, name), exported=exported
+            )
+
+
+def clean_definition(schema: str, document: Json) -> Json:
+    """The document in the schema's spelling, without what belongs to the service."""
+    field = compile_service(schema)
+    return without_server_fields(field, normalize(field, document))
+
+
+def secret_pointers(schema: str) -> list[str]:
+    """The pointers at which a secret may be written; `*` stands for any name."""
+    root = compile_service(schema)
+    return [
+        format_pointer(path)
+        for path, field in walk_fields(root)
+        if field.secret and field.shape is Shape.SCALAR
+    ]
+
+
+def is_secret_pointer(schema: str, path: Path_) -> bool:
+    """Whether a secret may be written at a path."""
+    field = compile_service(schema).at(path)
+    return field.secret and field.shape is Shape.SCALAR

@@ -1,0 +1,100 @@
+"""Finding and reading files: only regular ones, of bounded size, inside the project's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from reconciler.model import Finding, Place
+
+_MOST_BYTES: Final = 8 * 1024 * 1024
+_YAML: Final = (".yaml", ".yml")
+
+
+@dataclass
+class Folder:
+    """The project's folder. `files` collects the digest of all that was read, by relative name."""
+
+    root: Path
+    files: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def name(self, path: Path) -> str:
+        """How a path is shown: relative to the folder, with slashes."""
+        return os.path.relpath(path, self.root).replace(os.sep, "/")
+
+    def walk(self, path: Path) -> Iterator[Path]:
+        """The YAML files at or below a path, in order of name; hidden ones are passed over."""
+        if not path.is_dir():
+            if not path.exists() and not path.is_symlink():
+                self._refuse(path, "does not exist", "Name a manifest, or a folder that holds one.")
+            elif self._holds(path):
+                yield path
+            return
+        for folder, below, names in os.walk(path, onerror=self._note_unreadable):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            for name in sorted(names):
+                found = Path(folder, name)
+                if name.endswith(_YAML) and not name.startswith(".") and self._holds(found):
+                    yield found
+
+    def read(self, path: Path, place: Place | None = None) -> str | None:
+        """The text of a file, or None with a finding at `place` (or at the file itself)."""
+        try:
+            data = self._read_bytes(path)
+        except OSError as error:
+            self._refuse(path, f"cannot be read: {error.strerror}", place=place)
+            return None
+        if data is None:
+            return None
+        self.files[self.name(path)] = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = "\0"
+        if "\0" in text:
+            self._refuse(path, "is not text in UTF-8", place=place)
+            return None
+        return text
+
+    def _read_bytes(self, path: Path) -> bytes | None:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            self._refuse(path, "is not a regular file")
+            return None
+        if state.st_size > _MOST_BYTES:
+            most = f"{_MOST_BYTES // 1024 // 1024} MB"
+            self._refuse(
+                path,
+                f"is {state.st_size / 1_000_000:.0f} MB; a manifest has at most {most}",
+                "Split it, or move it out of the folder if it is none.",
+            )
+            return None
+        return path.read_bytes()
+
+    def holds(self, path: Path) -> bool:
+        """Whether a path, symlinks resolved, is inside the folder."""
+        return path.resolve().is_relative_to(self.root.resolve())
+
+    def _holds(self, path: Path) -> bool:
+        try:
+            inside = self.holds(path)
+        except (OSError, RuntimeError):
+            inside = False
+        if not inside:
+            self._refuse(path, "lies outside the project's folder", "Move it into the folder.")
+        return inside
+
+    def _note_unreadable(self, error: OSError) -> None:
+        self._refuse(Path(error.filename), f"cannot be read: {error.strerror}")
+
+    def _refuse(
+        self, path: Path, message: str, next_step: str = "", *, place: Place | None = None
+    ) -> None:
+        subject = self.name(path)
+        self.findings.append(Finding(message, subject=subject, place=place, next_step=next_step))

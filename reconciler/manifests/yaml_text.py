@@ -1,0 +1,220 @@
+"""YAML text to JSON values, strictly, with the place of everything.
+
+libyaml reads; what it lets pass is refused here: duplicate keys, YAML 1.1's surprises (`no`,
+`012`, dates, 12:30:45), tags, merge keys, anchors that expand without bound. Every finding of a
+file is collected; none holds a value, which might be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import yaml
+
+from reconciler.model import Finding, Json, Place
+from reconciler.pointers import split_pointer
+
+_STR: Final = "tag:yaml.org,2002:str"
+_PREFIX: Final = "tag:yaml.org,2002:"
+_INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
+_FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
+_SECRET: Final = re.compile(
+    r"[?&;]sig=|AccountKey=|SharedAccess(Key|Signature)=|^[A-Za-z0-9+/]{86}==$"
+)
+_MOST_VALUES: Final = 500_000
+_DEEPEST: Final = 64
+_QUOTE: Final = "Put quotes around it if it is meant as text."
+
+
+class Text:
+    """One file's YAML: its documents as nodes, and what was found wrong while building values."""
+
+    def __init__(self, file: str, text: str) -> None:
+        self.file = file
+        self.findings: list[Finding] = []
+        self._left = _MOST_VALUES
+        self._text = text
+
+    def compose(self) -> Iterator[yaml.Node]:
+        """The documents' root nodes; a syntax error becomes a finding and ends the file."""
+        try:
+            for node in yaml.compose_all(self._text, Loader=yaml.CSafeLoader):
+                if node is not None:
+                    yield node
+        except yaml.YAMLError as error:
+            self.findings.append(self._explain(error))
+        except RecursionError:
+            self.findings.append(
+                Finding("is nested too deeply", place=Place(self.file, 1, 1), next_step=_FLATTEN)
+            )
+
+    def build(self, node: yaml.Node) -> Json:
+        """The node's value; what cannot be taken is null, with a finding."""
+        return self._build(node, 0)
+
+    def place(self, node: yaml.Node) -> Place:
+        """Where a node starts."""
+        return place_of(self.file, node)
+
+    def _explain(self, error: yaml.YAMLError) -> Finding:
+        mark = getattr(error, "problem_mark", None)
+        place = Place(self.file, mark.line + 1, mark.column + 1) if mark else None
+        problem = getattr(error, "problem", None) or "it holds a character that YAML forbids"
+        lines = self._text.splitlines()
+        line = lines[mark.line] if mark and mark.line < len(lines) else ""
+        if "\t" in line[: len(line) - len(line.lstrip())]:
+            problem, step = "a tab indents this line", "Indent with spaces."
+        else:
+            step = ""
+        return Finding(f"is not YAML: {problem}", place=place, next_step=step)
+
+    def _refuse(self, node: yaml.Node, message: str, next_step: str = "") -> None:
+        self.findings.append(Finding(message, place=self.place(node), next_step=next_step))
+
+    def _build(self, node: yaml.Node, depth: int) -> Json:
+        self._left -= 1
+        if self._left <= 0 or depth > _DEEPEST:
+            self._refuse_size(node, depth)
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            if node.tag == _STR:
+                if len(node.value) > 20 and "=" in node.value and _SECRET.search(node.value):
+                    self._refuse(node, _SUSPICIOUS, _REFER)
+                return node.value
+            return self._scalar(node)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, depth)
+        if node.tag != f"{_PREFIX}seq":
+            self._refuse_tag(node)
+        return [self._build(item, depth + 1) for item in node.value]
+
+    def _refuse_size(self, node: yaml.Node, depth: int) -> None:
+        if depth > _DEEPEST:
+            self._refuse(node, f"is nested more than {_DEEPEST} levels deep", _FLATTEN)
+        elif self._left == 0:
+            expands = f"holds more than {_MOST_VALUES:,} values once its aliases are expanded"
+            self._refuse(node, expands, "Write the values out, in several files if need be.")
+
+    def _mapping(self, node: yaml.MappingNode, depth: int) -> Json:
+        if node.tag != f"{_PREFIX}map":
+            self._refuse_tag(node)
+        result: dict[str, Json] = {}
+        first: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            name = self._key(key)
+            if name in result:
+                before = self.place(first[name])
+                message = f'the key "{name}" stands here for the second time'
+                self.findings.append(
+                    Finding(
+                        message, place=self.place(key), detail=(f"It stands on {before} first.",)
+                    )
+                )
+                continue
+            first[name] = key
+            result[name] = self._build(value, depth + 1)
+        return result
+
+    def _key(self, node: yaml.Node) -> str:
+        if node.tag == _STR:
+            return str(node.value)
+        if isinstance(node, yaml.ScalarNode) and node.tag == f"{_PREFIX}merge":
+            self._refuse(node, "merge keys (<<) are not taken", "Write the keys out.")
+            return "<<"
+        if not isinstance(node, yaml.ScalarNode):
+            self._refuse(node, "a key must be text")
+            return ""
+        self._refuse(node, "a key must be text, and YAML takes this one for something else", _QUOTE)
+        return str(node.value)
+
+    def _scalar(self, node: yaml.ScalarNode) -> Json:
+        word, text = node.tag.removeprefix(_PREFIX), node.value
+        if word == "null":
+            return None
+        if word == "bool" and text.lower() in {"true", "false"}:
+            return text.lower() == "true"
+        if word == "int" and _INTEGER.fullmatch(text) and len(text) < 40:
+            return int(text)
+        if word == "float" and _FLOAT.fullmatch(text):
+            return float(text)
+        if word in {"bool", "int", "float", "timestamp"}:
+            taken = {"bool": "true or false", "timestamp": "a date"}.get(word, "a number")
+            self._refuse(node, f'"{_excerpt(text)}" would be read as {taken}', _QUOTE)
+        else:
+            self._refuse_tag(node)
+        return None
+
+    def _refuse_tag(self, node: yaml.Node) -> None:
+        tag = node.tag.replace(_PREFIX, "!!")
+        self._refuse(node, f"the tag {_excerpt(tag)} is not taken", "Leave it out.")
+
+
+_FLATTEN: Final = "Flatten it."
+_SUSPICIOUS: Final = "holds what looks like a key or a shared access signature"
+_REFER: Final = "Keep it in the environment or a file, and refer to it: {env: NAME}."
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def place_of(file: str, node: yaml.Node) -> Place:
+    """Where a node starts, counted from 1."""
+    mark: Any = node.start_mark
+    return Place(file, mark.line + 1, mark.column + 1)
+
+
+class Places(Mapping[str, Place]):
+    """Where the values of one document stand, by JSON pointer; looked up when asked.
+
+    A member of a mapping is where its key is. `mounted` holds the documents that were read from
+    other files, by the pointer at which they were put in.
+    """
+
+    def __init__(self, file: str, node: yaml.Node) -> None:
+        self._file = file
+        self._node = node
+        self.mounted: dict[str, Places] = {}
+
+    def __getitem__(self, pointer: str) -> Place:
+        for prefix, places in self.mounted.items():
+            if pointer.startswith(f"{prefix}/"):
+                return places[pointer.removeprefix(prefix)]
+        at, node = self._node, self._node
+        for segment in split_pointer(pointer):
+            at, node = _step(node, segment)
+        return place_of(self._file, at)
+
+    def __contains__(self, pointer: object) -> bool:
+        try:
+            self[str(pointer)]
+        except (KeyError, ValueError):
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _step(node: yaml.Node, segment: str) -> tuple[yaml.Node, yaml.Node]:
+    """What stands for a segment below a node: the key and the value, or the item twice."""
+    if isinstance(node, yaml.MappingNode):
+        folded = segment.casefold()
+        near = None
+        for key, value in node.value:
+            if key.value == segment:
+                return key, value
+            if near is None and str(key.value).casefold() == folded:
+                near = key, value
+        if near:
+            return near
+    if isinstance(node, yaml.SequenceNode) and segment.isdecimal():
+        index = int(segment)
+        if index < len(node.value):
+            return node.value[index], node.value[index]
+    raise KeyError(segment)
