@@ -35,7 +35,7 @@ class _LazyGroup(click.Group):
         """The commands in the order in which a person meets them."""
         return list(_COMMANDS)
 
-    def get_command(  # noqa: D417
+    def get_command(
         self,
         ctx: click.Context,  # noqa: ARG002 - click's signature
         cmd_name: str,

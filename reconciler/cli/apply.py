@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 @plan_options
 @click.pass_obj
 def apply(
-    invocation: Invocation, paths: tuple[str, ...], *, auto_approve: bool, **wanted: object
+    invocation: Invocation, /, paths: tuple[str, ...], *, auto_approve: bool, **wanted: object
 ) -> int:
     """Carry out a saved plan, or make a plan, ask, and carry it out.
 

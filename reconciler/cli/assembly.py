@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from reconciler.manifests import Loaded, load
 from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import secret_resolver
 from reconciler.model import Address, Event, Finding, Inputs, Project
-from reconciler.plan import canonical, digest_of
+from reconciler.plan import digest_of
 from reconciler.ports import Kind
 from reconciler.render.console import describe
 from reconciler.transport import token_credential

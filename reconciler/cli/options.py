@@ -12,7 +12,7 @@ from reconciler.cli.invocation import Invocation
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _note_detailed(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - click's signature
+def _note_detailed(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
     if isinstance(ctx.obj, Invocation):
         ctx.obj.detailed_exitcode = value
     return value

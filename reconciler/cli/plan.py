@@ -23,6 +23,7 @@ from reconciler.cli.options import plan_options
 @click.pass_obj
 def plan(
     invocation: Invocation,
+    /,
     paths: tuple[str, ...],
     out: str,
     form: str,

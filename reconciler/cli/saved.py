@@ -16,7 +16,7 @@ _MOST_BYTES = 512 * 1024 * 1024
 
 
 def save(plan: Plan, name: str) -> None:
-    """Write a plan, for its owner's eyes only; an existing file stays until the new one is whole."""
+    """Write a plan, readable by its owner; an existing file stays until the new one is whole."""
     target = Path(name)
     handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:

@@ -1,0 +1,183 @@
+"""Blob storage, asked about one model at a time.
+
+azure-storage-blob is imported when the first blob is looked at. Which credential opens a blob
+follows from its address and from what the environment names; it is never part of the address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from reconciler.blobs.signatures import check_validity
+from reconciler.errors import BlobForbidden, ReconcilerError, Unavailable
+from reconciler.model import ABSENT, Absent, Blob, ModelReference
+from reconciler.ports import ResolveSecret
+
+# Published for everyone's use with the storage emulator (documented: storage-use-azurite).
+_EMULATED_ACCOUNT: Final = "devstoreaccount1"
+_EMULATED_KEY: Final = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+_KNOWN_SUFFIXES: Final = (
+    ".blob.core.windows.net",
+    ".blob.core.chinacloudapi.cn",
+    ".blob.core.usgovcloudapi.net",
+    ".blob.core.cloudapi.de",
+)
+_PATIENCE: Final[Mapping[str, Any]] = {
+    "connection_timeout": 10,
+    "read_timeout": 60,
+    "retry_total": 2,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """An address taken apart. On loopback the account is the first segment of the path."""
+
+    account_url: str
+    host: str
+    account: str
+    container: str
+    name: str
+    loopback: bool
+
+
+class BlobStorage:
+    """Looks at model blobs. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        resolve: ResolveSecret,
+        blob_host: str = "",
+        *,
+        environment: Mapping[str, str],
+        token_credential: Callable[[], Any] | None = None,
+    ) -> None:
+        self._resolve = resolve
+        self._own_host = urlsplit(blob_host).hostname or ""
+        self._environment = environment
+        self._token_credential = token_credential
+
+    def look(self, model: ModelReference) -> Blob | Absent:
+        """What is known of the bytes; ABSENT when storage authoritatively has none.
+
+        The digest is computed from every byte where the model is pinned, else it is what the
+        uploader or the storage says. Raises BlobForbidden, BlobExpired, Unavailable, or
+        ReconcilerError for an address that is none of a blob.
+        """
+        from azure.core.exceptions import (  # noqa: PLC0415 - a slow import, for plans with models
+            AzureError,
+            ClientAuthenticationError,
+            HttpResponseError,
+            ResourceNotFoundError,
+        )
+
+        where = _take_apart(model)
+        credential, ends = self._credential(model, where)
+        try:
+            return self._look(model, where, credential, ends)
+        except ResourceNotFoundError:
+            return ABSENT
+        except ClientAuthenticationError as error:
+            raise _forbidden(model, credential) from error
+        except HttpResponseError as error:
+            if error.status_code in {401, 403}:
+                raise _forbidden(model, credential) from error
+            raise _unavailable(model, f"storage answers {error.status_code}") from error
+        except AzureError as error:
+            # The library's text may quote the address with its signature.
+            raise _unavailable(model, "storage cannot be reached") from error
+
+    def _look(self, model: ModelReference, where: _Where, credential: Any, ends: str) -> Blob:
+        from azure.storage.blob import BlobClient  # noqa: PLC0415 - see look
+
+        with BlobClient(
+            where.account_url, where.container, where.name, credential=credential, **_PATIENCE
+        ) as client:
+            found = client.get_blob_properties()
+            digest, trust = _digest_of(client, found, pinned=bool(model.sha256))
+            return Blob(model.uri, found.size, found.etag or "", digest, trust, ends)
+
+    def _credential(self, model: ModelReference, where: _Where) -> tuple[Any, str]:
+        """What opens the blob, and until when where that is known."""
+        if model.sas is not None:
+            signature = self._resolve(model.sas)
+            return signature, check_validity(signature, model.name, datetime.now(UTC))
+        if where.loopback:
+            return {"account_name": where.account, "account_key": _EMULATED_KEY}, ""
+        return self._from_environment(where), ""
+
+    def _from_environment(self, where: _Where) -> Any:
+        known = self._environment
+        if known.get("AZURE_STORAGE_ACCOUNT") == where.account:
+            if known.get("AZURE_STORAGE_KEY"):
+                key = known["AZURE_STORAGE_KEY"]
+                return {"account_name": where.account, "account_key": key}
+            if known.get("AZURE_STORAGE_SAS_TOKEN"):
+                return known["AZURE_STORAGE_SAS_TOKEN"]
+        parts = dict(
+            part.split("=", 1)
+            for part in known.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";")
+            if "=" in part
+        )
+        if parts.get("AccountName") == where.account and "AccountKey" in parts:
+            return {"account_name": where.account, "account_key": parts["AccountKey"]}
+        # A token of ours must not be shown to whatever host a manifest names.
+        trusted = where.host.endswith(_KNOWN_SUFFIXES) or where.host == self._own_host
+        return self._token_credential() if trusted and self._token_credential else None
+
+
+def _take_apart(model: ModelReference) -> _Where:
+    parts = urlsplit(model.uri)
+    host = (parts.hostname or "").lower()
+    loopback = _is_loopback(host)
+    segments = parts.path.lstrip("/").split("/")
+    account = segments.pop(0) if loopback else host.partition(".")[0]
+    if parts.scheme not in {"http", "https"} or not account or len(segments) < 2 or "" in segments:
+        raise ReconcilerError("its address is not that of a blob", subject=model.name)
+    if parts.scheme == "http" and not loopback:
+        raise ReconcilerError("its address is not https", subject=model.name)
+    base = f"{parts.scheme}://{parts.netloc}" + (f"/{account}" if loopback else "")
+    name = unquote("/".join(segments[1:]))
+    return _Where(base, host, account, unquote(segments[0]), name, loopback)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _digest_of(client: Any, found: Any, *, pinned: bool) -> tuple[str, Any]:
+    """A digest and how far it can be trusted."""
+    if pinned:
+        running = hashlib.sha256()
+        for part in client.download_blob().chunks():
+            running.update(part)
+        return f"sha256:{running.hexdigest()}", "streamed"
+    told = (found.metadata or {}).get("sha256", "").lower()
+    if len(told) == 64 and set(told) <= set("0123456789abcdef"):
+        return f"sha256:{told}", "metadata"
+    md5 = found.content_settings.content_md5
+    return (f"md5:{bytes(md5).hex()}", "md5") if md5 else ("", "none")
+
+
+def _forbidden(model: ModelReference, credential: Any) -> BlobForbidden:
+    hint = (
+        "Give the identity the role Storage Blob Data Reader, or name a signature with sas."
+        if credential is None or not isinstance(credential, (str, dict))
+        else "The credential lacks the right to read, or is of another account."
+    )
+    return BlobForbidden("storage lets nobody read it", subject=model.name, next_step=hint)
+
+
+def _unavailable(model: ModelReference, said: str) -> Unavailable:
+    return Unavailable(said, subject=model.name, next_step="Check its address and the network.")

@@ -1,0 +1,177 @@
+"""The calls of a New web service: Resource Manager's URLs and verbs, api-version 2017-01-01.
+
+An update is a PATCH, which merges at the top level of `properties` and inside `keys` (recorded);
+whether it merges `assets` one by one is not known, so every part that changes is sent whole.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import quote
+
+from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
+from reconciler.intake import normalize, without_server_fields
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Cloud,
+    Json,
+    Live,
+    Path,
+    Progress,
+    Resource,
+    SecretReference,
+    Step,
+    Summary,
+    Verb,
+)
+from reconciler.patch import apply_operations
+from reconciler.pointers import find, set_at, split_pointer
+from reconciler.ports import Emit, ResolveSecret
+from reconciler.schema import Field
+from reconciler.transport import Client, follow_operation
+
+_VERSION: Final = "?api-version=2017-01-01"
+_SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20]+")
+_ASSETS: Final = ("properties", "assets")
+
+
+class WebServiceProvider:
+    """Reads and writes web services. Safe to use from several threads."""
+
+    def __init__(self, cloud: Cloud, emit: Emit, field: Field) -> None:
+        self._client = Client(cloud.resource_manager, emit)
+        self._field = field
+
+    @property
+    def calls(self) -> int:
+        """How many requests were sent so far."""
+        return self._client.calls
+
+    def scan(self, scope: str) -> Iterator[Summary]:
+        """The services of a resource group or subscription; items are sparse and may be failed."""
+        path = f"{_quote(scope)}/providers/Microsoft.MachineLearning/webServices{_VERSION}"
+        for item in self._client.pages(path):
+            properties = item.get("properties") or {}
+            yield Summary(
+                id=item.get("id", ""),
+                stamp=properties.get("modifiedOn", ""),
+                state=properties.get("provisioningState", ""),
+            )
+
+    def read(self, resource: Resource) -> Live | Absent:
+        """The definition now; ABSENT only where the service says that it has no such service."""
+        try:
+            raw = self._client.send("GET", _url(resource)).document
+        except ServiceError as error:
+            # A missing resource group is a 404 too, and no proof that the service is absent.
+            if error.status == 404 and error.code == "WebServiceNotFound":
+                return ABSENT
+            raise _name(error, resource) from error
+        if not isinstance(raw, dict):
+            raise Unavailable("the service answers no definition", subject=str(resource.address))
+        document = normalize(self._field, raw)
+        if "id" not in document or not isinstance(document.get("properties"), dict):
+            raise Unavailable("the service answers no definition", subject=str(resource.address))
+        return Live(document, raw, datetime.now(UTC))
+
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
+        """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT."""
+        try:
+            if step.action in {Action.DELETE, Action.REPLACE}:
+                yield from self._call("DELETE", step.resource, None)
+            if step.action in {Action.CREATE, Action.REPLACE}:
+                yield from self._call("PUT", step.resource, self._whole(step, live, resolve))
+            if step.action is Action.UPDATE and live is not ABSENT:
+                yield from self._call("PATCH", step.resource, self._partial(step, live, resolve))
+        except ReconcilerError as error:
+            raise _name(error, step.resource) from error
+
+    def _call(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
+        reply = self._client.send(method, _url(resource), body)
+        yield from follow_operation(self._client, reply)
+
+    def _whole(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Json:
+        """A complete definition: what people may declare of the desired document, and secrets."""
+        desired = _desired(step, live)
+        body = copy.deepcopy(without_server_fields(self._field, desired))
+        _set_written(body, step, resolve)
+        return body
+
+    def _partial(self, step: Step, live: Live, resolve: ResolveSecret) -> Json:
+        """Each part that changes, whole, taken from live as it is now with the changes made."""
+        desired = _desired(step, live)
+        body: Json = {"properties": {}}
+        for path in _changed_parts(step):
+            part = without_server_fields(self._field.at(path), find(desired, path))
+            set_at(body, path, copy.deepcopy(part))
+        properties = body["properties"]
+        properties["packageType"] = find(desired, ("properties", "packageType")) or "Graph"
+        if "assets" in properties:
+            _put_back_credentials(properties["assets"], live.raw, self._field)
+        _set_written(body, step, resolve)
+        return body
+
+
+def _desired(step: Step, live: Live | Absent) -> Json:
+    start = ABSENT if live is ABSENT else live.document
+    return apply_operations((op for op in step.ops if op["op"] != "test"), start)
+
+
+def _changed_parts(step: Step) -> list[Path]:
+    """The top-level properties (and tags) that a step's operations touch, each once."""
+    paths = (change.path for change in step.changes if change.verb is not Verb.WRITE)
+    return sorted({path[: 2 if path[0] == "properties" else 1] for path in paths})
+
+
+def _set_written(body: Json, step: Step, resolve: ResolveSecret) -> None:
+    """Put in what can never be read back, secrets among it. The body is sent and forgotten."""
+    for change in step.changes:
+        if change.verb is Verb.WRITE and not isinstance(change.after, SecretReference):
+            set_at(body, change.path, change.after)
+    for pointer, reference in step.secrets:
+        set_at(body, split_pointer(pointer), resolve(reference))
+
+
+def _put_back_credentials(assets: Json, raw: Json, field: Field) -> None:
+    """Credentials that the service did return must not be lost when the map is sent whole."""
+    returned = find(_respell(field, raw), _ASSETS)
+    for asset_id, asset in returned.items() if isinstance(returned, dict) else ():
+        kept = find(asset, ("locationInfo", "credentials"))
+        if kept is not ABSENT and isinstance(find(assets, (asset_id, "locationInfo")), dict):
+            assets[asset_id]["locationInfo"]["credentials"] = kept
+
+
+def _respell(field: Field, document: Json) -> Json:
+    """Property names in the schema's spelling, nothing dropped: only to look up what to send."""
+    if not isinstance(document, dict):
+        return document
+    spelled = {field.spelling(name): value for name, value in document.items()}
+    return {name: _respell(field.child(name), value) for name, value in spelled.items()}
+
+
+def _url(resource: Resource) -> str:
+    return _quote(resource.id) + _VERSION
+
+
+def _quote(path: str) -> str:
+    """A Resource Manager path; no segment may lead elsewhere than it says."""
+    segments = path.strip("/").split("/")
+    for segment in segments:
+        if segment in {".", ".."} or not _SEGMENT.fullmatch(segment.replace(" ", "_")):
+            raise Rejected(f"{path} is no Resource Manager id", next_step="Correct spec.resource.")
+    return "/" + "/".join(quote(segment, safe="-._~()") for segment in segments)
+
+
+def _name(error: ReconcilerError, resource: Resource) -> ReconcilerError:
+    """The same error, said of the resource; a missing group is told from a missing service."""
+    error.subject = error.subject or str(resource.address)
+    if isinstance(error, ServiceError) and error.status == 404 and not error.next_step:
+        scope = resource.id.partition("/providers/")[0]
+        error.next_step = f"Check the subscription and resource group: {scope}"
+    return error

@@ -1,0 +1,75 @@
+"""Text from outside, made harmless and short."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Final
+
+from reconciler.comparers import strip_credentials
+from reconciler.model import Json
+from reconciler.pointers import format_pointer
+
+_MOST: Final = 120
+# Cc: control characters. Cf: invisible ones, which can reverse or hide what is read. Cs: halves.
+_HARMFUL: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def escape(text: str) -> str:
+    r"""The text with everything that could move a terminal or deceive the eye as `\x1b`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character if unicodedata.category(character) not in _HARMFUL else _code(character)
+        for character in text
+    )
+
+
+def _code(character: str) -> str:
+    number = ord(character)
+    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    if character in named:
+        return named[character]
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+
+
+def cut(text: str, most: int = _MOST) -> str:
+    """A long text without its middle."""
+    if len(text) <= most:
+        return text
+    head = most * 2 // 3
+    return f"{text[:head]} … {text[-(most - head - 3) :]}"
+
+
+def show_value(value: Json) -> str:
+    """A JSON value on one line, as JSON, escaped and bounded."""
+    if isinstance(value, str):
+        return f'"{escape(cut(strip_credentials(value)))}"'.replace("\\n", "\\n")
+    return escape(cut(json.dumps(value, ensure_ascii=False, sort_keys=True)))
+
+
+def show_path(path: tuple[str | int, ...]) -> str:
+    """`properties.input["a/b c"][0]`: as people write it, odd names in brackets."""
+    shown = ""
+    for segment in path:
+        if isinstance(segment, int):
+            shown += f"[{segment}]"
+        elif segment and all(one.isalnum() or one in "_-" for one in segment):
+            shown += f".{segment}" if shown else segment
+        else:
+            shown += f"[{json.dumps(escape(segment), ensure_ascii=False)}]"
+    return shown
+
+
+def show_pointer(path: tuple[str | int, ...]) -> str:
+    """The JSON pointer, escaped."""
+    return escape(format_pointer(path))
+
+
+def shorten_uris(before: str, after: str) -> tuple[str, str]:
+    """Two addresses without what they share up to the container; in full where they share less."""
+    one, other = before.split("/"), after.split("/")
+    # scheme, empty, host, container: four parts must agree for the rest to be told apart by.
+    if one[:4] != other[:4] or len(one) < 5:
+        return before, after
+    return "…/" + "/".join(one[4:]), "…/" + "/".join(other[4:])

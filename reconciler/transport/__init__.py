@@ -1,0 +1,13 @@
+"""The wire: the only importer of requests and of azure-identity.
+
+What any service behind Resource Manager's conventions needs: a token that goes to one origin
+only, bounded replies, retries where they are safe, pages, long-running operations, and errors
+with the service's own code. It knows no kind of resource.
+"""
+
+from reconciler.transport.client import Client
+from reconciler.transport.credentials import token_credential
+from reconciler.transport.operations import follow_operation
+from reconciler.transport.replies import Reply
+
+__all__ = ["Client", "Reply", "follow_operation", "token_credential"]

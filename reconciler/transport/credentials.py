@@ -1,0 +1,65 @@
+"""The bearer token of a management plane; held here and sent to that plane's origin only."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+from typing import Any, Final
+
+from reconciler.errors import ReconcilerError, Unauthorized
+from reconciler.transport.origins import is_loopback
+
+_TOKEN_VARIABLE: Final = "RECONCILER_EMULATOR_TOKEN"  # noqa: S105 - the variable's name
+_DEFAULT_TOKEN: Final = "emulator"  # noqa: S105 - published: it protects nothing
+_RENEW_BEFORE_S: Final = 300
+_LOG_IN: Final = (
+    "Log in with az login, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET."
+)
+
+
+@functools.cache
+def token_credential() -> Any:
+    """azure-identity's default chain, imported when it is first needed."""
+    from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - half a second of imports
+
+    return DefaultAzureCredential()
+
+
+class Tokens:
+    """Tokens for one base URL; safe to use from several threads."""
+
+    def __init__(self, base_url: str) -> None:
+        if not is_loopback(base_url) and not base_url.lower().startswith("https://"):
+            raise ReconcilerError(
+                "no token is sent over plain http",
+                subject=base_url,
+                next_step="Use an https address.",
+            )
+        self._scope = f"{base_url}/.default"
+        self._local = is_loopback(base_url)
+        self._lock = threading.Lock()
+        self._token = ""
+        self._expires = 0.0
+
+    def get(self) -> str:
+        """A token that is valid for some minutes; raises Unauthorized where there is none."""
+        if self._local:
+            return os.environ.get(_TOKEN_VARIABLE) or _DEFAULT_TOKEN
+        with self._lock:
+            if time.time() > self._expires - _RENEW_BEFORE_S:
+                self._renew()
+            return self._token
+
+    def _renew(self) -> None:
+        from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - see above
+
+        try:
+            got = token_credential().get_token(self._scope)
+        except ClientAuthenticationError as error:
+            # The chain's own text lists every place it looked; it may quote what it found there.
+            raise Unauthorized(
+                "azure-identity finds no credential", subject=self._scope, next_step=_LOG_IN
+            ) from error
+        self._token, self._expires = got.token, got.expires_on
