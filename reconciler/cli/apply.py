@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def _approve() -> None:
         "  Only 'yes' will be accepted to approve.\n"
     )
     click.echo("  Enter a value: ", nl=False)
-    answer = click.get_text_stream("stdin").readline()
+    answer = sys.stdin.readline()
     click.echo("" if answer.endswith("\n") else "\n")
     if answer.strip() != "yes":
         raise ReconcilerError("apply cancelled: nothing was written")

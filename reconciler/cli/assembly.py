@@ -14,14 +14,14 @@ from reconciler.blobs import BlobStorage
 from reconciler.catalog import read_schema
 from reconciler.cli.invocation import Invocation
 from reconciler.engine import Hands, Order
-from reconciler.errors import ManifestInvalid
+from reconciler.errors import ManifestInvalid, PlanInvalid
 from reconciler.guards import GUARDS
 from reconciler.kinds import find_kinds
 from reconciler.ledgers import FileLedger
-from reconciler.manifests import Loaded, load
+from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import secret_resolver
-from reconciler.model import Address, Event, Finding, Inputs, Project
+from reconciler.model import Address, Event, Finding, Inputs, Plan, Project
 from reconciler.plan import digest_of
 from reconciler.ports import Kind
 from reconciler.render.console import describe
@@ -54,6 +54,16 @@ class Assembly:
     def revision(self) -> Revision:
         """Where the work tree stands and who is at work; read once."""
         return read_revision(Path(self.project.root))
+
+    def check_belongs(self, plan: Plan, name: str) -> None:
+        """Raise PlanInvalid for a plan that was made of the services of another cloud."""
+        here = self.project.cloud.resource_manager
+        if plan.inputs.cloud != here:
+            raise PlanInvalid(
+                f"was made for {plan.inputs.cloud}, and spec.cloud is now {here}",
+                subject=name,
+                next_step="Plan again.",
+            )
 
     def hands(self, parallelism: int) -> Hands:
         """The ports, wired for this project."""
@@ -130,6 +140,13 @@ def assemble(invocation: Invocation, paths: Sequence[str]) -> Assembly:
     errors = tuple(found for found in loaded.findings if found.severity == "error")
     if errors:
         raise ManifestInvalid(errors)
+    return Assembly(invocation, loaded, kinds)
+
+
+def assemble_project(invocation: Invocation) -> Assembly:
+    """The project alone, for a plan that is already made: its manifests are not read."""
+    name = invocation.project_file or PROJECT_FILE
+    loaded, kinds = load_all(invocation, [name])
     return Assembly(invocation, loaded, kinds)
 
 

@@ -5,6 +5,6 @@ shared out: folder.py finds and reads files, yaml_text.py makes values, schema.p
 definition.py knows the part in the service's words.
 """
 
-from reconciler.manifests.loading import Loaded, load
+from reconciler.manifests.loading import PROJECT_FILE, Loaded, load
 
-__all__ = ["Loaded", "load"]
+__all__ = ["PROJECT_FILE", "Loaded", "load"]
