@@ -1,0 +1,174 @@
+"""`reconciler emulator`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.emulator.switches import SWITCHES
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.emulator import Settings
+
+_DEFAULT_PORT = 8470
+_BLOB_PORT = 10000
+
+
+def _list_switches() -> str:
+    lines = (
+        f"  {switch.name}={'|'.join(switch.values) or 'N'}\n      {switch.meaning}"
+        + ("" if switch.values else f" (default {switch.default})")
+        for switch in SWITCHES
+    )
+    return "\b\nSwitches, the default first:\n" + "\n".join(lines)
+
+
+@click.command(epilog=_list_switches())
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=_DEFAULT_PORT,
+    show_default=True,
+    help="The port; 0 takes a free one.",
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Keep the state in this folder.")
+@click.option("--seed", type=int, help="Make ids, keys and cipher text repeatable.")
+@click.option(
+    "--operation-seconds",
+    type=click.FloatRange(0, 3600),
+    default=0.2,
+    show_default=True,
+    help="How long an operation runs.",
+)
+@click.option(
+    "--limits",
+    type=click.Choice(["off", "resource-manager"]),
+    default="off",
+    show_default=True,
+    help="Throttle by Resource Manager's published limits.",
+)
+@click.option("--blob-url", metavar="URL", default="", help="Blob storage that runs already.")
+@click.option("--no-blob", is_flag=True, help="Start no blob storage.")
+@click.option(
+    "--switch", "switches", metavar="NAME=VALUE", multiple=True, help="Settle an unknown; below."
+)
+@click.option("--log", type=click.Path(path_type=Path), help="Append a JSON line for each request.")
+def emulator(  # noqa: PLR0917 - click hands every option over as an argument
+    host: str,
+    port: int,
+    data: Path | None,
+    seed: int | None,
+    operation_seconds: float,
+    limits: str,
+    blob_url: str,
+    *,
+    no_blob: bool,
+    switches: tuple[str, ...],
+    log: Path | None,
+) -> None:
+    """Run the service locally, with blob storage (Azurite) beside it.
+
+    It prints one JSON line when it is ready, lets nobody in without its token
+    (RECONCILER_EMULATOR_TOKEN, else "emulator"), and stops on SIGTERM or Ctrl-C. `cloud:
+    emulator` in a project means its default address.
+    """
+    from reconciler.emulator import Settings
+
+    settings = Settings(
+        host=host,
+        port=port,
+        data=data,
+        seed=seed,
+        operation_seconds=operation_seconds,
+        limits="resource-manager" if limits == "resource-manager" else "off",
+        blob_url=blob_url,
+        token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or "emulator",
+        switches=_parse_switches(switches),
+        log=log,
+    )
+    with _blob_storage(settings, wanted=not (no_blob or blob_url)) as url:
+        _serve(settings, url or blob_url)
+
+
+def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:
+    from reconciler.emulator.switches import Choices
+
+    chosen = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"--switch {text}: it reads NAME=VALUE")
+        chosen[name] = value
+    try:
+        Choices(chosen)
+    except ValueError as error:
+        raise click.UsageError(f"--switch: {error}") from error
+    return chosen
+
+
+@contextlib.contextmanager
+def _blob_storage(settings: Settings, *, wanted: bool) -> Iterator[str]:
+    """Azurite, where it is wanted: on its usual port beside an emulator on its own."""
+    from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
+    from reconciler.errors import ReconcilerError
+
+    if not wanted:
+        yield ""
+        return
+    usual = settings.port == _DEFAULT_PORT and _is_free(_BLOB_PORT)
+    folder = settings.data / "blobs" if settings.data is not None else None
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(run_azurite(_BLOB_PORT if usual else 0, folder))
+        except AzuriteUnavailable as error:
+            raise ReconcilerError(
+                f"blob storage cannot be started: {error}",
+                next_step="Go without with --no-blob, or name running storage with --blob-url.",
+            ) from error
+        yield url
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _serve(settings: Settings, blob_url: str) -> None:
+    from dataclasses import replace
+
+    from reconciler.errors import ReconcilerError
+
+    try:
+        from reconciler.emulator.server import serve
+    except ImportError as error:
+        raise ReconcilerError(
+            "the emulator's server is not installed",
+            next_step="Install it: pip install 'reconciler[emulator]'",
+        ) from error
+
+    def announce(planes: dict[str, str]) -> None:
+        blob = planes.pop("blob") or None
+        click.echo(json.dumps({"ready": True, **planes, "blob": blob}))
+
+    try:
+        serve(replace(settings, blob_url=blob_url), announce)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ReconcilerError(
+                f"port {settings.port} is taken",
+                next_step="Choose another with --port, or let it find one with --port 0.",
+            ) from error
+        raise

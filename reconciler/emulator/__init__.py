@@ -1,0 +1,11 @@
+"""The service, run locally: a stranger to the rest of the package.
+
+It follows what was recorded and documented of the service, and offers a switch where nothing is
+known. It shares data with the client (the service's schema), never code, so that a mistake in one
+cannot cancel itself in the other.
+"""
+
+from reconciler.emulator.settings import Settings
+from reconciler.emulator.switches import SWITCHES, Switch
+
+__all__ = ["SWITCHES", "Settings", "Switch"]

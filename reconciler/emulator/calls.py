@@ -1,0 +1,71 @@
+"""One request, taken apart: what is asked of which resource."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
+
+from reconciler.emulator.envelopes import Refusal
+
+PREVIEW: Final = "2016-05-01-preview"
+_VERSIONS: Final = ("2017-01-01", PREVIEW)
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request. `segments` are decoded; `query` has folded names; `origin` is what was called."""
+
+    method: str
+    segments: tuple[str, ...]
+    query: Mapping[str, str]
+    body: bytes
+    origin: str
+
+    @property
+    def version(self) -> str:
+        """The api-version; refuses a call without one, or with one that nobody registered."""
+        version = self.query.get("api-version", "")
+        if not version:
+            raise Refusal(
+                400,
+                "MissingApiVersionParameter",
+                "The api-version query parameter (?api-version=) is required for all requests.",
+            )
+        if version.casefold() not in _VERSIONS:
+            raise Refusal(
+                400,
+                "InvalidApiVersionParameter",
+                f"The api-version '{version[:40]}' is invalid. The supported versions are"
+                f" '{','.join(_VERSIONS)}'.",
+            )
+        return version.casefold()
+
+    def document(self) -> Any:
+        """The body as JSON; refuses what is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise Refusal(
+                400,
+                "InvalidRequestContent",
+                "The request content was invalid and could not be deserialized.",
+            ) from error
+
+
+def make_call(method: str, raw_path: str, raw_query: str, body: bytes, origin: str) -> Call:
+    """A request from its raw target: an escaped slash does not part segments."""
+    segments = tuple(unquote(part) for part in raw_path.split("/") if part)
+    pairs = parse_qsl(raw_query, keep_blank_values=True)
+    return Call(method, segments, {k.casefold(): v for k, v in pairs}, body, origin)
+
+
+def check_name(name: str) -> str:
+    """A service's name: letters, digits, '.', '_' and '-'."""
+    if not _NAME.fullmatch(name) or name in {".", ".."}:
+        raise Refusal(400, "InvalidResourceName", "The provided resource name is invalid.")
+    return name

@@ -1,0 +1,50 @@
+"""Resource Manager's published limits: token buckets, and the hourly counters beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from reconciler.emulator.envelopes import Refusal
+
+# Published: 250 reads and 25 a second, 200 writes and deletes and 10 a second, by principal and
+# subscription; the older hourly numbers are what the headers count down from.
+_BUCKETS: Final = {"reads": (250.0, 25.0), "writes": (200.0, 10.0)}
+_HOURLY: Final = {"reads": 15000, "writes": 1200}
+
+
+class Limits:
+    """Counts calls by subscription."""
+
+    def __init__(self, clock: Callable[[], float], *, enforced: bool) -> None:
+        self._clock = clock
+        self._enforced = enforced
+        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
+        self._hours: dict[tuple[str, str, int], int] = {}
+
+    def count(self, method: str, subscription: str) -> dict[str, str]:
+        """The header that tells what is left this hour; refuses with 429 what is too much."""
+        kind = "reads" if method in {"GET", "HEAD"} else "writes"
+        if self._enforced:
+            self._take(kind, subscription)
+        hour = int(self._clock() // 3600)
+        key = (subscription.casefold(), kind, hour)
+        self._hours[key] = self._hours.get(key, 0) + 1
+        left = max(0, _HOURLY[kind] - self._hours[key])
+        return {f"x-ms-ratelimit-remaining-subscription-{kind}": str(left)}
+
+    def _take(self, kind: str, subscription: str) -> None:
+        most, rate = _BUCKETS[kind]
+        key, now = (subscription.casefold(), kind), self._clock()
+        level, then = self._buckets.get(key, (most, now))
+        level = min(most, level + (now - then) * rate)
+        if level < 1:
+            self._buckets[key] = (level, now)
+            wait = max(1, round((1 - level) / rate + 0.5))
+            raise Refusal(
+                429,
+                "TooManyRequests",
+                f"The request is being throttled as the limit has been reached for {kind}.",
+                headers={"Retry-After": str(wait)},
+            )
+        self._buckets[key] = (level - 1, now)

@@ -1,0 +1,169 @@
+"""Long-running operations: begun by a write, carried out when their time has come.
+
+Nothing runs in the background. What is due is done by the next call that looks, so that a
+restart changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.emulator import definitions, regions
+from reconciler.emulator.chance import Chance
+from reconciler.emulator.envelopes import Answer, Refusal, write_time
+from reconciler.emulator.state import Key, Operation, Service, State
+from reconciler.emulator.switches import Choices
+from reconciler.emulator.views import PROVIDER
+
+Json = Any
+_VERSION = "?api-version=2017-01-01"
+
+
+class Operations:
+    """Begins operations, carries them out, tells of them."""
+
+    def __init__(
+        self,
+        state: State,
+        chance: Chance,
+        choices: Choices,
+        clock: Callable[[], float],
+        seconds: float,
+    ) -> None:
+        self._state = state
+        self._chance = chance
+        self._choices = choices
+        self._clock = clock
+        self._seconds = seconds
+
+    def begin(self, service: Service, verb: str, outcome: Json, failure: Json = None) -> Operation:
+        """An operation on a service, whose `outcome` it will bear once it has ended."""
+        now = self._clock()
+        operation = Operation(
+            id=self._chance.guid(),
+            subscription=service.subscription,
+            location=regions.short_name(service.location),
+            key=service.key,
+            verb=verb,
+            started=now,
+            ends=now + self._seconds,
+            outcome=outcome,
+            failure=failure,
+        )
+        if not service.exists:
+            service.created = service.modified = now
+            service.tags, service.location = outcome["tags"], outcome["location"]
+        service.state, service.operation = "Provisioning", operation.id
+        self._state.keep(service, operation, count=self._chance.count)
+        return operation
+
+    def settle(self, key: Key) -> Service | None:
+        """The service of a key, once an operation whose time has come is carried out."""
+        service = self._state.services.get(key)
+        if service is not None and service.operation:
+            self._finish(self._state.operations[service.operation])
+            service = self._state.services.get(key)
+        return service
+
+    def running(self, service: Service) -> Operation | None:
+        """The operation that still runs on a service."""
+        return self._state.operations.get(service.operation)
+
+    def announce(self, operation: Operation, *, results: bool = False) -> dict[str, str]:
+        """The headers that lead to an operation; `{origin}` is what the client called."""
+        headers = {
+            "Azure-AsyncOperation": self._where(operation, "operationsStatus", "{origin}"),
+            "Azure-AsyncOperationPercentComplete": "0",
+        }
+        if results:
+            headers["Location"] = self._where(operation, "operationresults", "{origin}")
+        return headers
+
+    def tell_status(self, operation_id: str) -> Answer:
+        """How far an operation is; recorded clients read `status`, whatever the OpenAPI says."""
+        operation = self._find(operation_id)
+        if operation.told and self._choices["operation-after-end"] == "gone":
+            raise _unknown(operation_id)
+        body: dict[str, Json] = {
+            "id": self._where(operation, "operationsStatus", "").removesuffix(_VERSION),
+            "name": operation.id,
+            self._choices["status-field"]: _word(operation),
+            "startTime": write_time(operation.started),
+        }
+        if operation.done:
+            body["endTime"] = write_time(operation.ends)
+        body["percentComplete"] = self._percent(operation)
+        if operation.done and operation.failure:
+            body[self._choices["failed-operation"]] = operation.failure
+        if operation.done and not operation.told:
+            operation.told = True
+            self._state.keep(operation, count=self._chance.count)
+        return Answer(200, body)
+
+    def tell_result(self, operation_id: str) -> Answer:
+        """202 while an operation runs; what follows was never recorded."""
+        operation = self._find(operation_id)
+        if not operation.done:
+            where = self._where(operation, "operationresults", "{origin}")
+            return Answer(202, None, {"Location": where})
+        return Answer(int(self._choices["operation-results"]))
+
+    def _find(self, operation_id: str) -> Operation:
+        operation = self._state.operations.get(operation_id.casefold())
+        if operation is None:
+            raise _unknown(operation_id)
+        self._finish(operation)
+        return operation
+
+    def _where(self, operation: Operation, word: str, origin: str) -> str:
+        scope = f"{origin}/subscriptions/{operation.subscription}/providers/{PROVIDER}"
+        return f"{scope}/locations/{operation.location}/{word}/{operation.id}{_VERSION}"
+
+    def _percent(self, operation: Operation) -> float:
+        if operation.done:
+            return 1.0
+        whole = max(operation.ends - operation.started, 1e-9)
+        return round(min(0.9, max(0.0, (self._clock() - operation.started) / whole)), 1)
+
+    def _finish(self, operation: Operation) -> None:
+        if operation.done or self._clock() < operation.ends:
+            return
+        operation.done = True
+        service = self._state.services.get(operation.key)
+        if service is None or service.operation != operation.id:
+            self._state.keep(operation, count=self._chance.count)
+            return
+        service.operation = ""
+        if operation.verb == "DELETE":
+            self._state.drop(service, operation, count=self._chance.count)
+            return
+        self._carry_out(service, operation)
+        self._state.keep(service, operation, count=self._chance.count)
+
+    def _carry_out(self, service: Service, operation: Operation) -> None:
+        # Recorded: modifiedOn lies a moment after the end of the operation.
+        service.modified = operation.ends + 0.012346
+        service.state = "Succeeded"
+        if operation.failure:
+            service.state = "Succeeded" if service.exists else "Failed"
+        elif operation.verb == "REGION":
+            region = operation.outcome["region"]
+            copied = copy.deepcopy(service.properties)
+            definitions.seal_parameters(copied, region, self._chance, self._choices)
+            service.regions[regions.short_name(region)] = copied
+        else:
+            for name, value in operation.outcome.items():
+                setattr(service, name, value)
+        service.exists = True
+
+
+def _word(operation: Operation) -> str:
+    if not operation.done:
+        return "Provisioning"
+    return "Failed" if operation.failure else "Succeeded"
+
+
+def _unknown(operation_id: str) -> Refusal:
+    return Refusal(404, "NotFound", f"The operation {operation_id[:64]} was not found.")

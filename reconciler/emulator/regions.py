@@ -1,0 +1,40 @@
+"""The regions the provider listed, and what follows from them (recorded provider listings)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+_SERVICES: Final = {
+    "South Central US": "ussouthcentral",
+    "West Central US": "uswestcentral",
+    "West Europe": "europewest",
+    "Southeast Asia": "asiasoutheast",
+    "Japan East": "japaneast",
+    "East US 2": "useast2",
+}
+_DISPLAY: Final = {name.replace(" ", "").casefold(): name for name in _SERVICES}
+# The first digits of the certificates that were recorded.
+_PREFIXES: Final = {"South Central US": "AB5C39", "West Central US": "189FFC"}
+
+
+def display_name(location: str) -> str:
+    """South Central US for southcentralus; a region that is not known keeps its spelling."""
+    return _DISPLAY.get(short_name(location), location)
+
+
+def short_name(location: str) -> str:
+    """Southcentralus for South Central US."""
+    return "".join(location.split()).casefold()
+
+
+def services_host(location: str) -> str:
+    """The host that answers scoring calls."""
+    return f"{_SERVICES.get(display_name(location), short_name(location))}.services.azureml.net"
+
+
+def thumbprint(location: str) -> str:
+    """The certificate that secrets of a region are sealed to: 40 hexadecimal digits."""
+    tail = hashlib.sha1(short_name(location).encode(), usedforsecurity=False).hexdigest().upper()
+    prefix = _PREFIXES.get(display_name(location), "")
+    return prefix + tail[len(prefix) :]

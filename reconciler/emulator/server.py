@@ -1,0 +1,264 @@
+"""The socket: who may come in, which call is meant, and how the answer goes out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import IO, Final
+
+from aiohttp import web
+
+from reconciler.emulator.calls import Call, make_call
+from reconciler.emulator.chance import Chance
+from reconciler.emulator.envelopes import Answer, Refusal, identify_request, render
+from reconciler.emulator.limits import Limits
+from reconciler.emulator.management import Management, Parts
+from reconciler.emulator.operations import Operations
+from reconciler.emulator.plans import Plans
+from reconciler.emulator.settings import Settings
+from reconciler.emulator.shapes import load_shape
+from reconciler.emulator.state import State
+from reconciler.emulator.storage import Storage
+from reconciler.emulator.switches import Choices
+from reconciler.emulator.views import PROVIDER
+
+_MOST_BYTES: Final = 16 * 1024 * 1024
+_FIXED: Final = {
+    "Cache-Control": "no-cache",
+    "Pragma": "no-cache",
+    "Expires": "-1",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+}
+_SERVER: Final = "Microsoft-HTTPAPI/2.0"
+
+
+class Server:
+    """One emulator on one socket."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._choices = Choices(settings.switches)
+        self._state = State(settings.data)
+        self._storage = Storage()
+        self._limits = Limits(time.time, enforced=settings.limits != "off")
+        self._log: IO[str] | None = None
+        chance = Chance(settings.seed, self._state.count)
+        seconds = settings.operation_seconds
+        self._operations = Operations(self._state, chance, self._choices, time.time, seconds)
+        self._plans = Plans(self._state, time.time)
+        self._management = Management(
+            Parts(self._state, chance, self._choices, load_shape(), self._storage, self._operations)
+        )
+
+    async def run(self, announce: Callable[[dict[str, str]], None]) -> None:
+        """Serve until SIGTERM or SIGINT; `announce` gets the planes' addresses once it listens."""
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(NotImplementedError):
+                asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        if self._settings.log is not None:
+            self._log = self._settings.log.open("a", encoding="utf-8")
+        await self._storage.open()
+        app = web.Application(client_max_size=_MOST_BYTES)
+        app.router.add_route("*", "/{tail:.*}", self._handle)
+        app.on_response_prepare.append(_hide_framework)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self._settings.host, self._settings.port)
+            await site.start()
+            announce(self._addresses(runner))
+            await stopped.wait()
+        finally:
+            await runner.cleanup()
+            await self._storage.close()
+            self._state.close()
+            if self._log is not None:
+                self._log.close()
+
+    def _addresses(self, runner: web.AppRunner) -> dict[str, str]:
+        host, port = runner.addresses[0][:2]
+        origin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        planes = ("resourceManager", "studioManagement", "services")
+        return {**dict.fromkeys(planes, origin), "blob": self._settings.blob_url}
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        started, body = time.perf_counter(), b""
+        try:
+            body = await request.read()
+            call = make_call(
+                request.method,
+                request.rel_url.raw_path,
+                request.rel_url.raw_query_string,
+                body,
+                f"{request.scheme}://{request.host}",
+            )
+            answer = await self._answer(request, call)
+        except web.HTTPRequestEntityTooLarge:
+            answer = _refused(Refusal(413, "RequestEntityTooLarge", "The request is too large."))
+        except Refusal as refusal:
+            answer = _refused(refusal)
+        response = self._respond(request, answer, time.perf_counter() - started)
+        self._note(request, answer, body, time.perf_counter() - started)
+        return response
+
+    async def _answer(self, request: web.Request, call: Call) -> Answer:
+        self._check_token(request)
+        plane = [segment.casefold() for segment in call.segments]
+        subscription = call.segments[1] if plane[:1] == ["subscriptions"] and len(plane) > 1 else ""
+        if not subscription:
+            raise _unknown_path(call)
+        counted = self._count(call, subscription)
+        answer = await self._route(call, plane, subscription)
+        answer.headers.update(counted)
+        return answer
+
+    def _count(self, call: Call, subscription: str) -> dict[str, str]:
+        try:
+            return self._limits.count(call.method, subscription)
+        except Refusal as refusal:
+            if self._choices["throttle-body"] == "empty":
+                refusal.body = {}
+            raise
+
+    async def _route(self, call: Call, plane: list[str], subscription: str) -> Answer:
+        """The call that a path and method mean; names of segments match in any case."""
+        provider = PROVIDER.casefold()
+        match plane[2:]:
+            case ["providers", named, "webservices"] if named == provider:
+                _allow(call, "GET")
+                return self._management.list_services(call, subscription, None)
+            case ["providers", named, "locations", _, word, _] if named == provider:
+                return self._route_operation(call, word)
+            case ["resourcegroups", _, "providers", named, *rest] if named == provider:
+                return await self._route_group(call, rest, subscription, call.segments[3])
+        raise _unknown_path(call)
+
+    def _route_operation(self, call: Call, word: str) -> Answer:
+        _allow(call, "GET")
+        operation = call.segments[-1]
+        if word == "operationsstatus":
+            return self._operations.tell_status(operation)
+        if word == "operationresults":
+            return self._operations.tell_result(operation)
+        raise _unknown_path(call)
+
+    async def _route_group(
+        self, call: Call, rest: list[str], subscription: str, group: str
+    ) -> Answer:
+        where = (subscription, group, call.segments[-1])
+        match rest:
+            case ["webservices"]:
+                _allow(call, "GET")
+                return self._management.list_services(call, subscription, group)
+            case ["webservices", _]:
+                return await self._route_service(call, where)
+            case ["webservices", _, "listkeys"]:
+                _allow(call, "GET")
+                return self._management.list_keys(subscription, group, call.segments[-2])
+            case ["webservices", _, "createregionalblob"]:
+                _allow(call, "POST")
+                name = call.segments[-2]
+                return self._management.create_regional(call, subscription, group, name)
+            case ["commitmentplans", _]:
+                return self._route_plan(call, where)
+        raise _unknown_path(call)
+
+    async def _route_service(self, call: Call, where: tuple[str, str, str]) -> Answer:
+        _allow(call, "GET", "PUT", "PATCH", "DELETE")
+        if call.method == "PUT":
+            return await self._management.put(call, *where)
+        if call.method == "PATCH":
+            return await self._management.patch(call, *where)
+        if call.method == "DELETE":
+            return self._management.delete(*where)
+        return self._management.get(call, *where)
+
+    def _route_plan(self, call: Call, where: tuple[str, str, str]) -> Answer:
+        _allow(call, "GET", "PUT", "DELETE")
+        if call.method == "PUT":
+            return self._plans.put(call, *where)
+        if call.method == "DELETE":
+            return self._plans.delete(*where)
+        return self._plans.get(*where)
+
+    def _check_token(self, request: web.Request) -> None:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        wanted = self._settings.token.encode()
+        given = token.strip().encode("utf-8", "surrogateescape")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given, wanted):
+            raise Refusal(
+                401,
+                "AuthenticationFailed",
+                "Authentication failed. The 'Authorization' header is missing or invalid.",
+                headers={
+                    "WWW-Authenticate": 'Bearer authorization_uri="https://login.windows.net/"'
+                },
+            )
+
+    def _respond(self, request: web.Request, answer: Answer, seconds: float) -> web.Response:
+        headers = {**_FIXED, **identify_request(time.time())}
+        origin = f"{request.scheme}://{request.host}"
+        headers |= {name: v.replace("{origin}", origin) for name, v in answer.headers.items()}
+        if not answer.front:
+            headers["Server"] = _SERVER
+        if answer.timed:
+            headers["x-ms-request-duration"] = str(max(1, round(seconds * 1000)))
+        data = answer.data or (render(answer.body) if answer.body is not None else b"")
+        if data:
+            headers["Content-Type"] = "application/json; charset=utf-8"
+        return web.Response(status=answer.status, headers=headers, body=data or None)
+
+    def _note(self, request: web.Request, answer: Answer, body: bytes, seconds: float) -> None:
+        if self._log is None:
+            return
+        line = {
+            "at": time.time(),
+            "method": request.method,
+            "path": request.rel_url.raw_path_qs,
+            "status": answer.status,
+            "seconds": round(seconds, 6),
+            "body_sha256": hashlib.sha256(body).hexdigest() if body else None,
+            "fault": None,
+        }
+        self._log.write(json.dumps(line) + "\n")
+        self._log.flush()
+
+
+async def _hide_framework(_: web.BaseRequest, response: web.StreamResponse) -> None:
+    """A reply names the recorded server, or none, never the framework."""
+    if response.headers.get("Server") != _SERVER:
+        response.headers.pop("Server", None)
+    if not response.body_length and response.status in {201, 202, 204}:
+        response.headers.pop("Content-Type", None)
+
+
+def _refused(refusal: Refusal) -> Answer:
+    return Answer(refusal.status, refusal.body or None, dict(refusal.headers))
+
+
+def _allow(call: Call, *methods: str) -> None:
+    """Refuse a call without an api-version, and one by a method that is not known here."""
+    if call.version and call.method not in methods:
+        raise Refusal(
+            405,
+            "MethodNotAllowed",
+            f"The HTTP method '{call.method[:20]}' is not supported at this resource.",
+            headers={"Allow": ", ".join(methods)},
+        )
+
+
+def _unknown_path(call: Call) -> Refusal:
+    path = "/" + "/".join(call.segments)
+    return Refusal(404, "ResourceNotFound", f"No resource type answers at '{path[:200]}'.")
+
+
+def serve(settings: Settings, announce: Callable[[dict[str, str]], None]) -> None:
+    """Run an emulator until it is told to stop. Raises OSError where the port is taken."""
+    asyncio.run(Server(settings).run(announce))

@@ -1,0 +1,144 @@
+"""What the emulated service holds: services, operations, plans; kept in SQLite as it changes.
+
+All of it is in memory too, which is what is read; the one thread of the server is the only one
+to touch it, so that each request sees a whole state.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+Json = Any
+Key = tuple[str, str, str]
+
+
+@dataclass
+class Service:
+    """A web service. Times in seconds since 1970. `operation` is the id of one that still runs."""
+
+    subscription: str
+    group: str
+    name: str
+    location: str
+    service_id: str
+    created: float
+    modified: float
+    tags: Json = field(default_factory=dict)
+    properties: Json = field(default_factory=dict)
+    cased: Json = field(default_factory=dict)
+    regions: Json = field(default_factory=dict)
+    state: str = "Provisioning"
+    operation: str = ""
+    exists: bool = True
+
+    @property
+    def key(self) -> Key:
+        """What names are matched by: without regard to case."""
+        return make_key(self.subscription, self.group, self.name)
+
+
+@dataclass
+class Operation:
+    """A long-running operation. `outcome` is applied to the service once `ends` has passed."""
+
+    id: str
+    subscription: str
+    location: str
+    key: Key
+    verb: str
+    started: float
+    ends: float
+    outcome: Json
+    failure: Json = None
+    done: bool = False
+    told: bool = False
+
+
+def make_key(subscription: str, group: str, name: str) -> Key:
+    """What a resource is kept under."""
+    return subscription.casefold(), group.casefold(), name.casefold()
+
+
+class State:
+    """The records, by key; every change is committed before the reply that speaks of it."""
+
+    def __init__(self, folder: Path | None) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        target = ":memory:" if folder is None else str(folder / "emulator.sqlite")
+        self._base = sqlite3.connect(target, isolation_level=None, check_same_thread=False)
+        self._base.execute("PRAGMA journal_mode=WAL")
+        self._base.execute("PRAGMA synchronous=NORMAL")
+        self._base.execute(
+            "CREATE TABLE IF NOT EXISTS record"
+            " (kind TEXT, key TEXT, body TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID"
+        )
+        self.services: dict[Key, Service] = {}
+        self.operations: dict[str, Operation] = {}
+        self.plans: dict[Key, Json] = {}
+        self._load()
+
+    def _load(self) -> None:
+        for kind, key, body in self._base.execute("SELECT kind, key, body FROM record"):
+            record = json.loads(body)
+            if kind == "service":
+                service = Service(**record)
+                self.services[service.key] = service
+            elif kind == "operation":
+                record["key"] = tuple(record["key"])
+                self.operations[key] = Operation(**record)
+            elif kind == "plan":
+                subscription, group, name = json.loads(key)
+                self.plans[subscription, group, name] = record
+
+    @property
+    def count(self) -> int:
+        """How far a seeded chance had come when the state was last kept."""
+        row = self._base.execute("SELECT body FROM record WHERE kind = 'count'").fetchone()
+        return int(row[0]) if row else 0
+
+    def keep(self, *records: Service | Operation, count: int) -> None:
+        """Write records and the count of chance in one transaction."""
+        self._base.execute("BEGIN IMMEDIATE")
+        for record in records:
+            if isinstance(record, Service):
+                self.services[record.key] = record
+                self._put("service", json.dumps(record.key), asdict(record))
+            else:
+                self.operations[record.id] = record
+                self._put("operation", record.id, asdict(record))
+        self._put("count", "", count)
+        self._base.execute("COMMIT")
+
+    def keep_plan(self, key: Key, plan: Json) -> None:
+        """Write a commitment plan, or take it away with None."""
+        self._base.execute("BEGIN IMMEDIATE")
+        if plan is None:
+            self.plans.pop(key, None)
+            self._base.execute(
+                "DELETE FROM record WHERE kind = 'plan' AND key = ?", (json.dumps(key),)
+            )
+        else:
+            self.plans[key] = plan
+            self._put("plan", json.dumps(key), plan)
+        self._base.execute("COMMIT")
+
+    def drop(self, service: Service, *records: Operation, count: int) -> None:
+        """Take a service away."""
+        self.services.pop(service.key, None)
+        self._base.execute(
+            "DELETE FROM record WHERE kind = 'service' AND key = ?", (json.dumps(service.key),)
+        )
+        self.keep(*records, count=count)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._base.close()
+
+    def _put(self, kind: str, key: str, body: Json) -> None:
+        row = (kind, key, json.dumps(body))
+        self._base.execute("INSERT OR REPLACE INTO record VALUES (?, ?, ?)", row)

@@ -1,0 +1,64 @@
+"""Every point on which nothing is known of the service: what may be chosen, and what is taken.
+
+The default is the reading that forgives a client least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One unknown. The first of `values` is the default; none means any whole number."""
+
+    name: str
+    values: tuple[str, ...]
+    meaning: str
+    default_number: int = 0
+
+    @property
+    def default(self) -> str:
+        """What is taken where nobody chooses."""
+        return self.values[0] if self.values else str(self.default_number)
+
+
+SWITCHES: Final = (
+    Switch("patch-assets", ("replace", "merge"), "the assets map of a PATCH"),
+    Switch("patch-tags", ("replace", "merge"), "the tags of a PATCH"),
+    Switch("null-in-patch", ("reject", "delete", "ignore"), "null values in a PATCH"),
+    Switch("put-existing-reply", ("stub", "definition"), "the body of a PUT over a service"),
+    Switch("put-demands", ("all", "package-type"), "what a PUT must hold"),
+    Switch("get-while-provisioning", ("old", "new", "stub"), "GET while an operation runs"),
+    Switch("write-while-provisioning", ("conflict", "accept"), "a write while another runs"),
+    Switch("read-only-status", ("400", "403", "409"), "the status that refuses a read-only write"),
+    Switch("model-uri", ("trust", "check"), "whether a model's blob must be there"),
+    Switch("credentials-returned", ("no", "yes"), "whether GET shows locationInfo.credentials"),
+    Switch("commitment-plan-returned", ("no", "yes"), "whether GET shows commitmentPlan"),
+    Switch("plain-credentials", ("seal", "keep"), "a Credential parameter sent in the clear"),
+    Switch("status-field", ("status", "provisioningState"), "the name of an operation's status"),
+    Switch("failed-operation", ("errorInfo", "error"), "where a failed operation says why"),
+    Switch("operation-after-end", ("kept", "gone"), "an operation once its end was told"),
+    Switch("operation-results", ("204", "200"), "operationresults once the operation has ended"),
+    Switch("throttle-body", ("error", "empty"), "the body of a 429"),
+    Switch("list-page-size", (), "items on a page of a list", default_number=1000),
+)
+
+
+class Choices:
+    """The switches as they are set. Raises ValueError for a name or value that there is not."""
+
+    def __init__(self, chosen: Mapping[str, str]) -> None:
+        known = {switch.name: switch for switch in SWITCHES}
+        for name, value in chosen.items():
+            if name not in known:
+                raise ValueError(f"there is no switch {name}")
+            values = known[name].values
+            if value not in values and (values or not value.isdecimal() or int(value) < 1):
+                raise ValueError(f"{name} is {' or '.join(values) or 'a whole number'}")
+        self._chosen = {name: chosen.get(name, switch.default) for name, switch in known.items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._chosen[name]
