@@ -1,4 +1,4 @@
-"""The shipped JSON Schemas, found and read.
+"""The shipped data, found and read: JSON Schemas and example projects.
 
 In an installed wheel they lie inside the package, in a checkout beside it; nothing else is
 searched, so no file of a stranger's working folder can take a schema's place.
@@ -15,6 +15,7 @@ from reconciler.model import Json
 
 _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "_schemas", _PACKAGE.parent / "schemas")
+_EXAMPLES = (_PACKAGE / "_examples", _PACKAGE.parent / "manifests")
 
 
 @functools.cache
@@ -29,4 +30,14 @@ def read_schema(name: str) -> Json:
             return json.loads(file.read_text(encoding="utf-8"))
     raise SchemaInvalid(
         f"no schema {name!r} is installed", next_step="Install reconciler again from its wheel."
+    )
+
+
+def find_example(name: str) -> Path:
+    """The folder of a shipped example project; raises SchemaInvalid when there is none."""
+    for folder in _EXAMPLES:
+        if (folder / name).is_dir():
+            return folder / name
+    raise SchemaInvalid(
+        f"no example {name!r} is installed", next_step="Install reconciler again from its wheel."
     )

@@ -147,8 +147,9 @@ def find_not_observable(wish: Wish) -> tuple[str, ...]:
     """Declared places that the service never shows, or shows only as ever-changing cipher text."""
     hidden = set(wish.secrets)
     for path in find_leaves(wish.schema, wish.declared.document):
-        above = find(wish.declared.document, path[:-1]) if path else ABSENT
-        if wish.schema.at(path).write_only or is_sealed(above):
+        below, value = wish.schema.at(path), find(wish.declared.document, path)
+        # An empty credential is shown as it is (recorded).
+        if (below.write_only and value not in ("", None)) or is_sealed(value):
             hidden.add(format_pointer(path))
     return tuple(sorted(hidden))
 
@@ -157,7 +158,8 @@ def find_leaves(field: Field, document: Json | Absent, path: Path = ()) -> Itera
     """The places at which a declared document speaks: values, whole lists, free JSON."""
     if document is ABSENT or field.read_only:
         return
-    if isinstance(document, dict) and document and field.shape in {Shape.OBJECT, Shape.MAP}:
+    walked = field.shape in {Shape.OBJECT, Shape.MAP} and not field.compare
+    if isinstance(document, dict) and document and walked:
         for name, value in document.items():
             yield from find_leaves(field.child(name), value, (*path, name))
     elif path:
@@ -246,7 +248,9 @@ def _change_document(change: Change) -> Json:
     if isinstance(change.after, SecretReference):
         said["after"] = {"reference": asdict(change.after)}
     return {
-        name: value for name, value in said.items() if value is not ABSENT and value is not False
+        name: value
+        for name, value in said.items()
+        if value is not ABSENT and not (name in _FLAGS and value is False)
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from reconciler.emulator import definitions, regions, views
 from reconciler.emulator.calls import PREVIEW, Call, check_name

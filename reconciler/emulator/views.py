@@ -24,14 +24,15 @@ def show_current(service: Service, running: Operation | None, choices: Choices) 
     reading = choices["get-while-provisioning"]
     outcome = running.outcome if running and running.verb in {"PUT", "PATCH"} else None
     if running and (reading == "stub" or not service.exists):
-        return show_stub(service, outcome, {"provisioningState": "Provisioning"})
+        return show_stub(service, outcome or {}, {"provisioningState": "Provisioning"})
     return show_whole(service, outcome if reading == "new" else None, choices)
 
 
 def show_whole(service: Service, outcome: Json, choices: Choices) -> dict[str, Json]:
     """The definition; `outcome` lays what a write would make of it over what is stored."""
-    new = outcome or {}
-    properties = {**new.get("properties", service.properties), **_server_owned(service)}
+    new: dict[str, Json] = outcome or {}
+    stored: dict[str, Json] = new.get("properties") or service.properties
+    properties = {**stored, **_server_owned(service)}
     cased = new.get("cased", service.cased)
     shown = _envelope(service, new)
     shown["properties"] = definitions.show_full(properties, cased, choices)
@@ -53,7 +54,7 @@ def show_sparse(service: Service, running: Operation | None, choices: Choices) -
     return item
 
 
-def _envelope(service: Service, new: Json) -> dict[str, Json]:
+def _envelope(service: Service, new: dict[str, Json]) -> dict[str, Json]:
     return {
         "id": make_id(service.subscription, service.group, "webServices", service.name),
         "name": service.name,

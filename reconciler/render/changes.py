@@ -20,6 +20,7 @@ from reconciler.render.opaque import compare_lines, describe_change
 from reconciler.render.paint import Paint
 
 _MOST_LINES: Final = 60
+_MOST_CREATED: Final = 24
 _SYMBOLS: Final[Mapping[Verb, str]] = {
     Verb.ADD: "+",
     Verb.REPLACE: "~",
@@ -37,10 +38,15 @@ def render_changes(step: Step, paint: Paint) -> Iterator[str]:
     for model in step.models:
         yield from _model_lines(model, step, paint)
     changes = list(_to_show(step))
-    for change in changes[:_MOST_LINES]:
+    most = _MOST_LINES
+    if step.action is Action.CREATE:
+        # What was written for the whole service tells more than its hundredth column.
+        changes.sort(key=lambda one: (one.verb is not Verb.WRITE, len(one.path)))
+        most = _MOST_CREATED
+    for change in changes[:most]:
         yield from _change_lines(change, step, paint)
-    if len(changes) > _MOST_LINES:
-        yield f"  # (and {_count(len(changes) - _MOST_LINES, 'more attribute')})"
+    if len(changes) > most:
+        yield paint("faint", f"  # (and {_count(len(changes) - most, 'more attribute')})")
     rest = [f"{_count(step.unchanged, 'unchanged attribute')} hidden"] if step.unchanged > 0 else []
     rest += [f"{len(step.not_observable)} not observable"] if step.not_observable else []
     if rest:

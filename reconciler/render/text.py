@@ -101,7 +101,7 @@ def _render_step(step: Step, paint: Paint) -> str:
 
 
 def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
-    if plan.baseline == "lost" and plan.steps:
+    if plan.baseline == "lost" and any(step.action is not Action.CREATE for step in plan.steps):
         yield (
             "baseline: lost. No ledger was found, so it is not known who changed what since the"
             " last\napply; the changes are the same without it."

@@ -1,0 +1,46 @@
+"""The floors, held by a machine."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def imported_by(folder: Path) -> set[str]:
+    names: set[str] = set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module)
+    return names
+
+
+def test_the_layers_hold() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_only_transport_asks_for_tokens() -> None:
+    package = ROOT / "reconciler"
+    asking = {
+        folder.name
+        for folder in package.iterdir()
+        if folder.is_dir() and any(name.startswith("azure.identity") for name in imported_by(folder))
+    }
+    assert asking == {"transport"}
+
+
+def test_only_blobs_and_ledgers_know_blob_storage() -> None:
+    package = ROOT / "reconciler"
+    knowing = {
+        folder.name
+        for folder in package.iterdir()
+        if folder.is_dir() and any(name.startswith("azure.storage") for name in imported_by(folder))
+    }
+    assert knowing <= {"blobs", "ledgers"}
+    assert "blobs" in knowing

@@ -1,0 +1,76 @@
+"""A saved plan is the plan: reloaded, it is the same to the byte."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+
+from reconciler.errors import PlanInvalid
+from reconciler.intake import normalize
+from reconciler.model import (
+    ABSENT,
+    Address,
+    Declared,
+    Inputs,
+    Json,
+    Plan,
+    Refresh,
+    Resource,
+    SecretReference,
+)
+from reconciler.plan import Wish, canonical, make_step, plan_document, read_plan
+from tests.property.documents import documents
+from tests.property.fields import EVERY_KEYWORD as FIELD
+
+RESOURCE = Resource(Address("WebService", "census"), "/subscriptions/s/x/census")
+DOCUMENTS = documents(FIELD).map(lambda made: normalize(FIELD, made))
+
+
+def make_plan(live: Json, declared: Json) -> Plan:
+    wish = Wish(
+        RESOURCE,
+        FIELD,
+        live,
+        Declared(declared),
+        secrets={"/key": SecretReference(env="KEY", version="2026-q4")},
+    )
+    step = make_step(wish)
+    return Plan(
+        steps=(step,) if step else (),
+        unchanged=() if step else (RESOURCE,),
+        findings=(),
+        inputs=Inputs("census", {"a.yaml": "sha256:0"}, cloud="http://127.0.0.1:1"),
+        refresh=Refresh("full", 1, 1, 1),
+        made_at="2026-11-20T12:00:00Z",
+        baseline="kept",
+    )
+
+
+@given(DOCUMENTS, DOCUMENTS)
+@settings(max_examples=150, deadline=None)
+def test_a_plan_read_back_is_the_same_to_the_byte(live: Json, declared: Json) -> None:
+    for before in (live, ABSENT):
+        text = canonical(plan_document(make_plan(before, declared)))
+        again, digest = read_plan(text)
+        assert canonical(plan_document(again)) == text
+        assert digest == json.loads(text)["plan_digest"]
+
+
+def test_one_changed_byte_is_refused() -> None:
+    text = canonical(plan_document(make_plan({"calls": 4}, {"calls": 20})))
+    changed = text.replace('"value":20', '"value":21')
+    assert changed != text
+    with pytest.raises(PlanInvalid, match="changed"):
+        read_plan(changed)
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"plan_digest": "sha256:0"}'])
+def test_what_is_no_plan_is_refused(text: str) -> None:
+    with pytest.raises(PlanInvalid):
+        read_plan(text)
+
+
+def test_a_plan_of_a_later_format_is_refused() -> None:
+    document = plan_document(make_plan({"calls": 4}, {"calls": 20}))
+    with pytest.raises(PlanInvalid, match="format"):
+        read_plan(canonical({**document, "format_version": "2.0"}))
