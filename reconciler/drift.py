@@ -44,4 +44,9 @@ def _show(change: Change, value: Json) -> str:
         return "(sensitive value)"
     if value is ABSENT or isinstance(value, (dict, list)):
         return "another value"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    if not isinstance(value, str):
+        return str(value)
+    segments = value.split("/")
+    return (
+        f'"…/{"/".join(segments[-2:])}"' if "://" in value and len(segments) > 5 else f'"{value}"'
+    )

@@ -38,8 +38,8 @@ _PATIENCE: Final[Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Where:
-    """An address taken apart. On loopback the account is the first segment of the path."""
+class Where:
+    """A blob's address taken apart. On loopback the account is the first segment of the path."""
 
     account_url: str
     host: str
@@ -79,7 +79,7 @@ class BlobStorage:
             ResourceNotFoundError,
         )
 
-        where = _take_apart(model)
+        where = take_apart(model)
         credential, ends = self._credential(model, where)
         try:
             return self._look(model, where, credential, ends)
@@ -95,7 +95,7 @@ class BlobStorage:
             # The library's text may quote the address with its signature.
             raise _unavailable(model, "storage cannot be reached") from error
 
-    def _look(self, model: ModelReference, where: _Where, credential: Any, ends: str) -> Blob:
+    def _look(self, model: ModelReference, where: Where, credential: Any, ends: str) -> Blob:
         from azure.storage.blob import BlobClient  # noqa: PLC0415 - see look
 
         with BlobClient(
@@ -105,36 +105,44 @@ class BlobStorage:
             digest, trust = _digest_of(client, found, pinned=bool(model.sha256))
             return Blob(model.uri, found.size, found.etag or "", digest, trust, ends)
 
-    def _credential(self, model: ModelReference, where: _Where) -> tuple[Any, str]:
+    def _credential(self, model: ModelReference, where: Where) -> tuple[Any, str]:
         """What opens the blob, and until when where that is known."""
         if model.sas is not None:
             signature = self._resolve(model.sas)
             return signature, check_validity(signature, model.name, datetime.now(UTC))
-        if where.loopback:
-            return {"account_name": where.account, "account_key": _EMULATED_KEY}, ""
-        return self._from_environment(where), ""
-
-    def _from_environment(self, where: _Where) -> Any:
-        known = self._environment
-        if known.get("AZURE_STORAGE_ACCOUNT") == where.account:
-            if known.get("AZURE_STORAGE_KEY"):
-                key = known["AZURE_STORAGE_KEY"]
-                return {"account_name": where.account, "account_key": key}
-            if known.get("AZURE_STORAGE_SAS_TOKEN"):
-                return known["AZURE_STORAGE_SAS_TOKEN"]
-        parts = dict(
-            part.split("=", 1)
-            for part in known.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";")
-            if "=" in part
-        )
-        if parts.get("AccountName") == where.account and "AccountKey" in parts:
-            return {"account_name": where.account, "account_key": parts["AccountKey"]}
+        credential = storage_credential(where, self._environment)
         # A token of ours must not be shown to whatever host a manifest names.
         trusted = where.host.endswith(_KNOWN_SUFFIXES) or where.host == self._own_host
-        return self._token_credential() if trusted and self._token_credential else None
+        if credential is None and trusted and self._token_credential:
+            credential = self._token_credential()
+        return credential, ""
 
 
-def _take_apart(model: ModelReference) -> _Where:
+def storage_credential(where: Where, environment: Mapping[str, str]) -> Any:
+    """The account key or signature that the environment gives for an account, or None.
+
+    On loopback it is the storage emulator's published account.
+    """
+    if where.loopback:
+        return {"account_name": where.account, "account_key": _EMULATED_KEY}
+    if environment.get("AZURE_STORAGE_ACCOUNT") == where.account:
+        if environment.get("AZURE_STORAGE_KEY"):
+            key = environment["AZURE_STORAGE_KEY"]
+            return {"account_name": where.account, "account_key": key}
+        if environment.get("AZURE_STORAGE_SAS_TOKEN"):
+            return environment["AZURE_STORAGE_SAS_TOKEN"]
+    parts = dict(
+        part.split("=", 1)
+        for part in environment.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";")
+        if "=" in part
+    )
+    if parts.get("AccountName") == where.account and "AccountKey" in parts:
+        return {"account_name": where.account, "account_key": parts["AccountKey"]}
+    return None
+
+
+def take_apart(model: ModelReference) -> Where:
+    """A model's address; raises ReconcilerError for one that is none of a blob, or not https."""
     parts = urlsplit(model.uri)
     host = (parts.hostname or "").lower()
     loopback = _is_loopback(host)
@@ -146,7 +154,7 @@ def _take_apart(model: ModelReference) -> _Where:
         raise ReconcilerError("its address is not https", subject=model.name)
     base = f"{parts.scheme}://{parts.netloc}" + (f"/{account}" if loopback else "")
     name = unquote("/".join(segments[1:]))
-    return _Where(base, host, account, unquote(segments[0]), name, loopback)
+    return Where(base, host, account, unquote(segments[0]), name, loopback)
 
 
 def _is_loopback(host: str) -> bool:

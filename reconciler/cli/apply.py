@@ -95,8 +95,11 @@ def _carry_out(
 
     revision = assembly.revision
     author = Author(revision.author, revision.host, plan.inputs.commit, digest)
+    click.echo("")
+    sys.stdout.flush()
     outcome = apply_plan(hands, plan, author)
-    click.echo("\n" + render_outcome(outcome, paint=invocation.paint()), color=True)
+    invocation.part_from_progress()
+    click.echo(render_outcome(outcome, paint=invocation.paint()), color=True)
     if not outcome.failures:
         return 0
     return 6 if invocation.detailed_exitcode else 1

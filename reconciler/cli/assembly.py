@@ -120,7 +120,10 @@ class Assembly:
         def emit(event: Event) -> None:
             line = describe(event, paint)
             if line:
-                sys.stderr.write(line + "\n")
+                self._invocation.progressed = True
+                # A closed stderr must not stop an apply.
+                with contextlib.suppress(OSError):
+                    sys.stderr.write(line + "\n")
 
         return emit
 

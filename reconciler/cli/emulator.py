@@ -18,7 +18,7 @@ from reconciler.emulator.switches import SWITCHES
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.emulator import Settings
 
-_DEFAULT_PORT = 8470
+DEFAULT_PORT = 8470
 _BLOB_PORT = 10000
 
 
@@ -36,7 +36,7 @@ def _list_switches() -> str:
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=_DEFAULT_PORT,
+    default=DEFAULT_PORT,
     show_default=True,
     help="The port; 0 takes a free one.",
 )
@@ -124,11 +124,10 @@ def _blob_storage(settings: Settings, *, wanted: bool) -> Iterator[str]:
     if not wanted:
         yield ""
         return
-    usual = settings.port == _DEFAULT_PORT and _is_free(_BLOB_PORT)
     folder = settings.data / "blobs" if settings.data is not None else None
     with contextlib.ExitStack() as stack:
         try:
-            url = stack.enter_context(run_azurite(_BLOB_PORT if usual else 0, folder))
+            url = stack.enter_context(run_azurite(pick_blob_port(settings.port, folder), folder))
         except AzuriteUnavailable as error:
             raise ReconcilerError(
                 f"blob storage cannot be started: {error}",
@@ -137,7 +136,31 @@ def _blob_storage(settings: Settings, *, wanted: bool) -> Iterator[str]:
         yield url
 
 
-def _is_free(port: int) -> bool:
+def pick_blob_port(port: int, folder: Path | None) -> int:
+    """The port for blob storage beside an emulator on `port`; 0 for any that is free.
+
+    Storage that is kept in a folder keeps its port, because the addresses of models hold it.
+    """
+    wished = _BLOB_PORT if port == DEFAULT_PORT else 0
+    note = folder / "port" if folder is not None else None
+    if note is not None and note.exists() and note.read_text(encoding="utf-8").isdecimal():
+        wished = int(note.read_text(encoding="utf-8"))
+    picked = wished if wished and is_free(wished) else find_free_port()
+    if note is not None:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(str(picked), encoding="utf-8")
+    return picked
+
+
+def find_free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))

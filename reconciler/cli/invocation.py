@@ -17,6 +17,14 @@ class Invocation:
         self.project_file = ""
         self.no_color = False
         self.detailed_exitcode = False
+        self.progressed = False
+
+    def part_from_progress(self) -> None:
+        """A blank line between the progress on stderr and the result that follows."""
+        if self.progressed:
+            self.progressed = False
+            sys.stderr.write("\n")
+            sys.stderr.flush()
 
     def paint(self, stream: TextIO | None = None) -> Paint:
         """Colour for a stream: only on a terminal, and only where nobody declined it."""

@@ -13,6 +13,7 @@ _RULE = "─" * 72
 
 def show(plan: Plan, form: str, invocation: Invocation) -> None:
     """Print a plan in one of its forms."""
+    invocation.part_from_progress()
     if form == "json":
         click.echo(render_plan_json(plan), nl=False)
     else:

@@ -7,11 +7,9 @@ loopback only, reports nothing to anybody, and ends with the process that starte
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -22,11 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from reconciler.emulator.child import die_with_parent, end_process
+
 VERSION: Final = "3.37.0"
 _MAIN: Final = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")
 _READY_WITHIN_S: Final = 60.0
 _INSTALL_WITHIN_S: Final = 600
-_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
 
 class AzuriteUnavailable(Exception):
@@ -47,12 +46,7 @@ def run_azurite(port: int = 0, folder: Path | None = None) -> Iterator[str]:
             _await_ready(process, url)
             yield url
         finally:
-            process.terminate()
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end_process(process)
 
 
 def _find_node() -> Path:
@@ -135,14 +129,10 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
         start_new_session=True,
     )
     return process, f"http://127.0.0.1:{port}"
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def _await_ready(process: subprocess.Popen[bytes], url: str) -> None:

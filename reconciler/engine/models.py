@@ -13,6 +13,7 @@ from reconciler.model import (
     Absent,
     Blob,
     Finding,
+    Memory,
     ModelChange,
     ModelReference,
     Step,
@@ -57,9 +58,8 @@ def look_at_models(
     told = []
     for step in steps:
         memory = memories[step.resource]
-        known = memory.digests if memory else {}
         models = tuple(
-            _tell(model, looks.get((str(step.resource.address), model.path)), known)
+            _tell(model, looks.get((str(step.resource.address), model.path)), memory)
             for model in step.models
         )
         told.append(replace(step, models=models))
@@ -124,9 +124,12 @@ def _unproven(look: _Look) -> Finding:
     return replace(found, severity="warning", next_step="")
 
 
-def _tell(model: ModelChange, look: _Look | None, known: object) -> ModelChange:
+def _tell(model: ModelChange, look: _Look | None, memory: Memory | None) -> ModelChange:
     blob = look.blob if look else None
-    before = known.get(format_pointer(model.path), "") if isinstance(known, dict) else ""
+    pointer = format_pointer(model.path)
+    # What was remembered says nothing of the bytes that somebody else put there since.
+    ours = memory is not None and memory.owned.get(pointer) == model.before
+    before = memory.digests.get(pointer, "") if memory is not None and ours else ""
     if not isinstance(blob, Blob):
         return replace(model, digest_before=before)
     return replace(model, digest_before=before, digest_after=blob.digest, trust=blob.trust)

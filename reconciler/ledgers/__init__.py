@@ -1,4 +1,7 @@
-"""Where it is kept what was applied; each ledger is a module with the same suite of tests."""
+"""What was applied, kept in order; every class here passes one and the same suite of tests.
+
+An entry is durable before it counts, and no entry ever holds a secret.
+"""
 
 from reconciler.ledgers.file import FileLedger
 

@@ -1,8 +1,10 @@
 """The ledger in a file: JSON lines, each carrying the digest of the line before.
 
-Nothing is ever rewritten. A line is on the disk before `record` returns; a line that a crash
-left half-written is passed over by readers and set aside by the next writer. Holds no secret: an
-entry knows which version label of a secret was written, never its value.
+Nothing is ever rewritten. A line is on the disk before `record` returns. A last line that a crash
+left unfinished is passed over by readers and set aside, not lost, by the next writer; any other
+line that does not fit makes the ledger invalid. Writers take the file's lock, one at a time;
+readers take it only to see where the chain ends, so they never see half an entry. Holds no
+secret: an entry knows which version label of a secret was written, never its value.
 """
 
 from __future__ import annotations
@@ -24,39 +26,53 @@ from reconciler.plan import canonical
 NAME: Final = "ledger.jsonl"
 VERSION: Final = 1
 _START: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
-_REBUILD: Final = (
-    "Restore the file from a backup, or move it away: a plan needs no ledger, it only forgets"
-    " who applied what."
+_SHAPE: Final[dict[str, type]] = {
+    **dict.fromkeys(("address", "id", "action", "at", "by", "host", "commit", "plan_digest"), str),
+    **dict.fromkeys(("patch", "inverse"), list),
+    **dict.fromkeys(("owned", "secrets", "digests"), dict),
+}
+_TAIL_BYTES: Final = 1 << 16
+_RESTORE: Final = (
+    "Restore the file from a backup, or move it away: planning goes on without it and only forgets"
+    " who applied what, when."
+)
+_UNREADABLE: Final = "Give leave to read it, or name another folder in spec.ledger.path."
+_UNWRITTEN: Final = (
+    "What was just applied is live but not recorded. Make room or give leave to write, then plan"
+    " and apply again."
 )
 
 
 class FileLedger:
-    """The ledger of a project on one machine; several processes may use it at once."""
+    """The ledger of a project on one machine; threads and processes may use it at once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file = folder / NAME
 
     def load(self) -> Snapshot:
-        """What was applied last, by resource. Raises LedgerInvalid naming the first bad line."""
+        """What was applied last, by resource; known once there is an entry.
+
+        Raises LedgerInvalid, which names the first line that does not fit.
+        """
         memories: dict[Address, Memory] = {}
-        for sequence, line in self._lines():
-            entry = _read_entry(line)
+        sequence = 0
+        for sequence, entry in self._chain():
             if entry.action is Action.DELETE:
                 memories.pop(entry.address, None)
             else:
                 memories[entry.address] = _remember(entry, sequence)
-        return Snapshot(memories, self._file.exists())
+        return Snapshot(memories, known=sequence > 0)
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
-        """The entries, oldest first."""
-        for _, line in self._lines():
-            entry = _read_entry(line)
-            if address in {None, entry.address}:
-                yield entry
+        """The entries, oldest first; raises LedgerInvalid on reaching a line that does not fit."""
+        return (entry for _, entry in self._chain() if address in {None, entry.address})
 
     def record(self, entry: Entry) -> None:
-        """Append an entry; it is on the disk when this returns. Raises LedgerInvalid where not."""
+        """Append an entry; it is on the disk when this returns.
+
+        Raises LedgerInvalid where it cannot be; then nothing of it is left in the file.
+        """
         try:
             with self._locked() as handle:
                 self._append(handle, entry)
@@ -64,92 +80,145 @@ class FileLedger:
             raise LedgerInvalid(
                 f"the ledger cannot be written: {error.strerror}",
                 subject=str(self._file),
-                next_step="What was just applied is live but not recorded. Make room or give"
-                " leave to write, then apply again.",
+                next_step=_UNWRITTEN,
             ) from error
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """The file, open and locked; made, with its folder, where it is not there yet."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        handle = os.open(self._file, flags, 0o600)
+        handle = self._open_locked()
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
             yield handle
         finally:
             os.close(handle)
 
-    def _append(self, handle: int, entry: Entry) -> None:
-        end = self._set_torn_tail_aside(handle)
-        sequence, previous = self._last(handle, end)
-        line = canonical(
-            {"version": VERSION, "sequence": sequence + 1, "previous": previous, **_said(entry)}
-        )
-        data = line.encode("utf-8", "surrogatepass") + b"\n"
+    def _open_locked(self) -> int:
+        """The file, locked for writing; made, with its folder, where it is not there yet."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        while True:
+            self._make_folder()
+            handle = os.open(self._file, flags, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                if self._is_current(handle):
+                    return handle
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)
+
+    def _is_current(self, handle: int) -> bool:
+        """Whether the file was not moved away while its lock was waited for."""
         try:
-            _write_whole(handle, data)
+            return os.path.samestat(os.fstat(handle), self._file.stat())
+        except FileNotFoundError:
+            return False
+
+    def _make_folder(self) -> None:
+        if not self._folder.is_dir():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync_folder(self._folder.parent)
+
+    def _append(self, handle: int, entry: Entry) -> None:
+        end, last = _find_end(handle)
+        sequence, previous = 0, _START
+        if last:
+            sequence, previous = _parse(self._file, 0, last)["sequence"], _digest(last)
+        said = {**asdict(entry), "address": str(entry.address), "action": entry.action.value}
+        chained = {"version": VERSION, "sequence": sequence + 1, "previous": previous}
+        line = canonical({**said, **chained}).encode("utf-8", "surrogatepass") + b"\n"
+        self._set_aside(handle, end)
+        try:
+            _write_whole(handle, line)
             os.fsync(handle)
+            if end == 0:
+                _sync_folder(self._folder)
         except OSError:
-            # Half a line must not stay: the next reader would have to guess what it meant.
+            # Half an entry must not stay, nor a whole one that is reported as not recorded.
             os.ftruncate(handle, end)
             raise
-        if end == 0:
-            _sync_folder(self._folder)
 
-    def _set_torn_tail_aside(self, handle: int) -> int:
-        """Where the next line begins; bytes after the last whole line go to a file of their own."""
-        size = os.fstat(handle).st_size
-        tail = _tail(handle, size)
-        torn = tail.rpartition(b"\n")[2]
+    def _set_aside(self, handle: int, end: int) -> None:
+        """Move what an unfinished write left behind the chain's end to a file of its own."""
+        torn = os.pread(handle, os.fstat(handle).st_size - end, end)
         if not torn:
-            return size
-        aside = self._folder / f"{NAME}.torn-{hashlib.sha256(torn).hexdigest()[:12]}"
-        aside.write_bytes(torn)
-        os.ftruncate(handle, size - len(torn))
-        return size - len(torn)
+            return
+        path = self._folder / f"{NAME}.torn-{hashlib.sha256(torn).hexdigest()[:12]}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        aside = os.open(path, flags, 0o600)
+        try:
+            _write_whole(aside, torn)
+            os.fsync(aside)
+        finally:
+            os.close(aside)
+        os.ftruncate(handle, end)
 
-    def _last(self, handle: int, end: int) -> tuple[int, str]:
-        """The sequence and digest that the next entry follows."""
-        line = _tail(handle, end).rstrip(b"\n").rpartition(b"\n")[2]
-        if not line:
-            return 0, _START
-        return _parse(line, self._file)["sequence"], _digest(line)
+    def _chain(self) -> Iterator[tuple[int, Entry]]:
+        """Every entry with its sequence, each checked against the line before it."""
+        previous = _START
+        for number, line in enumerate(self._lines(), start=1):
+            document = _parse(self._file, number, line)
+            if document["previous"] != previous or document["sequence"] != number:
+                raise _invalid(self._file, number, "does not follow the line before it")
+            previous = _digest(line)
+            yield number, _read_entry(self._file, number, document)
 
-    def _lines(self) -> Iterator[tuple[int, Json]]:
-        """The chain, checked line by line."""
+    def _lines(self) -> Iterator[bytes]:
+        """The whole lines that are there now, without their ends; none where there is no file."""
         try:
             file = self._file.open("rb")
         except FileNotFoundError:
             return
         except OSError as error:
             raise LedgerInvalid(
-                f"the ledger cannot be read: {error.strerror}", subject=str(self._file)
+                f"the ledger cannot be read: {error.strerror}",
+                subject=str(self._file),
+                next_step=_UNREADABLE,
             ) from error
-        previous = _START
         with file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
+            left = _find_end_shared(file.fileno())
+            for line in file:
+                left -= len(line)
+                if left < 0:
                     return
-                document = _parse(line, self._file, number)
-                if document["previous"] != previous or document["sequence"] != number:
-                    raise _broken(self._file, number, "does not follow the line before it")
-                previous = _digest(line[:-1])
-                yield number, document
+                yield line[:-1]
 
 
-_TAIL: Final = 1 << 16
+def _find_end_shared(handle: int) -> int:
+    """Where the chain ends while nobody writes; what is before that never changes again."""
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    try:
+        return _find_end(handle)[0]
+    finally:
+        fcntl.flock(handle, fcntl.LOCK_UN)
 
 
-def _tail(handle: int, end: int) -> bytes:
-    """The last whole line before `end` and what follows it; reads more where lines are long."""
-    length = _TAIL
+def _find_end(handle: int) -> tuple[int, bytes]:
+    """Where the last whole line ends, and that line; 0 and nothing where there is none."""
+    size = os.fstat(handle).st_size
+    *whole, torn = _read_tail(handle, size).split(b"\n")
+    end = size - len(torn)
+    if whole and not _is_json(whole[-1]):
+        end -= len(whole.pop()) + 1
+    return end, whole[-1] if whole else b""
+
+
+def _read_tail(handle: int, size: int) -> bytes:
+    """The last two whole lines at least, and what follows them; all where there are fewer."""
+    length = _TAIL_BYTES
     while True:
-        start = max(0, end - length)
-        data = os.pread(handle, end - start, start)
-        if start == 0 or data.rstrip(b"\n").count(b"\n") >= 2:
+        start = max(0, size - length)
+        data = os.pread(handle, size - start, start)
+        if start == 0 or data.count(b"\n") >= 3:
             return data
         length *= 4
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _write_whole(handle: int, data: bytes) -> None:
@@ -159,7 +228,7 @@ def _write_whole(handle: int, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:
@@ -170,41 +239,30 @@ def _digest(line: bytes) -> str:
     return f"sha256:{hashlib.sha256(line).hexdigest()}"
 
 
-def _parse(line: bytes, file: Path, number: int = 0) -> Json:
+def _parse(file: Path, number: int, line: bytes) -> Json:
+    """A line's document, with the words of the chain in it; `number` 0 stands for the last."""
     try:
         document = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _invalid(file, number, "is not JSON") from error
+    if not isinstance(document, dict) or not isinstance(document.get("sequence"), int):
+        raise _invalid(file, number, "is not an entry of a ledger")
+    if document.get("version") != VERSION:
+        raise _invalid(file, number, f"is not of version {VERSION}, the only one known here")
+    return {"previous": "", **document}
+
+
+def _read_entry(file: Path, number: int, document: Json) -> Entry:
+    for name, kind in _SHAPE.items():
+        if not isinstance(document.get(name), kind):
+            raise _invalid(file, number, f"has no usable {name}")
+    kept = {name: document[name] for name in _SHAPE}
+    try:
+        kept["address"] = Address.parse(document["address"])
+        kept["action"] = Action(document["action"])
     except ValueError as error:
-        raise _broken(file, number, "is no JSON") from error
-    if not isinstance(document, dict) or not {"version", "sequence", "previous"} <= set(document):
-        raise _broken(file, number, "is no entry of a ledger")
-    if document["version"] != VERSION:
-        raise _broken(file, number, f"is of version {document['version']}, not {VERSION}")
-    return document
-
-
-def _broken(file: Path, number: int, what: str) -> LedgerInvalid:
-    where = f"line {number}" if number else "the last line"
-    return LedgerInvalid(f"{where} of the ledger {what}", subject=str(file), next_step=_REBUILD)
-
-
-def _said(entry: Entry) -> Json:
-    return {**asdict(entry), "address": str(entry.address), "action": entry.action.value}
-
-
-def _read_entry(document: Json) -> Entry:
-    kept = {name: document[name] for name in document if name not in _CHAIN}
-    return Entry(
-        **{
-            **kept,
-            "address": Address.parse(document["address"]),
-            "action": Action(document["action"]),
-            "patch": tuple(document["patch"]),
-            "inverse": tuple(document["inverse"]),
-        }
-    )
-
-
-_CHAIN: Final = frozenset({"version", "sequence", "previous"})
+        raise _invalid(file, number, "has no usable address or action") from error
+    return Entry(**{**kept, "patch": tuple(kept["patch"]), "inverse": tuple(kept["inverse"])})
 
 
 def _remember(entry: Entry, sequence: int) -> Memory:
@@ -218,3 +276,8 @@ def _remember(entry: Entry, sequence: int) -> Memory:
         sequence=sequence,
         digests=entry.digests,
     )
+
+
+def _invalid(file: Path, number: int, what: str) -> LedgerInvalid:
+    where = f"line {number}" if number else "the last line"
+    return LedgerInvalid(f"{where} of the ledger {what}", subject=str(file), next_step=_RESTORE)

@@ -1,27 +1,35 @@
-"""Where the work tree stands and who is at work, as far as the machine tells."""
+"""Where the work tree stands and who is at work, as far as the machine tells.
+
+Asked of git in one call; where git has no answer, of the variables that CI systems set. Nothing
+here fails: what cannot be known is empty.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import socket
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-# The variables in which CI systems name the commit and who started the run (their documentation:
-# GitHub Actions, Azure Pipelines, GitLab CI).
+# The variables in which CI systems name the commit and who started the run (documented: GitHub
+# Actions default variables, Azure Pipelines predefined variables, GitLab CI predefined variables).
 _COMMITS: Final = ("GITHUB_SHA", "BUILD_SOURCEVERSION", "CI_COMMIT_SHA")
-_ACTORS: Final = ("GITHUB_ACTOR", "BUILD_REQUESTEDFOR", "GITLAB_USER_LOGIN", "USER", "LOGNAME")
-_PATIENCE_S: Final = 20
+_ACTORS: Final = ("GITHUB_ACTOR", "BUILD_REQUESTEDFOR", "GITLAB_USER_LOGIN")
+_USERS: Final = ("LOGNAME", "USER", "USERNAME")
+# A hook of git runs with these set to its own repository, which need not be the folder's.
+_GIT_PLACES: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
+_GIT_WITHIN_S: Final = 20
+_LONGEST_NAME: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """`commit` is whole, or empty where there is none; `dirty` says that files differ from it."""
+    """`commit` is whole, or empty where none is known; `dirty`: files of the folder differ from it.
+
+    `dirty` is only ever True of a checkout. `author` is never empty.
+    """
 
     commit: str
     dirty: bool
@@ -30,34 +38,54 @@ class Revision:
 
 
 def read_revision(folder: Path, environment: Mapping[str, str] | None = None) -> Revision:
-    """The revision of a folder; nothing is raised where git is missing or knows no commit."""
+    """The revision of a folder, which need not be a checkout; takes 20 s at most."""
     known = os.environ if environment is None else environment
-    commit, dirty = _ask_git(folder)
+    commit, dirty = _ask_git(folder, known)
     if not commit:
-        commit = next((known[name] for name in _COMMITS if known.get(name)), "")
-    return Revision(commit, dirty, _find_author(known), socket.gethostname())
+        commit = _first(known, _COMMITS)
+    author = _first(known, _ACTORS) or _first(known, _USERS) or _account()
+    return Revision(commit, dirty, author, socket.gethostname())
 
 
-def _find_author(known: Mapping[str, str]) -> str:
-    named = next((known[name] for name in _ACTORS if known.get(name)), "")
-    return re.sub(r"\s+", " ", named)[:100] or f"uid-{os.getuid()}"
+def _first(known: Mapping[str, str], names: tuple[str, ...]) -> str:
+    """The first variable that says something, without what a terminal would act upon."""
+    found = ("".join(c for c in known.get(name, "") if c.isprintable()).strip() for name in names)
+    return next((text for text in found if text), "")[:_LONGEST_NAME]
 
 
-def _ask_git(folder: Path) -> tuple[str, bool]:
-    git = shutil.which("git")
-    if git is None:
-        return "", False
-    command = [git, "-C", str(folder), "status", "--porcelain=v2", "--branch", "--", "."]
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+def _account() -> str:
+    import pwd  # noqa: PLC0415 - seldom needed, and not there on every system
+
     try:
-        done = subprocess.run(  # noqa: S603 - our own arguments, no shell
-            command, env=environment, capture_output=True, timeout=_PATIENCE_S, check=False
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid-{os.getuid()}"
+
+
+def _ask_git(folder: Path, known: Mapping[str, str]) -> tuple[str, bool]:
+    """The commit, and whether the folder differs from it; empty where git cannot say."""
+    import subprocess  # noqa: PLC0415 - only plan and apply ask
+
+    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), "status", "--porcelain=v2"]
+    command += ["--branch", "--untracked-files=normal", "-z", "--", "."]
+    kept = {name: value for name, value in known.items() if name not in _GIT_PLACES}
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell, our own arguments
+            command,
+            env={**kept, "GIT_OPTIONAL_LOCKS": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_GIT_WITHIN_S,
+            check=True,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.SubprocessError):
         return "", False
-    if done.returncode:
-        return "", False
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
-    commit = next((line[13:] for line in lines if line.startswith("# branch.oid ")), "")
-    dirty = any(not line.startswith("#") for line in lines)
-    return ("" if commit == "(initial)" else commit), dirty
+    return _read_status(done.stdout.decode("utf-8", "replace"))
+
+
+def _read_status(text: str) -> tuple[str, bool]:
+    """Records end in NUL; headers begin with `# ` (documented: git-status, porcelain v2)."""
+    records = [record for record in text.split("\0") if record]
+    headers = [record for record in records if record.startswith("# ")]
+    oid = next((h.removeprefix("# branch.oid ") for h in headers if "branch.oid" in h), "")
+    return ("" if oid == "(initial)" else oid), len(headers) < len(records)

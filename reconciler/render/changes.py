@@ -69,10 +69,12 @@ def _model_lines(model: ModelChange, step: Step, paint: Paint) -> Iterator[str]:
     name = f'trained model "{escape(model.name)}"'
     note = _note(model.path, step)
     if not model.before:
-        yield f'{paint.symbol("+")} {name} = "{escape(model.after)}"{note}'
+        yield f'{paint.symbol("+")} {name} = "{escape(model.after)}"'
     else:
         before, after = shorten_uris(model.before, model.after)
-        yield f'{paint.symbol("~")} {name} = "{escape(before)}" -> "{escape(after)}"{note}'
+        yield f'{paint.symbol("~")} {name} = "{escape(before)}" -> "{escape(after)}"'
+    if note:
+        yield f"      {note.strip()}"
     yield f"      {show_pointer(model.path)}"
     if model.digest_after:
         told = {"streamed": "", "metadata": " (as its uploader says)", "md5": ""}[model.trust]

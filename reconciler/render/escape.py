@@ -70,6 +70,9 @@ def shorten_uris(before: str, after: str) -> tuple[str, str]:
     """Two addresses without what they share up to the container; in full where they share less."""
     one, other = before.split("/"), after.split("/")
     # scheme, empty, host, container: four parts must agree for the rest to be told apart by.
-    if one[:4] != other[:4] or len(one) < 5:
+    if one[:4] != other[:4]:
         return before, after
-    return "…/" + "/".join(one[4:]), "…/" + "/".join(other[4:])
+    shared = 4
+    while shared + 2 < min(len(one), len(other)) and one[shared] == other[shared]:
+        shared += 1
+    return "…/" + "/".join(one[shared:]), "…/" + "/".join(other[shared:])

@@ -103,8 +103,8 @@ def _render_step(step: Step, paint: Paint) -> str:
 def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
     if plan.baseline == "lost" and any(step.action is not Action.CREATE for step in plan.steps):
         yield (
-            "baseline: lost. No ledger was found, so it is not known who changed what since the"
-            " last\napply; the changes are the same without it."
+            "baseline: lost. There is no ledger (yet, or any more), so it is not known who changed"
+            " what\nsince the last apply; the changes are the same without it."
         )
     if plan.findings:
         yield render_findings(plan.findings, paint=paint)
