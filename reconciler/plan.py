@@ -76,7 +76,7 @@ def make_step(wish: Wish) -> Step | None:
     action = _choose_action(wish.live, changes)
     due = tuple(sorted(_due_secrets(wish, changes, action).items()))
     written = [_write(split_pointer(pointer), reference) for pointer, reference in due]
-    changes = (*changes, *_moved_write_only(wish), *written)
+    changes = (*changes, *_due_write_only(wish, action), *written)
     if not changes:
         return None
     forced = [change for change in changes if change.immutable and wish.live is not ABSENT]
@@ -130,17 +130,22 @@ def _due_secrets(
     return {at: ref for at, ref in wish.secrets.items() if known.get(at) != ref.version}
 
 
-def _moved_write_only(wish: Wish) -> Iterator[Change]:
-    """Declared values that are never returned, where they differ from what was last written."""
-    if wish.live is ABSENT or wish.memory is None:
+def _due_write_only(wish: Wish, action: Action) -> Iterator[Change]:
+    """Declared values that are never returned, where they differ from what was last written.
+
+    A replacement starts from nothing, so it needs all of them again.
+    """
+    if wish.live is ABSENT:
         return
+    owned = wish.memory.owned if wish.memory is not None else {}
     for path in find_leaves(wish.schema, wish.declared.document):
-        below = wish.schema.at(path)
-        pointer = format_pointer(path)
-        if below.write_only and pointer in wish.memory.owned:
-            now, then = find(wish.declared.document, path), wish.memory.owned[pointer]
-            if not same(replace(below, write_only=False), then, now):
-                yield _write(path, now)
+        below, now = wish.schema.at(path), find(wish.declared.document, path)
+        if not below.write_only or now in ("", None):
+            continue
+        then = owned.get(format_pointer(path), ABSENT)
+        moved = then is not ABSENT and not same(replace(below, write_only=False), then, now)
+        if moved or action is Action.REPLACE:
+            yield _write(path, now)
 
 
 def find_not_observable(wish: Wish) -> tuple[str, ...]:

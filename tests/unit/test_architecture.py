@@ -30,7 +30,8 @@ def test_only_transport_asks_for_tokens() -> None:
     asking = {
         folder.name
         for folder in package.iterdir()
-        if folder.is_dir() and any(name.startswith("azure.identity") for name in imported_by(folder))
+        if folder.is_dir()
+        and any(name.startswith("azure.identity") for name in imported_by(folder))
     }
     assert asking == {"transport"}
 

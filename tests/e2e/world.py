@@ -1,0 +1,183 @@
+"""Real processes for the end-to-end tests: the command line, an emulator, blob storage."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "manifests" / "census"
+SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+MODEL = "Census Model [trained model]"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+
+def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment without anything that could colour, credential or steer a run."""
+    steering = ("RECONCILER_", "AZURE_", "GITHUB_", "BUILD_", "CI_", "NO_COLOR")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
+    return {**kept, "PYTHONWARNINGS": "error::ResourceWarning", **(more or {})}
+
+
+def run(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
+) -> Done:
+    """One command of reconciler in a folder."""
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler", *arguments],
+        cwd=folder,
+        env=clean_environment(env),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass
+class Emulator:
+    """A running emulator and the calls that other people make to it."""
+
+    url: str
+    blob: str
+    token: str = "emulator"
+    group: str = "census"
+    process: Any = field(default=None, repr=False)
+
+    def path(self, name: str) -> str:
+        scope = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{self.group}"
+        return f"{scope}/providers/Microsoft.MachineLearning/webServices/{name}"
+
+    def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any, Mapping[str, str]]:
+        url = path if "://" in path else f"{self.url}{path}?api-version=2017-01-01"
+        request = urllib.request.Request(
+            url,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return reply.status, json.loads(reply.read() or b"null"), dict(reply.headers)
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"null"), dict(error.headers)
+
+    def write(self, method: str, name: str, body: Any) -> None:
+        status, answer, headers = self.send(method, self.path(name), body)
+        assert status < 300, answer
+        while True:
+            _, operation, _ = self.send("GET", headers["Azure-AsyncOperation"])
+            if operation["status"] != "Provisioning":
+                assert operation["status"] == "Succeeded", operation
+                return
+            time.sleep(0.02)
+
+    def deploy(self, name: str, model: str, **properties: Any) -> None:
+        body = definition(model)
+        body["properties"] |= properties
+        self.write("PUT", name, body)
+
+    def patch(self, name: str, **properties: Any) -> None:
+        self.write("PATCH", name, {"properties": {"packageType": "Graph", **properties}})
+
+    def get(self, name: str) -> Any:
+        status, answer, _ = self.send("GET", self.path(name))
+        assert status == 200, answer
+        return answer
+
+    def model(self, name: str) -> str:
+        return str(self.get(name)["properties"]["assets"]["asset3"]["locationInfo"]["uri"])
+
+    def model_uri(self, name: str) -> str:
+        return f"{self.blob}/devstoreaccount1/models/census/{name}.ilearner"
+
+
+def definition(model: str) -> Any:
+    """A complete definition that serves a model, with what a PUT demands."""
+    body = json.loads((EXAMPLE / "manifests" / "census.definition.json").read_bytes())
+    body["properties"]["storageAccount"]["key"] = "a-storage-key"
+    body["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = model
+    return body
+
+
+@contextmanager
+def run_emulator(*options: str, env: Mapping[str, str] | None = None) -> Iterator[Emulator]:
+    """An emulator on a free port while the block runs; it must end cleanly on SIGTERM."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reconciler", "emulator", "--port", "0", *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env=clean_environment(env),
+    )
+    assert process.stdout is not None
+    with process:
+        try:
+            ready = json.loads(process.stdout.readline())
+            token = (env or {}).get("RECONCILER_EMULATOR_TOKEN", "emulator")
+            yield Emulator(ready["resourceManager"], ready["blob"] or "", token, process=process)
+        finally:
+            process.terminate()
+            code = process.wait(timeout=30)
+    assert code == 0
+
+
+@dataclass
+class Project:
+    """A project in a folder of its own."""
+
+    folder: Path
+    emulator: Emulator
+    blobs: str = "skip"
+    guards: str = ""
+
+    def __post_init__(self) -> None:
+        (self.folder / "manifests").mkdir(parents=True, exist_ok=True)
+        self.write_project()
+
+    def write_project(self) -> None:
+        (self.folder / "reconciler.yaml").write_text(
+            f"""apiVersion: reconciler/v1
+kind: Project
+metadata: {{name: census}}
+spec:
+  cloud: {{resourceManager: "{self.emulator.url}", blob: "{self.emulator.blob or self.emulator.url}"}}
+  defaults: {{subscription: {SUBSCRIPTION}, resourceGroup: {self.emulator.group}}}
+  guards: {{blobs: {self.blobs}{self.guards}}}
+"""
+        )
+
+    def manifest(self, name: str, model: str = "", *, more: str = "", named: str = MODEL) -> Path:
+        file = self.folder / "manifests" / f"{name}.yaml"
+        models = f"\n  trainedModels:\n    {named}: {{uri: '{model}'}}" if model else " {}"
+        if more:
+            models = models.replace(" {}", "") + "\n" + more
+        file.write_text(
+            "apiVersion: reconciler/v1\nkind: WebService\n"
+            f"metadata: {{name: {name}}}\nspec:{models}\n"
+        )
+        return file
+
+    def run(self, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = "") -> Done:
+        return run(self.folder, *arguments, env=env, stdin=stdin)
