@@ -16,18 +16,29 @@ _MOST_BYTES = 512 * 1024 * 1024
 
 
 def save(plan: Plan, name: str) -> None:
-    """Write a plan, readable by its owner; an existing file stays until the new one is whole."""
-    target = Path(name)
-    handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    """Write a plan, readable by its owner; an existing file stays until the new one is whole.
+
+    A device or a pipe is written to and never replaced. Raises OSError naming the file.
+    """
+    target, text = Path(name), render_plan_json(plan)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(render_plan_json(plan))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).replace(target)
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8")
+        else:
+            _replace(target, text)
     except OSError as error:
         error.filename = name
         raise
+
+
+def _replace(target: Path, text: str) -> None:
+    handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(partial).replace(target)
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(partial).unlink()

@@ -6,10 +6,12 @@ service said that it did not act (429, 503) or was never reached.
 
 from __future__ import annotations
 
+import os
 import random
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -19,7 +21,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from reconciler.errors import Rejected, ServiceError, Throttled, Unavailable
+from reconciler.errors import ReconcilerError, Rejected, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
 from reconciler.ports import Emit
 from reconciler.transport.credentials import Tokens
@@ -29,6 +31,7 @@ from reconciler.transport.replies import Reply, clean, make_error, parse_reply
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
 _CONNECTIONS: Final = 64
+_TIMEOUT_VARIABLE: Final = "RECONCILER_TIMEOUT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,25 @@ class Budget:
     total_s: float = 120.0
     longest_wait_s: float = 60.0
     connect_s: float = 10.0
-    read_s: float = 60.0
+    read_s: float = 30.0
+
+
+def read_budget(environment: Mapping[str, str]) -> Budget:
+    """The usual budget; RECONCILER_TIMEOUT says how many seconds an answer is waited for.
+
+    Raises ReconcilerError for one that is no number of seconds between 0 and an hour.
+    """
+    given = environment.get(_TIMEOUT_VARIABLE, "")
+    if not given:
+        return Budget()
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", given) or not 0 < float(given) <= 3600:
+        raise ReconcilerError(
+            "is no number of seconds between 0 and 3600",
+            subject=_TIMEOUT_VARIABLE,
+            next_step=f"Leave it out, or set it such as {_TIMEOUT_VARIABLE}=30.",
+        )
+    seconds = float(given)
+    return Budget(total_s=4 * seconds, connect_s=min(10.0, seconds), read_s=seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +83,7 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self.budget = budget or Budget()
+        self.budget = budget or read_budget(os.environ)
         self.sleep = sleep
         self._emit = emit
         self._tokens = Tokens(self.base_url)

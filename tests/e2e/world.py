@@ -1,7 +1,9 @@
 """Real processes for the end-to-end tests: the command line, an emulator, blob storage."""
 
+import ctypes
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -54,6 +56,39 @@ def run(
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def run_with_limit(
+    folder: Path, *arguments: str, file_bytes: int = -1, unprivileged: bool = False
+) -> Done:
+    """One command that may write no larger file, or that has no more rights than anybody."""
+
+    def limit() -> None:
+        if file_bytes >= 0:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+        if unprivileged and os.geteuid() == 0:
+            _drop_capabilities()
+
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler", *arguments],
+        cwd=folder,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=limit,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def _drop_capabilities() -> None:
+    """Root keeps its files but may no longer pass over permissions: PR_CAPBSET_DROP, then exec."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        if libc.prctl(24, capability, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "PR_CAPBSET_DROP")
 
 
 @dataclass
