@@ -17,6 +17,7 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -
     PATH is a manifest or a folder of them: manifests/ by default, or the project's folder.
     """
     from reconciler.cli.assembly import load_all
+    from reconciler.render.counting import count
     from reconciler.render.finding import render_findings, render_findings_json
 
     loaded, _ = load_all(invocation, paths)
@@ -27,7 +28,9 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -
     if loaded.findings:
         click.echo(render_findings(loaded.findings, paint=invocation.paint()), color=True)
     if not wrong:
-        counted = f"{len(loaded.manifests)} resources in {len(loaded.files)} files"
-        left = f", {loaded.foreign} other documents left alone" if loaded.foreign else ""
+        counted = (
+            f"{count(len(loaded.manifests), 'resource')} in {count(len(loaded.files), 'file')}"
+        )
+        left = f", {count(loaded.foreign, 'other document')} left alone" if loaded.foreign else ""
         click.echo(f"Success! The configuration is valid: {counted}{left}.")
     return int(wrong)

@@ -8,6 +8,7 @@ from typing import Final
 from reconciler.comparers import is_sealed
 from reconciler.model import Action, Change, Json, ModelChange, SecretReference, Step, Verb
 from reconciler.pointers import format_pointer
+from reconciler.render.counting import count
 from reconciler.render.escape import (
     cut,
     escape,
@@ -33,7 +34,7 @@ _HIDDEN: Final = "(sensitive value)"
 def render_changes(step: Step, paint: Paint) -> Iterator[str]:
     """Every change of a step, bounded; without the indentation of the block around it."""
     if step.action is Action.DELETE:
-        yield f"  # ({_count(_size(step.before), 'attribute')} will be gone)"
+        yield f"  # ({count(_size(step.before), 'attribute')} will be gone)"
         return
     for model in step.models:
         yield from _model_lines(model, step, paint)
@@ -46,8 +47,8 @@ def render_changes(step: Step, paint: Paint) -> Iterator[str]:
     for change in changes[:most]:
         yield from _change_lines(change, step, paint)
     if len(changes) > most:
-        yield paint("faint", f"  # (and {_count(len(changes) - most, 'more attribute')})")
-    rest = [f"{_count(step.unchanged, 'unchanged attribute')} hidden"] if step.unchanged > 0 else []
+        yield paint("faint", f"  # (and {count(len(changes) - most, 'more attribute')})")
+    rest = [f"{count(step.unchanged, 'unchanged attribute')} hidden"] if step.unchanged > 0 else []
     rest += [f"{len(step.not_observable)} not observable"] if step.not_observable else []
     if rest:
         yield paint("faint", f"  # ({', '.join(rest)})")
@@ -135,7 +136,3 @@ def _size(document: Json) -> int:
     if isinstance(document, dict):
         return sum(_size(value) for value in document.values())
     return 1
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

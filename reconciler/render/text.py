@@ -10,6 +10,7 @@ from typing import Final
 from reconciler.model import Action, Outcome, Plan, Step
 from reconciler.plan import plan_document
 from reconciler.render.changes import render_changes
+from reconciler.render.counting import count
 from reconciler.render.escape import escape
 from reconciler.render.finding import render_findings
 from reconciler.render.paint import Paint
@@ -44,7 +45,7 @@ def _render_steps(plan: Plan, paint: Paint) -> Iterator[str]:
         yield paint("green", "No changes.") + paint(
             "bold", " Your web services match the manifests."
         )
-        compared = _count(len(plan.unchanged), "service")
+        compared = count(len(plan.unchanged), "service")
         yield (
             f"Reconciler compared {compared} with the manifests and found no differences,\n"
             "so nothing has to be done."
@@ -83,7 +84,7 @@ def _sum_up(step: Step) -> str:
     models = [f"model → …/{escape(model.after.rpartition('/')[2])}" for model in step.models]
     others = sum(change.after != {} for change in step.changes) - len(models)
     if others > 0 or not models:
-        models.append(_count(max(others, 0), "attribute"))
+        models.append(count(max(others, 0), "attribute"))
     return ", ".join(models) if step.action is not Action.DELETE else ""
 
 
@@ -127,18 +128,14 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
 def _coverage(plan: Plan) -> str:
     refresh = plan.refresh
     read = (
-        f"Read {refresh.read} of {_count(refresh.total, 'service')}"
-        f" in {_count(refresh.calls, 'call')}"
+        f"Read {refresh.read} of {count(refresh.total, 'service')}"
+        f" in {count(refresh.calls, 'call')}"
     )
     writes = sum(2 if step.action is Action.REPLACE else 1 for step in plan.steps)
     if not writes:
         return f"{read}."
     seconds = _WRITE_S * math.ceil(writes / _PARALLEL)
-    return f"{read}; the apply needs {_count(writes, 'write')}, about {seconds} s."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{read}; the apply needs {count(writes, 'write')}, about {seconds} s."
 
 
 def render_outcome(outcome: Outcome, *, paint: Paint) -> str:

@@ -1,0 +1,133 @@
+"""The demo: the whole story by one command, twice, and nothing left behind."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import clean_environment, run
+
+pytestmark = pytest.mark.e2e
+
+
+def processes() -> set[str]:
+    """The command lines of running emulators and storages."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # it has just ended
+                continue
+            if "reconciler emulator" in line or "azurite" in line:
+                found.add(f"{entry.name} {line}")
+    return found
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_demo_tells_the_whole_story_twice(tmp_path: Path) -> None:
+    before = processes()
+    for _ in range(2):
+        done = run(tmp_path, "demo", env={"TMPDIR": str(tmp_path)})
+        assert done.code == 0, done.said
+        story = [
+            "$ cat manifests/census.yaml",
+            "$ reconciler plan",
+            '"…/census/2026-10-02.ilearner" -> "…/census/2026-11-20.ilearner"',
+            "Plan: 0 to add, 1 to change, 0 to destroy.",
+            "$ reconciler apply --auto-approve",
+            "Apply complete! Resources: 0 added, 1 changed, 0 destroyed.",
+            "No changes.",
+            '# drift: was "…/census/2026-11-20.ilearner" when last applied',
+            "Apply complete!",
+            "No changes.",
+        ]
+        places: list[int] = []
+        for sentence in story:
+            places.append(done.out.index(sentence, places[-1] if places else 0))
+        assert "Traceback" not in done.said
+        assert not list(tmp_path.iterdir())
+    assert processes() == before
+
+
+def test_the_demo_can_be_kept_and_gone_on_with(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    done = run(tmp_path, "demo", "--keep", str(kept))
+    assert done.code == 0, done.said
+    found = re.search(
+        r"^    reconciler (emulator --port (\d+) --data \S+)$", done.out, re.MULTILINE
+    )
+    assert found, done.out
+    with subprocess.Popen(
+        [sys.executable, "-m", "reconciler", *found[1].split()],
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        planned = run(tmp_path, "--chdir", str(kept), "plan")
+        process.terminate()
+    assert "No changes." in planned.out, planned.said
+    again = run(tmp_path, "demo", "--keep", str(kept))
+    assert (again.code, "the folder is not empty" in again.err) == (1, True)
+
+
+def test_the_demo_goes_on_without_blob_storage_and_says_so(tmp_path: Path) -> None:
+    """No cache and no registry: blob storage cannot be fetched."""
+    env = {
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "npm_config_registry": "http://127.0.0.1:9/",
+        "npm_config_userconfig": str(tmp_path / "npmrc"),
+        "npm_config_fetch_retries": "0",
+    }
+    done = run(tmp_path, "demo", env=env)
+    assert done.code == 0, done.said
+    assert "Blob storage cannot be had here: npm cannot fetch it" in done.out
+    assert "spec.guards.blobs is skip" in done.out
+    assert done.out.count("Apply complete!") == 2
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_demo_that_is_ended_leaves_no_process(tmp_path: Path, how: signal.Signals) -> None:
+    before = processes()
+    with subprocess.Popen(
+        [sys.executable, "-m", "reconciler", "demo"],
+        cwd=tmp_path,
+        env=clean_environment({"TMPDIR": str(tmp_path)}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "$ reconciler plan" in line:
+                break
+        process.send_signal(how)
+        process.wait(timeout=30)
+    deadline = time.monotonic() + 20
+    while processes() - before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes() <= before
+    if how is not signal.SIGKILL:
+        assert process.returncode == 130
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_busy_port_is_walked_around(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 8470))
+        taken.listen()
+        done = run(tmp_path, "demo", env={"TMPDIR": str(tmp_path)})
+    assert done.code == 0, done.said

@@ -1,0 +1,59 @@
+"""The wheel, away from the checkout: schemas and the example travel inside it."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import ROOT, clean_environment
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", str(folder), str(ROOT)], check=True)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def test_the_wheel_runs_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    target, work = tmp_path / "installed", tmp_path / "work"
+    work.mkdir()
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target)]
+    subprocess.run([*command, str(wheel)], check=True)
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-P", *arguments],
+            cwd=work,
+            env=clean_environment({"PYTHONPATH": str(target)}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where = run("-c", "import reconciler; print(reconciler.__file__)")
+    assert Path(where.strip()).is_relative_to(target)
+    assert json.loads(run("-m", "reconciler", "schema", "WebService"))["title"]
+    run("-m", "reconciler", "init")
+    assert run("-m", "reconciler", "validate").startswith("Success!")
+
+
+def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    schemas = {
+        f"reconciler/_schemas/{path.relative_to(ROOT / 'schemas')}"
+        for path in (ROOT / "schemas").rglob("*.json")
+    }
+    assert schemas <= names
+    assert "reconciler/_examples/census/secrets/storage-account.key" in names
+    assert "reconciler/py.typed" in names
+    assert not [name for name in names if name.startswith("tests/") or ".pyc" in name]
