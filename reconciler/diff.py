@@ -8,14 +8,19 @@ identity, so the cost follows what changed. The order of changes depends on name
 from __future__ import annotations
 
 import json
+import marshal
+import operator
 from collections import Counter
 from collections.abc import Sequence
+from itertools import compress, repeat
 from typing import Final
 
 from reconciler.comparers import COMPARERS, is_sealed
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
 from reconciler.schema import Field, Shape
 
+_FEW: Final = 8
+_CONTAINERS: Final = (dict, list)
 _WALKED: Final = frozenset({Shape.OBJECT, Shape.MAP})
 
 
@@ -113,29 +118,60 @@ def _walk(field: Field, path: Path, before: Json, after: Json, changes: list[Cha
         if kind is dict and field.shape in _WALKED and not field.compare:
             _walk_object(field, path, before, after, changes)
             return
-        if _plainly_equal(kind, before, after):
+        if _plainly_equal(before, after):
             return
     if not same(field, before, after):
         _differ(field, path, before, after, changes)
 
 
-def _plainly_equal(kind: type, before: Json, after: Json) -> bool:
-    """Equal at first sight; a quick no is no proof of a difference."""
-    if kind is dict or kind is list:
-        return json.dumps(before) == json.dumps(after)
-    return bool(before == after)
+def _plainly_equal(before: Json, after: Json) -> bool:
+    """Equal at first sight, at the speed of C; a quick no is no proof of a difference.
+
+    What `==` calls equal may still be true against 1 somewhere below; what marshal writes down
+    tells them apart.
+    """
+    return bool(before == after) and (
+        type(before) not in _CONTAINERS or _written_alike(before, after)
+    )
+
+
+def _written_alike(before: Json, after: Json) -> bool:
+    try:
+        return marshal.dumps(before) == marshal.dumps(after)
+    except ValueError:
+        return False
 
 
 def _walk_object(
     field: Field, path: Path, before: dict[str, Json], after: dict[str, Json], changes: list[Change]
 ) -> None:
-    names = [name for name, value in before.items() if after.get(name, ABSENT) is not value]
-    if names or len(after) != len(before):
-        names += [name for name in after if name not in before]
-    for name in sorted(names):
+    large = field.shape is Shape.MAP and len(before) > _FEW
+    for name in sorted(_suspects(before, after) if large else _unlike(before, after)):
         one, other = before.get(name, ABSENT), after.get(name, ABSENT)
         if type(one) is not str or one != other:
             _walk(field.child(name), (*path, name), one, other, changes)
+
+
+def _unlike(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
+    """The names whose values are not the very same object."""
+    names = [name for name, value in before.items() if after.get(name, ABSENT) is not value]
+    return [*names, *_added(before, after)]
+
+
+def _suspects(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
+    """The names that need a walk: a map may have ten thousand, of which one has changed."""
+    ones, others = list(before.values()), list(map(after.get, before, repeat(ABSENT)))
+    differs = list(map(operator.ne, ones, others))
+    alike = list(map(operator.not_, differs))
+    if not _written_alike(list(compress(ones, alike)), list(compress(others, alike))):
+        return _unlike(before, after)
+    return [*compress(before, differs), *_added(before, after)]
+
+
+def _added(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
+    if before.keys() >= after.keys():
+        return []
+    return [name for name in after if name not in before]
 
 
 def _differ(

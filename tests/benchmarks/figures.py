@@ -1,0 +1,176 @@
+"""What is measured: starting, comparing, reading manifests, planning."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from reconciler.diff import diff
+from reconciler.kinds.web_service import KIND
+from tests.benchmarks.measure import Figure, take_turns, time_call
+from tests.e2e.world import MODEL, Project, clean_environment, run_emulator
+
+SERVICES = 1000
+
+
+def measure_start() -> Figure:
+    """`reconciler version`, a whole process, against Python importing click."""
+    ours = [str(Path(sys.executable).with_name("reconciler")), "version"]
+    bare = [sys.executable, "-c", "import click"]
+    medians = take_turns(lambda: _run(ours), lambda: _run(bare), 21)
+    return Figure("reconciler version", *medians, 'python -c "import click"', 1.5)
+
+
+def _run(command: list[str]) -> float:
+    return time_call(
+        lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/")
+    )
+
+
+def measure_diff() -> Figure:
+    """Comparing two definitions of one MB that differ in one leaf, read apart from one another.
+
+    The leaf stands where it costs most: in one of twelve thousand columns.
+    """
+    text = json.dumps(_large_definition())
+    one, other = json.loads(text), json.loads(text)
+    columns = other["properties"]["input"]["properties"]["input1"]["properties"]
+    columns["column 9000"]["type"] = "String"
+    field = KIND.field
+    assert len(diff(field, one, other)) == 1
+    medians = take_turns(
+        lambda: time_call(lambda: diff(field, one, other)),
+        lambda: time_call(lambda: json.loads(text)),
+        21,
+    )
+    megabytes = len(text) / 1_000_000
+    return Figure(f"diff of {megabytes:.1f} MB, one leaf", *medians, "json.loads of it", 1.0)
+
+
+def _large_definition() -> Any:
+    from tests.e2e.world import definition
+
+    body = definition("https://acct.blob.core.windows.net/models/a.ilearner")
+    column = {"type": "Integer", "format": "Int32", "x-ms-isnullable": False}
+    table = {"type": "object", "properties": {f"column {n}": column for n in range(12_000)}}
+    body["properties"]["input"] = {"type": "object", "properties": {"input1": table}}
+    return body
+
+
+def measure_validation() -> Figure:
+    """A thousand manifests, one a file, read and checked, against PyYAML's C loader alone."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = _write_project(Path(name))
+        ours = _timed(_VALIDATE, folder)
+        bare = _timed(_LOAD, folder)
+        medians = take_turns(ours, bare, 7)
+    return Figure(f"{SERVICES} manifests validated", *medians, "CSafeLoader of the files", 4.0)
+
+
+def _write_project(folder: Path) -> Path:
+    (folder / "manifests").mkdir()
+    example = "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: fleet}\nspec: {}\n"
+    (folder / "reconciler.yaml").write_text(example)
+    for number in range(SERVICES):
+        (folder / "manifests" / f"s{number:04}.yaml").write_text(
+            "# yaml-language-server: $schema=web-service.schema.json\n"
+            "apiVersion: reconciler/v1\nkind: WebService\n"
+            f"metadata: {{name: s{number:04}, labels: {{team: growth}}}}\nspec:\n"
+            f"  resource: {{name: Service{number}.2016.8.17}}\n  trainedModels:\n    {MODEL}:\n"
+            f"      uri: https://acct.blob.core.windows.net/models/s{number:04}.ilearner\n"
+            "  definition:\n    properties:\n      description: Predicts income\n"
+            "      realtimeConfiguration: {maxConcurrentCalls: 20}\n"
+        )
+    return folder
+
+
+_VALIDATE = """
+import time; from pathlib import Path; import sys
+from reconciler.kinds import find_kinds
+from reconciler.manifests import load
+schemas = {name: kind.manifest_schema_name for name, kind in find_kinds().items()}
+started = time.perf_counter()
+loaded = load(Path(sys.argv[1]), None, [], schemas)
+took = time.perf_counter() - started
+assert len(loaded.manifests) == 1000 and not loaded.findings, loaded.findings
+print(took)
+"""
+_LOAD = """
+import time; from pathlib import Path; import sys; import yaml
+started = time.perf_counter()
+for path in sorted(Path(sys.argv[1], "manifests").iterdir()):
+    yaml.load(path.read_bytes(), yaml.CSafeLoader)
+print(time.perf_counter() - started)
+"""
+
+
+def _timed(program: str, folder: Path) -> Callable[[], float]:
+    """A program that prints its own seconds, in a process of its own: nothing is warm."""
+
+    def run() -> float:
+        command = [sys.executable, "-c", program, str(folder)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return float(done.stdout)
+
+    return run
+
+
+def measure_plan() -> Figure:
+    """A cold plan of a thousand services, a whole process, against a bare loop of the same GETs."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        run_emulator("--operation-seconds", "0", "--no-blob") as emulator,
+    ):
+        project = Project(Path(name), emulator)
+        old, new = (f"https://acct.blob.core.windows.net/m/{day}.ilearner" for day in ("a", "b"))
+        names = [f"s{number:04}" for number in range(SERVICES)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda one: emulator.deploy(one, old), names))
+        for one in names:
+            project.manifest(one, new)
+        ours = [str(Path(sys.executable).with_name("reconciler")), "plan", "--format=json"]
+        urls = "\n".join(f"{emulator.url}{emulator.path(one)}" for one in names)
+        medians = take_turns(
+            lambda: _run_in(Path(name), ours, ""),
+            lambda: _run_in(Path(name), [sys.executable, "-c", _GET], urls),
+            5,
+        )
+    return Figure(f"plan of {SERVICES} services, cold", *medians, "requests loop, same GETs", 1.5)
+
+
+def _run_in(folder: Path, command: list[str], stdin: str) -> float:
+    started = time.perf_counter()
+    subprocess.run(
+        command,
+        cwd=folder,
+        input=stdin,
+        text=True,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=clean_environment(),
+    )
+    return time.perf_counter() - started
+
+
+_GET = """
+import requests, sys
+session = requests.Session()
+session.headers["Authorization"] = "Bearer emulator"
+for url in sys.stdin.read().split():
+    reply = session.get(url + "?api-version=2017-01-01", timeout=30)
+    assert reply.status_code == 200
+    reply.json()
+"""
+
+FIGURES = {
+    "start": measure_start,
+    "diff": measure_diff,
+    "validation": measure_validation,
+    "plan": measure_plan,
+}
