@@ -21,7 +21,6 @@ from reconciler.schema import Field, Shape
 
 _FEW: Final = 8
 _CONTAINERS: Final = (dict, list)
-_WALKED: Final = frozenset({Shape.OBJECT, Shape.MAP})
 
 
 def diff(field: Field, before: Json | Absent, after: Json | Absent) -> tuple[Change, ...]:
@@ -54,7 +53,7 @@ def form(field: Field, value: Json | Absent) -> Json | Absent:
         return ABSENT if field.default is ABSENT else form_of_default(field)
     if field.compare:
         return _compared(field, value)
-    if isinstance(value, dict) and field.shape in {Shape.OBJECT, Shape.MAP}:
+    if isinstance(value, dict) and field.branches:
         return _form_object(field, value)
     if isinstance(value, list) and field.shape is Shape.LIST and field.items is not None:
         items = [form(field.items, item) for item in value]
@@ -115,7 +114,7 @@ def _walk(field: Field, path: Path, before: Json, after: Json, changes: list[Cha
         return
     kind = type(before)
     if kind is type(after):
-        if kind is dict and field.shape in _WALKED and not field.compare:
+        if kind is dict and field.branches and not field.compare:
             _walk_object(field, path, before, after, changes)
             return
         if _plainly_equal(before, after):
@@ -183,7 +182,7 @@ def _differ(
         changes.append(_change(field, path, Verb.REMOVE, before, ABSENT))
     elif isinstance(before, list) and isinstance(after, list) and field.shape is Shape.LIST:
         _walk_list(field, path, before, after, changes)
-    elif isinstance(after, dict) and field.shape in _WALKED and not field.compare:
+    elif isinstance(after, dict) and field.branches and not field.compare:
         _add(field, path, before, after, changes)
     else:
         changes.append(_change(field, path, Verb.REPLACE, before, _sendable(field, after)))
@@ -222,7 +221,7 @@ def _add(
     if field.read_only or field.secret:
         return
     verb = Verb.ADD if before is ABSENT else Verb.REPLACE
-    if isinstance(value, dict) and field.shape in _WALKED and not field.compare:
+    if isinstance(value, dict) and field.branches and not field.compare:
         changes.append(_change(field, path, verb, before, {}))
         for name in sorted(value):
             _add(field.child(name), (*path, name), ABSENT, value[name], changes)
@@ -232,7 +231,7 @@ def _add(
 
 def _sendable(field: Field, value: Json) -> Json:
     """The value without what may not be sent or kept: server-owned parts and secrets."""
-    if isinstance(value, dict) and field.shape in _WALKED:
+    if isinstance(value, dict) and field.branches:
         return {
             name: _sendable(field.child(name), below)
             for name, below in value.items()
@@ -258,7 +257,7 @@ def _change(field: Field, path: Path, verb: Verb, before: Json | Absent, after: 
 
 
 def _holds_immutable(field: Field, value: Json | Absent) -> bool:
-    if not isinstance(value, dict) or field.shape not in _WALKED:
+    if not isinstance(value, dict) or not field.branches:
         return False
     return any(
         field.child(name).immutable or _holds_immutable(field.child(name), below)

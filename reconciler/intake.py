@@ -7,14 +7,18 @@ addresses lose their signatures, so that no later floor can keep one by accident
 
 from __future__ import annotations
 
+from typing import Final
+
 from reconciler.comparers import strip_credentials
 from reconciler.model import ABSENT, Absent, Json
 from reconciler.schema import Field, Shape
 
+_NESTED: Final = (dict, list)
+
 
 def normalize(field: Field, document: Json) -> Json:
     """The document in the schema's spelling and without secrets; shares what needs no change."""
-    if isinstance(document, dict) and field.shape in {Shape.OBJECT, Shape.MAP}:
+    if isinstance(document, dict) and field.branches:
         return _normalize_object(field, document)
     if isinstance(document, list) and field.shape is Shape.LIST and field.items is not None:
         items = [normalize(field.items, item) for item in document]
@@ -31,13 +35,19 @@ def _same_object(one: object, other: object) -> bool:
 def _normalize_object(field: Field, document: dict[str, Json]) -> Json:
     result: dict[str, Json] = {}
     changed = False
+    properties = field.properties
+    if field.flat and document.keys() <= properties.keys():
+        return document
     for name, value in document.items():
-        spelling = name if name in field.properties else _spelling(field, name, document)
-        child = field.child(spelling)
+        child, spelling = properties.get(name), name
+        if child is None:
+            spelling = _spelling(field, name, document) if properties else name
+            child = field.child(spelling)
         if child.secret and value not in ("", None):
             changed = True
             continue
-        kept = normalize(child, value) if isinstance(value, (dict, list, str)) else value
+        # Most values are plain; a call for each of them would cost more than reading the reply.
+        kept = normalize(child, value) if child.compare or type(value) in _NESTED else value
         changed = changed or kept is not value or spelling != name
         result[spelling] = kept
     return result if changed else document
@@ -53,7 +63,7 @@ def without_server_fields(field: Field, document: Json | Absent) -> Json | Absen
     """The part of a document that people may declare: an exported definition can be declared."""
     if field.read_only or document is ABSENT:
         return ABSENT
-    if isinstance(document, dict) and field.shape in {Shape.OBJECT, Shape.MAP}:
+    if isinstance(document, dict) and field.branches:
         kept = (
             (name, without_server_fields(field.child(name), value))
             for name, value in document.items()

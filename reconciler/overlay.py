@@ -28,11 +28,11 @@ def overlay(field: Field, live: Json | Absent, declared: Json | Absent) -> Json 
 
 
 def _walks(field: Field) -> bool:
-    return not field.compare and field.shape in {Shape.OBJECT, Shape.MAP}
+    return not field.compare and field.branches
 
 
 def _declared_only(field: Field, declared: Json) -> Json:
-    if isinstance(declared, dict) and field.shape in {Shape.OBJECT, Shape.MAP}:
+    if isinstance(declared, dict) and field.branches:
         laid = (
             (name, overlay(field.child(name), ABSENT, value)) for name, value in declared.items()
         )

@@ -40,7 +40,7 @@ from reconciler.model import (
 from reconciler.overlay import overlay
 from reconciler.patch import make_absences, make_inverse, make_operations
 from reconciler.pointers import find, format_pointer, split_pointer
-from reconciler.schema import Field, Shape
+from reconciler.schema import UNKNOWN, Field
 
 FORMAT_VERSION: Final = "1.0"
 _ACTIONS: Final[Mapping[Action, list[str]]] = {
@@ -91,7 +91,7 @@ def make_step(wish: Wish) -> Step | None:
         absences=() if wish.live is ABSENT else make_absences(changes),
         secrets=due,
         replace_paths=tuple(format_pointer(change.path) for change in forced),
-        models=tuple(_model_changes(wish)),
+        models=tuple(_model_changes(wish, changes)),
         not_observable=find_not_observable(wish),
         unchanged=_count_leaves(wish.schema, wish.live) - len(changes) + len(written),
         reason="replace_because_cannot_update" if action is Action.REPLACE else "",
@@ -163,7 +163,7 @@ def find_leaves(field: Field, document: Json | Absent, path: Path = ()) -> Itera
     """The places at which a declared document speaks: values, whole lists, free JSON."""
     if document is ABSENT or field.read_only:
         return
-    walked = field.shape in {Shape.OBJECT, Shape.MAP} and not field.compare
+    walked = field.branches and not field.compare
     if isinstance(document, dict) and document and walked:
         for name, value in document.items():
             yield from find_leaves(field.child(name), value, (*path, name))
@@ -172,13 +172,28 @@ def find_leaves(field: Field, document: Json | Absent, path: Path = ()) -> Itera
 
 
 def _count_leaves(field: Field, document: Json | Absent) -> int:
-    return sum(1 for _ in find_leaves(field, document))
+    """As many as `find_leaves` finds, told without naming them."""
+    if document is ABSENT or field.read_only:
+        return 0
+    if not (isinstance(document, dict) and document and field.branches) or field.compare:
+        return 1
+    if field.flat and document.keys() <= field.properties.keys():
+        return len(document)
+    total = 0
+    for name, value in document.items():
+        child = field.properties.get(name) or field.items or UNKNOWN
+        if type(value) is dict:
+            total += _count_leaves(child, value)
+        elif not child.read_only:
+            total += 1
+    return total
 
 
-def _model_changes(wish: Wish) -> Iterator[ModelChange]:
+def _model_changes(wish: Wish, changes: Collection[Change]) -> Iterator[ModelChange]:
+    changed = {change.path for change in changes}
     for model in wish.declared.models:
-        before = find(wish.live, model.path)
-        if not same(wish.schema.at(model.path), before, model.uri):
+        if model.path in changed:
+            before = find(wish.live, model.path)
             yield ModelChange(model.name, model.path, "" if before is ABSENT else before, model.uri)
 
 
@@ -188,7 +203,7 @@ def canonical(document: Json) -> str:
 
 
 def plan_document(plan: Plan) -> Json:
-    """The plan as JSON, its digest included."""
+    """The plan as values that JSON can hold, its digest included."""
     body = {
         "format_version": FORMAT_VERSION,
         "timestamp": plan.made_at,
@@ -201,7 +216,6 @@ def plan_document(plan: Plan) -> Json:
         "baseline": plan.baseline,
         "outcome": _outcome(plan),
     }
-    body = json.loads(canonical(body))
     return {**body, "plan_digest": digest_of(body)}
 
 

@@ -47,9 +47,10 @@ class Shape(enum.Enum):
 class Field:
     """One field of a service's document and everything that is known of it.
 
-    `read_only` belongs to the service; `write_only` is never returned; `secret` is write-only
-    and sensitive. `default` is what the service takes an absent field for. `folded` finds the
-    schema's spelling of a property by its casefolded name.
+    `read_only` belongs to the service; `write_only` is never returned; what is `secret`, write-only
+    and sensitive, may never be kept or shown. `default` is what the service takes an absent field
+    for. `folded` finds the schema's spelling of a property by its casefolded name. An object or a
+    map `branches`; an object is `flat` where all its properties are plain values.
     """
 
     shape: Shape
@@ -69,11 +70,16 @@ class Field:
     items: Field | None = None
     description: str = ""
     source: str = ""
+    branches: bool = field(init=False)
+    secret: bool = field(init=False)
+    flat: bool = field(init=False)
 
-    @property
-    def secret(self) -> bool:
-        """Whether a value here may never be kept or shown."""
-        return self.write_only and self.sensitive
+    def __post_init__(self) -> None:
+        # Asked for at every value of every document, so they are worked out once.
+        plain = bool(self.properties) and all(map(_is_plain, self.properties.values()))
+        object.__setattr__(self, "flat", plain and not self.compare)
+        object.__setattr__(self, "branches", self.shape in {Shape.OBJECT, Shape.MAP})
+        object.__setattr__(self, "secret", self.write_only and self.sensitive)
 
     @property
     def numeric(self) -> bool:
@@ -102,6 +108,12 @@ class Field:
         if name in self.properties:
             return name
         return self.folded.get(name.casefold(), name)
+
+
+def _is_plain(field: Field) -> bool:
+    if field.secret or field.read_only or field.compare == "blob-uri" or field.branches:
+        return False
+    return field.items is None or _is_plain(field.items)
 
 
 UNKNOWN: Final = Field(Shape.OPAQUE, description="not described by the service's vendor")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from queue import SimpleQueue
 from typing import TypeVar
 
 from reconciler.model import Address
@@ -44,13 +45,14 @@ class Hands:
         caller stops asking. What is in flight is finished before an exception goes on.
         """
         waiting = iter(items)
+        finished: SimpleQueue[Future[_Done]] = SimpleQueue()
+        running = 0
         with ThreadPoolExecutor(self.parallelism) as pool:
-            running: set[Future[_Done]] = set()
             while True:
-                free = self.parallelism - len(running)
-                running.update(pool.submit(work, item) for item in islice(waiting, free))
+                for item in islice(waiting, self.parallelism - running):
+                    pool.submit(work, item).add_done_callback(finished.put)
+                    running += 1
                 if not running:
                     return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
+                yield finished.get().result()
+                running -= 1

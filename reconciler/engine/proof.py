@@ -13,7 +13,7 @@ from reconciler.errors import NotApplied
 from reconciler.model import ABSENT, Absent, Action, Change, Json, Live, Path, Step, Verb
 from reconciler.patch import apply_operations
 from reconciler.pointers import find, format_pointer
-from reconciler.schema import Field, Shape
+from reconciler.schema import Field
 
 _AGAIN: Final = "Plan again to see what is live; if it persists, look for a second writer."
 
@@ -63,6 +63,6 @@ def _provable(field: Field, step: Step) -> Iterator[tuple[Change, Path]]:
                 path = path[:depth]
                 break
         hidden = any(field.at(path[:length]).write_only for length in range(1, len(path) + 1))
-        container = change.after == {} and field.at(path).shape in {Shape.OBJECT, Shape.MAP}
+        container = change.after == {} and field.at(path).branches
         if not (hidden or container or change.verb is Verb.WRITE):
             yield change, path

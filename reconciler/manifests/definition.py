@@ -118,7 +118,7 @@ def _check(
                     next_step="Leave it out.",
                 ),
             )
-    elif isinstance(value, dict) and field.shape in {Shape.OBJECT, Shape.MAP}:
+    elif isinstance(value, dict) and field.branches:
         for name, below in value.items():
             yield from _check(
                 field.child(field.spelling(name)), below, (*path, name), exported=exported

@@ -36,12 +36,18 @@ class Folder:
             elif self._holds(path):
                 yield path
             return
+        if not self._holds(path):
+            return
         for folder, below, names in os.walk(path, onerror=self._note_unreadable):
             below[:] = sorted(name for name in below if not name.startswith("."))
             for name in sorted(names):
                 found = Path(folder, name)
-                if name.endswith(_YAML) and not name.startswith(".") and self._holds(found):
+                if name.endswith(_YAML) and not name.startswith(".") and self._is_ours(found):
                     yield found
+
+    def _is_ours(self, found: Path) -> bool:
+        """A file below a folder that we hold is held too, unless it is a link."""
+        return not found.is_symlink() or self._holds(found)
 
     def read(self, path: Path, place: Place | None = None) -> str | None:
         """The text of a file, or None with a finding at `place` (or at the file itself)."""

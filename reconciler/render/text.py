@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from reconciler.model import Action, Outcome, Plan, Step
-from reconciler.plan import plan_document
+from reconciler.plan import canonical, plan_document
 from reconciler.render.changes import render_changes
 from reconciler.render.counting import count
 from reconciler.render.escape import escape
@@ -36,8 +35,8 @@ def render_plan(plan: Plan, *, paint: Paint) -> str:
 
 
 def render_plan_json(plan: Plan) -> str:
-    """The plan's document, which is also what is saved."""
-    return json.dumps(plan_document(plan), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    """The plan's document on one line, which is also what is saved."""
+    return canonical(plan_document(plan)) + "\n"
 
 
 def _render_steps(plan: Plan, paint: Paint) -> Iterator[str]:

@@ -6,6 +6,7 @@ service said that it did not act (429, 503) or was never reached.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -14,13 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from reconciler import __version__
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
 from reconciler.ports import Emit
@@ -31,6 +34,11 @@ from reconciler.transport.replies import Reply, clean, make_error, parse_reply
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
 _CONNECTIONS: Final = 64
+_HEADERS: Final = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip, deflate",
+    "User-Agent": f"reconciler/{__version__}",
+}
 _TIMEOUT_VARIABLE: Final = "RECONCILER_TIMEOUT"
 
 
@@ -89,11 +97,12 @@ class Client:
         self._tokens = Tokens(self.base_url)
         self._lock = threading.Lock()
         self._calls = 0
-        self._session = requests.Session()
-        self._session.trust_env = not is_loopback(base_url)
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        session = requests.Session()
+        session.trust_env = not is_loopback(base_url)
+        # Proxies and certificates as the environment has them; streamed, and always verified.
+        settings = session.merge_environment_settings(self.base_url, {}, True, True, None)  # noqa: FBT003
+        self._settings: dict[str, Any] = dict(settings)
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS)
 
     @property
     def calls(self) -> int:
@@ -139,7 +148,9 @@ class Client:
                 raise Unavailable("the service's list leads in a circle", status=200)
 
     def _resolve(self, url: str) -> str:
-        target = url if "://" in url else self.base_url + url
+        if url.startswith("/"):
+            return self.base_url + url
+        target = url
         if origin_of(target) != origin_of(self.base_url):
             # A token must not follow wherever an answer points.
             raise Rejected(
@@ -176,23 +187,31 @@ class Client:
         return "the answer broke off", read
 
     def _exchange(self, method: str, url: str, body: Json) -> Reply:
-        request = requests.Request(method, url, json=body)
-        prepared = self._session.prepare_request(request)
-        prepared.url = url  # requests would spell an escaped character anew
-        prepared.headers["Authorization"] = f"Bearer {self._tokens.get()}"
-        prepared.headers["Accept"] = "application/json"
-        if body is not None:
-            prepared.headers["Content-Type"] = "application/json; charset=utf-8"
         with self._lock:
             self._calls += 1
-        settings = self._session.merge_environment_settings(url, {}, True, True, None)  # noqa: FBT003
         limits = (self.budget.connect_s, self.budget.read_s)
-        with self._session.send(
-            prepared, timeout=limits, allow_redirects=False, **settings
-        ) as answer:
+        prepared = self._prepare(method, url, body)
+        with self._adapter.send(prepared, timeout=limits, **self._settings) as answer:
             if 300 <= answer.status_code < 400:
                 raise _redirected(answer)
             return parse_reply(answer.status_code, answer.headers, _read_bounded(answer))
+
+    def _prepare(self, method: str, url: str, body: Json) -> requests.PreparedRequest:
+        """The request exactly as it stands here.
+
+        A session would spell escaped characters of the URL anew, look for a password in .netrc,
+        keep cookies and follow redirects; none of that is wanted, and it costs as much as the call.
+        """
+        prepared = requests.PreparedRequest()
+        prepared.method, prepared.url, prepared.hooks = method, url, {}
+        prepared.headers = CaseInsensitiveDict(_HEADERS)
+        prepared.headers["Authorization"] = f"Bearer {self._tokens.get()}"
+        if body is not None:
+            prepared.body = json.dumps(body, allow_nan=False).encode()
+            prepared.headers["Content-Type"] = "application/json; charset=utf-8"
+        if method != "GET":
+            prepared.headers["Content-Length"] = str(len(prepared.body or b""))
+        return prepared
 
     def _lost(self, url: str, said: str, error: Exception) -> Unavailable:
         """No answer. The library's own text may quote the URL, so it is left out."""

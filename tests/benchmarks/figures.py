@@ -133,7 +133,7 @@ def measure_plan() -> Figure:
             list(pool.map(lambda one: emulator.deploy(one, old), names))
         for one in names:
             project.manifest(one, new)
-        ours = [str(Path(sys.executable).with_name("reconciler")), "plan", "--format=json"]
+        ours = [str(Path(sys.executable).with_name("reconciler")), "plan"]
         urls = "\n".join(f"{emulator.url}{emulator.path(one)}" for one in names)
         medians = take_turns(
             lambda: _run_in(Path(name), ours, ""),

@@ -330,7 +330,7 @@ def test_a_plan_of_another_version(project: Project) -> None:
     project.manifest("census", world.model_uri("new"))
     assert project.run("plan", "--out", "plan.json").code == 0
     file = project.folder / "plan.json"
-    file.write_text(file.read_text().replace('"format_version": "1.0"', '"format_version": "2.0"'))
+    file.write_text(file.read_text().replace('"format_version":"1.0"', '"format_version":"2.0"'))
     for command in ("show", "apply"):
         done = refuse(project.folder, command, "plan.json")
         says(done, "plan.json: the saved plan has format version '2.0'", "same version")

@@ -38,6 +38,7 @@ from reconciler.transport import Client, follow_operation
 
 _VERSION: Final = "?api-version=2017-01-01"
 _SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20]+")
+_PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _ASSETS: Final = ("properties", "assets")
 
 
@@ -161,6 +162,8 @@ def _url(resource: Resource) -> str:
 
 def _quote(path: str) -> str:
     """A Resource Manager path; no segment may lead elsewhere than it says."""
+    if _PLAIN.fullmatch(path):
+        return path
     segments = path.strip("/").split("/")
     for segment in segments:
         if segment in {".", ".."} or not _SEGMENT.fullmatch(segment.replace(" ", "_")):
