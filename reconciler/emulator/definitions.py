@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from reconciler.emulator import regions
@@ -82,6 +83,24 @@ def check_put(body: dict[str, Json], choices: Choices) -> None:
         ]
     if missing:
         raise bad_request("MissingRequiredProperty", f"Required: {', '.join(missing)}.")
+
+
+def check_expiry(body: dict[str, Json], now: float) -> None:
+    """Refuse diagnostics that would have ended already (documented: web-service-error-codes)."""
+    diagnostics = body["properties"].get("diagnostics")
+    expiry = diagnostics.get("expiry") if isinstance(diagnostics, dict) else None
+    if expiry is None:
+        return
+    try:
+        moment = datetime.fromisoformat(str(expiry))
+    except ValueError as error:
+        message = "properties.diagnostics.expiry is not a date and time"
+        raise bad_request(
+            "InvalidRequestBody", f"The request body is not valid. {message}."
+        ) from error
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if zoned.timestamp() <= now:
+        raise bad_request("ExpiryTimeInThePast", "The expiry time cannot be in the past.")
 
 
 def _given(part: dict[str, Json], name: str) -> bool:

@@ -205,7 +205,9 @@ class Management:
 
     def _take(self, call: Call) -> dict[str, Json]:
         preview = call.version == PREVIEW
-        return definitions.take_body(call.document(), self._shape, bare_parameters=preview)
+        body = definitions.take_body(call.document(), self._shape, bare_parameters=preview)
+        definitions.check_expiry(body, self._operations.now())
+        return body
 
     async def _take_in_payload(self, body: dict[str, Json]) -> Json:
         """Large parts from the blob that a PUT points to; returns those whose casing is kept."""

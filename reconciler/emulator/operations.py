@@ -38,6 +38,10 @@ class Operations:
         self._clock = clock
         self._seconds = seconds
 
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
     def begin(self, service: Service, verb: str, outcome: Json, failure: Json = None) -> Operation:
         """An operation on a service, whose `outcome` it will bear once it has ended."""
         now = self._clock()

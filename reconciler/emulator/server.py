@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import IO, Final
@@ -104,6 +105,10 @@ class Server:
             answer = _refused(Refusal(413, "RequestEntityTooLarge", "The request is too large."))
         except Refusal as refusal:
             answer = _refused(refusal)
+        except Exception as error:  # noqa: BLE001 - a defect here must look like the service's
+            code = "InternalServerError"
+            answer = _refused(Refusal(500, code, "The service ended the request unexpectedly."))
+            sys.stderr.write(f"emulator: {request.method} failed: {type(error).__name__}\n")
         response = self._respond(request, answer, time.perf_counter() - started)
         self._note(request, answer, body, time.perf_counter() - started)
         return response
