@@ -19,7 +19,6 @@ from typing import Any, Final
 from urllib.parse import urljoin
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
@@ -28,6 +27,7 @@ from reconciler.errors import ReconcilerError, Rejected, ServiceError, Throttled
 from reconciler.model import Json, Retrying
 from reconciler.ports import Emit
 from reconciler.transport.credentials import Tokens
+from reconciler.transport.exact import ExactAdapter
 from reconciler.transport.origins import is_loopback, origin_of
 from reconciler.transport.replies import Reply, clean, make_error, parse_reply
 
@@ -102,7 +102,7 @@ class Client:
         # Proxies and certificates as the environment has them; streamed, and always verified.
         settings = session.merge_environment_settings(self.base_url, {}, True, True, None)  # noqa: FBT003
         self._settings: dict[str, Any] = dict(settings)
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS)
+        self._adapter = ExactAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS)
 
     @property
     def calls(self) -> int:

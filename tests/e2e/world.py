@@ -124,8 +124,9 @@ class Emulator:
         assert status < 300, answer
         while True:
             _, operation, _ = self.send("GET", headers["Azure-AsyncOperation"])
-            if operation["status"] != "Provisioning":
-                assert operation["status"] == "Succeeded", operation
+            status = operation.get("status") or operation["provisioningState"]
+            if status != "Provisioning":
+                assert status == "Succeeded", operation
                 return
             time.sleep(0.02)
 

@@ -1,0 +1,384 @@
+"""The wire, over real sockets against a server that does as it is told."""
+
+import json
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, Self
+
+import pytest
+
+from reconciler.errors import (
+    ReconcilerError,
+    Rejected,
+    ServiceError,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+)
+from reconciler.model import Event, Retrying
+from reconciler.transport import Client, follow_operation
+from reconciler.transport.client import Budget, read_budget
+from tests.scripted import Answer, Call, Script, answers, run_scripted
+
+OK = Answer(200, {"value": 1})
+BUDGET = Budget(retries=3, total_s=60, connect_s=2, read_s=0.4)
+
+
+class Told:
+    """A client of a scripted server: what was slept, what was emitted, what was asked."""
+
+    def __init__(self, script: Script, budget: Budget = BUDGET) -> None:
+        self.slept: list[float] = []
+        self.events: list[Event] = []
+        self._server = run_scripted(script)
+        self._stack = ExitStack()
+        self._budget = budget
+
+    def __enter__(self) -> Self:
+        self.server = self._stack.enter_context(self._server)
+        self.client = Client(
+            self.server.url, self.events.append, budget=self._budget, sleep=self.slept.append
+        )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @property
+    def calls(self) -> list[Call]:
+        return self.server.calls
+
+
+def failing(told: Told, method: str = "GET", body: Any = None) -> ServiceError:
+    with pytest.raises(ServiceError) as caught:
+        told.client.send(method, "/x", body)
+    return caught.value
+
+
+def test_a_read_carries_the_token_and_asks_for_json() -> None:
+    with Told(answers(OK)) as told:
+        assert told.client.send("GET", "/a%2Fb?q=%20x").document == {"value": 1}
+        (call,) = told.calls
+    assert call.target == "/a%2Fb?q=%20x"
+    assert call.headers["Authorization"] == "Bearer emulator"
+    assert call.headers["Accept"] == "application/json"
+    assert not {"Cookie", "X-Exact-Target"} & set(call.headers)
+
+
+def test_the_token_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_EMULATOR_TOKEN", "another")
+    with Told(answers(OK)) as told:
+        told.client.send("GET", "/x")
+        assert told.calls[0].headers["Authorization"] == "Bearer another"
+
+
+def test_a_write_is_json_with_its_length() -> None:
+    with Told(answers(Answer(202))) as told:
+        assert told.client.send("PATCH", "/x", {"ä": [1, None]}).document is None
+        (call,) = told.calls
+    assert json.loads(call.body) == {"ä": [1, None]}
+    assert call.headers["Content-Type"] == "application/json; charset=utf-8"
+
+
+def test_cookies_are_never_sent_back() -> None:
+    with Told(answers(Answer(200, {}, {"Set-Cookie": "session=1; Path=/"}))) as told:
+        told.client.send("GET", "/x")
+        told.client.send("GET", "/x")
+        assert "Cookie" not in told.calls[1].headers
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
+def test_what_the_service_did_not_take_is_sent_again(method: str, status: int) -> None:
+    with Told(answers(Answer(status, {}), OK)) as told:
+        told.client.send(method, "/x")
+        assert len(told.calls) == 2
+        assert told.client.calls == 2
+        (event,) = told.events
+    assert isinstance(event, Retrying)
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_a_write_that_may_have_been_done_is_not_sent_again(status: int) -> None:
+    with Told(answers(Answer(status, {}), OK)) as told:
+        assert told.client.send("GET", "/x").status == 200
+    with Told(answers(Answer(status, {}), OK)) as told:
+        assert isinstance(failing(told, "PATCH", {}), Unavailable)
+        assert len(told.calls) == 1
+
+
+@pytest.mark.parametrize("lost", [Answer(drop=True), Answer(200, {"a": 1}, cut=True)])
+def test_a_lost_answer_is_asked_for_again_and_a_write_is_not(lost: Answer) -> None:
+    with Told(answers(lost, OK)) as told:
+        assert told.client.send("GET", "/x").document == {"value": 1}
+    with Told(answers(lost, OK)) as told:
+        assert isinstance(failing(told, "PUT", {}), Unavailable)
+        assert len(told.calls) == 1
+
+
+def test_an_answer_that_does_not_come_is_given_up() -> None:
+    with Told(answers(Answer(200, {}, wait=5), OK)) as told:
+        assert told.client.send("GET", "/x").status == 200
+    with Told(answers(Answer(200, {}, wait=5))) as told:
+        error = failing(told, "DELETE")
+        assert "no answer within 0.4 s" in error.message
+
+
+def test_a_write_that_never_reached_anybody_is_sent_again() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    slept: list[float] = []
+    client = Client(f"http://127.0.0.1:{port}", lambda _: None, budget=BUDGET, sleep=slept.append)
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        client.send("PUT", "/x", {})
+    assert len(slept) == BUDGET.retries
+
+
+@pytest.mark.parametrize(
+    ("said", "least", "most"),
+    [
+        ("7", 7, 7),
+        ("0", 0, 0),
+        (lambda: format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True), 17, 21),
+        (lambda: format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True), 0, 0),
+        ("soon", 0.0, 0.3),
+        ("99999", 59, 60),
+    ],
+)
+def test_retry_after_is_obeyed_in_both_forms(
+    said: str | Callable[[], str], least: float, most: float
+) -> None:
+    header = said() if callable(said) else said
+    with Told(answers(Answer(429, {}, {"Retry-After": header}), OK), Budget(total_s=200)) as told:
+        told.client.send("GET", "/x")
+        (slept,) = told.slept
+    assert least <= slept <= most
+
+
+def test_the_budget_ends() -> None:
+    with Told(answers(Answer(503, {}))) as told:
+        assert isinstance(failing(told), Throttled)
+        assert len(told.calls) == 1 + BUDGET.retries
+    with Told(answers(Answer(429, {}, {"Retry-After": "50"})), Budget(total_s=10)) as told:
+        assert isinstance(failing(told), Throttled)
+        assert (len(told.calls), told.slept) == (1, [])
+
+
+def test_a_403_names_the_role_and_keeps_code_and_request_id() -> None:
+    body = {"error": {"code": "AuthorizationFailed", "message": "no right"}}
+    with Told(answers(Answer(403, body, {"x-ms-request-id": "r-1"}))) as told:
+        error = failing(told)
+    assert isinstance(error, Unauthorized)
+    assert error.next_step == "The role Contributor on the service is needed."
+    assert (error.status, error.code, error.request_id) == (403, "AuthorizationFailed", "r-1")
+
+
+def test_the_innermost_code_is_the_one_that_tells() -> None:
+    details = [{"code": "CannotChangeStorageAccount", "message": "The StorageAccount …"}]
+    body = {"error": {"code": "BadRequest", "message": "invalid", "details": details}}
+    with Told(answers(Answer(400, body))) as told:
+        error = failing(told)
+    assert (error.code, error.message) == ("CannotChangeStorageAccount", "The StorageAccount …")
+
+
+@pytest.mark.parametrize(
+    "body", [[], "x", {"error": []}, {"error": {"code": 7, "details": [3]}}, None]
+)
+def test_an_error_of_another_shape_is_still_one(body: Any) -> None:
+    with Told(answers(Answer(400, body))) as told:
+        error = failing(told)
+    assert isinstance(error, Rejected)
+    assert error.message == "the service answers with status 400"
+
+
+def test_a_services_words_are_bounded_and_lose_what_could_be_a_credential() -> None:
+    words = "see https://a/b?sv=1&sig=PLANTED and Bearer PLANTED " + "x" * 5000
+    with Told(answers(Answer(400, {"error": {"code": "C", "message": words}}))) as told:
+        error = failing(told)
+    assert "PLANTED" not in str(error.findings())
+    assert len(error.message) < 400
+
+
+def test_a_redirect_is_not_followed_and_takes_no_token_along() -> None:
+    with run_scripted(answers(OK)) as elsewhere:
+        away = Answer(302, None, {"Location": f"{elsewhere.url}/x"})
+        with Told(answers(away)) as told:
+            error = failing(told)
+        assert elsewhere.calls == []
+    assert "redirects" in error.message
+
+
+def test_an_answer_without_end_is_cut() -> None:
+    huge = Answer(200, b'"' + b"x" * (65 * 1024 * 1024) + b'"')
+    with Told(answers(huge), Budget(read_s=20)) as told, pytest.raises(Unavailable, match="64 MB"):
+        told.client.send("PUT", "/x", {})
+
+
+def test_what_is_no_json_is_named() -> None:
+    html = Answer(200, b"<html>", {"Content-Type": "text/html; charset=utf-8"})
+    with Told(answers(html)) as told:
+        assert "text/html that is not JSON" in failing(told).message
+
+
+def test_pages_are_followed_byte_for_byte() -> None:
+    def script(call: Call, number: int) -> Answer:
+        if number == 0:
+            host = call.headers["Host"]
+            following = f"http://{host}/list?api-version=1&%24skiptoken=a%2Fb%3D%3d"
+            return Answer(200, {"value": [1], "nextLink": following})
+        return Answer(200, {"value": [2]})
+
+    with Told(script) as told:
+        assert list(told.client.pages("/list?api-version=1")) == [1, 2]
+        assert told.calls[1].target == "/list?api-version=1&%24skiptoken=a%2Fb%3D%3d"
+
+
+def test_a_page_elsewhere_is_not_asked_for() -> None:
+    with run_scripted(answers(OK)) as elsewhere:
+        page = Answer(200, {"value": [1], "nextLink": f"{elsewhere.url}/list"})
+        with Told(answers(page)) as told, pytest.raises(Rejected, match="another origin"):
+            list(told.client.pages("/list"))
+        assert elsewhere.calls == []
+
+
+def test_pages_in_a_circle_end() -> None:
+    def script(call: Call, _: int) -> Answer:
+        return Answer(200, {"value": [1], "nextLink": f"http://{call.headers['Host']}/list"})
+
+    with Told(script) as told, pytest.raises(Unavailable, match="circle"):
+        list(told.client.pages("/list"))
+
+
+@pytest.mark.parametrize("page", [{}, [], {"value": 7}, None])
+def test_a_list_that_is_none_is_named(page: Any) -> None:
+    with Told(answers(Answer(200, page))) as told, pytest.raises(Unavailable, match="list"):
+        list(told.client.pages("/list"))
+
+
+# Operations.
+
+
+def following(*polls: Answer) -> tuple[list[str], list[float], Exception | None]:
+    """What a followed operation told, how long was waited, and how it ended."""
+
+    def script(call: Call, number: int) -> Answer:
+        if number == 0:
+            url = f"http://{call.headers['Host']}/operation"
+            return Answer(200, {}, {"Azure-AsyncOperation": url})
+        return polls[min(number - 1, len(polls) - 1)]
+
+    told_words: list[str] = []
+    ended: Exception | None = None
+    with Told(script) as told:
+        reply = told.client.send("PATCH", "/x", {})
+        try:
+            told_words.extend(step.status for step in follow_operation(told.client, reply))
+        except ReconcilerError as error:
+            ended = error
+        return told_words, told.slept, ended
+
+
+def poll(status: str, **more: Any) -> Answer:
+    return Answer(200, {"status": status, **more})
+
+
+def test_an_operation_is_followed_at_growing_intervals() -> None:
+    running = poll("Provisioning", percentComplete=0.4)
+    words, slept, ended = following(*[running] * 12, poll("Succeeded"))
+    assert words == ["Provisioning"] * 12 + ["Succeeded"]
+    assert ended is None
+    assert slept[0] == 0.2
+    assert slept == sorted(slept)
+    assert max(slept) == 5.0
+
+
+@pytest.mark.parametrize("word", ["Succeeded", "succeeded", "SUCCEEDED"])
+def test_success_in_any_case(word: str) -> None:
+    assert following(poll(word))[2] is None
+
+
+def test_the_status_may_stand_under_another_name() -> None:
+    other = Answer(200, {"provisioningState": "Provisioning"})
+    words, _, ended = following(other, Answer(200, {"provisioningState": "Succeeded"}))
+    assert (words, ended) == (["Provisioning", "Succeeded"], None)
+
+
+@pytest.mark.parametrize("name", ["error", "errorInfo"])
+@pytest.mark.parametrize("word", ["Failed", "Canceled", "cancelled"])
+def test_a_failure_says_why_in_both_shapes(name: str, word: str) -> None:
+    why = {"code": "BadRequest", "details": [{"code": "ModelNotFound", "message": "no such model"}]}
+    _, _, ended = following(poll("Running"), poll(word, **{name: why}))
+    assert isinstance(ended, Rejected)
+    assert ended.code == "ModelNotFound"
+    assert "no such model" in ended.message
+
+
+def test_a_failure_without_a_reason_is_one() -> None:
+    _, _, ended = following(poll("Failed"))
+    assert isinstance(ended, Rejected)
+    assert "does not say why" in ended.message
+
+
+@pytest.mark.parametrize("word", ["", "Accepted", "Paused", "Unknown"])
+def test_any_other_word_means_go_on(word: str) -> None:
+    words, _, ended = following(poll(word), poll("Succeeded"))
+    assert (words, ended) == ([word, "Succeeded"], None)
+
+
+def test_an_operation_that_nobody_knows_any_more_has_ended() -> None:
+    """Only a read can then tell what became of it."""
+    assert following(poll("Provisioning"), Answer(404, {}))[2] is None
+
+
+def test_retry_after_of_a_poll_is_obeyed() -> None:
+    waiting = Answer(200, {"status": "Provisioning"}, {"Retry-After": "9"})
+    assert following(waiting, poll("Succeeded"))[1] == [0.2, 9.0]
+
+
+def test_an_operation_elsewhere_is_not_asked_for() -> None:
+    with run_scripted(answers(poll("Succeeded"))) as elsewhere:
+        away = Answer(200, {}, {"Azure-AsyncOperation": f"{elsewhere.url}/operation"})
+        with Told(answers(away)) as told:
+            reply = told.client.send("PATCH", "/x", {})
+            with pytest.raises(Rejected, match="another origin"):
+                list(follow_operation(told.client, reply))
+        assert elsewhere.calls == []
+
+
+def test_an_operation_that_never_ends_is_given_up() -> None:
+    def script(call: Call, number: int) -> Answer:
+        url = f"http://{call.headers['Host']}/operation"
+        return poll("Provisioning") if number else Answer(200, {}, {"Azure-AsyncOperation": url})
+
+    with Told(script) as told:
+        reply = told.client.send("PATCH", "/x", {})
+        with pytest.raises(Unavailable, match="has not ended"):
+            list(follow_operation(told.client, reply, deadline_s=0.0))
+
+
+def test_a_reply_without_an_operation_is_done() -> None:
+    with Told(answers(OK)) as told:
+        assert list(follow_operation(told.client, told.client.send("PUT", "/x", {}))) == []
+
+
+# Where a token may go.
+
+
+def test_plain_http_beyond_this_machine_gets_no_token() -> None:
+    with pytest.raises(ReconcilerError, match="plain http"):
+        Client("http://management.azure.com", lambda _: None)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "ten", "1e3", "99999", "3601"])
+def test_a_timeout_that_is_none_is_refused(given: str) -> None:
+    with pytest.raises(ReconcilerError, match="seconds"):
+        read_budget({"RECONCILER_TIMEOUT": given})
+
+
+def test_a_timeout_can_be_chosen() -> None:
+    assert read_budget({}) == Budget()
+    assert read_budget({"RECONCILER_TIMEOUT": "2.5"}).read_s == 2.5
