@@ -1,0 +1,167 @@
+"""Looking at models in real blob storage: there, readable, how long, which bytes."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from azure.storage.blob import BlobClient, BlobSasPermissions, generate_blob_sas
+
+from reconciler.blobs import BlobStorage, upload_model
+from reconciler.emulator.azurite import run_azurite
+from reconciler.errors import BlobExpired, BlobForbidden, ReconcilerError, Unavailable
+from reconciler.model import ABSENT, Blob, ModelReference, SecretReference
+
+pytestmark = pytest.mark.contract
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+DATA = b"the very bytes of a model"
+DIGEST = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def storage() -> Iterator[str]:
+    with run_azurite() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def uri(storage: str) -> str:
+    address = f"{storage}/{ACCOUNT}/models/census/a b+ü.ilearner"
+    assert upload_model(address, DATA, {}) == f"sha256:{DIGEST}"
+    return address
+
+
+def look(uri: str, *, sas: str = "", pin: str = "", **environment: str) -> Any:
+    reference = SecretReference(env="MODELS_SAS") if sas else None
+    model = ModelReference("Census Model", uri, (), sha256=pin, sas=reference)
+    return BlobStorage(lambda _: sas, uri, environment=environment).look(model)
+
+
+def sign(uri: str, *, read: bool = True, begins: float = -1.0, ends: float = 1.0) -> str:
+    """A signature for a blob; hours from now."""
+    _, _, rest = uri.partition(f"/{ACCOUNT}/")
+    container, _, name = rest.partition("/")
+    now = datetime.now(UTC)
+    return generate_blob_sas(
+        ACCOUNT,
+        container,
+        name,
+        account_key=KEY,
+        permission=BlobSasPermissions(read=read, write=not read),
+        start=now + timedelta(hours=begins),
+        expiry=now + timedelta(hours=ends),
+    )
+
+
+def test_a_blob_that_is_there_tells_its_length_and_its_uploaders_digest(uri: str) -> None:
+    blob = look(uri)
+    assert isinstance(blob, Blob)
+    assert (blob.length, blob.digest, blob.trust) == (len(DATA), f"sha256:{DIGEST}", "metadata")
+    assert blob.etag
+
+
+def test_every_byte_is_read_where_the_model_is_pinned(uri: str) -> None:
+    blob = look(uri, pin="0" * 64)
+    assert (blob.digest, blob.trust) == (f"sha256:{DIGEST}", "streamed")
+
+
+def test_large_models_are_read_in_parts(storage: str) -> None:
+    address = f"{storage}/{ACCOUNT}/models/large.ilearner"
+    data = bytes(range(256)) * 200_000
+    upload_model(address, data, {})
+    assert look(address, pin="0" * 64).digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def test_without_the_uploaders_word_storage_tells_md5(storage: str) -> None:
+    credential = {"account_name": ACCOUNT, "account_key": KEY}
+    with BlobClient(
+        f"{storage}/{ACCOUNT}", "models", "plain.ilearner", credential=credential
+    ) as blob:
+        blob.upload_blob(DATA, overwrite=True)
+    found = look(f"{storage}/{ACCOUNT}/models/plain.ilearner")
+    assert (found.digest, found.trust) == (
+        f"md5:{hashlib.md5(DATA, usedforsecurity=False).hexdigest()}",
+        "md5",
+    )
+
+
+def test_a_blob_that_is_not_there_is_absent(uri: str, storage: str) -> None:
+    assert look(f"{uri}.missing") is ABSENT
+    assert look(f"{storage}/{ACCOUNT}/no-container/x.ilearner") is ABSENT
+
+
+def test_a_signature_opens_and_says_until_when(uri: str) -> None:
+    blob = look(uri, sas=sign(uri))
+    assert blob.length == len(DATA)
+    assert blob.expires.endswith("Z")
+
+
+def test_a_signature_that_may_not_read_is_forbidden(uri: str) -> None:
+    signature = sign(uri, read=False)
+    with pytest.raises(BlobForbidden) as caught:
+        look(uri, sas=signature)
+    assert signature not in str(caught.value.findings())
+
+
+def test_a_signature_that_was_tampered_with_is_forbidden(uri: str) -> None:
+    with pytest.raises(BlobForbidden):
+        look(uri, sas=sign(uri).replace("sp=r", "sp=rw"))
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "said"), [(-2.0, -1.0, "ended at"), (1.0, 2.0, "begins at")]
+)
+def test_a_signature_out_of_its_time_says_so(
+    uri: str, begins: float, ends: float, said: str
+) -> None:
+    signature = sign(uri, begins=begins, ends=ends)
+    with pytest.raises(BlobExpired, match=said) as caught:
+        look(uri, sas=signature)
+    assert signature not in str(caught.value.findings())
+
+
+def test_storage_that_does_not_answer_is_unavailable_and_no_absence() -> None:
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        look(f"http://127.0.0.1:9/{ACCOUNT}/models/x.ilearner")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://acct.blob.core.windows.net/m/x", "ftp://a/b/c", "https://acct/m", "https://a//b", "x"],
+)
+def test_an_address_that_is_none_of_a_blob_is_refused(address: str) -> None:
+    with pytest.raises(ReconcilerError, match="its address is not"):
+        look(address)
+
+
+def test_a_key_of_the_environment_is_for_its_account_alone(uri: str) -> None:
+    from reconciler.blobs.storage import storage_credential, take_apart
+
+    model = ModelReference("m", "https://acct.blob.core.windows.net/m/x.ilearner", ())
+    where = take_apart(model)
+    named = {"AZURE_STORAGE_ACCOUNT": "acct", "AZURE_STORAGE_KEY": "k"}
+    assert storage_credential(where, named) == {"account_name": "acct", "account_key": "k"}
+    assert storage_credential(where, {**named, "AZURE_STORAGE_ACCOUNT": "other"}) is None
+    string = {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=acct;AccountKey=a=b;"}
+    assert storage_credential(where, string) == {"account_name": "acct", "account_key": "a=b"}
+    sas = {"AZURE_STORAGE_ACCOUNT": "acct", "AZURE_STORAGE_SAS_TOKEN": "sv=1"}
+    assert storage_credential(where, sas) == "sv=1"
+
+
+def test_a_token_of_ours_is_shown_to_known_storage_only() -> None:
+    asked = []
+
+    def token() -> Any:
+        asked.append(True)
+
+    storage = BlobStorage(
+        lambda _: "", "https://own.example", environment={}, token_credential=token
+    )
+    for host, count in (("evil.example", 0), ("acct.blob.core.windows.net", 1), ("own.example", 2)):
+        model = ModelReference("m", f"https://{host}/models/x.ilearner", ())
+        from reconciler.blobs.storage import take_apart
+
+        storage._credential(model, take_apart(model))
+        assert len(asked) == count
