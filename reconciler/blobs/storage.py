@@ -34,6 +34,9 @@ _PATIENCE: Final[Mapping[str, Any]] = {
     "connection_timeout": 10,
     "read_timeout": 60,
     "retry_total": 2,
+    "initial_backoff": 0.5,
+    "increment_base": 1,
+    "random_jitter_range": 0,
 }
 
 

@@ -48,6 +48,7 @@ class _Reader:
             live = self._hands.provider(resource.address).read(resource)
         except ReconcilerError as error:
             self._judge(error)
+            error.subject = error.subject or str(resource.address)
             return Observation(resource, None, error.findings()[0])
         self._answered.set()
         return Observation(resource, live)

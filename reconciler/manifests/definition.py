@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from reconciler.pointers import format_pointer
 from reconciler.schema import Field, Shape, compile_schema, walk_fields
 
 Path_ = tuple[str, ...]
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _NOWHERE: Final = yaml.MappingNode("", [], yaml.Mark("", 0, 0, 0, None, 0))
 
 
@@ -52,13 +54,18 @@ def read_definition(
     text = folder.read(path, place)
     if text is None:
         return None
-    parsed = Text(folder.name(path), text.replace("\t", " ") if name.endswith(".json") else text)
+    parsed = Text(folder.name(path), _to_yaml(text) if name.endswith(".json") else text)
     nodes = list(parsed.compose())
     document = _build_json(parsed, nodes, text) if name.endswith(".json") else _build(parsed, nodes)
     folder.findings.extend(parsed.findings)
     if parsed.findings:
         return None
     return document, Places(parsed.file, nodes[0] if nodes else _NOWHERE)
+
+
+def _to_yaml(text: str) -> str:
+    """JSON that YAML can read too, every character in its place: no tabs, no halves of pairs."""
+    return _SURROGATE.sub(r"\\u0020", text.replace("\t", " "))
 
 
 def _build(parsed: Text, nodes: list[yaml.Node]) -> Json:

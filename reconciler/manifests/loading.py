@@ -144,7 +144,7 @@ class _Loading:
             self.project = make_project(document, file.parent, parsed.file, digest)
 
     def _take_manifest(self, file: Path, parsed: Text, node: yaml.Node, kind: str) -> None:
-        before = len(parsed.findings)
+        before = len(parsed.findings) + len(self.folder.findings)
         document = parsed.build(node)
         places = Places(parsed.file, node)
         subject = _subject(kind, document)
@@ -154,7 +154,7 @@ class _Loading:
         for pointer, finding in found:
             at = _nearest(places, pointer)
             self.findings.append(replace(finding, subject=subject, place=finding.place or at))
-        if found or len(parsed.findings) != before:
+        if found or len(parsed.findings) + len(self.folder.findings) != before:
             return
         self._keep(file, kind, document, places)
 

@@ -61,6 +61,10 @@ class Text:
     def _explain(self, error: yaml.YAMLError) -> Finding:
         mark = getattr(error, "problem_mark", None)
         place = Place(self.file, mark.line + 1, mark.column + 1) if mark else None
+        if isinstance(error, yaml.reader.ReaderError):
+            before = self._text[: error.position]
+            column = len(before) - before.rfind("\n")
+            place = Place(self.file, before.count("\n") + 1, column)
         problem = getattr(error, "problem", None) or "it holds a character that YAML forbids"
         lines = self._text.splitlines()
         line = lines[mark.line] if mark and mark.line < len(lines) else ""

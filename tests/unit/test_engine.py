@@ -1,0 +1,379 @@
+"""Planning and applying over ports that a test holds: what the service may lie about."""
+
+import copy
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from reconciler.engine import Author, Hands, Order, apply_plan, make_plan
+from reconciler.errors import (
+    LedgerInvalid,
+    PlanRefused,
+    StalePlan,
+    Unauthorized,
+    Unavailable,
+    Unplannable,
+)
+from reconciler.kinds.web_service import KIND
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Entry,
+    Event,
+    GuardLimits,
+    Inputs,
+    Json,
+    Live,
+    Manifest,
+    Memory,
+    Outcome,
+    Plan,
+    Progress,
+    Refreshing,
+    Resource,
+    Snapshot,
+    Step,
+    StepDone,
+    StepFailed,
+)
+from reconciler.patch import apply_operations
+from tests.e2e.world import definition
+
+OLD, NEW = (f"https://acct.blob.core.windows.net/m/{name}.ilearner" for name in ("old", "new"))
+MODEL = "Census Model [trained model]"
+AUTHOR = Author("ci", "builder", "4f1c2aa", "sha256:0")
+
+
+@dataclass
+class World:
+    """A service, a ledger and a storage in memory. `lies` and `fails` are by resource name."""
+
+    documents: dict[str, Json] = field(default_factory=dict)
+    lies: set[str] = field(default_factory=set)
+    fails: dict[str, Exception] = field(default_factory=dict)
+    written: list[tuple[str, Action]] = field(default_factory=list)
+    kept: list[Entry] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    memories: dict[Address, Memory] = field(default_factory=dict)
+    ledger_error: Exception | None = None
+    calls: int = 0
+    lock: Any = field(default_factory=threading.Lock)
+
+    def add(self, name: str, uri: str = OLD) -> None:
+        body = definition(uri)
+        body["properties"]["storageAccount"].pop("key")
+        body["properties"].pop("commitmentPlan")
+        self.documents[name] = {"id": f"/x/{name}", **body}
+
+    def uri(self, name: str) -> str:
+        return str(self.documents[name]["properties"]["assets"]["asset3"]["locationInfo"]["uri"])
+
+    # The ports.
+
+    def scan(self, _: str) -> Iterator[Any]:
+        return iter(())
+
+    def read(self, resource: Resource) -> Live | Absent:
+        with self.lock:
+            self.calls += 1
+        if resource.address.name in self.fails:
+            raise self.fails[resource.address.name]
+        document = self.documents.get(resource.address.name)
+        if document is None:
+            return ABSENT
+        return Live(copy.deepcopy(document), {}, datetime.now(UTC))
+
+    def write(self, step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
+        name = step.resource.address.name
+        self.written.append((name, step.action))
+        yield Progress("Provisioning", 0.5)
+        if name in self.lies:
+            return
+        if step.action is Action.DELETE:
+            del self.documents[name]
+            return
+        start = ABSENT if live is ABSENT else live.document
+        self.documents[name] = apply_operations(step.ops, start)
+
+    def load(self) -> Snapshot:
+        return Snapshot(dict(self.memories), known=bool(self.memories))
+
+    def record(self, entry: Entry) -> None:
+        if self.ledger_error is not None:
+            raise self.ledger_error
+        self.kept.append(entry)
+
+    def entries(self, _: Address | None = None) -> Iterator[Entry]:
+        return iter(self.kept)
+
+    def look(self, _: Any) -> Any:
+        return ABSENT
+
+    def hands(self, parallelism: int = 4) -> Hands:
+        return Hands(
+            kinds={"WebService": KIND},
+            providers={"WebService": self},
+            ledger=self,
+            blobs=self,
+            resolve=lambda _: "secret",
+            emit=self.events.append,
+            clock=lambda: datetime(2026, 11, 20, 12, tzinfo=UTC),
+            parallelism=parallelism,
+        )
+
+
+def order(*names: str, uri: str = NEW, limits: GuardLimits | None = None, **more: Any) -> Order:
+    return Order(
+        manifests=[
+            Manifest(
+                Address("WebService", name),
+                {"trainedModels": {MODEL: {"uri": uri}}},
+                f"{name}.yaml",
+                "sha256:0",
+            )
+            for name in names
+        ],
+        defaults={"subscription": "s", "resourceGroup": "g"},
+        limits=limits or GuardLimits(blobs="skip"),
+        inputs=Inputs("p", {}),
+        **more,
+    )
+
+
+def run(world: World, *names: str, **more: Any) -> tuple[Plan, Outcome]:
+    plan = make_plan(world.hands(), order(*names, **more))
+    return plan, apply_plan(world.hands(), plan, AUTHOR)
+
+
+def world_of(*names: str) -> World:
+    world = World()
+    for name in names:
+        world.add(name)
+    return world
+
+
+def test_what_was_applied_is_proven_recorded_and_told() -> None:
+    world = world_of("a", "b")
+    _, outcome = run(world, "a", "b")
+    assert [str(one) for one in outcome.changed] == ["WebService/a", "WebService/b"]
+    assert world.uri("a") == world.uri("b") == NEW
+    entry = next(one for one in world.kept if one.address.name == "a")
+    assert (entry.by, entry.commit, entry.at) == ("ci", "4f1c2aa", "2026-11-20T12:00:00Z")
+    assert entry.owned == {"/properties/assets/asset3/locationInfo/uri": NEW}
+    assert (
+        apply_operations(entry.inverse, world.documents["a"])["properties"]["assets"]
+        == (world_of("a").documents["a"]["properties"]["assets"])
+    )
+    assert sum(isinstance(event, StepDone) for event in world.events) == 2
+
+
+def test_success_with_the_old_value_is_not_applied() -> None:
+    world = world_of("a", "b")
+    world.lies = {"a"}
+    _, outcome = run(world, "a", "b")
+    (failure,) = outcome.failures
+    assert failure.subject == "WebService/a"
+    assert failure.message == (
+        f'not applied: the service reports success and it still has "{OLD}" at'
+        " /properties/assets/asset3/locationInfo/uri"
+    )
+    assert [str(one) for one in outcome.changed] == ["WebService/b"]
+    assert [entry.address.name for entry in world.kept] == ["b"]
+    assert any(isinstance(event, StepFailed) for event in world.events)
+
+
+@pytest.mark.parametrize(("lying", "said"), [("create", "not there"), ("delete", "still there")])
+def test_a_create_or_delete_that_did_nothing_is_not_applied(lying: str, said: str) -> None:
+    from reconciler.plan import make_removal
+
+    world = world_of("a")
+    world.lies = {"a", "new"}
+    plan = make_plan(world.hands(), order("a"))
+    resource = plan.steps[0].resource
+    if lying == "delete":
+        step = make_removal(resource, world.documents["a"])
+    else:
+        del world.documents["a"]
+        manifest = Manifest(
+            Address("WebService", "a"),
+            {
+                "definition": definition(OLD),
+                "secrets": {"/properties/storageAccount/key": {"env": "KEY"}},
+            },
+            "a.yaml",
+            "sha256:0",
+        )
+        more = Order(
+            [manifest], {"subscription": "s", "resourceGroup": "g"}, GuardLimits(), Inputs("p", {})
+        )
+        (step,) = make_plan(world.hands(), more).steps
+    from dataclasses import replace
+
+    outcome = apply_plan(world.hands(), replace(plan, steps=(step,), findings=()), AUTHOR)
+    assert said in outcome.failures[0].message
+    assert world.kept == []
+
+
+def test_every_read_that_failed_is_said_and_there_is_no_plan() -> None:
+    world = world_of("a", "b", "c")
+    world.fails = {"a": Unavailable("no answer", status=500), "c": Unavailable("cut", status=500)}
+    with pytest.raises(Unplannable) as caught:
+        make_plan(world.hands(), order("a", "b", "c"))
+    said = {one.subject for one in caught.value.findings()}
+    assert {"WebService/a", "WebService/c"} <= said
+
+
+def test_a_service_that_lets_nobody_in_is_not_asked_a_thousand_times() -> None:
+    names = [f"s{number}" for number in range(200)]
+    world = world_of(*names)
+    world.fails = dict.fromkeys(names, Unauthorized("no", status=401))
+    with pytest.raises(Unplannable):
+        make_plan(world.hands(parallelism=4), order(*names))
+    assert world.calls < 20
+
+
+def test_a_stale_step_voids_the_whole_plan_before_the_first_write() -> None:
+    world = world_of("a", "b")
+    plan = make_plan(world.hands(), order("a", "b"))
+    assets = world.documents["b"]["properties"]["assets"]
+    assets["asset3"]["locationInfo"]["uri"] = "https://somebody/else"
+    with pytest.raises(StalePlan) as caught:
+        apply_plan(world.hands(), plan, AUTHOR)
+    (finding,) = caught.value.findings()
+    assert finding.subject == "WebService/b"
+    assert "https://somebody/else" in finding.detail[1]
+    assert world.written == []
+
+
+def test_a_service_that_is_gone_or_there_voids_a_plan() -> None:
+    world = world_of("a")
+    plan = make_plan(world.hands(), order("a"))
+    del world.documents["a"]
+    with pytest.raises(StalePlan, match="gone"):
+        apply_plan(world.hands(), plan, AUTHOR)
+
+
+def test_a_change_between_the_check_and_the_write_stops_that_step() -> None:
+    world = world_of("a")
+    plan = make_plan(world.hands(), order("a"))
+    hands = world.hands()
+    reads = 0
+    real = world.read
+
+    def read(resource: Resource) -> Live | Absent:
+        nonlocal reads
+        reads += 1
+        if reads == 2:
+            assets = world.documents["a"]["properties"]["assets"]
+            assets["asset3"]["locationInfo"]["uri"] = "https://raced/it"
+        return real(resource)
+
+    world.read = read  # type: ignore[method-assign]
+    outcome = apply_plan(hands, plan, AUTHOR)
+    assert "stale" in outcome.failures[0].message
+    assert world.written == []
+
+
+def test_a_ledger_that_cannot_be_written_stops_before_the_next_write() -> None:
+    world = world_of("a", "b", "c")
+    plan = make_plan(world.hands(), order("a", "b", "c"))
+    world.ledger_error = LedgerInvalid("the ledger cannot be written: full")
+    outcome = apply_plan(world.hands(parallelism=1), plan, AUTHOR)
+    assert len(outcome.failures) == 3
+    assert world.written == [("a", Action.UPDATE)]
+
+
+def test_a_surprise_in_one_step_leaves_the_others_alone_and_tells_nothing_secret() -> None:
+    world = world_of("a", "b")
+    plan = make_plan(world.hands(), order("a", "b"))
+    real = world.write
+
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
+        if step.resource.address.name == "a":
+            raise RuntimeError("planted-secret")
+        return real(step, live, _)
+
+    world.write = write  # type: ignore[method-assign]
+    outcome = apply_plan(world.hands(), plan, AUTHOR)
+    assert [str(one) for one in outcome.changed] == ["WebService/b"]
+    assert "RuntimeError" in outcome.failures[0].message
+    assert "planted-secret" not in str(outcome.failures)
+
+
+def test_a_refused_plan_is_never_applied() -> None:
+    world = world_of("a", "b")
+    limits = GuardLimits(max_updates=1, blobs="skip")
+    plan = make_plan(world.hands(), order("a", "b", limits=limits))
+    assert [one.guard for one in plan.refused] == ["updates"]
+    with pytest.raises(PlanRefused):
+        apply_plan(world.hands(), plan, AUTHOR)
+    assert world.written == []
+    allowed = make_plan(world.hands(), order("a", "b", limits=limits, allowed=["updates"]))
+    assert allowed.refused == ()
+
+
+def memories(count: int) -> Mapping[Address, Memory]:
+    return {
+        Address("WebService", f"m{n}"): Memory(f"/{n}", {}, {}, "2026-11-02", "ci", "", n)
+        for n in range(count)
+    }
+
+
+@pytest.mark.parametrize(
+    ("managed", "updates", "refused"), [(9, 9, False), (10, 3, False), (10, 4, True)]
+)
+def test_a_percentage_counts_from_ten_managed_resources_on(
+    managed: int, updates: int, refused: bool
+) -> None:
+    names = [f"s{number}" for number in range(updates)]
+    world = world_of(*names)
+    world.memories = dict(memories(managed))
+    plan = make_plan(world.hands(), order(*names))
+    assert bool(plan.refused) is refused
+
+
+@pytest.mark.parametrize(("mode", "severity"), [("required", "error"), ("warn", "warning")])
+def test_a_model_that_is_missing_is_a_finding_by_the_guard(mode: Any, severity: str) -> None:
+    world = world_of("a")
+    plan = make_plan(world.hands(), order("a", limits=GuardLimits(blobs=mode)))
+    (finding,) = plan.findings
+    assert finding.message == f'trained model "{MODEL}": the model blob does not exist'
+    assert finding.severity == severity
+
+
+def test_two_manifests_for_one_service_are_refused_before_any_call() -> None:
+    world = world_of("a")
+    twice = order("a", "b")
+    for manifest in twice.manifests:
+        manifest.spec["resource"] = {"name": "Same" if manifest.file == "a.yaml" else "same"}
+    with pytest.raises(Exception, match="two manifests declare"):
+        make_plan(world.hands(), twice)
+    assert world.calls == 0
+
+
+def test_no_more_runs_at_once_than_is_allowed() -> None:
+    world = world_of(*[f"s{number}" for number in range(30)])
+    running, most = 0, 0
+    real, lock = world.read, threading.Lock()
+
+    def read(resource: Resource) -> Live | Absent:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        found = real(resource)
+        threading.Event().wait(0.002)
+        with lock:
+            running -= 1
+        return found
+
+    world.read = read  # type: ignore[method-assign]
+    make_plan(world.hands(parallelism=3), order(*world.documents))
+    assert most == 3
+    assert sum(isinstance(event, Refreshing) for event in world.events) == 30

@@ -1,0 +1,232 @@
+"""What people write, read strictly: every refusal, its place, all in one run."""
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.manifests import Loaded, load
+
+PROJECT = "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: p}\nspec:\n"
+SERVICE = "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: census}\nspec:\n"
+KINDS = {"WebService": "manifest/web-service"}
+
+
+def read(folder: Path, project: str = "  cloud: emulator\n", **files: str) -> Loaded:
+    """A project with manifests by name; `_` stands for a dot."""
+    (folder / "manifests").mkdir(exist_ok=True)
+    (folder / "reconciler.yaml").write_text(PROJECT + project)
+    for name, text in files.items():
+        (folder / "manifests" / name.replace("_", ".")).write_text(text)
+    return load(folder, None, [], KINDS)
+
+
+def found(loaded: Loaded) -> list[tuple[str, str]]:
+    return [
+        (f"{one.place.line}:{one.place.column}" if one.place else "", one.message)
+        for one in loaded.findings
+    ]
+
+
+def test_a_manifest_keeps_the_place_of_everything(tmp_path: Path) -> None:
+    text = (
+        SERVICE
+        + "  trainedModels:\n    A/b~c:\n      uri: https://a/b/c\n  definition: {tags: {x: y}}\n"
+    )
+    loaded = read(tmp_path, census_yaml=text)
+    assert loaded.findings == ()
+    (manifest,) = loaded.manifests
+    assert str(manifest.address) == "WebService/census"
+    assert str(manifest.place("/spec/trainedModels/A~1b~0c/uri")) == "manifests/census.yaml:7:7"
+    assert str(manifest.place("/spec/definition/tags/x")) == "manifests/census.yaml:8:23"
+    assert str(manifest.place("/spec/trainedModels/A~1b~0c/uri/deeper")).endswith(":7:7")
+    assert set(loaded.files) == {"reconciler.yaml", "manifests/census.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "message"),
+    [
+        ("  definition: {tags: {a: no}}", "5:26", '"no" would be read as true or false'),
+        ("  definition: {tags: {a: Yes}}", "5:26", '"Yes" would be read as true or false'),
+        ("  definition: {tags: {a: 012}}", "5:26", '"012" would be read as a number'),
+        ("  definition: {tags: {a: 0x1F}}", "5:26", '"0x1F" would be read as a number'),
+        ("  definition: {tags: {a: 1_000}}", "5:26", '"1_000" would be read as a number'),
+        ("  definition: {tags: {a: 12:30:45}}", "5:26", '"12:30:45" would be read as a number'),
+        ("  definition: {tags: {a: 2026-11-20}}", "5:26", '"2026-11-20" would be read as a date'),
+        ("  definition: {tags: {a: .inf}}", "5:26", '".inf" would be read as a number'),
+        ("  definition: {tags: {a: !secret x}}", "5:26", "the tag !secret is not taken"),
+        ("  definition: {tags: {a: !!python/name:os.system x}}", "5:26", "the tag !!python/name:"),
+        ("  definition: {tags: {<<: {a: b}}}", "5:23", "merge keys (<<) are not taken"),
+        ("  definition: {tags: {1: b}}", "5:23", "a key must be text, and YAML takes this one"),
+        ("  definition: {tags: {[a]: b}}", "5:23", "a key must be text"),
+        ("  definition: {tags: {a: 1, a: 2}}", "5:29", 'the key "a" stands here for the second'),
+        ("  definition: {tags: {a: 1}}", "5:23", "a must be text"),
+        ("  definition: {id: x}", "5:16", "id belongs to the service and cannot be declared"),
+        (
+            "  definition: {properties: {createdOn: 'x'}}",
+            "5:29",
+            "createdOn belongs to the service",
+        ),
+        ("  definition: {file: gone.json}", "5:16", "there is no file gone.json"),
+        ("  definition: {file: ../../etc/passwd}", "5:16", "lies outside the project's folder"),
+        ("  definition: [x]", "5:3", "definition must be a mapping"),
+        ("  secrets: {/properties/keys/primry: {env: A}}", "5:13", "no secret at this pointer"),
+        ("  secrets: {/properties/title: {env: A}}", "5:13", "no secret at this pointer"),
+        ("  secrets: {/properties/keys/primary: {}}", "5:13", "needs exactly one of env or file"),
+        ("  secrets: {/properties/keys/primary: {env: A, file: b}}", "5:13", "exactly one of"),
+        ("  secrets: {/properties/keys/primary: {env: 'a b'}}", "5:40", "env is not of the form"),
+        ("  secrets: {/properties/keys/primary: {file: ../../x}}", "5:40", "outside the project"),
+        ("  trainedModels: {A: {uri: 'ftp://a'}}", "5:23", "uri is not of the form"),
+        ("  trainedModels: {A: {uri: 'https://a/b?c'}}", "5:23", "uri is not of the form"),
+        ("  trainedModels: {A: {}}", "5:19", "A lacks uri"),
+        (
+            "  trainedModels: {A: {uri: 'https://a/b', sha256: abc}}",
+            "5:43",
+            "sha256 is not of the form",
+        ),
+        ("  resource: {name: a/b}", "5:14", "name is not of the form"),
+        ("  resurce: {name: a}", "5:3", 'unknown field "resurce"'),
+        ("  definition: {tags: {a: &a [*a]}}", "5:26", "is nested more than 64 levels deep"),
+    ],
+)
+def test_each_refusal_has_its_place(tmp_path: Path, line: str, place: str, message: str) -> None:
+    loaded = read(tmp_path, census_yaml=SERVICE + line + "\n")
+    assert loaded.manifests == ()
+    places = [at for at, said in found(loaded) if message in said]
+    assert places, loaded.findings
+    assert places[0] == place
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: [", "a: {", "a: 'x", "\x07", "- x\n y: z", "a: b: c", "%TAG x\n---\n", "&a", "*nobody"],
+)
+def test_what_is_no_yaml_is_said_once_and_never_raised(tmp_path: Path, text: str) -> None:
+    loaded = read(tmp_path, census_yaml=text)
+    assert loaded.manifests == ()
+    assert len(loaded.findings) >= 1
+    assert all(one.place for one in loaded.findings if "YAML" in one.message)
+
+
+def test_quoted_surprises_are_text(tmp_path: Path) -> None:
+    values = "{a: 'no', b: '012', c: '2026-11-20', d: '12:30:45', e: '~', f: 'null', g: 'y'}"
+    loaded = read(tmp_path, census_yaml=SERVICE + f"  definition: {{tags: {values}}}\n")
+    assert loaded.findings == ()
+    assert loaded.manifests[0].spec["definition"]["tags"]["a"] == "no"
+
+
+def test_deep_nesting_is_no_crash(tmp_path: Path) -> None:
+    loaded = read(tmp_path, census_yaml=SERVICE + "  definition: " + "[" * 5000 + "]" * 5000)
+    assert any("deep" in said for _, said in found(loaded))
+
+
+def test_definition_files_are_json_or_yaml_and_have_places(tmp_path: Path) -> None:
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / "d.json").write_text(
+        '{"properties": {\n\t"title": "\\ud83d\\ude00"}}'
+    )
+    loaded = read(tmp_path, census_yaml=SERVICE + "  definition: {file: d.json}\n")
+    assert loaded.findings == ()
+    (manifest,) = loaded.manifests
+    assert manifest.spec["definition"]["properties"]["title"] == "\U0001f600"
+    assert str(manifest.place("/spec/definition/properties/title")) == "manifests/d.json:2:2"
+    assert "manifests/d.json" in loaded.files
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON"),
+        ('{"tags": {"a": "1", "a": "2"}}', "for the second time"),
+        ('{"tags": {"a": 1}}', "a must be text"),
+        ('{"properties": {"keys": {"primary": "x"}}}', "is a secret and stands here in the clear"),
+        ('{"properties": {"modifiedOn": "x"}}', "modifiedOn belongs to the service"),
+        ("[]", "definition must be a mapping"),
+        ("", "is not JSON"),
+    ],
+)
+def test_what_is_wrong_in_a_definition_file_is_found_there(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / "d.json").write_text(content)
+    loaded = read(tmp_path, census_yaml=SERVICE + "  definition: {file: d.json}\n")
+    assert any(message in said for _, said in found(loaded)), loaded.findings
+    assert loaded.manifests == ()
+
+
+def test_an_exported_definition_may_be_declared_whole(tmp_path: Path) -> None:
+    (tmp_path / "manifests").mkdir()
+    exported = (
+        '{"ID": "/x", "Type": "y", "name": "census", "Tags": {"A": "1"},'
+        ' "Properties": {"ModifiedOn": "2017-04-12T00:40:12Z", "Title": "T", "StorageAccount": {"Name": "n"}}}'
+    )
+    (tmp_path / "manifests" / "d.json").write_text(exported)
+    loaded = read(tmp_path, census_yaml=SERVICE + "  definition: {file: d.json}\n")
+    assert loaded.findings == ()
+    assert loaded.manifests[0].spec["definition"] == {
+        "tags": {"A": "1"},
+        "properties": {"title": "T", "storageAccount": {"name": "n"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("  cloud: aws\n", "cloud"),
+        ("  cloud: {resourceManager: 'http://management.azure.com'}\n", "resourceManager"),
+        ("  cloud: {resourceManger: 'https://x'}\n", 'unknown field "resourceManger"'),
+        ("  guards: {maxDeletes: -1}\n", "maxDeletes must be at least 0"),
+        ("  guards: {maxUpdates: lots}\n", "maxUpdates"),
+        ("  guards: {blobs: maybe}\n", "blobs must be required or warn or skip"),
+        ("  ledger: {path: 7}\n", "path must be text"),
+    ],
+)
+def test_what_is_wrong_in_the_project_is_found(tmp_path: Path, spec: str, message: str) -> None:
+    loaded = read(tmp_path, spec, census_yaml=SERVICE + "  definition: {}\n")
+    assert loaded.project is None
+    assert any(message in said for _, said in found(loaded)), loaded.findings
+
+
+def test_loopback_may_be_spoken_to_without_tls(tmp_path: Path) -> None:
+    spec = "  cloud: {resourceManager: 'http://127.0.0.1:1', blob: 'http://localhost:2'}\n"
+    loaded = read(tmp_path, spec, census_yaml=SERVICE + "  definition: {tags: {}}\n")
+    assert loaded.findings == ()
+    assert loaded.project is not None
+    assert loaded.project.cloud.resource_manager == "http://127.0.0.1:1"
+
+
+def test_hidden_files_and_other_apis_are_left_alone(tmp_path: Path) -> None:
+    loaded = read(
+        tmp_path,
+        a_yaml=SERVICE + "  definition: {}\n",
+        b_yml="apiVersion: v1\nkind: Service\n---\napiVersion: apps/v1\nkind: Deployment\n",
+        _hidden_yaml="a: [",
+        c_txt="a: [",
+    )
+    assert [one.message for one in loaded.findings] == []
+    assert loaded.foreign == 2
+
+
+def test_a_document_without_an_api_version_is_named(tmp_path: Path) -> None:
+    loaded = read(tmp_path, a_yaml="kind: WebService\n")
+    assert found(loaded) == [("1:1", "has no apiVersion")]
+
+
+def test_findings_come_in_the_order_of_their_places(tmp_path: Path) -> None:
+    wrong = SERVICE + "  b: 1\n  a: 1\n"
+    loaded = read(tmp_path, z_yaml=wrong, a_yaml=wrong.replace("census", "other"))
+    at = [(one.place.file, one.place.line) for one in loaded.findings if one.place]
+    assert at == sorted(at)
+    assert len(at) == 4
+
+
+def test_no_finding_quotes_a_value_that_might_be_a_secret(tmp_path: Path) -> None:
+    planted = "cGxhbnRlZC1zZWNyZXQtcGxhbnRlZC1zZWNyZXQ"
+    text = SERVICE + (
+        f"  trainedModels: {{A: {{uri: 'x{planted}', sha256: '{planted}'}}}}\n"
+        f"  definition: {{properties: {{keys: {{primary: '{planted}'}}, title: ['{planted}']}}}}\n"
+        f"  secrets: {{/properties/keys/primary: '{planted}'}}\n"
+    )
+    loaded = read(tmp_path, a_yaml=text)
+    assert len(loaded.findings) >= 4
+    assert planted not in str(loaded.findings)
