@@ -119,8 +119,9 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
         destroy = sum(action in {Action.DELETE, Action.REPLACE} for action in actions)
         yield (paint("bold", "Plan:") + f" {add} to add, {change} to change, {destroy} to destroy.")
     if plan.refused:
-        guards = ", ".join(sorted({finding.guard for finding in plan.refused if finding.guard}))
-        yield paint("red", "Refused") + f" by the guard {guards}: apply will not carry it out."
+        guards = sorted({finding.guard for finding in plan.refused if finding.guard})
+        named = f"{'guard' if len(guards) == 1 else 'guards'} {', '.join(guards)}"
+        yield paint("red", "Refused") + f" by the {named}: apply will not carry it out."
     yield _coverage(plan)
 
 

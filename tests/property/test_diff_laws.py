@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from reconciler.diff import diff, same
 from reconciler.intake import normalize
-from reconciler.model import Json, Verb
+from reconciler.kinds.web_service import KIND
+from reconciler.model import ABSENT, Json, Verb
 from reconciler.overlay import overlay
 from reconciler.patch import (
     apply_operations,
@@ -19,88 +20,143 @@ from reconciler.patch import (
     make_inverse,
     make_operations,
 )
+from reconciler.schema import Field, compile_schema
 from tests.property.documents import SECRET, documents, recase, respell
-from tests.property.fields import EVERY_KEYWORD as FIELD
+from tests.property.fields import EVERY_KEYWORD
 
 pytestmark = pytest.mark.property
-DOCUMENTS = documents(FIELD).map(lambda made: normalize(FIELD, made))
-LAW = settings(max_examples=300, deadline=None)
+FIELDS = pytest.mark.parametrize(
+    "field", [EVERY_KEYWORD, KIND.field], ids=["every-keyword", "web-service"]
+)
+LAW = settings(max_examples=200, deadline=None)
 
 
-@given(DOCUMENTS)
+def lives(field: Field) -> st.SearchStrategy[Json]:
+    """Documents as they come in from a service."""
+    return documents(field).map(lambda made: normalize(field, made))
+
+
+@FIELDS
+@given(data=st.data())
 @LAW
-def test_nothing_differs_from_itself(one: Json) -> None:
-    assert diff(FIELD, one, copy.deepcopy(one)) == ()
+def test_nothing_differs_from_itself(field: Field, data: st.DataObject) -> None:
+    one = data.draw(lives(field))
+    assert diff(field, one, copy.deepcopy(one)) == ()
 
 
-@given(DOCUMENTS, DOCUMENTS)
+@FIELDS
+@given(data=st.data())
 @LAW
-def test_the_patch_leads_to_the_other_document(one: Json, other: Json) -> None:
-    operations = make_operations(diff(FIELD, one, other), one)
-    assert same(FIELD, apply_operations(operations, one), other)
+def test_the_patch_leads_to_the_other_document(field: Field, data: st.DataObject) -> None:
+    one, other = data.draw(lives(field)), data.draw(lives(field))
+    operations = make_operations(diff(field, one, other), one)
+    assert same(field, apply_operations(operations, one), other)
 
 
-@given(DOCUMENTS, DOCUMENTS)
+@FIELDS
+@given(data=st.data())
 @LAW
-def test_the_inverse_leads_back(one: Json, other: Json) -> None:
-    changes = diff(FIELD, one, other)
+def test_the_inverse_leads_back(field: Field, data: st.DataObject) -> None:
+    one, other = data.draw(lives(field)), data.draw(lives(field))
+    changes = diff(field, one, other)
     there = apply_operations(make_operations(changes, one), one)
-    assert same(FIELD, apply_operations(make_inverse(changes), there), one)
+    assert same(field, apply_operations(make_inverse(changes), there), one)
 
 
-@given(DOCUMENTS, st.integers())
+@FIELDS
+@given(data=st.data())
 @LAW
-def test_another_spelling_is_no_change(one: Json, seed: int) -> None:
-    assert diff(FIELD, one, respell(FIELD, one, random.Random(seed))) == ()
+def test_another_spelling_is_no_change(field: Field, data: st.DataObject) -> None:
+    one, seed = data.draw(lives(field)), data.draw(st.integers())
+    assert diff(field, one, respell(field, one, random.Random(seed))) == ()
 
 
-@given(documents(FIELD))
+@FIELDS
+@given(data=st.data())
 @LAW
-def test_another_casing_comes_in_as_the_same_document(one: Json) -> None:
-    assert normalize(FIELD, recase(FIELD, one)) == normalize(FIELD, one)
+def test_another_casing_comes_in_as_the_same_document(field: Field, data: st.DataObject) -> None:
+    one = data.draw(documents(field))
+    assert normalize(field, recase(field, one)) == normalize(field, one)
 
 
-@given(DOCUMENTS, documents(FIELD))
+@FIELDS
+@given(data=st.data())
 @LAW
-def test_no_change_touches_what_the_service_owns(one: Json, other: Json) -> None:
-    for change in diff(FIELD, one, overlay(FIELD, one, other)):
+def test_no_change_touches_what_the_service_owns(field: Field, data: st.DataObject) -> None:
+    one, other = data.draw(lives(field)), data.draw(documents(field))
+    for change in diff(field, one, overlay(field, one, other)):
         for length in range(len(change.path) + 1):
-            assert not FIELD.at(change.path[:length]).read_only
+            assert not field.at(change.path[:length]).read_only
 
 
-@given(documents(FIELD), documents(FIELD))
+@FIELDS
+@given(data=st.data())
 @LAW
-def test_no_secret_reaches_a_change_or_an_operation(one: Json, other: Json) -> None:
-    live = normalize(FIELD, one)
-    changes = diff(FIELD, live, overlay(FIELD, live, other))
+def test_no_secret_reaches_a_change_or_an_operation(field: Field, data: st.DataObject) -> None:
+    live, other = data.draw(lives(field)), data.draw(documents(field))
+    changes = diff(field, live, overlay(field, live, other))
     written = [make_operations(changes, live), make_inverse(changes), live]
     assert SECRET not in json.dumps(written)
 
 
-@given(DOCUMENTS, DOCUMENTS)
+@FIELDS
+@given(data=st.data())
 @LAW
-def test_what_was_laid_over_is_then_live(live: Json, declared: Json) -> None:
-    desired = overlay(FIELD, live, declared)
-    assert same(FIELD, overlay(FIELD, desired, declared), desired)
+def test_what_was_laid_over_is_then_live(field: Field, data: st.DataObject) -> None:
+    live, declared = data.draw(lives(field)), data.draw(lives(field))
+    desired = overlay(field, live, declared)
+    assert same(field, overlay(field, desired, declared), desired)
 
 
-@given(DOCUMENTS, DOCUMENTS)
+@FIELDS
+@given(data=st.data())
+@LAW
+def test_what_nobody_declared_stays_the_very_same_object(field: Field, data: st.DataObject) -> None:
+    live = data.draw(lives(field))
+    assert overlay(field, live, {}) is live
+    assert overlay(field, live, copy.deepcopy(live)) == live
+
+
+@FIELDS
+@given(data=st.data())
 @LAW
 def test_a_patch_finds_what_it_relies_on_in_the_document_it_was_made_for(
-    live: Json, declared: Json
+    field: Field, data: st.DataObject
 ) -> None:
-    changes = diff(FIELD, live, overlay(FIELD, live, declared))
+    live, declared = data.draw(lives(field)), data.draw(lives(field))
+    changes = diff(field, live, overlay(field, live, declared))
     operations = make_operations(changes, live)
-    assert list(find_mismatches(FIELD, operations, make_absences(changes), live)) == []
+    assert list(find_mismatches(field, operations, make_absences(changes), live)) == []
 
 
-@given(DOCUMENTS, DOCUMENTS)
+@FIELDS
+@given(data=st.data())
 @LAW
-def test_an_added_map_is_added_leaf_by_leaf(live: Json, declared: Json) -> None:
-    for change in diff(FIELD, live, declared):
-        below = FIELD.at(change.path)
+def test_an_added_map_is_added_leaf_by_leaf(field: Field, data: st.DataObject) -> None:
+    live, declared = data.draw(lives(field)), data.draw(lives(field))
+    for change in diff(field, live, declared):
+        below = field.at(change.path)
         if change.verb is Verb.ADD and below.items is not None and isinstance(change.after, dict):
             assert change.after == {}
+
+
+@pytest.mark.parametrize("size", [1, 20])
+@pytest.mark.parametrize(
+    ("one", "other"), [(True, 1), (1, 1.0), (0, False), (None, ABSENT), ("", ABSENT), ("a", "b")]
+)
+def test_one_entry_of_a_map_is_found_however_large_the_map(
+    size: int, one: Json, other: Json
+) -> None:
+    free = compile_schema(
+        {"type": "object", "additionalProperties": {"x-opaque": True, "x-source": "here"}}
+    )
+    rest = {f"k{number}": [number] for number in range(size - 1)}
+    before, after = {**rest, "x": one}, {**copy.deepcopy(rest), "x": other}
+    if other is ABSENT:
+        del after["x"]
+    for first, second in ((before, after), (after, before)):
+        (change,) = diff(free, first, second)
+        assert change.path == ("x",)
 
 
 @pytest.mark.parametrize(
@@ -108,15 +164,15 @@ def test_an_added_map_is_added_leaf_by_leaf(live: Json, declared: Json) -> None:
     [(True, 1), (1, 1.0), (False, 0), ({"a": [1]}, {"a": [True]}), ("1", 1), (None, {})],
 )
 def test_free_json_tells_apart_what_python_does_not(one: Json, other: Json) -> None:
-    assert len(diff(FIELD, {"free": {"x": one}}, {"free": {"x": other}})) == 1
+    assert len(diff(EVERY_KEYWORD, {"free": {"x": one}}, {"free": {"x": other}})) == 1
 
 
 def test_null_is_a_value_and_absent_is_not_null() -> None:
-    assert diff(FIELD, {"level": None}, {})[0].verb is Verb.REMOVE
-    assert diff(FIELD, {}, {"level": None})[0].after is None
+    assert diff(EVERY_KEYWORD, {"level": None}, {})[0].verb is Verb.REMOVE
+    assert diff(EVERY_KEYWORD, {}, {"level": None})[0].after is None
 
 
 def test_a_number_is_a_number_however_it_is_written() -> None:
-    assert diff(FIELD, {"calls": 20}, {"calls": 20.0}) == ()
-    assert diff(FIELD, {"calls": 20}, {"calls": "20"}) == ()
-    assert len(diff(FIELD, {"calls": 1}, {"calls": True})) == 1
+    assert diff(EVERY_KEYWORD, {"calls": 20}, {"calls": 20.0}) == ()
+    assert diff(EVERY_KEYWORD, {"calls": 20}, {"calls": "20"}) == ()
+    assert len(diff(EVERY_KEYWORD, {"calls": 1}, {"calls": True})) == 1
