@@ -4,6 +4,7 @@ import platform
 import sys
 
 from tests.benchmarks.figures import FIGURES
+from tests.benchmarks.load import measure_load
 from tests.benchmarks.measure import Figure
 
 
@@ -16,10 +17,14 @@ def show(figure: Figure) -> str:
 
 
 def main() -> int:
-    names = sys.argv[1:] or list(FIGURES)
+    names = sys.argv[1:] or [*FIGURES, "load"]
     print(f"Python {platform.python_version()}, {platform.machine()}; medians of several rounds\n")
     over = False
     for name in names:
+        if name == "load":
+            rate, size = measure_load()
+            print(f"emulator: {rate:.0f} GET/s of {size / 1000:.0f} kB, ten at once", flush=True)
+            continue
         figure = FIGURES[name]()
         over = over or figure.ratio > figure.goal
         print(show(figure), flush=True)

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
 
 import reconciler
 from tests.e2e.world import EXAMPLE, Project, clean_environment, run
@@ -219,3 +221,18 @@ def test_a_terminal_cannot_be_steered_by_what_is_live(project: Project) -> None:
     said = project.run("plan").out
     assert "\\x1b]0;owned" in said
     assert not set(steer) & {"\x1b", "\x07", "\u202e"} & set(said)
+
+
+def test_an_editor_finds_the_schema_that_a_manifest_names(tmp_path: Path) -> None:
+    assert run(tmp_path, "init").code == 0
+    for folder in (tmp_path, EXAMPLE):
+        for name in ("reconciler.yaml", "manifests/census.yaml"):
+            file = folder / name
+            first, _, rest = file.read_text().partition("\n")
+            found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+            assert found, first
+            schema = json.loads((file.parent / found[1]).read_text())
+            if folder == tmp_path:
+                Draft202012Validator(schema).validate(yaml.safe_load(rest))
+                with pytest.raises(ValidationError):
+                    Draft202012Validator(schema).validate({"kind": "WebServise"})
