@@ -1,0 +1,95 @@
+"""README: every command in it is run in its order, and prints what stands there."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import ROOT, clean_environment
+
+pytestmark = pytest.mark.e2e
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LEFT_OUT = "…"
+
+
+def read_commands() -> list[tuple[str, list[str]]]:
+    """The commands of all console blocks with the lines that they print."""
+    found: list[tuple[str, list[str]]] = []
+    for block in re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+def shows(printed: list[str], wanted: list[str]) -> bool:
+    """Whether the wanted lines are the printed ones, `…` standing for any that are left out."""
+    pattern = "".join("(.*\n)*?" if line == LEFT_OUT else re.escape(line) + "\n" for line in wanted)
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed)) is not None
+
+
+def test_every_command_prints_what_stands_there(tmp_path: Path) -> None:
+    environment = clean_environment()
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    folder, background = tmp_path, None
+    commands = read_commands()
+    assert len(commands) >= 12
+    try:
+        for command, wanted in commands:
+            if command.startswith("cd "):
+                folder = folder / command.removeprefix("cd ")
+                continue
+            if command.endswith(" &"):
+                background = subprocess.Popen(
+                    shlex.split(command.removesuffix(" &")),
+                    cwd=folder,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+                assert background.stdout is not None
+                assert background.stdout.readline().splitlines() == wanted
+                continue
+            done = subprocess.run(
+                ["bash", "-c", command],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            printed = done.stdout.rstrip("\n").splitlines()
+            assert done.returncode == 0, (command, done.stdout)
+            assert shows(printed, wanted), f"{command}\n{done.stdout}"
+    finally:
+        if background is not None:
+            background.terminate()
+            background.communicate(timeout=30)
+
+
+def test_the_picture_is_a_plan_that_is_kept_as_golden_text() -> None:
+    picture = re.findall(r"^```text\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[0]
+    assert picture == (ROOT / "tests" / "unit" / "golden" / "update.txt").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_the_two_commands_stand_there_as_they_are_meant_to_be_typed() -> None:
+    venv = "python3 -m venv .venv && .venv/bin/pip install -q -e"
+    assert f"{venv} '.[emulator]' && .venv/bin/reconciler demo\n" in README
+    assert f"{venv} '.[dev]' && .venv/bin/pytest\n" in README
+
+
+def test_what_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
