@@ -3,6 +3,7 @@
 A JSON value is `Json`. A value that is not there is `ABSENT`, which is not JSON's null: the
 service says 404, or the document has no such property. It never stands for a read that failed.
 No secret can be held by anything here but `Live.raw`; a `SecretReference` says where a secret is.
+The module is long because it is a dictionary: forms and what they mean, to be read in one place.
 """
 
 from __future__ import annotations
