@@ -349,6 +349,7 @@ class Inputs:
     dirty: bool = False
     schemas: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -304,7 +304,8 @@ _AGAIN: Final = "Make it again: reconciler plan --out FILE"
 
 
 def _plan_of(body: Json) -> Plan:
-    inputs = {**body["inputs"], "targets": tuple(body["inputs"]["targets"])}
+    lists = {name: tuple(body["inputs"][name]) for name in ("targets", "excluded")}
+    inputs = {**body["inputs"], **lists}
     return Plan(
         steps=tuple(_step_of(said) for said in body["resource_changes"]),
         unchanged=tuple(

@@ -46,10 +46,12 @@ def _is_plan(name: str) -> bool:
 def _apply_saved(invocation: Invocation, name: str, flags: Wanted) -> int:
     from reconciler.cli.assembly import assemble_project
     from reconciler.cli.saved import read_saved
+    from reconciler.cli.screen import warn_of_changes
 
     plan, digest = read_saved(name)
     assembly = assemble_project(invocation)
     assembly.check_belongs(plan, name)
+    warn_of_changes(plan, invocation)
     return _carry_out(invocation, assembly, assembly.hands(flags.parallelism), plan, digest)
 
 

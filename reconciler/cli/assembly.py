@@ -34,6 +34,7 @@ class Wanted:
     """What the flags of a command ask of a plan."""
 
     targets: Sequence[str] = ()
+    excluded: Sequence[str] = ()
     allowed: Collection[str] = ()
     rotated: Sequence[str] = ()
     refresh: str = "full"
@@ -95,6 +96,7 @@ class Assembly:
             limits=self.project.guards,
             inputs=self._inputs(wanted),
             targets=_parse_addresses("--target", wanted.targets),
+            excluded=_parse_addresses("--exclude", wanted.excluded),
             allowed=_check_guards(wanted.allowed),
             rotate=_parse_addresses("--rotate", wanted.rotated),
             refresh=wanted.refresh,
@@ -113,6 +115,7 @@ class Assembly:
             dirty=self.revision.dirty,
             schemas=schemas,
             targets=tuple(wanted.targets),
+            excluded=tuple(wanted.excluded),
         )
 
     def _emitter(self) -> Callable[[Event], None]:

@@ -33,6 +33,13 @@ _TARGET = click.option(
     multiple=True,
     help="Only this resource, such as WebService/census. May be given again.",
 )
+_EXCLUDE = click.option(
+    "--exclude",
+    "excluded",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Leave this resource out. May be given again.",
+)
 _REFRESH = click.option(
     "--refresh",
     type=click.Choice(["full"]),
@@ -65,6 +72,6 @@ _PARALLELISM = click.option(
 
 def plan_options(command: _Command) -> _Command:
     """Give a command all that shapes a plan."""
-    for option in (_PARALLELISM, _ROTATE, _ALLOW, _REFRESH, _TARGET, _DETAILED):
+    for option in (_PARALLELISM, _ROTATE, _ALLOW, _REFRESH, _EXCLUDE, _TARGET, _DETAILED):
         command = option(command)
     return command

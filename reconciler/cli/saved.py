@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -42,6 +44,35 @@ def _replace(target: Path, text: str) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(partial).unlink()
+
+
+def pick_patch(plan: Plan, part: str, target: str) -> str:
+    """The `patch` or `inverse` of a plan's steps as JSON; raises PlanInvalid for a wrong target."""
+    found = {
+        str(step.resource.address): step.ops if part == "patch" else step.inverse
+        for step in plan.steps
+    }
+    if target and target not in found:
+        raise PlanInvalid(
+            "the plan does not change it",
+            subject=target,
+            next_step=f"It changes: {', '.join(found) or 'nothing'}.",
+        )
+    chosen = target or (next(iter(found)) if len(found) == 1 else "")
+    return json.dumps(found[chosen] if chosen else found, indent=2, ensure_ascii=False)
+
+
+def find_changed_files(plan: Plan, root: Path) -> list[str]:
+    """The files that a plan was made from and that are not what they were, or are gone."""
+
+    def digest(name: str) -> str:
+        try:
+            data = (root / name).read_bytes()
+        except OSError:
+            return ""
+        return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+    return [name for name, known in sorted(plan.inputs.files.items()) if digest(name) != known]
 
 
 def read_saved(name: str) -> tuple[Plan, str]:

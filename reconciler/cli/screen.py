@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import click
 
 from reconciler.cli.invocation import Invocation, is_automated
-from reconciler.model import Plan
+from reconciler.cli.saved import find_changed_files
+from reconciler.model import Finding, Plan
+from reconciler.render.counting import count
+from reconciler.render.finding import render_findings
 from reconciler.render.text import render_plan, render_plan_json
 
 _RULE = "─" * 72
@@ -18,6 +24,24 @@ def show(plan: Plan, form: str, invocation: Invocation) -> None:
         click.echo(render_plan_json(plan), nl=False)
     else:
         click.echo(render_plan(plan, paint=invocation.paint()), color=True)
+
+
+def warn_of_changes(plan: Plan, invocation: Invocation) -> None:
+    """Say on stderr which manifests have changed since a plan was saved."""
+    root = Path(invocation.project_file).parent
+    changed = find_changed_files(plan, root)
+    if not changed or len(changed) == len(plan.inputs.files):
+        return  # none, or the plan is looked at away from its project
+    finding = Finding(
+        f"{count(len(changed), 'file')} changed since this plan was made",
+        detail=tuple(changed[:20]),
+        next_step="The plan is what was reviewed. Plan again to take the change in.",
+        severity="warning",
+    )
+    invocation.part_from_progress()
+    text = render_findings([finding], paint=invocation.paint(sys.stderr))
+    sys.stderr.write(f"{text}\n\n")
+    sys.stderr.flush()
 
 
 def advise(plan: Plan, out: str) -> None:

@@ -11,6 +11,7 @@ _FLAGS = frozenset(
         "auto-approve",
         "chdir",
         "detailed-exitcode",
+        "exclude",
         "help",
         "json",
         "no-color",

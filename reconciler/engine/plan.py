@@ -41,8 +41,8 @@ from reconciler.plan import Wish, find_not_observable, make_step
 class Order:
     """What a plan is asked for.
 
-    `targets` limits it to these addresses, `allowed` lifts guards (`guard` or `guard=ADDRESS`),
-    `rotate` names addresses whose secrets are written again.
+    `targets` limits it to these addresses and `excluded` leaves some out; `allowed` lifts guards
+    (`guard` or `guard=ADDRESS`), `rotate` names addresses whose secrets are written again.
     """
 
     manifests: Sequence[Manifest]
@@ -50,6 +50,7 @@ class Order:
     limits: GuardLimits
     inputs: Inputs
     targets: Collection[Address] = ()
+    excluded: Collection[Address] = ()
     allowed: Collection[str] = ()
     rotate: Collection[Address] = ()
     refresh: str = "full"
@@ -105,12 +106,13 @@ def _hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
 def _choose(order: Order) -> list[Manifest]:
     """The manifests that are targeted, by address; a target that nothing bears is an error."""
     known = {manifest.address for manifest in order.manifests}
-    unknown = tuple(_no_such_address(at, known) for at in order.targets if at not in known)
-    unknown += tuple(_no_such_address(at, known) for at in order.rotate if at not in known)
+    named = (*order.targets, *order.excluded, *order.rotate)
+    unknown = tuple(_no_such_address(at, known) for at in named if at not in known)
     if unknown:
         raise ManifestInvalid(unknown)
-    chosen = (one for one in order.manifests if not order.targets or one.address in order.targets)
-    return sorted(chosen, key=lambda manifest: manifest.address)
+    chosen = known.intersection(order.targets or known).difference(order.excluded)
+    found = (manifest for manifest in order.manifests if manifest.address in chosen)
+    return sorted(found, key=lambda manifest: manifest.address)
 
 
 def _no_such_address(address: Address, known: Collection[Address]) -> Finding:

@@ -1,0 +1,77 @@
+"""Saved plans: shown, taken apart as patches, and held against the files they were made from."""
+
+import json
+
+import jsonpatch
+import pytest
+
+from tests.e2e.world import Project
+
+pytestmark = pytest.mark.e2e
+
+
+def save(project: Project, *names: str) -> None:
+    world = project.emulator
+    for name in names:
+        world.deploy(name, world.model_uri("old"))
+        more = "  definition: {tags: {team: growth}}"
+        project.manifest(name, world.model_uri("new"), more=more)
+    assert project.run("plan", "--out", "p.json").code == 0
+
+
+def test_the_patch_of_one_resource_is_a_bare_list_that_any_library_applies(
+    project: Project,
+) -> None:
+    save(project, "census")
+    world = project.emulator
+    before = world.get("census")
+    patch = json.loads(project.run("show", "p.json", "--patch").out)
+    inverse = json.loads(project.run("show", "p.json", "--inverse").out)
+    desired = jsonpatch.apply_patch(before, patch)
+    assert desired["properties"]["assets"]["asset3"]["locationInfo"]["uri"] == world.model_uri(
+        "new"
+    )
+    assert desired["tags"]["team"] == "growth"
+    assert jsonpatch.apply_patch(desired, inverse) == before
+
+
+def test_the_patches_of_several_are_by_address_and_one_may_be_chosen(project: Project) -> None:
+    save(project, "a", "b")
+    patches = json.loads(project.run("show", "p.json", "--patch").out)
+    assert list(patches) == ["WebService/a", "WebService/b"]
+    chosen = project.run("show", "p.json", "--patch", "--target", "WebService/b")
+    assert json.loads(chosen.out) == patches["WebService/b"]
+    wrong = project.run("show", "p.json", "--patch", "-target=WebService/c")
+    assert (wrong.code, "It changes: WebService/a, WebService/b." in wrong.err) == (1, True)
+    alone = project.run("show", "p.json", "--target", "WebService/b")
+    assert (alone.code, "--target goes with --patch" in alone.err) == (1, True)
+
+
+def test_a_manifest_that_changed_since_is_said_and_the_reviewed_plan_is_applied(
+    project: Project,
+) -> None:
+    save(project, "census")
+    world = project.emulator
+    project.manifest("census", world.model_uri("newer"))
+    for command in ("show", "apply"):
+        done = project.run(command, "p.json")
+        assert done.code == 0
+        assert "Warning: 1 file changed since this plan was made" in done.err
+        assert "manifests/census.yaml" in done.err
+    assert world.model("census") == world.model_uri("new")
+
+
+def test_a_stale_plan_can_still_be_shown(project: Project) -> None:
+    save(project, "census")
+    project.emulator.deploy("census", project.emulator.model_uri("other"))
+    shown = project.run("show", "p.json")
+    assert "Plan: 0 to add, 1 to change, 0 to destroy." in shown.out
+    assert shown.err == ""
+
+
+def test_what_is_excluded_is_left_out(project: Project) -> None:
+    save(project, "a", "b", "c")
+    planned = project.run("plan", "-exclude=WebService/b", "--exclude", "WebService/c")
+    assert "Plan: 0 to add, 1 to change, 0 to destroy." in planned.out
+    wrong = project.run("plan", "--exclude", "WebService/z")
+    assert (wrong.code, "no manifest declares this address" in wrong.err) == (1, True)
