@@ -12,7 +12,7 @@ from typing import Final
 
 from reconciler.model import Action, Finding, GuardLimits, Step
 
-GUARDS: Final = ("deletes", "updates", "replace", "irreversible", "blob")
+GUARDS: Final = ("deletes", "updates", "replace", "irreversible", "empty", "blob")
 _COUNTED_FROM: Final = 10
 
 

@@ -34,12 +34,13 @@ ABSENT: Final = Absent.ABSENT
 
 
 class Action(enum.StrEnum):
-    """What a step does to a resource, in Terraform's words."""
+    """What is done to a resource, in Terraform's words; what is forgotten is left as it is."""
 
     CREATE = "create"
     UPDATE = "update"
     REPLACE = "replace"
     DELETE = "delete"
+    FORGET = "forget"
 
     @property
     def symbol(self) -> str:
@@ -52,6 +53,7 @@ _SYMBOLS: Final[Mapping[Action, str]] = {
     Action.UPDATE: "~",
     Action.REPLACE: "-/+",
     Action.DELETE: "-",
+    Action.FORGET: ".",
 }
 
 
@@ -354,7 +356,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that will happen, and what is known of how and why. Holds no secret."""
+    """Everything that will happen, and what is known of how and why. Holds no secret.
+
+    `orphans` are in the ledger and in no manifest, and this plan leaves them as they are.
+    """
 
     steps: tuple[Step, ...]
     unchanged: tuple[Resource, ...]
@@ -363,6 +368,7 @@ class Plan:
     refresh: Refresh
     made_at: str
     baseline: Literal["kept", "lost"]
+    orphans: tuple[Resource, ...] = ()
     not_observable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property

@@ -48,6 +48,7 @@ _ACTIONS: Final[Mapping[Action, list[str]]] = {
     Action.UPDATE: ["update"],
     Action.REPLACE: ["delete", "create"],
     Action.DELETE: ["delete"],
+    Action.FORGET: ["forget"],
 }
 
 
@@ -103,10 +104,11 @@ def _write(path: Path, value: Json) -> Change:
     return Change(path, Verb.WRITE, ABSENT, value, sensitive=isinstance(value, SecretReference))
 
 
-def make_removal(resource: Resource, live: Json) -> Step:
+def make_removal(resource: Resource, live: Json, because: str = "") -> Step:
     """The step that takes a resource away."""
     gone = Change((), Verb.REMOVE, live, ABSENT)
-    return Step(resource, Action.DELETE, (gone,), (), (), live, ABSENT)
+    said = (because,) if because else ()
+    return Step(resource, Action.DELETE, (gone,), (), (), live, ABSENT, because=said)
 
 
 def _choose_action(live: Json | Absent, changes: Collection[Change]) -> Action:
@@ -208,7 +210,8 @@ def plan_document(plan: Plan) -> Json:
         "format_version": FORMAT_VERSION,
         "timestamp": plan.made_at,
         "resource_changes": [_step_document(step) for step in plan.steps],
-        "unchanged": [{"address": str(r.address), "id": r.id} for r in plan.unchanged],
+        "unchanged": _resource_documents(plan.unchanged),
+        "orphans": _resource_documents(plan.orphans),
         "not_observable": {address: list(ats) for address, ats in plan.not_observable.items()},
         "findings": [_finding_document(finding) for finding in plan.findings],
         "inputs": asdict(plan.inputs),
@@ -217,6 +220,10 @@ def plan_document(plan: Plan) -> Json:
         "outcome": _outcome(plan),
     }
     return {**body, "plan_digest": digest_of(body)}
+
+
+def _resource_documents(resources: Collection[Resource]) -> Json:
+    return [{"address": str(one.address), "id": one.id} for one in resources]
 
 
 def digest_of(body: Json) -> str:
@@ -308,16 +315,19 @@ def _plan_of(body: Json) -> Plan:
     inputs = {**body["inputs"], **lists}
     return Plan(
         steps=tuple(_step_of(said) for said in body["resource_changes"]),
-        unchanged=tuple(
-            Resource(Address.parse(said["address"]), said["id"]) for said in body["unchanged"]
-        ),
+        unchanged=_resources_of(body["unchanged"]),
         findings=tuple(_finding_of(said) for said in body["findings"]),
         inputs=Inputs(**inputs),
         refresh=Refresh(**body["refresh"]),
         made_at=body["timestamp"],
         baseline=body["baseline"],
+        orphans=_resources_of(body["orphans"]),
         not_observable={name: tuple(ats) for name, ats in body["not_observable"].items()},
     )
+
+
+def _resources_of(listed: Json) -> tuple[Resource, ...]:
+    return tuple(Resource(Address.parse(said["address"]), said["id"]) for said in listed)
 
 
 def _step_of(said: Json) -> Step:

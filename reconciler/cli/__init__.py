@@ -24,6 +24,7 @@ _COMMANDS = (
     "plan",
     "show",
     "apply",
+    "forget",
     "demo",
     "emulator",
     "version",

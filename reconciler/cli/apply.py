@@ -31,12 +31,15 @@ def apply(
     question. PATH is a manifest or a folder of them, as for plan.
     """
     from reconciler.cli.assembly import Wanted, assemble
+    from reconciler.plan import plan_document
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     if len(paths) == 1 and _is_plan(paths[0]):
         return _apply_saved(invocation, paths[0], flags)
-    assembly = assemble(invocation, paths)
-    return _apply_new(invocation, assembly, flags, ask=not auto_approve)
+    assembly = assemble(invocation, paths, flags.allowed)
+    plan = _plan_now(invocation, assembly, flags, paths, ask=not auto_approve)
+    digest = str(plan_document(plan)["plan_digest"])
+    return _carry_out(invocation, assembly, assembly.hands(flags.parallelism), plan, digest)
 
 
 def _is_plan(name: str) -> bool:
@@ -55,17 +58,18 @@ def _apply_saved(invocation: Invocation, name: str, flags: Wanted) -> int:
     return _carry_out(invocation, assembly, assembly.hands(flags.parallelism), plan, digest)
 
 
-def _apply_new(invocation: Invocation, assembly: Assembly, flags: Wanted, *, ask: bool) -> int:
+def _plan_now(
+    invocation: Invocation, assembly: Assembly, flags: Wanted, paths: tuple[str, ...], *, ask: bool
+) -> Plan:
+    """Make a plan, show it, and have it approved where somebody must."""
     from reconciler.cli.screen import show
     from reconciler.engine import make_plan
-    from reconciler.plan import plan_document
 
-    hands = assembly.hands(flags.parallelism)
-    plan = make_plan(hands, assembly.order(flags))
+    plan = make_plan(assembly.hands(flags.parallelism), assembly.order(flags, paths))
     show(plan, "text", invocation)
     if ask and plan.steps and not plan.refused:
         _approve()
-    return _carry_out(invocation, assembly, hands, plan, plan_document(plan)["plan_digest"])
+    return plan
 
 
 def _approve() -> None:

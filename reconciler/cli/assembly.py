@@ -16,7 +16,7 @@ from reconciler.catalog import read_schema
 from reconciler.cli.invocation import Invocation
 from reconciler.engine import Hands, Order
 from reconciler.errors import ManifestInvalid, PlanInvalid
-from reconciler.guards import GUARDS
+from reconciler.guards import GUARDS, is_allowed
 from reconciler.kinds import find_kinds
 from reconciler.ledgers import FileLedger
 from reconciler.manifests import PROJECT_FILE, Loaded, load
@@ -37,6 +37,8 @@ class Wanted:
     excluded: Sequence[str] = ()
     allowed: Collection[str] = ()
     rotated: Sequence[str] = ()
+    prune: bool = False
+    destroy: bool = False
     refresh: str = "full"
     parallelism: int = 10
 
@@ -57,6 +59,11 @@ class Assembly:
         """Where the work tree stands and who is at work; read once."""
         return read_revision(Path(self.project.root))
 
+    @property
+    def ledger(self) -> FileLedger:
+        """What was applied before, and will be."""
+        return FileLedger(Path(self.project.root, self.project.ledger))
+
     def check_belongs(self, plan: Plan, name: str) -> None:
         """Raise PlanInvalid for a plan that was made of the services of another cloud."""
         here = self.project.cloud.resource_manager
@@ -75,7 +82,7 @@ class Assembly:
         return Hands(
             kinds=self._kinds,
             providers={name: kind.connect(cloud, emit) for name, kind in self._kinds.items()},
-            ledger=FileLedger(Path(self.project.root, self.project.ledger)),
+            ledger=self.ledger,
             blobs=BlobStorage(
                 resolve,
                 cloud.blob,
@@ -88,17 +95,23 @@ class Assembly:
             parallelism=parallelism,
         )
 
-    def order(self, wanted: Wanted) -> Order:
-        """What a plan is asked for; raises ManifestInvalid for a flag that names nothing."""
+    def order(self, wanted: Wanted, paths: Sequence[str] = ()) -> Order:
+        """What a plan is asked for; raises ManifestInvalid for a flag that names nothing.
+
+        Where only some `paths` were read, nothing is an orphan.
+        """
         return Order(
+            whole=not paths,
+            prune=wanted.prune,
+            destroy=wanted.destroy,
             manifests=self.loaded.manifests,
             defaults=self.project.defaults,
             limits=self.project.guards,
             inputs=self._inputs(wanted),
-            targets=_parse_addresses("--target", wanted.targets),
-            excluded=_parse_addresses("--exclude", wanted.excluded),
+            targets=parse_addresses("--target", wanted.targets),
+            excluded=parse_addresses("--exclude", wanted.excluded),
             allowed=_check_guards(wanted.allowed),
-            rotate=_parse_addresses("--rotate", wanted.rotated),
+            rotate=parse_addresses("--rotate", wanted.rotated),
             refresh=wanted.refresh,
         )
 
@@ -141,10 +154,16 @@ def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapp
     return load(folder, project, [Path(path) for path in paths], schemas), kinds
 
 
-def assemble(invocation: Invocation, paths: Sequence[str]) -> Assembly:
+def assemble(
+    invocation: Invocation, paths: Sequence[str], allowed: Collection[str] = ()
+) -> Assembly:
     """The project with its manifests; raises ManifestInvalid with every error found in them."""
     loaded, kinds = load_all(invocation, paths)
-    errors = tuple(found for found in loaded.findings if found.severity == "error")
+    errors = tuple(
+        found
+        for found in loaded.findings
+        if found.severity == "error" and not (found.guard and is_allowed(found, allowed))
+    )
     if errors:
         raise ManifestInvalid(errors)
     return Assembly(invocation, loaded, kinds)
@@ -157,7 +176,8 @@ def assemble_project(invocation: Invocation) -> Assembly:
     return Assembly(invocation, loaded, kinds)
 
 
-def _parse_addresses(flag: str, given: Sequence[str]) -> tuple[Address, ...]:
+def parse_addresses(flag: str, given: Sequence[str]) -> tuple[Address, ...]:
+    """What a flag names; raises ManifestInvalid with everything that is no address."""
     addresses, wrong = [], []
     for text in given:
         try:

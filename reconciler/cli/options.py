@@ -52,7 +52,7 @@ _ALLOW = click.option(
     "allowed",
     metavar="GUARD[=ADDRESS]",
     multiple=True,
-    help="Lift a guard: deletes, updates, replace, irreversible or blob. May be given again.",
+    help="Lift a guard: deletes, updates, replace, irreversible, empty, blob. Repeatable.",
 )
 _ROTATE = click.option(
     "--rotate",
@@ -60,6 +60,14 @@ _ROTATE = click.option(
     metavar="ADDRESS",
     multiple=True,
     help="Write the secrets of this resource again, whatever their version label.",
+)
+_PRUNE = click.option(
+    "--prune",
+    is_flag=True,
+    help="Destroy what the ledger remembers and no manifest names any more.",
+)
+_DESTROY = click.option(
+    "--destroy", is_flag=True, help="Destroy all that the manifests name and the ledger remembers."
 )
 _PARALLELISM = click.option(
     "--parallelism",
@@ -72,6 +80,7 @@ _PARALLELISM = click.option(
 
 def plan_options(command: _Command) -> _Command:
     """Give a command all that shapes a plan."""
-    for option in (_PARALLELISM, _ROTATE, _ALLOW, _REFRESH, _EXCLUDE, _TARGET, _DETAILED):
+    asked = (_DETAILED, _TARGET, _EXCLUDE, _REFRESH, _ALLOW, _ROTATE, _PRUNE, _DESTROY)
+    for option in (_PARALLELISM, *reversed(asked)):
         command = option(command)
     return command

@@ -39,8 +39,8 @@ def plan(
     from reconciler.engine import make_plan
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
-    assembly = assemble(invocation, paths)
-    made = make_plan(assembly.hands(flags.parallelism), assembly.order(flags))
+    assembly = assemble(invocation, paths, flags.allowed)
+    made = make_plan(assembly.hands(flags.parallelism), assembly.order(flags, paths))
     if out:
         save(made, out)
     show(made, form, invocation)

@@ -10,6 +10,7 @@ _FLAGS = frozenset(
         "allow",
         "auto-approve",
         "chdir",
+        "destroy",
         "detailed-exitcode",
         "exclude",
         "help",

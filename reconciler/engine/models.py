@@ -57,7 +57,7 @@ def look_at_models(
         )
     told = []
     for step in steps:
-        memory = memories[step.resource]
+        memory = memories.get(step.resource)
         models = tuple(
             _tell(model, looks.get((str(step.resource.address), model.path)), memory)
             for model in step.models
@@ -70,7 +70,7 @@ def _wanted(steps: Sequence[Step], wishes: Sequence[Wish]) -> Iterator[_Look]:
     references = {wish.resource: wish.declared.models for wish in wishes}
     for step in steps:
         brought = {model.path for model in step.models}
-        for model in references[step.resource]:
+        for model in references.get(step.resource, ()):
             if model.path in brought:
                 yield _Look(str(step.resource.address), model)
 

@@ -34,7 +34,7 @@ from reconciler.model import (
     Snapshot,
     Step,
 )
-from reconciler.plan import Wish, find_not_observable, make_step
+from reconciler.plan import Wish, find_not_observable, make_removal, make_step
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Order:
     """What a plan is asked for.
 
     `targets` limits it to these addresses and `excluded` leaves some out; `allowed` lifts guards
-    (`guard` or `guard=ADDRESS`), `rotate` names addresses whose secrets are written again.
+    (`guard` or `guard=ADDRESS`), `rotate` names addresses whose secrets are written again. `whole`
+    says that all manifests of the project are there: only then is something that the ledger
+    remembers an orphan, which `prune` destroys. `destroy` takes all away.
     """
 
     manifests: Sequence[Manifest]
@@ -53,6 +55,9 @@ class Order:
     excluded: Collection[Address] = ()
     allowed: Collection[str] = ()
     rotate: Collection[Address] = ()
+    whole: bool = True
+    prune: bool = False
+    destroy: bool = False
     refresh: str = "full"
 
 
@@ -74,13 +79,20 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     chosen = _choose(order)
     resources = _identify(hands, chosen, order.defaults)
     snapshot = hands.ledger.load()
+    orphans = _find_orphans(order, snapshot)
+    leaving = orphans if order.prune or order.destroy else []
     calls = hands.calls
-    for resource in resources:
+    for resource in (*resources, *leaving):
         hands.emit(Refreshing(resource))
-    seen = observe(hands, resources)
+    seen = observe(hands, [*resources, *leaving])
     draft = _Draft()
     for manifest, resource in zip(chosen, resources, strict=True):
-        _draft_one(hands, order, snapshot, draft, manifest, seen[resource])
+        if order.destroy:
+            _draft_removal(draft, seen[resource], "--destroy")
+        else:
+            _draft_one(hands, order, snapshot, draft, manifest, seen[resource])
+    for resource in leaving:
+        _draft_removal(draft, seen[resource], "no manifest names it any more")
     if draft.obstacles:
         raise Unplannable(tuple(draft.obstacles))
     steps, found = look_at_models(hands, draft.steps, draft.wishes, order.limits.blobs)
@@ -91,11 +103,31 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         unchanged=tuple(draft.unchanged),
         findings=(*judged, *kept),
         inputs=order.inputs,
-        refresh=Refresh(order.refresh, len(resources), len(resources), hands.calls - calls),
+        refresh=Refresh(order.refresh, len(seen), len(seen), hands.calls - calls),
         made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
         baseline="kept" if snapshot.known else "lost",
+        orphans=() if leaving else tuple(orphans),
         not_observable=_hidden(draft.wishes),
     )
+
+
+def _find_orphans(order: Order, snapshot: Snapshot) -> list[Resource]:
+    """What the ledger remembers and no manifest names, by address."""
+    declared = {manifest.address for manifest in order.manifests}
+    if not order.whole or order.targets:
+        return []
+    gone = sorted(set(snapshot.memories) - declared - set(order.excluded))
+    return [Resource(address, snapshot.memories[address].id) for address in gone]
+
+
+def _draft_removal(draft: _Draft, seen: Observation, because: str) -> None:
+    """Take a resource away, where there is one."""
+    if seen.live is None:
+        draft.obstacles.extend(one for one in (seen.finding,) if one)
+    elif seen.live is ABSENT:
+        draft.unchanged.append(seen.resource)
+    else:
+        draft.steps.append(make_removal(seen.resource, seen.live.document, because))
 
 
 def _hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:

@@ -58,7 +58,7 @@ class FileLedger:
         memories: dict[Address, Memory] = {}
         sequence = 0
         for sequence, entry in self._chain():
-            if entry.action is Action.DELETE:
+            if entry.action in {Action.DELETE, Action.FORGET}:
                 memories.pop(entry.address, None)
             else:
                 memories[entry.address] = _remember(entry, sequence)

@@ -248,7 +248,9 @@ class _Loading:
                 Finding(
                     "there is no manifest",
                     subject=self.folder.name(self.folder.root),
-                    next_step="Write one, or make an example with: reconciler init",
+                    next_step="Write one, or make an example with: reconciler init. If there is to"
+                    " be none any more: --allow empty",
+                    guard="empty",
                 )
             )
         return Loaded(

@@ -34,7 +34,8 @@ _HIDDEN: Final = "(sensitive value)"
 def render_changes(step: Step, paint: Paint) -> Iterator[str]:
     """Every change of a step, bounded; without the indentation of the block around it."""
     if step.action is Action.DELETE:
-        yield f"  # ({count(_size(step.before), 'attribute')} will be gone)"
+        why = f"; {escape(step.because[0])}" if step.because else ""
+        yield f"  # ({count(_size(step.before), 'attribute')} will be gone{why})"
         return
     for model in step.models:
         yield from _model_lines(model, step, paint)

@@ -19,6 +19,7 @@ _SAID: Final = {
     Action.UPDATE: "will be updated in-place",
     Action.REPLACE: "must be replaced",
     Action.DELETE: "will be destroyed",
+    Action.FORGET: "will be forgotten",
 }
 # Deletes first: what cannot be had back must not be scrolled past.
 _ORDER: Final = (Action.DELETE, Action.REPLACE, Action.UPDATE, Action.CREATE)
@@ -106,9 +107,24 @@ def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
             "baseline: lost. There is no ledger (yet, or any more), so it is not known who changed"
             " what\nsince the last apply; the changes are the same without it."
         )
+    if plan.orphans:
+        yield "\n".join(_orphan_lines(plan))
     if plan.findings:
         yield render_findings(plan.findings, paint=paint)
     yield "\n".join(_closing(plan, paint))
+
+
+def _orphan_lines(plan: Plan) -> Iterator[str]:
+    them = "it" if len(plan.orphans) == 1 else "them"
+    yield f"{count(len(plan.orphans), 'orphan')}: in the ledger, and no manifest names {them}."
+    for resource in plan.orphans[:_TABLE_ABOVE]:
+        yield f"  {resource.address} [{escape(resource.short_id)}]"
+    if len(plan.orphans) > _TABLE_ABOVE:
+        yield f"  … and {len(plan.orphans) - _TABLE_ABOVE} more"
+    yield (
+        f"What is live stays as it is. To destroy {them}: --prune. To stop managing {them}:"
+        " reconciler forget ADDRESS"
+    )
 
 
 def _closing(plan: Plan, paint: Paint) -> Iterator[str]:

@@ -1,0 +1,99 @@
+"""What no manifest names any more: told, destroyed on demand, or forgotten."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import Project
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def applied(project: Project) -> Project:
+    """Three services under management."""
+    world = project.emulator
+    for name in "abc":
+        world.deploy(name, world.model_uri("old"))
+        project.manifest(name, world.model_uri("new"))
+    assert project.run("apply", "--auto-approve").code == 0
+    return project
+
+
+def remove(project: Project, *names: str) -> None:
+    for name in names:
+        Path(project.folder, "manifests", f"{name}.yaml").unlink()
+
+
+def exists(project: Project, name: str) -> bool:
+    return project.emulator.send("GET", project.emulator.path(name))[0] == 200
+
+
+def test_an_orphan_is_told_and_left_as_it_is(applied: Project) -> None:
+    remove(applied, "b")
+    planned = applied.run("plan", "--detailed-exitcode")
+    assert planned.code == 0
+    assert "1 orphan: in the ledger, and no manifest names it.\n  WebService/b [b]\n" in planned.out
+    assert "--prune" in planned.out
+    told = json.loads(applied.run("plan", "--format", "json").out)
+    assert [one["address"] for one in told["orphans"]] == ["WebService/b"]
+    for part in (("--target", "WebService/a"), ("manifests/a.yaml",)):
+        assert "orphan" not in applied.run("plan", *part).out
+
+
+def test_prune_is_refused_by_the_guard_and_then_done(applied: Project) -> None:
+    remove(applied, "b")
+    refused = applied.run("apply", "--prune", "--auto-approve", "--detailed-exitcode")
+    assert refused.code == 3
+    assert "- resource" in refused.out
+    assert "no manifest names it any more" in refused.out
+    assert "--allow deletes" in refused.out
+    assert exists(applied, "b")
+    done = applied.run("apply", "--prune", "--auto-approve", "--allow", "deletes")
+    assert "Resources: 0 added, 0 changed, 1 destroyed." in done.out
+    assert not exists(applied, "b")
+    assert exists(applied, "a")
+    silent = applied.run("plan", "--prune", "--detailed-exitcode")
+    assert (silent.code, "orphan" in silent.out) == (0, False)
+
+
+def test_a_pruning_plan_can_be_saved_and_goes_stale(applied: Project) -> None:
+    remove(applied, "b")
+    assert applied.run("plan", "--prune", "--allow=deletes", "--out", "p.json").code == 0
+    applied.emulator.write("DELETE", "b", None)
+    stale = applied.run("apply", "p.json", "--detailed-exitcode")
+    assert (stale.code, "it is gone" in stale.err) == (4, True)
+
+
+def test_destroy_takes_all_away(applied: Project) -> None:
+    remove(applied, "c")
+    refused = applied.run("plan", "--destroy", "--detailed-exitcode")
+    assert refused.code == 3
+    assert "Plan: 0 to add, 0 to change, 3 to destroy." in refused.out
+    kept = applied.run("plan", "-destroy", "--exclude", "WebService/a", "--allow", "deletes")
+    assert "2 to destroy" in kept.out
+    done = applied.run("apply", "--destroy", "--auto-approve", "--allow", "deletes")
+    assert "3 destroyed." in done.out
+    assert not any(exists(applied, name) for name in "abc")
+
+
+def test_a_project_that_is_emptied_is_refused_until_it_is_meant(applied: Project) -> None:
+    remove(applied, "a", "b", "c")
+    refused = applied.run("plan", "--prune")
+    assert (refused.code, "--allow empty" in refused.err) == (1, True)
+    meant = applied.run("plan", "--prune", "--allow", "empty", "--allow", "deletes")
+    assert "3 to destroy" in meant.out
+
+
+def test_what_is_forgotten_is_deleted_nowhere_and_remembered_no_more(applied: Project) -> None:
+    remove(applied, "b")
+    done = applied.run("forget", "WebService/b")
+    assert done.out == "  . WebService/b\n\nForgotten. Nothing was deleted.\n"
+    assert exists(applied, "b")
+    assert "orphan" not in applied.run("plan").out
+    again = applied.run("forget", "WebService/b")
+    assert (again.code, "is not in the ledger" in again.err) == (1, True)
+    near = applied.run("forget", "WebService/aa")
+    assert "Did you mean WebService/a?" in near.err
+    assert applied.run("forget", "nobody").code == 1
