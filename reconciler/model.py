@@ -185,7 +185,10 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Project:
-    """What `reconciler.yaml` says. `root` is the folder it stands in, absolute."""
+    """What `reconciler.yaml` says. `root` is the folder it stands in, absolute.
+
+    `moved` maps addresses that were renamed to what they are called now.
+    """
 
     name: str
     root: str
@@ -195,6 +198,7 @@ class Project:
     guards: GuardLimits
     ledger: str
     digest: str
+    moved: Mapping[Address, Address] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

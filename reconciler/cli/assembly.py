@@ -62,7 +62,8 @@ class Assembly:
     @property
     def ledger(self) -> FileLedger:
         """What was applied before, and will be."""
-        return FileLedger(Path(self.project.root, self.project.ledger))
+        folder = Path(self.project.root, self.project.ledger)
+        return FileLedger(folder, self.project.moved)
 
     def check_belongs(self, plan: Plan, name: str) -> None:
         """Raise PlanInvalid for a plan that was made of the services of another cloud."""

@@ -80,7 +80,10 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     resources = _identify(hands, chosen, order.defaults)
     snapshot = hands.ledger.load()
     orphans = _find_orphans(order, snapshot)
-    leaving = orphans if order.prune or order.destroy else []
+    # What was renamed without saying so is still declared, under another address.
+    kept = {resource.id.casefold() for resource in resources}
+    leaving = [one for one in orphans if one.id.casefold() not in kept]
+    leaving = leaving if order.prune or order.destroy else []
     calls = hands.calls
     for resource in (*resources, *leaving):
         hands.emit(Refreshing(resource))
@@ -97,16 +100,16 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         raise Unplannable(tuple(draft.obstacles))
     steps, found = look_at_models(hands, draft.steps, draft.wishes, order.limits.blobs)
     judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed)
-    kept = tuple(one for one in found if not guards.is_allowed(one, order.allowed))
+    told = tuple(one for one in found if not guards.is_allowed(one, order.allowed))
     return Plan(
         steps=tuple(steps),
         unchanged=tuple(draft.unchanged),
-        findings=(*judged, *kept),
+        findings=(*judged, *told),
         inputs=order.inputs,
         refresh=Refresh(order.refresh, len(seen), len(seen), hands.calls - calls),
         made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
         baseline="kept" if snapshot.known else "lost",
-        orphans=() if leaving else tuple(orphans),
+        orphans=tuple(one for one in orphans if one not in leaving),
         not_observable=_hidden(draft.wishes),
     )
 

@@ -13,7 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -46,8 +46,10 @@ _UNWRITTEN: Final = (
 class FileLedger:
     """The ledger of a project on one machine; threads and processes may use it at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, moved: Mapping[Address, Address] | None = None) -> None:
+        """`moved` maps addresses that were renamed to those by which they are remembered now."""
         self._folder = folder
+        self._moved = moved or {}
         self._file = folder / NAME
 
     def load(self) -> Snapshot:
@@ -62,6 +64,9 @@ class FileLedger:
                 memories.pop(entry.address, None)
             else:
                 memories[entry.address] = _remember(entry, sequence)
+        for old, new in self._moved.items():
+            if old in memories and new not in memories:
+                memories[new] = memories.pop(old)
         return Snapshot(memories, known=sequence > 0)
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from reconciler.model import Cloud, GuardLimits, Json, Project
+from reconciler.model import Address, Cloud, GuardLimits, Json, Project
 
 # Published addresses of the management and data planes; a blob's own address says where it is.
 _AZURE: Final = Cloud(
@@ -35,6 +35,9 @@ def make_project(document: Json, root: Path, file: str, digest: str) -> Project:
         ),
         ledger=spec.get("ledger", {}).get("path", ".reconciler"),
         digest=digest,
+        moved={
+            Address.parse(one["from"]): Address.parse(one["to"]) for one in spec.get("moved", ())
+        },
     )
 
 

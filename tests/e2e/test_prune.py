@@ -97,3 +97,30 @@ def test_what_is_forgotten_is_deleted_nowhere_and_remembered_no_more(applied: Pr
     near = applied.run("forget", "WebService/aa")
     assert "Did you mean WebService/a?" in near.err
     assert applied.run("forget", "nobody").code == 1
+
+
+def rename(project: Project) -> None:
+    remove(project, "b")
+    file = project.manifest("renamed", project.emulator.model_uri("new"))
+    file.write_text(file.read_text() + "  resource: {name: b}\n")
+
+
+def test_what_was_renamed_without_saying_so_is_never_pruned(applied: Project) -> None:
+    rename(applied)
+    planned = applied.run("plan", "--prune", "--allow", "deletes")
+    assert "No changes." in planned.out
+    assert "1 orphan" in planned.out
+
+
+def test_what_was_moved_keeps_its_memory(applied: Project) -> None:
+    rename(applied)
+    file = applied.folder / "reconciler.yaml"
+    moved = "  moved: [{from: WebService/b, to: WebService/renamed}]\n"
+    file.write_text(file.read_text() + moved)
+    planned = applied.run("plan", "--prune", "--detailed-exitcode")
+    assert (planned.code, "orphan" in planned.out) == (0, False)
+    applied.emulator.deploy("b", applied.emulator.model_uri("old"))
+    assert "# drift: was" in applied.run("plan").out
+    file.write_text(file.read_text().replace("WebService/renamed", "renamed"))
+    wrong = applied.run("validate")
+    assert (wrong.code, "An address reads Kind/name" in wrong.out) == (1, True)
