@@ -249,6 +249,14 @@ class Declared:
     places: Mapping[str, Place] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Draft:
+    """What a person would write for a live resource: a manifest's spec, and notes beside it."""
+
+    spec: Json
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One difference between live and desired, at one place.

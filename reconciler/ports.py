@@ -15,6 +15,7 @@ from reconciler.model import (
     Blob,
     Cloud,
     Declared,
+    Draft,
     Entry,
     Event,
     Finding,
@@ -89,6 +90,16 @@ class Kind(Protocol):
 
     def scope(self, resource: Resource) -> str:
         """The scope whose scan lists this resource."""
+        ...
+
+    def locate(self, resource_id: str, defaults: Mapping[str, str]) -> str:
+        """The whole id, given whole or as a name; raises ManifestInvalid for what is none."""
+        ...
+
+    def draft(
+        self, resource: Resource, document: Json, defaults: Mapping[str, str], *, full: bool
+    ) -> Draft:
+        """What a person would write for a live document: what matters of it, or all."""
         ...
 
     def connect(self, cloud: Cloud, emit: Emit) -> Provider:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ _COMMANDS = (
     "plan",
     "show",
     "apply",
+    "import",
+    "export",
     "forget",
     "demo",
     "emulator",
@@ -45,9 +48,8 @@ class _LazyGroup(click.Group):
         """The command, imported now; None for a name that there is not."""
         if cmd_name not in _COMMANDS:
             return None
-        found: click.Command = getattr(
-            importlib.import_module(f"reconciler.cli.{cmd_name}"), cmd_name
-        )
+        word = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        found: click.Command = getattr(importlib.import_module(f"reconciler.cli.{word}"), word)
         return found
 
 

@@ -50,7 +50,7 @@ class Assembly:
         if loaded.project is None:
             raise ManifestInvalid(loaded.findings)
         self._invocation = invocation
-        self._kinds = kinds
+        self.kinds = kinds
         self.loaded = loaded
         self.project: Project = loaded.project
 
@@ -81,8 +81,8 @@ class Assembly:
         cloud = self.project.cloud
         resolve = secret_resolver(Path(self.project.root), os.environ)
         return Hands(
-            kinds=self._kinds,
-            providers={name: kind.connect(cloud, emit) for name, kind in self._kinds.items()},
+            kinds=self.kinds,
+            providers={name: kind.connect(cloud, emit) for name, kind in self.kinds.items()},
             ledger=self.ledger,
             blobs=BlobStorage(
                 resolve,
@@ -119,7 +119,7 @@ class Assembly:
     def _inputs(self, wanted: Wanted) -> Inputs:
         schemas = {
             kind.schema_name: digest_of(read_schema(kind.schema_name))
-            for kind in self._kinds.values()
+            for kind in self.kinds.values()
         }
         return Inputs(
             project=self.project.name,

@@ -84,7 +84,7 @@ class Text:
             return None
         if isinstance(node, yaml.ScalarNode):
             if node.tag == _STR:
-                if len(node.value) > 20 and "=" in node.value and _SECRET.search(node.value):
+                if len(node.value) > 20 and is_suspicious(node.value):
                     self._refuse(node, _SUSPICIOUS, _REFER)
                 return node.value
             return self._scalar(node)
@@ -158,6 +158,11 @@ class Text:
 _FLATTEN: Final = "Flatten it."
 _SUSPICIOUS: Final = "holds what looks like a key or a shared access signature"
 _REFER: Final = "Keep it in the environment or a file, and refer to it: {env: NAME}."
+
+
+def is_suspicious(text: str) -> bool:
+    """Whether a text looks like a key or a signature, which no manifest may hold."""
+    return "=" in text and _SECRET.search(text) is not None
 
 
 def _excerpt(text: str) -> str:

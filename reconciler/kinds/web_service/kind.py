@@ -15,11 +15,14 @@ from typing import Final
 from reconciler.catalog import read_schema
 from reconciler.errors import ManifestInvalid
 from reconciler.intake import normalize, without_server_fields
+from reconciler.kinds.web_service.draft import make_draft, split_id
 from reconciler.model import (
     ABSENT,
     Absent,
+    Address,
     Cloud,
     Declared,
+    Draft,
     Finding,
     Json,
     Manifest,
@@ -115,6 +118,26 @@ class WebServiceKind:
     def scope(self, resource: Resource) -> str:
         """The resource group, whose list holds the resource."""
         return resource.id.partition("/providers/")[0]
+
+    def locate(self, resource_id: str, defaults: Mapping[str, str]) -> str:
+        """The whole id, given whole or as a name in the default resource group."""
+        given = split_id(resource_id) or {"name": resource_id}
+        if "/" in given["name"]:
+            finding = Finding(
+                "is no id of a web service",
+                subject=resource_id,
+                next_step="It reads /subscriptions/…/resourceGroups/…/providers"
+                "/Microsoft.MachineLearning/webServices/NAME, or is the name alone.",
+            )
+            raise ManifestInvalid((finding,))
+        named = Manifest(Address(self.name, given["name"]), {"resource": dict(given)}, "", "")
+        return self.identify(named, defaults).id
+
+    def draft(
+        self, resource: Resource, document: Json, defaults: Mapping[str, str], *, full: bool
+    ) -> Draft:
+        """The models that it serves, its tags and settings; or the whole definition."""
+        return make_draft(self.field, resource, document, defaults, full=full)
 
     def connect(self, cloud: Cloud, emit: Emit) -> Provider:
         """Open the calls to Resource Manager."""

@@ -1,0 +1,130 @@
+"""Live services brought into manifests: which, where to, and never over a file that is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.cli.assembly import Assembly
+from reconciler.engine import Hands, observe
+from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
+from reconciler.manifests.writing import write_manifest
+from reconciler.model import Address, Finding, Live, Manifest, Resource
+from reconciler.ports import Kind
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Adopter:
+    """Reads services and writes manifests of them into a folder of the project."""
+
+    assembly: Assembly
+    hands: Hands
+    folder: Path
+    full: bool
+    force: bool
+
+    def locate(self, address: Address, resource_id: str = "") -> Resource:
+        """The service of an address: by id, by its manifest, by the ledger, or by its name."""
+        kind = self._kind(address)
+        defaults = self.assembly.project.defaults
+        if resource_id:
+            return Resource(address, kind.locate(resource_id, defaults))
+        for manifest in self.assembly.loaded.manifests:
+            if manifest.address == address:
+                return kind.identify(manifest, defaults)
+        memory = self.assembly.ledger.load().memories.get(address)
+        if memory is not None:
+            return Resource(address, memory.id)
+        return kind.identify(Manifest(address, {}, "", ""), defaults)
+
+    def find_all(self) -> list[Resource]:
+        """Every service of the project's scope that no manifest names, by address."""
+        defaults = self.assembly.project.defaults
+        manifests = self.assembly.loaded.manifests
+        found: list[Resource] = []
+        for name, kind in self.assembly.kinds.items():
+            named = [one for one in manifests if one.address.kind == name]
+            known = {kind.identify(one, defaults).id.casefold() for one in named}
+            taken = {one.address.name for one in named}
+            probe = kind.identify(Manifest(Address(name, "any"), {}, "", ""), defaults)
+            provider = self.hands.provider(probe.address)
+            for summary in provider.scan(kind.scope(probe)):
+                if summary.id and summary.id.casefold() not in known:
+                    address = Address(name, _pick_name(summary.id, taken))
+                    taken.add(address.name)
+                    found.append(Resource(address, summary.id))
+        return sorted(found, key=lambda one: one.address)
+
+    def read(self, resources: Sequence[Resource]) -> list[tuple[Resource, Live]]:
+        """What is live; raises Unplannable with every service that could not be read."""
+        found: list[tuple[Resource, Live]] = []
+        missing: list[Finding] = []
+        for seen in observe(self.hands, resources).values():
+            if seen.live is None:
+                missing.extend(one for one in (seen.finding,) if one)
+            elif isinstance(seen.live, Live):
+                found.append((seen.resource, seen.live))
+            else:
+                missing.append(_no_service(seen.resource))
+        if missing:
+            raise Unplannable(tuple(missing))
+        return found
+
+    def write(self, services: Sequence[tuple[Resource, Live]]) -> list[str]:
+        """Write a manifest of each service, all or none; returns the names of the files.
+
+        Raises ReconcilerError where a file is there already.
+        """
+        files = dict(self._make_files(services))
+        there = [str(path) for path in files if path.exists()]
+        if there and not self.force:
+            raise ReconcilerError(
+                f"there is already {', '.join(there)}",
+                next_step="Nothing was written. To write over: --force",
+            )
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return [str(path) for path in files]
+
+    def _make_files(self, services: Sequence[tuple[Resource, Live]]) -> Iterator[tuple[Path, str]]:
+        for resource, live in services:
+            kind, address = self._kind(resource.address), resource.address
+            defaults = self.assembly.project.defaults
+            draft = kind.draft(resource, live.document, defaults, full=self.full)
+            beside = f"{address.name}.definition.json" if self.full else ""
+            text, definition = write_manifest(kind.manifest_schema_name, address, draft, beside)
+            yield self.folder / f"{address.name}.yaml", text
+            if definition:
+                yield self.folder / beside, definition
+
+    def _kind(self, address: Address) -> Kind:
+        if address.kind not in self.assembly.kinds:
+            known = ", ".join(self.assembly.kinds)
+            finding = Finding(
+                "there is no such kind", subject=str(address), next_step=f"Known: {known}."
+            )
+            raise ManifestInvalid((finding,))
+        return self.assembly.kinds[address.kind]
+
+
+def _pick_name(resource_id: str, taken: Collection[str]) -> str:
+    """A name for a manifest: the service's own, unless it cannot be one or is taken."""
+    own = resource_id.rpartition("/")[2]
+    name = own if _NAME.fullmatch(own) else f"service{own}"
+    while name in taken:
+        name += "-2"
+    return name
+
+
+def _no_service(resource: Resource) -> Finding:
+    return Finding(
+        "there is no such service",
+        subject=str(resource.address),
+        detail=(resource.id,),
+        next_step="Check its name, and spec.defaults in the project file.",
+    )
