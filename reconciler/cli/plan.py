@@ -19,6 +19,7 @@ from reconciler.cli.options import plan_options
     show_default=True,
     help="How the plan is printed.",
 )
+@click.option("--summary", is_flag=True, help="A line for each resource instead of its changes.")
 @plan_options
 @click.pass_obj
 def plan(
@@ -27,6 +28,8 @@ def plan(
     paths: tuple[str, ...],
     out: str,
     form: str,
+    *,
+    summary: bool,
     **wanted: object,
 ) -> int:
     """Show what would change, as a patch on each service's own definition.
@@ -43,7 +46,7 @@ def plan(
     made = make_plan(assembly.hands(flags.parallelism), assembly.order(flags, paths))
     if out:
         save(made, out)
-    show(made, form, invocation)
+    show(made, form, invocation, summary=summary)
     if form == "text":
         advise(made, out)
     if not invocation.detailed_exitcode:

@@ -17,13 +17,13 @@ from reconciler.render.text import render_plan, render_plan_json
 _RULE = "─" * 72
 
 
-def show(plan: Plan, form: str, invocation: Invocation) -> None:
+def show(plan: Plan, form: str, invocation: Invocation, *, summary: bool = False) -> None:
     """Print a plan in one of its forms."""
     invocation.part_from_progress()
     if form == "json":
         click.echo(render_plan_json(plan), nl=False)
     else:
-        click.echo(render_plan(plan, paint=invocation.paint()), color=True)
+        click.echo(render_plan(plan, paint=invocation.paint(), summary=summary), color=True)
 
 
 def warn_of_changes(plan: Plan, invocation: Invocation) -> None:

@@ -32,7 +32,16 @@ _HIDDEN: Final = "(sensitive value)"
 
 
 def render_changes(step: Step, paint: Paint) -> Iterator[str]:
-    """Every change of a step, bounded; without the indentation of the block around it."""
+    """Every change of a step and what is not shown of it, for the block around it."""
+    yield from render_difference(step, paint)
+    rest = [f"{count(step.unchanged, 'unchanged attribute')} hidden"] if step.unchanged > 0 else []
+    rest += [f"{len(step.not_observable)} not observable"] if step.not_observable else []
+    if rest:
+        yield paint("faint", f"  # ({', '.join(rest)})")
+
+
+def render_difference(step: Step, paint: Paint) -> Iterator[str]:
+    """Every change of a step, bounded; the same lines for the same changes of another resource."""
     if step.action is Action.DELETE:
         why = f"; {escape(step.because[0])}" if step.because else ""
         yield f"  # ({count(_size(step.before), 'attribute')} will be gone{why})"
@@ -49,10 +58,6 @@ def render_changes(step: Step, paint: Paint) -> Iterator[str]:
         yield from _change_lines(change, step, paint)
     if len(changes) > most:
         yield paint("faint", f"  # (and {count(len(changes) - most, 'more attribute')})")
-    rest = [f"{count(step.unchanged, 'unchanged attribute')} hidden"] if step.unchanged > 0 else []
-    rest += [f"{len(step.not_observable)} not observable"] if step.not_observable else []
-    if rest:
-        yield paint("faint", f"  # ({', '.join(rest)})")
 
 
 def _to_show(step: Step) -> Iterator[Change]:

@@ -8,9 +8,9 @@ from typing import Final
 
 from reconciler.model import Action, Outcome, Plan, Step
 from reconciler.plan import canonical, plan_document
-from reconciler.render.changes import render_changes
+from reconciler.render.changes import render_changes, render_difference
 from reconciler.render.counting import count
-from reconciler.render.escape import escape
+from reconciler.render.escape import escape, show_path
 from reconciler.render.finding import render_findings
 from reconciler.render.paint import Paint
 
@@ -24,14 +24,19 @@ _SAID: Final = {
 # Deletes first: what cannot be had back must not be scrolled past.
 _ORDER: Final = (Action.DELETE, Action.REPLACE, Action.UPDATE, Action.CREATE)
 _TABLE_ABOVE: Final = 20
+_GROUP_FROM: Final = 3
+_NAMED: Final = 8
 # Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017).
 _WRITE_S: Final = 15
 _PARALLEL: Final = 10
 
 
-def render_plan(plan: Plan, *, paint: Paint) -> str:
-    """The whole plan: what will happen, what forbids it, and how well it is known."""
-    parts = [*_render_steps(plan, paint), *_render_notes(plan, paint)]
+def render_plan(plan: Plan, *, paint: Paint, summary: bool = False) -> str:
+    """The whole plan: what will happen, what forbids it, and how well it is known.
+
+    With `summary` a line for each resource stands in place of its changes.
+    """
+    parts = [*_render_steps(plan, paint, summary=summary), *_render_notes(plan, paint)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -40,7 +45,7 @@ def render_plan_json(plan: Plan) -> str:
     return canonical(plan_document(plan)) + "\n"
 
 
-def _render_steps(plan: Plan, paint: Paint) -> Iterator[str]:
+def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
     if not plan.steps:
         yield paint("green", "No changes.") + paint(
             "bold", " Your web services match the manifests."
@@ -53,17 +58,29 @@ def _render_steps(plan: Plan, paint: Paint) -> Iterator[str]:
         return
     yield "Reconciler will perform the following actions:"
     ordered = _in_order(plan.steps)
-    if len(ordered) > _TABLE_ABOVE:
+    if summary or len(ordered) > _TABLE_ABOVE:
         yield _render_table(ordered, paint)
-    for step in ordered:
-        yield _render_step(step, paint)
-    grave = [step for step in ordered if step.action in {Action.DELETE, Action.REPLACE}]
-    if grave and len(ordered) > 1:
-        lines = (
-            f"  {paint.symbol(step.action.symbol)} {step.resource.address} {_SAID[step.action]}"
-            for step in grave
-        )
-        yield "\n".join(["Mind these, which take a service away:", *lines])
+    if not summary:
+        yield from (_render_group(group, paint) for group in _group(ordered))
+    if len(ordered) > 1:
+        yield _render_grave(ordered, paint)
+
+
+def _render_grave(ordered: Sequence[Step], paint: Paint) -> str:
+    """What takes a service away or cannot be undone, once more where the eye rests."""
+    lines = [
+        f"  {paint.symbol(step.action.symbol)} {step.resource.address} {_SAID[step.action]}"
+        for step in ordered
+        if step.action in {Action.DELETE, Action.REPLACE}
+    ]
+    lines += [
+        f"  {paint.symbol(step.action.symbol)} {step.resource.address} is changed for good:"
+        f" {show_path(change.path)}"
+        for step in ordered
+        for change in step.changes
+        if change.irreversible and change.after is True
+    ]
+    return "\n".join(["Mind these:", *lines]) if lines else ""
 
 
 def _in_order(steps: Sequence[Step]) -> list[Step]:
@@ -86,6 +103,39 @@ def _sum_up(step: Step) -> str:
     if others > 0 or not models:
         models.append(count(max(others, 0), "attribute"))
     return ", ".join(models) if step.action is not Action.DELETE else ""
+
+
+def _group(ordered: Sequence[Step]) -> list[list[Step]]:
+    """Updates that change the very same, together; every other step alone, in order.
+
+    Told by what they do, not by how that is shown: what is cut for the eye may differ.
+    """
+    groups: dict[object, list[Step]] = {}
+    for step in ordered:
+        same = (canonical([step.ops, step.because]), step.secrets, step.models)
+        key = same if step.action is Action.UPDATE else step.resource.address
+        groups.setdefault(key, []).append(step)
+    return [part for group in groups.values() for part in _part(group)]
+
+
+def _part(group: list[Step]) -> list[list[Step]]:
+    return [group] if len(group) >= _GROUP_FROM else [[step] for step in group]
+
+
+def _render_group(steps: Sequence[Step], paint: Paint) -> str:
+    if len(steps) == 1:
+        return _render_step(steps[0], paint)
+    names = [step.resource.address.name for step in steps]
+    named = ", ".join(escape(name) for name in names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    first = steps[0].resource.address.kind
+    lines = [
+        f"  # {paint('bold', f'the same change on {len(steps)} resources')}: {named}{more}",
+        f'  {paint.symbol("~")} resource "{escape(first)}" (each) {{',
+        *(f"      {line}" for line in render_difference(steps[0], paint)),
+        "    }",
+    ]
+    return "\n".join(lines)
 
 
 def _render_step(step: Step, paint: Paint) -> str:

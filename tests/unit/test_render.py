@@ -183,8 +183,22 @@ def test_an_irreversible_change_is_refused() -> None:
 def test_above_twenty_changes_a_table_comes_first() -> None:
     steps = [step(live(), SPEC, name=f"service-{number:02}") for number in range(21)]
     text = render_plan(plan(*steps), paint=PLAIN)
-    check("many", text.partition("\n\n  # ")[0])
-    assert text.count("will be updated in-place") == 21
+    check("many", text)
+
+
+def test_changes_that_only_look_alike_are_not_grouped() -> None:
+    texts = [f"{'x' * 200}{number}{'x' * 200}" for number in range(5)]
+    steps = [
+        step(live(), {"definition": {"properties": {"description": text}}}, name=f"s{number}")
+        for number, text in enumerate(texts)
+    ]
+    assert render_plan(plan(*steps), paint=PLAIN).count("will be updated in-place") == 5
+
+
+def test_two_alike_are_shown_apart_and_summary_shows_lines_alone() -> None:
+    steps = [step(live(title="T" * number), SPEC, name=f"s{number}") for number in (1, 2)]
+    assert render_plan(plan(*steps), paint=PLAIN).count("will be updated in-place") == 2
+    check("summary", render_plan(plan(*steps), paint=PLAIN, summary=True))
 
 
 def test_nothing_to_do() -> None:
