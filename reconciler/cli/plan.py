@@ -14,7 +14,7 @@ from reconciler.cli.options import plan_options
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json"]),
+    type=click.Choice(["text", "json", "markdown"]),
     default="text",
     show_default=True,
     help="How the plan is printed.",

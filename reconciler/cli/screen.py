@@ -22,6 +22,10 @@ def show(plan: Plan, form: str, invocation: Invocation, *, summary: bool = False
     invocation.part_from_progress()
     if form == "json":
         click.echo(render_plan_json(plan), nl=False)
+    elif form == "markdown":
+        from reconciler.render.markdown import render_plan_markdown
+
+        click.echo(render_plan_markdown(plan), nl=False)
     else:
         click.echo(render_plan(plan, paint=invocation.paint(), summary=summary), color=True)
 

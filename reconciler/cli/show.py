@@ -9,7 +9,15 @@ from reconciler.cli.invocation import Invocation
 
 @click.command()
 @click.argument("file")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.option("--json", "form", flag_value="json", help="Print the plan as JSON.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+    help="How the plan is printed.",
+)
 @click.option("--patch", "part", flag_value="patch", help="Print the RFC 6902 patch alone.")
 @click.option("--inverse", "part", flag_value="inverse", help="Print the patch that leads back.")
 @click.option(
@@ -19,9 +27,7 @@ from reconciler.cli.invocation import Invocation
     help="With --patch or --inverse: of this resource alone.",
 )
 @click.pass_obj
-def show(
-    invocation: Invocation, file: str, *, as_json: bool, part: str | None, target: str
-) -> None:
+def show(invocation: Invocation, file: str, *, form: str, part: str | None, target: str) -> None:
     """Print a saved plan; no service is asked, so a stale plan can be shown too.
 
     A patch is a list of operations where one resource changes or is chosen, else an object from
@@ -37,4 +43,4 @@ def show(
         click.echo(pick_patch(plan, part, target))
         return
     screen.warn_of_changes(plan, invocation)
-    screen.show(plan, "json" if as_json else "text", invocation)
+    screen.show(plan, form, invocation)

@@ -61,7 +61,7 @@ def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
     if summary or len(ordered) > _TABLE_ABOVE:
         yield _render_table(ordered, paint)
     if not summary:
-        yield from (_render_group(group, paint) for group in _group(ordered))
+        yield from (render_group(group, paint) for group in group_steps(ordered))
     if len(ordered) > 1:
         yield _render_grave(ordered, paint)
 
@@ -91,13 +91,14 @@ def _render_table(steps: Sequence[Step], paint: Paint) -> str:
     width = max(len(str(step.resource.address)) for step in steps)
     rows = (
         f"  {paint.symbol(step.action.symbol)}{' ' * (3 - len(step.action.symbol))} "
-        f"{str(step.resource.address).ljust(width)}  {_sum_up(step)}"
+        f"{str(step.resource.address).ljust(width)}  {sum_up(step)}"
         for step in steps
     )
     return "\n".join(rows)
 
 
-def _sum_up(step: Step) -> str:
+def sum_up(step: Step) -> str:
+    """What a step changes, in a few words."""
     models = [f"model → …/{escape(model.after.rpartition('/')[2])}" for model in step.models]
     others = sum(change.after != {} for change in step.changes) - len(models)
     if others > 0 or not models:
@@ -105,7 +106,7 @@ def _sum_up(step: Step) -> str:
     return ", ".join(models) if step.action is not Action.DELETE else ""
 
 
-def _group(ordered: Sequence[Step]) -> list[list[Step]]:
+def group_steps(ordered: Sequence[Step]) -> list[list[Step]]:
     """Updates that change the very same, together; every other step alone, in order.
 
     Told by what they do, not by how that is shown: what is cut for the eye may differ.
@@ -122,7 +123,8 @@ def _part(group: list[Step]) -> list[list[Step]]:
     return [group] if len(group) >= _GROUP_FROM else [[step] for step in group]
 
 
-def _render_group(steps: Sequence[Step], paint: Paint) -> str:
+def render_group(steps: Sequence[Step], paint: Paint) -> str:
+    """The block of one step, or of several that change the very same."""
     if len(steps) == 1:
         return _render_step(steps[0], paint)
     names = [step.resource.address.name for step in steps]
@@ -179,19 +181,26 @@ def _orphan_lines(plan: Plan) -> Iterator[str]:
 
 def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
     if plan.steps:
-        actions = [step.action for step in plan.steps]
-        add = sum(action in {Action.CREATE, Action.REPLACE} for action in actions)
-        change = sum(action is Action.UPDATE for action in actions)
-        destroy = sum(action in {Action.DELETE, Action.REPLACE} for action in actions)
-        yield (paint("bold", "Plan:") + f" {add} to add, {change} to change, {destroy} to destroy.")
+        word, _, counts = count_actions(plan).partition(" ")
+        yield f"{paint('bold', word)} {counts}"
     if plan.refused:
         guards = sorted({finding.guard for finding in plan.refused if finding.guard})
         named = f"{'guard' if len(guards) == 1 else 'guards'} {', '.join(guards)}"
         yield paint("red", "Refused") + f" by the {named}: apply will not carry it out."
-    yield _coverage(plan)
+    yield describe_coverage(plan)
 
 
-def _coverage(plan: Plan) -> str:
+def count_actions(plan: Plan) -> str:
+    """Terraform's sentence: `Plan: 0 to add, 1 to change, 0 to destroy.`."""
+    actions = [step.action for step in plan.steps]
+    add = sum(action in {Action.CREATE, Action.REPLACE} for action in actions)
+    change = sum(action is Action.UPDATE for action in actions)
+    destroy = sum(action in {Action.DELETE, Action.REPLACE} for action in actions)
+    return f"Plan: {add} to add, {change} to change, {destroy} to destroy."
+
+
+def describe_coverage(plan: Plan) -> str:
+    """How live was read, and what the apply will take."""
     refresh = plan.refresh
     read = (
         f"Read {refresh.read} of {count(refresh.total, 'service')}"

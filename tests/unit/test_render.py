@@ -5,11 +5,13 @@ RECONCILER_BLESS=1 writes them anew.
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from reconciler.drift import explain_changes
 from reconciler.guards import judge
@@ -45,6 +47,7 @@ from reconciler.plan import Wish, make_removal, make_step
 from reconciler.render.console import describe
 from reconciler.render.escape import cut, escape, shorten_uris, show_path
 from reconciler.render.finding import render_findings, render_findings_json
+from reconciler.render.markdown import render_plan_markdown
 from reconciler.render.paint import Paint
 from reconciler.render.text import render_outcome, render_plan
 from tests.e2e.world import definition
@@ -186,6 +189,58 @@ def test_above_twenty_changes_a_table_comes_first() -> None:
     check("many", text)
 
 
+def test_the_comment_on_a_pull_request() -> None:
+    replaced = step(
+        live(), {"definition": {"properties": {"storageAccount": {"name": "other"}}}}, name="b"
+    )
+    steps = (step(live(), SPEC, name="a"), replaced)
+    findings = judge(steps, GuardLimits(), 3, ())
+    made = plan(*steps, findings=findings, baseline="lost")
+    check("comment", render_plan_markdown(made).removesuffix("\n"))
+    check("comment-nothing", render_plan_markdown(plan()).removesuffix("\n"))
+
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)> | @everyone `x` ``y`` [a](http://e) \n# h ``` ~~~ --> </details>"
+)
+
+
+def test_nothing_from_outside_is_obeyed_in_a_comment() -> None:
+    before = live(description="d", title=HOSTILE)
+    made = step(before, {"definition": {"tags": {HOSTILE: HOSTILE}}})
+    finding = Finding(HOSTILE, subject=HOSTILE, next_step=HOSTILE)
+    text = render_plan_markdown(plan(made, findings=(finding,)))
+    html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(text)
+    assert "<img" not in html
+    assert "<a " not in html
+    assert html.count("</details>") == 1
+    assert html.count("<h1>") == 0
+    outside = re.sub(r"<code.*?</code>", "", html, flags=re.DOTALL)
+    assert "@" not in outside
+    assert html.count("<tr>") == 2
+
+
+@pytest.mark.parametrize("number", [1, 50, 2000, 5000])
+def test_a_comment_fits_at_any_size_and_what_must_be_seen_is_there(number: int) -> None:
+    steps = [
+        step(live(), {"definition": {"properties": {"description": f"d{n}"}}}, name=f"s{n}")
+        for n in range(min(number, 50))
+    ]
+    many = [replace(steps[n % len(steps)], resource=Resource(Address("WebService", f"s{n}"), "/x"))
+            for n in range(number)]  # fmt: skip
+    gone = [
+        make_removal(Resource(Address("WebService", f"gone-{n}"), "/x"), live()) for n in range(9)
+    ]
+    final = [step(live(), {"definition": {"properties": {"readOnly": True}}}, name="final")]
+    text = render_plan_markdown(plan(*many, *gone, *final))
+    assert len(text) < 60_000
+    for n in range(9):
+        assert f"⚠ `WebService/gone-{n}`: **destroy**" in text
+    assert "`WebService/final`: cannot be undone" in text
+    assert text.count("```") == 2
+    assert f"{number + 1} to change, 9 to destroy" in text
+
+
 def test_changes_that_only_look_alike_are_not_grouped() -> None:
     texts = [f"{'x' * 200}{number}{'x' * 200}" for number in range(5)]
     steps = [
@@ -207,7 +262,6 @@ def test_nothing_to_do() -> None:
 
 
 def test_colour_adds_nothing_but_colour() -> None:
-    import re
 
     made = plan(step(live(), SPEC))
     coloured = render_plan(made, paint=Paint(enabled=True))

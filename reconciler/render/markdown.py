@@ -1,0 +1,150 @@
+"""A plan as one comment on a pull request: bounded, folded, and nothing in it is obeyed.
+
+Whatever comes from outside stands in a code span or a fence, where no mention, link, HTML or table
+syntax is read. What must be seen is written first and is the last to be cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from reconciler.model import Action, Finding, Plan, Step
+from reconciler.render.counting import count
+from reconciler.render.escape import cut, escape, show_path
+from reconciler.render.paint import Paint
+from reconciler.render.text import (
+    count_actions,
+    describe_coverage,
+    group_steps,
+    render_group,
+    sum_up,
+)
+
+MOST: Final = 60_000
+# What may be said of steps, in characters, so that all that frames it always fits.
+_MUST_SEE: Final = 30_000
+_DETAILS: Final = 55_000
+_PLAIN: Final = Paint()
+_SAID: Final = {
+    Action.CREATE: "create",
+    Action.UPDATE: "update in place",
+    Action.REPLACE: "**replace**: destroyed, then created",
+    Action.DELETE: "**destroy**",
+}
+
+
+def render_plan_markdown(plan: Plan) -> str:
+    """The plan in less than 60,000 characters, with a marker by which to find the comment again."""
+    head = [f"<!-- reconciler plan {_marker(plan)} -->", f"### {_title(plan)}"]
+    head += _bounded(_must_see(plan), _MUST_SEE)
+    if plan.steps:
+        head += ["", "| | resource | change |", "|---|---|---|"]
+    tail = ["", describe_coverage(plan), *_notes(plan)]
+    left = _DETAILS - len("\n".join([*head, *tail]))
+    rows = _bounded((_row(step) for step in plan.steps), max(2_000, left // 2))
+    left -= len("\n".join(rows))
+    details = _fold(plan, left) if plan.steps else []
+    return "\n".join([*head, *rows, *details, *tail]) + "\n"
+
+
+def _marker(plan: Plan) -> str:
+    return re.sub(r"[^A-Za-z0-9._]", "_", plan.inputs.project)[:100]
+
+
+def _title(plan: Plan) -> str:
+    if not plan.steps:
+        return "No changes. The web services match the manifests."
+    return count_actions(plan)
+
+
+def _must_see(plan: Plan) -> Iterator[str]:
+    for finding in plan.findings:
+        yield f"\n{_finding(finding)}"
+    for step in plan.steps:
+        address = code(str(step.resource.address))
+        if step.action in {Action.DELETE, Action.REPLACE}:
+            yield f"\n> ⚠ {address}: {_SAID[step.action]}"
+        for change in step.changes:
+            if change.irreversible and change.after is True:
+                yield f"\n> ⚠ {address}: cannot be undone: {code(show_path(change.path))}"
+
+
+def _finding(finding: Finding) -> str:
+    word = "Refused" if finding.guard and finding.severity == "error" else "Warning"
+    subject = f"{code(finding.subject)}: " if finding.subject else ""
+    step = f" {code(finding.next_step)}" if finding.next_step else ""
+    return f"> **{word}**: {subject}{code(finding.message)}{step}"
+
+
+def _row(step: Step) -> str:
+    address = code(str(step.resource.address))
+    what = code(sum_up(step)) if step.action is not Action.DELETE else ""
+    return f"| `{step.action.symbol}` | {address} | {_SAID[step.action]} {what} |"
+
+
+def _bounded(lines: Iterable[str], most: int) -> list[str]:
+    """The lines that fit, and how many do not."""
+    kept, size, left = [], 0, 0
+    for line in lines:
+        size += len(line) + 1
+        if size > most:
+            left += 1
+        else:
+            kept.append(line)
+    return [*kept, f"\n… and {left} more"] if left else kept
+
+
+def _fold(plan: Plan, most: int) -> list[str]:
+    shown, size, groups = [], 400, group_steps(plan.steps)
+    for number, group in enumerate(groups):
+        text = render_group(group, _PLAIN)
+        size += len(text) + 2
+        if size > most:
+            shown.append(
+                f"  # … and {count(len(groups) - number, 'more change')} in the saved plan"
+            )
+            break
+        shown.append(text)
+    body = "\n\n".join(shown)
+    fence = _fence(body, 3)
+    return [
+        "",
+        "<details><summary>What changes</summary>",
+        "",
+        fence,
+        body,
+        fence,
+        "",
+        "</details>",
+    ]
+
+
+def _notes(plan: Plan) -> Sequence[str]:
+    notes = []
+    if plan.orphans:
+        them = ", ".join(code(str(one.address)) for one in plan.orphans[:20])
+        notes.append(f"\n{count(len(plan.orphans), 'orphan')} in the ledger: {them}")
+    if plan.baseline == "lost":
+        notes.append("\nbaseline: lost; who changed what before is not known.")
+    commit = f"`{plan.inputs.commit[:12]}`" if plan.inputs.commit.isalnum() else ""
+    if commit:
+        notes.append(
+            f"\nMade from {commit}{', with uncommitted changes' if plan.inputs.dirty else ''}."
+        )
+    return notes
+
+
+def code(text: str) -> str:
+    """A code span that holds any text, in a table too; nothing in it is read as Markdown."""
+    shown = escape(cut(text, 300)).replace("|", "\\|")
+    fence = _fence(shown, 1)
+    pad = " " if shown[:1] in {"`", " ", ""} or shown[-1:] in {"`", " "} else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def _fence(text: str, least: int) -> str:
+    """Backticks, more than any run of them in the text."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    return "`" * max(least, longest + 1)
