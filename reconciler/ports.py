@@ -88,6 +88,10 @@ class Kind(Protocol):
         """What the service demands for a create and `document` with `secrets` lacks."""
         ...
 
+    def find_refusals(self, manifest: Manifest, live: Json) -> tuple[Finding, ...]:
+        """Why the service would refuse any change of what is live."""
+        ...
+
     def scope(self, resource: Resource) -> str:
         """The scope whose scan lists this resource."""
         ...

@@ -103,7 +103,14 @@ def _carry_out(
     author = Author(revision.author, revision.host, plan.inputs.commit, digest)
     click.echo("")
     sys.stdout.flush()
-    outcome = apply_plan(hands, plan, author)
+    try:
+        outcome = apply_plan(hands, plan, author)
+    except KeyboardInterrupt:
+        invocation.part_from_progress()
+        click.echo(
+            "What was begun was finished and recorded. Plan again to see what is left.", err=True
+        )
+        raise
     invocation.part_from_progress()
     click.echo(render_outcome(outcome, paint=invocation.paint()), color=True)
     if not outcome.failures:

@@ -9,13 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.engine.hands import Hands
 from reconciler.engine.observe import observe
 from reconciler.engine.proof import prove, show_value
-from reconciler.errors import LedgerInvalid, PlanRefused, ReconcilerError, StalePlan
+from reconciler.errors import (
+    LedgerInvalid,
+    PlanRefused,
+    ReconcilerError,
+    StalePlan,
+    Unplannable,
+)
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -55,12 +61,13 @@ class Author:
 def apply_plan(hands: Hands, plan: Plan, author: Author) -> Outcome:
     """Carry out every step and say what came of each.
 
-    Raises PlanRefused or StalePlan before anything is written; a step that fails later is a
-    failure in the outcome, and the other steps go on.
+    Raises PlanRefused, Unplannable or StalePlan before anything is written; a step that fails
+    later is a failure in the outcome, and the other steps go on.
     """
     if plan.refused:
         raise PlanRefused(plan.refused)
     hands.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
+    _check_secrets(hands, plan)
     _check_all(hands, plan)
     worker = _Worker(hands, author)
     failures: dict[Resource, Finding] = {}
@@ -72,6 +79,21 @@ def apply_plan(hands: Hands, plan: Plan, author: Author) -> Outcome:
         worker.stop()
         raise
     return _sum_up(plan, failures)
+
+
+def _check_secrets(hands: Hands, plan: Plan) -> None:
+    """Every secret must be there before the first write; none is kept."""
+    missing: list[Finding] = []
+    for step in plan.steps:
+        for _, reference in step.secrets:
+            try:
+                hands.resolve(reference)
+            except ReconcilerError as error:
+                subject = str(step.resource.address)
+                found = (replace(one, subject=subject) for one in error.findings())
+                missing.extend(replace(one, detail=(f"{reference}",)) for one in found)
+    if missing:
+        raise Unplannable(tuple(missing))
 
 
 def _check_all(hands: Hands, plan: Plan) -> None:

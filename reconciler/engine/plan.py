@@ -233,9 +233,15 @@ def _draft_one(
 def _obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding]:
     """What would stop the step at the service, found before the first call is made."""
     due = dict(step.secrets)
+    kind = hands.kinds[manifest.address.kind]
+    if step.action is Action.UPDATE:
+        yield from kind.find_refusals(manifest, step.before)
     if step.action in {Action.CREATE, Action.REPLACE}:
-        kind = hands.kinds[manifest.address.kind]
-        yield from kind.find_missing(manifest, step.after, due)
+        forced = tuple(
+            f"{at} cannot be changed in place, so it is replaced." for at in step.replace_paths
+        )
+        for finding in kind.find_missing(manifest, step.after, due):
+            yield replace(finding, detail=(*finding.detail, *forced))
     for pointer, reference in due.items():
         try:
             hands.resolve(reference)

@@ -55,6 +55,8 @@ def make_error(reply: Reply) -> ServiceError:
         kind, next_step = Unauthorized, "The role Contributor on the service is needed."
     elif reply.status in {429, 503}:
         kind, next_step = Throttled, "Wait, then run it again; --parallelism 2 asks for less."
+    elif reply.status == 409:
+        next_step = "Somebody else is writing to it. Wait until that has ended, then plan again."
     elif reply.status >= 500:
         kind, next_step = Unavailable, "Run it again; if it persists, quote the request id."
     return kind(said, status=reply.status, code=code, request_id=request_id, next_step=next_step)

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonpatch
 import pytest
 
 from reconciler.blobs import upload_model
-from tests.e2e.world import EXAMPLE, SUBSCRIPTION, Emulator, Project, run
+from tests.e2e.world import EXAMPLE, SUBSCRIPTION, Emulator, Project, clean_environment, run
 
 pytestmark = pytest.mark.e2e
 MARKER = "marker-b1946ac9-planted"
@@ -281,3 +284,55 @@ def test_pinned_bytes_are_compared(own_group: Emulator, tmp_path: Path) -> None:
         file.write_text(file.read_text().replace("'}", f"', sha256: '{pin}'}}"))
         assert project.run("plan", "--detailed-exitcode").code == code
     assert "is not the one that was pinned" in project.run("plan").out
+
+
+def test_a_read_only_service_is_told_in_the_plan(project: Project) -> None:
+    world = project.emulator
+    world.deploy("census", world.model_uri("old"), readOnly=True)
+    project.manifest("census", world.model_uri("new"))
+    planned = project.run("plan")
+    assert (planned.code, "is read-only: the service takes no change" in planned.err) == (1, True)
+    project.manifest("census", world.model_uri("old"))
+    assert project.run("plan", "--detailed-exitcode").code == 0
+
+
+def test_a_saved_plan_asks_for_its_secrets_before_the_first_write(project: Project) -> None:
+    world = project.emulator
+    for name in ("a", "b"):
+        world.deploy(name, world.model_uri("old"))
+        secret = "  secrets: {/properties/keys/primary: {env: KEY}}" if name == "b" else ""
+        project.manifest(name, world.model_uri("new"), more=secret)
+    assert project.run("plan", "--out", "p.json", env={"KEY": "x"}).code == 0
+    refused = project.run("apply", "p.json")
+    assert refused.code == 1
+    assert "WebService/b: the secret is not set\n\n  env KEY\n\n  Set KEY" in refused.err
+    assert world.model("a") == world.model_uri("old")
+
+
+def test_ctrl_c_finishes_what_was_begun_and_records_it(project: Project) -> None:
+    world = project.emulator
+    for number in range(8):
+        world.deploy(f"s{number}", world.model_uri("old"))
+        project.manifest(f"s{number}", world.model_uri("new"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--parallelism=1"],
+        cwd=project.folder,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "s2: Modifying" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "What was begun was finished and recorded." in said
+    lines = (project.folder / ".reconciler" / "ledger.jsonl").read_text().splitlines()
+    changed = [n for n in range(8) if world.model(f"s{n}") == world.model_uri("new")]
+    assert [json.loads(line)["address"] for line in lines] == [f"WebService/s{n}" for n in changed]
+    assert 2 < len(changed) < 8
+    assert project.run("apply", "--auto-approve").code == 0
+    assert project.run("plan", "--detailed-exitcode").code == 0

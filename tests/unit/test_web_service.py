@@ -296,3 +296,18 @@ def test_every_change_of_a_step_is_for_a_field_that_people_own() -> None:
     assert {change.verb for change in step.changes} <= {Verb.ADD, Verb.REPLACE, Verb.WRITE}
     for change in step.changes:
         assert not KIND.field.at(change.path).read_only
+
+
+def test_null_is_never_sent_where_it_means_absent() -> None:
+    document = live(diagnostics={"level": "All", "expiry": "2030-01-01T00:00:00Z"})
+    rows = {"inputs": {"input1": [[None, 1]]}, "globalParameters": None}
+    wanted = {"properties": {"diagnostics": {"expiry": None}, "exampleRequest": rows}}
+    ((_, body),) = Sent(document).write(step_for(document, definition=wanted))
+    assert body["properties"]["diagnostics"] == {"level": "All"}
+    assert body["properties"]["exampleRequest"] == {"inputs": {"input1": [[None, 1]]}}
+
+
+def test_a_read_only_service_takes_no_change() -> None:
+    assert KIND.find_refusals(manifest(), live(readOnly=False)) == ()
+    (finding,) = KIND.find_refusals(manifest(), live(readOnly=True))
+    assert "is read-only" in finding.message

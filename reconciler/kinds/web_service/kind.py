@@ -44,7 +44,7 @@ _DEMANDED: Final[Mapping[Path, str]] = {
     ("location",): "a region, such as South Central US",
     ("properties", "packageType"): "Graph",
     ("properties", "storageAccount", "name"): "the storage account of the region",
-    ("properties", "storageAccount", "key"): "its key, by reference under spec.secrets",
+    ("properties", "storageAccount", "key"): "the key of the storage account",
     ("properties", "commitmentPlan", "id"): "the plan that pays, as a Resource Manager id",
     ("properties", "machineLearningWorkspace", "id"): "the Studio workspace",
 }
@@ -103,17 +103,22 @@ class WebServiceKind:
     ) -> tuple[Finding, ...]:
         """What the service demands of a PUT and document and secrets lack, all at once."""
         return tuple(
-            Finding(
-                f"cannot be created without {'.'.join(map(str, path))}",
-                subject=str(manifest.address),
-                place=manifest.place("/spec/definition"),
-                detail=(f"It is {meaning}.",),
-                next_step="Give it in spec.definition"
-                + (" or the file that it names." if path[-1] != "key" else ", by spec.secrets."),
-            )
+            _lacks(manifest, path, meaning)
             for path, meaning in _DEMANDED.items()
             if find(document, path) in (ABSENT, None, "") and format_pointer(path) not in secrets
         )
+
+    def find_refusals(self, manifest: Manifest, live: Json) -> tuple[Finding, ...]:
+        """Why the service would refuse any change of what is live (documented: readOnly)."""
+        if find(live, ("properties", "readOnly")) is not True:
+            return ()
+        finding = Finding(
+            "is read-only: the service takes no change of it, and this cannot be undone",
+            subject=str(manifest.address),
+            place=manifest.place("/spec"),
+            next_step="Destroy it and create it anew, or declare what it has.",
+        )
+        return (finding,)
 
     def scope(self, resource: Resource) -> str:
         """The resource group, whose list holds the resource."""
@@ -177,6 +182,19 @@ def _missing_scope(manifest: Manifest, key: str) -> Finding:
         subject=str(manifest.address),
         place=manifest.place("/spec/resource"),
         next_step=f"Set spec.resource.{key} here, or spec.defaults.{key} in the project file.",
+    )
+
+
+def _lacks(manifest: Manifest, path: Path, meaning: str) -> Finding:
+    reference = f"Refer to it: spec.secrets: {{{format_pointer(path)}: {{env: NAME}}}}"
+    return Finding(
+        f"cannot be created without {'.'.join(map(str, path))}",
+        subject=str(manifest.address),
+        place=manifest.place("/spec/definition"),
+        detail=(f"It is {meaning}.",),
+        next_step=reference
+        if path[-1] == "key"
+        else "Give it in spec.definition or the file that it names.",
     )
 
 

@@ -100,7 +100,8 @@ class WebServiceProvider:
     def _whole(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Json:
         """A complete definition: what people may declare of the desired document, and secrets."""
         desired = _desired(step, live)
-        body = copy.deepcopy(without_server_fields(self._field, desired))
+        sent = _without_nulls(self._field, without_server_fields(self._field, desired))
+        body = copy.deepcopy(sent)
         _set_written(body, step, resolve)
         return body
 
@@ -110,7 +111,7 @@ class WebServiceProvider:
         body: Json = {"properties": {}}
         for path in _changed_parts(step):
             part = without_server_fields(self._field.at(path), find(desired, path))
-            set_at(body, path, copy.deepcopy(part))
+            set_at(body, path, copy.deepcopy(_without_nulls(self._field.at(path), part)))
         properties = body["properties"]
         properties["packageType"] = find(desired, ("properties", "packageType")) or "Graph"
         if "assets" in properties:
@@ -122,6 +123,17 @@ class WebServiceProvider:
 def _desired(step: Step, live: Live | Absent) -> Json:
     start = ABSENT if live is ABSENT else live.document
     return apply_operations((op for op in step.ops if op["op"] != "test"), start)
+
+
+def _without_nulls(field: Field, document: Json | Absent) -> Json | Absent:
+    """The document without null where that means absent: what null does in a write is unknown."""
+    if not isinstance(document, dict) or not field.branches:
+        return document
+    return {
+        name: _without_nulls(field.child(name), value)
+        for name, value in document.items()
+        if not (value is None and field.child(name).empty_is_absent)
+    }
 
 
 def _changed_parts(step: Step) -> list[Path]:
