@@ -15,6 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+
+from reconciler.catalog import read_schema
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "manifests" / "census"
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
@@ -55,6 +59,8 @@ def run(
         timeout=120,
         check=False,
     )
+    if done.stdout.startswith("{") and '"plan_digest"' in done.stdout:
+        jsonschema.validate(json.loads(done.stdout), read_schema("output/plan"))
     return Done(done.returncode, done.stdout, done.stderr)
 
 

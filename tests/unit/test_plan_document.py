@@ -4,7 +4,9 @@ import json
 
 import pytest
 from hypothesis import given, settings
+from jsonschema import Draft202012Validator
 
+from reconciler.catalog import read_schema
 from reconciler.errors import PlanInvalid
 from reconciler.intake import normalize
 from reconciler.model import (
@@ -23,6 +25,7 @@ from tests.property.documents import documents
 from tests.property.fields import EVERY_KEYWORD as FIELD
 
 RESOURCE = Resource(Address("WebService", "census"), "/subscriptions/s/x/census")
+SCHEMA = Draft202012Validator(read_schema("output/plan"))
 DOCUMENTS = documents(FIELD).map(lambda made: normalize(FIELD, made))
 
 
@@ -51,6 +54,7 @@ def make_plan(live: Json, declared: Json) -> Plan:
 def test_a_plan_read_back_is_the_same_to_the_byte(live: Json, declared: Json) -> None:
     for before in (live, ABSENT):
         text = canonical(plan_document(make_plan(before, declared)))
+        assert list(SCHEMA.iter_errors(json.loads(text))) == []
         again, digest = read_plan(text)
         assert canonical(plan_document(again)) == text
         assert digest == json.loads(text)["plan_digest"]
@@ -74,3 +78,10 @@ def test_a_plan_of_a_later_format_is_refused() -> None:
     document = plan_document(make_plan({"calls": 4}, {"calls": 20}))
     with pytest.raises(PlanInvalid, match="format"):
         read_plan(canonical({**document, "format_version": "2.0"}))
+
+
+def test_the_schema_of_a_plan_takes_nothing_else() -> None:
+    document = json.loads(canonical(plan_document(make_plan({"calls": 4}, {"calls": 20}))))
+    document["resource_changes"][0]["surprise"] = 1
+    (error,) = SCHEMA.iter_errors(document)
+    assert "'surprise' was unexpected" in error.message
