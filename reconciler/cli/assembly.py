@@ -23,7 +23,7 @@ from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import secret_resolver
 from reconciler.model import Address, Event, Finding, Inputs, Plan, Project
-from reconciler.plan import digest_of
+from reconciler.plan_document import digest_of
 from reconciler.ports import Kind
 from reconciler.render.console import describe
 from reconciler.transport import token_credential

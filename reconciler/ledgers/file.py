@@ -21,7 +21,7 @@ from typing import Final
 
 from reconciler.errors import LedgerInvalid
 from reconciler.model import Action, Address, Entry, Json, Memory, Snapshot
-from reconciler.plan import canonical
+from reconciler.plan_document import canonical
 
 NAME: Final = "ledger.jsonl"
 VERSION: Final = 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from reconciler.model import Action, Outcome, Plan, Step
-from reconciler.plan import canonical, plan_document
+from reconciler.plan_document import canonical, plan_document
 from reconciler.render.changes import render_changes, render_difference
 from reconciler.render.counting import count
 from reconciler.render.escape import escape, show_path

@@ -20,7 +20,8 @@ from reconciler.model import (
     Resource,
     SecretReference,
 )
-from reconciler.plan import Wish, canonical, make_step, plan_document, read_plan
+from reconciler.plan import Wish, make_step
+from reconciler.plan_document import canonical, plan_document, read_plan
 from tests.property.documents import documents
 from tests.property.fields import EVERY_KEYWORD as FIELD
 
