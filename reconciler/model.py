@@ -304,6 +304,41 @@ class ModelChange:
     trust: str = ""
 
 
+class Cause(enum.StrEnum):
+    """Why something is planned.
+
+    `NEW`: there is none yet. `GONE`: it was there when last applied. `MANIFEST`: what is declared
+    moved, or was never applied. `DRIFT`: live moved. `CONFLICT`: both did. `VERSION`: the label of
+    a secret moved. `ROTATE`: it was asked for. `UNKNOWN`: no ledger tells who moved. `ORPHAN`: no
+    manifest names it. `DESTROY`: all is to go.
+    """
+
+    NEW = "new"
+    GONE = "gone"
+    MANIFEST = "manifest"
+    DRIFT = "drift"
+    CONFLICT = "conflict"
+    VERSION = "version"
+    ROTATE = "rotate"
+    UNKNOWN = "unknown"
+    ORPHAN = "orphan"
+    DESTROY = "destroy"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why one change is planned; the pointer is "" where the whole resource is meant.
+
+    `note` is what a person must know beyond that the manifest asks for it. `remembered` is the
+    value when it was last applied, for `DRIFT` and `CONFLICT`; ABSENT where it may not be shown.
+    """
+
+    pointer: str
+    cause: Cause
+    note: str = ""
+    remembered: Json | Absent = ABSENT
+
+
 @dataclass(frozen=True)
 class Step:
     """All that will be done to one resource.
@@ -329,7 +364,7 @@ class Step:
     not_observable: tuple[str, ...] = ()
     unchanged: int = 0
     reason: str = ""
-    because: tuple[str, ...] = ()
+    because: tuple[Reason, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     owns: tuple[str, ...] = ()
 
@@ -347,6 +382,31 @@ class Refresh:
     total: int
     calls: int
     oldest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a service takes calls.
+
+    `step_s` is how long one write takes with all that follows it; `polls` how often its operation
+    is asked for meanwhile. Of reads and of writes a burst is taken at once, then so many a second.
+    """
+
+    step_s: float
+    polls: int
+    read_burst: int
+    read_rate: float
+    write_burst: int
+    write_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an apply will take: writes and reads that are sent, and about how many seconds."""
+
+    writes: int = 0
+    reads: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -382,6 +442,7 @@ class Plan:
     baseline: Literal["kept", "lost"]
     orphans: tuple[Resource, ...] = ()
     not_observable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    estimate: Estimate = Estimate()
 
     @property
     def refused(self) -> tuple[Finding, ...]:

@@ -21,6 +21,7 @@ from reconciler.model import (
     Memory,
     ModelChange,
     Path,
+    Reason,
     Resource,
     SecretReference,
     Step,
@@ -84,11 +85,10 @@ def _write(path: Path, value: Json) -> Change:
     return Change(path, Verb.WRITE, ABSENT, value, sensitive=isinstance(value, SecretReference))
 
 
-def make_removal(resource: Resource, live: Json, because: str = "") -> Step:
+def make_removal(resource: Resource, live: Json, because: Reason) -> Step:
     """The step that takes a resource away."""
     gone = Change((), Verb.REMOVE, live, ABSENT)
-    said = (because,) if because else ()
-    return Step(resource, Action.DELETE, (gone,), (), (), live, ABSENT, because=said)
+    return Step(resource, Action.DELETE, (gone,), (), (), live, ABSENT, because=(because,))
 
 
 def _choose_action(live: Json | Absent, changes: Collection[Change]) -> Action:

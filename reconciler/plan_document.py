@@ -17,20 +17,23 @@ from reconciler.model import (
     ABSENT,
     Action,
     Address,
+    Cause,
     Change,
+    Estimate,
     Finding,
     Inputs,
     Json,
     ModelChange,
     Place,
     Plan,
+    Reason,
     Refresh,
     Resource,
     SecretReference,
     Step,
     Verb,
 )
-from reconciler.pointers import format_pointer, split_pointer
+from reconciler.pointers import find, format_pointer, set_at, split_pointer
 
 FORMAT_VERSION: Final = "1.0"
 _ACTIONS: Final[Mapping[Action, list[str]]] = {
@@ -40,6 +43,7 @@ _ACTIONS: Final[Mapping[Action, list[str]]] = {
     Action.DELETE: ["delete"],
     Action.FORGET: ["forget"],
 }
+_DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
 
 
 def canonical(document: Json) -> str:
@@ -53,12 +57,14 @@ def plan_document(plan: Plan) -> Json:
         "format_version": FORMAT_VERSION,
         "timestamp": plan.made_at,
         "resource_changes": [_step_document(step) for step in plan.steps],
+        "resource_drift": [_drift_document(step) for step in plan.steps if _has_drifted(step)],
         "unchanged": _resource_documents(plan.unchanged),
         "orphans": _resource_documents(plan.orphans),
         "not_observable": {address: list(ats) for address, ats in plan.not_observable.items()},
         "findings": [_finding_document(finding) for finding in plan.findings],
         "inputs": asdict(plan.inputs),
         "refresh": asdict(plan.refresh),
+        "estimate": asdict(plan.estimate),
         "baseline": plan.baseline,
         "outcome": _outcome(plan),
     }
@@ -66,7 +72,11 @@ def plan_document(plan: Plan) -> Json:
 
 
 def _resource_documents(resources: Collection[Resource]) -> Json:
-    return [{"address": str(one.address), "id": one.id} for one in resources]
+    return [_resource_document(one) for one in resources]
+
+
+def _resource_document(resource: Resource) -> Json:
+    return {"address": str(resource.address), "id": resource.id}
 
 
 def digest_of(body: Json) -> str:
@@ -106,9 +116,39 @@ def _step_document(step: Step) -> Json:
         "model": [asdict(model) for model in step.models],
         "not_observable": list(step.not_observable),
         "unchanged_attributes": step.unchanged,
-        "because": list(step.because),
+        "because": [_reason_document(reason) for reason in step.because],
         "labels": dict(step.labels),
         "owns": list(step.owns),
+    }
+
+
+def _reason_document(reason: Reason) -> Json:
+    said = {"pointer": reason.pointer, "cause": reason.cause.value, "note": reason.note}
+    return said if reason.remembered is ABSENT else {**said, "remembered": reason.remembered}
+
+
+def _has_drifted(step: Step) -> bool:
+    return any(one.cause in _DRIFTED for one in step.because)
+
+
+def _drift_document(step: Step) -> Json:
+    """What others moved since the last apply: Terraform's form, of the places that moved alone."""
+    moved = [one for one in step.because if one.cause in _DRIFTED]
+    then: Json = {}
+    now: Json = {}
+    for reason in moved:
+        path = split_pointer(reason.pointer)
+        live = find(step.before, path)
+        if reason.remembered is not ABSENT:
+            set_at(then, path, reason.remembered)
+            if live is not ABSENT:
+                set_at(now, path, live)
+    return {
+        **_resource_document(step.resource),
+        "type": step.resource.address.kind,
+        "name": step.resource.address.name,
+        "change": {"actions": ["update"], "before": then, "after": now},
+        "pointers": [reason.pointer for reason in moved],
     }
 
 
@@ -153,6 +193,12 @@ def read_plan(text: str) -> tuple[Plan, str]:
 _AGAIN: Final = "Make it again: reconciler plan --out FILE"
 
 
+def _reason_of(said: Json) -> Reason:
+    return Reason(
+        said["pointer"], Cause(said["cause"]), said["note"], said.get("remembered", ABSENT)
+    )
+
+
 def _plan_of(body: Json) -> Plan:
     lists = {name: tuple(body["inputs"][name]) for name in ("targets", "excluded")}
     inputs = {**body["inputs"], **lists}
@@ -162,6 +208,7 @@ def _plan_of(body: Json) -> Plan:
         findings=tuple(_finding_of(said) for said in body["findings"]),
         inputs=Inputs(**inputs),
         refresh=Refresh(**body["refresh"]),
+        estimate=Estimate(**body["estimate"]),
         made_at=body["timestamp"],
         baseline=body["baseline"],
         orphans=_resources_of(body["orphans"]),
@@ -191,7 +238,7 @@ def _step_of(said: Json) -> Step:
         not_observable=tuple(said["not_observable"]),
         unchanged=said["unchanged_attributes"],
         reason=said["action_reason"],
-        because=tuple(said["because"]),
+        because=tuple(_reason_of(one) for one in said["because"]),
         labels=said["labels"],
         owns=tuple(said["owns"]),
     )

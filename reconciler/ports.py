@@ -23,6 +23,7 @@ from reconciler.model import (
     Live,
     Manifest,
     ModelReference,
+    Pace,
     Progress,
     Resource,
     SecretReference,
@@ -43,6 +44,11 @@ class Provider(Protocol):
     @property
     def calls(self) -> int:
         """How many requests were sent so far, retries included."""
+        ...
+
+    @property
+    def pace(self) -> Pace:
+        """How fast the service takes calls, as far as it is published or recorded."""
         ...
 
     def scan(self, scope: str) -> Iterable[Summary]:

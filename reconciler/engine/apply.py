@@ -114,15 +114,15 @@ def _find_stale(hands: Hands, step: Step, live: Live | Absent) -> Iterator[Findi
     subject = str(step.resource.address)
     if step.action is Action.CREATE:
         if live is not ABSENT:
-            yield Finding("saved plan is stale: it exists now", subject=subject, next_step=_STALE)
+            yield Finding("Saved plan is stale: it exists now", subject=subject, next_step=_STALE)
         return
     if live is ABSENT:
-        yield Finding("saved plan is stale: it is gone", subject=subject, next_step=_STALE)
+        yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=_STALE)
         return
     field = hands.kinds[step.resource.address.kind].field
     for found in find_mismatches(field, step.ops, step.absences, live.document):
         yield Finding(
-            f"saved plan is stale: {found.pointer} has changed",
+            f"Saved plan is stale: {found.pointer} has changed",
             subject=subject,
             detail=_describe(field, found),
             next_step=_STALE,

@@ -16,17 +16,21 @@ from reconciler.engine.hands import Hands
 from reconciler.engine.models import look_at_models
 from reconciler.engine.observe import Observation, observe
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
+from reconciler.estimate import estimate
 from reconciler.model import (
     ABSENT,
     Absent,
     Action,
     Address,
+    Cause,
+    Estimate,
     Finding,
     GuardLimits,
     Inputs,
     Json,
     Manifest,
     Plan,
+    Reason,
     Refresh,
     Refreshing,
     Resource,
@@ -91,11 +95,12 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     draft = _Draft()
     for manifest, resource in zip(chosen, resources, strict=True):
         if order.destroy:
-            _draft_removal(draft, seen[resource], "--destroy")
+            _draft_removal(draft, seen[resource], Reason("", Cause.DESTROY, "--destroy"))
         else:
             _draft_one(hands, order, snapshot, draft, manifest, seen[resource])
     for resource in leaving:
-        _draft_removal(draft, seen[resource], "no manifest names it any more")
+        gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
+        _draft_removal(draft, seen[resource], gone)
     if draft.obstacles:
         raise Unplannable(tuple(draft.obstacles))
     steps, found = look_at_models(hands, draft.steps, draft.wishes, order.limits.blobs)
@@ -111,6 +116,25 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         baseline="kept" if snapshot.known else "lost",
         orphans=tuple(one for one in orphans if one not in leaving),
         not_observable=_hidden(draft.wishes),
+        estimate=_estimate(hands, steps, hands.calls - calls),
+    )
+
+
+def _estimate(hands: Hands, steps: Sequence[Step], spent: int) -> Estimate:
+    """What the apply will take where it follows at once; kinds are told apart by their pace."""
+    found = [
+        estimate(
+            [step for step in steps if step.resource.address.kind == name],
+            provider.pace,
+            hands.parallelism,
+            spent,
+        )
+        for name, provider in hands.providers.items()
+    ]
+    return Estimate(
+        writes=sum(one.writes for one in found),
+        reads=sum(one.reads for one in found),
+        seconds=sum(one.seconds for one in found),
     )
 
 
@@ -123,7 +147,7 @@ def _find_orphans(order: Order, snapshot: Snapshot) -> list[Resource]:
     return [Resource(address, snapshot.memories[address].id) for address in gone]
 
 
-def _draft_removal(draft: _Draft, seen: Observation, because: str) -> None:
+def _draft_removal(draft: _Draft, seen: Observation, because: Reason) -> None:
     """Take a resource away, where there is one."""
     if seen.live is None:
         draft.obstacles.extend(one for one in (seen.finding,) if one)

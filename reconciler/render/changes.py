@@ -43,9 +43,11 @@ def render_changes(step: Step, paint: Paint) -> Iterator[str]:
 def render_difference(step: Step, paint: Paint) -> Iterator[str]:
     """Every change of a step, bounded; the same lines for the same changes of another resource."""
     if step.action is Action.DELETE:
-        why = f"; {escape(step.because[0])}" if step.because else ""
+        why = "".join(f"; {note}" for note in _notes_at("", step))
         yield f"  # ({count(_size(step.before), 'attribute')} will be gone{why})"
         return
+    for note in _notes_at("", step):
+        yield paint("faint", f"  # ({note})")
     for model in step.models:
         yield from _model_lines(model, step, paint)
     changes = list(_to_show(step))
@@ -127,11 +129,13 @@ def _note(path: tuple[str | int, ...], step: Step) -> str:
     """Why, where there is more to say than that the manifest asks for it."""
     pointer = format_pointer(path)
     notes = ["forces replacement"] if pointer in step.replace_paths else []
-    prefix = f"{pointer}: "
-    notes += [
-        escape(cut(said.removeprefix(prefix))) for said in step.because if said.startswith(prefix)
-    ]
+    notes += _notes_at(pointer, step)
     return f"   # {'; '.join(notes)}" if notes else ""
+
+
+def _notes_at(pointer: str, step: Step) -> list[str]:
+    found = [one.note for one in step.because if one.pointer == pointer and one.note]
+    return [escape(cut(note)) for note in found]
 
 
 def _is_structure(value: Json) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from reconciler.model import Action, Outcome, Plan, Step
 from reconciler.plan_document import canonical, plan_document
 from reconciler.render.changes import render_changes, render_difference
-from reconciler.render.counting import count
+from reconciler.render.counting import count, show_duration
 from reconciler.render.escape import escape, show_path
 from reconciler.render.finding import render_findings
 from reconciler.render.paint import Paint
@@ -26,9 +25,6 @@ _ORDER: Final = (Action.DELETE, Action.REPLACE, Action.UPDATE, Action.CREATE)
 _TABLE_ABOVE: Final = 20
 _GROUP_FROM: Final = 3
 _NAMED: Final = 8
-# Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017).
-_WRITE_S: Final = 15
-_PARALLEL: Final = 10
 
 
 def render_plan(plan: Plan, *, paint: Paint, summary: bool = False) -> str:
@@ -113,10 +109,14 @@ def group_steps(ordered: Sequence[Step]) -> list[list[Step]]:
     """
     groups: dict[object, list[Step]] = {}
     for step in ordered:
-        same = (canonical([step.ops, step.because]), step.secrets, step.models)
+        same = (canonical(step.ops), _notes(step), step.secrets, step.models)
         key = same if step.action is Action.UPDATE else step.resource.address
         groups.setdefault(key, []).append(step)
     return [part for group in groups.values() for part in _part(group)]
+
+
+def _notes(step: Step) -> tuple[tuple[str, str], ...]:
+    return tuple((reason.pointer, reason.note) for reason in step.because if reason.note)
 
 
 def _part(group: list[Step]) -> list[list[Step]]:
@@ -206,11 +206,12 @@ def describe_coverage(plan: Plan) -> str:
         f"Read {refresh.read} of {count(refresh.total, 'service')}"
         f" in {count(refresh.calls, 'call')}"
     )
-    writes = sum(2 if step.action is Action.REPLACE else 1 for step in plan.steps)
-    if not writes:
+    if refresh.oldest:
+        read += f"; oldest observation {show_duration(refresh.oldest)}"
+    if not plan.estimate.writes:
         return f"{read}."
-    seconds = _WRITE_S * math.ceil(writes / _PARALLEL)
-    return f"{read}; the apply needs {count(writes, 'write')}, about {seconds} s."
+    writes = count(plan.estimate.writes, "write")
+    return f"{read}; the apply needs {writes}, about {show_duration(plan.estimate.seconds)}."
 
 
 def render_outcome(outcome: Outcome, *, paint: Paint) -> str:

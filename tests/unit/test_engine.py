@@ -24,6 +24,7 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
+    Cause,
     Entry,
     Event,
     GuardLimits,
@@ -33,8 +34,10 @@ from reconciler.model import (
     Manifest,
     Memory,
     Outcome,
+    Pace,
     Plan,
     Progress,
+    Reason,
     Refreshing,
     Resource,
     Snapshot,
@@ -63,6 +66,7 @@ class World:
     memories: dict[Address, Memory] = field(default_factory=dict)
     ledger_error: Exception | None = None
     calls: int = 0
+    pace: Pace = field(default_factory=lambda: Pace(15.0, 10, 250, 25.0, 200, 10.0))
     lock: Any = field(default_factory=threading.Lock)
 
     def add(self, name: str, uri: str = OLD) -> None:
@@ -197,7 +201,7 @@ def test_a_create_or_delete_that_did_nothing_is_not_applied(lying: str, said: st
     plan = make_plan(world.hands(), order("a"))
     resource = plan.steps[0].resource
     if lying == "delete":
-        step = make_removal(resource, world.documents["a"])
+        step = make_removal(resource, world.documents["a"], Reason("", Cause.ORPHAN))
     else:
         del world.documents["a"]
         manifest = Manifest(

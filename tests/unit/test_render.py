@@ -14,6 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from reconciler.drift import explain_changes
+from reconciler.estimate import estimate
 from reconciler.guards import judge
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
@@ -21,6 +22,7 @@ from reconciler.model import (
     Action,
     Address,
     Agenda,
+    Cause,
     Event,
     Finding,
     GuardLimits,
@@ -30,8 +32,10 @@ from reconciler.model import (
     Memory,
     ModelChange,
     Outcome,
+    Pace,
     Place,
     Plan,
+    Reason,
     Refresh,
     Refreshing,
     Resource,
@@ -52,6 +56,8 @@ from reconciler.render.paint import Paint
 from reconciler.render.text import render_outcome, render_plan
 from tests.e2e.world import definition
 
+PACE = Pace(15.0, 10, 250, 25.0, 200, 10.0)
+ORPHAN = Reason("", Cause.ORPHAN, "no manifest names it any more")
 GOLDEN = Path(__file__).parent / "golden"
 PLAIN = Paint()
 STEPS = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE)
@@ -104,6 +110,7 @@ def plan(*steps: Step, findings: tuple[Finding, ...] = (), baseline: str = "kept
         refresh=Refresh("full", len(steps) or 3, len(steps) or 3, len(steps) or 3),
         made_at="2026-11-20T12:00:00Z",
         baseline="lost" if baseline == "lost" else "kept",
+        estimate=estimate(steps, PACE, 10),
     )
 
 
@@ -170,7 +177,7 @@ def test_a_replacement_and_a_removal_are_told_first_and_last_and_refused() -> No
     replaced = step(
         live(), {"definition": {"properties": {"storageAccount": {"name": "other"}}}}, name="b"
     )
-    removed = make_removal(Resource(Address("WebService", "z"), "/x/z"), live())
+    removed = make_removal(Resource(Address("WebService", "z"), "/x/z"), live(), ORPHAN)
     updated = step(live(), SPEC, name="a")
     steps = (updated, replaced, removed)
     findings = judge(steps, GuardLimits(), 3, ())
@@ -229,7 +236,8 @@ def test_a_comment_fits_at_any_size_and_what_must_be_seen_is_there(number: int) 
     many = [replace(steps[n % len(steps)], resource=Resource(Address("WebService", f"s{n}"), "/x"))
             for n in range(number)]  # fmt: skip
     gone = [
-        make_removal(Resource(Address("WebService", f"gone-{n}"), "/x"), live()) for n in range(9)
+        make_removal(Resource(Address("WebService", f"gone-{n}"), "/x"), live(), ORPHAN)
+        for n in range(9)
     ]
     final = [step(live(), {"definition": {"properties": {"readOnly": True}}}, name="final")]
     text = render_plan_markdown(plan(*many, *gone, *final))
