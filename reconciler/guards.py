@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from reconciler.model import Action, Finding, GuardLimits, Step
+from reconciler.model import Action, Change, Finding, GuardLimits, Step
 
 GUARDS: Final = ("deletes", "updates", "replace", "irreversible", "empty", "blob")
 _COUNTED_FROM: Final = 10
@@ -45,13 +45,18 @@ def _judge_each(steps: Sequence[Step]) -> Iterator[Finding]:
                 guard="replace",
             )
         for change in step.changes:
-            if change.irreversible and change.after is True:
+            if is_final(change):
                 yield Finding(
                     "the change cannot be undone: a read-only service can only be deleted",
                     subject=subject,
                     next_step=f"To make it all the same: --allow irreversible={subject}",
                     guard="irreversible",
                 )
+
+
+def is_final(change: Change) -> bool:
+    """Whether nothing leads back from a change."""
+    return change.irreversible and change.after is True
 
 
 def _judge_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> Iterator[Finding]:

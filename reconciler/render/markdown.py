@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from reconciler.guards import is_final
 from reconciler.model import Action, Finding, Plan, Step
 from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape, show_path
@@ -67,7 +68,7 @@ def _must_see(plan: Plan) -> Iterator[str]:
         if step.action in {Action.DELETE, Action.REPLACE}:
             yield f"\n> ⚠ {address}: {_SAID[step.action]}"
         for change in step.changes:
-            if change.irreversible and change.after is True:
+            if is_final(change):
                 yield f"\n> ⚠ {address}: cannot be undone: {code(show_path(change.path))}"
 
 

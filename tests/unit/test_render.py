@@ -190,6 +190,15 @@ def test_an_irreversible_change_is_refused() -> None:
     check("irreversible", render_plan(plan(made, findings=findings), paint=PLAIN))
 
 
+def test_what_cannot_be_undone_is_told_before_what_can() -> None:
+    last = step(live(), {"definition": {"properties": {"readOnly": True}}}, name="z")
+    removed = make_removal(Resource(Address("WebService", "y"), "/x/y"), live(), ORPHAN)
+    text = render_plan(plan(step(live(), SPEC, name="a"), last, removed), paint=PLAIN)
+    told = re.findall(r"# WebService/(\w) ", text)
+    assert told == ["y", "z", "a"]
+    assert text.index("is changed for good: properties.readOnly") > text.index("# WebService/a")
+
+
 def test_above_twenty_changes_a_table_comes_first() -> None:
     steps = [step(live(), SPEC, name=f"service-{number:02}") for number in range(21)]
     text = render_plan(plan(*steps), paint=PLAIN)
