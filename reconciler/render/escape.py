@@ -17,7 +17,7 @@ _HARMFUL: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 def escape(text: str) -> str:
     r"""The text with everything that could move a terminal or deceive the eye as `\x1b`."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
     return "".join(
         character if unicodedata.category(character) not in _HARMFUL else _code(character)
