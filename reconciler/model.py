@@ -206,21 +206,40 @@ class Live:
     """The service's document now, in the schema's casing, without any secret.
 
     `raw` is the reply as it came (it may hold credentials): only the provider may look at it,
-    to send back unchanged what it must send whole. It is never written or shown.
+    to send back unchanged what it must send whole. It is never written or shown. `stamp` and
+    `settled` are as in `Sighting`.
     """
 
     document: Json
     raw: Json = field(repr=False, compare=False)
     read_at: datetime
+    stamp: str = ""
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one cheap pass over a scope tells of a resource. `stamp` moves with every change."""
+    """What one cheap pass over a scope tells of a resource.
+
+    `stamp` moves with every change; `settled` is False while one is under way.
+    """
 
     id: str
     stamp: str
-    state: str
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """When a document was read (`at`, in seconds since 1970), and what its stamp was then.
+
+    `settled` says that no change was under way and none so recent that the read may lag behind it:
+    only then does an equal stamp prove that the document is still the same.
+    """
+
+    stamp: str
+    settled: bool
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.engine.hands import Hands
-from reconciler.engine.observe import observe
+from reconciler.engine.observe import keep_sight, observe
 from reconciler.engine.proof import prove, show_value
 from reconciler.errors import (
     LedgerInvalid,
@@ -98,7 +98,7 @@ def _check_secrets(hands: Hands, plan: Plan) -> None:
 
 def _check_all(hands: Hands, plan: Plan) -> None:
     seen = observe(hands, [step.resource for step in plan.steps])
-    unread = tuple(one.finding for one in seen.values() if one.finding is not None)
+    unread = tuple(one.finding for one in seen.seen.values() if one.finding is not None)
     if unread:
         raise StalePlan(unread)
     stale: list[Finding] = []
@@ -188,8 +188,10 @@ class _Worker:
                 shown = now
                 self._hands.emit(StepWaiting(step.resource, step.action, now - started))
         field = self._hands.kinds[step.resource.address.kind].field
-        proven = prove(field, step, live, provider.read(step.resource))
+        after = provider.read(step.resource)
+        proven = prove(field, step, live, after)
         self._record(step, proven)
+        keep_sight(self._hands, step.resource, after)
 
     def _record(self, step: Step, document: Json | Absent) -> None:
         field = self._hands.kinds[step.resource.address.kind].field

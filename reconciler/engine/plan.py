@@ -14,7 +14,7 @@ from reconciler import guards
 from reconciler.drift import explain_changes
 from reconciler.engine.hands import Hands
 from reconciler.engine.models import look_at_models
-from reconciler.engine.observe import Observation, observe
+from reconciler.engine.observe import Mode, Observation, observe
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.estimate import estimate
 from reconciler.model import (
@@ -31,8 +31,6 @@ from reconciler.model import (
     Manifest,
     Plan,
     Reason,
-    Refresh,
-    Refreshing,
     Resource,
     SecretReference,
     Snapshot,
@@ -62,7 +60,7 @@ class Order:
     whole: bool = True
     prune: bool = False
     destroy: bool = False
-    refresh: str = "full"
+    refresh: Mode = "auto"
 
 
 @dataclass
@@ -88,10 +86,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     kept = {resource.id.casefold() for resource in resources}
     leaving = [one for one in orphans if one.id.casefold() not in kept]
     leaving = leaving if order.prune or order.destroy else []
-    calls = hands.calls
-    for resource in (*resources, *leaving):
-        hands.emit(Refreshing(resource))
-    seen = observe(hands, [*resources, *leaving])
+    seen = observe(hands, [*resources, *leaving], order.refresh)
     draft = _Draft()
     for manifest, resource in zip(chosen, resources, strict=True):
         if order.destroy:
@@ -111,12 +106,12 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         unchanged=tuple(draft.unchanged),
         findings=(*judged, *told),
         inputs=order.inputs,
-        refresh=Refresh(order.refresh, len(seen), len(seen), hands.calls - calls),
+        refresh=seen.refresh,
         made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
         baseline="kept" if snapshot.known else "lost",
         orphans=tuple(one for one in orphans if one not in leaving),
         not_observable=_hidden(draft.wishes),
-        estimate=_estimate(hands, steps, hands.calls - calls),
+        estimate=_estimate(hands, steps, seen.refresh.calls),
     )
 
 
