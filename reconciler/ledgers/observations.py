@@ -127,6 +127,7 @@ class ObservationCache:
 
     def _open(self) -> sqlite3.Connection:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._hide_from_git()
         os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
             return self._connect()
@@ -135,6 +136,12 @@ class ObservationCache:
                 raise
             self._discard()
             return self._connect()
+
+    def _hide_from_git(self) -> None:
+        """A cache must not make a work tree look changed; the ledger may well be committed."""
+        ignore = self._file.parent / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text(f"{NAME}*\n.gitignore\n", encoding="utf-8")
 
     def _discard(self) -> None:
         """Take a damaged file away; the next one begins empty."""

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def test_a_folder_that_cannot_be_made_costs_reads_and_nothing_else(tmp_path: Pat
 
 def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     make(tmp_path).keep([("/a", SEEN, DOCUMENT)])
-    for file in (tmp_path / "cache").iterdir():
+    for file in (tmp_path / "cache").glob(f"{NAME}*"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
     assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
 
@@ -133,3 +134,17 @@ def test_processes_use_it_side_by_side(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         assert len(pool.map(_write_many, work)) == 4
     assert len(make(tmp_path).load()) == 120
+
+
+def test_git_sees_nothing_of_it(tmp_path: Path) -> None:
+    make(tmp_path).keep([("/a", SEEN, DOCUMENT)])
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    said = subprocess.run(
+        ["git", "-C", tmp_path, "status", "--porcelain"], check=True, capture_output=True
+    )
+    assert said.stdout == b""
+    (tmp_path / "cache" / "ledger.jsonl").write_text("kept")
+    said = subprocess.run(
+        ["git", "-C", tmp_path, "status", "--porcelain"], check=True, capture_output=True
+    )
+    assert b"cache/" in said.stdout
