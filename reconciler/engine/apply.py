@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from reconciler.baseline import make_baseline
 from reconciler.engine.hands import Hands
 from reconciler.engine.observe import keep_sight, observe
 from reconciler.engine.proof import prove, show_value
@@ -196,6 +197,7 @@ class _Worker:
     def _record(self, step: Step, document: Json | Absent) -> None:
         field = self._hands.kinds[step.resource.address.kind].field
         memory = self._remembered.get(step.resource.address)
+        owned = dict(_owned(field, step, document))
         entry = Entry(
             address=step.resource.address,
             id=step.resource.id,
@@ -207,7 +209,7 @@ class _Worker:
             plan_digest=self._author.plan_digest,
             patch=step.ops,
             inverse=step.inverse,
-            owned=dict(_owned(field, step, document)),
+            owned=owned,
             secrets={
                 **(memory.secrets if memory and step.action is Action.UPDATE else {}),
                 **{pointer: reference.version for pointer, reference in step.secrets},
@@ -216,6 +218,7 @@ class _Worker:
                 **(memory.digests if memory and step.action is Action.UPDATE else {}),
                 **{format_pointer(one.path): one.digest_after for one in step.models},
             },
+            baseline=make_baseline(field, document, owned),
         )
         self._hands.ledger.record(entry)
 
