@@ -46,7 +46,9 @@ def _explain_write(wish: Wish, pointer: str) -> Reason:
     if reference is None or known is None or known == reference.version:
         return Reason(pointer, Cause.MANIFEST)
     return Reason(
-        pointer, Cause.VERSION, f'version label: was "{known}" {_format_when(wish.memory)}'.rstrip()
+        pointer,
+        Cause.VERSION,
+        f'version label: was "{known}" {format_author(wish.memory)}'.rstrip(),
     )
 
 
@@ -62,10 +64,11 @@ def _explain_change(wish: Wish, memory: Memory, pointer: str, change: Change) ->
 
 def format_memory(memory: Memory) -> str:
     """`when last applied 2026-11-02 by ci@4f1c2aa`."""
-    return f"when last applied {_format_when(memory)}"
+    return f"when last applied {format_author(memory)}"
 
 
-def _format_when(memory: Memory | None) -> str:
+def format_author(memory: Memory | None) -> str:
+    """`2026-11-02 by ci@4f1c2aa`: when it was last applied, by whom, from which commit."""
     if memory is None:
         return ""
     commit = f"@{memory.commit[:7]}" if memory.commit else ""
