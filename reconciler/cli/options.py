@@ -61,7 +61,7 @@ _ALLOW = click.option(
     "allowed",
     metavar="GUARD[=ADDRESS]",
     multiple=True,
-    help="Lift a guard: deletes, updates, replace, irreversible, empty, blob. Repeatable.",
+    help="Lift a guard: deletes, updates, replace, irreversible, adopt, empty, blob. Repeatable.",
 )
 _ROTATE = click.option(
     "--rotate",
