@@ -23,6 +23,7 @@ SAID: Final = {
 }
 # Deletes first: what cannot be had back must not be scrolled past.
 _ORDER: Final = (Action.DELETE, Action.REPLACE, Action.UPDATE, Action.CREATE)
+NOTHING_TO_DO: Final = "No changes. Your web services match the manifests."
 BASELINE_LOST: Final = (
     "baseline: lost. There is no ledger (yet, or any more), so it is not known who changed what\n"
     "since the last apply; the changes are the same without it."
@@ -48,14 +49,9 @@ def render_plan_json(plan: Plan) -> str:
 
 def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
     if not plan.steps:
-        yield paint("green", "No changes.") + paint(
-            "bold", " Your web services match the manifests."
-        )
-        compared = count(len(plan.unchanged), "service")
-        yield (
-            f"Reconciler compared {compared} with the manifests and found no differences,\n"
-            "so nothing has to be done."
-        )
+        word, _, match = NOTHING_TO_DO.partition(" Your")
+        yield paint("green", word) + paint("bold", f" Your{match}")
+        yield describe_comparison(plan)
         return
     yield "Reconciler will perform the following actions:"
     ordered = in_order(plan.steps)
@@ -65,6 +61,15 @@ def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
         yield from (render_group(group, paint) for group in group_steps(ordered))
     if len(ordered) > 1:
         yield _render_grave(ordered, paint)
+
+
+def describe_comparison(plan: Plan) -> str:
+    """What was compared, where nothing differs."""
+    compared = count(len(plan.unchanged), "service")
+    return (
+        f"Reconciler compared {compared} with the manifests and found no differences,\n"
+        "so nothing has to be done."
+    )
 
 
 def _render_grave(ordered: Sequence[Step], paint: Paint) -> str:
