@@ -124,8 +124,10 @@ def rich_plan() -> Plan:
         swapped.models[0], digest_before=f"sha256:1b4f0e98{'0' * 56}",
         digest_after=f"sha256:9f86d081{'0' * 56}", trust="streamed",
     )  # fmt: skip
-    whole = definition(OLD)
-    whole["properties"]["storageAccount"].pop("key")
+    whole = {
+        "location": "South Central US",
+        "properties": {"title": "Income", "assets": definition(OLD)["properties"]["assets"]},
+    }
     secrets = {"/properties/storageAccount/key": SecretReference(env="STORAGE_KEY")}
     other = {"definition": {"properties": {"storageAccount": {"name": "other"}}}}
     steps = (
