@@ -1,17 +1,10 @@
-"""An emulator for all end-to-end tests, and a project for each."""
+"""A resource group and a project for each end-to-end test."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import Emulator, Project, run_emulator
-
-
-@pytest.fixture(scope="session")
-def emulator() -> Iterator[Emulator]:
-    with run_emulator("--operation-seconds", "0.05") as running:
-        yield running
+from tests.e2e.world import Emulator, Project
 
 
 @pytest.fixture
