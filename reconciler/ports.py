@@ -5,7 +5,7 @@ A third target, ledger or storage is a class with these methods; nothing else ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -27,6 +27,7 @@ from reconciler.model import (
     Progress,
     Resource,
     SecretReference,
+    Sighting,
     Snapshot,
     Step,
     Summary,
@@ -130,6 +131,30 @@ class Ledger(Protocol):
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
         """The entries, oldest first."""
+        ...
+
+
+class Observations(Protocol):
+    """What was seen before: a cache, which may be empty at any time and never fails."""
+
+    def load(self) -> Mapping[str, Sighting]:
+        """What there is, by casefolded id, without the documents."""
+        ...
+
+    def recall(self, resource_id: str) -> Json | Absent:
+        """The document of one; ABSENT where there is none any more."""
+        ...
+
+    def keep(self, seen: Iterable[tuple[str, Sighting, Json]]) -> None:
+        """Keep documents, each by its id."""
+        ...
+
+    def drop(self, resource_ids: Iterable[str]) -> None:
+        """Forget what is no longer there."""
+        ...
+
+    def notice(self, findings: Sequence[str], now: float) -> Mapping[str, float]:
+        """When each finding was first noticed; `now` for a new one. Others are forgotten."""
         ...
 
 

@@ -42,10 +42,11 @@ _EXCLUDE = click.option(
 )
 _REFRESH = click.option(
     "--refresh",
-    type=click.Choice(["full"]),
-    default="full",
+    type=click.Choice(["auto", "full", "none"]),
+    default="auto",
     show_default=True,
-    help="How live is read: full reads every service.",
+    help="How live is read: auto reads what has changed by the service's lists, full every service,"
+    " none relies on what was seen before.",
 )
 _ALLOW = click.option(
     "--allow",
