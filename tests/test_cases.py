@@ -146,7 +146,8 @@ class Play:
 
     def _check_without_ledger(self) -> None:
         """A ledger is a memory: without it the operations are the same."""
-        ledger, away = self.stage.folder / ".reconciler", self.stage.folder / "away"
+        ledger = self.stage.folder / ".reconciler" / "ledger.jsonl"
+        away = ledger.with_suffix(".away")
         removes = {"--prune", "--destroy"} & set(self._flags())
         if not ledger.exists() or removes or self.script.project.get("moved"):
             return
@@ -206,14 +207,15 @@ class Play:
     def _expect_no_secret(self) -> None:
         """No secret in any byte that was printed or written."""
         files = (path for path in self.stage.folder.rglob("*") if path.is_file())
-        written = [path.read_text() for path in files if path.parent.name != "secrets"]
+        written = [path.read_bytes() for path in files if path.parent.name != "secrets"]
+        written += [said.encode() for said in self.recorder.said]
         env = self.script.env.items()
         secrets = {value for name, value in env if not name.startswith("GITHUB_")}
         secrets |= {
             text.strip() for name, text in self.case.files.items() if name.startswith("secrets/")
         }
         for secret in secrets:
-            assert not any(secret in text for text in (*self.recorder.said, *written))
+            assert not any(secret.encode() in text for text in written)
 
     def _amend(self, resource: str, document: Json) -> Json:
         """What a later service might show beside what the emulator knows, or not show."""

@@ -104,7 +104,9 @@ class Case:
         return found
 
     def flags(self, given: str) -> list[str]:
-        return ["--parallelism", str(self.script.parallelism), *shlex.split(self.fill(given))]
+        """The flags with those that every command has: what is live is read unless said."""
+        flags = ["--parallelism", str(self.script.parallelism), *shlex.split(self.fill(given))]
+        return flags if "--refresh" in flags else [*flags, "--refresh=full"]
 
     def fill(self, text: str) -> str:
         """The text with what is only known when the test runs."""
