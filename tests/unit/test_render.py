@@ -342,6 +342,8 @@ def test_text_from_outside_is_made_harmless() -> None:
         (("tags", "a/b~c"), 'tags["a/b~c"]'),
         (("a", 0, "b c"), 'a[0]["b c"]'),
         (("a", ""), 'a[""]'),
+        (("a", "one\ntwo"), 'a["one\\ntwo"]'),
+        (("a", 'say "x" \u202e\x1b'), 'a["say \\"x\\" \\u202e\\u001b"]'),
     ],
 )
 def test_paths_read_as_people_write_them(path: tuple[str | int, ...], shown: str) -> None:
