@@ -101,7 +101,7 @@ def _short(digest: str) -> str:
 def _change_lines(change: Change, step: Step, paint: Paint) -> Iterator[str]:
     sign = _SYMBOLS[Verb.ADD if step.action is Action.CREATE else change.verb]
     head = f"{paint.symbol(sign)} {show_path(change.path)}"
-    note = _note(change.path, step)
+    note = _note(change.path, step, final=change.irreversible and change.after is True)
     if change.verb is Verb.WRITE:
         yield f"{head} = {_written(change)}{note}"
     elif change.sensitive or is_sealed(change.before) or is_sealed(change.after):
@@ -125,10 +125,11 @@ def _written(change: Change) -> str:
     return f"(sensitive value, written from {escape(str(change.after))}{label})"
 
 
-def _note(path: tuple[str | int, ...], step: Step) -> str:
+def _note(path: tuple[str | int, ...], step: Step, *, final: bool = False) -> str:
     """Why, where there is more to say than that the manifest asks for it."""
     pointer = format_pointer(path)
-    notes = ["forces replacement"] if pointer in step.replace_paths else []
+    notes = ["cannot be undone"] if final else []
+    notes += ["forces replacement"] if pointer in step.replace_paths else []
     notes += _notes_at(pointer, step)
     return f"   # {'; '.join(notes)}" if notes else ""
 
