@@ -103,24 +103,29 @@ def sum_up(step: Step) -> str:
 
 
 def group_steps(ordered: Sequence[Step]) -> list[list[Step]]:
-    """Updates that change the very same, together; every other step alone, in order.
+    """Updates that change the very same, together where the first of them stands; the rest alone.
 
     Told by what they do, not by how that is shown: what is cut for the eye may differ.
     """
+    keys = [_sameness(step) for step in ordered]
     groups: dict[object, list[Step]] = {}
-    for step in ordered:
-        same = (canonical(step.ops), _notes(step), step.secrets, step.models)
-        key = same if step.action is Action.UPDATE else step.resource.address
+    for key, step in zip(keys, ordered, strict=True):
         groups.setdefault(key, []).append(step)
-    return [part for group in groups.values() for part in _part(group)]
+    return [
+        groups[key] if len(groups[key]) >= _GROUP_FROM else [step]
+        for key, step in zip(keys, ordered, strict=True)
+        if len(groups[key]) < _GROUP_FROM or groups[key][0] is step
+    ]
+
+
+def _sameness(step: Step) -> object:
+    if step.action is not Action.UPDATE:
+        return step.resource.address
+    return canonical(step.ops), _notes(step), step.secrets, step.models
 
 
 def _notes(step: Step) -> tuple[tuple[str, str], ...]:
     return tuple((reason.pointer, reason.note) for reason in step.because if reason.note)
-
-
-def _part(group: list[Step]) -> list[list[Step]]:
-    return [group] if len(group) >= _GROUP_FROM else [[step] for step in group]
 
 
 def render_group(steps: Sequence[Step], paint: Paint) -> str:

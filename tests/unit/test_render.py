@@ -53,7 +53,7 @@ from reconciler.render.escape import cut, escape, shorten_uris, show_path
 from reconciler.render.finding import render_findings, render_findings_json
 from reconciler.render.markdown import render_plan_markdown
 from reconciler.render.paint import Paint
-from reconciler.render.text import render_outcome, render_plan
+from reconciler.render.text import group_steps, render_outcome, render_plan
 from tests.e2e.world import definition
 
 PACE = Pace(15.0, 10, 250, 25.0, 200, 10.0)
@@ -262,6 +262,16 @@ def test_two_alike_are_shown_apart_and_summary_shows_lines_alone() -> None:
     steps = [step(live(title="T" * number), SPEC, name=f"s{number}") for number in (1, 2)]
     assert render_plan(plan(*steps), paint=PLAIN).count("will be updated in-place") == 2
     check("summary", render_plan(plan(*steps), paint=PLAIN, summary=True))
+
+
+def test_what_is_not_grouped_keeps_its_order() -> None:
+    wanted = {"a": "x", "b": "y", "c": "x", "d": "z", "e": "z", "f": "z"}
+    steps = [
+        step(live(), {"definition": {"properties": {"description": text}}}, name=name)
+        for name, text in wanted.items()
+    ]
+    groups = [[one.resource.address.name for one in group] for group in group_steps(steps)]
+    assert groups == [["a"], ["b"], ["c"], ["d", "e", "f"]]
 
 
 def test_nothing_to_do() -> None:
