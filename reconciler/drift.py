@@ -130,8 +130,14 @@ def _tell(
         live=ABSENT if hidden else now,
         declared=ABSENT if hidden else want,
         hidden=hidden,
+        note=_name_model(wish, path),
         settle=(_apply(wish),) if verdict is Verdict.PENDING else (_apply(wish), accept),
     )
+
+
+def _name_model(wish: Wish, path: Path) -> str:
+    names = (model.name for model in wish.declared.models if model.path == path)
+    return next((f'trained model "{name}"' for name in names), "")
 
 
 def _compare_secrets(wish: Wish) -> Iterator[Drift]:

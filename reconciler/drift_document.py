@@ -42,7 +42,9 @@ def _standing_document(one: Standing) -> Json:
         "address": str(one.resource.address),
         "id": one.resource.id,
         "verdict": one.verdict.value,
-        "applied": one.applied,
+        "applied": None
+        if one.memory is None
+        else {"at": one.memory.at, "by": one.memory.by, "commit": one.memory.commit},
         "observed_at": one.observed_at,
     }
 

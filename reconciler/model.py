@@ -638,13 +638,12 @@ class Drift:
 class Standing:
     """What is said of one resource as a whole.
 
-    `applied` is when, by whom and from which commit it was last applied, `observed_at` when it was
-    read, in UTC; each may be empty.
+    `memory` is what the ledger remembers of it, `observed_at` when it was read, in UTC, or empty.
     """
 
     resource: Resource
     verdict: Verdict
-    applied: str = ""
+    memory: Memory | None = None
     observed_at: str = ""
 
 

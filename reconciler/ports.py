@@ -99,6 +99,10 @@ class Kind(Protocol):
         """Why the service would refuse any change of what is live."""
         ...
 
+    def find_owner(self, live: Json, project: str) -> str:
+        """Who manages what is live, where it says so and it is not this project; else empty."""
+        ...
+
     def scope(self, resource: Resource) -> str:
         """The scope whose scan lists this resource."""
         ...

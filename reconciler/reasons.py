@@ -63,8 +63,15 @@ def _explain_change(wish: Wish, memory: Memory, pointer: str, change: Change) ->
 
 def format_memory(memory: Memory) -> str:
     """`when last applied 2026-11-02 by ci@4f1c2aa`."""
+    return f"when last applied {format_author(memory)}"
+
+
+def format_author(memory: Memory | None) -> str:
+    """`2026-11-02 by ci@4f1c2aa`: when it was last applied, by whom, from which commit."""
+    if memory is None:
+        return ""
     commit = f"@{memory.commit[:7]}" if memory.commit else ""
-    return f"when last applied {memory.at[:10]} by {memory.by}{commit}"
+    return f"{memory.at[:10]} by {memory.by}{commit}"
 
 
 def _show(change: Change, value: Json | Absent) -> str:

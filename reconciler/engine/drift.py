@@ -25,6 +25,7 @@ from reconciler.model import (
     Drift,
     DriftReport,
     Manifest,
+    Memory,
     ModelReference,
     Resource,
     Snapshot,
@@ -34,7 +35,6 @@ from reconciler.model import (
 from reconciler.plan import Wish
 from reconciler.plan_document import canonical
 from reconciler.pointers import format_pointer
-from reconciler.reasons import format_memory
 
 _SOON: Final = timedelta(days=14)
 
@@ -43,7 +43,7 @@ _SOON: Final = timedelta(days=14)
 class _Compared:
     resource: Resource
     findings: tuple[Drift, ...]
-    applied: str = ""
+    memory: Memory | None = None
     at: float = 0.0
     wish: Wish | None = None
 
@@ -84,15 +84,14 @@ def _compare(
     """One resource, three ways, and its models."""
     wish = make_wish(hands, order, snapshot, manifest, seen)
     memory = snapshot.memories.get(manifest.address)
-    applied = format_memory(memory) if memory is not None else ""
     if wish is None:
         note = seen.finding.message if seen.finding is not None else "it could not be read"
-        return _Compared(seen.resource, (incomplete(seen.resource, note),), applied)
+        return _Compared(seen.resource, (incomplete(seen.resource, note),), memory)
     found = list(find_drift(wish))
     if wish.live is ABSENT:
-        return _Compared(seen.resource, tuple(found), applied, seen.at)
+        return _Compared(seen.resource, tuple(found), memory, seen.at)
     found += [incomplete(seen.resource, one.message) for one in wish.declared.findings]
-    return _Compared(seen.resource, tuple(found), applied, seen.at, wish)
+    return _Compared(seen.resource, tuple(found), memory, seen.at, wish)
 
 
 def _look_at_models(hands: Hands, compared: Sequence[_Compared]) -> list[_Compared]:
@@ -223,9 +222,9 @@ def _tell_unmanaged(
     known = remembered.get(resource_id.casefold())
     name = resource_id.rstrip("/").rpartition("/")[2]
     resource = Resource(known or Address(kind, name), resource_id)
-    applied = format_memory(snapshot.memories[known]) if known is not None else ""
+    memory = snapshot.memories.get(known) if known is not None else None
     note = "the ledger remembers it, and no manifest names it any more" if known else ""
-    return _Compared(resource, (unmanaged(resource, note),), applied)
+    return _Compared(resource, (unmanaged(resource, note),), memory)
 
 
 def _date(hands: Hands, findings: Sequence[Drift], now: datetime) -> list[Drift]:
@@ -242,7 +241,7 @@ def _date(hands: Hands, findings: Sequence[Drift], now: datetime) -> list[Drift]
 
 def _stand(one: _Compared) -> Standing:
     at = _write_time(one.at) if one.at else ""
-    return Standing(one.resource, weigh(one.findings), one.applied, at)
+    return Standing(one.resource, weigh(one.findings), one.memory, at)
 
 
 def _write_time(seconds: float) -> str:

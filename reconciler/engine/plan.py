@@ -20,6 +20,7 @@ from reconciler.model import (
     ABSENT,
     Absent,
     Action,
+    Address,
     Cause,
     Estimate,
     Finding,
@@ -72,7 +73,8 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     if draft.obstacles:
         raise Unplannable(tuple(draft.obstacles))
     steps, found = look_at_models(hands, draft.steps, draft.wishes, order.limits.blobs)
-    judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed)
+    owners = _find_owners(hands, order, steps)
+    judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed, owners)
     told = tuple(one for one in found if not guards.is_allowed(one, order.allowed))
     return Plan(
         steps=tuple(steps),
@@ -86,6 +88,18 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         not_observable=_hidden(draft.wishes),
         estimate=_estimate(hands, steps, seen.refresh.calls),
     )
+
+
+def _find_owners(hands: Hands, order: Order, steps: Sequence[Step]) -> Mapping[Address, str]:
+    """Who else manages what a step would change, where somebody does."""
+    named = {
+        step.resource.address: hands.kinds[step.resource.address.kind].find_owner(
+            step.before, order.inputs.project
+        )
+        for step in steps
+        if step.before is not ABSENT
+    }
+    return {address: owner for address, owner in named.items() if owner}
 
 
 def _estimate(hands: Hands, steps: Sequence[Step], spent: int) -> Estimate:
