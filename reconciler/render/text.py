@@ -51,6 +51,7 @@ def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
             f"Reconciler compared {compared} with the manifests and found no differences,\n"
             "so nothing has to be done."
         )
+        yield describe_hidden(plan)
         return
     yield "Reconciler will perform the following actions:"
     ordered = _in_order(plan.steps)
@@ -202,6 +203,16 @@ def count_actions(plan: Plan) -> str:
     change = sum(action is Action.UPDATE for action in actions)
     destroy = sum(action in {Action.DELETE, Action.REPLACE} for action in actions)
     return f"Plan: {add} to add, {change} to change, {destroy} to destroy."
+
+
+def describe_hidden(plan: Plan) -> str:
+    """What is declared and could not be compared, so that no changes is not taken for more."""
+    hidden = sum(map(len, plan.not_observable.values()))
+    if not hidden:
+        return ""
+    verb, them = ("is", "it") if hidden == 1 else ("are", "them")
+    said = f"{count(hidden, 'declared attribute')} {verb} not observable"
+    return f"{said}: the service never shows {them}."
 
 
 def describe_coverage(plan: Plan) -> str:

@@ -279,6 +279,15 @@ def test_nothing_to_do() -> None:
     check("nothing", render_plan(replace(plan(), unchanged=resources), paint=PLAIN))
 
 
+def test_no_changes_claims_nothing_of_what_the_service_never_shows() -> None:
+    one = replace(plan(), not_observable={"WebService/a": ("/properties/keys/primary",)})
+    two = replace(plan(), not_observable={"WebService/a": ("/x",), "WebService/b": ("/y",)})
+    for face in (render_plan_markdown, lambda made: render_plan(made, paint=PLAIN)):
+        assert "1 declared attribute is not observable: the service never shows it." in face(one)
+        assert "2 declared attributes are not observable" in face(two)
+        assert "not observable" not in face(plan())
+
+
 def test_colour_adds_nothing_but_colour() -> None:
 
     made = plan(step(live(), SPEC))
