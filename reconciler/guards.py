@@ -90,11 +90,15 @@ def _judge_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> I
     most = count_limit(limits.max_updates, managed)
     if updates > most:
         yield Finding(
-            f"{updates} to change, and spec.guards.maxUpdates is {limits.max_updates}"
-            f" of {managed} managed resources",
+            f"{updates} to change, and spec.guards.maxUpdates is"
+            f" {_say_limit(limits.max_updates, managed)}",
             next_step="To change them all the same: --allow updates",
             guard="updates",
         )
+
+
+def _say_limit(limit: int | str, managed: int) -> str:
+    return f"{limit}" if isinstance(limit, int) else f"{limit} of {managed} managed resources"
 
 
 def count_limit(limit: int | str, managed: int) -> float:

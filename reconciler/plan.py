@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from reconciler.comparers import is_sealed
 from reconciler.diff import diff, same
@@ -75,7 +76,7 @@ def make_step(wish: Wish) -> Step | None:
         replace_paths=tuple(format_pointer(change.path) for change in forced),
         models=tuple(_model_changes(wish, changes)),
         not_observable=find_not_observable(wish),
-        unchanged=_count_leaves(wish.schema, wish.live) - len(changes) + len(written),
+        unchanged=_count_leaves(wish.schema, wish.live) - _count_touched(wish, changes),
         reason="replace_because_cannot_update" if action is Action.REPLACE else "",
         owns=tuple(format_pointer(at) for at in find_leaves(wish.schema, wish.declared.document)),
     )
@@ -169,6 +170,16 @@ def _count_leaves(field: Field, document: Json | Absent) -> int:
         elif not child.read_only:
             total += 1
     return total
+
+
+def _count_touched(wish: Wish, changes: Collection[Change]) -> int:
+    """How many places of live are changed: a list is one place, and what is added is none."""
+    touched = {tuple(takewhile(_is_name, change.path)) for change in changes}
+    return sum(_count_leaves(wish.schema.at(path), find(wish.live, path)) for path in touched)
+
+
+def _is_name(segment: str | int) -> bool:
+    return isinstance(segment, str)
 
 
 def _model_changes(wish: Wish, changes: Collection[Change]) -> Iterator[ModelChange]:

@@ -41,15 +41,14 @@ def _explain_absence(memory: Memory | None) -> Reason:
 def _explain_write(wish: Wish, pointer: str) -> Reason:
     if wish.rotate and pointer in wish.secrets:
         return Reason(pointer, Cause.ROTATE, "--rotate")
-    known = wish.memory.secrets.get(pointer) if wish.memory is not None else None
-    reference = wish.secrets.get(pointer)
-    if reference is None or known is None or known == reference.version:
+    memory, reference = wish.memory, wish.secrets.get(pointer)
+    if memory is None or reference is None:
         return Reason(pointer, Cause.MANIFEST)
-    return Reason(
-        pointer,
-        Cause.VERSION,
-        f'version label: was "{known}" {format_author(wish.memory)}'.rstrip(),
-    )
+    known = memory.secrets.get(pointer)
+    if known is None or known == reference.version:
+        return Reason(pointer, Cause.MANIFEST)
+    note = f'version label: was "{known}" {format_memory(memory)}'
+    return Reason(pointer, Cause.VERSION, note)
 
 
 def _explain_change(wish: Wish, memory: Memory, pointer: str, change: Change) -> Reason:

@@ -51,11 +51,33 @@ def _apply_saved(invocation: Invocation, name: str, flags: Wanted) -> int:
     from reconciler.cli.saved import read_saved
     from reconciler.cli.screen import warn_of_changes
 
+    _refuse_shaping(name, flags)
     plan, digest = read_saved(name)
     assembly = assemble_project(invocation)
     assembly.check_belongs(plan, name)
     warn_of_changes(plan, invocation)
     return _carry_out(invocation, assembly, assembly.hands(flags.parallelism), plan, digest)
+
+
+def _refuse_shaping(name: str, flags: Wanted) -> None:
+    """A saved plan is what was reviewed: no flag may seem to make it do more, or less."""
+    from reconciler.errors import ReconcilerError
+
+    asked = {
+        "--target": flags.targets,
+        "--exclude": flags.excluded,
+        "--allow": flags.allowed,
+        "--rotate": flags.rotated,
+        "--prune": flags.prune,
+        "--destroy": flags.destroy,
+    }
+    given = [flag for flag, value in asked.items() if value]
+    if given:
+        raise ReconcilerError(
+            f"a saved plan is carried out as it stands, whatever {', '.join(given)} says",
+            subject=name,
+            next_step="Plan again with it, and apply that plan.",
+        )
 
 
 def _plan_now(

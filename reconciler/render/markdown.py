@@ -18,6 +18,7 @@ from reconciler.render.paint import Paint
 from reconciler.render.text import (
     count_actions,
     describe_coverage,
+    describe_hidden,
     group_steps,
     render_group,
     sum_up,
@@ -124,7 +125,8 @@ def _fold(plan: Plan, most: int) -> list[str]:
 
 
 def _notes(plan: Plan) -> Sequence[str]:
-    notes = []
+    hidden = "" if plan.steps else describe_hidden(plan)
+    notes = [f"\n{hidden}"] if hidden else []
     if plan.orphans:
         them = ", ".join(code(str(one.address)) for one in plan.orphans[:20])
         notes.append(f"\n{count(len(plan.orphans), 'orphan')} in the ledger: {them}")

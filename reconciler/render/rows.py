@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.comparers import is_sealed
+from reconciler.guards import is_final
 from reconciler.model import Action, Change, Json, ModelChange, Path, SecretReference, Step, Verb
 from reconciler.pointers import format_pointer
 from reconciler.render.counting import count
@@ -125,7 +126,7 @@ def _change_row(change: Change, step: Step) -> Row:
     row = Row(
         sign=_SIGNS[Verb.ADD if step.action is Action.CREATE else change.verb],
         name=show_path(change.path),
-        notes=_notes(change.path, step),
+        notes=_notes(change.path, step, final=is_final(change)),
     )
     if change.verb is Verb.WRITE:
         return replace(row, said=_written(change))
@@ -149,11 +150,12 @@ def _written(change: Change) -> str:
     return f"(sensitive value, written from {escape(str(change.after))}{label})"
 
 
-def _notes(path: Path, step: Step) -> tuple[str, ...]:
+def _notes(path: Path, step: Step, *, final: bool = False) -> tuple[str, ...]:
     """Why, where there is more to say than that the manifest asks for it."""
     pointer = format_pointer(path)
-    forced = ["forces replacement"] if pointer in step.replace_paths else []
-    return (*forced, *_notes_at(pointer, step))
+    grave = ["cannot be undone"] if final else []
+    grave += ["forces replacement"] if pointer in step.replace_paths else []
+    return (*grave, *_notes_at(pointer, step))
 
 
 def _notes_at(pointer: str, step: Step) -> list[str]:

@@ -52,6 +52,7 @@ def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
         word, _, match = NOTHING_TO_DO.partition(" Your")
         yield paint("green", word) + paint("bold", f" Your{match}")
         yield describe_comparison(plan)
+        yield describe_hidden(plan)
         return
     yield "Reconciler will perform the following actions:"
     ordered = in_order(plan.steps)
@@ -127,24 +128,29 @@ def sum_up(step: Step) -> str:
 
 
 def group_steps(ordered: Sequence[Step]) -> list[list[Step]]:
-    """Updates that change the very same, together; every other step alone, in order.
+    """Updates that change the very same, together where the first of them stands; the rest alone.
 
     Told by what they do, not by how that is shown: what is cut for the eye may differ.
     """
+    keys = [_sameness(step) for step in ordered]
     groups: dict[object, list[Step]] = {}
-    for step in ordered:
-        same = (canonical(step.ops), _notes(step), step.secrets, step.models)
-        key = same if step.action is Action.UPDATE else step.resource.address
+    for key, step in zip(keys, ordered, strict=True):
         groups.setdefault(key, []).append(step)
-    return [part for group in groups.values() for part in _part(group)]
+    return [
+        groups[key] if len(groups[key]) >= _GROUP_FROM else [step]
+        for key, step in zip(keys, ordered, strict=True)
+        if len(groups[key]) < _GROUP_FROM or groups[key][0] is step
+    ]
+
+
+def _sameness(step: Step) -> object:
+    if step.action is not Action.UPDATE:
+        return step.resource.address
+    return canonical(step.ops), _notes(step), step.secrets, step.models
 
 
 def _notes(step: Step) -> tuple[tuple[str, str], ...]:
     return tuple((reason.pointer, reason.note) for reason in step.because if reason.note)
-
-
-def _part(group: list[Step]) -> list[list[Step]]:
-    return [group] if len(group) >= _GROUP_FROM else [[step] for step in group]
 
 
 def render_group(steps: Sequence[Step], paint: Paint) -> str:
@@ -238,6 +244,16 @@ def count_actions(plan: Plan) -> str:
     change = sum(action is Action.UPDATE for action in actions)
     destroy = sum(action in {Action.DELETE, Action.REPLACE} for action in actions)
     return f"Plan: {add} to add, {change} to change, {destroy} to destroy."
+
+
+def describe_hidden(plan: Plan) -> str:
+    """What is declared and could not be compared, so that no changes is not taken for more."""
+    hidden = sum(map(len, plan.not_observable.values()))
+    if not hidden:
+        return ""
+    verb, them = ("is", "it") if hidden == 1 else ("are", "them")
+    said = f"{count(hidden, 'declared attribute')} {verb} not observable"
+    return f"{said}: the service never shows {them}."
 
 
 def describe_coverage(plan: Plan) -> str:

@@ -1,4 +1,4 @@
-"""An emulator for all end-to-end tests, a project for each, and a browser for pages."""
+"""A resource group and a project for each end-to-end test, and a browser for pages."""
 
 import os
 import shutil
@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.e2e.world import Emulator, Project, run_emulator
-
-
-@pytest.fixture(scope="session")
-def emulator() -> Iterator[Emulator]:
-    with run_emulator("--operation-seconds", "0.05") as running:
-        yield running
+from tests.e2e.world import Emulator, Project
 
 
 @pytest.fixture

@@ -334,7 +334,7 @@ def test_a_number_of_shapes_stands_in_rows() -> None:
     assert '| ~ properties.diagnostics.level | "None" | "All"' in text
     assert '| + tags.team | not there | "growth"' in text
     assert "written from env CENSUS_KEY, version 2026-q4" in text
-    assert "62 unchanged attributes hidden, 2 not observable: /properties/keys/primary, " in text
+    assert "66 unchanged attributes hidden, 2 not observable: /properties/keys/primary, " in text
 
 
 def test_what_the_page_is_made_of_belongs_to_its_kind() -> None:

@@ -86,3 +86,10 @@ def test_the_schema_of_a_plan_takes_nothing_else() -> None:
     document["resource_changes"][0]["surprise"] = 1
     (error,) = SCHEMA.iter_errors(document)
     assert "'surprise' was unexpected" in error.message
+
+
+def test_a_name_with_a_line_end_in_it_has_its_place_in_a_plan() -> None:
+    document = json.loads(canonical(plan_document(make_plan(ABSENT, {"tags": {"one\ntwo": "x"}}))))
+    (change,) = document["resource_changes"]
+    assert change["owns"] == ["/tags/one\ntwo"]
+    assert list(SCHEMA.iter_errors(document)) == []

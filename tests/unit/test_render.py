@@ -34,7 +34,7 @@ from reconciler.render.escape import cut, escape, shorten_uris, show_path
 from reconciler.render.finding import render_findings, render_findings_json
 from reconciler.render.markdown import render_plan_markdown
 from reconciler.render.paint import Paint
-from reconciler.render.text import render_outcome, render_plan
+from reconciler.render.text import group_steps, render_outcome, render_plan
 from tests.e2e.world import definition
 from tests.golden import check
 from tests.plans import MEMORY, NEW, OLD, ORPHAN, SPEC, live, plan, step, step_of_every_shape
@@ -165,9 +165,28 @@ def test_two_alike_are_shown_apart_and_summary_shows_lines_alone() -> None:
     check("summary", render_plan(plan(*steps), paint=PLAIN, summary=True))
 
 
+def test_what_is_not_grouped_keeps_its_order() -> None:
+    wanted = {"a": "x", "b": "y", "c": "x", "d": "z", "e": "z", "f": "z"}
+    steps = [
+        step(live(), {"definition": {"properties": {"description": text}}}, name=name)
+        for name, text in wanted.items()
+    ]
+    groups = [[one.resource.address.name for one in group] for group in group_steps(steps)]
+    assert groups == [["a"], ["b"], ["c"], ["d", "e", "f"]]
+
+
 def test_nothing_to_do() -> None:
     resources = tuple(Resource(Address("WebService", n), f"/x/{n}") for n in "abc")
     check("nothing", render_plan(replace(plan(), unchanged=resources), paint=PLAIN))
+
+
+def test_no_changes_claims_nothing_of_what_the_service_never_shows() -> None:
+    one = replace(plan(), not_observable={"WebService/a": ("/properties/keys/primary",)})
+    two = replace(plan(), not_observable={"WebService/a": ("/x",), "WebService/b": ("/y",)})
+    for face in (render_plan_markdown, lambda made: render_plan(made, paint=PLAIN)):
+        assert "1 declared attribute is not observable: the service never shows it." in face(one)
+        assert "2 declared attributes are not observable" in face(two)
+        assert "not observable" not in face(plan())
 
 
 def test_colour_adds_nothing_but_colour() -> None:
@@ -243,6 +262,8 @@ def test_text_from_outside_is_made_harmless() -> None:
         (("tags", "a/b~c"), 'tags["a/b~c"]'),
         (("a", 0, "b c"), 'a[0]["b c"]'),
         (("a", ""), 'a[""]'),
+        (("a", "one\ntwo"), 'a["one\\ntwo"]'),
+        (("a", 'say "x" \u202e\x1b'), 'a["say \\"x\\" \\u202e\\u001b"]'),
     ],
 )
 def test_paths_read_as_people_write_them(path: tuple[str | int, ...], shown: str) -> None:

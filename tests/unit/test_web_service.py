@@ -311,3 +311,25 @@ def test_a_read_only_service_takes_no_change() -> None:
     assert KIND.find_refusals(manifest(), live(readOnly=False)) == ()
     (finding,) = KIND.find_refusals(manifest(), live(readOnly=True))
     assert "is read-only" in finding.message
+
+
+def test_what_is_added_leaves_all_that_is_live_unchanged() -> None:
+    before = live()
+    edges = [{"sourceNodeId": "node1", "targetNodeId": "node2"}]
+    count = step_for(before, definition={"tags": {"team": "growth"}}).unchanged
+    column = {"properties": {"input1": {"properties": {"sex": {"type": "String"}}}}}
+    assert step_for(before, definition={"properties": {"input": column}}).unchanged == count
+    assert step_for(before, definition={"tags": {"owner": "sales"}}).unchanged == count - 1
+    whole = {"properties": {"package": {"edges": edges}}}
+    assert step_for(before, definition=whole).unchanged == count - 1
+    keys = {"/properties/keys/primary": SecretReference(env="KEY")}
+    assert step_for(before, keys, definition={"tags": {"team": "growth"}}).unchanged == count
+
+
+def test_a_named_item_that_changes_is_one_place_of_the_list() -> None:
+    before = live()
+    before["properties"]["assets"]["asset1"]["parameters"] = [{"name": "a", "parameterType": "x"}]
+    count = step_for(before, definition={"tags": {"team": "growth"}}).unchanged
+    items = [{"name": "a", "parameterType": "y"}, {"name": "b", "parameterType": "z"}]
+    asset = {"properties": {"assets": {"asset1": {"parameters": items}}}}
+    assert step_for(before, definition=asset).unchanged == count - 1
