@@ -107,11 +107,13 @@ def _given(part: dict[str, Json], name: str) -> bool:
     return part.get(name) not in (None, "")
 
 
-def make_definition(body: dict[str, Json], old: dict[str, Json] | None, chance: Chance) -> Json:
-    """The properties that a PUT stores: nothing of an old definition is kept but its keys."""
+def make_definition(
+    body: dict[str, Json], old: dict[str, Json] | None, chance: Chance, choices: Choices
+) -> Json:
+    """The properties that a PUT stores: of an old definition its keys are kept at most."""
     properties = {name: value for name, value in body["properties"].items() if value is not None}
     keys = {name: v for name, v in (properties.get("keys") or {}).items() if v is not None}
-    kept = (old or {}).get("keys", {})
+    kept = (old or {}).get("keys", {}) if choices["put-keys"] == "keep" else {}
     properties["keys"] = {
         name: keys.get(name) or kept.get(name) or chance.key() for name in ("primary", "secondary")
     }

@@ -74,7 +74,7 @@ class Management:
     async def _make_new(self, body: dict[str, Json], old: Service | None) -> dict[str, Json]:
         cased = await self._take_in_payload(body)
         before = old.properties if old else None
-        properties = definitions.make_definition(body, before, self._chance)
+        properties = definitions.make_definition(body, before, self._chance, self._choices)
         location = regions.display_name(body["location"])
         definitions.seal_parameters(properties, location, self._chance, self._choices)
         tags = body.get("tags") or {}

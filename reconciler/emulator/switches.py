@@ -30,6 +30,7 @@ SWITCHES: Final = (
     Switch("patch-tags", ("replace", "merge"), "the tags of a PATCH"),
     Switch("null-in-patch", ("reject", "delete", "ignore"), "null values in a PATCH"),
     Switch("put-existing-reply", ("stub", "definition"), "the body of a PUT over a service"),
+    Switch("put-keys", ("generate", "keep"), "keys that a PUT over a service leaves out"),
     Switch("put-demands", ("all", "package-type"), "what a PUT must hold"),
     Switch("get-while-provisioning", ("old", "new", "stub"), "GET while an operation runs"),
     Switch("write-while-provisioning", ("conflict", "accept"), "a write while another runs"),

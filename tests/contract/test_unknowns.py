@@ -48,6 +48,17 @@ def test_f2_a_put_over_a_service_may_answer_the_definition() -> None:
         assert (answer.status_code, shown) == (200, NEW_MODEL)
 
 
+@pytest.mark.parametrize("reading", ["generate", "keep"])
+def test_f2_keys_that_a_put_over_a_service_leaves_out(reading: str) -> None:
+    with switched(put_keys=reading) as service:
+        service.put(keys={"primary": "p", "secondary": "s"})
+        body = definition(MODEL)
+        body["properties"]["keys"] = {"secondary": "t"}
+        service.finish(service.call("PUT", service.path(), body))
+        keys = service.call("GET", service.path(tail="/listKeys")).json()
+        assert (keys["primary"] == "p", keys["secondary"]) == (reading == "keep", "t")
+
+
 @pytest.mark.parametrize("where", ["errorInfo", "error"])
 def test_f3_a_failed_operation_says_why(where: str) -> None:
     with switched(model_uri="check", failed_operation=where) as service:
