@@ -240,13 +240,14 @@ class Declared:
     """The part of the service's document that a manifest speaks of.
 
     Leaves of `document` may be `SecretReference`. `places` maps a pointer into `document` to
-    where a person wrote it.
+    where a person wrote it. With `exact` it is all that there is to be: the rest is removed.
     """
 
     document: Json
     models: tuple[ModelReference, ...] = ()
     findings: tuple[Finding, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -308,14 +309,16 @@ class Cause(enum.StrEnum):
     """Why something is planned.
 
     `NEW`: there is none yet. `GONE`: it was there when last applied. `MANIFEST`: what is declared
-    moved, or was never applied. `DRIFT`: live moved. `CONFLICT`: both did. `VERSION`: the label of
-    a secret moved. `ROTATE`: it was asked for. `UNKNOWN`: no ledger tells who moved. `ORPHAN`: no
-    manifest names it. `DESTROY`: all is to go.
+    moved, or was never applied. `UNDECLARED`: the manifest is exact and does not declare it.
+    `DRIFT`: live moved. `CONFLICT`: both did. `VERSION`: the label of a secret moved. `ROTATE`: it
+    was asked for. `UNKNOWN`: no ledger tells who moved. `ORPHAN`: no manifest names it. `DESTROY`:
+    all is to go.
     """
 
     NEW = "new"
     GONE = "gone"
     MANIFEST = "manifest"
+    UNDECLARED = "undeclared"
     DRIFT = "drift"
     CONFLICT = "conflict"
     VERSION = "version"
@@ -347,7 +350,8 @@ class Step:
     changes; `inverse` leads back. `absences` are pointers that must still be absent, which RFC
     6902 cannot say. `secrets` are written beside the patch and stand in no operation; `owns` are
     the pointers that the manifest speaks of, to be remembered once the step is proven.
-    `before` and `after` are documents without secrets, or ABSENT.
+    `before` and `after` are documents without secrets, or ABSENT. `extent` says how much of the
+    document the write holds: the whole, or each part that changes.
     """
 
     resource: Resource
@@ -365,6 +369,7 @@ class Step:
     unchanged: int = 0
     reason: str = ""
     because: tuple[Reason, ...] = ()
+    extent: Literal["none", "parts", "whole"] = "parts"
     labels: Mapping[str, str] = field(default_factory=dict)
     owns: tuple[str, ...] = ()
 

@@ -116,6 +116,7 @@ def _step_document(step: Step) -> Json:
         "model": [asdict(model) for model in step.models],
         "not_observable": list(step.not_observable),
         "unchanged_attributes": step.unchanged,
+        "extent": step.extent,
         "because": [_reason_document(reason) for reason in step.because],
         "labels": dict(step.labels),
         "owns": list(step.owns),
@@ -239,6 +240,7 @@ def _step_of(said: Json) -> Step:
         unchanged=said["unchanged_attributes"],
         reason=said["action_reason"],
         because=tuple(_reason_of(one) for one in said["because"]),
+        extent=said["extent"],
         labels=said["labels"],
         owns=tuple(said["owns"]),
     )

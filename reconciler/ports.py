@@ -5,7 +5,7 @@ A third target, ledger or storage is a class with these methods; nothing else ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -88,10 +88,8 @@ class Kind(Protocol):
         """The part of the service's document that the manifest speaks of, with findings."""
         ...
 
-    def find_missing(
-        self, manifest: Manifest, document: Json, secrets: Collection[str]
-    ) -> tuple[Finding, ...]:
-        """What the service demands for a create and `document` with `secrets` lacks."""
+    def find_missing(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
+        """What the service demands of a write of the whole definition and the step lacks."""
         ...
 
     def find_refusals(self, manifest: Manifest, live: Json) -> tuple[Finding, ...]:

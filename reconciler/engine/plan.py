@@ -260,11 +260,11 @@ def _obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding
     kind = hands.kinds[manifest.address.kind]
     if step.action is Action.UPDATE:
         yield from kind.find_refusals(manifest, step.before)
-    if step.action in {Action.CREATE, Action.REPLACE}:
+    if step.extent == "whole":
         forced = tuple(
             f"{at} cannot be changed in place, so it is replaced." for at in step.replace_paths
         )
-        for finding in kind.find_missing(manifest, step.after, due):
+        for finding in kind.find_missing(manifest, step):
             yield replace(finding, detail=(*finding.detail, *forced))
     for pointer, reference in due.items():
         try:

@@ -29,6 +29,9 @@ _SYMBOLS: Final[Mapping[Verb, str]] = {
     Verb.WRITE: "~",
 }
 _HIDDEN: Final = "(sensitive value)"
+_WHOLE: Final = (
+    "sent as the whole definition: whether an update removes what it leaves out is not known"
+)
 
 
 def render_changes(step: Step, paint: Paint) -> Iterator[str]:
@@ -48,6 +51,8 @@ def render_difference(step: Step, paint: Paint) -> Iterator[str]:
         return
     for note in _notes_at("", step):
         yield paint("faint", f"  # ({note})")
+    if step.action is Action.UPDATE and step.extent == "whole":
+        yield paint("faint", f"  # ({_WHOLE})")
     for model in step.models:
         yield from _model_lines(model, step, paint)
     changes = list(_to_show(step))

@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from reconciler.catalog import read_schema
 from reconciler.errors import ManifestInvalid
 from reconciler.intake import normalize, without_server_fields
+from reconciler.kinds.web_service.demands import find_lacks, find_undeclared
 from reconciler.kinds.web_service.draft import make_draft, split_id
 from reconciler.model import (
     ABSENT,
@@ -27,9 +28,9 @@ from reconciler.model import (
     Json,
     Manifest,
     ModelReference,
-    Path,
     Resource,
     SecretReference,
+    Step,
 )
 from reconciler.pointers import find, format_pointer, set_at
 from reconciler.ports import Emit, Provider
@@ -37,17 +38,6 @@ from reconciler.schema import Field, compile_schema
 
 _TYPE: Final = "Microsoft.MachineLearning/webServices"
 _SCOPE_KEYS: Final = ("subscription", "resourceGroup")
-
-# What a PUT must hold (recorded: every PUT sends them; documented as required for a fresh
-# deployment: how-to-deploy-to-multiple-regions), and how a manifest gives it.
-_DEMANDED: Final[Mapping[Path, str]] = {
-    ("location",): "a region, such as South Central US",
-    ("properties", "packageType"): "Graph",
-    ("properties", "storageAccount", "name"): "the storage account of the region",
-    ("properties", "storageAccount", "key"): "the key of the storage account",
-    ("properties", "commitmentPlan", "id"): "the plan that pays, as a Resource Manager id",
-    ("properties", "machineLearningWorkspace", "id"): "the Studio workspace",
-}
 
 
 class WebServiceKind:
@@ -76,13 +66,16 @@ class WebServiceKind:
 
         Where a definition names the place of a trained model too, `spec.trainedModels` wins.
         """
-        definition = manifest.spec.get("definition", {})
-        document = without_server_fields(self.field, normalize(self.field, definition))
-        document = copy.deepcopy(document)
+        given = normalize(self.field, manifest.spec.get("definition", {}))
+        definition = without_server_fields(self.field, given)
+        document = copy.deepcopy(definition)
         if live is ABSENT and not document:
             return Declared({}, findings=(_does_not_exist(manifest),))
+        exact = manifest.spec.get("ownership") == "exact"
         models, findings = self._bind_models(manifest, live, document)
-        return Declared(document, models, findings)
+        if exact:
+            findings = (*find_undeclared(manifest, live, definition, document), *findings)
+        return Declared(document, models, findings, exact=exact)
 
     def _bind_models(
         self, manifest: Manifest, live: Json | Absent, document: Json
@@ -98,15 +91,9 @@ class WebServiceKind:
                 findings.append(_not_one_model(manifest, name, known))
         return tuple(models), tuple(findings)
 
-    def find_missing(
-        self, manifest: Manifest, document: Json, secrets: Collection[str]
-    ) -> tuple[Finding, ...]:
-        """What the service demands of a PUT and document and secrets lack, all at once."""
-        return tuple(
-            _lacks(manifest, path, meaning)
-            for path, meaning in _DEMANDED.items()
-            if find(document, path) in (ABSENT, None, "") and format_pointer(path) not in secrets
-        )
+    def find_missing(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
+        """What a PUT must hold and the step lacks, all at once."""
+        return tuple(find_lacks(manifest, step))
 
     def find_refusals(self, manifest: Manifest, live: Json) -> tuple[Finding, ...]:
         """Why the service would refuse any change of what is live (documented: readOnly)."""
@@ -182,19 +169,6 @@ def _missing_scope(manifest: Manifest, key: str) -> Finding:
         subject=str(manifest.address),
         place=manifest.place("/spec/resource"),
         next_step=f"Set spec.resource.{key} here, or spec.defaults.{key} in the project file.",
-    )
-
-
-def _lacks(manifest: Manifest, path: Path, meaning: str) -> Finding:
-    reference = f"Refer to it: spec.secrets: {{{format_pointer(path)}: {{env: NAME}}}}"
-    return Finding(
-        f"cannot be created without {'.'.join(map(str, path))}",
-        subject=str(manifest.address),
-        place=manifest.place("/spec/definition"),
-        detail=(f"It is {meaning}.",),
-        next_step=reference
-        if path[-1] == "key"
-        else "Give it in spec.definition or the file that it names.",
     )
 
 

@@ -1,7 +1,8 @@
 """The calls of a New web service: Resource Manager's URLs and verbs, api-version 2017-01-01.
 
 An update is a PATCH, which merges at the top level of `properties` and inside `keys` (recorded);
-whether it merges `assets` one by one is not known, so every part that changes is sent whole.
+whether it merges `assets` one by one is not known, so every part that changes is sent whole. What
+is removed is sent as a PUT, which is documented to replace the whole definition.
 """
 
 from __future__ import annotations
@@ -93,9 +94,9 @@ class WebServiceProvider:
         try:
             if step.action in {Action.DELETE, Action.REPLACE}:
                 yield from self._call("DELETE", step.resource, None)
-            if step.action in {Action.CREATE, Action.REPLACE}:
+            if step.extent == "whole":
                 yield from self._call("PUT", step.resource, self._whole(step, live, resolve))
-            if step.action is Action.UPDATE and live is not ABSENT:
+            if step.extent == "parts" and live is not ABSENT:
                 yield from self._call("PATCH", step.resource, self._partial(step, live, resolve))
         except ReconcilerError as error:
             raise _name(error, step.resource) from error
@@ -109,6 +110,8 @@ class WebServiceProvider:
         desired = _desired(step, live)
         sent = _without_nulls(self._field, without_server_fields(self._field, desired))
         body = copy.deepcopy(sent)
+        if live is not ABSENT:
+            _put_back_credentials(find(body, _ASSETS), live.raw, self._field)
         _set_written(body, step, resolve)
         return body
 
