@@ -57,7 +57,7 @@ class Wish:
 
 def make_step(wish: Wish) -> Step | None:
     """The step that leads from live to what is declared, or None where nothing differs."""
-    desired = _desire(wish)
+    desired = desire(wish)
     changes = diff(wish.schema, wish.live, desired)
     action = _choose_action(wish.live, changes)
     extent = _choose_extent(action, changes)
@@ -87,7 +87,7 @@ def make_step(wish: Wish) -> Step | None:
     )
 
 
-def _desire(wish: Wish) -> Json:
+def desire(wish: Wish) -> Json:
     """Live with what is declared laid over it, and nothing else where the manifest is exact."""
     laid = overlay(wish.schema, wish.live, wish.declared.document)
     if not wish.declared.exact:

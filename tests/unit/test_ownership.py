@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.drift import explain_changes
+from reconciler.drift import find_drift
 from reconciler.engine.proof import prove
 from reconciler.errors import NotApplied
 from reconciler.intake import normalize
@@ -25,9 +25,11 @@ from reconciler.model import (
     SecretReference,
     Step,
     Verb,
+    Verdict,
 )
 from reconciler.patch import apply_operations
 from reconciler.plan import Wish, make_step
+from reconciler.reasons import explain_changes
 from tests.e2e.world import definition
 from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, Sent, live, manifest
 
@@ -276,3 +278,23 @@ def test_why_something_is_removed_is_said() -> None:
     reasons = {one.pointer: one for one in explain_changes(wish, step.changes)}
     pointer = "/properties/title"
     assert reasons[pointer] == Reason(pointer, Cause.UNDECLARED, "not declared")
+
+
+# Drift.
+
+
+def test_what_an_exact_manifest_would_remove_is_never_said_to_be_in_sync() -> None:
+    before = live()
+    before["tags"]["stray"] = "1"
+    wish = wish_for(before, exact(whole()))
+    (pending,) = [one for one in find_drift(wish) if one.verdict is not Verdict.NOT_OBSERVABLE]
+    assert (pending.verdict, pending.pointer) == (Verdict.PENDING, "/tags/stray")
+    assert pending.settle == ("reconciler apply --target WebService/census",)
+    memory = Memory(RESOURCE.id, {"/tags/stray": "0"}, {}, "2026-11-20", "ci", "", 1)
+    told = [one for one in find_drift(replace(wish, memory=memory)) if one.pointer]
+    (moved,) = [one for one in told if one.pointer == "/tags/stray"]
+    assert (moved.verdict, moved.remembered, moved.settle) == (
+        Verdict.DRIFTED,
+        "0",
+        pending.settle,
+    )

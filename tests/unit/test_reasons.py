@@ -2,7 +2,6 @@
 
 import pytest
 
-from reconciler.drift import explain_changes
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
     ABSENT,
@@ -20,6 +19,7 @@ from reconciler.model import (
 )
 from reconciler.plan import Wish, make_step
 from reconciler.plan_document import plan_document
+from reconciler.reasons import explain_changes
 from tests.e2e.world import definition
 
 CALLS = "/properties/realtimeConfiguration/maxConcurrentCalls"

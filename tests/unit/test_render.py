@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from reconciler.drift import explain_changes
 from reconciler.estimate import estimate
 from reconciler.guards import judge
 from reconciler.kinds.web_service import KIND
@@ -48,6 +47,7 @@ from reconciler.model import (
     StepWaiting,
 )
 from reconciler.plan import Wish, make_removal, make_step
+from reconciler.reasons import explain_changes
 from reconciler.render.console import describe
 from reconciler.render.escape import cut, escape, shorten_uris, show_path
 from reconciler.render.finding import render_findings, render_findings_json
