@@ -74,7 +74,14 @@ class Assembly:
         return ObservationCache(folder, self.project.cloud.resource_manager, " ".join(schemas))
 
     def check_belongs(self, plan: Plan, name: str) -> None:
-        """Raise PlanInvalid for a plan that was made of the services of another cloud."""
+        """Raise PlanInvalid for a plan of another project, or of the services of another cloud."""
+        made_for = plan.inputs.project
+        if made_for != self.project.name:
+            raise PlanInvalid(
+                f'was made for the project "{made_for}", and this is "{self.project.name}"',
+                subject=name,
+                next_step="Apply it where it was made, or plan again here.",
+            )
         here = self.project.cloud.resource_manager
         if plan.inputs.cloud != here:
             raise PlanInvalid(

@@ -51,7 +51,7 @@ def make_plan(live: Json, declared: Json, *, exact: bool = False) -> Plan:
 
 
 @given(DOCUMENTS, DOCUMENTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_a_plan_read_back_is_the_same_to_the_byte(live: Json, declared: Json) -> None:
     for before, exact in ((live, False), (live, True), (ABSENT, False)):
         text = canonical(plan_document(make_plan(before, declared, exact=exact)))
