@@ -190,6 +190,21 @@ def check_location(old: str, body: dict[str, Json]) -> None:
         )
 
 
+def check_seals(body: dict[str, Json], location: str, choices: Choices) -> None:
+    """Refuse what only another region's certificate opens (recorded: one a region)."""
+
+    def check(parameters: Json) -> None:
+        for name, parameter in parameters.items():
+            given = parameter.get("certificateThumbprint") if isinstance(parameter, dict) else None
+            region = regions.sealed_for(given) if isinstance(given, str) else ""
+            if region and region != regions.display_name(location):
+                message = f"The value of parameter '{name}' is encrypted for {region}."
+                raise bad_request("InvalidCertificateThumbprint", message)
+
+    if choices["foreign-seal"] == "reject":
+        _each_parameter_map(body["properties"], check)
+
+
 def seal_parameters(properties: Json, location: str, chance: Chance, choices: Choices) -> None:
     """Encrypt every sealed parameter anew, as any write does, to the region's certificate."""
     if choices["plain-credentials"] == "seal":

@@ -39,6 +39,7 @@ SWITCHES: Final = (
     Switch("credentials-returned", ("no", "yes"), "whether GET shows locationInfo.credentials"),
     Switch("commitment-plan-returned", ("no", "yes"), "whether GET shows commitmentPlan"),
     Switch("plain-credentials", ("seal", "keep"), "a Credential parameter sent in the clear"),
+    Switch("foreign-seal", ("reject", "accept"), "a value sealed for another region"),
     Switch("status-field", ("status", "provisioningState"), "the name of an operation's status"),
     Switch("failed-operation", ("errorInfo", "error"), "where a failed operation says why"),
     Switch("operation-after-end", ("kept", "gone"), "an operation once its end was told"),

@@ -176,6 +176,25 @@ def test_f11_a_plain_credential_is_sealed_or_kept(reading: str) -> None:
         assert ("planted" in service.call("GET", service.path()).text) is (reading == "keep")
 
 
+@pytest.mark.parametrize("reading", ["reject", "accept"])
+def test_a10_a_value_sealed_for_another_region(reading: str) -> None:
+    with switched(foreign_seal=reading) as service:
+        body = definition(MODEL)
+        nodes = body["properties"]["package"]["nodes"]
+        nodes["node1"]["parameters"] = {
+            "Password": {"value": "x", "certificateThumbprint": "A" * 40}
+        }
+        service.finish(service.call("PUT", service.path("home"), body))
+        nodes["node1"] = service.properties("home")["package"]["nodes"]["node1"]
+        assert service.call("PUT", service.path("near"), body).status_code == 201
+        body["location"] = "West Central US"
+        answer = service.call("PUT", service.path("away"), body)
+        if reading == "reject":
+            assert code_of(answer) == (400, "BadRequest", "InvalidCertificateThumbprint")
+        else:
+            assert answer.status_code == 201
+
+
 @pytest.mark.parametrize(
     ("name", "status"), [("A.b_c-9", 201), ("a b", 400), ("ä", 400), ("a:b", 400)]
 )
