@@ -88,8 +88,12 @@ def make_step(wish: Wish) -> Step | None:
 
 
 def desire(wish: Wish) -> Json:
-    """Live with what is declared laid over it, and nothing else where the manifest is exact."""
-    laid = overlay(wish.schema, wish.live, wish.declared.document)
+    """Live, or what it starts from, with what is declared laid over it.
+
+    Where the manifest is exact, only what is declared is left of what people own.
+    """
+    start = wish.declared.seed if wish.live is ABSENT else wish.live
+    laid = overlay(wish.schema, start, wish.declared.document)
     if not wish.declared.exact:
         return laid
     spoken = copy.deepcopy(wish.declared.document)

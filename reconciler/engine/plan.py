@@ -14,6 +14,7 @@ from reconciler.engine.hands import Hands
 from reconciler.engine.models import look_at_models
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.order import Order, choose, identify
+from reconciler.engine.sources import Seed, find_seeds, look_at_copies, tell_source
 from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.estimate import estimate
 from reconciler.model import (
@@ -62,17 +63,21 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     leaving = leaving if order.prune or order.destroy else []
     seen = observe(hands, [*resources, *leaving], order.refresh)
     draft = _Draft()
-    for manifest, resource in zip(chosen, resources, strict=True):
+    wanted = dict(zip(resources, chosen, strict=True))
+    seeds, seen = find_seeds(hands, order, wanted, seen)
+    for resource, manifest in wanted.items():
         if order.destroy:
             _draft_removal(draft, seen[resource], Reason("", Cause.DESTROY, "--destroy"))
         else:
-            _draft_one(hands, order, snapshot, draft, manifest, seen[resource])
+            wish = make_wish(hands, order, snapshot, manifest, seen[resource], seeds.get(resource))
+            _draft_one(hands, draft, manifest, seen[resource], wish, seeds.get(resource))
     for resource in leaving:
         gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
         _draft_removal(draft, seen[resource], gone)
-    if draft.obstacles:
-        raise Unplannable(tuple(draft.obstacles))
-    steps, found = look_at_models(hands, draft.steps, draft.wishes, order.limits.blobs)
+    copied, missing = look_at_copies(hands, draft.steps)
+    if draft.obstacles or missing:
+        raise Unplannable((*draft.obstacles, *missing))
+    steps, found = look_at_models(hands, copied, draft.wishes, order.limits.blobs)
     owners = _find_owners(hands, order, steps)
     judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed, owners)
     told = tuple(one for one in found if not guards.is_allowed(one, order.allowed))
@@ -146,15 +151,15 @@ def _hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
 
 def _draft_one(
     hands: Hands,
-    order: Order,
-    snapshot: Snapshot,
     draft: _Draft,
     manifest: Manifest,
     seen: Observation,
+    wish: Wish | None,
+    seed: Seed | None,
 ) -> None:
-    wish = make_wish(hands, order, snapshot, manifest, seen)
-    if wish is None:
+    if wish is None or (seed is not None and seed.obstacles):
         draft.obstacles.extend(one for one in (seen.finding,) if one)
+        draft.obstacles.extend(seed.obstacles if seed is not None else ())
         return
     step = None if wish.declared.findings else make_step(wish)
     draft.obstacles.extend(wish.declared.findings)
@@ -162,6 +167,7 @@ def _draft_one(
     if step is None:
         draft.unchanged.append(seen.resource)
         return
+    step = tell_source(hands, step, seed)
     draft.obstacles.extend(_obstacles(hands, manifest, step))
     draft.steps.append(
         replace(step, labels=manifest.labels, because=tuple(explain_changes(wish, step.changes)))
@@ -190,7 +196,12 @@ def _obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding
 
 
 def make_wish(
-    hands: Hands, order: Order, snapshot: Snapshot, manifest: Manifest, seen: Observation
+    hands: Hands,
+    order: Order,
+    snapshot: Snapshot,
+    manifest: Manifest,
+    seen: Observation,
+    seed: Seed | None = None,
 ) -> Wish | None:
     """What a manifest wants of what was seen; None where that could not be read."""
     if seen.live is None:
@@ -201,7 +212,7 @@ def make_wish(
         resource=seen.resource,
         schema=kind.field,
         live=document,
-        declared=kind.bind(manifest, document),
+        declared=kind.bind(manifest, document, ABSENT if seed is None else seed.document),
         secrets={
             pointer: SecretReference(**given)
             for pointer, given in manifest.spec.get("secrets", {}).items()

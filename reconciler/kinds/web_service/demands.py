@@ -43,6 +43,10 @@ _GRAPH: Final[tuple[Path, ...]] = (
 )
 # What every asset has (OpenAPI 2017-01-01: required).
 _ASSET: Final[tuple[Path, ...]] = (("name",), ("type",), ("locationInfo", "uri"))
+# What another region needs of its own (documented: how-to-deploy-to-multiple-regions).
+_REGIONAL: Final = frozenset(
+    {("properties", "storageAccount", "name"), ("properties", "commitmentPlan", "id")}
+)
 _SECRET: Final = frozenset({"key", "primary", "secondary"})
 _NONE: Final[tuple[Json | Absent, ...]] = (ABSENT, None, "", {}, [])
 
@@ -53,12 +57,12 @@ def find_lacks(manifest: Manifest, step: Step) -> Iterator[Finding]:
     over = step.action is Action.UPDATE
     for path, meaning in {**_DEMANDED, **(_KEPT if over else {})}.items():
         pointer = format_pointer(path)
-        if find(step.after, path) in (ABSENT, None, "") and pointer not in secrets:
+        if pointer not in secrets and _is_lacking(step, path):
             yield Finding(
                 f"cannot be {'sent whole' if over else 'created'} without {_dotted(path)}",
                 subject=str(manifest.address),
                 place=manifest.place("/spec/ownership" if over else "/spec/definition"),
-                detail=(f"It is {meaning}.", _WHY) if over else (f"It is {meaning}.",),
+                detail=tuple(_explain(step, path, meaning)),
                 next_step=f"Refer to it: spec.secrets: {{{pointer}: {{env: NAME}}}}"
                 if path[-1] in _SECRET
                 else "Give it in spec.definition or the file that it names.",
@@ -69,6 +73,23 @@ _WHY: Final = (
     "Something is removed. Only a PUT of the whole definition is known to remove, and the service"
     " never returns this."
 )
+
+
+def _is_lacking(step: Step, path: Path) -> bool:
+    moved = step.source is not None and bool(step.source.region) and path in _REGIONAL
+    return find(step.after, path) in (ABSENT, None, "") or (
+        moved and format_pointer(path) not in step.owns
+    )
+
+
+def _explain(step: Step, path: Path, meaning: str) -> Iterator[str]:
+    yield f"It is {meaning}."
+    if step.action is Action.UPDATE:
+        yield _WHY
+    elif step.source is not None and step.source.region and path in _REGIONAL:
+        yield f"Another region, {step.source.region}, needs its own."
+    elif step.source is not None:
+        yield f"It cannot be taken over from {step.source.name}: the service never returns it."
 
 
 def find_undeclared(

@@ -17,6 +17,7 @@ from reconciler.errors import ManifestInvalid
 from reconciler.intake import normalize, without_server_fields
 from reconciler.kinds.web_service.demands import find_lacks, find_undeclared
 from reconciler.kinds.web_service.draft import make_draft, split_id
+from reconciler.kinds.web_service.regions import find_region, make_seed
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -28,6 +29,7 @@ from reconciler.model import (
     Json,
     Manifest,
     ModelReference,
+    Path,
     Resource,
     SecretReference,
     Step,
@@ -38,6 +40,7 @@ from reconciler.schema import Field, compile_schema
 
 _TYPE: Final = "Microsoft.MachineLearning/webServices"
 _OWNER_TAGS: Final = frozenset({"managedby"})
+_SOURCE: Final[Path] = ("definition", "from")
 _SCOPE_KEYS: Final = ("subscription", "resourceGroup")
 
 
@@ -56,27 +59,43 @@ class WebServiceKind:
     def identify(self, manifest: Manifest, defaults: Mapping[str, str]) -> Resource:
         """The whole Resource Manager id; raises ManifestInvalid naming each missing part."""
         given = {"name": manifest.address.name, **defaults, **manifest.spec.get("resource", {})}
-        missing = tuple(_missing_scope(manifest, key) for key in _SCOPE_KEYS if not given.get(key))
-        if missing:
-            raise ManifestInvalid(missing)
-        scope = f"/subscriptions/{given['subscription']}/resourceGroups/{given['resourceGroup']}"
-        return Resource(manifest.address, f"{scope}/providers/{_TYPE}/{given['name']}")
+        return _identify(manifest, given, ("spec", "resource"))
 
-    def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
+    def find_source(
+        self, manifest: Manifest, defaults: Mapping[str, str]
+    ) -> Address | Resource | None:
+        """The address, or the whole id under the manifest's own address."""
+        source = find(manifest.spec, _SOURCE)
+        if not isinstance(source, dict):
+            return None
+        if "address" in source:
+            return Address.parse(source["address"])
+        given = {**defaults, **source["resource"]}
+        return _identify(manifest, given, ("spec", *_SOURCE, "resource"))
+
+    def bind(
+        self, manifest: Manifest, live: Json | Absent, source: Json | Absent = ABSENT
+    ) -> Declared:
         """The part of the service's document that the manifest speaks of.
 
         Where a definition names the place of a trained model too, `spec.trainedModels` wins.
         """
-        given = normalize(self.field, manifest.spec.get("definition", {}))
-        definition = without_server_fields(self.field, given)
+        said = manifest.spec.get("definition", {})
+        given = {name: value for name, value in said.items() if name != _SOURCE[-1]}
+        definition = without_server_fields(self.field, normalize(self.field, given))
         document = copy.deepcopy(definition)
-        if live is ABSENT and not document:
+        seed = ABSENT if source is ABSENT else make_seed(self.field, source, document)
+        if live is ABSENT and seed is ABSENT and not document:
             return Declared({}, findings=(_does_not_exist(manifest),))
         exact = manifest.spec.get("ownership") == "exact"
-        models, findings = self._bind_models(manifest, live, document)
+        models, findings = self._bind_models(manifest, seed if live is ABSENT else live, document)
         if exact:
             findings = (*find_undeclared(manifest, live, definition, document), *findings)
-        return Declared(document, models, findings, exact=exact)
+        return Declared(document, models, findings, exact=exact, seed=seed)
+
+    def find_region(self, source: Json, after: Json) -> str:
+        """The region of `after`, in lower case without blanks, where it is not the source's."""
+        return find_region(self.field, source, after)
 
     def _bind_models(
         self, manifest: Manifest, live: Json | Absent, document: Json
@@ -177,12 +196,21 @@ def _reference(manifest: Manifest, name: str, asset_id: str, given: Json) -> Mod
     )
 
 
-def _missing_scope(manifest: Manifest, key: str) -> Finding:
+def _identify(manifest: Manifest, given: Mapping[str, str], at: Path) -> Resource:
+    missing = tuple(_missing_scope(manifest, at, key) for key in _SCOPE_KEYS if not given.get(key))
+    if missing:
+        raise ManifestInvalid(missing)
+    scope = f"/subscriptions/{given['subscription']}/resourceGroups/{given['resourceGroup']}"
+    return Resource(manifest.address, f"{scope}/providers/{_TYPE}/{given['name']}")
+
+
+def _missing_scope(manifest: Manifest, at: Path, key: str) -> Finding:
     return Finding(
         f"no {key} is given",
         subject=str(manifest.address),
-        place=manifest.place("/spec/resource"),
-        next_step=f"Set spec.resource.{key} here, or spec.defaults.{key} in the project file.",
+        place=manifest.place(format_pointer(at)),
+        next_step=f"Set {'.'.join(map(str, at))}.{key} here,"
+        f" or spec.defaults.{key} in the project file.",
     )
 
 
@@ -193,7 +221,7 @@ def _does_not_exist(manifest: Manifest) -> Finding:
         place=manifest.place("/spec"),
         detail=("Nothing was found under the name and resource group that the manifest gives.",),
         next_step="Correct spec.resource, or give the whole definition: "
-        "definition: {file: NAME.definition.json}",
+        "definition: {file: NAME.definition.json}, or {from: {address: …}}",
     )
 
 
