@@ -106,10 +106,13 @@ def _without_absent(before: dict[str, Json], after: dict[str, Json | Absent]) ->
 
 
 def _keep_foreign(field: Field, name: str, value: Json) -> Json | Absent:
-    """What is left of a member that nobody declares: what people cannot remove, or need not."""
+    """What is left of a member that nobody declares: what people cannot remove, or need not.
+
+    An entry of a map is there even where it is empty; only null is none.
+    """
     below = field.child(name)
     if name not in field.properties and below is not UNKNOWN:
-        return ABSENT
+        return None if value is None else ABSENT
     if says_nothing(below, value):
         return value
     if not _holds_foreign(below, value):

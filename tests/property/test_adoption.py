@@ -113,6 +113,7 @@ def test_a_recorded_service_in_both_casings(mode: str, cased: bool) -> None:
         {"assets": {"a": {"name": "M", "type": "Resource", "locationInfo": {"uri": "aml://x"}}}},
         {"assets": []},
         {"exampleRequest": {"inputs": {"i": [[True, 1.0, None, "é\u202e"]]}}},
+        {"exampleRequest": {"inputs": {"i": None}, "globalParameters": {"p": None}}},
     ],
 )
 def test_what_a_service_may_surprise_with(mode: str, properties: Json) -> None:

@@ -57,7 +57,7 @@ def strays(
     if declared is ABSENT and field.immutable:
         return
     if is_leaf(field, live):
-        if declared is ABSENT and (entry or not is_idle(field, live)):
+        if declared is ABSENT and live is not None and (entry or not is_idle(field, live)):
             yield path
         elif isinstance(live, list) and isinstance(declared, list):
             yield from stray_items(field, live, declared, path)
