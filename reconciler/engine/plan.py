@@ -61,6 +61,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     kept = {resource.id.casefold() for resource in resources}
     leaving = [one for one in orphans if one.id.casefold() not in kept]
     leaving = leaving if order.prune or order.destroy else []
+    calls = hands.calls
     seen = observe(hands, [*resources, *leaving], order.refresh)
     draft = _Draft()
     wanted = dict(zip(resources, chosen, strict=True))
@@ -77,6 +78,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     copied, missing = look_at_copies(hands, draft.steps)
     if draft.obstacles or missing:
         raise Unplannable((*draft.obstacles, *missing))
+    refresh = replace(seen.refresh, calls=hands.calls - calls)
     steps, found = look_at_models(hands, copied, draft.wishes, order.limits.blobs)
     owners = _find_owners(hands, order, steps)
     judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed, owners)
@@ -86,12 +88,12 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         unchanged=tuple(draft.unchanged),
         findings=(*judged, *told),
         inputs=order.inputs,
-        refresh=seen.refresh,
+        refresh=refresh,
         made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
         baseline="kept" if snapshot.known else "lost",
         orphans=tuple(one for one in orphans if one not in leaving),
         not_observable=_hidden(draft.wishes),
-        estimate=_estimate(hands, steps, seen.refresh.calls),
+        estimate=_estimate(hands, steps, refresh.calls),
     )
 
 
