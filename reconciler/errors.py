@@ -10,7 +10,7 @@
     ├── LedgerInvalid                  the ledger's chain is broken, or it cannot be written
     ├── SecretMissing                  a referenced secret is not there
     ├── BlobForbidden / BlobExpired    a model cannot be looked at (absence is a value, no error)
-    ├── NotApplied                     the service reports success and still has the old value
+    ├── NotApplied(findings)           the service reports success and still has the old value
     └── ServiceError(status, code, request_id)
         ├── Unauthorized               401 and 403
         ├── Throttled                  429 and 503, after the budget of retries is used up
@@ -89,7 +89,7 @@ class BlobExpired(ReconcilerError):
     """The shared access signature is past its end, or not yet valid."""
 
 
-class NotApplied(ReconcilerError):
+class NotApplied(_WithFindings):
     """The service reports success and still has the old value."""
 
 

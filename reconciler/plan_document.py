@@ -30,6 +30,7 @@ from reconciler.model import (
     Refresh,
     Resource,
     SecretReference,
+    Source,
     Step,
     Verb,
 )
@@ -116,6 +117,8 @@ def _step_document(step: Step) -> Json:
         "model": [asdict(model) for model in step.models],
         "not_observable": list(step.not_observable),
         "unchanged_attributes": step.unchanged,
+        "extent": step.extent,
+        "source": asdict(step.source) if step.source else None,
         "because": [_reason_document(reason) for reason in step.because],
         "labels": dict(step.labels),
         "owns": list(step.owns),
@@ -240,6 +243,8 @@ def _step_of(said: Json) -> Step:
         unchanged=said["unchanged_attributes"],
         reason=said["action_reason"],
         because=tuple(_reason_of(one) for one in said["because"]),
+        extent=said["extent"],
+        source=Source(**said["source"]) if said["source"] else None,
         labels=said["labels"],
         owns=tuple(said["owns"]),
     )

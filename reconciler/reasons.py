@@ -26,6 +26,8 @@ def explain_changes(wish: Wish, changes: tuple[Change, ...]) -> Iterator[Reason]
         pointer = format_pointer(change.path)
         if change.verb is Verb.WRITE:
             yield _explain_write(wish, pointer)
+        elif change.verb is Verb.REMOVE and wish.declared.exact:
+            yield Reason(pointer, Cause.UNDECLARED, "not declared")
         elif wish.memory is None:
             yield Reason(pointer, Cause.MANIFEST if wish.ledger_known else Cause.UNKNOWN)
         else:

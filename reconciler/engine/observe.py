@@ -61,6 +61,18 @@ class Survey:
     def __getitem__(self, resource: Resource) -> Observation:
         return self.seen[resource]
 
+    def join(self, other: Survey) -> Survey:
+        """Both, where the second was asked for because of the first."""
+        one, two = self.refresh, other.refresh
+        refresh = Refresh(
+            mode=one.mode,
+            read=one.read + two.read,
+            total=one.total + two.total,
+            calls=one.calls + two.calls,
+            oldest=max(one.oldest, two.oldest),
+        )
+        return Survey({**self.seen, **other.seen}, refresh)
+
 
 def observe(hands: Hands, resources: Iterable[Resource], mode: Mode = "full") -> Survey:
     """Observe every resource once; nothing is raised for a read that failed."""

@@ -22,6 +22,9 @@ from reconciler.render.escape import (
 from reconciler.render.opaque import compare_lines, describe_change
 
 HIDDEN: Final = "(sensitive value)"
+_WHOLE: Final = (
+    "sent as the whole definition: whether an update removes what it leaves out is not known"
+)
 _SIGNS: Final[Mapping[Verb, str]] = {
     Verb.ADD: "+",
     Verb.REPLACE: "~",
@@ -67,7 +70,8 @@ def describe_whole(step: Step) -> list[str]:
     notes = _notes_at("", step)
     if step.action is Action.DELETE:
         return ["; ".join([f"{count(_size(step.before), 'attribute')} will be gone", *notes])]
-    return notes
+    whole = step.action is Action.UPDATE and step.extent == "whole"
+    return [*notes, _WHOLE] if whole else notes
 
 
 def describe_rest(step: Step) -> str:

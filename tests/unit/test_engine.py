@@ -42,6 +42,7 @@ from reconciler.model import (
     Resource,
     Sighting,
     Snapshot,
+    Source,
     Step,
     StepDone,
     StepFailed,
@@ -94,6 +95,7 @@ class World:
     left_out: set[str] = field(default_factory=set)
     settled: bool = True
     ledger_error: Exception | None = None
+    copies: set[str] = field(default_factory=set)
     calls: int = 0
     seen: Seen = field(default_factory=Seen)
     pace: Pace = field(default_factory=lambda: Pace(15.0, 10, 250, 25.0, 200, 10.0))
@@ -123,11 +125,16 @@ class World:
             self.calls += 1
         if resource.address.name in self.fails:
             raise self.fails[resource.address.name]
-        document = self.documents.get(resource.address.name)
+        document = self.documents.get(resource.short_id)
         if document is None:
             return ABSENT
         stamp = str(document.get("stamp", "1"))
         return Live(copy.deepcopy(document), {}, datetime.now(UTC), stamp, self.settled)
+
+    def has_copy(self, source: Source) -> bool:
+        if source.region in self.fails:
+            raise self.fails[source.region]
+        return source.region in self.copies
 
     def write(self, step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
         name = step.resource.address.name

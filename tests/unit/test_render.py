@@ -57,6 +57,18 @@ def test_every_shape_of_change() -> None:
     check("every-change", render_plan(plan(made, baseline="lost"), paint=PLAIN))
 
 
+def test_what_is_removed_and_how_it_is_sent() -> None:
+    whole = definition(OLD)
+    for name in ("title", "diagnostics", "commitmentPlan"):
+        del whole["properties"][name]
+    whole["properties"]["storageAccount"].pop("key")
+    before = {**live(), "tags": {"owner": "growth", "stray": "1"}}
+    key = SecretReference(env="STORAGE_KEY")
+    spec = {**SPEC, "definition": whole, "ownership": "exact"}
+    made = step(before, spec, secrets={"/properties/storageAccount/key": key})
+    check("exact", render_plan(plan(made), paint=PLAIN))
+
+
 def test_a_create() -> None:
     whole = definition(OLD)
     whole["properties"]["storageAccount"].pop("key")

@@ -15,6 +15,7 @@ from reconciler.kinds.web_service import KIND
 from reconciler.kinds.web_service.provider import WebServiceProvider
 from reconciler.model import (
     ABSENT,
+    Action,
     Address,
     Cloud,
     Declared,
@@ -58,6 +59,10 @@ def step_for(
     made = make_step(Wish(RESOURCE, KIND.field, before, declared, secrets or {}))
     assert made is not None
     return made
+
+
+def created(body: Json, *secrets: tuple[str, SecretReference]) -> Step:
+    return Step(RESOURCE, Action.CREATE, (), (), (), ABSENT, body, secrets=secrets, extent="whole")
 
 
 def test_the_built_in_kind_is_found_by_its_entry_point() -> None:
@@ -122,8 +127,8 @@ def test_a_service_that_is_missing_needs_a_definition() -> None:
 
 
 def test_everything_that_a_create_lacks_is_named_at_once() -> None:
-    body = {"properties": {"title": "T"}}
-    missing = KIND.find_missing(manifest(definition=body), body, ())
+    body: Json = {"properties": {"title": "T"}}
+    missing = KIND.find_missing(manifest(definition=body), created(body))
     assert [one.message.rpartition(" ")[2] for one in missing] == [
         "location",
         "properties.packageType",
@@ -132,7 +137,10 @@ def test_everything_that_a_create_lacks_is_named_at_once() -> None:
         "properties.commitmentPlan.id",
         "properties.machineLearningWorkspace.id",
     ]
-    assert KIND.find_missing(manifest(), definition(OLD), ["/properties/storageAccount/key"]) == ()
+    key = ("/properties/storageAccount/key", SecretReference(env="KEY"))
+    body["properties"] = definition(OLD)["properties"] | {"storageAccount": {"name": "a"}}
+    body["location"] = "West Europe"
+    assert KIND.find_missing(manifest(), created(body, key)) == ()
 
 
 # What is sent.
