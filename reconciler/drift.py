@@ -1,52 +1,210 @@
-"""Who moved what since the last apply: live against what the ledger remembers.
+"""Who moved what since the last apply: remembered, live and declared, place by place.
 
-A value that a manifest declares was read back and remembered when it was applied. Where live
-now differs from that, somebody else wrote; where what is declared differs, the manifest moved.
+A place that a manifest declares was read back and remembered when it was applied. Where live now
+differs from that, somebody else wrote; where what is declared differs, the manifest moved; where
+both do, and apart, it is a conflict. What was declared once and is no more, and what nobody ever
+declared, is held against what it was at the last apply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Final
 
+from reconciler.baseline import find_moves
 from reconciler.diff import same
-from reconciler.model import ABSENT, Change, Json, Memory, Verb
-from reconciler.plan import Wish
-from reconciler.pointers import find, format_pointer
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Drift,
+    Json,
+    Memory,
+    Path,
+    Resource,
+    Verdict,
+)
+from reconciler.plan import Wish, find_leaves, find_not_observable
+from reconciler.pointers import find, format_pointer, split_pointer
+from reconciler.reasons import format_memory
+from reconciler.schema import Field
+
+# What weighs more is what a resource as a whole is said to be.
+_WEIGHT: Final = (
+    Verdict.INCOMPLETE,
+    Verdict.MISSING,
+    Verdict.CONFLICT,
+    Verdict.MODEL_SWAPPED,
+    Verdict.ARTIFACT_MUTATED,
+    Verdict.DRIFTED,
+    Verdict.UNMANAGED,
+    Verdict.CREDENTIAL_EXPIRING,
+    Verdict.PENDING,
+)
+_UNDECLARED: Final = "no manifest declares it"
 
 
-def explain_changes(wish: Wish, changes: tuple[Change, ...]) -> Iterator[str]:
-    """A line for each change that somebody else's write asks for, wholly or in part.
-
-    `POINTER: drift: was VALUE when last applied DAY by WHO@COMMIT`; `conflict` where the
-    manifest moved as well. Sensitive values are not shown.
-    """
-    if wish.memory is None:
+def find_drift(wish: Wish) -> Iterator[Drift]:
+    """Everything that is not as it was last applied, or not as the manifest wants it."""
+    if wish.live is ABSENT:
+        yield _missing(wish)
         return
-    for change in changes:
-        pointer = format_pointer(change.path)
-        if change.verb is Verb.WRITE or pointer not in wish.memory.owned:
+    declared = set(find_leaves(wish.schema, wish.declared.document))
+    yield from _compare_declared(wish, declared)
+    yield from _compare_secrets(wish)
+    if wish.memory is not None:
+        yield from _compare_released(wish, wish.memory, declared)
+        yield from _compare_baseline(wish, wish.memory, declared)
+
+
+def weigh(findings: Collection[Drift]) -> Verdict:
+    """What is said of a resource with these findings, the gravest first."""
+    said = {finding.verdict for finding in findings}
+    return next((verdict for verdict in _WEIGHT if verdict in said), Verdict.IN_SYNC)
+
+
+def unmanaged(resource: Resource, note: str) -> Drift:
+    """A service that no manifest names."""
+    settle = (f"reconciler import {resource.address} {resource.id}",)
+    return Drift(resource, Verdict.UNMANAGED, note=note, settle=settle)
+
+
+def incomplete(resource: Resource, note: str, settle: str = "") -> Drift:
+    """A resource of which nothing can be said; `settle` is what would help."""
+    commands = (settle,) if settle else ("reconciler drift --refresh full",)
+    return Drift(resource, Verdict.INCOMPLETE, note=note, settle=commands)
+
+
+def _missing(wish: Wish) -> Drift:
+    if wish.memory is None:
+        note = "it was never applied, and there is none"
+        return Drift(wish.resource, Verdict.PENDING, note=note, settle=(_apply(wish),))
+    note = f"it was there {format_memory(wish.memory)}"
+    forget = f"reconciler forget {wish.resource.address}"
+    return Drift(wish.resource, Verdict.MISSING, note=note, settle=(_apply(wish), forget))
+
+
+def _compare_declared(wish: Wish, declared: Collection[Path]) -> Iterator[Drift]:
+    for path in sorted(declared, key=format_pointer):
+        below = wish.schema.at(path)
+        if below.write_only:
             continue
-        below = wish.schema.at(change.path)
-        then = wish.memory.owned[pointer]
-        if not same(below, then, find(wish.live, change.path)):
-            word = "drift" if same(below, then, change.after) else "conflict"
-            yield f"{pointer}: {word}: was {_show(change, then)} {format_memory(wish.memory)}"
+        then = _remembered(wish, path)
+        now, want = find(wish.live, path), find(wish.declared.document, path)
+        verdict = _judge(below, then, now, want, known=wish.memory is not None)
+        if verdict is not None:
+            yield _tell(wish, path, verdict, then, want)
 
 
-def format_memory(memory: Memory) -> str:
-    """`when last applied 2026-11-02 by ci@4f1c2aa`."""
-    commit = f"@{memory.commit[:7]}" if memory.commit else ""
-    return f"when last applied {memory.at[:10]} by {memory.by}{commit}"
+def _judge(
+    below: Field,
+    then: Json | Absent,
+    now: Json | Absent,
+    want: Json | Absent,
+    *,
+    known: bool,
+) -> Verdict | None:
+    if same(below, now, want):
+        return None
+    if not known or then is ABSENT or same(below, then, now):
+        return Verdict.PENDING
+    if not same(below, then, want):
+        return Verdict.CONFLICT
+    return Verdict.MODEL_SWAPPED if below.compare == "blob-uri" else Verdict.DRIFTED
 
 
-def _show(change: Change, value: Json) -> str:
-    if change.sensitive:
-        return "(sensitive value)"
-    if value is ABSENT or isinstance(value, (dict, list)):
-        return "another value"
-    if not isinstance(value, str):
-        return str(value)
-    segments = value.split("/")
-    return (
-        f'"…/{"/".join(segments[-2:])}"' if "://" in value and len(segments) > 5 else f'"{value}"'
+def _remembered(wish: Wish, path: Path) -> Json | Absent:
+    return ABSENT if wish.memory is None else wish.memory.owned.get(format_pointer(path), ABSENT)
+
+
+def _tell(
+    wish: Wish, path: Path, verdict: Verdict, then: Json | Absent, want: Json | Absent
+) -> Drift:
+    hidden = any(wish.schema.at(path[:length]).sensitive for length in range(len(path) + 1))
+    now = find(wish.live, path)
+    accept = f"reconciler drift --accept {wish.resource.address}"
+    return Drift(
+        wish.resource,
+        verdict,
+        format_pointer(path),
+        remembered=ABSENT if hidden else then,
+        live=ABSENT if hidden else now,
+        declared=ABSENT if hidden else want,
+        hidden=hidden,
+        note=_name_model(wish, path),
+        settle=(_apply(wish),) if verdict is Verdict.PENDING else (_apply(wish), accept),
     )
+
+
+def _name_model(wish: Wish, path: Path) -> str:
+    names = (model.name for model in wish.declared.models if model.path == path)
+    return next((f'trained model "{name}"' for name in names), "")
+
+
+def _compare_secrets(wish: Wish) -> Iterator[Drift]:
+    """The service never shows them: what is known is which label was written when."""
+    for pointer in find_not_observable(wish):
+        reference = wish.secrets.get(pointer)
+        known = wish.memory.secrets.get(pointer) if wish.memory is not None else None
+        if reference is not None and known is not None and known != reference.version:
+            note = f'the label is "{reference.version}" and "{known}" was last written'
+            yield Drift(
+                wish.resource, Verdict.PENDING, pointer, hidden=True, note=note,
+                settle=(_apply(wish),),
+            )  # fmt: skip
+        else:
+            yield _not_observable(wish, pointer, reference is not None)
+
+
+def _not_observable(wish: Wish, pointer: str, secret: bool) -> Drift:  # noqa: FBT001 - two forms of one finding
+    written = wish.memory is not None and pointer in (
+        wish.memory.secrets if secret else wish.memory.owned
+    )
+    note = (
+        f"set {format_memory(wish.memory)}"
+        if wish.memory is not None and written
+        else "when it was set is not known"
+    )
+    settle = (
+        f"reconciler apply --target {wish.resource.address} --rotate {wish.resource.address}",
+    )
+    return Drift(
+        wish.resource, Verdict.NOT_OBSERVABLE, pointer, hidden=True, note=note,
+        settle=settle if secret else (),
+    )  # fmt: skip
+
+
+def _compare_released(wish: Wish, memory: Memory, declared: Collection[Path]) -> Iterator[Drift]:
+    """What was declared when it was last applied and is no more."""
+    for pointer in sorted(memory.owned):
+        path = split_pointer(pointer)
+        below = wish.schema.at(path)
+        inside = any(path[: len(one)] == one or one[: len(path)] == path for one in declared)
+        if inside or below.write_only or same(below, memory.owned[pointer], find(wish.live, path)):
+            continue
+        yield _tell_undeclared(wish, path, memory.owned[pointer])
+
+
+def _compare_baseline(wish: Wish, memory: Memory, declared: Collection[Path]) -> Iterator[Drift]:
+    if not memory.baseline:
+        return
+    owned = {*memory.owned, *map(format_pointer, declared)}
+    for move in find_moves(wish.schema, memory.baseline, wish.live, owned):
+        yield _tell_undeclared(wish, split_pointer(move.pointer), move.then)
+
+
+def _tell_undeclared(wish: Wish, path: Path, then: Json | Absent) -> Drift:
+    below = wish.schema.at(path)
+    return Drift(
+        wish.resource,
+        Verdict.MODEL_SWAPPED if below.compare == "blob-uri" else Verdict.DRIFTED,
+        format_pointer(path),
+        remembered=ABSENT if below.sensitive else then,
+        live=ABSENT if below.sensitive else find(wish.live, path),
+        hidden=below.sensitive,
+        note=_UNDECLARED,
+        settle=(f"reconciler drift --accept {wish.resource.address}",),
+    )
+
+
+def _apply(wish: Wish) -> str:
+    return f"reconciler apply --target {wish.resource.address}"

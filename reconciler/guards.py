@@ -7,24 +7,30 @@ names the guard and the flag that lifts it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from reconciler.model import Action, Finding, GuardLimits, Step
+from reconciler.model import Action, Address, Change, Finding, GuardLimits, Step
 
-GUARDS: Final = ("deletes", "updates", "replace", "irreversible", "empty", "blob")
+GUARDS: Final = ("deletes", "updates", "replace", "irreversible", "adopt", "empty", "blob")
 _COUNTED_FROM: Final = 10
 
 
 def judge(
-    steps: Sequence[Step], limits: GuardLimits, managed: int, allowed: Collection[str]
+    steps: Sequence[Step],
+    limits: GuardLimits,
+    managed: int,
+    allowed: Collection[str],
+    owners: Mapping[Address, str] | None = None,
 ) -> tuple[Finding, ...]:
     """What forbids these steps.
 
     `managed` is how many resources the ledger remembers: a percentage counts from ten on.
-    `allowed` holds guard names, or `guard=Kind/name` for one address.
+    `allowed` holds guard names, or `guard=Kind/name` for one address; `owners` names who else
+    manages a resource, where somebody does.
     """
-    found = (*_judge_each(steps), *_judge_counts(steps, limits, managed))
+    owned = _judge_owners(steps, owners or {})
+    found = (*_judge_each(steps), *owned, *_judge_counts(steps, limits, managed))
     return tuple(one for one in found if not is_allowed(one, allowed))
 
 
@@ -45,13 +51,31 @@ def _judge_each(steps: Sequence[Step]) -> Iterator[Finding]:
                 guard="replace",
             )
         for change in step.changes:
-            if change.irreversible and change.after is True:
+            if is_final(change):
                 yield Finding(
                     "the change cannot be undone: a read-only service can only be deleted",
                     subject=subject,
                     next_step=f"To make it all the same: --allow irreversible={subject}",
                     guard="irreversible",
                 )
+
+
+def is_final(change: Change) -> bool:
+    """Whether nothing leads back from a change."""
+    return change.irreversible and change.after is True
+
+
+def _judge_owners(steps: Sequence[Step], owners: Mapping[Address, str]) -> Iterator[Finding]:
+    for step in steps:
+        address = step.resource.address
+        if address in owners:
+            yield Finding(
+                f'is managed by "{owners[address]}", as its tags say',
+                subject=str(address),
+                detail=("Two managers of one resource undo each other's changes.",),
+                next_step=f"To take it over all the same: --allow adopt={address}",
+                guard="adopt",
+            )
 
 
 def _judge_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> Iterator[Finding]:

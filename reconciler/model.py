@@ -206,21 +206,40 @@ class Live:
     """The service's document now, in the schema's casing, without any secret.
 
     `raw` is the reply as it came (it may hold credentials): only the provider may look at it,
-    to send back unchanged what it must send whole. It is never written or shown.
+    to send back unchanged what it must send whole. It is never written or shown. `stamp` and
+    `settled` are as in `Sighting`.
     """
 
     document: Json
     raw: Json = field(repr=False, compare=False)
     read_at: datetime
+    stamp: str = ""
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one cheap pass over a scope tells of a resource. `stamp` moves with every change."""
+    """What one cheap pass over a scope tells of a resource.
+
+    `stamp` moves with every change; `settled` is False while one is under way.
+    """
 
     id: str
     stamp: str
-    state: str
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """When a document was read (`at`, in seconds since 1970), and what its stamp was then.
+
+    `settled` says that no change was under way and none so recent that the read may lag behind it:
+    only then does an equal stamp prove that the document is still the same.
+    """
+
+    stamp: str
+    settled: bool
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +323,41 @@ class ModelChange:
     trust: str = ""
 
 
+class Cause(enum.StrEnum):
+    """Why something is planned.
+
+    `NEW`: there is none yet. `GONE`: it was there when last applied. `MANIFEST`: what is declared
+    moved, or was never applied. `DRIFT`: live moved. `CONFLICT`: both did. `VERSION`: the label of
+    a secret moved. `ROTATE`: it was asked for. `UNKNOWN`: no ledger tells who moved. `ORPHAN`: no
+    manifest names it. `DESTROY`: all is to go.
+    """
+
+    NEW = "new"
+    GONE = "gone"
+    MANIFEST = "manifest"
+    DRIFT = "drift"
+    CONFLICT = "conflict"
+    VERSION = "version"
+    ROTATE = "rotate"
+    UNKNOWN = "unknown"
+    ORPHAN = "orphan"
+    DESTROY = "destroy"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why one change is planned; the pointer is "" where the whole resource is meant.
+
+    `note` is what a person must know beyond that the manifest asks for it. `remembered` is the
+    value when it was last applied, for `DRIFT` and `CONFLICT`; ABSENT where it may not be shown.
+    """
+
+    pointer: str
+    cause: Cause
+    note: str = ""
+    remembered: Json | Absent = ABSENT
+
+
 @dataclass(frozen=True)
 class Step:
     """All that will be done to one resource.
@@ -329,7 +383,7 @@ class Step:
     not_observable: tuple[str, ...] = ()
     unchanged: int = 0
     reason: str = ""
-    because: tuple[str, ...] = ()
+    because: tuple[Reason, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     owns: tuple[str, ...] = ()
 
@@ -347,6 +401,31 @@ class Refresh:
     total: int
     calls: int
     oldest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a service takes calls.
+
+    `step_s` is how long one write takes with all that follows it; `polls` how often its operation
+    is asked for meanwhile. Of reads and of writes a burst is taken at once, then so many a second.
+    """
+
+    step_s: float
+    polls: int
+    read_burst: int
+    read_rate: float
+    write_burst: int
+    write_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an apply will take: writes and reads that are sent, and about how many seconds."""
+
+    writes: int = 0
+    reads: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -382,6 +461,7 @@ class Plan:
     baseline: Literal["kept", "lost"]
     orphans: tuple[Resource, ...] = ()
     not_observable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    estimate: Estimate = Estimate()
 
     @property
     def refused(self) -> tuple[Finding, ...]:
@@ -395,7 +475,8 @@ class Memory:
 
     `owned` maps pointers that a manifest declared to the values that were read back; `secrets`
     maps the pointers of secrets to the version label that was written; `digests` the pointers of
-    models to the digest of their bytes when they were applied.
+    models to the digest of their bytes when they were applied. `baseline` maps what no manifest
+    declared to what it was then: short values, or `{"digest": …}`.
     """
 
     id: str
@@ -406,6 +487,7 @@ class Memory:
     commit: str
     sequence: int
     digests: Mapping[str, str] = field(default_factory=dict)
+    baseline: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -433,6 +515,7 @@ class Entry:
     owned: Mapping[str, Json]
     secrets: Mapping[str, str]
     digests: Mapping[str, str] = field(default_factory=dict)
+    baseline: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,6 +588,83 @@ class Retrying:
 Event: TypeAlias = (
     Agenda | Refreshing | StepStarted | StepWaiting | StepDone | StepFailed | Retrying
 )
+
+
+class Verdict(enum.StrEnum):
+    """What is to be said of a resource, or of one place in it, since the last apply.
+
+    `DRIFTED`: live moved and the manifest did not. `PENDING`: the manifest moved, or was never
+    applied. `CONFLICT`: both moved, apart. `MISSING`: it was there when last applied.
+    `UNMANAGED`: no manifest names it. `MODEL_SWAPPED`: it serves another model than was applied.
+    `ARTIFACT_MUTATED`: other bytes lie at the same address. `CREDENTIAL_EXPIRING`: a signature
+    ends soon. `NOT_OBSERVABLE`: the service never shows it. `INCOMPLETE`: it could not be read.
+    """
+
+    IN_SYNC = "in sync"
+    DRIFTED = "drifted"
+    PENDING = "pending"
+    CONFLICT = "conflict"
+    MISSING = "missing"
+    UNMANAGED = "unmanaged"
+    MODEL_SWAPPED = "model-swapped"
+    ARTIFACT_MUTATED = "artifact-mutated"
+    CREDENTIAL_EXPIRING = "credential-expiring"
+    NOT_OBSERVABLE = "not observable"
+    INCOMPLETE = "evidence incomplete"
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One finding of who moved what.
+
+    `pointer` is "" where the whole resource is meant. `remembered`, `live` and `declared` are
+    ABSENT where there is none; `hidden` says that they may not be shown. `since` is when it was
+    first seen, in UTC; `note` says more, `settle` are the commands that settle it.
+    """
+
+    resource: Resource
+    verdict: Verdict
+    pointer: str = ""
+    remembered: Json | Absent = ABSENT
+    live: Json | Absent = ABSENT
+    declared: Json | Absent = ABSENT
+    hidden: bool = False
+    note: str = ""
+    since: str = ""
+    settle: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is said of one resource as a whole.
+
+    `memory` is what the ledger remembers of it, `observed_at` when it was read, in UTC, or empty.
+    """
+
+    resource: Resource
+    verdict: Verdict
+    memory: Memory | None = None
+    observed_at: str = ""
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """Who moved what since the last apply, how much of it is known, and how fresh that is."""
+
+    standings: tuple[Standing, ...]
+    findings: tuple[Drift, ...]
+    inputs: Inputs
+    refresh: Refresh
+    made_at: str
+    baseline: Literal["kept", "lost"]
+
+    @property
+    def outcome(self) -> Literal["in-sync", "drift", "evidence-incomplete"]:
+        """Drift that is proven counts, whatever else could not be read."""
+        said = {finding.verdict for finding in self.findings} - {Verdict.NOT_OBSERVABLE}
+        if said - {Verdict.INCOMPLETE}:
+            return "drift"
+        return "evidence-incomplete" if said else "in-sync"
 
 
 @dataclass(frozen=True, slots=True)

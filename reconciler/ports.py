@@ -5,7 +5,7 @@ A third target, ledger or storage is a class with these methods; nothing else ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -23,9 +23,11 @@ from reconciler.model import (
     Live,
     Manifest,
     ModelReference,
+    Pace,
     Progress,
     Resource,
     SecretReference,
+    Sighting,
     Snapshot,
     Step,
     Summary,
@@ -43,6 +45,11 @@ class Provider(Protocol):
     @property
     def calls(self) -> int:
         """How many requests were sent so far, retries included."""
+        ...
+
+    @property
+    def pace(self) -> Pace:
+        """How fast the service takes calls, as far as it is published or recorded."""
         ...
 
     def scan(self, scope: str) -> Iterable[Summary]:
@@ -92,6 +99,10 @@ class Kind(Protocol):
         """Why the service would refuse any change of what is live."""
         ...
 
+    def find_owner(self, live: Json, project: str) -> str:
+        """Who manages what is live, where it says so and it is not this project; else empty."""
+        ...
+
     def scope(self, resource: Resource) -> str:
         """The scope whose scan lists this resource."""
         ...
@@ -124,6 +135,30 @@ class Ledger(Protocol):
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
         """The entries, oldest first."""
+        ...
+
+
+class Observations(Protocol):
+    """What was seen before: a cache, which may be empty at any time and never fails."""
+
+    def load(self) -> Mapping[str, Sighting]:
+        """What there is, by casefolded id, without the documents."""
+        ...
+
+    def recall(self, resource_id: str) -> Json | Absent:
+        """The document of one; ABSENT where there is none any more."""
+        ...
+
+    def keep(self, seen: Iterable[tuple[str, Sighting, Json]]) -> None:
+        """Keep documents, each by its id."""
+        ...
+
+    def drop(self, resource_ids: Iterable[str]) -> None:
+        """Forget what is no longer there."""
+        ...
+
+    def notice(self, findings: Sequence[str], now: float) -> Mapping[str, float]:
+        """When each finding was first noticed; `now` for a new one. Others are forgotten."""
         ...
 
 

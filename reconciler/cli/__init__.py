@@ -25,6 +25,7 @@ _COMMANDS = (
     "plan",
     "show",
     "apply",
+    "drift",
     "import",
     "export",
     "forget",

@@ -63,7 +63,7 @@ class Adopter:
         """What is live; raises Unplannable with every service that could not be read."""
         found: list[tuple[Resource, Live]] = []
         missing: list[Finding] = []
-        for seen in observe(self.hands, resources).values():
+        for seen in observe(self.hands, resources).seen.values():
             if seen.live is None:
                 missing.extend(one for one in (seen.finding,) if one)
             elif isinstance(seen.live, Live):

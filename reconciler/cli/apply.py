@@ -31,7 +31,7 @@ def apply(
     question. PATH is a manifest or a folder of them, as for plan.
     """
     from reconciler.cli.assembly import Wanted, assemble
-    from reconciler.plan import plan_document
+    from reconciler.plan_document import plan_document
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     if len(paths) == 1 and _is_plan(paths[0]):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.catalog import read_schema
@@ -18,14 +19,14 @@ from reconciler.engine import Hands, Order
 from reconciler.errors import ManifestInvalid, PlanInvalid
 from reconciler.guards import GUARDS, is_allowed
 from reconciler.kinds import find_kinds
-from reconciler.ledgers import FileLedger
+from reconciler.ledgers import FileLedger, ObservationCache
 from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import secret_resolver
 from reconciler.model import Address, Event, Finding, Inputs, Plan, Project
-from reconciler.plan import digest_of
+from reconciler.plan_document import digest_of
 from reconciler.ports import Kind
-from reconciler.render.console import describe
+from reconciler.render.console import Console
 from reconciler.transport import token_credential
 
 
@@ -39,7 +40,7 @@ class Wanted:
     rotated: Sequence[str] = ()
     prune: bool = False
     destroy: bool = False
-    refresh: str = "full"
+    refresh: Literal["auto", "full", "none"] = "auto"
     parallelism: int = 10
 
 
@@ -65,8 +66,22 @@ class Assembly:
         folder = Path(self.project.root, self.project.ledger)
         return FileLedger(folder, self.project.moved)
 
+    @cached_property
+    def observations(self) -> ObservationCache:
+        """What was seen of the services before, in the form that the schemas of today give."""
+        schemas = sorted(digest_of(read_schema(kind.schema_name)) for kind in self.kinds.values())
+        folder = Path(self.project.root, self.project.ledger)
+        return ObservationCache(folder, self.project.cloud.resource_manager, " ".join(schemas))
+
     def check_belongs(self, plan: Plan, name: str) -> None:
-        """Raise PlanInvalid for a plan that was made of the services of another cloud."""
+        """Raise PlanInvalid for a plan of another project, or of the services of another cloud."""
+        made_for = plan.inputs.project
+        if made_for != self.project.name:
+            raise PlanInvalid(
+                f'was made for the project "{made_for}", and this is "{self.project.name}"',
+                subject=name,
+                next_step="Apply it where it was made, or plan again here.",
+            )
         here = self.project.cloud.resource_manager
         if plan.inputs.cloud != here:
             raise PlanInvalid(
@@ -84,6 +99,7 @@ class Assembly:
             kinds=self.kinds,
             providers={name: kind.connect(cloud, emit) for name, kind in self.kinds.items()},
             ledger=self.ledger,
+            observations=self.observations,
             blobs=BlobStorage(
                 resolve,
                 cloud.blob,
@@ -134,9 +150,10 @@ class Assembly:
 
     def _emitter(self) -> Callable[[Event], None]:
         paint = self._invocation.paint(sys.stderr)
+        console = Console(paint)
 
         def emit(event: Event) -> None:
-            line = describe(event, paint)
+            line = console.describe(event)
             if line:
                 self._invocation.progressed = True
                 # A closed stderr must not stop an apply.

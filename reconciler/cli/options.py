@@ -26,6 +26,14 @@ _DETAILED = click.option(
     help="Exit with 0 for nothing to do, 1 for an error, 2 for changes, 3 refused by a guard, "
     "4 stale plan.",
 )
+_DETAILED_DRIFT = click.option(
+    "--detailed-exitcode",
+    is_flag=True,
+    callback=_note_detailed,
+    expose_value=False,
+    help="Exit with 0 for in sync, 1 for an error, 2 for drift, 8 where the evidence is incomplete"
+    " and no drift is proven.",
+)
 _TARGET = click.option(
     "--target",
     "targets",
@@ -42,17 +50,18 @@ _EXCLUDE = click.option(
 )
 _REFRESH = click.option(
     "--refresh",
-    type=click.Choice(["full"]),
-    default="full",
+    type=click.Choice(["auto", "full", "none"]),
+    default="auto",
     show_default=True,
-    help="How live is read: full reads every service.",
+    help="How live is read: auto reads what has changed by the service's lists, full every service,"
+    " none relies on what was seen before.",
 )
 _ALLOW = click.option(
     "--allow",
     "allowed",
     metavar="GUARD[=ADDRESS]",
     multiple=True,
-    help="Lift a guard: deletes, updates, replace, irreversible, empty, blob. Repeatable.",
+    help="Lift a guard: deletes, updates, replace, irreversible, adopt, empty, blob. Repeatable.",
 )
 _ROTATE = click.option(
     "--rotate",
@@ -76,6 +85,13 @@ _PARALLELISM = click.option(
     show_default=True,
     help="How many calls run at once.",
 )
+
+
+def drift_options(command: _Command) -> _Command:
+    """Give a command all that shapes a drift report."""
+    for option in (_PARALLELISM, _REFRESH, _EXCLUDE, _TARGET, _DETAILED_DRIFT):
+        command = option(command)
+    return command
 
 
 def plan_options(command: _Command) -> _Command:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reconciler.errors import PlanInvalid
 from reconciler.model import Plan
-from reconciler.plan import read_plan
+from reconciler.plan_document import read_plan
 from reconciler.render.text import render_plan_json
 
 _MOST_BYTES = 512 * 1024 * 1024

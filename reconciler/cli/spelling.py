@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 _FLAGS = frozenset(
     {
@@ -26,6 +27,9 @@ _FLAGS = frozenset(
 _SINGLE = re.compile(r"-([a-z][a-z-]+)(=.*)?", re.DOTALL)
 
 
+_OTHER_WORDS: Final = {"--refresh=true": "--refresh=auto", "--refresh=false": "--refresh=none"}
+
+
 def spell(arguments: Sequence[str]) -> list[str]:
     """The arguments with `-out=F` as `--out=F`; `--no-color` may stand anywhere."""
     spelled: list[str] = []
@@ -36,6 +40,7 @@ def spell(arguments: Sequence[str]) -> list[str]:
             break
         found = _SINGLE.fullmatch(argument)
         word = f"-{argument}" if found and found[1] in _FLAGS else argument
+        word = _OTHER_WORDS.get(word, word)
         if word == "--no-color":
             colourless = True
         else:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from reconciler.baseline import make_baseline
 from reconciler.engine.hands import Hands
-from reconciler.engine.observe import observe
+from reconciler.engine.observe import keep_sight, observe
 from reconciler.engine.proof import prove, show_value
 from reconciler.errors import (
     LedgerInvalid,
@@ -98,7 +99,7 @@ def _check_secrets(hands: Hands, plan: Plan) -> None:
 
 def _check_all(hands: Hands, plan: Plan) -> None:
     seen = observe(hands, [step.resource for step in plan.steps])
-    unread = tuple(one.finding for one in seen.values() if one.finding is not None)
+    unread = tuple(one.finding for one in seen.seen.values() if one.finding is not None)
     if unread:
         raise StalePlan(unread)
     stale: list[Finding] = []
@@ -114,15 +115,15 @@ def _find_stale(hands: Hands, step: Step, live: Live | Absent) -> Iterator[Findi
     subject = str(step.resource.address)
     if step.action is Action.CREATE:
         if live is not ABSENT:
-            yield Finding("saved plan is stale: it exists now", subject=subject, next_step=_STALE)
+            yield Finding("Saved plan is stale: it exists now", subject=subject, next_step=_STALE)
         return
     if live is ABSENT:
-        yield Finding("saved plan is stale: it is gone", subject=subject, next_step=_STALE)
+        yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=_STALE)
         return
     field = hands.kinds[step.resource.address.kind].field
     for found in find_mismatches(field, step.ops, step.absences, live.document):
         yield Finding(
-            f"saved plan is stale: {found.pointer} has changed",
+            f"Saved plan is stale: {found.pointer} has changed",
             subject=subject,
             detail=_describe(field, found),
             next_step=_STALE,
@@ -188,12 +189,15 @@ class _Worker:
                 shown = now
                 self._hands.emit(StepWaiting(step.resource, step.action, now - started))
         field = self._hands.kinds[step.resource.address.kind].field
-        proven = prove(field, step, live, provider.read(step.resource))
+        after = provider.read(step.resource)
+        proven = prove(field, step, live, after)
         self._record(step, proven)
+        keep_sight(self._hands, step.resource, after)
 
     def _record(self, step: Step, document: Json | Absent) -> None:
         field = self._hands.kinds[step.resource.address.kind].field
         memory = self._remembered.get(step.resource.address)
+        owned = dict(_owned(field, step, document))
         entry = Entry(
             address=step.resource.address,
             id=step.resource.id,
@@ -205,7 +209,7 @@ class _Worker:
             plan_digest=self._author.plan_digest,
             patch=step.ops,
             inverse=step.inverse,
-            owned=dict(_owned(field, step, document)),
+            owned=owned,
             secrets={
                 **(memory.secrets if memory and step.action is Action.UPDATE else {}),
                 **{pointer: reference.version for pointer, reference in step.secrets},
@@ -214,6 +218,7 @@ class _Worker:
                 **(memory.digests if memory and step.action is Action.UPDATE else {}),
                 **{format_pointer(one.path): one.digest_after for one in step.models},
             },
+            baseline=make_baseline(field, document, owned),
         )
         self._hands.ledger.record(entry)
 

@@ -10,7 +10,16 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from reconciler.model import Address
-from reconciler.ports import Blobs, Clock, Emit, Kind, Ledger, Provider, ResolveSecret
+from reconciler.ports import (
+    Blobs,
+    Clock,
+    Emit,
+    Kind,
+    Ledger,
+    Observations,
+    Provider,
+    ResolveSecret,
+)
 
 _One = TypeVar("_One")
 _Done = TypeVar("_Done")
@@ -23,6 +32,7 @@ class Hands:
     kinds: Mapping[str, Kind]
     providers: Mapping[str, Provider]
     ledger: Ledger
+    observations: Observations
     blobs: Blobs
     resolve: ResolveSecret
     emit: Emit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from reconciler.engine.hands import Hands
@@ -21,6 +22,8 @@ from reconciler.model import (
 from reconciler.plan import Wish
 from reconciler.pointers import format_pointer
 
+_TOO_SOON: Final = timedelta(hours=1)
+_SOON: Final = timedelta(days=3)
 _Mode = Literal["required", "warn", "skip"]
 _LIFT: Final = "To go on all the same: --allow blob={subject}, or spec.guards.blobs: warn"
 
@@ -53,7 +56,7 @@ def look_at_models(
         findings = tuple(
             found if mode == "required" else replace(found, severity="warning", next_step="")
             for _, look in sorted(looks.items())
-            for found in _judge(look)
+            for found in _judge(look, hands.clock())
         )
     told = []
     for step in steps:
@@ -82,7 +85,7 @@ def _look(hands: Hands, look: _Look) -> _Look:
         return replace(look, error=error)
 
 
-def _judge(look: _Look) -> Iterator[Finding]:
+def _judge(look: _Look, now: datetime) -> Iterator[Finding]:
     model, blob = look.model, look.blob
     if look.error is not None:
         yield _finding(look, *_explain(look.error))
@@ -97,6 +100,18 @@ def _judge(look: _Look) -> Iterator[Finding]:
             )
         if not blob.length:
             yield _finding(look, "the model blob is empty", "")
+        yield from _judge_end(look, blob, now)
+
+
+def _judge_end(look: _Look, blob: Blob, now: datetime) -> Iterator[Finding]:
+    """A signature that ends before an apply may be done refuses; one that ends soon is told."""
+    left = datetime.fromisoformat(blob.expires) - now if blob.expires else _SOON
+    message = f"the signature for the model blob ends at {blob.expires}"
+    if left < _TOO_SOON:
+        yield _finding(look, message, "That may be before it is used.")
+    elif left < _SOON:
+        found = _finding(look, message, "Make a new one in time.")
+        yield replace(found, severity="warning", next_step="")
 
 
 def _explain(error: ReconcilerError) -> tuple[str, str]:

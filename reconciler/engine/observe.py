@@ -1,35 +1,174 @@
-"""Reading what is live, many at once.
+"""Reading what is live, many at once, and only what may have changed.
 
 A read that failed is a finding, never an absence. When a service cannot be reached at all, or
 lets nobody in, the rest is not asked: a thousand times the same error helps nobody.
+
+With `auto` the lists of the service are read first; a service whose change stamp there equals that
+of its last observation is not read again. Only what had settled when it was seen counts, and what
+a list leaves out is read: an item that is missing there proves nothing.
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
 
 from reconciler.engine.hands import Hands
 from reconciler.errors import ReconcilerError, ServiceError, Unauthorized, Unavailable
-from reconciler.model import Absent, Finding, Live, Resource
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Agenda,
+    Finding,
+    Json,
+    Live,
+    Refresh,
+    Refreshing,
+    Resource,
+    Sighting,
+)
+
+Mode: TypeAlias = Literal["auto", "full", "none"]
+# A list is worth its call where it saves at least so many reads.
+_WORTH: Final = 2
+_PAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one read found: `live`, or None and the `finding` that says why not."""
+    """What is known of one resource: `live`, or None and the `finding` that says why not.
+
+    `at` is when it was seen, in seconds since 1970; `fresh` is False where it was remembered.
+    """
 
     resource: Resource
     live: Live | Absent | None
     finding: Finding | None = None
+    at: float = 0.0
+    fresh: bool = True
 
 
-def observe(hands: Hands, resources: Iterable[Resource]) -> dict[Resource, Observation]:
-    """Read every resource, in the order given; nothing is raised for a read that failed."""
-    asked = list(resources)
+@dataclass(frozen=True)
+class Survey:
+    """Many observations, in the order that was asked for, and how they were come by."""
+
+    seen: Mapping[Resource, Observation]
+    refresh: Refresh = field(default_factory=lambda: Refresh("full", 0, 0, 0))
+
+    def __getitem__(self, resource: Resource) -> Observation:
+        return self.seen[resource]
+
+
+def observe(hands: Hands, resources: Iterable[Resource], mode: Mode = "full") -> Survey:
+    """Observe every resource once; nothing is raised for a read that failed."""
+    asked = list(dict.fromkeys(resources))
+    calls = hands.calls
+    remembered = {} if mode == "full" else _remember(hands, asked, mode)
+    wanted = [resource for resource in asked if resource not in remembered]
+    found = dict(remembered)
+    if mode == "none":
+        found.update((resource, _never_seen(resource)) for resource in wanted)
+        wanted = []
+    hands.emit(Agenda(reads=len(wanted)))
     reader = _Reader(hands)
-    found = {seen.resource: seen for seen in hands.spread(reader.read, asked)}
-    return {resource: found[resource] for resource in asked}
+    read = list(hands.spread(reader.read, wanted))
+    found.update((seen.resource, seen) for seen in read)
+    _keep(hands, read)
+    ages = [hands.clock().timestamp() - seen.at for seen in remembered.values()]
+    refresh = Refresh(
+        mode=mode,
+        read=len(wanted),
+        total=len(asked),
+        calls=hands.calls - calls,
+        oldest=round(max(0.0, *ages), 1) if ages else 0.0,
+    )
+    return Survey({resource: found[resource] for resource in asked}, refresh)
+
+
+def _remember(hands: Hands, asked: Sequence[Resource], mode: Mode) -> dict[Resource, Observation]:
+    """What need not be read: with `auto` what has not changed, with `none` whatever was seen."""
+    known = hands.observations.load()
+    sighted = {
+        resource: known[resource.id.casefold()]
+        for resource in asked
+        if resource.id.casefold() in known
+    }
+    if mode == "auto":
+        sighted = _confirm(hands, {one: at for one, at in sighted.items() if at.settled})
+    found = {}
+    for resource, sighting in sighted.items():
+        document = hands.observations.recall(resource.id)
+        if document is not ABSENT:
+            live = _revive(document, sighting, hands)
+            found[resource] = Observation(resource, live, at=sighting.at, fresh=False)
+    return found
+
+
+def _revive(document: Json, sighting: Sighting, hands: Hands) -> Live:
+    return Live(document, None, hands.clock(), sighting.stamp, sighting.settled)
+
+
+def _confirm(hands: Hands, sighted: Mapping[Resource, Sighting]) -> dict[Resource, Sighting]:
+    """Those whose stamp is still the same, by the lists of their scopes."""
+    scopes: dict[tuple[str, str], list[Resource]] = {}
+    for resource in sighted:
+        kind = resource.address.kind
+        scopes.setdefault((kind, hands.kinds[kind].scope(resource)), []).append(resource)
+    same: dict[Resource, Sighting] = {}
+    for (_, scope), resources in scopes.items():
+        if len(resources) >= _WORTH:
+            stamps = _list_stamps(hands, scope, resources)
+            same.update(
+                (one, sighted[one])
+                for one in resources
+                if sighted[one].stamp and stamps.get(one.id.casefold()) == sighted[one].stamp
+            )
+    return same
+
+
+def _list_stamps(hands: Hands, scope: str, resources: Sequence[Resource]) -> dict[str, str]:
+    """The stamps of what has settled, by casefolded id; as far as the list is worth its calls.
+
+    A list that cannot be read tells nothing: then everything is read.
+    """
+    stamps: dict[str, str] = {}
+    pages = math.ceil(len(resources) / _WORTH)
+    provider = hands.provider(resources[0].address)
+    try:
+        for number, item in enumerate(provider.scan(scope)):
+            if number >= pages * _PAGE:
+                break
+            if item.settled:
+                stamps[item.id.casefold()] = item.stamp
+    except ServiceError:
+        return {}
+    return stamps
+
+
+def _keep(hands: Hands, read: Sequence[Observation]) -> None:
+    hands.observations.keep(
+        (seen.resource.id, Sighting(live.stamp, live.settled, seen.at), live.document)
+        for seen in read
+        if isinstance(live := seen.live, Live)
+    )
+    hands.observations.drop(seen.resource.id for seen in read if seen.live is ABSENT)
+
+
+def keep_sight(hands: Hands, resource: Resource, live: Live | Absent) -> None:
+    """Keep what one read found."""
+    _keep(hands, [Observation(resource, live, at=hands.clock().timestamp())])
+
+
+def _never_seen(resource: Resource) -> Observation:
+    finding = Finding(
+        "was never read, and --refresh none reads nothing",
+        subject=str(resource.address),
+        next_step="Read it once with --refresh auto.",
+    )
+    return Observation(resource, None, finding)
 
 
 class _Reader:
@@ -44,6 +183,7 @@ class _Reader:
                 "was not read: the service answers nobody", subject=str(resource.address)
             )
             return Observation(resource, None, finding)
+        self._hands.emit(Refreshing(resource))
         try:
             live = self._hands.provider(resource.address).read(resource)
         except ReconcilerError as error:
@@ -51,7 +191,7 @@ class _Reader:
             error.subject = error.subject or str(resource.address)
             return Observation(resource, None, error.findings()[0])
         self._answered.set()
-        return Observation(resource, live)
+        return Observation(resource, live, at=self._hands.clock().timestamp())
 
     def _judge(self, error: ReconcilerError) -> None:
         unreachable = isinstance(error, Unavailable) and not error.status

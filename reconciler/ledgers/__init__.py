@@ -4,5 +4,6 @@ An entry is durable before it counts, and no entry ever holds a secret.
 """
 
 from reconciler.ledgers.file import FileLedger
+from reconciler.ledgers.observations import ObservationCache
 
-__all__ = ["FileLedger"]
+__all__ = ["FileLedger", "ObservationCache"]

@@ -21,7 +21,7 @@ from typing import Final
 
 from reconciler.errors import LedgerInvalid
 from reconciler.model import Action, Address, Entry, Json, Memory, Snapshot
-from reconciler.plan import canonical
+from reconciler.plan_document import canonical
 
 NAME: Final = "ledger.jsonl"
 VERSION: Final = 1
@@ -29,7 +29,7 @@ _START: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
 _SHAPE: Final[dict[str, type]] = {
     **dict.fromkeys(("address", "id", "action", "at", "by", "host", "commit", "plan_digest"), str),
     **dict.fromkeys(("patch", "inverse"), list),
-    **dict.fromkeys(("owned", "secrets", "digests"), dict),
+    **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
 }
 _TAIL_BYTES: Final = 1 << 16
 _RESTORE: Final = (
@@ -254,7 +254,8 @@ def _parse(file: Path, number: int, line: bytes) -> Json:
         raise _invalid(file, number, "is not an entry of a ledger")
     if document.get("version") != VERSION:
         raise _invalid(file, number, f"is not of version {VERSION}, the only one known here")
-    return {"previous": "", **document}
+    # A ledger that is older than the baseline remembers none.
+    return {"previous": "", "baseline": {}, **document}
 
 
 def _read_entry(file: Path, number: int, document: Json) -> Entry:
@@ -280,6 +281,7 @@ def _remember(entry: Entry, sequence: int) -> Memory:
         commit=entry.commit,
         sequence=sequence,
         digests=entry.digests,
+        baseline=entry.baseline,
     )
 
 

@@ -66,6 +66,9 @@ class Text:
             column = len(before) - before.rfind("\n")
             place = Place(self.file, before.count("\n") + 1, column)
         problem = getattr(error, "problem", None) or "it holds a character that YAML forbids"
+        if "nesting depth" in problem:
+            # libyaml has a bound of its own, lower than ours for flow collections on one line.
+            return Finding("is nested too deeply", place=place, next_step=_FLATTEN)
         lines = self._text.splitlines()
         line = lines[mark.line] if mark and mark.line < len(lines) else ""
         if "\t" in line[: len(line) - len(line.lstrip())]:

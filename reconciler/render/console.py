@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from reconciler.model import (
     Action,
@@ -16,6 +16,7 @@ from reconciler.model import (
     StepStarted,
     StepWaiting,
 )
+from reconciler.render.counting import count
 from reconciler.render.escape import escape
 from reconciler.render.paint import Paint
 
@@ -37,6 +38,29 @@ _ENDS = {
     Action.REPLACE: "Replacement complete after",
     Action.DELETE: "Destruction complete after",
 }
+
+
+_MOST_NAMED: Final = 20
+
+
+class Console:
+    """Tells events one after another; what is too many to be named is counted."""
+
+    def __init__(self, paint: Paint) -> None:
+        self._paint = paint
+        self._names_reads = True
+
+    def describe(self, event: Event) -> str | None:
+        """The line of an event, or None for one that needs none."""
+        match event:
+            case Agenda(reads=reads):
+                self._names_reads = reads <= _MOST_NAMED
+                many = f"Refreshing state of {count(reads, 'service')}..."
+                return None if self._names_reads else many
+            case Refreshing() if not self._names_reads:
+                return None
+            case _:
+                return describe(event, self._paint)
 
 
 def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a kind of event

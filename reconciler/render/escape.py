@@ -17,7 +17,7 @@ _HARMFUL: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 def escape(text: str) -> str:
     r"""The text with everything that could move a terminal or deceive the eye as `\x1b`."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
     return "".join(
         character if unicodedata.category(character) not in _HARMFUL else _code(character)
@@ -66,13 +66,13 @@ def show_pointer(path: tuple[str | int, ...]) -> str:
     return escape(format_pointer(path))
 
 
-def shorten_uris(before: str, after: str) -> tuple[str, str]:
-    """Two addresses without what they share up to the container; in full where they share less."""
-    one, other = before.split("/"), after.split("/")
+def shorten_uris(*uris: str) -> tuple[str, ...]:
+    """Addresses without what they share up to the container; in full where they share less."""
+    parts = [uri.split("/") for uri in uris]
     # scheme, empty, host, container: four parts must agree for the rest to be told apart by.
-    if one[:4] != other[:4]:
-        return before, after
-    shared = 4
-    while shared + 2 < min(len(one), len(other)) and one[shared] == other[shared]:
+    if len(parts) < 2 or any(one[:4] != parts[0][:4] for one in parts):
+        return uris
+    shared, least = 4, min(map(len, parts))
+    while shared + 2 < least and all(one[shared] == parts[0][shared] for one in parts):
         shared += 1
-    return "…/" + "/".join(one[shared:]), "…/" + "/".join(other[shared:])
+    return tuple("…/" + "/".join(one[shared:]) for one in parts)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from reconciler.guards import is_final
 from reconciler.model import Action, Finding, Plan, Step
 from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape, show_path
@@ -37,20 +38,21 @@ _SAID: Final = {
 
 def render_plan_markdown(plan: Plan) -> str:
     """The plan in less than 60,000 characters, with a marker by which to find the comment again."""
-    head = [f"<!-- reconciler plan {_marker(plan)} -->", f"### {_title(plan)}"]
-    head += _bounded(_must_see(plan), _MUST_SEE)
+    head = [write_marker("plan", plan.inputs.project), f"### {_title(plan)}"]
+    head += keep_within(_must_see(plan), _MUST_SEE)
     if plan.steps:
         head += ["", "| | resource | change |", "|---|---|---|"]
     tail = ["", describe_coverage(plan), *_notes(plan)]
     left = _DETAILS - len("\n".join([*head, *tail]))
-    rows = _bounded((_row(step) for step in plan.steps), max(2_000, left // 2))
+    rows = keep_within((_row(step) for step in plan.steps), max(2_000, left // 2))
     left -= len("\n".join(rows))
     details = _fold(plan, left) if plan.steps else []
     return "\n".join([*head, *rows, *details, *tail]) + "\n"
 
 
-def _marker(plan: Plan) -> str:
-    return re.sub(r"[^A-Za-z0-9._]", "_", plan.inputs.project)[:100]
+def write_marker(what: str, project: str) -> str:
+    """A comment that nobody sees and by which a tool finds this comment again."""
+    return f"<!-- reconciler {what} {re.sub(r'[^A-Za-z0-9._]', '_', project)[:100]} -->"
 
 
 def _title(plan: Plan) -> str:
@@ -67,7 +69,7 @@ def _must_see(plan: Plan) -> Iterator[str]:
         if step.action in {Action.DELETE, Action.REPLACE}:
             yield f"\n> ⚠ {address}: {_SAID[step.action]}"
         for change in step.changes:
-            if change.irreversible and change.after is True:
+            if is_final(change):
                 yield f"\n> ⚠ {address}: cannot be undone: {code(show_path(change.path))}"
 
 
@@ -84,8 +86,8 @@ def _row(step: Step) -> str:
     return f"| `{step.action.symbol}` | {address} | {_SAID[step.action]} {what} |"
 
 
-def _bounded(lines: Iterable[str], most: int) -> list[str]:
-    """The lines that fit, and how many do not."""
+def keep_within(lines: Iterable[str], most: int) -> list[str]:
+    """The lines that fit into so many characters, and how many do not."""
     kept, size, left = [], 0, 0
     for line in lines:
         size += len(line) + 1

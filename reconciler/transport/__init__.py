@@ -7,7 +7,15 @@ with the service's own code. It knows no kind of resource.
 
 from reconciler.transport.client import Client
 from reconciler.transport.credentials import token_credential
-from reconciler.transport.operations import follow_operation
+from reconciler.transport.operations import count_polls, follow_operation
+from reconciler.transport.origins import is_loopback
 from reconciler.transport.replies import Reply
 
-__all__ = ["Client", "Reply", "follow_operation", "token_credential"]
+__all__ = [
+    "Client",
+    "Reply",
+    "count_polls",
+    "follow_operation",
+    "is_loopback",
+    "token_credential",
+]

@@ -56,6 +56,19 @@ def follow_operation(
         pause = _next_pause(pause, polled)
 
 
+def count_polls(seconds: float) -> int:
+    """How often an operation of so many seconds is asked for, where the service asks for no pause.
+
+    >>> count_polls(0.2), count_polls(1.0)
+    (1, 4)
+    """
+    polls, at, pause = 1, _FIRST_S, _FIRST_S
+    while at < seconds:
+        pause = min(pause * _GROWTH, _LONGEST_S)
+        polls, at = polls + 1, at + pause
+    return polls
+
+
 def _next_pause(pause: float, polled: Reply) -> float:
     asked = polled.headers.get("Retry-After", "")
     return float(asked) if asked.isdecimal() else min(pause * _GROWTH, _LONGEST_S)

@@ -13,9 +13,10 @@ from typing import Any
 from reconciler.diff import diff
 from reconciler.kinds.web_service import KIND
 from tests.benchmarks.measure import Figure, take_turns, time_call
-from tests.e2e.world import MODEL, Project, clean_environment, run_emulator
+from tests.e2e.world import MODEL, Emulator, Project, clean_environment, run_emulator
 
 SERVICES = 1000
+LIMITED = 300
 
 
 def measure_start() -> Figure:
@@ -143,6 +144,48 @@ def measure_plan() -> Figure:
     return Figure(f"plan of {SERVICES} services, cold", *medians, "requests loop, same GETs", 1.5)
 
 
+def measure_estimate() -> Figure:
+    """What a plan says that its apply will take, against what it takes under published limits.
+
+    The ratio is that of the longer to the shorter: an estimate may be wrong both ways.
+    """
+    with (
+        tempfile.TemporaryDirectory() as name,
+        run_emulator("--no-blob", "--limits", "resource-manager") as emulator,
+    ):
+        project = Project(Path(name), emulator)
+        old, new = (f"https://acct.blob.core.windows.net/m/{day}.ilearner" for day in ("a", "b"))
+        names = [f"s{number:03}" for number in range(LIMITED)]
+        for one in names:
+            _deploy_slowly(emulator, one, old)
+            project.manifest(one, new)
+        time.sleep(250 / 25)  # both buckets are full again
+        plan = Path(name, "p.json")
+        ours = str(Path(sys.executable).with_name("reconciler"))
+        _run_in(Path(name), [ours, "plan", "--out", str(plan)], "")
+        estimated = float(json.loads(plan.read_text())["estimate"]["seconds"])
+        took = _run_in(Path(name), [ours, "apply", str(plan)], "")
+    longer, shorter = max(estimated, took), min(estimated, took)
+    title = f"estimate of {LIMITED} updates ({estimated:.0f} s)"
+    return Figure(title, longer, shorter, f"what it takes ({took:.0f} s)", 1.2)
+
+
+def _deploy_slowly(emulator: Emulator, name: str, model: str) -> None:
+    """Other people's writes are throttled too."""
+    while True:
+        status, _, headers = emulator.send("PUT", emulator.path(name), _body(model))
+        if status < 300:
+            return
+        assert status == 429
+        time.sleep(float(headers["Retry-After"]))
+
+
+def _body(model: str) -> Any:
+    from tests.e2e.world import definition
+
+    return definition(model)
+
+
 def _run_in(folder: Path, command: list[str], stdin: str) -> float:
     started = time.perf_counter()
     subprocess.run(
@@ -173,4 +216,5 @@ FIGURES = {
     "diff": measure_diff,
     "validation": measure_validation,
     "plan": measure_plan,
+    "estimate": measure_estimate,
 }

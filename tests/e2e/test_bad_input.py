@@ -45,7 +45,12 @@ def write(folder: Path, **files: str | bytes) -> Path:
 
 
 def contents(folder: Path) -> dict[str, int]:
-    return {str(path): path.lstat().st_size for path in folder.rglob("*")}
+    """Everything but the cache of what was read, which any command that reads may write."""
+    return {
+        str(path): path.lstat().st_size if path.is_file() else 0
+        for path in folder.rglob("*")
+        if path.name not in {".reconciler", ".gitignore"} and "observations" not in path.name
+    }
 
 
 def refuse(folder: Path, *arguments: str, **env: str) -> Done:

@@ -97,7 +97,7 @@ def test_a_stale_plan_writes_nothing_at_all(project: Project) -> None:
     world.patch("b", assets=assets)
     refused = project.run("apply", "plan.json", "--detailed-exitcode")
     assert refused.code == 4
-    assert "saved plan is stale" in refused.err
+    assert "Saved plan is stale" in refused.err
     assert world.model_uri("other") in refused.err
     assert world.model("a") == world.model_uri("old")
 

@@ -61,6 +61,8 @@ def run(
     )
     if done.stdout.startswith("{") and '"plan_digest"' in done.stdout:
         jsonschema.validate(json.loads(done.stdout), read_schema("output/plan"))
+    if done.stdout.startswith("{") and '"coverage"' in done.stdout:
+        jsonschema.validate(json.loads(done.stdout), read_schema("output/drift"))
     return Done(done.returncode, done.stdout, done.stderr)
 
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.property
 FIELDS = pytest.mark.parametrize(
     "field", [EVERY_KEYWORD, KIND.field], ids=["every-keyword", "web-service"]
 )
-LAW = settings(max_examples=200, deadline=None)
+LAW = settings(max_examples=500, deadline=None)
 
 
 def lives(field: Field) -> st.SearchStrategy[Json]:

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,7 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
+    Cause,
     Entry,
     Event,
     GuardLimits,
@@ -33,21 +34,50 @@ from reconciler.model import (
     Manifest,
     Memory,
     Outcome,
+    Pace,
     Plan,
     Progress,
+    Reason,
     Refreshing,
     Resource,
+    Sighting,
     Snapshot,
     Step,
     StepDone,
     StepFailed,
+    Summary,
 )
 from reconciler.patch import apply_operations
 from tests.e2e.world import definition
 
 OLD, NEW = (f"https://acct.blob.core.windows.net/m/{name}.ilearner" for name in ("old", "new"))
 MODEL = "Census Model [trained model]"
+PROVIDER = "/providers/Microsoft.MachineLearning/webServices/"
 AUTHOR = Author("ci", "builder", "4f1c2aa", "sha256:0")
+
+
+@dataclass
+class Seen:
+    """A cache of observations in memory."""
+
+    kept: dict[str, tuple[Sighting, Json]] = field(default_factory=dict)
+
+    def load(self) -> Mapping[str, Sighting]:
+        return {name: sighting for name, (sighting, _) in self.kept.items()}
+
+    def recall(self, resource_id: str) -> Json | Absent:
+        return copy.deepcopy(self.kept[resource_id.casefold()][1])
+
+    def keep(self, seen: Iterable[tuple[str, Sighting, Json]]) -> None:
+        for name, sighting, document in seen:
+            self.kept[name.casefold()] = (sighting, copy.deepcopy(document))
+
+    def drop(self, resource_ids: Iterable[str]) -> None:
+        for name in resource_ids:
+            self.kept.pop(name.casefold(), None)
+
+    def notice(self, findings: Sequence[str], now: float) -> Mapping[str, float]:
+        return dict.fromkeys(findings, now)
 
 
 @dataclass
@@ -61,8 +91,12 @@ class World:
     kept: list[Entry] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     memories: dict[Address, Memory] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)
+    settled: bool = True
     ledger_error: Exception | None = None
     calls: int = 0
+    seen: Seen = field(default_factory=Seen)
+    pace: Pace = field(default_factory=lambda: Pace(15.0, 10, 250, 25.0, 200, 10.0))
     lock: Any = field(default_factory=threading.Lock)
 
     def add(self, name: str, uri: str = OLD) -> None:
@@ -76,8 +110,13 @@ class World:
 
     # The ports.
 
-    def scan(self, _: str) -> Iterator[Any]:
-        return iter(())
+    def scan(self, scope: str) -> Iterator[Summary]:
+        self.calls += 1
+        if "list" in self.fails:
+            raise self.fails["list"]
+        for name in sorted(set(self.documents) - self.left_out):
+            document = self.documents[name]
+            yield Summary(f"{scope}{PROVIDER}{name}", str(document.get("stamp", "1")), settled=True)
 
     def read(self, resource: Resource) -> Live | Absent:
         with self.lock:
@@ -87,7 +126,8 @@ class World:
         document = self.documents.get(resource.address.name)
         if document is None:
             return ABSENT
-        return Live(copy.deepcopy(document), {}, datetime.now(UTC))
+        stamp = str(document.get("stamp", "1"))
+        return Live(copy.deepcopy(document), {}, datetime.now(UTC), stamp, self.settled)
 
     def write(self, step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
         name = step.resource.address.name
@@ -120,6 +160,7 @@ class World:
             kinds={"WebService": KIND},
             providers={"WebService": self},
             ledger=self,
+            observations=self.seen,
             blobs=self,
             resolve=lambda _: "secret",
             emit=self.events.append,
@@ -197,7 +238,7 @@ def test_a_create_or_delete_that_did_nothing_is_not_applied(lying: str, said: st
     plan = make_plan(world.hands(), order("a"))
     resource = plan.steps[0].resource
     if lying == "delete":
-        step = make_removal(resource, world.documents["a"])
+        step = make_removal(resource, world.documents["a"], Reason("", Cause.ORPHAN))
     else:
         del world.documents["a"]
         manifest = Manifest(

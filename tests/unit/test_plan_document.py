@@ -20,7 +20,8 @@ from reconciler.model import (
     Resource,
     SecretReference,
 )
-from reconciler.plan import Wish, canonical, make_step, plan_document, read_plan
+from reconciler.plan import Wish, make_step
+from reconciler.plan_document import canonical, plan_document, read_plan
 from tests.property.documents import documents
 from tests.property.fields import EVERY_KEYWORD as FIELD
 
@@ -50,7 +51,7 @@ def make_plan(live: Json, declared: Json) -> Plan:
 
 
 @given(DOCUMENTS, DOCUMENTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_a_plan_read_back_is_the_same_to_the_byte(live: Json, declared: Json) -> None:
     for before in (live, ABSENT):
         text = canonical(plan_document(make_plan(before, declared)))

@@ -1,21 +1,13 @@
-"""Plans as people read them: golden texts, read as a user would before they are kept.
-
-RECONCILER_BLESS=1 writes them anew.
-"""
+"""Plans as people read them: golden texts, read as a user would before they are kept."""
 
 import json
-import os
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
-from reconciler.drift import explain_changes
 from reconciler.guards import judge
-from reconciler.kinds.web_service import KIND
 from reconciler.model import (
     ABSENT,
     Action,
@@ -24,26 +16,19 @@ from reconciler.model import (
     Event,
     Finding,
     GuardLimits,
-    Inputs,
-    Json,
-    Manifest,
-    Memory,
     ModelChange,
     Outcome,
     Place,
-    Plan,
-    Refresh,
     Refreshing,
     Resource,
     Retrying,
     SecretReference,
-    Step,
     StepDone,
     StepFailed,
     StepStarted,
     StepWaiting,
 )
-from reconciler.plan import Wish, make_removal, make_step
+from reconciler.plan import make_removal
 from reconciler.render.console import describe
 from reconciler.render.escape import cut, escape, shorten_uris, show_path
 from reconciler.render.finding import render_findings, render_findings_json
@@ -51,75 +36,11 @@ from reconciler.render.markdown import render_plan_markdown
 from reconciler.render.paint import Paint
 from reconciler.render.text import render_outcome, render_plan
 from tests.e2e.world import definition
+from tests.golden import check
+from tests.plans import MEMORY, NEW, OLD, ORPHAN, SPEC, live, plan, step, step_of_every_shape
 
-GOLDEN = Path(__file__).parent / "golden"
 PLAIN = Paint()
 STEPS = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE)
-MODEL = "Census Model [trained model]"
-OLD, NEW = (
-    f"https://acct.blob.core.windows.net/models/census/{day}.ilearner"
-    for day in ("2026-10-02", "2026-11-20")
-)
-
-
-def check(name: str, text: str) -> None:
-    file = GOLDEN / f"{name}.txt"
-    if os.environ.get("RECONCILER_BLESS") == "1":
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text + "\n", encoding="utf-8")
-    assert file.read_text(encoding="utf-8") == text + "\n"
-
-
-def live(**properties: Json) -> Json:
-    body = definition(OLD)
-    body["properties"]["storageAccount"].pop("key")
-    body["properties"].pop("commitmentPlan")
-    body["properties"] |= properties
-    return {"id": "/x/census", **body}
-
-
-def step(
-    before: Json,
-    spec: Json,
-    *,
-    name: str = "census",
-    memory: Memory | None = None,
-    secrets: Mapping[str, SecretReference] | None = None,
-) -> Step:
-    resource = Resource(Address("WebService", name), "/x/CensusPre.2016.8.17")
-    manifest = Manifest(resource.address, spec, "census.yaml", "sha256:0")
-    declared = KIND.bind(manifest, before)
-    wish = Wish(resource, KIND.field, before, declared, secrets or {}, memory)
-    made = make_step(wish)
-    assert made is not None
-    return replace(made, because=tuple(explain_changes(wish, made.changes)))
-
-
-def plan(*steps: Step, findings: tuple[Finding, ...] = (), baseline: str = "kept") -> Plan:
-    return Plan(
-        steps=steps,
-        unchanged=(),
-        findings=findings,
-        inputs=Inputs("p", {}),
-        refresh=Refresh("full", len(steps) or 3, len(steps) or 3, len(steps) or 3),
-        made_at="2026-11-20T12:00:00Z",
-        baseline="lost" if baseline == "lost" else "kept",
-    )
-
-
-MEMORY = Memory(
-    "/x",
-    {"/properties/realtimeConfiguration/maxConcurrentCalls": 20},
-    {},
-    "2026-11-02T08:00:00Z",
-    "ci",
-    "4f1c2aa9b1d2",
-    7,
-)
-SPEC = {
-    "trainedModels": {MODEL: {"uri": NEW}},
-    "definition": {"properties": {"realtimeConfiguration": {"maxConcurrentCalls": 20}}},
-}
 
 
 def test_a_model_is_swapped_and_drift_is_told() -> None:
@@ -132,29 +53,7 @@ def test_a_model_is_swapped_and_drift_is_told() -> None:
 
 
 def test_every_shape_of_change() -> None:
-    before = live(
-        title="Old",
-        diagnostics={"level": "None"},
-        exampleRequest={"inputs": {"input1": [[1, "a"]]}, "globalParameters": {"x": {"y": [1, 2]}}},
-    )
-    wanted = {
-        "tags": {"team": "growth", "a/b~c": "odd"},
-        "properties": {
-            "title": "New \x1b[31m\u202e title",
-            "description": "D" * 400,
-            "diagnostics": {"level": "All", "expiry": "2030-01-01T00:00:00Z"},
-            "exampleRequest": {"globalParameters": {"x": {"y": [1, 3]}, "z": None}},
-            "package": {
-                "edges": [{"sourceNodeId": "node1", "targetNodeId": "node2"}],
-                "nodes": {"node1": {"parameters": {"Mode": {"value": "b"}}}},
-            },
-        },
-    }
-    secrets = {
-        "/properties/keys/primary": SecretReference(env="CENSUS_KEY", version="2026-q4"),
-        "/properties/keys/secondary": SecretReference(file="secrets/second.key"),
-    }
-    made = step(before, {"definition": wanted}, secrets=secrets)
+    made = step_of_every_shape()
     check("every-change", render_plan(plan(made, baseline="lost"), paint=PLAIN))
 
 
@@ -170,7 +69,7 @@ def test_a_replacement_and_a_removal_are_told_first_and_last_and_refused() -> No
     replaced = step(
         live(), {"definition": {"properties": {"storageAccount": {"name": "other"}}}}, name="b"
     )
-    removed = make_removal(Resource(Address("WebService", "z"), "/x/z"), live())
+    removed = make_removal(Resource(Address("WebService", "z"), "/x/z"), live(), ORPHAN)
     updated = step(live(), SPEC, name="a")
     steps = (updated, replaced, removed)
     findings = judge(steps, GuardLimits(), 3, ())
@@ -181,6 +80,15 @@ def test_an_irreversible_change_is_refused() -> None:
     made = step(live(), {"definition": {"properties": {"readOnly": True}}})
     findings = judge((made,), GuardLimits(), 1, ())
     check("irreversible", render_plan(plan(made, findings=findings), paint=PLAIN))
+
+
+def test_what_cannot_be_undone_is_told_before_what_can() -> None:
+    last = step(live(), {"definition": {"properties": {"readOnly": True}}}, name="z")
+    removed = make_removal(Resource(Address("WebService", "y"), "/x/y"), live(), ORPHAN)
+    text = render_plan(plan(step(live(), SPEC, name="a"), last, removed), paint=PLAIN)
+    told = re.findall(r"# WebService/(\w) ", text)
+    assert told == ["y", "z", "a"]
+    assert text.index("is changed for good: properties.readOnly") > text.index("# WebService/a")
 
 
 def test_above_twenty_changes_a_table_comes_first() -> None:
@@ -229,7 +137,8 @@ def test_a_comment_fits_at_any_size_and_what_must_be_seen_is_there(number: int) 
     many = [replace(steps[n % len(steps)], resource=Resource(Address("WebService", f"s{n}"), "/x"))
             for n in range(number)]  # fmt: skip
     gone = [
-        make_removal(Resource(Address("WebService", f"gone-{n}"), "/x"), live()) for n in range(9)
+        make_removal(Resource(Address("WebService", f"gone-{n}"), "/x"), live(), ORPHAN)
+        for n in range(9)
     ]
     final = [step(live(), {"definition": {"properties": {"readOnly": True}}}, name="final")]
     text = render_plan_markdown(plan(*many, *gone, *final))

@@ -283,10 +283,10 @@ def test_a_scan_takes_sparse_and_failed_items_as_they_come() -> None:
     with run_scripted(lambda *_: Answer(200, {"value": items})) as server:
         provider = WebServiceProvider(Cloud(*[server.url] * 4), lambda _: None, KIND.field)
         found = list(provider.scan("/subscriptions/s/resourceGroups/g"))
-    assert [(one.id, one.stamp, one.state) for one in found] == [
-        ("/a", "t", "Succeeded"),
-        ("/b", "", "Failed"),
-        ("/c", "", ""),
+    assert [(one.id, one.stamp, one.settled) for one in found] == [
+        ("/a", "t", True),
+        ("/b", "", True),
+        ("/c", "", False),
     ]
 
 

@@ -36,6 +36,7 @@ from reconciler.ports import Emit, Provider
 from reconciler.schema import Field, compile_schema
 
 _TYPE: Final = "Microsoft.MachineLearning/webServices"
+_OWNER_TAGS: Final = frozenset({"managedby"})
 _SCOPE_KEYS: Final = ("subscription", "resourceGroup")
 
 # What a PUT must hold (recorded: every PUT sends them; documented as required for a fresh
@@ -119,6 +120,19 @@ class WebServiceKind:
             next_step="Destroy it and create it anew, or declare what it has.",
         )
         return (finding,)
+
+    def find_owner(self, live: Json, project: str) -> str:
+        """What the tag managed-by says, in any spelling, unless it is `reconciler` or this project.
+
+        The service knows no owner; a tag is where tools leave their name.
+        """
+        tags = find(live, ("tags",))
+        for name, value in tags.items() if isinstance(tags, dict) else ():
+            plain = name.casefold().replace("-", "").replace("_", "").replace(" ", "")
+            ours = {"", "reconciler", f"reconciler/{project}".casefold()}
+            if plain in _OWNER_TAGS and isinstance(value, str) and value.casefold() not in ours:
+                return value
+        return ""
 
     def scope(self, resource: Resource) -> str:
         """The resource group, whose list holds the resource."""

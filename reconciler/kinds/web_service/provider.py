@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from reconciler.model import (
     Cloud,
     Json,
     Live,
+    Pace,
     Path,
     Progress,
     Resource,
@@ -34,11 +35,17 @@ from reconciler.patch import apply_operations
 from reconciler.pointers import find, set_at, split_pointer
 from reconciler.ports import Emit, ResolveSecret
 from reconciler.schema import Field
-from reconciler.transport import Client, follow_operation
+from reconciler.transport import Client, count_polls, follow_operation, is_loopback
 
 _VERSION: Final = "?api-version=2017-01-01"
 _SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20]+")
 _PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+# Published limits of Resource Manager, by principal and subscription (since 2024). Recorded
+# operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017); the emulator's
+# take what it is told to, a fifth of a second by default.
+_RECORDED: Final = Pace(15.0, count_polls(15.0), 250, 25.0, 200, 10.0)
+_LOCAL: Final = Pace(0.5, count_polls(0.2), 250, 25.0, 200, 10.0)
+_LAG: Final = timedelta(seconds=10)
 _ASSETS: Final = ("properties", "assets")
 
 
@@ -46,6 +53,7 @@ class WebServiceProvider:
     """Reads and writes web services. Safe to use from several threads."""
 
     def __init__(self, cloud: Cloud, emit: Emit, field: Field) -> None:
+        self.pace = _LOCAL if is_loopback(cloud.resource_manager) else _RECORDED
         self._client = Client(cloud.resource_manager, emit)
         self._field = field
 
@@ -58,12 +66,8 @@ class WebServiceProvider:
         """The services of a resource group or subscription; items are sparse and may be failed."""
         path = f"{_quote(scope)}/providers/Microsoft.MachineLearning/webServices{_VERSION}"
         for item in self._client.pages(path):
-            properties = item.get("properties") or {}
-            yield Summary(
-                id=item.get("id", ""),
-                stamp=properties.get("modifiedOn", ""),
-                state=properties.get("provisioningState", ""),
-            )
+            stamp, settled = _read_stamp(item)
+            yield Summary(str(item.get("id", "")), stamp, settled)
 
     def read(self, resource: Resource) -> Live | Absent:
         """The definition now; ABSENT only where the service says that it has no such service."""
@@ -79,7 +83,9 @@ class WebServiceProvider:
         document = normalize(self._field, raw)
         if "id" not in document or not isinstance(document.get("properties"), dict):
             raise Unavailable("the service answers no definition", subject=str(resource.address))
-        return Live(document, raw, datetime.now(UTC))
+        now = datetime.now(UTC)
+        stamp, settled = _read_stamp(document)
+        return Live(document, raw, now, stamp, settled and _is_past(stamp, now))
 
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
         """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT."""
@@ -118,6 +124,25 @@ class WebServiceProvider:
             _put_back_credentials(properties["assets"], live.raw, self._field)
         _set_written(body, step, resolve)
         return body
+
+
+def _read_stamp(item: Json) -> tuple[str, bool]:
+    """When a definition last changed, and whether no change is under way (recorded states)."""
+    properties = item.get("properties") if isinstance(item, dict) else None
+    if not isinstance(properties, dict):
+        return "", False
+    settled = properties.get("provisioningState") in {"Succeeded", "Failed"}
+    return str(properties.get("modifiedOn") or ""), settled
+
+
+def _is_past(stamp: str, now: datetime) -> bool:
+    """Whether a change is so long ago that a read shows it: reads have been seen to lag."""
+    try:
+        changed = datetime.fromisoformat(stamp)
+    except ValueError:
+        return False
+    aware = changed if changed.tzinfo else changed.replace(tzinfo=UTC)
+    return now - aware >= _LAG
 
 
 def _desired(step: Step, live: Live | Absent) -> Json:

@@ -1,0 +1,126 @@
+"""What a service had, beside what its manifest declares, when it was last applied.
+
+Nobody declared it, so no plan ever touches it; but whoever moves it since can be told of it. A
+short value is kept as it is, anything larger as a digest of the form in which it is compared, so
+that another spelling is no move. Nothing sensitive and nothing that cannot be observed is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.comparers import is_sealed
+from reconciler.diff import form
+from reconciler.model import ABSENT, Absent, Json, Path
+from reconciler.pointers import find, format_pointer, split_pointer
+from reconciler.schema import Field, Shape
+
+# Beyond so many values a part is told as one: which of a thousand columns moved, live shows.
+_MOST_VALUES: Final = 40
+_LONGEST: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An undeclared place that is not as it was; `then` is ABSENT where only a digest was kept."""
+
+    pointer: str
+    then: Json | Absent
+    now: Json | Absent
+
+
+def make_baseline(field: Field, document: Json | Absent, owned: Collection[str]) -> dict[str, Json]:
+    """By pointer: short values, or `{"digest": …}`; what is `owned` is left out."""
+    owned_paths = {split_pointer(pointer) for pointer in owned}
+    return {
+        format_pointer(path): _keep(field.at(path), value, path, owned_paths)
+        for path, value in _parts(field, document, (), owned_paths)
+    }
+
+
+def find_moves(
+    field: Field, baseline: Mapping[str, Json], document: Json | Absent, owned: Collection[str]
+) -> Iterator[Move]:
+    """Undeclared places that differ from the baseline, in order of their pointers."""
+    now = make_baseline(field, document, owned)
+    held = [split_pointer(pointer) for pointer in owned]
+    for pointer in sorted({*baseline, *now}):
+        path = split_pointer(pointer)
+        then = baseline.get(pointer, ABSENT)
+        if then == now.get(pointer, ABSENT) and _alike(then, now.get(pointer, ABSENT)):
+            continue
+        # What is declared by now, wholly or in part, is compared where declarations are.
+        if any(path[: len(one)] == one or one[: len(path)] == path for one in held):
+            continue
+        yield Move(pointer, ABSENT if _is_digest(then) else then, find(document, path))
+
+
+def _alike(one: Json | Absent, other: Json | Absent) -> bool:
+    """JSON tells true from 1, Python does not."""
+    return type(one) is type(other)
+
+
+def _parts(
+    field: Field, value: Json | Absent, path: Path, owned: Collection[Path]
+) -> Iterator[tuple[Path, Json]]:
+    """The places that are told apart, each with its value; those that are declared left out."""
+    if value is ABSENT or path in owned or _is_hidden(field, value):
+        return
+    if isinstance(value, dict) and field.branches and not field.compare:
+        known = [name for name in value if name in field.properties or field.items is not None]
+        if field.shape is Shape.OBJECT or _is_few(value):
+            for name in known:
+                yield from _parts(field.child(name), value[name], (*path, name), owned)
+            return
+    if form(field, value) is not ABSENT:
+        yield path, value
+
+
+def _is_hidden(field: Field, value: Json) -> bool:
+    return field.read_only or field.write_only or field.sensitive or is_sealed(value)
+
+
+def _is_few(value: Json, most: int = _MOST_VALUES) -> bool:
+    return _count(value, most) <= most
+
+
+def _count(value: Json, most: int) -> int:
+    below = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    )
+    if below is None:
+        return 1
+    total = 0
+    for one in below:
+        total += _count(one, most)
+        if total > most:
+            break
+    return total
+
+
+def _keep(field: Field, value: Json, path: Path, owned: Collection[Path]) -> Json:
+    if not isinstance(value, (dict, list)) and len(str(value)) <= _LONGEST:
+        return form(field, value) if field.compare else value
+    below = [one[len(path) :] for one in owned if one[: len(path)] == path]
+    text = json.dumps(form(field, _without(value, below)), sort_keys=True)
+    return {"digest": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]}
+
+
+def _without(value: Json, paths: Collection[Path]) -> Json:
+    """The value without what is declared below it; the given one is not changed."""
+    if not paths or not isinstance(value, dict):
+        return value
+    kept = {}
+    for name, one in value.items():
+        below = [path[1:] for path in paths if path[0] == name]
+        if () not in below:
+            kept[name] = _without(one, below)
+    return kept
+
+
+def _is_digest(value: Json | Absent) -> bool:
+    return isinstance(value, dict)

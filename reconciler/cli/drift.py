@@ -1,0 +1,72 @@
+"""`reconciler drift`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.invocation import Invocation
+from reconciler.cli.options import drift_options
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.model import DriftReport
+
+_CODES = {"in-sync": 0, "drift": 2, "evidence-incomplete": 8}
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+    help="How the report is printed.",
+)
+@click.option("--unmanaged", is_flag=True, help="List the services that no manifest names.")
+@drift_options
+@click.pass_obj
+def drift(
+    invocation: Invocation,
+    /,
+    paths: tuple[str, ...],
+    form: str,
+    *,
+    unmanaged: bool,
+    **wanted: object,
+) -> int:
+    """Say who moved what since the last apply; nothing is changed.
+
+    What was applied, what is live and what is declared are compared place by place, each finding
+    with the command that settles it. What could not be read is never said to be in sync.
+    """
+    from reconciler.cli.assembly import Wanted, assemble
+    from reconciler.engine import report_drift
+
+    flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
+    assembly = assemble(invocation, paths)
+    hands, order = assembly.hands(flags.parallelism), assembly.order(flags, paths)
+    report = report_drift(hands, order, list_unmanaged=unmanaged)
+    invocation.part_from_progress()
+    _show(report, form, invocation)
+    if invocation.detailed_exitcode:
+        return _CODES[report.outcome]
+    return int(report.outcome == "evidence-incomplete")
+
+
+def _show(report: DriftReport, form: str, invocation: Invocation) -> None:
+    if form == "json":
+        from reconciler.drift_document import drift_document
+        from reconciler.plan_document import canonical
+
+        click.echo(canonical(drift_document(report)))
+    elif form == "markdown":
+        from reconciler.render.drift_markdown import render_drift_markdown
+
+        click.echo(render_drift_markdown(report), nl=False)
+    else:
+        from reconciler.render.drift import render_drift
+
+        click.echo(render_drift(report, paint=invocation.paint()), color=True)

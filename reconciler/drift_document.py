@@ -1,0 +1,63 @@
+"""A drift report as a JSON document, in the form that schemas/output/drift describes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Final
+
+from reconciler.model import ABSENT, Drift, DriftReport, Json, Standing, Verdict
+
+FORMAT_VERSION: Final = "1.0"
+_UNSEEN: Final = (Verdict.INCOMPLETE,)
+
+
+def drift_document(report: DriftReport) -> Json:
+    """The report as values that JSON can hold."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "timestamp": report.made_at,
+        "outcome": report.outcome,
+        "baseline": report.baseline,
+        "coverage": count_coverage(report),
+        "resources": [_standing_document(one) for one in report.standings],
+        "findings": [_finding_document(one) for one in report.findings],
+        "refresh": asdict(report.refresh),
+        "inputs": asdict(report.inputs),
+    }
+
+
+def count_coverage(report: DriftReport) -> dict[str, int]:
+    """How many resources something can be said of, of how many; unmanaged ones are apart."""
+    managed = [one for one in report.standings if one.verdict is not Verdict.UNMANAGED]
+    known = sum(one.verdict not in _UNSEEN for one in managed)
+    return {
+        "known": known,
+        "total": len(managed),
+        "unmanaged": len(report.standings) - len(managed),
+    }
+
+
+def _standing_document(one: Standing) -> Json:
+    return {
+        "address": str(one.resource.address),
+        "id": one.resource.id,
+        "verdict": one.verdict.value,
+        "applied": None
+        if one.memory is None
+        else {"at": one.memory.at, "by": one.memory.by, "commit": one.memory.commit},
+        "observed_at": one.observed_at,
+    }
+
+
+def _finding_document(one: Drift) -> Json:
+    values = {"remembered": one.remembered, "live": one.live, "declared": one.declared}
+    return {
+        "address": str(one.resource.address),
+        "verdict": one.verdict.value,
+        "pointer": one.pointer,
+        **{name: value for name, value in values.items() if value is not ABSENT},
+        "hidden": one.hidden,
+        "note": one.note,
+        "since": one.since,
+        "settle": list(one.settle),
+    }

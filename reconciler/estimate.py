@@ -1,0 +1,39 @@
+"""What an apply will take, told from the steps and from how fast the service takes calls.
+
+Calls are bounded by a bucket of reads and one of writes, each full at first and refilled at a
+steady rate, and by how many steps run at once, each waiting for its operation. The slowest of
+the three is how long it takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from reconciler.model import Action, Estimate, Pace, Step
+
+# Read before the first write of the plan, right before its own, and back after it.
+_READS_A_STEP = 3
+
+
+def estimate(steps: Sequence[Step], pace: Pace, parallelism: int, spent: int = 0) -> Estimate:
+    """Writes, reads and seconds of carrying out the steps, `parallelism` at a time.
+
+    `spent` counts the reads that were taken out of the bucket just before.
+    """
+    if not steps:
+        return Estimate()
+    writes = sum(count_writes(step) for step in steps)
+    reads = _READS_A_STEP * len(steps) + pace.polls * writes
+    burst = max(0, pace.read_burst - spent)
+    seconds = max(
+        math.ceil(writes / parallelism) * pace.step_s,
+        (reads - burst) / pace.read_rate,
+        (writes - pace.write_burst) / pace.write_rate,
+    )
+    return Estimate(writes, reads, round(seconds, 1))
+
+
+def count_writes(step: Step) -> int:
+    """How many calls change something: a replacement is a delete and a create."""
+    return 2 if step.action is Action.REPLACE else 1

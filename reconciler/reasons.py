@@ -1,0 +1,88 @@
+"""Why each change of a plan is planned: live and the manifest against what the ledger remembers.
+
+A value that a manifest declares was read back and remembered when it was applied. Where live
+now differs from that, somebody else wrote; where what is declared differs, the manifest moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.diff import same
+from reconciler.model import ABSENT, Absent, Cause, Change, Json, Memory, Reason, Verb
+from reconciler.plan import Wish
+from reconciler.pointers import find, format_pointer
+
+
+def explain_changes(wish: Wish, changes: tuple[Change, ...]) -> Iterator[Reason]:
+    """A reason for each change; one for the whole where there is nothing yet.
+
+    Sensitive values are neither shown nor kept.
+    """
+    if wish.live is ABSENT:
+        yield _explain_absence(wish.memory)
+        return
+    for change in changes:
+        pointer = format_pointer(change.path)
+        if change.verb is Verb.WRITE:
+            yield _explain_write(wish, pointer)
+        elif wish.memory is None:
+            yield Reason(pointer, Cause.MANIFEST if wish.ledger_known else Cause.UNKNOWN)
+        else:
+            yield _explain_change(wish, wish.memory, pointer, change)
+
+
+def _explain_absence(memory: Memory | None) -> Reason:
+    if memory is None:
+        return Reason("", Cause.NEW)
+    return Reason("", Cause.GONE, f"it is gone: it was there {format_memory(memory)}")
+
+
+def _explain_write(wish: Wish, pointer: str) -> Reason:
+    if wish.rotate and pointer in wish.secrets:
+        return Reason(pointer, Cause.ROTATE, "--rotate")
+    known = wish.memory.secrets.get(pointer) if wish.memory is not None else None
+    reference = wish.secrets.get(pointer)
+    if reference is None or known is None or known == reference.version:
+        return Reason(pointer, Cause.MANIFEST)
+    return Reason(
+        pointer,
+        Cause.VERSION,
+        f'version label: was "{known}" {format_author(wish.memory)}'.rstrip(),
+    )
+
+
+def _explain_change(wish: Wish, memory: Memory, pointer: str, change: Change) -> Reason:
+    below = wish.schema.at(change.path)
+    then = memory.owned.get(pointer, ABSENT)
+    if then is ABSENT or same(below, then, find(wish.live, change.path)):
+        return Reason(pointer, Cause.MANIFEST)
+    cause = Cause.DRIFT if same(below, then, change.after) else Cause.CONFLICT
+    note = f"{cause.value}: was {_show(change, then)} {format_memory(memory)}"
+    return Reason(pointer, cause, note, ABSENT if change.sensitive else then)
+
+
+def format_memory(memory: Memory) -> str:
+    """`when last applied 2026-11-02 by ci@4f1c2aa`."""
+    return f"when last applied {format_author(memory)}"
+
+
+def format_author(memory: Memory | None) -> str:
+    """`2026-11-02 by ci@4f1c2aa`: when it was last applied, by whom, from which commit."""
+    if memory is None:
+        return ""
+    commit = f"@{memory.commit[:7]}" if memory.commit else ""
+    return f"{memory.at[:10]} by {memory.by}{commit}"
+
+
+def _show(change: Change, value: Json | Absent) -> str:
+    if change.sensitive:
+        return "(sensitive value)"
+    if value is ABSENT or isinstance(value, (dict, list)):
+        return "another value"
+    if not isinstance(value, str):
+        return str(value)
+    segments = value.split("/")
+    return (
+        f'"…/{"/".join(segments[-2:])}"' if "://" in value and len(segments) > 5 else f'"{value}"'
+    )

@@ -1,0 +1,150 @@
+"""The cache of observations: whatever is wrong with it, it is empty and never an error."""
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.ledgers.observations import NAME, ObservationCache
+from reconciler.model import ABSENT, Json, Sighting
+
+pytestmark = pytest.mark.contract
+SEEN = Sighting("2026-11-20T12:00:00.0260134Z", settled=True, at=1_800_000_000.5)
+DOCUMENT: Json = {"id": "/S/a", "tags": {"é": "\ud800", "n": 1.0, "t": True, "none": None}}
+
+
+def make(folder: Path, cloud: str = "https://one", form: str = "1") -> ObservationCache:
+    return ObservationCache(folder / "cache", cloud, form)
+
+
+def test_what_was_kept_is_recalled_whatever_the_casing_of_its_id(tmp_path: Path) -> None:
+    cache = make(tmp_path)
+    assert cache.load() == {}
+    assert cache.recall("/S/a") is ABSENT
+    cache.keep([("/S/a", SEEN, DOCUMENT), ("/S/b", SEEN, {})])
+    for again in (cache, make(tmp_path)):
+        assert again.load() == {"/s/a": SEEN, "/s/b": SEEN}
+        assert again.recall("/s/A") == DOCUMENT
+    later = Sighting("x", settled=False, at=2.0)
+    cache.keep([("/s/A", later, {"new": 1})])
+    assert (cache.load()["/s/a"], cache.recall("/S/a")) == (later, {"new": 1})
+    cache.drop(["/S/A", "/never/there"])
+    assert list(cache.load()) == ["/s/b"]
+
+
+def test_other_clouds_and_other_forms_are_not_found(tmp_path: Path) -> None:
+    make(tmp_path).keep([("/a", SEEN, DOCUMENT)])
+    for other in (make(tmp_path, cloud="https://two"), make(tmp_path, form="2")):
+        assert other.load() == {}
+        assert other.recall("/a") is ABSENT
+        other.keep([("/a", SEEN, {"other": 1})])
+    assert make(tmp_path).recall("/a") == DOCUMENT
+
+
+@pytest.mark.parametrize("damage", [b"", b"no database at all" * 100, None])
+def test_a_damaged_file_is_an_empty_cache_that_can_be_written(
+    tmp_path: Path, damage: bytes | None
+) -> None:
+    before = make(tmp_path)
+    before.keep([("/a", SEEN, DOCUMENT)])
+    before.close()
+    file = tmp_path / "cache" / NAME
+    file.write_bytes(file.read_bytes()[:5000] if damage is None else damage)
+    cache = make(tmp_path)
+    assert (cache.load() == {}) or cache.recall("/a") is ABSENT
+    cache.close()
+    again = make(tmp_path)
+    again.keep([("/a", SEEN, DOCUMENT)])
+    assert again.recall("/a") == DOCUMENT
+
+
+def test_a_document_that_is_not_what_was_kept_is_none(tmp_path: Path) -> None:
+    make(tmp_path).keep([("/a", SEEN, DOCUMENT)])
+    with sqlite3.connect(tmp_path / "cache" / NAME) as connection:
+        connection.execute("UPDATE seen SET document = zeroblob(40)")
+    connection.close()
+    assert make(tmp_path).recall("/a") is ABSENT
+
+
+def test_a_cache_of_another_version_is_made_anew(tmp_path: Path) -> None:
+    make(tmp_path).keep([("/a", SEEN, DOCUMENT)])
+    with sqlite3.connect(tmp_path / "cache" / NAME) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    cache = make(tmp_path)
+    assert cache.load() == {}
+    cache.keep([("/a", SEEN, DOCUMENT)])
+    assert cache.recall("/a") == DOCUMENT
+
+
+def test_a_folder_that_cannot_be_made_costs_reads_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    cache = make(tmp_path)
+    cache.keep([("/a", SEEN, DOCUMENT)])
+    assert (cache.load(), cache.recall("/a")) == ({}, ABSENT)
+    assert cache.notice(["x"], 5.0) == {"x": 5.0}
+
+
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    make(tmp_path).keep([("/a", SEEN, DOCUMENT)])
+    for file in (tmp_path / "cache").glob(f"{NAME}*"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+
+
+def test_a_finding_keeps_the_time_at_which_it_was_first_noticed(tmp_path: Path) -> None:
+    assert make(tmp_path).notice(["a", "b"], 10.0) == {"a": 10.0, "b": 10.0}
+    assert make(tmp_path).notice(["b", "c"], 20.0) == {"b": 10.0, "c": 20.0}
+    assert make(tmp_path).notice(["a", "c"], 30.0) == {"a": 30.0, "c": 20.0}
+    assert make(tmp_path, cloud="https://two").notice(["c"], 40.0) == {"c": 40.0}
+
+
+def test_threads_share_one_cache(tmp_path: Path) -> None:
+    cache = make(tmp_path)
+
+    def write(number: int) -> None:
+        for i in range(20):
+            cache.keep([(f"/{number}/{i}", SEEN, DOCUMENT)])
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(cache.load()) == 160
+
+
+def _write_many(arguments: tuple[str, int]) -> int:
+    folder, number = arguments
+    cache = ObservationCache(Path(folder), "https://one", "1")
+    for i in range(30):
+        cache.keep([(f"/{number}/{i}", SEEN, DOCUMENT)])
+        cache.load()
+    return os.getpid()
+
+
+def test_processes_use_it_side_by_side(tmp_path: Path) -> None:
+    work: list[Any] = [(str(tmp_path / "cache"), number) for number in range(4)]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        assert len(pool.map(_write_many, work)) == 4
+    assert len(make(tmp_path).load()) == 120
+
+
+def test_git_sees_nothing_of_it(tmp_path: Path) -> None:
+    make(tmp_path).keep([("/a", SEEN, DOCUMENT)])
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    said = subprocess.run(
+        ["git", "-C", tmp_path, "status", "--porcelain"], check=True, capture_output=True
+    )
+    assert said.stdout == b""
+    (tmp_path / "cache" / "ledger.jsonl").write_text("kept")
+    said = subprocess.run(
+        ["git", "-C", tmp_path, "status", "--porcelain"], check=True, capture_output=True
+    )
+    assert b"cache/" in said.stdout

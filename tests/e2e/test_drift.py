@@ -1,0 +1,133 @@
+"""Drift as a person asks for it: real processes, a real service, real storage."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from reconciler.blobs import upload_model
+from tests.e2e.world import Project
+from tests.scripted import Answer, run_scripted
+
+pytestmark = pytest.mark.e2e
+CALLS = "  definition: {properties: {realtimeConfiguration: {maxConcurrentCalls: 20}}}"
+
+
+@pytest.fixture
+def applied(project: Project) -> Project:
+    """Two services under management, their models in storage."""
+    world = project.emulator
+    project.blobs = "required"
+    project.write_project()
+    for name in "ab":
+        upload_model(world.model_uri(f"new-{world.group}"), b"the trained model", os.environ)
+        world.deploy(name, world.model_uri("old"))
+        project.manifest(name, world.model_uri(f"new-{world.group}"), more=CALLS)
+    assert project.run("apply", "--auto-approve").code == 0
+    return project
+
+
+def drift(project: Project, *flags: str) -> tuple[int, str]:
+    done = project.run("drift", "--detailed-exitcode", "--refresh=full", *flags)
+    return done.code, done.out
+
+
+def test_silence_where_nothing_moved(applied: Project) -> None:
+    code, out = drift(applied)
+    assert code == 0
+    assert out == "No drift. 2 services in sync.\nCoverage: 2 of 2 services; read 2 in 2 calls.\n"
+
+
+def test_who_moved_what_is_told_in_every_form(applied: Project) -> None:
+    world = applied.emulator
+    world.patch("a", realtimeConfiguration={"maxConcurrentCalls": 11}, description="somebody")
+    code, out = drift(applied)
+    assert code == 2
+    assert "# WebService/a: drifted, last applied " in out
+    assert "drifted: properties.realtimeConfiguration.maxConcurrentCalls" in out
+    assert "drifted: properties.description (no manifest declares it)" in out
+    assert 'live       "somebody"' in out
+    assert "settle: reconciler apply --target WebService/a" in out
+    assert "Drift: 1 drifted; 1 of 2 in sync." in out
+    code, text = drift(applied, "--format", "json")
+    told = json.loads(text)
+    assert (code, told["outcome"]) == (2, "drift")
+    assert [one["verdict"] for one in told["resources"]] == ["drifted", "in sync"]
+    assert told["resources"][0]["applied"]["by"]
+    code, text = drift(applied, "--format", "markdown")
+    assert code == 2
+    assert text.startswith("<!-- reconciler drift census -->\n### Drift: 1 drifted;")
+    assert applied.run("drift").code == 0
+    # Nothing that was not declared is planned.
+    planned = applied.run("plan", "--refresh=full").out
+    assert "maxConcurrentCalls = 11 -> 20" in planned
+    assert "description" not in planned
+
+
+def test_a_finding_keeps_the_day_on_which_it_was_first_seen(applied: Project) -> None:
+    applied.emulator.patch("a", description="somebody")
+
+    def since() -> str:
+        _, text = drift(applied, "--format", "json")
+        (found,) = json.loads(text)["findings"]
+        return str(found["since"])
+
+    first = since()
+    time.sleep(1.1)
+    assert since() == first
+    applied.emulator.patch("a", description="somebody else")
+    assert since() > first
+
+
+def test_other_bytes_at_the_same_address(applied: Project) -> None:
+    uri = applied.emulator.model_uri(f"new-{applied.emulator.group}")
+    upload_model(uri, b"another trained model", os.environ)
+    code, out = drift(applied)
+    assert code == 2
+    assert out.count("artifact-mutated: ") == 2
+    assert "other bytes lie at the same address" in out
+    assert "Drift: 2 artifact-mutated; 0 of 2 in sync." in out
+
+
+def test_one_that_is_gone_one_that_nobody_names_and_one_that_is_pending(applied: Project) -> None:
+    world = applied.emulator
+    world.write("DELETE", "a", None)
+    world.deploy("z", world.model_uri("old"))
+    applied.manifest("b", world.model_uri(f"new-{world.group}"), more=CALLS.replace("20", "30"))
+    code, out = drift(applied, "--unmanaged")
+    assert code == 2
+    assert "Drift: 1 missing, 1 pending, 1 unmanaged; 0 of 3 in sync." in out
+    assert "settle: reconciler import WebService/z /subscriptions/" in out
+    assert "or:     reconciler forget WebService/a" in out
+    code, out = drift(applied, "--target", "WebService/b")
+    assert "Drift: 1 pending; 0 of 1 in sync." in out
+
+
+def test_a_service_that_cannot_be_read_is_neither_in_sync_nor_gone(applied: Project) -> None:
+    def script(_: object, __: int) -> Answer:
+        return Answer(403, {"error": {"code": "AuthorizationFailed", "message": "no leave"}})
+
+    with run_scripted(script) as broken:
+        text = Path(applied.folder, "reconciler.yaml").read_text()
+        Path(applied.folder, "reconciler.yaml").write_text(
+            text.replace(applied.emulator.url + '", blob', broken.url + '", blob')
+        )
+        code, out = drift(applied)
+        assert code == 8
+        assert "Drift: 2 evidence incomplete; 0 of 2 in sync." in out
+        assert "Coverage: 0 of 2 services" in out
+        assert "missing" not in out
+        assert applied.run("drift").code == 1
+        code, text = drift(applied, "--format", "json")
+        assert json.loads(text)["outcome"] == "evidence-incomplete"
+
+
+def test_without_a_ledger_only_what_is_declared_can_be_compared(applied: Project) -> None:
+    for file in Path(applied.folder, ".reconciler").glob("ledger*"):
+        file.unlink()
+    applied.emulator.patch("a", description="somebody")
+    code, out = drift(applied)
+    assert code == 0
+    assert "baseline: lost." in out
