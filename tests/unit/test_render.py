@@ -45,6 +45,7 @@ from reconciler.model import (
     StepFailed,
     StepStarted,
     StepWaiting,
+    Throttling,
 )
 from reconciler.plan import Wish, make_removal, make_step
 from reconciler.reasons import explain_changes
@@ -323,6 +324,7 @@ def test_every_event_has_its_line() -> None:
         *(StepDone(resource, action, 72.9) for action in STEPS),
         StepFailed(resource, Action.UPDATE, Finding("it went wrong")),
         Retrying("GET management.azure.com", "throttled", 7.0),
+        Throttling("reads of management.azure.com", "The limit has been reached.", 6.2),
     ]
     lines = [line for event in events if (line := describe(event, PLAIN)) is not None]
     check("events", "\n".join(lines))
