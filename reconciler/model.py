@@ -610,8 +610,17 @@ class Retrying:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Throttling:
+    """None of the calls that `subject` names goes for `seconds`, whoever asks, by `reason`."""
+
+    subject: str
+    reason: str
+    seconds: float
+
+
 Event: TypeAlias = (
-    Agenda | Refreshing | StepStarted | StepWaiting | StepDone | StepFailed | Retrying
+    Agenda | Refreshing | StepStarted | StepWaiting | StepDone | StepFailed | Retrying | Throttling
 )
 
 

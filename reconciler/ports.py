@@ -41,6 +41,39 @@ Clock: TypeAlias = Callable[[], datetime]
 ResolveSecret: TypeAlias = Callable[[SecretReference], str]
 
 
+class Leave(Protocol):
+    """Leave to send one call."""
+
+    @property
+    def waited_s(self) -> float:
+        """How long it was waited for, in seconds."""
+        ...
+
+    def learn(self, status: int, headers: Mapping[str, str], said: str, within_s: float) -> float:
+        """Take in what came back; returns for how many seconds no call like it will go now."""
+        ...
+
+
+class Budget(Protocol):
+    """How many calls a command may send, and when each may go; one for all of its workers."""
+
+    def admit(self, method: str, url: str, within_s: float) -> Leave:
+        """Wait until a call may go.
+
+        Raises TooManyCalls for one more than may be sent, Throttled where the service has taken
+        none for `within_s` seconds, ReconcilerError where it would wait after the budget's end.
+        """
+        ...
+
+    def check(self, needed: int) -> None:
+        """Raise TooManyCalls where so many more calls may not be sent."""
+        ...
+
+    def stop(self, within_s: float) -> None:
+        """Let nobody wait for a call any longer than that: the command is ending."""
+        ...
+
+
 class Provider(Protocol):
     """One service's calls. Safe to use from several threads at once."""
 
@@ -143,8 +176,8 @@ class Kind(Protocol):
         """What a person would write for a live document: what matters of it, or all."""
         ...
 
-    def connect(self, cloud: Cloud, emit: Emit) -> Provider:
-        """Open the calls to this kind's service."""
+    def connect(self, cloud: Cloud, emit: Emit, budget: Budget) -> Provider:
+        """Open the calls to this kind's service, each within the budget."""
         ...
 
 

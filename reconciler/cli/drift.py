@@ -47,8 +47,8 @@ def drift(
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     assembly = assemble(invocation, paths)
-    hands, order = assembly.hands(flags.parallelism), assembly.order(flags, paths)
-    report = report_drift(hands, order, list_unmanaged=unmanaged)
+    hands = assembly.hands(flags.parallelism, flags.max_calls)
+    report = report_drift(hands, assembly.order(flags, paths), list_unmanaged=unmanaged)
     invocation.part_from_progress()
     _show(report, form, invocation)
     if invocation.detailed_exitcode:

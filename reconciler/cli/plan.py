@@ -43,7 +43,8 @@ def plan(
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     assembly = assemble(invocation, paths, flags.allowed)
-    made = make_plan(assembly.hands(flags.parallelism), assembly.order(flags, paths))
+    hands = assembly.hands(flags.parallelism, flags.max_calls)
+    made = make_plan(hands, assembly.order(flags, paths))
     if out:
         save(made, out)
     show(made, form, invocation, summary=summary)

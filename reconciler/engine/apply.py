@@ -23,6 +23,7 @@ from reconciler.errors import (
     PlanRefused,
     ReconcilerError,
     StalePlan,
+    TooManyCalls,
     Unplannable,
 )
 from reconciler.model import (
@@ -48,6 +49,8 @@ from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.schema import Field
 
 _WAIT_SHOWN_S: Final = 10.0
+# An interrupted apply finishes what it began; a call of it waits no longer for its turn than this.
+_GRACE_S: Final = 30.0
 _STALE: Final = "Plan again: what is live has moved since this plan was made."
 
 
@@ -64,24 +67,30 @@ class Author:
 def apply_plan(hands: Hands, plan: Plan, author: Author) -> Outcome:
     """Carry out every step and say what came of each.
 
-    Raises PlanRefused, Unplannable or StalePlan before anything is written; a step that fails
-    later is a failure in the outcome, and the other steps go on.
+    Raises PlanRefused, TooManyCalls, Unplannable or StalePlan before anything is written; a step
+    that fails later is a failure in the outcome, and the other steps go on.
     """
     if plan.refused:
         raise PlanRefused(plan.refused)
+    check_calls(hands, plan)
     hands.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
     _check_secrets(hands, plan)
     _check_all(hands, plan)
     worker = _Worker(hands, author)
     failures: dict[Resource, Finding] = {}
     try:
-        for step, failure in hands.spread(worker.run, plan.steps):
+        for step, failure in hands.spread(worker.run, plan.steps, _GRACE_S):
             if failure is not None:
                 failures[step.resource] = failure
     except BaseException:
         worker.stop()
         raise
     return _sum_up(plan, failures)
+
+
+def check_calls(hands: Hands, plan: Plan) -> None:
+    """Raise TooManyCalls where the apply needs more calls than may still be sent."""
+    hands.budget.check(plan.estimate.reads + plan.estimate.writes)
 
 
 def _check_secrets(hands: Hands, plan: Plan) -> None:
@@ -179,7 +188,7 @@ class _Worker:
         try:
             with self._hold(step):
                 self._carry_out(step, started)
-        except LedgerInvalid as error:
+        except (LedgerInvalid, TooManyCalls) as error:
             self.stop()
             return step, self._fail(step, error)
         except ReconcilerError as error:

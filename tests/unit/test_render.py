@@ -27,6 +27,7 @@ from reconciler.model import (
     StepFailed,
     StepStarted,
     StepWaiting,
+    Throttling,
 )
 from reconciler.plan import make_removal
 from reconciler.render.console import describe
@@ -255,6 +256,7 @@ def test_every_event_has_its_line() -> None:
         *(StepDone(resource, action, 72.9) for action in STEPS),
         StepFailed(resource, Action.UPDATE, Finding("it went wrong")),
         Retrying("GET management.azure.com", "throttled", 7.0),
+        Throttling("reads of management.azure.com", "The limit has been reached.", 6.2),
     ]
     lines = [line for event in events if (line := describe(event, PLAIN)) is not None]
     check("events", "\n".join(lines))

@@ -34,6 +34,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.plan import Wish, make_step
+from reconciler.transport import RateBudget
 from tests.scripted import Answer, Call, run_scripted
 from tests.unit.test_engine import AUTHOR, World, order, world_of
 from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, SCOPE, live, manifest
@@ -185,7 +186,9 @@ class Regional:
 
     def write(self, step: Step, before: Json) -> None:
         with run_scripted(self.script) as server:
-            provider = WebServiceProvider(Cloud(*[server.url] * 4), lambda _: None, KIND.field)
+            provider = WebServiceProvider(
+                Cloud(*[server.url] * 4), lambda _: None, RateBudget(lambda _: None), KIND.field
+            )
             read: Any = ABSENT if before is ABSENT else provider.read(RESOURCE)
             self.calls.clear()
             for _ in provider.write(step, read, lambda reference: f"secret of {reference.env}"):

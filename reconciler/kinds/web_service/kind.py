@@ -35,7 +35,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.pointers import find, format_pointer, set_at
-from reconciler.ports import Emit, Provider
+from reconciler.ports import Budget, Emit, Provider
 from reconciler.schema import Field, compile_schema
 
 _TYPE: Final = "Microsoft.MachineLearning/webServices"
@@ -164,13 +164,13 @@ class WebServiceKind:
         """The models that it serves, its tags and settings; or the whole definition."""
         return make_draft(self.field, resource, document, defaults, full=full)
 
-    def connect(self, cloud: Cloud, emit: Emit) -> Provider:
-        """Open the calls to Resource Manager."""
+    def connect(self, cloud: Cloud, emit: Emit, budget: Budget) -> Provider:
+        """Open the calls to Resource Manager, each within the budget."""
         from reconciler.kinds.web_service.provider import (  # noqa: PLC0415 - imported when calls are made
             WebServiceProvider,
         )
 
-        return WebServiceProvider(cloud, emit, self.field)
+        return WebServiceProvider(cloud, emit, budget, self.field)
 
 
 def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:

@@ -36,18 +36,24 @@ from reconciler.model import (
 )
 from reconciler.patch import apply_operations
 from reconciler.pointers import find, set_at, split_pointer
-from reconciler.ports import Emit, ResolveSecret
+from reconciler.ports import Budget, Emit, ResolveSecret
 from reconciler.schema import Field
-from reconciler.transport import Client, count_polls, follow_operation, is_loopback
+from reconciler.transport import (
+    READS,
+    WRITES,
+    Client,
+    count_polls,
+    follow_operation,
+    is_loopback,
+)
 
 _VERSION: Final = "?api-version=2017-01-01"
 _SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20]+")
 _PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
-# Published limits of Resource Manager, by principal and subscription (since 2024). Recorded
-# operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017); the emulator's
-# take what it is told to, a fifth of a second by default.
-_RECORDED: Final = Pace(15.0, count_polls(15.0), 250, 25.0, 200, 10.0)
-_LOCAL: Final = Pace(0.5, count_polls(0.2), 250, 25.0, 200, 10.0)
+# Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017); the
+# emulator's take what it is told to, a fifth of a second by default.
+_RECORDED: Final = Pace(15.0, count_polls(15.0), *READS, *WRITES)
+_LOCAL: Final = Pace(0.5, count_polls(0.2), *READS, *WRITES)
 _LAG: Final = timedelta(seconds=10)
 _ABSENT: Final = frozenset({"WebServiceNotFound"})
 _ASSETS: Final = ("properties", "assets")
@@ -56,9 +62,9 @@ _ASSETS: Final = ("properties", "assets")
 class WebServiceProvider:
     """Reads and writes web services. Safe to use from several threads."""
 
-    def __init__(self, cloud: Cloud, emit: Emit, field: Field) -> None:
+    def __init__(self, cloud: Cloud, emit: Emit, budget: Budget, field: Field) -> None:
         self.pace = _LOCAL if is_loopback(cloud.resource_manager) else _RECORDED
-        self._client = Client(cloud.resource_manager, emit)
+        self._client = Client(cloud.resource_manager, emit, budget)
         self._field = field
 
     @property
