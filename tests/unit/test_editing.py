@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import ManifestInvalid
-from reconciler.manifests.editing import Edit, edit_json, edit_yaml
+from reconciler.manifests.editing import Edit, edit_json, edit_yaml, find_document
 from reconciler.manifests.editing import edits as edits_module
-from reconciler.model import ABSENT, Json
+from reconciler.model import ABSENT, Address, Json
 from tests.unit.editing_cases import JSON, YAML
 
 ROOT = Path(__file__).parents[2] / "manifests"
@@ -275,6 +275,20 @@ def test_a_document_that_cannot_be_read_is_not_edited(text: str, document: int, 
 def test_other_documents_need_not_be_ours() -> None:
     text = "a: !Ref x\nb: [no, 012]\n---\na: 1\n---\n{a: 1, a: 2}\n"
     assert edit_yaml("f", text, 1, [Edit("/a", 2)]) == text.replace("a: 1\n", "a: 2\n")
+
+
+def test_the_document_of_a_resource_is_found() -> None:
+    head = "apiVersion: reconciler/v1\nkind: WebService\nmetadata: "
+    text = f"\ufeff# c\n---\n- x\n---\n{head}{{name: a}}\n---\n---\n{head}\n  name: 'b'\n"
+    assert find_document("f", text, Address("WebService", "a")) == 1
+    number = find_document("f", text, Address("WebService", "b"))
+    edited = edit_yaml("f", text, number, [Edit("/metadata/name", "c")])
+    assert edited == text.replace("'b'", "'c'")
+    for address in (Address("WebService", "c"), Address("Other", "a"), Address("x", "y")):
+        with pytest.raises(ManifestInvalid, match="no document here is its manifest"):
+            find_document("f", text, address)
+    with pytest.raises(ManifestInvalid, match="is not YAML"):
+        find_document("f", "a: [", Address("WebService", "a"))
 
 
 @pytest.mark.parametrize(

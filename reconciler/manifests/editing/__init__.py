@@ -5,6 +5,6 @@ says where everything stands, blocks.py and brackets.py what to put there, notat
 it. What comes out is read again by the same strict reader, and is the wanted document or an error.
 """
 
-from reconciler.manifests.editing.edits import Edit, edit_json, edit_yaml
+from reconciler.manifests.editing.edits import Edit, edit_json, edit_yaml, find_document
 
-__all__ = ["Edit", "edit_json", "edit_yaml"]
+__all__ = ["Edit", "edit_json", "edit_yaml", "find_document"]

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+import yaml
+
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.definition import parse_json
 from reconciler.manifests.editing.layout import (
@@ -18,7 +20,7 @@ from reconciler.manifests.editing.sheet import Sheet
 from reconciler.manifests.editing.splices import find_splices, splice
 from reconciler.manifests.editing.wishes import find_unwritable, is_same, put, split_wish
 from reconciler.manifests.yaml_text import Text
-from reconciler.model import Absent, Finding, Json, Place
+from reconciler.model import Absent, Address, Finding, Json, Place
 from reconciler.pointers import find, split_pointer
 
 _BOM: Final = "\ufeff"
@@ -59,6 +61,29 @@ class _Opened:
     document: Json
     sheet: Sheet
     around: object = None
+
+
+def find_document(file: str, text: str, address: Address) -> int:
+    """Which document of a YAML file is the manifest of a resource, as `edit_yaml` counts them.
+
+    Raises ManifestInvalid where none is, or the file cannot be read.
+    """
+    parsed = Text(file, text.removeprefix(_BOM))
+    nodes = list(parsed.compose())
+    _check(parsed.findings)
+    for number, node in enumerate(nodes):
+        kind, name = (_read_text(node, path) for path in (("kind",), ("metadata", "name")))
+        if (kind, name) == (address.kind, address.name):
+            return number
+    finding = Finding("no document here is its manifest", str(address), Place(file, 1, 1))
+    raise ManifestInvalid((finding,))
+
+
+def _read_text(node: yaml.Node | None, path: tuple[str, ...]) -> str | None:
+    for segment in path:
+        members = node.value if isinstance(node, yaml.MappingNode) else ()
+        node = next((value for key, value in members if key.value == segment), None)
+    return str(node.value) if isinstance(node, yaml.ScalarNode) else None
 
 
 class _Form(Protocol):
