@@ -129,6 +129,7 @@ def _tell(
     hidden = any(wish.schema.at(path[:length]).sensitive for length in range(len(path) + 1))
     now = find(wish.live, path)
     accept = f"reconciler drift --accept {wish.resource.address}"
+    ours = verdict is Verdict.PENDING and wish.memory is not None
     return Drift(
         wish.resource,
         verdict,
@@ -138,7 +139,7 @@ def _tell(
         declared=ABSENT if hidden else want,
         hidden=hidden,
         note=_name_model(wish, path),
-        settle=(_apply(wish),) if verdict is Verdict.PENDING else (_apply(wish), accept),
+        settle=(_apply(wish),) if ours else (_apply(wish), accept),
     )
 
 

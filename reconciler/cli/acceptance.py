@@ -72,8 +72,11 @@ def accept(
 
 def _by_address(report: DriftReport) -> Mapping[Address, list[Drift]]:
     found: dict[Address, list[Drift]] = {}
+    # What was never applied differs from live with nobody to say which of the two moved.
+    new = {one.resource for one in report.standings if one.memory is None}
     for finding in report.findings:
-        if finding.verdict in _TAKEN:
+        first = finding.verdict is Verdict.PENDING and finding.resource in new and finding.pointer
+        if finding.verdict in _TAKEN or first:
             found.setdefault(finding.resource.address, []).append(finding)
     return found
 
@@ -110,7 +113,7 @@ def _find_models(
 
 
 def _look(hands: Hands, model: ModelReference, uri: str) -> str | Absent:
-    """The digest of the model that is live, to be pinned in its turn; ABSENT where none is known."""
+    """The digest of the model that is live, to be pinned in its turn; ABSENT for none known."""
     try:
         blob = hands.blobs.look(replace(model, uri=uri))
     except ReconcilerError:

@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.definition import parse_json
-from reconciler.manifests.editing import Edit, edit_json, edit_yaml
+from reconciler.manifests.editing import Edit, edit_json, edit_yaml, find_document
 from reconciler.manifests.whole import read_whole
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import Finding, Json, Manifest
 from reconciler.pointers import format_pointer, split_pointer
-
-if TYPE_CHECKING:
-    import yaml
 
 _DEFINITION: Final = "/spec/definition"
 
@@ -73,17 +70,10 @@ def _edit(manifest: Manifest, name: str, text: str, edits: Sequence[Edit]) -> st
     if name.endswith(".json"):
         document, _, _ = parse_json(name, text)
         return edit_json(name, text, _spell(document, edits))
+    index = find_document(name, text, manifest.address) if name == manifest.file else 0
     parsed = Text(name, text)
-    nodes = list(parsed.compose())
-    index = _find_document(nodes, manifest) if name == manifest.file else 0
-    return edit_yaml(name, text, index, _spell(parsed.build(nodes[index]), edits))
-
-
-def _find_document(nodes: Sequence[yaml.Node], manifest: Manifest) -> int:
-    """Which document of a file a manifest is: the one that stands where its name stands."""
-    line = manifest.place("/metadata/name").line
-    starts = [node.start_mark.line + 1 for node in nodes]
-    return max(index for index, start in enumerate(starts) if start <= line)
+    document = parsed.build(list(parsed.compose())[index])
+    return edit_yaml(name, text, index, _spell(document, edits))
 
 
 def _spell(document: Json, edits: Iterable[Edit]) -> list[Edit]:
