@@ -109,7 +109,9 @@ def _find_models(
     kind = hands.kinds[manifest.address.kind]
     resource = kind.identify(manifest, assembly.project.defaults)
     seen = hands.observations.recall(resource.id)
-    return {format_pointer(one.path): one for one in kind.bind(manifest, seen).models}
+    named = manifest.spec.get("trainedModels", {})
+    bound = kind.bind(manifest, seen).models
+    return {format_pointer(one.path): one for one in bound if one.name in named}
 
 
 def _look(hands: Hands, model: ModelReference, uri: str) -> str | Absent:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from reconciler.catalog import read_schema
@@ -39,6 +40,7 @@ from reconciler.ports import Budget, Emit, Provider
 from reconciler.schema import Field, compile_schema
 
 _TYPE: Final = "Microsoft.MachineLearning/webServices"
+_BLOB: Final = re.compile(r"https?://[^?#\s]+$")
 _OWNER_TAGS: Final = frozenset({"managedby"})
 _SOURCE: Final[Path] = ("definition", "from")
 _SCOPE_KEYS: Final = ("subscription", "resourceGroup")
@@ -109,6 +111,10 @@ class WebServiceKind:
                 models.append(model)
             else:
                 findings.append(_not_one_model(manifest, name, known))
+        named = {model.path for model in models}
+        models += [
+            one for one in _defined_models(manifest, document, live) if one.path not in named
+        ]
         return tuple(models), tuple(findings)
 
     def find_missing(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
@@ -202,6 +208,26 @@ def _identify(manifest: Manifest, given: Mapping[str, str], at: Path) -> Resourc
         raise ManifestInvalid(missing)
     scope = f"/subscriptions/{given['subscription']}/resourceGroups/{given['resourceGroup']}"
     return Resource(manifest.address, f"{scope}/providers/{_TYPE}/{given['name']}")
+
+
+def _defined_models(
+    manifest: Manifest, document: Json, live: Json | Absent
+) -> Iterator[ModelReference]:
+    """Trained models that the definition itself brings in, by the assets that load them."""
+    assets = find(document, ("properties", "assets"))
+    for asset_id in assets if isinstance(assets, dict) else ():
+        path = ("properties", "assets", asset_id)
+        kind, name = (_first(path, word, document, live) for word in ("type", "name"))
+        at = (*path, "locationInfo", "uri")
+        uri = find(document, at)
+        if str(kind).casefold() == "resource" and isinstance(uri, str) and _BLOB.match(uri):
+            place = manifest.place(format_pointer(("spec", "definition", *at)))
+            yield ModelReference(name=str(name or asset_id), uri=uri, path=at, place=place)
+
+
+def _first(path: Path, word: str, *documents: Json | Absent) -> Json | Absent:
+    found = (find(document, (*path, word)) for document in documents)
+    return next((value for value in found if value is not ABSENT), ABSENT)
 
 
 def _missing_scope(manifest: Manifest, at: Path, key: str) -> Finding:
