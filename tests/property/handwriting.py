@@ -1,6 +1,7 @@
 """YAML and JSON as people write them: one document in many hands, comments and all."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -163,6 +164,9 @@ def is_content(line: str) -> bool:
     return bool(line.strip()) and not line.strip().startswith("#")
 
 
+BLOCK = re.compile(r"[:-] +[|>][-+0-9]*( +#.*)?$", re.MULTILINE)
+
+
 @st.composite
 def manuscripts(draw: st.DrawFn) -> tuple[str, Json, int]:
     """A YAML text, the value of one of its documents, and which one that is."""
@@ -197,7 +201,9 @@ def finishes(draw: st.DrawFn) -> Callable[[str], str]:
     bare = draw(st.integers(0, 3)) == 0
 
     def finish(text: str) -> str:
-        cut = text.removesuffix("\n") if bare and not text.endswith("\n\n") else text
+        # The end of the file may be the end of a block of text, and part of its value.
+        whole = text.endswith("\n\n") or BLOCK.search(text) is not None
+        cut = text.removesuffix("\n") if bare and not whole else text
         return bom + cut.replace("\n", end)
 
     return finish
