@@ -9,10 +9,11 @@ declared, is held against what it was at the last apply.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Final
 
 from reconciler.baseline import find_moves
-from reconciler.diff import same
+from reconciler.diff import diff, same
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -21,9 +22,10 @@ from reconciler.model import (
     Memory,
     Path,
     Resource,
+    Verb,
     Verdict,
 )
-from reconciler.plan import Wish, find_leaves, find_not_observable
+from reconciler.plan import Wish, desire, find_leaves, find_not_observable
 from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.reasons import format_memory
 from reconciler.schema import Field
@@ -41,6 +43,7 @@ _WEIGHT: Final = (
     Verdict.PENDING,
 )
 _UNDECLARED: Final = "no manifest declares it"
+_EXACT: Final = "no manifest declares it, and ownership: exact removes it"
 
 
 def find_drift(wish: Wish) -> Iterator[Drift]:
@@ -51,9 +54,13 @@ def find_drift(wish: Wish) -> Iterator[Drift]:
     declared = set(find_leaves(wish.schema, wish.declared.document))
     yield from _compare_declared(wish, declared)
     yield from _compare_secrets(wish)
+    told: list[Drift] = []
     if wish.memory is not None:
-        yield from _compare_released(wish, wish.memory, declared)
-        yield from _compare_baseline(wish, wish.memory, declared)
+        told += _compare_released(wish, wish.memory, declared)
+        told += _compare_baseline(wish, wish.memory, declared)
+    yield from told
+    if wish.declared.exact:
+        yield from _compare_exact(wish, [split_pointer(one.pointer) for one in told])
 
 
 def weigh(findings: Collection[Drift]) -> Verdict:
@@ -122,6 +129,7 @@ def _tell(
     hidden = any(wish.schema.at(path[:length]).sensitive for length in range(len(path) + 1))
     now = find(wish.live, path)
     accept = f"reconciler drift --accept {wish.resource.address}"
+    ours = verdict is Verdict.PENDING and wish.memory is not None
     return Drift(
         wish.resource,
         verdict,
@@ -131,7 +139,7 @@ def _tell(
         declared=ABSENT if hidden else want,
         hidden=hidden,
         note=_name_model(wish, path),
-        settle=(_apply(wish),) if verdict is Verdict.PENDING else (_apply(wish), accept),
+        settle=(_apply(wish),) if ours else (_apply(wish), accept),
     )
 
 
@@ -192,6 +200,16 @@ def _compare_baseline(wish: Wish, memory: Memory, declared: Collection[Path]) ->
         yield _tell_undeclared(wish, split_pointer(move.pointer), move.then)
 
 
+def _compare_exact(wish: Wish, told: Collection[Path]) -> Iterator[Drift]:
+    """What an exact manifest would have removed, where nobody is known to have moved it."""
+    for change in diff(wish.schema, wish.live, desire(wish)):
+        path = split_pointer(format_pointer(change.path))
+        inside = any(path[: len(one)] == one or one[: len(path)] == path for one in told)
+        if change.verb is Verb.REMOVE and not inside:
+            found = _tell(wish, path, Verdict.PENDING, ABSENT, ABSENT)
+            yield replace(found, note=_EXACT)
+
+
 def _tell_undeclared(wish: Wish, path: Path, then: Json | Absent) -> Drift:
     below = wish.schema.at(path)
     return Drift(
@@ -201,8 +219,10 @@ def _tell_undeclared(wish: Wish, path: Path, then: Json | Absent) -> Drift:
         remembered=ABSENT if below.sensitive else then,
         live=ABSENT if below.sensitive else find(wish.live, path),
         hidden=below.sensitive,
-        note=_UNDECLARED,
-        settle=(f"reconciler drift --accept {wish.resource.address}",),
+        note=_EXACT if wish.declared.exact else _UNDECLARED,
+        settle=(_apply(wish),)
+        if wish.declared.exact
+        else (f"reconciler drift --accept {wish.resource.address}",),
     )
 
 

@@ -10,10 +10,11 @@
     ├── LedgerInvalid                  the ledger's chain is broken, or it cannot be written
     ├── SecretMissing                  a referenced secret is not there
     ├── BlobForbidden / BlobExpired    a model cannot be looked at (absence is a value, no error)
-    ├── NotApplied                     the service reports success and still has the old value
+    ├── TooManyCalls                   more calls are needed than --max-calls allows
+    ├── NotApplied(findings)           the service reports success and still has the old value
     └── ServiceError(status, code, request_id)
         ├── Unauthorized               401 and 403
-        ├── Throttled                  429 and 503, after the budget of retries is used up
+        ├── Throttled                  429 and 503, for longer than is waited
         ├── Rejected                   any other refusal of the request
         └── Unavailable                no answer, or none that can be read
 
@@ -89,8 +90,12 @@ class BlobExpired(ReconcilerError):
     """The shared access signature is past its end, or not yet valid."""
 
 
-class NotApplied(ReconcilerError):
+class NotApplied(_WithFindings):
     """The service reports success and still has the old value."""
+
+
+class TooManyCalls(ReconcilerError):
+    """More calls are needed than may be sent; no call beyond them is sent."""
 
 
 class ServiceError(ReconcilerError):
@@ -131,7 +136,7 @@ class Unauthorized(ServiceError):
 
 
 class Throttled(ServiceError):
-    """429 or 503 beyond the budget of retries."""
+    """429 or 503, for longer than is waited."""
 
 
 class Rejected(ServiceError):

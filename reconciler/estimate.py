@@ -14,6 +14,8 @@ from reconciler.model import Action, Estimate, Pace, Step
 
 # Read before the first write of the plan, right before its own, and back after it.
 _READS_A_STEP = 3
+# The source, its copy for the region, and the copy once more when it had to be made.
+_READS_A_COPY = 3
 
 
 def estimate(steps: Sequence[Step], pace: Pace, parallelism: int, spent: int = 0) -> Estimate:
@@ -24,7 +26,8 @@ def estimate(steps: Sequence[Step], pace: Pace, parallelism: int, spent: int = 0
     if not steps:
         return Estimate()
     writes = sum(count_writes(step) for step in steps)
-    reads = _READS_A_STEP * len(steps) + pace.polls * writes
+    copies = sum(bool(step.source and step.source.region) for step in steps)
+    reads = _READS_A_STEP * len(steps) + _READS_A_COPY * copies + pace.polls * writes
     burst = max(0, pace.read_burst - spent)
     seconds = max(
         math.ceil(writes / parallelism) * pace.step_s,
@@ -35,5 +38,9 @@ def estimate(steps: Sequence[Step], pace: Pace, parallelism: int, spent: int = 0
 
 
 def count_writes(step: Step) -> int:
-    """How many calls change something: a replacement is a delete and a create."""
-    return 2 if step.action is Action.REPLACE else 1
+    """How many calls change something: a replacement is a delete and a create.
+
+    A regional copy of the source that is not there yet is one more.
+    """
+    copies = 1 if step.source and step.source.copy == "missing" else 0
+    return copies + (2 if step.action is Action.REPLACE else 1)

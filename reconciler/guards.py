@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from reconciler.model import Action, Address, Finding, GuardLimits, Step
+from reconciler.model import Action, Address, Change, Finding, GuardLimits, Step
 
 GUARDS: Final = ("deletes", "updates", "replace", "irreversible", "adopt", "empty", "blob")
 _COUNTED_FROM: Final = 10
@@ -51,13 +51,18 @@ def _judge_each(steps: Sequence[Step]) -> Iterator[Finding]:
                 guard="replace",
             )
         for change in step.changes:
-            if change.irreversible and change.after is True:
+            if is_final(change):
                 yield Finding(
                     "the change cannot be undone: a read-only service can only be deleted",
                     subject=subject,
                     next_step=f"To make it all the same: --allow irreversible={subject}",
                     guard="irreversible",
                 )
+
+
+def is_final(change: Change) -> bool:
+    """Whether nothing leads back from a change."""
+    return change.irreversible and change.after is True
 
 
 def _judge_owners(steps: Sequence[Step], owners: Mapping[Address, str]) -> Iterator[Finding]:
@@ -85,11 +90,15 @@ def _judge_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> I
     most = count_limit(limits.max_updates, managed)
     if updates > most:
         yield Finding(
-            f"{updates} to change, and spec.guards.maxUpdates is {limits.max_updates}"
-            f" of {managed} managed resources",
+            f"{updates} to change, and spec.guards.maxUpdates is"
+            f" {_say_limit(limits.max_updates, managed)}",
             next_step="To change them all the same: --allow updates",
             guard="updates",
         )
+
+
+def _say_limit(limit: int | str, managed: int) -> str:
+    return f"{limit}" if isinstance(limit, int) else f"{limit} of {managed} managed resources"
 
 
 def count_limit(limit: int | str, managed: int) -> float:

@@ -259,13 +259,31 @@ class Declared:
     """The part of the service's document that a manifest speaks of.
 
     Leaves of `document` may be `SecretReference`. `places` maps a pointer into `document` to
-    where a person wrote it.
+    where a person wrote it. With `exact` it is all that there is to be: the rest is removed.
+    `seed` is what a resource that is not there yet starts from; nobody owns what is only in it.
     """
 
     document: Json
     models: tuple[ModelReference, ...] = ()
     findings: tuple[Finding, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
+    exact: bool = False
+    seed: Json | Absent = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The resource whose definition a new one is made from.
+
+    `name` is what people call it. Where secrets must be sealed anew for another `region`, those of
+    the service's own copy for that region are sent; `copy` says whether it was there when the plan
+    was made, or must be made first.
+    """
+
+    id: str
+    name: str
+    region: str = ""
+    copy: Literal["", "there", "missing"] = ""
 
 
 @dataclass(frozen=True)
@@ -326,15 +344,18 @@ class ModelChange:
 class Cause(enum.StrEnum):
     """Why something is planned.
 
-    `NEW`: there is none yet. `GONE`: it was there when last applied. `MANIFEST`: what is declared
-    moved, or was never applied. `DRIFT`: live moved. `CONFLICT`: both did. `VERSION`: the label of
-    a secret moved. `ROTATE`: it was asked for. `UNKNOWN`: no ledger tells who moved. `ORPHAN`: no
-    manifest names it. `DESTROY`: all is to go.
+    `NEW`: there is none yet. `SOURCE`: what it is made from. `GONE`: it was there when last
+    applied. `MANIFEST`: what is declared moved, or was never applied. `UNDECLARED`: the manifest
+    is exact and does not declare it. `DRIFT`: live moved. `CONFLICT`: both did. `VERSION`: the
+    label of a secret moved. `ROTATE`: it was asked for. `UNKNOWN`: no ledger tells who moved.
+    `ORPHAN`: no manifest names it. `DESTROY`: all is to go.
     """
 
     NEW = "new"
+    SOURCE = "source"
     GONE = "gone"
     MANIFEST = "manifest"
+    UNDECLARED = "undeclared"
     DRIFT = "drift"
     CONFLICT = "conflict"
     VERSION = "version"
@@ -366,7 +387,9 @@ class Step:
     changes; `inverse` leads back. `absences` are pointers that must still be absent, which RFC
     6902 cannot say. `secrets` are written beside the patch and stand in no operation; `owns` are
     the pointers that the manifest speaks of, to be remembered once the step is proven.
-    `before` and `after` are documents without secrets, or ABSENT.
+    `before` and `after` are documents without secrets, or ABSENT. `extent` says how much of the
+    document the write holds: the whole, or each part that changes. `source` is what a new
+    resource is made from, where that is not its manifest alone.
     """
 
     resource: Resource
@@ -384,6 +407,8 @@ class Step:
     unchanged: int = 0
     reason: str = ""
     because: tuple[Reason, ...] = ()
+    extent: Literal["none", "parts", "whole"] = "parts"
+    source: Source | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     owns: tuple[str, ...] = ()
 
@@ -585,8 +610,17 @@ class Retrying:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Throttling:
+    """None of the calls that `subject` names goes for `seconds`, whoever asks, by `reason`."""
+
+    subject: str
+    reason: str
+    seconds: float
+
+
 Event: TypeAlias = (
-    Agenda | Refreshing | StepStarted | StepWaiting | StepDone | StepFailed | Retrying
+    Agenda | Refreshing | StepStarted | StepWaiting | StepDone | StepFailed | Retrying | Throttling
 )
 
 

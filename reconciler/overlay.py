@@ -3,13 +3,19 @@
 What nobody declared stays as it is, down to the same Python object, so that a diff of live
 against desired need only look where somebody declared something. Where a declared value and the
 live one are the same in the schema's eyes, live's spelling stays.
+
+Where a manifest says that it is exact, what people own and it does not declare is then taken out.
+Never what belongs to the service, is never returned, is immutable, or is not in the schema: that
+it is not declared is no wish.
 """
 
 from __future__ import annotations
 
+import operator
+
 from reconciler.diff import keys_of, same
 from reconciler.model import ABSENT, Absent, Json
-from reconciler.schema import Field, Shape
+from reconciler.schema import UNKNOWN, Field, Shape
 
 
 def overlay(field: Field, live: Json | Absent, declared: Json | Absent) -> Json | Absent:
@@ -64,3 +70,94 @@ def _overlay_list(field: Field, live: list[Json], declared: list[Json]) -> Json:
             index = live_keys.index(key)
             result[index] = overlay(field.items or field, live[index], item)
     return result
+
+
+def keep_declared(field: Field, laid: Json, declared: Json) -> Json:
+    """Take out of `laid` what people own and `declared` does not speak of.
+
+    `laid` is live with `declared` laid over it; it comes back as the same object where nothing
+    had to go. An entry of a map, or of a list whose items are owned one by one, goes whole.
+    """
+    if field.read_only:
+        return laid
+    if isinstance(laid, dict) and isinstance(declared, dict) and _walks(field):
+        return _keep_members(field, laid, declared)
+    if isinstance(laid, list) and isinstance(declared, list) and field.shape is Shape.LIST:
+        return _keep_items(field, laid, declared)
+    return laid
+
+
+def _keep_members(field: Field, laid: dict[str, Json], declared: dict[str, Json]) -> Json:
+    return _without_absent(
+        laid,
+        {
+            name: keep_declared(field.child(name), value, declared[name])
+            if name in declared
+            else _keep_foreign(field, name, value)
+            for name, value in laid.items()
+        },
+    )
+
+
+def _without_absent(before: dict[str, Json], after: dict[str, Json | Absent]) -> Json:
+    if all(after[name] is value for name, value in before.items()):
+        return before
+    return {name: value for name, value in after.items() if value is not ABSENT}
+
+
+def _keep_foreign(field: Field, name: str, value: Json) -> Json | Absent:
+    """What is left of a member that nobody declares: what people cannot remove, or need not.
+
+    An entry of a map is there even where it is empty; only null is none.
+    """
+    below = field.child(name)
+    if name not in field.properties and below is not UNKNOWN:
+        return None if value is None else ABSENT
+    if says_nothing(below, value):
+        return value
+    if not _holds_foreign(below, value):
+        return ABSENT
+    if not _is_object(below, value):
+        return value
+    return _without_absent(
+        value, {key: _keep_foreign(below, key, part) for key, part in value.items()}
+    )
+
+
+def _holds_foreign(field: Field, value: Json) -> bool:
+    """Whether a value is or holds what is not people's to remove."""
+    if field is UNKNOWN or field.read_only or field.write_only or field.immutable:
+        return True
+    return _is_object(field, value) and any(
+        (name in field.properties or field.child(name) is UNKNOWN)
+        and _holds_foreign(field.child(name), part)
+        for name, part in value.items()
+    )
+
+
+def says_nothing(field: Field, value: Json | Absent) -> bool:
+    """Whether a value is as good as none: absent to the service, or empty through and through."""
+    if value is ABSENT or value in ({}, [], None, ""):
+        return True
+    if _is_object(field, value):
+        return all(says_nothing(field.child(name), part) for name, part in value.items())
+    return same(field, value, ABSENT)
+
+
+def _is_object(field: Field, value: Json) -> bool:
+    return isinstance(value, dict) and field.shape is Shape.OBJECT and not field.compare
+
+
+def _keep_items(field: Field, laid: list[Json], declared: list[Json]) -> Json:
+    """The items that are declared, where each is owned alone; an atomic list is declared whole."""
+    laid_keys, declared_keys = keys_of(field, laid), keys_of(field, declared)
+    if laid_keys is None or declared_keys is None or field.items is None:
+        return laid
+    wanted = dict(zip(declared_keys, declared, strict=True))
+    kept = [
+        keep_declared(field.items, item, wanted[key]) if field.items_relate == "keyed" else item
+        for key, item in zip(laid_keys, laid, strict=True)
+        if key in wanted
+    ]
+    unmoved = len(kept) == len(laid) and all(map(operator.is_, kept, laid))
+    return laid if unmoved else kept

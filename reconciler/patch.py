@@ -43,12 +43,16 @@ def make_inverse(changes: Sequence[Change]) -> tuple[Json, ...]:
 
 
 def make_absences(changes: Sequence[Change]) -> tuple[str, ...]:
-    """Pointers that must be absent for the changes to mean what was reviewed."""
+    """Pointers that must be absent for the changes to mean what was reviewed.
+
+    A list is relied on whole, and an index in it may mean another item before the changes.
+    """
     added: list[Path] = []
     for change in changes:
         path = change.path
+        listed = any(isinstance(segment, int) for segment in path)
         inside = any(path[: len(known)] == known for known in added)
-        if change.verb is Verb.ADD and path and isinstance(path[-1], str) and not inside:
+        if change.verb is Verb.ADD and path and not (listed or inside):
             added.append(path)
     return tuple(format_pointer(path) for path in added)
 

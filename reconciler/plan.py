@@ -6,8 +6,11 @@ writes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from typing import Literal, TypeAlias
 
 from reconciler.comparers import is_sealed
 from reconciler.diff import diff, same
@@ -27,10 +30,12 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.overlay import overlay
+from reconciler.overlay import keep_declared, overlay
 from reconciler.patch import make_absences, make_inverse, make_operations
-from reconciler.pointers import find, format_pointer, split_pointer
+from reconciler.pointers import find, format_pointer, set_at, split_pointer
 from reconciler.schema import UNKNOWN, Field
+
+_Extent: TypeAlias = Literal["parts", "whole"]
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,13 @@ class Wish:
 
 def make_step(wish: Wish) -> Step | None:
     """The step that leads from live to what is declared, or None where nothing differs."""
-    desired = overlay(wish.schema, wish.live, wish.declared.document)
+    desired = desire(wish)
     changes = diff(wish.schema, wish.live, desired)
     action = _choose_action(wish.live, changes)
-    due = tuple(sorted(_due_secrets(wish, changes, action).items()))
+    extent = _choose_extent(action, changes)
+    due = tuple(sorted(_due_secrets(wish, changes, extent).items()))
     written = [_write(split_pointer(pointer), reference) for pointer, reference in due]
-    changes = (*changes, *_due_write_only(wish, action), *written)
+    changes = (*changes, *_due_write_only(wish, extent), *written)
     if not changes:
         return None
     forced = [change for change in changes if change.immutable and wish.live is not ABSENT]
@@ -75,10 +81,34 @@ def make_step(wish: Wish) -> Step | None:
         replace_paths=tuple(format_pointer(change.path) for change in forced),
         models=tuple(_model_changes(wish, changes)),
         not_observable=find_not_observable(wish),
-        unchanged=_count_leaves(wish.schema, wish.live) - len(changes) + len(written),
+        unchanged=_count_leaves(wish.schema, wish.live) - _count_touched(wish, changes),
         reason="replace_because_cannot_update" if action is Action.REPLACE else "",
+        extent=extent,
         owns=tuple(format_pointer(at) for at in find_leaves(wish.schema, wish.declared.document)),
     )
+
+
+def desire(wish: Wish) -> Json:
+    """Live, or what it starts from, with what is declared laid over it.
+
+    Where the manifest is exact, only what is declared is left of what people own.
+    """
+    start = wish.declared.seed if wish.live is ABSENT else wish.live
+    laid = overlay(wish.schema, start, wish.declared.document)
+    if not wish.declared.exact:
+        return laid
+    spoken = copy.deepcopy(wish.declared.document)
+    for pointer, reference in wish.secrets.items():
+        # What a secret names is declared too: an asset of which only the credential is given.
+        _name(spoken, split_pointer(pointer), reference)
+    return keep_declared(wish.schema, laid, spoken)
+
+
+def _name(document: Json, path: Path, value: Json) -> None:
+    if find(document, path) is ABSENT and all(
+        isinstance(find(document, path[:depth]), (dict, Absent)) for depth in range(len(path))
+    ):
+        set_at(document, path, value)
 
 
 def _write(path: Path, value: Json) -> Change:
@@ -88,7 +118,17 @@ def _write(path: Path, value: Json) -> Change:
 def make_removal(resource: Resource, live: Json, because: Reason) -> Step:
     """The step that takes a resource away."""
     gone = Change((), Verb.REMOVE, live, ABSENT)
-    return Step(resource, Action.DELETE, (gone,), (), (), live, ABSENT, because=(because,))
+    return Step(
+        resource,
+        Action.DELETE,
+        (gone,),
+        ops=(),
+        inverse=(),
+        before=live,
+        after=ABSENT,
+        because=(because,),
+        extent="none",
+    )
 
 
 def _choose_action(live: Json | Absent, changes: Collection[Change]) -> Action:
@@ -97,14 +137,27 @@ def _choose_action(live: Json | Absent, changes: Collection[Change]) -> Action:
     return Action.REPLACE if any(change.immutable for change in changes) else Action.UPDATE
 
 
+def _choose_extent(action: Action, changes: Collection[Change]) -> _Extent:
+    """A write that holds the whole definition is the only one that removes for sure.
+
+    Whether an update merges maps or replaces them, and what null does in one, is not known. A
+    list is always sent whole, so that an item of it goes with any update.
+    """
+    if action is not Action.UPDATE:
+        return "whole"
+    removes = (change.path for change in changes if change.verb is Verb.REMOVE)
+    return "whole" if any(all(type(one) is str for one in path) for path in removes) else "parts"
+
+
 def _due_secrets(
-    wish: Wish, changes: Collection[Change], action: Action
+    wish: Wish, changes: Collection[Change], extent: _Extent
 ) -> Mapping[str, SecretReference]:
     """Secrets to write now. What was written last cannot be read back, only remembered.
 
-    Where nothing can be remembered, a secret goes along with another write and causes none.
+    A write of the whole needs all of them. Where nothing can be remembered, a secret goes along
+    with another write and causes none.
     """
-    if action is not Action.UPDATE or wish.rotate or (wish.memory is None and changes):
+    if extent == "whole" or wish.rotate or (wish.memory is None and changes):
         return wish.secrets
     if wish.memory is None:
         return wish.secrets if wish.ledger_known else {}
@@ -112,10 +165,10 @@ def _due_secrets(
     return {at: ref for at, ref in wish.secrets.items() if known.get(at) != ref.version}
 
 
-def _due_write_only(wish: Wish, action: Action) -> Iterator[Change]:
+def _due_write_only(wish: Wish, extent: _Extent) -> Iterator[Change]:
     """Declared values that are never returned, where they differ from what was last written.
 
-    A replacement starts from nothing, so it needs all of them again.
+    A write of the whole starts from nothing, so it needs all of them again.
     """
     if wish.live is ABSENT:
         return
@@ -126,7 +179,7 @@ def _due_write_only(wish: Wish, action: Action) -> Iterator[Change]:
             continue
         then = owned.get(format_pointer(path), ABSENT)
         moved = then is not ABSENT and not same(replace(below, write_only=False), then, now)
-        if moved or action is Action.REPLACE:
+        if moved or extent == "whole":
             yield _write(path, now)
 
 
@@ -169,6 +222,16 @@ def _count_leaves(field: Field, document: Json | Absent) -> int:
         elif not child.read_only:
             total += 1
     return total
+
+
+def _count_touched(wish: Wish, changes: Collection[Change]) -> int:
+    """How many places of live are changed: a list is one place, and what is added is none."""
+    touched = {tuple(takewhile(_is_name, change.path)) for change in changes}
+    return sum(_count_leaves(wish.schema.at(path), find(wish.live, path)) for path in touched)
+
+
+def _is_name(segment: str | int) -> bool:
+    return isinstance(segment, str)
 
 
 def _model_changes(wish: Wish, changes: Collection[Change]) -> Iterator[ModelChange]:

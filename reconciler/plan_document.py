@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Final
 
 from reconciler.errors import PlanInvalid
@@ -30,6 +30,7 @@ from reconciler.model import (
     Refresh,
     Resource,
     SecretReference,
+    Source,
     Step,
     Verb,
 )
@@ -116,6 +117,8 @@ def _step_document(step: Step) -> Json:
         "model": [asdict(model) for model in step.models],
         "not_observable": list(step.not_observable),
         "unchanged_attributes": step.unchanged,
+        "extent": step.extent,
+        "source": asdict(step.source) if step.source else None,
         "because": [_reason_document(reason) for reason in step.because],
         "labels": dict(step.labels),
         "owns": list(step.owns),
@@ -153,7 +156,8 @@ def _drift_document(step: Step) -> Json:
 
 
 def _change_document(change: Change) -> Json:
-    said = asdict(change)
+    # Not `asdict`, which copies every value: a plan of thousands has a million of them.
+    said = {one.name: getattr(change, one.name) for one in fields(change)}
     if isinstance(change.after, SecretReference):
         said["after"] = {"reference": asdict(change.after)}
     return {
@@ -239,6 +243,8 @@ def _step_of(said: Json) -> Step:
         unchanged=said["unchanged_attributes"],
         reason=said["action_reason"],
         because=tuple(_reason_of(one) for one in said["because"]),
+        extent=said["extent"],
+        source=Source(**said["source"]) if said["source"] else None,
         labels=said["labels"],
         owns=tuple(said["owns"]),
     )

@@ -5,11 +5,12 @@ A third target, ledger or storage is a class with these methods; nothing else ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from reconciler.model import (
+    ABSENT,
     Absent,
     Address,
     Blob,
@@ -29,6 +30,7 @@ from reconciler.model import (
     SecretReference,
     Sighting,
     Snapshot,
+    Source,
     Step,
     Summary,
 )
@@ -37,6 +39,39 @@ from reconciler.schema import Field
 Emit: TypeAlias = Callable[[Event], None]
 Clock: TypeAlias = Callable[[], datetime]
 ResolveSecret: TypeAlias = Callable[[SecretReference], str]
+
+
+class Leave(Protocol):
+    """Leave to send one call."""
+
+    @property
+    def waited_s(self) -> float:
+        """How long it was waited for, in seconds."""
+        ...
+
+    def learn(self, status: int, headers: Mapping[str, str], said: str, within_s: float) -> float:
+        """Take in what came back; returns for how many seconds no call like it will go now."""
+        ...
+
+
+class Budget(Protocol):
+    """How many calls a command may send, and when each may go; one for all of its workers."""
+
+    def admit(self, method: str, url: str, within_s: float) -> Leave:
+        """Wait until a call may go.
+
+        Raises TooManyCalls for one more than may be sent, Throttled where the service has taken
+        none for `within_s` seconds, ReconcilerError where it would wait after the budget's end.
+        """
+        ...
+
+    def check(self, needed: int) -> None:
+        """Raise TooManyCalls where so many more calls may not be sent."""
+        ...
+
+    def stop(self, within_s: float) -> None:
+        """Let nobody wait for a call any longer than that: the command is ending."""
+        ...
 
 
 class Provider(Protocol):
@@ -60,11 +95,19 @@ class Provider(Protocol):
         """The document now; ABSENT only for an authoritative 404; raises ServiceError else."""
         ...
 
+    def has_copy(self, source: Source) -> bool:
+        """Whether the source has a copy for the region that is as the source is now.
+
+        False where the source is not there; raises ServiceError where it cannot be told.
+        """
+        ...
+
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
         """Send the step's one verb and follow its operation to the end.
 
-        `live` is what was read immediately before. Raises ServiceError; returning says only that
-        the service claims success: read back before you believe it.
+        A regional copy of its source that is not there is made before anything else. `live` is
+        what was read immediately before. Raises ServiceError; returning says only that the service
+        claims success: read back before you believe it.
         """
         ...
 
@@ -85,14 +128,30 @@ class Kind(Protocol):
         """Where the resource is; raises ManifestInvalid naming what is missing."""
         ...
 
-    def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
-        """The part of the service's document that the manifest speaks of, with findings."""
+    def find_source(
+        self, manifest: Manifest, defaults: Mapping[str, str]
+    ) -> Address | Resource | None:
+        """What a new resource is to start from; raises ManifestInvalid naming what is missing."""
         ...
 
-    def find_missing(
-        self, manifest: Manifest, document: Json, secrets: Collection[str]
-    ) -> tuple[Finding, ...]:
-        """What the service demands for a create and `document` with `secrets` lacks."""
+    def bind(
+        self, manifest: Manifest, live: Json | Absent, source: Json | Absent = ABSENT
+    ) -> Declared:
+        """The part of the service's document that the manifest speaks of, with findings.
+
+        `source` is the document that a resource which is not there starts from.
+        """
+        ...
+
+    def find_region(self, source: Json, after: Json) -> str:
+        """The region for which secrets of `source` must be sealed anew to serve in `after`.
+
+        Empty where they can go as they are.
+        """
+        ...
+
+    def find_missing(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
+        """What the service demands of a write of the whole definition and the step lacks."""
         ...
 
     def find_refusals(self, manifest: Manifest, live: Json) -> tuple[Finding, ...]:
@@ -117,8 +176,8 @@ class Kind(Protocol):
         """What a person would write for a live document: what matters of it, or all."""
         ...
 
-    def connect(self, cloud: Cloud, emit: Emit) -> Provider:
-        """Open the calls to this kind's service."""
+    def connect(self, cloud: Cloud, emit: Emit, budget: Budget) -> Provider:
+        """Open the calls to this kind's service, each within the budget."""
         ...
 
 

@@ -26,6 +26,8 @@ def explain_changes(wish: Wish, changes: tuple[Change, ...]) -> Iterator[Reason]
         pointer = format_pointer(change.path)
         if change.verb is Verb.WRITE:
             yield _explain_write(wish, pointer)
+        elif change.verb is Verb.REMOVE and wish.declared.exact:
+            yield Reason(pointer, Cause.UNDECLARED, "not declared")
         elif wish.memory is None:
             yield Reason(pointer, Cause.MANIFEST if wish.ledger_known else Cause.UNKNOWN)
         else:
@@ -41,15 +43,14 @@ def _explain_absence(memory: Memory | None) -> Reason:
 def _explain_write(wish: Wish, pointer: str) -> Reason:
     if wish.rotate and pointer in wish.secrets:
         return Reason(pointer, Cause.ROTATE, "--rotate")
-    known = wish.memory.secrets.get(pointer) if wish.memory is not None else None
-    reference = wish.secrets.get(pointer)
-    if reference is None or known is None or known == reference.version:
+    memory, reference = wish.memory, wish.secrets.get(pointer)
+    if memory is None or reference is None:
         return Reason(pointer, Cause.MANIFEST)
-    return Reason(
-        pointer,
-        Cause.VERSION,
-        f'version label: was "{known}" {format_author(wish.memory)}'.rstrip(),
-    )
+    known = memory.secrets.get(pointer)
+    if known is None or known == reference.version:
+        return Reason(pointer, Cause.MANIFEST)
+    note = f'version label: was "{known}" {format_memory(memory)}'
+    return Reason(pointer, Cause.VERSION, note)
 
 
 def _explain_change(wish: Wish, memory: Memory, pointer: str, change: Change) -> Reason:

@@ -56,6 +56,7 @@ def run_scripted(script: Script) -> Iterator[Scripted]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are sent apart, and must not wait
 
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)

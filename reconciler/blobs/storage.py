@@ -187,7 +187,7 @@ def _forbidden(model: ModelReference, credential: Any) -> BlobForbidden:
         if credential is None or not isinstance(credential, (str, dict))
         else "The credential lacks the right to read, or is of another account."
     )
-    return BlobForbidden("storage lets nobody read it", subject=model.name, next_step=hint)
+    return BlobForbidden("storage does not let it be read", subject=model.name, next_step=hint)
 
 
 def _unavailable(model: ModelReference, said: str) -> Unavailable:

@@ -31,15 +31,18 @@ def apply(
     question. PATH is a manifest or a folder of them, as for plan.
     """
     from reconciler.cli.assembly import Wanted, assemble
+    from reconciler.engine import make_plan
     from reconciler.plan_document import plan_document
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     if len(paths) == 1 and _is_plan(paths[0]):
         return _apply_saved(invocation, paths[0], flags)
     assembly = assemble(invocation, paths, flags.allowed)
-    plan = _plan_now(invocation, assembly, flags, paths, ask=not auto_approve)
+    hands = assembly.hands(flags.parallelism, flags.max_calls)
+    plan = make_plan(hands, assembly.order(flags, paths))
+    _propose(invocation, hands, plan, ask=not auto_approve)
     digest = str(plan_document(plan)["plan_digest"])
-    return _carry_out(invocation, assembly, assembly.hands(flags.parallelism), plan, digest)
+    return _carry_out(invocation, assembly, hands, plan, digest)
 
 
 def _is_plan(name: str) -> bool:
@@ -51,25 +54,45 @@ def _apply_saved(invocation: Invocation, name: str, flags: Wanted) -> int:
     from reconciler.cli.saved import read_saved
     from reconciler.cli.screen import warn_of_changes
 
+    _refuse_shaping(name, flags)
     plan, digest = read_saved(name)
     assembly = assemble_project(invocation)
     assembly.check_belongs(plan, name)
     warn_of_changes(plan, invocation)
-    return _carry_out(invocation, assembly, assembly.hands(flags.parallelism), plan, digest)
+    hands = assembly.hands(flags.parallelism, flags.max_calls)
+    return _carry_out(invocation, assembly, hands, plan, digest)
 
 
-def _plan_now(
-    invocation: Invocation, assembly: Assembly, flags: Wanted, paths: tuple[str, ...], *, ask: bool
-) -> Plan:
-    """Make a plan, show it, and have it approved where somebody must."""
+def _refuse_shaping(name: str, flags: Wanted) -> None:
+    """A saved plan is what was reviewed: no flag may seem to make it do more, or less."""
+    from reconciler.errors import ReconcilerError
+
+    asked = {
+        "--target": flags.targets,
+        "--exclude": flags.excluded,
+        "--allow": flags.allowed,
+        "--rotate": flags.rotated,
+        "--prune": flags.prune,
+        "--destroy": flags.destroy,
+    }
+    given = [flag for flag, value in asked.items() if value]
+    if given:
+        raise ReconcilerError(
+            f"a saved plan is carried out as it stands, whatever {', '.join(given)} says",
+            subject=name,
+            next_step="Plan again with it, and apply that plan.",
+        )
+
+
+def _propose(invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool) -> None:
+    """Show a plan, and have it approved where somebody must and it can be carried out."""
     from reconciler.cli.screen import show
-    from reconciler.engine import make_plan
+    from reconciler.engine import check_calls
 
-    plan = make_plan(assembly.hands(flags.parallelism), assembly.order(flags, paths))
     show(plan, "text", invocation)
     if ask and plan.steps and not plan.refused:
+        check_calls(hands, plan)
         _approve()
-    return plan
 
 
 def _approve() -> None:

@@ -27,7 +27,7 @@ from reconciler.model import Address, Event, Finding, Inputs, Plan, Project
 from reconciler.plan_document import digest_of
 from reconciler.ports import Kind
 from reconciler.render.console import Console
-from reconciler.transport import token_credential
+from reconciler.transport import RateBudget, token_credential
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Wanted:
     destroy: bool = False
     refresh: Literal["auto", "full", "none"] = "auto"
     parallelism: int = 10
+    max_calls: int | None = None
 
 
 class Assembly:
@@ -90,14 +91,17 @@ class Assembly:
                 next_step="Plan again.",
             )
 
-    def hands(self, parallelism: int) -> Hands:
-        """The ports, wired for this project."""
+    def hands(self, parallelism: int, max_calls: int | None = None) -> Hands:
+        """The ports, wired for this project; a command has them once, and one budget with them."""
         emit = self._emitter()
+        budget = RateBudget(emit, most=max_calls)
         cloud = self.project.cloud
         resolve = secret_resolver(Path(self.project.root), os.environ)
         return Hands(
             kinds=self.kinds,
-            providers={name: kind.connect(cloud, emit) for name, kind in self.kinds.items()},
+            providers={
+                name: kind.connect(cloud, emit, budget) for name, kind in self.kinds.items()
+            },
             ledger=self.ledger,
             observations=self.observations,
             blobs=BlobStorage(
@@ -109,6 +113,7 @@ class Assembly:
             resolve=resolve,
             emit=emit,
             clock=lambda: datetime.now(UTC),
+            budget=budget,
             parallelism=parallelism,
         )
 

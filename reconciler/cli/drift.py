@@ -26,6 +26,13 @@ _CODES = {"in-sync": 0, "drift": 2, "evidence-incomplete": 8}
     help="How the report is printed.",
 )
 @click.option("--unmanaged", is_flag=True, help="List the services that no manifest names.")
+@click.option(
+    "--accept",
+    "accepted",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Write what is live of this resource into its manifest. May be given again.",
+)
 @drift_options
 @click.pass_obj
 def drift(
@@ -35,21 +42,32 @@ def drift(
     form: str,
     *,
     unmanaged: bool,
+    accepted: tuple[str, ...],
     **wanted: object,
 ) -> int:
     """Say who moved what since the last apply; nothing is changed.
 
     What was applied, what is live and what is declared are compared place by place, each finding
-    with the command that settles it. What could not be read is never said to be in sync.
+    with the command that settles it. What could not be read is never said to be in sync. With
+    --accept the manifest takes over what is live, every other character of it kept.
     """
+    from dataclasses import replace
+
     from reconciler.cli.assembly import Wanted, assemble
     from reconciler.engine import report_drift
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
+    if accepted:
+        flags = replace(flags, targets=accepted, refresh="full")
     assembly = assemble(invocation, paths)
-    hands, order = assembly.hands(flags.parallelism), assembly.order(flags, paths)
-    report = report_drift(hands, order, list_unmanaged=unmanaged)
+    hands = assembly.hands(flags.parallelism, flags.max_calls)
+    report = report_drift(hands, assembly.order(flags, paths), list_unmanaged=unmanaged)
     invocation.part_from_progress()
+    if accepted:
+        from reconciler.cli.acceptance import accept
+
+        accept(invocation, assembly, hands, report, paths)
+        return 0
     _show(report, form, invocation)
     if invocation.detailed_exitcode:
         return _CODES[report.outcome]

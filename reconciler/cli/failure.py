@@ -20,6 +20,7 @@ _CODES: tuple[tuple[type[ReconcilerError], int], ...] = ((PlanRefused, 3), (Stal
 def report(error: Exception, invocation: Invocation) -> int:
     """Say on stderr what went wrong and what to do next; returns the exit code."""
     findings = _explain(error)
+    invocation.part_from_progress()
     sys.stderr.write(render_findings(findings, paint=invocation.paint(sys.stderr)) + "\n")
     if not isinstance(error, (ReconcilerError, click.ClickException)):
         _trace(error)

@@ -87,9 +87,17 @@ _PARALLELISM = click.option(
 )
 
 
+_MAX_CALLS = click.option(
+    "--max-calls",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Send no more calls than this to the services; refuse beforehand what needs more.",
+)
+
+
 def drift_options(command: _Command) -> _Command:
     """Give a command all that shapes a drift report."""
-    for option in (_PARALLELISM, _REFRESH, _EXCLUDE, _TARGET, _DETAILED_DRIFT):
+    for option in (_MAX_CALLS, _PARALLELISM, _REFRESH, _EXCLUDE, _TARGET, _DETAILED_DRIFT):
         command = option(command)
     return command
 
@@ -97,6 +105,6 @@ def drift_options(command: _Command) -> _Command:
 def plan_options(command: _Command) -> _Command:
     """Give a command all that shapes a plan."""
     asked = (_DETAILED, _TARGET, _EXCLUDE, _REFRESH, _ALLOW, _ROTATE, _PRUNE, _DESTROY)
-    for option in (_PARALLELISM, *reversed(asked)):
+    for option in (_MAX_CALLS, _PARALLELISM, *reversed(asked)):
         command = option(command)
     return command

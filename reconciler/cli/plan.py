@@ -14,10 +14,10 @@ from reconciler.cli.options import plan_options
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "markdown"]),
+    type=click.Choice(["text", "json", "markdown", "html"]),
     default="text",
     show_default=True,
-    help="How the plan is printed.",
+    help="How the plan is printed: markdown is one comment, html one page to open from disk.",
 )
 @click.option("--summary", is_flag=True, help="A line for each resource instead of its changes.")
 @plan_options
@@ -43,7 +43,8 @@ def plan(
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     assembly = assemble(invocation, paths, flags.allowed)
-    made = make_plan(assembly.hands(flags.parallelism), assembly.order(flags, paths))
+    hands = assembly.hands(flags.parallelism, flags.max_calls)
+    made = make_plan(hands, assembly.order(flags, paths))
     if out:
         save(made, out)
     show(made, form, invocation, summary=summary)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from reconciler.errors import PlanInvalid
@@ -22,28 +19,17 @@ def save(plan: Plan, name: str) -> None:
 
     A device or a pipe is written to and never replaced. Raises OSError naming the file.
     """
+    from reconciler.manifests.whole import write_whole
+
     target, text = Path(name), render_plan_json(plan)
     try:
         if target.exists() and not target.is_file():
             target.write_text(text, encoding="utf-8")
         else:
-            _replace(target, text)
+            write_whole(target, text, mode=0o600)
     except OSError as error:
         error.filename = name
         raise
-
-
-def _replace(target: Path, text: str) -> None:
-    handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).replace(target)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            Path(partial).unlink()
 
 
 def pick_patch(plan: Plan, part: str, target: str) -> str:

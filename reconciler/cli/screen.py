@@ -26,6 +26,11 @@ def show(plan: Plan, form: str, invocation: Invocation, *, summary: bool = False
         from reconciler.render.markdown import render_plan_markdown
 
         click.echo(render_plan_markdown(plan), nl=False)
+    elif form == "html":
+        from reconciler.render.html import render_plan_html
+
+        # The page says of itself that it is UTF-8, whatever the terminal speaks.
+        click.echo(render_plan_html(plan).encode(), nl=False)
     else:
         click.echo(render_plan(plan, paint=invocation.paint(), summary=summary), color=True)
 

@@ -13,10 +13,10 @@ from reconciler.cli.invocation import Invocation
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "markdown"]),
+    type=click.Choice(["text", "json", "markdown", "html"]),
     default="text",
     show_default=True,
-    help="How the plan is printed.",
+    help="How the plan is printed: markdown is one comment, html one page to open from disk.",
 )
 @click.option("--patch", "part", flag_value="patch", help="Print the RFC 6902 patch alone.")
 @click.option("--inverse", "part", flag_value="inverse", help="Print the patch that leads back.")

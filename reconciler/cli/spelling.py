@@ -16,6 +16,7 @@ _FLAGS = frozenset(
         "exclude",
         "help",
         "json",
+        "max-calls",
         "no-color",
         "out",
         "parallelism",

@@ -107,11 +107,13 @@ def _given(part: dict[str, Json], name: str) -> bool:
     return part.get(name) not in (None, "")
 
 
-def make_definition(body: dict[str, Json], old: dict[str, Json] | None, chance: Chance) -> Json:
-    """The properties that a PUT stores: nothing of an old definition is kept but its keys."""
+def make_definition(
+    body: dict[str, Json], old: dict[str, Json] | None, chance: Chance, choices: Choices
+) -> Json:
+    """The properties that a PUT stores: of an old definition its keys are kept at most."""
     properties = {name: value for name, value in body["properties"].items() if value is not None}
     keys = {name: v for name, v in (properties.get("keys") or {}).items() if v is not None}
-    kept = (old or {}).get("keys", {})
+    kept = (old or {}).get("keys", {}) if choices["put-keys"] == "keep" else {}
     properties["keys"] = {
         name: keys.get(name) or kept.get(name) or chance.key() for name in ("primary", "secondary")
     }
@@ -186,6 +188,21 @@ def check_location(old: str, body: dict[str, Json]) -> None:
             "InvalidResourceLocation",
             f"The resource already exists in location '{regions.short_name(old)}'.",
         )
+
+
+def check_seals(body: dict[str, Json], location: str, choices: Choices) -> None:
+    """Refuse what only another region's certificate opens (recorded: one a region)."""
+
+    def check(parameters: Json) -> None:
+        for name, parameter in parameters.items():
+            given = parameter.get("certificateThumbprint") if isinstance(parameter, dict) else None
+            region = regions.sealed_for(given) if isinstance(given, str) else ""
+            if region and region != regions.display_name(location):
+                message = f"The value of parameter '{name}' is encrypted for {region}."
+                raise bad_request("InvalidCertificateThumbprint", message)
+
+    if choices["foreign-seal"] == "reject":
+        _each_parameter_map(body["properties"], check)
 
 
 def seal_parameters(properties: Json, location: str, chance: Chance, choices: Choices) -> None:

@@ -50,6 +50,7 @@ class Management:
         """Create a service, or replace the whole definition of one."""
         body = self._take(call)
         definitions.check_put(body, self._choices)
+        definitions.check_seals(body, body["location"], self._choices)
         old = self._operations.settle(make_key(subscription, group, check_name(name)))
         if old is not None:
             self._refuse_write(old)
@@ -74,7 +75,7 @@ class Management:
     async def _make_new(self, body: dict[str, Json], old: Service | None) -> dict[str, Json]:
         cased = await self._take_in_payload(body)
         before = old.properties if old else None
-        properties = definitions.make_definition(body, before, self._chance)
+        properties = definitions.make_definition(body, before, self._chance, self._choices)
         location = regions.display_name(body["location"])
         definitions.seal_parameters(properties, location, self._chance, self._choices)
         tags = body.get("tags") or {}
@@ -86,6 +87,7 @@ class Management:
         body = self._take(call)
         self._refuse_write(service)
         definitions.check_location(service.location, body)
+        definitions.check_seals(body, service.location, self._choices)
         properties = definitions.merge_patch(service.properties, body, self._choices)
         definitions.seal_parameters(properties, service.location, self._chance, self._choices)
         given = body["properties"]

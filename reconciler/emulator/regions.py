@@ -38,3 +38,9 @@ def thumbprint(location: str) -> str:
     tail = hashlib.sha1(short_name(location).encode(), usedforsecurity=False).hexdigest().upper()
     prefix = _PREFIXES.get(display_name(location), "")
     return prefix + tail[len(prefix) :]
+
+
+def sealed_for(thumbprint_given: str) -> str:
+    """The region whose certificate a thumbprint is of; empty for one that is not known."""
+    known = {thumbprint(name): name for name in _SERVICES}
+    return known.get(thumbprint_given.upper(), "")

@@ -1,6 +1,6 @@
 """Observe, plan and apply over the ports: knows no face, no file and no HTTP."""
 
-from reconciler.engine.apply import Author, apply_plan
+from reconciler.engine.apply import Author, apply_plan, check_calls
 from reconciler.engine.drift import report_drift
 from reconciler.engine.hands import Hands
 from reconciler.engine.observe import Observation, observe
@@ -13,6 +13,7 @@ __all__ = [
     "Observation",
     "Order",
     "apply_plan",
+    "check_calls",
     "make_plan",
     "observe",
     "report_drift",

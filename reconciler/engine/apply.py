@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,6 +23,7 @@ from reconciler.errors import (
     PlanRefused,
     ReconcilerError,
     StalePlan,
+    TooManyCalls,
     Unplannable,
 )
 from reconciler.model import (
@@ -46,6 +49,8 @@ from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.schema import Field
 
 _WAIT_SHOWN_S: Final = 10.0
+# An interrupted apply finishes what it began; a call of it waits no longer for its turn than this.
+_GRACE_S: Final = 30.0
 _STALE: Final = "Plan again: what is live has moved since this plan was made."
 
 
@@ -62,24 +67,30 @@ class Author:
 def apply_plan(hands: Hands, plan: Plan, author: Author) -> Outcome:
     """Carry out every step and say what came of each.
 
-    Raises PlanRefused, Unplannable or StalePlan before anything is written; a step that fails
-    later is a failure in the outcome, and the other steps go on.
+    Raises PlanRefused, TooManyCalls, Unplannable or StalePlan before anything is written; a step
+    that fails later is a failure in the outcome, and the other steps go on.
     """
     if plan.refused:
         raise PlanRefused(plan.refused)
+    check_calls(hands, plan)
     hands.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
     _check_secrets(hands, plan)
     _check_all(hands, plan)
     worker = _Worker(hands, author)
     failures: dict[Resource, Finding] = {}
     try:
-        for step, failure in hands.spread(worker.run, plan.steps):
+        for step, failure in hands.spread(worker.run, plan.steps, _GRACE_S):
             if failure is not None:
                 failures[step.resource] = failure
     except BaseException:
         worker.stop()
         raise
     return _sum_up(plan, failures)
+
+
+def check_calls(hands: Hands, plan: Plan) -> None:
+    """Raise TooManyCalls where the apply needs more calls than may still be sent."""
+    hands.budget.check(plan.estimate.reads + plan.estimate.writes)
 
 
 def _check_secrets(hands: Hands, plan: Plan) -> None:
@@ -98,7 +109,9 @@ def _check_secrets(hands: Hands, plan: Plan) -> None:
 
 
 def _check_all(hands: Hands, plan: Plan) -> None:
-    seen = observe(hands, [step.resource for step in plan.steps])
+    sources = {step.resource: _find_regional(step) for step in plan.steps}
+    named = [step.resource for step in plan.steps]
+    seen = observe(hands, [*named, *(one for one in sources.values() if one)])
     unread = tuple(one.finding for one in seen.seen.values() if one.finding is not None)
     if unread:
         raise StalePlan(unread)
@@ -107,8 +120,20 @@ def _check_all(hands: Hands, plan: Plan) -> None:
         live = seen[step.resource].live
         if live is not None:
             stale.extend(_find_stale(hands, step, live))
+        source = sources[step.resource]
+        if source is not None and step.source is not None and seen[source].live is ABSENT:
+            said = f"Saved plan is stale: {step.source.name}, which it is made from, is gone"
+            stale.append(Finding(said, subject=str(step.resource.address), next_step=_STALE))
     if stale:
         raise StalePlan(tuple(stale))
+
+
+def _find_regional(step: Step) -> Resource | None:
+    """The other resource that must be there to seal secrets anew; what else is made is planned."""
+    source = step.source
+    if source is None or not source.region or source.id == step.resource.id:
+        return None
+    return Resource(step.resource.address, source.id)
 
 
 def _find_stale(hands: Hands, step: Step, live: Live | Absent) -> Iterator[Finding]:
@@ -147,6 +172,8 @@ class _Worker:
         self._author = author
         self._stopped = threading.Event()
         self._remembered = hands.ledger.load().memories
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._guard = threading.Lock()
 
     def stop(self) -> None:
         """Start no further step."""
@@ -159,8 +186,9 @@ class _Worker:
         started = time.monotonic()
         self._hands.emit(StepStarted(step.resource, step.action))
         try:
-            self._carry_out(step, started)
-        except LedgerInvalid as error:
+            with self._hold(step):
+                self._carry_out(step, started)
+        except (LedgerInvalid, TooManyCalls) as error:
             self.stop()
             return step, self._fail(step, error)
         except ReconcilerError as error:
@@ -170,6 +198,18 @@ class _Worker:
         elapsed = time.monotonic() - started
         self._hands.emit(StepDone(step.resource, step.action, elapsed))
         return step, None
+
+    @contextmanager
+    def _hold(self, step: Step) -> Iterator[None]:
+        """Steps that touch the same resource, their own or as a source, go one after another."""
+        source = step.source.id if step.source is not None else step.resource.id
+        with self._guard:
+            ids = sorted({step.resource.id.casefold(), source.casefold()})
+            locks = [self._locks[one] for one in ids]
+        with ExitStack() as held:
+            for lock in locks:
+                held.enter_context(lock)
+            yield
 
     def _fail(self, step: Step, error: ReconcilerError) -> Finding:
         finding = error.findings()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
@@ -12,6 +13,7 @@ from typing import TypeVar
 from reconciler.model import Address
 from reconciler.ports import (
     Blobs,
+    Budget,
     Clock,
     Emit,
     Kind,
@@ -37,6 +39,7 @@ class Hands:
     resolve: ResolveSecret
     emit: Emit
     clock: Clock
+    budget: Budget
     parallelism: int = 10
 
     def provider(self, address: Address) -> Provider:
@@ -48,16 +51,19 @@ class Hands:
         """How many requests were sent so far to all services."""
         return sum(provider.calls for provider in self.providers.values())
 
-    def spread(self, work: Callable[[_One], _Done], items: Iterable[_One]) -> Iterator[_Done]:
+    def spread(
+        self, work: Callable[[_One], _Done], items: Iterable[_One], grace_s: float = 0.0
+    ) -> Iterator[_Done]:
         """The results of `work` as they come, at most `parallelism` at a time.
 
         Only as many items are taken as are worked on, so that nothing new starts once the
-        caller stops asking. What is in flight is finished before an exception goes on.
+        caller stops asking. What is in flight is finished before an exception goes on; what only
+        waits for the turn of its next call waits for no more than `grace_s` seconds then.
         """
         waiting = iter(items)
         finished: SimpleQueue[Future[_Done]] = SimpleQueue()
         running = 0
-        with ThreadPoolExecutor(self.parallelism) as pool:
+        with ThreadPoolExecutor(self.parallelism) as pool, self._ending(grace_s):
             while True:
                 for item in islice(waiting, self.parallelism - running):
                     pool.submit(work, item).add_done_callback(finished.put)
@@ -66,3 +72,12 @@ class Hands:
                     return
                 yield finished.get().result()
                 running -= 1
+
+    @contextmanager
+    def _ending(self, grace_s: float) -> Iterator[None]:
+        """Stop the budget where the work inside ends before its time."""
+        try:
+            yield
+        except BaseException:
+            self.budget.stop(grace_s)
+            raise

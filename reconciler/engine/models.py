@@ -90,7 +90,7 @@ def _judge(look: _Look, now: datetime) -> Iterator[Finding]:
     if look.error is not None:
         yield _finding(look, *_explain(look.error))
     elif blob is ABSENT:
-        yield _finding(look, "the model blob does not exist", "")
+        yield _finding(look, "the model blob does not exist")
     elif isinstance(blob, Blob):
         pinned = f"sha256:{model.sha256.lower()}"
         if model.sha256 and blob.digest != pinned:
@@ -99,7 +99,7 @@ def _judge(look: _Look, now: datetime) -> Iterator[Finding]:
                 look, "the model blob is not the one that was pinned", f"It is {has}, not {pinned}."
             )
         if not blob.length:
-            yield _finding(look, "the model blob is empty", "")
+            yield _finding(look, "the model blob is empty")
         yield from _judge_end(look, blob, now)
 
 
@@ -114,28 +114,29 @@ def _judge_end(look: _Look, blob: Blob, now: datetime) -> Iterator[Finding]:
         yield replace(found, severity="warning", next_step="")
 
 
-def _explain(error: ReconcilerError) -> tuple[str, str]:
-    said = " ".join(part for part in (error.message, error.next_step) if part)
+def _explain(error: ReconcilerError) -> tuple[str, str, str]:
+    """What it means for the model, what storage said, and what to do."""
+    said = f"{error.message[:1].upper()}{error.message[1:]}."
     if isinstance(error, BlobForbidden):
-        return "the model blob may not be read", said
+        return "the model blob may not be read", said, error.next_step
     if isinstance(error, BlobExpired):
-        return "the signature for the model blob is not valid now", said
-    return "the model blob could not be looked at", said
+        return "the signature for the model blob is not valid now", said, error.next_step
+    return "the model blob could not be looked at", said, error.next_step
 
 
-def _finding(look: _Look, message: str, detail: str) -> Finding:
+def _finding(look: _Look, message: str, *detail: str) -> Finding:
     return Finding(
         f'trained model "{look.model.name}": {message}',
         subject=look.subject,
         place=look.model.place,
-        detail=tuple(line for line in (look.model.uri, detail) if line),
+        detail=tuple(line for line in (look.model.uri, *detail) if line),
         next_step=_LIFT.format(subject=look.subject),
         guard="blob",
     )
 
 
 def _unproven(look: _Look) -> Finding:
-    found = _finding(look, "its sha256 was not compared: spec.guards.blobs is skip", "")
+    found = _finding(look, "its sha256 was not compared: spec.guards.blobs is skip")
     return replace(found, severity="warning", next_step="")
 
 

@@ -17,7 +17,14 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from reconciler.engine.hands import Hands
-from reconciler.errors import ReconcilerError, ServiceError, Unauthorized, Unavailable
+from reconciler.errors import (
+    ReconcilerError,
+    ServiceError,
+    Throttled,
+    TooManyCalls,
+    Unauthorized,
+    Unavailable,
+)
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -61,9 +68,24 @@ class Survey:
     def __getitem__(self, resource: Resource) -> Observation:
         return self.seen[resource]
 
+    def join(self, other: Survey) -> Survey:
+        """Both, where the second was asked for because of the first."""
+        one, two = self.refresh, other.refresh
+        refresh = Refresh(
+            mode=one.mode,
+            read=one.read + two.read,
+            total=one.total + two.total,
+            calls=one.calls + two.calls,
+            oldest=max(one.oldest, two.oldest),
+        )
+        return Survey({**self.seen, **other.seen}, refresh)
+
 
 def observe(hands: Hands, resources: Iterable[Resource], mode: Mode = "full") -> Survey:
-    """Observe every resource once; nothing is raised for a read that failed."""
+    """Observe every resource once; nothing is raised for a read that failed.
+
+    Raises TooManyCalls where there are more to be read than calls may be sent.
+    """
     asked = list(dict.fromkeys(resources))
     calls = hands.calls
     remembered = {} if mode == "full" else _remember(hands, asked, mode)
@@ -72,6 +94,7 @@ def observe(hands: Hands, resources: Iterable[Resource], mode: Mode = "full") ->
     if mode == "none":
         found.update((resource, _never_seen(resource)) for resource in wanted)
         wanted = []
+    hands.budget.check(len(wanted))
     hands.emit(Agenda(reads=len(wanted)))
     reader = _Reader(hands)
     read = list(hands.spread(reader.read, wanted))
@@ -174,14 +197,12 @@ def _never_seen(resource: Resource) -> Observation:
 class _Reader:
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
-        self._hopeless = threading.Event()
+        self._hopeless = ""
         self._answered = threading.Event()
 
     def read(self, resource: Resource) -> Observation:
-        if self._hopeless.is_set():
-            finding = Finding(
-                "was not read: the service answers nobody", subject=str(resource.address)
-            )
+        if self._hopeless:
+            finding = Finding(f"was not read: {self._hopeless}", subject=str(resource.address))
             return Observation(resource, None, finding)
         self._hands.emit(Refreshing(resource))
         try:
@@ -196,7 +217,10 @@ class _Reader:
     def _judge(self, error: ReconcilerError) -> None:
         unreachable = isinstance(error, Unavailable) and not error.status
         refused = isinstance(error, Unauthorized) and error.status == 401
-        if (unreachable or refused) and not self._answered.is_set():
-            self._hopeless.set()
-        if isinstance(error, ServiceError) and error.status not in {0, 401}:
+        nobody = unreachable or refused or isinstance(error, Throttled)
+        if isinstance(error, TooManyCalls):
+            self._hopeless = "no more calls may be sent"
+        elif nobody and not self._answered.is_set():
+            self._hopeless = "the service answers nobody"
+        elif isinstance(error, ServiceError) and not nobody:
             self._answered.set()

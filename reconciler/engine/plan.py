@@ -14,6 +14,7 @@ from reconciler.engine.hands import Hands
 from reconciler.engine.models import look_at_models
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.order import Order, choose, identify
+from reconciler.engine.sources import Seed, find_seeds, look_at_copies, tell_source
 from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.estimate import estimate
 from reconciler.model import (
@@ -60,19 +61,25 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     kept = {resource.id.casefold() for resource in resources}
     leaving = [one for one in orphans if one.id.casefold() not in kept]
     leaving = leaving if order.prune or order.destroy else []
+    calls = hands.calls
     seen = observe(hands, [*resources, *leaving], order.refresh)
     draft = _Draft()
-    for manifest, resource in zip(chosen, resources, strict=True):
+    wanted = dict(zip(resources, chosen, strict=True))
+    seeds, seen = find_seeds(hands, order, wanted, seen)
+    for resource, manifest in wanted.items():
         if order.destroy:
             _draft_removal(draft, seen[resource], Reason("", Cause.DESTROY, "--destroy"))
         else:
-            _draft_one(hands, order, snapshot, draft, manifest, seen[resource])
+            wish = make_wish(hands, order, snapshot, manifest, seen[resource], seeds.get(resource))
+            _draft_one(hands, draft, manifest, seen[resource], wish, seeds.get(resource))
     for resource in leaving:
         gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
         _draft_removal(draft, seen[resource], gone)
-    if draft.obstacles:
-        raise Unplannable(tuple(draft.obstacles))
-    steps, found = look_at_models(hands, draft.steps, draft.wishes, order.limits.blobs)
+    copied, missing = look_at_copies(hands, draft.steps)
+    if draft.obstacles or missing:
+        raise Unplannable((*draft.obstacles, *missing))
+    refresh = replace(seen.refresh, calls=hands.calls - calls)
+    steps, found = look_at_models(hands, copied, draft.wishes, order.limits.blobs)
     owners = _find_owners(hands, order, steps)
     judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed, owners)
     told = tuple(one for one in found if not guards.is_allowed(one, order.allowed))
@@ -81,12 +88,12 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         unchanged=tuple(draft.unchanged),
         findings=(*judged, *told),
         inputs=order.inputs,
-        refresh=seen.refresh,
+        refresh=refresh,
         made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
         baseline="kept" if snapshot.known else "lost",
         orphans=tuple(one for one in orphans if one not in leaving),
         not_observable=_hidden(draft.wishes),
-        estimate=_estimate(hands, steps, seen.refresh.calls),
+        estimate=_estimate(hands, steps, refresh.calls),
     )
 
 
@@ -146,15 +153,15 @@ def _hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
 
 def _draft_one(
     hands: Hands,
-    order: Order,
-    snapshot: Snapshot,
     draft: _Draft,
     manifest: Manifest,
     seen: Observation,
+    wish: Wish | None,
+    seed: Seed | None,
 ) -> None:
-    wish = make_wish(hands, order, snapshot, manifest, seen)
-    if wish is None:
+    if wish is None or (seed is not None and seed.obstacles):
         draft.obstacles.extend(one for one in (seen.finding,) if one)
+        draft.obstacles.extend(seed.obstacles if seed is not None else ())
         return
     step = None if wish.declared.findings else make_step(wish)
     draft.obstacles.extend(wish.declared.findings)
@@ -162,6 +169,7 @@ def _draft_one(
     if step is None:
         draft.unchanged.append(seen.resource)
         return
+    step = tell_source(hands, step, seed)
     draft.obstacles.extend(_obstacles(hands, manifest, step))
     draft.steps.append(
         replace(step, labels=manifest.labels, because=tuple(explain_changes(wish, step.changes)))
@@ -174,11 +182,11 @@ def _obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding
     kind = hands.kinds[manifest.address.kind]
     if step.action is Action.UPDATE:
         yield from kind.find_refusals(manifest, step.before)
-    if step.action in {Action.CREATE, Action.REPLACE}:
+    if step.extent == "whole":
         forced = tuple(
             f"{at} cannot be changed in place, so it is replaced." for at in step.replace_paths
         )
-        for finding in kind.find_missing(manifest, step.after, due):
+        for finding in kind.find_missing(manifest, step):
             yield replace(finding, detail=(*finding.detail, *forced))
     for pointer, reference in due.items():
         try:
@@ -190,7 +198,12 @@ def _obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding
 
 
 def make_wish(
-    hands: Hands, order: Order, snapshot: Snapshot, manifest: Manifest, seen: Observation
+    hands: Hands,
+    order: Order,
+    snapshot: Snapshot,
+    manifest: Manifest,
+    seen: Observation,
+    seed: Seed | None = None,
 ) -> Wish | None:
     """What a manifest wants of what was seen; None where that could not be read."""
     if seen.live is None:
@@ -201,7 +214,7 @@ def make_wish(
         resource=seen.resource,
         schema=kind.field,
         live=document,
-        declared=kind.bind(manifest, document),
+        declared=kind.bind(manifest, document, ABSENT if seed is None else seed.document),
         secrets={
             pointer: SecretReference(**given)
             for pointer, given in manifest.spec.get("secrets", {}).items()

@@ -5,17 +5,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from reconciler.diff import same
+from reconciler.diff import diff, same
 from reconciler.errors import NotApplied
-from reconciler.model import ABSENT, Absent, Action, Change, Json, Live, Path, Step, Verb
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Change,
+    Finding,
+    Json,
+    Live,
+    Path,
+    Step,
+    Verb,
+)
+from reconciler.overlay import overlay, says_nothing
 from reconciler.patch import apply_operations
 from reconciler.pointers import find, format_pointer
 from reconciler.schema import Field
 
 _AGAIN: Final = "Plan again to see what is live; if it persists, look for a second writer."
+_DECLARE: Final = "Declare it: the service fills in what the definition leaves out."
+_MOST: Final = 20
 
 
 def prove(field: Field, step: Step, before: Live | Absent, after: Live | Absent) -> Json | Absent:
@@ -32,12 +46,45 @@ def prove(field: Field, step: Step, before: Live | Absent, after: Live | Absent)
         raise _not_applied(step, "it is not there")
     start = ABSENT if before is ABSENT else before.document
     wanted = apply_operations((op for op in step.ops if op["op"] != "test"), start)
-    for change, path in _provable(field, step):
-        have = find(after.document, path)
-        if not same(field.at(path), find(wanted, path), have):
-            said = "another value" if change.sensitive else show_value(have)
-            raise _not_applied(step, f"it still has {said} at {format_pointer(path)}")
+    unproven = [
+        (change, path)
+        for change, path in _provable(field, step)
+        if not _took(field.at(path), change, find(wanted, path), find(after.document, path))
+    ]
+    if not unproven and step.extent == "whole":
+        unproven = list(_lost(field, wanted, after.document))
+    if unproven:
+        raise _still_has(step, after.document, unproven)
     return after.document
+
+
+def _lost(field: Field, wanted: Json, have: Json) -> Iterator[tuple[Change, Path]]:
+    """What was sent whole must be there whole; only what is empty may have vanished."""
+    for change in diff(field, have, overlay(field, have, wanted)):
+        if not says_nothing(field.at(change.path), change.after):
+            yield change, change.path
+
+
+def _took(field: Field, change: Change, wanted: Json | Absent, have: Json | Absent) -> bool:
+    gone = change.verb is Verb.REMOVE and wanted is ABSENT and says_nothing(field, have)
+    return gone or same(field, wanted, have)
+
+
+def _still_has(step: Step, live: Json, unproven: Sequence[tuple[Change, Path]]) -> NotApplied:
+    """All the places at which live is not what was wanted."""
+    said = [
+        f"{'another value' if change.sensitive else show_value(find(live, path))}"
+        f" at {format_pointer(path)}"
+        for change, path in unproven
+    ]
+    more = [f"… and {len(said) - _MOST} more"] if len(said) > _MOST else []
+    removed = all(change.verb is Verb.REMOVE for change, _ in unproven)
+    return _not_applied(
+        step,
+        f"it still has {said[0]}",
+        detail=(*(f"Also {one}" for one in said[1:_MOST]), *more),
+        next_step=_DECLARE if removed else _AGAIN,
+    )
 
 
 def show_value(value: Json | Absent) -> str:
@@ -46,12 +93,16 @@ def show_value(value: Json | Absent) -> str:
     return text if len(text) <= 200 else f"{text[:120]} … {text[-60:]}"
 
 
-def _not_applied(step: Step, what: str) -> NotApplied:
-    return NotApplied(
+def _not_applied(
+    step: Step, what: str, detail: tuple[str, ...] = (), next_step: str = _AGAIN
+) -> NotApplied:
+    finding = Finding(
         f"not applied: the service reports success and {what}",
         subject=str(step.resource.address),
-        next_step=_AGAIN,
+        detail=detail,
+        next_step=next_step,
     )
+    return NotApplied((finding,))
 
 
 def _provable(field: Field, step: Step) -> Iterator[tuple[Change, Path]]:

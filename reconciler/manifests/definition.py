@@ -54,9 +54,8 @@ def read_definition(
     text = folder.read(path, place)
     if text is None:
         return None
-    parsed = Text(folder.name(path), _to_yaml(text) if name.endswith(".json") else text)
-    nodes = list(parsed.compose())
-    document = _build_json(parsed, nodes, text) if name.endswith(".json") else _build(parsed, nodes)
+    parse = parse_json if name.endswith(".json") else _parse_yaml
+    document, parsed, nodes = parse(folder.name(path), text)
     folder.findings.extend(parsed.findings)
     if parsed.findings:
         return None
@@ -68,28 +67,33 @@ def _to_yaml(text: str) -> str:
     return _SURROGATE.sub(r"\\u0020", text.replace("\t", " "))
 
 
-def _build(parsed: Text, nodes: list[yaml.Node]) -> Json:
+def _parse_yaml(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
+    parsed = Text(file, text)
+    nodes = list(parsed.compose())
     if len(nodes) != 1 and not parsed.findings:
         place = Place(parsed.file, 1, 1)
         parsed.findings.append(Finding("must hold one document", place=place))
-    return parsed.build(nodes[0]) if nodes else None
+    return parsed.build(nodes[0]) if nodes else None, parsed, nodes
 
 
-def _build_json(parsed: Text, nodes: list[yaml.Node], text: str) -> Json:
-    """JSON's own reader has the last word: YAML does not know every escape of JSON.
+def parse_json(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
+    """A JSON text's value, what was found wrong with it, and its root node if YAML can read it.
 
-    Read as YAML, the file's parts have places, and keys that stand twice are found.
+    JSON's own reader has the last word: YAML does not know every escape of JSON. Read as YAML,
+    the file's parts have places, and keys that stand twice are found.
     """
+    parsed = Text(file, _to_yaml(text))
+    nodes = list(parsed.compose())
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        place = Place(parsed.file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
+        place = Place(file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
         parsed.findings[:] = [Finding("is not JSON", place=place)]
-        return None
+        return None, parsed, nodes
     parsed.findings.clear()
     if nodes:
         parsed.build(nodes[0])
-    return document
+    return document, parsed, nodes
 
 
 def check_definition(schema: str, document: Json) -> Iterator[tuple[Path_, Finding]]:

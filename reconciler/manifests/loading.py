@@ -14,6 +14,7 @@ from reconciler.manifests import definition
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.project import make_project
 from reconciler.manifests.schema import check_document, definition_schema
+from reconciler.manifests.sources import check_sources
 from reconciler.manifests.yaml_text import Places, Text
 from reconciler.model import Address, Finding, Json, Manifest, Place, Project
 from reconciler.pointers import format_pointer, split_pointer
@@ -52,7 +53,7 @@ def load(
     for path in paths or [usual if usual.is_dir() else folder]:
         for file in loading.folder.walk(path):
             loading.load_file(file)
-    return loading.finish()
+    return loading.finish(whole=not paths)
 
 
 @dataclass
@@ -65,6 +66,7 @@ class _Loading:
     findings: list[Finding] = field(default_factory=list)
     unnamed: list[tuple[str, Finding]] = field(default_factory=list)
     definitions: set[str] = field(default_factory=set)
+    subjects: set[str] = field(default_factory=set)
     read: set[Path] = field(default_factory=set)
     foreign: int = 0
 
@@ -148,6 +150,7 @@ class _Loading:
         document = parsed.build(node)
         places = Places(parsed.file, node)
         subject = _subject(kind, document)
+        self.subjects.add(subject)
         found = self._take_in_definition(file, kind, document, places)
         found += list(check_document(self.schemas[kind], document))
         found += self._check_secrets(file, kind, document)
@@ -240,9 +243,10 @@ class _Loading:
         reference["file"] = self.folder.name(path)
         return []
 
-    def finish(self) -> Loaded:
+    def finish(self, *, whole: bool) -> Loaded:
         named = [finding for file, finding in self.unnamed if file not in self.definitions]
-        findings = [*self.folder.findings, *self.findings, *named]
+        sources = check_sources(self.manifests.values(), self.subjects, whole=whole)
+        findings = [*self.folder.findings, *self.findings, *named, *sources]
         if not findings and not self.manifests:
             findings.append(
                 Finding(

@@ -48,11 +48,11 @@ def _take_in(node: Json, folder: str, taken: dict[str, Json]) -> None:
             _take_in(item, folder, taken)
     if not isinstance(node, dict):
         return
-    target = node.get("$ref")
-    if isinstance(target, str) and target.endswith(".schema.json"):
+    target, _, inside = str(node.get("$ref", "")).partition("#")
+    if target.endswith(".schema.json"):
         name = posixpath.normpath(posixpath.join(folder, target)).removesuffix(".schema.json")
         short = posixpath.basename(name)
-        node["$ref"] = f"#/$defs/{short}"
+        node["$ref"] = f"#/$defs/{short}{inside}"
         if short not in taken:
             other = copy.deepcopy(read_schema(name))
             taken.update(other.pop("$defs", {}))
@@ -83,6 +83,9 @@ def _strict_schema(name: str) -> Json:
     for form in spec.get("definition", {}).get("anyOf", ()):
         if "$ref" in form:
             spec["definition"] = form
+        elif "from" in form["properties"]:
+            # The same with another place to start from, which may be left out.
+            spec["definition"] = {word: said for word, said in form.items() if word != "required"}
     return schema
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from reconciler.manifests.definition import check_definition
 from reconciler.manifests.schema import check_document, definition_schema
-from reconciler.manifests.yaml_text import is_suspicious
+from reconciler.manifests.yaml_text import is_unwritable
 from reconciler.model import Address, Draft, Json
 from reconciler.pointers import format_pointer, split_pointer
 
@@ -88,23 +88,15 @@ def _find_unwritable(value: Json, path: tuple[str | int, ...]) -> Iterator[str]:
     """Text that looks like a secret, or that no file in UTF-8 can hold."""
     if isinstance(value, dict):
         for name, below in value.items():
-            if _is_unwritable(name):
+            if is_unwritable(name):
                 yield format_pointer((*path, name))
             else:
                 yield from _find_unwritable(below, (*path, name))
     elif isinstance(value, list):
         if any(True for item in value for _ in _find_unwritable(item, ())):
             yield format_pointer(path)
-    elif isinstance(value, str) and _is_unwritable(value):
+    elif isinstance(value, str) and is_unwritable(value):
         yield format_pointer(path)
-
-
-def _is_unwritable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return is_suspicious(text) or "\0" in text
 
 
 def _remove(document: Json, pointer: str) -> bool:

@@ -88,7 +88,7 @@ class Text:
         if isinstance(node, yaml.ScalarNode):
             if node.tag == _STR:
                 if len(node.value) > 20 and is_suspicious(node.value):
-                    self._refuse(node, _SUSPICIOUS, _REFER)
+                    self._refuse(node, _SUSPICIOUS, REFER)
                 return node.value
             return self._scalar(node)
         if isinstance(node, yaml.MappingNode):
@@ -160,12 +160,21 @@ class Text:
 
 _FLATTEN: Final = "Flatten it."
 _SUSPICIOUS: Final = "holds what looks like a key or a shared access signature"
-_REFER: Final = "Keep it in the environment or a file, and refer to it: {env: NAME}."
+REFER: Final = "Keep it in the environment or a file, and refer to it: {env: NAME}."
 
 
 def is_suspicious(text: str) -> bool:
     """Whether a text looks like a key or a signature, which no manifest may hold."""
     return "=" in text and _SECRET.search(text) is not None
+
+
+def is_unwritable(text: str) -> bool:
+    """Whether no manifest may hold a text: it looks like a secret, or no file in UTF-8 can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return is_suspicious(text) or "\0" in text
 
 
 def _excerpt(text: str) -> str:

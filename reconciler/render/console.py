@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, assert_never
 
 from reconciler.model import (
@@ -15,6 +16,7 @@ from reconciler.model import (
     StepFailed,
     StepStarted,
     StepWaiting,
+    Throttling,
 )
 from reconciler.render.counting import count
 from reconciler.render.escape import escape
@@ -81,7 +83,12 @@ def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a
             said = f"{paint('red', 'Failed:')} {escape(finding.message)}"
             return _line(resource, said, paint, named=False)
         case Retrying(subject, reason, seconds):
-            said = f"{escape(reason)}; trying again in {_seconds(seconds)}"
+            said = f"{escape(reason.rstrip('.'))}; trying again in {_seconds(seconds)}"
+            return f"{paint('bold', escape(subject) + ':')} {said}"
+        case Throttling(subject, reason, seconds):
+            said = (
+                f"{escape(reason.rstrip('.'))}; the next one goes in {_seconds(math.ceil(seconds))}"
+            )
             return f"{paint('bold', escape(subject) + ':')} {said}"
     assert_never(event)
 

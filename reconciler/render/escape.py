@@ -17,7 +17,7 @@ _HARMFUL: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 def escape(text: str) -> str:
     r"""The text with everything that could move a terminal or deceive the eye as `\x1b`."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
     return "".join(
         character if unicodedata.category(character) not in _HARMFUL else _code(character)
@@ -44,7 +44,7 @@ def cut(text: str, most: int = _MOST) -> str:
 def show_value(value: Json) -> str:
     """A JSON value on one line, as JSON, escaped and bounded."""
     if isinstance(value, str):
-        return f'"{escape(cut(strip_credentials(value)))}"'.replace("\\n", "\\n")
+        return f'"{escape(cut(strip_credentials(value)))}"'
     return escape(cut(json.dumps(value, ensure_ascii=False, sort_keys=True)))
 
 
@@ -57,7 +57,7 @@ def show_path(path: tuple[str | int, ...]) -> str:
         elif segment and all(one.isalnum() or one in "_-" for one in segment):
             shown += f".{segment}" if shown else segment
         else:
-            shown += f"[{json.dumps(escape(segment), ensure_ascii=False)}]"
+            shown += f"[{escape(json.dumps(segment, ensure_ascii=False))}]"
     return shown
 
 

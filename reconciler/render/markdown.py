@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from reconciler.guards import is_final
 from reconciler.model import Action, Finding, Plan, Step
 from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape, show_path
@@ -17,6 +18,7 @@ from reconciler.render.paint import Paint
 from reconciler.render.text import (
     count_actions,
     describe_coverage,
+    describe_hidden,
     group_steps,
     render_group,
     sum_up,
@@ -68,7 +70,7 @@ def _must_see(plan: Plan) -> Iterator[str]:
         if step.action in {Action.DELETE, Action.REPLACE}:
             yield f"\n> ⚠ {address}: {_SAID[step.action]}"
         for change in step.changes:
-            if change.irreversible and change.after is True:
+            if is_final(change):
                 yield f"\n> ⚠ {address}: cannot be undone: {code(show_path(change.path))}"
 
 
@@ -123,7 +125,8 @@ def _fold(plan: Plan, most: int) -> list[str]:
 
 
 def _notes(plan: Plan) -> Sequence[str]:
-    notes = []
+    hidden = "" if plan.steps else describe_hidden(plan)
+    notes = [f"\n{hidden}"] if hidden else []
     if plan.orphans:
         them = ", ".join(code(str(one.address)) for one in plan.orphans[:20])
         notes.append(f"\n{count(len(plan.orphans), 'orphan')} in the ledger: {them}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from reconciler.guards import is_final
 from reconciler.model import Action, Outcome, Plan, Step
 from reconciler.plan_document import canonical, plan_document
 from reconciler.render.changes import render_changes, render_difference
@@ -13,7 +14,7 @@ from reconciler.render.escape import escape, show_path
 from reconciler.render.finding import render_findings
 from reconciler.render.paint import Paint
 
-_SAID: Final = {
+SAID: Final = {
     Action.CREATE: "will be created",
     Action.UPDATE: "will be updated in-place",
     Action.REPLACE: "must be replaced",
@@ -22,6 +23,11 @@ _SAID: Final = {
 }
 # Deletes first: what cannot be had back must not be scrolled past.
 _ORDER: Final = (Action.DELETE, Action.REPLACE, Action.UPDATE, Action.CREATE)
+NOTHING_TO_DO: Final = "No changes. Your web services match the manifests."
+BASELINE_LOST: Final = (
+    "baseline: lost. There is no ledger (yet, or any more), so it is not known who changed what\n"
+    "since the last apply; the changes are the same without it."
+)
 _TABLE_ABOVE: Final = 20
 _GROUP_FROM: Final = 3
 _NAMED: Final = 8
@@ -43,17 +49,13 @@ def render_plan_json(plan: Plan) -> str:
 
 def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
     if not plan.steps:
-        yield paint("green", "No changes.") + paint(
-            "bold", " Your web services match the manifests."
-        )
-        compared = count(len(plan.unchanged), "service")
-        yield (
-            f"Reconciler compared {compared} with the manifests and found no differences,\n"
-            "so nothing has to be done."
-        )
+        word, _, match = NOTHING_TO_DO.partition(" Your")
+        yield paint("green", word) + paint("bold", f" Your{match}")
+        yield describe_comparison(plan)
+        yield describe_hidden(plan)
         return
     yield "Reconciler will perform the following actions:"
-    ordered = _in_order(plan.steps)
+    ordered = in_order(plan.steps)
     if summary or len(ordered) > _TABLE_ABOVE:
         yield _render_table(ordered, paint)
     if not summary:
@@ -62,25 +64,48 @@ def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
         yield _render_grave(ordered, paint)
 
 
+def describe_comparison(plan: Plan) -> str:
+    """What was compared, where nothing differs."""
+    compared = count(len(plan.unchanged), "service")
+    return (
+        f"Reconciler compared {compared} with the manifests and found no differences,\n"
+        "so nothing has to be done."
+    )
+
+
 def _render_grave(ordered: Sequence[Step], paint: Paint) -> str:
     """What takes a service away or cannot be undone, once more where the eye rests."""
     lines = [
-        f"  {paint.symbol(step.action.symbol)} {step.resource.address} {_SAID[step.action]}"
-        for step in ordered
-        if step.action in {Action.DELETE, Action.REPLACE}
-    ]
-    lines += [
-        f"  {paint.symbol(step.action.symbol)} {step.resource.address} is changed for good:"
-        f" {show_path(change.path)}"
-        for step in ordered
-        for change in step.changes
-        if change.irreversible and change.after is True
+        f"  {paint.symbol(step.action.symbol)} {step.resource.address} {said}"
+        for step, said in list_grave(ordered)
     ]
     return "\n".join(["Mind these:", *lines]) if lines else ""
 
 
-def _in_order(steps: Sequence[Step]) -> list[Step]:
-    return sorted(steps, key=lambda step: (_ORDER.index(step.action), step.resource.address))
+def list_grave(ordered: Sequence[Step]) -> list[tuple[Step, str]]:
+    """What takes a service away, then what cannot be undone, each with what is said of it."""
+    taken = [
+        (step, SAID[step.action])
+        for step in ordered
+        if step.action in {Action.DELETE, Action.REPLACE}
+    ]
+    final = [
+        (step, f"is changed for good: {show_path(change.path)}")
+        for step in ordered
+        for change in step.changes
+        if is_final(change)
+    ]
+    return taken + final
+
+
+def in_order(steps: Iterable[Step]) -> list[Step]:
+    """The steps as they are to be read: what takes away, what cannot be undone, then the rest."""
+    return sorted(steps, key=lambda step: (_rank(step), step.resource.address))
+
+
+def _rank(step: Step) -> tuple[bool, int]:
+    taken = step.action in {Action.DELETE, Action.REPLACE}
+    return not (taken or any(map(is_final, step.changes))), _ORDER.index(step.action)
 
 
 def _render_table(steps: Sequence[Step], paint: Paint) -> str:
@@ -103,24 +128,29 @@ def sum_up(step: Step) -> str:
 
 
 def group_steps(ordered: Sequence[Step]) -> list[list[Step]]:
-    """Updates that change the very same, together; every other step alone, in order.
+    """Updates that change the very same, together where the first of them stands; the rest alone.
 
     Told by what they do, not by how that is shown: what is cut for the eye may differ.
     """
+    keys = [_sameness(step) for step in ordered]
     groups: dict[object, list[Step]] = {}
-    for step in ordered:
-        same = (canonical(step.ops), _notes(step), step.secrets, step.models)
-        key = same if step.action is Action.UPDATE else step.resource.address
+    for key, step in zip(keys, ordered, strict=True):
         groups.setdefault(key, []).append(step)
-    return [part for group in groups.values() for part in _part(group)]
+    return [
+        groups[key] if len(groups[key]) >= _GROUP_FROM else [step]
+        for key, step in zip(keys, ordered, strict=True)
+        if len(groups[key]) < _GROUP_FROM or groups[key][0] is step
+    ]
+
+
+def _sameness(step: Step) -> object:
+    if step.action is not Action.UPDATE:
+        return step.resource.address
+    return canonical(step.ops), _notes(step), step.secrets, step.models
 
 
 def _notes(step: Step) -> tuple[tuple[str, str], ...]:
     return tuple((reason.pointer, reason.note) for reason in step.because if reason.note)
-
-
-def _part(group: list[Step]) -> list[list[Step]]:
-    return [group] if len(group) >= _GROUP_FROM else [[step] for step in group]
 
 
 def render_group(steps: Sequence[Step], paint: Paint) -> str:
@@ -145,7 +175,7 @@ def _render_step(step: Step, paint: Paint) -> str:
     sign = paint.symbol(step.action.symbol)
     block = f'resource "{escape(address.kind)}" "{escape(address.name)}" {{'
     lines = [
-        f"  # {paint('bold', str(address))} {_SAID[step.action]}",
+        f"  # {paint('bold', str(address))} {SAID[step.action]}",
         f"{sign.rjust(len(sign) + 3 - len(step.action.symbol))} {block}",
         *(f"      {line}" for line in render_changes(step, paint)),
         "    }",
@@ -154,11 +184,8 @@ def _render_step(step: Step, paint: Paint) -> str:
 
 
 def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
-    if plan.baseline == "lost" and any(step.action is not Action.CREATE for step in plan.steps):
-        yield (
-            "baseline: lost. There is no ledger (yet, or any more), so it is not known who changed"
-            " what\nsince the last apply; the changes are the same without it."
-        )
+    if is_baseline_lost(plan):
+        yield BASELINE_LOST
     if plan.orphans:
         yield "\n".join(_orphan_lines(plan))
     if plan.findings:
@@ -166,16 +193,30 @@ def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
     yield "\n".join(_closing(plan, paint))
 
 
+def is_baseline_lost(plan: Plan) -> bool:
+    """Whether it matters to this plan that there is no ledger."""
+    return plan.baseline == "lost" and any(step.action is not Action.CREATE for step in plan.steps)
+
+
 def _orphan_lines(plan: Plan) -> Iterator[str]:
-    them = "it" if len(plan.orphans) == 1 else "them"
-    yield f"{count(len(plan.orphans), 'orphan')}: in the ledger, and no manifest names {them}."
+    what, how = describe_orphans(plan)
+    yield what
     for resource in plan.orphans[:_TABLE_ABOVE]:
         yield f"  {resource.address} [{escape(resource.short_id)}]"
     if len(plan.orphans) > _TABLE_ABOVE:
         yield f"  … and {len(plan.orphans) - _TABLE_ABOVE} more"
-    yield (
-        f"What is live stays as it is. To destroy {them}: --prune. To stop managing {them}:"
-        " reconciler forget ADDRESS"
+    yield how
+
+
+def describe_orphans(plan: Plan) -> tuple[str, str]:
+    """What orphans there are, and what can be done about them."""
+    them = "it" if len(plan.orphans) == 1 else "them"
+    return (
+        f"{count(len(plan.orphans), 'orphan')}: in the ledger, and no manifest names {them}.",
+        (
+            f"What is live stays as it is. To destroy {them}: --prune. To stop managing {them}:"
+            " reconciler forget ADDRESS"
+        ),
     )
 
 
@@ -184,10 +225,16 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
         word, _, counts = count_actions(plan).partition(" ")
         yield f"{paint('bold', word)} {counts}"
     if plan.refused:
-        guards = sorted({finding.guard for finding in plan.refused if finding.guard})
-        named = f"{'guard' if len(guards) == 1 else 'guards'} {', '.join(guards)}"
-        yield paint("red", "Refused") + f" by the {named}: apply will not carry it out."
+        word, _, why = describe_refusal(plan).partition(" ")
+        yield f"{paint('red', word)} {why}"
     yield describe_coverage(plan)
+
+
+def describe_refusal(plan: Plan) -> str:
+    """`Refused by the guard replace: apply will not carry it out.`."""
+    guards = sorted({finding.guard for finding in plan.refused if finding.guard})
+    named = f"{'guard' if len(guards) == 1 else 'guards'} {', '.join(guards)}"
+    return f"Refused by the {named}: apply will not carry it out."
 
 
 def count_actions(plan: Plan) -> str:
@@ -197,6 +244,16 @@ def count_actions(plan: Plan) -> str:
     change = sum(action is Action.UPDATE for action in actions)
     destroy = sum(action in {Action.DELETE, Action.REPLACE} for action in actions)
     return f"Plan: {add} to add, {change} to change, {destroy} to destroy."
+
+
+def describe_hidden(plan: Plan) -> str:
+    """What is declared and could not be compared, so that no changes is not taken for more."""
+    hidden = sum(map(len, plan.not_observable.values()))
+    if not hidden:
+        return ""
+    verb, them = ("is", "it") if hidden == 1 else ("are", "them")
+    said = f"{count(hidden, 'declared attribute')} {verb} not observable"
+    return f"{said}: the service never shows {them}."
 
 
 def describe_coverage(plan: Plan) -> str:

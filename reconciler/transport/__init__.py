@@ -1,18 +1,23 @@
 """The wire: the only importer of requests and of azure-identity.
 
 What any service behind Resource Manager's conventions needs: a token that goes to one origin
-only, bounded replies, retries where they are safe, pages, long-running operations, and errors
-with the service's own code. It knows no kind of resource.
+only, one budget of calls for all workers, bounded replies, retries where they are safe, pages,
+long-running operations, and errors with the service's own code. It knows no kind of resource.
 """
 
+from reconciler.transport.budget import RateBudget
 from reconciler.transport.client import Client
 from reconciler.transport.credentials import token_credential
+from reconciler.transport.lane import READS, WRITES
 from reconciler.transport.operations import count_polls, follow_operation
 from reconciler.transport.origins import is_loopback
 from reconciler.transport.replies import Reply
 
 __all__ = [
+    "READS",
+    "WRITES",
     "Client",
+    "RateBudget",
     "Reply",
     "count_polls",
     "follow_operation",

@@ -1,7 +1,8 @@
-"""One base URL, one pooled session, one budget of retries for each call.
+"""One base URL, one pooled session; each call within the budget that all workers share.
 
 A call is repeated only where that is safe: a read after any lost answer, a write only where the
-service said that it did not act (429, 503) or was never reached.
+service said that it did not act (429, 503) or was never reached. What was lost is repeated a few
+times; what was refused is repeated for as long as it is worth waiting, in its turn.
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urljoin
 
@@ -23,13 +22,14 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from reconciler import __version__
-from reconciler.errors import ReconcilerError, Rejected, ServiceError, Throttled, Unavailable
+from reconciler.errors import Rejected, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
-from reconciler.ports import Emit
+from reconciler.ports import Budget, Emit, Leave
 from reconciler.transport.credentials import Tokens
 from reconciler.transport.exact import ExactAdapter
 from reconciler.transport.origins import is_loopback, origin_of
-from reconciler.transport.replies import Reply, clean, make_error, parse_reply
+from reconciler.transport.patience import Patience, read_patience
+from reconciler.transport.replies import Reply, clean, make_error, parse_reply, read_retry_after
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
@@ -39,44 +39,38 @@ _HEADERS: Final = {
     "Accept-Encoding": "gzip, deflate",
     "User-Agent": f"reconciler/{__version__}",
 }
-_TIMEOUT_VARIABLE: Final = "RECONCILER_TIMEOUT"
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How long one call may take. Times in seconds; `retries` counts repeats, not the first try."""
-
-    retries: int = 6
-    total_s: float = 120.0
-    longest_wait_s: float = 60.0
-    connect_s: float = 10.0
-    read_s: float = 30.0
-
-
-def read_budget(environment: Mapping[str, str]) -> Budget:
-    """The usual budget; RECONCILER_TIMEOUT says how many seconds an answer is waited for.
-
-    Raises ReconcilerError for one that is no number of seconds between 0 and an hour.
-    """
-    given = environment.get(_TIMEOUT_VARIABLE, "")
-    if not given:
-        return Budget()
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", given) or not 0 < float(given) <= 3600:
-        raise ReconcilerError(
-            "is no number of seconds between 0 and 3600",
-            subject=_TIMEOUT_VARIABLE,
-            next_step=f"Leave it out, or set it such as {_TIMEOUT_VARIABLE}=30.",
-        )
-    seconds = float(given)
-    return Budget(total_s=4 * seconds, connect_s=min(10.0, seconds), read_s=seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """An attempt that failed; `pause` in seconds before it is repeated, None where it is not."""
+    """An attempt that failed; `pause` in seconds before it is repeated, None where it is not.
+
+    `refused` is what the service did not act upon: the budget keeps its pause.
+    """
 
     error: ServiceError
     pause: float | None
+    refused: bool = False
+
+
+class _Tries:
+    """How often the answer to one call was lost, and whether the call is worth another try."""
+
+    def __init__(self, patience: Patience, now: float) -> None:
+        self.lost = 0
+        # Moves on by whatever the call waits for its turn.
+        self.until = now + patience.total_s
+        self._patience = patience
+        self._refused_at: float | None = None
+
+    def may_go_on(self, failure: _Failure, now: float) -> bool:
+        if failure.pause is None:
+            return False
+        if failure.refused:
+            self._refused_at = now if self._refused_at is None else self._refused_at
+            return now + failure.pause - self._refused_at <= self._patience.throttled_s
+        self.lost += 1
+        return self.lost <= self._patience.retries and now + failure.pause <= self.until
 
 
 class Client:
@@ -86,13 +80,17 @@ class Client:
         self,
         base_url: str,
         emit: Emit,
+        budget: Budget,
         *,
-        budget: Budget | None = None,
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self.budget = budget or read_budget(os.environ)
+        self.patience = patience or read_patience(os.environ)
         self.sleep = sleep
+        self._budget = budget
+        self._clock = clock
         self._emit = emit
         self._tokens = Tokens(self.base_url)
         self._lock = threading.Lock()
@@ -113,22 +111,22 @@ class Client:
         """One call; returns any answer below 400.
 
         `url` is a path below the base URL or a whole URL of the same origin; it is sent byte for
-        byte. Raises ServiceError.
+        byte. Raises ServiceError, or what the budget raises.
         """
         target = self._resolve(url)
-        deadline = time.monotonic() + self.budget.total_s
-        attempt = 0
+        tries = _Tries(self.patience, self._clock())
         while True:
-            answer = self._try(method, target, body, attempt)
+            leave = self._budget.admit(method, target, self.patience.throttled_s)
+            tries.until += leave.waited_s
+            answer = self._try(method, target, body, leave, tries.lost)
             if isinstance(answer, Reply):
                 return answer
-            pause, attempt = answer.pause, attempt + 1
-            if pause is None or attempt > self.budget.retries:
+            if answer.pause is None or not tries.may_go_on(answer, self._clock()):
                 raise answer.error
-            if time.monotonic() + pause > deadline:
-                raise answer.error
-            self._emit(Retrying(f"{method} {origin_of(target)[1]}", answer.error.message, pause))
-            self.sleep(pause)
+            if not answer.refused:
+                said = answer.error.message
+                self._emit(Retrying(f"{method} {origin_of(target)[1]}", said, answer.pause))
+                self.sleep(answer.pause)
 
     def pages(self, url: str) -> Iterator[Json]:
         """The items of a list, page after page; `nextLink` is followed byte for byte.
@@ -160,19 +158,23 @@ class Client:
             )
         return target
 
-    def _try(self, method: str, url: str, body: Json, attempt: int) -> Reply | _Failure:
+    def _try(self, method: str, url: str, body: Json, leave: Leave, lost: int) -> Reply | _Failure:
         read = method == "GET"
+        within = self.patience.throttled_s
         try:
             reply = self._exchange(method, url, body)
         except requests.exceptions.RequestException as error:
             said, again = self._judge_loss(error, read=read)
-            return _Failure(self._lost(url, said, error), self._pause(attempt) if again else None)
+            return _Failure(self._lost(url, said, error), self._pause(lost) if again else None)
         if reply.status < 400:
+            leave.learn(reply.status, reply.headers, "", within)
             return reply
         failed = make_error(reply)
-        again = isinstance(failed, Throttled) or (read and reply.status >= 500)
-        asked = reply.headers.get("Retry-After", "")
-        return _Failure(failed, self._pause(attempt, asked) if again else None)
+        pause = leave.learn(reply.status, reply.headers, failed.message, within)
+        if isinstance(failed, Throttled):
+            return _Failure(failed, pause, refused=True)
+        again = read and reply.status >= 500
+        return _Failure(failed, self._pause(lost, reply) if again else None)
 
     def _judge_loss(
         self, error: requests.exceptions.RequestException, *, read: bool
@@ -183,13 +185,13 @@ class Client:
         if isinstance(error, requests.exceptions.ConnectTimeout) or _never_sent(error):
             return "cannot be reached", True
         if isinstance(error, requests.exceptions.Timeout):
-            return f"no answer within {self.budget.read_s:g} s", read
+            return f"no answer within {self.patience.read_s:g} s", read
         return "the answer broke off", read
 
     def _exchange(self, method: str, url: str, body: Json) -> Reply:
         with self._lock:
             self._calls += 1
-        limits = (self.budget.connect_s, self.budget.read_s)
+        limits = (self.patience.connect_s, self.patience.read_s)
         prepared = self._prepare(method, url, body)
         with self._adapter.send(prepared, timeout=limits, **self._settings) as answer:
             if 300 <= answer.status_code < 400:
@@ -224,12 +226,12 @@ class Client:
             code=type(error).__name__,
         )
 
-    def _pause(self, attempt: int, retry_after: str = "") -> float:
+    def _pause(self, lost: int, reply: Reply | None = None) -> float:
         """What the service asks for, else a growing wait with some chance in it."""
-        asked = _seconds(retry_after)
+        asked = read_retry_after(reply.headers) if reply is not None else None
         if asked is None:
-            asked = min(0.2 * 2**attempt, 10.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        return min(asked, self.budget.longest_wait_s)
+            asked = min(0.2 * 2**lost, 10.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        return min(asked, self.patience.longest_wait_s)
 
 
 def _never_sent(error: requests.exceptions.RequestException) -> bool:
@@ -258,15 +260,3 @@ def _read_bounded(answer: requests.Response) -> bytes:
             )
         parts.append(part)
     return b"".join(parts)
-
-
-def _seconds(retry_after: str) -> float | None:
-    """Seconds to wait by a Retry-After header, which counts seconds or names a time."""
-    if not retry_after:
-        return None
-    if retry_after.strip().isdecimal():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from reconciler.errors import Rejected, ServiceError, Throttled, Unauthorized, Unavailable
 from reconciler.model import Json
 
+LATER: Final = "Wait, then run it again; --parallelism 2 asks for less."
 _MOST_SAID: Final = 300
 _SIGNATURE: Final = re.compile(r"(sig|se|sv|sp|AccountKey|token)=[^&\s\"']+", re.IGNORECASE)
 _BEARER: Final = re.compile(r"Bearer\s+\S+", re.IGNORECASE)
@@ -33,6 +36,8 @@ def parse_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
     try:
         return Reply(status, headers, json.loads(body))
     except (ValueError, RecursionError) as error:
+        if status in {429, 503}:  # a gate before the service may speak for it; the status is enough
+            return Reply(status, headers, None)
         what = kind or "no content type"
         raise Unavailable(
             f"the service answers {what} that is not JSON",
@@ -54,7 +59,7 @@ def make_error(reply: Reply) -> ServiceError:
     elif reply.status == 403:
         kind, next_step = Unauthorized, "The role Contributor on the service is needed."
     elif reply.status in {429, 503}:
-        kind, next_step = Throttled, "Wait, then run it again; --parallelism 2 asks for less."
+        kind, next_step = Throttled, LATER
     elif reply.status == 409:
         next_step = "Somebody else is writing to it. Wait until that has ended, then plan again."
     elif reply.status >= 500:
@@ -66,6 +71,17 @@ _LOG_IN: Final = (
     "For Azure: az login, or the AZURE_… variables of a service principal. For an emulator:"
     " RECONCILER_EMULATOR_TOKEN must be the token that it was started with."
 )
+
+
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by the Retry-After header, which counts seconds or names a time."""
+    said = headers.get("Retry-After", "").strip()
+    if said.isdecimal():
+        return float(said)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time()) if said else None
+    except (TypeError, ValueError):
+        return None
 
 
 def clean(text: str) -> str:

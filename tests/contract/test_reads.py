@@ -14,6 +14,7 @@ from tests.contract.world import (
     Service,
     code_of,
     find_faults,
+    pascal,
     run_service,
     switched,
 )
@@ -245,27 +246,6 @@ def test_a8_a_payload_in_a_blob_comes_back_inline_and_in_its_own_casing() -> Non
         assert live["assets"]["asset3"]["LocationInfo"]["Uri"] == MODEL
         assert len(live["input"]["Properties"]["input1"]["Properties"]) == 70_000
         assert set(live["package"]) <= {"edges", "nodes", "graphParameters"}
-
-
-def pascal(value: Json, *, keys: bool = True) -> Json:
-    """Property names with a capital, map keys as they are: as recorded clients upload them."""
-    maps = {
-        "assets",
-        "nodes",
-        "properties",
-        "parameters",
-        "inputs",
-        "graphParameters",
-        "outputPorts",
-    }
-    if isinstance(value, dict):
-        return {
-            (name[:1].upper() + name[1:] if keys else name): pascal(
-                below, keys=not (keys and name in maps)
-            )
-            for name, below in value.items()
-        }
-    return [pascal(item) for item in value] if isinstance(value, list) else value
 
 
 def test_a8_a_payload_that_cannot_be_had_is_refused(service: Service) -> None:

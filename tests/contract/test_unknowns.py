@@ -48,6 +48,17 @@ def test_f2_a_put_over_a_service_may_answer_the_definition() -> None:
         assert (answer.status_code, shown) == (200, NEW_MODEL)
 
 
+@pytest.mark.parametrize("reading", ["generate", "keep"])
+def test_f2_keys_that_a_put_over_a_service_leaves_out(reading: str) -> None:
+    with switched(put_keys=reading) as service:
+        service.put(keys={"primary": "p", "secondary": "s"})
+        body = definition(MODEL)
+        body["properties"]["keys"] = {"secondary": "t"}
+        service.finish(service.call("PUT", service.path(), body))
+        keys = service.call("GET", service.path(tail="/listKeys")).json()
+        assert (keys["primary"] == "p", keys["secondary"]) == (reading == "keep", "t")
+
+
 @pytest.mark.parametrize("where", ["errorInfo", "error"])
 def test_f3_a_failed_operation_says_why(where: str) -> None:
     with switched(model_uri="check", failed_operation=where) as service:
@@ -163,6 +174,25 @@ def test_f11_a_plain_credential_is_sealed_or_kept(reading: str) -> None:
         package["graphParameters"] = {"password": {"type": "Credential", "links": links}}
         service.finish(service.call("PUT", service.path(), body))
         assert ("planted" in service.call("GET", service.path()).text) is (reading == "keep")
+
+
+@pytest.mark.parametrize("reading", ["reject", "accept"])
+def test_a10_a_value_sealed_for_another_region(reading: str) -> None:
+    with switched(foreign_seal=reading) as service:
+        body = definition(MODEL)
+        nodes = body["properties"]["package"]["nodes"]
+        nodes["node1"]["parameters"] = {
+            "Password": {"value": "x", "certificateThumbprint": "A" * 40}
+        }
+        service.finish(service.call("PUT", service.path("home"), body))
+        nodes["node1"] = service.properties("home")["package"]["nodes"]["node1"]
+        assert service.call("PUT", service.path("near"), body).status_code == 201
+        body["location"] = "West Central US"
+        answer = service.call("PUT", service.path("away"), body)
+        if reading == "reject":
+            assert code_of(answer) == (400, "BadRequest", "InvalidCertificateThumbprint")
+        else:
+            assert answer.status_code == 201
 
 
 @pytest.mark.parametrize(

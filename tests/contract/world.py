@@ -212,3 +212,24 @@ def code_of(answer: requests.Response) -> tuple[int, str, str]:
     error = answer.json()["error"]
     details = error.get("details") or [{}]
     return answer.status_code, error["code"], details[0].get("code", "")
+
+
+def pascal(value: Json, *, keys: bool = True) -> Json:
+    """Property names with a capital, map keys as they are: as recorded clients upload them."""
+    maps = {
+        "assets",
+        "nodes",
+        "properties",
+        "parameters",
+        "inputs",
+        "graphParameters",
+        "outputPorts",
+    }
+    if isinstance(value, dict):
+        return {
+            (name[:1].upper() + name[1:] if keys else name): pascal(
+                below, keys=not (keys and name in maps)
+            )
+            for name, below in value.items()
+        }
+    return [pascal(item) for item in value] if isinstance(value, list) else value

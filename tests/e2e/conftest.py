@@ -1,17 +1,14 @@
-"""An emulator for all end-to-end tests, and a project for each."""
+"""A resource group and a project for each end-to-end test, and a browser for pages."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
-from tests.e2e.world import Emulator, Project, run_emulator
-
-
-@pytest.fixture(scope="session")
-def emulator() -> Iterator[Emulator]:
-    with run_emulator("--operation-seconds", "0.05") as running:
-        yield running
+from tests.e2e.world import Emulator, Project
 
 
 @pytest.fixture
@@ -24,3 +21,32 @@ def own_group(emulator: Emulator, request: pytest.FixtureRequest) -> Emulator:
 @pytest.fixture
 def project(own_group: Emulator, tmp_path: Path) -> Project:
     return Project(tmp_path / "project", own_group)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium. Where there is none, its checks are named as not made.
+
+    With RECONCILER_ALL_CHECKS=1 they fail instead, so that a pipeline cannot leave them out.
+    """
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    if found is None:
+        missing = "NOT CHECKED: pages in a browser. There is no Chromium: apt-get install chromium"
+        if os.environ.get("RECONCILER_ALL_CHECKS") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=found,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield opened
+        opened.close()

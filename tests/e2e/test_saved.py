@@ -75,3 +75,26 @@ def test_what_is_excluded_is_left_out(project: Project) -> None:
     assert "Plan: 0 to add, 1 to change, 0 to destroy." in planned.out
     wrong = project.run("plan", "--exclude", "WebService/z")
     assert (wrong.code, "no manifest declares this address" in wrong.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        ("--target", "WebService/a"),
+        ("-exclude=WebService/a",),
+        ("--allow", "updates"),
+        ("--rotate", "WebService/a"),
+        ("--prune",),
+        ("-destroy",),
+    ],
+)
+def test_no_flag_shapes_a_plan_that_is_saved(project: Project, flag: tuple[str, ...]) -> None:
+    save(project, "a", "b")
+    refused = project.run("apply", "p.json", *flag)
+    word = f"--{flag[0].lstrip('-').partition('=')[0]}"
+    assert (refused.code, f"is carried out as it stands, whatever {word} says" in refused.err) == (
+        1,
+        True,
+    ), refused.said
+    assert project.emulator.model("a") == project.emulator.model_uri("old")
+    assert project.run("apply", "p.json", "--parallelism", "2").code == 0

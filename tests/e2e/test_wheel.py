@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.render.text import render_plan_json
 from tests.e2e.world import ROOT, clean_environment
+from tests.plans import rich_plan
 
 pytestmark = pytest.mark.e2e
 
@@ -40,11 +42,16 @@ def test_the_wheel_runs_away_from_the_checkout(wheel: Path, tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    saved = tmp_path / "saved.plan"
+    saved.write_text(render_plan_json(rich_plan()))
     where = run("-c", "import reconciler; print(reconciler.__file__)")
     assert Path(where.strip()).is_relative_to(target)
     assert json.loads(run("-m", "reconciler", "schema", "WebService"))["title"]
     run("-m", "reconciler", "init")
     assert run("-m", "reconciler", "validate").startswith("Success!")
+    page = run("-m", "reconciler", "show", str(saved), "--format", "html")
+    assert page.startswith("<!doctype html>")
+    assert page.endswith("</html>\n")
 
 
 def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
@@ -56,4 +63,5 @@ def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
     assert schemas <= names
     assert "reconciler/_examples/census/secrets/storage-account.key" in names
     assert "reconciler/py.typed" in names
+    assert {f"reconciler/render/plan.{end}" for end in ("html.j2", "css", "js")} <= names
     assert not [name for name in names if name.startswith("tests/") or ".pyc" in name]

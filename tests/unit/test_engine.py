@@ -3,7 +3,7 @@
 import copy
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,8 @@ from reconciler.errors import (
     LedgerInvalid,
     PlanRefused,
     StalePlan,
+    Throttled,
+    TooManyCalls,
     Unauthorized,
     Unavailable,
     Unplannable,
@@ -42,12 +44,14 @@ from reconciler.model import (
     Resource,
     Sighting,
     Snapshot,
+    Source,
     Step,
     StepDone,
     StepFailed,
     Summary,
 )
 from reconciler.patch import apply_operations
+from reconciler.transport import RateBudget
 from tests.e2e.world import definition
 
 OLD, NEW = (f"https://acct.blob.core.windows.net/m/{name}.ilearner" for name in ("old", "new"))
@@ -94,6 +98,7 @@ class World:
     left_out: set[str] = field(default_factory=set)
     settled: bool = True
     ledger_error: Exception | None = None
+    copies: set[str] = field(default_factory=set)
     calls: int = 0
     seen: Seen = field(default_factory=Seen)
     pace: Pace = field(default_factory=lambda: Pace(15.0, 10, 250, 25.0, 200, 10.0))
@@ -123,11 +128,16 @@ class World:
             self.calls += 1
         if resource.address.name in self.fails:
             raise self.fails[resource.address.name]
-        document = self.documents.get(resource.address.name)
+        document = self.documents.get(resource.short_id)
         if document is None:
             return ABSENT
         stamp = str(document.get("stamp", "1"))
         return Live(copy.deepcopy(document), {}, datetime.now(UTC), stamp, self.settled)
+
+    def has_copy(self, source: Source) -> bool:
+        if source.region in self.fails:
+            raise self.fails[source.region]
+        return source.region in self.copies
 
     def write(self, step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
         name = step.resource.address.name
@@ -165,6 +175,7 @@ class World:
             resolve=lambda _: "secret",
             emit=self.events.append,
             clock=lambda: datetime(2026, 11, 20, 12, tzinfo=UTC),
+            budget=RateBudget(self.events.append),
             parallelism=parallelism,
         )
 
@@ -254,8 +265,6 @@ def test_a_create_or_delete_that_did_nothing_is_not_applied(lying: str, said: st
             [manifest], {"subscription": "s", "resourceGroup": "g"}, GuardLimits(), Inputs("p", {})
         )
         (step,) = make_plan(world.hands(), more).steps
-    from dataclasses import replace
-
     outcome = apply_plan(world.hands(), replace(plan, steps=(step,), findings=()), AUTHOR)
     assert said in outcome.failures[0].message
     assert world.kept == []
@@ -270,10 +279,19 @@ def test_every_read_that_failed_is_said_and_there_is_no_plan() -> None:
     assert {"WebService/a", "WebService/c"} <= said
 
 
-def test_a_service_that_lets_nobody_in_is_not_asked_a_thousand_times() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unauthorized("no", status=401),
+        Unavailable("no answer"),
+        Throttled("busy", status=429),
+        TooManyCalls("all were sent"),
+    ],
+)
+def test_a_service_that_answers_nobody_is_not_asked_a_thousand_times(error: Exception) -> None:
     names = [f"s{number}" for number in range(200)]
     world = world_of(*names)
-    world.fails = dict.fromkeys(names, Unauthorized("no", status=401))
+    world.fails = dict.fromkeys(names, error)
     with pytest.raises(Unplannable):
         make_plan(world.hands(parallelism=4), order(*names))
     assert world.calls < 20
@@ -328,6 +346,69 @@ def test_a_ledger_that_cannot_be_written_stops_before_the_next_write() -> None:
     outcome = apply_plan(world.hands(parallelism=1), plan, AUTHOR)
     assert len(outcome.failures) == 3
     assert world.written == [("a", Action.UPDATE)]
+
+
+class Ended(RateBudget):
+    """A budget that remembers how long those who wait were given."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: None)
+        self.given: list[float] = []
+
+    def stop(self, within_s: float) -> None:
+        self.given.append(within_s)
+
+
+def test_an_interrupt_ends_the_waiting_of_readers_at_once_and_of_writers_soon() -> None:
+    world = world_of("a", "b")
+    plan, ended = make_plan(world.hands(), order("a", "b")), Ended()
+    hands = replace(world.hands(), budget=ended)
+
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
+        raise KeyboardInterrupt
+
+    world.write = write  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        apply_plan(hands, plan, AUTHOR)
+    assert ended.given == [30.0]
+
+    def read(resource: Resource) -> Live | Absent:
+        raise KeyboardInterrupt
+
+    world.read = read  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        make_plan(hands, order("a", "b", refresh="full"))
+    assert ended.given == [30.0, 0.0]
+
+
+def test_once_no_call_may_be_sent_any_more_no_further_step_begins() -> None:
+    world = world_of("a", "b", "c")
+    plan = make_plan(world.hands(), order("a", "b", "c"))
+    begun: list[str] = []
+
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
+        begun.append(step.resource.address.name)
+        raise TooManyCalls("all were sent")
+
+    world.write = write  # type: ignore[method-assign]
+    outcome = apply_plan(world.hands(parallelism=1), plan, AUTHOR)
+    assert begun == ["a"]
+    assert [one.message for one in outcome.failures] == ["all were sent", *["was not started"] * 2]
+
+
+def test_what_needs_more_calls_than_may_be_sent_is_refused_before_the_first() -> None:
+    world = world_of("a", "b", "c")
+    plan = make_plan(world.hands(), order("a", "b", "c"))
+    needed, calls = plan.estimate.reads + plan.estimate.writes, world.calls
+    few = replace(world.hands(), budget=RateBudget(world.events.append, most=needed - 1))
+    with pytest.raises(TooManyCalls, match=f"{needed} calls are needed"):
+        apply_plan(few, plan, AUTHOR)
+    with pytest.raises(TooManyCalls, match="3 calls are needed"):
+        make_plan(
+            replace(few, budget=RateBudget(world.events.append, most=2)),
+            order("a", "b", "c", refresh="full"),
+        )
+    assert (world.calls, world.written) == (calls, [])
 
 
 def test_a_surprise_in_one_step_leaves_the_others_alone_and_tells_nothing_secret() -> None:

@@ -83,6 +83,34 @@ def test_a_manifest_keeps_the_place_of_everything(tmp_path: Path) -> None:
             "5:43",
             "sha256 is not of the form",
         ),
+        ("  definition: {from: {}}", "5:16", "needs exactly one of address or resource"),
+        (
+            "  definition: {from: {address: WebService/a, resource: {name: a}}}",
+            "5:16",
+            "needs exactly one of address or resource",
+        ),
+        ("  definition: {from: WebService/a}", "5:16", "from must be a mapping"),
+        ("  definition: {from: {address: a}}", "5:23", "address is not of the form"),
+        ("  definition: {from: {address: Endpoint/a}}", "5:23", "address is not of the form"),
+        ("  definition: {from: {adress: a}}", "5:23", 'unknown field "adress"'),
+        ("  definition: {from: {resource: {}}}", "5:23", "resource lacks name"),
+        ("  definition: {from: {resource: {name: a/b}}}", "5:34", "name is not of the form"),
+        (
+            "  definition: {from: {address: WebService/a}, file: x}",
+            "5:47",
+            'unknown field "file"',
+        ),
+        (
+            "  definition: {from: {address: WebService/a}, propertys: {}}",
+            "5:47",
+            'unknown field "propertys"',
+        ),
+        (
+            "  definition: {from: {resource: {name: a}}, properties: {keys: {primary: x}}}",
+            "5:65",
+            "is a secret and stands here in the clear",
+        ),
+        ("  ownership: mine", "5:3", "ownership must be declared or exact"),
         ("  resource: {name: a/b}", "5:14", "name is not of the form"),
         ("  resurce: {name: a}", "5:3", 'unknown field "resurce"'),
         ("  definition: {tags: {a: &a [*a]}}", "5:26", "is nested more than 64 levels deep"),
@@ -94,6 +122,57 @@ def test_each_refusal_has_its_place(tmp_path: Path, line: str, place: str, messa
     places = [at for at, said in found(loaded) if message in said]
     assert places, loaded.findings
     assert places[0] == place
+
+
+OTHER = SERVICE.replace("name: census", "name: west")
+FROM = "  definition: {from: {address: WebService/census}, tags: {a: b}}\n"
+
+
+def test_a_service_may_start_from_one_that_a_manifest_declares(tmp_path: Path) -> None:
+    loaded = read(tmp_path, census_yaml=SERVICE + "  definition: {}\n", west_yaml=OTHER + FROM)
+    assert loaded.findings == ()
+    west = loaded.manifests[1]
+    assert west.spec["definition"] == {
+        "from": {"address": "WebService/census"},
+        "tags": {"a": "b"},
+    }
+    assert str(west.place("/spec/definition/from/address")) == "manifests/west.yaml:5:23"
+
+
+@pytest.mark.parametrize(
+    ("address", "message", "hint"),
+    [
+        ("WebService/west", "starts from itself", "Name the service that it is made from."),
+        (
+            "WebService/censu",
+            "starts from WebService/censu, which no manifest declares",
+            "Did you mean WebService/census?",
+        ),
+        (
+            "WebService/x",
+            "starts from WebService/x, which no manifest declares",
+            "Name the service: from: {resource: …}",
+        ),
+    ],
+)
+def test_a_source_that_cannot_be_is_found_with_its_place(
+    tmp_path: Path, address: str, message: str, hint: str
+) -> None:
+    west = OTHER + FROM.replace("WebService/census", address)
+    loaded = read(tmp_path, census_yaml=SERVICE + "  definition: {}\n", west_yaml=west)
+    (finding,) = loaded.findings
+    assert (finding.message, finding.next_step) == (message, hint)
+    assert (finding.subject, str(finding.place)) == ("WebService/west", "manifests/west.yaml:5:23")
+
+
+def test_a_source_whose_own_manifest_has_errors_or_is_not_read_is_no_second_error(
+    tmp_path: Path,
+) -> None:
+    broken = SERVICE + "  definitoin: {}\n"
+    loaded = read(tmp_path, census_yaml=broken, west_yaml=OTHER + FROM)
+    assert [one.message for one in loaded.findings] == ['unknown field "definitoin"']
+    alone = load(tmp_path, None, [tmp_path / "manifests" / "west.yaml"], KINDS)
+    assert alone.findings == ()
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,12 @@ SCHEMA = Draft202012Validator(read_schema("output/plan"))
 DOCUMENTS = documents(FIELD).map(lambda made: normalize(FIELD, made))
 
 
-def make_plan(live: Json, declared: Json) -> Plan:
+def make_plan(live: Json, declared: Json, *, exact: bool = False) -> Plan:
     wish = Wish(
         RESOURCE,
         FIELD,
         live,
-        Declared(declared),
+        Declared(declared, exact=exact),
         secrets={"/key": SecretReference(env="KEY", version="2026-q4")},
     )
     step = make_step(wish)
@@ -53,8 +53,8 @@ def make_plan(live: Json, declared: Json) -> Plan:
 @given(DOCUMENTS, DOCUMENTS)
 @settings(max_examples=500, deadline=None)
 def test_a_plan_read_back_is_the_same_to_the_byte(live: Json, declared: Json) -> None:
-    for before in (live, ABSENT):
-        text = canonical(plan_document(make_plan(before, declared)))
+    for before, exact in ((live, False), (live, True), (ABSENT, False)):
+        text = canonical(plan_document(make_plan(before, declared, exact=exact)))
         assert list(SCHEMA.iter_errors(json.loads(text))) == []
         again, digest = read_plan(text)
         assert canonical(plan_document(again)) == text
@@ -86,3 +86,10 @@ def test_the_schema_of_a_plan_takes_nothing_else() -> None:
     document["resource_changes"][0]["surprise"] = 1
     (error,) = SCHEMA.iter_errors(document)
     assert "'surprise' was unexpected" in error.message
+
+
+def test_a_name_with_a_line_end_in_it_has_its_place_in_a_plan() -> None:
+    document = json.loads(canonical(plan_document(make_plan(ABSENT, {"tags": {"one\ntwo": "x"}}))))
+    (change,) = document["resource_changes"]
+    assert change["owns"] == ["/tags/one\ntwo"]
+    assert list(SCHEMA.iter_errors(document)) == []

@@ -100,7 +100,7 @@ def test_what_is_not_there_is_new_or_gone() -> None:
 def test_a_label_that_moved_is_a_reason_and_so_is_the_flag() -> None:
     (moved,) = explain(20, 20, memory(20, "2026-q3"), secret="2026-q4")
     assert (moved.pointer, moved.cause) == (KEY, Cause.VERSION)
-    assert moved.note == 'version label: was "2026-q3" 2026-11-02 by ci@4f1c2aa'
+    assert moved.note == 'version label: was "2026-q3" when last applied 2026-11-02 by ci@4f1c2aa'
     (rotated,) = explain(20, 20, memory(20, "q"), secret="q", rotate=True)
     assert rotated.cause is Cause.ROTATE
     (first,) = explain(20, 20, memory(20), secret="q")

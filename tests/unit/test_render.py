@@ -1,132 +1,47 @@
-"""Plans as people read them: golden texts, read as a user would before they are kept.
-
-RECONCILER_BLESS=1 writes them anew.
-"""
+"""Plans as people read them: golden texts, read as a user would before they are kept."""
 
 import json
-import os
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
-from reconciler.estimate import estimate
 from reconciler.guards import judge
-from reconciler.kinds.web_service import KIND
 from reconciler.model import (
     ABSENT,
     Action,
     Address,
     Agenda,
-    Cause,
     Event,
     Finding,
     GuardLimits,
-    Inputs,
-    Json,
-    Manifest,
-    Memory,
     ModelChange,
     Outcome,
-    Pace,
     Place,
-    Plan,
-    Reason,
-    Refresh,
     Refreshing,
     Resource,
     Retrying,
     SecretReference,
-    Step,
     StepDone,
     StepFailed,
     StepStarted,
     StepWaiting,
+    Throttling,
 )
-from reconciler.plan import Wish, make_removal, make_step
-from reconciler.reasons import explain_changes
+from reconciler.plan import make_removal
 from reconciler.render.console import describe
 from reconciler.render.escape import cut, escape, shorten_uris, show_path
 from reconciler.render.finding import render_findings, render_findings_json
 from reconciler.render.markdown import render_plan_markdown
 from reconciler.render.paint import Paint
-from reconciler.render.text import render_outcome, render_plan
+from reconciler.render.text import group_steps, render_outcome, render_plan
 from tests.e2e.world import definition
+from tests.golden import check
+from tests.plans import MEMORY, NEW, OLD, ORPHAN, SPEC, live, plan, step, step_of_every_shape
 
-PACE = Pace(15.0, 10, 250, 25.0, 200, 10.0)
-ORPHAN = Reason("", Cause.ORPHAN, "no manifest names it any more")
-GOLDEN = Path(__file__).parent / "golden"
 PLAIN = Paint()
 STEPS = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE)
-MODEL = "Census Model [trained model]"
-OLD, NEW = (
-    f"https://acct.blob.core.windows.net/models/census/{day}.ilearner"
-    for day in ("2026-10-02", "2026-11-20")
-)
-
-
-def check(name: str, text: str) -> None:
-    file = GOLDEN / f"{name}.txt"
-    if os.environ.get("RECONCILER_BLESS") == "1":
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text + "\n", encoding="utf-8")
-    assert file.read_text(encoding="utf-8") == text + "\n"
-
-
-def live(**properties: Json) -> Json:
-    body = definition(OLD)
-    body["properties"]["storageAccount"].pop("key")
-    body["properties"].pop("commitmentPlan")
-    body["properties"] |= properties
-    return {"id": "/x/census", **body}
-
-
-def step(
-    before: Json,
-    spec: Json,
-    *,
-    name: str = "census",
-    memory: Memory | None = None,
-    secrets: Mapping[str, SecretReference] | None = None,
-) -> Step:
-    resource = Resource(Address("WebService", name), "/x/CensusPre.2016.8.17")
-    manifest = Manifest(resource.address, spec, "census.yaml", "sha256:0")
-    declared = KIND.bind(manifest, before)
-    wish = Wish(resource, KIND.field, before, declared, secrets or {}, memory)
-    made = make_step(wish)
-    assert made is not None
-    return replace(made, because=tuple(explain_changes(wish, made.changes)))
-
-
-def plan(*steps: Step, findings: tuple[Finding, ...] = (), baseline: str = "kept") -> Plan:
-    return Plan(
-        steps=steps,
-        unchanged=(),
-        findings=findings,
-        inputs=Inputs("p", {}),
-        refresh=Refresh("full", len(steps) or 3, len(steps) or 3, len(steps) or 3),
-        made_at="2026-11-20T12:00:00Z",
-        baseline="lost" if baseline == "lost" else "kept",
-        estimate=estimate(steps, PACE, 10),
-    )
-
-
-MEMORY = Memory(
-    "/x",
-    {"/properties/realtimeConfiguration/maxConcurrentCalls": 20},
-    {},
-    "2026-11-02T08:00:00Z",
-    "ci",
-    "4f1c2aa9b1d2",
-    7,
-)
-SPEC = {
-    "trainedModels": {MODEL: {"uri": NEW}},
-    "definition": {"properties": {"realtimeConfiguration": {"maxConcurrentCalls": 20}}},
-}
 
 
 def test_a_model_is_swapped_and_drift_is_told() -> None:
@@ -139,30 +54,20 @@ def test_a_model_is_swapped_and_drift_is_told() -> None:
 
 
 def test_every_shape_of_change() -> None:
-    before = live(
-        title="Old",
-        diagnostics={"level": "None"},
-        exampleRequest={"inputs": {"input1": [[1, "a"]]}, "globalParameters": {"x": {"y": [1, 2]}}},
-    )
-    wanted = {
-        "tags": {"team": "growth", "a/b~c": "odd"},
-        "properties": {
-            "title": "New \x1b[31m\u202e title",
-            "description": "D" * 400,
-            "diagnostics": {"level": "All", "expiry": "2030-01-01T00:00:00Z"},
-            "exampleRequest": {"globalParameters": {"x": {"y": [1, 3]}, "z": None}},
-            "package": {
-                "edges": [{"sourceNodeId": "node1", "targetNodeId": "node2"}],
-                "nodes": {"node1": {"parameters": {"Mode": {"value": "b"}}}},
-            },
-        },
-    }
-    secrets = {
-        "/properties/keys/primary": SecretReference(env="CENSUS_KEY", version="2026-q4"),
-        "/properties/keys/secondary": SecretReference(file="secrets/second.key"),
-    }
-    made = step(before, {"definition": wanted}, secrets=secrets)
+    made = step_of_every_shape()
     check("every-change", render_plan(plan(made, baseline="lost"), paint=PLAIN))
+
+
+def test_what_is_removed_and_how_it_is_sent() -> None:
+    whole = definition(OLD)
+    for name in ("title", "diagnostics", "commitmentPlan"):
+        del whole["properties"][name]
+    whole["properties"]["storageAccount"].pop("key")
+    before = {**live(), "tags": {"owner": "growth", "stray": "1"}}
+    key = SecretReference(env="STORAGE_KEY")
+    spec = {**SPEC, "definition": whole, "ownership": "exact"}
+    made = step(before, spec, secrets={"/properties/storageAccount/key": key})
+    check("exact", render_plan(plan(made), paint=PLAIN))
 
 
 def test_a_create() -> None:
@@ -188,6 +93,15 @@ def test_an_irreversible_change_is_refused() -> None:
     made = step(live(), {"definition": {"properties": {"readOnly": True}}})
     findings = judge((made,), GuardLimits(), 1, ())
     check("irreversible", render_plan(plan(made, findings=findings), paint=PLAIN))
+
+
+def test_what_cannot_be_undone_is_told_before_what_can() -> None:
+    last = step(live(), {"definition": {"properties": {"readOnly": True}}}, name="z")
+    removed = make_removal(Resource(Address("WebService", "y"), "/x/y"), live(), ORPHAN)
+    text = render_plan(plan(step(live(), SPEC, name="a"), last, removed), paint=PLAIN)
+    told = re.findall(r"# WebService/(\w) ", text)
+    assert told == ["y", "z", "a"]
+    assert text.index("is changed for good: properties.readOnly") > text.index("# WebService/a")
 
 
 def test_above_twenty_changes_a_table_comes_first() -> None:
@@ -264,9 +178,28 @@ def test_two_alike_are_shown_apart_and_summary_shows_lines_alone() -> None:
     check("summary", render_plan(plan(*steps), paint=PLAIN, summary=True))
 
 
+def test_what_is_not_grouped_keeps_its_order() -> None:
+    wanted = {"a": "x", "b": "y", "c": "x", "d": "z", "e": "z", "f": "z"}
+    steps = [
+        step(live(), {"definition": {"properties": {"description": text}}}, name=name)
+        for name, text in wanted.items()
+    ]
+    groups = [[one.resource.address.name for one in group] for group in group_steps(steps)]
+    assert groups == [["a"], ["b"], ["c"], ["d", "e", "f"]]
+
+
 def test_nothing_to_do() -> None:
     resources = tuple(Resource(Address("WebService", n), f"/x/{n}") for n in "abc")
     check("nothing", render_plan(replace(plan(), unchanged=resources), paint=PLAIN))
+
+
+def test_no_changes_claims_nothing_of_what_the_service_never_shows() -> None:
+    one = replace(plan(), not_observable={"WebService/a": ("/properties/keys/primary",)})
+    two = replace(plan(), not_observable={"WebService/a": ("/x",), "WebService/b": ("/y",)})
+    for face in (render_plan_markdown, lambda made: render_plan(made, paint=PLAIN)):
+        assert "1 declared attribute is not observable: the service never shows it." in face(one)
+        assert "2 declared attributes are not observable" in face(two)
+        assert "not observable" not in face(plan())
 
 
 def test_colour_adds_nothing_but_colour() -> None:
@@ -323,6 +256,7 @@ def test_every_event_has_its_line() -> None:
         *(StepDone(resource, action, 72.9) for action in STEPS),
         StepFailed(resource, Action.UPDATE, Finding("it went wrong")),
         Retrying("GET management.azure.com", "throttled", 7.0),
+        Throttling("reads of management.azure.com", "The limit has been reached.", 6.2),
     ]
     lines = [line for event in events if (line := describe(event, PLAIN)) is not None]
     check("events", "\n".join(lines))
@@ -342,6 +276,8 @@ def test_text_from_outside_is_made_harmless() -> None:
         (("tags", "a/b~c"), 'tags["a/b~c"]'),
         (("a", 0, "b c"), 'a[0]["b c"]'),
         (("a", ""), 'a[""]'),
+        (("a", "one\ntwo"), 'a["one\\ntwo"]'),
+        (("a", 'say "x" \u202e\x1b'), 'a["say \\"x\\" \\u202e\\u001b"]'),
     ],
 )
 def test_paths_read_as_people_write_them(path: tuple[str | int, ...], shown: str) -> None:

@@ -18,34 +18,46 @@ from reconciler.errors import (
     Unauthorized,
     Unavailable,
 )
-from reconciler.model import Event, Retrying
-from reconciler.transport import Client, follow_operation
-from reconciler.transport.client import Budget, read_budget
+from reconciler.model import Event, Retrying, Throttling
+from reconciler.transport import Client, RateBudget, follow_operation
+from reconciler.transport.patience import Patience, read_patience
+from tests.clocks import FakeClock
 from tests.scripted import Answer, Call, Script, answers, run_scripted
 
 OK = Answer(200, {"value": 1})
-BUDGET = Budget(retries=3, total_s=60, connect_s=2, read_s=0.4)
+PATIENCE = Patience(retries=3, total_s=60, connect_s=2, read_s=0.4)
 
 
 class Told:
     """A client of a scripted server: what was slept, what was emitted, what was asked."""
 
-    def __init__(self, script: Script, budget: Budget = BUDGET) -> None:
-        self.slept: list[float] = []
+    def __init__(self, script: Script, patience: Patience = PATIENCE) -> None:
+        self.clock = FakeClock()
         self.events: list[Event] = []
         self._server = run_scripted(script)
         self._stack = ExitStack()
-        self._budget = budget
+        self._patience = patience
 
     def __enter__(self) -> Self:
         self.server = self._stack.enter_context(self._server)
+        clock = self.clock
+        self.budget = RateBudget(self.events.append, clock=clock, sleep=clock.sleep)
         self.client = Client(
-            self.server.url, self.events.append, budget=self._budget, sleep=self.slept.append
+            self.server.url,
+            self.events.append,
+            self.budget,
+            patience=self._patience,
+            clock=clock,
+            sleep=clock.sleep,
         )
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+    @property
+    def slept(self) -> list[float]:
+        return self.clock.slept
 
     @property
     def calls(self) -> list[Call]:
@@ -98,7 +110,8 @@ def test_what_the_service_did_not_take_is_sent_again(method: str, status: int) -
         assert len(told.calls) == 2
         assert told.client.calls == 2
         (event,) = told.events
-    assert isinstance(event, Retrying)
+    assert isinstance(event, Throttling)
+    assert event.subject == f"{'reads' if method == 'GET' else 'writes'} of {told.server.url[7:]}"
 
 
 @pytest.mark.parametrize("status", [500, 502, 504])
@@ -132,10 +145,18 @@ def test_a_write_that_never_reached_anybody_is_sent_again() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     slept: list[float] = []
-    client = Client(f"http://127.0.0.1:{port}", lambda _: None, budget=BUDGET, sleep=slept.append)
+    events: list[Event] = []
+    client = Client(
+        f"http://127.0.0.1:{port}",
+        events.append,
+        RateBudget(events.append),
+        patience=PATIENCE,
+        sleep=slept.append,
+    )
     with pytest.raises(Unavailable, match="cannot be reached"):
         client.send("PUT", "/x", {})
-    assert len(slept) == BUDGET.retries
+    assert len(slept) == PATIENCE.retries
+    assert [type(event) for event in events] == [Retrying] * PATIENCE.retries
 
 
 @pytest.mark.parametrize(
@@ -153,19 +174,67 @@ def test_retry_after_is_obeyed_in_both_forms(
     said: str | Callable[[], str], least: float, most: float
 ) -> None:
     header = said() if callable(said) else said
-    with Told(answers(Answer(429, {}, {"Retry-After": header}), OK), Budget(total_s=200)) as told:
+    with Told(
+        answers(Answer(429, {}, {"Retry-After": header}), OK), Patience(throttled_s=200)
+    ) as told:
         told.client.send("GET", "/x")
-        (slept,) = told.slept
+        slept = sum(told.slept)
     assert least <= slept <= most
 
 
-def test_the_budget_ends() -> None:
-    with Told(answers(Answer(503, {}))) as told:
-        assert isinstance(failing(told), Throttled)
-        assert len(told.calls) == 1 + BUDGET.retries
-    with Told(answers(Answer(429, {}, {"Retry-After": "50"})), Budget(total_s=10)) as told:
-        assert isinstance(failing(told), Throttled)
+def test_patience_ends() -> None:
+    with Told(answers(Answer(502, {}))) as told:
+        assert isinstance(failing(told), Unavailable)
+        assert len(told.calls) == 1 + PATIENCE.retries
+    with Told(answers(Answer(502, {}, {"Retry-After": "50"})), Patience(total_s=10)) as told:
+        assert isinstance(failing(told), Unavailable)
         assert (len(told.calls), told.slept) == (1, [])
+    with Told(answers(Answer(429, {}, {"Retry-After": "50"})), Patience(throttled_s=10)) as told:
+        error = failing(told)
+        assert len(told.calls) == 1
+    assert isinstance(error, Throttled)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "7"}])
+def test_what_is_refused_is_sent_again_for_as_long_as_patience_lasts(
+    status: int, headers: dict[str, str]
+) -> None:
+    """However often that is: the few retries are for answers that were lost."""
+    refusal, patience = Answer(status, {}, headers), Patience(retries=1, throttled_s=300)
+    with Told(answers(*[refusal] * 12, OK), patience) as told:
+        assert told.client.send("PATCH", "/x", {}).status == 200
+        assert len(told.calls) == 13
+    with Told(answers(refusal), patience) as told:
+        started = told.clock()
+        assert isinstance(failing(told, "PATCH", {}), Throttled)
+        assert 285 <= told.clock() - started <= 300
+
+
+def test_one_call_that_is_always_refused_is_given_up_though_others_are_taken() -> None:
+    def script(call: Call, _: int) -> Answer:
+        other = told.budget.admit("GET", told.server.url, 300)
+        other.learn(200, {}, "", 300)
+        return Answer(429, {}, {"Retry-After": "7"})
+
+    with Told(script, Patience(throttled_s=300)) as told:
+        started = told.clock()
+        assert isinstance(failing(told), Throttled)
+        assert 280 <= told.clock() - started <= 300
+
+
+def test_waiting_for_its_turn_costs_a_call_none_of_its_retries() -> None:
+    slow, lost = Answer(429, {}, {"Retry-After": "100"}), Answer(drop=True)
+    with Told(answers(slow, slow, lost, lost, OK)) as told:
+        assert told.client.send("GET", "/x").status == 200
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_refusal_in_any_words_is_one(status: int) -> None:
+    """A gate before the service may speak for it, and speaks HTML."""
+    html = Answer(status, b"<html>busy", {"Content-Type": "text/html"})
+    with Told(answers(html, OK)) as told:
+        assert told.client.send("PATCH", "/x", {}).status == 200
 
 
 def test_a_403_names_the_role_and_keeps_code_and_request_id() -> None:
@@ -214,7 +283,10 @@ def test_a_redirect_is_not_followed_and_takes_no_token_along() -> None:
 
 def test_an_answer_without_end_is_cut() -> None:
     huge = Answer(200, b'"' + b"x" * (65 * 1024 * 1024) + b'"')
-    with Told(answers(huge), Budget(read_s=20)) as told, pytest.raises(Unavailable, match="64 MB"):
+    with (
+        Told(answers(huge), Patience(read_s=20)) as told,
+        pytest.raises(Unavailable, match="64 MB"),
+    ):
         told.client.send("PUT", "/x", {})
 
 
@@ -370,15 +442,16 @@ def test_a_reply_without_an_operation_is_done() -> None:
 
 def test_plain_http_beyond_this_machine_gets_no_token() -> None:
     with pytest.raises(ReconcilerError, match="plain http"):
-        Client("http://management.azure.com", lambda _: None)
+        Client("http://management.azure.com", lambda _: None, RateBudget(lambda _: None))
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "ten", "1e3", "99999", "3601"])
 def test_a_timeout_that_is_none_is_refused(given: str) -> None:
     with pytest.raises(ReconcilerError, match="seconds"):
-        read_budget({"RECONCILER_TIMEOUT": given})
+        read_patience({"RECONCILER_TIMEOUT": given})
 
 
 def test_a_timeout_can_be_chosen() -> None:
-    assert read_budget({}) == Budget()
-    assert read_budget({"RECONCILER_TIMEOUT": "2.5"}).read_s == 2.5
+    assert read_patience({}) == Patience()
+    chosen = read_patience({"RECONCILER_TIMEOUT": "2.5"})
+    assert (chosen.read_s, chosen.total_s, chosen.throttled_s) == (2.5, 10, 50)

@@ -15,6 +15,7 @@ from reconciler.kinds.web_service import KIND
 from reconciler.kinds.web_service.provider import WebServiceProvider
 from reconciler.model import (
     ABSENT,
+    Action,
     Address,
     Cloud,
     Declared,
@@ -27,6 +28,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.plan import Wish, make_step
+from reconciler.transport import RateBudget
 from tests.e2e.world import definition
 from tests.scripted import Answer, Call, run_scripted
 
@@ -34,6 +36,7 @@ SCOPE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearning/w
 RESOURCE = Resource(Address("WebService", "census"), f"{SCOPE}/census")
 OLD, NEW = (f"https://acct.blob.core.windows.net/m/{name}.ilearner" for name in ("old", "new"))
 MODEL = "Census Model [trained model]"
+BUDGET = RateBudget(lambda _: None)
 
 
 def manifest(**spec: Json) -> Manifest:
@@ -58,6 +61,10 @@ def step_for(
     made = make_step(Wish(RESOURCE, KIND.field, before, declared, secrets or {}))
     assert made is not None
     return made
+
+
+def created(body: Json, *secrets: tuple[str, SecretReference]) -> Step:
+    return Step(RESOURCE, Action.CREATE, (), (), (), ABSENT, body, secrets=secrets, extent="whole")
 
 
 def test_the_built_in_kind_is_found_by_its_entry_point() -> None:
@@ -122,8 +129,8 @@ def test_a_service_that_is_missing_needs_a_definition() -> None:
 
 
 def test_everything_that_a_create_lacks_is_named_at_once() -> None:
-    body = {"properties": {"title": "T"}}
-    missing = KIND.find_missing(manifest(definition=body), body, ())
+    body: Json = {"properties": {"title": "T"}}
+    missing = KIND.find_missing(manifest(definition=body), created(body))
     assert [one.message.rpartition(" ")[2] for one in missing] == [
         "location",
         "properties.packageType",
@@ -132,7 +139,10 @@ def test_everything_that_a_create_lacks_is_named_at_once() -> None:
         "properties.commitmentPlan.id",
         "properties.machineLearningWorkspace.id",
     ]
-    assert KIND.find_missing(manifest(), definition(OLD), ["/properties/storageAccount/key"]) == ()
+    key = ("/properties/storageAccount/key", SecretReference(env="KEY"))
+    body["properties"] = definition(OLD)["properties"] | {"storageAccount": {"name": "a"}}
+    body["location"] = "West Europe"
+    assert KIND.find_missing(manifest(), created(body, key)) == ()
 
 
 # What is sent.
@@ -153,7 +163,9 @@ class Sent:
 
     def write(self, step: Step) -> list[tuple[str, Json]]:
         with run_scripted(self.script) as server:
-            provider = WebServiceProvider(Cloud(*[server.url] * 4), lambda _: None, KIND.field)
+            provider = WebServiceProvider(
+                Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field
+            )
             before: Any = ABSENT if step.before is ABSENT else provider.read(RESOURCE)
             for _ in provider.write(step, before, lambda reference: f"secret of {reference.env}"):
                 pass
@@ -256,13 +268,15 @@ def test_a_definition_in_another_casing_is_the_same() -> None:
 @pytest.mark.parametrize("body", [[], {}, {"id": "x"}, {"id": "x", "properties": []}, "text", 7])
 def test_a_reply_that_is_no_definition_is_no_absence(body: Json) -> None:
     with run_scripted(lambda *_: Answer(200, body)) as server:
-        provider = WebServiceProvider(Cloud(*[server.url] * 4), lambda _: None, KIND.field)
+        provider = WebServiceProvider(Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field)
         with pytest.raises(Unavailable, match="no definition"):
             provider.read(RESOURCE)
 
 
 def test_no_segment_of_an_id_leads_elsewhere() -> None:
-    provider = WebServiceProvider(Cloud(*["http://127.0.0.1:9"] * 4), lambda _: None, KIND.field)
+    provider = WebServiceProvider(
+        Cloud(*["http://127.0.0.1:9"] * 4), lambda _: None, BUDGET, KIND.field
+    )
     for wrong in (
         "/subscriptions/s/../x",
         "/subscriptions/./x",
@@ -281,7 +295,7 @@ def test_a_scan_takes_sparse_and_failed_items_as_they_come() -> None:
         {"id": "/c"},
     ]
     with run_scripted(lambda *_: Answer(200, {"value": items})) as server:
-        provider = WebServiceProvider(Cloud(*[server.url] * 4), lambda _: None, KIND.field)
+        provider = WebServiceProvider(Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field)
         found = list(provider.scan("/subscriptions/s/resourceGroups/g"))
     assert [(one.id, one.stamp, one.settled) for one in found] == [
         ("/a", "t", True),
@@ -311,3 +325,25 @@ def test_a_read_only_service_takes_no_change() -> None:
     assert KIND.find_refusals(manifest(), live(readOnly=False)) == ()
     (finding,) = KIND.find_refusals(manifest(), live(readOnly=True))
     assert "is read-only" in finding.message
+
+
+def test_what_is_added_leaves_all_that_is_live_unchanged() -> None:
+    before = live()
+    edges = [{"sourceNodeId": "node1", "targetNodeId": "node2"}]
+    count = step_for(before, definition={"tags": {"team": "growth"}}).unchanged
+    column = {"properties": {"input1": {"properties": {"sex": {"type": "String"}}}}}
+    assert step_for(before, definition={"properties": {"input": column}}).unchanged == count
+    assert step_for(before, definition={"tags": {"owner": "sales"}}).unchanged == count - 1
+    whole = {"properties": {"package": {"edges": edges}}}
+    assert step_for(before, definition=whole).unchanged == count - 1
+    keys = {"/properties/keys/primary": SecretReference(env="KEY")}
+    assert step_for(before, keys, definition={"tags": {"team": "growth"}}).unchanged == count
+
+
+def test_a_named_item_that_changes_is_one_place_of_the_list() -> None:
+    before = live()
+    before["properties"]["assets"]["asset1"]["parameters"] = [{"name": "a", "parameterType": "x"}]
+    count = step_for(before, definition={"tags": {"team": "growth"}}).unchanged
+    items = [{"name": "a", "parameterType": "y"}, {"name": "b", "parameterType": "z"}]
+    asset = {"properties": {"assets": {"asset1": {"parameters": items}}}}
+    assert step_for(before, definition=asset).unchanged == count - 1

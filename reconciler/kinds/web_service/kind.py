@@ -9,13 +9,15 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from reconciler.catalog import read_schema
 from reconciler.errors import ManifestInvalid
 from reconciler.intake import normalize, without_server_fields
+from reconciler.kinds.web_service.demands import find_lacks, find_undeclared
 from reconciler.kinds.web_service.draft import make_draft, split_id
+from reconciler.kinds.web_service.regions import find_region, make_seed
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -30,25 +32,16 @@ from reconciler.model import (
     Path,
     Resource,
     SecretReference,
+    Step,
 )
 from reconciler.pointers import find, format_pointer, set_at
-from reconciler.ports import Emit, Provider
+from reconciler.ports import Budget, Emit, Provider
 from reconciler.schema import Field, compile_schema
 
 _TYPE: Final = "Microsoft.MachineLearning/webServices"
 _OWNER_TAGS: Final = frozenset({"managedby"})
+_SOURCE: Final[Path] = ("definition", "from")
 _SCOPE_KEYS: Final = ("subscription", "resourceGroup")
-
-# What a PUT must hold (recorded: every PUT sends them; documented as required for a fresh
-# deployment: how-to-deploy-to-multiple-regions), and how a manifest gives it.
-_DEMANDED: Final[Mapping[Path, str]] = {
-    ("location",): "a region, such as South Central US",
-    ("properties", "packageType"): "Graph",
-    ("properties", "storageAccount", "name"): "the storage account of the region",
-    ("properties", "storageAccount", "key"): "the key of the storage account",
-    ("properties", "commitmentPlan", "id"): "the plan that pays, as a Resource Manager id",
-    ("properties", "machineLearningWorkspace", "id"): "the Studio workspace",
-}
 
 
 class WebServiceKind:
@@ -66,24 +59,43 @@ class WebServiceKind:
     def identify(self, manifest: Manifest, defaults: Mapping[str, str]) -> Resource:
         """The whole Resource Manager id; raises ManifestInvalid naming each missing part."""
         given = {"name": manifest.address.name, **defaults, **manifest.spec.get("resource", {})}
-        missing = tuple(_missing_scope(manifest, key) for key in _SCOPE_KEYS if not given.get(key))
-        if missing:
-            raise ManifestInvalid(missing)
-        scope = f"/subscriptions/{given['subscription']}/resourceGroups/{given['resourceGroup']}"
-        return Resource(manifest.address, f"{scope}/providers/{_TYPE}/{given['name']}")
+        return _identify(manifest, given, ("spec", "resource"))
 
-    def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
+    def find_source(
+        self, manifest: Manifest, defaults: Mapping[str, str]
+    ) -> Address | Resource | None:
+        """The address, or the whole id under the manifest's own address."""
+        source = find(manifest.spec, _SOURCE)
+        if not isinstance(source, dict):
+            return None
+        if "address" in source:
+            return Address.parse(source["address"])
+        given = {**defaults, **source["resource"]}
+        return _identify(manifest, given, ("spec", *_SOURCE, "resource"))
+
+    def bind(
+        self, manifest: Manifest, live: Json | Absent, source: Json | Absent = ABSENT
+    ) -> Declared:
         """The part of the service's document that the manifest speaks of.
 
         Where a definition names the place of a trained model too, `spec.trainedModels` wins.
         """
-        definition = manifest.spec.get("definition", {})
-        document = without_server_fields(self.field, normalize(self.field, definition))
-        document = copy.deepcopy(document)
-        if live is ABSENT and not document:
+        said = manifest.spec.get("definition", {})
+        given = {name: value for name, value in said.items() if name != _SOURCE[-1]}
+        definition = without_server_fields(self.field, normalize(self.field, given))
+        document = copy.deepcopy(definition)
+        seed = ABSENT if source is ABSENT else make_seed(self.field, source, document)
+        if live is ABSENT and seed is ABSENT and not document:
             return Declared({}, findings=(_does_not_exist(manifest),))
-        models, findings = self._bind_models(manifest, live, document)
-        return Declared(document, models, findings)
+        exact = manifest.spec.get("ownership") == "exact"
+        models, findings = self._bind_models(manifest, seed if live is ABSENT else live, document)
+        if exact:
+            findings = (*find_undeclared(manifest, live, definition, document), *findings)
+        return Declared(document, models, findings, exact=exact, seed=seed)
+
+    def find_region(self, source: Json, after: Json) -> str:
+        """The region of `after`, in lower case without blanks, where it is not the source's."""
+        return find_region(self.field, source, after)
 
     def _bind_models(
         self, manifest: Manifest, live: Json | Absent, document: Json
@@ -99,15 +111,9 @@ class WebServiceKind:
                 findings.append(_not_one_model(manifest, name, known))
         return tuple(models), tuple(findings)
 
-    def find_missing(
-        self, manifest: Manifest, document: Json, secrets: Collection[str]
-    ) -> tuple[Finding, ...]:
-        """What the service demands of a PUT and document and secrets lack, all at once."""
-        return tuple(
-            _lacks(manifest, path, meaning)
-            for path, meaning in _DEMANDED.items()
-            if find(document, path) in (ABSENT, None, "") and format_pointer(path) not in secrets
-        )
+    def find_missing(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
+        """What a PUT must hold and the step lacks, all at once."""
+        return tuple(find_lacks(manifest, step))
 
     def find_refusals(self, manifest: Manifest, live: Json) -> tuple[Finding, ...]:
         """Why the service would refuse any change of what is live (documented: readOnly)."""
@@ -158,13 +164,13 @@ class WebServiceKind:
         """The models that it serves, its tags and settings; or the whole definition."""
         return make_draft(self.field, resource, document, defaults, full=full)
 
-    def connect(self, cloud: Cloud, emit: Emit) -> Provider:
-        """Open the calls to Resource Manager."""
+    def connect(self, cloud: Cloud, emit: Emit, budget: Budget) -> Provider:
+        """Open the calls to Resource Manager, each within the budget."""
         from reconciler.kinds.web_service.provider import (  # noqa: PLC0415 - imported when calls are made
             WebServiceProvider,
         )
 
-        return WebServiceProvider(cloud, emit, self.field)
+        return WebServiceProvider(cloud, emit, budget, self.field)
 
 
 def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:
@@ -190,25 +196,21 @@ def _reference(manifest: Manifest, name: str, asset_id: str, given: Json) -> Mod
     )
 
 
-def _missing_scope(manifest: Manifest, key: str) -> Finding:
+def _identify(manifest: Manifest, given: Mapping[str, str], at: Path) -> Resource:
+    missing = tuple(_missing_scope(manifest, at, key) for key in _SCOPE_KEYS if not given.get(key))
+    if missing:
+        raise ManifestInvalid(missing)
+    scope = f"/subscriptions/{given['subscription']}/resourceGroups/{given['resourceGroup']}"
+    return Resource(manifest.address, f"{scope}/providers/{_TYPE}/{given['name']}")
+
+
+def _missing_scope(manifest: Manifest, at: Path, key: str) -> Finding:
     return Finding(
         f"no {key} is given",
         subject=str(manifest.address),
-        place=manifest.place("/spec/resource"),
-        next_step=f"Set spec.resource.{key} here, or spec.defaults.{key} in the project file.",
-    )
-
-
-def _lacks(manifest: Manifest, path: Path, meaning: str) -> Finding:
-    reference = f"Refer to it: spec.secrets: {{{format_pointer(path)}: {{env: NAME}}}}"
-    return Finding(
-        f"cannot be created without {'.'.join(map(str, path))}",
-        subject=str(manifest.address),
-        place=manifest.place("/spec/definition"),
-        detail=(f"It is {meaning}.",),
-        next_step=reference
-        if path[-1] == "key"
-        else "Give it in spec.definition or the file that it names.",
+        place=manifest.place(format_pointer(at)),
+        next_step=f"Set {'.'.join(map(str, at))}.{key} here,"
+        f" or spec.defaults.{key} in the project file.",
     )
 
 
@@ -219,7 +221,7 @@ def _does_not_exist(manifest: Manifest) -> Finding:
         place=manifest.place("/spec"),
         detail=("Nothing was found under the name and resource group that the manifest gives.",),
         next_step="Correct spec.resource, or give the whole definition: "
-        "definition: {file: NAME.definition.json}",
+        "definition: {file: NAME.definition.json}, or {from: {address: …}}",
     )
 
 

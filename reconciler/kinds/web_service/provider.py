@@ -1,20 +1,22 @@
 """The calls of a New web service: Resource Manager's URLs and verbs, api-version 2017-01-01.
 
 An update is a PATCH, which merges at the top level of `properties` and inside `keys` (recorded);
-whether it merges `assets` one by one is not known, so every part that changes is sent whole.
+whether it merges `assets` one by one is not known, so every part that changes is sent whole. What
+is removed is sent as a PUT, which is documented to replace the whole definition.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
 from reconciler.intake import normalize, without_server_fields
+from reconciler.kinds.web_service.regions import is_copy, take_sealed
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -27,34 +29,42 @@ from reconciler.model import (
     Progress,
     Resource,
     SecretReference,
+    Source,
     Step,
     Summary,
     Verb,
 )
 from reconciler.patch import apply_operations
 from reconciler.pointers import find, set_at, split_pointer
-from reconciler.ports import Emit, ResolveSecret
+from reconciler.ports import Budget, Emit, ResolveSecret
 from reconciler.schema import Field
-from reconciler.transport import Client, count_polls, follow_operation, is_loopback
+from reconciler.transport import (
+    READS,
+    WRITES,
+    Client,
+    count_polls,
+    follow_operation,
+    is_loopback,
+)
 
 _VERSION: Final = "?api-version=2017-01-01"
 _SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20]+")
 _PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
-# Published limits of Resource Manager, by principal and subscription (since 2024). Recorded
-# operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017); the emulator's
-# take what it is told to, a fifth of a second by default.
-_RECORDED: Final = Pace(15.0, count_polls(15.0), 250, 25.0, 200, 10.0)
-_LOCAL: Final = Pace(0.5, count_polls(0.2), 250, 25.0, 200, 10.0)
+# Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017); the
+# emulator's take what it is told to, a fifth of a second by default.
+_RECORDED: Final = Pace(15.0, count_polls(15.0), *READS, *WRITES)
+_LOCAL: Final = Pace(0.5, count_polls(0.2), *READS, *WRITES)
 _LAG: Final = timedelta(seconds=10)
+_ABSENT: Final = frozenset({"WebServiceNotFound"})
 _ASSETS: Final = ("properties", "assets")
 
 
 class WebServiceProvider:
     """Reads and writes web services. Safe to use from several threads."""
 
-    def __init__(self, cloud: Cloud, emit: Emit, field: Field) -> None:
+    def __init__(self, cloud: Cloud, emit: Emit, budget: Budget, field: Field) -> None:
         self.pace = _LOCAL if is_loopback(cloud.resource_manager) else _RECORDED
-        self._client = Client(cloud.resource_manager, emit)
+        self._client = Client(cloud.resource_manager, emit, budget)
         self._field = field
 
     @property
@@ -72,42 +82,96 @@ class WebServiceProvider:
     def read(self, resource: Resource) -> Live | Absent:
         """The definition now; ABSENT only where the service says that it has no such service."""
         try:
-            raw = self._client.send("GET", _url(resource)).document
+            raw = self._get(_quote(resource.id) + _VERSION, _ABSENT)
         except ServiceError as error:
-            # A missing resource group is a 404 too, and no proof that the service is absent.
-            if error.status == 404 and error.code == "WebServiceNotFound":
-                return ABSENT
             raise _name(error, resource) from error
-        if not isinstance(raw, dict):
-            raise Unavailable("the service answers no definition", subject=str(resource.address))
+        if raw is ABSENT:
+            return ABSENT
         document = normalize(self._field, raw)
-        if "id" not in document or not isinstance(document.get("properties"), dict):
-            raise Unavailable("the service answers no definition", subject=str(resource.address))
         now = datetime.now(UTC)
         stamp, settled = _read_stamp(document)
         return Live(document, raw, now, stamp, settled and _is_past(stamp, now))
 
-    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
-        """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT."""
+    def _get(self, url: str, absent: Collection[str]) -> Json | Absent:
+        """A definition as it came; `absent` are the codes that say that there is none.
+
+        A missing resource group is a 404 too, and no proof that the service is absent.
+        """
         try:
+            raw = self._client.send("GET", url).document
+        except ServiceError as error:
+            if error.status == 404 and error.code in absent:
+                return ABSENT
+            raise
+        document = normalize(self._field, raw)
+        known = isinstance(document, dict) and "id" in document
+        if not known or not isinstance(document.get("properties"), dict):
+            raise Unavailable("the service answers no definition")
+        return raw
+
+    def has_copy(self, source: Source) -> bool:
+        """Whether there is a copy for the region, made of the definition as it is now."""
+        live = self._get(_quote(source.id) + _VERSION, _ABSENT)
+        copied = self._read_copy(source)
+        return live is not ABSENT and is_copy(self._field, copied, normalize(self._field, live))
+
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
+        """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT.
+
+        All that a PUT holds is there before anything is deleted.
+        """
+        try:
+            if step.extent == "parts" and live is not ABSENT:
+                yield from self._call("PATCH", step.resource, self._partial(step, live, resolve))
+                return
+            whole = None
+            if step.extent == "whole":
+                copied = yield from self._fetch_copy(step.source)
+                whole = self._whole(step, live, resolve, copied)
             if step.action in {Action.DELETE, Action.REPLACE}:
                 yield from self._call("DELETE", step.resource, None)
-            if step.action in {Action.CREATE, Action.REPLACE}:
-                yield from self._call("PUT", step.resource, self._whole(step, live, resolve))
-            if step.action is Action.UPDATE and live is not ABSENT:
-                yield from self._call("PATCH", step.resource, self._partial(step, live, resolve))
+            if whole is not None:
+                yield from self._call("PUT", step.resource, whole)
         except ReconcilerError as error:
             raise _name(error, step.resource) from error
+
+    def _fetch_copy(self, source: Source | None) -> Generator[Progress, None, Json | Absent]:
+        """The definition as it is sealed for a region, made by the service where it is not yet."""
+        if source is None or not source.region:
+            return ABSENT
+        if not self.has_copy(source):
+            reply = self._client.send("POST", _regional_url(source, "/CreateRegionalBlob"))
+            yield from follow_operation(self._client, reply)
+        copied = self._read_copy(source)
+        if copied is ABSENT:
+            raise Unavailable(
+                f"the service has made no copy of {source.name} for {source.region}",
+                next_step="Plan again in a while.",
+            )
+        return copied
+
+    def _read_copy(self, source: Source) -> Json | Absent:
+        raw = self._get(_regional_url(source), {*_ABSENT, "PerRegionPayloadNotFound"})
+        return raw if raw is ABSENT else normalize(self._field, raw)
 
     def _call(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
         reply = self._client.send(method, _url(resource), body)
         yield from follow_operation(self._client, reply)
 
-    def _whole(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Json:
-        """A complete definition: what people may declare of the desired document, and secrets."""
+    def _whole(
+        self, step: Step, live: Live | Absent, resolve: ResolveSecret, copied: Json | Absent
+    ) -> Json:
+        """A complete definition: what people may declare of the desired document, and secrets.
+
+        What is sealed in it comes from the copy for the region, where there is one.
+        """
         desired = _desired(step, live)
         sent = _without_nulls(self._field, without_server_fields(self._field, desired))
         body = copy.deepcopy(sent)
+        if live is not ABSENT:
+            _put_back_credentials(find(body, _ASSETS), live.raw, self._field)
+        if copied is not ABSENT:
+            take_sealed(self._field, body, copied)
         _set_written(body, step, resolve)
         return body
 
@@ -195,6 +259,10 @@ def _respell(field: Field, document: Json) -> Json:
 
 def _url(resource: Resource) -> str:
     return _quote(resource.id) + _VERSION
+
+
+def _regional_url(source: Source, tail: str = "") -> str:
+    return f"{_quote(source.id)}{tail}{_VERSION}&region={quote(source.region, safe='')}"
 
 
 def _quote(path: str) -> str:

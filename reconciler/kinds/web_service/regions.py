@@ -1,0 +1,98 @@
+"""A definition taken to another region: what goes along, and what is sealed for where it goes.
+
+Secrets in a definition are encrypted to the certificate of its region. For another region the
+service makes a copy on demand, in which they are encrypted to the certificate there (recorded:
+TestCreateAndGetRegionalProperties; documented: how-to-deploy-to-multiple-regions).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Final
+
+from reconciler.comparers import COMPARERS, is_sealed
+from reconciler.diff import same
+from reconciler.errors import Rejected
+from reconciler.intake import without_server_fields
+from reconciler.model import ABSENT, Absent, Json, Path
+from reconciler.pointers import find, format_pointer, set_at
+from reconciler.schema import Field
+
+_LOCATION: Final[Path] = ("location",)
+_ACCOUNT: Final[Path] = ("properties", "storageAccount", "name")
+_THUMBPRINT: Final = "certificateThumbprint"
+
+
+def find_region(field: Field, source: Json, after: Json) -> str:
+    """The region of `after` as the service's queries spell it, where it is not that of `source`."""
+    there = find(after, _LOCATION)
+    if same(field.at(_LOCATION), find(source, _LOCATION), there) or not isinstance(there, str):
+        return ""
+    return str(COMPARERS["location"](there))
+
+
+def make_seed(field: Field, source: Json, declared: Json) -> Json:
+    """What a new service starts from: what people own of the source and GET shows of it.
+
+    What is never returned is never taken over, even where it is. Nor is the storage account into
+    another region, which needs one of its own.
+    """
+    seed = _without_hidden(field, without_server_fields(field, source))
+    if find_region(field, source, {**source, **declared}):
+        account = find(seed, _ACCOUNT[:-1])
+        if isinstance(account, dict):
+            account.pop(_ACCOUNT[-1], None)
+    return seed
+
+
+def _without_hidden(field: Field, document: Json) -> Json:
+    if not isinstance(document, dict) or not field.branches:
+        return copy.deepcopy(document)
+    return {
+        name: _without_hidden(field.child(name), value)
+        for name, value in document.items()
+        if not field.child(name).write_only
+    }
+
+
+def is_copy(field: Field, copied: Json | Absent, source: Json) -> bool:
+    """Whether a regional copy is of the definition as it is now, as far as that can be seen."""
+    properties = field.child("properties")
+    return copied is not ABSENT and same(
+        properties, find(copied, ("properties",)), find(source, ("properties",))
+    )
+
+
+def take_sealed(field: Field, body: Json, copied: Json) -> None:
+    """Put the copy's cipher text into `body` in the place of what another certificate sealed.
+
+    Raises Rejected naming every secret that the copy has not, before anything is sent.
+    """
+    sealed: dict[Path, Json] = {path: find(copied, path) for path in find_sealed(field, copied)}
+    known = {value[_THUMBPRINT] for value in sealed.values()}
+    missing = []
+    for path in list(find_sealed(field, body)):
+        have = find(body, path)
+        if isinstance(have, dict) and have.get(_THUMBPRINT) in known:
+            continue
+        if path in sealed:
+            set_at(body, path, copy.deepcopy(sealed[path]))
+        else:
+            missing.append(format_pointer(path))
+    if missing:
+        raise Rejected(
+            f"secrets are sealed for another region, and its copy has none there: {missing[0]}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+            next_step="Plan again; declare what the source no longer has.",
+        )
+
+
+def find_sealed(field: Field, document: Json, path: Path = ()) -> Iterator[Path]:
+    """Where a document holds cipher text."""
+    if field.compare == "sealed":
+        if is_sealed(document):
+            yield path
+    elif isinstance(document, dict) and field.branches:
+        for name, value in document.items():
+            yield from find_sealed(field.child(name), value, (*path, name))

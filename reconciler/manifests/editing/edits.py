@@ -1,0 +1,185 @@
+"""Edits of a manifest or a definition file, one after the other, each proven by reading back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import yaml
+
+from reconciler.errors import ManifestInvalid
+from reconciler.manifests.definition import parse_json
+from reconciler.manifests.editing.layout import (
+    find_nearest,
+    lay_out_json,
+    lay_out_yaml,
+    place_at,
+)
+from reconciler.manifests.editing.sheet import Sheet
+from reconciler.manifests.editing.splices import find_splices, splice
+from reconciler.manifests.editing.wishes import find_unwritable, is_same, put, split_wish
+from reconciler.manifests.yaml_text import Text
+from reconciler.model import Absent, Address, Finding, Json, Place
+from reconciler.pointers import find, split_pointer
+
+_BOM: Final = "\ufeff"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A value for a place in a document, or ABSENT to take what is there away.
+
+    `pointer` is a JSON pointer in the document's own spelling: `/spec/definition/tags/team`. What
+    is missing on the way is made, as mappings; `-`, or the number of a list's items, adds one.
+    """
+
+    pointer: str
+    value: Json | Absent
+
+
+def edit_yaml(file: str, text: str, document: int, edits: Sequence[Edit]) -> str:
+    """The text of a YAML file with edits made in one of its documents, counted from 0.
+
+    The edits are made in their order, each on what the one before it left. Where a value is there
+    already, or what is to go is not, nothing changes. `text` is the whole file, line ends and BOM
+    included (`read_whole`); `file` is its name in findings. Raises ManifestInvalid with a finding
+    for each edit that cannot be made, and changes nothing then.
+    """
+    return _edit(_YamlForm(file, document), text, edits)
+
+
+def edit_json(file: str, text: str, edits: Sequence[Edit]) -> str:
+    """The text of a definition file in JSON with edits made, as by `edit_yaml`."""
+    return _edit(_JsonForm(file), text, edits)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A text that was read: its document, where everything stands, and what else it says."""
+
+    document: Json
+    sheet: Sheet
+    around: object = None
+
+
+def find_document(file: str, text: str, address: Address) -> int:
+    """Which document of a YAML file is the manifest of a resource, as `edit_yaml` counts them.
+
+    Raises ManifestInvalid where none is, or the file cannot be read.
+    """
+    parsed = Text(file, text.removeprefix(_BOM))
+    nodes = list(parsed.compose())
+    _check(parsed.findings)
+    for number, node in enumerate(nodes):
+        kind, name = (_read_text(node, path) for path in (("kind",), ("metadata", "name")))
+        if (kind, name) == (address.kind, address.name):
+            return number
+    finding = Finding("no document here is its manifest", str(address), Place(file, 1, 1))
+    raise ManifestInvalid((finding,))
+
+
+def _read_text(node: yaml.Node | None, path: tuple[str, ...]) -> str | None:
+    for segment in path:
+        members = node.value if isinstance(node, yaml.MappingNode) else ()
+        node = next((value for key, value in members if key.value == segment), None)
+    return str(node.value) if isinstance(node, yaml.ScalarNode) else None
+
+
+class _Form(Protocol):
+    """How a file is read."""
+
+    @property
+    def file(self) -> str: ...
+
+    def open(self, text: str) -> _Opened:
+        """Read a text strictly; raises ManifestInvalid with all that is wrong with it."""
+        ...
+
+
+@dataclass(frozen=True)
+class _YamlForm:
+    file: str
+    document: int
+
+    def open(self, text: str) -> _Opened:
+        parsed = Text(self.file, text)
+        nodes = list(parsed.compose())
+        if not parsed.findings and self.document >= len(nodes):
+            place = Place(self.file, 1, 1)
+            parsed.findings.append(Finding(f"has no document {self.document + 1}", place=place))
+        value = None if parsed.findings else parsed.build(nodes[self.document])
+        _check(parsed.findings)
+        root, around = lay_out_yaml(text, self.document)
+        return _Opened(value, Sheet(text, root), around)
+
+
+@dataclass(frozen=True)
+class _JsonForm:
+    file: str
+
+    def open(self, text: str) -> _Opened:
+        document, parsed, _ = parse_json(self.file, text)
+        _check(parsed.findings)
+        return _Opened(document, Sheet(text, lay_out_json(text), json=True))
+
+
+def _check(findings: Iterable[Finding]) -> None:
+    found = tuple(findings)
+    if found:
+        raise ManifestInvalid(found)
+
+
+def _edit(form: _Form, text: str, edits: Sequence[Edit]) -> str:
+    bom = _BOM if text.startswith(_BOM) else ""
+    original = opened = form.open(text.removeprefix(bom))
+    findings: list[Finding] = []
+    for edit in edits:
+        try:
+            opened = _make(form, opened, edit)
+        except ManifestInvalid as error:
+            findings += (_locate(form, original, edit, found) for found in error.findings())
+    _check(findings)
+    return bom + opened.sheet.text
+
+
+def _locate(form: _Form, original: _Opened, edit: Edit, finding: Finding) -> Finding:
+    """A finding of an edit, with the nearest place that a person can look at."""
+    offset = find_nearest(original.sheet.root, split_pointer(edit.pointer))
+    place = place_at(form.file, original.sheet.text, offset)
+    return replace(finding, subject=edit.pointer, place=place)
+
+
+def _make(form: _Form, opened: _Opened, edit: Edit) -> _Opened:
+    path = split_pointer(edit.pointer)
+    if not path:
+        _check([Finding("the whole document is not one place in it", next_step=_BY_HAND)])
+    _check([*find_unwritable(edit.value), *find_unwritable(list(path))])
+    before, piece = find(opened.document, path), opened.sheet.root.find(path)
+    smaller = list(split_wish(piece, path, before, edit.value))
+    if len(smaller) > _MOST_SMALLER:
+        smaller = [(path, edit.value)]
+    for part, value in smaller:
+        opened = _put(form, opened, part, value)
+    return opened
+
+
+def _put(form: _Form, opened: _Opened, path: tuple[str, ...], value: Json | Absent) -> _Opened:
+    """Make one change, and read back what came out: the wanted document, nothing else moved."""
+    wanted = put(opened.document, path, value)
+    changed = splice(opened.sheet.text, find_splices(opened.sheet, path, value))
+    detail: tuple[str, ...] = ()
+    try:
+        after = form.open(changed)
+    except ManifestInvalid as error:
+        detail = tuple(found.message for found in error.findings()[:3])
+    else:
+        if is_same(after.document, wanted) and after.around == opened.around:
+            return after
+    finding = Finding(_BESIDE, detail=detail, next_step=_BY_HAND)
+    raise ManifestInvalid((finding,))
+
+
+_MOST_SMALLER: Final = 32
+_BY_HAND: Final = "Change it by hand."
+_BESIDE: Final = "cannot be changed in place without changing what stands beside it"

@@ -1,0 +1,289 @@
+"""Where everything of a document stands, to the character: what editing in place goes by.
+
+libyaml's events say where a scalar, an alias or a bracket begins and ends. Where a block ends is
+where its last entry does, because libyaml's own mark lies behind the comments after it. Offsets
+are libyaml's, which counts characters and not a BOM: a text is laid out without one. JSON is laid
+out in the same form.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import yaml
+
+from reconciler.model import Place
+
+BREAK: Final = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
+_COMMENT: Final = r"#[^\r\n\x85\u2028\u2029]*"
+_GAP: Final = re.compile(rf"(?:[ \t\r\n\x85\u2028\u2029]+|{_COMMENT})*")
+_GAP_AND_COMMAS: Final = re.compile(rf"(?:[ \t\r\n\x85\u2028\u2029,]+|{_COMMENT})*")
+_REST: Final = re.compile(rf"[ \t]*(?:{_COMMENT})?")
+_PROPERTY: Final = re.compile(r"&[0-9A-Za-z_-]+|!<[^>]*>|![^\s,\[\]{}]*")
+_HEADER: Final = re.compile(r"[|>]([-+0-9]*)")
+_DECODER: Final = json.JSONDecoder()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A value in the text, from `start` up to `end`; comments and line ends around it are not in.
+
+    `body` is where it begins behind its tag and its anchor. `flow` says that it stands between
+    brackets, `style` is a scalar's: `'`, `"`, `|`, `>`, or nothing. `anchor` is the name of an
+    anchor, or of what an alias refers to; `text` is a scalar's value as it was read.
+    """
+
+    form: Literal["scalar", "mapping", "sequence", "alias"]
+    start: int
+    body: int
+    end: int
+    flow: bool = False
+    style: str = ""
+    anchor: str = ""
+    text: str = ""
+    entries: tuple[Entry, ...] = ()
+
+    def index(self, segment: str) -> int | None:
+        """Which entry a pointer's segment leads to."""
+        if self.form == "mapping":
+            names = (entry.key.text if entry.key else None for entry in self.entries)
+            return next((at for at, name in enumerate(names) if name == segment), None)
+        at = int(segment) if self.form == "sequence" and segment.isdecimal() else -1
+        return at if 0 <= at < len(self.entries) else None
+
+    def find(self, path: tuple[str, ...]) -> Piece | None:
+        """What a path leads to."""
+        at = self.index(path[0]) if path else None
+        if at is None:
+            return None if path else self
+        return self.entries[at].value.find(path[1:])
+
+    def walk(self) -> Iterator[Piece]:
+        """The piece and all below it, keys included."""
+        yield self
+        for entry in self.entries:
+            if entry.key:
+                yield from entry.key.walk()
+            yield from entry.value.walk()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A member of a mapping, or an item of a list.
+
+    `start` is where its key, question mark, dash or bare item is; `after` where a value may
+    begin, behind the colon or the dash, and -1 where there is no colon.
+    """
+
+    start: int
+    after: int
+    key: Piece | None
+    value: Piece
+
+
+def line_start(text: str, offset: int) -> int:
+    """Where the line that holds an offset begins."""
+    return max(text.rfind(one, 0, offset) for one in "\n\r\x85\u2028\u2029") + 1
+
+
+def line_end(text: str, offset: int) -> int:
+    """Where the line that holds an offset ends, before its line break."""
+    found = BREAK.search(text, offset)
+    return found.start() if found else len(text)
+
+
+def next_line(text: str, offset: int) -> int:
+    """Where the line after the one that holds an offset begins, or the text's end."""
+    found = BREAK.search(text, offset)
+    return found.end() if found else len(text)
+
+
+def column(text: str, offset: int) -> int:
+    """How many characters stand before an offset on its line."""
+    return offset - line_start(text, offset)
+
+
+def skip_gap(text: str, offset: int, *, commas: bool = False) -> int:
+    """Where something stands again, behind blanks, line breaks and comments."""
+    found = (_GAP_AND_COMMAS if commas else _GAP).match(text, offset)
+    return found.end() if found else offset
+
+
+def is_rest(text: str, offset: int) -> bool:
+    """Whether from here to the line's end there is at most a comment."""
+    found = _REST.match(text, offset)
+    return found is not None and found.end() == line_end(text, offset)
+
+
+def place_at(file: str, text: str, offset: int) -> Place:
+    """An offset as line and column."""
+    lines = sum(1 for _ in BREAK.finditer(text, 0, offset))
+    return Place(file, lines + 1, column(text, offset) + 1)
+
+
+def find_nearest(root: Piece, path: tuple[str, ...]) -> int:
+    """Where a path leads to, or the nearest thing around it: its key, or the item."""
+    piece, offset = root, root.start
+    for segment in path:
+        at = piece.index(segment)
+        if at is None:
+            break
+        entry = piece.entries[at]
+        piece, offset = entry.value, entry.key.start if entry.key else entry.value.start
+    return offset
+
+
+def _split_events(text: str) -> list[list[yaml.Event]]:
+    """The events of each document of a YAML text that can be composed."""
+    documents: list[list[yaml.Event]] = []
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents.append([])
+        elif isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
+            documents[-1].append(event)
+    return documents
+
+
+def lay_out_yaml(text: str, document: int) -> tuple[Piece, list[list[tuple[object, ...]]]]:
+    """One document of a YAML text without a BOM that can be composed; and what the others say.
+
+    The latter is the same wherever in the text they stand.
+    """
+    documents = _split_events(text)
+    events = iter(documents.pop(document))
+    others = [[_sign(event) for event in one] for one in documents]
+    return _Layout(text, events).piece(next(events)), others
+
+
+def _sign(event: yaml.Event) -> tuple[object, ...]:
+    names = ("anchor", "tag", "implicit", "value", "style", "flow_style")
+    return type(event), *(getattr(event, name, None) for name in names)
+
+
+class _Layout:
+    """A document's events, taken one after the other."""
+
+    def __init__(self, text: str, events: Iterator[yaml.Event]) -> None:
+        self._text = text
+        self._events = events
+
+    def piece(self, event: Any) -> Piece:
+        start, end = event.start_mark.index, event.end_mark.index
+        if isinstance(event, yaml.AliasEvent):
+            return Piece("alias", start, start, end, anchor=str(event.anchor))
+        body, anchor = self._behind_properties(event), event.anchor or ""
+        if isinstance(event, yaml.ScalarEvent):
+            style = event.style or ""
+            if style in _BLOCKS:
+                end = _end_of_block(self._text, body, end)
+            text = str(event.value)
+            return Piece("scalar", start, body, end, style=style, anchor=anchor, text=text)
+        form: Any = "mapping" if isinstance(event, yaml.MappingStartEvent) else "sequence"
+        flow = bool(event.flow_style)
+        whole = Piece(form, start, body, end, flow=flow, anchor=anchor)
+        return self._fill(whole)
+
+    def _behind_properties(self, event: Any) -> int:
+        """Where the value itself begins; a bracket's event ends behind the bracket."""
+        offset = int(event.start_mark.index)
+        for _ in range((event.anchor is not None) + (event.tag is not None)):
+            found = _PROPERTY.match(self._text, offset)
+            if not found:
+                break
+            behind = skip_gap(self._text, found.end())
+            offset = min(behind, max(event.end_mark.index, found.end()))
+        return offset
+
+    def _fill(self, whole: Piece) -> Piece:
+        bracket = self._text[whole.body : whole.body + 1] in {"{", "["} and whole.flow
+        last = whole.body + bracket
+        entries: list[Entry] = []
+        for event in self._events:
+            if isinstance(event, yaml.CollectionEndEvent):
+                end: Any = event.end_mark
+                last = end.index if bracket else last
+                break
+            entry = self._entry(whole, event, last)
+            entries.append(entry)
+            last = entry.value.end
+        return replace(whole, end=last, entries=tuple(entries))
+
+    def _entry(self, whole: Piece, event: yaml.Event, last: int) -> Entry:
+        start = skip_gap(self._text, last, commas=whole.flow)
+        value = self.piece(event)
+        if whole.form == "sequence":
+            return _pin(Entry(start, start if whole.flow else start + 1, None, value))
+        key, value = value, self.piece(next(self._events))
+        colon = skip_gap(self._text, key.end)
+        after = colon + 1 if self._text[colon : colon + 1] == ":" else -1
+        return _pin(Entry(start, after, key, value))
+
+
+def _pin(entry: Entry) -> Entry:
+    """Pin a value that is not written to where it would be: libyaml has it before what follows."""
+    value = entry.value
+    if value.form != "scalar" or value.start < value.end:
+        return entry
+    at = entry.key.end if entry.key and entry.after < 0 else entry.after
+    return replace(entry, value=replace(value, start=at, body=at, end=at))
+
+
+_BLOCKS: Final = ("|", ">")
+
+
+def _end_of_block(text: str, body: int, end: int) -> int:
+    """Where a literal or folded text ends, before its last line break.
+
+    Lines behind it that count for nothing are not in; what counts are lines with more blanks than
+    it is indented by, and with `+` every line.
+    """
+    header = _HEADER.match(text, body)
+    marks = header.group(1) if header else ""
+    top = line_end(text, body)
+    lines = _lines(text, next_line(text, body), end)
+    indents = [len(line) - len(line.lstrip(" ")) for _, line in lines if line.strip(" ")]
+    indent = min(indents) if indents and not any(map(str.isdigit, marks)) else 0
+    while lines and "+" not in marks and len(lines[-1][1]) <= indent and not lines[-1][1].strip():
+        lines.pop()
+    return lines[-1][0] + len(lines[-1][1]) if lines else min(top, end)
+
+
+def _lines(text: str, start: int, end: int) -> list[tuple[int, str]]:
+    """The lines between two offsets, each with where it begins."""
+    lines = []
+    while start < end:
+        lines.append((start, text[start : min(line_end(text, start), end)]))
+        start = next_line(text, start)
+    return lines
+
+
+def lay_out_json(text: str) -> Piece:
+    """A JSON text that is known to be valid."""
+    return _json_piece(text, skip_gap(text, 0))
+
+
+def _json_piece(text: str, start: int) -> Piece:
+    if text[start] not in "{[":
+        value, end = _DECODER.raw_decode(text, start)
+        is_text = isinstance(value, str)
+        style, said = ('"', value) if is_text else ("", "")
+        return Piece("scalar", start, start, end, style=style, text=said)
+    entries: list[Entry] = []
+    form: Literal["mapping", "sequence"] = "mapping" if text[start] == "{" else "sequence"
+    offset = skip_gap(text, start + 1)
+    while text[offset] not in "}]":
+        entries.append(_json_entry(text, form, offset))
+        offset = skip_gap(text, entries[-1].value.end, commas=True)
+    return Piece(form, start, start, offset + 1, flow=True, entries=tuple(entries))
+
+
+def _json_entry(text: str, form: str, start: int) -> Entry:
+    if form == "sequence":
+        return Entry(start, start, None, _json_piece(text, start))
+    key = _json_piece(text, start)
+    after = skip_gap(text, key.end) + 1
+    return Entry(start, after, key, _json_piece(text, skip_gap(text, after)))

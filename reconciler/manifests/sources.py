@@ -1,0 +1,48 @@
+"""What a new resource starts from, as far as the manifests alone tell whether it can be.
+
+The address is that of another manifest. Chains are in order: each is looked up where it is live.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from reconciler.model import Finding, Manifest
+from reconciler.pointers import find, format_pointer
+
+_ADDRESS = ("definition", "from", "address")
+
+
+def check_sources(
+    manifests: Iterable[Manifest], known: Collection[str], *, whole: bool
+) -> Iterator[Finding]:
+    """Sources that are the manifest itself, or that no manifest declares.
+
+    `known` holds every address that stands in some manifest, also in one that has errors; where
+    not the `whole` project was read, an address may stand elsewhere.
+    """
+    for manifest in manifests:
+        source = find(manifest.spec, _ADDRESS)
+        if source == str(manifest.address):
+            yield _wrong(manifest, "starts from itself", "Name the service that it is made from.")
+        elif whole and isinstance(source, str) and source not in known:
+            others = sorted(set(known) - {str(manifest.address)})
+            message = f"starts from {source}, which no manifest declares"
+            yield _wrong(manifest, message, _suggest(source, others))
+
+
+def _suggest(source: str, others: Sequence[str]) -> str:
+    """The address whose name is near; that all begin with the same kind makes none alike."""
+    names = {address.partition("/")[2]: address for address in others}
+    near = difflib.get_close_matches(source.partition("/")[2], names, n=1)
+    return f"Did you mean {names[near[0]]}?" if near else "Name the service: from: {resource: …}"
+
+
+def _wrong(manifest: Manifest, message: str, next_step: str) -> Finding:
+    return Finding(
+        message,
+        subject=str(manifest.address),
+        place=manifest.place(format_pointer(("spec", *_ADDRESS))),
+        next_step=next_step,
+    )

@@ -1,0 +1,66 @@
+"use strict";
+(() => {
+  const form = document.getElementById("filter");
+  if (!form) return;
+  const text = document.getElementById("text");
+  const shown = document.getElementById("shown");
+  const items = [...document.querySelectorAll("#list > li")].map((item) => ({
+    item,
+    details: item.querySelector("details"),
+    action: item.dataset.action,
+    members: [...item.querySelectorAll(".members > li")],
+  }));
+  const count = (entry) => entry.members.length || 1;
+  const total = items.reduce((sum, entry) => sum + count(entry), 0);
+
+  // What an entry says, without the patch: every patch says "replace".
+  const read = (entry) => {
+    if (entry.said === undefined) {
+      const summary = entry.item.querySelector("summary").textContent;
+      const facts = entry.item.querySelector(".facts").textContent;
+      entry.said = (summary + " " + facts).toLowerCase();
+      entry.names = entry.members.map((member) => member.textContent.toLowerCase());
+    }
+    return entry;
+  };
+  const matches = (words, said, name) =>
+    words.every((word) => said.includes(word) || name.includes(word));
+
+  const select = (words, entry) => {
+    if (!entry.members.length) return matches(words, read(entry).said, "") ? 1 : 0;
+    const { said, names } = read(entry);
+    return entry.members.filter((member, number) => {
+      member.hidden = !matches(words, said, names[number]);
+      return !member.hidden;
+    }).length;
+  };
+
+  const apply = () => {
+    const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const boxes = [...form.querySelectorAll("[name=action]:checked")];
+    const actions = new Set(boxes.map((box) => box.value));
+    let found = 0;
+    for (const entry of items) {
+      const number = actions.has(entry.action) ? select(words, entry) : 0;
+      entry.item.hidden = number === 0;
+      found += number;
+    }
+    shown.textContent = `${found} of ${total} shown`;
+  };
+  const fold = (open) => {
+    for (const { item, details } of items) if (!item.hidden) details.open = open;
+  };
+
+  form.addEventListener("input", apply);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  document.getElementById("open").addEventListener("click", () => fold(true));
+  document.getElementById("close").addEventListener("click", () => fold(false));
+  // Whoever follows a link to a change wants to see it, filtered or not.
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest('a[href^="#change-"]')) return;
+    form.reset();
+    apply();
+  });
+  form.hidden = false;
+  apply();
+})();

@@ -1,0 +1,14 @@
+"""Texts that were read as a user would before they were kept. RECONCILER_BLESS=1 writes them anew."""
+
+import os
+from pathlib import Path
+
+GOLDEN = Path(__file__).parent / "unit" / "golden"
+
+
+def check(name: str, text: str) -> None:
+    file = GOLDEN / f"{name}.txt"
+    if os.environ.get("RECONCILER_BLESS") == "1":
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text + "\n", encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == text + "\n"

@@ -1,0 +1,392 @@
+"""One budget for all workers: whose turn it is, what one is told holds for all, where it ends."""
+
+import random
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from reconciler.errors import ReconcilerError, Throttled, TooManyCalls
+from reconciler.model import Event, Throttling
+from reconciler.ports import Leave
+from reconciler.transport import Client, RateBudget
+from reconciler.transport.patience import Patience
+from reconciler.transport.turns import Turns
+from tests.clocks import FakeClock
+from tests.scripted import Answer, Call, Script, run_scripted
+
+AZURE = "https://management.azure.com/subscriptions/{}/resourceGroups/g/x"
+LOCAL = "http://127.0.0.1:8470/subscriptions/s/x"
+PATIENT = 600.0
+
+
+class Told:
+    """A budget on a clock that a test holds, and what it said."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.clock = FakeClock()
+        self.events: list[Event] = []
+        self.budget = RateBudget(
+            self.events.append, most=most, clock=self.clock, sleep=self.clock.sleep
+        )
+
+    def admit(self, method: str = "GET", url: str = LOCAL) -> Leave:
+        return self.budget.admit(method, url, PATIENT)
+
+    def refuse(self, method: str = "GET", url: str = LOCAL, pause: str = "7") -> float:
+        leave = self.admit(method, url)
+        return leave.learn(429, {"Retry-After": pause}, "busy", PATIENT)
+
+    def time(self, calls: int, method: str = "GET", url: str = LOCAL) -> float:
+        """Seconds that so many calls take, each asked for when the one before has gone."""
+        started = self.clock.now
+        for _ in range(calls):
+            self.admit(method, url)
+        return self.clock.now - started
+
+
+# Lanes.
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["management.azure.com", "management.azure.com:443", "westcentralus.management.azure.com"],
+)
+@pytest.mark.parametrize(
+    ("method", "calls"), [("GET", 300), ("PUT", 220), ("PATCH", 220), ("DELETE", 220)]
+)
+def test_resource_managers_published_limits_hold_beforehand(
+    host: str, method: str, calls: int
+) -> None:
+    told = Told()
+    url = f"https://{host}/subscriptions/s/resourceGroups/g"
+    assert told.time(calls, method, url) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8470", "management.azure.com.example.org", "xmanagement.azure.com"]
+)
+def test_any_other_address_is_not_slowed_down_beforehand(host: str) -> None:
+    assert Told().time(2000, "GET", f"https://{host}/subscriptions/s/x") == 0.0
+
+
+def test_reads_and_writes_wait_for_themselves_alone() -> None:
+    told = Told()
+    assert told.time(250, "GET", AZURE.format("s")) == 0.0
+    assert told.time(100, "PUT", AZURE.format("s")) == 0.0
+    assert told.time(100, "DELETE", AZURE.format("s")) == 0.0
+    assert told.time(1, "PATCH", AZURE.format("s")) == pytest.approx(0.1)
+    told.refuse("PUT")
+    assert told.time(10, "GET") == 0.0
+    assert told.time(1, "DELETE") == pytest.approx(7.0)
+
+
+def test_a_subscription_and_a_regional_front_have_lanes_of_their_own() -> None:
+    told = Told()
+    told.time(250, "GET", AZURE.format("ABC"))
+    assert told.time(1, "GET", AZURE.format("abc")) > 0
+    assert told.time(250, "GET", AZURE.format("other")) == 0.0
+    assert told.time(250, "GET", AZURE.format("abc").replace("://", "://westus.")) == 0.0
+
+
+@pytest.mark.parametrize("status", [200, 404, 500, 502])
+def test_errors_pay_too(status: int) -> None:
+    told = Told()
+    for _ in range(250):
+        told.admit("GET", AZURE.format("s")).learn(status, {}, "", PATIENT)
+    assert told.time(1, "GET", AZURE.format("s")) == pytest.approx(1 / 25)
+
+
+# What one is told holds for all.
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_one_is_told_everybody_waits_for(status: int) -> None:
+    told = Told()
+    told.admit().learn(status, {"Retry-After": "7"}, "busy", PATIENT)
+    assert told.time(1) == pytest.approx(7.0)
+
+
+def test_a_wait_of_all_is_told_once() -> None:
+    told = Told()
+    leaves = [told.admit() for _ in range(10)]
+    for leave in leaves:
+        leave.learn(429, {"Retry-After": "7"}, "busy", PATIENT)
+    told.time(20)
+    assert told.events == [Throttling("reads of 127.0.0.1:8470", "busy", 7.0)]
+
+
+def test_where_the_service_names_no_time_the_wait_grows_until_a_call_is_accepted() -> None:
+    told = Told()
+    waits = [told.admit().learn(503, {}, "busy", PATIENT) for _ in range(9)]
+    for number, wait in enumerate(waits):
+        assert 0.5 <= wait / min(0.2 * 2**number, 10.0) <= 1.0
+    told.admit().learn(200, {}, "", PATIENT)
+    assert told.admit().learn(503, {}, "busy", PATIENT) <= 0.2
+
+
+def test_who_asks_for_more_than_patience_is_asked_again_in_a_minute() -> None:
+    told = Told()
+    assert told.refuse(pause="600") == 600.0
+    assert Told().refuse(pause="601") == 60.0
+
+
+def test_little_left_of_the_hour_is_told_once_and_spread() -> None:
+    told = Told()
+    header = "x-ms-ratelimit-remaining-subscription-writes"
+    for left in (1200, 60, 59):
+        told.admit("PUT").learn(200, {header: str(left)}, "", PATIENT)
+    assert told.time(2, "PUT") == pytest.approx(120.0, rel=0.05)
+    (event,) = told.events
+    assert isinstance(event, Throttling)
+    assert event.reason == "only 60 are left of this hour"
+    assert told.time(10, "GET") == 0.0
+
+
+@pytest.mark.parametrize("left", ["", "-1", "many", "9" * 5000, "\uff11\uff12"])
+def test_a_count_that_is_none_is_passed_over(left: str) -> None:
+    told = Told()
+    header = "x-ms-ratelimit-remaining-subscription-reads"
+    told.admit().learn(200, {header: left}, "", PATIENT)
+    assert told.time(10) == 0.0
+
+
+# Turns.
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
+    turns, order = Turns(), list[int]()
+
+    def work(number: int) -> None:
+        with turns:
+            order.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
+    with turns:
+        for waiting, thread in enumerate(threads, 1):
+            thread.start()
+            eventually(lambda waiting=waiting: len(turns._waiting) == waiting)  # type: ignore[misc]
+    for thread in threads:
+        thread.join()
+    assert order == list(range(20))
+
+
+def test_a_turn_is_held_by_one_at_a_time() -> None:
+    turns, inside, most = Turns(), list[int](), list[int]()
+
+    def work(number: int) -> None:
+        for _ in range(200):
+            with turns:
+                inside.append(number)
+                most.append(len(inside))
+                inside.remove(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert set(most) == {1}
+    assert len(most) == 1600
+
+
+def test_who_is_interrupted_leaves_the_line() -> None:
+    turns = Turns()
+    holds, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with turns:
+            holds.set()
+            let_go.wait(30)
+
+    def interrupt() -> None:
+        eventually(lambda: len(turns._waiting) == 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threads = [threading.Thread(target=work) for work in (hold, interrupt)]
+    threads[0].start()
+    holds.wait(30)
+    threads[1].start()
+    with pytest.raises(KeyboardInterrupt), turns:
+        pass
+    assert not turns._waiting
+    let_go.set()
+    for thread in threads:
+        thread.join()
+    with turns:
+        pass
+
+
+# The end.
+
+
+def blocked(budget: RateBudget, calls: int) -> tuple[list[threading.Thread], list[Exception]]:
+    """So many threads that wait for a service that asked for five minutes."""
+    errors: list[Exception] = []
+    budget.admit("GET", LOCAL, PATIENT).learn(429, {"Retry-After": "300"}, "busy", PATIENT)
+
+    def work() -> None:
+        try:
+            budget.admit("GET", LOCAL, PATIENT)
+        except ReconcilerError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(calls)]
+    for thread in threads:
+        thread.start()
+    return threads, errors
+
+
+def test_all_who_wait_wake_up_when_the_command_ends() -> None:
+    budget = RateBudget(lambda _: None)
+    threads, errors = blocked(budget, 10)
+    (gate,) = budget._gates.values()
+    eventually(lambda: len(gate._turns._waiting) == 9)
+    budget.stop(0.0)
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert [str(error) for error in errors] == [
+        "was interrupted while a call waited for its turn"
+    ] * 10
+
+
+def test_what_was_begun_may_wait_a_little_longer() -> None:
+    told = Told()
+    told.refuse(pause="20")
+    told.budget.stop(30.0)
+    assert told.time(1) == pytest.approx(20.0)
+    told.refuse(pause="20")
+    with pytest.raises(ReconcilerError, match="interrupted"):
+        told.admit()
+
+
+def test_nobody_waits_for_a_service_that_has_taken_nothing_for_too_long() -> None:
+    """Else each of a thousand would be as patient as the first."""
+    told = Told()
+    while told.clock.now < 1000 + PATIENT:
+        try:
+            told.refuse(pause="50")
+        except Throttled:
+            break
+    at = told.clock.now
+    assert 1000 + PATIENT - 50 <= at <= 1000 + PATIENT
+    for _ in range(100):
+        with pytest.raises(Throttled, match="takes no call any more: busy"):
+            told.admit()
+    assert told.clock.now == at
+    told.clock.now += 100
+    told.admit().learn(200, {}, "", PATIENT)
+    assert told.time(1) < 1
+
+
+def test_no_more_calls_go_than_may_be_sent() -> None:
+    told = Told(most=3)
+    for method in ("GET", "PUT", "GET"):
+        told.admit(method)
+    for url in (LOCAL, AZURE.format("s")):
+        with pytest.raises(TooManyCalls, match="all 3 calls that --max-calls allows were sent"):
+            told.admit("GET", url)
+
+
+def test_threads_that_race_for_the_last_calls_do_not_send_one_more() -> None:
+    budget = RateBudget(lambda _: None, most=100)
+
+    def work(_: int) -> bool:
+        try:
+            budget.admit("GET", LOCAL, PATIENT)
+        except TooManyCalls:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(work, range(400))) == 100
+
+
+def test_what_needs_more_is_refused_beforehand_with_both_numbers() -> None:
+    told = Told(most=10)
+    told.budget.check(10)
+    with pytest.raises(TooManyCalls) as caught:
+        told.budget.check(11)
+    assert caught.value.message == "11 calls are needed, and --max-calls allows 10"
+    told.time(4)
+    told.budget.check(6)
+    with pytest.raises(TooManyCalls) as caught:
+        told.budget.check(7)
+    assert caught.value.message == "7 calls are needed after 4, and --max-calls allows 10"
+    assert "--max-calls 11" in caught.value.next_step
+    Told().budget.check(10**9)
+
+
+# All of it, over real sockets.
+
+
+class FastClock:
+    """Real time, a hundred times as fast."""
+
+    def __call__(self) -> float:
+        return 100 * time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds / 100)
+
+
+def moody(seed: int, share: float) -> tuple[list[bool], Script]:
+    """Whether each call is taken, by its number; and a script that refuses the others.
+
+    Refusals have either status, and name seconds, or nothing, or are HTML.
+    """
+    drawn = random.Random(seed)
+    taken = [drawn.random() >= share for _ in range(5000)]
+    refusals = [
+        Answer(429, {"error": {"code": "TooManyRequests"}}, {"Retry-After": "1"}),
+        Answer(503, {}),
+        Answer(429, b"<html>busy", {"Content-Type": "text/html", "Retry-After": "0"}),
+        Answer(503, None, {"Retry-After": "2"}),
+    ]
+
+    def script(_: Call, number: int) -> Answer:
+        return Answer(200, {}) if taken[number] else refusals[number % len(refusals)]
+
+    return taken, script
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_call_fails_where_three_of_ten_are_refused(seed: int) -> None:
+    """And none is sent that need not be: as many as it takes to be accepted 200 times."""
+    taken, script = moody(seed, 0.3)
+    clock, events = FastClock(), list[Event]()
+    with run_scripted(script) as server:
+        budget = RateBudget(events.append, clock=clock, sleep=clock.sleep)
+        client = Client(
+            server.url,
+            events.append,
+            budget,
+            patience=Patience(retries=0, connect_s=20, read_s=20),
+            clock=clock,
+            sleep=clock.sleep,
+        )
+
+        def work(number: int) -> int:
+            method = "GET" if number % 4 else "PATCH"
+            return client.send(method, f"/subscriptions/s/{number}").status
+
+        with ThreadPoolExecutor(10) as pool:
+            assert set(pool.map(work, range(200))) == {200}
+        sent = len(server.calls)
+    assert sum(taken[:sent]) == 200
+    assert taken[sent - 1]
+    refused = sent - 200
+    assert 40 <= refused <= 130
+    # Each wait of all is told once, however many had to wait.
+    told = [event for event in events if isinstance(event, Throttling)]
+    assert len(told) == len(events) <= refused
+    assert all(re.fullmatch(r"(reads|writes) of 127\.0\.0\.1:\d+", one.subject) for one in told)

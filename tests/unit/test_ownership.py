@@ -1,0 +1,300 @@
+"""`ownership: exact`: what must be declared, what is removed, how it is sent, how it is proven."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from reconciler.drift import find_drift
+from reconciler.engine.proof import prove
+from reconciler.errors import NotApplied
+from reconciler.intake import normalize
+from reconciler.kinds.web_service import KIND
+from reconciler.model import (
+    ABSENT,
+    Action,
+    Cause,
+    Json,
+    Live,
+    Manifest,
+    Memory,
+    Place,
+    Reason,
+    SecretReference,
+    Step,
+    Verb,
+    Verdict,
+)
+from reconciler.patch import apply_operations
+from reconciler.plan import Wish, make_step
+from reconciler.reasons import explain_changes
+from tests.e2e.world import definition
+from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, Sent, live, manifest
+
+KEYS = {
+    f"/properties/{path}": SecretReference(env=path.rpartition("/")[2].upper(), version="v1")
+    for path in ("keys/primary", "keys/secondary", "storageAccount/key")
+}
+ASSETS = ("properties", "assets")
+
+
+def whole(**properties: Json) -> Json:
+    """A definition that declares everything that `live` shows."""
+    body = definition(OLD)
+    body["properties"]["storageAccount"].pop("key")
+    body["properties"] |= properties
+    return body
+
+
+def exact(body: Json, **spec: Json) -> Manifest:
+    said = manifest(definition=normalize(KIND.field, body), ownership="exact", **spec)
+    place = {"/spec/ownership": Place("census.yaml", 7, 3)}
+    return Manifest(said.address, said.spec, said.file, said.digest, places=place)
+
+
+def wish_for(before: Json, said: Manifest) -> Wish:
+    declared = KIND.bind(said, before)
+    assert declared.findings == ()
+    return Wish(RESOURCE, KIND.field, before, declared, KEYS)
+
+
+def step_for(before: Json, said: Manifest) -> Step:
+    made = make_step(wish_for(before, said))
+    assert made is not None
+    return made
+
+
+def test_what_is_declared_whole_is_no_change() -> None:
+    wish = wish_for(live(), exact(whole()))
+    assert make_step(Wish(RESOURCE, KIND.field, wish.live, wish.declared)) is None
+
+
+def test_what_nobody_declares_is_removed_and_nothing_else() -> None:
+    before = live(title="T", newToUs={"a": 1}, parameters={}, readOnly=False)
+    before["tags"] = {"owner": "growth", "stray": "1"}
+    body = whole()
+    for name in ("title", "description", "diagnostics"):
+        del body["properties"][name]
+    step = step_for(before, exact(body))
+    removed = [change.path for change in step.changes if change.verb is Verb.REMOVE]
+    assert removed == [
+        ("properties", "description"),
+        ("properties", "diagnostics"),
+        ("properties", "title"),
+        ("tags", "stray"),
+    ]
+    assert step.extent == "whole"
+    assert step.unchanged > 50
+
+
+@pytest.mark.parametrize("before", [live(), ABSENT])
+def test_the_whole_definition_must_be_declared_and_every_part_is_named(before: Json) -> None:
+    said_so_far = exact({"tags": {"a": "b"}}, trainedModels={MODEL: {"uri": NEW}})
+    declared = KIND.bind(said_so_far, before)
+    said = [one for one in declared.findings if "ownership" in one.message]
+    assert [one.message.rpartition(": ")[2] for one in said] == [
+        f"{name} is not declared"
+        for name in (
+            "location",
+            "properties.packageType",
+            "properties.storageAccount.name",
+            "properties.machineLearningWorkspace.id",
+            "properties.assets",
+            "properties.input",
+            "properties.output",
+            "properties.package",
+        )
+    ]
+    for one in said:
+        assert str(one.place) == "census.yaml:7:3"
+        assert one.next_step.endswith("reconciler export WebService/census --full")
+
+
+def drop_asset(body: Json) -> None:
+    del body["properties"]["assets"]["asset1"]
+
+
+def drop_parts(body: Json) -> None:
+    body["properties"]["assets"]["asset2"] = {"locationInfo": {"credentials": ""}}
+
+
+def drop_uri(body: Json) -> None:
+    del body["properties"]["assets"]["asset3"]["locationInfo"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (drop_asset, ["asset1"]),
+        (drop_parts, ["asset2.name", "asset2.type", "asset2.locationInfo.uri"]),
+        (drop_uri, []),  # the trained model names it
+    ],
+)
+def test_no_asset_that_the_graph_runs_may_be_left_out(
+    change: Callable[[Json], None], said: list[str]
+) -> None:
+    body = whole()
+    change(body)
+    declared = KIND.bind(exact(body, trainedModels={MODEL: {"uri": NEW}}), live())
+    assert [one.message for one in declared.findings] == [
+        f"ownership: exact needs the whole definition: properties.assets.{name} is not declared"
+        for name in said
+    ]
+
+
+def test_an_asset_that_only_a_secret_names_is_not_dropped_behind_its_back() -> None:
+    before = live()
+    before["properties"]["assets"]["asset9"] = {"name": "N", "type": "Module"}
+    pointer = "/properties/assets/asset9/locationInfo/credentials"
+    said = exact(whole(), secrets={pointer: {"env": "C"}})
+    assert [one.message.rpartition(": ")[2] for one in KIND.bind(said, before).findings] == [
+        "properties.assets.asset9.name is not declared",
+        "properties.assets.asset9.type is not declared",
+    ]
+    declared = KIND.bind(exact(whole()), before)
+    named = {pointer: SecretReference(env="C")}
+    kept = make_step(Wish(RESOURCE, KIND.field, before, declared, named))
+    gone = make_step(Wish(RESOURCE, KIND.field, before, declared))
+    for step, there in ((kept, True), (gone, False)):
+        assert step is not None
+        assert ("asset9" in step.after["properties"]["assets"]) is there
+
+
+def test_a_removal_is_sent_as_a_put_of_the_whole_with_all_that_is_never_returned() -> None:
+    before = live(newToUs={"a": 1})
+    before["properties"]["package"]["nodes"]["node1"]["parameters"] = {
+        "Password": {"value": "MIIC1", "certificateThumbprint": "AB5C39"}
+    }
+    before["tags"]["stray"] = "1"
+    body = whole(package=before["properties"]["package"])
+    del body["properties"]["title"]
+    step = step_for(before, exact(body, trainedModels={MODEL: {"uri": NEW}}))
+    assert KIND.find_missing(exact(body), step) == ()
+    shown = copy.deepcopy(before)
+    shown["properties"]["assets"]["asset1"]["locationInfo"]["credentials"] = "theirs"
+    ((method, sent),) = Sent(shown).write(step)
+    assert method == "PUT"
+    assert sent["tags"] == {"owner": "growth"}
+    wanted = copy.deepcopy(before["properties"])
+    wanted["assets"]["asset3"]["locationInfo"]["uri"] = NEW
+    wanted["assets"]["asset1"]["locationInfo"]["credentials"] = "theirs"
+    wanted["storageAccount"]["key"] = "secret of KEY"
+    wanted["keys"] = {"primary": "secret of PRIMARY", "secondary": "secret of SECONDARY"}
+    wanted["commitmentPlan"] = body["properties"]["commitmentPlan"]
+    for name in ("title", "modifiedOn"):
+        del wanted[name]
+    assert sent["properties"] == wanted
+    assert sent["location"] == before["location"]
+
+
+def test_a_removal_takes_secrets_and_plan_along_that_were_written_before() -> None:
+    body = whole()
+    del body["properties"]["title"]
+    wish = wish_for(live(), exact(body))
+    plan = body["properties"]["commitmentPlan"]["id"]
+    owned = {"/properties/commitmentPlan/id": plan}
+    memory = Memory(RESOURCE.id, owned, dict.fromkeys(KEYS, "v1"), "2026-11-20", "ci", "", 1)
+    step = make_step(replace(wish, memory=memory))
+    assert step is not None
+    assert dict(step.secrets) == KEYS
+    written = {change.path: change.after for change in step.changes if change.verb is Verb.WRITE}
+    assert written[("properties", "commitmentPlan", "id")] == plan
+
+
+def test_a_change_that_removes_nothing_stays_an_update_of_its_parts() -> None:
+    step = step_for(live(), exact(whole(title="New")))
+    assert (step.action, step.extent) == (Action.UPDATE, "parts")
+    ((method, _),) = Sent(live()).write(step)
+    assert method == "PATCH"
+
+
+def test_what_the_service_never_returns_must_be_given_and_all_of_it_is_named() -> None:
+    body = whole()
+    del body["properties"]["title"], body["properties"]["commitmentPlan"]
+    said = exact(body)
+    step = make_step(Wish(RESOURCE, KIND.field, live(), KIND.bind(said, live())))
+    assert step is not None
+    missing = KIND.find_missing(said, step)
+    assert [(one.message.rpartition(" ")[2], one.next_step[:40]) for one in missing] == [
+        ("properties.storageAccount.key", "Refer to it: spec.secrets: {/properties/"),
+        ("properties.commitmentPlan.id", "Give it in spec.definition or the file t"),
+        ("properties.keys.primary", "Refer to it: spec.secrets: {/properties/"),
+        ("properties.keys.secondary", "Refer to it: spec.secrets: {/properties/"),
+    ]
+    assert all("cannot be sent whole without" in one.message for one in missing)
+
+
+# Proof.
+
+
+def shown(document: Json) -> Live:
+    return Live(document, document, datetime(2026, 11, 20, tzinfo=UTC))
+
+
+def removal() -> tuple[Json, Step]:
+    before: Json = live()
+    body = whole()
+    for name in ("description", "diagnostics", "realtimeConfiguration"):
+        del body["properties"][name]
+    return before, step_for(before, exact(body))
+
+
+def test_what_the_service_fills_in_again_is_to_be_declared_and_every_place_is_told() -> None:
+    before, step = removal()
+    after: Json = apply_operations(step.ops, before)
+    assert prove(KIND.field, step, shown(before), shown(after)) == after
+    after["properties"]["description"] = ""
+    assert prove(KIND.field, step, shown(before), shown(after)) == after
+    after["properties"]["diagnostics"] = {"level": "None"}
+    after["properties"]["realtimeConfiguration"] = {"maxConcurrentCalls": 4}
+    with pytest.raises(NotApplied) as caught:
+        prove(KIND.field, step, shown(before), shown(after))
+    (finding,) = caught.value.findings()
+    assert finding.message.endswith("still has {'level': 'None'} at /properties/diagnostics")
+    assert finding.detail == (
+        "Also {'maxConcurrentCalls': 4} at /properties/realtimeConfiguration",
+    )
+    assert finding.next_step.startswith("Declare it")
+
+
+def test_what_was_kept_and_is_lost_is_not_applied() -> None:
+    before, step = removal()
+    after: Json = apply_operations(step.ops, before)
+    del after["properties"]["package"]["graphParameters"]  # it was empty
+    assert prove(KIND.field, step, shown(before), shown(after)) == after
+    del after["properties"]["assets"]["asset2"]
+    with pytest.raises(NotApplied, match="still has nothing at /properties/assets/asset2/"):
+        prove(KIND.field, step, shown(before), shown(after))
+
+
+def test_why_something_is_removed_is_said() -> None:
+    body = whole()
+    del body["properties"]["title"]
+    wish = wish_for(live(), exact(body))
+    step = make_step(wish)
+    assert step is not None
+    reasons = {one.pointer: one for one in explain_changes(wish, step.changes)}
+    pointer = "/properties/title"
+    assert reasons[pointer] == Reason(pointer, Cause.UNDECLARED, "not declared")
+
+
+# Drift.
+
+
+def test_what_an_exact_manifest_would_remove_is_never_said_to_be_in_sync() -> None:
+    before = live()
+    before["tags"]["stray"] = "1"
+    wish = wish_for(before, exact(whole()))
+    (pending,) = [one for one in find_drift(wish) if one.verdict is not Verdict.NOT_OBSERVABLE]
+    assert (pending.verdict, pending.pointer) == (Verdict.PENDING, "/tags/stray")
+    assert pending.settle == ("reconciler apply --target WebService/census",)
+    memory = Memory(RESOURCE.id, {"/tags/stray": "0"}, {}, "2026-11-20", "ci", "", 1)
+    told = [one for one in find_drift(replace(wish, memory=memory)) if one.pointer]
+    (moved,) = [one for one in told if one.pointer == "/tags/stray"]
+    assert (moved.verdict, moved.remembered, moved.settle) == (
+        Verdict.DRIFTED,
+        "0",
+        pending.settle,
+    )
