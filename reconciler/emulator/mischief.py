@@ -47,7 +47,7 @@ class Mischief:
         if fault.do == "invalid-model":
             return call.method in {"PUT", "PATCH"} and _carries_model(call.body)
         if fault.do == "list-omission":
-            return call.method == "GET" and call.segments[-1].casefold() == "webservices"
+            return call.method == "GET" and _ends_with(call, "webservices")
         if fault.do == "stale-read":
             return self._can_look_back(fault, call)
         return True
@@ -136,6 +136,10 @@ def answer_after(entry: Entry) -> float:
 def _fail(status: int) -> Refusal:
     code = _CODES.get(status, "InternalServerError")
     return Refusal(status, code, "The service cannot answer the request now.")
+
+
+def _ends_with(call: Call, word: str) -> bool:
+    return bool(call.segments) and call.segments[-1].casefold() == word
 
 
 def _find_key(call: Call) -> Key | None:

@@ -127,6 +127,17 @@ class Server:
             answer = _refused(Refusal(500, code, "The service ended the request unexpectedly."))
             sys.stderr.write(f"emulator: {request.method} failed: {type(error).__name__}\n")
         answer, entry = self._mischief.alter(entry, call, answer)
+        return await self._deliver(request, answer, entry, body, started)
+
+    async def _deliver(
+        self,
+        request: web.Request,
+        answer: Answer,
+        entry: Entry | None,
+        body: bytes,
+        started: float,
+    ) -> web.StreamResponse:
+        """The reply as it goes out, once it is due and logged."""
         if entry is not None and entry.do == "slow":
             await pause(answer_after(entry), self._stopped)
         response = self._respond(request, answer, entry, time.perf_counter() - started)
