@@ -212,6 +212,7 @@ def _compare_exact(wish: Wish, told: Collection[Path]) -> Iterator[Drift]:
 
 def _tell_undeclared(wish: Wish, path: Path, then: Json | Absent) -> Drift:
     below = wish.schema.at(path)
+    accept = f"reconciler drift --accept {wish.resource.address}"
     return Drift(
         wish.resource,
         Verdict.MODEL_SWAPPED if below.compare == "blob-uri" else Verdict.DRIFTED,
@@ -220,9 +221,7 @@ def _tell_undeclared(wish: Wish, path: Path, then: Json | Absent) -> Drift:
         live=ABSENT if below.sensitive else find(wish.live, path),
         hidden=below.sensitive,
         note=_EXACT if wish.declared.exact else _UNDECLARED,
-        settle=(_apply(wish),)
-        if wish.declared.exact
-        else (f"reconciler drift --accept {wish.resource.address}",),
+        settle=(_apply(wish), accept) if wish.declared.exact else (accept,),
     )
 
 

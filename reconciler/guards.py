@@ -7,7 +7,8 @@ names the guard and the flag that lifts it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from reconciler.model import Action, Address, Change, Finding, GuardLimits, Step
@@ -23,7 +24,7 @@ def judge(
     allowed: Collection[str],
     owners: Mapping[Address, str] | None = None,
 ) -> tuple[Finding, ...]:
-    """What forbids these steps.
+    """What forbids these steps, and as warnings what would and was allowed.
 
     `managed` is how many resources the ledger remembers: a percentage counts from ten on.
     `allowed` holds guard names, or `guard=Kind/name` for one address; `owners` names who else
@@ -31,7 +32,17 @@ def judge(
     """
     owned = _judge_owners(steps, owners or {})
     found = (*_judge_each(steps), *owned, *_judge_counts(steps, limits, managed))
-    return tuple(one for one in found if not is_allowed(one, allowed))
+    return lift(found, allowed)
+
+
+def lift(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Finding, ...]:
+    """What a flag allows as a warning: whoever reviews the plan must see what was allowed."""
+    return tuple(
+        replace(one, severity="warning", next_step=f"Allowed by --allow {one.guard}.")
+        if one.severity == "error" and is_allowed(one, allowed)
+        else one
+        for one in findings
+    )
 
 
 def is_allowed(finding: Finding, allowed: Collection[str]) -> bool:
@@ -46,7 +57,10 @@ def _judge_each(steps: Sequence[Step]) -> Iterator[Finding]:
             yield Finding(
                 "must be replaced: it is deleted, then created, and does not answer in between",
                 subject=subject,
-                detail=tuple(f"{at} cannot be changed in place" for at in step.replace_paths),
+                detail=(
+                    *(f"{at} cannot be changed in place" for at in step.replace_paths),
+                    "Keys that the manifest does not refer to are made anew: callers need them.",
+                ),
                 next_step=f"To replace it all the same: --allow replace={subject}",
                 guard="replace",
             )

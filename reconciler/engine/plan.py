@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler import guards
+from reconciler.comparers import is_sealed
 from reconciler.engine.hands import Hands
 from reconciler.engine.models import look_at_models
 from reconciler.engine.observe import Observation, observe
@@ -35,6 +36,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.plan import Wish, find_not_observable, make_removal, make_step
+from reconciler.pointers import format_pointer
 from reconciler.reasons import explain_changes
 
 
@@ -82,7 +84,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     steps, found = look_at_models(hands, copied, draft.wishes, order.limits.blobs)
     owners = _find_owners(hands, order, steps)
     judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed, owners)
-    told = tuple(one for one in found if not guards.is_allowed(one, order.allowed))
+    told = guards.lift(found, order.allowed)
     return Plan(
         steps=tuple(steps),
         unchanged=tuple(draft.unchanged),
@@ -182,6 +184,7 @@ def _obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding
     kind = hands.kinds[manifest.address.kind]
     if step.action is Action.UPDATE:
         yield from kind.find_refusals(manifest, step.before)
+    yield from _find_unsealed(manifest, step)
     if step.extent == "whole":
         forced = tuple(
             f"{at} cannot be changed in place, so it is replaced." for at in step.replace_paths
@@ -195,6 +198,24 @@ def _obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding
             place = manifest.place("/spec/secrets/" + pointer.replace("~", "~0").replace("/", "~1"))
             for finding in error.findings():
                 yield replace(finding, subject=str(manifest.address), place=place)
+
+
+def _find_unsealed(manifest: Manifest, step: Step) -> Iterator[Finding]:
+    """Credentials declared in the clear over cipher text: no plan may hold them."""
+    for change in step.changes:
+        if (
+            is_sealed(change.before)
+            and isinstance(change.after, dict)
+            and not is_sealed(change.after)
+        ):
+            pointer = format_pointer(change.path)
+            yield Finding(
+                f"{pointer} is a credential, which the service keeps sealed;"
+                " it stands here in the clear",
+                subject=str(manifest.address),
+                place=manifest.place(f"/spec/definition{pointer}"),
+                next_step="Leave it out: what is not declared stays as it is.",
+            )
 
 
 def make_wish(

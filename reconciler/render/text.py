@@ -76,7 +76,7 @@ def describe_comparison(plan: Plan) -> str:
 def _render_grave(ordered: Sequence[Step], paint: Paint) -> str:
     """What takes a service away or cannot be undone, once more where the eye rests."""
     lines = [
-        f"  {paint.symbol(step.action.symbol)} {step.resource.address} {said}"
+        f"  {paint.symbol(step.action.symbol)} {escape(str(step.resource.address))} {said}"
         for step, said in list_grave(ordered)
     ]
     return "\n".join(["Mind these:", *lines]) if lines else ""
@@ -112,7 +112,7 @@ def _render_table(steps: Sequence[Step], paint: Paint) -> str:
     width = max(len(str(step.resource.address)) for step in steps)
     rows = (
         f"  {paint.symbol(step.action.symbol)}{' ' * (3 - len(step.action.symbol))} "
-        f"{str(step.resource.address).ljust(width)}  {sum_up(step)}"
+        f"{escape(str(step.resource.address)).ljust(width)}  {sum_up(step)}"
         for step in steps
     )
     return "\n".join(rows)
@@ -175,7 +175,7 @@ def _render_step(step: Step, paint: Paint) -> str:
     sign = paint.symbol(step.action.symbol)
     block = f'resource "{escape(address.kind)}" "{escape(address.name)}" {{'
     lines = [
-        f"  # {paint('bold', str(address))} {SAID[step.action]}",
+        f"  # {paint('bold', escape(str(address)))} {SAID[step.action]}",
         f"{sign.rjust(len(sign) + 3 - len(step.action.symbol))} {block}",
         *(f"      {line}" for line in render_changes(step, paint)),
         "    }",
@@ -202,7 +202,7 @@ def _orphan_lines(plan: Plan) -> Iterator[str]:
     what, how = describe_orphans(plan)
     yield what
     for resource in plan.orphans[:_TABLE_ABOVE]:
-        yield f"  {resource.address} [{escape(resource.short_id)}]"
+        yield f"  {escape(str(resource.address))} [{escape(resource.short_id)}]"
     if len(plan.orphans) > _TABLE_ABOVE:
         yield f"  … and {len(plan.orphans) - _TABLE_ABOVE} more"
     yield how
@@ -260,7 +260,7 @@ def describe_coverage(plan: Plan) -> str:
     """How live was read, and what the apply will take."""
     refresh = plan.refresh
     read = (
-        f"Read {refresh.read} of {count(refresh.total, 'service')}"
+        f"Read {refresh.read:,} of {count(refresh.total, 'service')}"
         f" in {count(refresh.calls, 'call')}"
     )
     if refresh.oldest:

@@ -15,16 +15,17 @@ from tests.e2e.world import clean_environment, run
 pytestmark = pytest.mark.e2e
 
 
-def processes() -> set[str]:
-    """The command lines of running emulators and storages."""
+def processes(folder: Path) -> set[str]:
+    """The command lines of what was started for a demo in a folder, by anybody's child."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
+                settings = (entry / "environ").read_bytes().split(b"\0")
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:  # it has just ended
                 continue
-            if "reconciler emulator" in line or "azurite" in line:
+            if f"TMPDIR={folder}".encode() in settings and line:
                 found.add(f"{entry.name} {line}")
     return found
 
@@ -35,7 +36,6 @@ def listening(port: int) -> bool:
 
 
 def test_the_demo_tells_the_whole_story_twice(tmp_path: Path) -> None:
-    before = processes()
     for _ in range(2):
         done = run(tmp_path, "demo", env={"TMPDIR": str(tmp_path)})
         assert done.code == 0, done.said
@@ -56,7 +56,7 @@ def test_the_demo_tells_the_whole_story_twice(tmp_path: Path) -> None:
             places.append(done.out.index(sentence, places[-1] if places else 0))
         assert "Traceback" not in done.said
         assert not list(tmp_path.iterdir())
-    assert processes() == before
+    assert processes(tmp_path) == set()
 
 
 def test_the_demo_can_be_kept_and_gone_on_with(tmp_path: Path) -> None:
@@ -99,7 +99,6 @@ def test_the_demo_goes_on_without_blob_storage_and_says_so(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_demo_that_is_ended_leaves_no_process(tmp_path: Path, how: signal.Signals) -> None:
-    before = processes()
     with subprocess.Popen(
         [sys.executable, "-m", "reconciler", "demo"],
         cwd=tmp_path,
@@ -113,12 +112,13 @@ def test_a_demo_that_is_ended_leaves_no_process(tmp_path: Path, how: signal.Sign
         for line in process.stdout:
             if "$ reconciler plan" in line:
                 break
+        assert len(processes(tmp_path)) >= 3
         process.send_signal(how)
         process.wait(timeout=30)
     deadline = time.monotonic() + 20
-    while processes() - before and time.monotonic() < deadline:
+    while processes(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert processes() <= before
+    assert processes(tmp_path) == set()
     if how is not signal.SIGKILL:
         assert process.returncode == 130
         assert not list(tmp_path.iterdir())

@@ -89,7 +89,7 @@ def overlaps(one: Path_ | str, other: Path_ | str) -> bool:
 
 @FULL
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_whatever_a_service_shows(mode: str, data: st.DataObject) -> None:
     live = data.draw(documents(KIND.field))
     assert_silent(live if isinstance(live, dict) else {}, mode)

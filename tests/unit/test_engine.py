@@ -499,3 +499,28 @@ def test_no_more_runs_at_once_than_is_allowed() -> None:
     make_plan(world.hands(parallelism=3), order(*world.documents))
     assert most == 3
     assert sum(isinstance(event, Refreshing) for event in world.events) == 30
+
+
+def test_a_credential_in_the_clear_over_a_sealed_one_makes_no_plan() -> None:
+    world = world_of("a")
+    node = {"parameters": {"Password": {"value": "MIICx", "certificateThumbprint": "A" * 40}}}
+    world.documents["a"]["properties"]["package"]["nodes"]["n"] = node
+    asked = order("a")
+    clear = {"Password": {"value": "planted-password", "certificateThumbprint": ""}}
+    asked.manifests[0].spec["definition"] = {
+        "properties": {"package": {"nodes": {"n": {"parameters": clear}}}}
+    }
+    with pytest.raises(Unplannable, match="stands here in the clear") as raised:
+        make_plan(world.hands(), asked)
+    assert "planted-password" not in str(raised.value.findings())
+
+
+def test_what_was_allowed_is_still_told() -> None:
+    names = [f"s{number}" for number in range(3)]
+    limits = GuardLimits(max_updates=1, blobs="skip")
+    asked = order(*names, limits=limits, allowed=["updates"])
+    plan = make_plan(world_of(*names).hands(), asked)
+    assert plan.refused == ()
+    (finding,) = plan.findings
+    assert (finding.severity, finding.guard) == ("warning", "updates")
+    assert finding.next_step == "Allowed by --allow updates."

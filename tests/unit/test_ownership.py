@@ -289,7 +289,10 @@ def test_what_an_exact_manifest_would_remove_is_never_said_to_be_in_sync() -> No
     wish = wish_for(before, exact(whole()))
     (pending,) = [one for one in find_drift(wish) if one.verdict is not Verdict.NOT_OBSERVABLE]
     assert (pending.verdict, pending.pointer) == (Verdict.PENDING, "/tags/stray")
-    assert pending.settle == ("reconciler apply --target WebService/census",)
+    assert pending.settle == (
+        "reconciler apply --target WebService/census",
+        "reconciler drift --accept WebService/census",
+    )
     memory = Memory(RESOURCE.id, {"/tags/stray": "0"}, {}, "2026-11-20", "ci", "", 1)
     told = [one for one in find_drift(replace(wish, memory=memory)) if one.pointer]
     (moved,) = [one for one in told if one.pointer == "/tags/stray"]
