@@ -13,25 +13,36 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.emulator.faults import KINDS
 from reconciler.emulator.switches import SWITCHES
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.emulator import Settings
+    from reconciler.emulator import Fault, Settings
 
 DEFAULT_PORT = 8470
 _BLOB_PORT = 10000
 
 
-def _list_switches() -> str:
-    lines = (
+def _list_choices() -> str:
+    """The switches, and the faults, for the end of the help."""
+    switches = (
         f"  {switch.name}={'|'.join(switch.values) or 'N'}\n      {switch.meaning}"
         + ("" if switch.values else f" (default {switch.default})")
         for switch in SWITCHES
     )
-    return "\b\nSwitches, the default first:\n" + "\n".join(lines)
+    faults = (f"  {kind.name}\n      {kind.meaning}" for kind in KINDS)
+    return (
+        "\b\nSwitches, the default first:\n"
+        + "\n".join(switches)
+        + "\n\n\b\nThe file of --faults is YAML, a list of\n"
+        + "  {match: {method, path}, do, times: N | rate: 0..1, seconds, status}\n"
+        + "in which the first that fires wins; path is a regular expression, searched in path and\n"
+        + "query, without look-around; without times and rate a fault fires always. To do:\n"
+        + "\n".join(faults)
+    )
 
 
-@click.command(epilog=_list_switches())
+@click.command(epilog=_list_choices())
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
@@ -41,7 +52,7 @@ def _list_switches() -> str:
     help="The port; 0 takes a free one.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Keep the state in this folder.")
-@click.option("--seed", type=int, help="Make ids, keys and cipher text repeatable.")
+@click.option("--seed", type=int, help="Make ids, keys, cipher text and faults repeatable.")
 @click.option(
     "--operation-seconds",
     type=click.FloatRange(0, 3600),
@@ -62,6 +73,15 @@ def _list_switches() -> str:
     "--switch", "switches", metavar="NAME=VALUE", multiple=True, help="Settle an unknown; below."
 )
 @click.option("--log", type=click.Path(path_type=Path), help="Append a JSON line for each request.")
+@click.option(
+    "--faults", type=click.Path(path_type=Path), help="What goes wrong on purpose; below."
+)
+@click.option(
+    "--crash-after",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Be killed once N requests are answered.",
+)
 def emulator(  # noqa: PLR0917 - click hands every option over as an argument
     host: str,
     port: int,
@@ -74,6 +94,8 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
     no_blob: bool,
     switches: tuple[str, ...],
     log: Path | None,
+    faults: Path | None,
+    crash_after: int | None,
 ) -> None:
     """Run the service locally, with blob storage (Azurite) beside it.
 
@@ -94,9 +116,19 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
         token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or "emulator",
         switches=_parse_switches(switches),
         log=log,
+        faults=_read_faults(faults),
+        crash_after=crash_after or 0,
     )
     with _blob_storage(settings, wanted=not (no_blob or blob_url)) as url:
         _serve(settings, url or blob_url)
+
+
+def _read_faults(file: Path | None) -> tuple[Fault, ...]:
+    if file is None:
+        return ()
+    from reconciler.cli.faults import read_faults
+
+    return read_faults(file)
 
 
 def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:

@@ -5,7 +5,18 @@ known. It shares data with the client (the service's schema), never code, so tha
 cannot cancel itself in the other.
 """
 
+from reconciler.emulator.faults import KINDS, Fault, Flaw, Kind, find_flaws, make_faults
 from reconciler.emulator.settings import Settings
 from reconciler.emulator.switches import SWITCHES, Switch
 
-__all__ = ["SWITCHES", "Settings", "Switch"]
+__all__ = [
+    "KINDS",
+    "SWITCHES",
+    "Fault",
+    "Flaw",
+    "Kind",
+    "Settings",
+    "Switch",
+    "find_flaws",
+    "make_faults",
+]

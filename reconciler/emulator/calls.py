@@ -18,13 +18,17 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
 
 @dataclass(frozen=True)
 class Call:
-    """A request. `segments` are decoded; `query` has folded names; `origin` is what was called."""
+    """A request. `segments` are decoded; `query` has folded names; `origin` is what was called.
+
+    `target` is path and query as they came.
+    """
 
     method: str
     segments: tuple[str, ...]
     query: Mapping[str, str]
     body: bytes
     origin: str
+    target: str
 
     @property
     def version(self) -> str:
@@ -61,7 +65,8 @@ def make_call(method: str, raw_path: str, raw_query: str, body: bytes, origin: s
     """A request from its raw target: an escaped slash does not part segments."""
     segments = tuple(unquote(part) for part in raw_path.split("/") if part)
     pairs = parse_qsl(raw_query, keep_blank_values=True)
-    return Call(method, segments, {k.casefold(): v for k, v in pairs}, body, origin)
+    target = f"{raw_path}?{raw_query}" if raw_query else raw_path
+    return Call(method, segments, {k.casefold(): v for k, v in pairs}, body, origin, target)
 
 
 def check_name(name: str) -> str:

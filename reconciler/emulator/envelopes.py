@@ -31,7 +31,10 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """One reply before it is sent. `data` is a rendered body; without it `body` is rendered."""
+    """One reply before it is sent. `data` is a rendered body; without it `body` is rendered.
+
+    A `status` of 0 is no reply at all.
+    """
 
     status: int
     body: Any = None
@@ -39,6 +42,7 @@ class Answer:
     data: bytes = b""
     front: bool = False  # answered by Resource Manager's front, which sends fewer headers
     timed: bool = True
+    media: str = "application/json; charset=utf-8"
 
 
 def render(body: Any) -> bytes:

@@ -235,8 +235,7 @@ class Management:
     def _existing(self, subscription: str, group: str, name: str) -> Service:
         service = self._operations.settle(make_key(subscription, group, name))
         if service is None:
-            message = f"No Web Service could be found with the provided name: {name}."
-            raise _not_found("WebServiceNotFound", message)
+            raise no_such_service(name)
         return service
 
     def _refuse_write(self, service: Service) -> None:
@@ -255,6 +254,12 @@ class Management:
                 "The request conflicts with the current state of the resource.",
                 ("WebServiceProvisioning", message),
             )
+
+
+def no_such_service(name: str) -> Refusal:
+    """The recorded 404 for a service that is not there."""
+    message = f"No Web Service could be found with the provided name: {name}."
+    return _not_found("WebServiceNotFound", message)
 
 
 def _not_found(code: str, message: str) -> Refusal:

@@ -7,22 +7,28 @@ restart changes nothing.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from reconciler.emulator import definitions, regions
 from reconciler.emulator.chance import Chance
 from reconciler.emulator.envelopes import Answer, Refusal, write_time
-from reconciler.emulator.state import Key, Operation, Service, State
+from reconciler.emulator.state import Before, Key, Operation, Service, State
 from reconciler.emulator.switches import Choices
-from reconciler.emulator.views import PROVIDER
+from reconciler.emulator.views import PROVIDER, show_whole
 
 Json = Any
 _VERSION = "?api-version=2017-01-01"
+_LINK: Final = "Azure-AsyncOperation"
 
 
 class Operations:
-    """Begins operations, carries them out, tells of them."""
+    """Begins operations, carries them out, tells of them.
+
+    With `remembers` it keeps what each write replaced, for `look_back`.
+    """
 
     def __init__(
         self,
@@ -31,12 +37,15 @@ class Operations:
         choices: Choices,
         clock: Callable[[], float],
         seconds: float,
+        *,
+        remembers: bool = False,
     ) -> None:
         self._state = state
         self._chance = chance
         self._choices = choices
         self._clock = clock
         self._seconds = seconds
+        self._remembers = remembers
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -45,6 +54,7 @@ class Operations:
     def begin(self, service: Service, verb: str, outcome: Json, failure: Json = None) -> Operation:
         """An operation on a service, whose `outcome` it will bear once it has ended."""
         now = self._clock()
+        running = self.running(service)
         operation = Operation(
             id=self._chance.guid(),
             subscription=service.subscription,
@@ -55,6 +65,7 @@ class Operations:
             ends=now + self._seconds,
             outcome=outcome,
             failure=failure,
+            before=running.before if running else service.state,
         )
         if not service.exists:
             service.created = service.modified = now
@@ -71,6 +82,36 @@ class Operations:
             service = self._state.services.get(key)
         return service
 
+    def look_back(self, key: Key) -> Before | None:
+        """What GET showed before the last write, also while that write still runs."""
+        service = self.settle(key)
+        running = self.running(service) if service else None
+        if service and running and running.verb != "REGION":
+            return self._show_before(service, running, math.inf)
+        return self._state.befores.get(key)
+
+    def _show_before(self, service: Service, operation: Operation, ended: float) -> Before:
+        if not service.exists:
+            return Before(service.key, None, ended)
+        settled = replace(service, state=operation.before)
+        return Before(service.key, show_whole(settled, None, self._choices), ended)
+
+    def bend(self, answer: Answer, do: str) -> bool:
+        """Let the operation that an answer announces end otherwise; False where it does not."""
+        link = answer.headers.get(_LINK, "").removesuffix(_VERSION)
+        operation = self._state.operations.get(link.rpartition("/")[2])
+        if operation is None:
+            return False
+        if do == "fail-operation":
+            message = "The service ended the operation unexpectedly."
+            operation.failure = {"code": "InternalServerError", "message": message}
+        elif do == "stuck-operation":
+            operation.ends = math.inf
+        else:
+            operation.void = True
+        self._state.keep(operation, count=self._chance.count)
+        return True
+
     def running(self, service: Service) -> Operation | None:
         """The operation that still runs on a service."""
         return self._state.operations.get(service.operation)
@@ -78,7 +119,7 @@ class Operations:
     def announce(self, operation: Operation, *, results: bool = False) -> dict[str, str]:
         """The headers that lead to an operation; `{origin}` is what the client called."""
         headers = {
-            "Azure-AsyncOperation": self._where(operation, "operationsStatus", "{origin}"),
+            _LINK: self._where(operation, "operationsStatus", "{origin}"),
             "Azure-AsyncOperationPercentComplete": "0",
         }
         if results:
@@ -140,27 +181,51 @@ class Operations:
             self._state.keep(operation, count=self._chance.count)
             return
         service.operation = ""
-        if operation.verb == "DELETE":
-            self._state.drop(service, operation, count=self._chance.count)
-            return
-        self._carry_out(service, operation)
+        count = self._chance.count
+        if operation.failure or (operation.void and service.exists):
+            _leave(service, operation)
+            self._state.keep(service, operation, count=count)
+        elif operation.void:
+            self._state.keep(operation, count=count, gone=service)
+        elif operation.verb == "REGION":
+            self._copy_to_region(service, operation)
+        else:
+            self._carry_out(service, operation)
+
+    def _copy_to_region(self, service: Service, operation: Operation) -> None:
+        region = operation.outcome["region"]
+        copied = copy.deepcopy(service.properties)
+        definitions.seal_parameters(copied, region, self._chance, self._choices)
+        service.regions[regions.short_name(region)] = copied
+        service.state, service.modified = "Succeeded", _moment_after(operation)
         self._state.keep(service, operation, count=self._chance.count)
 
     def _carry_out(self, service: Service, operation: Operation) -> None:
-        # Recorded: modifiedOn lies a moment after the end of the operation.
-        service.modified = operation.ends + 0.012346
-        service.state = "Succeeded"
-        if operation.failure:
-            service.state = "Succeeded" if service.exists else "Failed"
-        elif operation.verb == "REGION":
-            region = operation.outcome["region"]
-            copied = copy.deepcopy(service.properties)
-            definitions.seal_parameters(copied, region, self._chance, self._choices)
-            service.regions[regions.short_name(region)] = copied
-        else:
-            for name, value in operation.outcome.items():
-                setattr(service, name, value)
+        kept: list[Operation | Before] = [operation]
+        if self._remembers:
+            kept.append(self._show_before(service, operation, operation.ends))
+        count = self._chance.count
+        if operation.verb == "DELETE":
+            self._state.keep(*kept, count=count, gone=service)
+            return
+        for name, value in operation.outcome.items():
+            setattr(service, name, value)
+        service.state, service.modified = "Succeeded", _moment_after(operation)
         service.exists = True
+        self._state.keep(service, *kept, count=count)
+
+
+def _leave(service: Service, operation: Operation) -> None:
+    """The service as it was; one that was to be made is there, as one that failed."""
+    service.state = operation.before if service.exists else "Failed"
+    if operation.void or not service.exists:
+        service.modified = _moment_after(operation)
+    service.exists = True
+
+
+def _moment_after(operation: Operation) -> float:
+    """Recorded: modifiedOn lies a moment after the end of the operation."""
+    return operation.ends + 0.012346
 
 
 def _word(operation: Operation) -> str:

@@ -18,8 +18,10 @@ from aiohttp import web
 from reconciler.emulator.calls import Call, make_call
 from reconciler.emulator.chance import Chance
 from reconciler.emulator.envelopes import Answer, Refusal, identify_request, render
+from reconciler.emulator.fault_plan import Entry, FaultPlan
 from reconciler.emulator.limits import Limits
 from reconciler.emulator.management import Management, Parts
+from reconciler.emulator.mischief import Mischief, answer_after
 from reconciler.emulator.operations import Operations
 from reconciler.emulator.plans import Plans
 from reconciler.emulator.settings import Settings
@@ -28,6 +30,7 @@ from reconciler.emulator.state import State
 from reconciler.emulator.storage import Storage
 from reconciler.emulator.switches import Choices
 from reconciler.emulator.views import PROVIDER
+from reconciler.emulator.wire import CutOff, Lost, hold, pause, send_last
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _FIXED: Final = {
@@ -51,7 +54,18 @@ class Server:
         self._log: IO[str] | None = None
         chance = Chance(settings.seed, self._state.count)
         seconds = settings.operation_seconds
-        self._operations = Operations(self._state, chance, self._choices, time.time, seconds)
+        plan = FaultPlan(settings.faults, settings.seed)
+        self._operations = Operations(
+            self._state,
+            chance,
+            self._choices,
+            time.time,
+            seconds,
+            remembers=plan.holds("stale-read"),
+        )
+        self._mischief = Mischief(plan, self._operations, self._choices)
+        self._stopped = asyncio.Event()
+        self._answered = 0
         self._plans = Plans(self._state, time.time)
         self._management = Management(
             Parts(self._state, chance, self._choices, load_shape(), self._storage, self._operations)
@@ -59,10 +73,9 @@ class Server:
 
     async def run(self, announce: Callable[[dict[str, str]], None]) -> None:
         """Serve until SIGTERM or SIGINT; `announce` gets the planes' addresses once it listens."""
-        stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError):
-                asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+                asyncio.get_running_loop().add_signal_handler(number, self._stopped.set)
         if self._settings.log is not None:
             self._log = self._settings.log.open("a", encoding="utf-8")
         await self._storage.open()
@@ -75,7 +88,7 @@ class Server:
             site = web.TCPSite(runner, self._settings.host, self._settings.port)
             await site.start()
             announce(self._addresses(runner))
-            await stopped.wait()
+            await self._stopped.wait()
         finally:
             await runner.cleanup()
             await self._storage.close()
@@ -89,8 +102,10 @@ class Server:
         planes = ("resourceManager", "studioManagement", "services")
         return {**dict.fromkeys(planes, origin), "blob": self._settings.blob_url}
 
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         started, body = time.perf_counter(), b""
+        entry: Entry | None = None
+        call: Call | None = None
         try:
             body = await request.read()
             call = make_call(
@@ -100,7 +115,9 @@ class Server:
                 body,
                 f"{request.scheme}://{request.host}",
             )
-            answer = await self._answer(request, call)
+            self._check_token(request)
+            entry = self._mischief.choose(call)
+            answer = self._mischief.forestall(entry) or await self._answer(call)
         except web.HTTPRequestEntityTooLarge:
             answer = _refused(Refusal(413, "RequestEntityTooLarge", "The request is too large."))
         except Refusal as refusal:
@@ -109,12 +126,37 @@ class Server:
             code = "InternalServerError"
             answer = _refused(Refusal(500, code, "The service ended the request unexpectedly."))
             sys.stderr.write(f"emulator: {request.method} failed: {type(error).__name__}\n")
-        response = self._respond(request, answer, time.perf_counter() - started)
-        self._note(request, answer, body, time.perf_counter() - started)
+        answer, entry = self._mischief.alter(entry, call, answer)
+        return await self._deliver(request, answer, entry, body, started)
+
+    async def _deliver(
+        self,
+        request: web.Request,
+        answer: Answer,
+        entry: Entry | None,
+        body: bytes,
+        started: float,
+    ) -> web.StreamResponse:
+        """The reply as it goes out, once it is due and logged."""
+        if entry is not None and entry.do == "slow":
+            await pause(answer_after(entry), self._stopped)
+        response = self._respond(request, answer, entry, time.perf_counter() - started)
+        self._note(request, answer, entry, body, time.perf_counter() - started)
+        if entry is not None and entry.do == "hang":
+            await hold(request, self._stopped)
+        elif answer.status:
+            await self._count_answer(request, response)
         return response
 
-    async def _answer(self, request: web.Request, call: Call) -> Answer:
-        self._check_token(request)
+    async def _count_answer(self, request: web.Request, response: web.StreamResponse) -> None:
+        """End the process with the last answer that was asked for; no other goes out after it."""
+        self._answered += 1
+        if self._answered == self._settings.crash_after:
+            await send_last(request, response)
+        if 0 < self._settings.crash_after < self._answered:
+            await hold(request, self._stopped)
+
+    async def _answer(self, call: Call) -> Answer:
         plane = [segment.casefold() for segment in call.segments]
         subscription = call.segments[1] if plane[:1] == ["subscriptions"] and len(plane) > 1 else ""
         if not subscription:
@@ -207,7 +249,11 @@ class Server:
                 },
             )
 
-    def _respond(self, request: web.Request, answer: Answer, seconds: float) -> web.Response:
+    def _respond(
+        self, request: web.Request, answer: Answer, entry: Entry | None, seconds: float
+    ) -> web.StreamResponse:
+        if not answer.status:
+            return Lost()
         headers = {**_FIXED, **identify_request(time.time())}
         origin = f"{request.scheme}://{request.host}"
         headers |= {name: v.replace("{origin}", origin) for name, v in answer.headers.items()}
@@ -217,20 +263,29 @@ class Server:
             headers["x-ms-request-duration"] = str(max(1, round(seconds * 1000)))
         data = answer.data or (render(answer.body) if answer.body is not None else b"")
         if data:
-            headers["Content-Type"] = "application/json; charset=utf-8"
+            headers["Content-Type"] = answer.media
+        if entry is not None and entry.do == "truncate":
+            return CutOff(answer.status, headers, data)
         return web.Response(status=answer.status, headers=headers, body=data or None)
 
-    def _note(self, request: web.Request, answer: Answer, body: bytes, seconds: float) -> None:
+    def _note(
+        self,
+        request: web.Request,
+        answer: Answer,
+        entry: Entry | None,
+        body: bytes,
+        seconds: float,
+    ) -> None:
         if self._log is None:
             return
         line = {
             "at": time.time(),
             "method": request.method,
             "path": request.rel_url.raw_path_qs,
-            "status": answer.status,
+            "status": answer.status or None,
             "seconds": round(seconds, 6),
             "body_sha256": hashlib.sha256(body).hexdigest() if body else None,
-            "fault": None,
+            "fault": entry.do if entry else None,
         }
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()

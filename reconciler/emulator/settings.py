@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from reconciler.emulator.faults import Fault
+
 
 @dataclass(frozen=True)
 class Settings:
     """`seed` makes ids, keys and cipher text repeatable; None takes chance.
 
     `operation_seconds` is how long an operation runs; `blob_url` where model blobs are, for the
-    switch that checks them.
+    switch that checks them. After `crash_after` answers the process is killed; 0 means never.
     """
 
     host: str = "127.0.0.1"
@@ -26,3 +28,5 @@ class Settings:
     token: str = "emulator"  # noqa: S105 - published: it protects nothing
     switches: Mapping[str, str] = field(default_factory=dict)
     log: Path | None = None
+    faults: tuple[Fault, ...] = ()
+    crash_after: int = 0

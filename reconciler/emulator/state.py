@@ -43,7 +43,11 @@ class Service:
 
 @dataclass
 class Operation:
-    """A long-running operation. `outcome` is applied to the service once `ends` has passed."""
+    """A long-running operation. `outcome` is applied to the service once `ends` has passed.
+
+    `before` is the state to go back to where nothing changes; `void` ends as a success and
+    changes nothing.
+    """
 
     id: str
     subscription: str
@@ -56,6 +60,17 @@ class Operation:
     failure: Json = None
     done: bool = False
     told: bool = False
+    before: str = "Succeeded"
+    void: bool = False
+
+
+@dataclass
+class Before:
+    """What GET showed before the last write, None for nothing, and when that write ended."""
+
+    key: Key
+    document: Json
+    ended: float
 
 
 def make_key(subscription: str, group: str, name: str) -> Key:
@@ -79,6 +94,7 @@ class State:
         )
         self.services: dict[Key, Service] = {}
         self.operations: dict[str, Operation] = {}
+        self.befores: dict[Key, Before] = {}
         self.plans: dict[Key, Json] = {}
         self._load()
 
@@ -91,6 +107,9 @@ class State:
             elif kind == "operation":
                 record["key"] = tuple(record["key"])
                 self.operations[key] = Operation(**record)
+            elif kind == "before":
+                before = Before(**{**record, "key": tuple(record["key"])})
+                self.befores[before.key] = before
             elif kind == "plan":
                 subscription, group, name = json.loads(key)
                 self.plans[subscription, group, name] = record
@@ -101,13 +120,26 @@ class State:
         row = self._base.execute("SELECT body FROM record WHERE kind = 'count'").fetchone()
         return int(row[0]) if row else 0
 
-    def keep(self, *records: Service | Operation, count: int) -> None:
-        """Write records and the count of chance in one transaction."""
+    def keep(
+        self,
+        *records: Service | Operation | Before,
+        count: int,
+        gone: Service | None = None,
+    ) -> None:
+        """Write records and the count of chance, take a service away, in one transaction."""
         self._base.execute("BEGIN IMMEDIATE")
+        if gone is not None:
+            self.services.pop(gone.key, None)
+            self._base.execute(
+                "DELETE FROM record WHERE kind = 'service' AND key = ?", (json.dumps(gone.key),)
+            )
         for record in records:
             if isinstance(record, Service):
                 self.services[record.key] = record
                 self._put("service", json.dumps(record.key), asdict(record))
+            elif isinstance(record, Before):
+                self.befores[record.key] = record
+                self._put("before", json.dumps(record.key), asdict(record))
             else:
                 self.operations[record.id] = record
                 self._put("operation", record.id, asdict(record))
@@ -126,14 +158,6 @@ class State:
             self.plans[key] = plan
             self._put("plan", json.dumps(key), plan)
         self._base.execute("COMMIT")
-
-    def drop(self, service: Service, *records: Operation, count: int) -> None:
-        """Take a service away."""
-        self.services.pop(service.key, None)
-        self._base.execute(
-            "DELETE FROM record WHERE kind = 'service' AND key = ?", (json.dumps(service.key),)
-        )
-        self.keep(*records, count=count)
 
     def close(self) -> None:
         """Let go of the file."""
