@@ -5,7 +5,7 @@ A third target, ledger or storage is a class with these methods; nothing else ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -216,8 +216,13 @@ class Observations(Protocol):
         """Forget what is no longer there."""
         ...
 
-    def notice(self, findings: Sequence[str], now: float) -> Mapping[str, float]:
-        """When each finding was first noticed; `now` for a new one. Others are forgotten."""
+    def notice(
+        self, found: Mapping[str, Collection[str]], now: float
+    ) -> Mapping[tuple[str, str], float]:
+        """When each finding of each resource was first noticed; `now` for a new one.
+
+        What was noticed of these resources and is not found any more is forgotten.
+        """
         ...
 
 

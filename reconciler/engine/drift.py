@@ -67,7 +67,7 @@ def report_drift(hands: Hands, order: Order, *, list_unmanaged: bool = False) ->
     if list_unmanaged:
         compared += _find_unmanaged(hands, order, resources, snapshot)
     now = hands.clock()
-    findings = _date(hands, [one for each in compared for one in each.findings], now)
+    findings = _date(hands, compared, now)
     return DriftReport(
         standings=tuple(_stand(one) for one in compared),
         findings=tuple(findings),
@@ -227,16 +227,19 @@ def _tell_unmanaged(
     return _Compared(resource, (unmanaged(resource, note),), memory)
 
 
-def _date(hands: Hands, findings: Sequence[Drift], now: datetime) -> list[Drift]:
+def _date(hands: Hands, compared: Sequence[_Compared], now: datetime) -> list[Drift]:
     """When each was first seen: remembered without an apply, by what it says of live."""
-    keys = [
-        canonical([str(one.resource.address), one.verdict, one.pointer, str(one.live)])
-        for one in findings
-    ]
-    first = hands.observations.notice(keys, now.timestamp())
+    found = {str(each.resource.address): [_key(one) for one in each.findings] for each in compared}
+    first = hands.observations.notice(found, now.timestamp())
     return [
-        replace(one, since=_write_time(first[key])) for one, key in zip(findings, keys, strict=True)
+        replace(one, since=_write_time(first[str(each.resource.address), _key(one)]))
+        for each in compared
+        for one in each.findings
     ]
+
+
+def _key(one: Drift) -> str:
+    return canonical([one.verdict, one.pointer, str(one.live)])
 
 
 def _stand(one: _Compared) -> Standing:

@@ -14,14 +14,14 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 from reconciler.model import ABSENT, Absent, Json, Sighting
 
 NAME: Final = "observations.sqlite3"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _PATIENCE_S: Final = 5.0
 _Found = TypeVar("_Found")
 _TABLES: Final = """
@@ -29,7 +29,9 @@ CREATE TABLE IF NOT EXISTS seen (
     key TEXT PRIMARY KEY, stamp TEXT NOT NULL, settled INTEGER NOT NULL, read_at REAL NOT NULL,
     digest BLOB NOT NULL, document BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS noticed (key TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS noticed (
+    about TEXT NOT NULL, key TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (about, key)
+) WITHOUT ROWID;
 """
 
 
@@ -81,21 +83,31 @@ class ObservationCache:
         """Forget what is no longer there."""
         self._write("DELETE FROM seen WHERE key = ?", [(self._key(name),) for name in resource_ids])
 
-    def notice(self, findings: Sequence[str], now: float) -> Mapping[str, float]:
-        """When each finding was first noticed, in seconds since 1970; others are forgotten."""
-        keys = {name: self._key(name) for name in findings}
+    def notice(
+        self, found: Mapping[str, Collection[str]], now: float
+    ) -> Mapping[tuple[str, str], float]:
+        """When each finding of each resource was first noticed, in seconds since 1970.
 
-        def find(connection: sqlite3.Connection) -> dict[str, float]:
-            rows = connection.execute(
-                "SELECT key, at FROM noticed WHERE key > ? AND key < ?", self._bounds
-            )
-            known = dict(rows.fetchall())
-            connection.execute("DELETE FROM noticed WHERE key > ? AND key < ?", self._bounds)
+        What was noticed of these resources before and is not found any more is forgotten; what
+        was noticed of others stays.
+        """
+        keys = {(name, one): (self._key(name), one) for name, all_ in found.items() for one in all_}
+
+        def find(connection: sqlite3.Connection) -> dict[tuple[str, str], float]:
+            known: dict[tuple[str, str], float] = {}
+            for name in found:
+                about = (self._key(name),)
+                query = "SELECT about, key, at FROM noticed WHERE about = ?"
+                known.update(
+                    {(name, key): at for name, key, at in connection.execute(query, about)}
+                )
+                connection.execute("DELETE FROM noticed WHERE about = ?", about)
             kept = {key: known.get(key, now) for key in keys.values()}
-            connection.executemany("INSERT INTO noticed VALUES (?, ?)", list(kept.items()))
+            rows = [(*key, at) for key, at in kept.items()]
+            connection.executemany("INSERT INTO noticed VALUES (?, ?, ?)", rows)
             return kept
 
-        nothing: dict[str, float] = {}
+        nothing: dict[tuple[str, str], float] = {}
         kept = self._ask(find, nothing)
         return {name: kept.get(key, now) for name, key in keys.items()}
 

@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_made_costs_reads_and_nothing_else(tmp_path: Pat
     cache = make(tmp_path)
     cache.keep([("/a", SEEN, DOCUMENT)])
     assert (cache.load(), cache.recall("/a")) == ({}, ABSENT)
-    assert cache.notice(["x"], 5.0) == {"x": 5.0}
+    assert cache.notice({"a": ["x"]}, 5.0) == {("a", "x"): 5.0}
 
 
 def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
@@ -99,10 +99,17 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 
 
 def test_a_finding_keeps_the_time_at_which_it_was_first_noticed(tmp_path: Path) -> None:
-    assert make(tmp_path).notice(["a", "b"], 10.0) == {"a": 10.0, "b": 10.0}
-    assert make(tmp_path).notice(["b", "c"], 20.0) == {"b": 10.0, "c": 20.0}
-    assert make(tmp_path).notice(["a", "c"], 30.0) == {"a": 30.0, "c": 20.0}
-    assert make(tmp_path, cloud="https://two").notice(["c"], 40.0) == {"c": 40.0}
+    def notice(now: float, **found: list[str]) -> dict[tuple[str, str], float]:
+        return dict(make(tmp_path).notice(found, now))
+
+    assert notice(10.0, a=["x", "y"]) == {("a", "x"): 10.0, ("a", "y"): 10.0}
+    assert notice(20.0, a=["y", "z"]) == {("a", "y"): 10.0, ("a", "z"): 20.0}
+    # What was not looked at is not forgotten.
+    assert notice(30.0, b=["x"]) == {("b", "x"): 30.0}
+    assert notice(40.0, a=["x", "z"], b=[]) == {("a", "x"): 40.0, ("a", "z"): 20.0}
+    assert notice(50.0, b=["x"]) == {("b", "x"): 50.0}
+    other = make(tmp_path, cloud="https://two")
+    assert other.notice({"a": ["z"]}, 60.0) == {("a", "z"): 60.0}
 
 
 def test_threads_share_one_cache(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_a_finding_keeps_the_day_on_which_it_was_first_seen(applied: Project) ->
 
     first = since()
     time.sleep(1.1)
+    assert drift(applied, "--target", "WebService/b")[0] == 0
     assert since() == first
     applied.emulator.patch("a", description="somebody else")
     assert since() > first

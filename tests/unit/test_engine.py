@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -80,8 +80,10 @@ class Seen:
         for name in resource_ids:
             self.kept.pop(name.casefold(), None)
 
-    def notice(self, findings: Sequence[str], now: float) -> Mapping[str, float]:
-        return dict.fromkeys(findings, now)
+    def notice(
+        self, found: Mapping[str, Collection[str]], now: float
+    ) -> Mapping[tuple[str, str], float]:
+        return {(name, one): now for name, every in found.items() for one in every}
 
 
 @dataclass
