@@ -53,11 +53,12 @@ def drift(
     """
     from dataclasses import replace
 
-    from reconciler.cli.assembly import Wanted, assemble
+    from reconciler.cli.assembly import Wanted, assemble, parse_addresses
     from reconciler.engine import report_drift
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     if accepted:
+        parse_addresses("--accept", accepted)
         flags = replace(flags, targets=accepted, refresh="full")
     assembly = assemble(invocation, paths)
     hands = assembly.hands(flags.parallelism, flags.max_calls)

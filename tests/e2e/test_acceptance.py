@@ -141,3 +141,4 @@ def test_there_may_be_nothing_to_accept(applied: Project) -> None:
     assert "nothing that is live was moved away" in done.err
     wrong = applied.run("drift", "--accept", "WebService/cencus")
     assert "Did you mean WebService/census?" in wrong.err
+    assert '--accept "census" is no address' in applied.run("drift", "--accept", "census").err
