@@ -1,0 +1,126 @@
+"""The words everything else is written in: frozen values without behaviour beyond their own form.
+
+A JSON value is `Json`. A value that is not there is `ABSENT`, which is not JSON's null: the
+service says 404, or the document has no such property. It never stands for a read that failed.
+No secret can be held by anything here but `Live.raw`; a `SecretReference` says where a secret is.
+"""
+
+from reconciler.model.declared import (
+    Cloud,
+    Declared,
+    Draft,
+    GuardLimits,
+    Manifest,
+    ModelReference,
+    Project,
+    Source,
+)
+from reconciler.model.drift import (
+    Drift,
+    DriftReport,
+    Standing,
+    Verdict,
+)
+from reconciler.model.events import (
+    Agenda,
+    Event,
+    Refreshing,
+    Retrying,
+    StepDone,
+    StepFailed,
+    StepStarted,
+    StepWaiting,
+    Throttling,
+)
+from reconciler.model.ledger import (
+    Entry,
+    Memory,
+    Snapshot,
+)
+from reconciler.model.live import (
+    Blob,
+    Live,
+    Pace,
+    Progress,
+    Sighting,
+    Summary,
+)
+from reconciler.model.plan import (
+    Cause,
+    Change,
+    Estimate,
+    Inputs,
+    ModelChange,
+    Outcome,
+    Plan,
+    Reason,
+    Refresh,
+    Step,
+)
+from reconciler.model.words import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Finding,
+    Json,
+    Path,
+    Place,
+    Resource,
+    SecretReference,
+    Verb,
+)
+
+__all__ = [
+    "ABSENT",
+    "Absent",
+    "Action",
+    "Address",
+    "Agenda",
+    "Blob",
+    "Cause",
+    "Change",
+    "Cloud",
+    "Declared",
+    "Draft",
+    "Drift",
+    "DriftReport",
+    "Entry",
+    "Estimate",
+    "Event",
+    "Finding",
+    "GuardLimits",
+    "Inputs",
+    "Json",
+    "Live",
+    "Manifest",
+    "Memory",
+    "ModelChange",
+    "ModelReference",
+    "Outcome",
+    "Pace",
+    "Path",
+    "Place",
+    "Plan",
+    "Progress",
+    "Project",
+    "Reason",
+    "Refresh",
+    "Refreshing",
+    "Resource",
+    "Retrying",
+    "SecretReference",
+    "Sighting",
+    "Snapshot",
+    "Source",
+    "Standing",
+    "Step",
+    "StepDone",
+    "StepFailed",
+    "StepStarted",
+    "StepWaiting",
+    "Summary",
+    "Throttling",
+    "Verb",
+    "Verdict",
+]

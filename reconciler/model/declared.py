@@ -1,0 +1,128 @@
+"""What people write, and what it says of a service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reconciler.model.words import (
+    ABSENT,
+    Absent,
+    Address,
+    Finding,
+    Json,
+    Path,
+    Place,
+    SecretReference,
+)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One document that a person wrote, checked against its schema, files inlined.
+
+    `places` maps a JSON pointer into the document ("/spec/trainedModels") to where it stands.
+    """
+
+    address: Address
+    spec: Json
+    file: str
+    digest: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
+
+    def place(self, pointer: str) -> Place:
+        """Where `pointer` stands, or the nearest thing around it."""
+        while pointer and pointer not in self.places:
+            pointer = pointer.rpartition("/")[0]
+        return self.places.get(pointer, Place(self.file, 1, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class GuardLimits:
+    """What a plan may do without being asked again. `max_updates` is a count or `"30%"`."""
+
+    max_deletes: int = 0
+    max_updates: int | str = "30%"
+    blobs: Literal["required", "warn", "skip"] = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """The planes that calls go to: base URLs without a trailing slash."""
+
+    resource_manager: str
+    studio_management: str
+    services: str
+    blob: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """What `reconciler.yaml` says. `root` is the folder it stands in, absolute.
+
+    `moved` maps addresses that were renamed to what they are called now.
+    """
+
+    name: str
+    root: str
+    file: str
+    cloud: Cloud
+    defaults: Mapping[str, str]
+    guards: GuardLimits
+    ledger: str
+    digest: str
+    moved: Mapping[Address, Address] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReference:
+    """A trained model that a manifest names. `path` is the place of its address in the document."""
+
+    name: str
+    uri: str
+    path: Path
+    sha256: str = ""
+    sas: SecretReference | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The part of the service's document that a manifest speaks of.
+
+    Leaves of `document` may be `SecretReference`. `places` maps a pointer into `document` to
+    where a person wrote it. With `exact` it is all that there is to be: the rest is removed.
+    `seed` is what a resource that is not there yet starts from; nobody owns what is only in it.
+    """
+
+    document: Json
+    models: tuple[ModelReference, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    places: Mapping[str, Place] = field(default_factory=dict)
+    exact: bool = False
+    seed: Json | Absent = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The resource whose definition a new one is made from.
+
+    `name` is what people call it. Where secrets must be sealed anew for another `region`, those of
+    the service's own copy for that region are sent; `copy` says whether it was there when the plan
+    was made, or must be made first.
+    """
+
+    id: str
+    name: str
+    region: str = ""
+    copy: Literal["", "there", "missing"] = ""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a person would write for a live resource: a manifest's spec, and notes beside it."""
+
+    spec: Json
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,200 @@
+"""What will be done, why, and what came of it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reconciler.model.declared import Source
+from reconciler.model.words import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Finding,
+    Json,
+    Path,
+    Resource,
+    SecretReference,
+    Verb,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between live and desired, at one place.
+
+    `path` is where the place is when the changes are applied in order (list indexes shift).
+    For `WRITE`, `after` is the `SecretReference` and `before` is ABSENT.
+    """
+
+    path: Path
+    verb: Verb
+    before: Json
+    after: Json
+    sensitive: bool = False
+    immutable: bool = False
+    irreversible: bool = False
+    opaque: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """One trained model before and after, for people: addresses and digests of both."""
+
+    name: str
+    path: Path
+    before: str
+    after: str
+    digest_before: str = ""
+    digest_after: str = ""
+    trust: str = ""
+
+
+class Cause(enum.StrEnum):
+    """Why something is planned.
+
+    `NEW`: there is none yet. `SOURCE`: what it is made from. `GONE`: it was there when last
+    applied. `MANIFEST`: what is declared moved, or was never applied. `UNDECLARED`: the manifest
+    is exact and does not declare it. `DRIFT`: live moved. `CONFLICT`: both did. `VERSION`: the
+    label of a secret moved. `ROTATE`: it was asked for. `UNKNOWN`: no ledger tells who moved.
+    `ORPHAN`: no manifest names it. `DESTROY`: all is to go.
+    """
+
+    NEW = "new"
+    SOURCE = "source"
+    GONE = "gone"
+    MANIFEST = "manifest"
+    UNDECLARED = "undeclared"
+    DRIFT = "drift"
+    CONFLICT = "conflict"
+    VERSION = "version"
+    ROTATE = "rotate"
+    UNKNOWN = "unknown"
+    ORPHAN = "orphan"
+    DESTROY = "destroy"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why one change is planned; the pointer is "" where the whole resource is meant.
+
+    `note` is what a person must know beyond that the manifest asks for it. `remembered` is the
+    value when it was last applied, for `DRIFT` and `CONFLICT`; ABSENT where it may not be shown.
+    """
+
+    pointer: str
+    cause: Cause
+    note: str = ""
+    remembered: Json | Absent = ABSENT
+
+
+@dataclass(frozen=True)
+class Step:
+    """All that will be done to one resource.
+
+    `ops` is RFC 6902 on `before`: first `test` operations on the values relied upon, then the
+    changes; `inverse` leads back. `absences` are pointers that must still be absent, which RFC
+    6902 cannot say. `secrets` are written beside the patch and stand in no operation; `owns` are
+    the pointers that the manifest speaks of, to be remembered once the step is proven.
+    `before` and `after` are documents without secrets, or ABSENT. `extent` says how much of the
+    document the write holds: the whole, or each part that changes. `source` is what a new
+    resource is made from, where that is not its manifest alone.
+    """
+
+    resource: Resource
+    action: Action
+    changes: tuple[Change, ...]
+    ops: tuple[Json, ...]
+    inverse: tuple[Json, ...]
+    before: Json
+    after: Json
+    absences: tuple[str, ...] = ()
+    secrets: tuple[tuple[str, SecretReference], ...] = ()
+    replace_paths: tuple[str, ...] = ()
+    models: tuple[ModelChange, ...] = ()
+    not_observable: tuple[str, ...] = ()
+    unchanged: int = 0
+    reason: str = ""
+    because: tuple[Reason, ...] = ()
+    extent: Literal["none", "parts", "whole"] = "parts"
+    source: Source | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    owns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """How live was read.
+
+    `mode` is auto, full or none; `oldest` the age in seconds of the oldest observation that was
+    relied upon instead of a read.
+    """
+
+    mode: str
+    read: int
+    total: int
+    calls: int
+    oldest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an apply will take: writes and reads that are sent, and about how many seconds."""
+
+    writes: int = 0
+    reads: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a plan was made from: digests of files, and where the work tree stood.
+
+    `cloud` is the address whose services were read; a plan is never applied to another one.
+    """
+
+    project: str
+    files: Mapping[str, str]
+    cloud: str = ""
+    commit: str = ""
+    dirty: bool = False
+    schemas: Mapping[str, str] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that will happen, and what is known of how and why. Holds no secret.
+
+    `orphans` are in the ledger and in no manifest, and this plan leaves them as they are.
+    """
+
+    steps: tuple[Step, ...]
+    unchanged: tuple[Resource, ...]
+    findings: tuple[Finding, ...]
+    inputs: Inputs
+    refresh: Refresh
+    made_at: str
+    baseline: Literal["kept", "lost"]
+    orphans: tuple[Resource, ...] = ()
+    not_observable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    estimate: Estimate = Estimate()
+
+    @property
+    def refused(self) -> tuple[Finding, ...]:
+        """The findings that forbid applying."""
+        return tuple(found for found in self.findings if found.severity == "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an apply came to: addresses by what was done, and a finding for each failure."""
+
+    added: tuple[Address, ...] = ()
+    changed: tuple[Address, ...] = ()
+    destroyed: tuple[Address, ...] = ()
+    failures: tuple[Finding, ...] = ()
