@@ -8,6 +8,8 @@
     ├── PlanRefused(findings)          a guard forbids the plan
     ├── StalePlan                      live moved under a plan
     ├── LedgerInvalid                  the ledger's chain is broken, or it cannot be written
+    ├── LedgerConflict                 somebody else has taken the ledger's lock since
+    ├── LockHeld(holder)               somebody else holds the ledger's lock
     ├── SecretMissing                  a referenced secret is not there
     ├── BlobForbidden / BlobExpired    a model cannot be looked at (absence is a value, no error)
     ├── TooManyCalls                   more calls are needed than --max-calls allows
@@ -16,7 +18,10 @@
         ├── Unauthorized               401 and 403
         ├── Throttled                  429 and 503, for longer than is waited
         ├── Rejected                   any other refusal of the request
+        │   └── Busy                   409: another operation runs on the resource
+        ├── StillRunning               an operation has not ended in time
         └── Unavailable                no answer, or none that can be read
+            └── ReplyLost              the same, of a write: it may have been done
 
 Every message says what, `subject` whom it concerns, `next_step` what to do. No message ever
 holds a secret.
@@ -24,7 +29,7 @@ holds a secret.
 
 from __future__ import annotations
 
-from reconciler.model import Finding
+from reconciler.model import Finding, Holder
 
 
 class ReconcilerError(Exception):
@@ -76,6 +81,20 @@ class StalePlan(_WithFindings):
 
 class LedgerInvalid(ReconcilerError):
     """The ledger cannot be trusted or written; names the first bad entry."""
+
+
+class LedgerConflict(ReconcilerError):
+    """Somebody else has taken the lock of the ledger since: nothing more may be written."""
+
+
+class LockHeld(ReconcilerError):
+    """Somebody else holds the lock of the ledger; `holder` says who."""
+
+    def __init__(
+        self, message: str, holder: Holder, *, subject: str = "", next_step: str = ""
+    ) -> None:
+        super().__init__(message, subject=subject, next_step=next_step)
+        self.holder = holder
 
 
 class SecretMissing(ReconcilerError):
@@ -143,5 +162,17 @@ class Rejected(ServiceError):
     """The service refuses the request itself; trying again will not help."""
 
 
+class Busy(Rejected):
+    """409: another operation runs on the resource, or somebody else writes to it."""
+
+
 class Unavailable(ServiceError):
     """No answer, a cut-off answer, or one that is not what the service speaks."""
+
+
+class ReplyLost(Unavailable):
+    """A write was sent and its answer was lost or broken: it may have been done, or not."""
+
+
+class StillRunning(ServiceError):
+    """An operation has not ended in time; it goes on at the service, and a later run follows it."""

@@ -6,6 +6,7 @@ A third target, ledger or storage is a class with these methods; nothing else ne
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -20,12 +21,15 @@ from reconciler.model import (
     Entry,
     Event,
     Finding,
+    Holder,
+    Intent,
     Json,
     Live,
     Manifest,
     ModelReference,
     Pace,
     Progress,
+    Proof,
     Resource,
     SecretReference,
     Sighting,
@@ -106,8 +110,16 @@ class Provider(Protocol):
         """Send the step's one verb and follow its operation to the end.
 
         A regional copy of its source that is not there is made before anything else. `live` is
-        what was read immediately before. Raises ServiceError; returning says only that the service
-        claims success: read back before you believe it.
+        what was read immediately before. Returning says only that the service claims success: read
+        back before you believe it. Raises ReplyLost where a write may have been done, StillRunning
+        where its operation has not ended in time, other ServiceErrors where it was not done.
+        """
+        ...
+
+    def settle(self, resource: Resource) -> Iterator[Progress]:
+        """Wait until no operation runs on the resource, whoever began it; sends no write.
+
+        Raises StillRunning where one has not ended in time.
         """
         ...
 
@@ -176,24 +188,78 @@ class Kind(Protocol):
         """What a person would write for a live document: what matters of it, or all."""
         ...
 
-    def connect(self, cloud: Cloud, emit: Emit, budget: Budget) -> Provider:
-        """Open the calls to this kind's service, each within the budget."""
+    def connect(self, cloud: Cloud, emit: Emit, budget: Budget, deadline_s: float) -> Provider:
+        """Open the calls to this kind's service, each within the budget.
+
+        An operation is followed for `deadline_s` seconds.
+        """
+        ...
+
+
+class Lease(Protocol):
+    """The lock, held until its context ends and kept alive meanwhile."""
+
+    @property
+    def holder(self) -> Holder:
+        """Who holds it: ourselves, with the fence that it was taken with."""
+        ...
+
+    def check(self) -> None:
+        """Raise LedgerConflict once the lock is no longer surely ours."""
         ...
 
 
 class Ledger(Protocol):
-    """What was applied, in order, never lost and never a secret."""
+    """What was begun and what came of it, in order, never lost and never a secret.
+
+    Readers take no lock and never see half a line. Safe to use from several threads at once.
+    """
 
     def load(self) -> Snapshot:
-        """Everything remembered, in one read."""
+        """Everything remembered, in one read; raises LedgerInvalid naming the first bad line."""
+        ...
+
+    def lock(self, holder: Holder, within_s: float, emit: Emit) -> AbstractContextManager[Lease]:
+        """Take the lock, waiting for it up to `within_s` seconds: 1 s, doubling to 16 s.
+
+        Raises LockHeld naming who holds it. A holder that is dead or silent for a minute loses it.
+        """
+        ...
+
+    def find_holder(self) -> Holder | None:
+        """Who holds the lock now."""
+        ...
+
+    def unlock(self, lock_id: str) -> Holder:
+        """Take the lock from whoever holds it by that id; raises ReconcilerError for none."""
+        ...
+
+    def intend(self, intent: Intent) -> int:
+        """Durable before it returns; returns the sequence it was given.
+
+        Raises LedgerInvalid where it cannot be written, LedgerConflict where a later lock than
+        `fence` has been taken.
+        """
         ...
 
     def record(self, entry: Entry) -> None:
-        """Durable before it returns; raises LedgerInvalid when it cannot be."""
+        """Durable before it returns; raises as `intend` does."""
         ...
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
-        """The entries, oldest first."""
+        """The entries, oldest first, each with the patch and inverse of its intent."""
+        ...
+
+    def verify(self) -> Proof:
+        """Look at every line, archives included; nothing is raised for what does not fit."""
+        ...
+
+    def compact(self) -> str:
+        """Begin anew with what is remembered, chained to what was; returns the archive's name."""
+        ...
+
+    def set_aside(self) -> str:
+        """Move away whatever is there, whole or broken; returns where it is kept, or ""."""
         ...
 
 

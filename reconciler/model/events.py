@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from reconciler.model.ledger import Fate, Holder
 from reconciler.model.words import Action, Address, Finding, Resource
 
 
@@ -76,6 +77,70 @@ class Throttling:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class LockAwaited:
+    """Somebody else holds the lock; it is tried again in `seconds`."""
+
+    holder: Holder
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A step that an earlier run began was looked at again: what became of it, and how it shows."""
+
+    resource: Resource
+    action: Action
+    fate: Fate
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepDoubted:
+    """What the service says of a step is not believed, by `reason`; live is read until it shows."""
+
+    resource: Resource
+    action: Action
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepSkipped:
+    """A step is left alone, by `reason`: this plan has done it before, or an earlier one failed."""
+
+    resource: Resource
+    action: Action
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaveStarted:
+    """The steps of a wave begin; told only where there is more than one wave."""
+
+    wave: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackStarted:
+    """What was done is undone, in reverse order; each undoing is told as a step of its own."""
+
+    steps: int
+
+
 Event: TypeAlias = (
-    Agenda | Refreshing | StepStarted | StepWaiting | StepDone | StepFailed | Retrying | Throttling
+    Agenda
+    | Refreshing
+    | LockAwaited
+    | Settled
+    | WaveStarted
+    | StepStarted
+    | StepWaiting
+    | StepDoubted
+    | StepDone
+    | StepFailed
+    | StepSkipped
+    | RollbackStarted
+    | Retrying
+    | Throttling
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.model.words import Action, Address, Json
+from reconciler.model.words import Action, Address, Finding, Json
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,96 @@ class Memory:
     sequence: int
     digests: Mapping[str, str] = field(default_factory=dict)
     baseline: Mapping[str, Json] = field(default_factory=dict)
+    wave: int = 0
+
+
+class Fate(enum.StrEnum):
+    """What became of a step, by what a read showed afterwards.
+
+    `NOT_DONE`: live is as it was. `UNKNOWN`: live is neither as it was nor as was wanted, or
+    cannot be seen.
+    """
+
+    DONE = "done"
+    NOT_DONE = "not done"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What is about to be sent, durable before the first call of a step.
+
+    `step_digest` is of the step as it stands in the plan; `attempt` counts from 1; `fence` is the
+    number of the lock under which it was written, which only ever grows. `owns` are the pointers
+    that are remembered once it is done, `stamp` the service's change stamp right before.
+    `absences` and `extent` are as in `Step`. `sequence` is given by the ledger.
+    """
+
+    address: Address
+    id: str
+    action: Action
+    at: str
+    by: str
+    host: str
+    commit: str
+    plan_digest: str
+    step_digest: str
+    attempt: int
+    fence: int
+    patch: tuple[Json, ...]
+    inverse: tuple[Json, ...]
+    owns: tuple[str, ...] = ()
+    absences: tuple[str, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    stamp: str = ""
+    extent: str = "parts"
+    wave: int = 0
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds the lock of a ledger: who, why, where and since when, from which commit.
+
+    `id` is what `force-unlock` takes; `host` is where process `pid` runs, which began at `started`
+    (in the machine's own count, empty where there is none); `since` is in UTC. `fence` is given
+    when the lock is taken and only ever grows.
+    """
+
+    id: str
+    who: str
+    why: str
+    host: str
+    pid: int
+    started: str
+    since: str
+    commit: str = ""
+    fence: int = 0
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The ledger at one moment. `known` is False when there is no ledger to remember by."""
+    """The ledger at one moment. `known` is False when there is no ledger to remember by.
+
+    `open` are the intents of which nobody knows what became, oldest first; `fence` is the highest
+    number of a lock that stands in the ledger.
+    """
 
     memories: Mapping[Address, Memory]
     known: bool
+    open: tuple[Intent, ...] = ()
+    fence: int = 0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the ledger: what was done to one resource, by whom, from which commit."""
+    """One line of the ledger: what was done to one resource, by whom, from which commit.
+
+    `intent` is the sequence of the intent whose outcome it is, 0 where there was none; a `fate`
+    other than done closes the intent and changes no memory, and `note` says why. `sequence` is
+    given by the ledger.
+    """
 
     address: Address
     id: str
@@ -55,3 +133,19 @@ class Entry:
     secrets: Mapping[str, str]
     digests: Mapping[str, str] = field(default_factory=dict)
     baseline: Mapping[str, Json] = field(default_factory=dict)
+    intent: int = 0
+    fate: Fate = Fate.DONE
+    note: str = ""
+    fence: int = 0
+    step_digest: str = ""
+    wave: int = 0
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a look at every line of a ledger came to: how many there are, and what does not fit."""
+
+    entries: int
+    intents: int
+    findings: tuple[Finding, ...] = ()

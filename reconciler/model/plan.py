@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from reconciler.model.declared import Source
+from reconciler.model.ledger import Entry
 from reconciler.model.words import (
     ABSENT,
     Absent,
@@ -123,6 +124,7 @@ class Step:
     source: Source | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     owns: tuple[str, ...] = ()
+    wave: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +194,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an apply came to: addresses by what was done, and a finding for each failure."""
+    """What an apply came to: addresses by what was done, and a finding for each failure.
+
+    `not_started` were left alone because of a failure or an interruption. After a rollback,
+    `rolled_back` are as they were before the apply, and `unrestored` says of each other why it is
+    not. `unrecorded` was done and could not be written to the ledger.
+    """
 
     added: tuple[Address, ...] = ()
     changed: tuple[Address, ...] = ()
     destroyed: tuple[Address, ...] = ()
     failures: tuple[Finding, ...] = ()
+    not_started: tuple[Address, ...] = ()
+    rolled_back: tuple[Address, ...] = ()
+    unrestored: tuple[Finding, ...] = ()
+    unrecorded: tuple[Entry, ...] = ()
