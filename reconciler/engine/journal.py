@@ -91,7 +91,7 @@ class Journal:
         `sent` is the document that was wanted, for what the service never shows. Raises
         LedgerUnwritten, which holds the entry, where it cannot be written.
         """
-        self._record(replace(self._close(intent), **self._remember(intent, document, sent)))
+        self._record(self._remember(self._close(intent), intent, document, sent))
 
     def close(self, intent: Intent, fate: Fate, note: str) -> None:
         """Note that it is not done, or that nobody can tell; what is remembered stays."""
@@ -125,22 +125,28 @@ class Journal:
         )
 
     def _remember(
-        self, intent: Intent, document: Json | Absent, sent: Json | Absent
-    ) -> dict[str, Mapping[str, Json]]:
+        self, entry: Entry, intent: Intent, document: Json | Absent, sent: Json | Absent
+    ) -> Entry:
         field = self._hands.kinds[intent.address.kind].field
         memory = self._remembered.get(intent.address)
         if intent.action is not Action.UPDATE:
             memory = None
         owned = dict(_find_owned(field, intent.owns, document, sent))
-        return {
-            "owned": owned,
-            "secrets": {**(memory.secrets if memory else {}), **intent.secrets},
-            "digests": {**(memory.digests if memory else {}), **intent.digests},
-            "baseline": make_baseline(field, document, owned),
-        }
+        return replace(
+            entry,
+            owned=owned,
+            secrets={**(memory.secrets if memory else {}), **intent.secrets},
+            digests={**(memory.digests if memory else {}), **intent.digests},
+            baseline=make_baseline(field, document, owned),
+        )
 
     def _now(self) -> str:
         return self._hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def document_of(live: Live | Absent) -> Json | Absent:
+    """The document of what was read."""
+    return live if isinstance(live, Absent) else live.document
 
 
 def _find_owned(

@@ -6,19 +6,17 @@ became of each step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
 
 from reconciler.engine.hands import Hands
-from reconciler.engine.journal import Author, Journal
+from reconciler.engine.journal import Author, Journal, document_of
+from reconciler.engine.lag import read_until
 from reconciler.engine.observe import keep_sight
 from reconciler.errors import ReconcilerError, Unplannable
-from reconciler.fate import Judgement, judge_intent
+from reconciler.fate import judge_intent
 from reconciler.model import Absent, Fate, Finding, Intent, Live, Resource, Settled
 from reconciler.ports import Lease
-
-_PAUSE_S: Final = 0.5
 
 
 def settle_open(hands: Hands, author: Author, lease: Lease, patience_s: float) -> None:
@@ -65,31 +63,20 @@ class _Settler:
         resource = Resource(intent.address, intent.id)
         for _ in self._hands.provider(intent.address).settle(resource):
             pass
-        judged, live = self._judge(intent, resource)
+        field = self._hands.kinds[intent.address.kind].field
+
+        def shows(live: Live | Absent) -> bool:
+            return judge_intent(field, intent, live).fate is Fate.DONE
+
+        left = self._patience_s - self._age(intent)
+        live = read_until(self._hands, resource, left, shows)
+        judged = judge_intent(field, intent, live)
         if judged.fate is Fate.DONE:
-            self._journal.finish(intent, live if isinstance(live, Absent) else live.document)
+            self._journal.finish(intent, document_of(live))
         else:
             self._journal.close(intent, judged.fate, judged.note)
         keep_sight(self._hands, resource, live)
         self._hands.emit(Settled(resource, intent.action, judged.fate, judged.note))
-
-    def _judge(self, intent: Intent, resource: Resource) -> tuple[Judgement, Live | Absent]:
-        """Read until it is done, or until no read can lag any more behind what was sent then."""
-        field = self._hands.kinds[intent.address.kind].field
-        for live in self._reads(intent, resource):
-            judged = judge_intent(field, intent, live)
-            if judged.fate is Fate.DONE:
-                break
-        return judged, live
-
-    def _reads(self, intent: Intent, resource: Resource) -> Iterator[Live | Absent]:
-        left = self._patience_s - self._age(intent)
-        while True:
-            yield self._hands.provider(intent.address).read(resource)
-            if left <= 0:
-                return
-            self._hands.sleep(min(_PAUSE_S, left))
-            left -= _PAUSE_S
 
     def _age(self, intent: Intent) -> float:
         """How many seconds ago it was begun; none where that cannot be told."""

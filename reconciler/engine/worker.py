@@ -8,12 +8,13 @@ whose answer was lost is read back before anything else is sent.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from reconciler.engine.hands import Hands
-from reconciler.engine.journal import Journal
+from reconciler.engine.journal import Journal, document_of
+from reconciler.engine.lag import read_until
 from reconciler.engine.observe import keep_sight
 from reconciler.engine.proof import prove
 from reconciler.engine.staleness import find_stale
@@ -22,7 +23,6 @@ from reconciler.errors import (
     NotApplied,
     ReconcilerError,
     ReplyLost,
-    ServiceError,
     StalePlan,
     StillRunning,
     Throttled,
@@ -42,9 +42,6 @@ from reconciler.model import (
 )
 
 _SHOWN_EVERY_S: Final = 10.0
-_FIRST_S: Final = 0.2
-_LONGEST_S: Final = 2.0
-_GROWTH: Final = 1.5
 _MOST_TRIES: Final = 3
 # What became of the write is not known, and cannot be found out now.
 _OPEN: Final = (Throttled, TooManyCalls, StillRunning)
@@ -96,7 +93,10 @@ class _Attempt:
             self._waiting.follow(written)
         except _OPEN:
             raise
-        except (Busy, ReplyLost) as error:
+        except Busy as error:
+            self._yield(intent, error, last=last)
+            return None
+        except ReplyLost as error:
             return self._look_again(intent, error, last=last)
         except ReconcilerError as error:
             self._give_up(intent, error)
@@ -107,38 +107,55 @@ class _Attempt:
         self, intent: Intent, before: Live | Absent, *, last: bool
     ) -> Live | Absent | None:
         """Read until it shows: the service says that it is done."""
-        doubt: NotApplied | None = None
-        for after in self._waiting.read(self._patience_s):
+        doubts: list[NotApplied] = []
+
+        def shows(after: Live | Absent) -> bool:
             try:
-                proven = prove(self._field, self._step, before, after)
+                prove(self._field, self._step, before, after)
             except NotApplied as error:
-                if doubt is None:
+                if not doubts:
                     self._tell(error.message)
-                doubt = error
-            else:
-                self._journal.finish(intent, proven, self._step.after)
-                return after
-            seen = after
-        assert doubt is not None  # noqa: S101 - there is at least one read
-        self._retry_or_raise(intent, judge_intent(self._field, intent, seen), doubt, last=last)
+                doubts.append(error)
+                self._waiting.tell()
+                return False
+            doubts.clear()
+            return True
+
+        after = read_until(self._hands, self._step.resource, self._patience_s, shows)
+        if not doubts:
+            self._journal.finish(intent, document_of(after), self._step.after)
+            return after
+        judged = judge_intent(self._field, intent, after)
+        # Whatever undoes it may do so for ever: it is sent once more, not again and again.
+        self._retry_or_raise(intent, judged, doubts[-1], last=last or self._number > 1)
         return None
 
-    def _look_again(
-        self, intent: Intent, error: ServiceError, *, last: bool
-    ) -> Live | Absent | None:
-        """Read until it shows what became of a write without an answer, or of one refused as busy.
+    def _yield(self, intent: Intent, error: Busy, *, last: bool) -> None:
+        """Let somebody else's operation end: what it leaves is compared with the plan anew."""
+        self._tell(error.message)
+        self._waiting.follow(self._provider.settle(self._step.resource))
+        judged = Judgement(Fate.NOT_DONE, "the service was busy")
+        if self._step.action is Action.REPLACE:
+            judged = judge_intent(self._field, intent, self._provider.read(self._step.resource))
+        self._retry_or_raise(intent, judged, error, last=last)
+
+    def _look_again(self, intent: Intent, error: ReplyLost, *, last: bool) -> Live | Absent | None:
+        """Read until it shows what became of a write without an answer.
 
         That it was not done is believed only once no read can lag any more.
         """
         self._tell(error.message)
         self._waiting.follow(self._provider.settle(self._step.resource))
-        patience_s = 0.0 if isinstance(error, Busy) else self._patience_s
-        for after in self._waiting.read(patience_s):
-            judged = judge_intent(self._field, intent, after)
-            if judged.fate is Fate.DONE:
-                document = after if isinstance(after, Absent) else after.document
-                self._journal.finish(intent, document, self._step.after)
-                return after
+
+        def shows(after: Live | Absent) -> bool:
+            self._waiting.tell()
+            return judge_intent(self._field, intent, after).fate is Fate.DONE
+
+        after = read_until(self._hands, self._step.resource, self._patience_s, shows)
+        judged = judge_intent(self._field, intent, after)
+        if judged.fate is Fate.DONE:
+            self._journal.finish(intent, document_of(after), self._step.after)
+            return after
         self._retry_or_raise(intent, judged, error, last=last)
         return None
 
@@ -176,22 +193,10 @@ class _Waiting:
     def follow(self, progress: Iterable[Progress]) -> None:
         """Wait for an operation to end."""
         for _ in progress:
-            self._tell()
+            self.tell()
 
-    def read(self, patience_s: float) -> Iterator[Live | Absent]:
-        """Read once, and again at growing intervals for as long as a read may lag."""
-        provider = self._hands.provider(self._step.resource.address)
-        waited, pause = 0.0, _FIRST_S
-        while True:
-            yield provider.read(self._step.resource)
-            if waited >= patience_s:
-                return
-            self._hands.sleep(min(pause, patience_s - waited))
-            waited += pause
-            pause = min(pause * _GROWTH, _LONGEST_S)
-            self._tell()
-
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Say that it still runs, where it was not said for a while."""
         now = time.monotonic()
         if now - self._shown >= _SHOWN_EVERY_S:
             self._shown = now
