@@ -12,6 +12,12 @@ from reconciler.transport.lane import READS, WRITES
 from reconciler.transport.operations import count_polls, follow_operation
 from reconciler.transport.origins import is_loopback
 from reconciler.transport.replies import Reply
+from reconciler.transport.storage import (
+    Where,
+    find_credential,
+    split_address,
+    storage_credential,
+)
 
 __all__ = [
     "READS",
@@ -19,8 +25,12 @@ __all__ = [
     "Client",
     "RateBudget",
     "Reply",
+    "Where",
     "count_polls",
+    "find_credential",
     "follow_operation",
     "is_loopback",
+    "split_address",
+    "storage_credential",
     "token_credential",
 ]

@@ -137,7 +137,8 @@ def test_an_address_that_is_none_of_a_blob_is_refused(address: str) -> None:
 
 
 def test_a_key_of_the_environment_is_for_its_account_alone(uri: str) -> None:
-    from reconciler.blobs.storage import storage_credential, take_apart
+    from reconciler.blobs.storage import take_apart
+    from reconciler.transport import storage_credential
 
     model = ModelReference("m", "https://acct.blob.core.windows.net/m/x.ilearner", ())
     where = take_apart(model)
