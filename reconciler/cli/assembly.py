@@ -19,13 +19,13 @@ from reconciler.engine import Hands, Order
 from reconciler.errors import ManifestInvalid, PlanInvalid
 from reconciler.guards import GUARDS, is_allowed
 from reconciler.kinds import find_kinds
-from reconciler.ledgers import FileLedger, ObservationCache
+from reconciler.ledgers import ObservationCache, open_ledger
 from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import secret_resolver
 from reconciler.model import Address, Event, Finding, Inputs, Plan, Project
 from reconciler.plan_document import digest_of
-from reconciler.ports import Kind
+from reconciler.ports import Kind, Ledger
 from reconciler.render.console import Console
 from reconciler.transport import RateBudget, token_credential
 
@@ -61,11 +61,10 @@ class Assembly:
         """Where the work tree stands and who is at work; read once."""
         return read_revision(Path(self.project.root))
 
-    @property
-    def ledger(self) -> FileLedger:
+    @cached_property
+    def ledger(self) -> Ledger:
         """What was applied before, and will be."""
-        folder = Path(self.project.root, self.project.ledger)
-        return FileLedger(folder, self.project.moved)
+        return open_ledger(self.project, os.environ, token_credential)
 
     @cached_property
     def observations(self) -> ObservationCache:
