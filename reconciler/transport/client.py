@@ -184,8 +184,8 @@ class Client:
             # What was answered cannot be read. It was an answer: the service takes calls.
             leave.learn(error.status, {}, "", within)
             again = read and not isinstance(error, _TooLong)
-            failed = error if read else _perhaps(error)
-            return _Failure(failed, self._pause(lost) if again else None)
+            pause_s = self._pause(lost) if again else None
+            return _Failure(error if read else _perhaps(error), pause_s)
         if reply.status < 400:
             leave.learn(reply.status, reply.headers, "", within)
             return reply

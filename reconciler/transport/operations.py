@@ -96,6 +96,23 @@ def await_settled(client: Client, url: str, *, deadline_s: float) -> Iterator[Pr
         waiting.rest(seen)
 
 
+def finish_operation(
+    client: Client, reply: Reply, url: str, *, deadline_s: float
+) -> Iterator[Progress]:
+    """Follow the operation of a write on the resource at `url`, by its own word or the resource's.
+
+    Raises as `follow_operation` does.
+    """
+    if (yield from follow_operation(client, reply, deadline_s=deadline_s)):
+        return
+    try:
+        yield from await_settled(client, url, deadline_s=deadline_s)
+    except StillRunning:
+        raise
+    except ServiceError as error:
+        raise _lost(error, f"what was begun cannot be followed: {error.message}") from error
+
+
 class _Waiting:
     """Pauses that grow, or last as long as the service asks, until a deadline."""
 

@@ -153,6 +153,9 @@ class World:
         start = ABSENT if live is ABSENT else live.document
         self.documents[name] = apply_operations(step.ops, start)
 
+    def settle(self, _: Resource) -> Iterator[Progress]:
+        yield from ()
+
     def load(self) -> Snapshot:
         return Snapshot(dict(self.memories), known=bool(self.memories))
 

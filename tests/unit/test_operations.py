@@ -165,7 +165,7 @@ def test_an_operation_that_cannot_be_reached_any_more_may_still_be_done() -> Non
     assert len(followed.targets) == 2 + PATIENCE.retries
 
 
-HOSTILE = {
+HOSTILE: dict[str, Any] = {
     "list": [],
     "null": None,
     "text": "Succeeded",
