@@ -10,27 +10,16 @@ from markdown_it import MarkdownIt
 from reconciler.guards import judge
 from reconciler.model import (
     ABSENT,
-    Action,
     Address,
-    Agenda,
-    Event,
     Finding,
     GuardLimits,
     ModelChange,
     Outcome,
     Place,
-    Refreshing,
     Resource,
-    Retrying,
     SecretReference,
-    StepDone,
-    StepFailed,
-    StepStarted,
-    StepWaiting,
-    Throttling,
 )
 from reconciler.plan import make_removal
-from reconciler.render.console import describe
 from reconciler.render.escape import cut, escape, shorten_uris, show_path
 from reconciler.render.finding import render_findings, render_findings_json
 from reconciler.render.markdown import render_plan_markdown
@@ -41,7 +30,6 @@ from tests.golden import check
 from tests.plans import MEMORY, NEW, OLD, ORPHAN, SPEC, live, plan, step, step_of_every_shape
 
 PLAIN = Paint()
-STEPS = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE)
 
 
 def test_a_model_is_swapped_and_drift_is_told() -> None:
@@ -244,22 +232,6 @@ def test_the_last_word_of_an_apply() -> None:
     check("incomplete", render_outcome(Outcome(changed=done, failures=(failed,)), paint=PLAIN))
     complete = render_outcome(Outcome(changed=done[:1]), paint=PLAIN)
     assert complete == "Apply complete! Resources: 0 added, 1 changed, 0 destroyed."
-
-
-def test_every_event_has_its_line() -> None:
-    resource = Resource(Address("WebService", "census"), "/x/CensusPre.2016.8.17")
-    events: list[Event] = [
-        Agenda(reads=1),
-        Refreshing(resource),
-        *(StepStarted(resource, action) for action in STEPS),
-        *(StepWaiting(resource, action, 10.4) for action in STEPS),
-        *(StepDone(resource, action, 72.9) for action in STEPS),
-        StepFailed(resource, Action.UPDATE, Finding("it went wrong")),
-        Retrying("GET management.azure.com", "throttled", 7.0),
-        Throttling("reads of management.azure.com", "The limit has been reached.", 6.2),
-    ]
-    lines = [line for event in events if (line := describe(event, PLAIN)) is not None]
-    check("events", "\n".join(lines))
 
 
 def test_text_from_outside_is_made_harmless() -> None:
