@@ -58,7 +58,7 @@ def plan_document(plan: Plan) -> Json:
         "format_version": FORMAT_VERSION,
         "timestamp": plan.made_at,
         "resource_changes": [_step_document(step) for step in plan.steps],
-        "resource_drift": [_drift_document(step) for step in plan.steps if _has_drifted(step)],
+        "resource_drift": [_drift_document(step) for step in plan.steps if has_drifted(step)],
         "unchanged": _resource_documents(plan.unchanged),
         "orphans": _resource_documents(plan.orphans),
         "not_observable": {address: list(ats) for address, ats in plan.not_observable.items()},
@@ -85,6 +85,11 @@ def digest_of(body: Json) -> str:
     kept = {name: value for name, value in body.items() if name != "plan_digest"}
     text = canonical(kept).encode("utf-8", "surrogatepass")
     return f"sha256:{hashlib.sha256(text).hexdigest()}"
+
+
+def digest_of_step(step: Step) -> str:
+    """sha256 over the canonical form of one step as it stands in the plan."""
+    return digest_of(_step_document(step))
 
 
 def _outcome(plan: Plan) -> str:
@@ -122,6 +127,7 @@ def _step_document(step: Step) -> Json:
         "because": [_reason_document(reason) for reason in step.because],
         "labels": dict(step.labels),
         "owns": list(step.owns),
+        "wave": step.wave,
     }
 
 
@@ -130,7 +136,8 @@ def _reason_document(reason: Reason) -> Json:
     return said if reason.remembered is ABSENT else {**said, "remembered": reason.remembered}
 
 
-def _has_drifted(step: Step) -> bool:
+def has_drifted(step: Step) -> bool:
+    """Whether others have moved something of it since the last apply."""
     return any(one.cause in _DRIFTED for one in step.because)
 
 
@@ -247,6 +254,7 @@ def _step_of(said: Json) -> Step:
         source=Source(**said["source"]) if said["source"] else None,
         labels=said["labels"],
         owns=tuple(said["owns"]),
+        wave=said.get("wave", 0),
     )
 
 

@@ -16,6 +16,7 @@ _FLAGS = frozenset(
         "exclude",
         "help",
         "json",
+        "lock-timeout",
         "max-calls",
         "no-color",
         "out",

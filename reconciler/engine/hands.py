@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from queue import SimpleQueue
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from typing import Final, TypeVar
 
 from reconciler.model import Address
 from reconciler.ports import (
@@ -23,13 +24,17 @@ from reconciler.ports import (
     ResolveSecret,
 )
 
+_LOOK_EVERY_S: Final = 0.2
 _One = TypeVar("_One")
 _Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True)
 class Hands:
-    """What an engine reaches the world with. `providers` holds one per kind name."""
+    """What an engine reaches the world with. `providers` holds one per kind name.
+
+    `halted` says why nothing more may be begun, or "" while everything may.
+    """
 
     kinds: Mapping[str, Kind]
     providers: Mapping[str, Provider]
@@ -41,6 +46,8 @@ class Hands:
     clock: Clock
     budget: Budget
     parallelism: int = 10
+    halted: Callable[[], str] = lambda: ""
+    sleep: Callable[[float], None] = time.sleep
 
     def provider(self, address: Address) -> Provider:
         """The calls for an address."""
@@ -70,8 +77,17 @@ class Hands:
                     running += 1
                 if not running:
                     return
-                yield finished.get().result()
+                yield self._take(finished, grace_s).result()
                 running -= 1
+
+    def _take(self, finished: SimpleQueue[Future[_Done]], grace_s: float) -> Future[_Done]:
+        """The next that has ended; once nothing more may be begun, nobody waits long for a turn."""
+        while True:
+            try:
+                return finished.get(timeout=_LOOK_EVERY_S if grace_s else None)
+            except Empty:
+                if self.halted():
+                    self.budget.stop(grace_s)
 
     @contextmanager
     def _ending(self, grace_s: float) -> Iterator[None]:

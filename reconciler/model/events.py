@@ -25,6 +25,14 @@ class Refreshing:
 
 
 @dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The read of a resource has ended; `failed` where nothing was learned."""
+
+    resource: Resource
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StepStarted:
     """A step has begun; its first call follows."""
 
@@ -106,7 +114,7 @@ class StepDoubted:
 
 @dataclass(frozen=True, slots=True)
 class StepSkipped:
-    """A step is left alone, by `reason`: this plan has done it before, or an earlier one failed."""
+    """A step need not be done, by `reason`: this plan has done it before, or it is gone already."""
 
     resource: Resource
     action: Action
@@ -131,6 +139,7 @@ class RollbackStarted:
 Event: TypeAlias = (
     Agenda
     | Refreshing
+    | Refreshed
     | LockAwaited
     | Settled
     | WaveStarted
