@@ -118,7 +118,7 @@ def test_a_service_that_is_busy_is_told_from_one_that_refuses() -> None:
 def test_a_page_in_place_of_a_refusal_is_named() -> None:
     with Told(answers(Answer(404, PAGE, HTML))) as told:
         error = failing(told)
-    assert error.message == "the service answers with status 404 and text/html"
+    assert error.message == "the service answers with status 404 and text/html that is not JSON"
     assert "a proxy may be answering" in error.next_step
 
 
