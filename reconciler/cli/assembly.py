@@ -93,7 +93,7 @@ class Assembly:
 
     def hands(self, parallelism: int, max_calls: int | None = None) -> Hands:
         """The ports, wired for this project; a command has them once, and one budget with them."""
-        emit = self._emitter()
+        emit = self.emit
         budget = RateBudget(emit, most=max_calls)
         cloud = self.project.cloud
         resolve = secret_resolver(Path(self.project.root), os.environ)
@@ -153,7 +153,9 @@ class Assembly:
             excluded=tuple(wanted.excluded),
         )
 
-    def _emitter(self) -> Callable[[Event], None]:
+    @cached_property
+    def emit(self) -> Callable[[Event], None]:
+        """Tells what happens on stderr, as it happens."""
         paint = self._invocation.paint(sys.stderr)
         console = Console(paint)
 
