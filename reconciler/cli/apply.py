@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.invocation import Invocation, may_ask
-from reconciler.cli.options import plan_options
+from reconciler.cli.invocation import Invocation
+from reconciler.cli.options import LOCK_WITHIN_S, plan_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.assembly import Assembly, Wanted
     from reconciler.engine import Hands
     from reconciler.model import Plan
+    from reconciler.ports import Lease
 
 
 @click.command()
@@ -31,6 +32,7 @@ def apply(
     question. PATH is a manifest or a folder of them, as for plan.
     """
     from reconciler.cli.assembly import Wanted, assemble
+    from reconciler.cli.locking import lock_ledger
     from reconciler.engine import make_plan
     from reconciler.plan_document import plan_document
 
@@ -39,10 +41,11 @@ def apply(
         return _apply_saved(invocation, paths[0], flags)
     assembly = assemble(invocation, paths, flags.allowed)
     hands = assembly.hands(flags.parallelism, flags.max_calls)
-    plan = make_plan(hands, assembly.order(flags, paths))
-    _propose(invocation, hands, plan, ask=not auto_approve)
-    digest = str(plan_document(plan)["plan_digest"])
-    return _carry_out(invocation, assembly, hands, plan, digest)
+    with lock_ledger(assembly, "apply", LOCK_WITHIN_S) as lease:
+        plan = make_plan(hands, assembly.order(flags, paths))
+        propose(invocation, hands, plan, ask=not auto_approve)
+        digest = str(plan_document(plan)["plan_digest"])
+        return carry_out(invocation, assembly, hands, plan, digest, lease)
 
 
 def _is_plan(name: str) -> bool:
@@ -51,6 +54,7 @@ def _is_plan(name: str) -> bool:
 
 def _apply_saved(invocation: Invocation, name: str, flags: Wanted) -> int:
     from reconciler.cli.assembly import assemble_project
+    from reconciler.cli.locking import lock_ledger
     from reconciler.cli.saved import read_saved
     from reconciler.cli.screen import warn_of_changes
 
@@ -60,7 +64,8 @@ def _apply_saved(invocation: Invocation, name: str, flags: Wanted) -> int:
     assembly.check_belongs(plan, name)
     warn_of_changes(plan, invocation)
     hands = assembly.hands(flags.parallelism, flags.max_calls)
-    return _carry_out(invocation, assembly, hands, plan, digest)
+    with lock_ledger(assembly, f"apply {name}", LOCK_WITHIN_S) as lease:
+        return carry_out(invocation, assembly, hands, plan, digest, lease)
 
 
 def _refuse_shaping(name: str, flags: Wanted) -> None:
@@ -84,41 +89,29 @@ def _refuse_shaping(name: str, flags: Wanted) -> None:
         )
 
 
-def _propose(invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool) -> None:
+def propose(
+    invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool, form: str = "text"
+) -> None:
     """Show a plan, and have it approved where somebody must and it can be carried out."""
+    from reconciler.cli.approval import approve
     from reconciler.cli.screen import show
     from reconciler.engine import check_calls
 
-    show(plan, "text", invocation)
+    show(plan, form, invocation)
     if ask and plan.steps and not plan.refused:
         check_calls(hands, plan)
-        _approve()
-
-
-def _approve() -> None:
-    """Ask as Terraform asks; anything but `yes` cancels."""
-    from reconciler.errors import ReconcilerError
-
-    if not may_ask():
-        raise ReconcilerError(
-            "nobody may be asked to approve the plan",
-            next_step="Apply a saved plan, or give --auto-approve.",
+        approve(
+            "Do you want to perform these actions?",
+            "Reconciler will perform the actions described above.",
+            instead="Apply a saved plan, or give --auto-approve.",
+            cancelled="apply cancelled: nothing was written",
         )
-    click.echo(
-        "\nDo you want to perform these actions?\n"
-        "  Reconciler will perform the actions described above.\n"
-        "  Only 'yes' will be accepted to approve.\n"
-    )
-    click.echo("  Enter a value: ", nl=False)
-    answer = sys.stdin.readline()
-    click.echo("" if answer.endswith("\n") else "\n")
-    if answer.strip() != "yes":
-        raise ReconcilerError("apply cancelled: nothing was written")
 
 
-def _carry_out(
-    invocation: Invocation, assembly: Assembly, hands: Hands, plan: Plan, digest: str
+def carry_out(
+    invocation: Invocation, assembly: Assembly, hands: Hands, plan: Plan, digest: str, lease: Lease
 ) -> int:
+    """Apply a plan under the lock, and say what came of it; returns the exit code."""
     from reconciler.engine import Author, apply_plan
     from reconciler.render.outcome import render_outcome
 
@@ -127,7 +120,7 @@ def _carry_out(
     click.echo("")
     sys.stdout.flush()
     try:
-        outcome = apply_plan(hands, plan, author)
+        outcome = apply_plan(hands, plan, author, lease)
     except KeyboardInterrupt:
         invocation.part_from_progress()
         click.echo(

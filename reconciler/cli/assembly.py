@@ -25,7 +25,7 @@ from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import secret_resolver
 from reconciler.model import Address, Event, Finding, Inputs, Plan, Project
 from reconciler.plan_document import digest_of
-from reconciler.ports import Kind
+from reconciler.ports import Kind, Ledger
 from reconciler.render.console import Console
 from reconciler.transport import RateBudget, token_credential
 
@@ -63,8 +63,8 @@ class Assembly:
         """Where the work tree stands and who is at work; read once."""
         return read_revision(Path(self.project.root))
 
-    @property
-    def ledger(self) -> FileLedger:
+    @cached_property
+    def ledger(self) -> Ledger:
         """What was applied before, and will be."""
         folder = Path(self.project.root, self.project.ledger)
         return FileLedger(folder, self.project.moved)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
+from reconciler.cli.duration import Duration
 from reconciler.cli.invocation import Invocation
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+LOCK_WITHIN_S: Final = 30.0
 
 
 def _note_detailed(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
@@ -93,6 +97,32 @@ _MAX_CALLS = click.option(
     metavar="N",
     help="Send no more calls than this to the services; refuse beforehand what needs more.",
 )
+
+
+lock_timeout = click.option(
+    "--lock-timeout",
+    type=Duration(),
+    metavar="DURATION",
+    default=f"{LOCK_WITHIN_S:.0f}s",
+    show_default=True,
+    help="How long to wait for the lock of the ledger, where somebody else holds it.",
+)
+auto_approve = click.option("--auto-approve", is_flag=True, help="Do not ask before applying.")
+plan_format = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "html"]),
+    default="text",
+    show_default=True,
+    help="How the plan is printed: markdown is one comment, html one page to open from disk.",
+)
+
+
+def rollback_options(command: _Command) -> _Command:
+    """Give a command all that shapes the way back."""
+    for option in (lock_timeout, _MAX_CALLS, _ALLOW, _DETAILED, auto_approve, plan_format):
+        command = option(command)
+    return command
 
 
 def drift_options(command: _Command) -> _Command:
