@@ -150,6 +150,23 @@ def _is_same(one: Json | Absent, other: Json | Absent) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
+def find_unrecorded(known: Iterable[Entry], entries: Iterable[Entry]) -> list[Entry]:
+    """The entries that a ledger does not hold, under whatever number it would.
+
+    An entry of another run may have closed the same intent meanwhile.
+    """
+    written, closed = set(), set()
+    for entry in known:
+        written.add((entry.address, entry.at, entry.plan_digest, entry.step_digest))
+        closed.add((entry.address, entry.intent, entry.step_digest))
+    return [
+        entry
+        for entry in entries
+        if (entry.address, entry.at, entry.plan_digest, entry.step_digest) not in written
+        and not (entry.intent and (entry.address, entry.intent, entry.step_digest) in closed)
+    ]
+
+
 def list_touches(field: Field | None, entry: Entry | Intent) -> Iterator[Touch]:
     """The places that an entry changed, in the order of its patch."""
     for forth, back in pair_operations(entry):

@@ -7,6 +7,7 @@ from reconciler.engine.journal import Author
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.order import Order
 from reconciler.engine.plan import make_plan
+from reconciler.engine.rebuild import recollect
 from reconciler.engine.rollback import plan_rollback
 from reconciler.engine.settlement import settle_open
 
@@ -21,6 +22,7 @@ __all__ = [
     "make_plan",
     "observe",
     "plan_rollback",
+    "recollect",
     "report_drift",
     "settle_open",
 ]
