@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.invocation import Invocation
-from reconciler.cli.options import lock_timeout
+from reconciler.cli.options import LOCK_TIMEOUT
 
 
 @click.command()
 @click.argument("address")
-@lock_timeout
+@LOCK_TIMEOUT
 @click.pass_obj
 def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None:
     """Stop managing a resource: drop it from the ledger and delete nothing.

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.invocation import Invocation
-from reconciler.cli.options import auto_approve as auto_approve_option
-from reconciler.cli.options import lock_timeout as lock_timeout_option
+from reconciler.cli.options import AUTO_APPROVE, LOCK_TIMEOUT
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Iterable
@@ -36,7 +35,7 @@ def ledger() -> None:
     help="First take in what an apply could not record, from its errored.ledger.json.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@lock_timeout_option
+@LOCK_TIMEOUT
 @click.pass_obj
 def verify(invocation: Invocation, recover: str, *, as_json: bool, lock_timeout: float) -> int:
     """Look at every line of the ledger, archives included: is anything missing or changed?
@@ -124,8 +123,8 @@ def set_apart(file: Path) -> Path:
 
 
 @ledger.command()
-@auto_approve_option
-@lock_timeout_option
+@AUTO_APPROVE
+@LOCK_TIMEOUT
 @click.pass_obj
 def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) -> None:
     """Remember anew from what is live, where the ledger is lost or broken.
@@ -192,13 +191,12 @@ def begin_anew(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> str:
 
 
 @ledger.command()
-@lock_timeout_option
+@LOCK_TIMEOUT
 @click.pass_obj
 def compact(invocation: Invocation, *, lock_timeout: float) -> None:
     """Begin the ledger anew with what is remembered; everything before goes to an archive.
 
-    The archive stays beside it and part of the chain: verify looks at it too. History and
-    rollback go back no further than to here.
+    The archive stays beside it and part of the chain: history and verify look at it too.
     """
     from reconciler.cli.assembly import assemble_project
     from reconciler.cli.locking import lock_ledger
@@ -211,6 +209,9 @@ def compact(invocation: Invocation, *, lock_timeout: float) -> None:
         before = assembly.ledger.verify()
         archive = assembly.ledger.compact()
         left = assembly.ledger.load()
+    if not archive:
+        click.echo("There is nothing to archive.")
+        return
     held = f"{count_entries(before.entries)} and {count(before.intents, 'intent')}"
     click.echo(f"Archived: {held}, to {escape(archive)}.")
     click.echo(f"The ledger begins anew with {count(len(left.memories), 'resource')} remembered.")

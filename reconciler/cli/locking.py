@@ -7,18 +7,20 @@ import uuid
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from reconciler.cli.assembly import Assembly
 from reconciler.errors import ReconcilerError
+from reconciler.ledgers import describe_process
 from reconciler.manifests.revision import Revision
 from reconciler.model import Address, Holder
 from reconciler.ports import Lease
 
+if TYPE_CHECKING:
+    from reconciler.cli.assembly import Assembly
+
 
 def make_holder(revision: Revision, why: str) -> Holder:
     """This process as the holder of a lock; `why` is the command, as a person reads it."""
-    from reconciler.ledgers import describe_process
-
     host, pid, started = describe_process()
     return Holder(
         id=str(uuid.uuid4()),
@@ -34,8 +36,7 @@ def make_holder(revision: Revision, why: str) -> Holder:
 
 def lock_ledger(assembly: Assembly, why: str, within_s: float) -> AbstractContextManager[Lease]:
     """Take the lock of the project's ledger; waits for it up to `within_s` seconds."""
-    holder = make_holder(assembly.revision, why)
-    return assembly.ledger.lock(holder, within_s, assembly.emit)
+    return assembly.ledger.lock(assembly.holder(why), within_s, assembly.emit)
 
 
 def now() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.assembly import Assembly, Wanted
     from reconciler.engine import Hands
     from reconciler.model import Address, Plan
-    from reconciler.ports import Lease
 
 
 @click.command()
@@ -35,31 +34,41 @@ def rollback(
     out: str,
     form: str,
     *,
-    auto_approve: bool,
     allowed: tuple[str, ...],
     max_calls: int | None,
-    lock_timeout: float,
+    **given: Any,
 ) -> int:
     """Undo what was applied to one resource, and leave alone what others changed elsewhere.
 
     The way back is a plan like any other: shown, asked for, carried out and proven. The entries
     are told by history. No secret comes back, and a manifest that declares otherwise is named.
     """
+    from reconciler.cli.apply import Manner, Session, check_heard, propose
     from reconciler.cli.assembly import Assembly, Wanted, load_all, parse_addresses
-    from reconciler.cli.locking import lock_ledger
+    from reconciler.plan_document import plan_document
 
     (named,) = parse_addresses("rollback", [address])
     # Where one manifest is broken another resource can still be led back.
     assembly = Assembly(invocation, *load_all(invocation, []))
     wanted = Wanted(allowed=allowed, max_calls=max_calls)
-    hands = assembly.hands(wanted.parallelism, max_calls)
+    manner = Manner(fail_fast=False, on_failure="stop", **given)
+    hands = assembly.hands(wanted.parallelism, max_calls, manner.step_timeout)
+    _check_known(assembly, named)
     if out:
         plan = _make_plan(assembly, hands, wanted, named, to)
         return _save(invocation, plan, out, form)
-    with lock_ledger(assembly, f"rollback {address}", lock_timeout) as lease:
-        _settle(assembly, hands, lease)
+
+    def make(hands: Hands) -> tuple[Plan, str]:
         plan = _make_plan(assembly, hands, wanted, named, to)
-        return _apply(invocation, assembly, hands, plan, lease, form, ask=not auto_approve)
+        if plan.steps or form != "text":
+            propose(invocation, hands, plan, ask=not manner.auto_approve, form=form)
+        else:
+            _show_nothing(invocation, plan)
+        return plan, str(plan_document(plan)["plan_digest"])
+
+    with invocation.interruption.listening():
+        check_heard(invocation)
+        return Session(invocation, assembly, hands, manner, f"rollback {address}").run(make)
 
 
 def _make_plan(
@@ -69,7 +78,6 @@ def _make_plan(
 
     from reconciler.engine import plan_rollback
 
-    _check_known(assembly, address)
     plan = plan_rollback(hands, assembly.order(wanted), address, to, assembly.project.moved)
     broken = [one for one in assembly.loaded.findings if one.severity == "error" and not one.guard]
     told = tuple(replace(one, severity="warning") for one in broken)
@@ -86,21 +94,15 @@ def _check_known(assembly: Assembly, address: Address) -> None:
         raise not_in_ledger(address, known)
 
 
-def _settle(assembly: Assembly, hands: Hands, lease: Lease) -> None:
-    """What an earlier run began is found out first: it may be what is to be undone."""
-    from reconciler.engine import Author, Policy, settle_open
-
-    revision = assembly.revision
-    author = Author(revision.author, revision.host, revision.commit, "")
-    settle_open(hands, author, lease, Policy().patience_s)
-
-
 def _save(invocation: Invocation, plan: Plan, out: str, form: str) -> int:
     from reconciler.cli.saved import save
     from reconciler.cli.screen import advise, show
 
     save(plan, out)
-    _show_nothing(plan) if form == "text" and not plan.steps else show(plan, form, invocation)
+    if form != "text" or plan.steps:
+        show(plan, form, invocation)
+    else:
+        _show_nothing(invocation, plan)
     if form == "text":
         advise(plan, out)
     if not invocation.detailed_exitcode:
@@ -108,30 +110,9 @@ def _save(invocation: Invocation, plan: Plan, out: str, form: str) -> int:
     return 3 if plan.refused else 2 if plan.steps else 0
 
 
-def _apply(
-    invocation: Invocation,
-    assembly: Assembly,
-    hands: Hands,
-    plan: Plan,
-    lease: Lease,
-    form: str,
-    *,
-    ask: bool,
-) -> int:
-    from reconciler.cli.apply import carry_out, propose
-    from reconciler.plan_document import plan_document
-
-    if not plan.steps and form == "text":
-        invocation.part_from_progress()
-        _show_nothing(plan)
-        return 0
-    propose(invocation, hands, plan, ask=ask, form=form)
-    digest = str(plan_document(plan)["plan_digest"])
-    return carry_out(invocation, assembly, hands, plan, digest, lease) if plan.steps else 0
-
-
-def _show_nothing(plan: Plan) -> None:
+def _show_nothing(invocation: Invocation, plan: Plan) -> None:
     from reconciler.render.escape import escape
 
+    invocation.part_from_progress()
     names = ", ".join(escape(str(one.address)) for one in plan.unchanged)
     click.echo(f"No changes. {names} has nothing that is to be undone.")

@@ -156,9 +156,9 @@ class Proof:
 
 @dataclass(frozen=True)
 class Recollection:
-    """What can be remembered of one resource without a ledger; `entry` is None where there is no such service.
+    """What can be remembered of one resource without a ledger.
 
-    `apart` are the places at which live is not as declared, `unseen` those that are never shown,
+    `entry` is None where there is no such service. `apart` are the places at which live is not as declared, `unseen` those that are never shown,
     `models` the places of trained models, whose bytes at the last apply nobody knows.
     """
 
