@@ -158,8 +158,9 @@ class Proof:
 class Recollection:
     """What can be remembered of one resource without a ledger.
 
-    `entry` is None where there is no such service. `apart` are the places at which live is not as declared, `unseen` those that are never shown,
-    `models` the places of trained models, whose bytes at the last apply nobody knows.
+    `entry` is None where there is no such service. `apart` are the places at which live is not as
+    declared, `unseen` those that are never shown, `models` those of trained models, whose bytes at
+    the last apply nobody knows.
     """
 
     resource: Resource
