@@ -58,7 +58,11 @@ class Wish:
 
 def make_step(wish: Wish) -> Step | None:
     """The step that leads from live to what is declared, or None where nothing differs."""
-    desired = desire(wish)
+    return lead_to(wish, desire(wish))
+
+
+def lead_to(wish: Wish, desired: Json) -> Step | None:
+    """The step that leads from live to `desired`, with what goes along; None where nothing does."""
     changes = diff(wish.schema, wish.live, desired)
     action = _choose_action(wish.live, changes)
     extent = _choose_extent(action, changes)
