@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.transport import RateBudget
 from tests.unit.test_engine import World
 
 
@@ -73,16 +74,13 @@ def test_a_surprise_ends_everything() -> None:
 def test_once_nothing_more_may_be_begun_nobody_waits_long_for_a_turn() -> None:
     ended = threading.Event()
 
-    class Budget:
+    class Budget(RateBudget):
         def stop(self, within_s: float) -> None:
             assert within_s == 30.0
             ended.set()
 
-    hands = replace(
-        World().hands(),
-        budget=Budget(),
-        halted=lambda: "interrupted",  # type: ignore[arg-type]
-    )
+    budget = Budget(lambda _: None)
+    hands = replace(World().hands(), budget=budget, halted=lambda: "interrupted")
 
     def work(item: int) -> int:
         assert ended.wait(20)
