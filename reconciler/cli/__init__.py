@@ -30,6 +30,10 @@ _COMMANDS = (
     "import",
     "export",
     "forget",
+    "history",
+    "rollback",
+    "ledger",
+    "force-unlock",
     "demo",
     "emulator",
     "version",
@@ -50,7 +54,7 @@ class _LazyGroup(click.Group):
         """The command, imported now; None for a name that there is not."""
         if cmd_name not in _COMMANDS:
             return None
-        word = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        word = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
         found: click.Command = getattr(importlib.import_module(f"reconciler.cli.{word}"), word)
         return found
 

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
-from reconciler.cli.invocation import Invocation, may_ask
+from reconciler.cli.invocation import Invocation
 from reconciler.cli.options import apply_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.engine import Hands
     from reconciler.model import Event, Plan
     from reconciler.ports import Emit, Lease
+
+
+_INSTEAD: Final = "Apply a saved plan, or give --auto-approve."
 
 
 class _Apply(click.Command):
@@ -29,7 +32,7 @@ class _Apply(click.Command):
 
 
 @dataclass(frozen=True)
-class _Manner:
+class Manner:
     """How a plan is carried out; times in seconds."""
 
     auto_approve: bool
@@ -60,16 +63,17 @@ def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> in
     """
     from reconciler.cli.assembly import Wanted
 
-    manner = _Manner(**{one.name: given.pop(one.name) for one in fields(_Manner)})
+    manner = Manner(**{one.name: given.pop(one.name) for one in fields(Manner)})
     flags = Wanted(**given)
     with invocation.interruption.listening():
-        _check_heard(invocation)
+        check_heard(invocation)
         if len(paths) == 1 and _is_plan(paths[0]):
             return _apply_saved(invocation, paths[0], flags, manner)
         return _apply_new(invocation, paths, flags, manner)
 
 
-def _check_heard(invocation: Invocation) -> None:
+def check_heard(invocation: Invocation) -> None:
+    """Raise ReconcilerError where nobody could read what comes of it."""
     from reconciler.errors import ReconcilerError
 
     why = invocation.interruption.halted()
@@ -85,7 +89,7 @@ def _is_plan(name: str) -> bool:
 
 
 def _apply_new(
-    invocation: Invocation, paths: tuple[str, ...], flags: Wanted, manner: _Manner
+    invocation: Invocation, paths: tuple[str, ...], flags: Wanted, manner: Manner
 ) -> int:
     from reconciler.cli.assembly import assemble
     from reconciler.engine import make_plan
@@ -98,14 +102,14 @@ def _apply_new(
 
     def make(hands: Hands) -> tuple[Plan, str]:
         plan = make_plan(hands, assembly.order(flags, paths))
-        _propose(invocation, hands, plan, ask=ask)
+        propose(invocation, hands, plan, ask=ask)
         return plan, str(plan_document(plan)["plan_digest"])
 
     hands = assembly.hands(flags.parallelism, flags.max_calls, manner.step_timeout)
-    return _Session(invocation, assembly, hands, manner).run(make)
+    return Session(invocation, assembly, hands, manner).run(make)
 
 
-def _apply_saved(invocation: Invocation, name: str, flags: Wanted, manner: _Manner) -> int:
+def _apply_saved(invocation: Invocation, name: str, flags: Wanted, manner: Manner) -> int:
     from reconciler.cli.assembly import assemble_project
     from reconciler.cli.saved import read_saved
     from reconciler.cli.screen import warn_of_changes
@@ -118,7 +122,7 @@ def _apply_saved(invocation: Invocation, name: str, flags: Wanted, manner: _Mann
     if invocation.as_json:
         _tell_plan(invocation, saved[0])
     hands = assembly.hands(flags.parallelism, flags.max_calls, manner.step_timeout)
-    return _Session(invocation, assembly, hands, manner).run(lambda _: saved)
+    return Session(invocation, assembly, hands, manner).run(lambda _: saved)
 
 
 def _refuse_shaping(name: str, flags: Wanted) -> None:
@@ -142,18 +146,26 @@ def _refuse_shaping(name: str, flags: Wanted) -> None:
         )
 
 
-def _propose(invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool) -> None:
+def propose(
+    invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool, form: str = "text"
+) -> None:
     """Show a plan, and have it approved where somebody must and it can be carried out."""
+    from reconciler.cli.approval import approve
     from reconciler.cli.screen import show
     from reconciler.engine import check_calls
 
     if invocation.as_json:
         _tell_plan(invocation, plan)
         return
-    show(plan, "text", invocation)
+    show(plan, form, invocation)
     if ask and plan.steps and not plan.refused:
         check_calls(hands, plan)
-        _approve()
+        approve(
+            "Do you want to perform these actions?",
+            "Reconciler will perform the actions described above.",
+            instead=_INSTEAD,
+            cancelled="apply cancelled: nothing was written",
+        )
 
 
 def _tell_plan(invocation: Invocation, plan: Plan) -> None:
@@ -167,45 +179,28 @@ def _tell_plan(invocation: Invocation, plan: Plan) -> None:
             invocation.lines.write(describe_finding(finding))
 
 
-def _approve() -> None:
-    """Ask as Terraform asks; anything but `yes` cancels."""
-    from reconciler.errors import ReconcilerError
-
-    if not may_ask():
-        raise _refuse_asking("nobody may be asked to approve the plan")
-    click.echo(
-        "\nDo you want to perform these actions?\n"
-        "  Reconciler will perform the actions described above.\n"
-        "  Only 'yes' will be accepted to approve.\n"
-    )
-    click.echo("  Enter a value: ", nl=False)
-    answer = sys.stdin.readline()
-    click.echo("" if answer.endswith("\n") else "\n")
-    if answer.strip() != "yes":
-        raise ReconcilerError("apply cancelled: nothing was written")
-
-
 def _refuse_asking(why: str) -> Exception:
     from reconciler.errors import ReconcilerError
 
-    return ReconcilerError(why, next_step="Apply a saved plan, or give --auto-approve.")
+    return ReconcilerError(why, next_step=_INSTEAD)
 
 
 @dataclass(frozen=True)
-class _Session:
+class Session:
     """One apply from the lock to the last word."""
 
     invocation: Invocation
     assembly: Assembly
     hands: Hands
-    manner: _Manner
+    manner: Manner
+    why: str = "apply"
 
     def run(self, make: Callable[[Hands], tuple[Plan, str]]) -> int:
         """Settle what was left open, then make a plan and carry it out, all under one lock."""
         from reconciler.engine import settle_open
 
         hands, manner = self.hands, self.manner
-        holder = self.assembly.holder("apply")
+        holder = self.assembly.holder(self.why)
         with hands.ledger.lock(holder, manner.lock_timeout, hands.emit) as lease:
             settle_open(hands, self._author(""), lease, manner.patience)
             plan, digest = make(hands)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import Final, Literal
 from reconciler.blobs import BlobStorage
 from reconciler.catalog import read_schema
 from reconciler.cli.invocation import Invocation
+from reconciler.cli.locking import make_holder
 from reconciler.engine import Hands, Order
 from reconciler.errors import ManifestInvalid, PlanInvalid
 from reconciler.guards import GUARDS, is_allowed
@@ -24,7 +24,7 @@ from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import secret_resolver
 from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
 from reconciler.plan_document import digest_of
-from reconciler.ports import Kind
+from reconciler.ports import Emit, Kind, Ledger
 from reconciler.transport import RateBudget, token_credential
 
 _STEP_TIMEOUT_S: Final = 1800.0
@@ -62,7 +62,12 @@ class Assembly:
         return read_revision(Path(self.project.root))
 
     @property
-    def ledger(self) -> FileLedger:
+    def emit(self) -> Emit:
+        """Tells what happens, as it happens."""
+        return self._invocation.emitter
+
+    @cached_property
+    def ledger(self) -> Ledger:
         """What was applied before, and will be."""
         folder = Path(self.project.root, self.project.ledger)
         return FileLedger(folder, self.project.moved)
@@ -101,7 +106,7 @@ class Assembly:
 
         An operation of the service is followed for `step_timeout_s` seconds.
         """
-        emit = self._invocation.emitter
+        emit = self.emit
         budget = RateBudget(emit, most=max_calls)
         cloud = self.project.cloud
         resolve = secret_resolver(Path(self.project.root), os.environ)
@@ -128,16 +133,7 @@ class Assembly:
 
     def holder(self, why: str) -> Holder:
         """Ourselves, as whoever holds the lock of the ledger."""
-        return Holder(
-            id=str(uuid.uuid4()),
-            who=self.revision.author,
-            why=why,
-            host=self.revision.host,
-            pid=os.getpid(),
-            started="",
-            since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            commit=self.revision.commit,
-        )
+        return make_holder(self.revision, why)
 
     def order(self, wanted: Wanted, paths: Sequence[str] = ()) -> Order:
         """What a plan is asked for; raises ManifestInvalid for a flag that names nothing.

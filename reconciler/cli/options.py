@@ -115,7 +115,7 @@ _ON_FAILURE = click.option(
     help="Once a step has failed: stop begins no later wave, continue goes on with them, rollback"
     " leads back what was done.",
 )
-_LOCK_TIMEOUT = click.option(
+LOCK_TIMEOUT = click.option(
     "--lock-timeout",
     callback=read_duration,
     metavar="DURATION",
@@ -141,6 +141,25 @@ _PATIENCE = click.option(
 )
 
 
+AUTO_APPROVE = click.option("--auto-approve", is_flag=True, help="Do not ask before applying.")
+_FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "html"]),
+    default="text",
+    show_default=True,
+    help="How the plan is printed: markdown is one comment, html one page to open from disk.",
+)
+
+
+def rollback_options(command: _Command) -> _Command:
+    """Give a command all that shapes the way back, and says how it is carried out."""
+    shaping = (_PATIENCE, _STEP_TIMEOUT, LOCK_TIMEOUT, _MAX_CALLS, _ALLOW, AUTO_APPROVE, _FORMAT)
+    for option in shaping:
+        command = option(command)
+    return _DETAILED_APPLY(command)
+
+
 def drift_options(command: _Command) -> _Command:
     """Give a command all that shapes a drift report."""
     for option in (_MAX_CALLS, _PARALLELISM, _REFRESH, _EXCLUDE, _TARGET, _DETAILED_DRIFT):
@@ -155,7 +174,7 @@ def plan_options(command: _Command) -> _Command:
 
 def apply_options(command: _Command) -> _Command:
     """Give a command all that shapes a plan, and all that says how it is carried out."""
-    for option in (_PATIENCE, _STEP_TIMEOUT, _LOCK_TIMEOUT, _ON_FAILURE, _FAIL_FAST):
+    for option in (_PATIENCE, _STEP_TIMEOUT, LOCK_TIMEOUT, _ON_FAILURE, _FAIL_FAST):
         command = option(command)
     return _DETAILED_APPLY(_shaping_options(command))
 

@@ -14,6 +14,7 @@ _FLAGS = frozenset(
         "destroy",
         "detailed-exitcode",
         "exclude",
+        "force",
         "help",
         "json",
         "lock-timeout",
