@@ -12,6 +12,7 @@ from reconciler.ledgers.lease import Rhythm
 from reconciler.ledgers.machine import describe_process
 from reconciler.ledgers.observations import ObservationCache
 from reconciler.ledgers.opening import open_ledger
+from reconciler.ledgers.recovery import read_entries, write_entries
 
 __all__ = [
     "AzureBlobLedger",
@@ -21,4 +22,6 @@ __all__ = [
     "Rhythm",
     "describe_process",
     "open_ledger",
+    "read_entries",
+    "write_entries",
 ]

@@ -25,6 +25,7 @@ from reconciler.model.events import (
     Agenda,
     Event,
     LockAwaited,
+    Refreshed,
     Refreshing,
     Retrying,
     RollbackStarted,
@@ -45,6 +46,7 @@ from reconciler.model.ledger import (
     Intent,
     Memory,
     Proof,
+    Recollection,
     Snapshot,
 )
 from reconciler.model.live import (
@@ -120,7 +122,9 @@ __all__ = [
     "Project",
     "Proof",
     "Reason",
+    "Recollection",
     "Refresh",
+    "Refreshed",
     "Refreshing",
     "Resource",
     "Retrying",

@@ -9,7 +9,12 @@ from reconciler.transport.budget import RateBudget
 from reconciler.transport.client import Client
 from reconciler.transport.credentials import token_credential
 from reconciler.transport.lane import READS, WRITES
-from reconciler.transport.operations import count_polls, follow_operation
+from reconciler.transport.operations import (
+    await_settled,
+    count_polls,
+    finish_operation,
+    follow_operation,
+)
 from reconciler.transport.origins import is_loopback
 from reconciler.transport.replies import Reply
 from reconciler.transport.storage import (
@@ -26,8 +31,10 @@ __all__ = [
     "RateBudget",
     "Reply",
     "Where",
+    "await_settled",
     "count_polls",
     "find_credential",
+    "finish_operation",
     "follow_operation",
     "is_loopback",
     "split_address",
