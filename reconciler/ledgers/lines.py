@@ -216,8 +216,7 @@ def _read_open(document: Json) -> Intent:
 def _pick(document: Mapping[str, Json], shape: Mapping[str, type]) -> dict[str, Json]:
     """What the shape names, each of its own type; numbers here are never below zero."""
     for name, kind in shape.items():
-        value = document.get(name)
-        if type(value) is not kind or (isinstance(value, int) and value < 0):
+        if type(document.get(name)) is not kind or (kind is int and document[name] < 0):
             raise BadLine(f"has no usable {name}")
     for name in ("secrets", "digests"):
         if name in shape and not all(type(one) is str for one in document[name].values()):

@@ -12,6 +12,7 @@ from typing import Any
 
 from reconciler.diff import diff
 from reconciler.kinds.web_service import KIND
+from tests.benchmarks.ledgers import measure_reading, measure_writing
 from tests.benchmarks.measure import Figure, take_turns, time_call
 from tests.e2e.world import MODEL, Emulator, Project, clean_environment, run_emulator
 
@@ -217,4 +218,6 @@ FIGURES = {
     "validation": measure_validation,
     "plan": measure_plan,
     "estimate": measure_estimate,
+    "ledger": measure_reading,
+    "ledger-writes": measure_writing,
 }
