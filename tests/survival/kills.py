@@ -1,0 +1,186 @@
+"""Runs that are killed, at every place there is or at any moment, and the run after each."""
+
+import contextlib
+import os
+import queue
+import random
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tests.e2e.world import Emulator, run_emulator
+from tests.survival.fleet import APPLY, HERE, THERE, Fleet, Wish, Wishes
+from tests.survival.nursery import Ended, Nursery, open_nursery
+from tests.survival.verdict import Story, judge
+
+LANES = 8
+ORDERLY = (*APPLY, "--parallelism", "1")
+_MODEL = "https://acct.blob.core.windows.net/models/{}.ilearner"
+# From one to the other and back are the same steps: an update, a replacement, a creation and a
+# deletion. So a story begins where the last one ended.
+LOW = {
+    "kept": Wish(_MODEL.format("one")),
+    "moved": Wish(_MODEL.format("one"), HERE),
+    "odd": Wish(_MODEL.format("one")),
+}
+HIGH = {
+    "kept": Wish(_MODEL.format("two")),
+    "moved": Wish(_MODEL.format("one"), THERE),
+    "even": Wish(_MODEL.format("one")),
+}
+
+
+@dataclass
+class Lane:
+    """A project whose stories follow one another, and the nursery of their runs."""
+
+    fleet: Fleet
+    nursery: Nursery
+    tips: int = field(default=0)
+
+    @property
+    def note(self) -> Path:
+        return self.fleet.folder / "places"
+
+    def prepare(self) -> None:
+        """Everything is as it is declared, once; the ledger remembers it."""
+        self.fleet.declare(LOW)
+        ended = self.nursery.run(self.fleet.folder, *APPLY)
+        assert ended.code == 0, ended.said
+
+    def tip(self) -> Wishes:
+        """Declare the other state; returns the one before."""
+        old = self.fleet.wishes
+        self.tips += 1
+        self.fleet.declare(HIGH if self.tips % 2 else LOW)
+        return old
+
+    def list_places(self) -> list[str]:
+        """The places of a whole run, in order."""
+        self.tip()
+        ended, reached = self._run(0)
+        assert ended.code == 0, ended.said
+        return reached
+
+    def die(self, number: int, *, torn: bool = False) -> Story:
+        """A run that is killed at a place, and all that must hold after the next.
+
+        With `torn`, the line of the ledger that was written last is there by half: it died as it
+        wrote, because nothing has happened since.
+        """
+        traffic = self.fleet.traffic.begin()
+        before = self.fleet.count_done()
+        old = self.tip()
+        ended, reached = self._run(number)
+        place = reached[-1] if ended.code == -signal.SIGKILL else ""
+        if torn:
+            self.fleet.tear_ledger()
+        wrong = [] if place or ended.code == 0 else [f"it ended with {ended.code}: {ended.said}"]
+        wrong += judge(self.fleet, self.nursery, old, traffic, before)
+        return Story(f"killed at {number}, {'half of ' if torn else ''}{place}", place, wrong)
+
+    def _run(self, die_at: int) -> tuple[Ended, list[str]]:
+        self.note.unlink(missing_ok=True)
+        ended = self.nursery.run(self.fleet.folder, *ORDERLY, note=self.note, die_at=die_at)
+        return ended, self.note.read_text().splitlines()
+
+
+@contextlib.contextmanager
+def open_lanes(
+    folder: Path, *options: str, count: int = LANES, ledger: str = ""
+) -> Iterator[list[Lane]]:
+    """Lanes side by side, each with a resource group of its own at one emulator."""
+    log = folder / "requests.jsonl"
+    with contextlib.ExitStack() as stack:
+        emulator = stack.enter_context(run_emulator("--no-blob", f"--log={log}", *options))
+        lanes = []
+        for number in range(count):
+            group = f"lane{number}"
+            nursery = stack.enter_context(open_nursery(folder / "said" / group))
+            world = replace(emulator, group=group)
+            lanes.append(Lane(Fleet(folder / group, world, log, ledger.format(group)), nursery))
+        yield lanes
+
+
+def spread(lanes: Sequence[Lane], work: Iterable[Callable[[Lane], Story]]) -> Iterator[Story]:
+    """Every story, each told by a lane that is free."""
+    free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+    for lane in lanes:
+        free.put(lane)
+
+    def tell(story: Callable[[Lane], Story]) -> Story:
+        lane = free.get()
+        try:
+            return story(lane)
+        finally:
+            free.put(lane)
+
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        yield from pool.map(tell, work)
+
+
+def die_everywhere(lanes: Sequence[Lane]) -> Iterator[Story]:
+    """A story for each place of a plan with all four actions, and for each line of the ledger."""
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        list(pool.map(Lane.prepare, lanes))
+    places = max((lanes[0].list_places() for _ in range(2)), key=len)
+    whole = [_Dying(number) for number, _ in enumerate(places, 1)]
+    written = ("after ledger.intend", "after ledger.record")
+    torn = [_Dying(n, torn=True) for n, name in enumerate(places, 1) if name in written]
+    return spread(lanes, [*whole, *torn])
+
+
+@dataclass(frozen=True)
+class _Dying:
+    number: int
+    torn: bool = False
+
+    def __call__(self, lane: Lane) -> Story:
+        return lane.die(self.number, torn=self.torn)
+
+
+def die_anytime(lane: Lane, services: int, rounds: int, seed: int) -> Iterator[Story]:
+    """Stories in which a run over many services is killed at any moment, some of them twice."""
+    chance = random.Random(seed)
+    lane.fleet.declare(_invent(chance, {}, services, 0))
+    started = time.monotonic()
+    ended = lane.nursery.run(lane.fleet.folder, *APPLY)
+    assert ended.code == 0, ended.said
+    span = time.monotonic() - started
+    for number in range(1, rounds + 1):
+        traffic = lane.fleet.traffic.begin()
+        before = lane.fleet.count_done()
+        old = lane.fleet.wishes
+        lane.fleet.declare(_invent(chance, old, services, number))
+        moments = [chance.uniform(0, span) for _ in range(1 + (chance.random() < 0.3))]
+        for moment in moments:
+            _kill_after(lane, moment)
+        title = "killed after " + " and ".join(f"{moment:.3f} s" for moment in moments)
+        yield Story(title, title, judge(lane.fleet, lane.nursery, old, traffic, before))
+
+
+def _kill_after(lane: Lane, seconds: float) -> None:
+    pid = lane.nursery.start(lane.fleet.folder, *APPLY)
+    time.sleep(seconds)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    lane.nursery.wait()
+
+
+def _invent(chance: random.Random, old: Wishes, services: int, number: int) -> dict[str, Wish]:
+    """What is declared next: most have a new model, some move, some go and others come."""
+    new = {}
+    for name, wish in old.items():
+        drawn = chance.random()
+        if drawn < 0.6:
+            new[name] = replace(wish, model=_MODEL.format(f"m{number}"))
+        elif drawn < 0.7:
+            new[name] = replace(wish, location=THERE if wish.location == HERE else HERE)
+        elif drawn < 0.9:
+            new[name] = wish
+    for missing in range(services - len(new)):
+        new[f"s{number:03}-{missing:03}"] = Wish(_MODEL.format(f"m{number}"))
+    return new
