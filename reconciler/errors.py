@@ -8,6 +8,7 @@
     ├── PlanRefused(findings)          a guard forbids the plan
     ├── StalePlan                      live moved under a plan
     ├── LedgerInvalid                  the ledger's chain is broken, or it cannot be written
+    │   └── LedgerUnwritten(entry)     what was done could not be written down
     ├── LedgerConflict                 somebody else has taken the ledger's lock since
     ├── LockHeld(holder)               somebody else holds the ledger's lock
     ├── SecretMissing                  a referenced secret is not there
@@ -29,7 +30,7 @@ holds a secret.
 
 from __future__ import annotations
 
-from reconciler.model import Finding, Holder
+from reconciler.model import Entry, Finding, Holder
 
 
 class ReconcilerError(Exception):
@@ -81,6 +82,14 @@ class StalePlan(_WithFindings):
 
 class LedgerInvalid(ReconcilerError):
     """The ledger cannot be trusted or written; names the first bad entry."""
+
+
+class LedgerUnwritten(LedgerInvalid):
+    """What was done is live and could not be written down; `entry` is what is missing."""
+
+    def __init__(self, cause: LedgerInvalid, entry: Entry) -> None:
+        super().__init__(cause.message, subject=cause.subject, next_step=cause.next_step)
+        self.entry = entry
 
 
 class LedgerConflict(ReconcilerError):

@@ -87,6 +87,11 @@ def digest_of(body: Json) -> str:
     return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
+def digest_of_step(step: Step) -> str:
+    """sha256 over the canonical form of one step as it stands in the plan."""
+    return digest_of(_step_document(step))
+
+
 def _outcome(plan: Plan) -> str:
     if plan.refused:
         return "refused"
@@ -122,6 +127,7 @@ def _step_document(step: Step) -> Json:
         "because": [_reason_document(reason) for reason in step.because],
         "labels": dict(step.labels),
         "owns": list(step.owns),
+        "wave": step.wave,
     }
 
 
@@ -247,6 +253,7 @@ def _step_of(said: Json) -> Step:
         source=Source(**said["source"]) if said["source"] else None,
         labels=said["labels"],
         owns=tuple(said["owns"]),
+        wave=said.get("wave", 0),
     )
 
 

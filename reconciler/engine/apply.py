@@ -1,7 +1,8 @@
 """Doing what a plan says, and nothing else; believing only what is read back.
 
 Every step is looked at again before the first write of the whole plan, and once more right
-before its own. The service acknowledges before it acts, so success is what a read shows.
+before its own. Steps go in waves; a failure leaves what comes in a later wave alone, or everything
+is led back, as the policy says.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-from reconciler.baseline import make_baseline
 from reconciler.engine.hands import Hands
-from reconciler.engine.observe import keep_sight, observe
-from reconciler.engine.proof import prove, show_value
+from reconciler.engine.journal import Author, Journal
+from reconciler.engine.observe import observe
+from reconciler.engine.staleness import PLAN_AGAIN, find_stale
+from reconciler.engine.undoing import make_undo
+from reconciler.engine.worker import Worker
 from reconciler.errors import (
+    LedgerConflict,
     LedgerInvalid,
+    LedgerUnwritten,
     PlanRefused,
     ReconcilerError,
     StalePlan,
@@ -30,62 +35,85 @@ from reconciler.model import (
     ABSENT,
     Absent,
     Action,
+    Address,
     Agenda,
     Entry,
     Finding,
-    Json,
     Live,
+    Memory,
     Outcome,
     Plan,
     Resource,
+    RollbackStarted,
     Step,
     StepDone,
     StepFailed,
+    StepSkipped,
     StepStarted,
-    StepWaiting,
+    WaveStarted,
 )
-from reconciler.patch import Mismatch, find_mismatches
-from reconciler.pointers import find, format_pointer, split_pointer
-from reconciler.schema import Field
+from reconciler.plan_document import digest_of_step
+from reconciler.ports import Lease
+from reconciler.waves import arrange
 
-_WAIT_SHOWN_S: Final = 10.0
 # An interrupted apply finishes what it began; a call of it waits no longer for its turn than this.
 _GRACE_S: Final = 30.0
-_STALE: Final = "Plan again: what is live has moved since this plan was made."
+_Done: TypeAlias = tuple[Step, Live | Absent]
+_STOPPING: Final = (LedgerInvalid, LedgerConflict, TooManyCalls)
 
 
 @dataclass(frozen=True, slots=True)
-class Author:
-    """Who applies, from where, from which commit, by which plan."""
+class Policy:
+    """What a failure means for the other steps.
 
-    by: str
-    host: str
-    commit: str
-    plan_digest: str
+    `fail_fast` begins nothing more after the first. Otherwise the steps of its wave go on, and
+    what comes later is begun only with `continue`; `rollback` then leads back all that was done.
+    A read may lag `patience_s` seconds behind a write before it counts as not applied.
+    """
+
+    fail_fast: bool = False
+    on_failure: Literal["stop", "continue", "rollback"] = "stop"
+    patience_s: float = 10.0
 
 
-def apply_plan(hands: Hands, plan: Plan, author: Author) -> Outcome:
+def apply_plan(
+    hands: Hands, plan: Plan, author: Author, lease: Lease, policy: Policy | None = None
+) -> Outcome:
     """Carry out every step and say what came of each.
 
     Raises PlanRefused, TooManyCalls, Unplannable or StalePlan before anything is written; a step
-    that fails later is a failure in the outcome, and the other steps go on.
+    that fails later is a failure in the outcome. What this very plan has done before, in a run
+    that was cut off, is not done again.
     """
     if plan.refused:
         raise PlanRefused(plan.refused)
     check_calls(hands, plan)
+    policy = policy or Policy()
     hands.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
-    _check_secrets(hands, plan)
-    _check_all(hands, plan)
-    worker = _Worker(hands, author)
-    failures: dict[Resource, Finding] = {}
-    try:
-        for step, failure in hands.spread(worker.run, plan.steps, _GRACE_S):
-            if failure is not None:
-                failures[step.resource] = failure
-    except BaseException:
-        worker.stop()
-        raise
-    return _sum_up(plan, failures)
+    remembered = hands.ledger.load().memories
+    left = [step for step in plan.steps if not _is_done(hands, step, author, remembered)]
+    _check_secrets(hands, left)
+    left = _check_all(hands, left)
+    journal = Journal(hands, author, lease, remembered)
+    run = _Run(hands, Worker(hands, journal, policy.patience_s), policy)
+    run.carry_out(left)
+    if policy.on_failure == "rollback" and run.failures:
+        run.roll_back()
+    return run.sum_up(plan)
+
+
+def _is_done(
+    hands: Hands, step: Step, author: Author, remembered: Mapping[Address, Memory]
+) -> bool:
+    """Whether this plan has done the step before: it is the last thing that is remembered."""
+    memory = remembered.get(step.resource.address)
+    if memory is None or memory.plan_digest != author.plan_digest:
+        return False
+    done = memory.step_digest == digest_of_step(step)
+    if done:
+        said = "this plan has done it before"
+        hands.emit(StepSkipped(step.resource, step.action, said))
+    return done
 
 
 def check_calls(hands: Hands, plan: Plan) -> None:
@@ -93,10 +121,10 @@ def check_calls(hands: Hands, plan: Plan) -> None:
     hands.budget.check(plan.estimate.reads + plan.estimate.writes)
 
 
-def _check_secrets(hands: Hands, plan: Plan) -> None:
+def _check_secrets(hands: Hands, steps: Sequence[Step]) -> None:
     """Every secret must be there before the first write; none is kept."""
     missing: list[Finding] = []
-    for step in plan.steps:
+    for step in steps:
         for _, reference in step.secrets:
             try:
                 hands.resolve(reference)
@@ -108,24 +136,31 @@ def _check_secrets(hands: Hands, plan: Plan) -> None:
         raise Unplannable(tuple(missing))
 
 
-def _check_all(hands: Hands, plan: Plan) -> None:
-    sources = {step.resource: _find_regional(step) for step in plan.steps}
-    named = [step.resource for step in plan.steps]
+def _check_all(hands: Hands, steps: Sequence[Step]) -> list[Step]:
+    """The steps that are still to be done; raises StalePlan with all that has moved."""
+    sources = {step.resource: _find_regional(step) for step in steps}
+    named = [step.resource for step in steps]
     seen = observe(hands, [*named, *(one for one in sources.values() if one)])
     unread = tuple(one.finding for one in seen.seen.values() if one.finding is not None)
     if unread:
         raise StalePlan(unread)
     stale: list[Finding] = []
-    for step in plan.steps:
+    left: list[Step] = []
+    for step in steps:
         live = seen[step.resource].live
+        if live is ABSENT and step.action is Action.DELETE:
+            hands.emit(StepSkipped(step.resource, step.action, "it is gone already"))
+            continue
+        left.append(step)
         if live is not None:
-            stale.extend(_find_stale(hands, step, live))
+            stale.extend(find_stale(hands, step, live))
         source = sources[step.resource]
         if source is not None and step.source is not None and seen[source].live is ABSENT:
             said = f"Saved plan is stale: {step.source.name}, which it is made from, is gone"
-            stale.append(Finding(said, subject=str(step.resource.address), next_step=_STALE))
+            stale.append(Finding(said, subject=str(step.resource.address), next_step=PLAN_AGAIN))
     if stale:
         raise StalePlan(tuple(stale))
+    return left
 
 
 def _find_regional(step: Step) -> Resource | None:
@@ -136,72 +171,123 @@ def _find_regional(step: Step) -> Resource | None:
     return Resource(step.resource.address, source.id)
 
 
-def _find_stale(hands: Hands, step: Step, live: Live | Absent) -> Iterator[Finding]:
-    subject = str(step.resource.address)
-    if step.action is Action.CREATE:
-        if live is not ABSENT:
-            yield Finding("Saved plan is stale: it exists now", subject=subject, next_step=_STALE)
-        return
-    if live is ABSENT:
-        yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=_STALE)
-        return
-    field = hands.kinds[step.resource.address.kind].field
-    for found in find_mismatches(field, step.ops, step.absences, live.document):
-        yield Finding(
-            f"Saved plan is stale: {found.pointer} has changed",
-            subject=subject,
-            detail=_describe(field, found),
-            next_step=_STALE,
-        )
+class _Run:
+    """One apply under way: what is done, what failed, and whether anything more may begin."""
 
-
-def _describe(field: Field, found: Mismatch) -> tuple[str, ...]:
-    if field.at(split_pointer(found.pointer)).sensitive:
-        return ()
-    return (
-        f"The plan relies on: {show_value(found.expected)}",
-        f"The service has:    {show_value(found.found)}",
-    )
-
-
-class _Worker:
-    """Carries out steps, each on its own thread, until it is told to stop."""
-
-    def __init__(self, hands: Hands, author: Author) -> None:
-        self._hands = hands
-        self._author = author
+    def __init__(self, hands: Hands, worker: Worker, policy: Policy) -> None:
+        self._hands, self._worker, self._policy = hands, worker, policy
         self._stopped = threading.Event()
-        self._remembered = hands.ledger.load().memories
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._turns = _Turns()
         self._guard = threading.Lock()
+        self._done: list[_Done] = []
+        self.failures: dict[Resource, Finding] = {}
+        self._not_started: list[Address] = []
+        self._unrecorded: list[Entry] = []
+        self._rolled_back: list[Address] = []
+        self._unrestored: list[Finding] = []
 
-    def stop(self) -> None:
-        """Start no further step."""
-        self._stopped.set()
+    def carry_out(self, steps: Sequence[Step]) -> None:
+        """Every step in its wave, as far as failures and interruptions allow."""
+        waves = arrange(steps)
+        for wave in waves:
+            if self.failures and self._policy.on_failure != "continue":
+                self._stopped.set()
+            if len({one.number for one in waves}) > 1 and not self._may_not():
+                self._hands.emit(WaveStarted(wave.number, len(wave.steps)))
+            self._run_wave(wave.steps)
 
-    def run(self, step: Step) -> tuple[Step, Finding | None]:
-        """Do one step; returns what went wrong, so that the others go on."""
+    def _run_wave(self, steps: Sequence[Step]) -> None:
+        try:
+            for _ in self._hands.spread(self._run, steps, _GRACE_S):
+                pass
+        except BaseException:
+            self._stopped.set()
+            raise
+
+    def _may_not(self) -> str:
+        """Why nothing more may begin, or ""."""
         if self._stopped.is_set():
-            return step, Finding("was not started", subject=str(step.resource.address))
+            return "an earlier step failed"
+        return self._hands.halted()
+
+    def _run(self, step: Step) -> None:
+        """Do one step; what goes wrong is noted, so that the others go on."""
+        why = self._may_not()
+        if why:
+            with self._guard:
+                self._not_started.append(step.resource.address)
+            return
+        error = self._attempt(step, self._done)
+        if error is not None:
+            with self._guard:
+                self.failures[step.resource] = error.findings()[0]
+            if self._policy.fail_fast or isinstance(error, _STOPPING):
+                self._stopped.set()
+
+    def _attempt(self, step: Step, done: list[_Done]) -> ReconcilerError | None:
+        """Do one step and note it in `done`; returns what went wrong."""
         started = time.monotonic()
         self._hands.emit(StepStarted(step.resource, step.action))
         try:
-            with self._hold(step):
-                self._carry_out(step, started)
-        except (LedgerInvalid, TooManyCalls) as error:
-            self.stop()
-            return step, self._fail(step, error)
-        except ReconcilerError as error:
-            return step, self._fail(step, error)
+            with self._turns.hold(step):
+                after = self._worker.carry_out(step)
         except Exception as error:  # noqa: BLE001 - one step's surprise must not stop the others
-            return step, self._fail(step, _surprise(step, error))
-        elapsed = time.monotonic() - started
-        self._hands.emit(StepDone(step.resource, step.action, elapsed))
-        return step, None
+            known = error if isinstance(error, ReconcilerError) else _surprise(step, error)
+            known.subject = known.subject or str(step.resource.address)
+            if isinstance(error, LedgerUnwritten):
+                with self._guard:
+                    self._unrecorded.append(error.entry)
+            self._hands.emit(StepFailed(step.resource, step.action, known.findings()[0]))
+            return known
+        with self._guard:
+            done.append((step, after))
+        self._hands.emit(StepDone(step.resource, step.action, time.monotonic() - started))
+        return None
+
+    def roll_back(self) -> None:
+        """Lead back what was done, the last first, each proven; what cannot be is said."""
+        self._hands.emit(RollbackStarted(len(self._done)))
+        for step, after in reversed(self._done):
+            field = self._hands.kinds[step.resource.address.kind].field
+            try:
+                undo = make_undo(field, step, after)
+            except ReconcilerError as error:
+                self._unrestored.extend(error.findings())
+                continue
+            failed = self._attempt(undo, [])
+            if failed is None:
+                self._rolled_back.append(step.resource.address)
+            else:
+                self._unrestored.extend(failed.findings())
+
+    def sum_up(self, plan: Plan) -> Outcome:
+        """What it came to; what was led back does not count as done."""
+        kept = {step.resource.address for step, _ in self._done} - {*self._rolled_back}
+        done = [step for step in plan.steps if step.resource.address in kept]
+        added = {Action.CREATE, Action.REPLACE}
+        destroyed = {Action.DELETE, Action.REPLACE}
+        return Outcome(
+            added=tuple(step.resource.address for step in done if step.action in added),
+            changed=tuple(step.resource.address for step in done if step.action is Action.UPDATE),
+            destroyed=tuple(step.resource.address for step in done if step.action in destroyed),
+            failures=tuple(self.failures.values()),
+            not_started=tuple(self._not_started),
+            rolled_back=tuple(self._rolled_back),
+            unrestored=tuple(self._unrestored),
+            unrecorded=tuple(self._unrecorded),
+        )
+
+
+class _Turns:
+    """Steps that touch the same resource, their own or as a source, go one after another."""
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._guard = threading.Lock()
 
     @contextmanager
-    def _hold(self, step: Step) -> Iterator[None]:
-        """Steps that touch the same resource, their own or as a source, go one after another."""
+    def hold(self, step: Step) -> Iterator[None]:
+        """Keep every other step away from what this one touches."""
         source = step.source.id if step.source is not None else step.resource.id
         with self._guard:
             ids = sorted({step.resource.id.casefold(), source.casefold()})
@@ -211,57 +297,6 @@ class _Worker:
                 held.enter_context(lock)
             yield
 
-    def _fail(self, step: Step, error: ReconcilerError) -> Finding:
-        finding = error.findings()[0]
-        self._hands.emit(StepFailed(step.resource, step.action, finding))
-        return finding
-
-    def _carry_out(self, step: Step, started: float) -> None:
-        provider = self._hands.provider(step.resource.address)
-        live = provider.read(step.resource)
-        stale = tuple(_find_stale(self._hands, step, live))
-        if stale:
-            raise StalePlan(stale)
-        shown = started
-        for _ in provider.write(step, live, self._hands.resolve):
-            now = time.monotonic()
-            if now - shown >= _WAIT_SHOWN_S:
-                shown = now
-                self._hands.emit(StepWaiting(step.resource, step.action, now - started))
-        field = self._hands.kinds[step.resource.address.kind].field
-        after = provider.read(step.resource)
-        proven = prove(field, step, live, after)
-        self._record(step, proven)
-        keep_sight(self._hands, step.resource, after)
-
-    def _record(self, step: Step, document: Json | Absent) -> None:
-        field = self._hands.kinds[step.resource.address.kind].field
-        memory = self._remembered.get(step.resource.address)
-        owned = dict(_owned(field, step, document))
-        entry = Entry(
-            address=step.resource.address,
-            id=step.resource.id,
-            action=step.action,
-            at=self._hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
-            by=self._author.by,
-            host=self._author.host,
-            commit=self._author.commit,
-            plan_digest=self._author.plan_digest,
-            patch=step.ops,
-            inverse=step.inverse,
-            owned=owned,
-            secrets={
-                **(memory.secrets if memory and step.action is Action.UPDATE else {}),
-                **{pointer: reference.version for pointer, reference in step.secrets},
-            },
-            digests={
-                **(memory.digests if memory and step.action is Action.UPDATE else {}),
-                **{format_pointer(one.path): one.digest_after for one in step.models},
-            },
-            baseline=make_baseline(field, document, owned),
-        )
-        self._hands.ledger.record(entry)
-
 
 def _surprise(step: Step, error: Exception) -> ReconcilerError:
     """A defect of this program or of the machine; its text might hold anything, so is left out."""
@@ -269,26 +304,4 @@ def _surprise(step: Step, error: Exception) -> ReconcilerError:
         f"ended by an unexpected {type(error).__name__}",
         subject=str(step.resource.address),
         next_step="Plan again to see what was done; RECONCILER_LOG=debug shows where it happened.",
-    )
-
-
-def _owned(field: Field, step: Step, document: Json | Absent) -> Iterator[tuple[str, Json]]:
-    """What the manifest speaks of, as read back, or as sent where the service shows nothing."""
-    for pointer in step.owns:
-        path = split_pointer(pointer)
-        shown = find(document, path)
-        value = find(step.after, path) if shown is ABSENT else shown
-        if value is not ABSENT and not field.at(path).secret:
-            yield pointer, value
-
-
-def _sum_up(plan: Plan, failures: Mapping[Resource, Finding]) -> Outcome:
-    done = [step for step in plan.steps if step.resource not in failures]
-    added = {Action.CREATE, Action.REPLACE}
-    destroyed = {Action.DELETE, Action.REPLACE}
-    return Outcome(
-        added=tuple(step.resource.address for step in done if step.action in added),
-        changed=tuple(step.resource.address for step in done if step.action is Action.UPDATE),
-        destroyed=tuple(step.resource.address for step in done if step.action in destroyed),
-        failures=tuple(failures.values()),
     )

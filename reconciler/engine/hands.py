@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,7 +30,10 @@ _Done = TypeVar("_Done")
 
 @dataclass(frozen=True)
 class Hands:
-    """What an engine reaches the world with. `providers` holds one per kind name."""
+    """What an engine reaches the world with. `providers` holds one per kind name.
+
+    `halted` says why nothing more may be begun, or "" while everything may.
+    """
 
     kinds: Mapping[str, Kind]
     providers: Mapping[str, Provider]
@@ -41,6 +45,8 @@ class Hands:
     clock: Clock
     budget: Budget
     parallelism: int = 10
+    halted: Callable[[], str] = lambda: ""
+    sleep: Callable[[float], None] = time.sleep
 
     def provider(self, address: Address) -> Provider:
         """The calls for an address."""

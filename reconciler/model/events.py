@@ -106,7 +106,7 @@ class StepDoubted:
 
 @dataclass(frozen=True, slots=True)
 class StepSkipped:
-    """A step is left alone, by `reason`: this plan has done it before, or an earlier one failed."""
+    """A step need not be done, by `reason`: this plan has done it before, or it is gone already."""
 
     resource: Resource
     action: Action

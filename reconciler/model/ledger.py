@@ -16,7 +16,8 @@ class Memory:
     `owned` maps pointers that a manifest declared to the values that were read back; `secrets`
     maps the pointers of secrets to the version label that was written; `digests` the pointers of
     models to the digest of their bytes when they were applied. `baseline` maps what no manifest
-    declared to what it was then: short values, or `{"digest": …}`.
+    declared to what it was then: short values, or `{"digest": …}`. The digests of the plan and of
+    the step tell whether that very step was the last thing done.
     """
 
     id: str
@@ -29,6 +30,8 @@ class Memory:
     digests: Mapping[str, str] = field(default_factory=dict)
     baseline: Mapping[str, Json] = field(default_factory=dict)
     wave: int = 0
+    plan_digest: str = ""
+    step_digest: str = ""
 
 
 class Fate(enum.StrEnum):

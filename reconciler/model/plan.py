@@ -61,7 +61,7 @@ class Cause(enum.StrEnum):
     applied. `MANIFEST`: what is declared moved, or was never applied. `UNDECLARED`: the manifest
     is exact and does not declare it. `DRIFT`: live moved. `CONFLICT`: both did. `VERSION`: the
     label of a secret moved. `ROTATE`: it was asked for. `UNKNOWN`: no ledger tells who moved.
-    `ORPHAN`: no manifest names it. `DESTROY`: all is to go.
+    `ORPHAN`: no manifest names it. `DESTROY`: all is to go. `ROLLBACK`: it leads back to what was.
     """
 
     NEW = "new"
@@ -76,6 +76,7 @@ class Cause(enum.StrEnum):
     UNKNOWN = "unknown"
     ORPHAN = "orphan"
     DESTROY = "destroy"
+    ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True, slots=True)

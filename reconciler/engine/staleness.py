@@ -1,0 +1,46 @@
+"""Whether live still bears what a step relies on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from reconciler.engine.hands import Hands
+from reconciler.engine.proof import show_value
+from reconciler.model import ABSENT, Absent, Action, Finding, Live, Step
+from reconciler.patch import Mismatch, find_mismatches
+from reconciler.pointers import split_pointer
+from reconciler.schema import Field
+
+PLAN_AGAIN: Final = "Plan again: what is live has moved since this plan was made."
+
+
+def find_stale(hands: Hands, step: Step, live: Live | Absent) -> Iterator[Finding]:
+    """What a step relies on and live has not."""
+    subject = str(step.resource.address)
+    if step.action is Action.CREATE:
+        if live is not ABSENT:
+            yield Finding(
+                "Saved plan is stale: it exists now", subject=subject, next_step=PLAN_AGAIN
+            )
+        return
+    if live is ABSENT:
+        yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=PLAN_AGAIN)
+        return
+    field = hands.kinds[step.resource.address.kind].field
+    for found in find_mismatches(field, step.ops, step.absences, live.document):
+        yield Finding(
+            f"Saved plan is stale: {found.pointer} has changed",
+            subject=subject,
+            detail=_describe(field, found),
+            next_step=PLAN_AGAIN,
+        )
+
+
+def _describe(field: Field, found: Mismatch) -> tuple[str, ...]:
+    if field.at(split_pointer(found.pointer)).sensitive:
+        return ()
+    return (
+        f"The plan relies on: {show_value(found.expected)}",
+        f"The service has:    {show_value(found.found)}",
+    )
