@@ -24,6 +24,11 @@ ALLOWED = tuple(part for guard in _GUARDS for part in ("--allow", guard))
 APPLY = ("apply", *FLAGS, *ALLOWED)
 
 
+def model(name: str) -> str:
+    """The address of a trained model."""
+    return f"https://acct.blob.core.windows.net/models/{name}.ilearner"
+
+
 @dataclass(frozen=True)
 class Wish:
     """What is declared of a service. Another `location` means another service in its place."""
@@ -71,6 +76,11 @@ class Fleet:
             document = json.loads(example.read_bytes()) | {"location": place}
             del document["properties"]["description"]  # for others to edit
             (self.folder / f"definition{number}.json").write_text(json.dumps(document))
+        self.move(self.emulator)
+
+    def move(self, emulator: Emulator) -> None:
+        """From now on the services are found at this emulator."""
+        self.emulator = emulator
         (self.folder / "reconciler.yaml").write_text(
             "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: fleet}\nspec:\n"
             f'  cloud: {{resourceManager: "{self.emulator.url}", blob: "{self.emulator.url}"}}\n'
@@ -94,6 +104,10 @@ class Fleet:
             (self.folder / "manifests" / f"{name}.yaml").write_text(_spell(name, wish))
         self.wishes = dict(wishes)
 
+    @property
+    def ledger_file(self) -> Path:
+        return self.folder / ".reconciler" / "ledger.jsonl"
+
     def open_ledger(self) -> Ledger:
         """The ledger itself, as the product reads it."""
         return FileLedger(self.folder / ".reconciler")
@@ -105,7 +119,7 @@ class Fleet:
 
     def tear_ledger(self) -> None:
         """Leave half of the line that was written last."""
-        file = self.folder / ".reconciler" / "ledger.jsonl"
+        file = self.ledger_file
         data = file.read_bytes()
         start = data.rfind(b"\n", 0, len(data) - 1) + 1
         os.truncate(file, start + (len(data) - start) // 2)

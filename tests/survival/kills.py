@@ -12,24 +12,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.e2e.world import Emulator, run_emulator
-from tests.survival.fleet import APPLY, HERE, THERE, Fleet, Wish, Wishes
+from tests.survival.fleet import APPLY, HERE, THERE, Fleet, Wish, Wishes, model
 from tests.survival.nursery import Ended, Nursery, open_nursery
 from tests.survival.verdict import Story, judge
 
 LANES = 8
 ORDERLY = (*APPLY, "--parallelism", "1")
-_MODEL = "https://acct.blob.core.windows.net/models/{}.ilearner"
 # From one to the other and back are the same steps: an update, a replacement, a creation and a
 # deletion. So a story begins where the last one ended.
 LOW = {
-    "kept": Wish(_MODEL.format("one")),
-    "moved": Wish(_MODEL.format("one"), HERE),
-    "odd": Wish(_MODEL.format("one")),
+    "kept": Wish(model("one")),
+    "moved": Wish(model("one"), HERE),
+    "odd": Wish(model("one")),
 }
 HIGH = {
-    "kept": Wish(_MODEL.format("two")),
-    "moved": Wish(_MODEL.format("one"), THERE),
-    "even": Wish(_MODEL.format("one")),
+    "kept": Wish(model("two")),
+    "moved": Wish(model("one"), THERE),
+    "even": Wish(model("one")),
 }
 
 
@@ -176,11 +175,11 @@ def _invent(chance: random.Random, old: Wishes, services: int, number: int) -> d
     for name, wish in old.items():
         drawn = chance.random()
         if drawn < 0.6:
-            new[name] = replace(wish, model=_MODEL.format(f"m{number}"))
+            new[name] = replace(wish, model=model(f"m{number}"))
         elif drawn < 0.7:
             new[name] = replace(wish, location=THERE if wish.location == HERE else HERE)
         elif drawn < 0.9:
             new[name] = wish
     for missing in range(services - len(new)):
-        new[f"s{number:03}-{missing:03}"] = Wish(_MODEL.format(f"m{number}"))
+        new[f"s{number:03}-{missing:03}"] = Wish(model(f"m{number}"))
     return new

@@ -5,17 +5,21 @@ without, it says afterwards how many places there are, and which.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.cli import main as run_command
 from tests.survival.places import Places, watch
 
 
-def live(arguments: list[str], note: Path, die_at: int = 0) -> int:
+def live(
+    arguments: Sequence[str], note: Path, die_at: int = 0, by: int = signal.SIGKILL
+) -> int:
     """The exit code of a command; it does not return where the place to die is reached."""
-    watch(Places(note, die_at))
+    watch(Places(note, die_at, by))
     return run_command(arguments)
 
 

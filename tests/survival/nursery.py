@@ -41,7 +41,12 @@ class Nursery:
         self._folder = folder
 
     def start(
-        self, folder: Path, *arguments: str, note: Path | None = None, die_at: int = 0
+        self,
+        folder: Path,
+        *arguments: str,
+        note: Path | None = None,
+        die_at: int = 0,
+        by: int = signal.SIGKILL,
     ) -> int:
         """Begin a command in a folder; returns its process id. With a `note` it is watched."""
         self._tell(
@@ -50,6 +55,7 @@ class Nursery:
             said=str(self._folder),
             note=str(note) if note else "",
             die_at=die_at,
+            by=by,
         )
         return int(self._hear()["pid"])
 
@@ -143,7 +149,8 @@ def _be_born(order: Mapping[str, Any]) -> NoReturn:
     code = 99
     try:
         if order["note"]:
-            code = live(order["arguments"], Path(order["note"]), order["die_at"])
+            note = Path(order["note"])
+            code = live(order["arguments"], note, order["die_at"], order["by"])
         else:
             code = run_command(order["arguments"])
     finally:

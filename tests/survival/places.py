@@ -21,11 +21,15 @@ from reconciler.engine import Hands
 
 
 class Places:
-    """Counts places from 1; the process ends at number `die_at`, never where that is 0."""
+    """Counts places from 1, and gives the process a signal at number `die_at`, if that is not 0.
 
-    def __init__(self, note: Path, die_at: int = 0) -> None:
+    SIGKILL ends it there; SIGSTOP holds it up, for as long as somebody else wants.
+    """
+
+    def __init__(self, note: Path, die_at: int = 0, by: int = signal.SIGKILL) -> None:
         self._note = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._die_at = die_at
+        self._by = by
         self._count = 0
         self._guard = threading.Lock()
 
@@ -34,7 +38,7 @@ class Places:
             self._count += 1
             os.write(self._note, f"{name}\n".encode())
             if self._count == self._die_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self._by)
 
 
 class Watched:

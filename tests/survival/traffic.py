@@ -55,6 +55,10 @@ class Traffic:
         counted = Counter(self.effects())
         return [f"{effect}: {count} times" for effect, count in counted.items() if count > 1]
 
+    def count_faults(self) -> dict[str, int]:
+        """How often each kind of fault fired."""
+        return dict(Counter(line["fault"] for line in self.lines() if line["fault"]))
+
     def verbs(self) -> dict[str, list[str]]:
         """The verbs that each service took, in order."""
         taken: dict[str, list[str]] = {}

@@ -1,0 +1,84 @@
+"""Everything goes wrong at once: throttling, lost replies, and one success that is none."""
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.world import run_emulator
+from tests.survival.fleet import APPLY, Fleet, Wish, model
+from tests.survival.nursery import Ended, Nursery, open_nursery
+from tests.survival.verdict import judge_silence
+
+INCOMPLETE = 6
+
+
+@dataclass(frozen=True)
+class Chaos:
+    """What came of it: how often each fault fired, in how many seconds, and what is wrong."""
+
+    faults: dict[str, int]
+    seconds: float
+    wrong: list[str]
+
+
+def make_chaos(folder: Path, services: int, seed: int) -> Chaos:
+    """An update of every service, in which one that is rolled back in silence is told, and no other.
+
+    The next apply puts it right.
+    """
+    names = [f"s{number:03}" for number in range(services)]
+    odd = names[services // 2]
+    log, faults = folder / "requests.jsonl", folder / "faults.yaml"
+    faults.write_text(json.dumps(_go_wrong(odd)))
+    options = ("--no-blob", "--operation-seconds=0.05", f"--data={folder / 'data'}", f"--log={log}")
+    with open_nursery(folder / "said") as nursery:
+        with run_emulator(*options) as emulator:
+            fleet = Fleet(folder / "fleet", replace(emulator, group="chaos"), log)
+            fleet.declare(dict.fromkeys(names, Wish(model("one"))))
+            begun = nursery.run(fleet.folder, *APPLY)
+            assert begun.code == 0, begun.said
+        with run_emulator(*options, f"--faults={faults}", f"--seed={seed}") as emulator:
+            fleet.move(replace(emulator, group="chaos"))
+            fleet.declare(dict.fromkeys(names, Wish(model("two"))))
+            return _apply(fleet, nursery, odd)
+
+
+def _apply(fleet: Fleet, nursery: Nursery, odd: str) -> Chaos:
+    traffic = fleet.traffic.begin()
+    started = time.monotonic()
+    ended = nursery.run(fleet.folder, *APPLY)
+    seconds = time.monotonic() - started
+    wrong = _find_wrong(fleet, ended, odd)
+    again = nursery.run(fleet.folder, *APPLY)
+    if again.code != 0:
+        wrong.append(f"the next ended with {again.code}: {again.said}")
+    wrong += [text for text in traffic.twice() if f" {odd} " not in text]
+    wrong += [*fleet.compare(), *judge_silence(fleet, nursery)]
+    return Chaos(traffic.count_faults(), seconds, wrong)
+
+
+def _find_wrong(fleet: Fleet, ended: Ended, odd: str) -> list[str]:
+    wrong = [] if ended.code == INCOMPLETE else [f"it ended with {ended.code}: {ended.said}"]
+    told = sorted(name for name in fleet.wishes if f"Error: WebService/{name}:" in ended.out)
+    if told != [odd]:
+        wrong.append(f"told of {told}, and it was {odd}: {ended.said}")
+    found = sorted({text.partition(":")[0] for text in fleet.compare()})
+    if found != [odd]:
+        wrong.append(f"live is otherwise than declared: {found}, and it was {odd}")
+    return wrong
+
+
+def _go_wrong(odd: str) -> list[Any]:
+    """The first that fires wins."""
+    return [
+        {
+            "match": {"method": "PATCH", "path": f"/webServices/{odd}[?]"},
+            "do": "silent-rollback",
+            "times": 2,  # it is sent once more, and no oftener
+        },
+        {"match": {}, "do": "throttle", "rate": 0.3},
+        {"match": {"method": "PATCH"}, "do": "drop-reply", "rate": 0.1},
+        {"match": {"method": "GET"}, "do": "drop-reply", "rate": 0.05},
+    ]
