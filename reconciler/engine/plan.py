@@ -13,7 +13,7 @@ from reconciler import guards
 from reconciler.comparers import is_sealed
 from reconciler.engine.hands import Hands
 from reconciler.engine.models import look_at_models
-from reconciler.engine.observe import Observation, observe
+from reconciler.engine.observe import Observation, Survey, observe
 from reconciler.engine.order import Order, choose, identify
 from reconciler.engine.sources import Seed, find_seeds, look_at_copies, tell_source
 from reconciler.errors import ReconcilerError, Unplannable
@@ -70,13 +70,15 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     seeds, seen = find_seeds(hands, order, wanted, seen)
     for resource, manifest in wanted.items():
         if order.destroy:
-            _draft_removal(draft, seen[resource], Reason("", Cause.DESTROY, "--destroy"))
+            wave = manifest.spec.get("wave", 0)
+            _draft_removal(draft, seen[resource], Reason("", Cause.DESTROY, "--destroy"), wave)
         else:
             wish = make_wish(hands, order, snapshot, manifest, seen[resource], seeds.get(resource))
             _draft_one(hands, draft, manifest, seen[resource], wish, seeds.get(resource))
     for resource in leaving:
         gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
-        _draft_removal(draft, seen[resource], gone)
+        wave = snapshot.memories[resource.address].wave
+        _draft_removal(draft, seen[resource], gone, wave)
     copied, missing = look_at_copies(hands, draft.steps)
     if draft.obstacles or missing:
         raise Unplannable((*draft.obstacles, *missing))
@@ -88,7 +90,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     return Plan(
         steps=tuple(steps),
         unchanged=tuple(draft.unchanged),
-        findings=(*judged, *told),
+        findings=(*judged, *told, *_tell_open(snapshot, seen)),
         inputs=order.inputs,
         refresh=refresh,
         made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -97,6 +99,20 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         not_observable=_hidden(draft.wishes),
         estimate=_estimate(hands, steps, refresh.calls),
     )
+
+
+def _tell_open(snapshot: Snapshot, seen: Survey) -> Iterator[Finding]:
+    """What somebody began, of which nobody has written down yet what came of it."""
+    asked = {resource.id.casefold() for resource in seen.seen}
+    for intent in snapshot.open:
+        if intent.id.casefold() in asked:
+            yield Finding(
+                f"an apply by {intent.by} has begun to {intent.action} it, at {intent.at},"
+                " and has not told how that ended",
+                subject=str(intent.address),
+                next_step="If nobody is applying now, it was cut off: apply finds out first.",
+                severity="warning",
+            )
 
 
 def _find_owners(hands: Hands, order: Order, steps: Sequence[Step]) -> Mapping[Address, str]:
@@ -138,14 +154,15 @@ def _find_orphans(order: Order, snapshot: Snapshot) -> list[Resource]:
     return [Resource(address, snapshot.memories[address].id) for address in gone]
 
 
-def _draft_removal(draft: _Draft, seen: Observation, because: Reason) -> None:
+def _draft_removal(draft: _Draft, seen: Observation, because: Reason, wave: int) -> None:
     """Take a resource away, where there is one."""
     if seen.live is None:
         draft.obstacles.extend(one for one in (seen.finding,) if one)
     elif seen.live is ABSENT:
         draft.unchanged.append(seen.resource)
     else:
-        draft.steps.append(make_removal(seen.resource, seen.live.document, because))
+        gone = make_removal(seen.resource, seen.live.document, because)
+        draft.steps.append(replace(gone, wave=wave))
 
 
 def _hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
@@ -174,7 +191,12 @@ def _draft_one(
     step = tell_source(hands, step, seed)
     draft.obstacles.extend(_obstacles(hands, manifest, step))
     draft.steps.append(
-        replace(step, labels=manifest.labels, because=tuple(explain_changes(wish, step.changes)))
+        replace(
+            step,
+            labels=manifest.labels,
+            because=tuple(explain_changes(wish, step.changes)),
+            wave=manifest.spec.get("wave", 0),
+        )
     )
 
 

@@ -13,6 +13,7 @@ from reconciler.render.counting import count, show_duration
 from reconciler.render.escape import escape, show_path
 from reconciler.render.finding import render_findings
 from reconciler.render.paint import Paint
+from reconciler.waves import arrange
 
 SAID: Final = {
     Action.CREATE: "will be created",
@@ -268,7 +269,16 @@ def describe_coverage(plan: Plan) -> str:
     if not plan.estimate.writes:
         return f"{read}."
     writes = count(plan.estimate.writes, "write")
-    return f"{read}; the apply needs {writes}, about {show_duration(plan.estimate.seconds)}."
+    needs = f"{read}; the apply needs {writes}, about {show_duration(plan.estimate.seconds)}"
+    return f"{needs}{_describe_waves(plan)}."
+
+
+def _describe_waves(plan: Plan) -> str:
+    """How many steps are taken one after another, where people asked for an order."""
+    if len({step.wave for step in plan.steps}) < 2:
+        return ""
+    waves = [f"{len(wave.steps):,}" for wave in arrange(plan.steps)]
+    return f", in {len(waves)} waves: {', then '.join(waves)}"
 
 
 def render_outcome(outcome: Outcome, *, paint: Paint) -> str:

@@ -38,7 +38,7 @@ def applied() -> World:
     world = world_of("a", "b")
     run(world, "a", "b")
     for entry in world.kept:
-        world.memories[entry.address] = Memory(
+        world.ledger.more[entry.address] = Memory(
             entry.id, entry.owned, entry.secrets, entry.at, entry.by, entry.commit, 1,
             entry.digests, entry.baseline,
         )  # fmt: skip
@@ -115,9 +115,9 @@ def test_what_nobody_declared_is_drift_and_never_a_plan(applied: World) -> None:
 
 def test_what_was_declared_once_is_remembered(applied: World) -> None:
     at = Address("WebService", "a")
-    memory = applied.memories[at]
+    memory = applied.ledger.more[at]
     calls = "/properties/realtimeConfiguration/maxConcurrentCalls"
-    applied.memories[at] = replace(memory, owned={**memory.owned, calls: 20})
+    applied.ledger.more[at] = replace(memory, owned={**memory.owned, calls: 20})
     found = only(report(applied))
     assert (found.pointer, found.remembered, found.live) == (calls, 20, 10)
     assert found.declared is ABSENT
@@ -201,8 +201,8 @@ SOON = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=3)).strftime("%Y
 def test_the_bytes_behind_the_address_are_looked_at(
     applied: World, answer: Any, verdict: Verdict | None, said: str
 ) -> None:
-    for at, memory in applied.memories.items():
-        applied.memories[at] = replace(memory, digests={URI: "sha256:1"})
+    for at, memory in applied.ledger.more.items():
+        applied.ledger.more[at] = replace(memory, digests={URI: "sha256:1"})
     hands = replace(applied.hands(), blobs=Storage(answer))
     told = report_drift(hands, order("a", uri=NEW, limits=GuardLimits(blobs="required")))
     assert [one.verdict for one in told.findings] == ([verdict] if verdict else [])
@@ -217,7 +217,7 @@ def test_a_finding_keeps_its_first_day(applied: World) -> None:
 def test_a_secret_is_not_observable_and_says_when_it_was_set(applied: World) -> None:
     key = "/properties/keys/primary"
     at = Address("WebService", "a")
-    applied.memories[at] = replace(applied.memories[at], secrets={key: "q3"})
+    applied.ledger.more[at] = replace(applied.ledger.more[at], secrets={key: "q3"})
     asked = order("a", uri=NEW)
     spec = asked.manifests[0].spec
     for label, verdict in (("q3", Verdict.NOT_OBSERVABLE), ("q4", Verdict.PENDING)):

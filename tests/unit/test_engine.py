@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine import Author, Hands, Order, apply_plan, make_plan
+from reconciler.engine import Author, Hands, Order, Policy, apply_plan, make_plan
 from reconciler.errors import (
     LedgerInvalid,
     PlanRefused,
@@ -29,7 +29,9 @@ from reconciler.model import (
     Cause,
     Entry,
     Event,
+    Fate,
     GuardLimits,
+    Holder,
     Inputs,
     Json,
     Live,
@@ -53,6 +55,7 @@ from reconciler.model import (
 from reconciler.patch import apply_operations
 from reconciler.transport import RateBudget
 from tests.e2e.world import definition
+from tests.ledgers import MemoryLedger
 
 OLD, NEW = (f"https://acct.blob.core.windows.net/m/{name}.ilearner" for name in ("old", "new"))
 MODEL = "Census Model [trained model]"
@@ -87,6 +90,18 @@ class Seen:
 
 
 @dataclass
+class Ledger(MemoryLedger):
+    """A ledger that may remember more than was recorded in it."""
+
+    more: dict[Address, Memory] = field(default_factory=dict)
+
+    def load(self) -> Snapshot:
+        loaded = super().load()
+        memories = {**loaded.memories, **self.more}
+        return replace(loaded, memories=memories, known=loaded.known or bool(self.more))
+
+
+@dataclass
 class World:
     """A service, a ledger and a storage in memory. `lies` and `fails` are by resource name."""
 
@@ -94,17 +109,21 @@ class World:
     lies: set[str] = field(default_factory=set)
     fails: dict[str, Exception] = field(default_factory=dict)
     written: list[tuple[str, Action]] = field(default_factory=list)
-    kept: list[Entry] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
     events: list[Event] = field(default_factory=list)
-    memories: dict[Address, Memory] = field(default_factory=dict)
     left_out: set[str] = field(default_factory=set)
     settled: bool = True
-    ledger_error: Exception | None = None
+    slept: list[float] = field(default_factory=list)
     copies: set[str] = field(default_factory=set)
     calls: int = 0
     seen: Seen = field(default_factory=Seen)
     pace: Pace = field(default_factory=lambda: Pace(15.0, 10, 250, 25.0, 200, 10.0))
     lock: Any = field(default_factory=threading.Lock)
+
+    @property
+    def kept(self) -> list[Entry]:
+        """What was done, and written down."""
+        return [entry for entry in self.ledger.entries() if entry.fate is Fate.DONE]
 
     def add(self, name: str, uri: str = OLD) -> None:
         body = definition(uri)
@@ -153,16 +172,8 @@ class World:
         start = ABSENT if live is ABSENT else live.document
         self.documents[name] = apply_operations(step.ops, start)
 
-    def load(self) -> Snapshot:
-        return Snapshot(dict(self.memories), known=bool(self.memories))
-
-    def record(self, entry: Entry) -> None:
-        if self.ledger_error is not None:
-            raise self.ledger_error
-        self.kept.append(entry)
-
-    def entries(self, _: Address | None = None) -> Iterator[Entry]:
-        return iter(self.kept)
+    def settle(self, resource: Resource) -> Iterator[Progress]:
+        return iter(())
 
     def look(self, _: Any) -> Any:
         return ABSENT
@@ -171,7 +182,7 @@ class World:
         return Hands(
             kinds={"WebService": KIND},
             providers={"WebService": self},
-            ledger=self,
+            ledger=self.ledger,
             observations=self.seen,
             blobs=self,
             resolve=lambda _: "secret",
@@ -179,6 +190,7 @@ class World:
             clock=lambda: datetime(2026, 11, 20, 12, tzinfo=UTC),
             budget=RateBudget(self.events.append),
             parallelism=parallelism,
+            sleep=self.slept.append,
         )
 
 
@@ -200,9 +212,17 @@ def order(*names: str, uri: str = NEW, limits: GuardLimits | None = None, **more
     )
 
 
+HOLDER = Holder("1", "ci", "apply", "builder", 1, "", "2026-11-20T12:00:00Z")
+
+
+def carry_out(hands: Hands, plan: Plan, policy: Policy | None = None) -> Outcome:
+    with hands.ledger.lock(HOLDER, 0.0, hands.emit) as lease:
+        return apply_plan(hands, plan, AUTHOR, lease, policy)
+
+
 def run(world: World, *names: str, **more: Any) -> tuple[Plan, Outcome]:
     plan = make_plan(world.hands(), order(*names, **more))
-    return plan, apply_plan(world.hands(), plan, AUTHOR)
+    return plan, carry_out(world.hands(), plan)
 
 
 def world_of(*names: str) -> World:
@@ -267,7 +287,7 @@ def test_a_create_or_delete_that_did_nothing_is_not_applied(lying: str, said: st
             [manifest], {"subscription": "s", "resourceGroup": "g"}, GuardLimits(), Inputs("p", {})
         )
         (step,) = make_plan(world.hands(), more).steps
-    outcome = apply_plan(world.hands(), replace(plan, steps=(step,), findings=()), AUTHOR)
+    outcome = carry_out(world.hands(), replace(plan, steps=(step,), findings=()))
     assert said in outcome.failures[0].message
     assert world.kept == []
 
@@ -305,7 +325,7 @@ def test_a_stale_step_voids_the_whole_plan_before_the_first_write() -> None:
     assets = world.documents["b"]["properties"]["assets"]
     assets["asset3"]["locationInfo"]["uri"] = "https://somebody/else"
     with pytest.raises(StalePlan) as caught:
-        apply_plan(world.hands(), plan, AUTHOR)
+        carry_out(world.hands(), plan)
     (finding,) = caught.value.findings()
     assert finding.subject == "WebService/b"
     assert "https://somebody/else" in finding.detail[1]
@@ -317,7 +337,7 @@ def test_a_service_that_is_gone_or_there_voids_a_plan() -> None:
     plan = make_plan(world.hands(), order("a"))
     del world.documents["a"]
     with pytest.raises(StalePlan, match="gone"):
-        apply_plan(world.hands(), plan, AUTHOR)
+        carry_out(world.hands(), plan)
 
 
 def test_a_change_between_the_check_and_the_write_stops_that_step() -> None:
@@ -336,7 +356,7 @@ def test_a_change_between_the_check_and_the_write_stops_that_step() -> None:
         return real(resource)
 
     world.read = read  # type: ignore[method-assign]
-    outcome = apply_plan(hands, plan, AUTHOR)
+    outcome = carry_out(hands, plan)
     assert "stale" in outcome.failures[0].message
     assert world.written == []
 
@@ -344,10 +364,25 @@ def test_a_change_between_the_check_and_the_write_stops_that_step() -> None:
 def test_a_ledger_that_cannot_be_written_stops_before_the_next_write() -> None:
     world = world_of("a", "b", "c")
     plan = make_plan(world.hands(), order("a", "b", "c"))
-    world.ledger_error = LedgerInvalid("the ledger cannot be written: full")
-    outcome = apply_plan(world.hands(parallelism=1), plan, AUTHOR)
-    assert len(outcome.failures) == 3
+    world.ledger.record_error = LedgerInvalid("the ledger cannot be written: full")
+    outcome = carry_out(world.hands(parallelism=1), plan)
+    assert (len(outcome.failures), len(outcome.not_started)) == (1, 2)
+    assert world.written == []
+
+
+def test_what_was_done_and_cannot_be_recorded_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of("a", "b", "c")
+    plan = make_plan(world.hands(), order("a", "b", "c"))
+
+    def record(_: Entry) -> None:
+        raise LedgerInvalid("the ledger cannot be written: full")
+
+    monkeypatch.setattr(world.ledger, "record", record)
+    outcome = carry_out(world.hands(parallelism=1), plan)
     assert world.written == [("a", Action.UPDATE)]
+    assert [entry.address.name for entry in outcome.unrecorded] == ["a"]
+    assert outcome.unrecorded[0].owned == {"/properties/assets/asset3/locationInfo/uri": NEW}
+    assert [one.name for one in outcome.not_started] == ["b", "c"]
 
 
 class Ended(RateBudget):
@@ -371,7 +406,7 @@ def test_an_interrupt_ends_the_waiting_of_readers_at_once_and_of_writers_soon() 
 
     world.write = write  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        apply_plan(hands, plan, AUTHOR)
+        carry_out(hands, plan)
     assert ended.given == [30.0]
 
     def read(resource: Resource) -> Live | Absent:
@@ -393,9 +428,10 @@ def test_once_no_call_may_be_sent_any_more_no_further_step_begins() -> None:
         raise TooManyCalls("all were sent")
 
     world.write = write  # type: ignore[method-assign]
-    outcome = apply_plan(world.hands(parallelism=1), plan, AUTHOR)
+    outcome = carry_out(world.hands(parallelism=1), plan)
     assert begun == ["a"]
-    assert [one.message for one in outcome.failures] == ["all were sent", *["was not started"] * 2]
+    assert [one.message for one in outcome.failures] == ["all were sent"]
+    assert [one.name for one in outcome.not_started] == ["b", "c"]
 
 
 def test_what_needs_more_calls_than_may_be_sent_is_refused_before_the_first() -> None:
@@ -404,7 +440,7 @@ def test_what_needs_more_calls_than_may_be_sent_is_refused_before_the_first() ->
     needed, calls = plan.estimate.reads + plan.estimate.writes, world.calls
     few = replace(world.hands(), budget=RateBudget(world.events.append, most=needed - 1))
     with pytest.raises(TooManyCalls, match=f"{needed} calls are needed"):
-        apply_plan(few, plan, AUTHOR)
+        carry_out(few, plan)
     with pytest.raises(TooManyCalls, match="3 calls are needed"):
         make_plan(
             replace(few, budget=RateBudget(world.events.append, most=2)),
@@ -424,7 +460,7 @@ def test_a_surprise_in_one_step_leaves_the_others_alone_and_tells_nothing_secret
         return real(step, live, _)
 
     world.write = write  # type: ignore[method-assign]
-    outcome = apply_plan(world.hands(), plan, AUTHOR)
+    outcome = carry_out(world.hands(), plan)
     assert [str(one) for one in outcome.changed] == ["WebService/b"]
     assert "RuntimeError" in outcome.failures[0].message
     assert "planted-secret" not in str(outcome.failures)
@@ -436,7 +472,7 @@ def test_a_refused_plan_is_never_applied() -> None:
     plan = make_plan(world.hands(), order("a", "b", limits=limits))
     assert [one.guard for one in plan.refused] == ["updates"]
     with pytest.raises(PlanRefused):
-        apply_plan(world.hands(), plan, AUTHOR)
+        carry_out(world.hands(), plan)
     assert world.written == []
     allowed = make_plan(world.hands(), order("a", "b", limits=limits, allowed=["updates"]))
     assert allowed.refused == ()
@@ -457,7 +493,7 @@ def test_a_percentage_counts_from_ten_managed_resources_on(
 ) -> None:
     names = [f"s{number}" for number in range(updates)]
     world = world_of(*names)
-    world.memories = dict(memories(managed))
+    world.ledger.more = dict(memories(managed))
     plan = make_plan(world.hands(), order(*names))
     assert bool(plan.refused) is refused
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine import apply_plan, make_plan
+from reconciler.engine import make_plan
 from reconciler.errors import ManifestInvalid, Rejected, StalePlan, Unavailable, Unplannable
 from reconciler.estimate import estimate
 from reconciler.kinds.web_service import KIND
@@ -36,7 +36,7 @@ from reconciler.model import (
 from reconciler.plan import Wish, make_step
 from reconciler.transport import RateBudget
 from tests.scripted import Answer, Call, run_scripted
-from tests.unit.test_engine import AUTHOR, World, order, world_of
+from tests.unit.test_engine import World, carry_out, order, world_of
 from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, SCOPE, live, manifest
 
 DEFAULTS = {"subscription": "s", "resourceGroup": "g"}
@@ -278,7 +278,7 @@ def test_a_source_is_read_only_where_the_service_is_not_there() -> None:
     assert (step.source.name, step.source.region) == ("WebService/census", "")
     note = "from WebService/census, as it is live now"
     assert step.because[0] == Reason("", Cause.SOURCE, note)
-    apply_plan(world.hands(), plan, AUTHOR)
+    carry_out(world.hands(), plan)
     assert world.uri("west") == NEW
     world.calls = 0
     assert make_plan(world.hands(), starting(world)).steps == ()
@@ -378,7 +378,7 @@ def test_a_source_that_is_gone_by_then_voids_the_plan_before_the_first_write() -
     plan = region_plan(world)
     del world.documents["census"]
     with pytest.raises(StalePlan, match="WebService/census, which it is made from, is gone"):
-        apply_plan(world.hands(), plan, AUTHOR)
+        carry_out(world.hands(), plan)
     assert world.written == []
 
 
@@ -400,6 +400,6 @@ def test_steps_that_touch_one_service_go_one_after_another() -> None:
         running.discard(step.resource.address.name)
 
     world.write = write  # type: ignore[method-assign]
-    outcome = apply_plan(world.hands(), plan, AUTHOR)
+    outcome = carry_out(world.hands(), plan)
     assert (len(outcome.added), most) == (4, 1)
     assert Address("WebService", "a") in outcome.added

@@ -1,0 +1,207 @@
+"""A ledger in memory that holds to the whole port, for tests of what works with ledgers."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reconciler.errors import LedgerConflict, LedgerInvalid, LockHeld, ReconcilerError
+from reconciler.model import (
+    Action,
+    Address,
+    Entry,
+    Fate,
+    Finding,
+    Holder,
+    Intent,
+    Memory,
+    Proof,
+    Snapshot,
+)
+from reconciler.ports import Emit
+
+_GONE = (Action.DELETE, Action.FORGET)
+
+
+@dataclass
+class HeldLock:
+    """The lock while it is held."""
+
+    ledger: "MemoryLedger"
+    holder: Holder
+
+    def check(self) -> None:
+        if self.ledger.holder != self.holder:
+            raise LedgerConflict("somebody else has taken the lock since", subject="memory")
+
+
+@dataclass
+class MemoryLedger:
+    """What is recorded stays in `lines`, in order; `broken` is raised by whoever reads.
+
+    `record_error` is raised instead of recording, `findings` are what `verify` finds.
+    """
+
+    lines: list[Entry | Intent] = field(default_factory=list)
+    archives: list[tuple[Entry | Intent, ...]] = field(default_factory=list)
+    holder: Holder | None = None
+    fence: int = 0
+    broken: LedgerInvalid | None = None
+    record_error: Exception | None = None
+    findings: tuple[Finding, ...] = ()
+    guard: Any = field(default_factory=threading.RLock)
+
+    def load(self) -> Snapshot:
+        memories: dict[Address, Memory] = {}
+        for entry in self.entries():
+            if entry.fate is not Fate.DONE:
+                continue
+            if entry.action in _GONE:
+                memories.pop(entry.address, None)
+            else:
+                memories[entry.address] = remember(entry)
+        with self.guard:
+            known = bool(self.lines)
+            closed = {line.intent for line in self.lines if isinstance(line, Entry)}
+            left = [one for one in self._intents() if one.sequence not in closed]
+            fence = max((line.fence for line in self.lines), default=0)
+        return Snapshot(memories, known, tuple(left), fence)
+
+    @contextmanager
+    def lock(self, holder: Holder, within_s: float, emit: Emit) -> Iterator[HeldLock]:
+        with self.guard:
+            if self.holder is not None:
+                raise LockHeld("the ledger is locked", self.holder, subject="memory")
+            self.fence += 1
+            self.holder = replace(holder, fence=self.fence)
+            held = HeldLock(self, self.holder)
+        try:
+            yield held
+        finally:
+            with self.guard:
+                if self.holder == held.holder:
+                    self.holder = None
+
+    def find_holder(self) -> Holder | None:
+        return self.holder
+
+    def unlock(self, lock_id: str) -> Holder:
+        with self.guard:
+            if self.holder is None or self.holder.id != lock_id:
+                raise ReconcilerError("nobody holds the lock by that id", subject=lock_id)
+            holder, self.holder = self.holder, None
+        return holder
+
+    def intend(self, intent: Intent) -> int:
+        return self._append(intent)
+
+    def record(self, entry: Entry) -> None:
+        self._append(entry)
+
+    def entries(self, address: Address | None = None) -> Iterator[Entry]:
+        if self.broken is not None:
+            raise self.broken
+        with self.guard:
+            lines = list(self.lines)
+        begun = {line.sequence: line for line in lines if isinstance(line, Intent)}
+        for line in lines:
+            if isinstance(line, Entry) and address in {None, line.address}:
+                intent = begun.get(line.intent)
+                if intent is not None and not line.patch:
+                    yield replace(line, patch=intent.patch, inverse=intent.inverse)
+                else:
+                    yield line
+
+    def verify(self) -> Proof:
+        intents = sum(1 for _ in self._intents())
+        return Proof(len(self.lines) - intents, intents, self.findings)
+
+    def compact(self) -> str:
+        kept = {one.sequence for one in self.load().memories.values()}
+        with self.guard:
+            self.archives.append(tuple(self.lines))
+            self.lines = [one for one in self.lines if one.sequence in kept]
+        return f"archive-{len(self.archives)}"
+
+    def set_aside(self) -> str:
+        with self.guard:
+            if not self.lines and self.broken is None:
+                return ""
+            self.archives.append(tuple(self.lines))
+            self.lines, self.broken = [], None
+        return f"aside-{len(self.archives)}"
+
+    def _intents(self) -> Iterator[Intent]:
+        return (line for line in self.lines if isinstance(line, Intent))
+
+    def _append(self, line: Entry | Intent) -> int:
+        if self.record_error is not None:
+            raise self.record_error
+        with self.guard:
+            if line.fence < self.fence and line.fence:
+                raise LedgerConflict("a later lock has been taken", subject="memory")
+            number = max((one.sequence for one in self.lines), default=0) + 1
+            self.lines.append(replace(line, sequence=number))
+        return number
+
+
+def remember(entry: Entry) -> Memory:
+    """What an entry has a ledger remember."""
+    return Memory(
+        id=entry.id,
+        owned=entry.owned,
+        secrets=entry.secrets,
+        at=entry.at,
+        by=entry.by,
+        commit=entry.commit,
+        sequence=entry.sequence,
+        digests=entry.digests,
+        baseline=entry.baseline,
+        wave=entry.wave,
+        plan_digest=entry.plan_digest,
+        step_digest=entry.step_digest,
+    )
+
+
+def make_entry(name: str = "census", action: Action = Action.UPDATE, **more: Any) -> Entry:
+    """An entry of a ledger, such as tests need."""
+    return Entry(
+        **{
+            "address": Address("WebService", name),
+            "id": f"/x/{name}",
+            "action": action,
+            "at": "2026-11-20T12:00:00Z",
+            "by": "ci",
+            "host": "builder",
+            "commit": "4f1c2aa9b1d2",
+            "plan_digest": f"sha256:9f86d081{'0' * 56}",
+            "patch": (),
+            "inverse": (),
+            "owned": {},
+            "secrets": {},
+            **more,
+        }
+    )
+
+
+def make_intent(name: str = "census", action: Action = Action.UPDATE, **more: Any) -> Intent:
+    """An intent of a ledger, such as tests need."""
+    return Intent(
+        **{
+            "address": Address("WebService", name),
+            "id": f"/x/{name}",
+            "action": action,
+            "at": "2026-11-20T12:00:00Z",
+            "by": "ci",
+            "host": "builder",
+            "commit": "4f1c2aa9b1d2",
+            "plan_digest": f"sha256:9f86d081{'0' * 56}",
+            "step_digest": "sha256:1",
+            "attempt": 1,
+            "fence": 0,
+            "patch": (),
+            "inverse": (),
+            **more,
+        }
+    )

@@ -1,0 +1,538 @@
+"""An apply over a service that lies, breaks off and is busy, and over a journal that was cut off."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from reconciler.engine import Policy, make_plan, settle_open
+from reconciler.errors import (
+    Busy,
+    Rejected,
+    ReplyLost,
+    ServiceError,
+    StillRunning,
+    Unavailable,
+    Unplannable,
+)
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Cause,
+    Event,
+    Fate,
+    Json,
+    Live,
+    Plan,
+    Progress,
+    Reason,
+    Resource,
+    RollbackStarted,
+    Settled,
+    Step,
+    StepDoubted,
+    StepSkipped,
+    WaveStarted,
+)
+from reconciler.plan import make_removal
+from tests.unit.test_engine import AUTHOR, HOLDER, NEW, World, carry_out, order
+
+URI = "/properties/assets/asset3/locationInfo/uri"
+LOST = ReplyLost("the answer broke off")
+
+
+@dataclass
+class Liar(World):
+    """A service whose writes go as `script` says, one word a write: see `_write`."""
+
+    script: dict[str, list[str]] = field(default_factory=dict)
+    stale_reads: int = 0
+    behind: dict[str, Json | Absent] = field(default_factory=dict)
+    settled_for: list[str] = field(default_factory=list)
+    running: Exception | None = None
+
+    def read(self, resource: Resource) -> Live | Absent:
+        name = resource.short_id
+        if self.stale_reads > 0 and name in self.behind:
+            self.stale_reads -= 1
+            now, self.documents = self.documents, {**self.documents, name: self.behind[name]}
+            if self.behind[name] is ABSENT:
+                del self.documents[name]
+            try:
+                return super().read(resource)
+            finally:
+                self.documents = now
+        return super().read(resource)
+
+    def settle(self, resource: Resource) -> Iterator[Progress]:
+        self.settled_for.append(resource.short_id)
+        if self.running is not None:
+            raise self.running
+        yield Progress("Provisioning")
+
+    def write(self, step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+        name = step.resource.short_id
+        words = self.script.get(name, [])
+        word = words.pop(0) if words else "done"
+        self.behind[name] = copy.deepcopy(self.documents.get(name, ABSENT))
+        if word in {"done", "lost-reply", "lags", "still-running"}:
+            yield from super().write(step, live, resolve)
+            self.stale_reads = 3 if word == "lags" else 0
+        else:
+            self.written.append((name, Action.FORGET))
+        errors: dict[str, ServiceError] = {
+            "lost-reply": LOST,
+            "lost-request": LOST,
+            "busy": Busy("another operation runs", status=409),
+            "rejected": Rejected("no such region", status=400),
+            "still-running": StillRunning("the operation has not ended"),
+        }
+        if word in errors:
+            raise errors[word]
+
+
+def liar(*names: str, **script: list[str]) -> Liar:
+    world = Liar(script=script)
+    for name in names:
+        world.add(name)
+    return world
+
+
+def planned(world: World, *names: str, **more: Any) -> Plan:
+    return make_plan(world.hands(), order(*names, **more))
+
+
+def fates(world: World) -> list[Fate]:
+    return [entry.fate for entry in world.ledger.entries()]
+
+
+def told(world: World, kind: type[Event]) -> list[Any]:
+    return [event for event in world.events if isinstance(event, kind)]
+
+
+def test_what_is_about_to_be_sent_is_written_down_first() -> None:
+    world = liar("a")
+    plan = planned(world, "a")
+    seen: list[int] = []
+    real = world.write
+
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+        (intent,) = world.ledger.load().open
+        assert intent.patch == step.ops
+        assert (intent.fence, intent.attempt) == (1, 1)
+        seen.append(intent.sequence)
+        return real(step, live, resolve)
+
+    world.write = write  # type: ignore[method-assign]
+    carry_out(world.hands(), plan)
+    (entry,) = world.kept
+    assert [entry.intent] == seen == [1]
+    assert world.ledger.load().open == ()
+
+
+def test_a_write_whose_reply_was_lost_is_read_back_and_not_sent_again() -> None:
+    world = liar("a", a=["lost-reply"])
+    outcome = carry_out(world.hands(), planned(world, "a"))
+    assert (len(outcome.changed), outcome.failures) == (1, ())
+    assert world.written == [("a", Action.UPDATE)]
+    assert world.settled_for == ["a"]
+    assert fates(world) == [Fate.DONE]
+    assert [one.reason for one in told(world, StepDoubted)] == ["the answer broke off"]
+    assert world.slept == []
+
+
+def test_a_write_that_never_arrived_is_sent_once_no_read_can_lag_any_more() -> None:
+    world = liar("a", a=["lost-request", "done"])
+    outcome = carry_out(world.hands(), planned(world, "a"))
+    assert outcome.failures == ()
+    assert world.uri("a") == NEW
+    assert fates(world) == [Fate.NOT_DONE, Fate.DONE]
+    assert sum(world.slept) == pytest.approx(10.0)
+
+
+def test_a_write_that_never_arrives_is_given_up_after_three_tries() -> None:
+    world = liar("a", a=["lost-request"] * 9)
+    outcome = carry_out(world.hands(), planned(world, "a"))
+    assert [one.message for one in outcome.failures] == ["the answer broke off"]
+    assert len(world.written) == 3
+    assert fates(world) == [Fate.NOT_DONE] * 3
+    assert world.ledger.load().open == ()
+
+
+def test_a_lost_reply_and_a_second_writer_are_told_apart() -> None:
+    world = liar("a", a=["lost-request"])
+    plan = planned(world, "a")
+
+    def settle(resource: Resource) -> Iterator[Progress]:
+        assets = world.documents["a"]["properties"]["assets"]
+        assets["asset3"]["locationInfo"]["uri"] = "https://somebody/else.ilearner"
+        return iter(())
+
+    world.settle = settle  # type: ignore[method-assign]
+    outcome = carry_out(world.hands(), plan)
+    assert len(outcome.failures) == 1
+    assert len(world.written) == 1
+    (entry,) = world.ledger.entries()
+    assert (entry.fate, entry.note) == (Fate.UNKNOWN, f"live has another value at {URI}")
+
+
+@pytest.mark.parametrize(
+    ("word", "written", "fate"),
+    [("lost-reply", 1, [Fate.DONE]), ("lost-request", 2, [Fate.NOT_DONE, Fate.DONE])],
+)
+def test_a_delete_whose_reply_was_lost_is_read_back(
+    word: str, written: int, fate: list[Fate]
+) -> None:
+    world = liar("a", a=[word])
+    plan = planned(world, "a")
+    gone = make_removal(plan.steps[0].resource, world.documents["a"], Reason("", Cause.ORPHAN))
+    outcome = carry_out(world.hands(), replace(plan, steps=(gone,)))
+    assert [one.name for one in outcome.destroyed] == ["a"]
+    assert len(world.written) == written
+    assert fates(world) == fate
+
+
+@pytest.mark.parametrize(
+    ("word", "written", "fate"),
+    [("lost-reply", 1, [Fate.DONE]), ("lost-request", 2, [Fate.NOT_DONE, Fate.DONE])],
+)
+def test_a_create_whose_reply_was_lost_is_read_back(
+    word: str, written: int, fate: list[Fate]
+) -> None:
+    world = liar("a", a=[word])
+    outcome = carry_out(world.hands(), creation(world))
+    assert [one.name for one in outcome.added] == ["a"]
+    assert len(world.written) == written
+    assert fates(world) == fate
+
+
+def creation(world: World) -> Plan:
+    """A plan that creates `a`, which was there and is gone."""
+    plan = planned(world, "a")
+    document = world.documents.pop("a")
+    body = {name: value for name, value in document.items() if name != "id"}
+    step = replace(
+        plan.steps[0],
+        action=Action.CREATE,
+        before=ABSENT,
+        after=body,
+        ops=({"op": "add", "path": "", "value": body},),
+        inverse=(),
+        absences=(),
+        changes=(),
+        extent="whole",
+    )
+    return replace(plan, steps=(step,))
+
+
+def test_a_service_that_is_busy_is_waited_for_and_looked_at_anew() -> None:
+    world = liar("a", a=["busy", "busy", "done"])
+    outcome = carry_out(world.hands(), planned(world, "a"))
+    assert outcome.failures == ()
+    assert world.settled_for == ["a", "a"]
+    assert fates(world) == [Fate.NOT_DONE, Fate.NOT_DONE, Fate.DONE]
+
+
+def test_what_somebody_elses_operation_leaves_may_make_the_step_stale() -> None:
+    world = liar("a", a=["busy"])
+    plan = planned(world, "a")
+
+    def settle(resource: Resource) -> Iterator[Progress]:
+        world.documents["a"]["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = "https://b"
+        return iter(())
+
+    world.settle = settle  # type: ignore[method-assign]
+    outcome = carry_out(world.hands(), plan)
+    assert "stale" in outcome.failures[0].message
+    assert fates(world) == [Fate.NOT_DONE]
+
+
+def test_a_read_that_lags_behind_the_write_is_waited_for() -> None:
+    world = liar("a", a=["lags"])
+    outcome = carry_out(world.hands(), planned(world, "a"))
+    assert outcome.failures == ()
+    assert world.written == [("a", Action.UPDATE)]
+    assert world.slept == pytest.approx([0.2, 0.3, 0.45])
+
+
+def test_success_that_does_not_show_is_sent_once_more_and_then_not_believed() -> None:
+    world = liar("a", a=["nothing"] * 9)
+    outcome = carry_out(world.hands(), planned(world, "a"), Policy(patience_s=1.0))
+    assert "the service reports success and it still has" in outcome.failures[0].message
+    assert len(world.written) == 2
+    assert fates(world) == [Fate.NOT_DONE, Fate.NOT_DONE]
+    assert sum(world.slept) == pytest.approx(2.0)
+
+
+def test_success_that_shows_at_the_second_go_is_success() -> None:
+    world = liar("a", a=["nothing", "done"])
+    outcome = carry_out(world.hands(), planned(world, "a"))
+    assert outcome.failures == ()
+    assert len(told(world, StepDoubted)) == 2
+
+
+def test_an_operation_that_does_not_end_stays_open_and_is_followed_by_the_next_run() -> None:
+    world = liar("a", a=["still-running"])
+    outcome = carry_out(world.hands(), planned(world, "a"))
+    assert outcome.failures[0].message == "the operation has not ended"
+    (intent,) = world.ledger.load().open
+    assert intent.address.name == "a"
+    settle(world)
+    assert fates(world) == [Fate.DONE]
+    assert world.written == [("a", Action.UPDATE)]
+
+
+def test_what_was_refused_is_read_back_and_closed() -> None:
+    world = liar("a", a=["rejected"])
+    outcome = carry_out(world.hands(), planned(world, "a"))
+    assert outcome.failures[0].message == "no such region"
+    (entry,) = world.ledger.entries()
+    assert (entry.fate, entry.note) == (Fate.NOT_DONE, "live is as it was before; no such region")
+
+
+def test_what_cannot_be_read_back_stays_open() -> None:
+    world = liar("a", a=["lost-reply"])
+    plan = planned(world, "a")
+    world.running = Unavailable("no answer")
+    outcome = carry_out(world.hands(), plan)
+    assert len(outcome.failures) == 1
+    assert len(world.ledger.load().open) == 1
+
+
+# What an earlier run began.
+
+
+def settle(world: World, patience_s: float = 0.0) -> None:
+    hands = world.hands()
+    with world.ledger.lock(HOLDER, 0.0, hands.emit) as lease:
+        settle_open(hands, replace(AUTHOR, by="another"), lease, patience_s)
+
+
+def cut_off(world: World, *, sent: bool, action: str = "update") -> Plan:
+    """A plan of which one step was begun, and perhaps done, when the run was killed."""
+
+    class Killed(BaseException):
+        pass
+
+    plan = planned(world, "a")
+    if action == "create":
+        plan = creation(world)
+    if action == "delete":
+        live = world.documents["a"]
+        gone = make_removal(plan.steps[0].resource, live, Reason("", Cause.ORPHAN))
+        plan = replace(plan, steps=(gone,))
+    real = world.write
+
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+        if sent:
+            yield from real(step, live, resolve)
+        raise Killed
+
+    world.write = write  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        carry_out(world.hands(), plan)
+    world.write = real  # type: ignore[method-assign, assignment]
+    assert len(world.ledger.load().open) == 1
+    return plan
+
+
+@pytest.mark.parametrize("action", ["create", "update", "delete"])
+@pytest.mark.parametrize("sent", [True, False])
+def test_what_was_begun_is_settled_by_what_is_live(action: str, sent: bool) -> None:
+    world = liar("a")
+    cut_off(world, sent=sent, action=action)
+    writes = len(world.written)
+    settle(world)
+    (entry,) = world.ledger.entries()
+    assert entry.fate is (Fate.DONE if sent else Fate.NOT_DONE)
+    assert entry.by == "ci"
+    assert len(world.written) == writes
+    assert world.ledger.load().open == ()
+    (event,) = told(world, Settled)
+    assert (event.resource.address, event.fate) == (Address("WebService", "a"), entry.fate)
+    assert event.note
+
+
+def test_what_was_done_before_the_end_is_remembered_as_if_nothing_had_happened() -> None:
+    killed, whole = liar("a"), liar("a")
+    cut_off(killed, sent=True)
+    settle(killed)
+    carry_out(whole.hands(), planned(whole, "a"))
+    (found,), (wanted,) = (
+        killed.ledger.load().memories.values(),
+        whole.ledger.load().memories.values(),
+    )
+    assert (found.owned, found.baseline) == (wanted.owned, wanted.baseline)
+    assert planned(killed, "a", refresh="full").steps == ()
+
+
+def test_what_somebody_else_wrote_since_is_unknown() -> None:
+    world = liar("a")
+    cut_off(world, sent=False)
+    world.documents["a"]["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = "https://else"
+    settle(world)
+    assert fates(world) == [Fate.UNKNOWN]
+
+
+def test_a_write_that_may_still_arrive_is_waited_for() -> None:
+    world = liar("a")
+    cut_off(world, sent=False)
+    settle(world, patience_s=3.0)
+    assert sum(world.slept) == pytest.approx(3.0)
+
+
+def test_what_cannot_be_told_now_stays_open_and_stops_the_run() -> None:
+    world = liar("a")
+    cut_off(world, sent=True)
+    world.running = StillRunning("the operation has not ended")
+    with pytest.raises(Unplannable) as caught:
+        settle(world)
+    assert [one.subject for one in caught.value.findings()] == ["WebService/a"]
+    assert len(world.ledger.load().open) == 1
+
+
+def test_a_plan_tells_of_what_was_begun_and_changes_nothing() -> None:
+    world = liar("a")
+    cut_off(world, sent=False)
+    plan = planned(world, "a", refresh="full")
+    (found,) = plan.findings
+    assert "has begun to update it" in found.message
+    assert found.severity == "warning"
+    assert len(world.ledger.load().open) == 1
+
+
+def test_a_saved_plan_goes_on_where_it_was_cut_off() -> None:
+    world = liar("a", "b")
+    plan = planned(world, "a", "b")
+    carry_out(world.hands(), replace(plan, steps=plan.steps[:1]))
+    world.written.clear()
+    outcome = carry_out(world.hands(), plan)
+    assert [one.name for one in outcome.changed] == ["b"]
+    assert world.written == [("b", Action.UPDATE)]
+    assert [one.reason for one in told(world, StepSkipped)] == ["this plan has done it before"]
+
+
+# Waves, failures, and the way back.
+
+
+def in_waves(plan: Plan, **waves: int) -> Plan:
+    return replace(
+        plan,
+        steps=tuple(replace(step, wave=waves[step.resource.address.name]) for step in plan.steps),
+    )
+
+
+def test_waves_go_one_after_another() -> None:
+    world = liar("a", "b", "c")
+    plan = in_waves(planned(world, "a", "b", "c"), a=2, b=0, c=1)
+    carry_out(world.hands(parallelism=8), plan)
+    assert [name for name, _ in world.written] == ["b", "c", "a"]
+    assert told(world, WaveStarted) == [WaveStarted(0, 1), WaveStarted(1, 1), WaveStarted(2, 1)]
+
+
+def test_what_is_destroyed_goes_last_and_in_the_opposite_order() -> None:
+    world = liar("a", "b", "c")
+    plan = in_waves(planned(world, "a", "b", "c"), a=0, b=1, c=5)
+    steps = [
+        replace(
+            make_removal(
+                one.resource, world.documents[one.resource.short_id], Reason("", Cause.ORPHAN)
+            ),
+            wave=one.wave,
+        )
+        for one in plan.steps[:2]
+    ]
+    carry_out(world.hands(), replace(plan, steps=(*steps, plan.steps[2])))
+    assert [name for name, _ in world.written] == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "written", "left"),
+    [
+        (Policy(), ["a", "b"], ["c"]),
+        (Policy(on_failure="continue"), ["a", "b", "c"], []),
+        (Policy(fail_fast=True), ["a"], ["b", "c"]),
+    ],
+)
+def test_a_failure_stops_as_much_as_the_policy_says(
+    policy: Policy, written: list[str], left: list[str]
+) -> None:
+    world = liar("a", "b", "c", a=["rejected"])
+    plan = in_waves(planned(world, "a", "b", "c"), a=0, b=0, c=1)
+    outcome = carry_out(world.hands(parallelism=1), plan, policy)
+    assert [name for name, _ in world.written] == written
+    assert [one.name for one in outcome.not_started] == left
+    assert len(outcome.failures) == 1
+
+
+def test_a_rollback_leads_back_what_was_done_in_reverse_order_and_proves_it() -> None:
+    world = liar("a", "b", "c", c=["rejected"])
+    before = copy.deepcopy(world.documents)
+    plan = in_waves(planned(world, "a", "b", "c"), a=0, b=1, c=2)
+    outcome = carry_out(world.hands(), plan, Policy(on_failure="rollback"))
+    assert world.documents == before
+    assert [name for name, _ in world.written] == ["a", "b", "c", "b", "a"]
+    assert [one.name for one in outcome.rolled_back] == ["b", "a"]
+    assert (outcome.changed, outcome.unrestored) == ((), ())
+    assert told(world, RollbackStarted) == [RollbackStarted(2)]
+    assert fates(world)[-2:] == [Fate.DONE, Fate.DONE]
+
+
+def test_what_was_created_is_destroyed_again_by_a_rollback() -> None:
+    world = liar("a", "b", b=["rejected"])
+    update = planned(world, "b")
+    plan = replace(update, steps=(*creation(world).steps, replace(update.steps[0], wave=1)))
+    outcome = carry_out(world.hands(), plan, Policy(on_failure="rollback"))
+    assert "a" not in world.documents
+    assert [one.name for one in outcome.rolled_back] == ["a"]
+    assert outcome.added == ()
+
+
+def test_what_cannot_be_led_back_is_said() -> None:
+    world = liar("a", "b", "c", c=["rejected"])
+    update = planned(world, "a", "b", "c")
+    replaced = replace(update.steps[0], action=Action.REPLACE)
+    plan = replace(update, steps=(replaced, replace(update.steps[2], wave=1)))
+    outcome = carry_out(world.hands(), plan, Policy(on_failure="rollback"))
+    (finding,) = outcome.unrestored
+    assert "it was replaced, and its keys and secrets are not known here" in finding.message
+    assert [one.name for one in outcome.added] == ["a"]
+
+
+def test_a_rollback_that_does_not_take_is_said() -> None:
+    world = liar("a", "b", b=["rejected"], a=["done", "rejected"])
+    plan = in_waves(planned(world, "a", "b"), a=0, b=1)
+    outcome = carry_out(world.hands(), plan, Policy(on_failure="rollback"))
+    assert [one.message for one in outcome.unrestored] == ["no such region"]
+    assert [one.name for one in outcome.changed] == ["a"]
+
+
+def test_somebody_who_takes_the_lock_stops_us_before_the_next_write() -> None:
+    world = liar("a", "b")
+    plan = planned(world, "a", "b")
+    real = world.write
+
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+        yield from real(step, live, resolve)
+        world.ledger.unlock("1")
+
+    world.write = write  # type: ignore[method-assign]
+    outcome = carry_out(world.hands(parallelism=1), plan)
+    assert world.written == [("a", Action.UPDATE)]
+    assert [one.name for one in outcome.changed] == ["a"]
+    assert [one.message for one in outcome.failures] == ["somebody else has taken the lock since"]
+
+
+def test_an_interruption_finishes_what_was_begun_and_begins_nothing_more() -> None:
+    world = liar("a", "b", "c")
+    plan = planned(world, "a", "b", "c")
+    hands = world.hands(parallelism=1)
+    halted = replace(hands, halted=lambda: "interrupted" if world.written else "")
+    outcome = carry_out(halted, plan)
+    assert [one.name for one in outcome.changed] == ["a"]
+    assert [one.name for one in outcome.not_started] == ["b", "c"]
+    assert outcome.failures == ()
