@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconciler.ledgers import FileLedger
+from reconciler.cli.assembly import assemble_project
+from reconciler.cli.invocation import Invocation
 from reconciler.model import Fate
 from reconciler.ports import Ledger
 from tests.e2e.world import EXAMPLE, MODEL, SUBSCRIPTION, Emulator
@@ -109,8 +110,10 @@ class Fleet:
         return self.folder / ".reconciler" / "ledger.jsonl"
 
     def open_ledger(self) -> Ledger:
-        """The ledger itself, as the product reads it."""
-        return FileLedger(self.folder / ".reconciler")
+        """The ledger itself, as the product opens it."""
+        invocation = Invocation()
+        invocation.project_file = str(self.folder / "reconciler.yaml")
+        return assemble_project(invocation).ledger
 
     def count_done(self) -> dict[str, int]:
         """How often the ledger tells of each service that something was done to it."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.e2e.world import Emulator, run_emulator
+from tests.e2e.world import run_emulator
 from tests.survival.fleet import APPLY, HERE, THERE, Fleet, Wish, Wishes, model
 from tests.survival.nursery import Ended, Nursery, open_nursery
 from tests.survival.verdict import Story, judge

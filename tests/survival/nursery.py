@@ -5,6 +5,7 @@ is a process of its own, with its own id and end. One nursery has one child at a
 """
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -17,6 +18,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tests.e2e.world import clean_environment
+
+_IMPORTED = (
+    "deepdiff",
+    "reconciler.cli.apply",
+    "reconciler.cli.failure",
+    "reconciler.cli.plan",
+    "reconciler.cli.saved",
+    "reconciler.cli.screen",
+    "reconciler.render.text",
+    "tests.survival.mortal",
+)
 
 
 @dataclass(frozen=True)
@@ -119,16 +131,8 @@ def main() -> None:
 
 def import_all() -> None:
     """All that a command would import as it runs."""
-    import azure.identity
-    import deepdiff
-
-    import reconciler.cli.apply
-    import reconciler.cli.failure
-    import reconciler.cli.plan
-    import reconciler.cli.saved
-    import reconciler.cli.screen
-    import reconciler.render.text
-    import tests.survival.mortal  # noqa: F401
+    for name in _IMPORTED:
+        importlib.import_module(name)
 
 
 def _say(word: Mapping[str, Any]) -> None:

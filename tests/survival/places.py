@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from reconciler.cli import assembly
 from reconciler.cli.assembly import Assembly
 from reconciler.engine import Hands
+from reconciler.transport import RateBudget
 
 
 class Places:
@@ -119,20 +120,18 @@ def _describe(url: str) -> str:
 
 def watch(places: Places) -> None:
     """From now on, all that a command of this process reaches the world with is watched."""
-    budget, hands = assembly.RateBudget, Assembly.hands
-    ledger = Assembly.ledger.fget
-    assert ledger is not None
+    hands, ledger = Assembly.hands, vars(Assembly)["ledger"]
 
     def watched_budget(*given: Any, **named: Any) -> Any:
-        return WatchedBudget(budget(*given, **named), places)
+        return WatchedBudget(RateBudget(*given, **named), places)
 
     def watched_ledger(self: Assembly) -> Any:
-        return Watched(ledger(self), "ledger", places)
+        return Watched(ledger.__get__(self, Assembly), "ledger", places)
 
     def watched_hands(self: Assembly, *given: Any, **named: Any) -> Hands:
         return _watch_hands(hands(self, *given, **named), places)
 
-    assembly.RateBudget = watched_budget  # type: ignore[misc, assignment]
+    vars(assembly)["RateBudget"] = watched_budget
     Assembly.ledger = property(watched_ledger)  # type: ignore[method-assign, assignment]
     Assembly.hands = watched_hands  # type: ignore[method-assign]
 

@@ -12,6 +12,7 @@ from typing import Any
 from tests.e2e.world import Emulator
 from tests.survival.fleet import model
 
+
 @dataclass
 class Second:
     """A writer beside us: swaps declared models, changes declared settings, edits what is nobody's."""

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -89,9 +88,7 @@ def _deploy(folder: Path, emulator: Emulator, log: Path, services: int) -> Fleet
     return fleet
 
 
-def _stir(
-    fleet: Fleet, second: Second, told: Soak, seconds: float, chance: random.Random
-) -> None:
+def _stir(fleet: Fleet, second: Second, told: Soak, seconds: float, chance: random.Random) -> None:
     """Declare something else and apply it, again and again, while the other writes."""
     at_first = _resident_kb(fleet.emulator)
     end = time.monotonic() + seconds

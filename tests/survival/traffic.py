@@ -70,7 +70,7 @@ class Traffic:
 def _took(line: Any) -> bool:
     """A lost reply hides its status: whoever had nobody beside him was not refused."""
     status = line["status"]
-    return line["fault"] == "drop-reply" if status is None else 200 <= status < 300
+    return bool(line["fault"] == "drop-reply" if status is None else 200 <= status < 300)
 
 
 def _name(path: str) -> str:

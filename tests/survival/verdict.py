@@ -37,7 +37,7 @@ def judge(
         for name in sorted({*expected, *taken})
         if taken.get(name, []) != expected.get(name, [])
     ]
-    return wrong + judge_ledger(fleet, before, set(expected))
+    return wrong + judge_ledger(fleet, before, {name for name in expected if "/" not in name})
 
 
 def judge_silence(fleet: Fleet, nursery: Nursery) -> list[str]:
@@ -55,7 +55,7 @@ def judge_ledger(fleet: Fleet, before: dict[str, int], changed: set[str]) -> lis
     """No intent is left open; each service that was changed is told of once more, no other."""
     wrong = [f"the intent of {one.address} is open" for one in fleet.open_ledger().load().open]
     after = fleet.count_done()
-    for name in sorted({*before, *after}):
+    for name in sorted({*before, *after, *changed}):
         told = after.get(name, 0) - before.get(name, 0)
         if told != (name in changed):
             wrong.append(f"the ledger tells {told} times that {name} was done")
