@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from tests.e2e.world import run_emulator
 from tests.survival.fleet import APPLY, HERE, THERE, Fleet, Wish, Wishes, model
 from tests.survival.nursery import Ended, Nursery, open_nursery
+from tests.survival.places import End
 from tests.survival.verdict import Story, judge
 
 LANES = 8
+WRITTEN = ("after ledger.intend", "after ledger.record")
 ORDERLY = (*APPLY, "--parallelism", "1")
 # From one to the other and back are the same steps: an update, a replacement, a creation and a
 # deletion. So a story begins where the last one ended.
@@ -60,11 +63,11 @@ class Lane:
     def list_places(self) -> list[str]:
         """The places of a whole run, in order."""
         self.tip()
-        ended, reached = self._run(0)
+        ended, reached = self._run(End())
         assert ended.code == 0, ended.said
         return reached
 
-    def die(self, number: int, *, torn: bool = False) -> Story:
+    def die(self, end: End, *, torn: bool = False) -> Story:
         """A run that is killed at a place, and all that must hold after the next.
 
         With `torn`, the line of the ledger that was written last is there by half: it died as it
@@ -73,17 +76,18 @@ class Lane:
         traffic = self.fleet.traffic.begin()
         before = self.fleet.count_done()
         old = self.tip()
-        ended, reached = self._run(number)
+        ended, reached = self._run(end)
         place = reached[-1] if ended.code == -signal.SIGKILL else ""
-        if torn:
+        if place and torn:
             self.fleet.tear_ledger()
         wrong = [] if place or ended.code == 0 else [f"it ended with {ended.code}: {ended.said}"]
         wrong += judge(self.fleet, self.nursery, old, traffic, before)
-        return Story(f"killed at {number}, {'half of ' if torn else ''}{place}", place, wrong)
+        where = f"{'half of ' if torn else ''}{place or 'the end'}"
+        return Story(f"killed at {end.at}, {where}", place and where, wrong)
 
-    def _run(self, die_at: int) -> tuple[Ended, list[str]]:
+    def _run(self, end: End) -> tuple[Ended, list[str]]:
         self.note.unlink(missing_ok=True)
-        ended = self.nursery.run(self.fleet.folder, *ORDERLY, note=self.note, die_at=die_at)
+        ended = self.nursery.run(self.fleet.folder, *ORDERLY, note=self.note, end=end)
         return ended, self.note.read_text().splitlines()
 
 
@@ -126,19 +130,10 @@ def die_everywhere(lanes: Sequence[Lane]) -> Iterator[Story]:
     with ThreadPoolExecutor(len(lanes)) as pool:
         list(pool.map(Lane.prepare, lanes))
     places = max((lanes[0].list_places() for _ in range(2)), key=len)
-    whole = [_Dying(number) for number, _ in enumerate(places, 1)]
-    written = ("after ledger.intend", "after ledger.record")
-    torn = [_Dying(n, torn=True) for n, name in enumerate(places, 1) if name in written]
+    lines = sum(name in WRITTEN for name in places)
+    whole = [partial(Lane.die, end=End(number + 1)) for number in range(len(places))]
+    torn = [partial(Lane.die, end=End(n + 1, WRITTEN), torn=True) for n in range(lines)]
     return spread(lanes, [*whole, *torn])
-
-
-@dataclass(frozen=True)
-class _Dying:
-    number: int
-    torn: bool = False
-
-    def __call__(self, lane: Lane) -> Story:
-        return lane.die(self.number, torn=self.torn)
 
 
 def die_anytime(lane: Lane, services: int, rounds: int, seed: int) -> Iterator[Story]:

@@ -5,14 +5,13 @@ without, it says afterwards how many places there are, and which.
 """
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.cli import main as run_command
-from tests.survival.places import Places, watch
+from tests.survival.places import End, Places, watch
 
 
 def live(arguments: Sequence[str], note: Path, die_at: int = 0, by: int = signal.SIGKILL) -> int:
@@ -29,7 +28,7 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         note = given.note or Path(scratch, "places")
-        code = live(given.command, note, given.die_at)
+        code = live(given.command, note, End(given.die_at))
         reached = note.read_text().splitlines()
     for number, name in enumerate(reached, 1):
         print(f"{number:5} {name}")

@@ -13,12 +13,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tests.e2e.world import clean_environment
+from tests.survival.places import End
 
+_NOWHERE = End()
 _IMPORTED = (
     "deepdiff",
     "reconciler.cli.apply",
@@ -57,8 +59,7 @@ class Nursery:
         folder: Path,
         *arguments: str,
         note: Path | None = None,
-        die_at: int = 0,
-        by: int = signal.SIGKILL,
+        end: End = _NOWHERE,
     ) -> int:
         """Begin a command in a folder; returns its process id. With a `note` it is watched."""
         self._tell(
@@ -66,8 +67,7 @@ class Nursery:
             arguments=arguments,
             said=str(self._folder),
             note=str(note) if note else "",
-            die_at=die_at,
-            by=by,
+            end=asdict(end),
         )
         return int(self._hear()["pid"])
 
@@ -78,9 +78,9 @@ class Nursery:
         return Ended(told["code"], out, err, told["peak_kb"])
 
     def run(
-        self, folder: Path, *arguments: str, note: Path | None = None, die_at: int = 0
+        self, folder: Path, *arguments: str, note: Path | None = None, end: End = _NOWHERE
     ) -> Ended:
-        self.start(folder, *arguments, note=note, die_at=die_at)
+        self.start(folder, *arguments, note=note, end=end)
         return self.wait()
 
     def _tell(self, **order: Any) -> None:
@@ -153,8 +153,8 @@ def _be_born(order: Mapping[str, Any]) -> NoReturn:
     code = 99
     try:
         if order["note"]:
-            note = Path(order["note"])
-            code = live(order["arguments"], note, order["die_at"], order["by"])
+            end = End(**{**order["end"], "among": tuple(order["end"]["among"])})
+            code = live(order["arguments"], Path(order["note"]), end)
         else:
             code = run_command(order["arguments"])
     finally:

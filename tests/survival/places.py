@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,25 +21,35 @@ from reconciler.engine import Hands
 from reconciler.transport import RateBudget
 
 
-class Places:
-    """Counts places from 1, and gives the process a signal at number `die_at`, if that is not 0.
+@dataclass(frozen=True)
+class End:
+    """Where a run ends: at place number `at`, from 1, of all or of those named; nowhere at 0.
 
     SIGKILL ends it there; SIGSTOP holds it up, for as long as somebody else wants.
     """
 
-    def __init__(self, note: Path, die_at: int = 0, by: int = signal.SIGKILL) -> None:
+    at: int = 0
+    among: tuple[str, ...] = ()
+    by: int = signal.SIGKILL
+
+
+class Places:
+    """Counts places from 1, and gives the process a signal at one of them."""
+
+    def __init__(self, note: Path, end: End) -> None:
         self._note = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._die_at = die_at
-        self._by = by
+        self._end = end
         self._count = 0
         self._guard = threading.Lock()
 
     def reach(self, name: str) -> None:
         with self._guard:
-            self._count += 1
             os.write(self._note, f"{name}\n".encode())
-            if self._count == self._die_at:
-                os.kill(os.getpid(), self._by)
+            if self._end.among and name not in self._end.among:
+                return
+            self._count += 1
+            if self._count == self._end.at:
+                os.kill(os.getpid(), self._end.by)
 
 
 class Watched:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.survival.fleet import APPLY
 from tests.survival.kills import ORDERLY, Lane
 from tests.survival.nursery import Nursery
+from tests.survival.places import End
 from tests.survival.verdict import Story, judge
 
 HELD = 5
@@ -62,7 +63,7 @@ def stop_holder(lane: Lane, rival: Nursery) -> Story:
         note = lane.note
         note.unlink(missing_ok=True)
         pid = lane.nursery.start(
-            lane.fleet.folder, *ORDERLY, note=note, die_at=place, by=signal.SIGSTOP
+            lane.fleet.folder, *ORDERLY, note=note, end=End(place, by=signal.SIGSTOP)
         )
         try:
             _await(lambda: _is_stopped(pid))
