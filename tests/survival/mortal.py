@@ -14,9 +14,9 @@ from reconciler.cli import main as run_command
 from tests.survival.places import End, Places, watch
 
 
-def live(arguments: Sequence[str], note: Path, die_at: int = 0, by: int = signal.SIGKILL) -> int:
+def live(arguments: Sequence[str], note: Path, end: End) -> int:
     """The exit code of a command; it does not return where the place to die is reached."""
-    watch(Places(note, die_at, by))
+    watch(Places(note, end))
     return run_command(arguments)
 
 
