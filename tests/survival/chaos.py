@@ -2,11 +2,13 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.world import run_emulator
+from tests.e2e.world import Emulator, run_emulator
 from tests.survival.fleet import APPLY, Fleet, Wish, model
 from tests.survival.nursery import Ended, Nursery, open_nursery
 from tests.survival.verdict import judge_silence
@@ -26,7 +28,7 @@ class Chaos:
 def make_chaos(folder: Path, services: int, seed: int) -> Chaos:
     """An update of every service, in which one that is rolled back in silence is told, and no other.
 
-    The next apply puts it right.
+    The next apply, in peace, puts it right.
     """
     names = [f"s{number:03}" for number in range(services)]
     odd = names[services // 2]
@@ -34,29 +36,30 @@ def make_chaos(folder: Path, services: int, seed: int) -> Chaos:
     faults.write_text(json.dumps(_go_wrong(odd)))
     options = ("--no-blob", "--operation-seconds=0.05", f"--data={folder / 'data'}", f"--log={log}")
     with open_nursery(folder / "said") as nursery:
-        with run_emulator(*options) as emulator:
-            fleet = Fleet(folder / "fleet", replace(emulator, group="chaos"), log)
+        with _run(*options) as emulator:
+            fleet = Fleet(folder / "fleet", emulator, log)
             fleet.declare(dict.fromkeys(names, Wish(model("one"))))
             begun = nursery.run(fleet.folder, *APPLY)
             assert begun.code == 0, begun.said
-        with run_emulator(*options, f"--faults={faults}", f"--seed={seed}") as emulator:
-            fleet.move(replace(emulator, group="chaos"))
-            fleet.declare(dict.fromkeys(names, Wish(model("two"))))
-            return _apply(fleet, nursery, odd)
-
-
-def _apply(fleet: Fleet, nursery: Nursery, odd: str) -> Chaos:
-    traffic = fleet.traffic.begin()
-    started = time.monotonic()
-    ended = nursery.run(fleet.folder, *APPLY)
-    seconds = time.monotonic() - started
-    wrong = _find_wrong(fleet, ended, odd)
-    again = nursery.run(fleet.folder, *APPLY)
-    if again.code != 0:
-        wrong.append(f"the next ended with {again.code}: {again.said}")
+        fleet.declare(dict.fromkeys(names, Wish(model("two"))))
+        traffic = fleet.traffic.begin()
+        with _run(*options, f"--faults={faults}", f"--seed={seed}") as emulator:
+            fleet.move(emulator)
+            started = time.monotonic()
+            ended = nursery.run(fleet.folder, *APPLY)
+            seconds = time.monotonic() - started
+        with _run(*options) as emulator:
+            fleet.move(emulator)
+            wrong = _find_wrong(fleet, ended, odd)
+            wrong += _put_right(fleet, nursery)
     wrong += [text for text in traffic.twice() if f" {odd} " not in text]
-    wrong += [*fleet.compare(), *judge_silence(fleet, nursery)]
     return Chaos(traffic.count_faults(), seconds, wrong)
+
+
+@contextmanager
+def _run(*options: str) -> Iterator[Emulator]:
+    with run_emulator(*options) as emulator:
+        yield replace(emulator, group="chaos")
 
 
 def _find_wrong(fleet: Fleet, ended: Ended, odd: str) -> list[str]:
@@ -68,6 +71,12 @@ def _find_wrong(fleet: Fleet, ended: Ended, odd: str) -> list[str]:
     if found != [odd]:
         wrong.append(f"live is otherwise than declared: {found}, and it was {odd}")
     return wrong
+
+
+def _put_right(fleet: Fleet, nursery: Nursery) -> list[str]:
+    again = nursery.run(fleet.folder, *APPLY)
+    wrong = [] if again.code == 0 else [f"the next apply ended with {again.code}: {again.said}"]
+    return [*wrong, *fleet.compare(), *judge_silence(fleet, nursery)]
 
 
 def _go_wrong(odd: str) -> list[Any]:

@@ -7,6 +7,9 @@ from tests.survival.fleet import APPLY
 from tests.survival.kills import Lane
 from tests.survival.verdict import Story, judge_silence
 
+# What the service never shows is written once more where nobody remembers it.
+SHOWN = ("--switch", "commitment-plan-returned=yes")
+
 
 def cut_everywhere(lane: Lane) -> Iterator[Story]:
     """Every line of a ledger missing, begun, there by half and there but for its end."""

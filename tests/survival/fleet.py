@@ -142,12 +142,14 @@ class Fleet:
 
     def _compare(self, name: str) -> list[str]:
         wish, live = self.wishes[name], self.emulator.get(name)
+        state = live["properties"]["provisioningState"]
+        if state != "Succeeded":
+            return [f"{name} is {state}"]
         properties = live["properties"]
-        shown: dict[str, tuple[Any, Any]] = {
+        shown = {
             "model": (properties["assets"]["asset3"]["locationInfo"]["uri"], wish.model),
             "location": (live["location"], wish.location),
             "calls": (properties["realtimeConfiguration"]["maxConcurrentCalls"], CALLS),
-            "state": (properties["provisioningState"], "Succeeded"),
         }
         return [
             f"{name}: {part} is {is_now}, not {wanted}"
