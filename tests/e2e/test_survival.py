@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.survival.chaos import make_chaos
-from tests.survival.cuts import SHOWN, cut_everywhere
+from tests.survival.cuts import cut_everywhere
 from tests.survival.kills import die_anytime, die_everywhere, open_lanes
 from tests.survival.nursery import open_nursery
 from tests.survival.rivals import kill_holder, race
@@ -57,8 +57,7 @@ def test_of_two_at_once_one_does_the_work(tmp_path: Path) -> None:
 
 
 def test_a_power_cut_leaves_a_ledger_to_go_on_with(tmp_path: Path) -> None:
-    with open_lanes(tmp_path, "--operation-seconds=0.05", *SHOWN, count=1) as (lane,):
-        lane.prepare()
+    with open_lanes(tmp_path, "--operation-seconds=0.05", count=1) as (lane,):
         assert len(tell(cut_everywhere(lane))) > 40
 
 

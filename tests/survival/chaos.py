@@ -46,7 +46,7 @@ def make_chaos(folder: Path, services: int, seed: int) -> Chaos:
         with _run(*options, f"--faults={faults}", f"--seed={seed}") as emulator:
             fleet.move(emulator)
             started = time.monotonic()
-            ended = nursery.run(fleet.folder, *APPLY)
+            ended = nursery.run(fleet.folder, *APPLY, "--parallelism", "64")
             seconds = time.monotonic() - started
         with _run(*options) as emulator:
             fleet.move(emulator)

@@ -3,23 +3,30 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.survival.fleet import APPLY
+from tests.survival.fleet import APPLY, Wish, model
 from tests.survival.kills import Lane
 from tests.survival.verdict import Story, judge_silence
 
-# What the service never shows is written once more where nobody remembers it.
-SHOWN = ("--switch", "commitment-plan-returned=yes")
+NAMES = ("changed", "changed-too", "deleted")
 
 
 def cut_everywhere(lane: Lane) -> Iterator[Story]:
     """Every line of a ledger missing, begun, there by half and there but for its end."""
-    lane.tip()
-    ended = lane.nursery.run(lane.fleet.folder, *APPLY)
-    assert ended.code == 0, ended.said
     file = lane.fleet.ledger_file
+    _write_history(lane)
     data = file.read_bytes()
     for cut in _find_cuts(data):
         yield _cut(lane, file, data, cut)
+
+
+def _write_history(lane: Lane) -> None:
+    """Two applies over services that were there before: what of them is declared can be read."""
+    for name in NAMES:
+        lane.fleet.emulator.deploy(name, model("old"))
+    for names, shown in ((NAMES, "one"), (NAMES[:-1], "two")):
+        lane.fleet.declare(dict.fromkeys(names, Wish(model(shown), whole=False)))
+        ended = lane.nursery.run(lane.fleet.folder, *APPLY)
+        assert ended.code == 0, ended.said
 
 
 def _find_cuts(data: bytes) -> list[int]:

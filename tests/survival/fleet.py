@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from reconciler.cli.assembly import assemble_project
 from reconciler.cli.invocation import Invocation
@@ -32,10 +31,14 @@ def model(name: str) -> str:
 
 @dataclass(frozen=True)
 class Wish:
-    """What is declared of a service. Another `location` means another service in its place."""
+    """What is declared of a service. Another `location` means another service in its place.
+
+    Of one that others have made (not `whole`), the model alone is declared.
+    """
 
     model: str
     location: str = HERE
+    whole: bool = True
 
     def verbs_from(self, old: "Wish | None") -> list[str]:
         """The writes that lead here."""
@@ -160,10 +163,11 @@ class Fleet:
 
 def _spell(name: str, wish: Wish) -> str:
     number = (HERE, THERE).index(wish.location)
-    definition = f"{{file: ../definition{number}.json}}"
+    rest = (
+        f"  definition: {{file: ../definition{number}.json}}\n"
+        "  secrets:\n    /properties/storageAccount/key: {file: ../key}\n"
+    )
     return (
         f"apiVersion: reconciler/v1\nkind: WebService\nmetadata: {{name: {name}}}\nspec:\n"
-        f"  trainedModels:\n    {MODEL}: {{uri: '{wish.model}'}}\n"
-        f"  definition: {definition}\n"
-        "  secrets:\n    /properties/storageAccount/key: {file: ../key}\n"
+        f"  trainedModels:\n    {MODEL}: {{uri: '{wish.model}'}}\n{rest if wish.whole else ''}"
     )
