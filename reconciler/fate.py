@@ -58,21 +58,26 @@ def _judge_places(field: Field, intent: Intent, live: Live) -> Judgement:
         if live.settled and live.stamp and live.stamp == intent.stamp:
             return _not_done("the service has not changed since")
         return _unknown("what was written can never be read back")
-    other = [at for at, value in places.items() if not _has(field, live.document, at, value)]
-    if not other:
+    document = live.document
+    if all(_is(field, document, at, value) for at, value in places.items()):
         return _done("live has what was sent")
-    moved = next(find_mismatches(field, intent.patch, intent.absences, live.document), None)
+    moved = next(find_mismatches(field, intent.patch, intent.absences, document), None)
     if moved is None:
         return _not_done("live is as it was before")
+    if all(_serves(field, document, at, value) for at, value in places.items()):
+        return _done("live has what was sent, and something empty in place of what was removed")
     return _unknown(f"live has another value at {moved.pointer}")
 
 
-def _has(field: Field, live: Json, pointer: str, wanted: Json | Absent) -> bool:
+def _is(field: Field, live: Json, pointer: str, wanted: Json | Absent) -> bool:
     path = split_pointer(pointer)
-    found = find(live, path)
-    if wanted is ABSENT:
-        return says_nothing(field.at(path), found)
-    return same(field.at(path), wanted, found)
+    return same(field.at(path), wanted, find(live, path))
+
+
+def _serves(field: Field, live: Json, pointer: str, wanted: Json | Absent) -> bool:
+    path = split_pointer(pointer)
+    gone = wanted is ABSENT and says_nothing(field.at(path), find(live, path))
+    return gone or _is(field, live, pointer, wanted)
 
 
 def _find_wanted(field: Field, patch: Sequence[Json]) -> Mapping[str, Json | Absent]:

@@ -58,7 +58,7 @@ def plan_document(plan: Plan) -> Json:
         "format_version": FORMAT_VERSION,
         "timestamp": plan.made_at,
         "resource_changes": [_step_document(step) for step in plan.steps],
-        "resource_drift": [_drift_document(step) for step in plan.steps if _has_drifted(step)],
+        "resource_drift": [_drift_document(step) for step in plan.steps if has_drifted(step)],
         "unchanged": _resource_documents(plan.unchanged),
         "orphans": _resource_documents(plan.orphans),
         "not_observable": {address: list(ats) for address, ats in plan.not_observable.items()},
@@ -136,7 +136,8 @@ def _reason_document(reason: Reason) -> Json:
     return said if reason.remembered is ABSENT else {**said, "remembered": reason.remembered}
 
 
-def _has_drifted(step: Step) -> bool:
+def has_drifted(step: Step) -> bool:
+    """Whether others have moved something of it since the last apply."""
     return any(one.cause in _DRIFTED for one in step.because)
 
 

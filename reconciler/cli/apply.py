@@ -120,7 +120,7 @@ def _carry_out(
     invocation: Invocation, assembly: Assembly, hands: Hands, plan: Plan, digest: str
 ) -> int:
     from reconciler.engine import Author, apply_plan
-    from reconciler.render.text import render_outcome
+    from reconciler.render.outcome import render_outcome
 
     revision = assembly.revision
     author = Author(revision.author, revision.host, plan.inputs.commit, digest)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.catalog import read_schema
@@ -28,6 +28,8 @@ from reconciler.plan_document import digest_of
 from reconciler.ports import Kind
 from reconciler.render.console import Console
 from reconciler.transport import RateBudget, token_credential
+
+_FOLLOWED_S: Final = 1800.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Assembly:
         return Hands(
             kinds=self.kinds,
             providers={
-                name: kind.connect(cloud, emit, budget) for name, kind in self.kinds.items()
+                name: kind.connect(cloud, emit, budget, _FOLLOWED_S)
+                for name, kind in self.kinds.items()
             },
             ledger=self.ledger,
             observations=self.observations,

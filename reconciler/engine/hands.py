@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from queue import SimpleQueue
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from typing import Final, TypeVar
 
 from reconciler.model import Address
 from reconciler.ports import (
@@ -24,6 +24,7 @@ from reconciler.ports import (
     ResolveSecret,
 )
 
+_LOOK_EVERY_S: Final = 0.2
 _One = TypeVar("_One")
 _Done = TypeVar("_Done")
 
@@ -76,8 +77,17 @@ class Hands:
                     running += 1
                 if not running:
                     return
-                yield finished.get().result()
+                yield self._take(finished, grace_s).result()
                 running -= 1
+
+    def _take(self, finished: SimpleQueue[Future[_Done]], grace_s: float) -> Future[_Done]:
+        """The next that has ended; once nothing more may be begun, nobody waits long for a turn."""
+        while True:
+            try:
+                return finished.get(timeout=_LOOK_EVERY_S if grace_s else None)
+            except Empty:
+                if self.halted():
+                    self.budget.stop(grace_s)
 
     @contextmanager
     def _ending(self, grace_s: float) -> Iterator[None]:

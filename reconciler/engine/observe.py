@@ -33,6 +33,7 @@ from reconciler.model import (
     Json,
     Live,
     Refresh,
+    Refreshed,
     Refreshing,
     Resource,
     Sighting,
@@ -209,9 +210,11 @@ class _Reader:
             live = self._hands.provider(resource.address).read(resource)
         except ReconcilerError as error:
             self._judge(error)
+            self._hands.emit(Refreshed(resource, failed=True))
             error.subject = error.subject or str(resource.address)
             return Observation(resource, None, error.findings()[0])
         self._answered.set()
+        self._hands.emit(Refreshed(resource))
         return Observation(resource, live, at=self._hands.clock().timestamp())
 
     def _judge(self, error: ReconcilerError) -> None:

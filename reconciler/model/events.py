@@ -25,6 +25,14 @@ class Refreshing:
 
 
 @dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The read of a resource has ended; `failed` where nothing was learned."""
+
+    resource: Resource
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StepStarted:
     """A step has begun; its first call follows."""
 
@@ -131,6 +139,7 @@ class RollbackStarted:
 Event: TypeAlias = (
     Agenda
     | Refreshing
+    | Refreshed
     | LockAwaited
     | Settled
     | WaveStarted

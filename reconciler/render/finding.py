@@ -48,12 +48,13 @@ def render_findings_json(findings: Sequence[Finding]) -> str:
         "valid": not errors,
         "error_count": errors,
         "warning_count": len(findings) - errors,
-        "diagnostics": [_diagnostic(finding) for finding in findings],
+        "diagnostics": [describe_diagnostic(finding) for finding in findings],
     }
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
-def _diagnostic(finding: Finding) -> Json:
+def describe_diagnostic(finding: Finding) -> Json:
+    """A finding as one of Terraform's diagnostics."""
     said: dict[str, Json] = {
         "severity": finding.severity,
         "summary": finding.message,

@@ -1,4 +1,4 @@
-"""A plan as a person reads it, in Terraform's symbols and sentences; the outcome of an apply."""
+"""A plan as a person reads it, in Terraform's symbols and sentences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.guards import is_final
-from reconciler.model import Action, Outcome, Plan, Step
+from reconciler.model import Action, Plan, Step
 from reconciler.plan_document import canonical, plan_document
 from reconciler.render.changes import render_changes, render_difference
 from reconciler.render.counting import count, show_duration
@@ -279,15 +279,3 @@ def _describe_waves(plan: Plan) -> str:
         return ""
     waves = [f"{len(wave.steps):,}" for wave in arrange(plan.steps)]
     return f", in {len(waves)} waves: {', then '.join(waves)}"
-
-
-def render_outcome(outcome: Outcome, *, paint: Paint) -> str:
-    """The last word of an apply: Terraform's sentence, then every failure with what to do."""
-    counts = (
-        f"Resources: {len(outcome.added)} added, {len(outcome.changed)} changed,"
-        f" {len(outcome.destroyed)} destroyed."
-    )
-    if not outcome.failures:
-        return f"{paint('green', 'Apply complete!')} {counts}"
-    head = f"{paint('red', 'Apply incomplete!')} {counts} {len(outcome.failures)} failed."
-    return f"{head}\n\n{render_findings(outcome.failures, paint=paint)}"

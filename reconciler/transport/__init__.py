@@ -9,7 +9,12 @@ from reconciler.transport.budget import RateBudget
 from reconciler.transport.client import Client
 from reconciler.transport.credentials import token_credential
 from reconciler.transport.lane import READS, WRITES
-from reconciler.transport.operations import count_polls, follow_operation
+from reconciler.transport.operations import (
+    await_settled,
+    count_polls,
+    finish_operation,
+    follow_operation,
+)
 from reconciler.transport.origins import is_loopback
 from reconciler.transport.replies import Reply
 
@@ -19,7 +24,9 @@ __all__ = [
     "Client",
     "RateBudget",
     "Reply",
+    "await_settled",
     "count_polls",
+    "finish_operation",
     "follow_operation",
     "is_loopback",
     "token_credential",

@@ -121,7 +121,8 @@ class _Time:
         self._end = 0.0
 
     def stop(self, within_s: float) -> None:
-        self._end = self.clock() + within_s
+        if not self._ending.is_set():
+            self._end = self.clock() + within_s
         self._ending.set()
 
     def rest(self, seconds: float) -> None:

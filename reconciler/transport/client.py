@@ -1,8 +1,9 @@
 """One base URL, one pooled session; each call within the budget that all workers share.
 
-A call is repeated only where that is safe: a read after any lost answer, a write only where the
-service said that it did not act (429, 503) or was never reached. What was lost is repeated a few
-times; what was refused is repeated for as long as it is worth waiting, in its turn.
+A call is repeated only where that is safe: a read after any answer that was lost or cannot be read,
+a write only where the service said that it did not act (429, 503) or was never reached. Any other
+write without a clear answer may have been done, and its error says so. What was lost is repeated a
+few times; what was refused is repeated for as long as it is worth waiting, in its turn.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,18 +24,20 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from reconciler import __version__
-from reconciler.errors import Rejected, ServiceError, Throttled, Unavailable
+from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
 from reconciler.ports import Budget, Emit, Leave
 from reconciler.transport.credentials import Tokens
 from reconciler.transport.exact import ExactAdapter
-from reconciler.transport.origins import is_loopback, origin_of
+from reconciler.transport.origins import is_address, is_loopback, origin_of
 from reconciler.transport.patience import Patience, read_patience
 from reconciler.transport.replies import Reply, clean, make_error, parse_reply, read_retry_after
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
 _CONNECTIONS: Final = 64
+_MOST_PAGES: Final = 10_000
+_PERHAPS: Final = "It may have been done. Plan again to see what is live."
 _HEADERS: Final = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip, deflate",
@@ -89,8 +93,8 @@ class Client:
         self.base_url = base_url.rstrip("/")
         self.patience = patience or read_patience(os.environ)
         self.sleep = sleep
+        self.clock = clock
         self._budget = budget
-        self._clock = clock
         self._emit = emit
         self._tokens = Tokens(self.base_url)
         self._lock = threading.Lock()
@@ -111,17 +115,18 @@ class Client:
         """One call; returns any answer below 400.
 
         `url` is a path below the base URL or a whole URL of the same origin; it is sent byte for
-        byte. Raises ServiceError, or what the budget raises.
+        byte. Raises ServiceError, or what the budget raises: ReplyLost for a write that may have
+        been done, any other for what surely was not.
         """
-        target = self._resolve(url)
-        tries = _Tries(self.patience, self._clock())
+        target = self.resolve(url)
+        tries = _Tries(self.patience, self.clock())
         while True:
             leave = self._budget.admit(method, target, self.patience.throttled_s)
             tries.until += leave.waited_s
             answer = self._try(method, target, body, leave, tries.lost)
             if isinstance(answer, Reply):
                 return answer
-            if answer.pause is None or not tries.may_go_on(answer, self._clock()):
+            if answer.pause is None or not tries.may_go_on(answer, self.clock()):
                 raise answer.error
             if not answer.refused:
                 said = answer.error.message
@@ -131,10 +136,12 @@ class Client:
     def pages(self, url: str) -> Iterator[Json]:
         """The items of a list, page after page; `nextLink` is followed byte for byte.
 
-        Raises Unavailable for a list that is none, or that leads in a circle.
+        Raises Unavailable for a list that is none, that leads in a circle or that does not end.
         """
-        seen = set()
+        seen: set[str] = set()
         while url:
+            if len(seen) == _MOST_PAGES:
+                raise Unavailable(f"the service's list has more than {_MOST_PAGES} pages")
             seen.add(url)
             page = self.send("GET", url).document
             items = page.get("value") if isinstance(page, dict) else None
@@ -142,30 +149,43 @@ class Client:
                 raise Unavailable("the service answers a list without items", status=200)
             yield from items
             url = page.get("nextLink") or ""
+            if not isinstance(url, str):
+                raise Unavailable("the service's list leads to what is no address", status=200)
             if url in seen:
                 raise Unavailable("the service's list leads in a circle", status=200)
 
-    def _resolve(self, url: str) -> str:
-        if url.startswith("/"):
-            return self.base_url + url
-        target = url
+    def resolve(self, url: str) -> str:
+        """The whole URL; raises Rejected for one that is none, or leads to another origin."""
+        own = url.startswith("/") and not url.startswith("//")
+        target = self.base_url + url if own else url
+        if not is_address(target):
+            raise Rejected(
+                "the service points to what is no address",
+                subject=origin_of(self.base_url)[1],
+                next_step="Nothing was sent there. Check what answers at spec.cloud's address.",
+            )
         if origin_of(target) != origin_of(self.base_url):
             # A token must not follow wherever an answer points.
             raise Rejected(
-                f"the service points to another origin, {origin_of(target)[1]}",
+                f"the service points to another origin, {clean(origin_of(target)[1])}",
                 subject=origin_of(self.base_url)[1],
                 next_step="Nothing was sent there. Check what answers at spec.cloud's address.",
             )
         return target
 
     def _try(self, method: str, url: str, body: Json, leave: Leave, lost: int) -> Reply | _Failure:
-        read = method == "GET"
         within = self.patience.throttled_s
+        read = method == "GET"
         try:
             reply = self._exchange(method, url, body)
         except requests.exceptions.RequestException as error:
-            said, again = self._judge_loss(error, read=read)
-            return _Failure(self._lost(url, said, error), self._pause(lost) if again else None)
+            return self._judge_loss(error, url, lost, read=read)
+        except Unavailable as error:
+            # What was answered cannot be read. It was an answer: the service takes calls.
+            leave.learn(error.status, {}, "", within)
+            again = read and not isinstance(error, _TooLong)
+            pause_s = self._pause(lost) if again else None
+            return _Failure(error if read else _perhaps(error), pause_s)
         if reply.status < 400:
             leave.learn(reply.status, reply.headers, "", within)
             return reply
@@ -173,20 +193,24 @@ class Client:
         pause = leave.learn(reply.status, reply.headers, failed.message, within)
         if isinstance(failed, Throttled):
             return _Failure(failed, pause, refused=True)
-        again = read and reply.status >= 500
-        return _Failure(failed, self._pause(lost, reply) if again else None)
+        if reply.status < 500:
+            return _Failure(failed, None)
+        return (
+            _Failure(failed, self._pause(lost, reply)) if read else _Failure(_perhaps(failed), None)
+        )
 
     def _judge_loss(
-        self, error: requests.exceptions.RequestException, *, read: bool
-    ) -> tuple[str, bool]:
-        """What became of a call without an answer, and whether it may be repeated."""
-        if isinstance(error, requests.exceptions.SSLError):
-            return "its certificate cannot be verified", False
+        self, error: requests.exceptions.RequestException, url: str, lost: int, *, read: bool
+    ) -> _Failure:
+        """What became of a call without an answer, and when it may be repeated."""
+        if _is_distrusted(error):
+            return _Failure(self._lost(url, "its certificate cannot be verified", error), None)
         if isinstance(error, requests.exceptions.ConnectTimeout) or _never_sent(error):
-            return "cannot be reached", True
-        if isinstance(error, requests.exceptions.Timeout):
-            return f"no answer within {self.patience.read_s:g} s", read
-        return "the answer broke off", read
+            return _Failure(self._lost(url, "cannot be reached", error), self._pause(lost))
+        late = isinstance(error, requests.exceptions.Timeout)
+        said = f"no answer within {self.patience.read_s:g} s" if late else "the answer broke off"
+        failed = self._lost(url, said, error)
+        return _Failure(failed, self._pause(lost)) if read else _Failure(_perhaps(failed), None)
 
     def _exchange(self, method: str, url: str, body: Json) -> Reply:
         with self._lock:
@@ -234,19 +258,54 @@ class Client:
         return min(asked, self.patience.longest_wait_s)
 
 
-def _never_sent(error: requests.exceptions.RequestException) -> bool:
+def _reason(error: requests.exceptions.RequestException) -> object:
     cause = error.args[0] if error.args else None
-    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
-    return isinstance(reason, NewConnectionError)
+    return cause.reason if isinstance(cause, MaxRetryError) else cause
+
+
+def _never_sent(error: requests.exceptions.RequestException) -> bool:
+    proxy = isinstance(error, requests.exceptions.ProxyError)
+    return proxy or isinstance(_reason(error), NewConnectionError)
+
+
+def _is_distrusted(error: requests.exceptions.RequestException) -> bool:
+    """Whether the certificate was refused, so that nothing was sent."""
+    reason = _reason(error)
+    causes = reason.args if isinstance(reason, Exception) else ()
+    return any(isinstance(one, ssl.SSLCertVerificationError) for one in causes)
+
+
+def _perhaps(error: ServiceError) -> ReplyLost:
+    """The same, of a write: nobody can tell whether it was done."""
+    return ReplyLost(
+        error.message,
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+        subject=error.subject,
+        next_step=" ".join(part for part in (_PERHAPS, error.next_step) if part),
+    )
 
 
 def _redirected(answer: requests.Response) -> Rejected:
-    target = origin_of(urljoin(answer.url, answer.headers.get("Location", "")))[1]
+    target = _join(answer.url, answer.headers.get("Location", ""))
+    where = clean(origin_of(target)[1]) if is_address(target) else "what is no address"
     return Rejected(
-        f"the service redirects to {clean(target)}",
+        f"the service redirects to {where}",
         status=answer.status_code,
         next_step="It was not followed: the token stays here. Correct the address in spec.cloud.",
     )
+
+
+def _join(base: str, reference: str) -> str:
+    try:
+        return urljoin(base, reference)
+    except ValueError:
+        return ""
+
+
+class _TooLong(Unavailable):
+    """More than can be an answer; it would be no shorter the next time."""
 
 
 def _read_bounded(answer: requests.Response) -> bytes:
@@ -254,7 +313,7 @@ def _read_bounded(answer: requests.Response) -> bytes:
     for part in answer.iter_content(_CHUNK):
         size += len(part)
         if size > _MOST_BYTES:
-            raise Unavailable(
+            raise _TooLong(
                 f"the service answers more than {_MOST_BYTES // 1024 // 1024} MB",
                 status=answer.status_code,
             )

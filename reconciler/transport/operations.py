@@ -1,59 +1,141 @@
-"""Following a long-running operation to its end.
+"""Following a long-running operation to its end, as far as the service tells of one.
 
 The status word stands in `status` (recorded); the OpenAPI says `provisioningState`, which is
 read where the other is missing. Anything but Succeeded, Failed and Canceled means: go on.
+
+The write was accepted before any of this: a look at its operation that fails says nothing of it,
+and neither does an operation that the service does not know. Only a look at the resource can tell.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
-from reconciler.errors import Rejected, ServiceError, Unavailable
+from reconciler.errors import Rejected, ReplyLost, ServiceError, StillRunning, Unavailable
 from reconciler.model import Json, Progress
 from reconciler.transport.client import Client
-from reconciler.transport.replies import Reply, read_problem
+from reconciler.transport.replies import Reply, clean, look_up, read_problem, read_retry_after
 
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 5.0
 _GROWTH: Final = 1.5
-_HEADER: Final = "Azure-AsyncOperation"
+# What a service may ask for between two looks.
+_MOST_ASKED_S: Final = 60.0
+_LINKS: Final = ("Azure-AsyncOperation", "Location")
+_ENDED: Final = frozenset({"succeeded", "failed", "canceled", "cancelled"})
+_FOLLOWED: Final = "Run apply again: it is found and followed, not repeated."
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """Where to ask for an operation; `result` where only the address of its result is given."""
+
+    url: str
+    result: bool
+
+    @property
+    def name(self) -> str:
+        return clean(urlsplit(self.url).path.rpartition("/")[2])[:60]
 
 
 def follow_operation(
-    client: Client, reply: Reply, *, deadline_s: float = 1800.0
-) -> Iterator[Progress]:
+    client: Client, reply: Reply, *, deadline_s: float
+) -> Generator[Progress, None, bool]:
     """Poll until the operation that a reply announced has ended; nothing to do without one.
 
-    Ending says only that the service claims success. Raises Rejected where it failed,
-    Unavailable where it has not ended in time. An operation that the service no longer knows
-    ends the following too: only a read can tell what became of it.
+    Returns whether the service told of the end; where it did not, only a look at the resource
+    can tell. That it has ended says only that the service claims success. Raises Rejected where
+    the operation failed, or stands elsewhere; StillRunning where it has not ended in time;
+    ReplyLost where it cannot be followed.
     """
-    url = reply.headers.get(_HEADER, "")
-    pause, end = _FIRST_S, time.monotonic() + deadline_s
-    while url:
-        client.sleep(pause)
+    link = _find_link(reply)
+    if link is None:
+        return reply.status != 202 and not _is_running(find_status(reply.document))
+    link = _Link(client.resolve(link.url), link.result)
+    waiting = _Waiting(client, deadline_s)
+    waiting.rest()
+    while True:
+        polled = _poll(client, link)
+        if polled is None:
+            return False
+        word = _read_word(polled, link)
+        yield Progress(word, _percent(polled.document))
+        if word.casefold() == "succeeded":
+            return True
+        if word.casefold() in _ENDED:
+            raise _failed(polled, word.casefold())
+        waiting.check(f"the operation {link.name}")
+        moved = polled.headers.get("Location", "") if link.result else ""
+        link = _Link(client.resolve(moved), result=True) if moved else link
+        waiting.rest(polled)
+
+
+def await_settled(client: Client, url: str, *, deadline_s: float) -> Iterator[Progress]:
+    """Look at a resource until no operation runs on it, or it is gone.
+
+    Raises StillRunning where one has not ended in time, and what `send` raises.
+    """
+    waiting = _Waiting(client, deadline_s)
+    while True:
         try:
-            polled = client.send("GET", url)
+            seen = client.send("GET", url)
         except ServiceError as error:
             if error.status == 404:
                 return
             raise
-        status = _status(polled.document)
-        yield Progress(status, _percent(polled.document))
-        word = status.casefold()
-        if word == "succeeded":
+        if not isinstance(seen.document, dict):
+            raise Unavailable("the service answers no definition", status=seen.status)
+        word = find_status({"properties": look_up(seen.document, "properties")})
+        yield Progress(word)
+        if not _is_running(word):
             return
-        if word in {"failed", "canceled", "cancelled"}:
-            raise _failed(polled, word)
-        if time.monotonic() > end:
-            raise Unavailable(
-                f"the operation has not ended within {deadline_s / 60:.0f} minutes",
-                status=polled.status,
-                next_step="It may still be running. Plan again in a while to see what is live.",
+        waiting.check("an operation on it")
+        waiting.rest(seen)
+
+
+def finish_operation(
+    client: Client, reply: Reply, url: str, *, deadline_s: float
+) -> Iterator[Progress]:
+    """Follow the operation of a write on the resource at `url`, by its own word or the resource's.
+
+    Raises as `follow_operation` does.
+    """
+    if (yield from follow_operation(client, reply, deadline_s=deadline_s)):
+        return
+    try:
+        yield from await_settled(client, url, deadline_s=deadline_s)
+    except StillRunning:
+        raise
+    except ServiceError as error:
+        raise _lost(error, f"what was begun cannot be followed: {error.message}") from error
+
+
+class _Waiting:
+    """Pauses that grow, or last as long as the service asks, until a deadline."""
+
+    def __init__(self, client: Client, deadline_s: float) -> None:
+        self._client = client
+        self._deadline_s = deadline_s
+        self._end = client.clock() + deadline_s
+        self._next = _FIRST_S
+
+    def rest(self, reply: Reply | None = None) -> None:
+        asked = read_retry_after(reply.headers) if reply is not None else None
+        pause = self._next if asked is None else min(max(asked, _FIRST_S), _MOST_ASKED_S)
+        self._client.sleep(max(0.0, min(pause, self._end - self._client.clock())))
+        self._next = min(self._next * _GROWTH, _LONGEST_S)
+
+    def check(self, what: str) -> None:
+        """Raise StillRunning once there is no time for another look."""
+        if self._client.clock() >= self._end:
+            minutes, seconds = self._deadline_s / 60, self._deadline_s
+            lasted = f"{minutes:.0f} minutes" if minutes >= 2 else f"{seconds:.0f} seconds"
+            raise StillRunning(
+                f"{what} is still running after {lasted}", status=200, next_step=_FOLLOWED
             )
-        pause = _next_pause(pause, polled)
 
 
 def count_polls(seconds: float) -> int:
@@ -69,31 +151,75 @@ def count_polls(seconds: float) -> int:
     return polls
 
 
-def _next_pause(pause: float, polled: Reply) -> float:
-    asked = polled.headers.get("Retry-After", "")
-    return float(asked) if asked.isdecimal() else min(pause * _GROWTH, _LONGEST_S)
+def _find_link(reply: Reply) -> _Link | None:
+    """Where an operation is told of; Location means one only beside 202, else the resource."""
+    status, result = (reply.headers.get(name, "") for name in _LINKS)
+    if status:
+        return _Link(status, result=False)
+    return _Link(result, result=True) if result and reply.status == 202 else None
 
 
-def _status(document: Json) -> str:
-    if not isinstance(document, dict):
-        raise Unavailable("the service answers an operation without a status", status=200)
-    found = document.get("status") or document.get("provisioningState") or ""
-    return str(found)
+def _poll(client: Client, link: _Link) -> Reply | None:
+    """One look; None where the service knows no such operation. Raises ReplyLost for no look."""
+    try:
+        return client.send("GET", link.url)
+    except ServiceError as error:
+        if error.status == 404:
+            return None
+        raise _lost(error, f"the operation {link.name} cannot be followed: {error.message}") from (
+            error
+        )
+
+
+def _lost(error: ServiceError, message: str) -> ReplyLost:
+    return ReplyLost(
+        message,
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+        next_step="It was accepted, and may have been done. Plan again to see what is live.",
+    )
+
+
+def _read_word(polled: Reply, link: _Link) -> str:
+    """How an operation stands; its result is there once it has ended (202 while it runs)."""
+    word = find_status(polled.document)
+    if link.result:
+        return word or ("Running" if polled.status == 202 else "Succeeded")
+    if isinstance(polled.document, dict) or polled.status == 202:
+        return word
+    broken = Unavailable("", status=polled.status)
+    raise _lost(broken, f"the service answers the operation {link.name} without a status")
+
+
+def find_status(document: Json) -> str:
+    """The status word of an operation or of a resource, whichever name it stands under; or ""."""
+    told = (
+        look_up(document, "status"),
+        look_up(document, "provisioningState"),
+        look_up(look_up(document, "properties"), "provisioningState"),
+    )
+    return next((clean(word)[:60] for word in told if isinstance(word, str) and word.strip()), "")
+
+
+def _is_running(word: str) -> bool:
+    return bool(word) and word.casefold() not in _ENDED
 
 
 def _percent(document: Json) -> float | None:
-    value = document.get("percentComplete")
+    """From 0 to 1; None for anything else, which the service may say too."""
+    value = look_up(document, "percentComplete")
     known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if known else None
+    return float(value) if known and 0 <= value <= 1 else None
 
 
 def _failed(polled: Reply, word: str) -> Rejected:
     document = polled.document
-    code, message = read_problem(document.get("error") or document.get("errorInfo"))
+    code, message = read_problem(look_up(document, "error") or look_up(document, "errorInfo"))
     return Rejected(
         f"the operation {word}: {message or 'the service does not say why'}",
         status=polled.status,
         code=code,
-        request_id=polled.headers.get("x-ms-request-id", ""),
+        request_id=clean(polled.headers.get("x-ms-request-id", "")),
         next_step="Nothing is known to have changed. Correct what it names, then plan again.",
     )

@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from typing import Final
 from urllib.parse import urlsplit
+
+_LONGEST: Final = 16_384
+# A user or a backslash before the path is read one way by some and another way by others.
+_ADDRESS: Final = re.compile(r"https?://[a-z0-9._\-\[\]:]+/[!-~]*", re.IGNORECASE | re.ASCII)
+
+
+def is_address(url: str) -> bool:
+    """Whether a URL can be sent as it is: bounded, and one that everybody reads the same way."""
+    if len(url) > _LONGEST or "#" in url or "\\" in url or not _ADDRESS.fullmatch(url):
+        return False
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def is_loopback(url: str) -> bool:

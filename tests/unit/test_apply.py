@@ -332,10 +332,10 @@ def cut_off(world: World, *, sent: bool, action: str = "update") -> Plan:
             yield from real(step, live, resolve)
         raise Killed
 
-    world.write = write  # type: ignore[method-assign]
+    world.write = write  # type: ignore[method-assign, assignment]
     with pytest.raises(Killed):
         carry_out(world.hands(), plan)
-    world.write = real  # type: ignore[method-assign, assignment]
+    world.write = real  # type: ignore[method-assign]
     assert len(world.ledger.load().open) == 1
     return plan
 

@@ -10,38 +10,27 @@ from markdown_it import MarkdownIt
 from reconciler.guards import judge
 from reconciler.model import (
     ABSENT,
-    Action,
     Address,
-    Agenda,
-    Event,
     Finding,
     GuardLimits,
     ModelChange,
     Outcome,
     Place,
-    Refreshing,
     Resource,
-    Retrying,
     SecretReference,
-    StepDone,
-    StepFailed,
-    StepStarted,
-    StepWaiting,
-    Throttling,
 )
 from reconciler.plan import make_removal
-from reconciler.render.console import describe
 from reconciler.render.escape import cut, escape, shorten_uris, show_path
 from reconciler.render.finding import render_findings, render_findings_json
 from reconciler.render.markdown import render_plan_markdown
+from reconciler.render.outcome import render_outcome
 from reconciler.render.paint import Paint
-from reconciler.render.text import group_steps, render_outcome, render_plan
+from reconciler.render.text import group_steps, render_plan
 from tests.e2e.world import definition
 from tests.golden import check
 from tests.plans import MEMORY, NEW, OLD, ORPHAN, SPEC, live, plan, step, step_of_every_shape
 
 PLAIN = Paint()
-STEPS = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE)
 
 
 def test_a_model_is_swapped_and_drift_is_told() -> None:
@@ -236,30 +225,30 @@ def test_thousands_of_findings_are_bounded() -> None:
 
 def test_the_last_word_of_an_apply() -> None:
     done = tuple(Address("WebService", f"s{n}") for n in range(19))
+    left = tuple(Address("WebService", f"late-{n:02}") for n in range(23))
     failed = Finding(
         'not applied: the service reports success and still has "old"',
         subject="WebService/s3",
         next_step="Plan again to see what is live.",
     )
-    check("incomplete", render_outcome(Outcome(changed=done, failures=(failed,)), paint=PLAIN))
+    lasting = Finding(
+        "cannot be rolled back: the service allows no way back from what was changed",
+        subject="WebService/s2",
+        next_step="It stays as it was applied. Declare what it must be, then plan and apply.",
+    )
+    incomplete = Outcome(changed=done, failures=(failed,))
+    check("incomplete", render_outcome(incomplete, paint=PLAIN))
     complete = render_outcome(Outcome(changed=done[:1]), paint=PLAIN)
     assert complete == "Apply complete! Resources: 0 added, 1 changed, 0 destroyed."
-
-
-def test_every_event_has_its_line() -> None:
-    resource = Resource(Address("WebService", "census"), "/x/CensusPre.2016.8.17")
-    events: list[Event] = [
-        Agenda(reads=1),
-        Refreshing(resource),
-        *(StepStarted(resource, action) for action in STEPS),
-        *(StepWaiting(resource, action, 10.4) for action in STEPS),
-        *(StepDone(resource, action, 72.9) for action in STEPS),
-        StepFailed(resource, Action.UPDATE, Finding("it went wrong")),
-        Retrying("GET management.azure.com", "throttled", 7.0),
-        Throttling("reads of management.azure.com", "The limit has been reached.", 6.2),
-    ]
-    lines = [line for event in events if (line := describe(event, PLAIN)) is not None]
-    check("events", "\n".join(lines))
+    stopped = replace(incomplete, not_started=left)
+    check("incomplete-left", render_outcome(stopped, paint=PLAIN))
+    broken_off = Outcome(changed=done[:3], not_started=left[:1])
+    check("interrupted", render_outcome(broken_off, paint=PLAIN, halted="interrupted"))
+    check("stopped", render_outcome(broken_off, paint=PLAIN, halted="stdout was closed"))
+    restored = Outcome(failures=(failed,), rolled_back=done[:2])
+    check("rolled-back", render_outcome(restored, paint=PLAIN))
+    partly = replace(restored, changed=done[2:3], unrestored=(lasting,))
+    check("rolled-back-in-part", render_outcome(partly, paint=PLAIN))
 
 
 def test_text_from_outside_is_made_harmless() -> None:

@@ -187,7 +187,11 @@ class Regional:
     def write(self, step: Step, before: Json) -> None:
         with run_scripted(self.script) as server:
             provider = WebServiceProvider(
-                Cloud(*[server.url] * 4), lambda _: None, RateBudget(lambda _: None), KIND.field
+                Cloud(*[server.url] * 4),
+                lambda _: None,
+                RateBudget(lambda _: None),
+                KIND.field,
+                60.0,
             )
             read: Any = ABSENT if before is ABSENT else provider.read(RESOURCE)
             self.calls.clear()

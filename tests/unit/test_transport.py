@@ -19,7 +19,7 @@ from reconciler.errors import (
     Unavailable,
 )
 from reconciler.model import Event, Retrying, Throttling
-from reconciler.transport import Client, RateBudget, follow_operation
+from reconciler.transport import Client, RateBudget
 from reconciler.transport.patience import Patience, read_patience
 from tests.clocks import FakeClock
 from tests.scripted import Answer, Call, Script, answers, run_scripted
@@ -329,112 +329,6 @@ def test_pages_in_a_circle_end() -> None:
 def test_a_list_that_is_none_is_named(page: Any) -> None:
     with Told(answers(Answer(200, page))) as told, pytest.raises(Unavailable, match="list"):
         list(told.client.pages("/list"))
-
-
-# Operations.
-
-
-def following(*polls: Answer) -> tuple[list[str], list[float], Exception | None]:
-    """What a followed operation told, how long was waited, and how it ended."""
-
-    def script(call: Call, number: int) -> Answer:
-        if number == 0:
-            url = f"http://{call.headers['Host']}/operation"
-            return Answer(200, {}, {"Azure-AsyncOperation": url})
-        return polls[min(number - 1, len(polls) - 1)]
-
-    told_words: list[str] = []
-    ended: Exception | None = None
-    with Told(script) as told:
-        reply = told.client.send("PATCH", "/x", {})
-        try:
-            told_words.extend(step.status for step in follow_operation(told.client, reply))
-        except ReconcilerError as error:
-            ended = error
-        return told_words, told.slept, ended
-
-
-def poll(status: str, **more: Any) -> Answer:
-    return Answer(200, {"status": status, **more})
-
-
-def test_an_operation_is_followed_at_growing_intervals() -> None:
-    running = poll("Provisioning", percentComplete=0.4)
-    words, slept, ended = following(*[running] * 12, poll("Succeeded"))
-    assert words == ["Provisioning"] * 12 + ["Succeeded"]
-    assert ended is None
-    assert slept[0] == 0.2
-    assert slept == sorted(slept)
-    assert max(slept) == 5.0
-
-
-@pytest.mark.parametrize("word", ["Succeeded", "succeeded", "SUCCEEDED"])
-def test_success_in_any_case(word: str) -> None:
-    assert following(poll(word))[2] is None
-
-
-def test_the_status_may_stand_under_another_name() -> None:
-    other = Answer(200, {"provisioningState": "Provisioning"})
-    words, _, ended = following(other, Answer(200, {"provisioningState": "Succeeded"}))
-    assert (words, ended) == (["Provisioning", "Succeeded"], None)
-
-
-@pytest.mark.parametrize("name", ["error", "errorInfo"])
-@pytest.mark.parametrize("word", ["Failed", "Canceled", "cancelled"])
-def test_a_failure_says_why_in_both_shapes(name: str, word: str) -> None:
-    why = {"code": "BadRequest", "details": [{"code": "ModelNotFound", "message": "no such model"}]}
-    _, _, ended = following(poll("Running"), poll(word, **{name: why}))
-    assert isinstance(ended, Rejected)
-    assert ended.code == "ModelNotFound"
-    assert "no such model" in ended.message
-
-
-def test_a_failure_without_a_reason_is_one() -> None:
-    _, _, ended = following(poll("Failed"))
-    assert isinstance(ended, Rejected)
-    assert "does not say why" in ended.message
-
-
-@pytest.mark.parametrize("word", ["", "Accepted", "Paused", "Unknown"])
-def test_any_other_word_means_go_on(word: str) -> None:
-    words, _, ended = following(poll(word), poll("Succeeded"))
-    assert (words, ended) == ([word, "Succeeded"], None)
-
-
-def test_an_operation_that_nobody_knows_any_more_has_ended() -> None:
-    """Only a read can then tell what became of it."""
-    assert following(poll("Provisioning"), Answer(404, {}))[2] is None
-
-
-def test_retry_after_of_a_poll_is_obeyed() -> None:
-    waiting = Answer(200, {"status": "Provisioning"}, {"Retry-After": "9"})
-    assert following(waiting, poll("Succeeded"))[1] == [0.2, 9.0]
-
-
-def test_an_operation_elsewhere_is_not_asked_for() -> None:
-    with run_scripted(answers(poll("Succeeded"))) as elsewhere:
-        away = Answer(200, {}, {"Azure-AsyncOperation": f"{elsewhere.url}/operation"})
-        with Told(answers(away)) as told:
-            reply = told.client.send("PATCH", "/x", {})
-            with pytest.raises(Rejected, match="another origin"):
-                list(follow_operation(told.client, reply))
-        assert elsewhere.calls == []
-
-
-def test_an_operation_that_never_ends_is_given_up() -> None:
-    def script(call: Call, number: int) -> Answer:
-        url = f"http://{call.headers['Host']}/operation"
-        return poll("Provisioning") if number else Answer(200, {}, {"Azure-AsyncOperation": url})
-
-    with Told(script) as told:
-        reply = told.client.send("PATCH", "/x", {})
-        with pytest.raises(Unavailable, match="has not ended"):
-            list(follow_operation(told.client, reply, deadline_s=0.0))
-
-
-def test_a_reply_without_an_operation_is_done() -> None:
-    with Told(answers(OK)) as told:
-        assert list(follow_operation(told.client, told.client.send("PUT", "/x", {}))) == []
 
 
 # Where a token may go.

@@ -164,7 +164,7 @@ class Sent:
     def write(self, step: Step) -> list[tuple[str, Json]]:
         with run_scripted(self.script) as server:
             provider = WebServiceProvider(
-                Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field
+                Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field, 60.0
             )
             before: Any = ABSENT if step.before is ABSENT else provider.read(RESOURCE)
             for _ in provider.write(step, before, lambda reference: f"secret of {reference.env}"):
@@ -268,14 +268,16 @@ def test_a_definition_in_another_casing_is_the_same() -> None:
 @pytest.mark.parametrize("body", [[], {}, {"id": "x"}, {"id": "x", "properties": []}, "text", 7])
 def test_a_reply_that_is_no_definition_is_no_absence(body: Json) -> None:
     with run_scripted(lambda *_: Answer(200, body)) as server:
-        provider = WebServiceProvider(Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field)
+        provider = WebServiceProvider(
+            Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field, 60.0
+        )
         with pytest.raises(Unavailable, match="no definition"):
             provider.read(RESOURCE)
 
 
 def test_no_segment_of_an_id_leads_elsewhere() -> None:
     provider = WebServiceProvider(
-        Cloud(*["http://127.0.0.1:9"] * 4), lambda _: None, BUDGET, KIND.field
+        Cloud(*["http://127.0.0.1:9"] * 4), lambda _: None, BUDGET, KIND.field, 60.0
     )
     for wrong in (
         "/subscriptions/s/../x",
@@ -295,7 +297,9 @@ def test_a_scan_takes_sparse_and_failed_items_as_they_come() -> None:
         {"id": "/c"},
     ]
     with run_scripted(lambda *_: Answer(200, {"value": items})) as server:
-        provider = WebServiceProvider(Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field)
+        provider = WebServiceProvider(
+            Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field, 60.0
+        )
         found = list(provider.scan("/subscriptions/s/resourceGroups/g"))
     assert [(one.id, one.stamp, one.settled) for one in found] == [
         ("/a", "t", True),

@@ -170,13 +170,13 @@ class WebServiceKind:
         """The models that it serves, its tags and settings; or the whole definition."""
         return make_draft(self.field, resource, document, defaults, full=full)
 
-    def connect(self, cloud: Cloud, emit: Emit, budget: Budget) -> Provider:
+    def connect(self, cloud: Cloud, emit: Emit, budget: Budget, deadline_s: float) -> Provider:
         """Open the calls to Resource Manager, each within the budget."""
         from reconciler.kinds.web_service.provider import (  # noqa: PLC0415 - imported when calls are made
             WebServiceProvider,
         )
 
-        return WebServiceProvider(cloud, emit, budget, self.field)
+        return WebServiceProvider(cloud, emit, budget, self.field, deadline_s)
 
 
 def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:

@@ -42,8 +42,9 @@ from reconciler.transport import (
     READS,
     WRITES,
     Client,
+    await_settled,
     count_polls,
-    follow_operation,
+    finish_operation,
     is_loopback,
 )
 
@@ -55,6 +56,8 @@ _PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _RECORDED: Final = Pace(15.0, count_polls(15.0), *READS, *WRITES)
 _LOCAL: Final = Pace(0.5, count_polls(0.2), *READS, *WRITES)
 _LAG: Final = timedelta(seconds=10)
+_ID: Final = re.compile(r"/[^\x00-\x1f\x7f-\x9f?#]{1,2000}")
+_LONGEST_STAMP: Final = 64
 _ABSENT: Final = frozenset({"WebServiceNotFound"})
 _ASSETS: Final = ("properties", "assets")
 
@@ -62,10 +65,13 @@ _ASSETS: Final = ("properties", "assets")
 class WebServiceProvider:
     """Reads and writes web services. Safe to use from several threads."""
 
-    def __init__(self, cloud: Cloud, emit: Emit, budget: Budget, field: Field) -> None:
+    def __init__(
+        self, cloud: Cloud, emit: Emit, budget: Budget, field: Field, deadline_s: float
+    ) -> None:
         self.pace = _LOCAL if is_loopback(cloud.resource_manager) else _RECORDED
         self._client = Client(cloud.resource_manager, emit, budget)
         self._field = field
+        self._deadline_s = deadline_s
 
     @property
     def calls(self) -> int:
@@ -77,7 +83,7 @@ class WebServiceProvider:
         path = f"{_quote(scope)}/providers/Microsoft.MachineLearning/webServices{_VERSION}"
         for item in self._client.pages(path):
             stamp, settled = _read_stamp(item)
-            yield Summary(str(item.get("id", "")), stamp, settled)
+            yield Summary(_read_id(item), stamp, settled)
 
     def read(self, resource: Resource) -> Live | Absent:
         """The definition now; ABSENT only where the service says that it has no such service."""
@@ -135,13 +141,20 @@ class WebServiceProvider:
         except ReconcilerError as error:
             raise _name(error, step.resource) from error
 
+    def settle(self, resource: Resource) -> Iterator[Progress]:
+        """Look at it until its state says that no operation runs; one that is gone has settled."""
+        try:
+            yield from await_settled(self._client, _url(resource), deadline_s=self._deadline_s)
+        except ReconcilerError as error:
+            raise _name(error, resource) from error
+
     def _fetch_copy(self, source: Source | None) -> Generator[Progress, None, Json | Absent]:
         """The definition as it is sealed for a region, made by the service where it is not yet."""
         if source is None or not source.region:
             return ABSENT
         if not self.has_copy(source):
-            reply = self._client.send("POST", _regional_url(source, "/CreateRegionalBlob"))
-            yield from follow_operation(self._client, reply)
+            url = _quote(source.id) + _VERSION
+            yield from self._finish("POST", _regional_url(source, "/CreateRegionalBlob"), url)
         copied = self._read_copy(source)
         if copied is ABSENT:
             raise Unavailable(
@@ -155,8 +168,19 @@ class WebServiceProvider:
         return raw if raw is ABSENT else normalize(self._field, raw)
 
     def _call(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
-        reply = self._client.send(method, _url(resource), body)
-        yield from follow_operation(self._client, reply)
+        try:
+            yield from self._finish(method, _url(resource), _url(resource), body)
+        except ServiceError as error:
+            if error.status != 404 or error.code not in _ABSENT or method == "PUT":
+                raise
+            # What is to go is gone (recorded: 204); what is to change was there a moment ago.
+            if method == "PATCH":
+                raise _gone(error) from error
+
+    def _finish(self, method: str, url: str, of: str, body: Json = None) -> Iterator[Progress]:
+        """Send a write and wait until whatever it began on the resource at `of` has ended."""
+        reply = self._client.send(method, url, body)
+        yield from finish_operation(self._client, reply, of, deadline_s=self._deadline_s)
 
     def _whole(
         self, step: Step, live: Live | Absent, resolve: ResolveSecret, copied: Json | Absent
@@ -190,13 +214,23 @@ class WebServiceProvider:
         return body
 
 
+def _read_id(item: Json) -> str:
+    """The id of an item. Raises Unavailable for one without: leaving it out would be a lie."""
+    found = item.get("id") if isinstance(item, dict) else None
+    if not isinstance(found, str) or not _ID.fullmatch(found):
+        raise Unavailable("the service lists something without an id", status=200)
+    return found
+
+
 def _read_stamp(item: Json) -> tuple[str, bool]:
     """When a definition last changed, and whether no change is under way (recorded states)."""
     properties = item.get("properties") if isinstance(item, dict) else None
     if not isinstance(properties, dict):
         return "", False
-    settled = properties.get("provisioningState") in {"Succeeded", "Failed"}
-    return str(properties.get("modifiedOn") or ""), settled
+    state, stamp = properties.get("provisioningState"), properties.get("modifiedOn")
+    settled = isinstance(state, str) and state in {"Succeeded", "Failed"}
+    known = isinstance(stamp, str) and len(stamp) <= _LONGEST_STAMP
+    return str(stamp) if known else "", settled
 
 
 def _is_past(stamp: str, now: datetime) -> bool:
@@ -274,6 +308,17 @@ def _quote(path: str) -> str:
         if segment in {".", ".."} or not _SEGMENT.fullmatch(segment.replace(" ", "_")):
             raise Rejected(f"{path} is no Resource Manager id", next_step="Correct spec.resource.")
     return "/" + "/".join(quote(segment, safe="-._~()") for segment in segments)
+
+
+def _gone(error: ServiceError) -> Rejected:
+    """A resource that somebody else deleted between the read and the write."""
+    return Rejected(
+        f"it is gone, somebody deleted it meanwhile: {error.message}",
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+        next_step="Nothing was changed. Plan again.",
+    )
 
 
 def _name(error: ReconcilerError, resource: Resource) -> ReconcilerError:

@@ -1,0 +1,69 @@
+"""What an apply came to, as the last thing that a person reads of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from reconciler.model import Outcome
+from reconciler.render.counting import count
+from reconciler.render.escape import escape
+from reconciler.render.finding import render_findings
+from reconciler.render.paint import Paint
+
+INTERRUPTED: Final = "interrupted"
+_NAMED: Final = 20
+
+
+def render_outcome(outcome: Outcome, *, paint: Paint, halted: str = "") -> str:
+    """Terraform's sentence, every failure with what to do, and what was left alone.
+
+    `halted` is why nothing more could be begun at some point, "" where everything could.
+    """
+    return "\n\n".join(part for part in _render(outcome, paint, halted) if part)
+
+
+def sum_up_outcome(outcome: Outcome, halted: str = "") -> str:
+    """The first sentence: `Apply complete! Resources: 0 added, 1 changed, 0 destroyed.`."""
+    head, counts, _ = _sum_up(outcome, halted)
+    return f"{head} {counts}"
+
+
+def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
+    head, counts, colour = _sum_up(outcome, halted)
+    yield f"{paint(colour, head)} {counts}"
+    yield render_findings(outcome.failures, paint=paint)
+    yield render_findings(outcome.unrestored, paint=paint)
+    if outcome.not_started:
+        yield "\n".join(_name_left(outcome, halted))
+
+
+def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
+    """What is said first, how much of it, and in which colour."""
+    restored = f"Resources: {len(outcome.rolled_back)} restored"
+    if outcome.unrestored:
+        counts = f"{restored}, {len(outcome.unrestored)} not restored."
+        return "Apply failed and was rolled back in part!", counts, "red"
+    if outcome.rolled_back:
+        return "Apply failed and was rolled back!", f"{restored}.", "red"
+    counts = (
+        f"Resources: {len(outcome.added)} added, {len(outcome.changed)} changed,"
+        f" {len(outcome.destroyed)} destroyed."
+    )
+    amiss = [f"{len(outcome.failures)} failed"] if outcome.failures else []
+    amiss += [f"{len(outcome.not_started)} not started"] if outcome.not_started else []
+    if not amiss:
+        return "Apply complete!", counts, "green"
+    word = "incomplete" if not halted else INTERRUPTED if halted == INTERRUPTED else "stopped"
+    return f"Apply {word}!", f"{counts} {', '.join(amiss)}.", "red"
+
+
+def _name_left(outcome: Outcome, halted: str) -> Iterator[str]:
+    left = outcome.not_started
+    why = {"": "because of what failed", INTERRUPTED: "because of the interruption"}
+    yield f"{count(len(left), 'step')} not started, {why.get(halted, f'because {escape(halted)}')}:"
+    for address in left[:_NAMED]:
+        yield f"  {escape(str(address))}"
+    if len(left) > _NAMED:
+        yield f"  … and {len(left) - _NAMED:,} more"
+    yield "Plan again to see what is left."

@@ -1,0 +1,71 @@
+"""One event of every kind, for tests of what tells them."""
+
+import typing
+
+from reconciler.model import (
+    Action,
+    Address,
+    Agenda,
+    Event,
+    Fate,
+    Finding,
+    Holder,
+    LockAwaited,
+    Refreshed,
+    Refreshing,
+    Resource,
+    Retrying,
+    RollbackStarted,
+    Settled,
+    StepDone,
+    StepDoubted,
+    StepFailed,
+    StepSkipped,
+    StepStarted,
+    StepWaiting,
+    Throttling,
+    WaveStarted,
+)
+
+STEPS = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE)
+CENSUS = Resource(Address("WebService", "census"), "/x/CensusPre.2016.8.17")
+HOLDER = Holder(
+    id="5f0c",
+    who="ci",
+    why="apply",
+    host="builder",
+    pid=4711,
+    started="99",
+    since="2026-11-24T10:00:00Z",
+    commit="4f1c2aa",
+    fence=7,
+)
+UPDATE = Action.UPDATE
+
+
+def every_event() -> list[Event]:
+    """Every kind of event at least once; each action where it has words of its own."""
+    events: list[Event] = [
+        LockAwaited(HOLDER, 1.5),
+        Settled(CENSUS, UPDATE, Fate.DONE, ""),
+        Settled(CENSUS, UPDATE, Fate.NOT_DONE, "live is as it was"),
+        Settled(CENSUS, UPDATE, Fate.UNKNOWN, "live is neither as it was nor as was wanted"),
+        Agenda(reads=1),
+        Refreshing(CENSUS),
+        Refreshed(CENSUS),
+        Refreshed(CENSUS, failed=True),
+        Agenda(steps=((CENSUS.address, UPDATE),)),
+        WaveStarted(1, 1),
+        WaveStarted(2, 14),
+        *(StepStarted(CENSUS, action) for action in STEPS),
+        *(StepWaiting(CENSUS, action, 10.4) for action in STEPS),
+        StepDoubted(CENSUS, UPDATE, "the service reports success and still has the old value."),
+        *(StepDone(CENSUS, action, 72.9) for action in STEPS),
+        StepFailed(CENSUS, UPDATE, Finding("it went wrong", next_step="Plan again.")),
+        StepSkipped(CENSUS, UPDATE, "this plan has done it before"),
+        RollbackStarted(3),
+        Retrying("GET management.azure.com", "throttled", 7.0),
+        Throttling("reads of management.azure.com", "The limit has been reached.", 6.2),
+    ]
+    assert {type(event) for event in events} == set(typing.get_args(Event))
+    return events

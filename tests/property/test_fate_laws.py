@@ -1,0 +1,99 @@
+"""What became of a step is told by live alone, over documents made from the schema itself."""
+
+import copy
+import random
+from datetime import UTC, datetime
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from reconciler.diff import diff
+from reconciler.fate import judge_intent
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Address,
+    Cause,
+    Fate,
+    Intent,
+    Json,
+    Live,
+    Path,
+    Reason,
+    Resource,
+    Step,
+)
+from reconciler.overlay import says_nothing
+from reconciler.patch import apply_operations
+from reconciler.plan import make_reversal
+from reconciler.pointers import find
+from reconciler.schema import Field
+from tests.ledgers import make_intent
+from tests.property.documents import respell
+from tests.property.test_diff_laws import FIELDS, LAW, lives, pytestmark
+
+RESOURCE = Resource(Address("WebService", "census"), "/x/census")
+__all__ = ["pytestmark"]
+
+
+def step_between(field: Field, one: Json, other: Json) -> Step:
+    step = make_reversal(RESOURCE, field, one, other, Reason("", Cause.ROLLBACK))
+    assume(step is not None)
+    assert step is not None
+    return step
+
+
+def intent_of(step: Step) -> Intent:
+    return make_intent(
+        action=step.action, patch=step.ops, absences=step.absences, extent=step.extent, stamp="1"
+    )
+
+
+def seen(document: Json | Absent, stamp: str = "1") -> Live | Absent:
+    if document is ABSENT:
+        return ABSENT
+    return Live(document, {}, datetime.now(UTC), stamp, settled=True)
+
+
+@FIELDS
+@given(data=st.data())
+@LAW
+def test_what_is_live_as_it_was_wanted_is_done(field: Field, data: st.DataObject) -> None:
+    one, other = data.draw(lives(field)), data.draw(lives(field))
+    step = step_between(field, one, other)
+    after = apply_operations((op for op in step.ops if op["op"] != "test"), one)
+    spelled = respell(field, after, random.Random(data.draw(st.integers())))
+    assert judge_intent(field, intent_of(step), seen(spelled, "2")).fate is not Fate.NOT_DONE
+
+
+@FIELDS
+@given(data=st.data())
+@LAW
+def test_what_is_live_as_it_was_is_not_done(field: Field, data: st.DataObject) -> None:
+    one, other = data.draw(lives(field)), data.draw(lives(field))
+    step = step_between(field, one, other)
+    assert judge_intent(field, intent_of(step), seen(copy.deepcopy(one))).fate is Fate.NOT_DONE
+
+
+@FIELDS
+@given(data=st.data())
+@LAW
+def test_what_is_called_done_differs_nowhere_that_can_be_seen(
+    field: Field, data: st.DataObject
+) -> None:
+    one, other = data.draw(lives(field)), data.draw(lives(field))
+    step = step_between(field, one, other)
+    changing = [op for op in step.ops if op["op"] != "test"]
+    half = apply_operations(changing[: data.draw(st.integers(0, len(changing)))], one)
+    after = apply_operations(changing, one)
+    wrong = [change.path for change in diff(field, half, after)]
+    if judge_intent(field, intent_of(step), seen(half, "2")).fate is Fate.DONE:
+        assert [path for path in wrong if not is_nothing(field, half, after, path)] == []
+
+
+def is_nothing(field: Field, half: Json, after: Json, path: Path) -> bool:
+    """Whether a difference is between one nothing and another, or cannot be seen."""
+    below = field.at(path)
+    return below.write_only or all(
+        says_nothing(below, find(document, path)) for document in (half, after)
+    )
