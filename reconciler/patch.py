@@ -66,6 +66,11 @@ def apply_operations(operations: Iterable[Json], document: Json | Absent) -> Jso
     return jsonpatch.JsonPatch(list(operations)).apply(start)
 
 
+def apply_in_place(operation: Json, document: Json) -> None:
+    """Change a document by one operation; raises as `apply_operations` does."""
+    jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+
+
 def find_mismatches(
     field: Field, operations: Iterable[Json], absences: Iterable[str], live: Json | Absent
 ) -> Iterator[Mismatch]:

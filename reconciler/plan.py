@@ -58,7 +58,11 @@ class Wish:
 
 def make_step(wish: Wish) -> Step | None:
     """The step that leads from live to what is declared, or None where nothing differs."""
-    desired = desire(wish)
+    return lead_to(wish, desire(wish))
+
+
+def lead_to(wish: Wish, desired: Json) -> Step | None:
+    """The step that leads from live to `desired`, with what goes along; None where nothing does."""
     changes = diff(wish.schema, wish.live, desired)
     action = _choose_action(wish.live, changes)
     extent = _choose_extent(action, changes)
@@ -128,30 +132,6 @@ def make_removal(resource: Resource, live: Json, because: Reason) -> Step:
         after=ABSENT,
         because=(because,),
         extent="none",
-    )
-
-
-def make_reversal(
-    resource: Resource, schema: Field, live: Json, desired: Json, because: Reason
-) -> Step | None:
-    """The update that leads from live to what was before; None where nothing differs.
-
-    Nobody declares it, so it owns nothing and writes no secret.
-    """
-    changes = diff(schema, live, desired)
-    if not changes:
-        return None
-    return Step(
-        resource,
-        Action.UPDATE,
-        changes,
-        ops=make_operations(changes, live),
-        inverse=make_inverse(changes),
-        before=live,
-        after=desired,
-        absences=make_absences(changes),
-        because=(because,),
-        extent=_choose_extent(Action.UPDATE, changes),
     )
 
 

@@ -43,6 +43,7 @@ _ACTIONS: Final[Mapping[Action, list[str]]] = {
     Action.REPLACE: ["delete", "create"],
     Action.DELETE: ["delete"],
     Action.FORGET: ["forget"],
+    Action.ADOPT: ["adopt"],
 }
 _DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
 

@@ -12,6 +12,7 @@ import keyword
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -29,6 +30,10 @@ _COMMANDS = (
     "import",
     "export",
     "forget",
+    "history",
+    "rollback",
+    "ledger",
+    "force-unlock",
     "demo",
     "emulator",
     "version",
@@ -49,7 +54,7 @@ class _LazyGroup(click.Group):
         """The command, imported now; None for a name that there is not."""
         if cmd_name not in _COMMANDS:
             return None
-        word = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        word = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
         found: click.Command = getattr(importlib.import_module(f"reconciler.cli.{word}"), word)
         return found
 
@@ -84,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # new objects takes a sixth of its time.
     gc.set_threshold(50_000, 20, 100)
     invocation = Invocation()
+    invocation.deaf = _occupy_streams()
     given = spell(sys.argv[1:] if arguments is None else arguments)
     try:
         code = reconciler.main(
@@ -91,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
-        return _interrupted()
+        return _interrupted(invocation)
     except BrokenPipeError:
         _close_stdout()
         return 1
@@ -102,12 +108,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _interrupted() -> int:
-    sys.stderr.write("\nInterrupted.\n")
-    sys.stderr.flush()
+def _interrupted(invocation: Invocation) -> int:
+    if invocation.as_json:
+        from reconciler.render.event_lines import describe_failure
+
+        invocation.lines.end(describe_failure("interrupted", "Interrupted."))
+    invocation.complain("\nInterrupted.")
     return 130
 
 
 def _close_stdout() -> None:
     """Whoever read our output is gone; let nothing complain about that at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _occupy_streams() -> bool:
+    """Give each standard stream that was closed from the start a place where nothing is kept.
+
+    Else the next file that is opened takes its number. Returns whether stdout was closed.
+    """
+    closed = sys.stdout is None
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for good
+            setattr(sys, name, nowhere)
+    return closed

@@ -3,64 +3,126 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
-from reconciler.cli.invocation import Invocation, may_ask
-from reconciler.cli.options import plan_options
+from reconciler.cli.invocation import Invocation
+from reconciler.cli.options import apply_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.assembly import Assembly, Wanted
     from reconciler.engine import Hands
-    from reconciler.model import Plan
+    from reconciler.model import Event, Plan
+    from reconciler.ports import Emit, Lease
 
 
-@click.command()
+_INSTEAD: Final = "Apply a saved plan, or give --auto-approve."
+
+
+class _Apply(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Know of --json before anything can be wrong with the other arguments."""
+        if isinstance(ctx.obj, Invocation):
+            ctx.obj.as_json = "--json" in args
+        return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a plan is carried out; times in seconds."""
+
+    auto_approve: bool
+    fail_fast: bool
+    on_failure: Literal["stop", "continue", "rollback"]
+    lock_timeout: float
+    step_timeout: float
+    patience: float
+
+
+@click.command(cls=_Apply)
 @click.argument("paths", nargs=-1, metavar="[FILE|PATH]...")
 @click.option("--auto-approve", is_flag=True, help="Do not ask before applying.")
-@plan_options
+@click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    help="Print JSON lines with Terraform's message types, and ask nothing.",
+)
+@apply_options
 @click.pass_obj
-def apply(
-    invocation: Invocation, /, paths: tuple[str, ...], *, auto_approve: bool, **wanted: object
-) -> int:
+def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
     """Carry out a saved plan, or make a plan, ask, and carry it out.
 
     FILE is a plan that was saved with plan --out: it is executed as it stands, without a
-    question. PATH is a manifest or a folder of them, as for plan.
+    question. PATH is a manifest or a folder of them, as for plan. Ctrl-C finishes and records
+    what is in flight; a second one ends at once.
     """
-    from reconciler.cli.assembly import Wanted, assemble
-    from reconciler.engine import make_plan
-    from reconciler.plan_document import plan_document
+    from reconciler.cli.assembly import Wanted
 
-    flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
-    if len(paths) == 1 and _is_plan(paths[0]):
-        return _apply_saved(invocation, paths[0], flags)
-    assembly = assemble(invocation, paths, flags.allowed)
-    hands = assembly.hands(flags.parallelism, flags.max_calls)
-    plan = make_plan(hands, assembly.order(flags, paths))
-    _propose(invocation, hands, plan, ask=not auto_approve)
-    digest = str(plan_document(plan)["plan_digest"])
-    return _carry_out(invocation, assembly, hands, plan, digest)
+    manner = Manner(**{one.name: given.pop(one.name) for one in fields(Manner)})
+    flags = Wanted(**given)
+    with invocation.interruption.listening():
+        check_heard(invocation)
+        if len(paths) == 1 and _is_plan(paths[0]):
+            return _apply_saved(invocation, paths[0], flags, manner)
+        return _apply_new(invocation, paths, flags, manner)
+
+
+def check_heard(invocation: Invocation) -> None:
+    """Raise ReconcilerError where nobody could read what comes of it."""
+    from reconciler.errors import ReconcilerError
+
+    why = invocation.interruption.halted()
+    if why:
+        raise ReconcilerError(
+            f"{why}: nobody would learn what is done",
+            next_step="Send it to a file, or to /dev/null.",
+        )
 
 
 def _is_plan(name: str) -> bool:
     return not Path(name).is_dir() and Path(name).suffix not in {".yaml", ".yml"}
 
 
-def _apply_saved(invocation: Invocation, name: str, flags: Wanted) -> int:
+def _apply_new(
+    invocation: Invocation, paths: tuple[str, ...], flags: Wanted, manner: Manner
+) -> int:
+    from reconciler.cli.assembly import assemble
+    from reconciler.engine import make_plan
+    from reconciler.plan_document import plan_document
+
+    ask = not manner.auto_approve
+    if ask and invocation.as_json:
+        raise _refuse_asking("--json asks nothing")
+    assembly = assemble(invocation, paths, flags.allowed)
+
+    def make(hands: Hands) -> tuple[Plan, str]:
+        plan = make_plan(hands, assembly.order(flags, paths))
+        propose(invocation, hands, plan, ask=ask)
+        return plan, str(plan_document(plan)["plan_digest"])
+
+    hands = assembly.hands(flags.parallelism, flags.max_calls, manner.step_timeout)
+    return Session(invocation, assembly, hands, manner).run(make)
+
+
+def _apply_saved(invocation: Invocation, name: str, flags: Wanted, manner: Manner) -> int:
     from reconciler.cli.assembly import assemble_project
     from reconciler.cli.saved import read_saved
     from reconciler.cli.screen import warn_of_changes
 
     _refuse_shaping(name, flags)
-    plan, digest = read_saved(name)
+    saved = read_saved(name)
     assembly = assemble_project(invocation)
-    assembly.check_belongs(plan, name)
-    warn_of_changes(plan, invocation)
-    hands = assembly.hands(flags.parallelism, flags.max_calls)
-    return _carry_out(invocation, assembly, hands, plan, digest)
+    assembly.check_belongs(saved[0], name)
+    warn_of_changes(saved[0], invocation)
+    if invocation.as_json:
+        _tell_plan(invocation, saved[0])
+    hands = assembly.hands(flags.parallelism, flags.max_calls, manner.step_timeout)
+    return Session(invocation, assembly, hands, manner).run(lambda _: saved)
 
 
 def _refuse_shaping(name: str, flags: Wanted) -> None:
@@ -84,58 +146,103 @@ def _refuse_shaping(name: str, flags: Wanted) -> None:
         )
 
 
-def _propose(invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool) -> None:
+def propose(
+    invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool, form: str = "text"
+) -> None:
     """Show a plan, and have it approved where somebody must and it can be carried out."""
+    from reconciler.cli.approval import approve
     from reconciler.cli.screen import show
     from reconciler.engine import check_calls
 
-    show(plan, "text", invocation)
+    if invocation.as_json:
+        _tell_plan(invocation, plan)
+        return
+    show(plan, form, invocation)
     if ask and plan.steps and not plan.refused:
         check_calls(hands, plan)
-        _approve()
+        approve(
+            "Do you want to perform these actions?",
+            "Reconciler will perform the actions described above.",
+            instead=_INSTEAD,
+            cancelled="apply cancelled: nothing was written",
+        )
 
 
-def _approve() -> None:
-    """Ask as Terraform asks; anything but `yes` cancels."""
+def _tell_plan(invocation: Invocation, plan: Plan) -> None:
+    """A plan as JSON lines; what forbids it follows as errors."""
+    from reconciler.render.event_lines import describe_finding, describe_plan
+
+    for message in describe_plan(plan):
+        invocation.lines.write(message)
+    for finding in plan.findings:
+        if finding.severity == "warning":
+            invocation.lines.write(describe_finding(finding))
+
+
+def _refuse_asking(why: str) -> Exception:
     from reconciler.errors import ReconcilerError
 
-    if not may_ask():
-        raise ReconcilerError(
-            "nobody may be asked to approve the plan",
-            next_step="Apply a saved plan, or give --auto-approve.",
+    return ReconcilerError(why, next_step=_INSTEAD)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One apply from the lock to the last word."""
+
+    invocation: Invocation
+    assembly: Assembly
+    hands: Hands
+    manner: Manner
+    why: str = "apply"
+
+    def run(self, make: Callable[[Hands], tuple[Plan, str]]) -> int:
+        """Settle what was left open, then make a plan and carry it out, all under one lock."""
+        from reconciler.engine import settle_open
+
+        hands, manner = self.hands, self.manner
+        holder = self.assembly.holder(self.why)
+        with hands.ledger.lock(holder, manner.lock_timeout, hands.emit) as lease:
+            settle_open(hands, self._author(""), lease, manner.patience)
+            plan, digest = make(hands)
+            return self._carry_out(plan, digest, lease)
+
+    def _author(self, digest: str, commit: str = "") -> Any:
+        from reconciler.engine import Author
+
+        revision = self.assembly.revision
+        return Author(revision.author, revision.host, commit or revision.commit, digest)
+
+    def _carry_out(self, plan: Plan, digest: str, lease: Lease) -> int:
+        from reconciler.cli.last_word import FINISHED, tell_outcome
+        from reconciler.engine import Policy, apply_plan
+
+        invocation, manner = self.invocation, self.manner
+        if not invocation.as_json:
+            click.echo("")
+            sys.stdout.flush()
+        hands = replace(
+            self.hands,
+            emit=_watched(invocation, self.hands.emit),
+            halted=invocation.interruption.halted,
         )
-    click.echo(
-        "\nDo you want to perform these actions?\n"
-        "  Reconciler will perform the actions described above.\n"
-        "  Only 'yes' will be accepted to approve.\n"
-    )
-    click.echo("  Enter a value: ", nl=False)
-    answer = sys.stdin.readline()
-    click.echo("" if answer.endswith("\n") else "\n")
-    if answer.strip() != "yes":
-        raise ReconcilerError("apply cancelled: nothing was written")
+        policy = Policy(manner.fail_fast, manner.on_failure, manner.patience)
+        author = self._author(digest, plan.inputs.commit)
+        try:
+            outcome = apply_plan(hands, plan, author, lease, policy)
+        except KeyboardInterrupt:
+            invocation.complain(FINISHED)
+            raise
+        root = Path(self.assembly.project.root)
+        return tell_outcome(invocation, outcome, root, planned=bool(plan.steps))
 
 
-def _carry_out(
-    invocation: Invocation, assembly: Assembly, hands: Hands, plan: Plan, digest: str
-) -> int:
-    from reconciler.engine import Author, apply_plan
-    from reconciler.render.outcome import render_outcome
+def _watched(invocation: Invocation, emit: Emit) -> Emit:
+    """Tell whoever hears signals once something may be in flight."""
+    from reconciler.model import StepStarted
 
-    revision = assembly.revision
-    author = Author(revision.author, revision.host, plan.inputs.commit, digest)
-    click.echo("")
-    sys.stdout.flush()
-    try:
-        outcome = apply_plan(hands, plan, author)
-    except KeyboardInterrupt:
-        invocation.part_from_progress()
-        click.echo(
-            "What was begun was finished and recorded. Plan again to see what is left.", err=True
-        )
-        raise
-    invocation.part_from_progress()
-    click.echo(render_outcome(outcome, paint=invocation.paint()), color=True)
-    if not outcome.failures:
-        return 0
-    return 6 if invocation.detailed_exitcode else 1
+    def tell(event: Event) -> None:
+        if isinstance(event, StepStarted):
+            invocation.interruption.note_writing()
+        emit(event)
+
+    return tell

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,6 +13,7 @@ from typing import Final, Literal
 from reconciler.blobs import BlobStorage
 from reconciler.catalog import read_schema
 from reconciler.cli.invocation import Invocation
+from reconciler.cli.locking import make_holder
 from reconciler.engine import Hands, Order
 from reconciler.errors import ManifestInvalid, PlanInvalid
 from reconciler.guards import GUARDS, is_allowed
@@ -23,13 +22,12 @@ from reconciler.ledgers import FileLedger, ObservationCache
 from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import secret_resolver
-from reconciler.model import Address, Event, Finding, Inputs, Plan, Project
+from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
 from reconciler.plan_document import digest_of
-from reconciler.ports import Kind
-from reconciler.render.console import Console
+from reconciler.ports import Emit, Kind, Ledger
 from reconciler.transport import RateBudget, token_credential
 
-_FOLLOWED_S: Final = 1800.0
+_STEP_TIMEOUT_S: Final = 1800.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,12 @@ class Assembly:
         return read_revision(Path(self.project.root))
 
     @property
-    def ledger(self) -> FileLedger:
+    def emit(self) -> Emit:
+        """Tells what happens, as it happens."""
+        return self._invocation.emitter
+
+    @cached_property
+    def ledger(self) -> Ledger:
         """What was applied before, and will be."""
         folder = Path(self.project.root, self.project.ledger)
         return FileLedger(folder, self.project.moved)
@@ -93,16 +96,24 @@ class Assembly:
                 next_step="Plan again.",
             )
 
-    def hands(self, parallelism: int, max_calls: int | None = None) -> Hands:
-        """The ports, wired for this project; a command has them once, and one budget with them."""
-        emit = self._emitter()
+    def hands(
+        self,
+        parallelism: int,
+        max_calls: int | None = None,
+        step_timeout_s: float = _STEP_TIMEOUT_S,
+    ) -> Hands:
+        """The ports, wired for this project; a command has them once, and one budget with them.
+
+        An operation of the service is followed for `step_timeout_s` seconds.
+        """
+        emit = self.emit
         budget = RateBudget(emit, most=max_calls)
         cloud = self.project.cloud
         resolve = secret_resolver(Path(self.project.root), os.environ)
         return Hands(
             kinds=self.kinds,
             providers={
-                name: kind.connect(cloud, emit, budget, _FOLLOWED_S)
+                name: kind.connect(cloud, emit, budget, step_timeout_s)
                 for name, kind in self.kinds.items()
             },
             ledger=self.ledger,
@@ -119,6 +130,10 @@ class Assembly:
             budget=budget,
             parallelism=parallelism,
         )
+
+    def holder(self, why: str) -> Holder:
+        """Ourselves, as whoever holds the lock of the ledger."""
+        return make_holder(self.revision, why)
 
     def order(self, wanted: Wanted, paths: Sequence[str] = ()) -> Order:
         """What a plan is asked for; raises ManifestInvalid for a flag that names nothing.
@@ -155,20 +170,6 @@ class Assembly:
             targets=tuple(wanted.targets),
             excluded=tuple(wanted.excluded),
         )
-
-    def _emitter(self) -> Callable[[Event], None]:
-        paint = self._invocation.paint(sys.stderr)
-        console = Console(paint)
-
-        def emit(event: Event) -> None:
-            line = console.describe(event)
-            if line:
-                self._invocation.progressed = True
-                # A closed stderr must not stop an apply.
-                with contextlib.suppress(OSError):
-                    sys.stderr.write(line + "\n")
-
-        return emit
 
 
 def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     help="Keep the project and the service's state in DIR, and say how to go on by hand.",
 )
 def demo(keep: Path | None) -> int:
-    """Show the whole story on an emulator: declare, plan, apply, prove, drift, settle.
+    """Show the whole story on an emulator: declare, plan, apply, prove, drift, be killed, recover.
 
     It starts the emulator and blob storage, and leaves nothing running. The first time, blob
     storage is fetched from npm.
@@ -84,6 +84,14 @@ def _tell(stage: Stage) -> None:
     _say("plan tells it as drift: what it was when last applied, and by whom. apply settles it.")
     _run(stage, "apply", "--auto-approve")
     _run(stage, "plan")
+    stage.change({"assets": _with_model(stage, old)})
+    _say("Once more it is put back. This time the apply is killed as it writes: kill -9.")
+    _run_killed(stage, "apply", "--auto-approve")
+    _say("Nobody saw the end of it. But what was about to be sent stands in the ledger.")
+    _run(stage, "plan", "--summary")
+    _say("The next apply looks at what is live before it sends anything, and sends nothing twice.")
+    _run(stage, "apply", "--auto-approve")
+    _run(stage, "history", "WebService/census")
     _say("That is all: declared in a file, reviewed as a patch, applied, and proven.")
 
 
@@ -96,6 +104,12 @@ def _with_model(stage: Stage, uri: str) -> Any:
 def _show_file(stage: Stage, name: str) -> None:
     click.secho(f"$ cat {name}", fg="cyan")
     click.echo((stage.folder / name).read_text(encoding="utf-8"), nl=False)
+
+
+def _run_killed(stage: Stage, *arguments: str) -> None:
+    click.secho(f"$ reconciler {' '.join(arguments)}", fg="cyan")
+    stage.run_killed(*arguments)
+    click.secho("Killed", fg="red")
 
 
 def _run(stage: Stage, *arguments: str) -> None:

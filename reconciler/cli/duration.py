@@ -21,18 +21,10 @@ def parse_duration(text: str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_PART, text))
 
 
-class Duration(click.ParamType):
-    """Such a length of time, as seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """The seconds; fails with how it is written."""
-        if isinstance(value, float):
-            return value
-        try:
-            return parse_duration(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no length of time, such as 90s, 2m or 1m30s", param, ctx)
+def read_duration(_: click.Context, __: click.Parameter, text: str) -> float:
+    """The seconds that a flag is given; fails with how they are written."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        said = f"{text!r} is no length of time, such as 90s, 2m or 1m30s"
+        raise click.BadParameter(said) from error

@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, Protocol, TextIO
 
@@ -32,7 +32,7 @@ class Face(Protocol):
         ...
 
     def part(self) -> None:
-        """Leave the screen as if nothing would follow."""
+        """Leave the screen ready for something else."""
         ...
 
 
@@ -50,7 +50,7 @@ class Emitter:
             self._face.tell(event)
 
     def part(self) -> None:
-        """Leave the screen as if nothing would follow."""
+        """Leave the screen ready for something else."""
         with self._lock, contextlib.suppress(Exception):
             self._face.part()
 
@@ -114,6 +114,7 @@ class LinesFace:
     ) -> None:
         self._stream = stream
         self._clock = clock
+        self._ended = False
         self.broken = False
 
     def tell(self, event: Event) -> None:
@@ -122,6 +123,12 @@ class LinesFace:
 
     def part(self) -> None:
         """Nothing stands between two lines."""
+
+    def end(self, message: Json) -> None:
+        """Print the last message; there is only one."""
+        if not self._ended:
+            self._ended = True
+            self.write(message)
 
     def write(self, message: Json) -> None:
         """Print one message."""
@@ -143,10 +150,11 @@ def silence(stream: TextIO) -> None:
         os.close(nowhere)
 
 
-def find_width(stream: TextIO, environment: dict[str, str]) -> Callable[[], int] | None:
+def find_width(stream: TextIO, environment: Mapping[str, str]) -> Callable[[], int] | None:
     """The columns of a terminal that can be drawn over, asked anew each time; None for none."""
-    dumb = environment.get("TERM", "dumb") == "dumb" or environment.get("CI", "") not in {"", "0", "false"}
-    if dumb or not stream.isatty():
+    dumb = environment.get("TERM", "dumb") == "dumb"
+    logged = environment.get("CI", "").lower() not in {"", "0", "false"}
+    if dumb or logged or not stream.isatty():
         return None
 
     def width() -> int:

@@ -6,27 +6,44 @@ import errno
 import os
 import sys
 import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.invocation import Invocation
-from reconciler.errors import PlanRefused, ReconcilerError, StalePlan
+from reconciler.errors import ReconcilerError
 from reconciler.model import Finding
 from reconciler.render.finding import render_findings
 
-_CODES: tuple[tuple[type[ReconcilerError], int], ...] = ((PlanRefused, 3), (StalePlan, 4))
+if TYPE_CHECKING:  # start-up: it brings the faces of an apply along
+    from reconciler.cli.ending import Ending
 
 
 def report(error: Exception, invocation: Invocation) -> int:
-    """Say on stderr what went wrong and what to do next; returns the exit code."""
+    """Say what went wrong and what to do next; returns the exit code.
+
+    It is said on stderr, or with --json as diagnostics on stdout for as long as that is read.
+    """
+    from reconciler.cli.ending import find_exit_code, judge_error
+
     findings = _explain(error)
-    invocation.part_from_progress()
-    sys.stderr.write(render_findings(findings, paint=invocation.paint(sys.stderr)) + "\n")
+    ending = judge_error(error)
+    if not (invocation.as_json and _write_lines(findings, ending, invocation)):
+        invocation.complain(render_findings(findings, paint=invocation.paint(sys.stderr)))
     if not isinstance(error, (ReconcilerError, click.ClickException)):
         _trace(error)
-    if invocation.detailed_exitcode:
-        return next((code for kind, code in _CODES if isinstance(error, kind)), 1)
-    return 1
+    return find_exit_code(ending, detailed=invocation.detailed_exitcode)
+
+
+def _write_lines(findings: Sequence[Finding], ending: Ending, invocation: Invocation) -> bool:
+    """Whether somebody has read it."""
+    from reconciler.render.event_lines import describe_failure, describe_finding
+
+    for finding in findings:
+        invocation.lines.write(describe_finding(finding))
+    invocation.lines.end(describe_failure(ending, findings[0].message))
+    return not invocation.lines.broken
 
 
 def _explain(error: Exception) -> tuple[Finding, ...]:

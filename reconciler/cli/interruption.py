@@ -10,7 +10,6 @@ import contextlib
 import os
 import select
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final, TextIO
@@ -21,9 +20,7 @@ CLOSED: Final = "stdout was closed"
 _SOON: Final = (
     "Interrupt received. Finishing what is in flight; press Ctrl-C again to abort at once.\n"
 )
-_NOW: Final = (
-    "Aborted. What was in flight is in the ledger as begun; the next run looks at it first.\n"
-)
+_OPEN: Final = "What was in flight is in the ledger as begun; the next run looks at it first."
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 _STDERR: Final = 2
 
@@ -76,16 +73,14 @@ class Interruption:
 
         It takes no lock and touches no stream of Python's: whoever holds one may wait for us.
         """
-        if not self._writing:
-            self._writing = True
-            self.interrupted = True
-            raise KeyboardInterrupt
-        if self.interrupted and number == signal.SIGINT:
-            self._say(_NOW)
-            self._abort(130)
-        elif not self.interrupted:
-            self.interrupted = True
+        again, self.interrupted = self.interrupted, True
+        if not again and self._writing:
             self._say(_SOON)
+        elif not again:
+            raise KeyboardInterrupt
+        elif number == signal.SIGINT:
+            self._say(f"Aborted. {_OPEN}\n" if self._writing else "Aborted.\n")
+            self._abort(130)
 
     def _say(self, text: str) -> None:
         """Only where it can be written now: a reader that stands still must not hold us up."""
@@ -95,7 +90,7 @@ class Interruption:
 
 
 def is_closed(stream: TextIO | None) -> bool:
-    """Whether nobody can read any more what is written: a pipe without a reader, a lost terminal."""
+    """Whether nobody can read what is written: a pipe without a reader, a lost terminal."""
     if stream is None or stream.closed:
         return True
     try:
@@ -107,15 +102,3 @@ def is_closed(stream: TextIO | None) -> bool:
     watched = select.poll()
     watched.register(number, 0)
     return bool(watched.poll(0))
-
-
-def occupy_streams() -> bool:
-    """Give each standard stream that was closed from the start a place where nothing is kept.
-
-    Else the next file that is opened takes its number. Returns whether stdout was closed.
-    """
-    closed = sys.stdout is None
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for good
-    return closed

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from reconciler.cli.duration import read_duration
 from reconciler.cli.invocation import Invocation
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -25,6 +26,14 @@ _DETAILED = click.option(
     expose_value=False,
     help="Exit with 0 for nothing to do, 1 for an error, 2 for changes, 3 refused by a guard, "
     "4 stale plan.",
+)
+_DETAILED_APPLY = click.option(
+    "--detailed-exitcode",
+    is_flag=True,
+    callback=_note_detailed,
+    expose_value=False,
+    help="Exit with 0 for applied or nothing to do, 1 for an error, 3 refused by a guard, 4 stale"
+    " plan, 5 lock held, 6 incomplete, 7 failed and rolled back.",
 )
 _DETAILED_DRIFT = click.option(
     "--detailed-exitcode",
@@ -95,6 +104,62 @@ _MAX_CALLS = click.option(
 )
 
 
+_FAIL_FAST = click.option(
+    "--fail-fast", is_flag=True, help="Begin no further step once one has failed."
+)
+_ON_FAILURE = click.option(
+    "--on-failure",
+    type=click.Choice(["stop", "continue", "rollback"]),
+    default="stop",
+    show_default=True,
+    help="Once a step has failed: stop begins no later wave, continue goes on with them, rollback"
+    " leads back what was done.",
+)
+LOCK_TIMEOUT = click.option(
+    "--lock-timeout",
+    callback=read_duration,
+    metavar="DURATION",
+    default="0s",
+    show_default=True,
+    help="How long to wait for whoever holds the lock of the ledger, such as 90s or 1m30s.",
+)
+_STEP_TIMEOUT = click.option(
+    "--step-timeout",
+    callback=read_duration,
+    metavar="DURATION",
+    default="30m",
+    show_default=True,
+    help="How long one operation of the service is followed.",
+)
+_PATIENCE = click.option(
+    "--patience",
+    callback=read_duration,
+    metavar="DURATION",
+    default="10s",
+    show_default=True,
+    help="How long a read may lag behind a write before the write counts as not applied.",
+)
+
+
+AUTO_APPROVE = click.option("--auto-approve", is_flag=True, help="Do not ask before applying.")
+_FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "html"]),
+    default="text",
+    show_default=True,
+    help="How the plan is printed: markdown is one comment, html one page to open from disk.",
+)
+
+
+def rollback_options(command: _Command) -> _Command:
+    """Give a command all that shapes the way back, and says how it is carried out."""
+    shaping = (_PATIENCE, _STEP_TIMEOUT, LOCK_TIMEOUT, _MAX_CALLS, _ALLOW, AUTO_APPROVE, _FORMAT)
+    for option in shaping:
+        command = option(command)
+    return _DETAILED_APPLY(command)
+
+
 def drift_options(command: _Command) -> _Command:
     """Give a command all that shapes a drift report."""
     for option in (_MAX_CALLS, _PARALLELISM, _REFRESH, _EXCLUDE, _TARGET, _DETAILED_DRIFT):
@@ -104,7 +169,18 @@ def drift_options(command: _Command) -> _Command:
 
 def plan_options(command: _Command) -> _Command:
     """Give a command all that shapes a plan."""
-    asked = (_DETAILED, _TARGET, _EXCLUDE, _REFRESH, _ALLOW, _ROTATE, _PRUNE, _DESTROY)
+    return _DETAILED(_shaping_options(command))
+
+
+def apply_options(command: _Command) -> _Command:
+    """Give a command all that shapes a plan, and all that says how it is carried out."""
+    for option in (_PATIENCE, _STEP_TIMEOUT, LOCK_TIMEOUT, _ON_FAILURE, _FAIL_FAST):
+        command = option(command)
+    return _DETAILED_APPLY(_shaping_options(command))
+
+
+def _shaping_options(command: _Command) -> _Command:
+    asked = (_TARGET, _EXCLUDE, _REFRESH, _ALLOW, _ROTATE, _PRUNE, _DESTROY)
     for option in (_MAX_CALLS, _PARALLELISM, *reversed(asked)):
         command = option(command)
     return command

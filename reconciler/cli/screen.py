@@ -47,10 +47,12 @@ def warn_of_changes(plan: Plan, invocation: Invocation) -> None:
         next_step="The plan is what was reviewed. Plan again to take the change in.",
         severity="warning",
     )
-    invocation.part_from_progress()
-    text = render_findings([finding], paint=invocation.paint(sys.stderr))
-    sys.stderr.write(f"{text}\n\n")
-    sys.stderr.flush()
+    if invocation.as_json:
+        from reconciler.render.event_lines import describe_finding
+
+        invocation.lines.write(describe_finding(finding))
+        return
+    invocation.complain(render_findings([finding], paint=invocation.paint(sys.stderr)) + "\n")
 
 
 def advise(plan: Plan, out: str) -> None:

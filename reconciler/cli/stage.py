@@ -72,6 +72,24 @@ class Stage:
         )
         return done.returncode
 
+    def run_killed(self, *arguments: str) -> None:
+        """One command of reconciler, killed once the service has begun to do what it was sent."""
+        sys.stdout.flush()
+        with subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "reconciler", *arguments],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "RECONCILER_IN_AUTOMATION": "1"},
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
+        ) as process:
+            while process.poll() is None and not self._is_changing():
+                time.sleep(0.02)
+            process.kill()
+
+    def _is_changing(self) -> bool:
+        return bool(self.read()["provisioningState"] == "Provisioning")
+
     def deploy(self, model: str) -> None:
         """The service as the data scientists left it, serving `model`."""
         definition = json.loads(
@@ -144,7 +162,7 @@ def _run_emulator(port: int, blob: str, state: Path) -> Iterator[str]:
     storage = ["--blob-url", blob] if blob else ["--no-blob"]
     command = [sys.executable, "-m", "reconciler", "emulator", "--port", str(port), *storage]
     process = subprocess.Popen(  # noqa: S603 - our own command
-        [*command, "--data", str(state)],
+        [*command, "--data", str(state), "--operation-seconds", "0.5"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken

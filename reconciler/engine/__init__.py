@@ -7,6 +7,8 @@ from reconciler.engine.journal import Author
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.order import Order
 from reconciler.engine.plan import make_plan
+from reconciler.engine.rebuild import recollect
+from reconciler.engine.rollback import plan_rollback
 from reconciler.engine.settlement import settle_open
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "check_calls",
     "make_plan",
     "observe",
+    "plan_rollback",
+    "recollect",
     "report_drift",
     "settle_open",
 ]

@@ -84,7 +84,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         raise Unplannable((*draft.obstacles, *missing))
     refresh = replace(seen.refresh, calls=hands.calls - calls)
     steps, found = look_at_models(hands, copied, draft.wishes, order.limits.blobs)
-    owners = _find_owners(hands, order, steps)
+    owners = find_owners(hands, order, steps)
     judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed, owners)
     told = guards.lift(found, order.allowed)
     return Plan(
@@ -96,8 +96,8 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
         baseline="kept" if snapshot.known else "lost",
         orphans=tuple(one for one in orphans if one not in leaving),
-        not_observable=_hidden(draft.wishes),
-        estimate=_estimate(hands, steps, refresh.calls),
+        not_observable=find_hidden(draft.wishes),
+        estimate=estimate_steps(hands, steps, refresh.calls),
     )
 
 
@@ -115,7 +115,7 @@ def _tell_open(snapshot: Snapshot, seen: Survey) -> Iterator[Finding]:
             )
 
 
-def _find_owners(hands: Hands, order: Order, steps: Sequence[Step]) -> Mapping[Address, str]:
+def find_owners(hands: Hands, order: Order, steps: Sequence[Step]) -> Mapping[Address, str]:
     """Who else manages what a step would change, where somebody does."""
     named = {
         step.resource.address: hands.kinds[step.resource.address.kind].find_owner(
@@ -127,7 +127,7 @@ def _find_owners(hands: Hands, order: Order, steps: Sequence[Step]) -> Mapping[A
     return {address: owner for address, owner in named.items() if owner}
 
 
-def _estimate(hands: Hands, steps: Sequence[Step], spent: int) -> Estimate:
+def estimate_steps(hands: Hands, steps: Sequence[Step], spent: int) -> Estimate:
     """What the apply will take where it follows at once; kinds are told apart by their pace."""
     found = [
         estimate(
@@ -165,7 +165,8 @@ def _draft_removal(draft: _Draft, seen: Observation, because: Reason, wave: int)
         draft.steps.append(replace(gone, wave=wave))
 
 
-def _hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
+def find_hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
+    """What each wish declares and the service never shows, by address."""
     named = {str(wish.resource.address): find_not_observable(wish) for wish in wishes}
     return {address: pointers for address, pointers in named.items() if pointers}
 
@@ -189,7 +190,7 @@ def _draft_one(
         draft.unchanged.append(seen.resource)
         return
     step = tell_source(hands, step, seed)
-    draft.obstacles.extend(_obstacles(hands, manifest, step))
+    draft.obstacles.extend(find_obstacles(hands, manifest, step))
     draft.steps.append(
         replace(
             step,
@@ -200,7 +201,7 @@ def _draft_one(
     )
 
 
-def _obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding]:
+def find_obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding]:
     """What would stop the step at the service, found before the first call is made."""
     due = dict(step.secrets)
     kind = hands.kinds[manifest.address.kind]

@@ -46,6 +46,7 @@ from reconciler.model.ledger import (
     Intent,
     Memory,
     Proof,
+    Recollection,
     Snapshot,
 )
 from reconciler.model.live import (
@@ -121,6 +122,7 @@ __all__ = [
     "Project",
     "Proof",
     "Reason",
+    "Recollection",
     "Refresh",
     "Refreshed",
     "Refreshing",

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.model.words import Action, Address, Finding, Json
+from reconciler.model.words import Action, Address, Finding, Json, Resource
 
 
 @dataclass(frozen=True)
@@ -152,3 +152,19 @@ class Proof:
     entries: int
     intents: int
     findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recollection:
+    """What can be remembered of one resource without a ledger.
+
+    `entry` is None where there is no such service. `apart` are the places at which live is not as
+    declared, `unseen` those that are never shown, `models` those of trained models, whose bytes at
+    the last apply nobody knows.
+    """
+
+    resource: Resource
+    entry: Entry | None = None
+    apart: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()

@@ -28,13 +28,17 @@ ABSENT: Final = Absent.ABSENT
 
 
 class Action(enum.StrEnum):
-    """What is done to a resource, in Terraform's words; what is forgotten is left as it is."""
+    """What is done to a resource, in Terraform's words.
+
+    What is forgotten is left as it is; what is adopted is remembered as it is found.
+    """
 
     CREATE = "create"
     UPDATE = "update"
     REPLACE = "replace"
     DELETE = "delete"
     FORGET = "forget"
+    ADOPT = "adopt"
 
     @property
     def symbol(self) -> str:
@@ -48,6 +52,7 @@ _SYMBOLS: Final[Mapping[Action, str]] = {
     Action.REPLACE: "-/+",
     Action.DELETE: "-",
     Action.FORGET: ".",
+    Action.ADOPT: "<=",
 }
 
 

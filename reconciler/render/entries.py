@@ -18,6 +18,7 @@ WORDS: Final = {
     Action.REPLACE: "replace",
     Action.DELETE: "destroy",
     Action.FORGET: "forget",
+    Action.ADOPT: "adopt",
 }
 _OPEN_UP_TO: Final = 5
 # How many rows a page may hold, shared out among its entries; of patches twice as many lines.

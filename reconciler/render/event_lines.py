@@ -121,6 +121,15 @@ def describe_plan(plan: Plan) -> Iterator[Json]:
 
 def describe_end(outcome: Outcome, word: str, halted: str = "") -> Json:
     """The last message: what was done, and in one word what it came to."""
+    return _end(outcome, word, sum_up_outcome(outcome, halted), "info")
+
+
+def describe_failure(word: str, said: str) -> Json:
+    """The last message where an error came before anything was done, or after all was told."""
+    return _end(Outcome(), word, escape(cut(said, _LONGEST)), "error")
+
+
+def _end(outcome: Outcome, word: str, said: str, level: str) -> Json:
     changes = _count(len(outcome.added), len(outcome.changed), len(outcome.destroyed), "apply")
     changes |= {
         "failed": len(outcome.failures),
@@ -128,8 +137,7 @@ def describe_end(outcome: Outcome, word: str, halted: str = "") -> Json:
         "restored": len(outcome.rolled_back),
         "unrestored": len(outcome.unrestored),
     }
-    said = sum_up_outcome(outcome, halted)
-    return _message("change_summary", said, changes=changes, outcome=word)
+    return _message("change_summary", said, level, changes=changes, outcome=word)
 
 
 def describe_event(event: Event) -> Json:

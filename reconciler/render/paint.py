@@ -13,7 +13,15 @@ _CODES: Final = {
     "yellow": "33",
     "cyan": "36",
 }
-_OF_SYMBOL: Final = {"+": "green", "-": "red", "~": "yellow", "-/+": "red", "#": "faint"}
+_OF_SYMBOL: Final = {
+    "+": "green",
+    "-": "red",
+    "~": "yellow",
+    "-/+": "red",
+    "<=": "cyan",
+    ".": "faint",
+    "#": "faint",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ SAID: Final = {
     Action.REPLACE: "must be replaced",
     Action.DELETE: "will be destroyed",
     Action.FORGET: "will be forgotten",
+    Action.ADOPT: "will be remembered as it is",
 }
 # Deletes first: what cannot be had back must not be scrolled past.
 _ORDER: Final = (Action.DELETE, Action.REPLACE, Action.UPDATE, Action.CREATE)

@@ -1,0 +1,207 @@
+"""What a ledger tells of the past, as a person reads it and as JSON: an entry at a time.
+
+A ledger may hold a hundred thousand entries, so nothing here needs to see them all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+from reconciler.comparers import strip_credentials
+from reconciler.history import Authorship, Moment, Touch, is_hidden, list_touches
+from reconciler.model import ABSENT, Absent, Address, Entry, Fate, Intent, Json
+from reconciler.pointers import split_pointer
+from reconciler.render.counting import count
+from reconciler.render.escape import cut, escape, shorten_uris, show_path, show_value
+from reconciler.render.paint import Paint
+from reconciler.render.rows import HIDDEN
+from reconciler.schema import Field
+
+FORMAT_VERSION: Final = "1.0"
+OPEN: Final = "open"
+_MOST_TOUCHES: Final = 20
+_SIGNS: Final = {"add": "+", "replace": "~", "remove": "-"}
+_SAID: Final = {
+    Fate.DONE: "",
+    Fate.NOT_DONE: "not done",
+    Fate.UNKNOWN: "unknown whether it was done",
+    OPEN: "begun, outcome not known yet",
+}
+
+
+def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> str:
+    """What was done, when, to what and by whom; then the places that it changed."""
+    fate = _fate(entry)
+    said = paint("yellow", _SAID[fate]) if fate != Fate.DONE else ""
+    touches = sum(op["op"] != "test" for op in entry.patch)
+    parts = [
+        f"#{entry.sequence}",
+        escape(entry.at),
+        f"{paint.symbol(entry.action.symbol)} {entry.action.value}",
+        paint("bold", escape(str(entry.address))),
+        f"by {describe_author(entry)}{_plan(entry)}",
+        count(touches, "change") if touches else "",
+        said,
+    ]
+    lines = ["  ".join(part for part in parts if part), *_details(entry)]
+    lines += (_touch(one, paint) for one in islice(list_touches(field, entry), _MOST_TOUCHES))
+    if touches > _MOST_TOUCHES:
+        lines.append(paint("faint", f"# (and {count(touches - _MOST_TOUCHES, 'more change')})"))
+    return "\n      ".join(lines)
+
+
+def _fate(entry: Entry | Intent) -> str:
+    return entry.fate.value if isinstance(entry, Entry) else OPEN
+
+
+def describe_author(entry: Entry | Intent) -> str:
+    """`ci@4f1c2aa`: by whom, from which commit."""
+    return escape(cut(entry.by) + (f"@{entry.commit[:7]}" if entry.commit else ""))
+
+
+def _plan(entry: Entry | Intent) -> str:
+    digest = entry.plan_digest.partition(":")[2]
+    return f" (plan {escape(digest[:8])}…)" if digest else ""
+
+
+def _details(entry: Entry | Intent) -> Iterator[str]:
+    if isinstance(entry, Entry) and entry.note:
+        yield escape(cut(entry.note, 300))
+
+
+def _touch(touch: Touch, paint: Paint) -> str:
+    head = f"{paint.symbol(_SIGNS.get(touch.verb, '~'))} {show_path(split_pointer(touch.pointer))}"
+    if touch.hidden:
+        return f"{head} = {HIDDEN}"
+    values = [value for value in (touch.before, touch.after) if value is not ABSENT]
+    return f"{head} = {' -> '.join(_show(*values))}" if values else head
+
+
+def _show(*values: Json) -> list[str]:
+    """The values; addresses without what they share."""
+    if len(values) == 2 and all(isinstance(one, str) and "://" in one for one in values):
+        return [f'"{escape(cut(one))}"' for one in shorten_uris(*map(strip_credentials, values))]
+    return [show_value(value) for value in values]
+
+
+def render_memory(entry: Entry, field: Field | None, paint: Paint) -> str:
+    """What was remembered of one resource: the values that its manifest declared."""
+    name = f"{paint('bold', escape(str(entry.address)))} [{escape(_short_id(entry))}]"
+    lines = [f"  # {name}: #{entry.sequence}, {escape(entry.at)} by {describe_author(entry)}"]
+    for pointer, value in sorted(entry.owned.items()):
+        path = split_pointer(pointer)
+        shown = HIDDEN if is_hidden(field, path, value) else show_value(value)
+        lines.append(f"      {show_path(path)} = {shown}")
+    for pointer, label in sorted(entry.secrets.items()):
+        lines.append(f"      {show_path(split_pointer(pointer))} = {_secret(label)}")
+    return "\n".join(lines)
+
+
+def _short_id(entry: Entry) -> str:
+    return entry.id.rstrip("/").rpartition("/")[2]
+
+
+def _secret(label: str) -> str:
+    version = f", version {escape(cut(label))}" if label else ""
+    return f"(sensitive value{version})"
+
+
+def render_blame(authors: Sequence[Authorship], field: Field | None, paint: Paint) -> str:
+    """A line for each place: its value, then who wrote it last, when and from which commit."""
+    return "\n".join(_blame_lines(authors, field, paint))
+
+
+def _blame_lines(authors: Sequence[Authorship], field: Field | None, paint: Paint) -> Iterator[str]:
+    for one in authors:
+        path = split_pointer(one.pointer)
+        if one.value is ABSENT:
+            shown = _secret(one.label)
+        else:
+            shown = HIDDEN if is_hidden(field, path, one.value) else show_value(one.value)
+        yield f"{paint('bold', show_path(path))} = {shown}"
+        how = "" if one.wrote else ", which found it so"
+        entry = one.entry
+        yield f"    #{entry.sequence}  {escape(entry.at)}  by {describe_author(entry)}{how}"
+
+
+def entry_document(entry: Entry | Intent, field: Field | None) -> Json:
+    """One entry as JSON; an intent without an outcome is one whose fate is open."""
+    return {
+        "sequence": entry.sequence,
+        "at": entry.at,
+        "action": entry.action.value,
+        "address": str(entry.address),
+        "id": entry.id,
+        "by": entry.by,
+        "host": entry.host,
+        "commit": entry.commit,
+        "plan_digest": entry.plan_digest,
+        "fate": _fate(entry),
+        "note": entry.note if isinstance(entry, Entry) else "",
+        "changes": [_touch_document(one) for one in list_touches(field, entry)],
+        "secrets": dict(entry.secrets),
+    }
+
+
+def _touch_document(touch: Touch) -> Json:
+    values = {} if touch.hidden else {"before": touch.before, "after": touch.after}
+    shown = {name: value for name, value in values.items() if value is not ABSENT}
+    return {"pointer": touch.pointer, "op": touch.verb, "hidden": touch.hidden, **shown}
+
+
+def memories_document(
+    moment: Moment, entries: Mapping[Address, Entry], fields: Mapping[str, Field]
+) -> Json:
+    """What was remembered at a moment."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "at": str(moment),
+        "resources": [
+            _memory_document(entry, fields.get(address.kind))
+            for address, entry in sorted(entries.items())
+        ],
+    }
+
+
+def _memory_document(entry: Entry, field: Field | None) -> Json:
+    return {
+        "address": str(entry.address),
+        "id": entry.id,
+        **_writer(entry),
+        "owned": [_value_document(at, value, field) for at, value in sorted(entry.owned.items())],
+        "secrets": dict(entry.secrets),
+    }
+
+
+def _writer(entry: Entry) -> dict[str, Json]:
+    return {
+        "sequence": entry.sequence,
+        "at": entry.at,
+        "by": entry.by,
+        "commit": entry.commit,
+    }
+
+
+def _value_document(pointer: str, value: Json | Absent, field: Field | None) -> dict[str, Json]:
+    hidden = value is ABSENT or is_hidden(field, split_pointer(pointer), value)
+    said: dict[str, Json] = {"pointer": pointer, "hidden": hidden}
+    return said if hidden else {**said, "value": value}
+
+
+def blame_document(address: Address, authors: Sequence[Authorship], field: Field | None) -> Json:
+    """Who wrote each value that is remembered of one resource."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "address": str(address),
+        "fields": [
+            {
+                **_value_document(one.pointer, one.value, field),
+                **({"version": one.label} if one.value is ABSENT else {}),
+                **_writer(one.entry),
+                "wrote": one.wrote,
+            }
+            for one in authors
+        ],
+    }

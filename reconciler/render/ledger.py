@@ -1,0 +1,85 @@
+"""What the commands over the ledger say: is its chain whole, and what is remembered anew."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+from reconciler.model import Address, Entry, Json, Proof, Recollection
+from reconciler.pointers import split_pointer
+from reconciler.render.counting import count
+from reconciler.render.escape import cut, escape, show_path
+from reconciler.render.finding import describe_diagnostic, render_findings
+from reconciler.render.paint import Paint
+
+FORMAT_VERSION: Final = "1.0"
+_MOST_NAMED: Final = 10
+
+
+def is_whole(proof: Proof) -> bool:
+    """Whether nothing was found that breaks the chain."""
+    return all(one.severity != "error" for one in proof.findings)
+
+
+def render_proof(proof: Proof, paint: Paint) -> str:
+    """`The ledger holds: 1,204 entries, 1,204 intents, chain whole.`, then what does not fit."""
+    held = f"The ledger holds: {count_entries(proof.entries)}, {count(proof.intents, 'intent')}"
+    chain = paint("green", "chain whole") if is_whole(proof) else paint("red", "chain broken")
+    findings = [render_findings(proof.findings, paint=paint)] if proof.findings else []
+    return "\n\n".join([f"{held}, {chain}.", *findings])
+
+
+def proof_document(proof: Proof, recovered: int | None = None) -> Json:
+    """The proof as JSON; `recovered` says how many entries were taken in before."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "entries": proof.entries,
+        "intents": proof.intents,
+        "whole": is_whole(proof),
+        **({} if recovered is None else {"recovered": recovered}),
+        "diagnostics": [describe_diagnostic(finding) for finding in proof.findings],
+    }
+
+
+def count_entries(number: int) -> str:
+    """`1 entry`, `1,204 entries`."""
+    return "1 entry" if number == 1 else f"{number:,} entries"
+
+
+def render_recollections(found: Sequence[Recollection], lost: Collection[Address]) -> str:
+    """What would be remembered of each resource, and what cannot be known of it."""
+    blocks = ["\n".join(_recollection_lines(one)) for one in found]
+    if lost:
+        named = ", ".join(escape(str(one)) for one in sorted(lost)[:_MOST_NAMED])
+        more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
+        blocks.append(f"No manifest names them, so nothing is remembered of: {named}{more}")
+    return "\n\n".join(blocks)
+
+
+def _recollection_lines(one: Recollection) -> Iterator[str]:
+    name = f"{escape(str(one.resource.address))} [{escape(one.resource.short_id)}]"
+    if one.entry is None:
+        yield f"  # {name} is not there: nothing to remember"
+        return
+    yield f"  {one.entry.action.symbol} {name}: {count(len(one.entry.owned), 'value')} remembered"
+    if one.apart:
+        yield f"      left out, live has another value: {_name(one.apart)}"
+    if one.unseen:
+        yield f"      left out, the service never shows it: {_name(one.unseen)}"
+    if one.entry.secrets:
+        yield f"      taken to be as declared: {', '.join(_secrets(one.entry))}"
+    yield "      not known: who applied what, and when"
+    if one.models:
+        yield f"      not known: which bytes were applied at {_name(one.models)}"
+
+
+def _secrets(entry: Entry) -> Iterator[str]:
+    for pointer, label in sorted(entry.secrets.items()):
+        version = f" version {escape(cut(label))}" if label else ""
+        yield f"{show_path(split_pointer(pointer))}{version}"
+
+
+def _name(pointers: Sequence[str]) -> str:
+    shown = ", ".join(show_path(split_pointer(one)) for one in pointers[:_MOST_NAMED])
+    more = len(pointers) - _MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown

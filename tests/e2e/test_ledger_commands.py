@@ -1,0 +1,204 @@
+"""Looking after the ledger by the command line: verify, recover, rebuild, compact, unlock."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from reconciler.catalog import read_schema
+from tests.e2e.world import Project, clean_environment
+
+pytestmark = pytest.mark.e2e
+HOLD = """
+import sys, time
+from reconciler.cli.assembly import assemble_project
+from reconciler.cli.invocation import Invocation
+from reconciler.cli.locking import lock_ledger
+assembly = assemble_project(Invocation())
+with lock_ledger(assembly, "a test", 0.0) as lease:
+    print(lease.holder.id, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def applied(project: Project) -> Project:
+    """Two services under management."""
+    world = project.emulator
+    for name in "ab":
+        world.deploy(name, world.model_uri("old"))
+        project.manifest(name, world.model_uri("new"))
+    done = project.run("apply", "--auto-approve")
+    assert done.code == 0, done.said
+    return project
+
+
+def ledger_of(project: Project) -> Path:
+    return project.folder / ".reconciler" / "ledger.jsonl"
+
+
+def ops_of(project: Project) -> Any:
+    done = project.run("plan", "--format", "json")
+    return [one["patch"] for one in json.loads(done.out)["resource_changes"]]
+
+
+def test_a_whole_ledger_is_proven(applied: Project) -> None:
+    done = applied.run("ledger", "verify")
+    assert (done.code, done.out) == (
+        0,
+        "The ledger holds: 2 entries, 2 intents, chain whole.\n",
+    )
+    told = json.loads(applied.run("ledger", "verify", "--json").out)
+    jsonschema.validate(told, read_schema("output/ledger"))
+    assert (told["entries"], told["whole"]) == (2, True)
+
+
+def test_a_line_that_was_changed_is_named_and_fails(applied: Project) -> None:
+    file = ledger_of(applied)
+    lines = file.read_text().splitlines()
+    lines[1] = lines[1].replace("WebService/", "WebService/x")
+    file.write_text("\n".join(lines) + "\n")
+    done = applied.run("ledger", "verify")
+    assert done.code == 1
+    assert "chain broken" in done.out
+    assert "ledger.jsonl" in done.out
+    told = applied.run("ledger", "verify", "--json")
+    document = json.loads(told.out)
+    jsonschema.validate(document, read_schema("output/ledger"))
+    assert (told.code, document["whole"]) == (1, False)
+    assert document["diagnostics"]
+
+
+@pytest.mark.parametrize("loss", ["lost", "broken", "whole"])
+def test_a_ledger_is_rebuilt_from_what_is_live(applied: Project, loss: str) -> None:
+    applied.emulator.patch("a", title="Theirs")
+    applied.manifest("b", applied.emulator.model_uri("newest"))
+    before = ops_of(applied)
+    assert len(before) == 1
+    file = ledger_of(applied)
+    if loss == "lost":
+        file.unlink()
+    elif loss == "broken":
+        file.write_text("not a ledger\nat all\n")
+    done = applied.run("ledger", "rebuild", *([] if loss == "lost" else ["--auto-approve"]))
+    assert done.code == 0, done.said
+    assert "<= WebService/a [a]: 1 value remembered" in done.out
+    assert "left out, live has another value: properties.assets.asset3" in done.out
+    assert ("is kept as" in done.out) == (loss != "lost")
+    assert ops_of(applied) == before
+    assert applied.run("ledger", "verify").code == 0
+    assert "<= adopt  WebService/a" in applied.run("history").out
+    drift = applied.run("drift")
+    assert "Theirs" not in drift.out, "what was live at the rebuild is what is known"
+
+
+def test_a_rebuild_asks_where_a_ledger_is_there(applied: Project) -> None:
+    before = ledger_of(applied).read_bytes()
+    done = applied.run("ledger", "rebuild", stdin="no\n")
+    assert (done.code, "Do you want to rebuild the ledger?" in done.out) == (1, True), done.said
+    assert ledger_of(applied).read_bytes() == before
+    silent = applied.run("ledger", "rebuild", env={"RECONCILER_INPUT": "0"})
+    assert "--auto-approve" in silent.err
+    assert applied.run("ledger", "rebuild", stdin="yes\n").code == 0
+
+
+def test_nothing_is_set_aside_where_anything_could_not_be_read(applied: Project) -> None:
+    before = ledger_of(applied).read_bytes()
+    applied.emulator = type(applied.emulator)("http://127.0.0.1:1", "")
+    applied.write_project()
+    done = applied.run("ledger", "rebuild", "--auto-approve")
+    assert done.code == 1
+    assert ledger_of(applied).read_bytes() == before
+
+
+def test_a_compacted_ledger_remembers_and_can_be_proven(applied: Project) -> None:
+    memories = applied.run("history", "--at", "2999-01-01", "--json").out
+    done = applied.run("ledger", "compact")
+    assert done.code == 0, done.said
+    assert "Archived: 2 entries and 2 intents, to ledger-" in done.out
+    assert "2 resources remembered" in done.out
+    assert applied.run("history", "--at", "2999-01-01", "--json").out == memories
+    assert applied.run("plan", "--detailed-exitcode").code == 0
+    assert applied.run("ledger", "verify").code == 0
+    applied.manifest("a", applied.emulator.model_uri("newest"))
+    assert applied.run("apply", "--auto-approve").code == 0
+    assert applied.run("rollback", "WebService/a", "--auto-approve").code == 0
+    assert applied.emulator.model("a") == applied.emulator.model_uri("new")
+
+
+def test_what_was_not_recorded_is_recovered_once(applied: Project) -> None:
+    from reconciler.ledgers import FileLedger, write_entries
+
+    ledger = FileLedger(applied.folder / ".reconciler")
+    text = write_entries(list(ledger.entries()))
+    ledger_of(applied).unlink()
+    kept = applied.folder / "errored.ledger.json"
+    kept.write_text(text)
+    done = applied.run("ledger", "verify", "--recover", "errored.ledger.json")
+    assert done.code == 0, done.said
+    assert "Recovered: 2 of 2 entries taken in." in done.out
+    assert not kept.exists()
+    kept.write_text(text)
+    again = applied.run("ledger", "verify", "--recover", "errored.ledger.json", "--json")
+    assert json.loads(again.out)["recovered"] == 0
+    assert sorted(file.name for file in applied.folder.glob("errored*")) == [
+        "errored.ledger.json.recovered",
+        "errored.ledger.json.recovered-2",
+    ]
+    assert len(list(ledger.entries())) == 2
+    kept.write_text("{")
+    wrong = applied.run("ledger", "verify", "--recover", "errored.ledger.json")
+    assert (wrong.code, "errored.ledger.json" in wrong.err, kept.exists()) == (1, True, True)
+    assert applied.run("ledger", "verify", "--recover", "nowhere").code == 1
+
+
+@pytest.fixture
+def holding(applied: Project) -> Any:
+    """A process that holds the lock, and the lock's id."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD],
+        cwd=applied.folder,
+        env=clean_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process:
+        yield applied, process.stdout.readline().strip()
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("forget", "WebService/a"), ("ledger", "rebuild", "--auto-approve"), ("ledger", "compact"),
+     ("rollback", "WebService/a", "--auto-approve")],
+)  # fmt: skip
+def test_what_writes_the_ledger_waits_for_its_lock(holding: Any, command: tuple[str, ...]) -> None:
+    project, lock_id = holding
+    before = ledger_of(project).read_bytes()
+    done = project.run(*command, "--lock-timeout", "0s")
+    assert done.code == 1
+    assert lock_id in done.err
+    assert "a test" in done.err
+    assert ledger_of(project).read_bytes() == before
+    assert project.run("history").code == 0, "who reads takes no lock"
+    assert project.run("ledger", "verify").code == 0
+
+
+def test_a_lock_is_taken_away_by_its_id(holding: Any) -> None:
+    project, lock_id = holding
+    wrong = project.run("force-unlock", "nonsense", "--force")
+    assert (wrong.code, lock_id in wrong.err) == (1, True)
+    asked = project.run("force-unlock", lock_id, stdin="no\n")
+    assert "Do you really want to force-unlock?" in asked.out
+    assert asked.code == 1
+    done = project.run("force-unlock", lock_id, stdin="yes\n")
+    assert (done.code, "The ledger is unlocked." in done.out) == (0, True), done.said
+    assert project.run("forget", "WebService/a", "--lock-timeout", "0s").code == 0
+    none = project.run("force-unlock", "-force", lock_id)
+    assert (none.code, "the ledger is not locked" in none.err) == (1, True)

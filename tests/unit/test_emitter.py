@@ -1,0 +1,169 @@
+"""Faces: what is told where, on a real terminal too, and that none of them can stop an apply."""
+
+import errno
+import io
+import os
+import pty
+import struct
+import termios
+import threading
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli.emitter import CLEAR, ConsoleFace, Emitter, LinesFace, find_width
+from reconciler.model import (
+    Agenda,
+    Event,
+    Finding,
+    StepDone,
+    StepFailed,
+    StepStarted,
+)
+from reconciler.render.paint import Paint
+from tests.clocks import FakeClock
+from tests.events import CENSUS, UPDATE, every_event
+from tests.lines import read_lines
+
+PLAIN = Paint()
+FLEET = Agenda(steps=((CENSUS.address, UPDATE),) * 12)
+DONE = StepDone(CENSUS, UPDATE, 1.0)
+
+
+class Gone(io.StringIO):
+    """A stream whose reader is gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+class Defect:
+    """A face with a bug."""
+
+    def __init__(self) -> None:
+        self.told: list[Event] = []
+
+    def tell(self, event: Event) -> None:
+        self.told.append(event)
+        raise KeyError("a defect")
+
+    def part(self) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_face_that_raises_stops_nobody_and_is_told_the_next_event_too() -> None:
+    face = Defect()
+    emitter = Emitter(face)
+    for event in every_event():
+        emitter(event)
+    emitter.part()
+    assert face.told == every_event()
+
+
+@pytest.mark.parametrize("face", [ConsoleFace(Gone(), PLAIN, width=lambda: 80), LinesFace(Gone())])
+def test_a_stream_that_is_gone_stops_nobody(face: ConsoleFace | LinesFace) -> None:
+    emitter = Emitter(face)
+    for event in every_event():
+        emitter(event)
+    emitter.part()
+    assert not isinstance(face, LinesFace) or face.broken
+
+
+def test_lines_are_broken_by_the_first_that_cannot_be_written(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as stream:
+        face = LinesFace(stream)
+        Emitter(face)(DONE)
+        assert not face.broken
+    Emitter(face)(DONE)
+    assert face.broken
+    assert len(read_lines((tmp_path / "out").read_text())) == 1
+
+
+def test_a_full_disk_breaks_lines() -> None:
+    with open("/dev/full", "w") as stream:  # noqa: PTH123 - a device
+        face = LinesFace(stream)
+        Emitter(face)(DONE)
+        assert face.broken
+
+
+def test_a_defect_of_a_line_is_no_broken_stdout() -> None:
+    stream = io.StringIO()
+    face = LinesFace(stream)
+    Emitter(face)(StepStarted(CENSUS, "no action"))  # type: ignore[arg-type]
+    Emitter(face)(DONE)
+    assert not face.broken
+    assert len(read_lines(stream.getvalue())) == 1
+
+
+def test_many_threads_never_mix_their_lines() -> None:
+    stream = io.StringIO()
+    emitter = Emitter(LinesFace(stream))
+
+    def work() -> None:
+        for event in every_event() * 20:
+            emitter(event)
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for one in workers:
+        one.start()
+    for one in workers:
+        one.join()
+    assert len(read_lines(stream.getvalue())) == 8 * 20 * len(every_event())
+
+
+def test_the_bar_is_drawn_over_and_taken_away() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    face = ConsoleFace(stream, PLAIN, width=lambda: 40, clock=clock)
+    face.tell(FLEET)
+    first = "Applying  [---------------------]  0/12"
+    assert stream.getvalue() == first
+    assert face.drawn
+    clock.now += 1
+    face.tell(StepFailed(CENSUS, UPDATE, Finding("it went wrong")))
+    face.part()
+    parts = stream.getvalue().split(CLEAR)
+    assert parts == [
+        first,
+        "WebService/census: Failed: it went wrong\nApplying  1/12  1 failed  11 s left",
+        "\n",
+    ]
+    assert not face.drawn
+    face.part()
+    assert stream.getvalue().endswith(f"{CLEAR}\n")
+
+
+def test_it_is_drawn_no_more_often_than_is_seen() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    face = ConsoleFace(stream, PLAIN, width=lambda: 40, clock=clock)
+    face.tell(Agenda(steps=((CENSUS.address, UPDATE),) * 1000))
+    for _ in range(500):
+        clock.now += 0.001
+        face.tell(DONE)
+    assert 3 <= stream.getvalue().count(CLEAR) <= 5
+
+
+def test_few_lines_without_a_bar_part_from_what_follows_by_a_blank_line() -> None:
+    stream = io.StringIO()
+    face = ConsoleFace(stream, PLAIN)
+    face.part()
+    face.tell(StepStarted(CENSUS, UPDATE))
+    face.part()
+    face.part()
+    assert stream.getvalue() == "WebService/census: Modifying... [CensusPre.2016.8.17]\n\n"
+
+
+def test_only_a_terminal_that_can_be_drawn_over_has_a_width() -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as stream:
+        ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 57, 0, 0))
+        width = find_width(stream, {"TERM": "xterm", "NO_COLOR": "1"})
+        assert width is not None
+        assert width() == 57
+        ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 33, 0, 0))
+        assert width() == 33
+        assert find_width(stream, {"TERM": "dumb"}) is None
+        assert find_width(stream, {}) is None
+        assert find_width(stream, {"TERM": "xterm", "CI": "true"}) is None
+        os.close(ours)
+    assert find_width(io.StringIO(), {"TERM": "xterm"}) is None

@@ -1,0 +1,303 @@
+"""What a ledger tells of the past: entries, what was remembered when, and who wrote what last."""
+
+import json
+import tracemalloc
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jsonschema
+import pytest
+
+from reconciler.catalog import read_schema
+from reconciler.cli.backwards import Backwards
+from reconciler.cli.history import Teller
+from reconciler.cli.invocation import Invocation
+from reconciler.errors import ReconcilerError
+from reconciler.history import attribute, list_touches, parse_moment, recall
+from reconciler.kinds.web_service import KIND
+from reconciler.model import ABSENT, Action, Address, Entry, Fate
+from reconciler.render.history import render_entry
+from reconciler.render.paint import Paint
+from reconciler.schema import compile_schema
+from tests.ledgers import MemoryLedger, make_entry, make_intent
+
+CALLS = "/properties/realtimeConfiguration/maxConcurrentCalls"
+TITLE = "/properties/title"
+CENSUS = Address("WebService", "census")
+
+
+def replaced(pointer: str, before: Any, after: Any) -> dict[str, Any]:
+    """The patch and inverse of one value that was replaced."""
+    return {
+        "patch": (
+            {"op": "test", "path": pointer, "value": before},
+            {"op": "replace", "path": pointer, "value": after},
+        ),
+        "inverse": ({"op": "replace", "path": pointer, "value": before},),
+    }
+
+
+def story() -> MemoryLedger:
+    """Four days of one service and one day of another."""
+    ledger = MemoryLedger()
+    days = [f"2026-11-{day}T08:00:00Z" for day in ("02", "03", "04", "05", "06")]
+    ledger.record(
+        make_entry(at=days[0], by="ann", owned={CALLS: 10, TITLE: "A"}, **replaced(CALLS, 4, 10))
+    )
+    ledger.record(make_entry("other", at=days[1], owned={TITLE: "O"}, **replaced(TITLE, "N", "O")))
+    ledger.record(
+        make_entry(at=days[2], by="bob", owned={CALLS: 20, TITLE: "A"}, **replaced(CALLS, 10, 20))
+    )
+    ledger.record(
+        make_entry(
+            at=days[3], fate=Fate.NOT_DONE, note="live is as it was", **replaced(TITLE, 1, 2)
+        )
+    )
+    number = ledger.intend(make_intent(at=days[4], **replaced(TITLE, "A", "B")))
+    assert number == 5
+    return ledger
+
+
+def tell(
+    ledger: MemoryLedger,
+    *,
+    moved: Mapping[Address, Address] | None = None,
+    as_json: bool = False,
+) -> Teller:
+    return Teller(Invocation(), ledger, moved or {}, {"WebService": KIND.field}, as_json=as_json)
+
+
+def test_the_newest_comes_first_and_what_is_open_before_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tell(story()).tell_entries(None)
+    out = capsys.readouterr().out
+    heads = [line for line in out.splitlines() if line.startswith("#")]
+    assert [head.split()[0] for head in heads] == ["#5", "#4", "#3", "#2", "#1"]
+    assert heads[0].endswith("begun, outcome not known yet")
+    assert heads[1].endswith("not done")
+    assert heads[2] == (
+        "#3  2026-11-04T08:00:00Z  ~ update  WebService/census  by bob@4f1c2aa (plan 9f86d081…)"
+        "  1 change"
+    )
+    assert "      live is as it was\n" in out
+    assert "      ~ properties.realtimeConfiguration.maxConcurrentCalls = 10 -> 20\n" in out
+
+
+def test_one_resource_is_told_alone_by_every_name_it_had(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ledger = story()
+    new = Address("WebService", "renamed")
+    teller = tell(ledger, moved={CENSUS: new})
+    teller.tell_entries(new)
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines() if line[:1] == "#"] == [
+        "#5", "#4", "#3", "#1",
+    ]  # fmt: skip
+    teller.tell_memories(None, parse_moment("#3"))
+    assert "# WebService/renamed [census]: #3" in capsys.readouterr().out
+
+
+def test_an_address_that_nobody_knows_is_an_error_with_the_nearest() -> None:
+    teller, wrong = tell(story()), Address("WebService", "censsus")
+    asked: list[Callable[[], None]] = [
+        lambda: teller.tell_entries(wrong),
+        lambda: teller.tell_memories(wrong, parse_moment("#9")),
+        lambda: teller.tell_authors(wrong, None),
+    ]
+    for ask in asked:
+        with pytest.raises(ReconcilerError) as caught:
+            ask()
+        assert caught.value.next_step == "Did you mean WebService/census?"
+
+
+@pytest.mark.parametrize(
+    ("at", "calls"),
+    [("2026-11-01", None), ("2026-11-02", 10), ("2026-11-04T07:59:59Z", 10),
+     ("2026-11-04T09:00:00+01:00", 20), ("2026-11-04T08:00:00", 20), ("#2", 10), ("#5", 20)],
+)  # fmt: skip
+def test_what_was_remembered_then(at: str, calls: int | None) -> None:
+    found = recall(story().entries(), {}, parse_moment(at))
+    assert (found[CENSUS].owned[CALLS] if CENSUS in found else None) == calls
+
+
+@pytest.mark.parametrize("text", ["#", "#x", "#²", "yesterday", "2026-13-01", ""])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_moment(text)
+
+
+def test_what_was_deleted_or_forgotten_is_remembered_no_more() -> None:
+    for action in (Action.DELETE, Action.FORGET):
+        ledger = story()
+        ledger.record(make_entry(action=action))
+        assert set(recall(ledger.entries(), {})) == {Address("WebService", "other")}
+        assert attribute(ledger.entries(CENSUS)) == []
+
+
+def test_each_value_has_its_last_writer() -> None:
+    ledger = story()
+    ledger.record(make_entry(owned={CALLS: 20, TITLE: "theirs"}, secrets={"/k": "v1"}))
+    ledger.record(make_entry(owned={CALLS: 20, TITLE: "theirs"}, secrets={"/k": "v1"}))
+    ledger.record(make_entry(fate=Fate.UNKNOWN, owned={CALLS: 99}))
+    found = {one.pointer: one for one in attribute(ledger.entries(CENSUS))}
+    assert (found[CALLS].entry.sequence, found[CALLS].wrote) == (3, True)
+    # Nobody wrote it through here: it is what the manifest took over.
+    assert (found[TITLE].entry.sequence, found[TITLE].wrote) == (6, False)
+    assert (found["/k"].entry.sequence, found["/k"].label, found["/k"].value) == (6, "v1", ABSENT)
+
+
+def test_a_creation_wrote_all_that_it_left() -> None:
+    entries = [make_entry(action=Action.CREATE, owned={TITLE: True}, sequence=1),
+               make_entry(owned={TITLE: 1}, sequence=2)]  # fmt: skip
+    assert [one.wrote for one in attribute(entries[:1])] == [True]
+    assert [one.entry.sequence for one in attribute(entries)] == [2], "true is not 1"
+
+
+def test_authors_are_told_with_value_time_and_commit(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(story()).tell_authors(CENSUS, None)
+    assert capsys.readouterr().out == (
+        "properties.realtimeConfiguration.maxConcurrentCalls = 20\n"
+        "    #3  2026-11-04T08:00:00Z  by bob@4f1c2aa\n"
+        'properties.title = "A"\n'
+        "    #1  2026-11-02T08:00:00Z  by ann@4f1c2aa, which found it so\n"
+    )
+    tell(story()).tell_authors(CENSUS, parse_moment("#2"))
+    assert "maxConcurrentCalls = 10\n    #1 " in capsys.readouterr().out
+
+
+SENSITIVE = {
+    "type": "object",
+    "properties": {
+        "pin": {"type": "string", "x-sensitive": True},
+        "box": {"type": "object", "properties": {
+            "pin": {"type": "string", "x-sensitive": True}, "open": {"type": "string"}}},
+        "list": {"type": "array", "items": {"type": "object", "properties": {
+            "pin": {"type": "string", "x-sensitive": True}}}},
+        "vault": {"type": "object", "x-sensitive": True, "properties": {
+            "plain": {"type": "string"}}},
+        "free": {"x-opaque": True},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value", "hidden"),
+    [
+        ("/pin", "PLANTED", True),
+        ("/box", {"pin": "PLANTED"}, True),
+        ("/box", {"open": "plain"}, False),
+        ("/box/pin", "PLANTED", True),
+        ("/vault/plain", "PLANTED", True),
+        ("/list", [{"pin": "PLANTED"}], True),
+        ("/list/0", {"pin": "PLANTED"}, True),
+        ("/free", {"a": {"certificateThumbprint": "x", "value": "PLANTED"}}, True),
+        ("/free", {"a": 1}, False),
+    ],
+)
+def test_what_is_sensitive_is_shown_in_no_form(
+    pointer: str, value: Any, *, hidden: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = MemoryLedger()
+    ledger.record(make_entry(owned={pointer: value}, **replaced(pointer, value, value)))
+    for as_json in (False, True):
+        field = compile_schema(SENSITIVE)
+        teller = Teller(Invocation(), ledger, {}, {"WebService": field}, as_json=as_json)
+        teller.tell_entries(None)
+        teller.tell_memories(None, parse_moment("#1"))
+        teller.tell_authors(CENSUS, None)
+        out = capsys.readouterr().out
+        assert "PLANTED" not in out
+        word = '"hidden": true' if as_json else "(sensitive value)"
+        assert out.count(word) == (3 if hidden else 0)
+
+
+def test_of_a_kind_that_is_not_known_no_value_is_shown() -> None:
+    entry = make_entry(owned={TITLE: "x"}, **replaced(TITLE, "PLANTED", "PLANTED"))
+    assert "PLANTED" not in render_entry(entry, None, Paint())
+    assert [touch.hidden for touch in list_touches(None, entry)] == [True]
+
+
+def test_nothing_in_a_ledger_moves_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    bad = "\x1b[31m\u202e\x9b\n"
+    ledger = MemoryLedger()
+    hostile = {f"/properties/{bad}": bad}
+    ledger.record(
+        make_entry(
+            bad, id=f"/x/{bad}", at=bad, by=bad, commit=bad, plan_digest=f"sha256:{bad}",
+            note=bad, owned=hostile, secrets={f"/{bad}": bad},
+            **replaced(f"/properties/{bad}", bad, bad),
+        )
+    )  # fmt: skip
+    ledger.intend(make_intent(bad, by=bad))
+    for as_json in (False, True):
+        teller = tell(ledger, as_json=as_json)
+        teller.tell_entries(None)
+        teller.tell_memories(None, parse_moment("#1"))
+        teller.tell_authors(Address("WebService", bad), None)
+    out = capsys.readouterr().out
+    assert not {"\x1b", "\u202e", "\x9b"} & set(out)
+
+
+def test_every_form_of_json_holds_to_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = story()
+    ledger.record(make_entry(owned={TITLE: "A"}, secrets={"/properties/keys/primary": "v1"}))
+    teller = tell(ledger, as_json=True)
+    asked: list[Callable[[], None]] = [
+        lambda: teller.tell_entries(None),
+        lambda: teller.tell_memories(None, parse_moment("2026-11-30")),
+        lambda: teller.tell_authors(CENSUS, None),
+        lambda: tell(MemoryLedger(), as_json=True).tell_entries(None),
+    ]
+    told = []
+    for ask in asked:
+        ask()
+        told.append(json.loads(capsys.readouterr().out))
+        jsonschema.validate(told[-1], read_schema("output/history"))
+    entries, memories, blame, nothing = told
+    assert [one["fate"] for one in entries["entries"]][:3] == ["open", "done", "not done"]
+    assert entries["entries"][3]["changes"] == [
+        {"pointer": CALLS, "op": "replace", "hidden": False, "before": 10, "after": 20}
+    ]
+    assert memories["resources"][0]["owned"] == [{"pointer": TITLE, "hidden": False, "value": "A"}]
+    assert blame["fields"][0]["version"] == "v1"
+    assert nothing["entries"] == []
+
+
+def test_what_comes_is_given_back_the_last_first() -> None:
+    texts = ["a", "", "ü\ud800", "x" * 3_000_000, "end"]
+    with Backwards() as backwards:
+        for text in texts:
+            backwards.add(text)
+        assert list(backwards) == texts[::-1]
+        assert list(backwards) == texts[::-1], "as often as is asked"
+        assert len(backwards) == 5
+
+
+class Long(MemoryLedger):
+    """A ledger of many entries, of which none is held."""
+
+    def entries(self, _: Address | None = None) -> Iterator[Entry]:
+        patch = replaced(CALLS, 10, 20)
+        for number in range(1, 10_001):
+            yield make_entry(sequence=number, owned={CALLS: 20}, **patch)
+
+
+def test_many_entries_are_told_without_being_held() -> None:
+    told = 0
+
+    class Counting(Teller):
+        def _print(self, texts: Any, **_: Any) -> None:
+            nonlocal told
+            told = sum(1 for _ in texts)
+
+    teller = Counting(Invocation(), Long(), {}, {"WebService": KIND.field}, as_json=False)
+    tracemalloc.start()
+    try:
+        teller.tell_entries(None)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert told == 10_000
+    assert most < 3_000_000, "an entry held would be more than a kilobyte"

@@ -1,0 +1,187 @@
+"""What the commands over a ledger do to it: take in, begin anew, unlock; over one in memory."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from reconciler.catalog import read_schema
+from reconciler.cli.force_unlock import find_named
+from reconciler.cli.ledger import begin_anew, set_apart, take_in
+from reconciler.engine import Author, Order, make_plan, recollect
+from reconciler.errors import LedgerConflict, ReconcilerError, Unavailable, Unplannable
+from reconciler.model import Action, Address, Finding, Proof
+from reconciler.pointers import set_at, split_pointer
+from reconciler.render.ledger import (
+    is_whole,
+    proof_document,
+    render_proof,
+    render_recollections,
+)
+from reconciler.render.paint import Paint
+from tests.ledgers import MemoryLedger, make_entry, make_intent
+from tests.unit.test_engine import HOLDER, NEW, OLD, World
+from tests.unit.test_rollback import CALLS, CENSUS, URI, apply, ordered, spec, world_after
+
+AUTHOR = Author("ann", "desk", "beef123", "")
+
+
+def test_what_could_not_be_recorded_is_taken_in_once() -> None:
+    ledger = MemoryLedger()
+    ledger.record(make_entry(at="2026-11-20T10:00:00Z", step_digest="sha256:a"))
+    lost = [
+        make_entry(at="2026-11-20T10:00:00Z", step_digest="sha256:a"),
+        make_entry(at="2026-11-20T10:00:00Z", step_digest="sha256:b", fence=7),
+        make_entry("other", at="2026-11-20T10:00:00Z", step_digest="sha256:a"),
+    ]
+    for expected in (2, 0):
+        with ledger.lock(HOLDER, 0.0, lambda _: None) as lease:
+            assert take_in(ledger, lease, lost) == expected
+    assert [line.fence for line in ledger.lines] == [0, 1, 1], "under the lock of now"
+
+
+def test_what_another_run_has_found_out_meanwhile_is_not_taken_in_again() -> None:
+    ledger = MemoryLedger()
+    number = ledger.intend(make_intent(step_digest="sha256:a"))
+    lost = make_entry(intent=number, step_digest="sha256:a", at="2026-11-20T10:00:00Z")
+    ledger.record(make_entry(intent=number, step_digest="sha256:a", at="2026-11-20T11:00:00Z"))
+    with ledger.lock(HOLDER, 0.0, lambda _: None) as lease:
+        assert take_in(ledger, lease, [lost]) == 0
+
+
+def test_a_lock_that_is_gone_stops_what_writes() -> None:
+    ledger = MemoryLedger()
+    ledger.record(make_entry())
+    for write in (
+        lambda lease: take_in(ledger, lease, [make_entry("other")]),
+        lambda lease: begin_anew(ledger, lease, [make_entry("other")]),
+    ):
+        with ledger.lock(HOLDER, 0.0, lambda _: None) as lease:
+            ledger.unlock(HOLDER.id)
+            with pytest.raises(LedgerConflict):
+                write(lease)
+        assert [line.address.name for line in ledger.lines] == ["census"]
+
+
+def test_a_file_that_was_taken_in_is_renamed_over_no_other(tmp_path: Path) -> None:
+    names = []
+    for number in range(3):
+        file = tmp_path / "errored.ledger.json"
+        file.write_text(str(number))
+        names.append(set_apart(file).name)
+    assert names == [
+        "errored.ledger.json.recovered",
+        "errored.ledger.json.recovered-2",
+        "errored.ledger.json.recovered-3",
+    ]
+    assert [(tmp_path / name).read_text() for name in names] == ["0", "1", "2"]
+
+
+def test_a_whole_chain_and_a_broken_one_are_told() -> None:
+    whole = Proof(1204, 1, ())
+    assert render_proof(whole, Paint()) == (
+        "The ledger holds: 1,204 entries, 1 intent, chain whole."
+    )
+    warning = Finding("a torn line was set aside", severity="warning")
+    assert is_whole(Proof(1, 1, (warning,)))
+    bad = Finding("line 7 does not follow the line before it", subject="l.jsonl:7", next_step="X")
+    broken = Proof(1, 0, (bad, warning))
+    said = render_proof(broken, Paint())
+    assert said.startswith("The ledger holds: 1 entry, 0 intents, chain broken.")
+    assert "Error: l.jsonl:7: line 7 does not follow" in said
+    assert not is_whole(broken)
+    for proof, recovered in ((whole, None), (broken, 3)):
+        document = proof_document(proof, recovered)
+        jsonschema.validate(json.loads(json.dumps(document)), read_schema("output/ledger"))
+        assert document["whole"] == (proof is whole)
+    assert proof_document(broken, 3)["recovered"] == 3
+
+
+def rebuilt(world: World, order: Order) -> str:
+    """Rebuild the ledger of a world; returns what is told."""
+    found = recollect(world.hands(), order, AUTHOR)
+    with world.ledger.lock(HOLDER, 0.0, world.events.append) as lease:
+        begin_anew(world.ledger, lease, [one.entry for one in found if one.entry])
+    return render_recollections(found, {Address("WebService", "orphan")})
+
+
+def test_a_plan_after_a_rebuild_has_the_same_changes() -> None:
+    key = "/properties/keys/primary"
+    given = {**spec(NEW, 20), "secrets": {key: {"env": "KEY", "version": "v2"}}}
+    world = world_after(given)
+    set_at(world.documents["census"], split_pointer(CALLS), 7)
+    before = make_plan(world.hands(), ordered(given))
+    said = rebuilt(world, ordered(given))
+    after = make_plan(world.hands(), ordered(given))
+    assert [step.ops for step in after.steps] == [step.ops for step in before.steps] != []
+    assert [step.secrets for step in after.steps] == [step.secrets for step in before.steps]
+    (entry,) = world.ledger.entries()
+    assert (entry.action, entry.by, entry.commit) == (Action.ADOPT, "ann", "beef123")
+    assert (entry.owned, entry.secrets) == ({URI: NEW}, {key: "v2"})
+    assert entry.baseline["/location"] == "southcentralus"
+    assert not {URI, CALLS} & set(entry.baseline)
+    assert len(world.ledger.archives) == 1
+    for line in (
+        "<= WebService/census [census]: 1 value remembered",
+        "left out, live has another value: properties.realtimeConfiguration.maxConcurrentCalls",
+        "taken to be as declared: properties.keys.primary version v2",
+        "not known: who applied what, and when",
+        "not known: which bytes were applied at properties.assets.asset3.locationInfo.uri",
+        "nothing is remembered of: WebService/orphan",
+    ):
+        assert line in said
+
+
+def test_without_any_change_a_plan_after_a_rebuild_is_silent_and_knows_who_moves_next() -> None:
+    world = world_after(spec(NEW, 20))
+    rebuilt(world, ordered(spec(NEW, 20)))
+    assert make_plan(world.hands(), ordered(spec(NEW, 20))).steps == ()
+    set_at(world.documents["census"], split_pointer(CALLS), 7)
+    (step,) = make_plan(world.hands(), ordered(spec(NEW, 20))).steps
+    assert step.because[0].cause.value == "drift"
+
+
+def test_a_service_that_is_not_there_is_not_remembered() -> None:
+    world = world_after(spec(NEW, 20))
+    world.documents.clear()
+    assert "WebService/census [census] is not there: nothing" in rebuilt(world, ordered(spec()))
+    assert world.ledger.lines == []
+
+
+def test_what_is_never_shown_is_not_said_to_be_remembered() -> None:
+    world = world_after()
+    given = {"definition": {"properties": {"commitmentPlan": {"id": "/plans/p"}}}}
+    apply(world, given)
+    assert "never shows it: properties.commitmentPlan.id" in rebuilt(world, ordered(given))
+    (entry,) = world.ledger.entries()
+    assert entry.owned == {}
+
+
+def test_nothing_is_remembered_where_anything_could_not_be_read() -> None:
+    world = world_after(spec(NEW, 20))
+    world.fails = {"census": Unavailable("no answer", status=500)}
+    with pytest.raises(Unplannable):
+        recollect(world.hands(), ordered(spec()), AUTHOR)
+    world.fails = {}
+    wrong = {"trainedModels": {"No such": {"uri": OLD}}}
+    with pytest.raises(Unplannable, match="no trained model is named"):
+        recollect(world.hands(), ordered(wrong), AUTHOR)
+
+
+def test_a_lock_is_taken_away_by_its_id_alone() -> None:
+    ledger = MemoryLedger()
+    with pytest.raises(ReconcilerError, match="is not locked"):
+        find_named(ledger, "1")
+    with ledger.lock(HOLDER, 0.0, lambda _: None):
+        assert find_named(ledger, HOLDER.id).who == "ci"
+        with pytest.raises(ReconcilerError, match="held for apply by ci on builder") as caught:
+            find_named(ledger, "2")
+        assert caught.value.next_step.endswith(f"force-unlock {HOLDER.id}")
+
+
+def test_a_rebuilt_resource_is_in_history_as_adopted() -> None:
+    world = world_after(spec(NEW, 20))
+    rebuilt(world, ordered(spec(NEW, 20)))
+    (entry,) = world.ledger.entries(CENSUS)
+    assert (entry.action.symbol, entry.note) == ("<=", "rebuilt from what was live")
