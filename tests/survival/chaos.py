@@ -25,15 +25,15 @@ class Chaos:
     wrong: list[str]
 
 
-def make_chaos(folder: Path, services: int, seed: int) -> Chaos:
+def make_chaos(folder: Path, services: int, seed: int, throttled: str = "") -> Chaos:
     """An update of every service, in which one that is rolled back in silence is told, and no other.
 
-    The next apply, in peace, puts it right.
+    Calls of the method `throttled` are throttled, or all. The next apply, in peace, puts it right.
     """
     names = [f"s{number:03}" for number in range(services)]
     odd = names[services // 2]
     log, faults = folder / "requests.jsonl", folder / "faults.yaml"
-    faults.write_text(json.dumps(_go_wrong(odd)))
+    faults.write_text(json.dumps(_go_wrong(odd, throttled)))
     options = ("--no-blob", "--operation-seconds=0.05", f"--data={folder / 'data'}", f"--log={log}")
     with open_nursery(folder / "said") as nursery:
         with _run(*options) as emulator:
@@ -79,7 +79,7 @@ def _put_right(fleet: Fleet, nursery: Nursery) -> list[str]:
     return [*wrong, *fleet.compare(), *judge_silence(fleet, nursery)]
 
 
-def _go_wrong(odd: str) -> list[Any]:
+def _go_wrong(odd: str, throttled: str) -> list[Any]:
     """The first that fires wins."""
     return [
         {
@@ -87,7 +87,7 @@ def _go_wrong(odd: str) -> list[Any]:
             "do": "silent-rollback",
             "times": 2,  # it is sent once more, and no oftener
         },
-        {"match": {}, "do": "throttle", "rate": 0.3},
+        {"match": {"method": throttled} if throttled else {}, "do": "throttle", "rate": 0.3},
         {"match": {"method": "PATCH"}, "do": "drop-reply", "rate": 0.1},
         {"match": {"method": "GET"}, "do": "drop-reply", "rate": 0.05},
     ]
