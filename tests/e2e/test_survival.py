@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.world import run_emulator
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
 from tests.survival.kills import die_anytime, die_everywhere, open_lanes
 from tests.survival.nursery import open_nursery
 from tests.survival.rivals import kill_holder, race
 from tests.survival.soak import soak
+from tests.survival.storage import die_where_it_counts, open_stored
 from tests.survival.verdict import Story
 
 pytestmark = pytest.mark.e2e
@@ -61,6 +63,15 @@ def test_of_two_at_once_one_does_the_work(tmp_path: Path) -> None:
 def test_a_power_cut_leaves_a_ledger_to_go_on_with(tmp_path: Path) -> None:
     with open_lanes(tmp_path, "--operation-seconds=0.05", count=1) as (lane,):
         assert len(tell(cut_everywhere(lane))) > 40
+
+
+def test_a_kill_with_the_ledger_in_blob_storage_is_made_good(tmp_path: Path) -> None:
+    log = f"--log={tmp_path / 'requests.jsonl'}"
+    with (
+        run_emulator("--operation-seconds=0.05", log) as emulator,
+        open_stored(tmp_path, emulator, 3, forced=True) as lanes,
+    ):
+        assert len(tell(die_where_it_counts(lanes, most=6))) >= 5
 
 
 def test_of_a_service_gone_mad_only_what_is_not_so_is_told(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.e2e.world import run_emulator
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
 from tests.survival.kills import die_anytime, die_everywhere, open_lanes
 from tests.survival.nursery import open_nursery
 from tests.survival.rivals import kill_holder, race, stop_holder
 from tests.survival.soak import soak
+from tests.survival.storage import die_where_it_counts, open_stored
 from tests.survival.verdict import Story
 
 _SOON = "--operation-seconds=0.05"
@@ -57,6 +59,16 @@ def prove_cuts(folder: Path, given: Given) -> bool:
     """A power cut at every line of the ledger, and within each."""
     with open_lanes(folder, _SOON, count=1) as (lane,):
         return _tell(cut_everywhere(lane))
+
+
+def prove_storage(folder: Path, given: Given) -> bool:
+    """Killed with the ledger in blob storage, where a lock lapses after a minute."""
+    log = f"--log={folder / 'requests.jsonl'}"
+    with (
+        run_emulator(_SOON, log) as emulator,
+        open_stored(folder, emulator, 8, forced=False) as lanes,
+    ):
+        return _tell(die_where_it_counts(lanes, given.rounds or 40))
 
 
 def prove_chaos(folder: Path, given: Given) -> bool:
@@ -110,6 +122,7 @@ PROOFS: dict[str, Callable[[Path, Given], bool]] = {
     "moments": prove_moments,
     "rivals": prove_rivals,
     "cuts": prove_cuts,
+    "storage": prove_storage,
     "chaos": prove_chaos,
     "soak": prove_soak,
 }
@@ -120,7 +133,7 @@ def main() -> int:
     parser.add_argument("proofs", nargs="*", metavar="NAME", help=", ".join(PROOFS))
     parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")
     parser.add_argument("--services", type=int, help="of moments, chaos and soak")
-    parser.add_argument("--rounds", type=int, help="of moments and rivals")
+    parser.add_argument("--rounds", type=int, help="of moments, rivals and storage")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     wanted = given.proofs or list(PROOFS)

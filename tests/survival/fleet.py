@@ -64,12 +64,17 @@ def expect_verbs(old: Wishes, new: Wishes) -> dict[str, list[str]]:
 
 @dataclass
 class Fleet:
-    """A project in a folder, with a resource group of its own at the emulator."""
+    """A project in a folder, with a resource group of its own at the emulator.
+
+    `ledger` is where the project keeps its ledger, as it says it; `waits` are the flags by which
+    an apply waits for the lock of one that was killed.
+    """
 
     folder: Path
     emulator: Emulator
     log: Path
     ledger: str = ""
+    waits: tuple[str, ...] = ()
     wishes: dict[str, Wish] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,7 +94,7 @@ class Fleet:
             "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: fleet}\nspec:\n"
             f'  cloud: {{resourceManager: "{self.emulator.url}", blob: "{self.emulator.url}"}}\n'
             f"  defaults: {{subscription: {SUBSCRIPTION}, resourceGroup: {self.group}}}\n"
-            f"  guards: {{blobs: skip}}\n{self.ledger}"
+            f"  guards: {{blobs: skip}}\n{self.ledger and f'  ledger: {self.ledger}'}\n"
         )
 
     @property

@@ -8,11 +8,11 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from tests.e2e.world import run_emulator
+from tests.e2e.world import Emulator, run_emulator
 from tests.survival.fleet import APPLY, HERE, THERE, Fleet, Wish, Wishes, model
 from tests.survival.nursery import Ended, Nursery, open_nursery
 from tests.survival.places import End
@@ -38,11 +38,15 @@ HIGH = {
 
 @dataclass
 class Lane:
-    """A project whose stories follow one another, and the nursery of their runs."""
+    """A project whose stories follow one another, and the nursery of their runs.
+
+    With `forced`, the lock is taken from a dead holder by force.
+    """
 
     fleet: Fleet
     nursery: Nursery
-    tips: int = field(default=0)
+    forced: bool = False
+    tips: int = 0
 
     @property
     def note(self) -> Path:
@@ -82,9 +86,19 @@ class Lane:
         if place and torn:
             self.fleet.tear_ledger()
         wrong = [] if place or ended.code == 0 else [f"it ended with {ended.code}: {ended.said}"]
+        if self.forced:
+            wrong += self._unlock()
         wrong += judge(self.fleet, self.nursery, old, traffic, before)
         where = f"{'half of ' if torn else ''}{place or 'the end'}"
         return Story(f"killed at {end.at}, {where}", place and where, wrong)
+
+    def _unlock(self) -> list[str]:
+        """Nobody can see from outside that a holder is dead; people may know."""
+        holder = self.fleet.open_ledger().find_holder()
+        if holder is None:
+            return []
+        ended = self.nursery.run(self.fleet.folder, "force-unlock", holder.id, "--force")
+        return [] if ended.code == 0 else [f"force-unlock ended with {ended.code}: {ended.said}"]
 
     def _run(self, end: End) -> tuple[Ended, list[str]]:
         self.note.unlink(missing_ok=True)
@@ -93,13 +107,20 @@ class Lane:
 
 
 @contextlib.contextmanager
-def open_lanes(
-    folder: Path, *options: str, count: int = LANES, ledger: str = ""
-) -> Iterator[list[Lane]]:
+def open_lanes(folder: Path, *options: str, count: int = LANES) -> Iterator[list[Lane]]:
     """Lanes side by side, each with a resource group of its own at one emulator."""
+    with run_emulator("--no-blob", f"--log={folder / 'requests.jsonl'}", *options) as emulator:
+        with lay_lanes(folder, emulator, count) as lanes:
+            yield lanes
+
+
+@contextlib.contextmanager
+def lay_lanes(
+    folder: Path, emulator: Emulator, count: int, ledger: str = ""
+) -> Iterator[list[Lane]]:
+    """The same at an emulator that logs into the folder; `ledger` is where each ledger is kept."""
     log = folder / "requests.jsonl"
     with contextlib.ExitStack() as stack:
-        emulator = stack.enter_context(run_emulator("--no-blob", f"--log={log}", *options))
         lanes = []
         for number in range(count):
             group = f"lane{number}"
@@ -131,9 +152,7 @@ def die_everywhere(lanes: Sequence[Lane], *, everywhere: bool = True) -> Iterato
 
     Not `everywhere` leaves out what comes before and after a mere read.
     """
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        list(pool.map(Lane.prepare, lanes))
-    places = lanes[0].list_places()
+    places = prepare(lanes)
     lines = sum(name in WRITTEN for name in places)
     whole = [
         partial(Lane.die, end=End(number))
@@ -142,6 +161,13 @@ def die_everywhere(lanes: Sequence[Lane], *, everywhere: bool = True) -> Iterato
     ]
     torn = [partial(Lane.die, end=End(n + 1, WRITTEN), torn=True) for n in range(lines)]
     return spread(lanes, [*whole, *torn])
+
+
+def prepare(lanes: Sequence[Lane]) -> list[str]:
+    """Every lane as it is declared; returns the places of a whole run."""
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        list(pool.map(Lane.prepare, lanes))
+    return lanes[0].list_places()
 
 
 def die_anytime(lane: Lane, services: int, rounds: int, seed: int) -> Iterator[Story]:
