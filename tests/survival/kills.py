@@ -109,9 +109,12 @@ class Lane:
 @contextlib.contextmanager
 def open_lanes(folder: Path, *options: str, count: int = LANES) -> Iterator[list[Lane]]:
     """Lanes side by side, each with a resource group of its own at one emulator."""
-    with run_emulator("--no-blob", f"--log={folder / 'requests.jsonl'}", *options) as emulator:
-        with lay_lanes(folder, emulator, count) as lanes:
-            yield lanes
+    log = f"--log={folder / 'requests.jsonl'}"
+    with (
+        run_emulator("--no-blob", log, *options) as emulator,
+        lay_lanes(folder, emulator, count) as lanes,
+    ):
+        yield lanes
 
 
 @contextlib.contextmanager
