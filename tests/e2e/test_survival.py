@@ -51,11 +51,11 @@ def test_a_kill_at_any_moment_is_made_good_by_the_next_run(tmp_path: Path) -> No
 
 def test_of_two_at_once_one_does_the_work(tmp_path: Path) -> None:
     with (
-        open_lanes(tmp_path, "--operation-seconds=1", count=1) as (lane,),
+        open_lanes(tmp_path, "--operation-seconds=0.3", count=1) as (lane,),
         open_nursery(tmp_path / "rival") as rival,
     ):
         lane.prepare()
-        tell(race(lane, rival) for _ in range(3))
+        tell(race(lane, rival) for _ in range(5))
         tell(race(lane, rival, "--lock-timeout", "60s") for _ in range(2))
         tell([kill_holder(lane, rival)])
 
