@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,14 +103,10 @@ def _read_errored(file: Path) -> list[Entry]:
 
 def take_in(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> int:
     """Record the entries that the ledger does not hold; returns how many there were."""
-    from dataclasses import replace
-
     from reconciler.history import find_unrecorded
 
     missing = find_unrecorded(ledger.entries(), entries)
-    for entry in missing:
-        lease.check()
-        ledger.record(replace(entry, fence=lease.holder.fence))
+    record_all(ledger, lease, missing)
     return len(missing)
 
 
@@ -136,23 +133,40 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
     from reconciler.cli.assembly import Wanted, assemble
     from reconciler.cli.locking import lock_ledger
     from reconciler.engine import Author, recollect
+    from reconciler.render.escape import escape
     from reconciler.render.ledger import render_recollections
 
     assembly = assemble(invocation, [])
     hands = assembly.hands(Wanted().parallelism)
     revision = assembly.revision
     author = Author(revision.author, revision.host, revision.commit, "")
-    with lock_ledger(assembly, "ledger rebuild", lock_timeout) as lease:
+    with ExitStack() as held:
+        lease = _try_lock(held, assembly, lock_timeout)
         found = recollect(hands, assembly.order(Wanted()), author)
         there, lost = _look_back(assembly.ledger, {one.resource.address for one in found})
         invocation.part_from_progress()
         click.echo(render_recollections(found, lost))
         if there and not auto_approve:
             _approve_rebuild()
-        entries = [one.entry for one in found if one.entry is not None]
-        kept = begin_anew(assembly.ledger, lease, entries)
-    aside = f"\nThe ledger that was there is kept as {kept}." if kept else ""
+        if lease is not None:
+            lease.check()
+        kept = assembly.ledger.set_aside()
+        if lease is None:
+            lease = held.enter_context(lock_ledger(assembly, "ledger rebuild", lock_timeout))
+        record_all(assembly.ledger, lease, [one.entry for one in found if one.entry is not None])
+    aside = f"\nThe ledger that was there is kept as {escape(kept)}." if kept else ""
     click.echo(f"{aside}\nRebuilt from what is live. Nothing was changed.")
+
+
+def _try_lock(held: ExitStack, assembly: Assembly, within_s: float) -> Lease | None:
+    """The lock; None where the ledger is too broken to be locked, so that nobody writes to it."""
+    from reconciler.cli.locking import lock_ledger
+    from reconciler.errors import LedgerInvalid
+
+    try:
+        return held.enter_context(lock_ledger(assembly, "ledger rebuild", within_s))
+    except LedgerInvalid:
+        return None
 
 
 def _look_back(ledger: Ledger, named: set[Address]) -> tuple[bool, set[Address]]:
@@ -178,16 +192,13 @@ def _approve_rebuild() -> None:
     )
 
 
-def begin_anew(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> str:
-    """Set aside what is there and record the entries; returns where the old ledger is kept."""
+def record_all(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> None:
+    """Record entries under a lock."""
     from dataclasses import replace
 
-    lease.check()
-    kept = ledger.set_aside()
     for entry in entries:
         lease.check()
         ledger.record(replace(entry, fence=lease.holder.fence))
-    return kept
 
 
 @ledger.command()

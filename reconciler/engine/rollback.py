@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from reconciler import guards
 from reconciler.diff import same
@@ -44,6 +45,8 @@ from reconciler.ports import Kind
 from reconciler.reasons import format_author
 from reconciler.schema import Field
 from reconciler.undo import is_unseen, overlaps, restore, undo
+
+_MOST_NAMED: Final = 20
 
 
 def plan_rollback(
@@ -291,12 +294,15 @@ def _tell_manifest(
             for change in (again.changes if again is not None else ())
             if overlaps(change.path, undone)
         ]
+        said = [f"{format_pointer(path)} on {place}" for path, place in back]
         if back:
             yield Finding(
                 "the manifest still declares what is undone: the next apply brings it back",
                 subject=str(manifest.address),
                 place=back[0][1],
-                detail=tuple(f"{format_pointer(path)} on {place}" for path, place in back),
+                detail=tuple(
+                    f"{format_pointer(at)} on {place}" for at, place in back[:_MOST_NAMED]
+                ),
                 next_step="Change the manifest before the next apply.",
                 severity="warning",
             )

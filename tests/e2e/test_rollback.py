@@ -100,8 +100,8 @@ def test_the_last_apply_is_rolled_back_and_then_the_manifest_brings_it_back(
     assert "Resources: 0 added, 1 changed, 0 destroyed." in done.out
     assert re.search(r"maxConcurrentCalls = 20 -> 10 +# rollback to #\d+", done.out)
     assert "the manifest still declares what is undone: the next apply brings it back" in done.out
-    assert "on manifests/census.yaml:5:" in done.out
-    assert f"{CALLS} on manifests/census.yaml:9:" in done.out
+    assert "on manifests/census.yaml line 6, column " in done.out
+    assert f"{CALLS} on manifests/census.yaml:10:" in done.out
     assert served(applied) == (model(applied, "old"), 10)
     assert applied.emulator.get("census")["properties"]["title"] == "Theirs"
     drift = applied.run("drift", "--detailed-exitcode")

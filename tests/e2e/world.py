@@ -60,7 +60,7 @@ def run(
         timeout=120,
         check=False,
     )
-    if done.stdout.startswith("{") and '"plan_digest"' in done.stdout:
+    if done.stdout.startswith("{") and '"resource_changes"' in done.stdout:
         jsonschema.validate(json.loads(done.stdout), read_schema("output/plan"))
     if done.stdout.startswith("{") and '"coverage"' in done.stdout:
         jsonschema.validate(json.loads(done.stdout), read_schema("output/drift"))

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.catalog import read_schema
 from reconciler.cli.force_unlock import find_named
-from reconciler.cli.ledger import begin_anew, set_apart, take_in
+from reconciler.cli.ledger import record_all, set_apart, take_in
 from reconciler.engine import Author, Order, make_plan, recollect
 from reconciler.errors import LedgerConflict, ReconcilerError, Unavailable, Unplannable
 from reconciler.model import Action, Address, Finding, Proof
@@ -55,7 +55,7 @@ def test_a_lock_that_is_gone_stops_what_writes() -> None:
     ledger.record(make_entry())
     for write in (
         lambda lease: take_in(ledger, lease, [make_entry("other")]),
-        lambda lease: begin_anew(ledger, lease, [make_entry("other")]),
+        lambda lease: record_all(ledger, lease, [make_entry("other")]),
     ):
         with ledger.lock(HOLDER, 0.0, lambda _: None) as lease:
             ledger.unlock(HOLDER.id)
@@ -102,7 +102,8 @@ def rebuilt(world: World, order: Order) -> str:
     """Rebuild the ledger of a world; returns what is told."""
     found = recollect(world.hands(), order, AUTHOR)
     with world.ledger.lock(HOLDER, 0.0, world.events.append) as lease:
-        begin_anew(world.ledger, lease, [one.entry for one in found if one.entry])
+        world.ledger.set_aside()
+        record_all(world.ledger, lease, [one.entry for one in found if one.entry])
     return render_recollections(found, {Address("WebService", "orphan")})
 
 
