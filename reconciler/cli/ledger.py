@@ -14,7 +14,7 @@ from reconciler.cli.invocation import Invocation
 from reconciler.cli.options import AUTO_APPROVE, LOCK_TIMEOUT
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from reconciler.cli.assembly import Assembly
     from reconciler.model import Address, Entry
@@ -106,8 +106,18 @@ def take_in(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> int:
     from reconciler.history import find_unrecorded
 
     missing = find_unrecorded(ledger.entries(), entries)
-    record_all(ledger, lease, missing)
+    record_all(ledger, lease, _detach(ledger, missing))
     return len(missing)
+
+
+def _detach(ledger: Ledger, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries, each to be written whole where the ledger does not hold its intent open."""
+    from dataclasses import replace
+
+    begun = {(one.sequence, one.address, one.step_digest) for one in ledger.load().open}
+    for entry in entries:
+        known = (entry.intent, entry.address, entry.step_digest) in begun
+        yield entry if known else replace(entry, intent=0)
 
 
 def set_apart(file: Path) -> Path:
