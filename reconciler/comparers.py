@@ -21,6 +21,12 @@ _INSTANT = re.compile(
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+# A signature in a query, also of an address within another one's query.
+_SIGNATURE: Final = re.compile(
+    r"(?P<before>&amp;|[?&;]|%3[FB]|%26)sig(=|%3D)(?!=)([^&;#\s\"'<>%]|%(?!26|23))+(?P<after>&(amp;)?|;|%26)?",
+    re.IGNORECASE,
+)
+_BEGINS: Final = frozenset({"?", "%3f"})
 _KEPT_QUERY: Final = frozenset({"snapshot", "versionid"})
 
 
@@ -50,6 +56,22 @@ def strip_credentials(uri: str) -> str:
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     kept = [(key, value) for key, value in pairs if key.lower() in _KEPT_QUERY]
     return urlunsplit(SplitResult(parts.scheme, netloc, parts.path, urlencode(kept), ""))
+
+
+def strip_signatures(text: str) -> str:
+    """The text without the signatures of the addresses in it; the very same where it has none."""
+    stripped = _SIGNATURE.sub(_join_around, text)
+    while stripped != text:  # two that touch share what parts them
+        text, stripped = stripped, _SIGNATURE.sub(_join_around, stripped)
+    return text
+
+
+def _join_around(found: re.Match[str]) -> str:
+    """What parts the rest of a query, once a signature is gone from it."""
+    before, after = found["before"], found["after"] or ""
+    if before.lower() in _BEGINS:
+        return before if after else ""
+    return after
 
 
 def _blob_uri(value: Json) -> Json:

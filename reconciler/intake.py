@@ -2,14 +2,15 @@
 
 Property names take the schema's spelling (the service returns PascalCase for large payloads);
 map keys keep theirs. Secrets that a service should not have returned are dropped here, and
-addresses lose their signatures, so that no later floor can keep one by accident.
+addresses lose their signatures wherever they stand, so that no later floor can keep one by
+accident. What is sent back unchanged gets them again from the reply as it came.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from reconciler.comparers import strip_credentials
+from reconciler.comparers import strip_credentials, strip_signatures
 from reconciler.model import ABSENT, Absent, Json
 from reconciler.schema import Field, Shape
 
@@ -18,10 +19,67 @@ _NESTED: Final = (dict, list)
 
 def normalize(field: Field, document: Json) -> Json:
     """The document in the schema's spelling and without secrets; shares what needs no change."""
+    bare = _without_signatures(document) if _is_signed(document) else document
+    return _normalize(field, bare)
+
+
+def restore_signatures(field: Field, document: Json, raw: Json | Absent) -> Json:
+    """The document with its addresses as they stand in `raw`, where they are still the same.
+
+    `raw` is what the document was normalized from; it may have been changed since.
+    """
+    if isinstance(document, str) and isinstance(raw, str):
+        return raw if normalize(field, raw) == document else document
+    if isinstance(document, dict) and isinstance(raw, dict):
+        came = {**{field.spelling(name): value for name, value in raw.items()}, **raw}
+        return {
+            name: restore_signatures(field.child(name), value, came.get(name, ABSENT))
+            for name, value in document.items()
+        }
+    if isinstance(document, list) and isinstance(raw, list):
+        return _restore_items(field.child(0), document, raw)
+    return document
+
+
+def _restore_items(field: Field, items: list[Json], raw: list[Json]) -> list[Json]:
+    """Items by what they are, where they were signed; else by where they stand."""
+    signed = [(one, bare) for one in raw if (bare := normalize(field, one)) is not one]
+    restored = []
+    for index, item in enumerate(items):
+        there = raw[index] if index < len(raw) else ABSENT
+        came = next((one for one, bare in signed if bare == item), there)
+        restored.append(restore_signatures(field, item, came))
+    return restored
+
+
+def _is_signed(document: Json) -> bool:
+    """Whether a text in it holds a signature. Asked of every reply: no call for each value."""
+    waiting: list[Json] = [[document]]
+    while waiting:
+        one = waiting.pop()
+        for value in one.values() if type(one) is dict else one:
+            kind = type(value)
+            if kind is str:
+                if ("=" in value or "%" in value) and strip_signatures(value) != value:
+                    return True
+            elif kind in _NESTED:
+                waiting.append(value)
+    return False
+
+
+def _without_signatures(document: Json) -> Json:
+    if isinstance(document, dict):
+        return {name: _without_signatures(value) for name, value in document.items()}
+    if isinstance(document, list):
+        return [_without_signatures(item) for item in document]
+    return strip_signatures(document) if isinstance(document, str) else document
+
+
+def _normalize(field: Field, document: Json) -> Json:
     if isinstance(document, dict) and field.branches:
         return _normalize_object(field, document)
     if isinstance(document, list) and field.shape is Shape.LIST and field.items is not None:
-        items = [normalize(field.items, item) for item in document]
+        items = [_normalize(field.items, item) for item in document]
         return document if all(map(_same_object, items, document)) else items
     if field.compare == "blob-uri" and isinstance(document, str):
         return strip_credentials(document)
@@ -47,7 +105,7 @@ def _normalize_object(field: Field, document: dict[str, Json]) -> Json:
             changed = True
             continue
         # Most values are plain; a call for each of them would cost more than reading the reply.
-        kept = normalize(child, value) if child.compare or type(value) in _NESTED else value
+        kept = _normalize(child, value) if child.compare or type(value) in _NESTED else value
         changed = changed or kept is not value or spelling != name
         result[spelling] = kept
     return result if changed else document

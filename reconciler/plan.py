@@ -135,30 +135,6 @@ def make_removal(resource: Resource, live: Json, because: Reason) -> Step:
     )
 
 
-def make_reversal(
-    resource: Resource, schema: Field, live: Json, desired: Json, because: Reason
-) -> Step | None:
-    """The update that leads from live to what was before; None where nothing differs.
-
-    Nobody declares it, so it owns nothing and writes no secret.
-    """
-    changes = diff(schema, live, desired)
-    if not changes:
-        return None
-    return Step(
-        resource,
-        Action.UPDATE,
-        changes,
-        ops=make_operations(changes, live),
-        inverse=make_inverse(changes),
-        before=live,
-        after=desired,
-        absences=make_absences(changes),
-        because=(because,),
-        extent=_choose_extent(Action.UPDATE, changes),
-    )
-
-
 def _choose_action(live: Json | Absent, changes: Collection[Change]) -> Action:
     if live is ABSENT:
         return Action.CREATE

@@ -97,13 +97,9 @@ class ConsoleFace:
         self._write(text)
 
     def _write(self, text: str) -> None:
-        if not text:
-            return
-        try:
+        if text:
             self._stream.write(text)
             self._stream.flush()
-        except OSError:
-            silence(self._stream)
 
 
 class LinesFace:

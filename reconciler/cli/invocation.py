@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from functools import cached_property
@@ -79,14 +80,10 @@ class Invocation:
 
     def complain(self, text: str) -> None:
         """Print on stderr, after the progress, for as long as anybody reads there."""
-        from reconciler.cli.emitter import silence
-
         self.part_from_progress()
-        try:
+        with contextlib.suppress(OSError):
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
-        except OSError:
-            silence(sys.stderr)
 
     def paint(self, stream: TextIO | None = None) -> Paint:
         """Colour for a stream: only on a terminal, and only where nobody declined it."""

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from reconciler.engine.hands import Hands
+from reconciler.engine.hands import Hands, Work
 from reconciler.engine.journal import Author, Journal
 from reconciler.engine.observe import observe
 from reconciler.engine.staleness import PLAN_AGAIN, find_stale
@@ -198,7 +198,7 @@ class _Run:
 
     def _run_wave(self, steps: Sequence[Step]) -> None:
         try:
-            for _ in self._hands.spread(self._run, steps, _GRACE_S):
+            for _ in self._hands.weave(self._run, steps, _GRACE_S):
                 pass
         except BaseException:
             self._stopped.set()
@@ -210,27 +210,27 @@ class _Run:
             return "an earlier step failed"
         return self._hands.halted()
 
-    def _run(self, step: Step) -> None:
+    def _run(self, step: Step) -> Work[None]:
         """Do one step; what goes wrong is noted, so that the others go on."""
         why = self._may_not()
         if why:
             with self._guard:
                 self._not_started.append(step.resource.address)
             return
-        error = self._attempt(step, self._done)
+        error = yield from self._attempt(step, self._done)
         if error is not None:
             with self._guard:
                 self.failures[step.resource] = error.findings()[0]
             if self._policy.fail_fast or isinstance(error, _STOPPING):
                 self._stopped.set()
 
-    def _attempt(self, step: Step, done: list[_Done]) -> ReconcilerError | None:
+    def _attempt(self, step: Step, done: list[_Done]) -> Work[ReconcilerError | None]:
         """Do one step and note it in `done`; returns what went wrong."""
         started = time.monotonic()
         self._hands.emit(StepStarted(step.resource, step.action))
         try:
             with self._turns.hold(step):
-                after = self._worker.carry_out(step)
+                after = yield from self._worker.carry_out(step)
         except Exception as error:  # noqa: BLE001 - one step's surprise must not stop the others
             known = error if isinstance(error, ReconcilerError) else _surprise(step, error)
             known.subject = known.subject or str(step.resource.address)
@@ -254,7 +254,7 @@ class _Run:
             except ReconcilerError as error:
                 self._unrestored.extend(error.findings())
                 continue
-            failed = self._attempt(undo, [])
+            (failed,) = self._hands.weave(lambda one: self._attempt(one, []), [undo])
             if failed is None:
                 self._rolled_back.append(step.resource.address)
             else:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from reconciler.model import Address
 from reconciler.ports import (
@@ -25,8 +26,11 @@ from reconciler.ports import (
 )
 
 _LOOK_EVERY_S: Final = 0.2
+_NONE: Final = object()
 _One = TypeVar("_One")
 _Done = TypeVar("_Done")
+# Work that may rest: it yields for how many seconds, and returns what it came to.
+Work: TypeAlias = Generator[float, None, _Done]
 
 
 @dataclass(frozen=True)
@@ -67,27 +71,35 @@ class Hands:
         caller stops asking. What is in flight is finished before an exception goes on; what only
         waits for the turn of its next call waits for no more than `grace_s` seconds then.
         """
+
+        def once(item: _One) -> Work[_Done]:
+            return work(item)
+            yield 0.0
+
+        return self.weave(once, items, grace_s)
+
+    def weave(
+        self, work: Callable[[_One], Work[_Done]], items: Iterable[_One], grace_s: float = 0.0
+    ) -> Iterator[_Done]:
+        """As `spread`, of work that rests: it yields for how many seconds.
+
+        What rests holds up nobody: others are begun meanwhile, beyond `parallelism` of them.
+        """
         waiting = iter(items)
-        finished: SimpleQueue[Future[_Done]] = SimpleQueue()
-        running = 0
+        loom: _Loom[_Done] = _Loom(self, grace_s)
         with ThreadPoolExecutor(self.parallelism) as pool, self._ending(grace_s):
             while True:
-                for item in islice(waiting, self.parallelism - running):
-                    pool.submit(work, item).add_done_callback(finished.put)
-                    running += 1
-                if not running:
+                for _ in range(self.parallelism - loom.running):
+                    thread = loom.find_rested()
+                    if thread is None:
+                        item = next(waiting, _NONE)
+                        if item is _NONE:
+                            break
+                        thread = work(item)  # type: ignore[arg-type]
+                    loom.run(pool, thread)
+                if loom.idle:
                     return
-                yield self._take(finished, grace_s).result()
-                running -= 1
-
-    def _take(self, finished: SimpleQueue[Future[_Done]], grace_s: float) -> Future[_Done]:
-        """The next that has ended; once nothing more may be begun, nobody waits long for a turn."""
-        while True:
-            try:
-                return finished.get(timeout=_LOOK_EVERY_S if grace_s else None)
-            except Empty:
-                if self.halted():
-                    self.budget.stop(grace_s)
+                yield from loom.take()
 
     @contextmanager
     def _ending(self, grace_s: float) -> Iterator[None]:
@@ -97,3 +109,82 @@ class Hands:
         except BaseException:
             self.budget.stop(grace_s)
             raise
+
+
+class _Loom(Generic[_Done]):
+    """Work that runs, and work that rests until its time has come."""
+
+    def __init__(self, hands: Hands, grace_s: float) -> None:
+        self._hands, self._grace_s = hands, grace_s
+        self._moved: SimpleQueue[tuple[Work[_Done], Future[float | _End[_Done]]]] = SimpleQueue()
+        self._resting: list[tuple[float, int, Work[_Done]]] = []
+        self._count = itertools.count()
+        self._ahead = 0.0
+        self.running = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing left to wait for."""
+        return not self.running and not self._resting
+
+    def run(self, pool: ThreadPoolExecutor, thread: Work[_Done]) -> None:
+        """Let work go on until it rests or ends."""
+        self.running += 1
+        future = pool.submit(_advance, thread)
+        future.add_done_callback(lambda done: self._moved.put((thread, done)))
+
+    def find_rested(self) -> Work[_Done] | None:
+        """Work whose rest is over, the longest ago first."""
+        if self._resting and self._resting[0][0] <= self._now():
+            return heapq.heappop(self._resting)[2]
+        return None
+
+    def take(self) -> Iterator[_Done]:
+        """Wait until something moves: the result of what has ended, nothing for what rests."""
+        left = self._resting[0][0] - self._now() if self._resting else None
+        if not self.running and left is not None:
+            self._sleep(max(0.0, left))
+            return
+        try:
+            thread, future = self._moved.get(timeout=self._shorten(left))
+        except Empty:
+            if self._hands.halted():
+                self._hands.budget.stop(self._grace_s)
+            return
+        self.running -= 1
+        moved = future.result()
+        if isinstance(moved, _End):
+            yield moved.result
+        else:
+            due = self._now() + moved
+            heapq.heappush(self._resting, (due, next(self._count), thread))
+
+    def _shorten(self, left: float | None) -> float | None:
+        """How long to wait at most before something else must be looked at."""
+        if left is None:
+            return _LOOK_EVERY_S if self._grace_s else None
+        return max(0.0, min(left, _LOOK_EVERY_S))
+
+    def _now(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep; a clock that a test holds may run ahead of ours."""
+        before = self._now()
+        self._hands.sleep(seconds)
+        self._ahead += max(0.0, before + seconds - self._now())
+
+
+@dataclass(frozen=True, slots=True)
+class _End(Generic[_Done]):
+    """What work came to."""
+
+    result: _Done
+
+
+def _advance(thread: Work[_Done]) -> float | _End[_Done]:
+    """Go on with work until it rests, for so many seconds, or ends."""
+    try:
+        return next(thread)
+    except StopIteration as end:
+        return _End(end.value)

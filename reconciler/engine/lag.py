@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from reconciler.engine.hands import Hands
+from reconciler.engine.hands import Hands, Work
 from reconciler.model import Absent, Live, Resource
 
 _FIRST_S: Final = 0.2
@@ -18,8 +18,11 @@ def read_until(
     resource: Resource,
     patience_s: float,
     shows: Callable[[Live | Absent], bool],
-) -> Live | Absent:
-    """The first read that shows what is looked for, or the last one within `patience_s` seconds."""
+) -> Work[Live | Absent]:
+    """The first read that shows what is looked for, or the last one within `patience_s` seconds.
+
+    Rests between them.
+    """
     provider = hands.provider(resource.address)
     waited, pause = 0.0, _FIRST_S
     while True:
@@ -27,6 +30,6 @@ def read_until(
         if shows(live) or waited >= patience_s:
             return live
         pause = min(pause, patience_s - waited)
-        hands.sleep(pause)
+        yield pause
         waited += pause
         pause = min(pause * _GROWTH, _LONGEST_S)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from reconciler.engine.hands import Hands
+from reconciler.engine.hands import Hands, Work
 from reconciler.engine.journal import Author, Journal, document_of
 from reconciler.engine.lag import read_until
 from reconciler.engine.observe import keep_sight
@@ -31,7 +31,7 @@ def settle_open(hands: Hands, author: Author, lease: Lease, patience_s: float) -
         return
     journal = Journal(hands, author, lease, snapshot.memories)
     failures: list[Finding] = []
-    for found in hands.spread(_Settler(hands, journal, patience_s).settle, _by_resource(known)):
+    for found in hands.weave(_Settler(hands, journal, patience_s).settle, _by_resource(known)):
         failures.extend(found)
     if failures:
         raise Unplannable(tuple(failures))
@@ -49,17 +49,17 @@ class _Settler:
     def __init__(self, hands: Hands, journal: Journal, patience_s: float) -> None:
         self._hands, self._journal, self._patience_s = hands, journal, patience_s
 
-    def settle(self, intents: list[Intent]) -> tuple[Finding, ...]:
+    def settle(self, intents: list[Intent]) -> Work[tuple[Finding, ...]]:
         """Close the intents of one resource; returns what could not be told."""
         try:
             for intent in intents:
-                self._settle_one(intent)
+                yield from self._settle_one(intent)
         except ReconcilerError as error:
             error.subject = error.subject or str(intents[0].address)
             return error.findings()
         return ()
 
-    def _settle_one(self, intent: Intent) -> None:
+    def _settle_one(self, intent: Intent) -> Work[None]:
         resource = Resource(intent.address, intent.id)
         for _ in self._hands.provider(intent.address).settle(resource):
             pass
@@ -69,7 +69,7 @@ class _Settler:
             return judge_intent(field, intent, live).fate is Fate.DONE
 
         left = self._patience_s - self._age(intent)
-        live = read_until(self._hands, resource, left, shows)
+        live = yield from read_until(self._hands, resource, left, shows)
         judged = judge_intent(field, intent, live)
         if judged.fate is Fate.DONE:
             self._journal.finish(intent, document_of(live))

@@ -14,13 +14,14 @@ from reconciler.model import (
     Absent,
     Action,
     Cause,
+    Declared,
     Json,
     Live,
     Reason,
     Step,
 )
 from reconciler.patch import apply_operations
-from reconciler.plan import make_removal, make_reversal
+from reconciler.plan import Wish, lead_to, make_removal
 from reconciler.schema import Field
 
 _UNKNOWN: Final = "its keys and secrets are not known here"
@@ -49,10 +50,11 @@ def _make_update(field: Field, step: Step, live: Json) -> Step:
         desired = apply_operations(step.inverse, live)
     except (JsonPatchException, JsonPointerException) as error:
         raise _refuse(step, "somebody has changed it since") from error
-    undo = make_reversal(step.resource, field, live, desired, _BECAUSE)
+    # Nobody declares it, so no secret is due and nothing but the inverse is written.
+    undo = lead_to(Wish(step.resource, field, live, Declared({})), desired)
     if undo is None:
         raise _refuse(step, "only what can never be read back was written")
-    return replace(undo, owns=step.owns, labels=step.labels, wave=step.wave)
+    return replace(undo, because=(_BECAUSE,), owns=step.owns, labels=step.labels, wave=step.wave)
 
 
 def _refuse(step: Step, why: str) -> Irreversible:

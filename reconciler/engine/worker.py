@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.engine.hands import Hands
+from reconciler.engine.hands import Hands, Work
 from reconciler.engine.journal import Journal, document_of
 from reconciler.engine.lag import read_until
 from reconciler.engine.observe import keep_sight
@@ -55,15 +55,15 @@ class Worker:
     journal: Journal
     patience_s: float
 
-    def carry_out(self, step: Step) -> Live | Absent:
-        """Do a step and prove it; returns what was read back.
+    def carry_out(self, step: Step) -> Work[Live | Absent]:
+        """Do a step and prove it; returns what was read back. Rests while a read may lag.
 
         Raises StalePlan, NotApplied, LedgerInvalid, LedgerConflict or ServiceError. What became of
         a write that cannot be told stays open in the journal, for the next run.
         """
         for attempt in range(1, _MOST_TRIES + 1):
             last = attempt == _MOST_TRIES
-            after = _Attempt(self, step, attempt).run(last=last)
+            after = yield from _Attempt(self, step, attempt).run(last=last)
             if after is not None:
                 keep_sight(self.hands, step.resource, after)
                 return after
@@ -81,7 +81,7 @@ class _Attempt:
         self._field = worker.hands.kinds[step.resource.address.kind].field
         self._waiting = _Waiting(worker.hands, step)
 
-    def run(self, *, last: bool) -> Live | Absent | None:
+    def run(self, *, last: bool) -> Work[Live | Absent | None]:
         """What was read back; None where nothing was done and it may be sent once more."""
         before = self._provider.read(self._step.resource)
         stale = tuple(find_stale(self._hands, self._step, before))
@@ -97,15 +97,15 @@ class _Attempt:
             self._yield(intent, error, last=last)
             return None
         except ReplyLost as error:
-            return self._look_again(intent, error, last=last)
+            return (yield from self._look_again(intent, error, last=last))
         except ReconcilerError as error:
             self._give_up(intent, error)
             raise
-        return self._confirm(intent, before, last=last)
+        return (yield from self._confirm(intent, before, last=last))
 
     def _confirm(
         self, intent: Intent, before: Live | Absent, *, last: bool
-    ) -> Live | Absent | None:
+    ) -> Work[Live | Absent | None]:
         """Read until it shows: the service says that it is done."""
         doubts: list[NotApplied] = []
 
@@ -121,7 +121,7 @@ class _Attempt:
             doubts.clear()
             return True
 
-        after = read_until(self._hands, self._step.resource, self._patience_s, shows)
+        after = yield from read_until(self._hands, self._step.resource, self._patience_s, shows)
         if not doubts:
             self._journal.finish(intent, document_of(after), self._step.after)
             return after
@@ -139,7 +139,9 @@ class _Attempt:
             judged = judge_intent(self._field, intent, self._provider.read(self._step.resource))
         self._retry_or_raise(intent, judged, error, last=last)
 
-    def _look_again(self, intent: Intent, error: ReplyLost, *, last: bool) -> Live | Absent | None:
+    def _look_again(
+        self, intent: Intent, error: ReplyLost, *, last: bool
+    ) -> Work[Live | Absent | None]:
         """Read until it shows what became of a write without an answer.
 
         That it was not done is believed only once no read can lag any more.
@@ -151,7 +153,7 @@ class _Attempt:
             self._waiting.tell()
             return judge_intent(self._field, intent, after).fate is Fate.DONE
 
-        after = read_until(self._hands, self._step.resource, self._patience_s, shows)
+        after = yield from read_until(self._hands, self._step.resource, self._patience_s, shows)
         judged = judge_intent(self._field, intent, after)
         if judged.fate is Fate.DONE:
             self._journal.finish(intent, document_of(after), self._step.after)

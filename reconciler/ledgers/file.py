@@ -3,89 +3,181 @@
 Nothing is ever rewritten. A line is on the disk before `record` returns. A last line that a crash
 left unfinished is passed over by readers and set aside, not lost, by the next writer; any other
 line that does not fit makes the ledger invalid. Writers take the file's lock, one at a time;
-readers take it only to see where the chain ends, so they never see half an entry. Holds no
-secret: an entry knows which version label of a secret was written, never its value.
+readers take it only to see where the chain ends, so they never see half an entry.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
+import itertools
 import os
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.model import Action, Address, Entry, Json, Memory, Snapshot
-from reconciler.plan_document import canonical
+from reconciler.ledgers.chain import (
+    RESTORE,
+    End,
+    Numbered,
+    Replay,
+    check_fence,
+    end_after,
+    follow,
+    follow_all,
+    invalid,
+    join,
+)
+from reconciler.ledgers.disk import (
+    append_durably,
+    find_end,
+    find_end_shared,
+    read_lines,
+    replace_file,
+    set_torn_aside,
+    sync_folder,
+)
+from reconciler.ledgers.file_lock import FileClaim, FileLock
+from reconciler.ledgers.lease import KeptLease, Rhythm, read_clock, wait_for
+from reconciler.ledgers.lines import BadLine, Checkpoint, Word
+from reconciler.ledgers.proof import Torn, prove
+from reconciler.model import Address, Entry, Holder, Intent, Proof, Snapshot
+from reconciler.ports import Emit, Lease
 
 NAME: Final = "ledger.jsonl"
-VERSION: Final = 1
-_START: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
-_SHAPE: Final[dict[str, type]] = {
-    **dict.fromkeys(("address", "id", "action", "at", "by", "host", "commit", "plan_digest"), str),
-    **dict.fromkeys(("patch", "inverse"), list),
-    **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
-}
-_TAIL_BYTES: Final = 1 << 16
-_RESTORE: Final = (
-    "Restore the file from a backup, or move it away: planning goes on without it and only forgets"
-    " who applied what, when."
-)
+_ARCHIVE: Final = re.compile(r"ledger-[0-9]{1,18}-[0-9]{1,18}\.jsonl", re.ASCII)
 _UNREADABLE: Final = "Give leave to read it, or name another folder in spec.ledger.path."
 _UNWRITTEN: Final = (
     "What was just applied is live but not recorded. Make room or give leave to write, then plan"
     " and apply again."
 )
+_UNCHANGED: Final = "Make room or give leave to write in its folder; nothing was changed."
 
 
 class FileLedger:
     """The ledger of a project on one machine; threads and processes may use it at once."""
 
-    def __init__(self, folder: Path, moved: Mapping[Address, Address] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        moved: Mapping[Address, Address] | None = None,
+        rhythm: Rhythm = Rhythm(),  # noqa: B008 - it is frozen
+    ) -> None:
         """`moved` maps addresses that were renamed to those by which they are remembered now."""
         self._folder = folder
         self._moved = moved or {}
         self._file = folder / NAME
+        self._rhythm = rhythm
+        self._lock = FileLock(folder, rhythm)
 
     def load(self) -> Snapshot:
-        """What was applied last, by resource; known once there is an entry.
+        """Everything remembered, in one read; raises LedgerInvalid naming the first bad line."""
+        return self._replay(self._number(self._file)).snapshot()
 
-        Raises LedgerInvalid, which names the first line that does not fit.
+    def lock(self, holder: Holder, within_s: float, emit: Emit) -> AbstractContextManager[Lease]:
+        """Take the lock, waiting for it up to `within_s` seconds; raises LockHeld."""
+        return wait_for(lambda: self._take(holder), within_s, emit).kept()
+
+    def _take(self, holder: Holder) -> KeptLease:
+        started = read_clock()
+        with self._guarded("be locked", _UNCHANGED) as handle:
+            highest = self._read_end(find_end(handle)[1]).fence
+            taken = self._lock.take(handle, holder, highest)
+        claim = FileClaim(self._lock, self._locked, taken)
+        return KeptLease(taken, claim, self._rhythm, taken_at=started, subject=str(self._lock.file))
+
+    def find_holder(self) -> Holder | None:
+        """Who holds the lock now."""
+        return self._lock.find_holder()
+
+    def unlock(self, lock_id: str) -> Holder:
+        """Take the lock from whoever holds it by that id; raises ReconcilerError for none."""
+        with self._guarded("be unlocked", _UNCHANGED) as handle:
+            return self._lock.free(lock_id, self._read_end(find_end(handle)[1]).fence)
+
+    def intend(self, intent: Intent) -> int:
+        """Append an intent; it is on the disk when this returns its sequence.
+
+        Raises LedgerInvalid where it cannot be, and then nothing of it is left in the file;
+        LedgerConflict where a later lock has been taken.
         """
-        memories: dict[Address, Memory] = {}
-        sequence = 0
-        for sequence, entry in self._chain():
-            if entry.action in {Action.DELETE, Action.FORGET}:
-                memories.pop(entry.address, None)
-            else:
-                memories[entry.address] = _remember(entry, sequence)
-        for old, new in self._moved.items():
-            if old in memories and new not in memories:
-                memories[new] = memories.pop(old)
-        return Snapshot(memories, known=sequence > 0)
-
-    def entries(self, address: Address | None = None) -> Iterator[Entry]:
-        """The entries, oldest first; raises LedgerInvalid on reaching a line that does not fit."""
-        return (entry for _, entry in self._chain() if address in {None, entry.address})
+        with self._guarded("be written", _UNCHANGED) as handle:
+            return self._append(handle, intent)
 
     def record(self, entry: Entry) -> None:
-        """Append an entry; it is on the disk when this returns.
+        """Append an entry; it is on the disk when this returns. Raises as `intend` does."""
+        with self._guarded("be written", _UNWRITTEN) as handle:
+            self._append(handle, entry)
 
-        Raises LedgerInvalid where it cannot be; then nothing of it is left in the file.
+    def entries(self, address: Address | None = None) -> Iterator[Entry]:
+        """The entries, archives included, oldest first, each with what its intent says.
+
+        Raises LedgerInvalid on reaching a line that does not fit.
         """
+        replay = Replay()
+        for word in follow_all(self._number_all()):
+            entry = replay.take(word)
+            if entry is not None and address in {None, entry.address}:
+                yield entry
+
+    def verify(self) -> Proof:
+        """Look at every line, archives included; nothing is raised for what does not fit."""
+        return prove(self._number_all, self._digest_archive, self._moved, self._find_torn)
+
+    def compact(self) -> str:
+        """Begin anew with what is remembered, chained to what was; returns the archive's name.
+
+        Empty where there is nothing to archive. Raises LedgerInvalid.
+        """
+        with self._guarded("be compacted", _UNCHANGED) as handle:
+            end = find_end(handle)[0]
+            set_torn_aside(handle, self._file, end)
+            replay, words = Replay(), 0
+            for word in follow_all(self._number(self._file, end)):
+                replay.take(word)
+                words += 1
+            if words == 0 or (words == 1 and isinstance(word, Checkpoint)):
+                return ""
+            return self._begin_anew(handle, end, replay, words)
+
+    def _begin_anew(self, handle: int, end: int, replay: Replay, count: int) -> str:
+        data = os.pread(handle, end, 0)
+        last = self._read_end(find_end(handle)[1])
+        name = f"ledger-{last.sequence - count + 1}-{last.sequence}.jsonl"
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        line = self._join(last, replay.checkpoint(name, digest, count))
+        replace_file(self._folder / name, data)
+        replace_file(self._file, line)
+        return name
+
+    def set_aside(self) -> str:
+        """Move away whatever is there, whole or broken; returns where it is kept, or ""."""
+        if not self._file.exists():
+            return ""
+        with self._guarded("be moved away", _UNCHANGED) as handle:
+            size = os.fstat(handle).st_size
+            if size == 0:
+                return ""
+            digest = hashlib.sha256(os.pread(handle, size, 0)).hexdigest()
+            aside = self._file.with_name(f"{NAME}.aside-{digest[:12]}")
+            self._file.replace(aside)
+            sync_folder(self._folder)
+            return str(aside)
+
+    @contextmanager
+    def _guarded(self, what: str, next_step: str) -> Iterator[int]:
+        """The file, locked for writing; raises LedgerInvalid for what the machine refuses."""
         try:
             with self._locked() as handle:
-                self._append(handle, entry)
+                yield handle
         except OSError as error:
             raise LedgerInvalid(
-                f"the ledger cannot be written: {error.strerror}",
+                f"the ledger cannot {what}: {error.strerror}",
                 subject=str(self._file),
-                next_step=_UNWRITTEN,
+                next_step=next_step,
             ) from error
 
     @contextmanager
@@ -121,170 +213,107 @@ class FileLedger:
     def _make_folder(self) -> None:
         if not self._folder.is_dir():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync_folder(self._folder.parent)
+            sync_folder(self._folder.parent)
 
-    def _append(self, handle: int, entry: Entry) -> None:
-        end, last = _find_end(handle)
-        sequence, previous = 0, _START
-        if last:
-            sequence, previous = _parse(self._file, 0, last)["sequence"], _digest(last)
-        said = {**asdict(entry), "address": str(entry.address), "action": entry.action.value}
-        chained = {"version": VERSION, "sequence": sequence + 1, "previous": previous}
-        line = canonical({**said, **chained}).encode("utf-8", "surrogatepass") + b"\n"
-        self._set_aside(handle, end)
+    def _append(self, handle: int, word: Entry | Intent) -> int:
+        at, last = find_end(handle)
+        end = self._read_end(last)
+        if word.fence:
+            highest = max(end.fence, self._lock.read().fence)
+            check_fence(word.fence, highest, str(self._lock.file))
+        line = self._join(end, word)
+        set_torn_aside(handle, self._file, at)
+        append_durably(handle, at, line)
+        if at == 0:
+            sync_folder(self._folder)
+        return end.sequence + 1
+
+    def _read_end(self, last: bytes) -> End:
         try:
-            _write_whole(handle, line)
-            os.fsync(handle)
-            if end == 0:
-                _sync_folder(self._folder)
+            return end_after(last) if last else End()
+        except BadLine as error:
+            raise invalid(str(self._file), 0, error) from error
+
+    def _join(self, end: End, word: Word) -> bytes:
+        try:
+            return join(end, word)
+        except BadLine as error:
+            raise LedgerInvalid(
+                f"a line of the ledger {error}", subject=str(self._file), next_step=RESTORE
+            ) from error
+
+    def _replay(self, lines: Iterator[Numbered]) -> Replay:
+        replay = Replay(self._moved)
+        for word in follow_all(lines):
+            replay.take(word)
+        return replay
+
+    def _number_all(self) -> Iterator[Numbered]:
+        """The lines of all archives, oldest first, then those that are there now."""
+        lines = self._number(self._file)
+        first = list(itertools.islice(lines, 1))
+        for archive in reversed(list(self._find_archives(first))):
+            if not archive.exists():
+                raise LedgerInvalid(
+                    "an archive of the ledger is missing", subject=str(archive), next_step=RESTORE
+                )
+            yield from self._number(archive)
+        yield from itertools.chain(first, lines)
+
+    def _find_archives(self, first: list[Numbered]) -> Iterator[Path]:
+        """The archives before a chain that begins so, latest first."""
+        seen: set[str] = set()
+        while first:
+            name, number, line = first[0]
+            try:
+                word = follow(End(), line)[1]
+            except BadLine:
+                return  # told by whoever reads on
+            if not isinstance(word, Checkpoint):
+                return
+            if not _ARCHIVE.fullmatch(word.archive) or word.archive in seen:
+                raise invalid(name, number, BadLine("names no usable archive"))
+            seen.add(word.archive)
+            archive = self._folder / word.archive
+            yield archive
+            first = list(itertools.islice(self._number(archive), 1))
+
+    def _digest_archive(self, name: str) -> str:
+        """The digest of an archive's bytes; empty where there is none."""
+        try:
+            with (self._folder / name).open("rb") as file:
+                return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         except OSError:
-            # Half an entry must not stay, nor a whole one that is reported as not recorded.
-            os.ftruncate(handle, end)
-            raise
+            return ""
 
-    def _set_aside(self, handle: int, end: int) -> None:
-        """Move what an unfinished write left behind the chain's end to a file of its own."""
-        torn = os.pread(handle, os.fstat(handle).st_size - end, end)
-        if not torn:
-            return
-        path = self._folder / f"{NAME}.torn-{hashlib.sha256(torn).hexdigest()[:12]}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        aside = os.open(path, flags, 0o600)
+    def _find_torn(self) -> Torn | None:
+        """What stands behind the last whole line, and where."""
         try:
-            _write_whole(aside, torn)
-            os.fsync(aside)
-        finally:
-            os.close(aside)
-        os.ftruncate(handle, end)
+            with self._file.open("rb") as file:
+                end = find_end_shared(file.fileno())
+                lines = sum(1 for _ in read_lines(file, end))
+                size = os.fstat(file.fileno()).st_size
+        except OSError:
+            return None
+        return Torn(str(self._file), lines + 1, size - end) if size > end else None
 
-    def _chain(self) -> Iterator[tuple[int, Entry]]:
-        """Every entry with its sequence, each checked against the line before it."""
-        previous = _START
-        for number, line in enumerate(self._lines(), start=1):
-            document = _parse(self._file, number, line)
-            if document["previous"] != previous or document["sequence"] != number:
-                raise _invalid(self._file, number, "does not follow the line before it")
-            previous = _digest(line)
-            yield number, _read_entry(self._file, number, document)
+    def _number(self, path: Path, end: int | None = None) -> Iterator[Numbered]:
+        """The whole lines before `end`, numbered; none where there is no file.
 
-    def _lines(self) -> Iterator[bytes]:
-        """The whole lines that are there now, without their ends; none where there is no file."""
+        Without `end` it is where the chain ends now; whoever has locked the file must tell it.
+        """
         try:
-            file = self._file.open("rb")
+            file = path.open("rb")
         except FileNotFoundError:
             return
         except OSError as error:
             raise LedgerInvalid(
                 f"the ledger cannot be read: {error.strerror}",
-                subject=str(self._file),
+                subject=str(path),
                 next_step=_UNREADABLE,
             ) from error
         with file:
-            left = _find_end_shared(file.fileno())
-            for line in file:
-                left -= len(line)
-                if left < 0:
-                    return
-                yield line[:-1]
-
-
-def _find_end_shared(handle: int) -> int:
-    """Where the chain ends while nobody writes; what is before that never changes again."""
-    fcntl.flock(handle, fcntl.LOCK_SH)
-    try:
-        return _find_end(handle)[0]
-    finally:
-        fcntl.flock(handle, fcntl.LOCK_UN)
-
-
-def _find_end(handle: int) -> tuple[int, bytes]:
-    """Where the last whole line ends, and that line; 0 and nothing where there is none."""
-    size = os.fstat(handle).st_size
-    *whole, torn = _read_tail(handle, size).split(b"\n")
-    end = size - len(torn)
-    if whole and not _is_json(whole[-1]):
-        end -= len(whole.pop()) + 1
-    return end, whole[-1] if whole else b""
-
-
-def _read_tail(handle: int, size: int) -> bytes:
-    """The last two whole lines at least, and what follows them; all where there are fewer."""
-    length = _TAIL_BYTES
-    while True:
-        start = max(0, size - length)
-        data = os.pread(handle, size - start, start)
-        if start == 0 or data.count(b"\n") >= 3:
-            return data
-        length *= 4
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _write_whole(handle: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(handle, left) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _digest(line: bytes) -> str:
-    return f"sha256:{hashlib.sha256(line).hexdigest()}"
-
-
-def _parse(file: Path, number: int, line: bytes) -> Json:
-    """A line's document, with the words of the chain in it; `number` 0 stands for the last."""
-    try:
-        document = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise _invalid(file, number, "is not JSON") from error
-    if not isinstance(document, dict) or not isinstance(document.get("sequence"), int):
-        raise _invalid(file, number, "is not an entry of a ledger")
-    if document.get("version") != VERSION:
-        raise _invalid(file, number, f"is not of version {VERSION}, the only one known here")
-    # A ledger that is older than the baseline remembers none.
-    return {"previous": "", "baseline": {}, **document}
-
-
-def _read_entry(file: Path, number: int, document: Json) -> Entry:
-    for name, kind in _SHAPE.items():
-        if not isinstance(document.get(name), kind):
-            raise _invalid(file, number, f"has no usable {name}")
-    kept = {name: document[name] for name in _SHAPE}
-    try:
-        kept["address"] = Address.parse(document["address"])
-        kept["action"] = Action(document["action"])
-    except ValueError as error:
-        raise _invalid(file, number, "has no usable address or action") from error
-    return Entry(**{**kept, "patch": tuple(kept["patch"]), "inverse": tuple(kept["inverse"])})
-
-
-def _remember(entry: Entry, sequence: int) -> Memory:
-    return Memory(
-        id=entry.id,
-        owned=entry.owned,
-        secrets=entry.secrets,
-        at=entry.at,
-        by=entry.by,
-        commit=entry.commit,
-        sequence=sequence,
-        digests=entry.digests,
-        baseline=entry.baseline,
-    )
-
-
-def _invalid(file: Path, number: int, what: str) -> LedgerInvalid:
-    where = f"line {number}" if number else "the last line"
-    return LedgerInvalid(f"{where} of the ledger {what}", subject=str(file), next_step=_RESTORE)
+            name = str(path)
+            end = find_end_shared(file.fileno()) if end is None else end
+            for number, line in enumerate(read_lines(file, end), start=1):
+                yield name, number, line

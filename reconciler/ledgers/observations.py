@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 from reconciler.model import ABSENT, Absent, Json, Sighting
 
 NAME: Final = "observations.sqlite3"
-_VERSION: Final = 2
+_VERSION: Final = 3
 _PATIENCE_S: Final = 5.0
 _Found = TypeVar("_Found")
 _TABLES: Final = """

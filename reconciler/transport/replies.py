@@ -105,7 +105,7 @@ def make_error(reply: Reply) -> ServiceError:
     code, message = _innermost(reply.document)
     foreign = reply.document is None and "html" in _content_type(reply.headers)
     said = clean(message) or f"the service answers with status {reply.status}"
-    said = f"{said} and {_content_type(reply.headers)}" if foreign else said
+    said = f"{said} and {_content_type(reply.headers)} that is not JSON" if foreign else said
     kind: type[ServiceError] = Rejected
     next_step = _PROXY if foreign else ""
     if reply.status == 401:
@@ -117,7 +117,8 @@ def make_error(reply: Reply) -> ServiceError:
     elif reply.status == 409:
         kind, next_step = Busy, "Wait until what runs on it has ended, then plan again."
     elif reply.status >= 500:
-        kind, next_step = Unavailable, "Run it again; if it persists, quote the request id."
+        kind = Unavailable
+        next_step = next_step or "Run it again; if it persists, quote the request id."
     return kind(
         said,
         status=reply.status,

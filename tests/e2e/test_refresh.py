@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import Project
+from tests.e2e.world import Project, run_emulator
 
 pytestmark = pytest.mark.e2e
 NAMES = ("a", "b", "c", "d", "e")
@@ -90,3 +90,51 @@ def _with_secrets(body: object) -> object:
     body["properties"]["keys"] = {"primary": "planted-primary", "secondary": "planted-secondary"}
     body["properties"]["commitmentPlan"] = {"id": "/plan"}
     return body
+
+
+def test_what_a_list_leaves_out_is_read_and_never_taken_for_gone(tmp_path: Path) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text("[{match: {method: GET}, do: list-omission}]")
+    uri = "https://acct.blob.core.windows.net/m/old.ilearner"
+    options = ("--no-blob", "--operation-seconds=0", f"--faults={faults}")
+    with run_emulator(*options) as world:
+        project = Project(tmp_path / "project", world)
+        for name in NAMES:
+            world.deploy(name, uri)
+            project.manifest(name, uri)
+        time.sleep(10.5)
+        assert "Read 5 of 5 services in 5 calls." in project.run("plan").out
+        partial = project.run("plan", "--detailed-exitcode")
+        assert "Read 1 of 5 services in 2 calls" in partial.out
+        assert "No changes." in partial.out
+        assert partial.code == 0
+
+
+def test_no_signature_is_shown_or_kept_and_none_is_lost(project: Project) -> None:
+    world = project.emulator
+    signed = "https://acct.blob.core.windows.net/c/x?sv=1&sig=PLANTED%2B&sp=r"
+    world.deploy("a", world.model_uri("old"), description=signed, title=f"see {signed}")
+    assets = world.get("a")["properties"]["assets"]
+    assets["asset1"]["locationInfo"]["uri"] = signed
+    world.patch("a", assets=assets)
+    project.manifest("a", world.model_uri("new"))
+    runs = [
+        project.run("plan", "--out", "p.json"),
+        project.run("show", "p.json", "--format", "html"),
+        project.run("apply", "p.json"),
+        project.run("plan"),
+        project.run("drift"),
+        project.run("export", "WebService/a", "--full", "--folder", "exported"),
+        project.run("export", "WebService/a", "--format", "json"),
+    ]
+    assert "1 changed" in runs[2].out, runs[2].said
+    assert "No changes." in runs[3].out
+    for done in runs:
+        assert done.code == 0, done.said
+        assert "PLANTED" not in done.said
+    for file in project.folder.rglob("*"):
+        assert file.is_dir() or b"PLANTED" not in file.read_bytes(), file
+    after = world.get("a")["properties"]
+    assert after["assets"]["asset1"]["locationInfo"]["uri"] == signed
+    assert (after["description"], after["title"]) == (signed, f"see {signed}")
+    assert world.model("a") == world.model_uri("new")

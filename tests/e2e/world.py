@@ -18,6 +18,7 @@ from typing import Any
 import jsonschema
 
 from reconciler.catalog import read_schema
+from tests.lines import check_stream
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "manifests" / "census"
@@ -63,6 +64,8 @@ def run(
         jsonschema.validate(json.loads(done.stdout), read_schema("output/plan"))
     if done.stdout.startswith("{") and '"coverage"' in done.stdout:
         jsonschema.validate(json.loads(done.stdout), read_schema("output/drift"))
+    if "--json" in arguments and "apply" in arguments:
+        check_stream(done.stdout)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -128,10 +131,18 @@ class Emulator:
             return error.code, json.loads(error.read() or b"null"), dict(error.headers)
 
     def write(self, method: str, name: str, body: Any) -> None:
+        self.finish(self.begin(method, name, body))
+
+    def begin(self, method: str, name: str, body: Any) -> str:
+        """Have a write accepted; returns where its operation is."""
         status, answer, headers = self.send(method, self.path(name), body)
         assert status < 300, answer
+        return headers["Azure-AsyncOperation"]
+
+    def finish(self, operation_url: str) -> None:
+        """Wait until an operation has succeeded."""
         while True:
-            _, operation, _ = self.send("GET", headers["Azure-AsyncOperation"])
+            _, operation, _ = self.send("GET", operation_url)
             status = operation.get("status") or operation["provisioningState"]
             if status != "Provisioning":
                 assert status == "Succeeded", operation

@@ -13,19 +13,18 @@ from reconciler.model import (
     ABSENT,
     Absent,
     Address,
-    Cause,
+    Declared,
     Fate,
     Intent,
     Json,
     Live,
     Path,
-    Reason,
     Resource,
     Step,
 )
 from reconciler.overlay import says_nothing
 from reconciler.patch import apply_operations
-from reconciler.plan import make_reversal
+from reconciler.plan import Wish, lead_to
 from reconciler.pointers import find
 from reconciler.schema import Field
 from tests.ledgers import make_intent
@@ -37,7 +36,7 @@ __all__ = ["pytestmark"]
 
 
 def step_between(field: Field, one: Json, other: Json) -> Step:
-    step = make_reversal(RESOURCE, field, one, other, Reason("", Cause.ROLLBACK))
+    step = lead_to(Wish(RESOURCE, field, one, Declared({})), other)
     assume(step is not None)
     assert step is not None
     return step

@@ -151,7 +151,7 @@ def test_a_write_that_never_arrived_is_sent_once_no_read_can_lag_any_more() -> N
     assert outcome.failures == ()
     assert world.uri("a") == NEW
     assert fates(world) == [Fate.NOT_DONE, Fate.DONE]
-    assert sum(world.slept) == pytest.approx(10.0)
+    assert sum(world.slept) == pytest.approx(10.0, abs=0.1)
 
 
 def test_a_write_that_never_arrives_is_given_up_after_three_tries() -> None:
@@ -256,7 +256,7 @@ def test_a_read_that_lags_behind_the_write_is_waited_for() -> None:
     outcome = carry_out(world.hands(), planned(world, "a"))
     assert outcome.failures == ()
     assert world.written == [("a", Action.UPDATE)]
-    assert world.slept == pytest.approx([0.2, 0.3, 0.45])
+    assert world.slept == pytest.approx([0.2, 0.3, 0.45], abs=0.05)
 
 
 def test_success_that_does_not_show_is_sent_once_more_and_then_not_believed() -> None:
@@ -265,7 +265,7 @@ def test_success_that_does_not_show_is_sent_once_more_and_then_not_believed() ->
     assert "the service reports success and it still has" in outcome.failures[0].message
     assert len(world.written) == 2
     assert fates(world) == [Fate.NOT_DONE, Fate.NOT_DONE]
-    assert sum(world.slept) == pytest.approx(2.0)
+    assert sum(world.slept) == pytest.approx(2.0, abs=0.1)
 
 
 def test_success_that_shows_at_the_second_go_is_success() -> None:
@@ -382,7 +382,7 @@ def test_a_write_that_may_still_arrive_is_waited_for() -> None:
     world = liar("a")
     cut_off(world, sent=False)
     settle(world, patience_s=3.0)
-    assert sum(world.slept) == pytest.approx(3.0)
+    assert sum(world.slept) == pytest.approx(3.0, abs=0.1)
 
 
 def test_what_cannot_be_told_now_stays_open_and_stops_the_run() -> None:

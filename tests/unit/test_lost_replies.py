@@ -1,6 +1,7 @@
 """What an answer that is lost, broken or refused says of the call, over real sockets."""
 
 import ipaddress
+import logging
 import ssl
 import threading
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ def test_a_service_that_is_busy_is_told_from_one_that_refuses() -> None:
 def test_a_page_in_place_of_a_refusal_is_named() -> None:
     with Told(answers(Answer(404, PAGE, HTML))) as told:
         error = failing(told)
-    assert error.message == "the service answers with status 404 and text/html"
+    assert error.message == "the service answers with status 404 and text/html that is not JSON"
     assert "a proxy may be answering" in error.next_step
 
 
@@ -214,3 +215,17 @@ def test_who_cannot_be_trusted_was_sent_nothing(tmp_path: Path) -> None:
             client.send("PATCH", "/x", {})
         assert reached == []
     assert not isinstance(caught.value, ReplyLost)
+
+
+def test_no_token_is_logged_however_much_is(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECONCILER_EMULATOR_TOKEN", "PLANTED")
+    monkeypatch.setenv("RECONCILER_LOG", "debug")
+    caplog.set_level(logging.DEBUG)
+    with Told(answers(LOST["dropped"], LOST["html"], OK)) as told:
+        told.client.send("GET", "/x")
+        told.client.send("PATCH", "/x", {"secret": "PLANTED"})
+        assert told.calls[0].headers["Authorization"] == "Bearer PLANTED"
+    assert "urllib3" in {record.name.partition(".")[0] for record in caplog.records}
+    assert "PLANTED" not in caplog.text

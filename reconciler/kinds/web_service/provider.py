@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import quote
 
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
-from reconciler.intake import normalize, without_server_fields
+from reconciler.intake import normalize, restore_signatures, without_server_fields
 from reconciler.kinds.web_service.regions import is_copy, take_sealed
 from reconciler.model import (
     ABSENT,
@@ -189,7 +189,7 @@ class WebServiceProvider:
 
         What is sealed in it comes from the copy for the region, where there is one.
         """
-        desired = _desired(step, live)
+        desired = self._desired(step, live)
         sent = _without_nulls(self._field, without_server_fields(self._field, desired))
         body = copy.deepcopy(sent)
         if live is not ABSENT:
@@ -199,9 +199,16 @@ class WebServiceProvider:
         _set_written(body, step, resolve)
         return body
 
+    def _desired(self, step: Step, live: Live | Absent) -> Json:
+        """Live with the changes made; what stays as it is has its signatures again."""
+        changes = (op for op in step.ops if op["op"] != "test")
+        if live is ABSENT:
+            return apply_operations(changes, ABSENT)
+        return restore_signatures(self._field, apply_operations(changes, live.document), live.raw)
+
     def _partial(self, step: Step, live: Live, resolve: ResolveSecret) -> Json:
         """Each part that changes, whole, taken from live as it is now with the changes made."""
-        desired = _desired(step, live)
+        desired = self._desired(step, live)
         body: Json = {"properties": {}}
         for path in _changed_parts(step):
             part = without_server_fields(self._field.at(path), find(desired, path))
@@ -241,11 +248,6 @@ def _is_past(stamp: str, now: datetime) -> bool:
         return False
     aware = changed if changed.tzinfo else changed.replace(tzinfo=UTC)
     return now - aware >= _LAG
-
-
-def _desired(step: Step, live: Live | Absent) -> Json:
-    start = ABSENT if live is ABSENT else live.document
-    return apply_operations((op for op in step.ops if op["op"] != "test"), start)
 
 
 def _without_nulls(field: Field, document: Json | Absent) -> Json | Absent:

@@ -1,0 +1,236 @@
+"""The chain of a ledger's lines: each carries the digest of the line before. No IO here.
+
+A line is of version 1 as long as a program of that version can read all that is in its ledger;
+from the first intent on it is of version 2. Such a line also carries the highest number of a lock
+so far, so that the last line alone tells what must not be written any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from reconciler.errors import LedgerConflict, LedgerInvalid
+from reconciler.ledgers.lines import BadLine, Checkpoint, Mark, Word, read_word, write_word
+from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory, Snapshot
+from reconciler.plan_document import canonical
+
+VERSIONS: Final = (1, 2)
+# A step's line holds a few parts of one definition; a checkpoint all that is remembered.
+LONGEST: Final = 64 << 20
+RESTORE: Final = (
+    "Restore the file from a backup, or move it away: planning goes on without it and only forgets"
+    " who applied what, when."
+)
+_START: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
+_GONE: Final = (Action.DELETE, Action.FORGET)
+
+Numbered: TypeAlias = tuple[str, int, bytes]
+"""A line without its end, after the name of what it stands in and its number there, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a chain ends: what the next line must follow. `fence` is the highest so far."""
+
+    sequence: int = 0
+    digest: str = _START
+    fence: int = 0
+    version: int = 1
+
+
+def digest_line(line: bytes) -> str:
+    """The digest of a line without its end, as the next one carries it."""
+    return f"sha256:{hashlib.sha256(line).hexdigest()}"
+
+
+def join(end: End, word: Word) -> bytes:
+    """The line of a word that follows, with its end; raises BadLine for one that is too long."""
+    said = write_word(word)
+    document: dict[str, Json] = {
+        **said.document,
+        "version": 1 if said.plain and end.version == 1 else 2,
+        "sequence": end.sequence + 1,
+        "previous": end.digest,
+    }
+    fence = max(end.fence, word.fence)
+    if document["version"] > 1:
+        document["highest_fence"] = fence
+    line = canonical(document).encode("utf-8", "surrogatepass")
+    if len(line) > LONGEST:
+        raise BadLine(f"would be longer than {LONGEST >> 20} MiB")
+    return line + b"\n"
+
+
+def follow(end: End | None, line: bytes) -> tuple[End, Word]:
+    """Where the chain ends after a line, and what the line says; raises BadLine.
+
+    A checkpoint may begin a chain: what was before it is then taken on its word. So may any line
+    where nobody knows what was before it, which is what None stands for.
+    """
+    document = _parse(line)
+    begins = end is not None and end.sequence == 0 and document.get("kind") == "checkpoint"
+    before = None if begins else end
+    if before and (document["sequence"], document["previous"]) != (
+        before.sequence + 1,
+        before.digest,
+    ):
+        raise BadLine("does not follow the line before it")
+    word = read_word(document, document["sequence"])
+    after = _end_after(document, line)
+    if before and not _is_of_its_time(before, after, word.fence):
+        raise BadLine("does not follow the line before it")
+    return after, word
+
+
+def _is_of_its_time(before: End, after: End, fence: int) -> bool:
+    """Whether version and fence of a line go on from the line before."""
+    if after.version < before.version:
+        return False
+    return after.version == 1 or after.fence == max(before.fence, fence)
+
+
+def end_after(line: bytes) -> End:
+    """Where a chain ends, by its last line alone; raises BadLine."""
+    return _end_after(_parse(line), line)
+
+
+def _end_after(document: Mapping[str, Json], line: bytes) -> End:
+    return End(
+        document["sequence"], digest_line(line), document["highest_fence"], document["version"]
+    )
+
+
+def _parse(line: bytes) -> dict[str, Json]:
+    """A line's document, with the words of the chain in it."""
+    if len(line) > LONGEST:
+        raise BadLine(f"is longer than {LONGEST >> 20} MiB")
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadLine("is not JSON") from error
+    if not isinstance(document, dict) or not _is_count(document.get("sequence")):
+        raise BadLine("is not an entry of a ledger")
+    if document.get("version") not in VERSIONS:
+        raise BadLine("is not of version 1 or 2, the only ones known here")
+    document = {"previous": "", "highest_fence": 0, **document}
+    if not _is_count(document["highest_fence"]):
+        raise BadLine("has no usable highest_fence")
+    return document
+
+
+def _is_count(value: Json) -> bool:
+    return type(value) is int and value >= 0
+
+
+def check_fence(fence: int, highest: int, subject: str) -> None:
+    """Raise LedgerConflict where a later lock has been taken; 0 is of no lock, and may go on."""
+    if 0 < fence < highest:
+        raise LedgerConflict(
+            f"somebody has taken the lock since: it is number {highest} now, and this was {fence}",
+            subject=subject,
+            next_step="Nothing was written. Plan again once it is free.",
+        )
+
+
+def follow_all(lines: Iterable[Numbered]) -> Iterator[Word]:
+    """What every line says; raises LedgerInvalid on reaching one that does not fit."""
+    end = End()
+    for name, number, line in lines:
+        try:
+            end, word = follow(end, line)
+        except BadLine as error:
+            raise invalid(name, number, error) from error
+        yield word
+
+
+def invalid(name: str, number: int, why: BadLine) -> LedgerInvalid:
+    """The error of a line that does not fit; `number` 0 stands for the last."""
+    where = f"line {number}" if number else "the last line"
+    return LedgerInvalid(f"{where} of the ledger {why}", subject=name, next_step=RESTORE)
+
+
+class Replay:
+    """What is remembered and what is open, line by line."""
+
+    def __init__(self, moved: Mapping[Address, Address] | None = None) -> None:
+        """`moved` maps addresses that were renamed to those by which they are remembered now."""
+        self._moved = moved or {}
+        self._memories: dict[Address, Memory] = {}
+        self._open: dict[int, Intent] = {}
+        self._known = False
+        self._fence = 0
+
+    @property
+    def open(self) -> Mapping[int, Intent]:
+        """The intents without an outcome so far, by sequence."""
+        return self._open
+
+    def take(self, word: Word) -> Entry | None:
+        """Go on by one line; returns its entry, where it has one, with what its intent says."""
+        self._fence = max(self._fence, word.fence)
+        self._known = self._known or not isinstance(word, Mark)
+        match word:
+            case Intent():
+                self._open[word.sequence] = word
+            case Checkpoint():
+                self._memories = dict(word.memories)
+                self._open = {intent.sequence: intent for intent in word.open}
+            case Entry():
+                return self._take_entry(word)
+        return None
+
+    def _take_entry(self, entry: Entry) -> Entry:
+        intent = self._open.pop(entry.intent, None)
+        if intent is not None:
+            entry = replace(
+                entry,
+                patch=intent.patch,
+                inverse=intent.inverse,
+                step_digest=intent.step_digest,
+                wave=intent.wave,
+            )
+        if entry.fate is Fate.DONE:
+            if entry.action in _GONE:
+                self._memories.pop(entry.address, None)
+            else:
+                self._memories[entry.address] = _remember(entry)
+        return entry
+
+    def snapshot(self) -> Snapshot:
+        """The ledger as it is after the lines that were taken."""
+        memories = dict(self._memories)
+        for old, new in self._moved.items():
+            if old in memories and new not in memories:
+                memories[new] = memories.pop(old)
+        left = tuple(
+            replace(intent, address=self._moved.get(intent.address, intent.address))
+            for intent in self._open.values()
+        )
+        return Snapshot(memories, self._known, left, self._fence)
+
+    def checkpoint(self, archive: str, sha256: str, count: int) -> Checkpoint:
+        """The line that stands for all that were taken."""
+        return Checkpoint(
+            archive, sha256, count, self._memories, tuple(self._open.values()), self._fence
+        )
+
+
+def _remember(entry: Entry) -> Memory:
+    return Memory(
+        id=entry.id,
+        owned=entry.owned,
+        secrets=entry.secrets,
+        at=entry.at,
+        by=entry.by,
+        commit=entry.commit,
+        sequence=entry.sequence,
+        digests=entry.digests,
+        baseline=entry.baseline,
+        wave=entry.wave,
+        plan_digest=entry.plan_digest,
+        step_digest=entry.step_digest,
+    )

@@ -1,0 +1,89 @@
+"""The bounded pool: what runs, what rests, and what an end leaves behind."""
+
+import threading
+from collections.abc import Generator
+from dataclasses import replace
+
+import pytest
+
+from reconciler.transport import RateBudget
+from tests.unit.test_engine import World
+
+
+def test_work_that_rests_holds_up_nobody() -> None:
+    hands = replace(World().hands(parallelism=2), sleep=lambda _: None)
+    begun: list[int] = []
+
+    def work(item: int) -> Generator[float, None, int]:
+        begun.append(item)
+        while len(begun) < 50:
+            yield 0.01
+        return item
+
+    assert sorted(hands.weave(work, range(50))) == list(range(50))
+
+
+def test_no_more_than_the_parallelism_runs_at_once() -> None:
+    hands = World().hands(parallelism=3)
+    lock, running, most = threading.Lock(), 0, 0
+
+    def work(item: int) -> Generator[float, None, int]:
+        nonlocal running, most
+        for _ in range(3):
+            with lock:
+                running += 1
+                most = max(most, running)
+            threading.Event().wait(0.002)
+            with lock:
+                running -= 1
+            yield 0.001
+        return item
+
+    assert sorted(hands.weave(work, range(20))) == list(range(20))
+    assert most == 3
+
+
+def test_what_has_rested_longest_goes_on_first_and_before_anything_new() -> None:
+    world = World()
+    hands = world.hands(parallelism=1)
+    order: list[str] = []
+
+    def work(item: str) -> Generator[float, None, None]:
+        order.append(f"{item} begins")
+        yield {"a": 5.0, "b": 1.0}[item]
+        order.append(f"{item} ends")
+
+    list(hands.weave(work, "ab"))
+    assert order == ["a begins", "b begins", "b ends", "a ends"]
+    assert sum(world.slept) == pytest.approx(5.0, abs=0.1)
+
+
+def test_a_surprise_ends_everything() -> None:
+    hands = World().hands(parallelism=2)
+
+    def work(item: int) -> Generator[float, None, int]:
+        yield 0.0
+        if item == 3:
+            raise RuntimeError
+        return item
+
+    with pytest.raises(RuntimeError):
+        list(hands.weave(work, range(10)))
+
+
+def test_once_nothing_more_may_be_begun_nobody_waits_long_for_a_turn() -> None:
+    ended = threading.Event()
+
+    class Budget(RateBudget):
+        def stop(self, within_s: float) -> None:
+            assert within_s == 30.0
+            ended.set()
+
+    budget = Budget(lambda _: None)
+    hands = replace(World().hands(), budget=budget, halted=lambda: "interrupted")
+
+    def work(item: int) -> int:
+        assert ended.wait(20)
+        return item
+
+    assert list(hands.spread(work, [1], 30.0)) == [1]
