@@ -1,0 +1,217 @@
+"""Runs that are killed, at every place there is or at any moment, and the run after each."""
+
+import contextlib
+import os
+import queue
+import random
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from tests.e2e.world import Emulator, run_emulator
+from tests.survival.fleet import APPLY, HERE, THERE, Fleet, Wish, Wishes, model
+from tests.survival.nursery import Ended, Nursery, open_nursery
+from tests.survival.places import End
+from tests.survival.verdict import Story, judge
+
+LANES = 8
+WRITTEN = ("after ledger.intend", "after ledger.record")
+_TELLING = ("ledger", "lease", "write", "PUT", "PATCH", "DELETE", "POST")
+ORDERLY = (*APPLY, "--parallelism", "1")
+# From one to the other and back are the same steps in the same order: a creation, an update, a
+# replacement and a deletion. So a story begins where the last one ended.
+LOW = {
+    "at-low": Wish(model("one")),
+    "kept": Wish(model("one")),
+    "moved": Wish(model("one"), HERE),
+}
+HIGH = {
+    "at-high": Wish(model("one")),
+    "kept": Wish(model("two")),
+    "moved": Wish(model("one"), THERE),
+}
+
+
+@dataclass
+class Lane:
+    """A project whose stories follow one another, and the nursery of their runs.
+
+    With `forced`, the lock is taken from a dead holder by force.
+    """
+
+    fleet: Fleet
+    nursery: Nursery
+    forced: bool = False
+    tips: int = 0
+
+    @property
+    def note(self) -> Path:
+        return self.fleet.folder / "places"
+
+    def prepare(self) -> None:
+        """Everything is as it is declared, once; the ledger remembers it."""
+        self.fleet.declare(LOW)
+        ended = self.nursery.run(self.fleet.folder, *APPLY)
+        assert ended.code == 0, ended.said
+
+    def tip(self) -> Wishes:
+        """Declare the other state; returns the one before."""
+        old = self.fleet.wishes
+        self.tips += 1
+        self.fleet.declare(HIGH if self.tips % 2 else LOW)
+        return old
+
+    def list_places(self) -> list[str]:
+        """The places of a whole run, in order."""
+        self.tip()
+        ended, reached = self._run(End())
+        assert ended.code == 0, ended.said
+        return reached
+
+    def die(self, end: End, *, torn: bool = False) -> Story:
+        """A run that is killed at a place, and all that must hold after the next.
+
+        With `torn`, the line of the ledger that was written last is there by half: it died as it
+        wrote, because nothing has happened since.
+        """
+        traffic = self.fleet.traffic.begin()
+        before = self.fleet.count_done()
+        old = self.tip()
+        ended, reached = self._run(end)
+        place = reached[-1] if ended.code == -signal.SIGKILL else ""
+        if place and torn:
+            self.fleet.tear_ledger()
+        wrong = [] if place or ended.code == 0 else [f"it ended with {ended.code}: {ended.said}"]
+        if self.forced:
+            wrong += self._unlock()
+        wrong += judge(self.fleet, self.nursery, old, traffic, before)
+        where = f"{'half of ' if torn else ''}{place or 'the end'}"
+        return Story(f"killed at {end.at}, {where}", place and where, wrong)
+
+    def _unlock(self) -> list[str]:
+        """Nobody can see from outside that a holder is dead; people may know."""
+        holder = self.fleet.open_ledger().find_holder()
+        if holder is None:
+            return []
+        ended = self.nursery.run(self.fleet.folder, "force-unlock", holder.id, "--force")
+        return [] if ended.code == 0 else [f"force-unlock ended with {ended.code}: {ended.said}"]
+
+    def _run(self, end: End) -> tuple[Ended, list[str]]:
+        self.note.unlink(missing_ok=True)
+        ended = self.nursery.run(self.fleet.folder, *ORDERLY, note=self.note, end=end)
+        return ended, self.note.read_text().splitlines()
+
+
+@contextlib.contextmanager
+def open_lanes(folder: Path, *options: str, count: int = LANES) -> Iterator[list[Lane]]:
+    """Lanes side by side, each with a resource group of its own at one emulator."""
+    log = f"--log={folder / 'requests.jsonl'}"
+    with (
+        run_emulator("--no-blob", log, *options) as emulator,
+        lay_lanes(folder, emulator, count) as lanes,
+    ):
+        yield lanes
+
+
+@contextlib.contextmanager
+def lay_lanes(
+    folder: Path, emulator: Emulator, count: int, ledger: str = ""
+) -> Iterator[list[Lane]]:
+    """The same at an emulator that logs into the folder; `ledger` is where each ledger is kept."""
+    log = folder / "requests.jsonl"
+    with contextlib.ExitStack() as stack:
+        lanes = []
+        for number in range(count):
+            group = f"lane{number}"
+            nursery = stack.enter_context(open_nursery(folder / "said" / group))
+            world = replace(emulator, group=group)
+            lanes.append(Lane(Fleet(folder / group, world, log, ledger.format(group)), nursery))
+        yield lanes
+
+
+def spread(lanes: Sequence[Lane], work: Iterable[Callable[[Lane], Story]]) -> Iterator[Story]:
+    """Every story, each told by a lane that is free."""
+    free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+    for lane in lanes:
+        free.put(lane)
+
+    def tell(story: Callable[[Lane], Story]) -> Story:
+        lane = free.get()
+        try:
+            return story(lane)
+        finally:
+            free.put(lane)
+
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        yield from pool.map(tell, work)
+
+
+def die_everywhere(lanes: Sequence[Lane], *, everywhere: bool = True) -> Iterator[Story]:
+    """A story for each place of a plan with all four actions, and for each line of the ledger.
+
+    Not `everywhere` leaves out what comes before and after a mere read.
+    """
+    places = prepare(lanes)
+    lines = sum(name in WRITTEN for name in places)
+    whole = [
+        partial(Lane.die, end=End(number))
+        for number, name in enumerate(places, 1)
+        if everywhere or any(word in name for word in _TELLING)
+    ]
+    torn = [partial(Lane.die, end=End(n + 1, WRITTEN), torn=True) for n in range(lines)]
+    return spread(lanes, [*whole, *torn])
+
+
+def prepare(lanes: Sequence[Lane]) -> list[str]:
+    """Every lane as it is declared; returns the places of a whole run."""
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        list(pool.map(Lane.prepare, lanes))
+    return lanes[0].list_places()
+
+
+def die_anytime(lane: Lane, services: int, rounds: int, seed: int) -> Iterator[Story]:
+    """Stories in which a run over many services is killed at any moment, some of them twice."""
+    chance = random.Random(seed)
+    lane.fleet.declare(_invent(chance, {}, services, 0))
+    started = time.monotonic()
+    ended = lane.nursery.run(lane.fleet.folder, *APPLY)
+    assert ended.code == 0, ended.said
+    span = time.monotonic() - started
+    for number in range(1, rounds + 1):
+        traffic = lane.fleet.traffic.begin()
+        before = lane.fleet.count_done()
+        old = lane.fleet.wishes
+        lane.fleet.declare(_invent(chance, old, services, number))
+        moments = [chance.uniform(0, span) for _ in range(1 + (chance.random() < 0.3))]
+        for moment in moments:
+            _kill_after(lane, moment)
+        title = "killed after " + " and ".join(f"{moment:.3f} s" for moment in moments)
+        yield Story(title, title, judge(lane.fleet, lane.nursery, old, traffic, before))
+
+
+def _kill_after(lane: Lane, seconds: float) -> None:
+    pid = lane.nursery.start(lane.fleet.folder, *APPLY)
+    time.sleep(seconds)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    lane.nursery.wait()
+
+
+def _invent(chance: random.Random, old: Wishes, services: int, number: int) -> dict[str, Wish]:
+    """What is declared next: most have a new model, some move, some go and others come."""
+    new = {}
+    for name, wish in old.items():
+        drawn = chance.random()
+        if drawn < 0.6:
+            new[name] = replace(wish, model=model(f"m{number}"))
+        elif drawn < 0.7:
+            new[name] = replace(wish, location=THERE if wish.location == HERE else HERE)
+        elif drawn < 0.9:
+            new[name] = wish
+    for missing in range(services - len(new)):
+        new[f"s{number:03}-{missing:03}"] = Wish(model(f"m{number}"))
+    return new
