@@ -34,13 +34,13 @@ def test_a_kill_at_any_place_is_made_good_by_the_next_run(tmp_path: Path) -> Non
         "about to send PATCH kept",
         "answered PATCH kept",
         "answered DELETE moved",
-        "answered DELETE at-low",
-        "answered PUT at-high",
+        "answered DELETE at",
+        "answered PUT at",
         "about to send PUT moved",
         "before ledger.record",
         "half of after ledger.intend",
         "half of after ledger.record",
-    } <= set(died)
+    } <= {place.removesuffix("-low").removesuffix("-high") for place in died}
     assert len(died) > 50
 
 
