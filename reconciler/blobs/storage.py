@@ -7,29 +7,17 @@ follows from its address and from what the environment names; it is never part o
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from reconciler.blobs.signatures import check_validity
 from reconciler.errors import BlobForbidden, ReconcilerError, Unavailable
 from reconciler.model import ABSENT, Absent, Blob, ModelReference
 from reconciler.ports import ResolveSecret
+from reconciler.transport import Where, find_credential, split_address
 
-# Published for everyone's use with the storage emulator (documented: storage-use-azurite).
-_EMULATED_ACCOUNT: Final = "devstoreaccount1"
-_EMULATED_KEY: Final = (
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-)
-_KNOWN_SUFFIXES: Final = (
-    ".blob.core.windows.net",
-    ".blob.core.chinacloudapi.cn",
-    ".blob.core.usgovcloudapi.net",
-    ".blob.core.cloudapi.de",
-)
 _PATIENCE: Final[Mapping[str, Any]] = {
     "connection_timeout": 10,
     "read_timeout": 60,
@@ -38,18 +26,6 @@ _PATIENCE: Final[Mapping[str, Any]] = {
     "increment_base": 1,
     "random_jitter_range": 0,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """A blob's address taken apart. On loopback the account is the first segment of the path."""
-
-    account_url: str
-    host: str
-    account: str
-    container: str
-    name: str
-    loopback: bool
 
 
 class BlobStorage:
@@ -113,58 +89,19 @@ class BlobStorage:
         if model.sas is not None:
             signature = self._resolve(model.sas)
             return signature, check_validity(signature, model.name, datetime.now(UTC))
-        credential = storage_credential(where, self._environment)
-        # A token of ours must not be shown to whatever host a manifest names.
-        trusted = where.host.endswith(_KNOWN_SUFFIXES) or where.host == self._own_host
-        if credential is None and trusted and self._token_credential:
-            credential = self._token_credential()
-        return credential, ""
-
-
-def storage_credential(where: Where, environment: Mapping[str, str]) -> Any:
-    """The account key or signature that the environment gives for an account, or None.
-
-    On loopback it is the storage emulator's published account.
-    """
-    if where.loopback:
-        return {"account_name": where.account, "account_key": _EMULATED_KEY}
-    if environment.get("AZURE_STORAGE_ACCOUNT") == where.account:
-        if environment.get("AZURE_STORAGE_KEY"):
-            key = environment["AZURE_STORAGE_KEY"]
-            return {"account_name": where.account, "account_key": key}
-        if environment.get("AZURE_STORAGE_SAS_TOKEN"):
-            return environment["AZURE_STORAGE_SAS_TOKEN"]
-    parts = dict(
-        part.split("=", 1)
-        for part in environment.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";")
-        if "=" in part
-    )
-    if parts.get("AccountName") == where.account and "AccountKey" in parts:
-        return {"account_name": where.account, "account_key": parts["AccountKey"]}
-    return None
+        found = find_credential(where, self._environment, self._token_credential, self._own_host)
+        return found, ""
 
 
 def take_apart(model: ModelReference) -> Where:
     """A model's address; raises ReconcilerError for one that is none of a blob, or not https."""
-    parts = urlsplit(model.uri)
-    host = (parts.hostname or "").lower()
-    loopback = _is_loopback(host)
-    segments = parts.path.lstrip("/").split("/")
-    account = segments.pop(0) if loopback else host.partition(".")[0]
-    if parts.scheme not in {"http", "https"} or not account or len(segments) < 2 or "" in segments:
-        raise ReconcilerError("its address is not that of a blob", subject=model.name)
-    if parts.scheme == "http" and not loopback:
-        raise ReconcilerError("its address is not https", subject=model.name)
-    base = f"{parts.scheme}://{parts.netloc}" + (f"/{account}" if loopback else "")
-    name = unquote("/".join(segments[1:]))
-    return Where(base, host, account, unquote(segments[0]), name, loopback)
-
-
-def _is_loopback(host: str) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        where = split_address(model.uri)
+    except ValueError as error:
+        raise ReconcilerError(f"its address is not {error}", subject=model.name) from error
+    if not where.name:
+        raise ReconcilerError("its address is not that of a blob", subject=model.name)
+    return where
 
 
 def _digest_of(client: Any, found: Any, *, pinned: bool) -> tuple[str, Any]:

@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 from collections.abc import Mapping
 
-from reconciler.blobs.storage import storage_credential, take_apart
+from reconciler.blobs.storage import take_apart
 from reconciler.model import ModelReference
+from reconciler.transport import storage_credential
 
 
 def upload_model(uri: str, data: bytes, environment: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from reconciler.engine import Hands, Order
 from reconciler.errors import ManifestInvalid, PlanInvalid
 from reconciler.guards import GUARDS, is_allowed
 from reconciler.kinds import find_kinds
-from reconciler.ledgers import FileLedger, ObservationCache
+from reconciler.ledgers import ObservationCache, open_ledger
 from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import secret_resolver
@@ -69,8 +69,7 @@ class Assembly:
     @cached_property
     def ledger(self) -> Ledger:
         """What was applied before, and will be."""
-        folder = Path(self.project.root, self.project.ledger)
-        return FileLedger(folder, self.project.moved)
+        return open_ledger(self.project, os.environ, token_credential)
 
     @cached_property
     def observations(self) -> ObservationCache:

@@ -294,7 +294,6 @@ def _tell_manifest(
             for change in (again.changes if again is not None else ())
             if overlaps(change.path, undone)
         ]
-        said = [f"{format_pointer(path)} on {place}" for path, place in back]
         if back:
             yield Finding(
                 "the manifest still declares what is undone: the next apply brings it back",

@@ -25,7 +25,7 @@ RESTORE: Final = (
     "Restore the file from a backup, or move it away: planning goes on without it and only forgets"
     " who applied what, when."
 )
-_START: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
+_NOTHING: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
 _GONE: Final = (Action.DELETE, Action.FORGET)
 
 Numbered: TypeAlias = tuple[str, int, bytes]
@@ -37,9 +37,12 @@ class End:
     """Where a chain ends: what the next line must follow. `fence` is the highest so far."""
 
     sequence: int = 0
-    digest: str = _START
+    digest: str = _NOTHING
     fence: int = 0
     version: int = 1
+
+
+START: Final = End()
 
 
 def digest_line(line: bytes) -> str:
@@ -138,7 +141,7 @@ def check_fence(fence: int, highest: int, subject: str) -> None:
 
 def follow_all(lines: Iterable[Numbered]) -> Iterator[Word]:
     """What every line says; raises LedgerInvalid on reaching one that does not fit."""
-    end = End()
+    end = START
     for name, number, line in lines:
         try:
             end, word = follow(end, line)

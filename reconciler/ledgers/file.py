@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import itertools
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
+from reconciler.ledgers.archives import name_archive, number_all
 from reconciler.ledgers.chain import (
     RESTORE,
     End,
@@ -26,7 +25,6 @@ from reconciler.ledgers.chain import (
     Replay,
     check_fence,
     end_after,
-    follow,
     follow_all,
     invalid,
     join,
@@ -48,7 +46,6 @@ from reconciler.model import Address, Entry, Holder, Intent, Proof, Snapshot
 from reconciler.ports import Emit, Lease
 
 NAME: Final = "ledger.jsonl"
-_ARCHIVE: Final = re.compile(r"ledger-[0-9]{1,18}-[0-9]{1,18}\.jsonl", re.ASCII)
 _UNREADABLE: Final = "Give leave to read it, or name another folder in spec.ledger.path."
 _UNWRITTEN: Final = (
     "What was just applied is live but not recorded. Make room or give leave to write, then plan"
@@ -146,7 +143,7 @@ class FileLedger:
     def _begin_anew(self, handle: int, end: int, replay: Replay, count: int) -> str:
         data = os.pread(handle, end, 0)
         last = self._read_end(find_end(handle)[1])
-        name = f"ledger-{last.sequence - count + 1}-{last.sequence}.jsonl"
+        name = name_archive(last.sequence, count)
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         line = self._join(last, replay.checkpoint(name, digest, count))
         replace_file(self._folder / name, data)
@@ -249,34 +246,11 @@ class FileLedger:
         return replay
 
     def _number_all(self) -> Iterator[Numbered]:
-        """The lines of all archives, oldest first, then those that are there now."""
-        lines = self._number(self._file)
-        first = list(itertools.islice(lines, 1))
-        for archive in reversed(list(self._find_archives(first))):
-            if not archive.exists():
-                raise LedgerInvalid(
-                    "an archive of the ledger is missing", subject=str(archive), next_step=RESTORE
-                )
-            yield from self._number(archive)
-        yield from itertools.chain(first, lines)
+        return number_all(self._number(self._file), self._open_archive)
 
-    def _find_archives(self, first: list[Numbered]) -> Iterator[Path]:
-        """The archives before a chain that begins so, latest first."""
-        seen: set[str] = set()
-        while first:
-            name, number, line = first[0]
-            try:
-                word = follow(End(), line)[1]
-            except BadLine:
-                return  # told by whoever reads on
-            if not isinstance(word, Checkpoint):
-                return
-            if not _ARCHIVE.fullmatch(word.archive) or word.archive in seen:
-                raise invalid(name, number, BadLine("names no usable archive"))
-            seen.add(word.archive)
-            archive = self._folder / word.archive
-            yield archive
-            first = list(itertools.islice(self._number(archive), 1))
+    def _open_archive(self, name: str) -> Iterator[Numbered] | None:
+        archive = self._folder / name
+        return self._number(archive) if archive.exists() else None
 
     def _digest_archive(self, name: str) -> str:
         """The digest of an archive's bytes; empty where there is none."""

@@ -22,6 +22,7 @@ def make_project(document: Json, root: Path, file: str, digest: str) -> Project:
     """The project that a checked document describes; `root` is where its file stands."""
     spec = document.get("spec") or {}
     guards = spec.get("guards", {})
+    ledger = spec.get("ledger", {})
     return Project(
         name=document["metadata"]["name"],
         root=str(root.resolve()),
@@ -33,11 +34,13 @@ def make_project(document: Json, root: Path, file: str, digest: str) -> Project:
             max_updates=guards.get("maxUpdates", "30%"),
             blobs=guards.get("blobs", "required"),
         ),
-        ledger=spec.get("ledger", {}).get("path", ".reconciler"),
+        ledger=ledger.get("path", ".reconciler"),
         digest=digest,
         moved={
             Address.parse(one["from"]): Address.parse(one["to"]) for one in spec.get("moved", ())
         },
+        ledger_container=ledger.get("container", "").rstrip("/"),
+        ledger_prefix=ledger.get("prefix", ""),
     )
 
 

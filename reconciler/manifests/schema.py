@@ -122,6 +122,11 @@ def _explain(error: ValidationError) -> Iterator[tuple[str, Finding]]:
         for key in value:
             if key not in instance:
                 yield format_pointer(at), Finding(f"{name} lacks {key}")
+    elif word == "dependentRequired":
+        for key in sorted(set(value) & set(instance)):
+            needed = " and ".join(one for one in value[key] if one not in instance)
+            if needed:
+                yield format_pointer((*at, key)), Finding(f"{key} needs {needed} beside it")
     else:
         yield format_pointer(at), Finding(f"{name} {_demand(word, error)}")
 

@@ -62,7 +62,9 @@ class Cloud:
 class Project:
     """What `reconciler.yaml` says. `root` is the folder it stands in, absolute.
 
-    `moved` maps addresses that were renamed to what they are called now.
+    `ledger` is the folder of the ledger and of what is kept beside it; where `ledger_container` is
+    not empty, the ledger itself is in that container, in blobs whose names begin with
+    `ledger_prefix`. `moved` maps addresses that were renamed to what they are called now.
     """
 
     name: str
@@ -74,6 +76,8 @@ class Project:
     ledger: str
     digest: str
     moved: Mapping[Address, Address] = field(default_factory=dict)
+    ledger_container: str = ""
+    ledger_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

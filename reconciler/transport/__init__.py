@@ -17,6 +17,12 @@ from reconciler.transport.operations import (
 )
 from reconciler.transport.origins import is_loopback
 from reconciler.transport.replies import Reply
+from reconciler.transport.storage import (
+    Where,
+    find_credential,
+    split_address,
+    storage_credential,
+)
 
 __all__ = [
     "READS",
@@ -24,10 +30,14 @@ __all__ = [
     "Client",
     "RateBudget",
     "Reply",
+    "Where",
     "await_settled",
     "count_polls",
+    "find_credential",
     "finish_operation",
     "follow_operation",
     "is_loopback",
+    "split_address",
+    "storage_credential",
     "token_credential",
 ]

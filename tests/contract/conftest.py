@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from reconciler.emulator.azurite import run_azurite
 from tests.contract.world import Service, run_service
 
 
@@ -30,3 +31,10 @@ def shared_slow() -> Iterator[Service]:
 def slow(shared_slow: Service, request: pytest.FixtureRequest) -> Service:
     group = "".join(c if c.isalnum() else "-" for c in request.node.name)[:80]
     return Service(shared_slow.url, group, process=shared_slow.process)
+
+
+@pytest.fixture(scope="session")
+def storage() -> Iterator[str]:
+    """Real blob storage, once for all: its URL."""
+    with run_azurite() as url:
+        yield url

@@ -1,7 +1,6 @@
 """Looking at models in real blob storage: there, readable, how long, which bytes."""
 
 import hashlib
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 from azure.storage.blob import BlobClient, BlobSasPermissions, generate_blob_sas
 
 from reconciler.blobs import BlobStorage, upload_model
-from reconciler.emulator.azurite import run_azurite
 from reconciler.errors import BlobExpired, BlobForbidden, ReconcilerError, Unavailable
 from reconciler.model import ABSENT, Blob, ModelReference, SecretReference
 
@@ -18,12 +16,6 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 DATA = b"the very bytes of a model"
 DIGEST = hashlib.sha256(DATA).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def storage() -> Iterator[str]:
-    with run_azurite() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +129,8 @@ def test_an_address_that_is_none_of_a_blob_is_refused(address: str) -> None:
 
 
 def test_a_key_of_the_environment_is_for_its_account_alone(uri: str) -> None:
-    from reconciler.blobs.storage import storage_credential, take_apart
+    from reconciler.blobs.storage import take_apart
+    from reconciler.transport import storage_credential
 
     model = ModelReference("m", "https://acct.blob.core.windows.net/m/x.ilearner", ())
     where = take_apart(model)

@@ -8,7 +8,7 @@ import pytest
 from azure.storage.blob import BlobSasPermissions, generate_blob_sas
 
 from reconciler.blobs import upload_model
-from reconciler.blobs.storage import _EMULATED_ACCOUNT, _EMULATED_KEY
+from reconciler.transport.storage import _EMULATED_KEY
 from tests.e2e.world import Project, definition
 
 pytestmark = pytest.mark.e2e
@@ -75,7 +75,7 @@ def test_a_signature_that_ends_too_soon(
     file.write_text(file.read_text().replace("'}", "', sas: {env: MODELS_SAS}}"))
     _, _, container, name = urlsplit(uri).path.split("/", 3)
     signature = generate_blob_sas(
-        _EMULATED_ACCOUNT,
+        "devstoreaccount1",
         container,
         name,
         account_key=_EMULATED_KEY,

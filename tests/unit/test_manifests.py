@@ -258,6 +258,20 @@ def test_an_exported_definition_may_be_declared_whole(tmp_path: Path) -> None:
         ("  guards: {maxUpdates: lots}\n", "maxUpdates"),
         ("  guards: {blobs: maybe}\n", "blobs must be required or warn or skip"),
         ("  ledger: {path: 7}\n", "path must be text"),
+        ("  ledger: {}\n", "needs exactly one of path or container"),
+        (
+            "  ledger: {path: a, container: 'https://a.blob.core.windows.net/rec'}\n",
+            "needs exactly one of path or container",
+        ),
+        ("  ledger: {path: a, prefix: b/}\n", "prefix needs container beside it"),
+        ("  ledger: {container: 'http://a.blob.core.windows.net/rec'}\n", "without a signature"),
+        (
+            "  ledger: {container: 'https://a.blob.core.windows.net/rec?sig=x'}\n",
+            "container is not of the form",
+        ),
+        ("  ledger: {container: 'https://a.blob.core.windows.net/'}\n", "is not of the form"),
+        ("  ledger: {container: 'https://a/rec', prefix: prod}\n", "ends with a slash"),
+        ("  ledger: {container: 'https://a/rec', prefix: ../a/}\n", "prefix is not of the form"),
     ],
 )
 def test_what_is_wrong_in_the_project_is_found(tmp_path: Path, spec: str, message: str) -> None:
@@ -272,6 +286,21 @@ def test_loopback_may_be_spoken_to_without_tls(tmp_path: Path) -> None:
     assert loaded.findings == ()
     assert loaded.project is not None
     assert loaded.project.cloud.resource_manager == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    "address", ["https://acct.blob.core.windows.net/rec", "http://127.0.0.1:10000/dev/rec/"]
+)
+def test_a_ledger_may_be_in_a_container_and_its_caches_stay_here(
+    tmp_path: Path, address: str
+) -> None:
+    spec = f"  ledger: {{container: '{address}', prefix: team/prod/}}\n"
+    loaded = read(tmp_path, spec, census_yaml=SERVICE + "  definition: {tags: {}}\n")
+    assert loaded.findings == ()
+    assert loaded.project is not None
+    assert loaded.project.ledger_container == address.rstrip("/")
+    assert loaded.project.ledger_prefix == "team/prod/"
+    assert loaded.project.ledger == ".reconciler"
 
 
 def test_hidden_files_and_other_apis_are_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,276 @@
+"""The few things that a ledger asks of blob storage, and storage's errors in our words.
+
+azure-storage-blob is imported when the first of them is asked for. Nothing that the library says
+is shown: it may quote an address with its signature.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reconciler.errors import LedgerInvalid
+from reconciler.transport import Where, find_credential, split_address
+
+# One answer of storage is no longer than this; what is longer is asked for in parts.
+_PART: Final = 32 << 20
+_PATIENCE: Final[Mapping[str, Any]] = {
+    "connection_timeout": 5,
+    "read_timeout": 30,
+    "retry_total": 3,
+    "initial_backoff": 0.5,
+    "increment_base": 1,
+    "random_jitter_range": 0,
+    "max_single_get_size": _PART,
+    "max_chunk_get_size": _PART,
+}
+_FORBIDDEN: Final = (
+    "Give the identity the role Storage Blob Data Contributor on the container, or name the"
+    " account and its key in AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY."
+)
+_ADDRESS: Final = (
+    "Write spec.ledger.container as https://ACCOUNT.blob.core.windows.net/CONTAINER, without a"
+    " signature."
+)
+
+
+class NotThere(Exception):
+    """Storage authoritatively has no such blob, or no such container."""
+
+
+class Overtaken(Exception):
+    """Somebody else was first: a condition of the request does not hold any more."""
+
+
+class Unreachable(LedgerInvalid):
+    """No answer: what was asked for may have been done, or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A blob as a listing shows it."""
+
+    name: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """A blob's bytes, and whether somebody has a lease on it."""
+
+    data: bytes
+    etag: str
+    leased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What a blob is after a block was added; `etag` is empty where that was not told."""
+
+    blocks: int
+    etag: str = ""
+
+
+class Container:
+    """A container of blobs. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        address: str,
+        environment: Mapping[str, str],
+        token_credential: Callable[[], Any] | None = None,
+        own_host: str = "",
+    ) -> None:
+        """Raises LedgerInvalid for an address that is not that of a container."""
+        try:
+            self._where: Where = split_address(address)
+        except ValueError as error:
+            raise LedgerInvalid(
+                f"the ledger's address is not {error}", subject=address, next_step=_ADDRESS
+            ) from error
+        if self._where.name:
+            raise LedgerInvalid(
+                "the ledger's address is not that of a container",
+                subject=address,
+                next_step=_ADDRESS,
+            )
+        self.address = address.rstrip("/")
+        self._credential = (environment, token_credential, own_host)
+        self._lock = threading.Lock()
+        self._opened: Any = None
+
+    def list_blobs(self, prefix: str) -> list[Kept]:
+        """The blobs whose names begin so, by name; none where there is no container."""
+        try:
+            with self._asking():
+                found = self._client.list_blobs(name_starts_with=prefix)
+                return [Kept(one.name, one.size, one.etag) for one in found]
+        except NotThere:
+            return []
+
+    def read(self, name: str, start: int, size: int) -> bytes:
+        """So many bytes of a blob; raises NotThere."""
+        parts = []
+        with self._asking():
+            blob = self._client.get_blob_client(name)
+            for offset in range(start, start + size, _PART):
+                length = min(_PART, start + size - offset)
+                parts.append(blob.download_blob(offset=offset, length=length).readall())
+        return b"".join(parts)
+
+    def read_all(self, name: str) -> Leased:
+        """All of a small blob, with what is said of it; raises NotThere."""
+        with self._asking():
+            found = self._client.get_blob_client(name).download_blob()
+            said = found.properties
+            return Leased(found.readall(), said.etag, said.lease.state in {"leased", "breaking"})
+
+    def begin(self, name: str) -> None:
+        """Make an empty blob that can be added to, and its container; raises Overtaken."""
+        from azure.core import MatchConditions  # noqa: PLC0415 - a slow import
+
+        def create() -> None:
+            with self._asking():
+                self._client.get_blob_client(name).create_append_blob(
+                    match_condition=MatchConditions.IfMissing
+                )
+
+        self._with_container(create)
+
+    def append(self, name: str, data: bytes, position: int, etag: str = "") -> Added:
+        """Add one block, if the blob still ends at `position` and is the one that was seen.
+
+        Raises NotThere, Overtaken.
+        """
+        with self._asking():
+            blob = self._client.get_blob_client(name)
+            done = blob.append_block(
+                data, length=len(data), appendpos_condition=position, **_condition(etag)
+            )
+            return Added(int(done["blob_committed_block_count"]), done["etag"])
+
+    def write(self, name: str, data: bytes, lease: str = "", etag: str = "") -> None:
+        """Write a whole blob, under a lease or on a condition; raises Overtaken."""
+
+        def upload() -> None:
+            with self._asking():
+                self._client.get_blob_client(name).upload_blob(
+                    data, overwrite=True, **_condition(etag), **({"lease": lease} if lease else {})
+                )
+
+        self._with_container(upload)
+
+    def write_new(self, name: str, data: bytes) -> None:
+        """Write a blob that is not there yet; raises Overtaken."""
+
+        def upload() -> None:
+            with self._asking():
+                self._client.get_blob_client(name).upload_blob(data, overwrite=False)
+
+        self._with_container(upload)
+
+    def delete(self, name: str, etag: str = "") -> None:
+        """Take a blob away, if it is still as it was; raises NotThere, Overtaken."""
+        with self._asking():
+            self._client.get_blob_client(name).delete_blob(**_condition(etag))
+
+    def acquire(self, name: str, lease: str, seconds: int) -> None:
+        """Take a lease on a blob; raises Overtaken where somebody has one."""
+        with self._asking():
+            self._lease(name, lease).acquire(lease_duration=seconds)
+
+    def renew(self, name: str, lease: str) -> None:
+        """Renew a lease; raises Overtaken where it is ours no more."""
+        with self._asking():
+            self._lease(name, lease).renew()
+
+    def release(self, name: str, lease: str) -> None:
+        """Give a lease back; raises Overtaken where it is ours no more."""
+        with self._asking():
+            self._lease(name, lease).release()
+
+    def break_lease(self, name: str, etag: str) -> None:
+        """End anybody's lease at once, if the blob is still as it was; raises Overtaken."""
+        with self._asking():
+            self._lease(name, None).break_lease(lease_break_period=0, **_condition(etag))
+
+    def _lease(self, name: str, lease: str | None) -> Any:
+        from azure.storage.blob import BlobLeaseClient  # noqa: PLC0415 - a slow import
+
+        return BlobLeaseClient(self._client.get_blob_client(name), lease_id=lease)
+
+    @property
+    def _client(self) -> Any:
+        from azure.storage.blob import ContainerClient  # noqa: PLC0415 - a slow import
+
+        with self._lock:
+            if self._opened is None:
+                where = self._where
+                credential = find_credential(where, *self._credential)
+                self._opened = ContainerClient(
+                    where.account_url, where.container, credential=credential, **_PATIENCE
+                )
+            return self._opened
+
+    def _with_container(self, work: Callable[[], None]) -> None:
+        """Do it, and once more when the container was made that was missing."""
+        try:
+            work()
+        except NotThere:
+            try:
+                with self._asking():
+                    self._client.create_container()
+            except Overtaken:
+                pass  # by another writer, at this moment
+            try:
+                work()
+            except NotThere:
+                raise self._invalid("the container cannot be made") from None
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        from azure.core.exceptions import (  # noqa: PLC0415 - a slow import
+            AzureError,
+            ClientAuthenticationError,
+            HttpResponseError,
+            ResourceNotFoundError,
+        )
+
+        try:
+            yield
+        except ResourceNotFoundError:
+            raise NotThere from None
+        except ClientAuthenticationError:
+            raise self._invalid("storage does not let us work with it", _FORBIDDEN) from None
+        except HttpResponseError as error:
+            if error.status_code in {409, 412}:
+                raise Overtaken from None
+            if error.status_code in {401, 403}:
+                raise self._invalid("storage does not let us work with it", _FORBIDDEN) from None
+            if error.status_code in {400, 413, 416}:
+                raise self._invalid(f"storage answers {error.status_code}") from None
+            raise self._unreachable(f"storage answers {error.status_code or 'nothing'}") from None
+        except AzureError:
+            raise self._unreachable("storage cannot be reached") from None
+
+    def _invalid(self, what: str, next_step: str = _ADDRESS) -> LedgerInvalid:
+        return LedgerInvalid(
+            f"the ledger cannot be used: {what}", subject=self.address, next_step=next_step
+        )
+
+    def _unreachable(self, what: str) -> Unreachable:
+        return Unreachable(
+            f"the ledger cannot be used: {what}",
+            subject=self.address,
+            next_step="Check the address in spec.ledger.container and the network.",
+        )
+
+
+def _condition(etag: str) -> dict[str, Any]:
+    from azure.core import MatchConditions  # noqa: PLC0415 - a slow import
+
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}

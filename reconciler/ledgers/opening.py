@@ -1,0 +1,30 @@
+"""The ledger that a project names: in its folder, or in a container of blob storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from reconciler.ledgers.azure_blob import AzureBlobLedger
+from reconciler.ledgers.container import Container
+from reconciler.ledgers.file import FileLedger
+from reconciler.model import Project
+from reconciler.ports import Ledger
+
+
+def open_ledger(
+    project: Project,
+    environment: Mapping[str, str],
+    token_credential: Callable[[], Any] | None = None,
+) -> Ledger:
+    """The ledger of a project; nothing is asked of it yet.
+
+    Raises LedgerInvalid for an address that is not that of a container.
+    """
+    if not project.ledger_container:
+        return FileLedger(Path(project.root, project.ledger), project.moved)
+    own_host = urlsplit(project.cloud.blob).hostname or ""
+    container = Container(project.ledger_container, environment, token_credential, own_host)
+    return AzureBlobLedger(container, project.ledger_prefix, project.moved)

@@ -1,0 +1,80 @@
+"""Entries that a ledger could not take, as a document that waits until it can.
+
+It is in ASCII, so that it survives being copied out of a terminal; and whole, because a part of
+it would be taken for all that was done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from reconciler.errors import LedgerInvalid
+from reconciler.ledgers.lines import BadLine, read_entry, write_entry
+from reconciler.model import Entry, Json
+from reconciler.plan_document import canonical
+
+FORMAT_VERSION: Final = "1.0"
+_LONGEST: Final = 256 << 20
+_SUBJECT: Final = "entries to recover"
+_WHOLE: Final = (
+    "Take the file as it was written, unchanged. Without it, reconciler ledger rebuild remembers"
+    " what is live."
+)
+
+
+def write_entries(entries: Iterable[Entry]) -> str:
+    """The document of the entries, in the order in which they were to be recorded."""
+    body = {
+        "format_version": FORMAT_VERSION,
+        "entries": [write_entry(entry) for entry in entries],
+    }
+    document = {**body, "sha256": _digest(body)}
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def read_entries(text: str) -> tuple[Entry, ...]:
+    """The entries of a document; raises LedgerInvalid for one that is not as it was written."""
+    document = _parse(text)
+    if document.get("format_version") != FORMAT_VERSION:
+        raise _invalid(f"is not of format version {FORMAT_VERSION}, the only one known here")
+    entries = document.get("entries")
+    if not isinstance(entries, list):
+        raise _invalid("has no entries")
+    read = tuple(_read(number, one) for number, one in enumerate(entries, start=1))
+    body = {name: value for name, value in document.items() if name != "sha256"}
+    if document.get("sha256") != _digest(body):
+        raise _invalid("was changed since it was written")
+    return read
+
+
+def _parse(text: str) -> dict[str, Json]:
+    if len(text) > _LONGEST:
+        raise _invalid(f"is longer than {_LONGEST >> 20} MiB")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _invalid("is not JSON") from error
+    if not isinstance(document, dict):
+        raise _invalid("has no entries")
+    return document
+
+
+def _read(number: int, document: Json) -> Entry:
+    if not isinstance(document, dict):
+        raise _invalid(f"has no usable entry as number {number}")
+    try:
+        return read_entry(document, 0)
+    except BadLine as error:
+        raise _invalid(f"holds entry {number}, which {error}") from error
+
+
+def _digest(body: Json) -> str:
+    text = canonical(body).encode("utf-8", "surrogatepass")
+    return f"sha256:{hashlib.sha256(text).hexdigest()}"
+
+
+def _invalid(what: str) -> LedgerInvalid:
+    return LedgerInvalid(f"the document {what}", subject=_SUBJECT, next_step=_WHOLE)

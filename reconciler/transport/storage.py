@@ -1,0 +1,93 @@
+"""Where an address of blob storage leads, and which credential opens it.
+
+The credential follows from the address and from what the environment names; it is never part of
+the address. A token of ours is shown to storage alone, not to whatever host somebody names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from reconciler.transport.origins import is_loopback
+
+# Published for everyone's use with the storage emulator (documented: storage-use-azurite).
+_EMULATED_KEY: Final = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+_KNOWN_SUFFIXES: Final = (
+    ".blob.core.windows.net",
+    ".blob.core.chinacloudapi.cn",
+    ".blob.core.usgovcloudapi.net",
+    ".blob.core.cloudapi.de",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """An address of storage taken apart; `name` is empty where it is that of a container.
+
+    On loopback the account is the first segment of the path.
+    """
+
+    account_url: str
+    host: str
+    account: str
+    container: str
+    name: str
+    loopback: bool
+
+
+def split_address(address: str) -> Where:
+    """An address taken apart; raises ValueError, with the words after "its address is not"."""
+    parts = urlsplit(address)
+    host = (parts.hostname or "").lower()
+    loopback = is_loopback(address)
+    segments = parts.path.lstrip("/").split("/")
+    account = segments.pop(0) if loopback else host.partition(".")[0]
+    if parts.scheme not in {"http", "https"} or not account or not segments or "" in segments:
+        raise ValueError("that of a blob")
+    if parts.scheme == "http" and not loopback:
+        raise ValueError("https")
+    base = f"{parts.scheme}://{parts.netloc}" + (f"/{account}" if loopback else "")
+    name = unquote("/".join(segments[1:]))
+    return Where(base, host, account, unquote(segments[0]), name, loopback)
+
+
+def storage_credential(where: Where, environment: Mapping[str, str]) -> Any:
+    """The account key or signature that the environment gives for an account, or None.
+
+    On loopback it is the storage emulator's published account.
+    """
+    if where.loopback:
+        return {"account_name": where.account, "account_key": _EMULATED_KEY}
+    if environment.get("AZURE_STORAGE_ACCOUNT") == where.account:
+        if environment.get("AZURE_STORAGE_KEY"):
+            key = environment["AZURE_STORAGE_KEY"]
+            return {"account_name": where.account, "account_key": key}
+        if environment.get("AZURE_STORAGE_SAS_TOKEN"):
+            return environment["AZURE_STORAGE_SAS_TOKEN"]
+    parts = dict(
+        part.split("=", 1)
+        for part in environment.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";")
+        if "=" in part
+    )
+    if parts.get("AccountName") == where.account and "AccountKey" in parts:
+        return {"account_name": where.account, "account_key": parts["AccountKey"]}
+    return None
+
+
+def find_credential(
+    where: Where,
+    environment: Mapping[str, str],
+    token_credential: Callable[[], Any] | None,
+    own_host: str = "",
+) -> Any:
+    """What the environment gives, else our own identity where the host is storage's or ours."""
+    credential = storage_credential(where, environment)
+    trusted = where.host.endswith(_KNOWN_SUFFIXES) or where.host == own_host
+    if credential is None and trusted and token_credential:
+        credential = token_credential()
+    return credential
