@@ -1,7 +1,6 @@
 """Hours in minutes: applies one after another, a second writer at random, and faults all the while."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -29,6 +28,14 @@ _FAULTS = [
     {"match": {}, "do": "error", "rate": 0.01},
     {"match": {}, "do": "throttle", "rate": 0.01},
 ]
+
+# A process counts as its own the memory of the one that it was forked from: this one has none.
+_METER = """
+import os, sys
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
+_, status, used = os.wait4(pid, 0)
+print(os.waitstatus_to_exitcode(status), used.ru_maxrss)
+"""
 
 
 @dataclass
@@ -113,17 +120,17 @@ def _apply(fleet: Fleet) -> tuple[int, int, str]:
     """Its code, its peak of memory in kB, and what it said."""
     said = fleet.folder / "said"
     with said.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "reconciler", *APPLY],
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", _METER, sys.executable, "-m", "reconciler", *APPLY],
             cwd=fleet.folder,
             env=clean_environment(),
             stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            check=True,
         )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, used.ru_maxrss, said.read_text(errors="replace")
+    code, peak = map(int, done.stdout.split())
+    return code, peak, said.read_text(errors="replace")
 
 
 def _resident_kb(emulator: Emulator) -> int:
