@@ -104,10 +104,10 @@ def _read_errored(file: Path) -> list[Entry]:
 
 def take_in(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> int:
     """Record the entries that the ledger does not hold; returns how many there were."""
-    from reconciler.history import find_unrecorded
+    from reconciler.history import attach, find_unrecorded
 
     missing = find_unrecorded(ledger.entries(), entries)
-    record_all(ledger, lease, missing)
+    record_all(ledger, lease, attach(missing, ledger.load().open))
     return len(missing)
 
 
