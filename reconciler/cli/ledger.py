@@ -14,7 +14,7 @@ from reconciler.cli.invocation import Invocation
 from reconciler.cli.options import AUTO_APPROVE, LOCK_TIMEOUT
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from reconciler.cli.assembly import Assembly
     from reconciler.model import Address, Entry
@@ -104,21 +104,11 @@ def _read_errored(file: Path) -> list[Entry]:
 
 def take_in(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> int:
     """Record the entries that the ledger does not hold; returns how many there were."""
-    from reconciler.history import find_unrecorded
+    from reconciler.history import attach, find_unrecorded
 
     missing = find_unrecorded(ledger.entries(), entries)
-    record_all(ledger, lease, _detach(ledger, missing))
+    record_all(ledger, lease, attach(missing, ledger.load().open))
     return len(missing)
-
-
-def _detach(ledger: Ledger, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries, each to be written whole where the ledger does not hold its intent open."""
-    from dataclasses import replace
-
-    begun = {(one.sequence, one.address, one.step_digest) for one in ledger.load().open}
-    for entry in entries:
-        known = (entry.intent, entry.address, entry.step_digest) in begun
-        yield entry if known else replace(entry, intent=0)
 
 
 def set_apart(file: Path) -> Path:
