@@ -119,9 +119,9 @@ def open_lanes(folder: Path, *options: str, count: int = LANES) -> Iterator[list
 
 @contextlib.contextmanager
 def lay_lanes(
-    folder: Path, emulator: Emulator, count: int, ledger: str = ""
+    folder: Path, emulator: Emulator, count: int, container: str = ""
 ) -> Iterator[list[Lane]]:
-    """The same at an emulator that logs into the folder; `ledger` is where each ledger is kept."""
+    """The same at an emulator that logs into the folder; with a `container` for the ledgers."""
     log = folder / "requests.jsonl"
     with contextlib.ExitStack() as stack:
         lanes = []
@@ -129,7 +129,8 @@ def lay_lanes(
             group = f"lane{number}"
             nursery = stack.enter_context(open_nursery(folder / "said" / group))
             world = replace(emulator, group=group)
-            lanes.append(Lane(Fleet(folder / group, world, log, ledger.format(group)), nursery))
+            ledger = f"{{container: '{container}', prefix: {group}/}}" if container else ""
+            lanes.append(Lane(Fleet(folder / group, world, log, ledger), nursery))
         yield lanes
 
 

@@ -23,8 +23,8 @@ def open_stored(
     folder: Path, emulator: Emulator, count: int, *, forced: bool
 ) -> Iterator[list[Lane]]:
     """Lanes whose ledgers lie in one container at the emulator's storage."""
-    ledger = f"{{container: '{emulator.blob}/devstoreaccount1/reconciler', prefix: '{{}}/'}}"
-    with lay_lanes(folder, emulator, count, ledger) as lanes:
+    container = f"{emulator.blob}/devstoreaccount1/reconciler"
+    with lay_lanes(folder, emulator, count, container) as lanes:
         for lane in lanes:
             lane.forced = forced
             lane.fleet.waits = () if forced else WAITS
