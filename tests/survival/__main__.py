@@ -67,8 +67,11 @@ def prove_storage(folder: Path, given: Given) -> bool:
     with (
         run_emulator(_SOON, log) as emulator,
         open_stored(folder, emulator, 8, forced=False) as lanes,
+        open_nursery(folder / "rival") as rival,
     ):
-        return _tell(die_where_it_counts(lanes, given.rounds or 40))
+        told = _tell(die_where_it_counts(lanes, given.rounds or 40))
+        told &= _tell(race(lanes[0], rival) for _ in range(given.rounds or 20))
+        return told & _tell(kill_holder(lanes[0], rival) for _ in range(2))
 
 
 def prove_chaos(folder: Path, given: Given) -> bool:
