@@ -68,7 +68,7 @@ def test_a_kill_with_the_ledger_in_blob_storage_is_made_good(tmp_path: Path) -> 
     log = f"--log={tmp_path / 'requests.jsonl'}"
     with (
         run_emulator("--operation-seconds=0.05", log) as emulator,
-        open_stored(tmp_path, emulator, 3, forced=True) as lanes,
+        open_stored(tmp_path, emulator, 3) as lanes,
         open_nursery(tmp_path / "rival") as rival,
     ):
         assert len(tell(die_where_it_counts(lanes, most=6))) >= 5

@@ -62,16 +62,17 @@ def prove_cuts(folder: Path, given: Given) -> bool:
 
 
 def prove_storage(folder: Path, given: Given) -> bool:
-    """Killed with the ledger in blob storage, where a lock lapses after a minute."""
+    """All that with the ledger in blob storage, whose lease is the lock."""
     log = f"--log={folder / 'requests.jsonl'}"
     with (
         run_emulator(_SOON, log) as emulator,
-        open_stored(folder, emulator, 8, forced=False) as lanes,
+        open_stored(folder, emulator, 8) as lanes,
         open_nursery(folder / "rival") as rival,
     ):
-        told = _tell(die_where_it_counts(lanes, given.rounds or 40))
+        told = _tell(die_where_it_counts(lanes, 100))
         told &= _tell(race(lanes[0], rival) for _ in range(given.rounds or 20))
-        return told & _tell(kill_holder(lanes[0], rival) for _ in range(2))
+        told &= _tell(kill_holder(lanes[0], rival) for _ in range(given.rounds or 20))
+        return told & _tell(stop_holder(lanes[0], rival) for _ in range(1))
 
 
 def prove_chaos(folder: Path, given: Given) -> bool:

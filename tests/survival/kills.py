@@ -38,14 +38,10 @@ HIGH = {
 
 @dataclass
 class Lane:
-    """A project whose stories follow one another, and the nursery of their runs.
-
-    With `forced`, the lock is taken from a dead holder by force.
-    """
+    """A project whose stories follow one another, and the nursery of their runs."""
 
     fleet: Fleet
     nursery: Nursery
-    forced: bool = False
     tips: int = 0
 
     @property
@@ -86,19 +82,9 @@ class Lane:
         if place and torn:
             self.fleet.tear_ledger()
         wrong = [] if place or ended.code == 0 else [f"it ended with {ended.code}: {ended.said}"]
-        if self.forced:
-            wrong += self._unlock()
         wrong += judge(self.fleet, self.nursery, old, traffic, before)
         where = f"{'half of ' if torn else ''}{place or 'the end'}"
         return Story(f"killed at {end.at}, {where}", place and where, wrong)
-
-    def _unlock(self) -> list[str]:
-        """Nobody can see from outside that a holder is dead; people may know."""
-        holder = self.fleet.open_ledger().find_holder()
-        if holder is None:
-            return []
-        ended = self.nursery.run(self.fleet.folder, "force-unlock", holder.id, "--force")
-        return [] if ended.code == 0 else [f"force-unlock ended with {ended.code}: {ended.said}"]
 
     def _run(self, end: End) -> tuple[Ended, list[str]]:
         self.note.unlink(missing_ok=True)

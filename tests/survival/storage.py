@@ -1,7 +1,4 @@
-"""The same with the ledger in blob storage, where nobody can see that the holder of a lock is dead.
-
-A lock is taken by force, or lapses a minute after its holder was last heard of.
-"""
+"""The same with the ledger in blob storage, whose lease is the lock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +10,15 @@ from tests.survival.kills import Lane, lay_lanes, prepare, spread
 from tests.survival.places import End
 from tests.survival.verdict import Story
 
-WAITS = ("--lock-timeout", "120s")
 _CHANGING = ("about to send P", "about to send DELETE", "answered P", "answered DELETE")
 _KEEPING = ("before ledger.intend", "after ledger.intend", "before ledger.record")
 
 
 @contextmanager
-def open_stored(
-    folder: Path, emulator: Emulator, count: int, *, forced: bool
-) -> Iterator[list[Lane]]:
+def open_stored(folder: Path, emulator: Emulator, count: int) -> Iterator[list[Lane]]:
     """Lanes whose ledgers lie in one container at the emulator's storage."""
     container = f"{emulator.blob}/devstoreaccount1/reconciler"
     with lay_lanes(folder, emulator, count, container) as lanes:
-        for lane in lanes:
-            lane.forced = forced
-            lane.fleet.waits = () if forced else WAITS
         yield lanes
 
 
