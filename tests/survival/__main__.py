@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.e2e.world import run_emulator
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
-from tests.survival.kills import die_anytime, die_everywhere, open_lanes
+from tests.survival.kills import die_anytime, die_everywhere, die_twice, open_lanes
 from tests.survival.nursery import open_nursery
 from tests.survival.rivals import kill_holder, race, stop_holder
 from tests.survival.soak import soak
@@ -36,6 +36,12 @@ def prove_places(folder: Path, given: Given) -> bool:
     """Killed at every place of a plan with a creation, an update, a replacement and a deletion."""
     with open_lanes(folder, _SOON) as lanes:
         return _tell(die_everywhere(lanes))
+
+
+def prove_again(folder: Path, given: Given) -> bool:
+    """Killed half-way, and the run after it killed at every place."""
+    with open_lanes(folder, _SOON) as lanes:
+        return _tell(die_twice(lanes))
 
 
 def prove_moments(folder: Path, given: Given) -> bool:
@@ -123,6 +129,7 @@ def _count(counted: Mapping[int, int] | Mapping[str, int]) -> str:
 
 PROOFS: dict[str, Callable[[Path, Given], bool]] = {
     "places": prove_places,
+    "again": prove_again,
     "moments": prove_moments,
     "rivals": prove_rivals,
     "cuts": prove_cuts,

@@ -6,10 +6,9 @@ import queue
 import random
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from tests.e2e.world import Emulator, run_emulator
@@ -21,6 +20,7 @@ from tests.survival.verdict import Story, judge
 LANES = 8
 WRITTEN = ("after ledger.intend", "after ledger.record")
 _TELLING = ("ledger", "lease", "write", "PUT", "PATCH", "DELETE", "POST")
+_HALF_DONE = ("after ledger.intend", "answered PATCH kept", "answered DELETE moved")
 ORDERLY = (*APPLY, "--parallelism", "1")
 # From one to the other and back are the same steps in the same order: a creation, an update, a
 # replacement and a deletion. So a story begins where the last one ended.
@@ -68,8 +68,8 @@ class Lane:
         assert ended.code == 0, ended.said
         return reached
 
-    def die(self, end: End, *, torn: bool = False) -> Story:
-        """A run that is killed at a place, and all that must hold after the next.
+    def die(self, *ends: End, torn: bool = False) -> Story:
+        """Runs that are killed one after another, and all that must hold after the next.
 
         With `torn`, the line of the ledger that was written last is there by half: it died as it
         wrote, because nothing has happened since.
@@ -77,14 +77,19 @@ class Lane:
         traffic = self.fleet.traffic.begin()
         before = self.fleet.count_done()
         old = self.tip()
-        ended, reached = self._run(end)
-        place = reached[-1] if ended.code == -signal.SIGKILL else ""
-        if place and torn:
+        places, wrong = [], []
+        for end in ends:
+            ended, reached = self._run(end)
+            if ended.code == -signal.SIGKILL:
+                places.append(f"{'half of ' if torn else ''}{reached[-1]}")
+            elif ended.code != 0:
+                wrong.append(f"it ended with {ended.code}: {ended.said}")
+        if torn and places:
             self.fleet.tear_ledger()
-        wrong = [] if place or ended.code == 0 else [f"it ended with {ended.code}: {ended.said}"]
         wrong += judge(self.fleet, self.nursery, old, traffic, before)
-        where = f"{'half of ' if torn else ''}{place or 'the end'}"
-        return Story(f"killed at {end.at}, {where}", place and where, wrong)
+        numbers = " and ".join(str(end.at) for end in ends)
+        where = ", then ".join(places)
+        return Story(f"killed at {numbers}, {where or 'which are not there'}", where, wrong)
 
     def _run(self, end: End) -> tuple[Ended, list[str]]:
         self.note.unlink(missing_ok=True)
@@ -120,21 +125,24 @@ def lay_lanes(
         yield lanes
 
 
-def spread(lanes: Sequence[Lane], work: Iterable[Callable[[Lane], Story]]) -> Iterator[Story]:
-    """Every story, each told by a lane that is free."""
+def tell(
+    lanes: Sequence[Lane], whole: Iterable[Sequence[End]], torn: Iterable[Sequence[End]] = ()
+) -> Iterator[Story]:
+    """A story for each ending, told by a lane that is free."""
     free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
     for lane in lanes:
         free.put(lane)
 
-    def tell(story: Callable[[Lane], Story]) -> Story:
+    def work(ends: Sequence[End], torn: bool) -> Story:
         lane = free.get()
         try:
-            return story(lane)
+            return lane.die(*ends, torn=torn)
         finally:
             free.put(lane)
 
     with ThreadPoolExecutor(len(lanes)) as pool:
-        yield from pool.map(tell, work)
+        orders = [*((ends, False) for ends in whole), *((ends, True) for ends in torn)]
+        yield from pool.map(lambda order: work(*order), orders)
 
 
 def die_everywhere(lanes: Sequence[Lane], *, everywhere: bool = True) -> Iterator[Story]:
@@ -145,12 +153,21 @@ def die_everywhere(lanes: Sequence[Lane], *, everywhere: bool = True) -> Iterato
     places = prepare(lanes)
     lines = sum(name in WRITTEN for name in places)
     whole = [
-        partial(Lane.die, end=End(number))
+        End(number)
         for number, name in enumerate(places, 1)
         if everywhere or any(word in name for word in _TELLING)
     ]
-    torn = [partial(Lane.die, end=End(n + 1, WRITTEN), torn=True) for n in range(lines)]
-    return spread(lanes, [*whole, *torn])
+    halves = [End(number, WRITTEN) for number in range(1, lines + 1)]
+    return tell(lanes, [(end,) for end in whole], [(end,) for end in halves])
+
+
+def die_twice(lanes: Sequence[Lane]) -> Iterator[Story]:
+    """A story for each place of a run that makes good what one before it left half done."""
+    places = prepare(lanes)
+    firsts = [End(places.index(name) + 1) for name in _HALF_DONE]
+    # A run that follows is shorter by what was done, and longer by what it settles.
+    again = range(1, len(places) + 1)
+    return tell(lanes, [(first, End(number)) for first in firsts for number in again])
 
 
 def prepare(lanes: Sequence[Lane]) -> list[str]:

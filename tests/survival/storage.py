@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from tests.e2e.world import Emulator
-from tests.survival.kills import Lane, lay_lanes, prepare, spread
+from tests.survival.kills import Lane, lay_lanes, prepare, tell
 from tests.survival.places import End
 from tests.survival.verdict import Story
 
@@ -31,4 +30,4 @@ def die_where_it_counts(lanes: list[Lane], most: int) -> Iterator[Story]:
         if name.startswith(_CHANGING) or name in _KEEPING
     ]
     chosen = counting[:: max(1, -(-len(counting) // most))]
-    return spread(lanes, [partial(Lane.die, end=End(number)) for number in chosen])
+    return tell(lanes, [(End(number),) for number in chosen])
