@@ -61,9 +61,11 @@ class Lane:
         self.fleet.declare(HIGH if self.tips % 2 else LOW)
         return old
 
-    def list_places(self) -> list[str]:
-        """The places of a whole run, in order."""
+    def list_places(self, *ends: End) -> list[str]:
+        """The places of a whole run, in order, after runs that were killed."""
         self.tip()
+        for end in ends:
+            self._run(end)
         ended, reached = self._run(End())
         assert ended.code == 0, ended.said
         return reached
@@ -163,11 +165,13 @@ def die_everywhere(lanes: Sequence[Lane], *, everywhere: bool = True) -> Iterato
 
 def die_twice(lanes: Sequence[Lane]) -> Iterator[Story]:
     """A story for each place of a run that makes good what one before it left half done."""
-    places = prepare(lanes)
-    firsts = [End(places.index(name) + 1) for name in _HALF_DONE]
-    # A run that follows is shorter by what was done, and longer by what it settles.
-    again = range(1, len(places) + 1)
-    return tell(lanes, [(first, End(number)) for first in firsts for number in again])
+    prepare(lanes)
+    ends = []
+    for name in _HALF_DONE:
+        first = End(1, (name,))
+        again = range(1, len(lanes[0].list_places(first)) + 1)
+        ends += [(first, End(number)) for number in again]
+    return tell(lanes, ends)
 
 
 def prepare(lanes: Sequence[Lane]) -> list[str]:
