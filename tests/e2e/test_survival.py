@@ -10,7 +10,7 @@ from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
 from tests.survival.kills import die_anytime, die_everywhere, open_lanes
 from tests.survival.nursery import open_nursery
-from tests.survival.rivals import kill_holder, race
+from tests.survival.rivals import MET, kill_holder, race
 from tests.survival.soak import soak
 from tests.survival.storage import die_where_it_counts, open_stored
 from tests.survival.verdict import Story
@@ -55,7 +55,7 @@ def test_of_two_at_once_one_does_the_work(tmp_path: Path) -> None:
         open_nursery(tmp_path / "rival") as rival,
     ):
         lane.prepare()
-        tell(race(lane, rival) for _ in range(4))
+        assert MET in tell(race(lane, rival) for _ in range(4))
         tell([race(lane, rival, "--lock-timeout", "60s"), kill_holder(lane, rival)])
 
 
@@ -68,9 +68,11 @@ def test_a_kill_with_the_ledger_in_blob_storage_is_made_good(tmp_path: Path) -> 
     log = f"--log={tmp_path / 'requests.jsonl'}"
     with (
         run_emulator("--operation-seconds=0.05", log) as emulator,
-        open_stored(tmp_path, emulator, 3, forced=True) as lanes,
+        open_stored(tmp_path, emulator, 3) as lanes,
+        open_nursery(tmp_path / "rival") as rival,
     ):
         assert len(tell(die_where_it_counts(lanes, most=6))) >= 5
+        tell([race(lanes[0], rival)])
 
 
 def test_of_a_service_gone_mad_only_what_is_not_so_is_told(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.e2e.world import run_emulator
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
-from tests.survival.kills import die_anytime, die_everywhere, open_lanes
+from tests.survival.kills import die_anytime, die_everywhere, die_twice, open_lanes
 from tests.survival.nursery import open_nursery
 from tests.survival.rivals import kill_holder, race, stop_holder
 from tests.survival.soak import soak
@@ -38,6 +38,12 @@ def prove_places(folder: Path, given: Given) -> bool:
         return _tell(die_everywhere(lanes))
 
 
+def prove_again(folder: Path, given: Given) -> bool:
+    """Killed half-way, and the run after it killed at every place."""
+    with open_lanes(folder, _SOON) as lanes:
+        return _tell(die_twice(lanes))
+
+
 def prove_moments(folder: Path, given: Given) -> bool:
     """Killed at any moment, while operations run at the service."""
     with open_lanes(folder, "--operation-seconds=0.5", count=1) as (lane,):
@@ -62,13 +68,17 @@ def prove_cuts(folder: Path, given: Given) -> bool:
 
 
 def prove_storage(folder: Path, given: Given) -> bool:
-    """Killed with the ledger in blob storage, where a lock lapses after a minute."""
+    """All that with the ledger in blob storage, whose lease is the lock."""
     log = f"--log={folder / 'requests.jsonl'}"
     with (
         run_emulator(_SOON, log) as emulator,
-        open_stored(folder, emulator, 8, forced=False) as lanes,
+        open_stored(folder, emulator, 8) as lanes,
+        open_nursery(folder / "rival") as rival,
     ):
-        return _tell(die_where_it_counts(lanes, given.rounds or 40))
+        told = _tell(die_where_it_counts(lanes, 100))
+        told &= _tell(race(lanes[0], rival) for _ in range(given.rounds or 20))
+        told &= _tell(kill_holder(lanes[0], rival) for _ in range(given.rounds or 20))
+        return told & _tell(stop_holder(lanes[0], rival) for _ in range(1))
 
 
 def prove_chaos(folder: Path, given: Given) -> bool:
@@ -119,6 +129,7 @@ def _count(counted: Mapping[int, int] | Mapping[str, int]) -> str:
 
 PROOFS: dict[str, Callable[[Path, Given], bool]] = {
     "places": prove_places,
+    "again": prove_again,
     "moments": prove_moments,
     "rivals": prove_rivals,
     "cuts": prove_cuts,

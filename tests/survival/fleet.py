@@ -66,15 +66,13 @@ def expect_verbs(old: Wishes, new: Wishes) -> dict[str, list[str]]:
 class Fleet:
     """A project in a folder, with a resource group of its own at the emulator.
 
-    `ledger` is where the project keeps its ledger, as it says it; `waits` are the flags by which
-    an apply waits for the lock of one that was killed.
+    `ledger` is where the project keeps its ledger, as it says it.
     """
 
     folder: Path
     emulator: Emulator
     log: Path
     ledger: str = ""
-    waits: tuple[str, ...] = ()
     wishes: dict[str, Wish] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -6,10 +6,9 @@ import queue
 import random
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from tests.e2e.world import Emulator, run_emulator
@@ -21,6 +20,7 @@ from tests.survival.verdict import Story, judge
 LANES = 8
 WRITTEN = ("after ledger.intend", "after ledger.record")
 _TELLING = ("ledger", "lease", "write", "PUT", "PATCH", "DELETE", "POST")
+_HALF_DONE = ("after ledger.intend", "answered PATCH kept", "answered DELETE moved")
 ORDERLY = (*APPLY, "--parallelism", "1")
 # From one to the other and back are the same steps in the same order: a creation, an update, a
 # replacement and a deletion. So a story begins where the last one ended.
@@ -38,14 +38,10 @@ HIGH = {
 
 @dataclass
 class Lane:
-    """A project whose stories follow one another, and the nursery of their runs.
-
-    With `forced`, the lock is taken from a dead holder by force.
-    """
+    """A project whose stories follow one another, and the nursery of their runs."""
 
     fleet: Fleet
     nursery: Nursery
-    forced: bool = False
     tips: int = 0
 
     @property
@@ -65,15 +61,17 @@ class Lane:
         self.fleet.declare(HIGH if self.tips % 2 else LOW)
         return old
 
-    def list_places(self) -> list[str]:
-        """The places of a whole run, in order."""
+    def list_places(self, *ends: End) -> list[str]:
+        """The places of a whole run, in order, after runs that were killed."""
         self.tip()
+        for end in ends:
+            self._run(end)
         ended, reached = self._run(End())
         assert ended.code == 0, ended.said
         return reached
 
-    def die(self, end: End, *, torn: bool = False) -> Story:
-        """A run that is killed at a place, and all that must hold after the next.
+    def die(self, *ends: End, torn: bool = False) -> Story:
+        """Runs that are killed one after another, and all that must hold after the next.
 
         With `torn`, the line of the ledger that was written last is there by half: it died as it
         wrote, because nothing has happened since.
@@ -81,24 +79,19 @@ class Lane:
         traffic = self.fleet.traffic.begin()
         before = self.fleet.count_done()
         old = self.tip()
-        ended, reached = self._run(end)
-        place = reached[-1] if ended.code == -signal.SIGKILL else ""
-        if place and torn:
+        places, wrong = [], []
+        for end in ends:
+            ended, reached = self._run(end)
+            if ended.code == -signal.SIGKILL:
+                places.append(f"{'half of ' if torn else ''}{reached[-1]}")
+            elif ended.code != 0:
+                wrong.append(f"it ended with {ended.code}: {ended.said}")
+        if torn and places:
             self.fleet.tear_ledger()
-        wrong = [] if place or ended.code == 0 else [f"it ended with {ended.code}: {ended.said}"]
-        if self.forced:
-            wrong += self._unlock()
         wrong += judge(self.fleet, self.nursery, old, traffic, before)
-        where = f"{'half of ' if torn else ''}{place or 'the end'}"
-        return Story(f"killed at {end.at}, {where}", place and where, wrong)
-
-    def _unlock(self) -> list[str]:
-        """Nobody can see from outside that a holder is dead; people may know."""
-        holder = self.fleet.open_ledger().find_holder()
-        if holder is None:
-            return []
-        ended = self.nursery.run(self.fleet.folder, "force-unlock", holder.id, "--force")
-        return [] if ended.code == 0 else [f"force-unlock ended with {ended.code}: {ended.said}"]
+        numbers = " and ".join(str(end.at) for end in ends)
+        where = ", then ".join(places)
+        return Story(f"killed at {numbers}, {where or 'which are not there'}", where, wrong)
 
     def _run(self, end: End) -> tuple[Ended, list[str]]:
         self.note.unlink(missing_ok=True)
@@ -119,9 +112,9 @@ def open_lanes(folder: Path, *options: str, count: int = LANES) -> Iterator[list
 
 @contextlib.contextmanager
 def lay_lanes(
-    folder: Path, emulator: Emulator, count: int, ledger: str = ""
+    folder: Path, emulator: Emulator, count: int, container: str = ""
 ) -> Iterator[list[Lane]]:
-    """The same at an emulator that logs into the folder; `ledger` is where each ledger is kept."""
+    """The same at an emulator that logs into the folder; with a `container` for the ledgers."""
     log = folder / "requests.jsonl"
     with contextlib.ExitStack() as stack:
         lanes = []
@@ -129,25 +122,29 @@ def lay_lanes(
             group = f"lane{number}"
             nursery = stack.enter_context(open_nursery(folder / "said" / group))
             world = replace(emulator, group=group)
-            lanes.append(Lane(Fleet(folder / group, world, log, ledger.format(group)), nursery))
+            ledger = f"{{container: '{container}', prefix: {group}/}}" if container else ""
+            lanes.append(Lane(Fleet(folder / group, world, log, ledger), nursery))
         yield lanes
 
 
-def spread(lanes: Sequence[Lane], work: Iterable[Callable[[Lane], Story]]) -> Iterator[Story]:
-    """Every story, each told by a lane that is free."""
+def tell(
+    lanes: Sequence[Lane], whole: Iterable[Sequence[End]], torn: Iterable[Sequence[End]] = ()
+) -> Iterator[Story]:
+    """A story for each ending, told by a lane that is free."""
     free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
     for lane in lanes:
         free.put(lane)
 
-    def tell(story: Callable[[Lane], Story]) -> Story:
+    def work(ends: Sequence[End], torn: bool) -> Story:
         lane = free.get()
         try:
-            return story(lane)
+            return lane.die(*ends, torn=torn)
         finally:
             free.put(lane)
 
     with ThreadPoolExecutor(len(lanes)) as pool:
-        yield from pool.map(tell, work)
+        orders = [*((ends, False) for ends in whole), *((ends, True) for ends in torn)]
+        yield from pool.map(lambda order: work(*order), orders)
 
 
 def die_everywhere(lanes: Sequence[Lane], *, everywhere: bool = True) -> Iterator[Story]:
@@ -158,12 +155,23 @@ def die_everywhere(lanes: Sequence[Lane], *, everywhere: bool = True) -> Iterato
     places = prepare(lanes)
     lines = sum(name in WRITTEN for name in places)
     whole = [
-        partial(Lane.die, end=End(number))
+        End(number)
         for number, name in enumerate(places, 1)
         if everywhere or any(word in name for word in _TELLING)
     ]
-    torn = [partial(Lane.die, end=End(n + 1, WRITTEN), torn=True) for n in range(lines)]
-    return spread(lanes, [*whole, *torn])
+    halves = [End(number, WRITTEN) for number in range(1, lines + 1)]
+    return tell(lanes, [(end,) for end in whole], [(end,) for end in halves])
+
+
+def die_twice(lanes: Sequence[Lane]) -> Iterator[Story]:
+    """A story for each place of a run that makes good what one before it left half done."""
+    prepare(lanes)
+    ends = []
+    for name in _HALF_DONE:
+        first = End(1, (name,))
+        again = range(1, len(lanes[0].list_places(first)) + 1)
+        ends += [(first, End(number)) for number in again]
+    return tell(lanes, ends)
 
 
 def prepare(lanes: Sequence[Lane]) -> list[str]:

@@ -1,33 +1,23 @@
-"""The same with the ledger in blob storage, where nobody can see that the holder of a lock is dead.
-
-A lock is taken by force, or lapses a minute after its holder was last heard of.
-"""
+"""The same with the ledger in blob storage, whose lease is the lock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from tests.e2e.world import Emulator
-from tests.survival.kills import Lane, lay_lanes, prepare, spread
+from tests.survival.kills import Lane, lay_lanes, prepare, tell
 from tests.survival.places import End
 from tests.survival.verdict import Story
 
-WAITS = ("--lock-timeout", "120s")
 _CHANGING = ("about to send P", "about to send DELETE", "answered P", "answered DELETE")
 _KEEPING = ("before ledger.intend", "after ledger.intend", "before ledger.record")
 
 
 @contextmanager
-def open_stored(
-    folder: Path, emulator: Emulator, count: int, *, forced: bool
-) -> Iterator[list[Lane]]:
+def open_stored(folder: Path, emulator: Emulator, count: int) -> Iterator[list[Lane]]:
     """Lanes whose ledgers lie in one container at the emulator's storage."""
-    ledger = f"{{container: '{emulator.blob}/devstoreaccount1/reconciler', prefix: '{{}}/'}}"
-    with lay_lanes(folder, emulator, count, ledger) as lanes:
-        for lane in lanes:
-            lane.forced = forced
-            lane.fleet.waits = () if forced else WAITS
+    container = f"{emulator.blob}/devstoreaccount1/reconciler"
+    with lay_lanes(folder, emulator, count, container) as lanes:
         yield lanes
 
 
@@ -40,4 +30,4 @@ def die_where_it_counts(lanes: list[Lane], most: int) -> Iterator[Story]:
         if name.startswith(_CHANGING) or name in _KEEPING
     ]
     chosen = counting[:: max(1, -(-len(counting) // most))]
-    return spread(lanes, [partial(Lane.die, end=End(number)) for number in chosen])
+    return tell(lanes, [(End(number),) for number in chosen])

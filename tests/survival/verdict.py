@@ -27,7 +27,7 @@ def judge(
     `traffic` is what was sent since the services were as in `old`; `before` how often the ledger
     had told of each service that something was done.
     """
-    ended = nursery.run(fleet.folder, *APPLY, *fleet.waits)
+    ended = nursery.run(fleet.folder, *APPLY)
     wrong = [] if ended.code == 0 else [f"the next apply ended with {ended.code}: {ended.said}"]
     wrong += [*fleet.compare(), *(f"twice: {text}" for text in traffic.twice())]
     wrong += judge_silence(fleet, nursery)
