@@ -386,7 +386,7 @@ def test_a_full_disk_while_the_ledger_is_written(project: Project) -> None:
     says(
         done, "the ledger cannot be written: File too large", "Make room", "It stopped WebService/b"
     )
-    says(done, "1 step not started, because of what failed:\n    WebService/c")
+    says(done, "1 step not started, because of what failed:\n  WebService/c")
     assert world.model("b") == world.model_uri("old")
     assert ledger.read_bytes() == before
     assert world.model("c") == world.model_uri("old")
