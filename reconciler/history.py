@@ -167,6 +167,20 @@ def find_unrecorded(known: Iterable[Entry], entries: Iterable[Entry]) -> list[En
     ]
 
 
+def attach(entries: Iterable[Entry], begun: Iterable[Intent]) -> list[Entry]:
+    """The entries, each the outcome of its intent where that is open, else of none.
+
+    A ledger that was rebuilt meanwhile may know the intent no more, or another by its number.
+    """
+    known = {(one.sequence, one.address, one.step_digest) for one in begun}
+    return [
+        entry
+        if (entry.intent, entry.address, entry.step_digest) in known
+        else replace(entry, intent=0)
+        for entry in entries
+    ]
+
+
 def list_touches(field: Field | None, entry: Entry | Intent) -> Iterator[Touch]:
     """The places that an entry changed, in the order of its patch."""
     for forth, back in pair_operations(entry):

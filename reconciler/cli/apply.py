@@ -146,9 +146,7 @@ def _refuse_shaping(name: str, flags: Wanted) -> None:
         )
 
 
-def propose(
-    invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool, form: str = "text"
-) -> None:
+def propose(invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool) -> None:
     """Show a plan, and have it approved where somebody must and it can be carried out."""
     from reconciler.cli.approval import approve
     from reconciler.cli.screen import show
@@ -157,7 +155,7 @@ def propose(
     if invocation.as_json:
         _tell_plan(invocation, plan)
         return
-    show(plan, form, invocation)
+    show(plan, "text", invocation)
     if ask and plan.steps and not plan.refused:
         check_calls(hands, plan)
         approve(

@@ -14,7 +14,7 @@ from reconciler.cli.invocation import Invocation
 from reconciler.cli.options import AUTO_APPROVE, LOCK_TIMEOUT
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from reconciler.cli.assembly import Assembly
     from reconciler.model import Address, Entry
@@ -25,7 +25,7 @@ _MOST_BYTES = 512 * 1024 * 1024
 
 @click.group()
 def ledger() -> None:
-    """Look after the ledger: what was begun, what came of it, and whether that is whole."""
+    """Look after the ledger of what was applied."""
 
 
 @ledger.command()
@@ -39,9 +39,10 @@ def ledger() -> None:
 @LOCK_TIMEOUT
 @click.pass_obj
 def verify(invocation: Invocation, recover: str, *, as_json: bool, lock_timeout: float) -> int:
-    """Look at every line of the ledger, archives included: is anything missing or changed?
+    """Look at every line of the ledger, archives included.
 
-    What is taken in with --recover is recorded once, however often it is given.
+    A line that is missing, changed or out of order is named, and the exit code is 1. What is
+    taken in with --recover is recorded once, however often it is given.
     """
     from reconciler.cli.assembly import assemble_project
     from reconciler.render.ledger import is_whole, proof_document, render_proof
@@ -103,21 +104,11 @@ def _read_errored(file: Path) -> list[Entry]:
 
 def take_in(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> int:
     """Record the entries that the ledger does not hold; returns how many there were."""
-    from reconciler.history import find_unrecorded
+    from reconciler.history import attach, find_unrecorded
 
     missing = find_unrecorded(ledger.entries(), entries)
-    record_all(ledger, lease, _detach(ledger, missing))
+    record_all(ledger, lease, attach(missing, ledger.load().open))
     return len(missing)
-
-
-def _detach(ledger: Ledger, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries, each to be written whole where the ledger does not hold its intent open."""
-    from dataclasses import replace
-
-    begun = {(one.sequence, one.address, one.step_digest) for one in ledger.load().open}
-    for entry in entries:
-        known = (entry.intent, entry.address, entry.step_digest) in begun
-        yield entry if known else replace(entry, intent=0)
 
 
 def set_apart(file: Path) -> Path:
@@ -134,11 +125,11 @@ def set_apart(file: Path) -> Path:
 @LOCK_TIMEOUT
 @click.pass_obj
 def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) -> None:
-    """Remember anew from what is live, where the ledger is lost or broken.
+    """Remember anew from what is live.
 
-    What a manifest declares and live has is taken to be what was applied; a place that differs is
-    left out. No service is changed, and a plan afterwards has the same changes as before. The
-    ledger that is there is kept beside the new one.
+    For a ledger that is lost or broken. What a manifest declares and live has is taken to be what
+    was applied; a place that differs is left out. No service is changed, and a plan afterwards has
+    the same changes as before. The ledger that is there is kept beside the new one.
     """
     from reconciler.cli.assembly import Wanted, assemble
     from reconciler.cli.locking import lock_ledger
@@ -215,9 +206,10 @@ def record_all(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> None:
 @LOCK_TIMEOUT
 @click.pass_obj
 def compact(invocation: Invocation, *, lock_timeout: float) -> None:
-    """Begin the ledger anew with what is remembered; everything before goes to an archive.
+    """Archive all but what is remembered.
 
-    The archive stays beside it and part of the chain: history and verify look at it too.
+    The ledger begins anew with that. The archive stays beside it and part of the chain: history
+    and verify look at it too.
     """
     from reconciler.cli.assembly import assemble_project
     from reconciler.cli.locking import lock_ledger

@@ -47,6 +47,8 @@ def rollback(
     from reconciler.cli.assembly import Assembly, Wanted, load_all, parse_addresses
     from reconciler.plan_document import plan_document
 
+    if form != "text" and not out:
+        raise click.UsageError(f"--format {form} goes with --out: what is applied is told as text")
     (named,) = parse_addresses("rollback", [address])
     # Where one manifest is broken another resource can still be led back.
     assembly = Assembly(invocation, *load_all(invocation, []))
@@ -60,8 +62,8 @@ def rollback(
 
     def make(hands: Hands) -> tuple[Plan, str]:
         plan = _make_plan(assembly, hands, wanted, named, to)
-        if plan.steps or form != "text":
-            propose(invocation, hands, plan, ask=not manner.auto_approve, form=form)
+        if plan.steps:
+            propose(invocation, hands, plan, ask=not manner.auto_approve)
         else:
             _show_nothing(invocation, plan)
         return plan, str(plan_document(plan)["plan_digest"])

@@ -29,25 +29,18 @@ from reconciler.undo import find_touched
 
 _MOST_NAMED: Final = 10
 _DECLARE: Final = "Declare what it had then, and apply: reconciler history {subject} --at '#{to}'"
+_NOBODY_KNOWS: Final = "Declare what it is to have, and apply: what it had then is not known."
 _PRUNE: Final = "To destroy it: remove its manifest, then reconciler apply --prune --allow deletes"
-# What cannot be undone change by change: why, and how to get there instead.
-_REFUSED: Final[Mapping[Action, tuple[str, str]]] = {
-    Action.CREATE: ("it was created by #{number}, so before that there was nothing", _PRUNE),
+# What cannot be undone change by change, and why.
+_REFUSED: Final[Mapping[Action, str]] = {
+    Action.CREATE: "it was created by #{number}, so before that there was nothing",
     Action.REPLACE: (
-        "it was replaced by #{number}, and the keys and secrets of the one before are not known",
-        _DECLARE,
+        "it was replaced by #{number}, and the keys and secrets of the one before are not known"
     ),
-    Action.DELETE: (
-        "it was destroyed by #{number}, and its keys and secrets are not known",
-        _DECLARE,
-    ),
-    Action.FORGET: (
-        "it was forgotten by #{number}, and what was done to it meanwhile is not known",
-        _DECLARE,
-    ),
+    Action.DELETE: "it was destroyed by #{number}, and its keys and secrets are not known",
+    Action.FORGET: "it was forgotten by #{number}, and what was done to it meanwhile is not known",
     Action.ADOPT: (
-        "it was taken over by #{number} as it was found, and what it had before is not known",
-        _DECLARE,
+        "it was taken over by #{number} as it was found, and what it had before is not known"
     ),
 }
 
@@ -73,7 +66,7 @@ class Past:
     @property
     def instead(self) -> str:
         """How to get there where undoing does not."""
-        return _DECLARE.format(subject=self.address, to=self.to)
+        return _DECLARE.format(subject=self.address, to=self.to) if self.to else _NOBODY_KNOWS
 
 
 def read_past(
@@ -93,7 +86,7 @@ def read_past(
     numbers = [entry.sequence for entry in done]
     if to not in numbers:
         there = ", ".join(f"#{number}" for number in numbers[-_MOST_NAMED:])
-        raise _refuse(address, f"no entry #{to} of it is done", f"Of the last, there are {there}.")
+        raise _refuse(address, f"no entry #{to} of it is done", f"Done are {there}.")
     if to == numbers[-1]:
         why = "Who moved it since: reconciler drift. To go back by one entry, leave --to out."
         raise _refuse(address, f"nothing was applied after #{to}", why)
@@ -111,12 +104,8 @@ def find_barriers(
     """Everything in the ledger that stands in the way."""
     for entry in past.undone:
         if entry.action in _REFUSED:
-            why, instead = _REFUSED[entry.action]
-            yield _barrier(
-                past,
-                why.format(number=entry.sequence),
-                instead.format(subject=past.address, to=past.to),
-            )
+            instead = _PRUNE if entry.action is Action.CREATE else ""
+            yield _barrier(past, _REFUSED[entry.action].format(number=entry.sequence), instead)
         elif memory is not None and entry.id.casefold() != memory.id.casefold():
             yield _barrier(past, f"#{entry.sequence} was applied to another service: {entry.id}")
         yield from _find_final(field, past, entry)

@@ -32,6 +32,7 @@ from reconciler.model import (
     Memory,
     ModelReference,
     Path,
+    Place,
     Plan,
     Reason,
     Resource,
@@ -276,33 +277,30 @@ def _tell_manifest(
 ) -> Iterator[Finding]:
     """What the manifest still declares otherwise, so that the next apply would bring it back."""
     for step in steps:
-        if manifest is None:
-            return
-        declared = kind.bind(manifest, step.after)
-        if declared.findings:
-            return
-        wish = Wish(step.resource, kind.field, step.after, declared, memory=memory)
-        again = make_step(wish)
-        undone = [change.path for change in step.changes]
-        places = {model.path: model.place for model in declared.models}
-        back = [
-            (
-                change.path,
-                places.get(change.path)
-                or manifest.place(f"/spec/definition{format_pointer(change.path)}"),
-            )
-            for change in (again.changes if again is not None else ())
-            if overlaps(change.path, undone)
-        ]
-        said = [f"{format_pointer(path)} on {place}" for path, place in back]
+        back = _find_brought_back(kind, step, manifest, memory) if manifest is not None else []
         if back:
+            said = [f"{format_pointer(path)} on {place}" for path, place in back]
             yield Finding(
                 "the manifest still declares what is undone: the next apply brings it back",
-                subject=str(manifest.address),
+                subject=str(step.resource.address),
                 place=back[0][1],
-                detail=tuple(
-                    f"{format_pointer(at)} on {place}" for at, place in back[:_MOST_NAMED]
-                ),
+                detail=tuple(said[:_MOST_NAMED]),
                 next_step="Change the manifest before the next apply.",
                 severity="warning",
             )
+
+
+def _find_brought_back(
+    kind: Kind, step: Step, manifest: Manifest, memory: Memory
+) -> list[tuple[Path, Place]]:
+    """What a manifest would make of what was undone, and where it says so."""
+    declared = kind.bind(manifest, step.after)
+    wish = Wish(step.resource, kind.field, step.after, declared, memory=memory)
+    again = None if declared.findings else make_step(wish)
+    undone = [change.path for change in step.changes]
+    models = {model.path: model.place for model in declared.models}
+    return [
+        (path, models.get(path) or manifest.place(f"/spec/definition{format_pointer(path)}"))
+        for path in (change.path for change in (again.changes if again is not None else ()))
+        if overlaps(path, undone)
+    ]

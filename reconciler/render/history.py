@@ -6,12 +6,11 @@ A ledger may hold a hundred thousand entries, so nothing here needs to see them 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Final
 
 from reconciler.comparers import strip_credentials
 from reconciler.history import Authorship, Moment, Touch, is_hidden, list_touches
-from reconciler.model import ABSENT, Absent, Address, Entry, Fate, Intent, Json
+from reconciler.model import ABSENT, Absent, Action, Address, Entry, Fate, Intent, Json
 from reconciler.pointers import split_pointer
 from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape, shorten_uris, show_path, show_value
@@ -35,7 +34,8 @@ def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> st
     """What was done, when, to what and by whom; then the places that it changed."""
     fate = _fate(entry)
     said = paint("yellow", _SAID[fate]) if fate != Fate.DONE else ""
-    touches = sum(op["op"] != "test" for op in entry.patch)
+    shown = [one for one in list_touches(field, entry) if not _is_container(one)]
+    touches = len(shown)
     parts = [
         f"#{entry.sequence}",
         escape(entry.at),
@@ -46,10 +46,17 @@ def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> st
         said,
     ]
     lines = ["  ".join(part for part in parts if part), *_details(entry)]
-    lines += (_touch(one, paint) for one in islice(list_touches(field, entry), _MOST_TOUCHES))
-    if touches > _MOST_TOUCHES:
+    # Of a whole definition, what it is made of says nothing of what was changed.
+    if entry.action is not Action.CREATE:
+        lines += (_touch(one, paint) for one in shown[:_MOST_TOUCHES])
+    if touches > _MOST_TOUCHES and entry.action is not Action.CREATE:
         lines.append(paint("faint", f"# (and {count(touches - _MOST_TOUCHES, 'more change')})"))
     return "\n      ".join(lines)
+
+
+def _is_container(touch: Touch) -> bool:
+    """Whether it only makes room for what is added in it."""
+    return touch.verb == "add" and touch.after == {}
 
 
 def _fate(entry: Entry | Intent) -> str:

@@ -1,5 +1,6 @@
 """From a manifest to a model swapped and proven, over real sockets."""
 
+import collections
 import json
 import shutil
 import signal
@@ -218,7 +219,9 @@ def test_forty_services_are_updated_and_then_silent(project: Project, tmp_path: 
         done = project.run(*arguments, env=env)
         assert (done.code, sentence in done.out) == (code, True), done.said
         said.append(done.said)
-    assert len((project.folder / ".reconciler" / "ledger.jsonl").read_text().splitlines()) == 40
+    lines = (project.folder / ".reconciler" / "ledger.jsonl").read_text().splitlines()
+    kinds = collections.Counter(json.loads(line)["kind"] for line in lines)
+    assert kinds == {"intent": 40, "outcome": 40}
     _, keys, _ = world.send("GET", world.path("s07") + "/listKeys")
     assert keys == {"primary": f"{MARKER}-env", "secondary": f"{MARKER}-file"}
     shutil.rmtree(project.folder / ".reconciler")
@@ -332,7 +335,9 @@ def test_ctrl_c_finishes_what_was_begun_and_records_it(project: Project) -> None
     assert "What was begun was finished and recorded." in said
     lines = (project.folder / ".reconciler" / "ledger.jsonl").read_text().splitlines()
     changed = [n for n in range(8) if world.model(f"s{n}") == world.model_uri("new")]
-    assert [json.loads(line)["address"] for line in lines] == [f"WebService/s{n}" for n in changed]
+    ended = [line for line in map(json.loads, lines) if line["kind"] == "outcome"]
+    assert [line["address"] for line in ended] == [f"WebService/s{n}" for n in changed]
+    assert len(lines) == 2 * len(ended)
     assert 2 < len(changed) < 8
     assert project.run("apply", "--auto-approve").code == 0
     assert project.run("plan", "--detailed-exitcode").code == 0

@@ -50,6 +50,21 @@ def test_what_another_run_has_found_out_meanwhile_is_not_taken_in_again() -> Non
         assert take_in(ledger, lease, [lost]) == 0
 
 
+def test_what_is_taken_in_closes_its_own_intent_and_no_other() -> None:
+    ledger = MemoryLedger()
+    ours = ledger.intend(make_intent(step_digest="sha256:a"))
+    theirs = ledger.intend(make_intent("other", step_digest="sha256:b"))
+    lost = [
+        make_entry(intent=ours, step_digest="sha256:a", at="1"),
+        make_entry(intent=theirs, step_digest="sha256:c", at="2"),
+        make_entry(intent=99, step_digest="sha256:d", at="3"),
+    ]
+    with ledger.lock(HOLDER, 0.0, lambda _: None) as lease:
+        assert take_in(ledger, lease, lost) == 3
+    assert [entry.intent for entry in ledger.entries()] == [ours, 0, 0]
+    assert [intent.sequence for intent in ledger.load().open] == [theirs]
+
+
 def test_a_lock_that_is_gone_stops_what_writes() -> None:
     ledger = MemoryLedger()
     ledger.record(make_entry())

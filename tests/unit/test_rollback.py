@@ -268,6 +268,12 @@ def test_what_cannot_be_undone_says_why_and_how_to_get_there(
     (finding,) = caught.value.findings()
     assert said in finding.message
     assert instead in finding.next_step
+    # Where nothing is known from before, nothing is pointed to.
+    with pytest.raises(Unplannable) as caught:
+        roll(history_of(action), {})
+    (finding,) = caught.value.findings()
+    assert "#0" not in finding.next_step
+    assert "Declare what it is to have" in finding.next_step or action is Action.CREATE
     # Further back it stands in the way as well.
     world.ledger.record(make_entry(id="/x/census", owned={CALLS: 4}))
     assert len(refusals(lambda: roll(world, {}, 1))) == 1

@@ -1,0 +1,160 @@
+"""`python -m tests.survival [NAME…]`: each proof in its long form; exits with 1 where one fails."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.world import run_emulator
+from tests.survival.chaos import make_chaos
+from tests.survival.cuts import cut_everywhere
+from tests.survival.kills import die_anytime, die_everywhere, die_twice, open_lanes
+from tests.survival.nursery import open_nursery
+from tests.survival.rivals import kill_holder, race, stop_holder
+from tests.survival.soak import soak
+from tests.survival.storage import die_where_it_counts, open_stored
+from tests.survival.verdict import Story
+
+_SOON = "--operation-seconds=0.05"
+_LATE = "--operation-seconds=0.4"
+
+
+@dataclass(frozen=True)
+class Given:
+    """How long, how many and how often; None where nobody said."""
+
+    minutes: float
+    services: int | None
+    rounds: int | None
+    seed: int
+
+
+def prove_places(folder: Path, given: Given) -> bool:
+    """Killed at every place of a plan with a creation, an update, a replacement and a deletion."""
+    with open_lanes(folder, _SOON) as lanes:
+        return _tell(die_everywhere(lanes))
+
+
+def prove_again(folder: Path, given: Given) -> bool:
+    """Killed half-way, and the run after it killed at every place."""
+    with open_lanes(folder, _SOON) as lanes:
+        return _tell(die_twice(lanes))
+
+
+def prove_moments(folder: Path, given: Given) -> bool:
+    """Killed at any moment, while operations run at the service."""
+    with open_lanes(folder, "--operation-seconds=0.5", count=1) as (lane,):
+        return _tell(die_anytime(lane, given.services or 40, given.rounds or 50, given.seed))
+
+
+def prove_rivals(folder: Path, given: Given) -> bool:
+    """Two at once and one winner; a holder who is killed, and one who is held up for a minute."""
+    rounds = given.rounds or 20
+    with open_lanes(folder, _LATE, count=1) as (lane,), open_nursery(folder / "rival") as rival:
+        lane.prepare()
+        told = _tell(race(lane, rival) for _ in range(rounds))
+        told &= _tell(race(lane, rival, "--lock-timeout", "60s") for _ in range(rounds))
+        told &= _tell(kill_holder(lane, rival) for _ in range(rounds))
+        return told & _tell(stop_holder(lane, rival) for _ in range(1))
+
+
+def prove_cuts(folder: Path, given: Given) -> bool:
+    """A power cut at every line of the ledger, and within each."""
+    with open_lanes(folder, _SOON, count=1) as (lane,):
+        return _tell(cut_everywhere(lane))
+
+
+def prove_storage(folder: Path, given: Given) -> bool:
+    """All that with the ledger in blob storage, whose lease is the lock."""
+    log = f"--log={folder / 'requests.jsonl'}"
+    with (
+        run_emulator(_SOON, log) as emulator,
+        open_stored(folder, emulator, 8) as lanes,
+        open_nursery(folder / "rival") as rival,
+    ):
+        told = _tell(die_where_it_counts(lanes, 100))
+        told &= _tell(race(lanes[0], rival) for _ in range(given.rounds or 20))
+        told &= _tell(kill_holder(lanes[0], rival) for _ in range(given.rounds or 20))
+        return told & _tell(stop_holder(lanes[0], rival) for _ in range(1))
+
+
+def prove_chaos(folder: Path, given: Given) -> bool:
+    """Throttled and unanswered all the while, and one success that is none."""
+    came = make_chaos(folder, given.services or 200, given.seed)
+    print(f"  {came.seconds:.0f} s; faults that fired: {_count(came.faults)}")
+    return _show(came.wrong)
+
+
+def prove_soak(folder: Path, given: Given) -> bool:
+    """Applies one after another, a second writer at random, and faults all the while."""
+    came = soak(folder, given.services or 200, given.minutes * 60, given.seed)
+    first, last = came.emulator_kb
+    print(
+        f"  {len(came.peaks)} applies of {came.services} services, {came.edits} edits by the other;"
+        f" codes: {_count(came.codes)}\n  faults that fired: {_count(came.faults)}\n"
+        f"  peak of an apply, last quarter by first: {came.growth:.3f};"
+        f" emulator {first} kB, then {last} kB"
+    )
+    return _show(came.wrong)
+
+
+def _tell(stories: Iterable[Story]) -> bool:
+    """Show what does not hold in any, and how many there were."""
+    started, count, bad = time.monotonic(), 0, 0
+    kinds: set[str] = set()
+    for story in stories:
+        count += 1
+        kinds.add(story.place)
+        if story.wrong:
+            bad += 1
+            print(f"  {story}", flush=True)
+    took = time.monotonic() - started
+    print(f"  {count} stories, {len(kinds)} of them different, {took:.0f} s; {bad} do not hold")
+    return not bad
+
+
+def _show(wrong: Iterable[str]) -> bool:
+    texts = list(wrong)
+    for text in texts:
+        print(f"  WRONG: {text}", flush=True)
+    return not texts
+
+
+def _count(counted: Mapping[int, int] | Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count} times" for name, count in counted.items())
+
+
+PROOFS: dict[str, Callable[[Path, Given], bool]] = {
+    "places": prove_places,
+    "again": prove_again,
+    "moments": prove_moments,
+    "rivals": prove_rivals,
+    "cuts": prove_cuts,
+    "storage": prove_storage,
+    "chaos": prove_chaos,
+    "soak": prove_soak,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.survival")
+    parser.add_argument("proofs", nargs="*", metavar="NAME", help=", ".join(PROOFS))
+    parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")
+    parser.add_argument("--services", type=int, help="of moments, chaos and soak")
+    parser.add_argument("--rounds", type=int, help="of moments, rivals and storage")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    wanted = given.proofs or list(PROOFS)
+    chosen = Given(given.minutes, given.services, given.rounds, given.seed)
+    holds = True
+    for name in wanted:
+        print(f"{name}: {PROOFS[name].__doc__}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            holds &= PROOFS[name](Path(folder), chosen)
+    return 0 if holds else 1
+
+
+sys.exit(main())

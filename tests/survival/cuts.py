@@ -1,0 +1,50 @@
+"""A power cut: of the ledger there is only its beginning, while the services are as they are."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.survival.fleet import APPLY, Wish, model
+from tests.survival.kills import Lane
+from tests.survival.verdict import Story, judge_silence
+
+NAMES = ("changed", "changed-too", "deleted")
+
+
+def cut_everywhere(lane: Lane) -> Iterator[Story]:
+    """Every line of a ledger missing, begun, there by half and there but for its end."""
+    file = lane.fleet.ledger_file
+    _write_history(lane)
+    data = file.read_bytes()
+    for cut in _find_cuts(data):
+        yield _cut(lane, file, data, cut)
+
+
+def _write_history(lane: Lane) -> None:
+    """Two applies over services that were there before: what of them is declared can be read."""
+    for name in NAMES:
+        lane.fleet.emulator.deploy(name, model("old"))
+    for names, shown in ((NAMES, "one"), (NAMES[:-1], "two")):
+        lane.fleet.declare(dict.fromkeys(names, Wish(model(shown), whole=False)))
+        ended = lane.nursery.run(lane.fleet.folder, *APPLY)
+        assert ended.code == 0, ended.said
+
+
+def _find_cuts(data: bytes) -> list[int]:
+    cuts: set[int] = set()
+    start = 0
+    for line in data.splitlines(keepends=True):
+        cuts |= {start, start + 1, start + len(line) // 2, start + len(line) - 1}
+        start += len(line)
+    return sorted(cuts)
+
+
+def _cut(lane: Lane, file: Path, data: bytes, cut: int) -> Story:
+    """What is live is as declared: whatever the ledger has forgotten, nothing is written."""
+    file.write_bytes(data[:cut])
+    traffic = lane.fleet.traffic.begin()
+    ended = lane.nursery.run(lane.fleet.folder, *APPLY)
+    wrong = [] if ended.code == 0 else [f"the next apply ended with {ended.code}: {ended.said}"]
+    wrong += [f"it sent {effect}" for effect in traffic.effects()]
+    wrong += [*lane.fleet.compare(), *judge_silence(lane.fleet, lane.nursery)]
+    title = f"cut at byte {cut} of {len(data)}"
+    return Story(title, title, wrong)

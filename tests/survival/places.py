@@ -1,0 +1,160 @@
+"""Places where a run may end: before and after every call of a port, and at each step of one.
+
+They are counted in the order in which they are reached and noted in a file as they are, so that
+what was reached is known however hard the run ends. At one of them the process kills itself.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from reconciler.cli import assembly
+from reconciler.cli.assembly import Assembly
+from reconciler.engine import Hands
+from reconciler.transport import RateBudget
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a run ends: at place number `at`, from 1, of all or of those named; nowhere at 0.
+
+    SIGKILL ends it there; SIGSTOP holds it up, for as long as somebody else wants.
+    """
+
+    at: int = 0
+    among: tuple[str, ...] = ()
+    by: int = signal.SIGKILL
+
+
+class Places:
+    """Counts places from 1, and gives the process a signal at one of them."""
+
+    def __init__(self, note: Path, end: End) -> None:
+        self._note = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._end = end
+        self._count = 0
+        self._guard = threading.Lock()
+
+    def reach(self, name: str) -> None:
+        with self._guard:
+            os.write(self._note, f"{name}\n".encode())
+            if self._end.among and name not in self._end.among:
+                return
+            self._count += 1
+            if self._count == self._end.at:
+                os.kill(os.getpid(), self._end.by)
+
+
+class Watched:
+    """A port whose every call is a place; what it gives out to be used further is watched too."""
+
+    def __init__(self, inner: Any, noun: str, places: Places) -> None:
+        self._inner = inner
+        self._noun = noun
+        self._places = places
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        return partial(self._call, found, f"{self._noun}.{name}") if callable(found) else found
+
+    def _call(self, method: Callable[..., Any], name: str, *given: Any, **named: Any) -> Any:
+        self._places.reach(f"before {name}")
+        result = method(*given, **named)
+        if isinstance(result, Iterator):
+            return self._step(result, name)
+        if isinstance(result, AbstractContextManager):
+            return self._hold(result, name)
+        self._places.reach(f"after {name}")
+        return result
+
+    def _step(self, steps: Iterator[Any], name: str) -> Iterator[Any]:
+        for step in steps:
+            self._places.reach(f"within {name}")
+            yield step
+        self._places.reach(f"after {name}")
+
+    @contextmanager
+    def _hold(self, held: AbstractContextManager[Any], name: str) -> Iterator[Any]:
+        with held as inner:
+            self._places.reach(f"inside {name}")
+            yield Watched(inner, "lease", self._places)
+            self._places.reach(f"before the end of {name}")
+        self._places.reach(f"after the end of {name}")
+
+
+class WatchedBudget:
+    """A budget in which a call that is about to be sent is a place, and so is its answer."""
+
+    def __init__(self, inner: Any, places: Places) -> None:
+        self._inner = inner
+        self._places = places
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def admit(self, method: str, url: str, within_s: float) -> Any:
+        leave = self._inner.admit(method, url, within_s)
+        call = f"{method} {_describe(url)}"
+        self._places.reach(f"about to send {call}")
+        return WatchedLeave(leave, call, self._places)
+
+
+class WatchedLeave:
+    """Leave to send one call; a lost answer is never learnt of, and so no place."""
+
+    def __init__(self, inner: Any, call: str, places: Places) -> None:
+        self._inner = inner
+        self._call = call
+        self._places = places
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def learn(self, *given: Any, **named: Any) -> Any:
+        self._places.reach(f"answered {self._call}")
+        return self._inner.learn(*given, **named)
+
+
+def _describe(url: str) -> str:
+    """The end of a path; what an operation is called differs from run to run."""
+    segments = urlsplit(url).path.split("/")
+    return segments[-2] if "operation" in segments[-2].casefold() else segments[-1]
+
+
+def watch(places: Places) -> None:
+    """From now on, all that a command of this process reaches the world with is watched."""
+    hands, ledger = Assembly.hands, vars(Assembly)["ledger"]
+
+    def watched_budget(*given: Any, **named: Any) -> Any:
+        return WatchedBudget(RateBudget(*given, **named), places)
+
+    def watched_ledger(self: Assembly) -> Any:
+        return Watched(ledger.__get__(self, Assembly), "ledger", places)
+
+    def watched_hands(self: Assembly, *given: Any, **named: Any) -> Hands:
+        return _watch_hands(hands(self, *given, **named), places)
+
+    vars(assembly)["RateBudget"] = watched_budget
+    Assembly.ledger = property(watched_ledger)  # type: ignore[method-assign, assignment]
+    Assembly.hands = watched_hands  # type: ignore[method-assign]
+
+
+def _watch_hands(hands: Hands, places: Places) -> Hands:
+    ledger: Any = hands.ledger
+    if not isinstance(ledger, Watched):
+        ledger = Watched(ledger, "ledger", places)
+    providers: Any = {
+        name: Watched(provider, "provider", places) for name, provider in hands.providers.items()
+    }
+    observations: Any = Watched(hands.observations, "observations", places)
+    blobs: Any = Watched(hands.blobs, "blobs", places)
+    return replace(
+        hands, providers=providers, ledger=ledger, observations=observations, blobs=blobs
+    )
