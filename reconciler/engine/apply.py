@@ -93,8 +93,11 @@ def apply_plan(
     remembered = hands.ledger.load().memories
     left = [step for step in plan.steps if not _is_done(hands, step, author, remembered)]
     _check_secrets(hands, left)
-    left = _check_all(hands, left)
+    left, gone = _check_all(hands, left)
     journal = Journal(hands, author, lease, remembered)
+    for step in gone:
+        journal.note_gone(step)
+        hands.emit(StepSkipped(step.resource, step.action, "it is gone already"))
     run = _Run(hands, Worker(hands, journal, policy.patience_s), policy)
     run.carry_out(left)
     if policy.on_failure == "rollback" and run.failures:
@@ -136,8 +139,8 @@ def _check_secrets(hands: Hands, steps: Sequence[Step]) -> None:
         raise Unplannable(tuple(missing))
 
 
-def _check_all(hands: Hands, steps: Sequence[Step]) -> list[Step]:
-    """The steps that are still to be done; raises StalePlan with all that has moved."""
+def _check_all(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
+    """The steps still to be done, and deletions of what is gone; raises StalePlan for the rest."""
     sources = {step.resource: _find_regional(step) for step in steps}
     named = [step.resource for step in steps]
     seen = observe(hands, [*named, *(one for one in sources.values() if one)])
@@ -146,10 +149,11 @@ def _check_all(hands: Hands, steps: Sequence[Step]) -> list[Step]:
         raise StalePlan(unread)
     stale: list[Finding] = []
     left: list[Step] = []
+    gone: list[Step] = []
     for step in steps:
         live = seen[step.resource].live
         if live is ABSENT and step.action is Action.DELETE:
-            hands.emit(StepSkipped(step.resource, step.action, "it is gone already"))
+            gone.append(step)
             continue
         left.append(step)
         if live is not None:
@@ -160,7 +164,7 @@ def _check_all(hands: Hands, steps: Sequence[Step]) -> list[Step]:
             stale.append(Finding(said, subject=str(step.resource.address), next_step=PLAN_AGAIN))
     if stale:
         raise StalePlan(tuple(stale))
-    return left
+    return left, gone
 
 
 def _find_regional(step: Step) -> Resource | None:
@@ -220,7 +224,7 @@ class _Run:
         error = yield from self._attempt(step, self._done)
         if error is not None:
             with self._guard:
-                self.failures[step.resource] = error.findings()[0]
+                self.failures[step.resource] = _tell(step, error)
             if self._policy.fail_fast or isinstance(error, _STOPPING):
                 self._stopped.set()
 
@@ -233,11 +237,10 @@ class _Run:
                 after = yield from self._worker.carry_out(step)
         except Exception as error:  # noqa: BLE001 - one step's surprise must not stop the others
             known = error if isinstance(error, ReconcilerError) else _surprise(step, error)
-            known.subject = known.subject or str(step.resource.address)
             if isinstance(error, LedgerUnwritten):
                 with self._guard:
                     self._unrecorded.append(error.entry)
-            self._hands.emit(StepFailed(step.resource, step.action, known.findings()[0]))
+            self._hands.emit(StepFailed(step.resource, step.action, _tell(step, known)))
             return known
         with self._guard:
             done.append((step, after))
@@ -296,6 +299,14 @@ class _Turns:
             for lock in locks:
                 held.enter_context(lock)
             yield
+
+
+def _tell(step: Step, error: ReconcilerError) -> Finding:
+    """What a step failed by; it is named, also where something else is to blame."""
+    finding, address = error.findings()[0], str(step.resource.address)
+    if finding.subject in {"", address}:
+        return replace(finding, subject=address)
+    return replace(finding, detail=(*finding.detail, f"It stopped {address}."))
 
 
 def _surprise(step: Step, error: Exception) -> ReconcilerError:

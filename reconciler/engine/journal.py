@@ -97,6 +97,28 @@ class Journal:
         """Note that it is not done, or that nobody can tell; what is remembered stays."""
         self._record(replace(self._close(intent), fate=fate, note=note))
 
+    def note_gone(self, step: Step) -> None:
+        """Note that what was to be destroyed is gone, so that it is remembered no more."""
+        self._lease.check()
+        self._record(
+            Entry(
+                address=step.resource.address,
+                id=step.resource.id,
+                action=step.action,
+                at=self._now(),
+                by=self._author.by,
+                host=self._author.host,
+                commit=self._author.commit,
+                plan_digest=self._author.plan_digest,
+                patch=(),
+                inverse=(),
+                owned={},
+                secrets={},
+                note="it was gone already",
+                fence=self._lease.holder.fence,
+            )
+        )
+
     def _record(self, entry: Entry) -> None:
         try:
             self._hands.ledger.record(entry)

@@ -27,6 +27,7 @@ VERSION: Final = 1
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 16.0
 _TEXTS: Final = ("id", "who", "why", "host", "started", "since", "commit")
+_LONGEST_TEXT: Final = 1000
 _Taken = TypeVar("_Taken")
 
 
@@ -149,13 +150,20 @@ def wait_for(
 
 
 def complete(holder: Holder, fence: int) -> Holder:
-    """A holder with its fence, and with when its process began where that is our own."""
+    """A holder with its fence, and with when its process began where that is our own.
+
+    What it says of itself is cut, so that whoever is refused can read it.
+    """
     host, pid, started = describe_process()
     own = holder.pid == pid
+    said = {name: getattr(holder, name)[:_LONGEST_TEXT] for name in _TEXTS}
     return replace(
         holder,
-        host=holder.host or host,
-        started=holder.started or (started if own else ""),
+        **{
+            **said,
+            "host": said["host"] or host,
+            "started": said["started"] or (started if own else ""),
+        },
         fence=fence,
     )
 

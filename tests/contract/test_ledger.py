@@ -1,223 +1,329 @@
 """What every ledger must do; the suite runs over each implementation."""
 
-import itertools
-import json
+import contextlib
 import multiprocessing
-import os
-import resource
-import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.errors import LedgerInvalid
-from reconciler.ledgers import FileLedger
-from reconciler.model import Action, Address, Entry
+from reconciler.errors import LedgerConflict, LedgerInvalid
+from reconciler.model import Action, Address, Entry, Fate, Memory
+from reconciler.ports import Ledger
+from tests.contract.homes import Home
+from tests.ledgers import make_entry, make_intent
 
 pytestmark = pytest.mark.contract
-Make = Callable[[], FileLedger]
+CENSUS = Address("WebService", "census")
 
 
-@pytest.fixture(params=["file"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
-    """A ledger opened anew at each call, always the same one."""
-    kinds: dict[str, Make] = {"file": lambda: FileLedger(tmp_path / "ledger")}
-    return kinds[request.param]
+def entry(name: str = "census", action: Action = Action.UPDATE, **more: Any) -> Entry:
+    """One with values that a careless writer would lose."""
+    patch = ({"op": "replace", "path": "/a~1b", "value": "ä\ud800\n"},)
+    inverse = ({"op": "replace", "path": "/a~1b", "value": None},)
+    owned = {"/a~1b": [1, 1.0, True, None, ""]}
+    given = {"patch": patch, "inverse": inverse, "owned": owned, "secrets": {"/key": "2026-q4"}}
+    return make_entry(name, action, **{**given, **more})
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "ledger" / "ledger.jsonl"
+def outcome(intent: int, name: str = "census", **more: Any) -> Entry:
+    return make_entry(name, intent=intent, **more)
 
 
-def entry(name: str, action: Action = Action.UPDATE, **more: Any) -> Entry:
-    return Entry(
-        **{
-            "address": Address("WebService", name),
-            "id": f"/subscriptions/s/{name}",
-            "action": action,
-            "at": "2026-11-20T12:00:00Z",
-            "by": "ci",
-            "host": "builder",
-            "commit": "4f1c2aa",
-            "plan_digest": "sha256:0",
-            "patch": ({"op": "replace", "path": "/a~1b", "value": "ä\ud800"},),
-            "inverse": ({"op": "replace", "path": "/a~1b", "value": None},),
-            "owned": {"/a~1b": [1, 1.0, True, None, ""]},
-            "secrets": {"/key": "2026-q4"},
-            **more,
-        }
-    )
+def test_without_an_entry_nothing_is_known(home: Home) -> None:
+    ledger = home.open()
+    snapshot = ledger.load()
+    assert (snapshot.known, snapshot.memories, snapshot.open, snapshot.fence) == (False, {}, (), 0)
+    assert list(ledger.entries()) == []
+    assert (ledger.find_holder(), ledger.compact(), ledger.set_aside()) == (None, "", "")
+    proof = ledger.verify()
+    assert (proof.entries, proof.intents, proof.findings) == (0, 0, ())
 
 
-def test_without_an_entry_nothing_is_known(make: Make) -> None:
-    snapshot = make().load()
-    assert (snapshot.known, snapshot.memories) == (False, {})
-
-
-def test_what_was_recorded_is_remembered_by_the_next_one(make: Make) -> None:
-    make().record(entry("census", digests={"/model": "sha256:1"}))
-    snapshot = make().load()
-    memory = snapshot.memories[Address("WebService", "census")]
+def test_what_was_recorded_is_remembered_by_the_next_one(home: Home) -> None:
+    told = entry(digests={"/model": "sha256:1"}, baseline={"/x": {"digest": "sha256:2"}}, wave=3)
+    home.open().record(told)
+    snapshot = home.open().load()
     assert snapshot.known
-    assert (memory.by, memory.commit, memory.sequence) == ("ci", "4f1c2aa", 1)
-    assert memory.owned == {"/a~1b": [1, 1.0, True, None, ""]}
+    memory = snapshot.memories[CENSUS]
+    assert memory == Memory(
+        id="/x/census",
+        owned={"/a~1b": [1, 1.0, True, None, ""]},
+        secrets={"/key": "2026-q4"},
+        at=told.at,
+        by=told.by,
+        commit=told.commit,
+        sequence=memory.sequence,
+        digests={"/model": "sha256:1"},
+        baseline={"/x": {"digest": "sha256:2"}},
+        wave=3,
+        plan_digest=told.plan_digest,
+        step_digest=told.step_digest,
+    )
     assert [type(one) for one in memory.owned["/a~1b"]][:3] == [int, float, bool]
-    assert memory.secrets == {"/key": "2026-q4"}
-    assert memory.digests == {"/model": "sha256:1"}
 
 
-def test_the_last_entry_of_a_resource_counts(make: Make) -> None:
+def test_the_last_entry_of_a_resource_counts(home: Home) -> None:
     for by in ("a", "b"):
-        make().record(entry("census", by=by))
-    make().record(entry("other"))
-    memories = make().load().memories
-    assert memories[Address("WebService", "census")].by == "b"
+        home.open().record(entry(by=by))
+    home.open().record(entry("other"))
+    memories = home.open().load().memories
+    assert memories[CENSUS].by == "b"
     assert len(memories) == 2
 
 
-def test_what_was_destroyed_is_not_remembered_and_the_ledger_is_known(make: Make) -> None:
-    make().record(entry("census", Action.CREATE))
-    make().record(entry("census", Action.DELETE))
-    snapshot = make().load()
+@pytest.mark.parametrize("action", [Action.DELETE, Action.FORGET])
+def test_what_is_gone_is_not_remembered_and_the_ledger_is_known(home: Home, action: Action) -> None:
+    home.open().record(entry(action=Action.CREATE))
+    home.open().record(entry(action=action))
+    snapshot = home.open().load()
     assert (snapshot.known, snapshot.memories) == (True, {})
 
 
-def test_entries_come_back_as_they_were_given_oldest_first(make: Make) -> None:
-    told = [entry("a"), entry("b"), entry("a", by="z")]
+def test_entries_come_back_as_they_were_given_oldest_first(home: Home) -> None:
+    told = [entry("a"), entry("b", note="why", fence=0), entry("a", by="z", step_digest="s")]
     for one in told:
-        make().record(one)
+        home.open().record(one)
     given = [replace(one, sequence=number) for number, one in enumerate(told, start=1)]
-    assert list(make().entries()) == given
-    assert list(make().entries(Address("WebService", "a"))) == [given[0], given[2]]
+    assert list(home.open().entries()) == given
+    assert list(home.open().entries(Address("WebService", "a"))) == [given[0], given[2]]
 
 
-# The file: what is on the disk, and what may happen to it.
+def test_an_intent_is_open_until_its_outcome_is_written(home: Home) -> None:
+    intent = make_intent(
+        patch=({"op": "add", "path": "/x", "value": "ä\ud800"},),
+        inverse=({"op": "remove", "path": "/x"},),
+        owns=("/x", "/y"),
+        absences=("/z",),
+        secrets={"/key": "q4"},
+        digests={"/model": "sha256:1"},
+        stamp="2026",
+        extent="whole",
+        wave=2,
+        attempt=3,
+    )
+    number = home.open().intend(intent)
+    begun = replace(intent, sequence=number)
+    assert home.open().load().open == (begun,)
+    assert home.open().load().known
+    assert home.open().load().memories == {}
+    home.open().record(outcome(number, owned={"/x": 1}))
+    snapshot = home.open().load()
+    assert snapshot.open == ()
+    memory = snapshot.memories[CENSUS]
+    assert (memory.owned, memory.wave, memory.step_digest) == ({"/x": 1}, 2, "sha256:1")
+    (told,) = home.open().entries()
+    assert (told.patch, told.inverse) == (intent.patch, intent.inverse)
+    assert (told.intent, told.step_digest, told.wave) == (number, "sha256:1", 2)
 
 
-def test_each_line_carries_the_digest_of_the_one_before(make: Make, file: Path) -> None:
-    import hashlib
-
-    for number in range(5):
-        make().record(entry(f"s{number}"))
-    lines = file.read_bytes().splitlines()
-    for before, line in itertools.pairwise(lines):
-        assert json.loads(line)["previous"] == f"sha256:{hashlib.sha256(before).hexdigest()}"
-    assert [json.loads(line)["sequence"] for line in lines] == [1, 2, 3, 4, 5]
-    assert file.stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("harm", ["changed", "dropped", "swapped", "foreign", "version", "blank"])
-def test_a_chain_that_does_not_hold_is_named_by_its_first_bad_line(
-    make: Make, file: Path, harm: str
-) -> None:
-    for number in range(4):
-        make().record(entry(f"s{number}"))
-    lines = file.read_bytes().splitlines(keepends=True)
-    harmed = {
-        "changed": [lines[0], lines[1].replace(b'"ci"', b'"me"'), *lines[2:]],
-        "dropped": [lines[0], *lines[2:]],
-        "swapped": [lines[0], lines[2], lines[1], lines[3]],
-        "foreign": [lines[0], b'{"not": "an entry"}\n', *lines[2:]],
-        "version": [lines[0], lines[1].replace(b'"version":1', b'"version":9'), *lines[2:]],
-        "blank": [lines[0], b"\n", *lines[1:]],
-    }[harm]
-    file.write_bytes(b"".join(harmed))
-    with pytest.raises(LedgerInvalid) as caught:
-        make().load()
-    assert caught.value.message.startswith("line 3" if harm == "changed" else "line 2")
-    assert caught.value.subject == str(file)
+@pytest.mark.parametrize("fate", [Fate.NOT_DONE, Fate.UNKNOWN])
+def test_what_was_not_done_closes_its_intent_and_changes_no_memory(home: Home, fate: Fate) -> None:
+    ledger = home.open()
+    ledger.record(entry(by="before"))
+    number = ledger.intend(make_intent(action=Action.DELETE))
+    ledger.record(outcome(number, action=Action.DELETE, fate=fate, note="live is as it was"))
+    snapshot = home.open().load()
+    assert (snapshot.open, snapshot.memories[CENSUS].by) == ((), "before")
+    told = list(home.open().entries())[-1]
+    assert (told.fate, told.note) == (fate, "live is as it was")
 
 
-@pytest.mark.parametrize("keep", [1, 30, -2, -1])
-def test_a_torn_last_line_is_passed_over_and_set_aside(make: Make, file: Path, keep: int) -> None:
-    make().record(entry("a"))
-    whole = file.read_bytes()
-    make().record(entry("b"))
-    torn = file.read_bytes()[len(whole) : keep if keep < 0 else len(whole) + keep]
-    file.write_bytes(whole + torn)
-    assert set(make().load().memories) == {Address("WebService", "a")}
-    assert file.read_bytes() == whole + torn
-    make().record(entry("c"))
-    assert {one.address.name for one in make().entries()} == {"a", "c"}
-    (aside,) = file.parent.glob("*.torn-*")
-    assert aside.read_bytes() == torn
+def test_each_intent_of_a_resource_needs_its_own_outcome(home: Home) -> None:
+    ledger = home.open()
+    first, second, other = (ledger.intend(make_intent(name)) for name in ("a", "a", "b"))
+    assert [one.sequence for one in home.open().load().open] == [first, second, other]
+    ledger.record(outcome(second, "a"))
+    assert [one.sequence for one in home.open().load().open] == [first, other]
+    ledger.record(outcome(first, "a"))
+    assert [one.sequence for one in home.open().load().open] == [other]
 
 
-def test_a_full_disk_leaves_the_chain_as_it_was(make: Make, file: Path) -> None:
-    make().record(entry("a"))
-    before = file.read_bytes()
-
-    def child() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 50, len(before) + 50))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        try:
-            make().record(entry("b"))
-        except LedgerInvalid as error:
-            os._exit(42 if "cannot be written" in error.message else 1)
-        os._exit(0)
-
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
-    process.join()
-    assert process.exitcode == 42
-    assert file.read_bytes() == before
-    make().record(entry("b"))
-    assert len(list(make().entries())) == 2
+def test_a_writer_of_an_earlier_lock_is_refused(home: Home) -> None:
+    ledger = home.open()
+    number = ledger.intend(make_intent(fence=4))
+    home.open().intend(make_intent("b", fence=7))
+    for late in (make_intent(fence=4), make_intent(fence=6)):
+        with pytest.raises(LedgerConflict, match="taken the lock since"):
+            ledger.intend(late)
+    with pytest.raises(LedgerConflict, match="it is number 7 now, and this was 4"):
+        ledger.record(outcome(number, fence=4))
+    ledger.record(entry("unlocked"))  # fence 0: of no lock
+    with pytest.raises(LedgerConflict):
+        ledger.record(outcome(number, fence=6))
+    ledger.record(outcome(number, fence=7))
+    assert home.open().load().fence == 7
+    assert home.open().verify().findings == ()
 
 
-def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file where the folder should be")
-    with pytest.raises(LedgerInvalid, match="cannot be written") as caught:
-        FileLedger(tmp_path / "taken").record(entry("a"))
-    assert "taken" in caught.value.subject
+def test_what_was_renamed_is_remembered_and_open_by_its_new_address(home: Home) -> None:
+    old, new = Address("WebService", "old"), Address("WebService", "new")
+    home.open().record(entry("old"))
+    number = home.open().intend(make_intent("old"))
+    ledger = home.open(moved={old: new})
+    snapshot = ledger.load()
+    assert set(snapshot.memories) == {new}
+    assert [one.address for one in snapshot.open] == [new]
+    ledger.record(outcome(number, "new"))
+    assert ledger.load().open == ()
+    assert ledger.verify().findings == ()
 
 
-def _write_many(folder: Path, name: str, count: int) -> None:
+def seed(ledger: Ledger, fence: int = 2) -> None:
+    """Some of everything: remembered, gone, open, failed."""
+    for name in ("a", "b", "c"):
+        number = ledger.intend(make_intent(name, patch=({"op": "test", "path": ""},), fence=fence))
+        ledger.record(outcome(number, name, owned={"/n": name}, fence=fence))
+    ledger.record(entry("b", Action.DELETE))
+    number = ledger.intend(make_intent("c", fence=fence + 1))
+    ledger.record(outcome(number, "c", fate=Fate.UNKNOWN, fence=fence + 1))
+    ledger.intend(make_intent("d", wave=4, fence=fence + 1))
+
+
+def test_compacting_forgets_nothing_and_stays_provable(home: Home) -> None:
+    seed(home.open())
+    before, entries = home.open().load(), list(home.open().entries())
+    for round_ in range(3):
+        assert home.open().compact()
+        assert home.open().load() == before, round_
+        assert list(home.open().entries()) == entries
+        proof = home.open().verify()
+        assert (proof.entries, proof.intents, proof.findings) == (len(entries), 5 + round_, ())
+        home.open().record(outcome(home.open().intend(make_intent("e")), "e"))
+        before, entries = home.open().load(), list(home.open().entries())
+    (left,) = before.open
+    home.open().record(outcome(left.sequence, "d", owned={"/x": 1}, fence=3))
+    snapshot = home.open().load()
+    assert (snapshot.open, snapshot.fence) == ((), 3)
+    assert snapshot.memories[Address("WebService", "d")].wave == 4
+    assert home.open().verify().findings == ()
+    with pytest.raises(LedgerConflict):
+        home.open().intend(make_intent(fence=2))
+
+
+def test_a_ledger_that_is_open_elsewhere_goes_on_after_a_compaction(home: Home) -> None:
+    one, other = home.open(), home.open()
+    one.record(entry("a"))
+    other.record(entry("b"))
+    assert one.compact()
+    other.record(entry("c"))
+    one.record(entry("d"))
+    assert other.compact()
+    one.record(entry("e"))
+    assert [told.address.name for told in home.open().entries()] == list("abcde")
+    assert home.open().verify().findings == ()
+
+
+def test_an_outcome_without_its_intent_is_found(home: Home) -> None:
+    ledger = home.open()
+    number = ledger.intend(make_intent("a"))
+    ledger.record(outcome(number, "b"))
+    ledger.record(outcome(number, "a"))
+    ledger.record(entry("c"))
+    proof = home.open().verify()
+    assert (proof.entries, proof.intents) == (3, 1)
+    wrong, twice = proof.findings
+    assert "is the outcome of an intent of WebService/a, and of WebService/b" in wrong.message
+    assert f"is the outcome of line {number}, which is no open intent" in twice.message
+    assert wrong.place is not None
+    assert twice.place is not None
+    assert (wrong.place.line, twice.place.line) == (2, 3)
+    assert len(home.open().load().memories) == 3
+
+
+def test_what_is_set_aside_is_kept_and_a_ledger_begins_anew(home: Home) -> None:
+    busy = home.open()
+    seed(busy)
+    kept = home.open().set_aside()
+    assert "aside" in kept
+    assert home.open().load().known is False
+    busy.record(entry("new"))
+    assert [one.address.name for one in home.open().entries()] == ["new"]
+    assert home.open().verify().findings == ()
+
+
+def test_an_entry_may_be_some_megabytes_long(home: Home) -> None:
+    large = entry("large", owned={"/x": "ä" * 3_000_000}, patch=({"value": "x" * 3_000_000},))
+    home.open().record(large)
+    home.open().record(entry("small"))
+    assert next(home.open().entries()) == replace(large, sequence=1)
+    assert len(home.open().load().memories) == 2
+
+
+def test_threads_of_one_process_may_write_at_once(home: Home) -> None:
+    ledger = home.open()
+    numbers: list[int] = []
+
+    def work(name: str) -> None:
+        for step in range(5):
+            number = ledger.intend(make_intent(f"{name}-{step}"))
+            ledger.record(outcome(number, f"{name}-{step}"))
+            numbers.append(number)
+
+    threads = [threading.Thread(target=work, args=(f"t{number}",)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(numbers)) == 30
+    snapshot = home.open().load()
+    assert (len(snapshot.memories), snapshot.open) == (30, ())
+    assert home.open().verify().findings == ()
+
+
+def _write_many(home: Home, name: str, count: int) -> None:
     for number in range(count):
-        FileLedger(folder).record(entry(f"{name}-{number}"))
+        home.open().record(entry(f"{name}-{number}"))
 
 
-def test_processes_that_write_at_once_lose_nothing(tmp_path: Path, make: Make) -> None:
-    fork = multiprocessing.get_context("fork")
-    folder = tmp_path / "ledger"
-    processes = [fork.Process(target=_write_many, args=(folder, f"p{n}", 25)) for n in range(6)]
-    for process in processes:
-        process.start()
+def _start(work: Callable[..., None], *given: Any) -> Any:
+    process = multiprocessing.get_context("fork").Process(target=work, args=given)
+    process.start()
+    return process
+
+
+def test_processes_that_write_at_once_lose_nothing(home: Home) -> None:
+    processes = [_start(_write_many, home, f"p{number}", 15) for number in range(4)]
+    known = 0
     while any(process.is_alive() for process in processes):
-        make().load()
+        seen = len(home.open().load().memories)
+        assert seen >= known
+        known = seen
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    assert len({one.address for one in make().entries()}) == 150
+    assert len({one.address for one in home.open().entries()}) == 60
+    assert home.open().verify().findings == ()
 
 
-def test_a_writer_that_is_killed_loses_only_what_it_had_not_recorded(
-    tmp_path: Path, make: Make
-) -> None:
-    fork = multiprocessing.get_context("fork")
-    for number in range(12):
-        process = fork.Process(target=_write_many, args=(tmp_path / "ledger", f"k{number}", 10_000))
-        process.start()
-        time.sleep(0.02 + 0.01 * number)
+def test_a_writer_that_is_killed_loses_only_what_it_had_not_recorded(home: Home) -> None:
+    for number in range(8):
+        process = _start(_write_many, home, f"k{number}", 10_000)
+        time.sleep(0.05 + 0.03 * number)
         process.kill()
         process.join()
-        known = list(make().entries())
-        make().record(entry(f"after-{number}"))
-        assert [one.address for one in make().entries()][: len(known)] == [
+        known = list(home.open().entries())
+        home.open().record(entry(f"after-{number}"))
+        assert [one.address for one in home.open().entries()][: len(known)] == [
             one.address for one in known
         ]
-    assert sum(one.address.name.startswith("after-") for one in make().entries()) == 12
+    assert sum(one.address.name.startswith("after-") for one in home.open().entries()) == 8
+    assert [one.severity for one in home.open().verify().findings] == []
 
 
-def test_a_ledger_moved_away_while_it_is_used_is_begun_anew(make: Make, file: Path) -> None:
-    ledger = make()
-    ledger.record(entry("a"))
-    file.rename(file.with_name("kept.jsonl"))
-    assert ledger.load().known is False
-    ledger.record(entry("b"))
-    assert [one.address.name for one in make().entries()] == ["b"]
+def test_compacting_beside_writers_loses_nothing(home: Home) -> None:
+    processes = [_start(_write_many, home, f"p{number}", 12) for number in range(2)]
+    archives = set()
+    while any(process.is_alive() for process in processes):
+        with contextlib.suppress(LedgerInvalid):  # somebody writes to it all the time
+            archives.add(home.open().compact())
+        home.open().load()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert archives
+    assert len(list(home.open().entries())) == 24
+    assert home.open().verify().findings == ()

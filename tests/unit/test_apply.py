@@ -416,6 +416,20 @@ def test_a_saved_plan_goes_on_where_it_was_cut_off() -> None:
     assert [one.reason for one in told(world, StepSkipped)] == ["this plan has done it before"]
 
 
+def test_what_is_to_be_destroyed_and_is_gone_is_remembered_no_more() -> None:
+    world = liar("a")
+    plan = planned(world, "a")
+    carry_out(world.hands(), plan)
+    live = world.documents.pop("a")
+    gone = make_removal(plan.steps[0].resource, live, Reason("", Cause.ORPHAN))
+    world.written.clear()
+    outcome = carry_out(world.hands(), replace(plan, steps=(gone,)))
+    assert (outcome.failures, world.written) == ((), [])
+    assert [one.reason for one in told(world, StepSkipped)] == ["it is gone already"]
+    assert world.ledger.load().memories == {}
+    assert world.kept[-1].note == "it was gone already"
+
+
 # Waves, failures, and the way back.
 
 

@@ -1,0 +1,137 @@
+"""Where a ledger is kept in the tests: a folder, or a prefix in a container of real storage."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+from reconciler.ledgers import AzureBlobLedger, Container, FileLedger, Rhythm, describe_process
+from reconciler.model import Holder
+from reconciler.ports import Ledger
+from tests.ledgers import make_intent
+
+_SHORT = Rhythm(lease_s=1.5, renew_s=0.3)
+_SHORTEST_OF_STORAGE = Rhythm(lease_s=15, renew_s=4)
+
+
+class Home(Protocol):
+    """One ledger's place; `open` gives a ledger that knows nothing of the others."""
+
+    rhythm: Rhythm
+
+    def open(self, **more: Any) -> Ledger: ...
+
+    def drop_lock(self) -> None: ...
+
+
+@dataclass
+class Folder:
+    folder: Path
+    rhythm: Rhythm = _SHORT
+
+    def open(self, **more: Any) -> FileLedger:
+        return FileLedger(self.folder, **{"rhythm": self.rhythm, **more})
+
+    def drop_lock(self) -> None:
+        (self.folder / "lock.json").unlink()
+
+
+@dataclass
+class Prefix:
+    address: str
+    prefix: str
+    rhythm: Rhythm = _SHORTEST_OF_STORAGE
+
+    def container(self) -> Container:
+        return Container(self.address, {})
+
+    def open(self, **more: Any) -> AzureBlobLedger:
+        return AzureBlobLedger(self.container(), self.prefix, **{"rhythm": self.rhythm, **more})
+
+    def drop_lock(self) -> None:
+        self.container().delete(f"{self.prefix}lock.json")
+
+
+def holder(lock_id: str = "one", **more: Any) -> Holder:
+    """This process, as whoever takes the lock."""
+    host, pid, started = describe_process()
+    return Holder(
+        **{
+            "id": lock_id,
+            "who": "ci",
+            "why": "apply",
+            "host": host,
+            "pid": pid,
+            "started": started,
+            "since": "2026-11-20T12:00:00Z",
+            **more,
+        }
+    )
+
+
+@contextmanager
+def run_beside(work: Callable[[Connection], None]) -> Iterator[tuple[BaseProcess, Connection]]:
+    """Another process that does the work, and the line to it; it is dead afterwards."""
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe()
+
+    def child() -> None:
+        try:
+            work(theirs)
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits, and seen there
+            theirs.send(f"{type(error).__name__}: {error}")
+        os._exit(0)
+
+    process = fork.Process(target=child)
+    process.start()
+    try:
+        yield process, ours
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+        theirs.close()
+
+
+def hear(line: Connection, within_s: float = 60.0) -> Any:
+    """What the other process says next."""
+    assert line.poll(within_s), "the other process says nothing"
+    return line.recv()
+
+
+def hold(home: Home, lock_id: str = "other") -> Callable[[Connection], None]:
+    """Work that takes the lock, says its number, and answers questions while it has it."""
+
+    def work(line: Connection) -> None:
+        ledger = home.open()
+        with ledger.lock(holder(lock_id), 0, lambda _: None) as lease:
+            line.send(lease.holder.fence)
+            while (asked := line.recv()) != "end":
+                try:
+                    asked(ledger, lease)
+                    line.send("done")
+                except Exception as error:  # noqa: BLE001 - it is what is asked for
+                    line.send(type(error).__name__)
+        line.send("released")
+
+    return work
+
+
+def check(ledger: Ledger, lease: Any) -> None:
+    """Whether the other process still believes in its lock."""
+    lease.check()
+
+
+def write(ledger: Ledger, lease: Any) -> None:
+    """Write under the lock that the other process believes it has."""
+    ledger.intend(make_intent("late", fence=lease.holder.fence))
+
+
+def load(ledger: Ledger, lease: Any) -> None:
+    """Read, which needs no lock."""
+    ledger.load()
