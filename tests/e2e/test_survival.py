@@ -46,7 +46,7 @@ def test_a_kill_at_any_place_is_made_good_by_the_next_run(tmp_path: Path) -> Non
 
 def test_a_kill_at_any_moment_is_made_good_by_the_next_run(tmp_path: Path) -> None:
     with open_lanes(tmp_path, "--operation-seconds=0.5", count=1) as (lane,):
-        tell(die_anytime(lane, services=40, rounds=4, seed=1))
+        tell(die_anytime(lane, services=40, rounds=3, seed=1))
 
 
 def test_of_two_at_once_one_does_the_work(tmp_path: Path) -> None:
