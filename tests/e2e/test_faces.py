@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -304,11 +305,19 @@ def test_an_interruption_in_lines(slowly: Project) -> None:
     assert "Interrupt received." in err
 
 
+def wait_until_begun(project: Project) -> None:
+    """Until what is about to be sent stands in the ledger."""
+    ledger = project.folder / ".reconciler" / "ledger.jsonl"
+    while not (ledger.exists() and b'"kind":"intent"' in ledger.read_bytes()):
+        time.sleep(0.02)
+
+
 def test_the_second_ctrl_c_aborts_and_the_next_run_looks_at_what_was_begun(
     slowly: Project,
 ) -> None:
     with running(slowly, "--parallelism=1") as process:
         wait_for(process.stderr, "Modifying...")
+        wait_until_begun(slowly)
         process.send_signal(signal.SIGINT)
         wait_for(process.stderr, "Interrupt received.")
         process.send_signal(signal.SIGINT)
