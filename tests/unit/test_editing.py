@@ -371,3 +371,8 @@ def test_the_definition_of_the_example() -> None:
     wanted = text.replace('"maxConcurrentCalls": 10', '"maxConcurrentCalls": 20')
     wanted = wanted.replace('"owner": "growth"\n', '"owner": "growth",\n    "team": "growth"\n')
     assert edited == wanted
+
+
+def test_what_only_yaml_calls_a_line_break_may_stand_in_a_text_of_json() -> None:
+    text = '{"a":{"b":"\x85"}}'
+    assert edit_json("f", text, [Edit("/a", [None])]) == '{"a":[null]}'

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from reconciler.manifests.editing.layout import (
-    BREAK,
     Entry,
     Piece,
     is_rest,
@@ -19,6 +19,8 @@ from reconciler.manifests.editing.sheet import Sheet, Splice, Spot, find_key_quo
 from reconciler.model import Json
 
 _BLANKS: Final = " \t"
+# JSON knows no other line breaks; the rest may stand in its texts as they are.
+_LINES: Final = re.compile(r"[\r\n]")
 
 
 def replace_in_brackets(sheet: Sheet, spot: Spot, value: Json) -> list[Splice]:
@@ -36,7 +38,7 @@ def _write(sheet: Sheet, holder: Piece, value: Json, quote: str, offset: int) ->
     """A value for a place on the line of an offset; JSON is in lines where its holder is."""
     if not sheet.json:
         return write_flow(value, quote)
-    lines = BREAK.search(sheet.text, holder.start, holder.end) or not holder.entries
+    lines = _LINES.search(sheet.text, holder.start, holder.end) or not holder.entries
     written = write_json(value, step=sheet.json_step if lines else None, colon=sheet.json_colon)
     return written.replace("\n", sheet.newline + sheet.margin(offset))
 
