@@ -29,6 +29,7 @@ from reconciler.model import (
     Reason,
     Refresh,
     Resource,
+    Rollout,
     SecretReference,
     Source,
     Step,
@@ -67,6 +68,8 @@ def plan_document(plan: Plan) -> Json:
         "inputs": asdict(plan.inputs),
         "refresh": asdict(plan.refresh),
         "estimate": asdict(plan.estimate),
+        "rollouts": [_rollout_document(one) for one in plan.rollouts],
+        "last_set": {address: dict(said) for address, said in plan.last_set.items()},
         "baseline": plan.baseline,
         "outcome": _outcome(plan),
     }
@@ -129,7 +132,18 @@ def _step_document(step: Step) -> Json:
         "labels": dict(step.labels),
         "owns": list(step.owns),
         "wave": step.wave,
+        "fleet": str(step.fleet) if step.fleet else None,
+        "stage": step.stage,
     }
+
+
+def _rollout_document(rollout: Rollout) -> Json:
+    return {**asdict(rollout), "fleet": str(rollout.fleet), "sizes": list(rollout.sizes)}
+
+
+def _rollout_of(said: Json) -> Rollout:
+    given = {**said, "fleet": Address.parse(said["fleet"]), "sizes": tuple(said["sizes"])}
+    return Rollout(**given)
 
 
 def _reason_document(reason: Reason) -> Json:
@@ -225,6 +239,8 @@ def _plan_of(body: Json) -> Plan:
         baseline=body["baseline"],
         orphans=_resources_of(body["orphans"]),
         not_observable={name: tuple(ats) for name, ats in body["not_observable"].items()},
+        rollouts=tuple(_rollout_of(one) for one in body.get("rollouts", ())),
+        last_set={name: dict(ats) for name, ats in body.get("last_set", {}).items()},
     )
 
 
@@ -256,6 +272,8 @@ def _step_of(said: Json) -> Step:
         labels=said["labels"],
         owns=tuple(said["owns"]),
         wave=said.get("wave", 0),
+        fleet=Address.parse(said["fleet"]) if said.get("fleet") else None,
+        stage=said.get("stage", 0),
     )
 
 

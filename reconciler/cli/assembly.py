@@ -152,6 +152,7 @@ class Assembly:
             allowed=_check_guards(wanted.allowed),
             rotate=parse_addresses("--rotate", wanted.rotated),
             refresh=wanted.refresh,
+            rollouts=self.loaded.rollouts,
         )
 
     def _inputs(self, wanted: Wanted) -> Inputs:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reconciler.engine.hands import Hands
 from reconciler.engine.observe import Mode
 from reconciler.errors import ManifestInvalid
-from reconciler.model import Address, Finding, GuardLimits, Inputs, Manifest, Resource
+from reconciler.model import Address, Finding, GuardLimits, Inputs, Manifest, Resource, Rollout
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Order:
     `targets` limits it to these addresses and `excluded` leaves some out; `allowed` lifts guards
     (`guard` or `guard=ADDRESS`), `rotate` names addresses whose secrets are written again. `whole`
     says that all manifests of the project are there: only then is something that the ledger
-    remembers an orphan, which `prune` destroys. `destroy` takes all away.
+    remembers an orphan, which `prune` destroys. `destroy` takes all away. `rollouts` are those of
+    the fleets whose members are among the manifests.
     """
 
     manifests: Sequence[Manifest]
@@ -34,6 +35,7 @@ class Order:
     prune: bool = False
     destroy: bool = False
     refresh: Mode = "auto"
+    rollouts: Sequence[Rollout] = ()
 
 
 def choose(order: Order) -> list[Manifest]:

@@ -16,7 +16,7 @@ from reconciler.manifests.project import make_project
 from reconciler.manifests.schema import check_document, definition_schema
 from reconciler.manifests.sources import check_sources
 from reconciler.manifests.yaml_text import Places, Text
-from reconciler.model import Address, Finding, Json, Manifest, Place, Project
+from reconciler.model import Address, Finding, Json, Manifest, Place, Project, Rollout
 from reconciler.pointers import format_pointer, split_pointer
 
 API_VERSION: Final = "reconciler/v1"
@@ -29,7 +29,8 @@ class Loaded:
     """All that people wrote, as far as it could be read.
 
     `files` maps the relative name of everything that was read to its digest; `foreign` counts
-    documents of other apiVersions, which are left alone.
+    documents of other apiVersions, which are left alone. `rollouts` are those of the fleets, whose
+    members are among the manifests.
     """
 
     project: Project | None
@@ -37,6 +38,7 @@ class Loaded:
     findings: tuple[Finding, ...]
     files: Mapping[str, str]
     foreign: int
+    rollouts: tuple[Rollout, ...] = ()
 
 
 def load(

@@ -11,8 +11,10 @@ from reconciler.model.declared import (
     Draft,
     GuardLimits,
     Manifest,
+    Member,
     ModelReference,
     Project,
+    Rollout,
     Source,
 )
 from reconciler.model.drift import (
@@ -110,6 +112,7 @@ __all__ = [
     "Live",
     "LockAwaited",
     "Manifest",
+    "Member",
     "Memory",
     "ModelChange",
     "ModelReference",
@@ -129,6 +132,7 @@ __all__ = [
     "Resource",
     "Retrying",
     "RollbackStarted",
+    "Rollout",
     "SecretReference",
     "Settled",
     "Sighting",

@@ -18,11 +18,39 @@ from reconciler.model.words import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Which item of which fleet something is made from.
+
+    `number` counts items from 1; `place` is where the item stands: a row of a file, or an entry.
+    """
+
+    fleet: Address
+    number: int
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How the changes of a fleet are spread over waves.
+
+    `sizes` says of each wave how many of the changing members are done when it ends: a count, or a
+    percentage such as `"10%"`; the last one takes all that is left. After each wave but the last
+    `pause_s` seconds are waited. More than `max_failures` failed members stop the rest of it.
+    """
+
+    fleet: Address
+    sizes: tuple[int | str, ...] = ("100%",)
+    pause_s: float = 0.0
+    max_failures: int = 0
+
+
 @dataclass(frozen=True)
 class Manifest:
     """One document that a person wrote, checked against its schema, files inlined.
 
     `places` maps a JSON pointer into the document ("/spec/trainedModels") to where it stands.
+    `member` says which item of a fleet it was made from; None where a person wrote it as it is.
     """
 
     address: Address
@@ -31,6 +59,7 @@ class Manifest:
     digest: str
     labels: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
+    member: Member | None = None
 
     def place(self, pointer: str) -> Place:
         """Where `pointer` stands, or the nearest thing around it."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reconciler.model.declared import Source
+from reconciler.model.declared import Rollout, Source
 from reconciler.model.ledger import Entry
 from reconciler.model.words import (
     ABSENT,
@@ -103,7 +103,8 @@ class Step:
     the pointers that the manifest speaks of, to be remembered once the step is proven.
     `before` and `after` are documents without secrets, or ABSENT. `extent` says how much of the
     document the write holds: the whole, or each part that changes. `source` is what a new
-    resource is made from, where that is not its manifest alone.
+    resource is made from, where that is not its manifest alone. Lower waves come first; `fleet` is
+    the fleet whose member it is, if any, and `stage` counts the waves of that fleet from 0.
     """
 
     resource: Resource
@@ -126,6 +127,8 @@ class Step:
     labels: Mapping[str, str] = field(default_factory=dict)
     owns: tuple[str, ...] = ()
     wave: int = 0
+    fleet: Address | None = None
+    stage: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,8 @@ class Plan:
     """Everything that will happen, and what is known of how and why. Holds no secret.
 
     `orphans` are in the ledger and in no manifest, and this plan leaves them as they are.
+    `rollouts` are those of the fleets that have steps. `last_set` says of what is not observable,
+    by address and pointer, when and by whom it was last set ("2026-11-02 by ci@4f1c2aa").
     """
 
     steps: tuple[Step, ...]
@@ -186,6 +191,8 @@ class Plan:
     orphans: tuple[Resource, ...] = ()
     not_observable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     estimate: Estimate = Estimate()
+    rollouts: tuple[Rollout, ...] = ()
+    last_set: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def refused(self) -> tuple[Finding, ...]:
