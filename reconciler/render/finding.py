@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from reconciler.json_text import escape_json
 from reconciler.model import Finding, Json
 from reconciler.render.escape import cut, escape
 from reconciler.render.paint import Paint
@@ -50,7 +51,7 @@ def render_findings_json(findings: Sequence[Finding]) -> str:
         "warning_count": len(findings) - errors,
         "diagnostics": [describe_diagnostic(finding) for finding in findings],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return escape_json(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def describe_diagnostic(finding: Finding) -> Json:

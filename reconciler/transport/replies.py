@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -11,14 +10,12 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from reconciler.errors import Busy, Rejected, ServiceError, Throttled, Unauthorized, Unavailable
+from reconciler.json_text import read_json
 from reconciler.model import Json
 
 LATER: Final = "Wait, then run it again; --parallelism 2 asks for less."
 _PROXY: Final = "Check the address in spec.cloud; a proxy may be answering in its place."
 _MOST_SAID: Final = 300
-# What is recorded nests a dozen deep; everything after this walks documents by recursion.
-_DEEPEST: Final = 100
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _SIGNATURE: Final = re.compile(r"(sig|se|sv|sp|AccountKey|token)=[^&\s\"']+", re.IGNORECASE)
 _BEARER: Final = re.compile(r"Bearer\s+\S+", re.IGNORECASE)
 
@@ -40,8 +37,8 @@ def parse_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
     if not body.strip():
         return Reply(status, headers, None)
     try:
-        return Reply(status, headers, _parse(body))
-    except (ValueError, RecursionError) as error:
+        return Reply(status, headers, read_json(body))
+    except ValueError as error:
         if status >= 400:
             return Reply(status, headers, None)
         raise Unavailable(
@@ -50,45 +47,6 @@ def parse_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
             request_id=_request_id(headers),
             next_step=_PROXY,
         ) from error
-
-
-def _parse(body: bytes) -> Json:
-    document = json.loads(body, parse_constant=_refuse_constant)
-    if not _is_shallow(body) and _is_deep(document):
-        raise ValueError("nested too deeply")
-    return document
-
-
-def _refuse_constant(name: str) -> Json:
-    """NaN and the infinities are no JSON, though Python reads them."""
-    raise ValueError(name)
-
-
-def _is_shallow(body: bytes) -> bool:
-    """Whether a document is surely not deep: its brackets peel off, one layer after another.
-
-    A bracket in a text may be in the way of that; then the document itself must be looked at.
-    """
-    brackets = body.translate(None, _NOT_BRACKETS)
-    for _ in range(_DEEPEST):
-        if not brackets:
-            return True
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return False
-
-
-def _is_deep(document: Json) -> bool:
-    layer = [document]
-    for _ in range(_DEEPEST):
-        layer = [
-            below
-            for one in layer
-            if isinstance(one, (dict, list))
-            for below in (one.values() if isinstance(one, dict) else one)
-        ]
-        if not layer:
-            return False
-    return True
 
 
 def _content_type(headers: Mapping[str, str]) -> str:
