@@ -7,6 +7,7 @@ from reconciler.engine.journal import Author
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.order import Order
 from reconciler.engine.plan import make_plan
+from reconciler.engine.reach import check_reach
 from reconciler.engine.rebuild import recollect
 from reconciler.engine.rollback import plan_rollback
 from reconciler.engine.settlement import settle_open
@@ -19,6 +20,7 @@ __all__ = [
     "Policy",
     "apply_plan",
     "check_calls",
+    "check_reach",
     "make_plan",
     "observe",
     "plan_rollback",
