@@ -80,7 +80,7 @@ class Server:
             self._log = self._settings.log.open("a", encoding="utf-8")
         await self._storage.open()
         app = web.Application(client_max_size=_MOST_BYTES)
-        app.router.add_route("*", "/{tail:.*}", self._handle)
+        app.router.add_route("*", r"/{tail:[\s\S]*}", self._handle)
         app.on_response_prepare.append(_hide_framework)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
         await runner.setup()
@@ -295,7 +295,7 @@ async def _hide_framework(_: web.BaseRequest, response: web.StreamResponse) -> N
     """A reply names the recorded server, or none, never the framework."""
     if response.headers.get("Server") != _SERVER:
         response.headers.pop("Server", None)
-    if not response.body_length and response.status in {201, 202, 204}:
+    if isinstance(response, web.Response) and not response.body:
         response.headers.pop("Content-Type", None)
 
 
