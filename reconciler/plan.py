@@ -243,4 +243,5 @@ def _model_changes(wish: Wish, changes: Collection[Change]) -> Iterator[ModelCha
     for model in wish.declared.models:
         if model.path in changed:
             before = find(wish.live, model.path)
-            yield ModelChange(model.name, model.path, "" if before is ABSENT else before, model.uri)
+            shown = before if isinstance(before, str) else ""
+            yield ModelChange(model.name, model.path, shown, model.uri)

@@ -160,8 +160,8 @@ def _has_models(step: Step) -> bool:
     )
 
 
-def _text(value: Json | Absent) -> Json:
-    return "" if value is ABSENT else value
+def _text(value: Json | Absent) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _has_waves(step: Step) -> bool:
