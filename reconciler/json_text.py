@@ -19,27 +19,47 @@ _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _ODD: Final = re.compile(r"[^ -~\n\t]+")
 
 
+class BadJson(ValueError):
+    """A text that Python reads, and that is no JSON for anybody else; the message says why."""
+
+
 def read_json(text: str | bytes, *, deepest: int = DEEPEST) -> Json:
     """The value of a JSON text that nests at most so deep; raises ValueError for anything else."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    try:
-        document = json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    document = _load(text, deepest)
     if not _is_shallow(data, deepest) and _is_deep(document, deepest):
-        raise ValueError("nested too deeply")
+        raise _too_deep(deepest)
     return document
+
+
+def _load(text: str | bytes, deepest: int) -> Json:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
+    except RecursionError as error:
+        raise _too_deep(deepest) from error
+    except (BadJson, json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError as error:
+        # Python reads no integer of thousands of digits.
+        raise BadJson(_TOO_LARGE) from error
+
+
+_TOO_LARGE: Final = "it holds a number that is too large"
+
+
+def _too_deep(deepest: int) -> BadJson:
+    return BadJson(f"it is nested more than {deepest} levels deep")
 
 
 def _refuse_constant(name: str) -> Json:
     """NaN and the infinities are no JSON, though Python reads them."""
-    raise ValueError(name)
+    raise BadJson(f"it holds {name}")
 
 
 def _read_float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError("a number that is too large")
+        raise BadJson(_TOO_LARGE)
     return value
 
 

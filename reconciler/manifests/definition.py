@@ -13,8 +13,9 @@ import yaml
 
 from reconciler.catalog import read_schema
 from reconciler.intake import normalize, without_server_fields
+from reconciler.json_text import BadJson, read_json
 from reconciler.manifests.folder import Folder
-from reconciler.manifests.yaml_text import Places, Text
+from reconciler.manifests.yaml_text import DEEPEST, Places, Text
 from reconciler.model import Finding, Json, Place
 from reconciler.pointers import format_pointer
 from reconciler.schema import Field, Shape, compile_schema, walk_fields
@@ -48,7 +49,7 @@ def read_definition(
             )
         )
         return None
-    if not path.exists():
+    if not _exists(path):
         folder.findings.append(Finding(f"there is no file {name}", place=place))
         return None
     text = folder.read(path, place)
@@ -60,6 +61,13 @@ def read_definition(
     if parsed.findings:
         return None
     return document, Places(parsed.file, nodes[0] if nodes else _NOWHERE)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long for any file
+        return False
 
 
 def _to_yaml(text: str) -> str:
@@ -85,15 +93,27 @@ def parse_json(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
     parsed = Text(file, _to_yaml(text))
     nodes = list(parsed.compose())
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = _read_json(text)
+    except ValueError as error:
         place = Place(file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
-        parsed.findings[:] = [Finding("is not JSON", place=place)]
+        said = f"cannot be sent: {error}" if isinstance(error, BadJson) else "is not JSON"
+        parsed.findings[:] = [Finding(said, place=place)]
         return None, parsed, nodes
     parsed.findings.clear()
     if nodes:
         parsed.build(nodes[0])
     return document, parsed, nodes
+
+
+def _read_json(text: str) -> Json:
+    """The value of a text; raises ValueError for what no service can be told."""
+    document = read_json(text, deepest=DEEPEST)
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(document, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise BadJson("it holds half of a character") from None
+    return document
 
 
 def check_definition(schema: str, document: Json) -> Iterator[tuple[Path_, Finding]]:

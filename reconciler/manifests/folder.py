@@ -84,14 +84,14 @@ class Folder:
         return path.read_bytes()
 
     def holds(self, path: Path) -> bool:
-        """Whether a path, symlinks resolved, is inside the folder."""
-        return path.resolve().is_relative_to(self.root.resolve())
+        """Whether a path, symlinks resolved, is inside the folder; no path is not."""
+        try:
+            return path.resolve().is_relative_to(self.root.resolve())
+        except (OSError, RuntimeError, ValueError):
+            return False
 
     def _holds(self, path: Path) -> bool:
-        try:
-            inside = self.holds(path)
-        except (OSError, RuntimeError):
-            inside = False
+        inside = self.holds(path)
         if not inside:
             self._refuse(path, "lies outside the project's folder", "Move it into the folder.")
         return inside

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -12,16 +12,17 @@ import yaml
 
 from reconciler.manifests import definition
 from reconciler.manifests.folder import Folder
-from reconciler.manifests.project import make_project
+from reconciler.manifests.project import LEDGER, make_project
 from reconciler.manifests.schema import check_document, definition_schema
 from reconciler.manifests.sources import check_sources
 from reconciler.manifests.yaml_text import Places, Text
 from reconciler.model import Address, Finding, Json, Manifest, Place, Project, Rollout
-from reconciler.pointers import format_pointer, split_pointer
+from reconciler.pointers import find, format_pointer, split_pointer
 
 API_VERSION: Final = "reconciler/v1"
 PROJECT_FILE: Final = "reconciler.yaml"
 _PROJECT_SCHEMA: Final = "manifest/project"
+_LEDGER: Final = "/spec/ledger/path"
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,19 @@ class _Loading:
             return
         self.project_place = place
         document = parsed.build(node)
-        found = list(check_document(_PROJECT_SCHEMA, document))
+        found = [*check_document(_PROJECT_SCHEMA, document), *self._check_ledger(file, document)]
         for pointer, finding in found:
             self._find(parsed, node, pointer, replace(finding, subject="Project"))
         if not found and not parsed.findings:
             digest = self.folder.files[parsed.file]
             self.project = make_project(document, file.parent, parsed.file, digest)
+
+    def _check_ledger(self, file: Path, document: Json) -> Iterator[tuple[str, Finding]]:
+        """Nothing is written outside the project, whatever links lead there."""
+        path = find(document, split_pointer(_LEDGER))
+        if not self.folder.holds(file.parent / (path if isinstance(path, str) else LEDGER)):
+            message = "the ledger's folder lies outside the project's folder"
+            yield _LEDGER, Finding(message, next_step="Name a folder inside it.")
 
     def _take_manifest(self, file: Path, parsed: Text, node: yaml.Node, kind: str) -> None:
         before = len(parsed.findings) + len(self.folder.findings)

@@ -18,6 +18,10 @@ _EMULATOR: Final = "http://127.0.0.1:8470"
 _EMULATED: Final = Cloud(_EMULATOR, _EMULATOR, _EMULATOR, "http://127.0.0.1:10000")
 
 
+# Where the ledger is kept, unless the project says otherwise.
+LEDGER: Final = ".reconciler"
+
+
 def make_project(document: Json, root: Path, file: str, digest: str) -> Project:
     """The project that a checked document describes; `root` is where its file stands."""
     spec = document.get("spec") or {}
@@ -34,7 +38,7 @@ def make_project(document: Json, root: Path, file: str, digest: str) -> Project:
             max_updates=guards.get("maxUpdates", "30%"),
             blobs=guards.get("blobs", "required"),
         ),
-        ledger=ledger.get("path", ".reconciler"),
+        ledger=ledger.get("path", LEDGER),
         digest=digest,
         moved={
             Address.parse(one["from"]): Address.parse(one["to"]) for one in spec.get("moved", ())

@@ -74,6 +74,8 @@ def definition_schema(name: str) -> str:
 class _Decides(Protocol):
     def is_valid(self, document: Json) -> bool: ...
 
+    def iter_errors(self, document: Json) -> Iterator[Any]: ...
+
 
 @functools.cache
 def _strict_schema(name: str) -> Json:
@@ -101,8 +103,16 @@ def check_document(name: str, document: Json) -> Iterator[tuple[str, Finding]]:
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - only needed to explain
 
     validator = Draft202012Validator(_strict_schema(name))
+    told = False
     for error in sorted(validator.iter_errors(document), key=lambda one: list(map(str, one.path))):
-        yield from _explain(error)
+        for found in _explain(error):
+            told = True
+            yield found
+    if not told:
+        # To Python's patterns a line end may stand behind the end of a text.
+        for error in _decider(name).iter_errors(document):
+            at = tuple(error.instance_path)
+            yield format_pointer(at), Finding(f"{at[-1] if at else 'it'} is not of the form needed")
 
 
 def _explain(error: ValidationError) -> Iterator[tuple[str, Finding]]:

@@ -25,7 +25,7 @@ _SECRET: Final = re.compile(
     r"[?&;]sig=|AccountKey=|SharedAccess(Key|Signature)=|^[A-Za-z0-9+/]{86}==$"
 )
 _MOST_VALUES: Final = 500_000
-_DEEPEST: Final = 64
+DEEPEST: Final = 64
 _QUOTE: Final = "Put quotes around it if it is meant as text."
 
 
@@ -83,7 +83,7 @@ class Text:
 
     def _build(self, node: yaml.Node, depth: int) -> Json:
         self._left -= 1
-        if self._left <= 0 or depth > _DEEPEST:
+        if self._left <= 0 or depth > DEEPEST:
             self._refuse_size(node, depth)
             return None
         if isinstance(node, yaml.ScalarNode):
@@ -99,8 +99,8 @@ class Text:
         return [self._build(item, depth + 1) for item in node.value]
 
     def _refuse_size(self, node: yaml.Node, depth: int) -> None:
-        if depth > _DEEPEST:
-            self._refuse(node, f"is nested more than {_DEEPEST} levels deep", _FLATTEN)
+        if depth > DEEPEST:
+            self._refuse(node, f"is nested more than {DEEPEST} levels deep", _FLATTEN)
         elif self._left == 0:
             expands = f"holds more than {_MOST_VALUES:,} values once its aliases are expanded"
             self._refuse(node, expands, "Write the values out, in several files if need be.")
