@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from reconciler.manifests import definition
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.project import LEDGER, make_project
-from reconciler.manifests.schema import check_document, definition_schema
+from reconciler.manifests.schema import MOST, check_document, definition_schema
 from reconciler.manifests.sources import check_sources
 from reconciler.manifests.yaml_text import Places, Text
 from reconciler.model import Address, Finding, Json, Manifest, Place, Project, Rollout
@@ -113,20 +114,19 @@ class _Loading:
         elif not version.startswith("reconciler/"):
             self.foreign += 1
         elif version != API_VERSION:
-            self._find(parsed, node, "/apiVersion", _near("apiVersion", version, [API_VERSION]))
+            near = _near("apiVersion", version, [API_VERSION])
+            self._find(Places(parsed.file, node), "/apiVersion", near)
         elif kind == "Project":
             self._take_project(file, parsed, node)
         elif kind in self.schemas:
             self._take_manifest(file, parsed, node, str(kind))
         else:
             known = ["Project", *self.schemas]
-            self._find(parsed, node, "/kind", _near("kind", kind or "", known))
+            near = _near("kind", kind or "", known)
+            self._find(Places(parsed.file, node), "/kind", near)
 
-    def _find(self, parsed: Text, node: yaml.Node, pointer: str, finding: Finding) -> None:
-        places = Places(parsed.file, node)
-        while pointer and pointer not in places:
-            pointer = pointer.rpartition("/")[0]
-        self.findings.append(replace(finding, place=places[pointer]))
+    def _find(self, places: Places, pointer: str, finding: Finding) -> None:
+        self.findings.append(replace(finding, place=_nearest(places, pointer)))
 
     def _take_project(self, file: Path, parsed: Text, node: yaml.Node) -> None:
         place = parsed.place(node)
@@ -142,8 +142,9 @@ class _Loading:
         self.project_place = place
         document = parsed.build(node)
         found = [*check_document(_PROJECT_SCHEMA, document), *self._check_ledger(file, document)]
+        places = Places(parsed.file, node)
         for pointer, finding in found:
-            self._find(parsed, node, pointer, replace(finding, subject="Project"))
+            self._find(places, pointer, replace(finding, subject="Project"))
         if not found and not parsed.findings:
             digest = self.folder.files[parsed.file]
             self.project = make_project(document, file.parent, parsed.file, digest)
@@ -163,7 +164,7 @@ class _Loading:
         self.subjects.add(subject)
         found = self._take_in_definition(file, kind, document, places)
         found += list(check_document(self.schemas[kind], document))
-        found += self._check_secrets(file, kind, document)
+        found += itertools.islice(self._check_secrets(file, kind, document), MOST)
         for pointer, finding in found:
             at = _nearest(places, pointer)
             self.findings.append(replace(finding, subject=subject, place=finding.place or at))
@@ -220,25 +221,25 @@ class _Loading:
         spec["definition"] = definition.clean_definition(schema, given)
         return found
 
-    def _check_secrets(self, file: Path, kind: str, document: Json) -> list[tuple[str, Finding]]:
+    def _check_secrets(
+        self, file: Path, kind: str, document: Json
+    ) -> Iterator[tuple[str, Finding]]:
         """Secrets must lead to where one is written; their files must lie inside the project."""
         spec = document.get("spec") if isinstance(document, dict) else None
         if not isinstance(spec, dict):
-            return []
-        found: list[tuple[str, Finding]] = []
+            return
         schema = definition_schema(self.schemas[kind])
         secrets = spec.get("secrets")
         for pointer, reference in secrets.items() if isinstance(secrets, dict) else ():
             at = format_pointer(("spec", "secrets", pointer))
             if schema and not _leads_to_secret(schema, pointer):
-                found.append((at, _no_secret(schema, pointer)))
-            found += self._check_reference(file, at, reference)
+                yield at, _no_secret(schema, pointer)
+            yield from self._check_reference(file, at, reference)
         models = spec.get("trainedModels")
         for name, model in models.items() if isinstance(models, dict) else ():
             if isinstance(model, dict) and "sas" in model:
                 at = format_pointer(("spec", "trainedModels", name, "sas"))
-                found += self._check_reference(file, at, model["sas"])
-        return found
+                yield from self._check_reference(file, at, model["sas"])
 
     def _check_reference(
         self, file: Path, pointer: str, reference: Json

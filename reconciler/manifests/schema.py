@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
+import itertools
 import posixpath
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -23,6 +24,8 @@ from reconciler.pointers import format_pointer
 if TYPE_CHECKING:  # it only explains, and is imported when there is something to explain
     from jsonschema.exceptions import ValidationError
 
+# Whoever has as many errors has one that they all come from.
+MOST: Final = 1000
 _NAMES: Final[Mapping[str, str]] = {
     "object": "a mapping",
     "array": "a list",
@@ -103,11 +106,14 @@ def check_document(name: str, document: Json) -> Iterator[tuple[str, Finding]]:
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - only needed to explain
 
     validator = Draft202012Validator(_strict_schema(name))
+    errors = list(itertools.islice(validator.iter_errors(document), MOST))
     told = False
-    for error in sorted(validator.iter_errors(document), key=lambda one: list(map(str, one.path))):
+    for error in sorted(errors, key=lambda one: list(map(str, one.path))):
         for found in _explain(error):
             told = True
             yield found
+    if len(errors) == MOST:
+        yield "", Finding(f"has more errors than {MOST:,}; those that come later are not told")
     if not told:
         # To Python's patterns a line end may stand behind the end of a text.
         for error in _decider(name).iter_errors(document):
@@ -126,8 +132,7 @@ def _explain(error: ValidationError) -> Iterator[tuple[str, Finding]]:
     value: Any = error.validator_value
     instance: Any = error.instance
     if word == "additionalProperties":
-        for key in sorted(set(instance) - set(schema.get("properties", {}))):
-            yield format_pointer((*at, key)), _unknown_field(key, schema)
+        yield from _explain_unknown(at, instance, schema)
     elif word == "required":
         for key in value:
             if key not in instance:
@@ -139,6 +144,17 @@ def _explain(error: ValidationError) -> Iterator[tuple[str, Finding]]:
                 yield format_pointer((*at, key)), Finding(f"{key} needs {needed} beside it")
     else:
         yield format_pointer(at), Finding(f"{name} {_demand(word, error)}")
+
+
+def _explain_unknown(
+    at: tuple[str | int, ...], instance: Json, schema: Json
+) -> Iterator[tuple[str, Finding]]:
+    unknown = sorted(set(instance) - set(schema.get("properties", {})))
+    for key in unknown[:MOST]:
+        yield format_pointer((*at, key)), _unknown_field(key, schema)
+    if len(unknown) > MOST:
+        said = f"has {len(unknown) - MOST:,} more fields that are not known"
+        yield format_pointer(at), Finding(said)
 
 
 def _unknown_field(key: str, schema: Json) -> Finding:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import yaml
 
@@ -188,6 +188,10 @@ def place_of(file: str, node: yaml.Node) -> Place:
     return Place(file, mark.line + 1, mark.column + 1)
 
 
+_Members: TypeAlias = dict[str, tuple[yaml.Node, yaml.Node]]
+_Index: TypeAlias = tuple[_Members, _Members]
+
+
 class Places(Mapping[str, Place]):
     """Where the values of one document stand, by JSON pointer; looked up when asked.
 
@@ -199,6 +203,8 @@ class Places(Mapping[str, Place]):
         self._file = file
         self._node = node
         self.mounted: dict[str, Places] = {}
+        # By node: whoever asks for one member may ask for thousands.
+        self._indexes: dict[int, _Index] = {}
 
     def __getitem__(self, pointer: str) -> Place:
         for prefix, places in self.mounted.items():
@@ -206,8 +212,22 @@ class Places(Mapping[str, Place]):
                 return places[pointer.removeprefix(prefix)]
         at, node = self._node, self._node
         for segment in split_pointer(pointer):
-            at, node = _step(node, segment)
+            at, node = self._step(node, segment)
         return place_of(self._file, at)
+
+    def _step(self, node: yaml.Node, segment: str) -> tuple[yaml.Node, yaml.Node]:
+        """What stands for a segment below a node: the key and the value, or the item twice."""
+        if isinstance(node, yaml.MappingNode):
+            if id(node) not in self._indexes:
+                self._indexes[id(node)] = _index(node)
+            exact, folded = self._indexes[id(node)]
+            found = exact.get(segment) or folded.get(segment.casefold())
+            if found is not None:
+                return found
+        index = read_index(segment)
+        if isinstance(node, yaml.SequenceNode) and 0 <= index < len(node.value):
+            return node.value[index], node.value[index]
+        raise KeyError(segment)
 
     def __contains__(self, pointer: object) -> bool:
         try:
@@ -223,20 +243,12 @@ class Places(Mapping[str, Place]):
         return 0
 
 
-def _step(node: yaml.Node, segment: str) -> tuple[yaml.Node, yaml.Node]:
-    """What stands for a segment below a node: the key and the value, or the item twice."""
-    if isinstance(node, yaml.MappingNode):
-        folded = segment.casefold()
-        near = None
-        for key, value in node.value:
-            if key.value == segment:
-                return key, value
-            if near is None and str(key.value).casefold() == folded:
-                near = key, value
-        if near:
-            return near
-    if isinstance(node, yaml.SequenceNode) and 0 <= (index := read_index(segment)) < len(
-        node.value
-    ):
-        return node.value[index], node.value[index]
-    raise KeyError(segment)
+def _index(node: yaml.MappingNode) -> _Index:
+    """The members of a mapping by name, and by name in any casing; the first of each counts."""
+    exact: _Members = {}
+    folded: _Members = {}
+    for key, value in node.value:
+        if isinstance(key.value, str):
+            exact.setdefault(key.value, (key, value))
+            folded.setdefault(key.value.casefold(), (key, value))
+    return exact, folded
