@@ -136,6 +136,29 @@ VALUES: Final = st.one_of(
     st.builds(lambda one, number: [one] * number, PLAIN, st.sampled_from([2, 3000])),
 )
 
+# Each has brought something down.
+WORST: Final[Sequence[Json]] = [
+    nest(70, within=lambda one: [one]),
+    nest(70, within=lambda one: {"a": one}),
+    "\ud800\x1b\u202e",
+    "x\n",
+    "a\x00b",
+    "1e999",
+    "../../x",
+    "9" * 5000,
+    10**4000,
+    -1,
+    1.5,
+    True,
+    None,
+    [],
+    {},
+    [1, "x", {}],
+    {"": {"": 1}},
+    {"certificateThumbprint": [1]},
+    ["a"] * 3000,
+]
+
 
 # Documents bent out of shape.
 
@@ -170,6 +193,16 @@ def _bend(
         holder[key], holder[other] = holder[other], holder[key]
     else:
         holder[key] = draw(values)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, document: Json) -> Json:
+    """A document with one of the worst values at one of its places, all of them as likely."""
+    changed = copy.deepcopy(document)
+    places = list(find_places(changed))
+    holder, key = places[draw(st.integers(0, len(places) - 1))]
+    holder[key] = draw(pick(WORST))
+    return changed
 
 
 @st.composite

@@ -37,6 +37,8 @@ _MOST_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
 _CONNECTIONS: Final = 64
 _MOST_PAGES: Final = 10_000
+# So many pages without an item, one after another.
+_MOST_EMPTY: Final = 100
 _PERHAPS: Final = "It may have been done. Plan again to see what is live."
 _HEADERS: Final = {
     "Accept": "application/json",
@@ -139,6 +141,7 @@ class Client:
         Raises Unavailable for a list that is none, that leads in a circle or that does not end.
         """
         seen: set[str] = set()
+        empty = 0
         while url:
             if len(seen) == _MOST_PAGES:
                 raise Unavailable(f"the service's list has more than {_MOST_PAGES} pages")
@@ -147,6 +150,9 @@ class Client:
             items = page.get("value") if isinstance(page, dict) else None
             if not isinstance(items, list):
                 raise Unavailable("the service answers a list without items", status=200)
+            empty = 0 if items else empty + 1
+            if empty > _MOST_EMPTY:
+                raise Unavailable("the service's list goes on without items", status=200)
             yield from items
             url = page.get("nextLink") or ""
             if not isinstance(url, str):

@@ -2,14 +2,27 @@
 
 import gzip
 import json
+import re
+import shutil
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.hostile import ELSEWHERE, VALUES, answer, bent, encode, examples, torn
-from tests.hostile_project import OPERATION, SERVICE, USUAL, World
+from tests.hostile import (
+    ELSEWHERE,
+    VALUES,
+    Asked,
+    answer,
+    bent,
+    encode,
+    examples,
+    pick,
+    spoiled,
+    torn,
+)
+from tests.hostile_project import LIVE, OPERATION, SERVICE, USUAL, World
 
 pytestmark = pytest.mark.property
 Json = Any
@@ -21,8 +34,7 @@ REFUSED = {
     }
 }
 BOMB = answer(200, gzip.compress(b" " * 70_000_000, 9), {"Content-Encoding": "gzip"})
-LINKS = st.sampled_from(
-    [
+FOREIGN = [
         f"{ELSEWHERE}{OPERATION}",
         "file:///etc/passwd",
         "//{elsewhere}/x",
@@ -37,14 +49,11 @@ LINKS = st.sampled_from(
         "http://{own}:0/",
         "http://{own}#@{elsewhere}/",
         "http://{own}/" + "x" * 70_000,
-        "http://{own}" + OPERATION,
-        "http://{own}" + SERVICE,
-        "",
         "\x1b[2J",
         "\u202e",
         "x",
-    ]
-)
+]
+LINKS = pick([*FOREIGN, "", "http://{own}" + OPERATION, "http://{own}" + SERVICE])
 ASKED = st.sampled_from(
     ["0", "1e999", "-1", "nan", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "\x1b", "soon", ""]
 )
@@ -74,15 +83,17 @@ def headers(draw: st.DrawFn) -> dict[str, str]:
 @st.composite
 def replies(draw: st.DrawFn, usual: Json) -> bytes:
     """What may come in the place of a usual reply."""
-    form = draw(st.sampled_from(["bent", "bent", "bent", "any", "torn", "error", "bomb", "bytes"]))
+    form = draw(pick(["spoiled"] * 4 + ["bent"] * 3 + ["any", "torn", "error", "bomb", "bytes"]))
     if form == "bytes":
         return draw(torn(answer(200, encode(usual))))
     if form == "bomb":
         return BOMB
-    status = draw(st.sampled_from([200, 200, 200, 201, 202, 204, 205]))
+    status = 200 if form == "spoiled" else draw(pick([200, 200, 200, 201, 202, 204, 205]))
     if form == "error":
-        status = draw(st.sampled_from([301, 302, 307, 400, 401, 404, 409, 412, 418, 500, 600, 999]))
+        status = draw(pick([301, 302, 307, 400, 401, 404, 409, 412, 418, 500, 600, 999]))
         usual = REFUSED
+    if form == "spoiled":
+        return answer(status, encode(draw(spoiled(usual))))
     body = encode(draw(VALUES)) if form == "any" else encode(draw(bent(usual)))
     body = draw(torn(body)) if form == "torn" else body
     return answer(status, body, draw(headers()))
@@ -91,16 +102,101 @@ def replies(draw: st.DrawFn, usual: Json) -> bytes:
 @st.composite
 def scripts(draw: st.DrawFn) -> dict[str, bytes]:
     """By what is asked: the reply that comes instead of the usual one."""
-    names = draw(st.sets(st.sampled_from(sorted(USUAL)), min_size=1))
+    names = draw(st.sets(pick(sorted(USUAL)), min_size=1))
     return {name: draw(replies(USUAL[name])) for name in sorted(names)}
 
 
-@pytest.mark.parametrize("form", ["text", "json", "markdown", "html"])
-@given(script=scripts())
-@examples(100)
-def test_plan(world: World, form: str, script: dict[str, bytes]) -> None:
+USES = [
+    ["plan", "--refresh", "full", "--out", "saved.plan"],
+    ["plan", "--refresh", "auto", "--format", "json"],
+    ["plan", "--refresh", "full", "--format", "markdown"],
+    ["plan", "--refresh", "full", "--format", "html"],
+    ["drift", "--unmanaged"],
+    ["drift", "--unmanaged", "--format", "json"],
+    ["export", "--all", "--folder", "out"],
+    ["export", "--all", "--full", "--folder", "out"],
+    ["import", "WebService/mine", "census", "--folder", "out"],
+    ["ledger", "rebuild", "--auto-approve"],
+]
+
+
+@given(use=pick(USES), script=scripts())
+@examples(250)
+def test_a_service_that_says_anything_is_told_of(
+    world: World, use: list[str], script: dict[str, bytes]
+) -> None:
+    clear(world)
     world.play(script)
-    ran = world.run("plan", "--format", form, "--refresh", "full", "--out", "saved.plan")
+    ran = world.run(*use)
     world.judge(ran)
-    if form == "json" and ran.out:
+    if "json" in use and ran.out:
         json.loads(ran.out, parse_constant=pytest.fail)
+    assert {asked.method for asked in world.wild.asked} <= {"GET"}
+
+
+@given(script=scripts(), flags=pick([[], ["--json"]]))
+@examples(100)
+def test_an_apply_ends_whatever_the_service_says(
+    world: World, script: dict[str, bytes], flags: list[str]
+) -> None:
+    clear(world)
+    world.play(script)
+    world.judge(world.run("apply", "--auto-approve", "--patience=0s", "--step-timeout=1s", *flags))
+    assert {asked.target.partition("?")[0] for asked in world.wild.asked if asked.body} <= {SERVICE}
+    world.play({})
+    world.judge(world.run("ledger", "verify"))
+    world.judge(world.run("history"))
+
+
+def clear(world: World) -> None:
+    for name in (".reconciler", "out"):
+        shutil.rmtree(world.folder / name, ignore_errors=True)
+
+
+# Names are data, wherever a service puts them.
+
+NAMES = ["..", ".", "../../outside", "a/b", "\u202egnp", "\x1b[2J", "a\nb", "x" * 250, "-rf", "~", "%2e"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_from_a_list_is_the_name_of_a_file_or_refused(world: World, name: str) -> None:
+    clear(world)
+    listed = {**LIVE, "id": SERVICE.replace("webServices/census", f"webServices/{name}")}
+    world.play({"list": answer(200, encode({"value": [listed]}))})
+    ran = world.run("export", "--all", "--folder", "out")
+    world.judge(ran)
+    written = list((world.folder / "out").iterdir()) if (world.folder / "out").exists() else []
+    assert len(written) == (ran.code == 0)
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", one.name) for one in written)
+
+
+@pytest.mark.parametrize("link", [link for link in FOREIGN if link])
+def test_the_next_page_is_never_elsewhere(world: World, link: str) -> None:
+    clear(world)
+    page = {"value": [LIVE], "nextLink": link}
+    world.play({"list": answer(200, encode(page))})
+    ran = world.run("export", "--all", "--folder", "out")
+    world.judge(ran)
+    assert ran.code == 1
+    assert not (world.folder / "out").exists()
+
+
+@pytest.mark.parametrize("header", ["Location", "Azure-AsyncOperation"])
+@pytest.mark.parametrize("link", [link for link in FOREIGN if link])
+def test_an_operation_is_never_elsewhere(world: World, link: str, header: str) -> None:
+    clear(world)
+    world.play({"write": answer(202, b"", {header: link})})
+    world.judge(world.run("apply", "--auto-approve", "--patience=0s", "--step-timeout=1s"))
+
+
+def test_a_list_without_an_end_ends(world: World) -> None:
+    clear(world)
+    world.play({})
+
+    def reply(asked: Asked, number: int) -> bytes:
+        return answer(200, encode({"value": [], "nextLink": f"{world.wild.url}/next/{number}"}))
+
+    world.wild.script = reply
+    ran = world.run("export", "--all", "--folder", "out")
+    world.judge(ran)
+    assert ran.code == 1

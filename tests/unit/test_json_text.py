@@ -1,0 +1,56 @@
+"""JSON from outside is JSON, and JSON that is shown moves no terminal."""
+
+import json
+
+import pytest
+
+from reconciler.json_text import DEEPEST, BadJson, escape_json, read_json
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize("text", ['{"a": [1, 1.5e300, "\\ud800", true, null]}', "1", '""'])
+def test_what_is_json_is_read_as_python_reads_it(text: str) -> None:
+    assert read_json(text) == read_json(text.encode()) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("NaN", "it holds NaN"),
+        ('{"a": [-Infinity]}', "it holds -Infinity"),
+        ("1e999", "too large"),
+        ("9" * 5000, "too large"),
+        (nested(DEEPEST + 1), f"more than {DEEPEST} levels deep"),
+        (nested(100_000), f"more than {DEEPEST} levels deep"),
+        (f'{{"]": {nested(DEEPEST)}}}', f"more than {DEEPEST} levels deep"),
+    ],
+    ids=["nan", "infinity", "float", "integer", "deep", "very-deep", "bracket-in-a-text"],
+)
+def test_what_only_python_reads_is_refused(text: str, why: str) -> None:
+    with pytest.raises(BadJson, match=why):
+        read_json(text)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"{'a': 1}"])
+def test_what_is_no_json_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match="."):
+        read_json(text)
+
+
+def test_a_depth_may_be_named() -> None:
+    assert read_json(nested(3), deepest=3) == [[[]]]
+    with pytest.raises(BadJson, match="more than 2 levels"):
+        read_json(nested(3), deepest=2)
+
+
+@pytest.mark.parametrize("indent", [None, 2, "\t"])
+def test_what_is_shown_says_the_same_and_can_be_printed(indent: int | str | None) -> None:
+    value = {"\x1b[2J\x7f\x85": ["\u202e\u2066\u200d\ufeff", "\ud800", "ä漢字👍\t\n", "plain"]}
+    shown = escape_json(json.dumps(value, indent=indent, ensure_ascii=False))
+    assert json.loads(shown) == value
+    assert shown.encode()
+    assert all(one.isprintable() or one in "\n\t" for one in shown)
+    assert "ä漢字👍" in shown

@@ -1,0 +1,272 @@
+"""A digest that is right proves nothing: a plan that no planning can have made is refused."""
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.engine import check_reach
+from reconciler.errors import PlanInvalid
+from reconciler.kinds.web_service import KIND
+from reconciler.model import (
+    ABSENT,
+    Action,
+    Address,
+    Change,
+    Plan,
+    Resource,
+    SecretReference,
+    Source,
+    Step,
+    Verb,
+)
+from reconciler.plan import make_removal
+from reconciler.plan_document import canonical, digest_of, plan_document, read_plan
+from tests.plans import MEMORY, NEW, ORPHAN, SPEC, live, plan, step, step_of_every_shape
+
+Json = Any
+ID = (
+    "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/census"
+    "/providers/Microsoft.MachineLearning/webServices/census"
+)
+KINDS = {"WebService": KIND}
+OTHER = Address("WebService", "other")
+
+
+def placed(made: Step) -> Step:
+    return replace(made, resource=Resource(made.resource.address, ID))
+
+
+UPDATE = placed(step(live(), SPEC, memory=MEMORY))
+EVERY = placed(step_of_every_shape())
+CREATE = placed(step(ABSENT, {"definition": {"location": "x", "tags": {"a": "b"}}}))
+REMOVE = placed(make_removal(UPDATE.resource, live(), ORPHAN))
+
+
+def signed(body: Json) -> str:
+    return canonical({**body, "plan_digest": digest_of(body)})
+
+
+def read(*steps: Step) -> Plan:
+    """The plan of the steps, saved and read again."""
+    return read_plan(canonical(plan_document(plan(*steps))))[0]
+
+
+@pytest.mark.parametrize("made", [UPDATE, EVERY, CREATE, REMOVE], ids=lambda one: one.action)
+def test_what_is_planned_here_is_sound_and_stays_where_it_is(made: Step) -> None:
+    again = read(made)
+    assert again.steps == (made,)
+    check_reach(again, KINDS, "p.json")
+
+
+SECRET = SecretReference(env="AWS_SECRET_ACCESS_KEY")
+EVIL = "https://evil.example/m/x.ilearner"
+TITLE = ("properties", "title")
+
+
+def put(changes: tuple[Change, ...], number: int, **more: Any) -> tuple[Change, ...]:
+    changed = list(changes)
+    changed[number] = replace(changed[number], **more)
+    return tuple(changed)
+
+
+CROOKED: dict[str, tuple[Callable[[], Step], str]] = {
+    "it does another thing than it shows": (
+        lambda: replace(UPDATE, ops=(*UPDATE.ops[:-1], {**UPDATE.ops[-1], "value": EVIL})),
+        "the patch is not what is shown",
+    ),
+    "it relies on nothing": (
+        lambda: replace(UPDATE, ops=tuple(op for op in UPDATE.ops if op["op"] != "test")),
+        "the patch is not what is shown",
+    ),
+    "true is not 1": (
+        lambda: replace(UPDATE, ops=(*UPDATE.ops[:-1], {**UPDATE.ops[-1], "value": True})),
+        "the patch is not what is shown",
+    ),
+    "it leads back elsewhere": (lambda: replace(UPDATE, inverse=()), "not what is shown"),
+    "its absences are gone": (lambda: replace(EVERY, absences=()), "not what is shown"),
+    "a removal that patches": (lambda: replace(REMOVE, ops=UPDATE.ops), "not what is shown"),
+    "a removal as an update": (
+        lambda: replace(REMOVE, action=Action.UPDATE, extent="parts", after={}),
+        "a path is none|not what is shown",
+    ),
+    "a model that is not put in": (
+        lambda: replace(UPDATE, models=(replace(UPDATE.models[0], after=EVIL),)),
+        "the trained models are not what is put in",
+    ),
+    "a secret that nobody sees": (
+        lambda: replace(UPDATE, secrets=(("/properties/title", SECRET),)),
+        "the secrets are not what is shown",
+    ),
+    "a secret from two places": (
+        lambda: replace(
+            UPDATE,
+            secrets=(("/properties/keys/primary", replace(SECRET, file="x")),),
+            changes=(
+                *UPDATE.changes,
+                Change(("properties", "keys", "primary"), Verb.WRITE, ABSENT,
+                       replace(SECRET, file="x"), sensitive=True),
+            ),
+        ),
+        "the secrets are not what is shown",
+    ),
+    "an action of the ledger alone": (
+        lambda: replace(UPDATE, action=Action.FORGET),
+        "no plan has such an action",
+    ),
+    "an update that sends nothing": (
+        lambda: replace(UPDATE, extent="none"),
+        "no plan has such an action",
+    ),
+    "an update of nothing": (
+        lambda: replace(UPDATE, before=None),
+        "it has no definition before or after",
+    ),
+    "a value too many": (
+        lambda: replace(UPDATE, changes=put(UPDATE.changes, 0, verb=Verb.ADD)),
+        "a change lacks a value, or has one too many",
+    ),
+    "a place that is not there": (
+        lambda: replace(CREATE, changes=CREATE.changes[1:], ops=CREATE.ops[1:]),
+        "the patch does not fit",
+    ),
+    "a wave before all": (lambda: replace(UPDATE, wave=-1), "its wave is none"),
+    "an address with a way out": (
+        lambda: replace(UPDATE, resource=Resource(Address("WebService", "../x"), ID)),
+        "WebService/../x is no address",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CROOKED)
+def test_a_crooked_step_is_refused(name: str) -> None:
+    make, message = CROOKED[name]
+    with pytest.raises(PlanInvalid, match=message):
+        read(make())
+
+
+def test_the_same_resource_is_not_changed_twice() -> None:
+    for twin in (UPDATE, replace(UPDATE, resource=Resource(OTHER, ID.upper()))):
+        with pytest.raises(PlanInvalid, match="is changed twice"):
+            read(UPDATE, twin)
+
+
+BENT: dict[str, tuple[Callable[[Json], Any], str]] = {
+    "steps": (lambda one: one.update(resource_changes={}), "at /resource_changes"),
+    "count": (lambda one: one["refresh"].update(read="3"), "at /refresh/read"),
+    "more": (lambda one: one.update(surprise=1), "as it must be at /"),
+    "segment": (
+        lambda one: one["resource_changes"][0]["attributes"][0].update(path=[1.0]),
+        "a path is none",
+    ),
+    "type": (lambda one: one["resource_changes"][0].update(type="Other"), "contradict one another"),
+    "drift": (
+        lambda one: one.update(resource_drift=[]) or one.update(outcome="no-changes"),
+        "contradict one another",
+    ),
+    "hidden": (
+        lambda one: one["resource_changes"][0]["change"].update(before_sensitive={"/x": True}),
+        "contradict one another",
+    ),
+    "reference": (
+        lambda one: one["resource_changes"][0]["attributes"][-1].update(
+            after={"reference": {"env": "X", "shell": "rm"}}
+        ),
+        "a part of it cannot be read",
+    ),
+    "fleet": (lambda one: one["resource_changes"][0].update(fleet="nowhere"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_a_document_that_is_none_of_a_plan_is_refused(name: str) -> None:
+    bend, message = BENT[name]
+    body = json.loads(canonical(plan_document(plan(EVERY))))
+    bend(body)
+    with pytest.raises(PlanInvalid, match=message):
+        read_plan(signed(body))
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "9" * 5000])
+def test_numbers_that_are_none_are_no_plan(number: str) -> None:
+    text = canonical(plan_document(plan(UPDATE))).replace('"value":20', f'"value":{number}')
+    with pytest.raises(PlanInvalid, match="it is no JSON"):
+        read_plan(text)
+
+
+def test_what_nests_too_deeply_is_no_plan() -> None:
+    body = plan_document(plan(UPDATE))
+    deep: Json = {}
+    for _ in range(200):
+        deep = {"a": deep}
+    body["resource_changes"][0]["change"]["before"] = deep
+    with pytest.raises(PlanInvalid, match="it is no JSON"):
+        read_plan(signed(body))
+
+
+def test_half_of_a_character_in_a_live_definition_has_its_place_in_a_plan() -> None:
+    made = placed(step(live(title="a\ud800"), SPEC))
+    assert read(made).steps == (made,)
+
+
+# Where it would lead, which only the kinds can tell.
+
+ELSEWHERE = {
+    "a way up": ID.replace("/census/", "/../"),
+    "two dots as a name": ID.replace("webServices/census", "webServices/.."),
+    "another address": f"https://evil.example{ID}",
+    "another host": f"//evil.example{ID}",
+    "another kind of resource": ID.replace("webServices", "workspaces"),
+    "a part below": f"{ID}/listKeys",
+    "a query": f"{ID}?x=y",
+    "escapes": ID.replace("census/", "%2e%2e/"),
+    "a line end": ID.replace("/census/", "/cen\nsus/"),
+    "half of a character": ID.replace("/census/", "/\ud800/"),
+    "a name alone": "census",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_plan_never_leads_elsewhere(name: str) -> None:
+    crooked = read(replace(UPDATE, resource=Resource(UPDATE.resource.address, ELSEWHERE[name])))
+    with pytest.raises(PlanInvalid, match="is no id"):
+        check_reach(crooked, KINDS, "p.json")
+    source = Source(ELSEWHERE[name], "x", "westeurope", "there")
+    with pytest.raises(PlanInvalid, match="is no id") as caught:
+        check_reach(read(replace(CREATE, source=source)), KINDS, "p.json")
+    assert caught.value.subject == "p.json"
+    assert "reconciler plan --out p.json" in caught.value.next_step
+
+
+def test_a_secret_is_written_only_where_one_is_kept() -> None:
+    written = Change(TITLE, Verb.WRITE, ABSENT, SECRET, sensitive=True)
+    crooked = replace(
+        UPDATE, changes=(*UPDATE.changes, written), secrets=(("/properties/title", SECRET),)
+    )
+    with pytest.raises(PlanInvalid, match="/properties/title is nothing that is written beside"):
+        check_reach(read(crooked), KINDS, "p.json")
+
+
+def test_nothing_goes_past_the_patch() -> None:
+    written = Change(TITLE, Verb.WRITE, ABSENT, "unseen")
+    crooked = replace(UPDATE, changes=(*UPDATE.changes, written))
+    with pytest.raises(PlanInvalid, match="/properties/title is nothing that is written beside"):
+        check_reach(read(crooked), KINDS, "p.json")
+
+
+def test_a_kind_that_is_not_here_is_refused() -> None:
+    crooked = replace(UPDATE, resource=Resource(Address("Endpoint", "x"), ID))
+    with pytest.raises(PlanInvalid, match="there is no such kind"):
+        check_reach(read(crooked), KINDS, "p.json")
+
+
+def test_a_plan_is_not_changed_by_being_looked_at() -> None:
+    body = plan_document(plan(EVERY, replace(CREATE, resource=Resource(OTHER, f"{ID}2"))))
+    before = copy.deepcopy(body)
+    read_plan(canonical(body))
+    assert body == before
+    assert NEW in canonical(plan_document(plan(UPDATE)))
