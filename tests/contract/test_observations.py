@@ -1,11 +1,14 @@
 """The cache of observations: whatever is wrong with it, it is empty and never an error."""
 
+import hashlib
 import multiprocessing
 import os
 import sqlite3
 import stat
 import subprocess
 import threading
+import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +158,61 @@ def test_git_sees_nothing_of_it(tmp_path: Path) -> None:
         ["git", "-C", tmp_path, "status", "--porcelain"], check=True, capture_output=True
     )
     assert b"cache/" in said.stdout
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        "CREATE VIEW more AS SELECT 1",
+        "CREATE TRIGGER t AFTER INSERT ON seen BEGIN DELETE FROM seen; END",
+        "DROP TABLE seen; CREATE VIEW seen AS WITH RECURSIVE r(key, stamp, settled, read_at) AS"
+        " (VALUES('', '', 1, 1.0) UNION ALL SELECT key, stamp, settled, read_at FROM r)"
+        " SELECT * FROM r",
+        "DROP TABLE seen; CREATE TABLE seen (key, stamp, settled, read_at, digest, document)",
+    ],
+)
+def test_a_file_that_holds_anything_else_begins_anew(tmp_path: Path, spell: str) -> None:
+    before = make(tmp_path)
+    before.keep([("/a", SEEN, DOCUMENT)])
+    before.close()
+    with closing(sqlite3.connect(tmp_path / "cache" / NAME)) as base:
+        base.executescript(spell)
+    cache = make(tmp_path)
+    assert cache.load() == {}
+    cache.keep([("/b", SEEN, DOCUMENT)])
+    assert make(tmp_path).recall("/b") == DOCUMENT
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["stamp = x'00'", "read_at = 'soon'", "read_at = 9e999", "read_at = 1e300"],
+)
+def test_a_sighting_that_is_none_is_passed_over(tmp_path: Path, change: str) -> None:
+    cache = make(tmp_path)
+    cache.keep([("/a", SEEN, DOCUMENT)])
+    with closing(sqlite3.connect(tmp_path / "cache" / NAME)) as base, base:
+        base.execute(f"UPDATE seen SET {change}")
+    assert cache.load() == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"[" * 100_000, b"[1]", b"NaN", b" " * 150_000_000, b'{"a": 1} x'],
+    ids=["deep", "list", "nan", "bomb", "more"],
+)
+def test_a_document_that_is_none_is_absent(tmp_path: Path, text: bytes) -> None:
+    cache = make(tmp_path)
+    cache.keep([("/a", SEEN, DOCUMENT)])
+    packed = zlib.compress(text)
+    row = (hashlib.sha256(packed).digest(), packed)
+    with closing(sqlite3.connect(tmp_path / "cache" / NAME)) as base, base:
+        base.execute("UPDATE seen SET digest = ?, document = ?", row)
+    assert cache.recall("/a") is ABSENT
+
+
+def test_what_no_cache_can_hold_is_not_kept(tmp_path: Path) -> None:
+    cache = make(tmp_path)
+    cache.keep([("/a\ud800", SEEN, DOCUMENT)])
+    assert cache.recall("/a\ud800") is ABSENT
+    cache.keep([("/b", SEEN, DOCUMENT)])
+    assert cache.recall("/b") == DOCUMENT

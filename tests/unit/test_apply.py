@@ -13,6 +13,7 @@ from reconciler.errors import (
     Rejected,
     ReplyLost,
     ServiceError,
+    StalePlan,
     StillRunning,
     Unavailable,
     Unplannable,
@@ -249,6 +250,18 @@ def test_what_somebody_elses_operation_leaves_may_make_the_step_stale() -> None:
     outcome = carry_out(world.hands(), plan)
     assert "stale" in outcome.failures[0].message
     assert fates(world) == [Fate.NOT_DONE]
+
+
+def test_what_has_no_place_any_more_makes_the_plan_stale() -> None:
+    world = liar("a")
+    wanted = order("a")
+    named = [replace(one, spec={"definition": {"tags": {"new": "x"}}}) for one in wanted.manifests]
+    plan = make_plan(world.hands(), replace(wanted, manifests=named))
+    del world.documents["a"]["tags"]
+    with pytest.raises(StalePlan, match="there is no place for /tags/new any more"):
+        carry_out(world.hands(), plan)
+    assert world.written == []
+    assert fates(world) == []
 
 
 def test_a_read_that_lags_behind_the_write_is_waited_for() -> None:

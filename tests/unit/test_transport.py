@@ -2,8 +2,10 @@
 
 import json
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Self
@@ -349,3 +351,79 @@ def test_a_timeout_can_be_chosen() -> None:
     assert read_patience({}) == Patience()
     chosen = read_patience({"RECONCILER_TIMEOUT": "2.5"})
     assert (chosen.read_s, chosen.total_s, chosen.throttled_s) == (2.5, 10, 50)
+
+
+# A server that never comes to an end.
+
+
+@contextmanager
+def dripping(head: bytes, drop: bytes) -> Iterator[str]:
+    """A server that goes on saying the same for as long as it is listened to."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.01)
+
+        def serve() -> None:
+            while not ended.is_set():
+                with suppress(TimeoutError, OSError):
+                    caller, _ = listening.accept()
+                    with caller:
+                        caller.recv(65_536)
+                        caller.sendall(head)
+                        while not ended.wait(0.02):
+                            caller.sendall(drop)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            ended.set()
+            thread.join()
+
+
+ENDLESS = {
+    "a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n", b" "),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"x"),
+    "answers to come": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ENDLESS)
+def test_an_answer_that_comes_little_by_little_is_not_waited_for_for_ever(name: str) -> None:
+    """Each part of it comes in time, so that a socket's own timeout never passes."""
+    patience = Patience(retries=0, total_s=60, connect_s=2, read_s=0.2)
+    with dripping(*ENDLESS[name]) as url:
+        client = Client(url, lambda _: None, RateBudget(lambda _: None), patience=patience)
+        with pytest.raises(Unavailable):
+            client.send("GET", "/x")
+
+
+def test_an_answer_that_comes_in_parts_is_read_whole() -> None:
+    parts = [b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n", b'{"a"', b": 1}"]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            caller, _ = listening.accept()
+            with caller:
+                caller.recv(65_536)
+                for part in parts:
+                    caller.sendall(part)
+                    time.sleep(0.1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        client = Client(url, lambda _: None, RateBudget(lambda _: None), patience=PATIENCE)
+        assert client.send("GET", "/x").document == {"a": 1}
+        thread.join()
+
+
+def test_a_list_that_goes_on_without_items_ends() -> None:
+    def script(_: Call, number: int) -> Answer:
+        return Answer(200, {"value": [], "nextLink": f"/list/{number}"})
+
+    with Told(script) as told, pytest.raises(Unavailable, match="goes on without items"):
+        list(told.client.pages("/list"))

@@ -1,0 +1,131 @@
+"""Patches that fit no document: in a plan, in a ledger; each is told, and nothing breaks."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from reconciler.fate import judge_intent
+from reconciler.kinds.web_service import KIND
+from reconciler.ledgers.chain import START, follow, join
+from reconciler.ledgers.lines import BadLine
+from reconciler.model import Action, Fate, Live
+from reconciler.patch import find_misfit, make_operations
+from reconciler.plan_document import canonical
+from reconciler.undo import undo
+from tests.ledgers import make_entry, make_intent
+from tests.plans import live, step
+
+Json = Any
+EDGES = "/properties/package/edges"
+
+
+def seen(document: Json) -> Live:
+    return Live(document, None, datetime.now(UTC), "2", settled=True)
+
+
+def test_what_has_no_place_any_more_is_named_and_nothing_is_changed() -> None:
+    made = step(live(), {"definition": {"tags": {"one": "x"}}})
+    document = live()
+    assert find_misfit(made.ops, document) is None
+    assert "one" not in document["tags"]
+    del document["tags"]
+    assert find_misfit(made.ops, document) == "/tags/one"
+    assert made.ops == make_operations(made.changes, made.before)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        ({"op": "remove", "path": "/x"},),
+        ({"op": "add", "path": "/x/y", "value": 1},),
+        ({"op": "test", "path": EDGES, "value": [1]}, {"op": "remove", "path": f"{EDGES}/7"}),
+        ({"op": "test", "path": EDGES, "value": []}, {"op": "add", "path": f"{EDGES}/x/y", "value": 1}),
+        ({"op": "replace", "path": "", "value": 1}, {"op": "add", "path": "/x", "value": 1}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("action", [Action.CREATE, Action.UPDATE])
+def test_nobody_knows_what_became_of_what_cannot_have_been_sent(
+    patch: tuple[Json, ...], action: Action
+) -> None:
+    judged = judge_intent(KIND.field, make_intent(action=action, patch=patch), seen(live()))
+    assert judged.fate in {Fate.UNKNOWN, Fate.NOT_DONE}
+    assert judged.note
+
+
+@pytest.mark.parametrize(
+    ("patch", "inverse"),
+    [
+        (
+            ({"op": "test", "path": "", "value": [1]}, {"op": "remove", "path": "/0"}),
+            ({"op": "add", "path": "/0", "value": 1},),
+        ),
+        (
+            ({"op": "test", "path": EDGES, "value": [1]}, {"op": "remove", "path": f"{EDGES}/9"}),
+            ({"op": "add", "path": f"{EDGES}/9", "value": 1},),
+        ),
+        (
+            ({"op": "add", "path": "/tags/a/b/c", "value": 1},),
+            ({"op": "replace", "path": "/tags/a/b/c", "value": 2},),
+        ),
+    ],
+)
+def test_what_cannot_be_undone_is_told(patch: tuple[Json, ...], inverse: tuple[Json, ...]) -> None:
+    document = live()
+    _, misfits = undo(KIND.field, [make_entry(patch=patch, inverse=inverse)], document)
+    assert misfits
+    assert document == live()
+
+
+# Lines of a ledger, whose digests are right.
+
+ENTRY = {
+    "owned": {"/x": 1}, "secrets": {"/y": "v1"}, "digests": {"/z": "sha256:0"},
+    "baseline": {"/b": 1}, "patch": ({"op": "add", "path": "/x", "value": 1},),
+}  # fmt: skip
+
+
+def line(**more: Json) -> bytes:
+    """A line of an entry, in which something else is said."""
+    _, word = follow(START, join(START, make_entry(**ENTRY))[:-1])
+    assert word == make_entry(**ENTRY, sequence=1)
+    import json
+
+    document = {**json.loads(join(START, make_entry(**ENTRY))), **more}
+    return canonical(document).encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"patch": [1]}, "has no usable patch"),
+        ({"patch": [{"op": "move", "path": "/x", "from": "/y"}]}, "has no usable patch"),
+        ({"patch": [{"op": "add", "path": "/x"}]}, "has no usable patch"),
+        ({"patch": [{"op": "remove", "path": "x"}]}, "has no usable patch"),
+        ({"inverse": [{"op": "remove", "path": 7}]}, "has no usable inverse"),
+        ({"owned": {"": 1}}, "has no usable owned"),
+        ({"owned": {"x": 1}}, "has no usable owned"),
+        ({"baseline": {"x": 1}}, "has no usable baseline"),
+        ({"secrets": {"/x": 1}}, "has no usable secrets"),
+        ({"secrets": {"x": "v1"}}, "has no usable secrets"),
+        ({"digests": {"x": "sha256:0"}}, "has no usable digests"),
+        ({"at": "yesterday"}, "has no usable at"),
+        ({"at": "0001-01-01T00:00:00+23:59"}, "has no usable at"),
+        ({"wave": 1 << 63}, "has no usable wave"),
+        ({"sequence": 1 << 63}, "is not an entry of a ledger"),
+        ({"version": True}, "is not of version 1 or 2"),
+        ({"version": 1.0}, "is not of version 1 or 2"),
+        ({"owned": {"/x": float("nan")}}, "is not JSON"),
+    ],
+)
+def test_a_line_that_nobody_could_go_on_from_is_refused(more: Json, message: str) -> None:
+    with pytest.raises(BadLine, match=message):
+        follow(START, line(**more))
+
+
+def test_a_line_that_nests_too_deeply_is_refused() -> None:
+    deep: Json = 1
+    for _ in range(200):
+        deep = [deep]
+    with pytest.raises(BadLine, match="is not JSON"):
+        follow(START, line(owned={"/x": deep}))
