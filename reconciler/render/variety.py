@@ -18,6 +18,7 @@ from reconciler.render.names import list_names
 
 OWN: Final = "each its own"
 _FEW: Final = 4
+_MANY: Final = 3
 _NAMED: Final = 2
 _LONGEST: Final = 60
 
@@ -36,11 +37,12 @@ def _tell(names: Sequence[str], values: Sequence[_Value]) -> tuple[str, ...]:
     alike = _gather(names, map(_key, values))
     if len(alike) == 1:
         return ()
+    if len(alike) == len(values) and len(values) >= _MANY:
+        return (OWN, *_tell_folders(names, values))
     if len(alike) <= _FEW:
         shown = {_key(value): _show(value) for value in values}
         return (_tally((shown[key], members) for key, members in alike.items()),)
-    said = OWN if len(alike) == len(values) else f"{len(alike):,} different values"
-    return (said, *_tell_folders(names, values))
+    return (f"{len(alike):,} different values", *_tell_folders(names, values))
 
 
 def _gather(names: Sequence[str], keys: Iterable[str]) -> dict[str, list[str]]:
