@@ -46,6 +46,7 @@ class _Compared:
     memory: Memory | None = None
     at: float = 0.0
     wish: Wish | None = None
+    fleet: Address | None = None
 
 
 def report_drift(hands: Hands, order: Order, *, list_unmanaged: bool = False) -> DriftReport:
@@ -59,7 +60,10 @@ def report_drift(hands: Hands, order: Order, *, list_unmanaged: bool = False) ->
     calls = hands.calls
     survey = observe(hands, resources, order.refresh)
     compared = [
-        _compare(hands, order, snapshot, manifest, survey[resource])
+        replace(
+            _compare(hands, order, snapshot, manifest, survey[resource]),
+            fleet=manifest.member.fleet if manifest.member else None,
+        )
         for manifest, resource in zip(chosen, resources, strict=True)
     ]
     if order.limits.blobs != "skip":
@@ -232,7 +236,11 @@ def _date(hands: Hands, compared: Sequence[_Compared], now: datetime) -> list[Dr
     found = {str(each.resource.address): [_key(one) for one in each.findings] for each in compared}
     first = hands.observations.notice(found, now.timestamp())
     return [
-        replace(one, since=_write_time(first[str(each.resource.address), _key(one)]))
+        replace(
+            one,
+            since=_write_time(first[str(each.resource.address), _key(one)]),
+            fleet=each.fleet,
+        )
         for each in compared
         for one in each.findings
     ]
@@ -244,7 +252,7 @@ def _key(one: Drift) -> str:
 
 def _stand(one: _Compared) -> Standing:
     at = _write_time(one.at) if one.at else ""
-    return Standing(one.resource, weigh(one.findings), one.memory, at)
+    return Standing(one.resource, weigh(one.findings), one.memory, at, one.fleet)
 
 
 def _write_time(seconds: float) -> str:

@@ -10,11 +10,11 @@ from typing import Final
 from reconciler.model import Finding, Json
 from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape
+from reconciler.render.gathering import gather
 from reconciler.render.names import list_names
 from reconciler.render.paint import Paint
 
 _MOST_SHOWN: Final = 200
-_GATHER_FROM: Final = 3
 _MOST_NAMED: Final = 100
 
 
@@ -35,28 +35,30 @@ def gather_findings(findings: Sequence[Finding]) -> list[tuple[Finding, str]]:
 
     Findings of places of their own stay apart: whoever must mend them needs each place.
     """
-    alike: dict[object, list[Finding]] = {}
-    for number, one in enumerate(findings):
-        key = (one.message, one.place, one.severity, one.guard) if one.subject else number
-        alike.setdefault(key, []).append(one)
     gathered: list[tuple[Finding, str]] = []
-    for found in alike.values():
+    for found in gather(findings, _sameness):
         subjects = list(dict.fromkeys(one.subject for one in found))
-        if len(subjects) >= _GATHER_FROM:
-            gathered.append((_merge(found, len(subjects)), list_names(subjects, _MOST_NAMED)))
+        if len(found) > 1 and len(subjects) == len(found):
+            gathered.append((_merge(found), list_names(subjects, _MOST_NAMED)))
         else:
             gathered += [(one, "") for one in found]
     return gathered
 
 
-def _merge(findings: Sequence[Finding], number: int) -> Finding:
+def _sameness(finding: Finding) -> object:
+    if not finding.subject:
+        return id(finding)
+    return finding.message, finding.place, finding.severity, finding.guard
+
+
+def _merge(findings: Sequence[Finding]) -> Finding:
     first = findings[0]
     shared = all(one.detail == first.detail for one in findings)
     # The flag of a guard lifts it for all of them where no address is given.
     one, every = f"--allow {first.guard}={first.subject}", f"--allow {first.guard}"
     return replace(
         first,
-        subject=count(number, "resource"),
+        subject=count(len(findings), "resource"),
         detail=first.detail if shared else (f"Of {first.subject}:", *first.detail),
         next_step=first.next_step.replace(one, every),
     )

@@ -14,6 +14,7 @@ from reconciler.model import Action, Address, Plan, Step
 from reconciler.plan_document import canonical
 from reconciler.render.counting import count
 from reconciler.render.escape import escape
+from reconciler.render.gathering import gather
 from reconciler.render.names import list_names
 
 # Deletes first: what cannot be had back must not be scrolled past.
@@ -65,22 +66,13 @@ def group_steps(ordered: Sequence[Step], refused: Collection[str] = ()) -> list[
 
     `refused` are addresses that a guard forbids to change: they are not hidden among others.
     """
-    alike: dict[object, list[Step]] = {}
-    for step in ordered:
-        alike.setdefault(_sameness(step, refused), []).append(step)
-    groups = [
-        part
-        for steps in alike.values()
-        for part in ([steps] if _is_many(steps) else [[step] for step in steps])
-    ]
-    place = {id(step): number for number, step in enumerate(ordered)}
-    groups.sort(key=lambda steps: place[id(steps[0])])
-    return [Group(tuple(steps), steps[0].fleet) for steps in groups]
+    gathered = gather(ordered, lambda step: _sameness(step, refused), least=_count_least)
+    return [Group(tuple(steps), steps[0].fleet) for steps in gathered]
 
 
-def _is_many(alike: Sequence[Step]) -> bool:
-    lone = alike[0].fleet is None and alike[0].action is Action.DELETE
-    return len(alike) >= (_GROUP_REMOVALS_FROM if lone else _GROUP_FROM)
+def _count_least(step: Step) -> int:
+    lone = step.fleet is None and step.action is Action.DELETE
+    return _GROUP_REMOVALS_FROM if lone else _GROUP_FROM
 
 
 def group_plan(plan: Plan) -> list[Group]:

@@ -29,11 +29,12 @@ def tell_variety(
     names: Sequence[str], before: Sequence[_Value], after: Sequence[_Value]
 ) -> tuple[str, ...]:
     """Notes on the values of one change, in the order of the members' names; none for the same."""
-    then, now = _tell(names, before), _tell(names, after)
+    then, now = tell_values(names, before), tell_values(names, after)
     return now if then in (now, now[:1]) else (*now, *(f"was {one}" for one in then))
 
 
-def _tell(names: Sequence[str], values: Sequence[_Value]) -> tuple[str, ...]:
+def tell_values(names: Sequence[str], values: Sequence[_Value]) -> tuple[str, ...]:
+    """The same of one value of each."""
     alike = _gather(names, map(_key, values))
     if len(alike) == 1:
         return ()
