@@ -104,7 +104,8 @@ class Step:
     `before` and `after` are documents without secrets, or ABSENT. `extent` says how much of the
     document the write holds: the whole, or each part that changes. `source` is what a new
     resource is made from, where that is not its manifest alone. Lower waves come first; `fleet` is
-    the fleet whose member it is, if any, and `stage` counts the waves of that fleet from 0.
+    the fleet whose member it is, if any, `stage` counts the waves of that fleet from 0, and `item`
+    says where in the list of the fleet it stands ("row 17 of locations.csv, line 18").
     """
 
     resource: Resource
@@ -129,6 +130,7 @@ class Step:
     wave: int = 0
     fleet: Address | None = None
     stage: int = 0
+    item: str = ""
 
 
 @dataclass(frozen=True, slots=True)
