@@ -203,10 +203,25 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """A fleet that went no further, because more of its members failed than it allows.
+
+    `destroys` says that something of what was not started would have been destroyed.
+    """
+
+    fleet: Address
+    failed: int
+    max_failures: int
+    not_started: tuple[Address, ...]
+    destroys: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What an apply came to: addresses by what was done, and a finding for each failure.
 
-    `not_started` were left alone because of a failure or an interruption. After a rollback,
+    `not_started` were left alone because of a failure or an interruption; `stopped` says which of
+    them because of their own fleet. After a rollback,
     `rolled_back` are as they were before the apply, and `unrestored` says of each other why it is
     not. `unrecorded` was done and could not be written to the ledger.
     """
@@ -219,3 +234,4 @@ class Outcome:
     rolled_back: tuple[Address, ...] = ()
     unrestored: tuple[Finding, ...] = ()
     unrecorded: tuple[Entry, ...] = ()
+    stopped: tuple[Stopped, ...] = ()

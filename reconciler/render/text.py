@@ -13,6 +13,7 @@ from reconciler.render.counting import count, show_duration
 from reconciler.render.escape import escape, show_path
 from reconciler.render.finding import render_findings
 from reconciler.render.paint import Paint
+from reconciler.render.rollout import describe_rollouts
 from reconciler.waves import arrange
 
 SAID: Final = {
@@ -229,6 +230,7 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
     if plan.refused:
         word, _, why = describe_refusal(plan).partition(" ")
         yield f"{paint('red', word)} {why}"
+    yield from describe_rollouts(plan)
     yield describe_coverage(plan)
 
 
