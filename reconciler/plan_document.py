@@ -104,6 +104,8 @@ def _outcome(plan: Plan) -> str:
 
 def _step_document(step: Step) -> Json:
     hidden = {format_pointer(change.path): True for change in step.changes if change.sensitive}
+    # What is no member of a fleet has no item, and says nothing of one.
+    item = {"item": step.item} if step.item else {}
     return {
         "address": str(step.resource.address),
         "type": step.resource.address.kind,
@@ -134,6 +136,7 @@ def _step_document(step: Step) -> Json:
         "wave": step.wave,
         "fleet": str(step.fleet) if step.fleet else None,
         "stage": step.stage,
+        **item,
     }
 
 
@@ -274,6 +277,7 @@ def _step_of(said: Json) -> Step:
         wave=said.get("wave", 0),
         fleet=Address.parse(said["fleet"]) if said.get("fleet") else None,
         stage=said.get("stage", 0),
+        item=said.get("item", ""),
     )
 
 

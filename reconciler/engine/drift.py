@@ -14,7 +14,7 @@ from typing import Final
 from reconciler.drift import find_drift, incomplete, unmanaged, weigh
 from reconciler.engine.hands import Hands
 from reconciler.engine.observe import Observation, observe
-from reconciler.engine.order import Order, choose, identify
+from reconciler.engine.order import Order, choose, identify, resolve
 from reconciler.engine.plan import make_wish
 from reconciler.errors import BlobExpired, ReconcilerError
 from reconciler.model import (
@@ -54,9 +54,10 @@ def report_drift(hands: Hands, order: Order, *, list_unmanaged: bool = False) ->
 
     Raises ManifestInvalid for what people wrote; a read that fails is a finding.
     """
+    snapshot = hands.ledger.load()
+    order = resolve(order, snapshot)
     chosen = choose(order)
     resources = identify(hands, chosen, order.defaults)
-    snapshot = hands.ledger.load()
     calls = hands.calls
     survey = observe(hands, resources, order.refresh)
     compared = [
@@ -228,7 +229,8 @@ def _tell_unmanaged(
     resource = Resource(known or Address(kind, name), resource_id)
     memory = snapshot.memories.get(known) if known is not None else None
     note = "the ledger remembers it, and no manifest names it any more" if known else ""
-    return _Compared(resource, (unmanaged(resource, note),), memory)
+    fleet = memory.fleet if memory is not None else None
+    return _Compared(resource, (unmanaged(resource, note),), memory, fleet=fleet)
 
 
 def _date(hands: Hands, compared: Sequence[_Compared], now: datetime) -> list[Drift]:

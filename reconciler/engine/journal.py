@@ -80,6 +80,7 @@ class Journal:
             stamp="" if live is ABSENT else live.stamp,
             extent=step.extent,
             wave=step.wave,
+            fleet=step.fleet,
         )
         intent = replace(intent, sequence=self._hands.ledger.intend(intent))
         self._lease.check()
@@ -116,6 +117,7 @@ class Journal:
                 secrets={},
                 note="it was gone already",
                 fence=self._lease.holder.fence,
+                fleet=step.fleet,
             )
         )
 
@@ -144,6 +146,7 @@ class Journal:
             fence=self._lease.holder.fence,
             step_digest=intent.step_digest,
             wave=intent.wave,
+            fleet=intent.fleet,
         )
 
     def _remember(

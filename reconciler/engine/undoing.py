@@ -54,7 +54,14 @@ def _make_update(field: Field, step: Step, live: Json) -> Step:
     undo = lead_to(Wish(step.resource, field, live, Declared({})), desired)
     if undo is None:
         raise _refuse(step, "only what can never be read back was written")
-    return replace(undo, because=(_BECAUSE,), owns=step.owns, labels=step.labels, wave=step.wave)
+    return replace(
+        undo,
+        because=(_BECAUSE,),
+        owns=step.owns,
+        labels=step.labels,
+        wave=step.wave,
+        fleet=step.fleet,
+    )
 
 
 def _refuse(step: Step, why: str) -> Irreversible:

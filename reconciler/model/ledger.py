@@ -17,7 +17,8 @@ class Memory:
     maps the pointers of secrets to the version label that was written; `digests` the pointers of
     models to the digest of their bytes when they were applied. `baseline` maps what no manifest
     declared to what it was then: short values, or `{"digest": …}`. The digests of the plan and of
-    the step tell whether that very step was the last thing done.
+    the step tell whether that very step was the last thing done. `fleet` is the fleet whose member
+    it was.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Memory:
     wave: int = 0
     plan_digest: str = ""
     step_digest: str = ""
+    fleet: Address | None = None
 
 
 class Fate(enum.StrEnum):
@@ -53,7 +55,7 @@ class Intent:
     `step_digest` is of the step as it stands in the plan; `attempt` counts from 1; `fence` is the
     number of the lock under which it was written, which only ever grows. `owns` are the pointers
     that are remembered once it is done, `stamp` the service's change stamp right before.
-    `absences` and `extent` are as in `Step`. `sequence` is given by the ledger.
+    `absences`, `extent`, `wave` and `fleet` are as in `Step`. `sequence` is given by the ledger.
     """
 
     address: Address
@@ -76,6 +78,7 @@ class Intent:
     stamp: str = ""
     extent: str = "parts"
     wave: int = 0
+    fleet: Address | None = None
     sequence: int = 0
 
 
@@ -118,8 +121,8 @@ class Entry:
     """One line of the ledger: what was done to one resource, by whom, from which commit.
 
     `intent` is the sequence of the intent whose outcome it is, 0 where there was none; a `fate`
-    other than done closes the intent and changes no memory, and `note` says why. `sequence` is
-    given by the ledger.
+    other than done closes the intent and changes no memory, and `note` says why. `fleet` is the
+    fleet whose member it was then. `sequence` is given by the ledger.
     """
 
     address: Address
@@ -142,6 +145,7 @@ class Entry:
     fence: int = 0
     step_digest: str = ""
     wave: int = 0
+    fleet: Address | None = None
     sequence: int = 0
 
 

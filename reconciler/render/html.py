@@ -21,6 +21,7 @@ from reconciler.plan_document import plan_document
 from reconciler.render.counting import count
 from reconciler.render.entries import WORDS, count_by_word, make_entries, make_notices
 from reconciler.render.escape import cut, escape
+from reconciler.render.rollout import describe_rollouts
 from reconciler.render.text import (
     BASELINE_LOST,
     NOTHING_TO_DO,
@@ -58,6 +59,7 @@ def render_plan_html(plan: Plan) -> str:
         baseline=BASELINE_LOST.replace("\n", " ") if is_baseline_lost(plan) else "",
         orphans=describe_orphans(plan),
         coverage=describe_coverage(plan),
+        rollouts=list(describe_rollouts(plan)),
         digest=plan_document(plan)["plan_digest"],
         version=__version__,
         style=style,

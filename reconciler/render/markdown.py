@@ -17,6 +17,7 @@ from reconciler.render.escape import cut, escape, show_path
 from reconciler.render.finding import gather_findings
 from reconciler.render.groups import Group, group_steps
 from reconciler.render.paint import Paint
+from reconciler.render.rollout import describe_rollouts
 from reconciler.render.text import (
     count_actions,
     describe_coverage,
@@ -140,6 +141,7 @@ def _fold(groups: Sequence[Group], most: int) -> list[str]:
 def _notes(plan: Plan) -> Sequence[str]:
     hidden = "" if plan.steps else describe_hidden(plan)
     notes = [f"\n{hidden}"] if hidden else []
+    notes += [f"\n{code(rollout)}" for rollout in describe_rollouts(plan)]
     if plan.orphans:
         them = ", ".join(code(str(one.address)) for one in plan.orphans[:20])
         notes.append(f"\n{count(len(plan.orphans), 'orphan')} in the ledger: {them}")

@@ -14,6 +14,7 @@ from reconciler.render.escape import escape, show_path
 from reconciler.render.finding import render_findings
 from reconciler.render.groups import Group, group_plan, is_grave
 from reconciler.render.paint import Paint
+from reconciler.render.rollout import describe_rollouts
 from reconciler.render.variety import OWN
 from reconciler.waves import arrange
 
@@ -162,7 +163,8 @@ def render_group(group: Group, paint: Paint) -> str:
 
 def _render_step(group: Group, paint: Paint) -> str:
     step, address = group.step, group.step.resource.address
-    fleet = f", a member of {escape(str(group.fleet))}" if group.fleet else ""
+    item = f", {escape(step.item)}" if step.item else ""
+    fleet = f", a member of {escape(str(group.fleet))}{item}" if group.fleet else ""
     block = f'resource "{escape(address.kind)}" "{escape(address.name)}" {{'
     lines = [
         f"  # {paint('bold', group.title)} {SAID[step.action]}{fleet}",
@@ -238,6 +240,7 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
     if plan.refused:
         word, _, why = describe_refusal(plan).partition(" ")
         yield f"{paint('red', word)} {why}"
+    yield from describe_rollouts(plan)
     yield describe_coverage(plan)
 
 

@@ -5,7 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.model import ABSENT, Address, Change, Finding, Plan, Resource, SecretReference, Verb
+from reconciler.model import (
+    ABSENT,
+    Address,
+    Change,
+    Finding,
+    Plan,
+    Resource,
+    Rollout,
+    SecretReference,
+    Verb,
+)
 from reconciler.plan import make_removal
 from reconciler.render.finding import render_findings
 from reconciler.render.groups import group_plan
@@ -21,6 +31,7 @@ from tests.unit.test_html import check_page, read
 
 PLAIN = Paint()
 SCREEN = 45
+ROLLOUT = Rollout(FLEET, (1, "100%"), pause_s=60.0)
 
 
 def text_of(made: Plan, *, summary: bool = False) -> str:
@@ -32,7 +43,7 @@ def thousand() -> Plan:
     ones = [member(number) for number in range(1, 1001)]
     ones[411] = member(412, calls=200)
     ones[500] = member(501, folder="elsewhere")
-    return plan(*ones)
+    return replace(plan(*ones), rollouts=(ROLLOUT,))
 
 
 def mixed() -> Plan:
@@ -58,7 +69,7 @@ def mixed() -> Plan:
         )
         for number in range(30, 41)
     )
-    return plan(*steps, findings=(refused, *missing))
+    return replace(plan(*steps, findings=(refused, *missing)), rollouts=(ROLLOUT,))
 
 
 def test_a_thousand_members_are_one_screen_and_who_is_odd_is_named() -> None:
