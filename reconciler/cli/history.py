@@ -11,7 +11,7 @@ import click
 from reconciler.cli.invocation import Invocation
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.history import Moment
+    from reconciler.history import Moment, Run
     from reconciler.model import Address, Entry, Intent
     from reconciler.ports import Ledger
     from reconciler.schema import Field
@@ -88,12 +88,17 @@ class Teller:
         self._as_json = as_json
 
     def tell_entries(self, address: Address | None) -> None:
-        """Every entry, what was begun and nobody saw the end of first; then the newest."""
-        from reconciler.cli.backwards import Backwards
+        """Every entry, what was begun and nobody saw the end of first; then the newest.
 
-        undecided = [one for one in self._ledger.load().open if self._is_of(one.address, address)]
+        For people, what one apply did to many members of a fleet is told at once.
+        """
+        from reconciler.cli.backwards import Backwards
+        from reconciler.history import gather_runs
+
+        undecided = [one for one in self._ledger.load().open if self._is_of(one, address)]
+        entries = self._entries(address)
         with Backwards() as texts:
-            for entry in self._entries(address):
+            for entry in entries if self._as_json else gather_runs(entries):
                 texts.add(self._show(entry))
             for intent in undecided:
                 texts.add(self._show(intent))
@@ -124,7 +129,8 @@ class Teller:
         from reconciler.history import attribute
         from reconciler.render.history import blame_document, render_blame
 
-        entries = (one for one in self._entries(address) if not moment or moment.covers(one))
+        own = (one for one in self._entries(address) if one.fleet != address)
+        entries = (one for one in own if not moment or moment.covers(one))
         authors = attribute(entries)
         if not authors:
             self._check_known(address)
@@ -136,13 +142,14 @@ class Teller:
         click.echo(render_blame(authors, field, self._paint) or nothing, color=True)
 
     def _entries(self, address: Address | None) -> Iterator[Entry]:
-        """The entries of an address, by whatever name it had; of all without one."""
-        return (one for one in self._ledger.entries() if self._is_of(one.address, address))
+        """The entries of an address, or of a fleet, by whatever name it had; else of all."""
+        return (one for one in self._ledger.entries() if self._is_of(one, address))
 
-    def _is_of(self, found: Address, address: Address | None) -> bool:
+    def _is_of(self, entry: Entry | Intent, address: Address | None) -> bool:
         from reconciler.history import rename
 
-        return address in {None, found, rename(found, self._moved)}
+        found = entry.address
+        return address is None or address in {found, rename(found, self._moved), entry.fleet}
 
     def _check_known(self, address: Address) -> None:
         if not any(True for _ in self._entries(address)):
@@ -153,9 +160,12 @@ class Teller:
 
         return not_in_ledger(address, {one.address for one in self._ledger.entries()})
 
-    def _show(self, entry: Entry | Intent) -> str:
-        from reconciler.render.history import entry_document, render_entry
+    def _show(self, entry: Entry | Intent | Run) -> str:
+        from reconciler.history import Run
+        from reconciler.render.history import entry_document, render_entry, render_run
 
+        if isinstance(entry, Run):
+            return render_run(entry, self._paint)
         field = self._fields.get(entry.address.kind)
         if self._as_json:
             return json.dumps(entry_document(entry, field))
