@@ -10,14 +10,19 @@ from typing import Final
 
 import yaml
 
-from reconciler.manifests import definition
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.project import make_project
+from reconciler.manifests.references import (
+    Found,
+    check_secrets,
+    settle_definition,
+    settle_files,
+    take_in_definition,
+)
 from reconciler.manifests.schema import check_document, definition_schema
 from reconciler.manifests.sources import check_sources
 from reconciler.manifests.yaml_text import Places, Text
 from reconciler.model import Address, Finding, Json, Manifest, Place, Project, Rollout
-from reconciler.pointers import format_pointer, split_pointer
 
 API_VERSION: Final = "reconciler/v1"
 PROJECT_FILE: Final = "reconciler.yaml"
@@ -153,9 +158,7 @@ class _Loading:
         places = Places(parsed.file, node)
         subject = _subject(kind, document)
         self.subjects.add(subject)
-        found = self._take_in_definition(file, kind, document, places)
-        found += list(check_document(self.schemas[kind], document))
-        found += self._check_secrets(file, kind, document)
+        found = self._take_references(file, kind, document, places)
         for pointer, finding in found:
             at = _nearest(places, pointer)
             self.findings.append(replace(finding, subject=subject, place=finding.place or at))
@@ -187,63 +190,18 @@ class _Loading:
             places=places,
         )
 
-    def _take_in_definition(
+    def _take_references(
         self, file: Path, kind: str, document: Json, places: Places
-    ) -> list[tuple[str, Finding]]:
-        """Put the file's document in the place of `{file: …}`; check what may be declared."""
-        spec = document.get("spec") if isinstance(document, dict) else None
-        schema = definition_schema(self.schemas[kind])
-        if not schema or not isinstance(spec, dict) or not isinstance(spec.get("definition"), dict):
-            return []
-        given = spec["definition"]
-        if set(given) == {"file"} and isinstance(given["file"], str):
-            name = given["file"]
-            self.definitions.add(self.folder.name(file.parent / name))
-            place = places["/spec/definition/file"]
-            read = definition.read_definition(self.folder, file, name, place)
-            if read is None:
-                del spec["definition"]
-                return []
-            given, places.mounted["/spec/definition"] = read
-        found = [
-            (format_pointer(("spec", "definition", *path)), finding)
-            for path, finding in definition.check_definition(schema, given)
-        ]
-        spec["definition"] = definition.clean_definition(schema, given)
-        return found
-
-    def _check_secrets(self, file: Path, kind: str, document: Json) -> list[tuple[str, Finding]]:
-        """Secrets must lead to where one is written; their files must lie inside the project."""
+    ) -> list[Found]:
+        """Take in what a manifest refers to; returns what is wrong with it, and with the rest."""
         spec = document.get("spec") if isinstance(document, dict) else None
         if not isinstance(spec, dict):
-            return []
-        found: list[tuple[str, Finding]] = []
+            return list(check_document(self.schemas[kind], document))
         schema = definition_schema(self.schemas[kind])
-        secrets = spec.get("secrets")
-        for pointer, reference in secrets.items() if isinstance(secrets, dict) else ():
-            at = format_pointer(("spec", "secrets", pointer))
-            if schema and not _leads_to_secret(schema, pointer):
-                found.append((at, _no_secret(schema, pointer)))
-            found += self._check_reference(file, at, reference)
-        models = spec.get("trainedModels")
-        for name, model in models.items() if isinstance(models, dict) else ():
-            if isinstance(model, dict) and "sas" in model:
-                at = format_pointer(("spec", "trainedModels", name, "sas"))
-                found += self._check_reference(file, at, model["sas"])
-        return found
-
-    def _check_reference(
-        self, file: Path, pointer: str, reference: Json
-    ) -> list[tuple[str, Finding]]:
-        """A secret's file is named from the manifest; from here on from the project's folder."""
-        if not isinstance(reference, dict) or not isinstance(reference.get("file"), str):
-            return []
-        path = file.parent / reference["file"]
-        if not self.folder.holds(path):
-            message = "the secret's file lies outside the project's folder"
-            return [(f"{pointer}/file", Finding(message, next_step="Move it into the folder."))]
-        reference["file"] = self.folder.name(path)
-        return []
+        if schema:
+            self.definitions.add(take_in_definition(self.folder, file, spec, places))
+        found = [*settle_definition(schema, spec), *check_document(self.schemas[kind], document)]
+        return [*found, *check_secrets(schema, spec), *settle_files(self.folder, file, spec)]
 
     def finish(self, *, whole: bool) -> Loaded:
         named = [finding for file, finding in self.unnamed if file not in self.definitions]
@@ -299,17 +257,3 @@ def _nearest(places: Places, pointer: str) -> Place:
     while pointer and pointer not in places:
         pointer = pointer.rpartition("/")[0]
     return places[pointer]
-
-
-def _leads_to_secret(schema: str, pointer: str) -> bool:
-    try:
-        return definition.is_secret_pointer(schema, split_pointer(pointer))
-    except ValueError:
-        return False
-
-
-def _no_secret(schema: str, pointer: str) -> Finding:
-    known = definition.secret_pointers(schema)
-    near = difflib.get_close_matches(pointer, known, n=1)
-    hint = f'Did you mean "{near[0]}"?' if near else f"Secrets are: {', '.join(known)}."
-    return Finding("the service has no secret at this pointer", next_step=hint)
