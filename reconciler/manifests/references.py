@@ -6,7 +6,7 @@ A file is named from the manifest, and lies inside the project's folder.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ _DEFINITION: Final = "definition"
 _REFERENCE: Final = frozenset({"env", "file", "version"})
 
 Found = tuple[str, Finding]
+Reference = tuple[tuple[str, ...], dict[str, Json]]
 
 
 def take_in_definition(folder: Folder, file: Path, spec: Json, places: Places) -> str:
@@ -58,16 +59,15 @@ def check_secrets(schema: str, spec: Json) -> Iterator[Found]:
             yield format_pointer(("spec", _SECRETS, pointer)), _no_secret(schema, pointer)
 
 
-def settle_files(folder: Folder, file: Path, spec: Json) -> Iterator[Found]:
+def settle_files(folder: Folder, file: Path, references: Iterable[Reference]) -> Iterator[Found]:
     """A secret's file is named from the manifest; from here on from the project's folder."""
-    for path, reference in find_references(spec):
+    for path, reference in references:
         name = reference.get("file")
-        if isinstance(name, str):
-            found = locate_file(folder, file, name)
-            if isinstance(found, Finding):
-                yield format_pointer(("spec", *path, "file")), found
-            else:
-                reference["file"] = found
+        found = locate_file(folder, file, name) if isinstance(name, str) else None
+        if isinstance(found, Finding):
+            yield format_pointer(("spec", *path, "file")), found
+        elif found is not None:
+            reference["file"] = found
 
 
 def locate_file(folder: Folder, file: Path, name: str) -> str | Finding:
@@ -83,9 +83,7 @@ def locate_file(folder: Folder, file: Path, name: str) -> str | Finding:
     return Finding(message, next_step="Move it into the folder.")
 
 
-def find_references(
-    spec: Json, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], dict[str, Json]]]:
+def find_references(spec: Json, path: tuple[str, ...] = ()) -> Iterator[Reference]:
     """Every reference to a secret in a spec, with its path; a definition holds none."""
     for name, below in spec.items():
         if not isinstance(below, dict) or (not path and name == _DEFINITION):
