@@ -112,7 +112,7 @@ class Assembly:
         return Hands(
             kinds=self.kinds,
             providers={
-                name: kind.connect(cloud, emit, budget, step_timeout_s)
+                name: kind.connect(cloud, emit, budget, step_timeout_s, resolve)
                 for name, kind in self.kinds.items()
             },
             ledger=self.ledger,

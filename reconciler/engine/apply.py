@@ -68,7 +68,8 @@ class Policy:
 
     `fail_fast` begins nothing more after the first. Otherwise the steps of its wave go on, and
     what comes later is begun only with `continue`; `rollback` then leads back all that was done.
-    A read may lag `patience_s` seconds behind a write before it counts as not applied.
+    A read may lag `patience_s` seconds behind a write before it counts as not applied, or for as
+    long as is known of the service.
     """
 
     fail_fast: bool = False

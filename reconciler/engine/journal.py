@@ -80,6 +80,7 @@ class Journal:
             stamp="" if live is ABSENT else live.stamp,
             extent=step.extent,
             wave=step.wave,
+            token=_write_token(step),
         )
         intent = replace(intent, sequence=self._hands.ledger.intend(intent))
         self._lease.check()
@@ -144,6 +145,7 @@ class Journal:
             fence=self._lease.holder.fence,
             step_digest=intent.step_digest,
             wave=intent.wave,
+            token=intent.token,
         )
 
     def _remember(
@@ -164,6 +166,10 @@ class Journal:
 
     def _now(self) -> str:
         return self._hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _write_token(step: Step) -> str:
+    return str(step.resource.token) if step.resource.token is not None else ""
 
 
 def document_of(live: Live | Absent) -> Json | Absent:

@@ -195,6 +195,7 @@ class Replay:
                 inverse=intent.inverse,
                 step_digest=intent.step_digest,
                 wave=intent.wave,
+                token=intent.token,
             )
         if entry.fate is Fate.DONE:
             if entry.action in _GONE:
@@ -236,4 +237,5 @@ def _remember(entry: Entry) -> Memory:
         wave=entry.wave,
         plan_digest=entry.plan_digest,
         step_digest=entry.step_digest,
+        token=entry.token,
     )

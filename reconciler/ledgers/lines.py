@@ -17,17 +17,17 @@ _ENTRY: Final[Mapping[str, type]] = {
     **dict.fromkeys(_TEXTS, str),
     **dict.fromkeys(("patch", "inverse"), list),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
-    **dict.fromkeys(("fate", "note", "step_digest"), str),
+    **dict.fromkeys(("fate", "note", "step_digest", "token"), str),
     **dict.fromkeys(("intent", "fence", "wave"), int),
 }
 _INTENT: Final[Mapping[str, type]] = {
-    **dict.fromkeys((*_TEXTS, "step_digest", "stamp", "extent"), str),
+    **dict.fromkeys((*_TEXTS, "step_digest", "stamp", "extent", "token"), str),
     **dict.fromkeys(("attempt", "fence", "wave"), int),
     **dict.fromkeys(("patch", "inverse", "owns", "absences"), list),
     **dict.fromkeys(("secrets", "digests"), dict),
 }
 _MEMORY: Final[Mapping[str, type]] = {
-    **dict.fromkeys(("id", "at", "by", "commit", "plan_digest", "step_digest"), str),
+    **dict.fromkeys(("id", "at", "by", "commit", "plan_digest", "step_digest", "token"), str),
     **dict.fromkeys(("sequence", "wave"), int),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
 }
@@ -37,7 +37,7 @@ _CHECKPOINT: Final[Mapping[str, type]] = {
     **dict.fromkeys(("memories", "open"), list),
 }
 # What an outcome says by naming its intent.
-_JOINED: Final = ("patch", "inverse", "step_digest", "wave")
+_JOINED: Final = ("patch", "inverse", "step_digest", "wave", "token")
 # What older ledgers do not say, and an entry need not say where it is so.
 _SILENT: Final[Mapping[str, Json]] = {
     "intent": 0,
@@ -46,6 +46,7 @@ _SILENT: Final[Mapping[str, Json]] = {
     "fence": 0,
     "step_digest": "",
     "wave": 0,
+    "token": "",
 }
 
 
@@ -146,8 +147,13 @@ def _write_entry(entry: Entry) -> Said:
 
 
 def _write_plainly(word: Entry | Intent) -> dict[str, Json]:
-    said = {name: value for name, value in vars(word).items() if name != "sequence"}
+    said = {name: value for name, value in _say(word).items() if name != "sequence"}
     return {**said, "address": str(word.address), "action": word.action.value}
+
+
+def _say(word: Entry | Intent | Memory) -> dict[str, Json]:
+    """Everything a word holds; few resources have a token of their own."""
+    return {name: value for name, value in vars(word).items() if name != "token" or value}
 
 
 def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
@@ -157,7 +163,7 @@ def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
         "sha256": checkpoint.sha256,
         "count": checkpoint.count,
         "memories": [
-            {"address": str(address), **vars(memory)}
+            {"address": str(address), **_say(memory)}
             for address, memory in checkpoint.memories.items()
         ],
         "open": [
@@ -170,7 +176,7 @@ def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
     repeated = [name for name in _JOINED if name in document]
     if repeated:
         raise BadLine(f"repeats the {repeated[0]} of its intent")
-    joined = {"patch": [], "inverse": [], "step_digest": "", "wave": 0}
+    joined = {"patch": [], "inverse": [], "step_digest": "", "wave": 0, "token": ""}
     kept = _pick({**document, **joined}, _ENTRY)
     if not kept["intent"]:
         raise BadLine("has no usable intent")
@@ -178,7 +184,7 @@ def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
 
 
 def _read_intent(document: Mapping[str, Json], sequence: int) -> Intent:
-    kept = _resolve(_pick(document, _INTENT))
+    kept = _resolve(_pick({"token": "", **document}, _INTENT))
     for name in ("owns", "absences"):
         kept[name] = _texts(name, kept[name])
     return Intent(**kept, sequence=sequence)
@@ -202,7 +208,7 @@ def _read_memory(document: Json) -> tuple[Address, Memory]:
         raise BadLine("has no usable memories")
     address = _pick(document, {"address": str})["address"]
     try:
-        return Address.parse(address), Memory(**_pick(document, _MEMORY))
+        return Address.parse(address), Memory(**_pick({"token": "", **document}, _MEMORY))
     except ValueError as error:
         raise BadLine("has no usable address or action") from error
 

@@ -10,7 +10,7 @@ import copy
 import difflib
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from reconciler.catalog import read_schema
@@ -22,6 +22,7 @@ from reconciler.kinds.web_service.regions import find_region, make_seed
 from reconciler.model import (
     ABSENT,
     Absent,
+    Action,
     Address,
     Cloud,
     Declared,
@@ -36,7 +37,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.pointers import find, format_pointer, set_at
-from reconciler.ports import Budget, Emit, Provider
+from reconciler.ports import Budget, Emit, Provider, ResolveSecret
 from reconciler.schema import Field, compile_schema
 
 _TYPE: Final = "Microsoft.MachineLearning/webServices"
@@ -58,13 +59,13 @@ class WebServiceKind:
         """The service's document, compiled once."""
         return compile_schema(read_schema(self.schema_name))
 
-    def identify(self, manifest: Manifest, defaults: Mapping[str, str]) -> Resource:
+    def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
         """The whole Resource Manager id; raises ManifestInvalid naming each missing part."""
         given = {"name": manifest.address.name, **defaults, **manifest.spec.get("resource", {})}
         return _identify(manifest, given, ("spec", "resource"))
 
     def find_source(
-        self, manifest: Manifest, defaults: Mapping[str, str]
+        self, manifest: Manifest, defaults: Mapping[str, Json]
     ) -> Address | Resource | None:
         """The address, or the whole id under the manifest's own address."""
         source = find(manifest.spec, _SOURCE)
@@ -121,9 +122,10 @@ class WebServiceKind:
         """What a PUT must hold and the step lacks, all at once."""
         return tuple(find_lacks(manifest, step))
 
-    def find_refusals(self, manifest: Manifest, live: Json) -> tuple[Finding, ...]:
+    def find_refusals(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
         """Why the service would refuse any change of what is live (documented: readOnly)."""
-        if find(live, ("properties", "readOnly")) is not True:
+        frozen = find(step.before, ("properties", "readOnly")) is True
+        if not frozen or step.action is not Action.UPDATE:
             return ()
         finding = Finding(
             "is read-only: the service takes no change of it, and this cannot be undone",
@@ -132,6 +134,12 @@ class WebServiceKind:
             next_step="Destroy it and create it anew, or declare what it has.",
         )
         return (finding,)
+
+    def find_conflicts(
+        self, _steps: Sequence[tuple[Manifest | None, Step]], _peers: Sequence[Json]
+    ) -> tuple[Finding, ...]:
+        """Nothing: each web service stands alone."""
+        return ()
 
     def find_owner(self, live: Json, project: str) -> str:
         """What the tag managed-by says, in any spelling, unless it is `reconciler` or this project.
@@ -150,7 +158,7 @@ class WebServiceKind:
         """The resource group, whose list holds the resource."""
         return resource.id.partition("/providers/")[0]
 
-    def locate(self, resource_id: str, defaults: Mapping[str, str]) -> str:
+    def locate(self, address: Address, resource_id: str, defaults: Mapping[str, Json]) -> Resource:
         """The whole id, given whole or as a name in the default resource group."""
         given = split_id(resource_id) or {"name": resource_id}
         if "/" in given["name"]:
@@ -161,16 +169,17 @@ class WebServiceKind:
                 "/Microsoft.MachineLearning/webServices/NAME, or is the name alone.",
             )
             raise ManifestInvalid((finding,))
-        named = Manifest(Address(self.name, given["name"]), {"resource": dict(given)}, "", "")
-        return self.identify(named, defaults).id
+        return self.identify(Manifest(address, {"resource": dict(given)}, "", ""), defaults)
 
     def draft(
-        self, resource: Resource, document: Json, defaults: Mapping[str, str], *, full: bool
+        self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
     ) -> Draft:
         """The models that it serves, its tags and settings; or the whole definition."""
         return make_draft(self.field, resource, document, defaults, full=full)
 
-    def connect(self, cloud: Cloud, emit: Emit, budget: Budget, deadline_s: float) -> Provider:
+    def connect(
+        self, cloud: Cloud, emit: Emit, budget: Budget, deadline_s: float, _resolve: ResolveSecret
+    ) -> Provider:
         """Open the calls to Resource Manager, each within the budget."""
         from reconciler.kinds.web_service.provider import (  # noqa: PLC0415 - imported when calls are made
             WebServiceProvider,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
@@ -78,7 +78,7 @@ class WebServiceProvider:
         """How many requests were sent so far."""
         return self._client.calls
 
-    def scan(self, scope: str) -> Iterator[Summary]:
+    def scan(self, scope: str, _token: SecretReference | None = None) -> Iterator[Summary]:
         """The services of a resource group or subscription; items are sparse and may be failed."""
         path = f"{_quote(scope)}/providers/Microsoft.MachineLearning/webServices{_VERSION}"
         for item in self._client.pages(path):
@@ -97,6 +97,14 @@ class WebServiceProvider:
         now = datetime.now(UTC)
         stamp, settled = _read_stamp(document)
         return Live(document, raw, now, stamp, settled and _is_past(stamp, now))
+
+    def read_many(self, _resources: Sequence[Resource]) -> Mapping[Resource, Live]:
+        """Nothing: the lists are sparse (recorded)."""
+        return {}
+
+    def find_peers(self, _resource: Resource) -> Sequence[Json]:
+        """Nothing: the lists are sparse (recorded)."""
+        return ()
 
     def _get(self, url: str, absent: Collection[str]) -> Json | Absent:
         """A definition as it came; `absent` are the codes that say that there is none.
