@@ -15,6 +15,7 @@ from reconciler.emulator import endpoint_rules as rules
 from reconciler.emulator.calls import Call
 from reconciler.emulator.classic_views import render_compact, show_endpoint
 from reconciler.emulator.envelopes import Answer, Refusal
+from reconciler.emulator.state import Before
 from reconciler.emulator.storage import Storage
 from reconciler.emulator.switches import Choices
 from reconciler.emulator.workspaces import (
@@ -54,7 +55,7 @@ class Endpoints:
         self._workspaces = parts.workspaces
         self._choices = parts.choices
         self._rendered: dict[str, bytes] = {}
-        self._befores: dict[EndpointKey, tuple[bytes | None, float]] = {}
+        self._befores: dict[EndpointKey, Before] = {}
         self._undo: Callable[[], None] | None = None
 
     def list_all(self, service: WebService) -> Answer:
@@ -68,9 +69,12 @@ class Endpoints:
     def get(self, service: WebService, name: str) -> Answer:
         """One endpoint."""
         endpoint = self.find(service, name)
-        if endpoint is None and self._choices["classic-missing-endpoint"] == "204":
+        return Answer(200, data=self._render(endpoint)) if endpoint else self._answer_missing(name)
+
+    def _answer_missing(self, name: str) -> Answer:
+        if self._choices["classic-missing-endpoint"] == "204":
             return Answer(204)
-        return Answer(200, data=self._render(endpoint or _refuse_missing(name)))
+        return Answer(404, _make_missing(name).body)
 
     def put(self, call: Call, service: WebService, name: str) -> Answer:
         """Make an endpoint, bound to what the web service is now."""
@@ -103,7 +107,8 @@ class Endpoints:
         settings = rules.take_changes(body, foreseen, tier, self._choices)
         located = rules.take_models(body, foreseen, self._parts.clock())
         models = {one: await self._take_in(location) for one, location in located.items()}
-        # Meanwhile it may have gone.
+        # Meanwhile it may have gone, and other calls have written.
+        self.begin()
         endpoint = self.find(service, name) or _refuse_missing(name)
         if not (name == DEFAULT and self._choices["classic-patch-default"] == "ignore"):
             self._accept(endpoint, {"settings": settings}, {"models": models} if models else {})
@@ -179,16 +184,26 @@ class Endpoints:
         """A publication has moved endpoints."""
         self._rendered.clear()
 
-    def look_back(self, key: EndpointKey) -> tuple[bytes | None, float] | None:
-        """What GET showed before the last write (None for nothing), and when that took effect."""
-        return self._befores.get(key)
+    def look_back(self, call: Call) -> Before | None:
+        """What GET showed before the last write since the start, and when that took effect."""
+        match call.segments:
+            case (_, workspace, _, service, _, name):
+                return self._befores.get((workspace, service, name))
+        return None
 
-    def bend(self) -> bool:
-        """Let the write that was just accepted never take effect; False where there was none."""
+    def show_before(self, before: Before) -> Answer:
+        """The reply to a GET before the last write."""
+        if before.document is not None:
+            return Answer(200, data=before.document)
+        return self._answer_missing(before.key[-1])
+
+    def bend(self, answer: Answer) -> bool:
+        """Let the write that an answer accepts never take effect; False where there was none."""
         undo, self._undo = self._undo, None
-        if undo is not None:
-            undo()
-        return undo is not None
+        if undo is None or answer.status >= 300:
+            return False
+        undo()
+        return True
 
     def begin(self) -> None:
         """A new call: what an earlier one wrote stands."""
@@ -232,7 +247,7 @@ class Endpoints:
 
     def _remember(self, key: EndpointKey, document: bytes | None, ended: float) -> None:
         if self._parts.remembers:
-            self._befores[key] = (document, ended)
+            self._befores[key] = Before(key, document, ended)
 
 
 def _keep_models(models: Json, published: Json) -> Json:
@@ -241,7 +256,11 @@ def _keep_models(models: Json, published: Json) -> Json:
 
 
 def _refuse_missing(name: str) -> Endpoint:
-    raise not_found(f"There is no endpoint named '{name[:60]}'.")
+    raise _make_missing(name)
+
+
+def _make_missing(name: str) -> Refusal:
+    return not_found(f"There is no endpoint named '{name[:60]}'.")
 
 
 def not_found(message: str) -> Refusal:

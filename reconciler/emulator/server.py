@@ -67,7 +67,7 @@ class Server:
             remembers=plan.holds("stale-read"),
         )
         self._classic = self._make_classic(chance, remembers=plan.holds("stale-read"))
-        self._mischief = Mischief(plan, self._operations, self._choices)
+        self._mischief = Mischief(plan, self._operations, self._classic.endpoints, self._choices)
         self._stopped = asyncio.Event()
         self._answered = 0
         self._plans = Plans(self._state, time.time)
@@ -135,7 +135,7 @@ class Server:
             )
             self._authorize(call, request)
             entry = self._mischief.choose(call)
-            answer = self._mischief.forestall(entry) or await self._answer(call)
+            answer = self._mischief.forestall(entry, call) or await self._answer(call)
         except web.HTTPRequestEntityTooLarge:
             answer = _refused(Refusal(413, "RequestEntityTooLarge", "The request is too large."))
         except Refusal as refusal:
