@@ -225,6 +225,9 @@ class _Loading:
             if schema and not _leads_to_secret(schema, pointer):
                 found.append((at, _no_secret(schema, pointer)))
             found += self._check_reference(file, at, reference)
+        resource = spec.get("resource")
+        if isinstance(resource, dict) and "token" in resource:
+            found += self._check_reference(file, "/spec/resource/token", resource["token"])
         models = spec.get("trainedModels")
         for name, model in models.items() if isinstance(models, dict) else ():
             if isinstance(model, dict) and "sas" in model:

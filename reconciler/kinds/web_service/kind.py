@@ -7,15 +7,15 @@ Pure: no call is made here. A trained model is the asset of type Resource that b
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from reconciler.catalog import read_schema
 from reconciler.errors import ManifestInvalid
 from reconciler.intake import normalize, without_server_fields
+from reconciler.kinds.plain import PlainKind, find_unknown
 from reconciler.kinds.web_service.demands import find_lacks, find_undeclared
 from reconciler.kinds.web_service.draft import make_draft, split_id
 from reconciler.kinds.web_service.regions import find_region, make_seed
@@ -47,7 +47,7 @@ _SOURCE: Final[Path] = ("definition", "from")
 _SCOPE_KEYS: Final = ("subscription", "resourceGroup")
 
 
-class WebServiceKind:
+class WebServiceKind(PlainKind):
     """The kind `WebService`."""
 
     name = "WebService"
@@ -134,12 +134,6 @@ class WebServiceKind:
             next_step="Destroy it and create it anew, or declare what it has.",
         )
         return (finding,)
-
-    def find_conflicts(
-        self, _steps: Sequence[tuple[Manifest | None, Step]], _peers: Sequence[Json]
-    ) -> tuple[Finding, ...]:
-        """Nothing: each web service stands alone."""
-        return ()
 
     def find_owner(self, live: Json, project: str) -> str:
         """What the tag managed-by says, in any spelling, unless it is `reconciler` or this project.
@@ -272,12 +266,4 @@ def _not_one_model(manifest: Manifest, name: str, known: Mapping[str, list[str]]
             next_step="Say which by its asset in spec.definition: "
             "properties: {assets: {ID: {locationInfo: {uri: …}}}}",
         )
-    there = ", ".join(f'"{known_name}"' for known_name in sorted(known))
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return Finding(
-        f'no trained model is named "{name}"',
-        subject=subject,
-        place=place,
-        detail=(f"The service has: {there or 'no trained model at all'}.",),
-        next_step=f'Did you mean "{near[0]}"?' if near else "Use a name that the service has.",
-    )
+    return find_unknown(manifest, name, known)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
 from reconciler.intake import normalize, restore_signatures, without_server_fields
+from reconciler.kinds.plain import PlainProvider
 from reconciler.kinds.web_service.regions import is_copy, take_sealed
 from reconciler.model import (
     ABSENT,
@@ -62,7 +63,7 @@ _ABSENT: Final = frozenset({"WebServiceNotFound"})
 _ASSETS: Final = ("properties", "assets")
 
 
-class WebServiceProvider:
+class WebServiceProvider(PlainProvider):
     """Reads and writes web services. Safe to use from several threads."""
 
     def __init__(
@@ -97,14 +98,6 @@ class WebServiceProvider:
         now = datetime.now(UTC)
         stamp, settled = _read_stamp(document)
         return Live(document, raw, now, stamp, settled and _is_past(stamp, now))
-
-    def read_many(self, _resources: Sequence[Resource]) -> Mapping[Resource, Live]:
-        """Nothing: the lists are sparse (recorded)."""
-        return {}
-
-    def find_peers(self, _resource: Resource) -> Sequence[Json]:
-        """Nothing: the lists are sparse (recorded)."""
-        return ()
 
     def _get(self, url: str, absent: Collection[str]) -> Json | Absent:
         """A definition as it came; `absent` are the codes that say that there is none.
