@@ -17,7 +17,7 @@ from reconciler.emulator.faults import KINDS
 from reconciler.emulator.switches import SWITCHES
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.emulator import Fault, Settings
+    from reconciler.emulator import Settings
 
 DEFAULT_PORT = 8470
 _BLOB_PORT = 10000
@@ -58,7 +58,7 @@ def _list_choices() -> str:
     type=click.FloatRange(0, 3600),
     default=0.2,
     show_default=True,
-    help="How long an operation runs.",
+    help="How long an operation runs, and a Classic PATCH takes to take effect.",
 )
 @click.option(
     "--limits",
@@ -75,6 +75,9 @@ def _list_choices() -> str:
 @click.option("--log", type=click.Path(path_type=Path), help="Append a JSON line for each request.")
 @click.option(
     "--faults", type=click.Path(path_type=Path), help="What goes wrong on purpose; below."
+)
+@click.option(
+    "--world", type=click.Path(path_type=Path), help="Classic's workspaces and services; below."
 )
 @click.option(
     "--crash-after",
@@ -95,6 +98,7 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
     switches: tuple[str, ...],
     log: Path | None,
     faults: Path | None,
+    world: Path | None,
     crash_after: int | None,
 ) -> None:
     """Run the service locally, with blob storage (Azurite) beside it.
@@ -103,7 +107,9 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
     (RECONCILER_EMULATOR_TOKEN, else "emulator"), and stops on SIGTERM or Ctrl-C. `cloud:
     emulator` in a project means its default address.
     """
+    from reconciler.cli.emulator_files import read_faults, read_world
     from reconciler.emulator import Settings
+    from reconciler.emulator.world import DEFAULT_WORLD
 
     settings = Settings(
         host=host,
@@ -116,19 +122,12 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
         token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or "emulator",
         switches=_parse_switches(switches),
         log=log,
-        faults=_read_faults(faults),
+        faults=read_faults(faults) if faults else (),
+        world=read_world(world) if world else DEFAULT_WORLD,
         crash_after=crash_after or 0,
     )
     with _blob_storage(settings, wanted=not (no_blob or blob_url)) as url:
         _serve(settings, url or blob_url)
-
-
-def _read_faults(file: Path | None) -> tuple[Fault, ...]:
-    if file is None:
-        return ()
-    from reconciler.cli.faults import read_faults
-
-    return read_faults(file)
 
 
 def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:

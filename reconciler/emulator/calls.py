@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote
 
 from reconciler.emulator.envelopes import Refusal
 
 PREVIEW: Final = "2016-05-01-preview"
 _VERSIONS: Final = ("2017-01-01", PREVIEW)
+Plane = Literal["resource-manager", "classic"]
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
 
 
@@ -29,6 +30,14 @@ class Call:
     body: bytes
     origin: str
     target: str
+
+    @property
+    def plane(self) -> Plane:
+        """Whose call it is, by its path; Resource Manager's where it is nobody else's."""
+        match [segment.casefold() for segment in self.segments[:3]]:
+            case ["workspaces", _, "webservices"]:
+                return "classic"
+        return "resource-manager"
 
     @property
     def version(self) -> str:

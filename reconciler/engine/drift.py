@@ -196,11 +196,11 @@ def _find_unmanaged(
     declared = {resource.id.casefold() for resource in resources}
     remembered = {memory.id.casefold(): at for at, memory in snapshot.memories.items()}
     found: list[_Compared] = []
-    for kind, scope in sorted(_scopes(hands, order, resources)):
+    for (kind, scope), one in sorted(_scopes(hands, order, resources).items()):
         try:
             found += [
                 _tell_unmanaged(kind, item.id, remembered, snapshot)
-                for item in hands.providers[kind].scan(scope)
+                for item in hands.providers[kind].scan(scope, one.token)
                 if item.id and item.id.casefold() not in declared
             ]
         except ReconcilerError as error:
@@ -210,14 +210,19 @@ def _find_unmanaged(
     return sorted(found, key=lambda one: one.resource.address)
 
 
-def _scopes(hands: Hands, order: Order, resources: Sequence[Resource]) -> set[tuple[str, str]]:
-    scopes = {(one.address.kind, hands.kinds[one.address.kind].scope(one)) for one in resources}
+def _scopes(
+    hands: Hands, order: Order, resources: Sequence[Resource]
+) -> dict[tuple[str, str], Resource]:
+    """By kind and scope, something that is in it."""
+    scopes = {
+        (one.address.kind, hands.kinds[one.address.kind].scope(one)): one for one in resources
+    }
     for name, kind in hands.kinds.items():
         try:
             probe = kind.identify(Manifest(Address(name, "any"), {}, "", ""), order.defaults)
         except ReconcilerError:
             continue  # the project names no scope of its own
-        scopes.add((name, kind.scope(probe)))
+        scopes.setdefault((name, kind.scope(probe)), probe)
     return scopes
 
 

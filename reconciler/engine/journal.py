@@ -81,6 +81,7 @@ class Journal:
             extent=step.extent,
             wave=step.wave,
             fleet=step.fleet,
+            token=_write_token(step),
         )
         intent = replace(intent, sequence=self._hands.ledger.intend(intent))
         self._lease.check()
@@ -147,6 +148,7 @@ class Journal:
             step_digest=intent.step_digest,
             wave=intent.wave,
             fleet=intent.fleet,
+            token=intent.token,
         )
 
     def _remember(
@@ -167,6 +169,10 @@ class Journal:
 
     def _now(self) -> str:
         return self._hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _write_token(step: Step) -> str:
+    return str(step.resource.token) if step.resource.token is not None else ""
 
 
 def document_of(live: Live | Absent) -> Json | Absent:

@@ -53,7 +53,7 @@ def _make_update(field: Field, step: Step, live: Json) -> Step:
     # Nobody declares it, so no secret is due and nothing but the inverse is written.
     undo = lead_to(Wish(step.resource, field, live, Declared({})), desired)
     if undo is None:
-        raise _refuse(step, "only what can never be read back was written")
+        raise _refuse(step, "only what is not observable was written")
     return replace(
         undo,
         because=(_BECAUSE,),

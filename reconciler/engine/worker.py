@@ -49,7 +49,10 @@ _OPEN: Final = (Throttled, TooManyCalls, StillRunning)
 
 @dataclass(frozen=True)
 class Worker:
-    """Carries out steps, one on each thread that asks. A read may lag `patience_s` seconds."""
+    """Carries out steps, one on each thread that asks.
+
+    A read may lag `patience_s` seconds, or for as long as is known of the service.
+    """
 
     hands: Hands
     journal: Journal
@@ -75,9 +78,9 @@ class _Attempt:
 
     def __init__(self, worker: Worker, step: Step, number: int) -> None:
         self._hands, self._journal = worker.hands, worker.journal
-        self._patience_s = worker.patience_s
         self._step, self._number = step, number
         self._provider = worker.hands.provider(step.resource.address)
+        self._patience_s = max(worker.patience_s, self._provider.pace.lag_s)
         self._field = worker.hands.kinds[step.resource.address.kind].field
         self._waiting = _Waiting(worker.hands, step)
 
