@@ -22,6 +22,13 @@ def group_members(
     return found
 
 
+def find_members(
+    address: Address, manifests: Iterable[Manifest], memories: Mapping[Address, Memory]
+) -> list[Address]:
+    """The members of a fleet; of anything else, the address alone."""
+    return list(group_members(manifests, memories).get(address, [address]))
+
+
 def stage_members(
     steps: Sequence[Step], manifests: Iterable[Manifest], rollouts: Iterable[Rollout]
 ) -> tuple[list[Step], tuple[Rollout, ...]]:
