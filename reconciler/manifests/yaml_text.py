@@ -7,12 +7,14 @@ file is collected; none holds a value, which might be a secret.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import yaml
 
+from reconciler.manifests.substitution import fits
 from reconciler.model import Finding, Json, Place
 from reconciler.pointers import split_pointer
 
@@ -88,7 +90,7 @@ class Text:
         if isinstance(node, yaml.ScalarNode):
             if node.tag == _STR:
                 if len(node.value) > 20 and is_suspicious(node.value):
-                    self._refuse(node, _SUSPICIOUS, REFER)
+                    self._refuse(node, SUSPICIOUS, REFER)
                 return node.value
             return self._scalar(node)
         if isinstance(node, yaml.MappingNode):
@@ -159,8 +161,18 @@ class Text:
 
 
 _FLATTEN: Final = "Flatten it."
-_SUSPICIOUS: Final = "holds what looks like a key or a shared access signature"
+SUSPICIOUS: Final = "holds what looks like a key or a shared access signature"
 REFER: Final = "Keep it in the environment or a file, and refer to it: {env: NAME}."
+
+
+def read_plain(text: str) -> int | float | bool | None:
+    """The number, or true or false, that a text is when it is read as strictly as here."""
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    if _INTEGER.fullmatch(text) and len(text) < 40:
+        return int(text)
+    number = float(text) if _FLOAT.fullmatch(text) else math.inf
+    return number if math.isfinite(number) else None
 
 
 def is_suspicious(text: str) -> bool:
@@ -203,10 +215,30 @@ class Places(Mapping[str, Place]):
         for prefix, places in self.mounted.items():
             if pointer.startswith(f"{prefix}/"):
                 return places[pointer.removeprefix(prefix)]
+        return place_of(self._file, self._find(pointer)[0])
+
+    def nearest(self, pointer: str) -> Place:
+        """Where a value stands, or the nearest thing around it."""
+        while pointer and pointer not in self:
+            pointer = pointer.rpartition("/")[0]
+        return self[pointer]
+
+    def part(self, pointer: str, name: str = "") -> Places:
+        """The places of what stands at a pointer as a document of its own.
+
+        With a `name`, that document holds it under this name, and nothing else.
+        """
+        key, value = self._find(pointer)
+        if name:
+            key = yaml.ScalarNode(_STR, name, key.start_mark)
+            value = yaml.MappingNode(f"{_PREFIX}map", [(key, value)], key.start_mark)
+        return Places(self._file, value)
+
+    def _find(self, pointer: str) -> tuple[yaml.Node, yaml.Node]:
         at, node = self._node, self._node
         for segment in split_pointer(pointer):
             at, node = _step(node, segment)
-        return place_of(self._file, at)
+        return at, node
 
     def __contains__(self, pointer: object) -> bool:
         try:
@@ -223,14 +255,18 @@ class Places(Mapping[str, Place]):
 
 
 def _step(node: yaml.Node, segment: str) -> tuple[yaml.Node, yaml.Node]:
-    """What stands for a segment below a node: the key and the value, or the item twice."""
+    """What stands for a segment below a node: the key and the value, or the item twice.
+
+    A key in another casing stands for it too, or one with variables that can become it.
+    """
     if isinstance(node, yaml.MappingNode):
         folded = segment.casefold()
         near = None
         for key, value in node.value:
             if key.value == segment:
                 return key, value
-            if near is None and str(key.value).casefold() == folded:
+            name = str(key.value)
+            if near is None and (name.casefold() == folded or fits(name, segment)):
                 near = key, value
         if near:
             return near
