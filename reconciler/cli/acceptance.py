@@ -79,7 +79,7 @@ def _refuse_members(manifests: Iterable[Manifest]) -> None:
             "is a member of a fleet: it has no manifest of its own to be written into",
             subject=str(manifest.address),
             place=manifest.member.place,
-            detail=(f"It is {describe_item(manifest)}.",),
+            detail=(describe_item(manifest.member),),
             next_step="Change its item, or what the template says; or apply what is declared.",
         )
         for manifest in manifests

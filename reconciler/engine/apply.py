@@ -320,7 +320,7 @@ class _Turns:
 
 def _tell(step: Step, error: ReconcilerError) -> Finding:
     """What a step failed by; it is named, also where something else is to blame."""
-    finding, address = name_item(error.findings()[0], step.item), str(step.resource.address)
+    finding, address = name_item(error.findings()[0], step.member), str(step.resource.address)
     if finding.subject in {"", address}:
         return replace(finding, subject=address)
     return replace(finding, detail=(*finding.detail, f"It stopped {address}."))
