@@ -118,7 +118,7 @@ def _count_members(steps: Sequence[Step], action: Action) -> Iterator[str]:
     """How many of them each fleet has, so that one row does not hide behind a thousand."""
     fleets = Counter(step.fleet for step in steps if step.action is action)
     for fleet in sorted(one for one in fleets if one is not None):
-        yield f"{fleets[fleet]:,} of them of {fleet}."
+        yield f"{fleets[fleet]:,} of them are members of {fleet}."
 
 
 def _say_limit(limit: int | str, managed: int) -> str:

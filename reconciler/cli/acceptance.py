@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import click
 
 from reconciler.cli.assembly import Assembly, load_all
 from reconciler.cli.invocation import Invocation
-from reconciler.engine import Hands, describe_item
+from reconciler.engine import Hands
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.manifests.acceptance import Acceptance, edit_files
 from reconciler.manifests.editing import Edit
@@ -22,7 +22,6 @@ from reconciler.model import (
     Blob,
     Drift,
     DriftReport,
-    Finding,
     Json,
     Manifest,
     ModelReference,
@@ -53,7 +52,6 @@ def accept(
     cannot hold it; then every file is as it was.
     """
     manifests = {one.address: one for one in assembly.loaded.manifests}
-    _refuse_members(manifests[address] for address in _by_address(report))
     accepted = [
         Acceptance(manifests[address], tuple(_edits(hands, manifests[address], findings, assembly)))
         for address, findings in _by_address(report).items()
@@ -70,23 +68,6 @@ def accept(
         click.echo(f"  {escape(str(path.relative_to(root)))}")
     moved = sum(len(one.edits) for one in accepted)
     click.echo(f"\n{count(moved, 'value')} accepted into {count(len(texts), 'file')}.")
-
-
-def _refuse_members(manifests: Iterable[Manifest]) -> None:
-    """Raise ManifestInvalid for members of fleets: what is written for one is written for all."""
-    members = tuple(
-        Finding(
-            "is a member of a fleet: it has no manifest of its own to be written into",
-            subject=str(manifest.address),
-            place=manifest.member.place,
-            detail=(describe_item(manifest.member),),
-            next_step="Change its item, or what the template says; or apply what is declared.",
-        )
-        for manifest in manifests
-        if manifest.member is not None
-    )
-    if members:
-        raise ManifestInvalid(members)
 
 
 def _by_address(report: DriftReport) -> Mapping[Address, list[Drift]]:
