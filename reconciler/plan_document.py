@@ -23,6 +23,7 @@ from reconciler.model import (
     Finding,
     Inputs,
     Json,
+    Member,
     ModelChange,
     Place,
     Plan,
@@ -109,8 +110,8 @@ def _outcome(plan: Plan) -> str:
 
 def _step_document(step: Step) -> Json:
     hidden = {format_pointer(change.path): True for change in step.changes if change.sensitive}
-    # What is no member of a fleet has no item, and says nothing of one.
-    item = {"item": step.item} if step.item else {}
+    # What is made from no item says nothing of one.
+    member = {"member": _member_document(step.member)} if step.member else {}
     return {
         "address": str(step.resource.address),
         "type": step.resource.address.kind,
@@ -142,8 +143,19 @@ def _step_document(step: Step) -> Json:
         "wave": step.wave,
         "fleet": str(step.fleet) if step.fleet else None,
         "stage": step.stage,
-        **item,
+        **member,
     }
+
+
+def _member_document(member: Member) -> Json:
+    return {"number": member.number, "place": asdict(member.place)}
+
+
+def _member_of(step: Json) -> Member | None:
+    said = step.get("member")
+    if said is None:
+        return None
+    return Member(Address.parse(step["fleet"]), said["number"], Place(**said["place"]))
 
 
 def _rollout_document(rollout: Rollout) -> Json:
@@ -288,7 +300,7 @@ def _step_of(said: Json) -> Step:
         wave=said.get("wave", 0),
         fleet=Address.parse(said["fleet"]) if said.get("fleet") else None,
         stage=said.get("stage", 0),
-        item=said.get("item", ""),
+        member=_member_of(said),
     )
 
 

@@ -40,13 +40,11 @@ def _first(item: tuple[tuple[bool, int, int], list[Step]]) -> tuple[bool, int, i
     return item[0]
 
 
-def assign_stages(
-    steps: Sequence[Step], numbers: Mapping[Address, int], rollouts: Iterable[Rollout]
-) -> list[Step]:
+def assign_stages(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> list[Step]:
     """The same steps, each member of a fleet with its stage; it must have its fleet and its wave.
 
-    `numbers` says which item a member is made from. Stages are filled in the order of waves, with
-    what others are made from first, then in that of items. Deletions have stages of their own
+    Stages are filled in the order of waves, with what others are made from first, then in that of
+    items. Deletions have stages of their own
     after those of all else, of the same sizes, the last item first; of what has no item any more
     before that. So the order of stages never contradicts that of `arrange`.
     """
@@ -58,8 +56,8 @@ def assign_stages(
             fleets.setdefault(step.fleet, []).append(step)
 
     def place(step: Step) -> tuple[int, int, float, Address]:
-        address = step.resource.address
-        return step.wave, _depth(step, makers), numbers.get(address, math.inf), address
+        number = step.member.number if step.member else math.inf
+        return step.wave, _depth(step, makers), number, step.resource.address
 
     stages: dict[Address, int] = {}
     for fleet, members in fleets.items():

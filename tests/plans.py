@@ -15,6 +15,7 @@ from reconciler.model import (
     Inputs,
     Json,
     Manifest,
+    Member,
     Memory,
     Pace,
     Place,
@@ -196,8 +197,8 @@ def member(number: int, calls: int = 20, folder: str = "models/rental") -> Step:
         f"https://acct.example.org/models/rental/v1/{number:03}.il"
     )
     made = step(before, spec, name=f"loc{number:03}", memory=MEMORY)
-    item = f"row {number} of manifests/locations.csv, line {number + 1}"
-    return replace(made, fleet=FLEET, stage=0 if number == 1 else 1, item=item)
+    item = Member(FLEET, number, Place("manifests/locations.csv", number + 1, 1))
+    return replace(made, fleet=FLEET, stage=0 if number == 1 else 1, member=item)
 
 
 def joins(number: int, title: str = "") -> Step:

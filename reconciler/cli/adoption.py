@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cli.assembly import Assembly
-from reconciler.engine import Hands, observe
+from reconciler.engine import Hands, find_members, observe
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.manifests.writing import write_manifest
 from reconciler.model import Address, Finding, Live, Manifest, Resource
@@ -40,6 +40,12 @@ class Adopter:
         if memory is not None:
             return memory.resource(address)
         return kind.identify(Manifest(address, {}, "", ""), defaults)
+
+    def expand(self, addresses: Iterable[Address]) -> list[Address]:
+        """The addresses, with the members of a fleet in its place."""
+        memories = self.assembly.ledger.load().memories
+        manifests = self.assembly.loaded.manifests
+        return [one for at in addresses for one in find_members(at, manifests, memories)]
 
     def find_all(self) -> list[Resource]:
         """Every service of the project's scope that no manifest names, by address."""

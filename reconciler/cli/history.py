@@ -34,7 +34,8 @@ def history(
 ) -> None:
     """Say what was applied when, by whom and from which commit; the newest comes first.
 
-    Only the ledger is read, no service is asked. Values that are sensitive are never shown.
+    Only the ledger is read, no service is asked. Values that are sensitive are never shown. The
+    ADDRESS of a fleet stands for all its members.
     """
     from reconciler.cli.assembly import assemble_project, parse_addresses
 
@@ -129,9 +130,8 @@ class Teller:
         from reconciler.history import attribute
         from reconciler.render.history import blame_document, render_blame
 
-        own = (one for one in self._entries(address) if one.fleet != address)
-        entries = (one for one in own if not moment or moment.covers(one))
-        authors = attribute(entries)
+        entries = self._of_one(address, self._entries(address))
+        authors = attribute(one for one in entries if not moment or moment.covers(one))
         if not authors:
             self._check_known(address)
         field = self._fields.get(address.kind)
@@ -142,14 +142,23 @@ class Teller:
         click.echo(render_blame(authors, field, self._paint) or nothing, color=True)
 
     def _entries(self, address: Address | None) -> Iterator[Entry]:
-        """The entries of an address, or of a fleet, by whatever name it had; else of all."""
+        """The entries of an address, by whatever name it had; of all without one."""
         return (one for one in self._ledger.entries() if self._is_of(one, address))
 
-    def _is_of(self, entry: Entry | Intent, address: Address | None) -> bool:
+    def _is_of(self, found: Entry | Intent, address: Address | None) -> bool:
         from reconciler.history import rename
 
-        found = entry.address
-        return address is None or address in {found, rename(found, self._moved), entry.fleet}
+        return address in {None, found.address, found.fleet, rename(found.address, self._moved)}
+
+    def _of_one(self, address: Address, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The entries of one resource; raises ReconcilerError for those of a fleet."""
+        from reconciler.errors import ReconcilerError
+
+        for entry in entries:
+            if entry.fleet == address:
+                step = f"Name a member: reconciler history {entry.address} --blame"
+                raise ReconcilerError("is a fleet", subject=str(address), next_step=step)
+            yield entry
 
     def _check_known(self, address: Address) -> None:
         if not any(True for _ in self._entries(address)):
@@ -158,7 +167,8 @@ class Teller:
     def _unknown(self, address: Address) -> Exception:
         from reconciler.cli.locking import not_in_ledger
 
-        return not_in_ledger(address, {one.address for one in self._ledger.entries()})
+        names = (name for one in self._ledger.entries() for name in (one.address, one.fleet))
+        return not_in_ledger(address, names)
 
     def _show(self, entry: Entry | Intent | Run) -> str:
         from reconciler.history import Run

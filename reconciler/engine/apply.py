@@ -137,9 +137,9 @@ def _check_secrets(hands: Hands, steps: Sequence[Step]) -> None:
             try:
                 hands.resolve(reference)
             except ReconcilerError as error:
-                subject = str(step.resource.address)
-                found = (replace(one, subject=subject) for one in error.findings())
-                missing.extend(replace(one, detail=(f"{reference}",)) for one in found)
+                subject, detail = str(step.resource.address), (f"{reference}",)
+                found = (replace(one, subject=subject, detail=detail) for one in error.findings())
+                missing.extend(name_item(one, step.member) for one in found)
     if missing:
         raise Unplannable(tuple(missing))
 
@@ -320,7 +320,7 @@ class _Turns:
 
 def _tell(step: Step, error: ReconcilerError) -> Finding:
     """What a step failed by; it is named, also where something else is to blame."""
-    finding, address = name_item(error.findings()[0], step.item), str(step.resource.address)
+    finding, address = name_item(error.findings()[0], step.member), str(step.resource.address)
     if finding.subject in {"", address}:
         return replace(finding, subject=address)
     return replace(finding, detail=(*finding.detail, f"It stopped {address}."))

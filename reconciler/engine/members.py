@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from reconciler.model import Address, Finding, Manifest, Memory, Rollout, Step
+from reconciler.model import Address, Finding, Manifest, Member, Memory, Rollout, Step
 from reconciler.waves import assign_stages
 
 
@@ -22,25 +22,24 @@ def group_members(
     return found
 
 
-def stage_members(
-    steps: Sequence[Step], manifests: Iterable[Manifest], rollouts: Iterable[Rollout]
-) -> tuple[list[Step], tuple[Rollout, ...]]:
-    """The steps, each member of a fleet with its item and its stage; and how each fleet goes.
+def find_members(
+    address: Address, manifests: Iterable[Manifest], memories: Mapping[Address, Memory]
+) -> list[Address]:
+    """The members of a fleet; of anything else, the address alone."""
+    return list(group_members(manifests, memories).get(address, [address]))
 
-    Every step must have its fleet. A fleet that no manifest tells of any more goes at once.
+
+def stage_members(
+    steps: Sequence[Step], rollouts: Iterable[Rollout]
+) -> tuple[list[Step], tuple[Rollout, ...]]:
+    """The steps, each member of a fleet with its stage, and how each of those fleets goes.
+
+    A fleet that no manifest tells of any more goes at once.
     """
-    made = {one.address: one for one in manifests if one.member is not None}
-    numbers = {address: one.member.number for address, one in made.items() if one.member}
     fleets = sorted({step.fleet for step in steps if step.fleet is not None})
     given = {one.fleet: one for one in rollouts}
     used = tuple(given.get(fleet, Rollout(fleet)) for fleet in fleets)
-    told = [
-        replace(step, item=describe_item(made[step.resource.address]))
-        if step.fleet is not None and step.resource.address in made
-        else step
-        for step in steps
-    ]
-    return assign_stages(told, numbers, used), used
+    return assign_stages(steps, used), used
 
 
 def find_pause(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> float:
@@ -52,24 +51,19 @@ def find_pause(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> float:
     return max((last[one.fleet] * one.pause_s for one in rollouts), default=0.0)
 
 
-def describe_item(manifest: Manifest) -> str:
-    """`row 17 of manifests/locations.csv, line 18`; empty for what is no member."""
-    if manifest.member is None:
-        return ""
-    place = manifest.member.place
-    word = "item" if place.file == manifest.file else "row"
-    return f"{word} {manifest.member.number} of {place.file}, line {place.line}"
+def describe_item(member: Member) -> str:
+    """Which item a member is made from, as a sentence."""
+    return f"Item {member.number} is on {member.place}."
 
 
 def name_items(findings: Iterable[Finding], manifests: Iterable[Manifest]) -> Iterator[Finding]:
     """The findings, those of members with the item that each is made from."""
-    made = {str(one.address): describe_item(one) for one in manifests if one.member is not None}
-    return (name_item(finding, made.get(finding.subject, "")) for finding in findings)
+    members = {str(one.address): one.member for one in manifests if one.member is not None}
+    return (name_item(finding, members.get(finding.subject)) for finding in findings)
 
 
-def name_item(finding: Finding, item: str) -> Finding:
-    """The finding of a member with its item, as `describe_item` says it."""
-    said = f"It is {item}."
-    if not item or said in finding.detail:
+def name_item(finding: Finding, member: Member | None) -> Finding:
+    """The finding with the item of the member that it is about, if it is about one."""
+    if member is None or describe_item(member) in finding.detail:
         return finding
-    return replace(finding, detail=(*finding.detail, said))
+    return replace(finding, detail=(*finding.detail, describe_item(member)))

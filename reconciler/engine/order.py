@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.engine.hands import Hands
-from reconciler.engine.members import describe_item, group_members, name_items
+from reconciler.engine.members import group_members, name_items
 from reconciler.engine.observe import Mode
 from reconciler.errors import ManifestInvalid
 from reconciler.model import (
@@ -135,8 +135,7 @@ def identify(
 
 
 def _same_resource(manifest: Manifest, other: Manifest, resource: Resource) -> Finding:
-    item = describe_item(other)
-    where = f"{other.place('/spec/resource')}{f': {item}' if item else ''}"
+    where = other.member.place if other.member else other.place("/spec/resource")
     return Finding(
         f"two manifests declare {resource.short_id}",
         subject=str(manifest.address),

@@ -28,6 +28,7 @@ from reconciler.model import (
     Finding,
     Json,
     Manifest,
+    Member,
     Plan,
     Reason,
     Resource,
@@ -79,8 +80,9 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     for resource, manifest in wanted.items():
         if order.destroy:
             because = Reason("", Cause.DESTROY, "--destroy")
-            fleet = manifest.member.fleet if manifest.member else None
-            _draft_removal(draft, seen[resource], because, manifest.spec.get("wave", 0), fleet)
+            wave, member = manifest.spec.get("wave", 0), manifest.member
+            fleet = member.fleet if member else None
+            _draft_removal(draft, seen[resource], because, wave, fleet, member)
         else:
             wish = make_wish(hands, order, snapshot, manifest, seen[resource], seeds.get(resource))
             _draft_one(hands, draft, manifest, seen[resource], wish, seeds.get(resource))
@@ -93,7 +95,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     if draft.obstacles or missing:
         raise Unplannable(tuple(name_items((*draft.obstacles, *missing), chosen)))
     refresh = replace(seen.refresh, calls=hands.calls - calls)
-    staged, rollouts = stage_members(copied, chosen, order.rollouts)
+    staged, rollouts = stage_members(copied, order.rollouts)
     steps, found = look_at_models(hands, staged, draft.wishes, order.limits.blobs)
     owners = find_owners(hands, order, steps)
     judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed, owners)
@@ -175,7 +177,12 @@ def _find_orphans(order: Order, snapshot: Snapshot) -> list[Resource]:
 
 
 def _draft_removal(
-    draft: _Draft, seen: Observation, because: Reason, wave: int, fleet: Address | None
+    draft: _Draft,
+    seen: Observation,
+    because: Reason,
+    wave: int,
+    fleet: Address | None,
+    member: Member | None = None,
 ) -> None:
     """Take a resource away, where there is one."""
     if seen.live is None:
@@ -184,7 +191,7 @@ def _draft_removal(
         draft.unchanged.append(seen.resource)
     else:
         gone = make_removal(seen.resource, seen.live.document, because)
-        draft.steps.append(replace(gone, wave=wave, fleet=fleet))
+        draft.steps.append(replace(gone, wave=wave, fleet=fleet, member=member))
 
 
 def find_hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
@@ -249,6 +256,7 @@ def _draft_one(
             because=tuple(explain_changes(wish, step.changes)),
             wave=manifest.spec.get("wave", 0),
             fleet=manifest.member.fleet if manifest.member else None,
+            member=manifest.member,
         )
     )
 

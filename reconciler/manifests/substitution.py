@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from reconciler.model import Json
+
 _OPENING: Final = "${"
 _TOKEN: Final = re.compile(r"\$\$\{|\$\{([^{}$\r\n]*)(\}?)")
 
@@ -48,9 +50,13 @@ def _read_variable(token: re.Match[str]) -> Variable:
     return Variable(token[1])
 
 
-def escape(text: str) -> str:
-    """The text of a template that stands for this text."""
-    return text.replace(_OPENING, f"${_OPENING}")
+def escape(value: Json) -> Json:
+    """What stands for a value in a template: the same, each `${` in its texts escaped."""
+    if isinstance(value, dict):
+        return {escape(name): escape(below) for name, below in value.items()}
+    if isinstance(value, list):
+        return [escape(item) for item in value]
+    return value.replace(_OPENING, f"${_OPENING}") if isinstance(value, str) else value
 
 
 def is_plain(text: str) -> bool:

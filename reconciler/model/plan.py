@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reconciler.model.declared import Rollout, Source
+from reconciler.model.declared import Member, Rollout, Source
 from reconciler.model.ledger import Entry
 from reconciler.model.words import (
     ABSENT,
@@ -104,8 +104,8 @@ class Step:
     `before` and `after` are documents without secrets, or ABSENT. `extent` says how much of the
     document the write holds: the whole, or each part that changes. `source` is what a new
     resource is made from, where that is not its manifest alone. Lower waves come first; `fleet` is
-    the fleet whose member it is, if any, `stage` counts the waves of that fleet from 0, and `item`
-    says where in the list of the fleet it stands ("row 17 of locations.csv, line 18").
+    the fleet whose member it is, if any, `stage` counts the waves of that fleet from 0, and
+    `member` says from which item it is made; None for what has no item any more.
     """
 
     resource: Resource
@@ -130,7 +130,7 @@ class Step:
     wave: int = 0
     fleet: Address | None = None
     stage: int = 0
-    item: str = ""
+    member: Member | None = None
 
 
 @dataclass(frozen=True, slots=True)

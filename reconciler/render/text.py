@@ -163,11 +163,13 @@ def render_group(group: Group, paint: Paint) -> str:
 
 def _render_step(group: Group, paint: Paint) -> str:
     step, address = group.step, group.step.resource.address
-    item = f", {escape(step.item)}" if step.item else ""
-    fleet = f", a member of {escape(str(group.fleet))}{item}" if group.fleet else ""
+    fleet = f", a member of {escape(str(group.fleet))}" if group.fleet else ""
+    item = (
+        f" (item {step.member.number} on {escape(str(step.member.place))})" if step.member else ""
+    )
     block = f'resource "{escape(address.kind)}" "{escape(address.name)}" {{'
     lines = [
-        f"  # {paint('bold', group.title)} {SAID[step.action]}{fleet}",
+        f"  # {paint('bold', group.title)} {SAID[step.action]}{fleet}{item}",
         f"{_sign(step, paint)} {block}",
         *(f"      {line}" for line in render_changes(step, paint)),
         "    }",

@@ -8,7 +8,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import ABSENT, Action, Address, Resource, Rollout, Source, Step
+from reconciler.model import (
+    ABSENT,
+    Action,
+    Address,
+    Member,
+    Place,
+    Resource,
+    Rollout,
+    Source,
+    Step,
+)
 from reconciler.waves import arrange, assign_stages, split
 
 FLEETS = (Address("Fleet", "a"), Address("Fleet", "b"))
@@ -25,8 +35,10 @@ ONE = st.tuples(
 )
 
 
-def make_step(number: int, said: tuple[Action, Address | None, int, int | None]) -> Step:
+def make_step(number: int, said: tuple[Action, Address | None, int, int | None], item: int) -> Step:
     action, fleet, wave, maker = said
+    # What is destroyed may have no item any more.
+    known = fleet is not None and (action is not Action.DELETE or item % 2)
     made = maker is not None and maker != number and action is not Action.DELETE
     return Step(
         resource=Resource(Address("S", f"s{number:02}"), f"/x/s{number:02}"),
@@ -39,6 +51,7 @@ def make_step(number: int, said: tuple[Action, Address | None, int, int | None])
         source=Source(f"/X/s{maker:02}", "") if made else None,
         wave=wave,
         fleet=fleet,
+        member=Member(fleet, item, Place("items.csv", item + 1, 1)) if fleet and known else None,
     )
 
 
@@ -65,18 +78,15 @@ def test_waves_are_as_large_as_was_asked_and_never_empty(sizes: list[Any], total
 def test_no_stage_contradicts_the_order_of_steps(
     said: list[Any], sizes: tuple[list[Any], list[Any]], order: list[int], items: list[int]
 ) -> None:
-    steps = [make_step(number, one) for number, one in enumerate(said)]
+    steps = [
+        make_step(number, one, item)
+        for number, (one, item) in enumerate(zip(said, items, strict=False))
+    ]
     shuffled = [steps[number] for number in order if number < len(steps)]
-    # What is destroyed may have no item any more.
-    numbers = {
-        step.resource.address: item
-        for step, item in zip(steps, items, strict=False)
-        if step.action is not Action.DELETE or item % 2
-    }
     rollouts = [Rollout(fleet, tuple(given)) for fleet, given in zip(FLEETS, sizes, strict=True)]
-    staged = assign_stages(steps, numbers, rollouts)
+    staged = assign_stages(steps, rollouts)
 
-    assert sorted(assign_stages(shuffled, numbers, rollouts), key=by_address) == staged
+    assert sorted(assign_stages(shuffled, rollouts), key=by_address) == staged
     assert all(step.stage == 0 for step in staged if step.fleet is None)
     for rollout in rollouts:
         members = [step for step in staged if step.fleet == rollout.fleet]
@@ -93,20 +103,18 @@ def test_no_stage_contradicts_the_order_of_steps(
         ]
         flat = [stage for wave in begun for stage in wave]
         assert flat == sorted(flat)
-        check_items(coming, numbers)
-        check_items([step for step in members if step not in coming], numbers, backwards=True)
+        check_items(coming)
+        check_items([step for step in members if step not in coming], backwards=True)
 
 
 def by_address(step: Step) -> Address:
     return step.resource.address
 
 
-def check_items(
-    members: list[Step], numbers: dict[Address, int], *, backwards: bool = False
-) -> None:
+def check_items(members: list[Step], *, backwards: bool = False) -> None:
     """Of two members that nothing else tells apart, the one whose turn is first is not later."""
     for one, other in itertools.permutations(members, 2):
-        first, second = (numbers.get(step.resource.address, math.inf) for step in (one, other))
+        first, second = (step.member.number if step.member else math.inf for step in (one, other))
         alike = one.wave == other.wave and one.source is other.source is None
         if alike and first < second:
             assert one.stage >= other.stage if backwards else one.stage <= other.stage

@@ -131,8 +131,6 @@ def test_what_was_done_to_a_fleet_at_once_is_told_at_once(
     assert "#7  2026" in capsys.readouterr().out
     tell(ledger, as_json=True).tell_entries(fleet)
     assert len(json.loads(capsys.readouterr().out)["entries"]) == 1002
-    tell(ledger).tell_authors(fleet, None)
-    assert capsys.readouterr().out == "No value of it is remembered.\n"
     tell(ledger).tell_memories(fleet, parse_moment("#1003"))
     assert capsys.readouterr().out.count("  # WebService/loc") == 1000
 

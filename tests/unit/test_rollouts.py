@@ -130,22 +130,26 @@ def test_a_plan_of_a_fleet_is_saved_and_read_as_it_was() -> None:
     plan = make_plan(town(*names_of("b", 3)).hands(), bikes(3))
     assert read_plan(render_plan_json(plan))[0] == plan
     (first, *_) = plan_document(plan)["resource_changes"]
-    assert first["item"] == f"row 1 of {FILE}, line 2"
+    assert first["member"] == {"number": 1, "place": {"file": FILE, "line": 2, "column": 1}}
 
 
 def test_what_is_no_member_has_neither_fleet_nor_item() -> None:
     plan = make_plan(town("a").hands(), order("a"))
-    assert (plan.steps[0].fleet, plan.steps[0].item, plan.rollouts) == (None, "", ())
-    assert "item" not in plan_document(plan)["resource_changes"][0]
+    assert (plan.steps[0].fleet, plan.steps[0].member, plan.rollouts) == (None, None, ())
+    assert "member" not in plan_document(plan)["resource_changes"][0]
 
 
 def test_what_has_no_item_any_more_is_destroyed_first_in_an_order_of_its_own() -> None:
     plan = make_plan(town(*names_of("b", 4)).hands(), bikes(4, destroy=True))
     assert {step.action for step in plan.steps} == {Action.DELETE}
     assert stages(plan) == {"b04": 0, "b03": 1, "b02": 2, "b01": 2}
-    for steps in itertools.permutations(plan.steps):
-        numbers = {Address("WebService", "b01"): 1, Address("WebService", "b02"): 2}
-        staged = assign_stages(steps, numbers, plan.rollouts)
+    old = ("b03", "b04")
+    bare = [
+        replace(step, member=None if step.resource.address.name in old else step.member)
+        for step in plan.steps
+    ]
+    for steps in itertools.permutations(bare):
+        staged = assign_stages(steps, plan.rollouts)
         found = {step.resource.address.name: step.stage for step in staged}
         assert found == {"b04": 0, "b03": 1, "b02": 2, "b01": 2}
 
@@ -257,7 +261,7 @@ def test_an_obstacle_of_a_member_names_its_row() -> None:
     with pytest.raises(Unplannable) as caught:
         make_plan(world.hands(), bikes(2))
     (finding,) = caught.value.findings()
-    assert finding.detail[-1] == f"It is row 2 of {FILE}, line 3."
+    assert finding.detail[-1] == f"Item 2 is on {FILE}:3:1."
 
 
 def test_two_rows_of_one_service_are_both_named() -> None:
@@ -265,16 +269,15 @@ def test_two_rows_of_one_service_are_both_named() -> None:
     with pytest.raises(ManifestInvalid) as caught:
         make_plan(town().hands(), fleet_order(member("b01", 1, **same), member("b02", 2, **same)))
     (finding,) = caught.value.findings()
-    assert f"row 1 of {FILE}, line 2" in finding.detail[0]
-    assert finding.detail[1] == f"It is row 2 of {FILE}, line 3."
+    assert finding.detail[0] == f"WebService/b01 declares it too, on {FILE}:2:1."
+    assert finding.detail[1] == f"Item 2 is on {FILE}:3:1."
 
 
-def test_an_entry_of_a_list_is_an_item() -> None:
-    listed = replace(member("b01", 1), member=Member(BIKES, 1, Place("manifests/fleet.yaml", 9, 5)))
+def test_a_failure_of_a_member_names_its_row() -> None:
     world = town("b01")
     world.refuses = {"b01"}
-    (found,) = run(world, fleet_order(listed)).failures
-    assert found.detail[-1] == "It is item 1 of manifests/fleet.yaml, line 9."
+    (found,) = run(world, bikes(1)).failures
+    assert found.detail[-1] == f"Item 1 is on {FILE}:2:1."
 
 
 # How it is carried out.

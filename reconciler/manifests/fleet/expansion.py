@@ -84,6 +84,8 @@ def _make_members(
     """Fill the mould with each item; the members go into the expansion."""
     tally, names = Tally(), set[str]()
     fleet = expansion.rollout.fleet
+    file = source.folder.name(source.file)
+    digest = source.folder.files[file]
     for item in items.all:
         try:
             cast = mould.cast(item)
@@ -96,20 +98,19 @@ def _make_members(
         for problem in cast.problems:
             tally.add(problem, f"{mould.kind}/{cast.name}".rstrip("/"), member)
         if not cast.problems:
-            expansion.members.append(_make_manifest(source, cast, member))
+            expansion.members.append(_make_manifest(cast, member, file, digest))
     yield from tally.tell()
     yield from check_formulas(items, mould.find_used())
     if "" not in names:
         yield from _check_overrides(source, names)
 
 
-def _make_manifest(source: Source, cast: Cast, member: Member) -> Manifest:
-    name = source.folder.name(source.file)
+def _make_manifest(cast: Cast, member: Member, file: str, digest: str) -> Manifest:
     return Manifest(
         address=Address(cast.document["kind"], cast.name),
         spec=cast.document["spec"],
-        file=name,
-        digest=source.folder.files[name],
+        file=file,
+        digest=digest,
         labels=cast.document["metadata"].get("labels", {}),
         places=cast.places,
         member=member,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
+from reconciler.errors import ManifestInvalid
+from reconciler.manifests.editing import is_same
 from reconciler.manifests.yaml_text import Places
-from reconciler.model import Json, Place
+from reconciler.model import ABSENT, Finding, Json, Path, Place
 
 
 def lay_over(value: Json, override: Json) -> Json:
@@ -23,6 +26,34 @@ def lay_over(value: Json, override: Json) -> Json:
         else:
             joined[name] = lay_over(joined.get(name), below)
     return joined
+
+
+def find_overrides(before: Json, after: Json, path: Path = ()) -> Iterator[tuple[Path, Json]]:
+    """What an override must hold, by path, to make one value of another.
+
+    Raises ManifestInvalid where none can: null in an override takes something away.
+    """
+    if isinstance(before, dict) and isinstance(after, dict):
+        yield from (((*path, name), None) for name in before if name not in after)
+        for name, value in after.items():
+            yield from find_overrides(before.get(name, ABSENT), value, (*path, name))
+    elif not is_same(before, after):
+        if _holds_null(after):
+            raise ManifestInvalid((_NULL,))
+        yield path, after
+
+
+def _holds_null(value: Json) -> bool:
+    """Whether null stands where an override would take it for a removal: lists are laid whole."""
+    if isinstance(value, dict):
+        return any(map(_holds_null, value.values()))
+    return value is None
+
+
+_NULL: Final = Finding(
+    "an override cannot set something to null",
+    next_step="Change the template or the item by hand.",
+)
 
 
 class Layers(Mapping[str, Place]):
