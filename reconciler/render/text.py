@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -250,12 +251,18 @@ def count_actions(plan: Plan) -> str:
 
 def describe_hidden(plan: Plan) -> str:
     """What is declared and could not be compared, so that no changes is not taken for more."""
-    hidden = sum(map(len, plan.not_observable.values()))
-    if not hidden:
-        return ""
-    verb, them = ("is", "it") if hidden == 1 else ("are", "them")
-    said = f"{count(hidden, 'declared attribute')} {verb} not observable"
-    return f"{said}: the service never shows {them}."
+    known = Counter(
+        plan.last_set.get(address, {}).get(pointer, "")
+        for address, pointers in plan.not_observable.items()
+        for pointer in pointers
+    )
+    return "\n".join(_describe_unseen(said, number) for said, number in known.most_common(_NAMED))
+
+
+def _describe_unseen(last_set: str, number: int) -> str:
+    verb, them = ("is", "it") if number == 1 else ("are", "them")
+    why = f" (set {escape(last_set)})" if last_set else f": the service never shows {them}"
+    return f"{count(number, 'declared attribute')} {verb} not observable{why}."
 
 
 def describe_coverage(plan: Plan) -> str:
