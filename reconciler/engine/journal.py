@@ -183,7 +183,8 @@ def _write_down(step: Step) -> Iterator[tuple[Json, Json]]:
             place = {"path": format_pointer(change.path)}
             known = change.path in before
             back = {"op": "add", "value": before[change.path]} if known else {"op": "remove"}
-            yield {"op": "add", "value": change.after, **place}, {**back, **place}
+            forth = {"op": "replace" if known else "add", "value": change.after}
+            yield {**forth, **place}, {**back, **place}
 
 
 def _write_token(step: Step) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.guards import is_final
-from reconciler.model import Action, Plan, Step
+from reconciler.model import Action, Plan, SecretReference, Step, Verb
 from reconciler.plan_document import canonical, plan_document
 from reconciler.render.changes import render_changes, render_difference
 from reconciler.render.counting import count, show_duration
@@ -188,12 +188,21 @@ def _render_step(step: Step, paint: Paint) -> str:
 
 def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
     if is_baseline_lost(plan):
-        yield BASELINE_LOST
+        yield describe_baseline(plan)
     if plan.orphans:
         yield "\n".join(_orphan_lines(plan))
     if plan.findings:
         yield render_findings(plan.findings, paint=paint)
     yield "\n".join(_closing(plan, paint))
+
+
+def describe_baseline(plan: Plan) -> str:
+    """What it means that there is no ledger."""
+    written = (change for step in plan.steps for change in step.changes)
+    again = any(
+        one.verb is Verb.WRITE and not isinstance(one.after, SecretReference) for one in written
+    )
+    return BASELINE_LOST + ("\nOnly what is not observable is written once more." if again else "")
 
 
 def is_baseline_lost(plan: Plan) -> bool:

@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from reconciler.errors import (
+    BlobForbidden,
     ReconcilerError,
     Rejected,
     ReplyLost,
@@ -230,9 +231,11 @@ def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
         if path[:1] == ("Resources",) and path[-1] == "Location" and isinstance(uri, str):
             base, name = f"{split_address(uri).account_url}/", path[1]
             reference = secrets.get(format_pointer((*path[:2], "SasBlobToken")))
-            signature = "" if reference is None else resolve(reference)
-            # The service tells one that does not hold from one that is missing by its text alone.
-            check_validity(signature, name, datetime.now(UTC))
+            if reference is None:
+                said, cure = "no signature is given", "Refer to one: sas: {env: NAME}"
+                raise BlobForbidden(said, subject=f'trained model "{name}"', next_step=cure)
+            signature = resolve(reference)
+            check_validity(signature, f'trained model "{name}"', datetime.now(UTC))
             token = f"?{signature.lstrip('?')}"
             where = {"BaseLocation": base, "RelativeLocation": uri[len(base) :]}
             yield {"Name": name, "Location": {**where, "SasBlobToken": token}}
