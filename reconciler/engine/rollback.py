@@ -43,6 +43,7 @@ from reconciler.model import (
     Reason,
     SecretReference,
     Step,
+    Verb,
 )
 from reconciler.overlay import overlay
 from reconciler.plan import Wish, find_leaves, lead_to, make_step
@@ -233,7 +234,8 @@ def _explain(field: Field, step: Step, past: Past, memory: Memory) -> Iterator[R
     for change in step.changes:
         pointer = format_pointer(change.path)
         then = memory.owned.get(pointer, ABSENT)
-        moved = then is not ABSENT and not same(field.at(change.path), then, change.before)
+        seen = change.verb is not Verb.WRITE and then is not ABSENT
+        moved = seen and not same(field.at(change.path), then, change.before)
         since = f"; somebody moved it since it was applied {format_author(memory)}"
         yield Reason(pointer, Cause.ROLLBACK, f"{note}{since if moved else ''}")
 

@@ -109,14 +109,17 @@ class _Attempt:
     def _confirm(
         self, intent: Intent, before: Live | Absent, *, last: bool
     ) -> Work[Live | Absent | None]:
-        """Read until it shows: the service says that it is done."""
+        """Read until it shows: the service says that it is done.
+
+        Of a service that is known to lag that is no reason for doubt yet.
+        """
         doubts: list[NotApplied] = []
 
         def shows(after: Live | Absent) -> bool:
             try:
                 prove(self._field, self._step, before, after)
             except NotApplied as error:
-                if not doubts:
+                if not doubts and not self._provider.pace.lag_s:
                     self._tell(error.message)
                 doubts.append(error)
                 self._waiting.tell()

@@ -58,6 +58,7 @@ class Fate(enum.StrEnum):
 class Intent:
     """What is about to be sent, durable before the first call of a step.
 
+    `patch` is that of the step and what it writes beside it, `inverse` leads back from both.
     `step_digest` is of the step as it stands in the plan; `attempt` counts from 1; `fence` is the
     number of the lock under which it was written, which only ever grows. `owns` are the pointers
     that are remembered once it is done, `stamp` the service's change stamp right before.

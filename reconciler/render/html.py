@@ -23,10 +23,10 @@ from reconciler.render.entries import WORDS, count_by_word, make_entries, make_n
 from reconciler.render.escape import cut, escape
 from reconciler.render.rollout import describe_rollouts
 from reconciler.render.text import (
-    BASELINE_LOST,
     NOTHING_TO_DO,
     SAID,
     count_actions,
+    describe_baseline,
     describe_comparison,
     describe_coverage,
     describe_orphans,
@@ -56,7 +56,7 @@ def render_plan_html(plan: Plan) -> str:
         entries=entries,
         numbers={str(address): number for address, number in numbers.items()},
         counts=count_by_word(entries),
-        baseline=BASELINE_LOST.replace("\n", " ") if is_baseline_lost(plan) else "",
+        baseline=describe_baseline(plan).replace("\n", " ") if is_baseline_lost(plan) else "",
         orphans=describe_orphans(plan),
         coverage=describe_coverage(plan),
         rollouts=list(describe_rollouts(plan)),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.guards import is_final
-from reconciler.model import Action, Plan, Step
+from reconciler.model import Action, Plan, SecretReference, Step, Verb
 from reconciler.plan_document import canonical, plan_document
 from reconciler.render.changes import render_changes, render_difference
 from reconciler.render.counting import count, show_duration
@@ -200,12 +201,21 @@ def _sign(step: Step, paint: Paint) -> str:
 
 def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
     if is_baseline_lost(plan):
-        yield BASELINE_LOST
+        yield describe_baseline(plan)
     if plan.orphans:
         yield "\n".join(_orphan_lines(plan))
     if plan.findings:
         yield render_findings(plan.findings, paint=paint)
     yield "\n".join(_closing(plan, paint))
+
+
+def describe_baseline(plan: Plan) -> str:
+    """What it means that there is no ledger."""
+    written = (change for step in plan.steps for change in step.changes)
+    again = any(
+        one.verb is Verb.WRITE and not isinstance(one.after, SecretReference) for one in written
+    )
+    return BASELINE_LOST + ("\nOnly what is not observable is written once more." if again else "")
 
 
 def is_baseline_lost(plan: Plan) -> bool:
@@ -264,12 +274,18 @@ def count_actions(plan: Plan) -> str:
 
 def describe_hidden(plan: Plan) -> str:
     """What is declared and could not be compared, so that no changes is not taken for more."""
-    hidden = sum(map(len, plan.not_observable.values()))
-    if not hidden:
-        return ""
-    verb, them = ("is", "it") if hidden == 1 else ("are", "them")
-    said = f"{count(hidden, 'declared attribute')} {verb} not observable"
-    return f"{said}: the service never shows {them}."
+    known = Counter(
+        plan.last_set.get(address, {}).get(pointer, "")
+        for address, pointers in plan.not_observable.items()
+        for pointer in pointers
+    )
+    return "\n".join(_describe_unseen(said, number) for said, number in known.most_common(_NAMED))
+
+
+def _describe_unseen(last_set: str, number: int) -> str:
+    verb, them = ("is", "it") if number == 1 else ("are", "them")
+    why = f" (set {escape(last_set)})" if last_set else f": the service never shows {them}"
+    return f"{count(number, 'declared attribute')} {verb} not observable{why}."
 
 
 def describe_coverage(plan: Plan) -> str:

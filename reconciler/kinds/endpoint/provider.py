@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from reconciler.errors import (
+    BlobForbidden,
     ReconcilerError,
     Rejected,
     ReplyLost,
@@ -113,23 +114,21 @@ class EndpointProvider(PlainProvider):
         return ABSENT
 
     def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
-        """A new endpoint is a PUT, and its models are a PATCH like those of any other."""
-        resource, after = step.resource, step.after
-        new = step.action in {Action.CREATE, Action.REPLACE}
-        signatures = {at: _check(resolve(one), at) for at, one in step.secrets}
+        """A new endpoint is a PUT, and its models are a PATCH like those of any other.
+
+        Raises BlobExpired or BlobForbidden for a signature that is no use, before anything is sent.
+        """
+        resource, after = step.resource, {} if step.after is ABSENT else step.after
+        made = _PUT if step.action in {Action.CREATE, Action.REPLACE} else ()
+        changed = {str(path[0]) for path in (change.path for change in step.changes) if path}
+        body = {name: after[name] for name in sorted(changed - {*made}) if name in after}
+        if "Resources" in body:
+            body["Resources"] = list(_make_resources(step, resolve))
         if step.action in {Action.DELETE, Action.REPLACE}:
             yield from self._write("DELETE", resource, None)
-        if new:
-            put = {name: after[name] for name in _PUT if name in after}
+        if made:
+            put = {name: after[name] for name in made if name in after}
             yield from self._write("PUT", resource, put)
-        body = {
-            name: value
-            for name, value in after.items()
-            if any(change.path[:1] == (name,) for change in step.changes)
-            and not (new and name in _PUT)
-        } if step.action is not Action.DELETE else {}  # fmt: skip
-        if "Resources" in body:
-            body["Resources"] = list(_make_resources(step, signatures))
         if body:
             yield from self._write("PATCH", resource, body)
 
@@ -224,21 +223,22 @@ def _locate(shown: dict[str, Json]) -> dict[str, Json]:
     return shown
 
 
-def _make_resources(step: Step, signatures: Mapping[str, str]) -> Iterator[Json]:
+def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
     """Every declared model: whether a PATCH of one leaves the others alone is not known."""
+    secrets = dict(step.secrets)
     for path in map(split_pointer, step.owns):
-        if path[:1] == ("Resources",) and path[-1] == "Location":
-            uri = str(find(step.after, path))
-            base = f"{split_address(uri).account_url}/"
-            token = signatures.get(format_pointer((*path[:2], "SasBlobToken")), "")
+        uri = find(step.after, path)
+        if path[:1] == ("Resources",) and path[-1] == "Location" and isinstance(uri, str):
+            base, name = f"{split_address(uri).account_url}/", path[1]
+            reference = secrets.get(format_pointer((*path[:2], "SasBlobToken")))
+            if reference is None:
+                said, cure = "no signature is given", "Refer to one: sas: {env: NAME}"
+                raise BlobForbidden(said, subject=f'trained model "{name}"', next_step=cure)
+            signature = resolve(reference)
+            check_validity(signature, f'trained model "{name}"', datetime.now(UTC))
+            token = f"?{signature.lstrip('?')}"
             where = {"BaseLocation": base, "RelativeLocation": uri[len(base) :]}
-            yield {"Name": path[1], "Location": {**where, "SasBlobToken": token}}
-
-
-def _check(signature: str, pointer: str) -> str:
-    """A signature as it is sent, which must hold now; the service says no more than a 400."""
-    check_validity(signature, split_pointer(pointer)[1], datetime.now(UTC))
-    return f"?{signature.lstrip('?')}"
+            yield {"Name": name, "Location": {**where, "SasBlobToken": token}}
 
 
 def _explain(error: ServiceError, host: str) -> ServiceError:
