@@ -20,6 +20,7 @@ from reconciler.emulator.storage import Storage
 from reconciler.emulator.switches import Choices
 from reconciler.emulator.workspaces import (
     DEFAULT,
+    UNSAID,
     Endpoint,
     EndpointKey,
     WebService,
@@ -95,7 +96,7 @@ class Endpoints:
     def _put_over(self, endpoint: Endpoint, settings: Json) -> Answer:
         if self._choices["classic-put-existing"] == "reject":
             raise rules.bad_argument(f"The endpoint '{endpoint.name}' exists already.")
-        self._accept(endpoint, {"settings": settings}, {})
+        self._accept(endpoint, {"settings": {**UNSAID, **settings}}, {})
         return self._reply("put", endpoint)
 
     async def patch(self, call: Call, service: WebService, name: str) -> Answer:
