@@ -122,6 +122,23 @@ def test_a_put_or_patch_may_answer_the_endpoint(other: Classic) -> None:
     assert other.get("two") == {**before, "Description": "d"}
 
 
+@pytest.mark.parametrize("status", ["403", "404"])
+def test_a_patch_may_be_refused_with_another_status_and_without_a_word(status: str) -> None:
+    with switched(refused_patch_status=status, refused_patch_body="empty") as classic:
+        before = classic.get("one")
+        for body in ({"Resources": [resource(name="other")]}, {"MaxConcurrentCalls": 0}):
+            answer = classic.session.patch(
+                classic.url + classic.path("/endpoints/one"),
+                json=body,
+                headers={"Authorization": f"Bearer {classic.token}"},
+                timeout=30,
+            )
+            assert (answer.status_code, answer.content) == (int(status), b"")
+        assert classic.get("one") == before
+        assert classic.call("PUT", "/endpoints/A", {}).status_code == 400
+        assert classic.call("PATCH", "/endpoints/none", {}).json()["error"]["code"] == "NotFound"
+
+
 def patch_default(classic: Classic, body: Json) -> tuple[int, bool, bool]:
     """The status of a PATCH of the default endpoint; whether its settings and model changed."""
     before, scored = classic.get("default"), classic.score("default")
