@@ -5,8 +5,8 @@ import csv
 import io
 import json
 import tempfile
-from pathlib import Path
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,7 +153,7 @@ def test_a_table_that_was_written_is_read_as_it_was(
     """Any text stands in a cell, but for a formula, and what looks like a secret is none here."""
     cells = [cell.lstrip("=") for cell in cells]
     written = io.StringIO()
-    writer = csv.writer(written, lineterminator=line_end)
+    writer = csv.writer(written, lineterminator=line_end, quoting=csv.QUOTE_ALL)
     writer.writerow(["code", "calls", "team"])
     writer.writerows([str(number), "5", cell] for number, cell in enumerate(cells))
     text = ("\ufeff" if bom else "") + written.getvalue()
