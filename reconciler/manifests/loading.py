@@ -31,8 +31,8 @@ _PROJECT_SCHEMA: Final = "manifest/project"
 _FLEET_SCHEMA: Final = "manifest/fleet"
 _TWO: Final = Finding("two manifests have this address", next_step="Rename one of them.")
 _SAME: Final = Finding(
-    "has the name of an earlier item",
-    next_step="Let the name hold what differs from item to item: name: rentalloc${code}",
+    "the name is that of an earlier item",
+    next_step="Let the names differ, or take out what stands twice.",
 )
 
 

@@ -230,8 +230,9 @@ def _demand(word: str, error: ValidationError) -> str:
         schema: Any = error.schema
         meant = schema.get("description", "")
         return f"is not of the form that is needed. {meant}".rstrip()
-    plain = {"minLength": "must not be empty", "minProperties": "must not be empty"}
-    return plain.get(word, f"breaks the rule {word}: {value}")
+    if word in {"minLength", "minItems", "minProperties"}:
+        return "must not be empty"
+    return f"breaks the rule {word}: {value}"
 
 
 def _explain_choice(error: ValidationError) -> Iterator[tuple[str, Finding]]:

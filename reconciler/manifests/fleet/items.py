@@ -99,13 +99,14 @@ def _read_csv(folder: Folder, manifest: Path, name: str, place: Place) -> Items:
 def _parse(file: str, text: str) -> Items:
     findings: list[Finding] = []
     rows = list(_read_rows(file, text, findings))
-    if findings or not rows:
-        nothing = Finding("is empty", place=Place(file, 1, 1), next_step=_NAME_COLUMNS)
-        return Items(findings=tuple(findings) or (nothing,))
-    (header, columns), *others = rows
-    findings += _check_header(header, columns)
+    if not rows and not findings:
+        nothing = Finding("is empty", file, Place(file, 1, 1), next_step=_NAME_COLUMNS)
+        findings.append(nothing)
+    if not findings:
+        findings += _check_header(*rows[0])
     if findings:
-        return Items(header=header, findings=tuple(findings))
+        return Items(findings=tuple(findings))
+    (header, columns), *others = rows
     items = [
         Item(number, dict(zip(columns, cells, strict=False)), place)
         for number, (place, cells) in enumerate(others, 1)
@@ -128,28 +129,31 @@ def _read_rows(file: str, text: str, findings: list[Finding]) -> Iterator[_Row]:
             line = reader.line_num + 1
     except csv.Error as error:
         place = Place(file, line, 1)
-        findings.append(Finding(f"is not CSV: {error}", place=place, next_step=_QUOTING))
+        findings.append(Finding(f"is not CSV: {error}", file, place, next_step=_QUOTING))
 
 
 def _check_header(place: Place, columns: Sequence[str]) -> Iterator[Finding]:
-    separated = next((one for one in (";", "\t") if one in columns[0]), "")
-    if len(columns) == 1 and separated:
-        said = "semicolons" if separated == ";" else "tabs"
-        yield Finding(f"separates cells with {said}", place=place, next_step=_COMMAS)
+    for message, next_step in _judge_columns(columns):
+        yield Finding(message, place.file, place, next_step=next_step)
+
+
+def _judge_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the names of columns, and what to do."""
+    separator = next((one for one in _SEPARATORS if one in columns[0]), "")
+    if len(columns) == 1 and separator:
+        yield f"separates cells with {_SEPARATORS[separator]}", "Save it with commas between them."
         return
     if len(columns) > _MOST_COLUMNS:
-        yield Finding(f"has more than {_MOST_COLUMNS:,} columns", place=place)
+        yield f"has more than {_MOST_COLUMNS:,} columns", "Leave out those that are not used."
         return
     for number, name in enumerate(columns, 1):
         if not name.strip():
-            yield Finding(f"column {number} has no name", place=place, next_step=_NAME_COLUMNS)
+            yield f"column {number} has no name", _NAME_COLUMNS
         elif name != name.strip():
-            message = f'there are blanks around the name of column "{name.strip()}"'
-            yield Finding(message, place=place, next_step=_NO_BLANKS)
+            yield f'there are blanks around the name of column "{name.strip()}"', _NO_BLANKS
     for name, times in Counter(columns).items():
         if times > 1 and name.strip():
-            message = f'{times} columns are called "{name}"'
-            yield Finding(message, place=place, next_step="Rename all but one.")
+            yield f'{times} columns are called "{name}"', "Rename all but one."
 
 
 def _check_lengths(columns: int, rows: Sequence[_Row]) -> Iterator[Finding]:
@@ -161,7 +165,8 @@ def _check_lengths(columns: int, rows: Sequence[_Row]) -> Iterator[Finding]:
         many = "a row has" if len(places) == 1 else f"{len(places):,} rows have"
         yield Finding(
             f"{many} {number} cells, and there are {columns} columns",
-            place=places[0],
+            places[0].file,
+            places[0],
             detail=() if len(places) == 1 else (f"They are {say_places(places)}.",),
             next_step="Put quotes around a cell that holds a comma."
             if number > columns
@@ -191,7 +196,7 @@ def check_formulas(items: Items, used: Iterable[str]) -> Iterator[Finding]:
 
 def _in_column(name: str, message: str, next_step: str, places: Sequence[Place]) -> Finding:
     detail = () if len(places) == 1 else (f"It does so on {say_places(places)}.",)
-    return Finding(f'column "{name}" {message}', "", places[0], detail, next_step)
+    return Finding(f'column "{name}" {message}', places[0].file, places[0], detail, next_step)
 
 
 _NO_FORMULA: Final = (
@@ -204,7 +209,7 @@ _EMPTY: Final = Finding(
 )
 _NAME_COLUMNS: Final = "The first row names the columns."
 _NO_BLANKS: Final = "Take them away in every row: cells are taken as they are."
-_COMMAS: Final = "Save it with commas between the cells."
+_SEPARATORS: Final[Mapping[str, str]] = {";": "semicolons", "\t": "tabs"}
 _QUOTING: Final = (
     'A cell that holds a comma or a line end stands in quotes, a quote in it twice: "".'
 )

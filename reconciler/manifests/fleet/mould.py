@@ -98,7 +98,7 @@ class Mould:
             self.add_part(file, {**self.spec, "definition": {"file": str(file)}})
         part, found = self.parts[file]
         problems += found
-        return part
+        return self.parts[""][0] if found else part
 
     def add_part(self, file: str, spec: Json) -> list[Finding]:
         """Prepare the template's spec with a definition file; returns what is wrong with it."""

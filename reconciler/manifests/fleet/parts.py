@@ -58,6 +58,7 @@ class Surroundings:
     schema: str
     items: Items
     definitions: set[str] = field(default_factory=set)
+    firsts: dict[Finding, Finding] = field(default_factory=dict)
 
     @property
     def service(self) -> str:
@@ -134,9 +135,12 @@ class _Setting:
     def find(self, finding: Finding, path: Path) -> Finding:
         return replace(finding, place=self.places.nearest(format_pointer(path)))
 
+    def find_first(self, finding: Finding, path: Path) -> Finding:
+        return self.around.firsts.setdefault(finding, self.find(finding, path))
+
     def check_name(self, name: str, path: Path) -> Finding | None:
         items = self.around.items
-        if name in items.names or not (items.names or items.header):
+        if name in items.names or not items.names:
             return None
         tabular = items.header is not None
         holder = items.header or items.all[0].place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from reconciler.manifests.fleet.items import say_places
 from reconciler.model import Address, Finding, Member, Place
@@ -32,14 +33,18 @@ class Tally:
         """Each finding, with the rows that it concerns."""
         for (fleet, finding), concerned in self._concerned.items():
             others = list(dict.fromkeys(self._others.get((fleet, finding), ())))
-            detail = finding.detail
-            if others:
-                detail = (*detail, f"The first is on {say_places(others)}.")
-            subject, member = concerned[0]
             if len(concerned) == 1:
-                made = f"Item {member.number} is on {member.place}."
-                yield replace(finding, subject=subject, detail=(made, *detail))
-                continue
-            message = f"{finding.message}, in {len(concerned):,} members"
-            rows = f"Their items are on {say_places([one.place for _, one in concerned])}."
-            yield replace(finding, message=message, subject=str(fleet), detail=(rows, *detail))
+                subject, member = concerned[0]
+                said, rows = finding.message, f"Item {member.number} is on {member.place}."
+            else:
+                subject, places = str(fleet), [member.place for _, member in concerned]
+                said = f"{len(concerned):,} members: {finding.message}"
+                rows = f"Their items are on {say_places(places)}."
+            firsts = (
+                [f"The first {_BE[len(others) > 1]} on {say_places(others)}."] if others else []
+            )
+            detail = (rows, *firsts, *finding.detail)
+            yield replace(finding, message=said, subject=subject, detail=detail)
+
+
+_BE: Final = ("is", "ones are")

@@ -28,6 +28,10 @@ class Setting(Protocol):
         """The finding with the place at which a value of the template stands."""
         ...
 
+    def find_first(self, finding: Finding, path: Path) -> Finding:
+        """The same, but where such a finding was asked for before, that one with its place."""
+        ...
+
     def check_name(self, name: str, path: Path) -> Finding | None:
         """What is wrong with a variable, where no item has what it names."""
         ...
@@ -154,7 +158,7 @@ class _Compiler:
 
     def _look(self, name: str, path: Path) -> Fill:
         """What finds the value of a name, of whatever type."""
-        missing = self.setting.find(Finding(f'the item has no "{name}"'), path)
+        missing = self.setting.find_first(Finding(f'the item has no "{name}"'), path)
 
         def look(values: Values, problems: Problems) -> Json:
             value = values.get(name, ABSENT)
@@ -184,7 +188,7 @@ class _Compiler:
         """What spells a value within a text."""
         look = self._look(name, path)
         empty, several = (
-            self.setting.find(Finding(f'"{name}" {said}, and stands within a text'), path)
+            self.setting.find_first(Finding(f'"{name}" {said}, and stands within a text'), path)
             for said in ("is empty", "is no single value")
         )
 
