@@ -38,6 +38,7 @@ from reconciler.model import (
     Step,
     Summary,
 )
+from reconciler.redaction import Redaction
 from reconciler.schema import Field
 
 Emit: TypeAlias = Callable[[Event], None]
@@ -188,10 +189,13 @@ class Kind(Protocol):
         """What a person would write for a live document: what matters of it, or all."""
         ...
 
-    def connect(self, cloud: Cloud, emit: Emit, budget: Budget, deadline_s: float) -> Provider:
+    def connect(
+        self, cloud: Cloud, emit: Emit, budget: Budget, deadline_s: float, redaction: Redaction
+    ) -> Provider:
         """Open the calls to this kind's service, each within the budget.
 
-        An operation is followed for `deadline_s` seconds.
+        An operation is followed for `deadline_s` seconds. Secrets that are known to `redaction`
+        are taken out of all that comes back.
         """
         ...
 

@@ -21,10 +21,11 @@ from reconciler.kinds import find_kinds
 from reconciler.ledgers import ObservationCache, open_ledger
 from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.revision import Revision, read_revision
-from reconciler.manifests.secret import secret_resolver
+from reconciler.manifests.secret import resolve_known, secret_resolver
 from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
 from reconciler.plan_document import digest_of
 from reconciler.ports import Emit, Kind, Ledger
+from reconciler.redaction import Redaction
 from reconciler.transport import RateBudget, token_credential
 
 _STEP_TIMEOUT_S: Final = 1800.0
@@ -108,11 +109,13 @@ class Assembly:
         emit = self.emit
         budget = RateBudget(emit, most=max_calls)
         cloud = self.project.cloud
-        resolve = secret_resolver(Path(self.project.root), os.environ)
+        redaction = Redaction(os.environ)
+        resolve = secret_resolver(Path(self.project.root), os.environ, redaction.know)
+        resolve_known(resolve, self.loaded.secrets)
         return Hands(
             kinds=self.kinds,
             providers={
-                name: kind.connect(cloud, emit, budget, step_timeout_s)
+                name: kind.connect(cloud, emit, budget, step_timeout_s, redaction)
                 for name, kind in self.kinds.items()
             },
             ledger=self.ledger,

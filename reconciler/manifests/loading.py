@@ -16,7 +16,16 @@ from reconciler.manifests.project import make_project
 from reconciler.manifests.schema import check_document, definition_schema
 from reconciler.manifests.sources import check_sources
 from reconciler.manifests.yaml_text import Places, Text
-from reconciler.model import Address, Finding, Json, Manifest, Place, Project, Rollout
+from reconciler.model import (
+    Address,
+    Finding,
+    Json,
+    Manifest,
+    Place,
+    Project,
+    Rollout,
+    SecretReference,
+)
 from reconciler.pointers import format_pointer, split_pointer
 
 API_VERSION: Final = "reconciler/v1"
@@ -30,7 +39,7 @@ class Loaded:
 
     `files` maps the relative name of everything that was read to its digest; `foreign` counts
     documents of other apiVersions, which are left alone. `rollouts` are those of the fleets, whose
-    members are among the manifests.
+    members are among the manifests. `secrets` are all that is referred to, whatever is wrong.
     """
 
     project: Project | None
@@ -39,6 +48,7 @@ class Loaded:
     files: Mapping[str, str]
     foreign: int
     rollouts: tuple[Rollout, ...] = ()
+    secrets: tuple[SecretReference, ...] = ()
 
 
 def load(
@@ -70,6 +80,7 @@ class _Loading:
     definitions: set[str] = field(default_factory=set)
     subjects: set[str] = field(default_factory=set)
     read: set[Path] = field(default_factory=set)
+    secrets: set[SecretReference] = field(default_factory=set)
     foreign: int = 0
 
     def load_project(self, file: Path) -> None:
@@ -236,13 +247,18 @@ class _Loading:
         self, file: Path, pointer: str, reference: Json
     ) -> list[tuple[str, Finding]]:
         """A secret's file is named from the manifest; from here on from the project's folder."""
-        if not isinstance(reference, dict) or not isinstance(reference.get("file"), str):
+        if not isinstance(reference, dict):
+            return []
+        if isinstance(reference.get("env"), str):
+            self.secrets.add(SecretReference(env=reference["env"]))
+        if not isinstance(reference.get("file"), str):
             return []
         path = file.parent / reference["file"]
         if not self.folder.holds(path):
             message = "the secret's file lies outside the project's folder"
             return [(f"{pointer}/file", Finding(message, next_step="Move it into the folder."))]
         reference["file"] = self.folder.name(path)
+        self.secrets.add(SecretReference(file=reference["file"]))
         return []
 
     def finish(self, *, whole: bool) -> Loaded:
@@ -265,6 +281,7 @@ class _Loading:
             findings=tuple(sorted(findings, key=_order)),
             files=self.folder.files,
             foreign=self.foreign,
+            secrets=tuple(self.secrets),
         )
 
 

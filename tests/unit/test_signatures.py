@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.comparers import strip_signatures
 from reconciler.diff import diff
-from reconciler.intake import normalize, restore_signatures
+from reconciler.intake import normalize, restore_texts
 from reconciler.kinds.web_service import KIND
 from reconciler.model import ABSENT, Json, Live, Step
 from reconciler.plan import Wish, make_step
@@ -208,9 +208,9 @@ def test_restoring_needs_something_to_restore_from() -> None:
     document = normalize(KIND.field, signed())
     nothing: list[Json] = [None, [], "text", {}, {"properties": [1]}]
     for raw in nothing:
-        assert restore_signatures(KIND.field, document, raw) == document
+        assert restore_texts(KIND.field, document, raw) == document
 
 
 def test_restoring_undoes_what_coming_in_took_away() -> None:
     raw = signed()
-    assert restore_signatures(KIND.field, normalize(KIND.field, raw), raw) == raw
+    assert restore_texts(KIND.field, normalize(KIND.field, raw), raw) == raw
