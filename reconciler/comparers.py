@@ -26,6 +26,11 @@ _SIGNATURE: Final = re.compile(
     r"(?P<before>&amp;|[?&;]|%3[FB]|%26)sig(=|%3D)(?!=)([^&;#\s\"'<>%]|%(?!26|23))+(?P<after>&(amp;)?|;|%26)?",
     re.IGNORECASE,
 )
+# The key of a connection string, with what parts it from the rest.
+_KEY: Final = re.compile(
+    r"(?:(?P<parted>;)|(?<![\w%]))(?:Account|SharedAccess)Key=[^;&#\s\"'<>]{16,}(?(parted)|;?)",
+    re.IGNORECASE,
+)
 _BEGINS: Final = frozenset({"?", "%3f"})
 _KEPT_QUERY: Final = frozenset({"snapshot", "versionid"})
 
@@ -59,7 +64,12 @@ def strip_credentials(uri: str) -> str:
 
 
 def strip_signatures(text: str) -> str:
-    """The text without the signatures of the addresses in it; the very same where it has none."""
+    """The text without signatures of addresses and keys of connection strings.
+
+    It is the very same where it has none.
+    """
+    if "key=" in text.lower():
+        text = _KEY.sub("", text)
     stripped = _SIGNATURE.sub(_join_around, text)
     while stripped != text:  # two that touch share what parts them
         text, stripped = stripped, _SIGNATURE.sub(_join_around, stripped)

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.catalog import read_schema
+from reconciler.cli.hush import hush_loggers
 from reconciler.cli.invocation import Invocation
 from reconciler.cli.locking import make_holder
 from reconciler.engine import Hands, Order
@@ -52,6 +53,7 @@ class Assembly:
     def __init__(self, invocation: Invocation, loaded: Loaded, kinds: Mapping[str, Kind]) -> None:
         if loaded.project is None:
             raise ManifestInvalid(loaded.findings)
+        hush_loggers()
         self._invocation = invocation
         self.kinds = kinds
         self.loaded = loaded

@@ -15,7 +15,7 @@ from reconciler.manifests.folder import Folder
 from reconciler.manifests.project import make_project
 from reconciler.manifests.schema import check_document, definition_schema
 from reconciler.manifests.sources import check_sources
-from reconciler.manifests.yaml_text import Places, Text
+from reconciler.manifests.yaml_text import Places, Text, quote_word
 from reconciler.model import (
     Address,
     Finding,
@@ -303,7 +303,7 @@ def _near(what: str, given: str, known: Sequence[str]) -> Finding:
     near = difflib.get_close_matches(given.casefold(), [one.casefold() for one in known], n=1)
     match = next((one for one in known if near and one.casefold() == near[0]), "")
     hint = f'Did you mean "{match}"?' if match else f"Known: {', '.join(known)}."
-    return Finding(f'unknown {what} "{given[:60]}"', next_step=hint)
+    return Finding(f"unknown {what}{quote_word(given)}", next_step=hint)
 
 
 def _subject(kind: str, document: Json) -> str:
