@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from reconciler.comparers import strip_credentials, strip_signatures
+from reconciler.comparers import find_signatures, strip_credentials, strip_signatures
 from reconciler.model import ABSENT, Absent, Json
 from reconciler.schema import Field, Shape
 
@@ -59,12 +59,15 @@ def _restore_items(
 
 
 def find_secrets(field: Field, document: Json) -> Iterator[str]:
-    """Every secret that a document holds, such as one that is about to be sent."""
-    if field.secret and isinstance(document, str):
-        yield document
-    elif isinstance(document, dict) and field.branches:
+    """Every secret and signature in a document, such as one that is about to be sent."""
+    if isinstance(document, str):
+        yield from (document,) if field.secret else find_signatures(document)
+    elif isinstance(document, dict):
         for name, value in document.items():
             yield from find_secrets(field.child(name), value)
+    elif isinstance(document, list):
+        for item in document:
+            yield from find_secrets(field.child(0), item)
 
 
 def _is_signed(document: Json) -> bool:

@@ -32,6 +32,7 @@ _BEARER: Final = re.compile(r"Bearer\s+\S+", re.IGNORECASE)
 _USER: Final = re.compile(r"(?<=://)[^/\s@]+@")
 _TOKEN: Final = re.compile(r"\beyJ[\w-]+\.[\w-]+(\.[\w-]*)?")
 _ACCOUNT_KEY: Final = re.compile(r"[A-Za-z0-9+/]{86}==")
+_SECRET_PARTS: Final = frozenset({"sig", "accountkey", "sharedaccesskey", "password", "pwd"})
 _VARIABLES: Final = (
     "AZURE_CLIENT_CERTIFICATE_PASSWORD",
     "AZURE_CLIENT_SECRET",
@@ -62,14 +63,16 @@ class Redaction:
     def know(self, *secrets: str) -> None:
         """Take note of secrets. One of less than 8 characters would hide ordinary words."""
         with self._lock:
-            new = {one for one in secrets if len(one) >= _SHORTEST} - self._known
+            parts = {part for one in secrets for part in _take_apart(one)}
+            new = {one for one in parts if len(one) >= _SHORTEST} - self._known
             self._known |= new
             for form in {form for one in new for form in _spell(one)}:
                 data = form.encode("utf-8", "surrogatepass").lower()
                 self._forms.append(form.lower())
                 if len(data) < _LONG:
                     self._short.append(data)
-                self._words.update(_cut(data))
+                else:
+                    self._words.update(_cut(data))
 
     def may_occur(self, data: bytes) -> bool:
         """Whether a JSON text may hold a secret: quick, and True where an escape could hide one."""
@@ -109,6 +112,16 @@ class Redaction:
         return not self._words.isdisjoint(memoryview(data[:whole]).cast("Q").tolist())
 
 
+def _take_apart(secret: str) -> Iterator[str]:
+    """A secret, and what is secret of one with parts: a signed query, or a connection string."""
+    yield secret
+    for part in re.split("[;&?]", secret):
+        name, _, value = part.partition("=")
+        if name.lower() in _SECRET_PARTS:
+            yield value
+            yield unquote(value)
+
+
 def _spell(secret: str) -> Iterator[str]:
     """A secret as it may stand in what somebody else writes."""
     data = secret.encode("utf-8", "surrogatepass")
@@ -117,7 +130,6 @@ def _spell(secret: str) -> Iterator[str]:
     yield quote_plus(data)
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield unquote(secret)
     for shift in range(3):
         # Within a longer text it begins at any of three places; its ends depend on its neighbours.
         coded = base64.b64encode(b"\0" * shift + data).decode()
@@ -127,19 +139,18 @@ def _spell(secret: str) -> Iterator[str]:
 
 
 def _cut(form: bytes) -> Iterable[int]:
-    """Every eight bytes of it in a row, as numbers of this machine."""
-    for start in range(len(form) - _WORD + 1):
+    """The eight bytes that begin at each of its first eight, as numbers of this machine.
+
+    Wherever it stands in a text that is cut into words of eight bytes, one of these is a word.
+    """
+    for start in range(_WORD):
         yield memoryview(form[start : start + _WORD]).cast("Q")[0]
 
 
 def _find_in(environment: Mapping[str, str]) -> Iterator[str]:
-    """What the environment holds in variables that are known to hold a secret, and its parts."""
+    """What the environment holds in variables that are known to hold a secret."""
     for name in _VARIABLES:
-        value = environment.get(name, "")
-        yield value
-        for part in re.split("[;&?]", value):
-            if part.partition("=")[0].lower() in {"sig", "accountkey"}:
-                yield unquote(part.partition("=")[2])
+        yield environment.get(name, "")
     for name, value in environment.items():
         if name.lower() in _PROXIES:
             yield _password(value)

@@ -7,7 +7,7 @@ service can say something: in definitions, lists, errors, operations, headers an
 import base64
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -50,21 +50,26 @@ def spellings(secret: str) -> list[str]:
 
 @dataclass
 class Telltale:
-    """`services` by name; `heard` is what it knows of its callers; `mischief` by method."""
+    """`services` by name; `mischief` by method.
+
+    `heard` is what it knows of its callers, `stored` what the storage beside it knows of them.
+    """
 
     markers: Sequence[Marker]
     services: dict[str, Json] = field(default_factory=dict)
     heard: dict[str, str] = field(default_factory=dict)
+    stored: dict[str, str] = field(default_factory=dict)
     mischief: dict[str, str] = field(default_factory=dict)
     told: int = 0
     polled: int = 0
 
     def __call__(self, call: Call, _: int) -> Answer:
         path = unquote(urlsplit(call.target).path)
-        self._listen(call)
+        stores = not path.startswith("/subscriptions/")
+        self._listen(call, self.stored if stores else self.heard)
         word = self.mischief.get(call.method, "")
-        if not path.startswith("/subscriptions/"):
-            return self._refuse(403, "AuthorizationFailure")
+        if stores:
+            return self._deny()
         if "/operationsstatus/" in path:
             return self._tell_operation()
         if word:
@@ -78,17 +83,33 @@ class Telltale:
 
     # What it hears.
 
-    def _listen(self, call: Call) -> None:
-        told = [*call.headers.values(), unquote(call.target), *_texts(_parse(call.body))]
+    def _listen(self, call: Call, heard: dict[str, str]) -> None:
+        told = [*call.headers.values(), *_texts(_parse(call.body))]
+        told += [unquote(call.target)] if heard is self.stored else []
         for marker in self.markers:
             if any(marker.value in one or marker.core in one for one in told):
-                self.heard[marker.place] = marker.value
+                heard[marker.place] = marker.value
+
+    def forget(self, places: Iterable[str]) -> None:
+        """What no command has sent cannot be known to it."""
+        for place in places:
+            self.heard.pop(place, None)
 
     def gossip(self) -> str:
         """Some of what it knows, something else each time."""
-        said = [spelling for secret in self.heard.values() for spelling in spellings(secret)]
+        return self._pick([spelling for one in self.heard.values() for spelling in spellings(one)])
+
+    def gossip_escaped(self) -> str:
+        """The same for a place where only visible ASCII may stand."""
+        return self._pick([quote(one, safe="") for one in self.heard.values()])
+
+    def gossip_host(self) -> str:
+        """The same for the name of a host, as far as a secret can be one."""
+        return self._pick([one for one in self.heard.values() if one.isalnum()])
+
+    def _pick(self, said: list[str]) -> str:
         self.told += 1
-        return said[self.told % len(said)] if said else ""
+        return said[self.told % len(said)] if said else "nothing"
 
     def all_gossip(self) -> Iterator[str]:
         for secret in self.heard.values():
@@ -107,7 +128,7 @@ class Telltale:
             self._take(call, name)
         self.polled = 0
         place = "/subscriptions/s/providers/Microsoft.MachineLearning/locations/x/operationsstatus/"
-        told = f"{place}{quote(self.gossip(), safe='')}?{OWN['location'].value}"
+        told = f"{place}{self.gossip_escaped()}?{OWN['location'].value}"
         return Answer(202, None, {**self._headers(), "Azure-AsyncOperation": told})
 
     def _take(self, call: Call, name: str) -> None:
@@ -150,15 +171,17 @@ class Telltale:
 
     def _list(self, call: Call) -> Answer:
         target = urlsplit(call.target)
-        items = [{**self.show(name)} for name in self.services]
+        word = self.mischief.get("LIST", "")
+        items = [self.show(name) for name in self.services]
         for item in items:
             item["properties"].pop("assets")
         page: Json = {"value": items, "echo": list(self.all_gossip())}
-        if "skiptoken" not in target.query:
-            token = quote(self.gossip(), safe="")
+        if "skiptoken" not in target.query or word == "circle":
+            token = "" if word == "circle" else self.gossip_escaped()
+            host = f"{self.gossip_host()}.test" if word == "elsewhere" else call.headers["Host"]
             page["value"] = items[:1]
             page["nextLink"] = (
-                f"http://{call.headers['Host']}{target.path}?{target.query}"
+                f"http://{host}{target.path}?{target.query.partition('&')[0]}"
                 f"&%24skiptoken=x{token}&{OWN['next'].value}"
             )
         return Answer(200, page, self._headers())
@@ -185,12 +208,20 @@ class Telltale:
     def _refuse(self, status: int, code: str, **more: str) -> Answer:
         return Answer(status, self._error(code), {**self._headers(), **more})
 
+    def _deny(self) -> Answer:
+        """What storage says."""
+        said = [spelling for secret in self.stored.values() for spelling in spellings(secret)]
+        told = quote(said[len(said) // 2], safe="") if said else ""
+        body = f"<Error><Code>Denied{told}</Code><Message>{' '.join(said)}</Message></Error>"
+        headers = {"Content-Type": "application/xml", "x-ms-error-code": told, "ETag": told}
+        return Answer(403, body.encode(), headers)
+
     def _headers(self) -> dict[str, str]:
-        said = self.gossip().encode("ascii", "ignore").decode()
+        said = self.gossip_escaped()
         return {"x-ms-request-id": f"id {said}", "x-ms-echo": said, "ETag": f'"{said}"'}
 
     def _spoil(self, call: Call, word: str) -> Answer | None:
-        said = quote(self.gossip(), safe="")
+        said = self.gossip_escaped()
         if word.isdecimal():
             return self._refuse(int(word), f"Code{word}{self.gossip()}", **{"Retry-After": "0"})
         if word == "cut":
@@ -204,9 +235,9 @@ class Telltale:
             kind = {"Content-Type": f"x/{said}"}
             return Answer(200, f"<p>{' '.join(self.all_gossip())}".encode(), kind)
         if word == "redirect":
-            host = f"{self.gossip().encode().hex()}"
-            host = "".join(c for c in self.gossip() if c.isascii() and c.isalnum()) or host
-            return Answer(307, None, {"Location": f"https://{host}.test/{said}?{said}"})
+            return Answer(
+                307, None, {"Location": f"https://{self.gossip_host()}.test/{said}?{said}"}
+            )
         return None
 
 
