@@ -9,6 +9,7 @@ import errno
 import io
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -25,9 +26,10 @@ from reconciler.cli import main
 from reconciler.ledgers import FileLedger, ObservationCache
 from reconciler.ledgers.disk import append_durably
 from reconciler.model import Holder, Sighting
+from reconciler.transport import token_credential
 from tests.e2e.markers import Evidence, Marker, Watch, plant, read_titles
 from tests.e2e.telltale import OWN, Telltale
-from tests.e2e.world import Done, clean_environment, definition
+from tests.e2e.world import Done, clean_environment, definition, run_emulator
 from tests.scripted import Scripted, run_scripted
 from tests.wild import run_wild
 
@@ -77,7 +79,7 @@ class Stage:
     service: Telltale
     evidence: Evidence
     environment: dict[str, str] = field(default_factory=dict)
-    version: str = "v1"
+    umask: int = 0o022
 
     @property
     def folder(self) -> Path:
@@ -112,7 +114,7 @@ class Stage:
         """A manifest with every secret there is."""
         secrets = "".join(
             f"    {pointer}: {{{kind}: {'../secrets/' if kind == 'file' else ''}{value},"
-            f" version: {self.version}}}\n"
+            " version: v1}\n"
             for pointer, (kind, value, _) in KEYS.items()
         )
         text = (
@@ -136,12 +138,12 @@ class Stage:
     def deploy(self, name: str = "census", model: str = "old") -> None:
         self.service.deploy(name, definition(f"{self.server.url}/account/m/{model}.ilearner"))
 
-    def run(self, *arguments: str, umask: int = 0o022, **environment: str) -> Done:
+    def run(self, *arguments: str, **environment: str) -> Done:
         """One command in this process; what it said is evidence."""
         self.service.forget(one.place for one in OWN.values())
         out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in "oe")
         known = {**clean_environment(self.environment), **environment}
-        before = os.umask(umask)
+        before = os.umask(self.umask)
         with (
             contextlib.chdir(self.folder),
             mock.patch.dict(os.environ, known, clear=True),
@@ -268,10 +270,10 @@ def test_writes_that_fail(stage: Stage, word: str) -> None:
     stage.deploy()
     stage.declare()
     stage.service.mischief = {"PATCH": word}
-    quick = {"RECONCILER_TIMEOUT": "0.05" if word == "429" else "0.1"}
+    timeout = "0.05" if word == "429" else "0.1"
     for level, *arguments in (("", "--json"), ("debug", "--on-failure", "rollback")):
         more = (*APPLY, "--patience", "0s", "--step-timeout", "1s", *arguments)
-        finish(stage.run(*more, **quick, RECONCILER_LOG=level), 1, "census")
+        finish(stage.run(*more, RECONCILER_TIMEOUT=timeout, RECONCILER_LOG=level), 1, "census")
     finish(stage.run("history", "--json"), 0)
     finish(stage.run("ledger", "verify"), 0)
 
@@ -450,6 +452,7 @@ def test_what_comes_in_a_form_that_libraries_complain_of(tmp_path: Path) -> None
 def test_what_is_written_is_its_owner_s_alone_whatever_the_umask(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
+    stage.umask = 0
     project = stage.folder / "reconciler.yaml"
     project.write_text(f"{project.read_text()}  ledger: {{path: state/of/ours}}\n")
     for arguments in (
@@ -459,10 +462,10 @@ def test_what_is_written_is_its_owner_s_alone_whatever_the_umask(stage: Stage) -
         ("drift",),
         ("ledger", "compact"),
     ):
-        finish(stage.run(*arguments, umask=0), 0)
+        finish(stage.run(*arguments), 0)
     with mock.patch("reconciler.ledgers.file.append_durably", fill_up_after(1)):
         stage.declare(model="newer")
-        finish(stage.run(*APPLY, umask=0), 1, "errored.ledger.json")
+        finish(stage.run(*APPLY), 1, "errored.ledger.json")
     state = [stage.folder / "state", *(stage.folder / "state").rglob("*")]
     folders = {path for path in state if path.is_dir()} | {stage.folder / "another" / "secrets"}
     files = {path for path in state if path.is_file() and path.name != ".gitignore"}
@@ -474,6 +477,86 @@ def test_what_is_written_is_its_owner_s_alone_whatever_the_umask(stage: Stage) -
         **dict.fromkeys(folders, 0o700),
         **dict.fromkeys(files, 0o600),
     }
+
+
+def test_azure_behind_a_proxy_that_tells_its_password(stage: Stage) -> None:
+    word = AROUND["HTTPS_PROXY"].core
+    answer = f"HTTP/1.1 407 {word}\r\nX {word}\r\nX: {word}\r\nContent-Length: 24\r\n\r\n{word}"
+    project = stage.folder / "reconciler.yaml"
+    text = project.read_text().replace("  cloud: {", "  cloud: azure #{")
+    stage.declare()
+    token_credential.cache_clear()
+    with run_wild(answer.encode()) as url:
+        azure = {
+            "HTTPS_PROXY": url.replace("//", f"//user:{word}@"),
+            "AZURE_TENANT_ID": "11111111-1111-1111-1111-111111111111",
+            "AZURE_CLIENT_ID": "22222222-2222-2222-2222-222222222222",
+            "AZURE_STORAGE_ACCOUNT": "account",
+            "RECONCILER_TIMEOUT": "1",
+        }
+        project.write_text(text)
+        with mock.patch("time.sleep"):  # between the tries of Azure's libraries
+            finish(stage.run("plan", **azure), 1, "azure-identity finds no credential")
+            container = "https://account.blob.core.windows.net/ledger"
+            project.write_text(f"{text}  ledger: {{container: '{container}'}}\n")
+            for name in ("", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"):
+                without = {name: ""} if name else {}
+                finish(stage.run("history", **azure, **without), 1, "storage cannot be reached")
+    token_credential.cache_clear()
+
+
+def test_the_emulator_tells_nobody_what_it_hears(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log, data = tmp_path / "log.jsonl", tmp_path / "data" / "state"
+    evidence = Evidence(tmp_path, MARKERS)
+    env = {"RECONCILER_EMULATOR_TOKEN": TOKEN.value}
+    before = os.umask(0)
+    try:
+        with run_emulator("--no-blob", f"--log={log}", f"--data={data}", env=env) as world:
+            body = definition("https://a.blob.core.windows.net/m/x.ilearner")
+            keys = {one: OWN[one].value for one in ("primary", "secondary")}
+            body["properties"] |= {"keys": keys}
+            body["properties"]["storageAccount"]["key"] = OWN["storage"].value
+            world.write("PUT", "census", body)
+            world.patch("census", keys={"primary": OWN["primary"].value})
+            _, told, _ = world.send("GET", world.path("census") + "/listKeys")
+            assert told == keys
+            signed = f"{world.url}{world.path('census')}?api-version=2017-01-01&{SAS.value}"
+            for method, path, sent in (
+                ("GET", world.path("census"), None),
+                ("GET", signed, None),
+                ("GET", world.path("").rstrip("/"), None),
+                ("PUT", world.path("b"), {"properties": {"keys": OWN["primary"].value}}),
+                ("PATCH", world.path("census"), {"properties": {"keys": [OWN["primary"].value]}}),
+                ("PATCH", world.path("census"), {"properties": {"x": OWN["primary"].value}}),
+            ):
+                evidence.add(f"the reply to {method}", json.dumps(world.send(method, path, sent)))
+            world.token = AROUND["ANOTHER_TOKEN"].core
+            status, told, _ = world.send("GET", world.path("census"))
+            evidence.add("the reply to a stranger", json.dumps(told))
+            assert status == 401
+            send_raw(world.url, f"GET / HTTP/1.1\r\nAuthorization: {TOKEN.value}\0\r\n\r\n")
+            send_raw(world.url, f"{TOKEN.value}\r\n\r\n")
+    finally:
+        os.umask(before)
+    assert "sig=" in log.read_text()
+    evidence.add("what the emulator said", "".join(capfd.readouterr()))
+    evidence.allowed = {file for file in data.rglob("*") if file.is_file()}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in evidence.allowed} == {0o600}
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+    found = evidence.find()
+    assert not found, "\n".join(found)
+
+
+def send_raw(url: str, text: str) -> None:
+    """Send what is no request, and wait until the server has had enough."""
+    where = urlsplit(url)
+    with socket.create_connection((where.hostname, where.port), timeout=10) as wild:
+        wild.sendall(text.encode())
+        wild.shutdown(socket.SHUT_WR)
+        while wild.recv(4096):
+            pass
 
 
 def test_the_search_finds_a_marker_however_it_is_spelled(tmp_path: Path) -> None:
