@@ -24,7 +24,7 @@ _WORD: Final = 8
 # From such a length on, a text holds a whole word of 8 bytes wherever the counting begins.
 _LONG: Final = 2 * _WORD - 1
 _PAIR: Final = re.compile(
-    r"((?<![a-z])(?:sig|se|sv|sp)|token|password|secret|(?:Account|SharedAccess)Key)"
+    r"((?:(?<![a-z])|(?<=%3F))(?:sig|se|sv|sp)|token|password|secret|(?:Account|SharedAccess)Key)"
     r"(?:=|%3D)[^&;\s\"']+",
     re.IGNORECASE,
 )
@@ -133,9 +133,10 @@ def _spell(secret: str) -> Iterator[str]:
     for shift in range(3):
         # Within a longer text it begins at any of three places; its ends depend on its neighbours.
         coded = base64.b64encode(b"\0" * shift + data).decode()
-        sure = coded[(0, 2, 3)[shift] : len(coded) - 4 * bool((shift + len(data)) % 3)]
-        yield sure
-        yield sure.replace("+", "-").replace("/", "_")
+        sure = coded[(0, 2, 3)[shift] : (shift + len(data)) * 8 // 6]
+        for form in (sure, coded[(0, 2, 3)[shift] :]):
+            yield form
+            yield form.replace("+", "-").replace("/", "_")
 
 
 def _cut(form: bytes) -> Iterable[int]:
