@@ -83,9 +83,12 @@ class State:
     """The records, by key; every change is committed before the reply that speaks of it."""
 
     def __init__(self, folder: Path | None) -> None:
+        target = ":memory:"
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        target = ":memory:" if folder is None else str(folder / "emulator.sqlite")
+            # They hold the services' keys.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / "emulator.sqlite").touch(mode=0o600)
+            target = str(folder / "emulator.sqlite")
         self._base = sqlite3.connect(target, isolation_level=None, check_same_thread=False)
         self._base.execute("PRAGMA journal_mode=WAL")
         self._base.execute("PRAGMA synchronous=NORMAL")

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+from reconciler.ledgers.disk import make_folder
 from reconciler.model import ABSENT, Absent, Json, Sighting
 
 NAME: Final = "observations.sqlite3"
@@ -138,7 +139,7 @@ class ObservationCache:
                 return otherwise
 
     def _open(self) -> sqlite3.Connection:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._file.parent)
         self._hide_from_git()
         os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:

@@ -23,7 +23,16 @@ from reconciler.manifests.references import (
 from reconciler.manifests.schema import check_document, definition_schema, unknown_word
 from reconciler.manifests.sources import check_sources
 from reconciler.manifests.yaml_text import Places, Text
-from reconciler.model import Address, Finding, Json, Manifest, Place, Project, Rollout
+from reconciler.model import (
+    Address,
+    Finding,
+    Json,
+    Manifest,
+    Place,
+    Project,
+    Rollout,
+    SecretReference,
+)
 
 API_VERSION: Final = "reconciler/v1"
 PROJECT_FILE: Final = "reconciler.yaml"
@@ -42,7 +51,7 @@ class Loaded:
 
     `files` maps the relative name of everything that was read to its digest; `foreign` counts
     documents of other apiVersions, which are left alone. `rollouts` are those of the fleets, whose
-    members are among the manifests.
+    members are among the manifests. `secrets` are all that is referred to, whatever is wrong.
     """
 
     project: Project | None
@@ -51,6 +60,7 @@ class Loaded:
     files: Mapping[str, str]
     foreign: int
     rollouts: tuple[Rollout, ...] = ()
+    secrets: tuple[SecretReference, ...] = ()
 
 
 def load(
@@ -244,6 +254,11 @@ class _Loading:
             *settle_files(self.folder, file, find_references(spec)),
         ]
 
+    def _find_secrets(self) -> set[SecretReference]:
+        references = (find_references(manifest.spec) for manifest in self.manifests.values())
+        given = (reference for found in references for _, reference in found)
+        return {SecretReference(env=one.get("env", ""), file=one.get("file", "")) for one in given}
+
     def finish(self, *, whole: bool) -> Loaded:
         named = [finding for file, finding in self.unnamed if file not in self.definitions]
         whole = whole and not self.unsure
@@ -270,6 +285,7 @@ class _Loading:
             files=self.folder.files,
             foreign=self.foreign,
             rollouts=tuple(rollout for rollout, _ in self.fleets.values()),
+            secrets=tuple(self._find_secrets()),
         )
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import jsonschema_rs
 
 from reconciler.catalog import read_schema
+from reconciler.manifests.yaml_text import quote_word
 from reconciler.model import Finding, Json, Path
 from reconciler.pointers import find, format_pointer, split_pointer
 
@@ -205,7 +206,7 @@ def _unknown_field(key: str, schema: Json) -> Finding:
     near = difflib.get_close_matches(key.casefold(), [one.casefold() for one in known], n=1)
     match = next((one for one in known if near and one.casefold() == near[0]), "")
     hint = f'Did you mean "{match}"?' if match else f"There are {', '.join(known)}."
-    return Finding(f'unknown field "{key}"', next_step=hint)
+    return Finding(f"unknown field{quote_word(key)}", next_step=hint)
 
 
 def unknown_word(what: str, given: str, known: Sequence[str]) -> Finding:
@@ -213,7 +214,7 @@ def unknown_word(what: str, given: str, known: Sequence[str]) -> Finding:
     near = difflib.get_close_matches(given.casefold(), [one.casefold() for one in known], n=1)
     match = next((one for one in known if near and one.casefold() == near[0]), "")
     hint = f'Did you mean "{match}"?' if match else f"Known: {', '.join(known)}."
-    return Finding(f'unknown {what} "{given[:60]}"', next_step=hint)
+    return Finding(f"unknown {what}{quote_word(given)}", next_step=hint)
 
 
 def _demand(word: str, error: ValidationError) -> str:

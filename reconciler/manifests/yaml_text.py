@@ -24,7 +24,11 @@ _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 _SECRET: Final = re.compile(
     r"[?&;]sig=|AccountKey=|SharedAccess(Key|Signature)=|^[A-Za-z0-9+/]{86}==$"
+    r"|://[^/?#\s:@]*:[^/?#\s@]+@"
 )
+_SHORT: Final = 12
+_WORD: Final = re.compile(r"[A-Za-z]{1,40}|[A-Za-z0-9_./-]{1,14}")
+_TAG: Final = re.compile(r"!![a-z]{1,12}(/[a-z]{1,12}:)?|![A-Za-z]{1,20}$")
 _MOST_VALUES: Final = 500_000
 _DEEPEST: Final = 64
 _QUOTE: Final = "Put quotes around it if it is meant as text."
@@ -115,7 +119,7 @@ class Text:
             name = self._key(key)
             if name in result:
                 before = self.place(first[name])
-                message = f'the key "{name}" stands here for the second time'
+                message = f"the key{quote_word(name)} stands here for the second time"
                 self.findings.append(
                     Finding(
                         message, place=self.place(key), detail=(f"It stands on {before} first.",)
@@ -150,14 +154,17 @@ class Text:
             return float(text)
         if word in {"bool", "int", "float", "timestamp"}:
             taken = {"bool": "true or false", "timestamp": "a date"}.get(word, "a number")
-            self._refuse(node, f'"{_excerpt(text)}" would be read as {taken}', _QUOTE)
+            said = f'"{text}"' if len(text) <= _SHORT else "a value"
+            self._refuse(node, f"{said} would be read as {taken}", _QUOTE)
         else:
             self._refuse_tag(node)
         return None
 
     def _refuse_tag(self, node: yaml.Node) -> None:
         tag = node.tag.replace(_PREFIX, "!!")
-        self._refuse(node, f"the tag {_excerpt(tag)} is not taken", "Leave it out.")
+        known = _TAG.match(tag)
+        said = f"the tag {known[0]}" if known else "what begins with ! is a tag, and"
+        self._refuse(node, f"{said} is not taken", "Leave it out, or put quotes around the text.")
 
 
 _FLATTEN: Final = "Flatten it."
@@ -176,8 +183,8 @@ def read_plain(text: str) -> int | float | bool | None:
 
 
 def is_suspicious(text: str) -> bool:
-    """Whether a text looks like a key or a signature, which no manifest may hold."""
-    return "=" in text and _SECRET.search(text) is not None
+    """Whether a text looks like a key, a signature or a password, which no manifest may hold."""
+    return ("=" in text or "@" in text) and _SECRET.search(text) is not None
 
 
 def is_unwritable(text: str) -> bool:
@@ -189,8 +196,12 @@ def is_unwritable(text: str) -> bool:
     return is_suspicious(text) or "\0" in text
 
 
-def _excerpt(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}…"
+def quote_word(word: str) -> str:
+    """A key or a kind in quotes, behind a space; nothing where it might be a secret.
+
+    A slip of the pen makes a key of what was meant as a value.
+    """
+    return f' "{word}"' if _WORD.fullmatch(word) else ""
 
 
 def place_of(file: str, node: yaml.Node) -> Place:
