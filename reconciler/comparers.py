@@ -20,6 +20,8 @@ _INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# Longer ones are none that anybody means, and Python reads no integer of thousands of digits.
+_LONGEST_NUMBER: Final = 400
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # A signature in a query, also of an address within another one's query.
 _SIGNATURE: Final = re.compile(
@@ -132,7 +134,11 @@ def _offset(zone: str | None) -> timedelta:
 def _number(value: Json) -> Json:
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+    if (
+        isinstance(value, str)
+        and len(value) <= _LONGEST_NUMBER
+        and _NUMBER.fullmatch(value.strip())
+    ):
         value = float(value) if re.search(r"[.eE]", value) else int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)

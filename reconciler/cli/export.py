@@ -81,7 +81,9 @@ def print_definition(document: object) -> None:
     """Print a document as JSON."""
     import json
 
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    from reconciler.json_text import escape_json
+
+    click.echo(escape_json(json.dumps(document, indent=2, ensure_ascii=False)))
 
 
 def report(invocation: Invocation, files: list[str], services: int) -> None:

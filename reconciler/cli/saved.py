@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from reconciler.errors import PlanInvalid
+from reconciler.json_text import escape_json
 from reconciler.model import Plan
 from reconciler.plan_document import read_plan
 from reconciler.render.text import render_plan_json
@@ -50,7 +51,7 @@ def pick_patch(plan: Plan, part: str, target: str) -> str:
             next_step=f"It changes: {', '.join(names) or 'nothing'}.",
         )
     chosen = next(iter(found)) if len(found) == 1 else ""
-    return json.dumps(found[chosen] if chosen else found, indent=2, ensure_ascii=False)
+    return escape_json(json.dumps(found[chosen] if chosen else found, indent=2, ensure_ascii=False))
 
 
 def find_changed_files(plan: Plan, root: Path) -> list[str]:

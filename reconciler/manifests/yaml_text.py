@@ -16,7 +16,7 @@ import yaml
 
 from reconciler.manifests.substitution import fits
 from reconciler.model import Finding, Json, Place
-from reconciler.pointers import split_pointer
+from reconciler.pointers import read_index, split_pointer
 
 _STR: Final = "tag:yaml.org,2002:str"
 _PREFIX: Final = "tag:yaml.org,2002:"
@@ -150,7 +150,7 @@ class Text:
             return text.lower() == "true"
         if word == "int" and _INTEGER.fullmatch(text) and len(text) < 40:
             return int(text)
-        if word == "float" and _FLOAT.fullmatch(text):
+        if word == "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
             return float(text)
         if word in {"bool", "int", "float", "timestamp"}:
             taken = {"bool": "true or false", "timestamp": "a date"}.get(word, "a number")
@@ -281,8 +281,8 @@ def _step(node: yaml.Node, segment: str) -> tuple[yaml.Node, yaml.Node]:
                 near = key, value
         if near:
             return near
-    if isinstance(node, yaml.SequenceNode) and segment.isdecimal():
-        index = int(segment)
-        if index < len(node.value):
-            return node.value[index], node.value[index]
+    if isinstance(node, yaml.SequenceNode) and 0 <= (index := read_index(segment)) < len(
+        node.value
+    ):
+        return node.value[index], node.value[index]
     raise KeyError(segment)

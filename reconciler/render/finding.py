@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from reconciler.json_text import escape_json
 from reconciler.model import Finding, Json
 from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape
@@ -94,7 +95,7 @@ def render_findings_json(findings: Sequence[Finding]) -> str:
         "warning_count": len(findings) - errors,
         "diagnostics": [describe_diagnostic(finding) for finding in findings],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return escape_json(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def describe_diagnostic(finding: Finding) -> Json:

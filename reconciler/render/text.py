@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.guards import is_final
+from reconciler.json_text import escape_json
 from reconciler.model import Action, Plan, SecretReference, Step, Verb
 from reconciler.plan_document import canonical, plan_document
 from reconciler.render.changes import render_changes, render_difference
@@ -48,7 +49,7 @@ def render_plan(plan: Plan, *, paint: Paint, summary: bool = False) -> str:
 
 def render_plan_json(plan: Plan) -> str:
     """The plan's document on one line, which is also what is saved."""
-    return canonical(plan_document(plan)) + "\n"
+    return escape_json(canonical(plan_document(plan))) + "\n"
 
 
 def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Final
 from requests.structures import CaseInsensitiveDict
 
 from reconciler.errors import Busy, Rejected, ServiceError, Throttled, Unauthorized, Unavailable
+from reconciler.json_text import read_json
 from reconciler.model import Json
 from reconciler.redaction import Redaction, SecretNamed, mask
 
@@ -21,9 +21,6 @@ _ROTATE: Final = (
 )
 _PROXY: Final = "Check the address in spec.cloud; a proxy may be answering in its place."
 _MOST_SAID: Final = 300
-# What is recorded nests a dozen deep; everything after this walks documents by recursion.
-_DEEPEST: Final = 100
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 # They say where to go next, and are followed as they are.
 _FOLLOWED: Final = frozenset({"azure-asyncoperation", "location"})
 
@@ -53,10 +50,10 @@ def parse_reply(
     if not body.strip():
         return Reply(status, said, None)
     try:
-        raw = _parse(body)
+        raw = read_json(body)
         document = redaction.redact_document(raw) if redaction.may_occur(body) else raw
         return Reply(status, said, document, raw)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         if status >= 400:
             return Reply(status, said, None)
         # Not chained: the error holds the body.
@@ -78,45 +75,6 @@ def _redact_headers(headers: Mapping[str, str], redaction: Redaction) -> Mapping
             for name, value in headers.items()
         }
     )
-
-
-def _parse(body: bytes) -> Json:
-    document = json.loads(body, parse_constant=_refuse_constant)
-    if not _is_shallow(body) and _is_deep(document):
-        raise ValueError("nested too deeply")
-    return document
-
-
-def _refuse_constant(name: str) -> Json:
-    """NaN and the infinities are no JSON, though Python reads them."""
-    raise ValueError(name)
-
-
-def _is_shallow(body: bytes) -> bool:
-    """Whether a document is surely not deep: its brackets peel off, one layer after another.
-
-    A bracket in a text may be in the way of that; then the document itself must be looked at.
-    """
-    brackets = body.translate(None, _NOT_BRACKETS)
-    for _ in range(_DEEPEST):
-        if not brackets:
-            return True
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return False
-
-
-def _is_deep(document: Json) -> bool:
-    layer = [document]
-    for _ in range(_DEEPEST):
-        layer = [
-            below
-            for one in layer
-            if isinstance(one, (dict, list))
-            for below in (one.values() if isinstance(one, dict) else one)
-        ]
-        if not layer:
-            return False
-    return True
 
 
 def _content_type(headers: Mapping[str, str]) -> str:
