@@ -14,7 +14,17 @@ from typing import Final
 
 from reconciler.model import Action, Address, Change, Finding, GuardLimits, Step
 
-GUARDS: Final = ("deletes", "updates", "replace", "irreversible", "adopt", "empty", "blob")
+GUARDS: Final = (
+    "deletes",
+    "updates",
+    "replace",
+    "irreversible",
+    "adopt",
+    "empty",
+    "blob",
+    "default-endpoint",
+    "training-service",
+)
 _COUNTED_FROM: Final = 10
 
 

@@ -82,7 +82,12 @@ def _resource_documents(resources: Collection[Resource]) -> Json:
 
 
 def _resource_document(resource: Resource) -> Json:
-    return {"address": str(resource.address), "id": resource.id}
+    return {"address": str(resource.address), "id": resource.id, **_token_document(resource)}
+
+
+def _token_document(resource: Resource) -> Json:
+    """Where its token is found, of the few that have one of their own."""
+    return {} if resource.token is None else {"token": asdict(resource.token)}
 
 
 def digest_of(body: Json) -> str:
@@ -112,6 +117,7 @@ def _step_document(step: Step) -> Json:
         "type": step.resource.address.kind,
         "name": step.resource.address.name,
         "id": step.resource.id,
+        **_token_document(step.resource),
         "change": {
             "actions": _ACTIONS[step.action],
             "before": None if step.before is ABSENT else step.before,
@@ -260,14 +266,19 @@ def _plan_of(body: Json) -> Plan:
 
 
 def _resources_of(listed: Json) -> tuple[Resource, ...]:
-    return tuple(Resource(Address.parse(said["address"]), said["id"]) for said in listed)
+    return tuple(_resource_of(Address.parse(said["address"]), said) for said in listed)
+
+
+def _resource_of(address: Address, said: Json) -> Resource:
+    token = SecretReference(**said["token"]) if "token" in said else None
+    return Resource(address, said["id"], token)
 
 
 def _step_of(said: Json) -> Step:
     change = said["change"]
     action = next(act for act, words in _ACTIONS.items() if words == change["actions"])
     return Step(
-        resource=Resource(Address(said["type"], said["name"]), said["id"]),
+        resource=_resource_of(Address(said["type"], said["name"]), said),
         action=action,
         changes=tuple(_change_of(one) for one in said["attributes"]),
         ops=tuple(said["patch"]),

@@ -19,7 +19,7 @@ import pytest
 
 from reconciler.catalog import read_schema
 from reconciler.diff import same
-from reconciler.kinds.web_service import KIND
+from reconciler.kinds import find_kinds
 from reconciler.pointers import set_at, split_pointer
 from tests.casework.case import OUTCOMES, Case, find_cases
 from tests.casework.golden import check, mask, show_after, show_plan
@@ -30,6 +30,7 @@ from tests.e2e.world import Done, Emulator, run_emulator
 pytestmark = pytest.mark.e2e
 Json = Any
 SAVED = "saved.plan"
+KINDS = find_kinds()
 NO_CHANGES = "No changes. Your web services match the manifests."
 _COUNTS = re.compile(r"(\d+) (?:to )?add(?:ed)?, (\d+) (?:to )?changed?, (\d+) (?:to )?destroy")
 
@@ -133,7 +134,7 @@ class Play:
                 assert patch == []
                 continue
             desired = jsonpatch.apply_patch(live, patch)
-            assert same(KIND.field, desired, said["after"])
+            assert same(KINDS[change["type"]].field, desired, said["after"])
             if live is not None:
                 back = self._take("--inverse", address)
                 assert jsonpatch.apply_patch(desired, back) == live

@@ -32,13 +32,13 @@ class Adopter:
         kind = self._kind(address)
         defaults = self.assembly.project.defaults
         if resource_id:
-            return Resource(address, kind.locate(resource_id, defaults))
+            return kind.locate(address, resource_id, defaults)
         for manifest in self.assembly.loaded.manifests:
             if manifest.address == address:
                 return kind.identify(manifest, defaults)
         memory = self.assembly.ledger.load().memories.get(address)
         if memory is not None:
-            return Resource(address, memory.id)
+            return memory.resource(address)
         return kind.identify(Manifest(address, {}, "", ""), defaults)
 
     def expand(self, addresses: Iterable[Address]) -> list[Address]:
@@ -52,18 +52,32 @@ class Adopter:
         defaults = self.assembly.project.defaults
         manifests = self.assembly.loaded.manifests
         found: list[Resource] = []
-        for name, kind in self.assembly.kinds.items():
+        for probe in self._find_scopes():
+            name, kind = probe.address.kind, self._kind(probe.address)
             named = [one for one in manifests if one.address.kind == name]
             known = {kind.identify(one, defaults).id.casefold() for one in named}
             taken = {one.address.name for one in named}
-            probe = kind.identify(Manifest(Address(name, "any"), {}, "", ""), defaults)
             provider = self.hands.provider(probe.address)
-            for summary in provider.scan(kind.scope(probe)):
+            for summary in provider.scan(kind.scope(probe), probe.token):
                 if summary.id and summary.id.casefold() not in known:
                     address = Address(name, _pick_name(summary.id, taken))
                     taken.add(address.name)
-                    found.append(Resource(address, summary.id))
+                    found.append(Resource(address, summary.id, probe.token))
         return sorted(found, key=lambda one: one.address)
+
+    def _find_scopes(self) -> list[Resource]:
+        """Something in the scope of each kind that the project names; raises for none at all."""
+        found: list[Resource] = []
+        missing: list[Finding] = []
+        for name, kind in self.assembly.kinds.items():
+            probe = Manifest(Address(name, "any"), {}, self.assembly.project.file, "")
+            try:
+                found.append(kind.identify(probe, self.assembly.project.defaults))
+            except ManifestInvalid as error:
+                missing.extend(error.findings())
+        if not found:
+            raise ManifestInvalid(tuple(missing))
+        return found
 
     def read(self, resources: Sequence[Resource]) -> list[tuple[Resource, Live]]:
         """What is live; raises Unplannable with every service that could not be read."""

@@ -20,6 +20,7 @@ from reconciler.guards import GUARDS, is_allowed
 from reconciler.kinds import find_kinds
 from reconciler.ledgers import ObservationCache, open_ledger
 from reconciler.manifests import PROJECT_FILE, Loaded, load
+from reconciler.manifests.project import name_cloud
 from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import secret_resolver
 from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
@@ -76,7 +77,7 @@ class Assembly:
         """What was seen of the services before, in the form that the schemas of today give."""
         schemas = sorted(digest_of(read_schema(kind.schema_name)) for kind in self.kinds.values())
         folder = Path(self.project.root, self.project.ledger)
-        return ObservationCache(folder, self.project.cloud.resource_manager, " ".join(schemas))
+        return ObservationCache(folder, name_cloud(self.project.cloud), " ".join(schemas))
 
     def check_belongs(self, plan: Plan, name: str) -> None:
         """Raise PlanInvalid for a plan of another project, or of the services of another cloud."""
@@ -87,7 +88,7 @@ class Assembly:
                 subject=name,
                 next_step="Apply it where it was made, or plan again here.",
             )
-        here = self.project.cloud.resource_manager
+        here = name_cloud(self.project.cloud)
         if plan.inputs.cloud != here:
             raise PlanInvalid(
                 f"was made for {plan.inputs.cloud}, and spec.cloud is now {here}",
@@ -112,7 +113,7 @@ class Assembly:
         return Hands(
             kinds=self.kinds,
             providers={
-                name: kind.connect(cloud, emit, budget, step_timeout_s)
+                name: kind.connect(cloud, emit, budget, step_timeout_s, resolve)
                 for name, kind in self.kinds.items()
             },
             ledger=self.ledger,
@@ -163,7 +164,7 @@ class Assembly:
         return Inputs(
             project=self.project.name,
             files=dict(sorted(self.loaded.files.items())),
-            cloud=self.project.cloud.resource_manager,
+            cloud=name_cloud(self.project.cloud),
             commit=self.revision.commit,
             dirty=self.revision.dirty,
             schemas=schemas,

@@ -11,7 +11,7 @@ import click
 from reconciler.cli.invocation import Invocation
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.history import Moment
+    from reconciler.history import Moment, Run
     from reconciler.model import Address, Entry, Intent
     from reconciler.ports import Ledger
     from reconciler.schema import Field
@@ -89,12 +89,17 @@ class Teller:
         self._as_json = as_json
 
     def tell_entries(self, address: Address | None) -> None:
-        """Every entry, what was begun and nobody saw the end of first; then the newest."""
+        """Every entry, what was begun and nobody saw the end of first; then the newest.
+
+        For people, what one apply did to many members of a fleet is told at once.
+        """
         from reconciler.cli.backwards import Backwards
+        from reconciler.history import gather_runs
 
         undecided = [one for one in self._ledger.load().open if self._is_of(one, address)]
+        entries = self._entries(address)
         with Backwards() as texts:
-            for entry in self._entries(address):
+            for entry in entries if self._as_json else gather_runs(entries):
                 texts.add(self._show(entry))
             for intent in undecided:
                 texts.add(self._show(intent))
@@ -165,9 +170,12 @@ class Teller:
         names = (name for one in self._ledger.entries() for name in (one.address, one.fleet))
         return not_in_ledger(address, names)
 
-    def _show(self, entry: Entry | Intent) -> str:
-        from reconciler.render.history import entry_document, render_entry
+    def _show(self, entry: Entry | Intent | Run) -> str:
+        from reconciler.history import Run
+        from reconciler.render.history import entry_document, render_entry, render_run
 
+        if isinstance(entry, Run):
+            return render_run(entry, self._paint)
         field = self._fields.get(entry.address.kind)
         if self._as_json:
             return json.dumps(entry_document(entry, field))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-_SCHEMAS = ("project", "fleet", "web-service")
+_SCHEMAS = ("project", "fleet", "web-service", "endpoint")
 _SCHEMA_FOLDER = ".schemas"
 _MODELINE = re.compile(r"(?<=\$schema=)\S*?([a-z-]+\.schema\.json)")
 

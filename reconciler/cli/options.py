@@ -71,7 +71,8 @@ _ALLOW = click.option(
     "allowed",
     metavar="GUARD[=ADDRESS]",
     multiple=True,
-    help="Lift a guard: deletes, updates, replace, irreversible, adopt, empty, blob. Repeatable.",
+    help="Lift a guard: deletes, updates, replace, irreversible, adopt, empty, blob, "
+    "default-endpoint, training-service. Repeatable.",
 )
 _ROTATE = click.option(
     "--rotate",

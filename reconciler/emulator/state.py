@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,29 @@ class State:
         else:
             self.plans[key] = plan
             self._put("plan", json.dumps(key), plan)
+        self._base.execute("COMMIT")
+
+    def read(self, kind: str) -> list[Json]:
+        """The records of a kind that others keep here, ordered by key."""
+        rows = self._base.execute("SELECT body FROM record WHERE kind = ? ORDER BY key", (kind,))
+        return [json.loads(body) for (body,) in rows]
+
+    def write(
+        self,
+        rows: Iterable[tuple[str, tuple[str, ...], Json]],
+        gone: Iterable[tuple[str, tuple[str, ...]]],
+        *,
+        count: int,
+    ) -> None:
+        """Keep records by kind and key, let others go, in one transaction."""
+        self._base.execute("BEGIN IMMEDIATE")
+        for kind, key in gone:
+            self._base.execute(
+                "DELETE FROM record WHERE kind = ? AND key = ?", (kind, json.dumps(key))
+            )
+        for kind, key, body in rows:
+            self._put(kind, json.dumps(key), body)
+        self._put("count", "", count)
         self._base.execute("COMMIT")
 
     def close(self) -> None:

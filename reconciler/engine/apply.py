@@ -73,7 +73,7 @@ class Policy:
     What more of a fleet may begin is also told by its own failures: more than it allows stop the
     rest of it, whatever the policy says, and as many as it allows do not stop it in later waves.
     With `rollback`, one failure of anything stops every fleet. A read may lag `patience_s` seconds
-    behind a write before it counts as not applied.
+    behind a write before it counts as not applied, or for as long as is known of the service.
     """
 
     fail_fast: bool = False

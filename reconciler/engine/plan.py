@@ -6,7 +6,7 @@ merely forbids applying it is kept in the plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler import guards
@@ -22,7 +22,6 @@ from reconciler.estimate import estimate
 from reconciler.model import (
     ABSENT,
     Absent,
-    Action,
     Address,
     Cause,
     Estimate,
@@ -39,7 +38,7 @@ from reconciler.model import (
 )
 from reconciler.plan import Wish, find_not_observable, make_removal, make_step
 from reconciler.pointers import format_pointer
-from reconciler.reasons import explain_changes
+from reconciler.reasons import explain_changes, format_author
 
 
 @dataclass
@@ -50,6 +49,13 @@ class _Draft:
     steps: list[Step] = field(default_factory=list)
     unchanged: list[Resource] = field(default_factory=list)
     obstacles: list[Finding] = field(default_factory=list)
+    doubts: list[Finding] = field(default_factory=list)
+
+    def take(self, findings: Iterable[Finding]) -> None:
+        """What refuses the plan and can be allowed, or only warns, is kept in it."""
+        for found in findings:
+            kept = found.guard or found.severity == "warning"
+            (self.doubts if kept else self.obstacles).append(found)
 
 
 def make_plan(hands: Hands, order: Order) -> Plan:
@@ -84,6 +90,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
         memory = snapshot.memories[resource.address]
         _draft_removal(draft, seen[resource], gone, memory.wave, memory.fleet)
+    draft.take(find_conflicts(hands, draft.steps, wanted, order))
     copied, missing = look_at_copies(hands, draft.steps)
     if draft.obstacles or missing:
         raise Unplannable(tuple(name_items((*draft.obstacles, *missing), chosen)))
@@ -92,7 +99,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     steps, found = look_at_models(hands, staged, draft.wishes, order.limits.blobs)
     owners = find_owners(hands, order, steps)
     judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed, owners)
-    told = guards.lift(found, order.allowed)
+    told = guards.lift((*draft.doubts, *found), order.allowed)
     return Plan(
         steps=tuple(steps),
         unchanged=tuple(draft.unchanged),
@@ -103,6 +110,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         baseline="kept" if snapshot.known else "lost",
         orphans=tuple(one for one in orphans if one not in leaving),
         not_observable=find_hidden(draft.wishes),
+        last_set=find_last_set(draft.wishes),
         estimate=estimate_steps(hands, steps, refresh.calls, find_pause(steps, rollouts)),
         rollouts=rollouts,
     )
@@ -165,7 +173,7 @@ def _find_orphans(order: Order, snapshot: Snapshot) -> list[Resource]:
     gone = set(snapshot.memories) - declared - set(order.excluded)
     if order.targets:
         gone &= set(order.targets)
-    return [Resource(address, snapshot.memories[address].id) for address in sorted(gone)]
+    return [snapshot.memories[address].resource(address) for address in sorted(gone)]
 
 
 def _draft_removal(
@@ -192,6 +200,35 @@ def find_hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
     return {address: pointers for address, pointers in named.items() if pointers}
 
 
+def find_last_set(wishes: Sequence[Wish]) -> Mapping[str, Mapping[str, str]]:
+    """When and by whom what the service does not show was last set, as far as it is remembered."""
+    said = {
+        str(wish.resource.address): {
+            pointer: format_author(wish.memory)
+            for pointer in find_not_observable(wish)
+            if pointer in wish.memory.owned or pointer in wish.memory.secrets
+        }
+        for wish in wishes
+        if wish.memory is not None
+    }
+    return {address: pointers for address, pointers in said.items() if pointers}
+
+
+def find_conflicts(
+    hands: Hands, steps: Sequence[Step], wanted: Mapping[Resource, Manifest], order: Order
+) -> Iterator[Finding]:
+    """What speaks against the steps of each scope together, beside all that is there."""
+    scopes: dict[tuple[str, str], list[Step]] = {}
+    for step in steps:
+        kind = hands.kinds[step.resource.address.kind]
+        scopes.setdefault((kind.name, kind.scope(step.resource)), []).append(step)
+    for (name, _), found in scopes.items():
+        provider = hands.providers[name]
+        peers = provider.find_peers(found[0].resource) if order.refresh != "none" else ()
+        named = [(wanted.get(step.resource), step) for step in found]
+        yield from hands.kinds[name].find_conflicts(named, peers)
+
+
 def _draft_one(
     hands: Hands,
     draft: _Draft,
@@ -211,7 +248,7 @@ def _draft_one(
         draft.unchanged.append(seen.resource)
         return
     step = tell_source(hands, step, seed)
-    draft.obstacles.extend(find_obstacles(hands, manifest, step))
+    draft.take(find_obstacles(hands, manifest, step))
     draft.steps.append(
         replace(
             step,
@@ -226,10 +263,8 @@ def _draft_one(
 
 def find_obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding]:
     """What would stop the step at the service, found before the first call is made."""
-    due = dict(step.secrets)
     kind = hands.kinds[manifest.address.kind]
-    if step.action is Action.UPDATE:
-        yield from kind.find_refusals(manifest, step.before)
+    yield from kind.find_refusals(manifest, step)
     yield from _find_unsealed(manifest, step)
     if step.extent == "whole":
         forced = tuple(
@@ -237,13 +272,21 @@ def find_obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Fin
         )
         for finding in kind.find_missing(manifest, step):
             yield replace(finding, detail=(*finding.detail, *forced))
-    for pointer, reference in due.items():
+    for pointer, reference in step.secrets:
         try:
             hands.resolve(reference)
         except ReconcilerError as error:
-            place = manifest.place("/spec/secrets/" + pointer.replace("~", "~0").replace("/", "~1"))
+            place = manifest.place(_find_reference(manifest, pointer, reference))
             for finding in error.findings():
                 yield replace(finding, subject=str(manifest.address), place=place)
+
+
+def _find_reference(manifest: Manifest, pointer: str, reference: SecretReference) -> str:
+    """Where a manifest refers to a secret: by its place, or beside the model that it opens."""
+    for name, given in manifest.spec.get("trainedModels", {}).items():
+        if "sas" in given and SecretReference(**given["sas"]) == reference:
+            return format_pointer(("spec", "trainedModels", name, "sas"))
+    return format_pointer(("spec", "secrets", pointer))
 
 
 def _find_unsealed(manifest: Manifest, step: Step) -> Iterator[Finding]:

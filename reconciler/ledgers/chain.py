@@ -196,6 +196,7 @@ class Replay:
                 step_digest=intent.step_digest,
                 wave=intent.wave,
                 fleet=intent.fleet,
+                token=intent.token,
             )
         if entry.fate is Fate.DONE:
             if entry.action in _GONE:
@@ -238,4 +239,5 @@ def _remember(entry: Entry) -> Memory:
         plan_digest=entry.plan_digest,
         step_digest=entry.step_digest,
         fleet=entry.fleet,
+        token=entry.token,
     )

@@ -17,16 +17,16 @@ _ENTRY: Final[Mapping[str, type]] = {
     **dict.fromkeys(_TEXTS, str),
     **dict.fromkeys(("patch", "inverse"), list),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
-    **dict.fromkeys(("fate", "note", "step_digest", "fleet"), str),
+    **dict.fromkeys(("fate", "note", "step_digest", "fleet", "token"), str),
     **dict.fromkeys(("intent", "fence", "wave"), int),
 }
 _INTENT: Final[Mapping[str, type]] = {
-    **dict.fromkeys((*_TEXTS, "step_digest", "stamp", "extent", "fleet"), str),
+    **dict.fromkeys((*_TEXTS, "step_digest", "stamp", "extent", "fleet", "token"), str),
     **dict.fromkeys(("attempt", "fence", "wave"), int),
     **dict.fromkeys(("patch", "inverse", "owns", "absences"), list),
     **dict.fromkeys(("secrets", "digests"), dict),
 }
-_REMEMBERED: Final = ("id", "at", "by", "commit", "plan_digest", "step_digest", "fleet")
+_REMEMBERED: Final = ("id", "at", "by", "commit", "plan_digest", "step_digest", "fleet", "token")
 _MEMORY: Final[Mapping[str, type]] = {
     **dict.fromkeys(_REMEMBERED, str),
     **dict.fromkeys(("sequence", "wave"), int),
@@ -38,7 +38,7 @@ _CHECKPOINT: Final[Mapping[str, type]] = {
     **dict.fromkeys(("memories", "open"), list),
 }
 # What an outcome says by naming its intent.
-_JOINED: Final = ("patch", "inverse", "step_digest", "wave", "fleet")
+_JOINED: Final = ("patch", "inverse", "step_digest", "wave", "fleet", "token")
 # What older ledgers do not say, and an entry need not say where it is so.
 _SILENT: Final[Mapping[str, Json]] = {
     "intent": 0,
@@ -48,9 +48,10 @@ _SILENT: Final[Mapping[str, Json]] = {
     "step_digest": "",
     "wave": 0,
     "fleet": "",
+    "token": "",
 }
 # What an intent or a checkpoint of an older ledger does not say.
-_NO_FLEET: Final = {"fleet": ""}
+_LATER: Final = {"fleet": "", "token": ""}
 
 
 class BadLine(ValueError):
@@ -150,7 +151,7 @@ def _write_entry(entry: Entry) -> Said:
 
 
 def _write_plainly(word: Entry | Intent) -> dict[str, Json]:
-    said = {name: value for name, value in vars(word).items() if name != "sequence"}
+    said = {name: value for name, value in _say(word).items() if name != "sequence"}
     return {
         **said,
         "address": str(word.address),
@@ -163,6 +164,11 @@ def _write_fleet(fleet: Address | None) -> str:
     return "" if fleet is None else str(fleet)
 
 
+def _say(word: Entry | Intent | Memory) -> dict[str, Json]:
+    """Everything a word holds; few resources have a token of their own."""
+    return {name: value for name, value in vars(word).items() if name != "token" or value}
+
+
 def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
     return {
         "kind": "checkpoint",
@@ -170,7 +176,7 @@ def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
         "sha256": checkpoint.sha256,
         "count": checkpoint.count,
         "memories": [
-            {"address": str(address), **vars(memory), "fleet": _write_fleet(memory.fleet)}
+            {"address": str(address), **_say(memory), "fleet": _write_fleet(memory.fleet)}
             for address, memory in checkpoint.memories.items()
         ],
         "open": [
@@ -183,7 +189,7 @@ def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
     repeated = [name for name in _JOINED if name in document]
     if repeated:
         raise BadLine(f"repeats the {repeated[0]} of its intent")
-    joined = {"patch": [], "inverse": [], "step_digest": "", "wave": 0, "fleet": ""}
+    joined = {"patch": [], "inverse": [], "step_digest": "", "wave": 0, "fleet": "", "token": ""}
     kept = _pick({**document, **joined}, _ENTRY)
     if not kept["intent"]:
         raise BadLine("has no usable intent")
@@ -191,7 +197,7 @@ def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
 
 
 def _read_intent(document: Mapping[str, Json], sequence: int) -> Intent:
-    kept = _resolve(_pick({**_NO_FLEET, **document}, _INTENT))
+    kept = _resolve(_pick({**_LATER, **document}, _INTENT))
     for name in ("owns", "absences"):
         kept[name] = _texts(name, kept[name])
     return Intent(**kept, sequence=sequence)
@@ -214,7 +220,7 @@ def _read_memory(document: Json) -> tuple[Address, Memory]:
     if not isinstance(document, dict):
         raise BadLine("has no usable memories")
     address = _pick(document, {"address": str})["address"]
-    kept = _pick({**_NO_FLEET, **document}, _MEMORY)
+    kept = _pick({**_LATER, **document}, _MEMORY)
     kept["fleet"] = _read_fleet(kept["fleet"])
     try:
         return Address.parse(address), Memory(**kept)

@@ -188,7 +188,9 @@ def _explain(error: ValidationError) -> Iterator[tuple[str, Finding]]:
             if needed:
                 yield format_pointer((*at, key)), Finding(f"{key} needs {needed} beside it")
     else:
-        yield format_pointer(at), Finding(f"{name} {_demand(word, error)}")
+        # What a rule says of itself is what to do about it.
+        cure = schema.get("$comment", "") if isinstance(schema, dict) else ""
+        yield format_pointer(at), Finding(f"{name} {_demand(word, error)}", next_step=cure)
 
 
 def _say_name(error: ValidationError) -> str:

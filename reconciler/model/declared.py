@@ -100,7 +100,7 @@ class Project:
     root: str
     file: str
     cloud: Cloud
-    defaults: Mapping[str, str]
+    defaults: Mapping[str, Json]
     guards: GuardLimits
     ledger: str
     digest: str
@@ -111,7 +111,10 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """A trained model that a manifest names. `path` is the place of its address in the document."""
+    """A trained model that a manifest names. `path` is the place of its address in the document.
+
+    Where the service opens it by a signature, `sas_path` is the place at which that is sent.
+    """
 
     name: str
     uri: str
@@ -119,6 +122,7 @@ class ModelReference:
     sha256: str = ""
     sas: SecretReference | None = None
     place: Place | None = None
+    sas_path: Path = ()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urljoin
 
@@ -55,6 +55,16 @@ class _Failure:
     error: ServiceError
     pause: float | None
     refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent. `token` opens it, or else the cloud's own does."""
+
+    method: str
+    url: str
+    body: Json
+    token: str = field(repr=False)
 
 
 class _Tries:
@@ -111,19 +121,19 @@ class Client:
         """How many requests were sent, repeats included."""
         return self._calls
 
-    def send(self, method: str, url: str, body: Json = None) -> Reply:
+    def send(self, method: str, url: str, body: Json = None, token: str = "") -> Reply:
         """One call; returns any answer below 400.
 
         `url` is a path below the base URL or a whole URL of the same origin; it is sent byte for
-        byte. Raises ServiceError, or what the budget raises: ReplyLost for a write that may have
-        been done, any other for what surely was not.
+        byte, with `token` or else the cloud's own. Raises ServiceError, or what the budget raises:
+        ReplyLost for a write that may have been done, any other for what surely was not.
         """
         target = self.resolve(url)
         tries = _Tries(self.patience, self.clock())
         while True:
             leave = self._budget.admit(method, target, self.patience.throttled_s)
             tries.until += leave.waited_s
-            answer = self._try(method, target, body, leave, tries.lost)
+            answer = self._try(_Request(method, target, body, token), leave, tries.lost)
             if isinstance(answer, Reply):
                 return answer
             if answer.pause is None or not tries.may_go_on(answer, self.clock()):
@@ -173,13 +183,13 @@ class Client:
             )
         return target
 
-    def _try(self, method: str, url: str, body: Json, leave: Leave, lost: int) -> Reply | _Failure:
+    def _try(self, request: _Request, leave: Leave, lost: int) -> Reply | _Failure:
         within = self.patience.throttled_s
-        read = method == "GET"
+        read = request.method == "GET"
         try:
-            reply = self._exchange(method, url, body)
+            reply = self._exchange(request)
         except requests.exceptions.RequestException as error:
-            return self._judge_loss(error, url, lost, read=read)
+            return self._judge_loss(error, request.url, lost, read=read)
         except Unavailable as error:
             # What was answered cannot be read. It was an answer: the service takes calls.
             leave.learn(error.status, {}, "", within)
@@ -212,30 +222,30 @@ class Client:
         failed = self._lost(url, said, error)
         return _Failure(failed, self._pause(lost)) if read else _Failure(_perhaps(failed), None)
 
-    def _exchange(self, method: str, url: str, body: Json) -> Reply:
+    def _exchange(self, request: _Request) -> Reply:
         with self._lock:
             self._calls += 1
         limits = (self.patience.connect_s, self.patience.read_s)
-        prepared = self._prepare(method, url, body)
+        prepared = self._prepare(request)
         with self._adapter.send(prepared, timeout=limits, **self._settings) as answer:
             if 300 <= answer.status_code < 400:
                 raise _redirected(answer)
             return parse_reply(answer.status_code, answer.headers, _read_bounded(answer))
 
-    def _prepare(self, method: str, url: str, body: Json) -> requests.PreparedRequest:
+    def _prepare(self, request: _Request) -> requests.PreparedRequest:
         """The request exactly as it stands here.
 
         A session would spell escaped characters of the URL anew, look for a password in .netrc,
         keep cookies and follow redirects; none of that is wanted, and it costs as much as the call.
         """
         prepared = requests.PreparedRequest()
-        prepared.method, prepared.url, prepared.hooks = method, url, {}
+        prepared.method, prepared.url, prepared.hooks = request.method, request.url, {}
         prepared.headers = CaseInsensitiveDict(_HEADERS)
-        prepared.headers["Authorization"] = f"Bearer {self._tokens.get()}"
-        if body is not None:
-            prepared.body = json.dumps(body, allow_nan=False).encode()
+        prepared.headers["Authorization"] = f"Bearer {request.token or self._tokens.get()}"
+        if request.body is not None:
+            prepared.body = json.dumps(request.body, allow_nan=False).encode()
             prepared.headers["Content-Type"] = "application/json; charset=utf-8"
-        if method != "GET":
+        if request.method != "GET":
             prepared.headers["Content-Length"] = str(len(prepared.body or b""))
         return prepared
 

@@ -326,8 +326,12 @@ def test_null_is_never_sent_where_it_means_absent() -> None:
 
 
 def test_a_read_only_service_takes_no_change() -> None:
-    assert KIND.find_refusals(manifest(), live(readOnly=False)) == ()
-    (finding,) = KIND.find_refusals(manifest(), live(readOnly=True))
+    def refuse(before: Json) -> Any:
+        step = step_for(before, definition={"tags": {"team": "growth"}})
+        return KIND.find_refusals(manifest(), step)
+
+    assert refuse(live(readOnly=False)) == ()
+    (finding,) = refuse(live(readOnly=True))
     assert "is read-only" in finding.message
 
 

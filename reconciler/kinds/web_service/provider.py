@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
 from reconciler.intake import normalize, restore_signatures, without_server_fields
+from reconciler.kinds.plain import PlainProvider
 from reconciler.kinds.web_service.regions import is_copy, take_sealed
 from reconciler.model import (
     ABSENT,
@@ -62,7 +63,7 @@ _ABSENT: Final = frozenset({"WebServiceNotFound"})
 _ASSETS: Final = ("properties", "assets")
 
 
-class WebServiceProvider:
+class WebServiceProvider(PlainProvider):
     """Reads and writes web services. Safe to use from several threads."""
 
     def __init__(
@@ -78,7 +79,7 @@ class WebServiceProvider:
         """How many requests were sent so far."""
         return self._client.calls
 
-    def scan(self, scope: str) -> Iterator[Summary]:
+    def scan(self, scope: str, _token: SecretReference | None = None) -> Iterator[Summary]:
         """The services of a resource group or subscription; items are sparse and may be failed."""
         path = f"{_quote(scope)}/providers/Microsoft.MachineLearning/webServices{_VERSION}"
         for item in self._client.pages(path):
