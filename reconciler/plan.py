@@ -283,6 +283,6 @@ def _model_changes(wish: Wish, changes: Collection[Change]) -> Iterator[ModelCha
     changed = {change.path for change in changes}
     for model in wish.declared.models:
         if model.path in changed:
-            untold = is_untold(wish.schema, model.path, wish.live)
+            untold = wish.live is not ABSENT and is_untold(wish.schema, model.path, wish.live)
             before = remember(wish, model.path) if untold else find(wish.live, model.path)
             yield ModelChange(model.name, model.path, "" if before is ABSENT else before, model.uri)

@@ -157,9 +157,11 @@ class Assembly:
         )
 
     def _inputs(self, wanted: Wanted) -> Inputs:
+        used = {manifest.address.kind for manifest in self.loaded.manifests}
         schemas = {
             kind.schema_name: digest_of(read_schema(kind.schema_name))
-            for kind in self.kinds.values()
+            for name, kind in self.kinds.items()
+            if name in used
         }
         return Inputs(
             project=self.project.name,

@@ -128,10 +128,12 @@ def _to_show(step: Step) -> list[Change]:
 
 def _model_row(model: ModelChange, step: Step) -> Row:
     before, after = model.before, model.after
+    if before == after:
+        before = ""  # it is written once more
     if before:
         before, after = shorten_uris(before, after)
     return Row(
-        sign="~" if before else "+",
+        sign="~" if model.before else "+",
         name=f'trained model "{escape(model.name)}"',
         before=f'"{escape(before)}"' if before else "",
         after=f'"{escape(after)}"',

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.guards import is_final
-from reconciler.model import Action, Plan, SecretReference, Step, Verb
+from reconciler.model import Action, Cause, Plan, Step, Verb
 from reconciler.plan_document import canonical, plan_document
+from reconciler.pointers import format_pointer
 from reconciler.render.changes import render_changes, render_difference
 from reconciler.render.counting import count, show_duration
 from reconciler.render.escape import escape, show_path
@@ -211,9 +212,16 @@ def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
 
 def describe_baseline(plan: Plan) -> str:
     """What it means that there is no ledger."""
-    written = (change for step in plan.steps for change in step.changes)
+    unknown = {
+        (step.resource, reason.pointer)
+        for step in plan.steps
+        for reason in step.because
+        if reason.cause is Cause.UNKNOWN
+    }
     again = any(
-        one.verb is Verb.WRITE and not isinstance(one.after, SecretReference) for one in written
+        change.verb is Verb.WRITE and (step.resource, format_pointer(change.path)) in unknown
+        for step in plan.steps
+        for change in step.changes
     )
     return BASELINE_LOST + ("\nOnly what is not observable is written once more." if again else "")
 

@@ -50,6 +50,7 @@ from reconciler.transport import Client, Reply, check_validity, is_loopback, spl
 _REAL: Final = Pace(1.0, 0, 0, inf, 0, inf, lag_s=45.0, models_apart=True)
 _LOCAL: Final = Pace(0.1, 0, 0, inf, 0, inf, lag_s=1.0, models_apart=True)
 _PUT: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpdate")
+_PATCH: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "DiagnosticsTraceLevel")
 _TRIES: Final = 3
 _LOCATION: Final = ("baselocation", "relativelocation")
 
@@ -120,10 +121,11 @@ class EndpointProvider(PlainProvider):
         """
         resource, after = step.resource, {} if step.after is ABSENT else step.after
         made = _PUT if step.action in {Action.CREATE, Action.REPLACE} else ()
-        changed = {str(path[0]) for path in (change.path for change in step.changes) if path}
-        body = {name: after[name] for name in sorted(changed - {*made}) if name in after}
-        if "Resources" in body:
-            body["Resources"] = list(_make_resources(step, resolve))
+        changed = {str(change.path[0]) for change in step.changes if change.path}
+        sent = {*after} - {*made} if made else changed
+        body = {name: after[name] for name in sorted(sent & {*_PATCH}) if name in after}
+        models = list(_make_resources(step, resolve)) if "Resources" in sent else []
+        body |= {"Resources": models} if models else {}
         if step.action in {Action.DELETE, Action.REPLACE}:
             yield from self._write("DELETE", resource, None)
         if made:
