@@ -15,6 +15,7 @@ import click
 
 from reconciler.emulator.faults import KINDS
 from reconciler.emulator.switches import SWITCHES
+from reconciler.emulator.world import DEFAULT_WORLD
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.emulator import Settings
@@ -23,22 +24,61 @@ DEFAULT_PORT = 8470
 _BLOB_PORT = 10000
 
 
+_FAULTS = """\b
+The file of --faults is YAML, a list of
+  {match: {method, path}, do, times: N | rate: 0..1, seconds, status}
+in which the first that fires wins; path is a regular expression, searched in path and
+query, without look-around; without times and rate a fault fires always. A write to a Classic
+endpoint has no operation: what would befall its operation keeps it from taking effect. To do:
+"""
+_WORLD = """\b
+The file of --world is YAML:
+  workspaces:
+  - id: 32 hexadecimal digits
+    region: South Central US       # or another of the service's regions
+    tier: standard                 # or free: 3 endpoints a service, ThrottleLevel Low
+    token: TEXT                    # default: the token of the emulator
+    webServices:
+    - id: 32 hexadecimal digits
+      name: TEXT
+      kind: predictive             # or training, which has no resources
+      resources: ["Bike Rental [trained model]"]
+Each service comes with its endpoint "default". What a folder of --data knows already stays as
+it is. Without --world there is this:
+"""
+_CLASSIC = """\b
+Classic has no call by which Studio publishes; here PUT workspaces/W/webservices/ID does, with
+{Name, Description, Resources: [names]}, and over a service that is there publishes it anew: its
+Version moves, its endpoint "default" with it, and others by their refresh.
+
+\b
+A scoring call (POST .../execute) answers with SHA-256 over the model's bytes and the row, as a
+probability, and "1" from 0.5 on as label. A Classic endpoint takes the bytes in when the PATCH
+is accepted, a New service when it is first scored after a write; of a model that is not in
+this blob storage, the address stands for the bytes.
+"""
+
+
 def _list_choices() -> str:
-    """The switches, and the faults, for the end of the help."""
+    """The switches, the faults and the world, for the end of the help."""
     switches = (
         f"  {switch.name}={'|'.join(switch.values) or 'N'}\n      {switch.meaning}"
         + ("" if switch.values else f" (default {switch.default})")
         for switch in SWITCHES
     )
     faults = (f"  {kind.name}\n      {kind.meaning}" for kind in KINDS)
-    return (
-        "\b\nSwitches, the default first:\n"
-        + "\n".join(switches)
-        + "\n\n\b\nThe file of --faults is YAML, a list of\n"
-        + "  {match: {method, path}, do, times: N | rate: 0..1, seconds, status}\n"
-        + "in which the first that fires wins; path is a regular expression, searched in path and\n"
-        + "query, without look-around; without times and rate a fault fires always. To do:\n"
-        + "\n".join(faults)
+    world = (
+        f"  workspace {workspace.id}\n"
+        + "\n".join(f"  web service {one.id}: {one.name}" for one in workspace.web_services)
+        for workspace in DEFAULT_WORLD
+    )
+    return "\n\n".join(
+        (
+            "\b\nSwitches, the default first:\n" + "\n".join(switches),
+            _FAULTS + "\n".join(faults),
+            _WORLD + "\n".join(world),
+            _CLASSIC,
+        )
     )
 
 
@@ -109,7 +149,6 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
     """
     from reconciler.cli.emulator_files import read_faults, read_world
     from reconciler.emulator import Settings
-    from reconciler.emulator.world import DEFAULT_WORLD
 
     settings = Settings(
         host=host,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote
 
@@ -13,7 +14,7 @@ from reconciler.emulator.envelopes import Refusal
 
 PREVIEW: Final = "2016-05-01-preview"
 _VERSIONS: Final = ("2017-01-01", PREVIEW)
-Plane = Literal["resource-manager", "classic"]
+Plane = Literal["resource-manager", "classic", "services"]
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
 
 
@@ -21,7 +22,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
 class Call:
     """A request. `segments` are decoded; `query` has folded names; `origin` is what was called.
 
-    `target` is path and query as they came.
+    `target` is path and query as they came; `closing` is done once the reply is on its way.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Call:
     body: bytes
     origin: str
     target: str
+    closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, compare=False)
 
     @property
     def plane(self) -> Plane:
@@ -37,6 +39,8 @@ class Call:
         match [segment.casefold() for segment in self.segments[:3]]:
             case ["workspaces", _, "webservices"]:
                 return "classic"
+            case ["workspaces" | "subscriptions", _, "services"] if len(self.segments) > 3:
+                return "services"
         return "resource-manager"
 
     @property

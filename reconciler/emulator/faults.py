@@ -28,7 +28,7 @@ class Kind:
 
 
 KINDS: Final = (
-    Kind("throttle", "429 with Retry-After: 1; nothing is done"),
+    Kind("throttle", "429 with Retry-After: 1 (of a scoring call, 503 without); nothing is done"),
     Kind("error", "a 5xx, which `status` names (500); nothing is done"),
     Kind("drop-reply", "the work is done, the connection closes without an answer"),
     Kind("drop-request", "the connection closes without an answer; nothing is done"),

@@ -20,6 +20,7 @@ from reconciler.emulator.fault_plan import Entry, FaultPlan
 from reconciler.emulator.faults import Fault
 from reconciler.emulator.management import no_such_service
 from reconciler.emulator.operations import Operations
+from reconciler.emulator.scoring import refuse
 from reconciler.emulator.state import Before, Key, make_key
 from reconciler.emulator.switches import Choices
 from reconciler.emulator.views import PROVIDER
@@ -49,7 +50,7 @@ class Mischief:
 
     def _concerns(self, fault: Fault, call: Call) -> bool:
         if fault.do in _ENDS:
-            return call.method != "GET"
+            return call.method != "GET" and call.plane != "services"
         if fault.do == "invalid-model":
             return _carries_model(call)
         if fault.do == "list-omission":
@@ -62,7 +63,7 @@ class Mischief:
         """The answer in place of the work; None lets the work be done. May raise Refusal."""
         match entry.do if entry else "":
             case "throttle":
-                raise self._throttle()
+                raise self._throttle(call)
             case "error" if entry:
                 raise _fail(entry.fault.status)
             case "invalid-model":
@@ -100,7 +101,9 @@ class Mischief:
                 return answer if self._bend(call, answer, do) else None
         return answer
 
-    def _throttle(self) -> Refusal:
+    def _throttle(self, call: Call) -> Refusal:
+        if call.plane == "services":
+            return refuse("ServiceUnavailable", "RequestThrottled", "Request was throttled.")
         refusal = Refusal(
             429,
             "TooManyRequests",

@@ -26,6 +26,7 @@ from reconciler.emulator.management import Management, Parts
 from reconciler.emulator.mischief import Mischief, answer_after
 from reconciler.emulator.operations import Operations
 from reconciler.emulator.plans import Plans
+from reconciler.emulator.services import Services
 from reconciler.emulator.settings import Settings
 from reconciler.emulator.shapes import load_shape
 from reconciler.emulator.state import State
@@ -66,7 +67,12 @@ class Server:
             seconds,
             remembers=plan.holds("stale-read"),
         )
-        self._classic = self._make_classic(chance, remembers=plan.holds("stale-read"))
+        workspaces = Workspaces(self._state, chance)
+        workspaces.seed(settings.world, time.time())
+        self._classic = self._make_classic(workspaces, remembers=plan.holds("stale-read"))
+        self._services = Services(
+            self._state, self._operations, workspaces, self._classic.endpoints, self._storage
+        )
         self._mischief = Mischief(plan, self._operations, self._classic.endpoints, self._choices)
         self._stopped = asyncio.Event()
         self._answered = 0
@@ -75,9 +81,7 @@ class Server:
             Parts(self._state, chance, self._choices, load_shape(), self._storage, self._operations)
         )
 
-    def _make_classic(self, chance: Chance, *, remembers: bool) -> Classic:
-        workspaces = Workspaces(self._state, chance)
-        workspaces.seed(self._settings.world, time.time())
+    def _make_classic(self, workspaces: Workspaces, *, remembers: bool) -> Classic:
         parts = ClassicParts(
             workspaces,
             self._choices,
@@ -146,7 +150,11 @@ class Server:
             sys.stderr.write(f"emulator: {request.method} failed: {type(error).__name__}\n")
         answer, entry = self._mischief.alter(entry, call, answer)
         answer = replace(answer, lean=call is not None and call.plane != "resource-manager")
-        return await self._deliver(request, answer, entry, body, started)
+        try:
+            return await self._deliver(request, answer, entry, body, started)
+        finally:
+            if call is not None:
+                call.closing.close()
 
     async def _deliver(
         self,
@@ -178,6 +186,8 @@ class Server:
     async def _answer(self, call: Call) -> Answer:
         if call.plane == "classic":
             return await self._classic.answer(call)
+        if call.plane == "services":
+            return await self._services.answer(call)
         plane = [segment.casefold() for segment in call.segments]
         subscription = call.segments[1] if plane[:1] == ["subscriptions"] and len(plane) > 1 else ""
         if not subscription:
@@ -261,6 +271,8 @@ class Server:
         given = token.strip() if scheme.lower() == "bearer" else ""
         if call.plane == "classic":
             self._classic.authorize(call, given)
+        elif call.plane == "services":
+            self._services.authorize(call, given)
         elif not is_same(given, self._settings.token):
             raise Refusal(
                 401,
