@@ -20,6 +20,7 @@ from reconciler.emulator.storage import Storage
 from reconciler.emulator.switches import Choices
 from reconciler.emulator.workspaces import (
     DEFAULT,
+    UNSAID,
     Endpoint,
     EndpointKey,
     WebService,
@@ -95,11 +96,21 @@ class Endpoints:
     def _put_over(self, endpoint: Endpoint, settings: Json) -> Answer:
         if self._choices["classic-put-existing"] == "reject":
             raise rules.bad_argument(f"The endpoint '{endpoint.name}' exists already.")
-        self._accept(endpoint, {"settings": settings}, {})
+        self._accept(endpoint, {"settings": {**UNSAID, **settings}}, {})
         return self._reply("put", endpoint)
 
     async def patch(self, call: Call, service: WebService, name: str) -> Answer:
         """Change an endpoint: its settings at once or later, its model later."""
+        try:
+            return await self._patch(call, service, name)
+        except Refusal as refusal:
+            if refusal.status == 400:
+                refusal.status = int(self._choices["classic-refused-patch-status"])
+                if self._choices["classic-refused-patch-body"] == "empty":
+                    refusal.body = {}
+            raise
+
+    async def _patch(self, call: Call, service: WebService, name: str) -> Answer:
         endpoint = self.find(service, name) or _refuse_missing(name)
         body, tier = call.document(), self._workspaces.workspaces[service.workspace].tier
         self._check_default(endpoint, body)
@@ -220,7 +231,9 @@ class Endpoints:
         self._workspaces.keep(endpoint)
 
         def undo() -> None:
-            endpoint.pending = [one for one in endpoint.pending if one not in added]
+            endpoint.pending = [
+                one for one in endpoint.pending if all(one is not each for each in added)
+            ]
             self._workspaces.keep(endpoint)
 
         self._undo = undo

@@ -55,6 +55,8 @@ SWITCHES: Final = (
     Switch("classic-delete-status", ("204", "200", "202"), "a DELETE that is taken"),
     Switch("classic-refresh-status", ("204", "200", "202"), "a refresh that is taken"),
     Switch("classic-write-body", ("empty", "endpoint"), "what follows a PUT or PATCH, if not 204"),
+    Switch("classic-refused-patch-status", ("400", "403", "404"), "a PATCH that is not taken"),
+    Switch("classic-refused-patch-body", ("error", "empty"), "what follows such a PATCH"),
     Switch("classic-patch-default", _DEFAULT_PATCHES, "a PATCH of the default endpoint"),
     Switch("classic-prevent-update", ("reject", "not-modified"), "refresh despite PreventUpdate"),
     Switch("classic-low-calls", ("reject", "cap"), "more than 4 calls with ThrottleLevel Low"),

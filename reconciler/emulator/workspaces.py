@@ -17,6 +17,8 @@ from reconciler.emulator.world import Publication, Workspace
 Json = Any
 EndpointKey = tuple[str, str, str]
 DEFAULT: Final = "default"
+# What a new endpoint has where nobody says otherwise.
+UNSAID: Final = {"Description": "", "PreventUpdate": False, "DiagnosticsTraceLevel": "None"}
 # Documented: the endpoint that comes with a service has 4 calls in a free workspace, 20 in others.
 _DEFAULT_LEVELS: Final = {"free": ("Low", 4), "standard": ("High", 20)}
 
@@ -152,12 +154,7 @@ class Workspaces:
             self._chance.key(),
             now,
             service.version,
-            {
-                "Description": "",
-                "PreventUpdate": False,
-                "DiagnosticsTraceLevel": "None",
-                **settings,
-            },
+            {**UNSAID, **settings},
             publish_models(service),
         )
         self._hold_endpoint(endpoint)

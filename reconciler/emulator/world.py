@@ -93,14 +93,15 @@ def _find_in_list(
         return
     if len(items) > _MOST:
         yield Flaw((field, _MOST), f"is one too many: {field} may have {_MOST:,}")
+        return
     seen = set()
-    for index, item in enumerate(items[:_MOST]):
+    for index, item in enumerate(items):
         if not isinstance(item, dict):
             yield Flaw((field, index), f"must be a mapping, as each of {field} is")
             continue
         for flaw in find(item):
             yield replace(flaw, path=(field, index, *flaw.path))
-        if str(item.get("id")) in seen:
+        if "id" in item and str(item["id"]) in seen:
             yield Flaw((field, index, "id"), "the id stands there for the second time")
         seen.add(str(item.get("id")))
 

@@ -65,13 +65,14 @@ def find_replies(method: str, path: str) -> Json:
 
 @dataclass
 class Classic:
-    """One web service of an emulator, and the token that opens it."""
+    """One web service of an emulator, the token that opens it, and what each call says besides."""
 
     url: str
     service: str = PREDICTIVE
     workspace: str = WORKSPACE
     token: str = "emulator"
     blob: str = ""
+    query: str = ""
     session: requests.Session = field(default_factory=requests.Session, repr=False)
 
     def path(self, tail: str = "") -> str:
@@ -82,7 +83,7 @@ class Classic:
         path = path if path.startswith("/workspaces") else self.path(path)
         answer = self.session.request(
             method,
-            self.url + path,
+            f"{self.url}{path}?{self.query}" if self.query else self.url + path,
             data=body if isinstance(body, bytes) else None,
             json=None if isinstance(body, bytes) else body,
             headers={"Authorization": f"Bearer {token or self.token}"},
@@ -97,7 +98,7 @@ class Classic:
             assert find_faults({"$ref": "#/definitions/Error"}, answer.json()) == []
             assert set(answer.json()["error"]) == {"code", "message"}
         replies = find_replies(method, path)
-        if replies is None or answer.status_code == 405:
+        if replies is None or answer.status_code >= 400:
             return
         reply = replies[str(answer.status_code)]
         if answer.status_code == 204:

@@ -283,6 +283,19 @@ def test_a_model_is_not_shown_once_it_is_patched(classic: Classic) -> None:
     assert classic.get("one") == before
 
 
+def test_the_documented_request_is_taken_while_its_signature_lasts(classic: Classic) -> None:
+    asked = example("classic.endpoint.patch.model.request")
+    (named,) = asked["Resources"]
+    classic.publish(Resources=[named["Name"]])
+    classic.put("one")
+    published = classic.score("one")
+    assert classic.call("PATCH", "/endpoints/one", asked).status_code == 400
+    lasting = named["Location"]["SasBlobToken"].replace("se=2017", "se=2097")
+    named["Location"]["SasBlobToken"] = lasting
+    classic.patch("one", **asked)
+    assert classic.score("one") != published
+
+
 def test_a_training_service_has_nothing_that_can_be_updated(classic: Classic) -> None:
     classic.service = uuid.uuid4().hex
     classic.publish(Name="Bikes [Training Exp.]")
