@@ -20,7 +20,7 @@ from reconciler.render.variety import tell_values
 _TABLE_ABOVE: Final = 20
 _NAMED: Final = 8
 # What takes the address of a fleet for all its members.
-_OF_FLEETS: Final = ("--target", "--rotate")
+_OF_FLEETS: Final = ("--target", "--rotate", "--accept")
 _COLOURS: Final[Mapping[Verdict, str]] = {
     Verdict.IN_SYNC: "green",
     Verdict.PENDING: "cyan",

@@ -77,7 +77,7 @@ def make_entries(plan: Plan) -> list[Entry]:
 
 def _make_entry(number: int, group: Group, tags: tuple[str, ...], most: int, *, few: bool) -> Entry:
     step = group.step
-    rows, more = make_rows(step, most, group.steps)
+    rows, more = make_rows(step, most, group.steps if group.fleet else ())
     return Entry(
         number=number,
         group=group,
@@ -96,7 +96,7 @@ def _make_entry(number: int, group: Group, tags: tuple[str, ...], most: int, *, 
 
 def _tell_own(group: Group) -> Sequence[str]:
     """What each member does, where that is not the same for all."""
-    told = [sum_up(Group((step,))) for step in group.steps]
+    told = [sum_up(Group((step,), step)) for step in group.steps]
     return told if len(set(told)) > 1 else [""] * len(told)
 
 

@@ -16,6 +16,7 @@ from reconciler.render.counting import count
 from reconciler.render.escape import escape
 from reconciler.render.gathering import gather
 from reconciler.render.names import list_names
+from reconciler.render.rows import find_typical
 
 # Deletes first: what cannot be had back must not be scrolled past.
 _ORDER: Final = (Action.DELETE, Action.REPLACE, Action.UPDATE, Action.CREATE)
@@ -26,18 +27,14 @@ _GROUP_REMOVALS_FROM: Final = 21
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One step, or several that are shown by the first of them.
+    """One step, or several that are shown by one of them, `step`.
 
     The values of a fleet's members may differ; any others change the very same.
     """
 
     steps: tuple[Step, ...]
+    step: Step
     fleet: Address | None = None
-
-    @property
-    def step(self) -> Step:
-        """The only one, or the one that stands for all."""
-        return self.steps[0]
 
     @property
     def alone(self) -> bool:
@@ -67,7 +64,13 @@ def group_steps(ordered: Sequence[Step], refused: Collection[str] = ()) -> list[
     `refused` are addresses that a guard forbids to change: they are not hidden among others.
     """
     gathered = gather(ordered, lambda step: _sameness(step, refused), least=_count_least)
-    return [Group(tuple(steps), steps[0].fleet) for steps in gathered]
+    return [_make_group(steps) for steps in gathered]
+
+
+def _make_group(steps: Sequence[Step]) -> Group:
+    fleet = steps[0].fleet
+    typical = find_typical(steps) if fleet is not None and len(steps) > 1 else steps[0]
+    return Group(tuple(steps), typical, fleet)
 
 
 def _count_least(step: Step) -> int:

@@ -16,6 +16,7 @@ from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape, show_path
 from reconciler.render.finding import gather_findings
 from reconciler.render.groups import Group, group_steps
+from reconciler.render.names import list_names
 from reconciler.render.paint import Paint
 from reconciler.render.rollout import describe_rollouts
 from reconciler.render.text import (
@@ -143,7 +144,7 @@ def _notes(plan: Plan) -> Sequence[str]:
     notes = [f"\n{hidden}"] if hidden else []
     notes += [f"\n{code(rollout)}" for rollout in describe_rollouts(plan)]
     if plan.orphans:
-        them = ", ".join(code(str(one.address)) for one in plan.orphans[:20])
+        them = code(list_names((str(one.address) for one in plan.orphans), _MOST_NAMED), _ALL)
         notes.append(f"\n{count(len(plan.orphans), 'orphan')} in the ledger: {them}")
     if plan.baseline == "lost":
         notes.append("\nbaseline: lost; who changed what before is not known.")

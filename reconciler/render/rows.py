@@ -20,7 +20,7 @@ from reconciler.render.escape import (
     show_value,
 )
 from reconciler.render.opaque import compare_lines, describe_change
-from reconciler.render.variety import tell_variety
+from reconciler.render.variety import find_usual, tell_variety
 
 HIDDEN: Final = "(sensitive value)"
 _WHOLE: Final = (
@@ -65,18 +65,34 @@ def make_rows(step: Step, most: int, like: Sequence[Step] = ()) -> tuple[list[Ro
     rows = [_model_row(model, step) for model in step.models]
     rows += [_change_row(change, step) for change in changes[:most]]
     if len(like) > 1:
-        rows = list(_compare(rows, like))
+        rows = list(_compare(rows, step, like))
     return rows, max(len(changes) - most, 0)
 
 
-def _compare(rows: Sequence[Row], like: Sequence[Step]) -> Iterator[Row]:
-    """The rows of the first of some steps, with what differs between all of them."""
-    names = [step.resource.address.name for step in like]
-    shown = ([*step.models, *_to_show(step)][: len(rows)] for step in like)
-    for row, column in zip(rows, zip(*shown, strict=True), strict=True):
+def find_typical(like: Sequence[Step]) -> Step:
+    """Of steps that change in the same places the first that is least at odds with the others."""
+    usual = [0] * len(like)
+    for column in _list_columns(like):
+        for values in ([one.before for one in column], [one.after for one in column]):
+            for number, is_usual in enumerate(find_usual(values)):
+                usual[number] += is_usual
+    return like[usual.index(max(usual))]
+
+
+def _list_columns(
+    like: Sequence[Step], most: int | None = None
+) -> Iterator[tuple[ModelChange | Change, ...]]:
+    """What all change in the place of each row."""
+    return zip(*([*step.models, *_to_show(step)][:most] for step in like), strict=True)
+
+
+def _compare(rows: Sequence[Row], step: Step, like: Sequence[Step]) -> Iterator[Row]:
+    """The rows of one of some steps, with what differs between all of them."""
+    names = [one.resource.address.name for one in like]
+    for row, column in zip(rows, _list_columns(like, len(rows)), strict=True):
         notes = row.notes
-        if notes and len({tuple(_notes(column[0].path, step)) for step in like}) > 1:
-            notes = (f"{escape(cut(names[0]))}: {notes[0]}", *notes[1:])
+        if notes and len({tuple(_notes(column[0].path, one)) for one in like}) > 1:
+            notes = (f"{escape(cut(step.resource.address.name))}: {notes[0]}", *notes[1:])
         hidden = any(isinstance(one, Change) and is_hidden(one) for one in column)
         if not hidden or all(isinstance(one.after, SecretReference) for one in column):
             before, after = [one.before for one in column], [one.after for one in column]

@@ -16,6 +16,7 @@ from reconciler.render.counting import count, show_duration
 from reconciler.render.escape import escape, show_path
 from reconciler.render.finding import render_findings
 from reconciler.render.groups import Group, group_plan, is_grave
+from reconciler.render.names import list_names
 from reconciler.render.paint import Paint
 from reconciler.render.rollout import describe_rollouts
 from reconciler.render.variety import OWN
@@ -117,7 +118,7 @@ def list_lines(groups: Iterable[Group]) -> Iterator[Group]:
         if group.fleet is not None or group.step.action is Action.DELETE:
             yield group
         else:
-            yield from (Group((step,)) for step in group.steps)
+            yield from (Group((step,), step) for step in group.steps)
 
 
 def _render_table(groups: Sequence[Group], paint: Paint) -> str:
@@ -235,10 +236,11 @@ def is_baseline_lost(plan: Plan) -> bool:
 def _orphan_lines(plan: Plan) -> Iterator[str]:
     what, how = describe_orphans(plan)
     yield what
-    for resource in plan.orphans[:_TABLE_ABOVE]:
-        yield f"  {escape(str(resource.address))} [{escape(resource.short_id)}]"
     if len(plan.orphans) > _TABLE_ABOVE:
-        yield f"  … and {len(plan.orphans) - _TABLE_ABOVE} more"
+        yield f"  {list_names((str(one.address) for one in plan.orphans), _MOST_NAMED)}"
+    else:
+        for resource in plan.orphans:
+            yield f"  {escape(str(resource.address))} [{escape(resource.short_id)}]"
     yield how
 
 

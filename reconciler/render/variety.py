@@ -6,6 +6,7 @@ that alone is said. So whoever is odd among a thousand stands out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -44,6 +45,14 @@ def tell_values(names: Sequence[str], values: Sequence[_Value]) -> tuple[str, ..
         shown = {_key(value): _show(value) for value in values}
         return (_tally((shown[key], members) for key, members in alike.items()),)
     return (f"{len(alike):,} different values", *_tell_folders(names, values))
+
+
+def find_usual(values: Sequence[_Value]) -> list[bool]:
+    """Of each value whether it is the most frequent one; where there are many, all are usual."""
+    keys = [_key(value) for value in values]
+    counted = Counter(keys)
+    ((most, _),) = counted.most_common(1)
+    return [len(counted) > _FEW or key == most for key in keys]
 
 
 def _gather(names: Sequence[str], keys: Iterable[str]) -> dict[str, list[str]]:

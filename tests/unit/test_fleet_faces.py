@@ -89,6 +89,26 @@ def test_members_that_do_something_else_stand_apart() -> None:
     check_page("fleet-mixed-page", made)
 
 
+def test_the_one_that_stands_for_all_is_like_most_of_them() -> None:
+    other = [replace(step(live(title=text), SPEC, name=name), fleet=FLEET)
+             for name, text in zip("abcdef", "xyyyyy", strict=True)]  # fmt: skip
+    titled = [
+        replace(one, changes=(*one.changes, Change(("t",), Verb.REPLACE, text, "z")))
+        for one, text in zip(other, "xyyyyy", strict=True)
+    ]
+    text = text_of(plan(*titled))
+    assert 'resource "WebService" "b" (and 5 more) {' in text
+    assert '~ t = "y" -> "z"   # was "y" on 5 members, "x" on a' in text
+
+
+def test_many_orphans_are_ranges() -> None:
+    orphans = tuple(Resource(Address("Endpoint", f"loc{n:03}"), f"/x/{n}") for n in range(1, 1001))
+    made = replace(plan(), orphans=orphans)
+    assert "1,000 orphans: in the ledger" in text_of(made)
+    assert "\n  Endpoint/loc001 to Endpoint/loc1000\n" in text_of(made)
+    assert "`Endpoint/loc001 to Endpoint/loc1000`" in render_plan_markdown(made)
+
+
 def test_every_step_is_in_one_group() -> None:
     made = mixed()
     shown = [one for group in group_plan(made) for one in group.steps]
