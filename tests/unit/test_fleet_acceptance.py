@@ -76,3 +76,16 @@ def test_what_no_override_can_say_is_refused_with_the_member(tmp_path: Path) -> 
         "an override cannot set something to null",
     )
     assert str(finding.place) == "manifests/bikes.yaml:9:5"
+
+
+def test_a_whole_fleet_that_moved_is_a_matter_of_its_template(tmp_path: Path) -> None:
+    rows = "".join(f"{number:03},5,x\n" for number in range(101))
+    loaded = read(tmp_path, csv=f"code,calls,team\n{rows}")
+    edit = Edit(f"{PROPERTIES}/description", "x")
+    with pytest.raises(ManifestInvalid) as refused:
+        edit_files(tmp_path, [Acceptance(one, (edit,)) for one in loaded.manifests])
+    (finding,) = refused.value.findings()
+    assert (finding.subject, finding.message) == (
+        "Fleet/bikes",
+        "101 members have moved, and at most 100 get overrides",
+    )
