@@ -6,6 +6,7 @@ taken over where one of them cannot be edited.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from reconciler.model import Finding, Json, Manifest
 from reconciler.pointers import format_pointer, split_pointer
 
 _DEFINITION: Final = "/spec/definition"
+_MOST_OVERRIDES: Final = 100
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ def edit_files(root: Path, accepted: Iterable[Acceptance]) -> Mapping[Path, str]
     it is, and an override of the member is written. Raises ManifestInvalid with a finding for
     each edit that cannot be made.
     """
+    accepted = list(accepted)
     texts: dict[Path, str] = {}
-    findings: list[Finding] = []
-    for one in accepted:
+    findings = list(_find_crowds(accepted))
+    for one in () if findings else accepted:
         try:
             wanted = _by_file(one)
         except ManifestInvalid as error:
@@ -57,6 +60,16 @@ def edit_files(root: Path, accepted: Iterable[Acceptance]) -> Mapping[Path, str]
     if findings:
         raise ManifestInvalid(tuple(findings))
     return texts
+
+
+def _find_crowds(accepted: Iterable[Acceptance]) -> Iterator[Finding]:
+    """Fleets of which so many members have moved that overrides would hide what they share."""
+    fleets = Counter(one.manifest.member.fleet for one in accepted if one.manifest.member)
+    for fleet, members in fleets.items():
+        if members > _MOST_OVERRIDES:
+            message = f"{members:,} members have moved, and at most {_MOST_OVERRIDES} get overrides"
+            step = "Change the template or the items, or accept some of the members by address."
+            yield Finding(message, subject=str(fleet), next_step=step)
 
 
 def _concern(manifest: Manifest, error: ManifestInvalid) -> Iterator[Finding]:

@@ -39,10 +39,6 @@ PROJECT_FILE: Final = "reconciler.yaml"
 _PROJECT_SCHEMA: Final = "manifest/project"
 _FLEET_SCHEMA: Final = "manifest/fleet"
 _TWO: Final = Finding("two manifests have this address", next_step="Rename one of them.")
-_SAME: Final = Finding(
-    "the name is that of an earlier item",
-    next_step="Let the names differ, or take out what stands twice.",
-)
 
 
 @dataclass(frozen=True)
@@ -233,8 +229,7 @@ class _Loading:
         first = self.manifests.setdefault(manifest.address, manifest)
         if first is manifest or manifest.member is None:
             return
-        same = first.member is not None and first.member.fleet == manifest.member.fleet
-        finding = replace(_SAME if same else _TWO, place=manifest.place("/metadata/name"))
+        finding = replace(_TWO, place=manifest.place("/metadata/name"))
         self.tally.add(finding, str(manifest.address), manifest.member, _place_of(first))
 
     def _take_references(

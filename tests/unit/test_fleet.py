@@ -183,8 +183,8 @@ def test_what_cannot_stand_within_a_text_is_found(tmp_path: Path) -> None:
     items = "[{code: [1], calls: 5, team: a}, {code: null, calls: 5, team: b}, {code: 1.5, calls: 5, team: c}]"
     loaded = read(tmp_path, with_items(items))
     assert found(loaded) == [
-        (f"{AT}:8:16", 'WebService/loc: "code" is empty, and stands within a text'),
-        (f"{AT}:8:16", 'WebService/loc: "code" is no single value, and stands within a text'),
+        (f"{AT}:8:16", 'Fleet/bikes: "code" is empty, and stands within a text'),
+        (f"{AT}:8:16", 'Fleet/bikes: "code" is no single value, and stands within a text'),
     ]
     assert [str(one.address) for one in loaded.manifests] == ["WebService/loc1.5"]
 
@@ -520,7 +520,8 @@ def test_a_fleet_is_loaded_by_the_path_of_its_file(tmp_path: Path) -> None:
 def test_findings_read_as_people_read_them(tmp_path: Path) -> None:
     rows = "".join(f"{number},eight,a\n" for number in range(10, 40))
     fleet = f"{FLEET}  overrides:\n    loc02: {{}}\n"
-    wrong = read(tmp_path, fleet, csv=f"{CSV}003,5,b\n007,300,a\n{rows}\n,9,b\n")
+    wrong = read(tmp_path, csv=f"{CSV}003,5,b\n007,300,a\n{rows}\n,9,b\n")
     unknown = read(tmp_path, change("Location ${code}", "Location ${cod}"))
-    said = [*wrong.findings, *unknown.findings]
+    misnamed = read(tmp_path, fleet)
+    said = [*wrong.findings, *unknown.findings, *misnamed.findings]
     check("fleet-findings", render_findings(said, paint=Paint()))

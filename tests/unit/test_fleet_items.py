@@ -158,7 +158,7 @@ def test_a_header_alone_is_an_empty_fleet(tmp_path: Path) -> None:
 def test_an_empty_cell_within_a_text_is_told_once_for_its_row(tmp_path: Path) -> None:
     loaded = read(tmp_path, csv=f"{CSV},5,x\n")
     assert found(loaded) == [
-        (f"{AT}:8:16", 'WebService/loc: "code" is empty, and stands within a text')
+        (f"{AT}:8:16", 'Fleet/bikes: "code" is empty, and stands within a text')
     ]
 
 

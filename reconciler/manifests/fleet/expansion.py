@@ -16,7 +16,7 @@ from reconciler.manifests.fleet.tally import Tally
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.schema import unknown_word
 from reconciler.manifests.yaml_text import Places
-from reconciler.model import Address, Finding, Json, Manifest, Member, Rollout
+from reconciler.model import Address, Finding, Json, Manifest, Member, Place, Rollout
 from reconciler.pointers import format_pointer
 
 _TEMPLATE: Final = "/spec/template"
@@ -38,7 +38,7 @@ class Source:
 class Expansion:
     """What is made of a fleet: its members, in the order of the items, and what is wrong.
 
-    `definitions` are the files that were taken in. Several members may have one address.
+    `definitions` are the files that were taken in.
     """
 
     rollout: Rollout
@@ -82,10 +82,11 @@ def _make_members(
     source: Source, mould: Mould, items: Items, expansion: Expansion
 ) -> Iterator[Finding]:
     """Fill the mould with each item; the members go into the expansion."""
-    tally, names = Tally(), set[str]()
+    tally, names = Tally(), dict[str, Place]()
     fleet = expansion.rollout.fleet
     file = source.folder.name(source.file)
     digest = source.folder.files[file]
+    same = replace(_SAME, place=source.places[f"{_TEMPLATE}/metadata/name"])
     for item in items.all:
         try:
             cast = mould.cast(item)
@@ -93,16 +94,19 @@ def _make_members(
             place = source.places[_TEMPLATE]
             yield Finding(_TOO_LARGE, place=place, next_step="Make several fleets of it.")
             return
-        names.add(cast.name)
         member = Member(fleet, item.number, item.place)
+        subject = f"{mould.kind}/{cast.name}" if cast.name else str(fleet)
         for problem in cast.problems:
-            tally.add(problem, f"{mould.kind}/{cast.name}".rstrip("/"), member)
-        if not cast.problems:
+            tally.add(problem, subject, member)
+        first = names.setdefault(cast.name, item.place)
+        if cast.name and first is not item.place:
+            tally.add(same, subject, member, first)
+        elif not cast.problems:
             expansion.members.append(_make_manifest(cast, member, file, digest))
     yield from tally.tell()
     yield from check_formulas(items, mould.find_used())
     if "" not in names:
-        yield from _check_overrides(source, names)
+        yield from _check_overrides(source, names, [one.address.name for one in expansion.members])
 
 
 def _make_manifest(cast: Cast, member: Member, file: str, digest: str) -> Manifest:
@@ -117,11 +121,13 @@ def _make_manifest(cast: Cast, member: Member, file: str, digest: str) -> Manife
     )
 
 
-def _check_overrides(source: Source, names: Collection[str]) -> Iterator[Finding]:
-    """Overrides of members that there are not; the first of them with a name that is near."""
+def _check_overrides(
+    source: Source, names: Collection[str], good: Collection[str]
+) -> Iterator[Finding]:
+    """Overrides of members that there are not; the first of them with a `good` name near it."""
     unknown = [name for name in source.document["spec"].get("overrides", {}) if name not in names]
     for number, name in enumerate(unknown):
-        near = difflib.get_close_matches(name, names, n=1) if number < _SUGGESTED else []
+        near = difflib.get_close_matches(name, good, n=1) if number < _SUGGESTED else []
         yield Finding(
             f'no member is called "{name}"',
             place=source.places[f"/spec/overrides{format_pointer((name,))}"],
@@ -129,4 +135,8 @@ def _check_overrides(source: Source, names: Collection[str]) -> Iterator[Finding
         )
 
 
+_SAME: Final = Finding(
+    "the name is that of an earlier item",
+    next_step="Let the names differ, or take out what stands twice.",
+)
 _TOO_LARGE: Final = "its members together would take more than 256 MB"

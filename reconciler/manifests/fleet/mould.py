@@ -29,7 +29,7 @@ class TooLarge(Exception):
 class Cast:
     """What came of an item: a manifest's document, and what is wrong with it.
 
-    `name` is empty where the item gives none. With problems the document is not whole.
+    `name` is empty where the item gives no whole one. With problems the document is not whole.
     """
 
     name: str
@@ -42,12 +42,14 @@ class Cast:
 class Mould:
     """Makes the documents of members.
 
-    `header` is what they have in common beside metadata and spec. `named` makes the name of a
+    `header` is what they have in common beside metadata and spec; `metadata` lacks the name, which
+    has a template of its own. `named` makes the name of a
     definition file that differs from item to item: the template is prepared once for each file.
     """
 
     around: Surroundings
     header: Json
+    name: Template
     metadata: Template
     spec: Json
     places: Places
@@ -65,8 +67,9 @@ class Mould:
     def cast(self, item: Item) -> Cast:
         """The document of a member; raises TooLarge before it takes too much memory."""
         problems: Problems = []
-        metadata = self._fill(self.metadata, item.values, problems)
-        name = metadata["name"] if isinstance(metadata["name"], str) else ""
+        called = self._fill(self.name, item.values, problems)
+        name = called if isinstance(called, str) and not problems else ""
+        metadata = {"name": called, **self._fill(self.metadata, item.values, problems)}
         parts = [self._choose_part(item.values, problems)]
         places: Places | Layers = parts[0].places
         spec = self._fill(parts[0].template, item.values, problems)
@@ -110,7 +113,7 @@ class Mould:
     def find_used(self) -> Iterator[str]:
         """The names that any part uses, each once."""
         parts = [*self.overrides.values(), *(part for part, _ in self.parts.values())]
-        templates = [self.metadata, self.named, *(part.template for part in parts)]
+        templates = [self.name, self.metadata, self.named, *(part.template for part in parts)]
         yield from dict.fromkeys(name for one in templates if one for name in one.used)
 
     def _check(
@@ -138,14 +141,17 @@ def make_mould(around: Surroundings, fleet: Json, places: Places) -> tuple[Mould
     """The mould of a fleet's manifest, and what is wrong with it whatever the items hold."""
     template = fleet["spec"]["template"]
     within = places.part("/spec/template")
+    name = template["metadata"]["name"]
+    others = {word: said for word, said in template["metadata"].items() if word != "name"}
     mould = Mould(
         around=around,
         header={"apiVersion": fleet["apiVersion"], "kind": template["kind"]},
-        metadata=around.compile(template["metadata"], within, ("metadata",)),
+        name=around.compile(name, within, ("metadata", "name")),
+        metadata=around.compile(others, within, ("metadata",)),
         spec=template["spec"],
         places=within,
     )
-    found = [*mould.metadata.findings]
+    found = [*mould.name.findings, *mould.metadata.findings]
     file = find(template["spec"], _FILE)
     if around.service and isinstance(file, str) and not is_plain(file):
         mould.named = around.compile(file, within, ("spec", *_FILE))
