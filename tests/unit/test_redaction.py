@@ -86,7 +86,7 @@ def test_what_is_no_secret_stays_the_very_same() -> None:
     redaction = knowing("short", KEY)
     for text in ("", "short", "the short of it", KEY[:-1], f"b{KEY[1:]}"):
         assert redaction.redact(text) is text
-    assert not redaction.may_occur(f'{{"a": "{KEY[:12]}"}}'.encode())
+    assert not redaction.may_occur(b'{"a": "nothing of it, and a key"}')
     assert Redaction().redact(KEY) is KEY
     assert not Redaction().may_occur(b"\\u0041")
 
