@@ -82,7 +82,9 @@ class Redaction:
 
     def redact(self, text: str) -> str:
         """The text without any secret that is known; the very same where it has none."""
-        if len(text) < _SHORTEST or not self._is_near(text.encode("utf-8", "surrogatepass")):
+        if len(text) < _SHORTEST or not self._forms:
+            return text
+        if not self._is_near(text.encode("utf-8", "surrogatepass")):
             return text
         folded = text.lower()
         found = sorted((form for form in self._forms if form in folded), key=len, reverse=True)
@@ -103,8 +105,6 @@ class Redaction:
 
     def _is_near(self, data: bytes) -> bool:
         """Whether bytes hold a short secret, or eight bytes of a long one in a row."""
-        if not self._forms:
-            return False
         data = data.lower()
         if any(one in data for one in self._short):
             return True

@@ -34,7 +34,10 @@ class Tokens:
     """Tokens for one base URL; safe to use from several threads."""
 
     def __init__(self, base_url: str, know: Callable[[str], None] = lambda _: None) -> None:
-        """`know` is told each token before it is given out."""
+        """`know` is told each token before it is given out.
+
+        Raises ReconcilerError for an address or a token that cannot be used at all.
+        """
         if not is_loopback(base_url) and not base_url.lower().startswith("https://"):
             raise ReconcilerError(
                 "no token is sent over plain http",
@@ -47,6 +50,8 @@ class Tokens:
         self._lock = threading.Lock()
         self._token = ""
         self._expires = 0.0
+        if self._local:
+            self._get_local()
 
     def get(self) -> str:
         """A token that is valid for some minutes; raises Unauthorized where there is none."""
@@ -60,7 +65,7 @@ class Tokens:
     def _get_local(self) -> str:
         token = os.environ.get(_TOKEN_VARIABLE) or _DEFAULT_TOKEN
         if not _SENDABLE.fullmatch(token):
-            raise Unauthorized(
+            raise ReconcilerError(
                 "the emulator's token cannot be sent: it holds more than visible ASCII",
                 subject=_TOKEN_VARIABLE,
                 next_step="Give the emulator another one, and name it here.",

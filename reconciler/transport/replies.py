@@ -69,12 +69,12 @@ def parse_reply(
 
 
 def _redact_headers(headers: Mapping[str, str], redaction: Redaction) -> Mapping[str, str]:
-    return CaseInsensitiveDict(
-        {
-            name: value if name.lower() in _FOLLOWED else redaction.redact(value)
-            for name, value in headers.items()
-        }
-    )
+    said = {
+        name: kept
+        for name, value in headers.items()
+        if name.lower() not in _FOLLOWED and (kept := redaction.redact(value)) is not value
+    }
+    return CaseInsensitiveDict({**headers, **said}) if said else headers
 
 
 def _content_type(headers: Mapping[str, str]) -> str:

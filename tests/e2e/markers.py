@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,14 +107,14 @@ def unpack(file: Path) -> bytes:
     return b"\n".join(zlib.decompress(row[0]) for row in rows)
 
 
-# What is only there for a moment.
-
-_watching: list[Callable[[str, tuple[Any, ...]], None]] = []
+# What is only there for a moment. Python cannot take a hook away again: there is one for all.
+_watching: list["Watch"] = []
+_hooked: list[bool] = []
 
 
 def _heed(event: str, arguments: tuple[Any, ...]) -> None:
-    for hear in _watching:
-        hear(event, arguments)
+    for watch in _watching:
+        watch.hear(event, arguments)
 
 
 class Watch:
@@ -126,16 +126,16 @@ class Watch:
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
-        if _heed not in _hooked:
+        if not _hooked:
             sys.addaudithook(_heed)
-            _hooked.append(_heed)
-        _watching.append(self._hear)
+            _hooked.append(True)
+        _watching.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _watching.remove(self._hear)
+        _watching.remove(self)
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in {"os.rename", "os.remove", "os.truncate"}:
             self._keep(arguments[0])
         elif event == "subprocess.Popen":
@@ -149,17 +149,8 @@ class Watch:
                 shutil.copyfile(source, self._folder / f"{number}-{source.name}")
 
 
-_hooked: list[object] = []
-
-
-def read_titles(proc: Path = Path("/proc/self")) -> bytes:
+def read_titles() -> bytes:
     """How this process and its threads are called."""
+    proc = Path("/proc/self")
     names = [proc / "cmdline", *proc.glob("task/*/comm")]
     return b"\n".join(name.read_bytes() for name in names)
-
-
-def find_in(data: bytes | str, markers: Mapping[str, Marker]) -> list[str]:
-    """The markers in one text."""
-    evidence = Evidence(Path("/nowhere"), list(markers.values()))
-    evidence.add("it", data)
-    return evidence.find()

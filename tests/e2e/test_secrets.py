@@ -4,181 +4,38 @@ The service of these tests repeats to everybody whatever it has heard of them, i
 """
 
 import base64
-import contextlib
 import errno
-import io
 import json
 import os
 import socket
 import stat
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 from urllib.parse import quote, urlsplit
 
+import click
 import pytest
 
-from reconciler.cli import main
+from reconciler.cli.drift import drift
+from reconciler.cli.plan import plan
+from reconciler.cli.show import show
 from reconciler.ledgers import FileLedger, ObservationCache
 from reconciler.ledgers.disk import append_durably
 from reconciler.model import Holder, Sighting
 from reconciler.transport import token_credential
-from tests.e2e.markers import Evidence, Marker, Watch, plant, read_titles
+from tests.e2e.markers import Evidence, Watch
+from tests.e2e.planted import AROUND, MARKERS, MODEL, SAS, SENT, TOKEN, Stage
 from tests.e2e.telltale import OWN, Telltale
-from tests.e2e.world import Done, clean_environment, definition, run_emulator
+from tests.e2e.world import Done, definition, run_emulator
 from tests.scripted import Scripted, run_scripted
 from tests.wild import run_wild
 
 pytestmark = pytest.mark.e2e
-TOKEN = plant("the emulator's token", "{}+/=~")
-SAS = plant(
-    "the signature of models", "sv=2024-01-01&se=2099-01-01T00%3A00%3A00Z&sp=r&sig={}%2B%3D"
-)
-KEYS = {
-    "/properties/keys/primary": ("env", "PRIMARY", plant("the primary key", "{}")),
-    "/properties/keys/secondary": ("file", "secondary.key", plant("the secondary key")),
-    "/properties/storageAccount/key": ("file", "storage.key", plant("the storage key", "{}+/==")),
-    "/properties/assets/asset3/locationInfo/credentials": (
-        "env",
-        "CREDENTIALS",
-        plant("the asset's credentials", "AccountName=a;AccountKey={}=="),
-    ),
-}
-AROUND = {
-    "AZURE_CLIENT_SECRET": plant("AZURE_CLIENT_SECRET"),
-    "AZURE_STORAGE_KEY": plant("AZURE_STORAGE_KEY", "{}+/=="),
-    "AZURE_STORAGE_SAS_TOKEN": plant("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig={}"),
-    "AZURE_STORAGE_CONNECTION_STRING": plant("the connection string", "AccountKey={}=="),
-    "HTTPS_PROXY": plant("the proxy's password", "http://user:{}@127.0.0.1:9"),
-    "ANOTHER_TOKEN": plant("a variable that nobody names"),
-}
-MARKERS: list[Marker] = [
-    TOKEN,
-    SAS,
-    *(marker for _, _, marker in KEYS.values()),
-    *AROUND.values(),
-    *OWN.values(),
-]
-SENT = [TOKEN, SAS, *(marker for _, _, marker in KEYS.values())]
-MODEL = "Census Model [trained model]"
 APPLY = ("apply", "--auto-approve")
 PLAN = ("plan", "--out", "a.plan")
 REFUSALS = ("401", "403", "404", "409", "429", "500", "cut", "slow", "page", "nonsense", "redirect")
-
-
-@dataclass
-class Stage:
-    """A project in front of a service that tells everything, and all that came of it."""
-
-    root: Path
-    server: Scripted
-    service: Telltale
-    evidence: Evidence
-    environment: dict[str, str] = field(default_factory=dict)
-    umask: int = 0o022
-
-    @property
-    def folder(self) -> Path:
-        return self.root / "project"
-
-    def __post_init__(self) -> None:
-        for name in ("project/manifests", "project/secrets", "home", "tmp"):
-            (self.root / name).mkdir(parents=True)
-        self.environment = {
-            "HOME": str(self.root / "home"),
-            "TMPDIR": str(self.root / "tmp"),
-            "RECONCILER_EMULATOR_TOKEN": TOKEN.value,
-            "RECONCILER_LOG": "debug",
-            "MODELS_SAS": SAS.value,
-            **{name: marker.value for name, marker in AROUND.items()},
-        }
-        for kind, name, marker in KEYS.values():
-            if kind == "env":
-                self.environment[name] = marker.value
-            else:
-                file = self.folder / "secrets" / name
-                file.write_text(marker.value)
-                self.evidence.allowed.add(file)
-        (self.folder / "reconciler.yaml").write_text(
-            "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: census}\nspec:\n"
-            f"  cloud: {{resourceManager: '{self.server.url}', blob: '{self.server.url}'}}\n"
-            "  defaults: {subscription: s, resourceGroup: g}\n"
-            "  guards: {blobs: warn, maxUpdates: 100%, maxDeletes: 100}\n"
-        )
-
-    def declare(self, name: str = "census", model: str = "new", **more: str) -> Path:
-        """A manifest with every secret there is."""
-        secrets = "".join(
-            f"    {pointer}: {{{kind}: {'../secrets/' if kind == 'file' else ''}{value},"
-            " version: v1}\n"
-            for pointer, (kind, value, _) in KEYS.items()
-        )
-        text = (
-            "apiVersion: reconciler/v1\nkind: WebService\n"
-            f"metadata: {{name: {name}}}\nspec:\n  trainedModels:\n"
-            f"    {MODEL}: {{uri: '{self.server.url}/account/m/{model}.ilearner',"
-            " sas: {env: MODELS_SAS}}\n"
-            f"  secrets:\n{secrets}" + "".join(f"  {key}: {value}\n" for key, value in more.items())
-        )
-        file = self.folder / "manifests" / f"{name}.yaml"
-        file.write_text(text)
-        return file
-
-    def declare_whole(self, name: str) -> None:
-        """A manifest of a service that is not there yet."""
-        body = definition(f"{self.server.url}/account/m/new.ilearner")
-        body["properties"]["storageAccount"].pop("key")
-        (self.folder / "manifests" / f"{name}.json").write_text(json.dumps(body))
-        self.declare(name, definition=f"{{file: {name}.json}}")
-
-    def deploy(self, name: str = "census", model: str = "old") -> None:
-        self.service.deploy(name, definition(f"{self.server.url}/account/m/{model}.ilearner"))
-
-    def run(self, *arguments: str, **environment: str) -> Done:
-        """One command in this process; what it said is evidence."""
-        self.service.forget(one.place for one in OWN.values())
-        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in "oe")
-        known = {**clean_environment(self.environment), **environment}
-        before = os.umask(self.umask)
-        with (
-            contextlib.chdir(self.folder),
-            mock.patch.dict(os.environ, known, clear=True),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            code = main(list(arguments))
-        os.umask(before)
-        done = Done(code, *(one.buffer.getvalue().decode() for one in (out, err)))
-        self.evidence.add(f"what {' '.join(arguments)} said", done.said)
-        return done
-
-    def spawn(self, *arguments: str, **environment: str) -> Done:
-        """One command as a process of its own, watched from within."""
-        kept = self.root / "kept" / str(len(self.evidence.said))
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.e2e.test_secrets", str(kept), *arguments],
-            cwd=self.folder,
-            env={
-                **clean_environment(self.environment),
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-                **environment,
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        self.evidence.add(f"what {' '.join(arguments)} said", done.stdout + done.stderr)
-        return Done(done.returncode, done.stdout, done.stderr)
-
-    def check(self) -> None:
-        found = self.evidence.find()
-        assert not found, "\n".join(found)
 
 
 @pytest.fixture
@@ -201,6 +58,13 @@ def finish(done: Done, code: int, *said: str) -> Done:
     return done
 
 
+def forms_of(command: click.Command) -> Sequence[str]:
+    """The forms in which a command prints."""
+    (form,) = (one for one in command.params if one.name == "form" and one.opts == ["--format"])
+    assert isinstance(form.type, click.Choice)
+    return [str(one) for one in form.type.choices]
+
+
 def test_every_command_that_does_what_it_should(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
@@ -211,12 +75,12 @@ def test_every_command_that_does_what_it_should(stage: Stage) -> None:
         ("validate", "--json"),
         ("schema", "WebService", "--fields"),
         ("plan", "--out", "first.plan"),
-        *(("plan", "--format", form) for form in ("text", "json", "markdown", "html")),
-        *(("show", "first.plan", "--format", form) for form in ("json", "markdown", "html")),
+        *(("plan", "--format", form) for form in forms_of(plan)),
+        *(("show", "first.plan", "--format", form) for form in forms_of(show)),
         ("show", "first.plan", "--patch"),
         ("show", "first.plan", "--inverse"),
         ("apply", "first.plan"),
-        *(("drift", "--format", form) for form in ("text", "json", "markdown")),
+        *(("drift", "--format", form) for form in forms_of(drift)),
         ("drift", "--unmanaged"),
     ):
         finish(stage.run(*arguments), 0)
@@ -251,14 +115,14 @@ def test_every_command_that_does_what_it_should(stage: Stage) -> None:
 def test_reads_that_fail(stage: Stage, word: str) -> None:
     stage.deploy()
     stage.declare()
-    finish(stage.run("apply", "--auto-approve"), 0)
+    finish(stage.run(*APPLY), 0)
     stage.service.mischief = {"GET": word}
     timeout = "0.05" if word == "429" else "0.1"
     stage.declare(model="newer")
     for arguments in (
-        ("plan", "--out", "a.plan"),
-        ("apply", "--auto-approve", "--json"),
-        ("apply", "--auto-approve"),
+        PLAN,
+        (*APPLY, "--json"),
+        APPLY,
         ("drift", "--format", "json"),
         ("export", "--all", "--folder", "elsewhere"),
     ):
@@ -270,10 +134,11 @@ def test_writes_that_fail(stage: Stage, word: str) -> None:
     stage.deploy()
     stage.declare()
     stage.service.mischief = {"PATCH": word}
-    timeout = "0.05" if word == "429" else "0.1"
+    timeout = {"429": "0.05", "slow": "0.3"}.get(word, "5")
     for level, *arguments in (("", "--json"), ("debug", "--on-failure", "rollback")):
         more = (*APPLY, "--patience", "0s", "--step-timeout", "1s", *arguments)
         finish(stage.run(*more, RECONCILER_TIMEOUT=timeout, RECONCILER_LOG=level), 1, "census")
+    assert "PATCH" in {call.method for call in stage.server.calls}
     finish(stage.run("history", "--json"), 0)
     finish(stage.run("ledger", "verify"), 0)
 
@@ -307,16 +172,16 @@ def test_a_ledger_that_is_locked_broken_or_full(stage: Stage) -> None:
     ledger = FileLedger(stage.folder / ".reconciler")
     holder = Holder("1", "somebody", "a test", "elsewhere", 1, "", "2026-11-20T12:00:00Z", "")
     with ledger.lock(holder, 0.0, lambda _: None):
-        finish(stage.run("apply", "--auto-approve"), 1, "locked by somebody")
+        finish(stage.run(*APPLY), 1, "locked by somebody")
         finish(stage.run("force-unlock", "1", "--force"), 0)
     with mock.patch("reconciler.ledgers.file.append_durably", fill_up_after(1)):
-        done = stage.run("apply", "--auto-approve")
+        done = stage.run(*APPLY)
     finish(done, 1, "errored.ledger.json")
     finish(stage.run("ledger", "verify", "--recover", "errored.ledger.json"), 0)
     file = stage.folder / ".reconciler" / "ledger.jsonl"
     file.write_text(file.read_text() + json.dumps({"kind": SAS.value}) + "\n")
     stage.evidence.allowed.add(file)
-    for arguments in (("plan",), ("history",), ("ledger", "verify"), ("apply", "--auto-approve")):
+    for arguments in (("plan",), ("history",), ("ledger", "verify"), APPLY):
         finish(stage.run(*arguments), 1, "ledger.jsonl")
 
 
@@ -584,14 +449,3 @@ def test_the_search_finds_a_marker_however_it_is_spelled(tmp_path: Path) -> None
     cache.keep([("id", Sighting("", settled=True, at=0.0), {"a": TOKEN.value})])
     cache.close()
     assert f"{TOKEN.place} (raw) in cache/observations.sqlite3, unpacked" in evidence.find()
-
-
-if __name__ == "__main__":
-    kept = Path(sys.argv[1])
-    with Watch(kept) as watching:
-        try:
-            ended = main(sys.argv[2:])
-        finally:
-            told = read_titles() + "\n".join(watching.started).encode()
-            (kept / "titles").write_bytes(told)
-    sys.exit(ended)
