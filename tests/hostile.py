@@ -59,7 +59,8 @@ def pick(values: Sequence[Any]) -> st.SearchStrategy[Any]:
     return st.integers(0, len(values) - 1).map(lambda number: values[number])
 
 
-ELSEWHERE: Final = "http://127.0.0.2:9"
+# Stands for the address of a server that nobody may call.
+ELSEWHERE: Final = "http://{elsewhere}"
 TEXTS: Final = st.one_of(
     pick(
         [
@@ -76,7 +77,7 @@ TEXTS: Final = st.one_of(
             ".",
             "~root",
             "file:///etc/passwd",
-            "//127.0.0.2:9/x",
+            "//{elsewhere}/x",
             f"{ELSEWHERE}/subscriptions",
             "https://acct.blob.core.windows.net/m/a.ilearner?sv=2024-01-01&sig=c2VjcmV0",
             "{{7*7}}${7*7}<script>alert(1)</script>",
@@ -266,9 +267,10 @@ class _Watch:
                 self._touch(path)
         elif event in {"os.rename", "os.link", "os.symlink"}:
             self._touch(arguments[0], arguments[1])
-        elif event in {"os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.truncate"}:
-            self._touch(arguments[0])
-        elif event == "sqlite3.connect":
+        elif (
+            event in {"os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.truncate"}
+            or event == "sqlite3.connect"
+        ):
             self._touch(arguments[0])
         elif event == "socket.connect" and isinstance(arguments[1], tuple):
             self.called.add("{}:{}".format(*arguments[1][:2]))
@@ -280,7 +282,7 @@ class _Watch:
     def _touch(self, *paths: Any) -> None:
         for path in paths:
             if isinstance(path, (str, bytes, os.PathLike)):
-                self.touched.add(os.path.abspath(os.fsdecode(path)))
+                self.touched.add(str(Path(os.fsdecode(path)).absolute()))
 
 
 _WATCH: Final = _Watch()
@@ -300,8 +302,8 @@ def run(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
     os.chdir(folder)
     with (
         mock.patch.dict(os.environ, {**_QUICK, **(environment or {})}),
-        mock.patch("reconciler.manifests.revision._ask_git", lambda *_: ("", False)),
-        mock.patch("reconciler.transport.client.read_patience", lambda _: _HASTY),
+        mock.patch("reconciler.manifests.revision._ask_git", return_value=("", False)),
+        mock.patch("reconciler.transport.client.read_patience", return_value=_HASTY),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -314,7 +316,7 @@ def run(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
     said = []
     for stream in (out, err):
         stream.flush()
-        said.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]  # it is a BytesIO
+        said.append(stream.buffer.getvalue().decode())
     return Ran(code, said[0], said[1], frozenset(_WATCH.touched), frozenset(_WATCH.called))
 
 

@@ -89,8 +89,9 @@ def print_definition(document: object) -> None:
 def report(invocation: Invocation, files: list[str], services: int) -> None:
     """Say what was written."""
     from reconciler.render.counting import count
+    from reconciler.render.escape import escape
 
     invocation.part_from_progress()
     for name in files:
-        click.echo(f"  {name}")
+        click.echo(f"  {escape(name)}")
     click.echo(f"\n{count(services, 'service')} exported. Nothing was changed.")

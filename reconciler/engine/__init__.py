@@ -8,6 +8,7 @@ from reconciler.engine.members import describe_item, find_members
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.order import Order
 from reconciler.engine.plan import make_plan
+from reconciler.engine.reach import check_reach
 from reconciler.engine.rebuild import recollect
 from reconciler.engine.rollback import plan_rollback
 from reconciler.engine.settlement import settle_open
@@ -20,6 +21,7 @@ __all__ = [
     "Policy",
     "apply_plan",
     "check_calls",
+    "check_reach",
     "describe_item",
     "find_members",
     "make_plan",

@@ -52,7 +52,7 @@ from reconciler.transport import (
 )
 
 _VERSION: Final = "?api-version=2017-01-01"
-_SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20]+")
+_SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20\x7f\ud800-\udfff]+")
 _PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 # Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017); the
 # emulator's take what it is told to, a fifth of a second by default.
