@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from reconciler.errors import ManifestInvalid, PlanInvalid
 from reconciler.model import Address, Plan, SecretReference, Step, Verb
-from reconciler.pointers import format_pointer
+from reconciler.pointers import format_pointer, split_pointer
 from reconciler.ports import Kind
 
 
@@ -29,6 +29,9 @@ def _find_strange(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str]:
         return
     ids = [step.resource.id] + ([step.source.id] if step.source is not None else [])
     yield from (f"{one} is no id" for one in ids if not _is_id(kind, step.resource.address, one))
+    for pointer, _ in step.secrets:
+        if not kind.field.at(split_pointer(pointer)).secret:
+            yield f"{pointer} is no place of a secret"
     for change in step.changes:
         field = kind.field.at(change.path)
         secret = isinstance(change.after, SecretReference)
