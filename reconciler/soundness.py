@@ -20,7 +20,6 @@ from jsonpointer import JsonPointerException
 from reconciler.catalog import read_schema
 from reconciler.model import (
     ABSENT,
-    Absent,
     Action,
     Change,
     Json,
@@ -169,18 +168,17 @@ def _is_reference(reference: SecretReference) -> bool:
 
 
 def _has_models(step: Step) -> bool:
-    """Whether the trained models that are shown are those that are put in."""
+    """Whether the trained models that are shown are those that are put in.
+
+    What the service does not show is told as it is remembered.
+    """
     put = {change.path: change for change in step.changes}
     return all(
         model.path in put
         and put[model.path].after == model.after
-        and _text(put[model.path].before) == model.before
+        and put[model.path].before in (ABSENT, model.before)
         for model in step.models
     )
-
-
-def _text(value: Json | Absent) -> Json:
-    return "" if value is ABSENT else value
 
 
 def _has_waves(step: Step) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from reconciler.diff import is_untold
 from reconciler.errors import ManifestInvalid, PlanInvalid
 from reconciler.model import Address, Plan, SecretReference, Step, Verb
 from reconciler.pointers import format_pointer, split_pointer
@@ -35,7 +36,8 @@ def _find_strange(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str]:
     for change in step.changes:
         field = kind.field.at(change.path)
         secret = isinstance(change.after, SecretReference)
-        if change.verb is Verb.WRITE and not (field.secret if secret else field.write_only):
+        hidden = field.write_only or is_untold(kind.field, change.path, step.before)
+        if change.verb is Verb.WRITE and not (field.secret if secret else hidden):
             yield f"{format_pointer(change.path)} is nothing that is written beside the patch"
 
 
