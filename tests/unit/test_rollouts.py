@@ -460,7 +460,7 @@ def test_a_plan_that_is_applied_again_goes_on_in_the_wave_that_was_cut_off() -> 
     plan = make_plan(world.hands(), bikes(8, rollouts=rollouts))
     cut_after(world, plan, 2)
     outcome = carry_out(world.hands(), plan)
-    assert world.begun == ["b03", "b04", *world.begun[2:]]
+    assert set(world.begun[:2]) == {"b03", "b04"}
     assert sorted(world.begun) == names_of("b", 8)[2:]
     assert len(outcome.changed) == 6
     assert len(world.told(StepSkipped)) == 2
