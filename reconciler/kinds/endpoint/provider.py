@@ -140,10 +140,13 @@ class EndpointProvider(PlainProvider):
             try:
                 self._send(method, resource.id, resource.token, body)
             except (ReplyLost, Rejected) as error:
-                lost = isinstance(error, ReplyLost) or "invalid model" in error.message.lower()
+                # A model is refused at times, in words that nobody wrote down (reported).
+                again = isinstance(error, ReplyLost) or (
+                    error.status == 400 and "Resources" in (body or {})
+                )
                 if method == "DELETE" and error.status == 404:
                     return
-                if method != "PATCH" or left == 1 or not lost:
+                if method != "PATCH" or left == 1 or not again:
                     raise
                 yield Progress("sent again")
             else:

@@ -73,12 +73,14 @@ def _find_crowding(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Fin
     default: Json = next((one for one in peers if one["Name"] == _DEFAULT), {})
     free = default.get("ThrottleLevel") == "Low" and default.get("MaxConcurrentCalls") == _LOW
     if new and total > (_FREE if free else _MOST):
-        tier, most = ("free workspace", _FREE) if free else ("workspace", _MOST)
+        most = f"in a free workspace at most {_FREE}" if free else f"at most {_MOST:,}"
         yield Finding(
-            f"the web service would have {total:,} endpoints; in a {tier} it has at most {most:,}",
+            f"the web service would have {total:,} endpoints; it has {most}",
             subject=str(new[0].resource.address),
             detail=("Its default endpoint takes as many calls as in a free workspace.",) * free,
-            next_step="Move to a standard workspace, or declare fewer.",
+            next_step="Move to a standard workspace, or declare fewer."
+            if free
+            else "Spread them over several web services.",
             severity="warning" if free else "error",
         )
 
