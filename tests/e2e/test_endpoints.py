@@ -19,6 +19,7 @@ from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from reconciler.blobs import upload_model
 from reconciler.emulator import SWITCHES
 from tests.casework.classic import MODEL, Classic
+from tests.casework.record import Recorder
 from tests.e2e.world import Done, Emulator, clean_environment, run, run_emulator
 
 pytestmark = pytest.mark.e2e
@@ -70,8 +71,9 @@ class Bikes:
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(yaml.safe_dump({**document, "spec": spec}))
 
-    def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
-        return run(self.folder, *arguments, env={**self.env, **(env or {})})
+    def run(self, *arguments: str) -> Done:
+        """One command, in this process: most of the time would go into starting others."""
+        return Recorder(self.folder, self.env, lambda _, document: document).run(*arguments)
 
     def expect(self, said: str, *arguments: str) -> Done:
         done = self.run(*arguments)
@@ -100,6 +102,7 @@ def open_bikes(
     folder: Path, emulator: Emulator, signature: str, switches: Mapping[str, str], *options: str
 ) -> Iterator[Bikes]:
     chosen = [f"--switch={name}={value}" for name, value in switches.items()]
+    folder.mkdir(exist_ok=True)
     log = f"--log={folder / 'requests.log'}"
     seconds = (
         [] if any("operation-seconds" in one for one in options) else ["--operation-seconds=0.1"]
@@ -165,7 +168,8 @@ def test_what_is_hidden_is_told_with_when_it_was_set(
         told = json.loads(bikes.run("plan", "--format", "json").out)
         (address,) = told["last_set"].values()
         assert list(address) == [f"/Resources/{MODEL}/Location"]
-        assert f"(set {today} by " in bikes.run("plan", "--format", "html").out
+        page = run(bikes.folder, "plan", "--format", "html", env=bikes.env)
+        assert f"(set {today} by " in page.out
         assert f"(set {today} by " in bikes.run("plan", "--format", "markdown").out
         assert "one.ilearner" in bikes.run("history", "--blame", "Endpoint/rentalloc001").out
 
@@ -259,10 +263,10 @@ def test_what_is_exported_plans_nothing(emulator: Emulator, signature: str, tmp_
 
 WORLD = """
 workspaces:
-  - id: 00000000000000000000000000000001
+  - id: a0000000000000000000000000000001
     token: the-token-of-the-workspace
     webServices:
-      - {id: 00000000000000000000000000000002, name: Bikes, resources: ["Bike Rental [trained model]"]}
+      - {id: b0000000000000000000000000000002, name: Bikes, resources: ["Bike Rental [trained model]"]}
 """
 
 
@@ -279,7 +283,7 @@ def test_a_workspace_has_its_own_token_also_for_what_no_manifest_names(
         bikes.write(
             "reconciler.yaml", "Project", "bikes", {"cloud": cloud, "guards": {"maxDeletes": 9}}
         )
-        where = {"workspace": f"{1:032}", "webService": f"{2:032}"}
+        where = {"workspace": f"a{1:031}", "webService": f"b{2:031}"}
         token = {"env": "STUDIO_TOKEN"}
         bikes.declare("one", "rentalloc001", resource=where)
         refused = bikes.run("plan")
