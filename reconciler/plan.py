@@ -10,7 +10,7 @@ import copy
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from reconciler.comparers import is_sealed
 from reconciler.diff import diff, is_unseen, is_untold, same
@@ -36,6 +36,7 @@ from reconciler.pointers import find, format_pointer, set_at, split_pointer
 from reconciler.schema import UNKNOWN, Field, find_epochs
 
 _Extent: TypeAlias = Literal["parts", "whole"]
+_NOTHING: Final[tuple[Json, ...]] = ("", None, {}, [])
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def _due_write_only(wish: Wish, changed: Collection[Path], extent: _Extent) -> I
         below, now = wish.schema.at(path), find(wish.declared.document, path)
         asked = wish.rotate and below.untold
         unseen = asked or is_unseen(wish.schema, path, wish.live)
-        if now in ("", None) or path in changed or not unseen:
+        if now in _NOTHING or path in changed or not unseen:
             continue
         then = remember(wish, path)
         moved = then is not ABSENT and not same(replace(below, write_only=False), then, now)
@@ -234,7 +235,7 @@ def find_not_observable(wish: Wish) -> tuple[str, ...]:
         # An empty credential is shown as it is (recorded). What a new resource will show of itself
         # is not known.
         told = wish.live is ABSENT or not is_untold(wish.schema, path, wish.live)
-        if ((below.write_only or not told) and value not in ("", None)) or is_sealed(value):
+        if ((below.write_only or not told) and value not in _NOTHING) or is_sealed(value):
             hidden.add(format_pointer(path))
     return tuple(sorted(hidden))
 
