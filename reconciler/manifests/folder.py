@@ -89,17 +89,24 @@ class Folder:
 
         A folder is resolved once: many members of a fleet name files of one.
         """
-        if path.name in {"", ".."} or path.is_symlink():
-            return path.resolve().is_relative_to(self.root.resolve())
-        if path.parent not in self._held:
-            self._held[path.parent] = path.parent.resolve().is_relative_to(self.root.resolve())
-        return self._held[path.parent] or path.resolve() == self.root.resolve()
+        try:
+            if path.name in {"", ".."} or _is_link(path):
+                return path.resolve().is_relative_to(self.root.resolve())
+            if path.parent not in self._held:
+                self._held[path.parent] = path.parent.resolve().is_relative_to(self.root.resolve())
+            return self._held[path.parent] or path.resolve() == self.root.resolve()
+        except (OSError, RuntimeError, ValueError):
+            return False
+
+    def has(self, path: Path) -> bool:
+        """Whether there is something at a path; also asked of what can be no path."""
+        try:
+            return path.exists()
+        except (OSError, ValueError):
+            return False
 
     def _holds(self, path: Path) -> bool:
-        try:
-            inside = self.holds(path)
-        except (OSError, RuntimeError):
-            inside = False
+        inside = self.holds(path)
         if not inside:
             self._refuse(path, "lies outside the project's folder", "Move it into the folder.")
         return inside
@@ -112,3 +119,10 @@ class Folder:
     ) -> None:
         subject = self.name(path)
         self.findings.append(Finding(message, subject=subject, place=place, next_step=next_step))
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # a name that is too long is none
+        return False

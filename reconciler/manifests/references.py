@@ -24,15 +24,22 @@ Found = tuple[str, Finding]
 Reference = tuple[tuple[str, ...], dict[str, Json]]
 
 
+def find_definition_file(spec: Json) -> str:
+    """The name of the file in which the definition is, or ""."""
+    given = spec.get(_DEFINITION)
+    if not isinstance(given, dict) or set(given) != {"file"}:
+        return ""
+    return given["file"] if isinstance(given["file"], str) else ""
+
+
 def take_in_definition(folder: Folder, file: Path, spec: Json, places: Places) -> str:
     """Put the file's document in the place of `{file: …}`; returns the file's name, or "".
 
     What cannot be read is left out, with findings in `folder`.
     """
-    given = spec.get(_DEFINITION)
-    if not isinstance(given, dict) or set(given) != {"file"} or not isinstance(given["file"], str):
+    name = find_definition_file(spec)
+    if not name:
         return ""
-    name = given["file"]
     read = definition.read_definition(folder, file, name, places["/spec/definition/file"])
     if read is None:
         del spec[_DEFINITION]
@@ -73,11 +80,7 @@ def settle_files(folder: Folder, file: Path, references: Iterable[Reference]) ->
 def locate_file(folder: Folder, file: Path, name: str) -> str | Finding:
     """The name from the project's folder of a file that is named from a manifest."""
     path = file.parent / name
-    try:
-        inside = folder.holds(path)
-    except (OSError, RuntimeError, ValueError):
-        inside = False
-    if inside:
+    if folder.holds(path):
         return folder.name(path)
     message = "the secret's file lies outside the project's folder"
     return Finding(message, next_step="Move it into the folder.")

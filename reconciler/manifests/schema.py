@@ -136,7 +136,7 @@ def wanted_types(name: str, path: Path) -> frozenset[str]:
     root = _strict_schema(name)
     nodes = list(_follow(root, root))
     for segment in path:
-        below = [one for node in nodes for one in _step(node, str(segment))]
+        below = [one for node in nodes for one in _step(node, segment)]
         nodes = [one for node in below for one in _follow(root, node)]
     types = (node.get("type", ()) for node in nodes)
     return frozenset(one for said in types for one in ((said,) if isinstance(said, str) else said))
@@ -153,12 +153,15 @@ def _follow(root: Json, node: Json) -> Iterator[Json]:
             yield from _follow(root, choice)
 
 
-def _step(node: Json, segment: str) -> Iterator[Json]:
-    properties = node.get("properties", {})
-    folded = segment.casefold()
-    named = [below for name, below in properties.items() if name.casefold() == folded]
-    others = (node.get(word) for word in ("additionalProperties", "items"))
-    yield from named or (one for one in others if isinstance(one, dict))
+def _step(node: Json, segment: str | int) -> Iterator[Json]:
+    if isinstance(segment, int):
+        below = [node.get("items")]
+    else:
+        folded = segment.casefold()
+        properties = node.get("properties", {}).items()
+        below = [one for name, one in properties if name.casefold() == folded]
+        below = below or [node.get("additionalProperties")]
+    yield from (one for one in below if isinstance(one, dict))
 
 
 def say_types(types: Iterable[str]) -> str:

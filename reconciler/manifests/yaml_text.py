@@ -210,6 +210,10 @@ def place_of(file: str, node: yaml.Node) -> Place:
     return Place(file, mark.line + 1, mark.column + 1)
 
 
+_Entry = tuple[yaml.Node, yaml.Node]
+_MANY: Final = 50
+
+
 class Places(Mapping[str, Place]):
     """Where the values of one document stand, by JSON pointer; looked up when asked.
 
@@ -221,6 +225,7 @@ class Places(Mapping[str, Place]):
         self._file = file
         self._node = node
         self.mounted: dict[str, Places] = {}
+        self._named: dict[int, dict[str, _Entry]] = {}
 
     def __getitem__(self, pointer: str) -> Place:
         for prefix, places in self.mounted.items():
@@ -245,11 +250,23 @@ class Places(Mapping[str, Place]):
             value = yaml.MappingNode(f"{_PREFIX}map", [(key, value)], key.start_mark)
         return Places(self._file, value)
 
-    def _find(self, pointer: str) -> tuple[yaml.Node, yaml.Node]:
+    def _find(self, pointer: str) -> _Entry:
         at, node = self._node, self._node
         for segment in split_pointer(pointer):
-            at, node = _step(node, segment)
+            at, node = self._look_up(node, segment) or _step(node, segment)
         return at, node
+
+    def _look_up(self, node: yaml.Node, segment: str) -> _Entry | None:
+        """A member of a large mapping, of which each may be asked for; by its very name."""
+        if not isinstance(node, yaml.MappingNode) or len(node.value) < _MANY:
+            return None
+        if id(node) not in self._named:
+            self._named[id(node)] = {
+                str(key.value): (key, value)
+                for key, value in reversed(node.value)
+                if isinstance(key, yaml.ScalarNode)
+            }
+        return self._named[id(node)].get(segment)
 
     def __contains__(self, pointer: object) -> bool:
         try:
@@ -265,7 +282,7 @@ class Places(Mapping[str, Place]):
         return 0
 
 
-def _step(node: yaml.Node, segment: str) -> tuple[yaml.Node, yaml.Node]:
+def _step(node: yaml.Node, segment: str) -> _Entry:
     """What stands for a segment below a node: the key and the value, or the item twice.
 
     A key in another casing stands for it too, or one with variables that can become it.

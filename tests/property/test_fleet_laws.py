@@ -164,3 +164,62 @@ def test_a_table_that_was_written_is_read_as_it_was(
     assert loaded.findings == ()
     read_back = [one.spec["definition"]["properties"]["description"] for one in loaded.manifests]
     assert read_back == cells
+
+
+WORDS = st.sampled_from(
+    [
+        "file",
+        "from",
+        "address",
+        "env",
+        "secrets",
+        "trainedModels",
+        "definition",
+        "properties",
+        "tags",
+        "keys",
+        "uri",
+        "${code}",
+        "x${code}",
+        "${x",
+        "$${a}",
+        "/properties/keys/${code}",
+    ]
+)
+STRANGE = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | WORDS,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(WORDS, below, max_size=4),
+    max_leaves=16,
+)
+
+
+@settings(max_examples=60)
+@given(
+    st.dictionaries(WORDS, STRANGE, max_size=4),
+    st.dictionaries(st.sampled_from(["locx", "locy", "other"]), STRANGE),
+    st.lists(st.dictionaries(st.sampled_from(["code", "x", "a"]), STRANGE), max_size=3),
+    st.booleans(),
+)
+def test_whatever_people_write_is_made_or_explained(
+    spec: Json, overrides: Json, items: Json, listed: bool
+) -> None:
+    """Nothing is raised, and every item becomes a member or is told of."""
+    document = {
+        "apiVersion": "reconciler/v1",
+        "kind": "Fleet",
+        "metadata": {"name": "bikes"},
+        "spec": {
+            "items": {"list": items} if listed else {"csv": "bikes.csv"},
+            "template": {
+                "kind": "WebService",
+                "metadata": {"name": "loc${code}"},
+                "spec": spec,
+            },
+            "overrides": overrides,
+        },
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = read(Path(folder), json.dumps(document), "code,x\nx,1\ny,true\n")
+    wanted = len(items) if listed else 2
+    assert loaded.findings or len(loaded.manifests) == wanted
+    assert all(one.place and one.message for one in loaded.findings)

@@ -398,6 +398,42 @@ def test_a_definition_file_outside_the_folder_is_refused_for_each_row_that_names
     assert loaded.manifests == ()
 
 
+def test_a_file_name_that_no_file_system_takes_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    name = "x" * 5000
+    loaded = read(
+        tmp_path, DEFINED.replace("FILE", "'${code}'"), csv=f"code,calls,team\n{name},5,a\n"
+    )
+    assert [one.message for one in loaded.findings] == [f"there is no file {name}"]
+    loaded = read(tmp_path, change("bikes.csv", name))
+    assert [one.message for one in loaded.findings] == [f"there is no file {name}"]
+
+
+def test_an_override_may_have_a_definition_file_of_a_plain_name(tmp_path: Path) -> None:
+    override = "  overrides: {loc002: {definition: {file: NAME}}}\n"
+    own = '{"tags": {"own": "${team}"}}'
+    loaded = read(tmp_path, FLEET + override.replace("NAME", "own.json"), own_json=own)
+    assert loaded.findings == ()
+    definition = loaded.manifests[1].spec["definition"]
+    assert definition["tags"] == {"own": "risk"}
+    assert definition["properties"]["description"] == "Location 002 of risk"
+    loaded = read(tmp_path, FLEET + override.replace("NAME", "'${team}.json'"))
+    message = "an override names its definition file without variables"
+    assert found(loaded) == [(f"{AT}:16:37", f"Fleet/bikes: {message}")]
+
+
+def test_a_thousand_overrides_are_found_by_their_names(tmp_path: Path) -> None:
+    rows = "".join(f"{number},5,x\n" for number in range(1000))
+    overrides = "".join(
+        f"    loc{number}: {{definition: {{properties: {{title: '{number} of ${{code}}'}}}}}}\n"
+        for number in range(1000)
+    )
+    loaded = read(tmp_path, f"{FLEET}  overrides:\n{overrides}", f"code,calls,team\n{rows}")
+    assert loaded.findings == ()
+    for one in loaded.manifests:
+        title = one.spec["definition"]["properties"]["title"]
+        assert title == f"{one.address.name[3:]} of {one.address.name[3:]}"
+
+
 SECRETS = (
     FLEET
     + """\

@@ -77,15 +77,11 @@ def _read_list(entries: Sequence[Json], places: Places) -> Items:
 
 def _read_csv(folder: Folder, manifest: Path, name: str, place: Place) -> Items:
     path = manifest.parent / name
-    try:
-        inside, there = folder.holds(path), path.exists()
-    except (OSError, RuntimeError, ValueError):
-        inside, there = True, False
-    if not inside:
+    if not folder.holds(path):
         step = "Move it into the folder, next to the manifest."
         finding = Finding("the file of items lies outside the project's folder", place=place)
         return Items(findings=(replace(finding, next_step=step),))
-    if not there:
+    if not folder.has(path):
         return Items(findings=(Finding(f"there is no file {name}", place=place),))
     before = len(folder.findings)
     text = folder.read(path, place)

@@ -10,11 +10,12 @@ from reconciler.manifests.fleet.items import Item
 from reconciler.manifests.fleet.overrides import Layers, lay_over
 from reconciler.manifests.fleet.parts import Part, Surroundings
 from reconciler.manifests.fleet.template import Problems, Template, Values
+from reconciler.manifests.references import find_definition_file
 from reconciler.manifests.schema import check_document, is_valid, sign_errors
 from reconciler.manifests.substitution import is_plain
 from reconciler.manifests.yaml_text import Places
 from reconciler.model import Finding, Json
-from reconciler.pointers import find, format_pointer
+from reconciler.pointers import format_pointer
 
 _FILE: Final = ("definition", "file")
 _OVERRIDES: Final = "/spec/overrides"
@@ -137,6 +138,12 @@ class Mould:
         return self.explained[key]
 
 
+_PLAIN: Final = Finding(
+    "an override names its definition file without variables",
+    next_step="It is for one member alone: write the name out.",
+)
+
+
 def make_mould(around: Surroundings, fleet: Json, places: Places) -> tuple[Mould, list[Finding]]:
     """The mould of a fleet's manifest, and what is wrong with it whatever the items hold."""
     template = fleet["spec"]["template"]
@@ -152,14 +159,17 @@ def make_mould(around: Surroundings, fleet: Json, places: Places) -> tuple[Mould
         places=within,
     )
     found = [*mould.name.findings, *mould.metadata.findings]
-    file = find(template["spec"], _FILE)
-    if around.service and isinstance(file, str) and not is_plain(file):
+    file = find_definition_file(template["spec"]) if around.service else ""
+    if not is_plain(file):
         mould.named = around.compile(file, within, ("spec", *_FILE))
         mould.spec = {name: one for name, one in mould.spec.items() if name != _FILE[0]}
         found += mould.named.findings
     found += mould.add_part("", mould.spec)
     for name, override in fleet["spec"].get("overrides", {}).items():
         at = places.part(f"{_OVERRIDES}{format_pointer((name,))}", "spec")
-        mould.overrides[name], wrong = around.prepare(override, at)
-        found += wrong
+        if is_plain(find_definition_file(override)):
+            mould.overrides[name], wrong = around.prepare(override, at)
+            found += wrong
+        else:
+            found.append(replace(_PLAIN, place=at.nearest("/spec/definition/file")))
     return mould, found

@@ -82,7 +82,8 @@ class Surroundings:
             if not is_plain(reference.get("file", ""))
         )
         template = compile_template(spec, _Setting(self, places, files), ("spec",))
-        points = not all(map(is_plain, spec.get("secrets", ())))
+        secrets = spec.get("secrets")
+        points = isinstance(secrets, dict) and not all(map(is_plain, secrets))
         return Part(template, places, varies, points), [*found, *template.findings]
 
     def compile(self, value: Json, places: Places, path: Path) -> Template:
