@@ -69,7 +69,7 @@ class Telltale:
         self._listen(call, self.stored if stores else self.heard)
         word = self.mischief.get(call.method, "")
         if stores:
-            return self._deny()
+            return self._deny(int(self.mischief.get("HEAD", "403")))
         if "/operationsstatus/" in path:
             return self._tell_operation()
         if word:
@@ -188,7 +188,9 @@ class Telltale:
 
     def _tell_operation(self) -> Answer:
         self.polled += 1
-        if self.polled == 1:
+        if "unfollowed" in self.mischief.values():
+            return self._refuse(400, "OperationUnknown")
+        if self.polled == 1 or "endless" in self.mischief.values():
             return Answer(200, {"status": f"Running {self.gossip()}"}, self._headers())
         if "failed" in self.mischief.values():
             return Answer(200, {"status": "Failed", **self._error("OperationFailed")})
@@ -208,13 +210,13 @@ class Telltale:
     def _refuse(self, status: int, code: str, **more: str) -> Answer:
         return Answer(status, self._error(code), {**self._headers(), **more})
 
-    def _deny(self) -> Answer:
+    def _deny(self, status: int) -> Answer:
         """What storage says."""
         said = [spelling for secret in self.stored.values() for spelling in spellings(secret)]
         told = quote(said[len(said) // 2], safe="") if said else ""
         body = f"<Error><Code>Denied{told}</Code><Message>{' '.join(said)}</Message></Error>"
         headers = {"Content-Type": "application/xml", "x-ms-error-code": told, "ETag": told}
-        return Answer(403, body.encode(), headers)
+        return Answer(status, body.encode(), headers)
 
     def _headers(self) -> dict[str, str]:
         said = self.gossip_escaped()

@@ -279,8 +279,16 @@ def _without_nulls(field: Field, document: Json | Absent) -> Json | Absent:
 
 
 def _changed_parts(step: Step) -> list[Path]:
-    """The top-level properties (and tags) that a step's operations touch, each once."""
-    paths = (change.path for change in step.changes if change.verb is not Verb.WRITE)
+    """The top-level properties (and tags) that must be sent whole, each once.
+
+    A key is sent alone: inside `keys` and `storageAccount` a PATCH merges (recorded; and rotation
+    in the cmdlet's source). Whether it merges inside `assets` nobody knows.
+    """
+    paths = (
+        change.path
+        for change in step.changes
+        if change.verb is not Verb.WRITE or change.path[:2] == _ASSETS
+    )
     return sorted({path[: 2 if path[0] == "properties" else 1] for path in paths})
 
 
