@@ -14,9 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from jsonpatch import JsonPatchException
-from jsonpointer import JsonPointerException
-
 from reconciler.catalog import read_schema
 from reconciler.model import (
     ABSENT,
@@ -28,7 +25,7 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.patch import apply_operations, make_absences, make_inverse, make_operations
+from reconciler.patch import find_misfit, make_absences, make_inverse, make_operations
 from reconciler.pointers import format_pointer
 
 _ADDRESS: Final = re.compile(r"[A-Za-z]{1,100}/[A-Za-z0-9][A-Za-z0-9._-]{0,259}", re.ASCII)
@@ -132,11 +129,7 @@ def _write(value: Json) -> str:
 
 def _fits(step: Step) -> bool:
     """Whether the operations can be carried out on what they were made for."""
-    try:
-        apply_operations(step.ops, step.before)
-    except (JsonPatchException, JsonPointerException, ValueError, TypeError):
-        return False
-    return True
+    return find_misfit(step.ops, step.before) is None
 
 
 def _has_secrets(step: Step) -> bool:

@@ -172,6 +172,24 @@ def _bend(
         holder[key] = draw(values)
 
 
+@st.composite
+def renamed(draw: st.DrawFn, document: Json) -> Json:
+    """A document in which a word stands everywhere for another one, so that all still agrees."""
+    words = sorted(set(_WORD.findall(json.dumps(document))))
+    return _rename(document, words[draw(st.integers(0, len(words) - 1))], draw(TEXTS))
+
+
+def _rename(value: Json, old: str, new: str) -> Json:
+    if isinstance(value, dict):
+        return {_rename(name, old, new): _rename(below, old, new) for name, below in value.items()}
+    if isinstance(value, list):
+        return [_rename(below, old, new) for below in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_. -]{2,}[A-Za-z0-9]")
+
+
 def find_places(document: Json) -> Iterator[tuple[Json, Json]]:
     """Every place of a document, as what holds it and under which key; the outer ones first."""
     waiting = [document]

@@ -6,10 +6,11 @@ says. No line can hold a secret, because no word has a place for one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from reconciler.history import parse_time
 from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory
 
 _TEXTS: Final = ("address", "id", "action", "at", "by", "host", "commit", "plan_digest")
@@ -37,6 +38,7 @@ _CHECKPOINT: Final[Mapping[str, type]] = {
     "count": int,
     **dict.fromkeys(("memories", "open"), list),
 }
+_MOST: Final = 1 << 63
 # What an outcome says by naming its intent.
 _JOINED: Final = ("patch", "inverse", "step_digest", "wave", "fleet", "token")
 # What older ledgers do not say, and an entry need not say where it is so.
@@ -198,8 +200,7 @@ def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
 
 def _read_intent(document: Mapping[str, Json], sequence: int) -> Intent:
     kept = _resolve(_pick({**_LATER, **document}, _INTENT))
-    for name in ("owns", "absences"):
-        kept[name] = _texts(name, kept[name])
+    kept |= {name: tuple(kept[name]) for name in ("owns", "absences")}
     return Intent(**kept, sequence=sequence)
 
 
@@ -242,14 +243,55 @@ def _read_open(document: Json) -> Intent:
 
 
 def _pick(document: Mapping[str, Json], shape: Mapping[str, type]) -> dict[str, Json]:
-    """What the shape names, each of its own type; numbers here are never below zero."""
+    """What the shape names, each of its own type, and as everything after this relies on it."""
     for name, kind in shape.items():
-        if type(document.get(name)) is not kind or (kind is int and document[name] < 0):
+        value = document.get(name)
+        if type(value) is not kind or not (name not in _DEMANDS or _DEMANDS[name](value)):
             raise BadLine(f"has no usable {name}")
-    for name in ("secrets", "digests"):
-        if name in shape and not all(type(one) is str for one in document[name].values()):
+        if kind is int and not is_count(value):
             raise BadLine(f"has no usable {name}")
     return {name: document[name] for name in shape}
+
+
+def is_count(value: Json) -> bool:
+    """Whether a value is a number that lines count by."""
+    return type(value) is int and 0 <= value < _MOST
+
+
+def _is_time(value: str) -> bool:
+    try:
+        parse_time(value)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _are_operations(values: list[Json]) -> bool:
+    return all(type(one) is dict and _is_operation(one) for one in values)
+
+
+def _is_operation(said: Mapping[str, Json]) -> bool:
+    path, verb = said.get("path"), said.get("op")
+    placed = path == "" or (type(path) is str and path[0] == "/")
+    return placed and (verb == "remove" or (verb in _VERBS and "value" in said))
+
+
+def _are_places(values: Iterable[Json]) -> bool:
+    """Whether all are pointers below the whole of a document."""
+    return all(type(one) is str and one[:1] == "/" for one in values)
+
+
+def _name_texts(values: Mapping[str, Json]) -> bool:
+    return _are_places(values) and all(type(one) is str for one in values.values())
+
+
+_VERBS: Final = ("test", "add", "replace")
+_DEMANDS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "at": _is_time,
+    **dict.fromkeys(("patch", "inverse"), _are_operations),
+    **dict.fromkeys(("owned", "baseline", "owns", "absences"), _are_places),
+    **dict.fromkeys(("secrets", "digests"), _name_texts),
+}
 
 
 def _resolve(kept: dict[str, Any]) -> dict[str, Any]:
@@ -266,9 +308,3 @@ def _resolve(kept: dict[str, Any]) -> dict[str, Any]:
         except ValueError as error:
             raise BadLine("has no usable fate") from error
     return {**kept, "patch": tuple(kept["patch"]), "inverse": tuple(kept["inverse"])}
-
-
-def _texts(name: str, values: list[Json]) -> tuple[str, ...]:
-    if not all(type(one) is str for one in values):
-        raise BadLine(f"has no usable {name}")
-    return tuple(values)

@@ -181,9 +181,8 @@ def test_what_was_renamed_is_remembered_and_open_by_its_new_address(home: Home) 
 def seed(ledger: Ledger, fence: int = 2) -> None:
     """Some of everything: remembered, gone, open, failed."""
     for name in ("a", "b", "c"):
-        number = ledger.intend(
-            make_intent(name, patch=({"op": "test", "path": ""},), fence=fence, fleet=FLEET)
-        )
+        patch = ({"op": "remove", "path": "/x"},)
+        number = ledger.intend(make_intent(name, patch=patch, fence=fence, fleet=FLEET))
         ledger.record(outcome(number, name, owned={"/n": name}, fence=fence))
     ledger.record(entry("b", Action.DELETE))
     number = ledger.intend(make_intent("c", fence=fence + 1))
@@ -255,7 +254,8 @@ def test_what_is_set_aside_is_kept_and_a_ledger_begins_anew(home: Home) -> None:
 
 
 def test_an_entry_may_be_some_megabytes_long(home: Home) -> None:
-    large = entry("large", owned={"/x": "ä" * 3_000_000}, patch=({"value": "x" * 3_000_000},))
+    patch = ({"op": "add", "path": "/x", "value": "x" * 3_000_000},)
+    large = entry("large", owned={"/x": "ä" * 3_000_000}, patch=patch)
     home.open().record(large)
     home.open().record(entry("small"))
     assert next(home.open().entries()) == replace(large, sequence=1)

@@ -170,7 +170,7 @@ def test_a_chain_that_does_not_hold_is_named_by_its_first_bad_line(
         ({"version": 2, "kind": "intent", "address": "WebService/a"}, "has no usable id"),
         ({"version": 2, "kind": "checkpoint"}, "has no usable archive"),
         ({"version": 2, "kind": ["intent"]}, "is of a kind that is not known here"),
-        ({"version": True}, "has no usable address"),
+        ({"version": True}, "is not of version 1 or 2"),
         ({"version": 2, "highest_fence": -1}, "has no usable highest_fence"),
     ],
 )

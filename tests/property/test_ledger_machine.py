@@ -138,7 +138,8 @@ class Ledgers(RuleBasedStateMachine):
     @rule(writer=WRITERS, name=NAMES, data=st.data())
     def cut(self, writer: int, name: str, data: st.DataObject) -> None:
         """The power goes in the middle of a write: nobody was told that it is done."""
-        self.writers[writer].intend(make_intent(name, patch=({"value": "x" * 50},)))
+        patch = ({"op": "add", "path": "/x", "value": "x" * 50},)
+        self.writers[writer].intend(make_intent(name, patch=patch))
         after = self.file.read_bytes()
         kept = data.draw(st.integers(self.durable, len(after) - 1), label="bytes that are kept")
         zeros = data.draw(st.integers(0, 3), label="bytes that were never written")
