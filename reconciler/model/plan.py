@@ -206,7 +206,8 @@ class Outcome:
 
     `not_started` were left alone because of a failure or an interruption. After a rollback,
     `rolled_back` are as they were before the apply, and `unrestored` says of each other why it is
-    not. `unrecorded` was done and could not be written to the ledger.
+    not. `unrecorded` was done and could not be written to the ledger. Of `unseen` something was
+    written that the service took and does not show.
     """
 
     added: tuple[Address, ...] = ()
@@ -217,3 +218,4 @@ class Outcome:
     rolled_back: tuple[Address, ...] = ()
     unrestored: tuple[Finding, ...] = ()
     unrecorded: tuple[Entry, ...] = ()
+    unseen: tuple[Address, ...] = ()

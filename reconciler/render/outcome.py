@@ -36,6 +36,9 @@ def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
     yield render_findings(outcome.unrestored, paint=paint)
     if outcome.not_started:
         yield "\n".join(_name_left(outcome, halted))
+    if outcome.unseen:
+        said = f"What was written to {count(len(outcome.unseen), 'resource')} is not observable"
+        yield f"{said}: the service took it, and does not show it."
 
 
 def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:

@@ -215,7 +215,8 @@ def test_a_saved_plan_keeps_where_the_token_is() -> None:
 
 def test_resources_stand_by_name_and_a_model_as_one_address() -> None:
     live = document(Resources=shown(OLD))
-    assert live["Resources"] == {MODEL: {"Kind": "TrainedModel", "Location": OLD}}
+    named = {"Name": MODEL, "Kind": "TrainedModel", "Location": OLD}
+    assert live["Resources"] == {MODEL: named}
 
 
 def test_nothing_that_is_read_holds_a_key_or_a_signature() -> None:
@@ -238,7 +239,7 @@ def test_names_are_read_in_any_casing() -> None:
 )
 def test_a_location_without_all_its_parts_is_none(location: Json) -> None:
     live = document(Resources=[{"Name": MODEL, "Location": location}])
-    assert live["Resources"] == {MODEL: {}}
+    assert live["Resources"] == {MODEL: {"Name": MODEL}}
 
 
 @pytest.mark.parametrize("absent", [Answer(404, {"error": {"code": "NotFound"}}), Answer(204)])
@@ -518,3 +519,10 @@ def test_no_call_takes_a_setting_away() -> None:
     (finding,) = KIND.find_missing(manifest(), step)
     assert finding.message == "no call takes a setting of an endpoint away"
     assert KIND.find_missing(manifest(), step_for(ABSENT, definition={"Description": "x"})) == ()
+
+
+def test_a_draft_names_the_region_as_a_manifest_does() -> None:
+    other = Resource(RESOURCE.address, RESOURCE.id.replace("southcentralus", "westeurope"))
+    draft = KIND.draft(other, document(), DEFAULTS, full=False)
+    assert draft.spec["resource"] == {"region": "West Europe"}
+    assert KIND.identify(manifest(**draft.spec), DEFAULTS) == other

@@ -163,16 +163,15 @@ class EndpointProvider(PlainProvider):
 
     def _take(self, raw: Json) -> Json:
         """An endpoint as it is kept: its resources by name, where each lies as one address."""
-        shown = _respell(self._field, raw)
-        if not isinstance(shown.get("Name"), str):
+        shown = normalize(self._field, raw)
+        if not isinstance(shown, dict) or not isinstance(shown.get("Name"), str):
             raise Unavailable("the service answers no endpoint", next_step="Plan again.")
-        models = shown.pop("Resources", None)
-        if isinstance(models, list):
-            below = self._field.at(("Resources", "*"))
-            spelled = [_respell(below, one) for one in models]
-            lying = {str(one.pop("Name", one.pop("name", ""))): one for one in spelled}
-            shown["Resources"] = {name: _locate(one) for name, one in lying.items()}
-        return normalize(self._field, shown)
+        models = shown.get("Resources")
+        if not isinstance(models, list):
+            return {name: said for name, said in shown.items() if name != "Resources"}
+        below = self._field.at(("Resources", "*"))
+        named = [normalize(below, one) for one in models if isinstance(one, dict)]
+        return {**shown, "Resources": {str(one.get("Name")): _locate(one) for one in named}}
 
     def _send(
         self, method: str, path: str, token: SecretReference | None, body: Json = None
@@ -214,18 +213,15 @@ def _scope(resource_id: str) -> str:
     return resource_id.rpartition("/endpoints/")[0]
 
 
-def _respell(field: Field, raw: Json) -> dict[str, Json]:
-    return {field.spelling(name): one for name, one in raw.items()} if isinstance(raw, dict) else {}
-
-
 def _locate(shown: dict[str, Json]) -> dict[str, Json]:
     """One address of base and relative location; no address where a part is missing."""
-    said = shown.pop("Location", None)
+    kept = {name: said for name, said in shown.items() if name != "Location"}
+    said = shown.get("Location")
     parts = {name.casefold(): one for name, one in said.items()} if isinstance(said, dict) else {}
     base, relative = (parts.get(name) for name in _LOCATION)
     if isinstance(base, str) and isinstance(relative, str) and base and relative:
-        shown["Location"] = f"{base.rstrip('/')}/{relative.lstrip('/')}"
-    return shown
+        kept["Location"] = f"{base.rstrip('/')}/{relative.lstrip('/')}"
+    return kept
 
 
 def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
