@@ -480,14 +480,14 @@ def test_room_for_one_more_is_no_trap() -> None:
     assert judge([], new) == ()
 
 
-def test_the_refusal_of_a_token_as_it_is_read() -> None:
-    with run_scripted(
-        answers(Answer(401, {"error": {"code": "Unauthorized", "message": "no"}}))
-    ) as one:
-        with pytest.raises(Unauthorized) as caught:
-            connect(one.url).read(RESOURCE)
+@pytest.mark.parametrize(("status", "name"), [(401, "token"), (404, "no-web-service")])
+def test_the_refusal_of_a_token_or_of_an_address_as_it_is_read(status: int, name: str) -> None:
+    refusal = Answer(status, {"error": {"code": "Refused", "message": "The service's own words."}})
+    with run_scripted(answers(refusal)) as server:
+        with pytest.raises((Unauthorized, Rejected)) as caught:
+            connect(server.url).read(RESOURCE)
         text = render_findings(caught.value.findings(), paint=Paint())
-    check("endpoint-token", text.replace(one.url, "https://management.azureml.net"))
+    check(f"endpoint-{name}", text.replace(server.url, "https://management.azureml.net"))
 
 
 # Drafts.

@@ -25,7 +25,7 @@ from reconciler.errors import (
     Unavailable,
 )
 from reconciler.intake import normalize
-from reconciler.kinds.endpoint.kind import HOSTS
+from reconciler.kinds.endpoint.kind import HOSTS, REGIONS
 from reconciler.kinds.plain import PlainProvider
 from reconciler.model import (
     ABSENT,
@@ -52,6 +52,10 @@ _LOCAL: Final = Pace(0.1, 0, 0, inf, 0, inf, lag_s=1.0, models_apart=True)
 _PUT: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpdate")
 _PATCH: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "DiagnosticsTraceLevel")
 _TRIES: Final = 3
+_OPENS: Final = (
+    "The workspace's own token is needed (Studio: Settings, Authorization Tokens): an endpoint's"
+    " key opens that endpoint alone, and neither lists, makes nor deletes."
+)
 _LOCATION: Final = ("baselocation", "relativelocation")
 
 
@@ -182,7 +186,7 @@ class EndpointProvider(PlainProvider):
         try:
             return client.send(method, url, body, self._open(token))
         except ServiceError as error:
-            raise _explain(error, client.base_url) from error
+            raise _explain(error, client.base_url, REGIONS.get(region, region)) from error
 
     def _open(self, token: SecretReference | None) -> str:
         if token is not None:
@@ -242,14 +246,14 @@ def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
             yield {"Name": name, "Location": {**where, "SasBlobToken": token}}
 
 
-def _explain(error: ServiceError, host: str) -> ServiceError:
+def _explain(error: ServiceError, host: str, region: str) -> ServiceError:
     """What a refusal means here: nothing in Classic's own words tells a token from a region."""
-    if error.status in {401, 403, 404}:
-        error.next_step = (
-            "The workspace's own token is needed (Studio: Settings, Authorization Tokens): an"
-            " endpoint's key opens that endpoint alone, and neither lists, makes nor deletes."
-            if error.status != 404
-            else "Check spec.resource.workspace and webService, and that the web service is there."
-        )
-        error.next_step += f" {host} is asked, by spec.resource.region."
+    said = {
+        401: _OPENS,
+        403: _OPENS,
+        404: "Check spec.resource.workspace and webService, and that the web service is there.",
+    }.get(error.status)
+    if said is not None:
+        elsewhere = f"{host} was asked, which serves {region}; spec.resource.region names another."
+        error.next_step = f"{said} {elsewhere}"
     return error
