@@ -223,6 +223,7 @@ def find_moved_epochs(wish: Wish) -> tuple[Path, ...]:
         path
         for path in find_epochs(wish.schema)
         if (known := then.get(format_pointer(path))) is not None
+        and find(wish.live, path) is not ABSENT
         and not same(wish.schema.at(path), known, find(wish.live, path))
     )
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
+from reconciler.diff import is_untold
 from reconciler.engine.fleets import Fleets, Task
 from reconciler.engine.hands import Hands, Work
-from reconciler.engine.journal import Author, Journal
+from reconciler.engine.journal import Author, Journal, document_of
 from reconciler.engine.members import name_item
 from reconciler.engine.observe import observe
 from reconciler.engine.staleness import PLAN_AGAIN, find_stale
@@ -291,7 +292,17 @@ class _Run:
             unrestored=tuple(self._unrestored),
             unrecorded=tuple(self._unrecorded),
             stopped=tuple(self._fleets.sum_up(self._not_started)),
+            unseen=tuple(self._find_unseen(kept)),
         )
+
+    def _find_unseen(self, kept: Collection[Address]) -> Iterator[Address]:
+        """What was taken by a service that need not show it, and does not."""
+        for step, after in self._done:
+            address = step.resource.address
+            field, live = self._hands.kinds[address.kind].field, document_of(after)
+            paths = (change.path for change in step.changes)
+            if address in kept and any(is_untold(field, path, live) for path in paths if path):
+                yield address
 
 
 def _begin(task: Task) -> Work[None]:

@@ -223,7 +223,8 @@ class Outcome:
     `not_started` were left alone because of a failure or an interruption; `stopped` says which of
     them because of their own fleet. After a rollback,
     `rolled_back` are as they were before the apply, and `unrestored` says of each other why it is
-    not. `unrecorded` was done and could not be written to the ledger.
+    not. `unrecorded` was done and could not be written to the ledger. Of `unseen` something was
+    written that the service took and does not show.
     """
 
     added: tuple[Address, ...] = ()
@@ -235,3 +236,4 @@ class Outcome:
     unrestored: tuple[Finding, ...] = ()
     unrecorded: tuple[Entry, ...] = ()
     stopped: tuple[Stopped, ...] = ()
+    unseen: tuple[Address, ...] = ()

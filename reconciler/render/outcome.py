@@ -41,6 +41,9 @@ def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
     left = [address for address in outcome.not_started if address not in own]
     if left:
         yield "\n".join(_name_left(left, halted))
+    if outcome.unseen:
+        said = f"What was written to {count(len(outcome.unseen), 'resource')} is not observable"
+        yield f"{said}: the service took it, and does not show it."
 
 
 def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:

@@ -161,7 +161,8 @@ def test_what_is_hidden_is_told_with_when_it_was_set(
 ) -> None:
     with open_bikes(tmp_path, emulator, signature, HIDDEN) as bikes:
         bikes.declare("one", "rentalloc001")
-        bikes.expect("1 added", "apply", "--auto-approve")
+        applied = bikes.expect("1 added", "apply", "--auto-approve")
+        assert "What was written to 1 resource is not observable" in applied.out
         today = f"{datetime.now(UTC):%Y-%m-%d}"
         said = f"1 declared attribute is not observable (set {today} by "
         bikes.expect(said, "plan")
@@ -179,7 +180,8 @@ def test_a_second_writer_is_named_where_the_model_is_shown(
 ) -> None:
     with open_bikes(tmp_path, emulator, signature, SHOWN) as bikes:
         bikes.declare("one", "rentalloc001")
-        bikes.expect("1 added", "apply", "--auto-approve")
+        applied = bikes.expect("1 added", "apply", "--auto-approve")
+        assert "not observable" not in applied.out
         other = "https://acct.blob.core.windows.net/adf/other.ilearner"
         bikes.classic.change("rentalloc001", {"model": other})
         done = bikes.expect("model-swapped", "drift")

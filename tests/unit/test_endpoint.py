@@ -218,7 +218,8 @@ def test_a_saved_plan_keeps_where_the_token_is() -> None:
 
 def test_resources_stand_by_name_and_a_model_as_one_address() -> None:
     live = document(Resources=shown(OLD))
-    assert live["Resources"] == {MODEL: {"Kind": "TrainedModel", "Location": OLD}}
+    named = {"Name": MODEL, "Kind": "TrainedModel", "Location": OLD}
+    assert live["Resources"] == {MODEL: named}
 
 
 def test_nothing_that_is_read_holds_a_key_or_a_signature() -> None:
@@ -241,7 +242,7 @@ def test_names_are_read_in_any_casing() -> None:
 )
 def test_a_location_without_all_its_parts_is_none(location: Json) -> None:
     live = document(Resources=[{"Name": MODEL, "Location": location}])
-    assert live["Resources"] == {MODEL: {}}
+    assert live["Resources"] == {MODEL: {"Name": MODEL}}
 
 
 @pytest.mark.parametrize("absent", [Answer(404, {"error": {"code": "NotFound"}}), Answer(204)])
@@ -482,14 +483,14 @@ def test_room_for_one_more_is_no_trap() -> None:
     assert judge([], new) == ()
 
 
-def test_the_refusal_of_a_token_as_it_is_read() -> None:
-    with run_scripted(
-        answers(Answer(401, {"error": {"code": "Unauthorized", "message": "no"}}))
-    ) as one:
-        with pytest.raises(Unauthorized) as caught:
-            connect(one.url).read(RESOURCE)
+@pytest.mark.parametrize(("status", "name"), [(401, "token"), (404, "no-web-service")])
+def test_the_refusal_of_a_token_or_of_an_address_as_it_is_read(status: int, name: str) -> None:
+    refusal = Answer(status, {"error": {"code": "Refused", "message": "The service's own words."}})
+    with run_scripted(answers(refusal)) as server:
+        with pytest.raises((Unauthorized, Rejected)) as caught:
+            connect(server.url).read(RESOURCE)
         text = render_findings(caught.value.findings(), paint=Paint())
-    check("endpoint-token", text.replace(one.url, "https://management.azureml.net"))
+    check(f"endpoint-{name}", text.replace(server.url, "https://management.azureml.net"))
 
 
 # Drafts.
@@ -521,3 +522,10 @@ def test_no_call_takes_a_setting_away() -> None:
     (finding,) = KIND.find_missing(manifest(), step)
     assert finding.message == "no call takes a setting of an endpoint away"
     assert KIND.find_missing(manifest(), step_for(ABSENT, definition={"Description": "x"})) == ()
+
+
+def test_a_draft_names_the_region_as_a_manifest_does() -> None:
+    other = Resource(RESOURCE.address, RESOURCE.id.replace("southcentralus", "westeurope"))
+    draft = KIND.draft(other, document(), DEFAULTS, full=False)
+    assert draft.spec["resource"] == {"region": "West Europe"}
+    assert KIND.identify(manifest(**draft.spec), DEFAULTS) == other

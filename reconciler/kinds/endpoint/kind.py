@@ -41,14 +41,16 @@ from reconciler.redaction import Redaction
 from reconciler.schema import Field, compile_schema
 
 # Hosts by region (azuremlps, Util.cs).
-HOSTS: Final[Mapping[str, str]] = {
-    "southcentralus": "management.azureml.net",
-    "westeurope": "europewest.management.azureml.net",
-    "southeastasia": "asiasoutheast.management.azureml.net",
-    "japaneast": "japaneast.management.azureml.net",
-    "westcentralus": "uswestcentral.management.azureml.net",
-    "germanycentral": "germanycentral.management.azureml.de",
+_HOSTS: Final[Mapping[str, str]] = {
+    "South Central US": "management.azureml.net",
+    "West Europe": "europewest.management.azureml.net",
+    "Southeast Asia": "asiasoutheast.management.azureml.net",
+    "Japan East": "japaneast.management.azureml.net",
+    "West Central US": "uswestcentral.management.azureml.net",
+    "Germany Central": "germanycentral.management.azureml.de",
 }
+REGIONS: Final = {COMPARERS["location"](region): region for region in _HOSTS}
+HOSTS: Final = {plain: _HOSTS[region] for plain, region in REGIONS.items()}
 _ID: Final = re.compile(
     r"(?:https?://(?P<host>[^/]+))?(?:/(?P<region>[a-z]+))?/workspaces/(?P<workspace>[\w.-]+)"
     r"/webservices/(?P<webService>[\w.-]+)/endpoints/(?P<name>[\w.-]+)/?",
@@ -162,17 +164,16 @@ class EndpointKind(PlainKind):
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
     ) -> Draft:
         """The models that it shows, and its settings: in full also those that need not be said."""
-        known = {"name": resource.address.name, "region": "southcentralus", **defaults}
-        known["region"] = COMPARERS["location"](known["region"])
+        known = {"name": resource.address.name, "region": "South Central US", **defaults}
+        place = _split(resource.id)
+        place["region"] = REGIONS.get(place.get("region", ""), known["region"])
         models: Json = document.get("Resources") or {}
         shown = {
             name: {"uri": one["Location"]} for name, one in models.items() if "Location" in one
         }
         settings = {word: document[word] for word in _SETTINGS if word in document}
         spec: Json = {
-            "resource": {
-                w: said for w, said in _split(resource.id).items() if known.get(w) != said
-            },
+            "resource": {word: said for word, said in place.items() if known.get(word) != said},
             "trainedModels": shown,
             "definition": {w: s for w, s in settings.items() if full or s != _SETTINGS[w]},
         }

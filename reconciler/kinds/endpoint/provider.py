@@ -25,7 +25,7 @@ from reconciler.errors import (
     Unavailable,
 )
 from reconciler.intake import normalize
-from reconciler.kinds.endpoint.kind import HOSTS
+from reconciler.kinds.endpoint.kind import HOSTS, REGIONS
 from reconciler.kinds.plain import PlainProvider
 from reconciler.model import (
     ABSENT,
@@ -53,6 +53,10 @@ _LOCAL: Final = Pace(0.1, 0, 0, inf, 0, inf, lag_s=1.0, models_apart=True)
 _PUT: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpdate")
 _PATCH: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "DiagnosticsTraceLevel")
 _TRIES: Final = 3
+_OPENS: Final = (
+    "The workspace's own token is needed (Studio: Settings, Authorization Tokens): an endpoint's"
+    " key opens that endpoint alone, and neither lists, makes nor deletes."
+)
 _LOCATION: Final = ("baselocation", "relativelocation")
 
 
@@ -170,16 +174,15 @@ class EndpointProvider(PlainProvider):
 
     def _take(self, raw: Json) -> Json:
         """An endpoint as it is kept: its resources by name, where each lies as one address."""
-        shown = _respell(self._field, raw)
-        if not isinstance(shown.get("Name"), str):
+        shown = normalize(self._field, raw)
+        if not isinstance(shown, dict) or not isinstance(shown.get("Name"), str):
             raise Unavailable("the service answers no endpoint", next_step="Plan again.")
-        models = shown.pop("Resources", None)
-        if isinstance(models, list):
-            below = self._field.at(("Resources", "*"))
-            spelled = [_respell(below, one) for one in models]
-            lying = {str(one.pop("Name", one.pop("name", ""))): one for one in spelled}
-            shown["Resources"] = {name: _locate(one) for name, one in lying.items()}
-        return normalize(self._field, shown)
+        models = shown.get("Resources")
+        if not isinstance(models, list):
+            return {name: said for name, said in shown.items() if name != "Resources"}
+        below = self._field.at(("Resources", "*"))
+        named = [normalize(below, one) for one in models if isinstance(one, dict)]
+        return {**shown, "Resources": {str(one.get("Name")): _locate(one) for one in named}}
 
     def _send(
         self, method: str, path: str, token: SecretReference | None, body: Json = None
@@ -190,7 +193,7 @@ class EndpointProvider(PlainProvider):
         try:
             return client.send(method, url, body, self._open(token))
         except ServiceError as error:
-            raise _explain(error, client.base_url) from error
+            raise _explain(error, client.base_url, REGIONS.get(region, region)) from error
 
     def _open(self, token: SecretReference | None) -> str:
         if token is not None:
@@ -223,18 +226,15 @@ def _scope(resource_id: str) -> str:
     return resource_id.rpartition("/endpoints/")[0]
 
 
-def _respell(field: Field, raw: Json) -> dict[str, Json]:
-    return {field.spelling(name): one for name, one in raw.items()} if isinstance(raw, dict) else {}
-
-
 def _locate(shown: dict[str, Json]) -> dict[str, Json]:
     """One address of base and relative location; no address where a part is missing."""
-    said = shown.pop("Location", None)
+    kept = {name: said for name, said in shown.items() if name != "Location"}
+    said = shown.get("Location")
     parts = {name.casefold(): one for name, one in said.items()} if isinstance(said, dict) else {}
     base, relative = (parts.get(name) for name in _LOCATION)
     if isinstance(base, str) and isinstance(relative, str) and base and relative:
-        shown["Location"] = f"{base.rstrip('/')}/{relative.lstrip('/')}"
-    return shown
+        kept["Location"] = f"{base.rstrip('/')}/{relative.lstrip('/')}"
+    return kept
 
 
 def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
@@ -255,14 +255,14 @@ def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
             yield {"Name": name, "Location": {**where, "SasBlobToken": token}}
 
 
-def _explain(error: ServiceError, host: str) -> ServiceError:
+def _explain(error: ServiceError, host: str, region: str) -> ServiceError:
     """What a refusal means here: nothing in Classic's own words tells a token from a region."""
-    if error.status in {401, 403, 404}:
-        error.next_step = (
-            "The workspace's own token is needed (Studio: Settings, Authorization Tokens): an"
-            " endpoint's key opens that endpoint alone, and neither lists, makes nor deletes."
-            if error.status != 404
-            else "Check spec.resource.workspace and webService, and that the web service is there."
-        )
-        error.next_step += f" {host} is asked, by spec.resource.region."
+    said = {
+        401: _OPENS,
+        403: _OPENS,
+        404: "Check spec.resource.workspace and webService, and that the web service is there.",
+    }.get(error.status)
+    if said is not None:
+        elsewhere = f"{host} was asked, which serves {region}; spec.resource.region names another."
+        error.next_step = f"{said} {elsewhere}"
     return error

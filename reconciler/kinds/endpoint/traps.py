@@ -6,7 +6,7 @@ The default endpoint, the training service, the limits of a level and of a works
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from reconciler.kinds.plain import find_unknown
@@ -43,9 +43,12 @@ def find_scope_traps(
     steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json]
 ) -> Iterator[Finding]:
     """What speaks against the steps on one web service together; `peers` are all its endpoints."""
+    # A new endpoint has the models of its web service, as the others have.
+    told = [one["Resources"] for one in peers if isinstance(one.get("Resources"), dict)]
+    known = {name for names in told for name in names}
     for manifest, step in steps:
-        if step.action is Action.CREATE and manifest is not None and peers:
-            yield from _find_unknown_names(manifest, step, peers)
+        if step.action is Action.CREATE and manifest is not None and told:
+            yield from _find_unknown_names(manifest, step, known)
         if step.action is Action.DELETE and step.resource.short_id == _DEFAULT:
             yield _guard(step, "default-endpoint", "is the default endpoint, which goes last",
                 "The service keeps it for as long as there are other endpoints.",
@@ -55,15 +58,14 @@ def find_scope_traps(
     yield from _find_behind([step for _, step in steps], peers)
 
 
-def _find_unknown_names(manifest: Manifest, step: Step, peers: Sequence[Json]) -> Iterator[Finding]:
-    """A new endpoint has the models of its web service, as the others have."""
-    told = [one["Resources"] for one in peers if isinstance(one.get("Resources"), dict)]
-    known = {name for names in told for name in names}
+def _find_unknown_names(
+    manifest: Manifest, step: Step, known: Collection[str]
+) -> Iterator[Finding]:
     wanted = {str(model.path[1]) for model in step.models}
-    if wanted and told and not known:
+    if known:
+        yield from (find_unknown(manifest, name, known) for name in sorted(wanted - set(known)))
+    elif wanted:
         yield _find_training(step)
-    elif known:
-        yield from (find_unknown(manifest, name, known) for name in sorted(wanted - known))
 
 
 def _find_crowding(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Finding]:
