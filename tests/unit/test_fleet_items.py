@@ -125,6 +125,7 @@ def test_a_number_in_the_manifest_itself_is_read_too(tmp_path: Path) -> None:
         (CSV + f"004,5,{'x' * 200_000}\n", "5:1", "is not CSV: field larger than field limit (131072)", 'A cell that holds a comma or a line end stands in quotes, a quote in it twice: "".'),
         (CSV + "004,5,=1+1\n", "5:1", 'column "team" holds a formula of a spreadsheet', 'Save the values and not the formulas; a text that must begin with = stands in the template: "=${team}".'),
         (CSV + "004,5,https://a/b?sv=1&sig=cGxhbnRlZC1zZWNyZXQ\n", "5:1", 'column "team" holds what looks like a key or a shared access signature', "Keep it in the environment or a file, and refer to it: {env: NAME}."),
+        ("001,5,https://a/b?sv=1&sig=cGxhbnRlZC1zZWNyZXQ\n", "1:1", "the first row holds what looks like a key or a shared access signature", "Keep it in the environment or a file, and refer to it: {env: NAME}."),
         (",".join(f"c{n}" for n in range(2000)) + "\n", "1:1", "has more than 1,000 columns", "Leave out those that are not used."),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 60 else "",

@@ -142,6 +142,9 @@ def _judge_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
     if len(columns) > _MOST_COLUMNS:
         yield f"has more than {_MOST_COLUMNS:,} columns", "Leave out those that are not used."
         return
+    if any(map(is_suspicious, columns)):
+        yield f"the first row {SUSPICIOUS}", REFER
+        return
     for number, name in enumerate(columns, 1):
         if not name.strip():
             yield f"column {number} has no name", _NAME_COLUMNS
