@@ -215,7 +215,8 @@ class Telltale:
         said = [spelling for secret in self.stored.values() for spelling in spellings(secret)]
         told = quote(said[len(said) // 2], safe="") if said else ""
         body = f"<Error><Code>Denied{told}</Code><Message>{' '.join(said)}</Message></Error>"
-        headers = {"Content-Type": "application/xml", "x-ms-error-code": told, "ETag": told}
+        kind = "application/xml" if status == 403 else "text/html"
+        headers = {"Content-Type": kind, "x-ms-error-code": told, "ETag": told}
         return Answer(status, body.encode(), headers)
 
     def _headers(self) -> dict[str, str]:
