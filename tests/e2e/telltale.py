@@ -215,8 +215,9 @@ class Telltale:
         said = [spelling for secret in self.stored.values() for spelling in spellings(secret)]
         told = quote(said[len(said) // 2], safe="") if said else ""
         body = f"<Error><Code>Denied{told}</Code><Message>{' '.join(said)}</Message></Error>"
-        kind = "application/xml" if status == 403 else "text/html"
-        headers = {"Content-Type": kind, "x-ms-error-code": told, "ETag": told}
+        headers = {"Content-Type": "application/xml", "x-ms-error-code": told, "ETag": told}
+        if status != 403:  # as something before storage would
+            headers = {"Content-Type": "text/html", "ETag": told}
         return Answer(status, body.encode(), headers)
 
     def _headers(self) -> dict[str, str]:
