@@ -216,6 +216,8 @@ class Telltale:
         told = quote(said[len(said) // 2], safe="") if said else ""
         body = f"<Error><Code>Denied{told}</Code><Message>{' '.join(said)}</Message></Error>"
         headers = {"Content-Type": "application/xml", "x-ms-error-code": told, "ETag": told}
+        if status != 403:  # as something before storage would
+            headers = {"Content-Type": "text/html", "ETag": told}
         return Answer(status, body.encode(), headers)
 
     def _headers(self) -> dict[str, str]:
