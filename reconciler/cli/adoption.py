@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ class Adopter:
         Raises ReconcilerError where a file is there already.
         """
         files = dict(self._make_files(services))
-        there = [str(path) for path in files if path.exists()]
+        there = [str(path) for path in files if os.path.lexists(path)]
         if there and not self.force:
             raise ReconcilerError(
                 f"there is already {', '.join(there)}",

@@ -104,7 +104,7 @@ class Server:
             self._log = self._settings.log.open("a", encoding="utf-8")
         await self._storage.open()
         app = web.Application(client_max_size=_MOST_BYTES)
-        app.router.add_route("*", "/{tail:.*}", self._handle)
+        app.router.add_route("*", r"/{tail:[\s\S]*}", self._handle)
         app.on_response_prepare.append(_hide_framework)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
         await runner.setup()

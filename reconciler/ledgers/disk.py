@@ -13,7 +13,8 @@ from typing import BinaryIO, Final
 from reconciler.ledgers.chain import LONGEST
 
 _TAIL_BYTES: Final = 1 << 16
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+# A link would lead to somebody else's file.
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def find_end_shared(handle: int) -> int:

@@ -188,7 +188,7 @@ class FileLedger:
 
     def _open_locked(self) -> int:
         """The file, locked for writing; made, with its folder, where it is not there yet."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         while True:
             self._make_folder()
             handle = os.open(self._file, flags, 0o600)
