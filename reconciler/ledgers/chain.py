@@ -22,8 +22,8 @@ VERSIONS: Final = (1, 2)
 # A step's line holds a few parts of one definition; a checkpoint all that is remembered.
 LONGEST: Final = 64 << 20
 RESTORE: Final = (
-    "Restore the file from a backup, or move it away: planning goes on without it and only forgets"
-    " who applied what, when."
+    "Restore it from a backup; or begin it anew from what is live, the broken one kept aside:"
+    " reconciler ledger rebuild. Only who applied what and when is forgotten."
 )
 _NOTHING: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
 _GONE: Final = (Action.DELETE, Action.FORGET)

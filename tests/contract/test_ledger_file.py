@@ -124,7 +124,7 @@ def test_a_chain_that_does_not_hold_is_named_by_its_first_bad_line(
         list(ledger.entries())
     assert caught.value.message.startswith(f"line {first} of the ledger ")
     assert caught.value.subject == str(file)
-    assert "Restore the file" in caught.value.next_step
+    assert "reconciler ledger rebuild" in caught.value.next_step
     told = ledger.verify().findings[0]
     assert told.message == caught.value.message
     assert str(told.place) == f"{file}:{first}:1"
