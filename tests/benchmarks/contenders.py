@@ -152,7 +152,9 @@ class Terraform(_Folder):
         names = [name_of(number) for number in range(services)]
         compared = _TERRAFORM_COMPARE if self._compares else ""
         # A block each: it reads instances of one block in a time that grows with their square.
-        read = "".join(_fill(_TERRAFORM_READ.replace("@COMPARE@", compared), url, one) for one in names)
+        read = "".join(
+            _fill(_TERRAFORM_READ.replace("@COMPARE@", compared), url, one) for one in names
+        )
         write = "".join(_fill(_TERRAFORM_WRITE, url, one) for one in names)
         for module, text in (("read", read), ("write", write)):
             (folder / module).mkdir(parents=True)

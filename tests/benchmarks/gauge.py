@@ -35,7 +35,10 @@ class Usage:
 
 
 def gauge(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str], codes: Sequence[int] = (0,)
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    codes: Sequence[int] = (0,),
 ) -> Usage:
     """Run a command to its end; it must end with one of `codes`."""
     done = subprocess.run(

@@ -18,7 +18,9 @@ from typing import Any
 
 from tests.benchmarks.documents import OLD, SERVICES, definitions, states
 
-_HEAD = b"HTTP/1.1 %d OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
+_HEAD = (
+    b"HTTP/1.1 %d OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
+)
 _PATH = SERVICES.encode() + b"/"
 
 
