@@ -10,12 +10,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3 import HTTPConnectionPool, Timeout
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
 _KEPT: Final = 64
+_UNREACHED: Final = "cannot be reached"
 _TARGET: Final = "X-Exact-Target"
 
 
@@ -63,11 +63,13 @@ class Connections:
         session.trust_env = not is_loopback(self._base_url)
         said = session.merge_environment_settings(self._base_url, {}, True, True, None)  # noqa: FBT003
         request = requests.Request("GET", self._base_url).prepare()
-        adapter = _Adapter(pool_connections=1, pool_maxsize=_KEPT)
-        pool = adapter.get_connection_with_tls_context(
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=_KEPT)
+        made: Any = adapter.get_connection_with_tls_context(
             request, said["verify"], proxies=said["proxies"], cert=said["cert"]
         )
-        return cast("HTTPConnectionPool", pool)  # the stubs name a parent of it
+        made.ConnectionCls = type("_Connection", (_ExactTarget, made.ConnectionCls), {})
+        pool: HTTPConnectionPool = made
+        return pool
 
     def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
@@ -77,7 +79,12 @@ class Connections:
         Nothing is repeated and no redirect followed. Raises Broken.
         """
         try:
-            return self._pool.urlopen(
+            pool = self._pool
+        except (HTTPError, requests.exceptions.RequestException) as error:
+            # A proxy's address that is none.
+            raise Broken(error, _UNREACHED, sent=False, distrusted=False) from error
+        try:
+            return pool.urlopen(
                 method,
                 "/",
                 body,
@@ -88,7 +95,7 @@ class Connections:
                 timeout=self._timeout,
                 preload_content=False,
             )
-        except (HTTPError, requests.exceptions.RequestException) as error:
+        except HTTPError as error:
             raise self._explain(error) from error
 
     def read(self, answer: BaseHTTPResponse, size: int) -> bytes:
@@ -103,19 +110,13 @@ class Connections:
             said = "its certificate cannot be verified"
             return Broken(error, said, sent=False, distrusted=True)
         if isinstance(error, _UNSENT):
-            return Broken(error, "cannot be reached", sent=False, distrusted=False)
+            return Broken(error, _UNREACHED, sent=False, distrusted=False)
         late = isinstance(error, ReadTimeoutError)
         said = f"no answer within {self._read_s:g} s" if late else "the answer broke off"
         return Broken(error, said, sent=True, distrusted=False)
 
 
-# What requests raises is of its settings: a proxy's address that is none.
-_UNSENT: Final = (
-    ConnectTimeoutError,
-    NewConnectionError,
-    ProxyError,
-    requests.exceptions.RequestException,
-)
+_UNSENT: Final = (ConnectTimeoutError, NewConnectionError, ProxyError)
 
 
 def _is_distrust(error: Exception) -> bool:
@@ -124,36 +125,12 @@ def _is_distrust(error: Exception) -> bool:
     return any(isinstance(one, ssl.SSLCertVerificationError) for one in causes)
 
 
-def _take(url: str, headers: Any) -> tuple[str, dict[str, str]]:
-    kept = dict(headers)
-    return kept.pop(_TARGET, url), kept
-
-
-class _Connection(HTTPConnection):
+class _ExactTarget:
     """A connection that knows the header in which the target travels; it is never sent."""
 
-    def request(self, method: str, url: str, body: Any = None, headers: Any = (), **_: Any) -> None:
-        target, kept = _take(url, headers)
-        super().request(method, target, body, kept, **_)
-
-
-class _SecureConnection(HTTPSConnection):
-    def request(self, method: str, url: str, body: Any = None, headers: Any = (), **_: Any) -> None:
-        target, kept = _take(url, headers)
-        super().request(method, target, body, kept, **_)
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-class _Adapter(HTTPAdapter):
-    """requests' adapter, which makes pools of those connections."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+    def request(
+        self, method: str, _: str, body: Any = None, headers: Any = (), **rest: Any
+    ) -> None:
+        kept = dict(headers)
+        target = kept.pop(_TARGET)
+        super().request(method, target, body, kept, **rest)  # type: ignore[misc]  # mixed in
