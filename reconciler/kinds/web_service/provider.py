@@ -88,18 +88,18 @@ class WebServiceProvider:
     def read(self, resource: Resource) -> Live | Absent:
         """The definition now; ABSENT only where the service says that it has no such service."""
         try:
-            raw = self._get(_quote(resource.id) + _VERSION, _ABSENT)
+            got = self._get(_quote(resource.id) + _VERSION, _ABSENT)
         except ServiceError as error:
             raise _name(error, resource) from error
-        if raw is ABSENT:
+        if isinstance(got, Absent):
             return ABSENT
-        document = normalize(self._field, raw)
+        raw, document = got
         now = datetime.now(UTC)
         stamp, settled = _read_stamp(document)
         return Live(document, raw, now, stamp, settled and _is_past(stamp, now))
 
-    def _get(self, url: str, absent: Collection[str]) -> Json | Absent:
-        """A definition as it came; `absent` are the codes that say that there is none.
+    def _get(self, url: str, absent: Collection[str]) -> tuple[Json, Json] | Absent:
+        """A definition as it came, and normalized; `absent` are the codes that say there is none.
 
         A missing resource group is a 404 too, and no proof that the service is absent.
         """
@@ -113,13 +113,13 @@ class WebServiceProvider:
         known = isinstance(document, dict) and "id" in document
         if not known or not isinstance(document.get("properties"), dict):
             raise Unavailable("the service answers no definition")
-        return raw
+        return raw, document
 
     def has_copy(self, source: Source) -> bool:
         """Whether there is a copy for the region, made of the definition as it is now."""
-        live = self._get(_quote(source.id) + _VERSION, _ABSENT)
+        got = self._get(_quote(source.id) + _VERSION, _ABSENT)
         copied = self._read_copy(source)
-        return live is not ABSENT and is_copy(self._field, copied, normalize(self._field, live))
+        return not isinstance(got, Absent) and is_copy(self._field, copied, got[1])
 
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
         """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT.
@@ -164,8 +164,8 @@ class WebServiceProvider:
         return copied
 
     def _read_copy(self, source: Source) -> Json | Absent:
-        raw = self._get(_regional_url(source), {*_ABSENT, "PerRegionPayloadNotFound"})
-        return raw if raw is ABSENT else normalize(self._field, raw)
+        got = self._get(_regional_url(source), {*_ABSENT, "PerRegionPayloadNotFound"})
+        return ABSENT if isinstance(got, Absent) else got[1]
 
     def _call(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
         try:
