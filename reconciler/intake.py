@@ -8,6 +8,7 @@ accident. What is sent back unchanged gets them again from the reply as it came.
 
 from __future__ import annotations
 
+import marshal
 from typing import Final
 
 from reconciler.comparers import strip_credentials, strip_signatures
@@ -53,25 +54,18 @@ def _restore_items(field: Field, items: list[Json], raw: list[Json]) -> list[Jso
 
 
 def _is_signed(document: Json) -> bool:
-    """Whether a text in it holds a signature. Asked of every reply: no call for each value."""
-    waiting: list[Json] = [[document]]
-    while waiting:
-        one = waiting.pop()
-        for value in one.values() if type(one) is dict else one:
-            kind = type(value)
-            if kind is str:
-                if ("=" in value or "%" in value) and strip_signatures(value) != value:
-                    return True
-            elif kind in _NESTED:
-                waiting.append(value)
-    return False
+    """Whether a text in it may hold a signature: asked of every reply, so of its bytes at once."""
+    return b"sig" in marshal.dumps(document).lower()
 
 
 def _without_signatures(document: Json) -> Json:
+    """The same without signatures; shares what has none."""
     if isinstance(document, dict):
-        return {name: _without_signatures(value) for name, value in document.items()}
+        bare = {name: _without_signatures(value) for name, value in document.items()}
+        return document if all(map(_same_object, bare.values(), document.values())) else bare
     if isinstance(document, list):
-        return [_without_signatures(item) for item in document]
+        items = [_without_signatures(item) for item in document]
+        return document if all(map(_same_object, items, document)) else items
     return strip_signatures(document) if isinstance(document, str) else document
 
 
@@ -94,7 +88,7 @@ def _normalize_object(field: Field, document: dict[str, Json]) -> Json:
     result: dict[str, Json] = {}
     changed = False
     properties = field.properties
-    if field.flat and document.keys() <= properties.keys():
+    if field.is_plain(document):
         return document
     for name, value in document.items():
         child, spelling = properties.get(name), name

@@ -109,6 +109,22 @@ class Field:
             return name
         return self.folded.get(name.casefold(), name)
 
+    def is_plain(self, document: dict[str, Json]) -> bool:
+        """Whether an object is flat and spelled as here, or a map of such objects.
+
+        Most of what a service returns is, and a look at each value would cost more than reading it.
+        """
+        if self.flat:
+            return document.keys() <= self.properties.keys()
+        items = self.items
+        if self.properties or items is None or not items.flat or items.secret or items.read_only:
+            return False
+        known = items.properties.keys()
+        for value in document.values():
+            if type(value) is not dict or not value.keys() <= known:
+                return False
+        return True
+
 
 def _is_plain(field: Field) -> bool:
     if field.secret or field.read_only or field.compare == "blob-uri" or field.branches:
