@@ -26,6 +26,7 @@ from reconciler.model import (
     Cause,
     Estimate,
     Finding,
+    Folded,
     Json,
     Manifest,
     Plan,
@@ -156,12 +157,12 @@ def _find_orphans(order: Order, snapshot: Snapshot) -> list[Resource]:
 
 def _draft_removal(draft: _Draft, seen: Observation, because: Reason, wave: int) -> None:
     """Take a resource away, where there is one."""
-    if seen.live is None:
+    if seen.document is None:
         draft.obstacles.extend(one for one in (seen.finding,) if one)
-    elif seen.live is ABSENT:
+    elif isinstance(seen.document, Absent):
         draft.unchanged.append(seen.resource)
     else:
-        gone = make_removal(seen.resource, seen.live.document, because)
+        gone = make_removal(seen.resource, seen.document.open(), because)
         draft.steps.append(replace(gone, wave=wave))
 
 
@@ -250,9 +251,11 @@ def make_wish(
     seed: Seed | None = None,
 ) -> Wish | None:
     """What a manifest wants of what was seen; None where that could not be read."""
-    if seen.live is None:
+    if seen.document is None:
         return None
-    document: Json | Absent = ABSENT if seen.live is ABSENT else seen.live.document
+    document: Json | Absent = ABSENT
+    if isinstance(seen.document, Folded):
+        document = seen.document.open()
     kind = hands.kinds[manifest.address.kind]
     return Wish(
         resource=seen.resource,

@@ -21,8 +21,8 @@ from reconciler.model import (
     Address,
     Cause,
     Finding,
+    Folded,
     Json,
-    Live,
     Manifest,
     Reason,
     Resource,
@@ -49,7 +49,7 @@ def find_seeds(
     located = {
         resource: seed
         for resource, manifest in chosen.items()
-        if survey[resource].live is ABSENT
+        if survey[resource].document is ABSENT
         and not order.destroy
         and (seed := _locate(hands, order, manifest, resource)) is not None
     }
@@ -95,9 +95,9 @@ def _locate(hands: Hands, order: Order, manifest: Manifest, resource: Resource) 
 
 def _take(seed: Seed, manifest: Manifest, seen: Observation) -> Seed:
     name = seed.source.name
-    if isinstance(seen.live, Live):
-        return replace(seed, document=seen.live.document)
-    if seen.live is ABSENT:
+    if isinstance(seen.document, Folded):
+        return replace(seed, document=seen.document.open())
+    if seen.document is ABSENT:
         finding = _obstacle(
             manifest,
             f"starts from {name}, and there is no such service",

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import sqlite3
 import threading
-import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from reconciler.model import ABSENT, Absent, Json, Sighting
+from reconciler.model import ABSENT, Absent, Folded, Sighting
 
 NAME: Final = "observations.sqlite3"
 _VERSION: Final = 3
@@ -61,20 +59,24 @@ class ObservationCache:
 
         return self._ask(find, {})
 
-    def recall(self, resource_id: str) -> Json | Absent:
+    def recall(self, resource_id: str) -> Folded | Absent:
         """The document that was seen; ABSENT where there is none, or none that is whole."""
         query = "SELECT digest, document FROM seen WHERE key = ?"
 
-        def find(connection: sqlite3.Connection) -> Json | Absent:
+        def find(connection: sqlite3.Connection) -> Folded | Absent:
             row = connection.execute(query, (self._key(resource_id),)).fetchone()
-            return ABSENT if row is None else _unpack(*row)
+            if row is None:
+                return ABSENT
+            document = Folded(row[1])
+            return document if _digest(document) == row[0] else ABSENT
 
-        return self._ask(find, ABSENT)
+        none: Folded | Absent = ABSENT
+        return self._ask(find, none)
 
-    def keep(self, seen: Iterable[tuple[str, Sighting, Json]]) -> None:
+    def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
         """Keep documents by id; what was kept of the same id before is replaced."""
         rows = [
-            (self._key(name), one.stamp, one.settled, one.at, *_pack(document))
+            (self._key(name), one.stamp, one.settled, one.at, _digest(document), document.packed)
             for name, one, document in seen
         ]
         self._write("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -192,16 +194,5 @@ def _is_damage(error: Exception) -> bool:
     return code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def _pack(document: Json) -> tuple[bytes, bytes]:
-    text = json.dumps(document, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    packed = zlib.compress(text, 1)
-    return hashlib.sha256(packed).digest(), packed
-
-
-def _unpack(digest: bytes, packed: bytes) -> Json | Absent:
-    if hashlib.sha256(packed).digest() != digest:
-        return ABSENT
-    try:
-        return json.loads(zlib.decompress(packed))
-    except (ValueError, zlib.error):
-        return ABSENT
+def _digest(document: Folded) -> bytes:
+    return hashlib.sha256(document.packed).digest()

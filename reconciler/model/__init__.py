@@ -41,6 +41,7 @@ from reconciler.model.events import (
     Throttling,
     WaveStarted,
 )
+from reconciler.model.folded import Folded, Folding, fold
 from reconciler.model.ledger import (
     Entry,
     Fate,
@@ -104,6 +105,8 @@ __all__ = [
     "Event",
     "Fate",
     "Finding",
+    "Folded",
+    "Folding",
     "GuardLimits",
     "Holder",
     "Inputs",
@@ -151,4 +154,5 @@ __all__ = [
     "Verb",
     "Verdict",
     "WaveStarted",
+    "fold",
 ]
