@@ -49,6 +49,7 @@ class _Draft:
     steps: list[Step] = field(default_factory=list)
     unchanged: list[Resource] = field(default_factory=list)
     obstacles: list[Finding] = field(default_factory=list)
+    hidden: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def make_plan(hands: Hands, order: Order) -> Plan:
@@ -97,7 +98,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
         baseline="kept" if snapshot.known else "lost",
         orphans=tuple(one for one in orphans if one not in leaving),
-        not_observable=find_hidden(draft.wishes),
+        not_observable=draft.hidden,
         estimate=estimate_steps(hands, steps, refresh.calls),
     )
 
@@ -163,7 +164,7 @@ def _draft_removal(draft: _Draft, seen: Observation, because: Reason, wave: int)
         draft.unchanged.append(seen.resource)
     else:
         gone = make_removal(seen.resource, seen.document.open(), because)
-        draft.steps.append(replace(gone, wave=wave))
+        draft.steps.append(gone.having(wave=wave))
 
 
 def find_hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
@@ -186,15 +187,16 @@ def _draft_one(
         return
     step = None if wish.declared.findings else make_step(wish)
     draft.obstacles.extend(wish.declared.findings)
-    draft.wishes.append(wish)
+    draft.hidden.update(find_hidden([wish]))
+    # What is live is not asked for again, and that of thousands would fill the memory.
+    draft.wishes.append(replace(wish, live=ABSENT))
     if step is None:
         draft.unchanged.append(seen.resource)
         return
     step = tell_source(hands, step, seed)
     draft.obstacles.extend(find_obstacles(hands, manifest, step))
     draft.steps.append(
-        replace(
-            step,
+        step.having(
             labels=manifest.labels,
             because=tuple(explain_changes(wish, step.changes)),
             wave=manifest.spec.get("wave", 0),
@@ -253,9 +255,8 @@ def make_wish(
     """What a manifest wants of what was seen; None where that could not be read."""
     if seen.document is None:
         return None
-    document: Json | Absent = ABSENT
-    if isinstance(seen.document, Folded):
-        document = seen.document.open()
+    folded = seen.document if isinstance(seen.document, Folded) else None
+    document: Json | Absent = ABSENT if folded is None else folded.open()
     kind = hands.kinds[manifest.address.kind]
     return Wish(
         resource=seen.resource,
@@ -269,4 +270,5 @@ def make_wish(
         memory=snapshot.memories.get(manifest.address),
         ledger_known=snapshot.known,
         rotate=manifest.address in order.rotate,
+        folded=folded,
     )

@@ -7,6 +7,7 @@ file is collected; none holds a value, which might be a secret.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -144,7 +145,7 @@ class Text:
             return text.lower() == "true"
         if word == "int" and _INTEGER.fullmatch(text) and len(text) < 40:
             return int(text)
-        if word == "float" and _FLOAT.fullmatch(text):
+        if word == "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
             return float(text)
         if word in {"bool", "int", "float", "timestamp"}:
             taken = {"bool": "true or false", "timestamp": "a date"}.get(word, "a number")

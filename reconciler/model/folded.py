@@ -33,24 +33,13 @@ class Folded:
 
 
 def fold(document: Json) -> Folded:
-    """The document kept small; what is changed in it later is not seen."""
-    text = _write(document)
-    if text is None:
-        own = json.dumps(document, separators=(",", ":"))
-        text = _OWN + own.encode("utf-8", "surrogatepass")
-    return Folded(zlib.compress(text, 1))
-
-
-def _write(document: Json) -> bytes | None:
-    """What orjson makes of it; None where it would not come back as it is.
-
-    A number beyond all floats becomes null without a word, so a document with null is looked at.
-    """
+    """The document kept small; what is changed in it later is not seen. Numbers must be finite."""
     try:
         text = orjson.dumps(document)
     except TypeError:
-        return None
-    return None if b"null" in text and orjson.loads(text) != document else text
+        own = json.dumps(document, separators=(",", ":"))
+        text = _OWN + own.encode("utf-8", "surrogatepass")
+    return Folded(zlib.compress(text, 1))
 
 
 class Folding:
@@ -59,11 +48,11 @@ class Folding:
     def __set_name__(self, owner: type, name: str) -> None:
         self._kept = f"_{name}"
 
-    def __set__(self, instance: Any, document: Json | Absent) -> None:
-        kept = document if document is ABSENT or document is None else fold(document)
-        instance.__dict__[self._kept] = kept
+    def __set__(self, instance: Any, document: Json | Folded | Absent) -> None:
+        as_it_is = document is ABSENT or isinstance(document, Folded)
+        instance.__dict__[self._kept] = document if as_it_is else fold(document)
 
-    def __get__(self, instance: Any, owner: type) -> Json | Absent:
+    def __get__(self, instance: Any, owner: type) -> Json:
         if instance is None:
             raise AttributeError(self._kept)  # so that the field has no default
         kept = instance.__dict__[self._kept]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from reconciler.model.declared import Rollout, Source
+from reconciler.model.folded import Folding
 from reconciler.model.ledger import Entry
 from reconciler.model.words import (
     ABSENT,
@@ -101,7 +103,8 @@ class Step:
     changes; `inverse` leads back. `absences` are pointers that must still be absent, which RFC
     6902 cannot say. `secrets` are written beside the patch and stand in no operation; `owns` are
     the pointers that the manifest speaks of, to be remembered once the step is proven.
-    `before` and `after` are documents without secrets, or ABSENT. `extent` says how much of the
+    `before` and `after` are documents without secrets, or ABSENT; they are kept folded, and made
+    anew whenever they are asked for. `extent` says how much of the
     document the write holds: the whole, or each part that changes. `source` is what a new
     resource is made from, where that is not its manifest alone. Lower waves come first; `fleet` is
     the fleet whose member it is, if any, and `stage` counts the waves of that fleet from 0.
@@ -112,8 +115,8 @@ class Step:
     changes: tuple[Change, ...]
     ops: tuple[Json, ...]
     inverse: tuple[Json, ...]
-    before: Json
-    after: Json
+    before: Folding = Folding()  # noqa: RUF009 - a descriptor, made once
+    after: Folding = Folding()  # noqa: RUF009 - see above
     absences: tuple[str, ...] = ()
     secrets: tuple[tuple[str, SecretReference], ...] = ()
     replace_paths: tuple[str, ...] = ()
@@ -129,6 +132,15 @@ class Step:
     wave: int = 0
     fleet: Address | None = None
     stage: int = 0
+
+    def having(self, **changes: Any) -> Step:
+        """The same step with other fields, as `replace` makes it; documents stay folded."""
+        if not changes.keys() <= self.__dataclass_fields__.keys():
+            raise TypeError(f"a step has no {', '.join(changes)}")
+        copied = copy.copy(self)
+        for name, value in changes.items():
+            object.__setattr__(copied, name, value)
+        return copied
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -53,7 +54,7 @@ def parse_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
 
 
 def _parse(body: bytes) -> Json:
-    document = json.loads(body, parse_constant=_refuse_constant)
+    document = json.loads(body, parse_constant=_refuse_constant, parse_float=_read_float)
     if not _is_shallow(body) and _is_deep(document):
         raise ValueError("nested too deeply")
     return document
@@ -62,6 +63,14 @@ def _parse(body: bytes) -> Json:
 def _refuse_constant(name: str) -> Json:
     """NaN and the infinities are no JSON, though Python reads them."""
     raise ValueError(name)
+
+
+def _read_float(text: str) -> float:
+    """A number beyond all floats would be infinite here, and null for whoever writes it down."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(text)
+    return number
 
 
 def _is_shallow(body: bytes) -> bool:
