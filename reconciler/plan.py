@@ -20,7 +20,6 @@ from reconciler.model import (
     Action,
     Change,
     Declared,
-    Folded,
     Json,
     Memory,
     ModelChange,
@@ -44,8 +43,7 @@ class Wish:
     """What one manifest wants of one resource, beside what is live and remembered.
 
     `secrets` maps pointers to references; `ledger_known` is False where there is no ledger that
-    could remember; `rotate` has every secret written again. `folded` is live as it was kept, to
-    be kept on.
+    could remember; `rotate` has every secret written again.
     """
 
     resource: Resource
@@ -56,7 +54,6 @@ class Wish:
     memory: Memory | None = None
     ledger_known: bool = True
     rotate: bool = False
-    folded: Folded | None = None
 
 
 def make_step(wish: Wish) -> Step | None:
@@ -81,7 +78,7 @@ def lead_to(wish: Wish, desired: Json) -> Step | None:
         changes=changes,
         ops=make_operations(changes, wish.live),
         inverse=() if wish.live is ABSENT else make_inverse(changes),
-        before=wish.live if wish.folded is None else wish.folded,
+        before=wish.live,
         after=desired,
         absences=() if wish.live is ABSENT else make_absences(changes),
         secrets=due,

@@ -27,7 +27,6 @@ from reconciler.model import (
     Estimate,
     Finding,
     Folded,
-    Json,
     Manifest,
     Plan,
     Reason,
@@ -45,11 +44,18 @@ from reconciler.reasons import explain_changes
 class _Draft:
     """What has come together so far; only `make_plan` holds one."""
 
+    order: Order
     wishes: list[Wish] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     unchanged: list[Resource] = field(default_factory=list)
     obstacles: list[Finding] = field(default_factory=list)
     hidden: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    owners: dict[Address, str] = field(default_factory=dict)
+
+    def add(self, hands: Hands, step: Step, seen: Observation) -> None:
+        """Take in a step that is all told: from now on its documents are seldom asked for."""
+        self.owners.update(find_owners(hands, self.order, [step]))
+        self.steps.append(step.fold(seen.document if isinstance(seen.document, Folded) else None))
 
 
 def make_plan(hands: Hands, order: Order) -> Plan:
@@ -67,27 +73,28 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     leaving = leaving if order.prune or order.destroy else []
     calls = hands.calls
     seen = observe(hands, [*resources, *leaving], order.refresh)
-    draft = _Draft()
+    draft = _Draft(order)
     wanted = dict(zip(resources, chosen, strict=True))
     seeds, seen = find_seeds(hands, order, wanted, seen)
     for resource, manifest in wanted.items():
         if order.destroy:
             wave = manifest.spec.get("wave", 0)
-            _draft_removal(draft, seen[resource], Reason("", Cause.DESTROY, "--destroy"), wave)
+            gone = Reason("", Cause.DESTROY, "--destroy")
+            _draft_removal(hands, draft, seen[resource], gone, wave)
         else:
             wish = make_wish(hands, order, snapshot, manifest, seen[resource], seeds.get(resource))
             _draft_one(hands, draft, manifest, seen[resource], wish, seeds.get(resource))
     for resource in leaving:
         gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
         wave = snapshot.memories[resource.address].wave
-        _draft_removal(draft, seen[resource], gone, wave)
+        _draft_removal(hands, draft, seen[resource], gone, wave)
     copied, missing = look_at_copies(hands, draft.steps)
     if draft.obstacles or missing:
         raise Unplannable((*draft.obstacles, *missing))
     refresh = replace(seen.refresh, calls=hands.calls - calls)
     steps, found = look_at_models(hands, copied, draft.wishes, order.limits.blobs)
-    owners = find_owners(hands, order, steps)
-    judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed, owners)
+    known = len(snapshot.memories)
+    judged = guards.judge(steps, order.limits, known, order.allowed, draft.owners)
     told = guards.lift(found, order.allowed)
     return Plan(
         steps=tuple(steps),
@@ -156,7 +163,9 @@ def _find_orphans(order: Order, snapshot: Snapshot) -> list[Resource]:
     return [Resource(address, snapshot.memories[address].id) for address in gone]
 
 
-def _draft_removal(draft: _Draft, seen: Observation, because: Reason, wave: int) -> None:
+def _draft_removal(
+    hands: Hands, draft: _Draft, seen: Observation, because: Reason, wave: int
+) -> None:
     """Take a resource away, where there is one."""
     if seen.document is None:
         draft.obstacles.extend(one for one in (seen.finding,) if one)
@@ -164,7 +173,7 @@ def _draft_removal(draft: _Draft, seen: Observation, because: Reason, wave: int)
         draft.unchanged.append(seen.resource)
     else:
         gone = make_removal(seen.resource, seen.document.open(), because)
-        draft.steps.append(gone.having(wave=wave))
+        draft.add(hands, gone.having(wave=wave), seen)
 
 
 def find_hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
@@ -195,13 +204,12 @@ def _draft_one(
         return
     step = tell_source(hands, step, seed)
     draft.obstacles.extend(find_obstacles(hands, manifest, step))
-    draft.steps.append(
-        step.having(
-            labels=manifest.labels,
-            because=tuple(explain_changes(wish, step.changes)),
-            wave=manifest.spec.get("wave", 0),
-        )
+    told = step.having(
+        labels=manifest.labels,
+        because=tuple(explain_changes(wish, step.changes)),
+        wave=manifest.spec.get("wave", 0),
     )
+    draft.add(hands, told, seen)
 
 
 def find_obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding]:
@@ -255,8 +263,7 @@ def make_wish(
     """What a manifest wants of what was seen; None where that could not be read."""
     if seen.document is None:
         return None
-    folded = seen.document if isinstance(seen.document, Folded) else None
-    document: Json | Absent = ABSENT if folded is None else folded.open()
+    document = seen.document.open() if isinstance(seen.document, Folded) else ABSENT
     kind = hands.kinds[manifest.address.kind]
     return Wish(
         resource=seen.resource,
@@ -270,5 +277,4 @@ def make_wish(
         memory=snapshot.memories.get(manifest.address),
         ledger_known=snapshot.known,
         rotate=manifest.address in order.rotate,
-        folded=folded,
     )

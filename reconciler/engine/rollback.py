@@ -207,7 +207,8 @@ def _find_models(
     named = Manifest(past.address, {"definition": spoken}, "", "")
     opens = {one.path: one.sas for one in declared.models}
     return tuple(
-        replace(one, sas=opens.get(one.path), place=None) for one in kind.bind(named, live).models
+        replace(one, sas=opens.get(one.path), find_place=None)
+        for one in kind.bind(named, live).models
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from reconciler.model.words import ABSENT, Absent, Json
+from reconciler.model.words import Absent, Json
 
 # Before what only Python's own encoder can write, and so only it can read: integers of more than
 # 64 bits, texts that are no Unicode. JSON takes it for a blank.
@@ -33,7 +33,7 @@ class Folded:
 
 
 def fold(document: Json) -> Folded:
-    """The document kept small; what is changed in it later is not seen. Numbers must be finite."""
+    """The document kept small. Its numbers must be finite."""
     try:
         text = orjson.dumps(document)
     except TypeError:
@@ -43,14 +43,13 @@ def fold(document: Json) -> Folded:
 
 
 class Folding:
-    """A field of a dataclass: a document is folded when it is set and opened when it is read."""
+    """A field of a dataclass for a document that may be given folded, and is read as it is."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._kept = f"_{name}"
 
     def __set__(self, instance: Any, document: Json | Folded | Absent) -> None:
-        as_it_is = document is ABSENT or isinstance(document, Folded)
-        instance.__dict__[self._kept] = document if as_it_is else fold(document)
+        instance.__dict__[self._kept] = document
 
     def __get__(self, instance: Any, owner: type) -> Json:
         if instance is None:

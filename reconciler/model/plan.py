@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reconciler.model.declared import Rollout, Source
-from reconciler.model.folded import Folding
+from reconciler.model.folded import Folded, Folding, fold
 from reconciler.model.ledger import Entry
 from reconciler.model.words import (
     ABSENT,
@@ -103,8 +103,8 @@ class Step:
     changes; `inverse` leads back. `absences` are pointers that must still be absent, which RFC
     6902 cannot say. `secrets` are written beside the patch and stand in no operation; `owns` are
     the pointers that the manifest speaks of, to be remembered once the step is proven.
-    `before` and `after` are documents without secrets, or ABSENT; they are kept folded, and made
-    anew whenever they are asked for. `extent` says how much of the
+    `before` and `after` are documents without secrets, or ABSENT; where they are kept folded, they
+    are made anew whenever they are asked for. `extent` says how much of the
     document the write holds: the whole, or each part that changes. `source` is what a new
     resource is made from, where that is not its manifest alone. Lower waves come first; `fleet` is
     the fleet whose member it is, if any, and `stage` counts the waves of that fleet from 0.
@@ -133,8 +133,17 @@ class Step:
     fleet: Address | None = None
     stage: int = 0
 
+    def fold(self, before: Folded | None) -> Step:
+        """The same step with its documents folded, of which `before` may be known already."""
+        documents = {"before": before or self.before, "after": self.after}
+        folded = {
+            name: one if isinstance(one, (Absent, Folded)) else fold(one)
+            for name, one in documents.items()
+        }
+        return self.having(**folded)
+
     def having(self, **changes: Any) -> Step:
-        """The same step with other fields, as `replace` makes it; documents stay folded."""
+        """The same step with other fields, as `replace` makes it; what is folded stays so."""
         if not changes.keys() <= self.__dataclass_fields__.keys():
             raise TypeError(f"a step has no {', '.join(changes)}")
         copied = copy.copy(self)

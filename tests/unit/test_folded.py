@@ -51,10 +51,11 @@ class Holder:
 
 def test_a_field_holds_what_it_was_given() -> None:
     given = {"a": [1]}
-    holder = Holder(given)
+    assert Holder(given).document is given
+    folded = Holder(fold(given))
     given["a"].append(2)
-    assert holder.document == {"a": [1]}
-    assert replace(holder) == holder
+    assert folded.document == {"a": [1]}
+    assert replace(folded) == folded
     assert Holder(ABSENT).document is ABSENT
     assert Holder(None).document is None
 

@@ -198,7 +198,7 @@ def _reference(manifest: Manifest, name: str, asset_id: str, given: Json) -> Mod
         path=("properties", "assets", asset_id, "locationInfo", "uri"),
         sha256=given.get("sha256", ""),
         sas=SecretReference(**given["sas"]) if "sas" in given else None,
-        place=manifest.place(f"{pointer}/uri"),
+        find_place=functools.partial(manifest.place, f"{pointer}/uri"),
     )
 
 
@@ -221,8 +221,8 @@ def _defined_models(
         at = (*path, "locationInfo", "uri")
         uri = find(document, at)
         if str(kind).casefold() == "resource" and isinstance(uri, str) and _BLOB.match(uri):
-            place = manifest.place(format_pointer(("spec", "definition", *at)))
-            yield ModelReference(name=str(name or asset_id), uri=uri, path=at, place=place)
+            place = functools.partial(manifest.place, format_pointer(("spec", "definition", *at)))
+            yield ModelReference(name=str(name or asset_id), uri=uri, path=at, find_place=place)
 
 
 def _first(path: Path, word: str, *documents: Json | Absent) -> Json | Absent:
