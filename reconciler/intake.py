@@ -29,6 +29,8 @@ def restore_signatures(field: Field, document: Json, raw: Json | Absent) -> Json
 
     `raw` is what the document was normalized from; it may have been changed since.
     """
+    if document == raw:
+        return document  # nothing was taken away
     if isinstance(document, str) and isinstance(raw, str):
         return raw if normalize(field, raw) == document else document
     if isinstance(document, dict) and isinstance(raw, dict):

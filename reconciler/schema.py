@@ -50,7 +50,8 @@ class Field:
     `read_only` belongs to the service; `write_only` is never returned; what is `secret`, write-only
     and sensitive, may never be kept or shown. `default` is what the service takes an absent field
     for. `folded` finds the schema's spelling of a property by its casefolded name. An object or a
-    map `branches`; an object is `flat` where all its properties are plain values.
+    map `branches`; an object is `flat` where all its properties are plain values; a `verbatim`
+    value is compared as it stands.
     """
 
     shape: Shape
@@ -73,6 +74,7 @@ class Field:
     branches: bool = field(init=False)
     secret: bool = field(init=False)
     flat: bool = field(init=False)
+    verbatim: bool = field(init=False)
 
     def __post_init__(self) -> None:
         # Asked for at every value of every document, so they are worked out once.
@@ -80,6 +82,9 @@ class Field:
         object.__setattr__(self, "flat", plain and not self.compare)
         object.__setattr__(self, "branches", self.shape in {Shape.OBJECT, Shape.MAP})
         object.__setattr__(self, "secret", self.write_only and self.sensitive)
+        hidden = self.read_only or self.write_only
+        formed = self.compare or self.empty_is_absent or self.numeric or self.items is not None
+        object.__setattr__(self, "verbatim", not (hidden or formed or self.branches))
 
     @property
     def numeric(self) -> bool:

@@ -6,7 +6,6 @@ Pure: no call is made here. A trained model is the asset of type Resource that b
 
 from __future__ import annotations
 
-import copy
 import difflib
 import functools
 import re
@@ -35,7 +34,7 @@ from reconciler.model import (
     SecretReference,
     Step,
 )
-from reconciler.pointers import find, format_pointer, set_at
+from reconciler.pointers import copy_document, find, format_pointer, set_at
 from reconciler.ports import Budget, Emit, Provider
 from reconciler.schema import Field, compile_schema
 
@@ -85,7 +84,7 @@ class WebServiceKind:
         said = manifest.spec.get("definition", {})
         given = {name: value for name, value in said.items() if name != _SOURCE[-1]}
         definition = without_server_fields(self.field, normalize(self.field, given))
-        document = copy.deepcopy(definition)
+        document = copy_document(definition)
         seed = ABSENT if source is ABSENT else make_seed(self.field, source, document)
         if live is ABSENT and seed is ABSENT and not document:
             return Declared({}, findings=(_does_not_exist(manifest),))

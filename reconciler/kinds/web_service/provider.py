@@ -7,7 +7,6 @@ is removed is sent as a PUT, which is documented to replace the whole definition
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Collection, Generator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -35,7 +34,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.patch import apply_operations
-from reconciler.pointers import find, set_at, split_pointer
+from reconciler.pointers import copy_document, find, set_at, split_pointer
 from reconciler.ports import Budget, Emit, ResolveSecret
 from reconciler.schema import Field
 from reconciler.transport import (
@@ -191,7 +190,7 @@ class WebServiceProvider:
         """
         desired = self._desired(step, live)
         sent = _without_nulls(self._field, without_server_fields(self._field, desired))
-        body = copy.deepcopy(sent)
+        body = copy_document(sent)
         if live is not ABSENT:
             _put_back_credentials(find(body, _ASSETS), live.raw, self._field)
         if copied is not ABSENT:
@@ -212,7 +211,7 @@ class WebServiceProvider:
         body: Json = {"properties": {}}
         for path in _changed_parts(step):
             part = without_server_fields(self._field.at(path), find(desired, path))
-            set_at(body, path, copy.deepcopy(_without_nulls(self._field.at(path), part)))
+            set_at(body, path, copy_document(_without_nulls(self._field.at(path), part)))
         properties = body["properties"]
         properties["packageType"] = find(desired, ("properties", "packageType")) or "Graph"
         if "assets" in properties:
@@ -278,19 +277,26 @@ def _set_written(body: Json, step: Step, resolve: ResolveSecret) -> None:
 
 def _put_back_credentials(assets: Json, raw: Json, field: Field) -> None:
     """Credentials that the service did return must not be lost when the map is sent whole."""
-    returned = find(_respell(field, raw), _ASSETS)
+    returned = find(_respell(field, raw, _ASSETS), _ASSETS)
     for asset_id, asset in returned.items() if isinstance(returned, dict) else ():
         kept = find(asset, ("locationInfo", "credentials"))
         if kept is not ABSENT and isinstance(find(assets, (asset_id, "locationInfo")), dict):
             assets[asset_id]["locationInfo"]["credentials"] = kept
 
 
-def _respell(field: Field, document: Json) -> Json:
-    """Property names in the schema's spelling, nothing dropped: only to look up what to send."""
+def _respell(field: Field, document: Json, path: Path = ()) -> Json:
+    """Property names on and below a path in the schema's spelling, nothing there dropped.
+
+    Only to look up what to send.
+    """
     if not isinstance(document, dict):
         return document
     spelled = {field.spelling(name): value for name, value in document.items()}
-    return {name: _respell(field.child(name), value) for name, value in spelled.items()}
+    return {
+        name: _respell(field.child(name), value, path[1:])
+        for name, value in spelled.items()
+        if name in path[:1] or not path
+    }
 
 
 def _url(resource: Resource) -> str:
