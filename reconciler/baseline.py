@@ -79,7 +79,8 @@ def _parts(
             for name in known:
                 yield from _parts(field.child(name), value[name], (*path, name), owned)
             return
-    if form(field, value) is not ABSENT:
+    # Only what is empty may count as absent; the form of all the rest is worked out once.
+    if value not in ({}, [], None) or form(field, value) is not ABSENT:
         yield path, value
 
 

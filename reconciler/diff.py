@@ -7,6 +7,7 @@ identity, so the cost follows what changed. The order of changes depends on name
 
 from __future__ import annotations
 
+import functools
 import json
 import marshal
 import operator
@@ -98,13 +99,27 @@ def _compared(field: Field, value: Json) -> Json:
 
 def _form_object(field: Field, value: dict[str, Json]) -> Json:
     result = {}
-    for name in {**value, **field.properties}:
+    for name, one in value.items():
         child = field.child(name)
-        if not (child.read_only or child.write_only):
-            known = form(child, value.get(name, ABSENT))
+        if child.verbatim:
+            result[name] = one
+        elif not (child.read_only or child.write_only):
+            known = form(child, one)
             if known is not ABSENT:
                 result[name] = known
+    result.update((name, known) for name, known in _defaults(field) if name not in value)
     return result
+
+
+@functools.cache
+def _defaults(field: Field) -> Sequence[tuple[str, Json]]:
+    """What the properties of an object count as where they are absent."""
+    shown = (
+        (name, form(below, ABSENT))
+        for name, below in field.properties.items()
+        if not (below.read_only or below.write_only)
+    )
+    return [(name, known) for name, known in shown if known is not ABSENT]
 
 
 def _is_number(value: Json) -> bool:

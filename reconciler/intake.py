@@ -8,6 +8,7 @@ accident. What is sent back unchanged gets them again from the reply as it came.
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -32,6 +33,8 @@ def restore_texts(
     `raw` is what the document was normalized from once it was redacted; it may have been changed
     since.
     """
+    if document == raw:
+        return document  # nothing was taken away
     if isinstance(document, str) and isinstance(raw, str):
         return raw if normalize(field, redact(raw)) == document else document
     if isinstance(document, dict) and isinstance(raw, dict):
@@ -71,25 +74,22 @@ def find_secrets(field: Field, document: Json) -> Iterator[str]:
 
 
 def _is_signed(document: Json) -> bool:
-    """Whether a text in it holds a signature. Asked of every reply: no call for each value."""
-    waiting: list[Json] = [[document]]
-    while waiting:
-        one = waiting.pop()
-        for value in one.values() if type(one) is dict else one:
-            kind = type(value)
-            if kind is str:
-                if ("=" in value or "%" in value) and strip_signatures(value) != value:
-                    return True
-            elif kind in _NESTED:
-                waiting.append(value)
-    return False
+    """Whether a text in it may hold what is stripped: asked of all replies, so of bytes at once.
+
+    Both names are ASCII letters, and so spelled alike in whatever text.
+    """
+    data = marshal.dumps(document).lower()
+    return b"sig" in data or b"key=" in data
 
 
 def _without_signatures(document: Json) -> Json:
+    """The same without signatures; shares what has none."""
     if isinstance(document, dict):
-        return {name: _without_signatures(value) for name, value in document.items()}
+        bare = {name: _without_signatures(value) for name, value in document.items()}
+        return document if all(map(_same_object, bare.values(), document.values())) else bare
     if isinstance(document, list):
-        return [_without_signatures(item) for item in document]
+        items = [_without_signatures(item) for item in document]
+        return document if all(map(_same_object, items, document)) else items
     return strip_signatures(document) if isinstance(document, str) else document
 
 
@@ -112,7 +112,7 @@ def _normalize_object(field: Field, document: dict[str, Json]) -> Json:
     result: dict[str, Json] = {}
     changed = False
     properties = field.properties
-    if field.flat and document.keys() <= properties.keys():
+    if field.is_plain(document):
         return document
     for name, value in document.items():
         child, spelling = properties.get(name), name

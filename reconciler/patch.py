@@ -19,7 +19,7 @@ from jsonpointer import JsonPointerException
 from reconciler.comparers import is_sealed
 from reconciler.diff import same
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
-from reconciler.pointers import find, format_pointer, split_pointer
+from reconciler.pointers import copy_document, find, format_pointer, split_pointer
 from reconciler.schema import Field
 
 # What jsonpatch raises where an operation does not fit a document.
@@ -69,8 +69,8 @@ def apply_operations(operations: Iterable[Json], document: Json | Absent) -> Jso
 
     Raises one of MISFITS where an operation does not fit.
     """
-    start = None if document is ABSENT else document
-    return jsonpatch.JsonPatch(list(operations)).apply(start)
+    start = None if document is ABSENT else copy_document(document)
+    return jsonpatch.JsonPatch(list(operations)).apply(start, in_place=True)
 
 
 def apply_in_place(operation: Json, document: Json) -> None:

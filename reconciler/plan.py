@@ -259,8 +259,8 @@ def _count_leaves(field: Field, document: Json | Absent) -> int:
         return 0
     if not (isinstance(document, dict) and document and field.branches) or field.compare:
         return 1
-    if field.flat and document.keys() <= field.properties.keys():
-        return len(document)
+    if field.is_plain(document):
+        return len(document) if field.flat else sum(len(one) or 1 for one in document.values())
     total = 0
     for name, value in document.items():
         child = field.properties.get(name) or field.items or UNKNOWN

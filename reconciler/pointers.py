@@ -8,6 +8,7 @@ from typing import Final
 from reconciler.model import ABSENT, Absent, Json, Path
 
 _INDEX: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_NESTED: Final = (dict, list)
 
 
 def format_pointer(path: Path) -> str:
@@ -42,6 +43,18 @@ def read_index(segment: str | int) -> int:
     if isinstance(segment, int):
         return segment
     return int(segment) if _INDEX.fullmatch(segment) else -1
+
+
+def copy_document(document: Json) -> Json:
+    """A document that shares no object and no list with the given one."""
+    if isinstance(document, dict):
+        return {
+            name: copy_document(value) if type(value) in _NESTED else value
+            for name, value in document.items()
+        }
+    if isinstance(document, list):
+        return [copy_document(item) if type(item) in _NESTED else item for item in document]
+    return document
 
 
 def set_at(document: Json, path: Path, value: Json) -> None:

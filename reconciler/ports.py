@@ -21,6 +21,7 @@ from reconciler.model import (
     Entry,
     Event,
     Finding,
+    Folded,
     Holder,
     Intent,
     Json,
@@ -304,11 +305,11 @@ class Observations(Protocol):
         """What there is, by casefolded id, without the documents."""
         ...
 
-    def recall(self, resource_id: str) -> Json | Absent:
+    def recall(self, resource_id: str) -> Folded | Absent:
         """The document of one; ABSENT where there is none any more."""
         ...
 
-    def keep(self, seen: Iterable[tuple[str, Sighting, Json]]) -> None:
+    def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
         """Keep documents, each by its id."""
         ...
 

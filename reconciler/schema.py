@@ -55,7 +55,8 @@ class Field:
     for; that one that is `untold` is absent proves nothing. Where an `epoch` moves, what was
     written before may have been undone; `writers` says who else is known to write a field. `folded`
     finds the schema's spelling of a property by its casefolded name. An object or a map `branches`;
-    an object is `flat` where all its properties are plain values.
+    an object is `flat` where all its properties are plain values; a `verbatim` value is compared as
+    it stands.
     """
 
     shape: Shape
@@ -81,6 +82,7 @@ class Field:
     branches: bool = field(init=False)
     secret: bool = field(init=False)
     flat: bool = field(init=False)
+    verbatim: bool = field(init=False)
 
     def __post_init__(self) -> None:
         # Asked for at every value of every document, so they are worked out once.
@@ -88,6 +90,9 @@ class Field:
         object.__setattr__(self, "flat", plain and not self.compare)
         object.__setattr__(self, "branches", self.shape in {Shape.OBJECT, Shape.MAP})
         object.__setattr__(self, "secret", self.write_only and self.sensitive)
+        hidden = self.read_only or self.write_only
+        formed = self.compare or self.empty_is_absent or self.numeric or self.items is not None
+        object.__setattr__(self, "verbatim", not (hidden or formed or self.branches))
 
     @property
     def numeric(self) -> bool:
@@ -116,6 +121,22 @@ class Field:
         if name in self.properties:
             return name
         return self.folded.get(name.casefold(), name)
+
+    def is_plain(self, document: dict[str, Json]) -> bool:
+        """Whether an object is flat and spelled as here, or a map of such objects.
+
+        Most of what a service returns is, and a look at each value would cost more than reading it.
+        """
+        if self.flat:
+            return document.keys() <= self.properties.keys()
+        items = self.items
+        if self.properties or items is None or not items.flat or items.secret or items.read_only:
+            return False
+        known = items.properties.keys()
+        for value in document.values():
+            if type(value) is not dict or not value.keys() <= known:
+                return False
+        return True
 
 
 def _is_plain(field: Field) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from reconciler.model import Action, Address, Rollout, Step
@@ -68,7 +68,7 @@ def assign_stages(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> list[St
         spread = (*split(sizes, len(coming)), *split(sizes, len(going)))
         for step, stage in zip((*coming, *going), _number(spread), strict=True):
             stages[step.resource.address] = stage
-    return [replace(step, stage=stages.get(step.resource.address, 0)) for step in steps]
+    return [step.having(stage=stages.get(step.resource.address, 0)) for step in steps]
 
 
 def split(sizes: Sequence[int | str], total: int) -> tuple[int, ...]:

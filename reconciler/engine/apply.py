@@ -165,7 +165,7 @@ def _check_all(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], list[St
         if live is not None:
             stale.extend(find_stale(hands, step, live))
         source = sources[step.resource]
-        if source is not None and step.source is not None and seen[source].live is ABSENT:
+        if source is not None and step.source is not None and seen[source].document is ABSENT:
             said = f"Saved plan is stale: {step.source.name}, which it is made from, is gone"
             stale.append(Finding(said, subject=str(step.resource.address), next_step=PLAN_AGAIN))
     if stale:

@@ -65,7 +65,7 @@ def look_at_models(
             _tell(model, looks.get((str(step.resource.address), model.path)), memory)
             for model in step.models
         )
-        told.append(replace(step, models=models))
+        told.append(step.having(models=models))
     return told, findings
 
 

@@ -14,6 +14,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 from reconciler.engine.hands import Hands
@@ -30,13 +31,14 @@ from reconciler.model import (
     Absent,
     Agenda,
     Finding,
-    Json,
+    Folded,
     Live,
     Refresh,
     Refreshed,
     Refreshing,
     Resource,
     Sighting,
+    fold,
 )
 
 Mode: TypeAlias = Literal["auto", "full", "none"]
@@ -47,16 +49,26 @@ _PAGE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is known of one resource: `live`, or None and the `finding` that says why not.
+    """What is known of one resource: its document, or None and the `finding` that says why not.
 
     `at` is when it was seen, in seconds since 1970; `fresh` is False where it was remembered.
     """
 
     resource: Resource
-    live: Live | Absent | None
+    document: Folded | Absent | None
     finding: Finding | None = None
     at: float = 0.0
     fresh: bool = True
+    stamp: str = ""
+    settled: bool = False
+
+    @property
+    def live(self) -> Live | Absent | None:
+        """What was seen, opened anew each time; without the reply as it came."""
+        if not isinstance(self.document, Folded):
+            return self.document
+        read_at = datetime.fromtimestamp(self.at, UTC)
+        return Live(self.document.open(), None, read_at, self.stamp, self.settled)
 
 
 @dataclass(frozen=True)
@@ -144,13 +156,24 @@ def _remember(hands: Hands, asked: Sequence[Resource], mode: Mode) -> dict[Resou
     for resource, sighting in sighted.items():
         document = hands.observations.recall(resource.id)
         if document is not ABSENT:
-            live = _revive(document, sighting, hands)
-            found[resource] = Observation(resource, live, at=sighting.at, fresh=False)
+            found[resource] = Observation(
+                resource,
+                document,
+                at=sighting.at,
+                fresh=False,
+                stamp=sighting.stamp,
+                settled=sighting.settled,
+            )
     return found
 
 
-def _revive(document: Json, sighting: Sighting, hands: Hands) -> Live:
-    return Live(document, None, hands.clock(), sighting.stamp, sighting.settled)
+def _take(hands: Hands, resource: Resource, live: Live | Absent) -> Observation:
+    """What was seen just now."""
+    at = hands.clock().timestamp()
+    if isinstance(live, Absent):
+        return Observation(resource, ABSENT, at=at)
+    document = fold(live.document)
+    return Observation(resource, document, at=at, stamp=live.stamp, settled=live.settled)
 
 
 def _confirm(hands: Hands, sighted: Mapping[Resource, Sighting]) -> dict[Resource, Sighting]:
@@ -188,16 +211,16 @@ def _list_stamps(hands: Hands, scope: str, resources: Sequence[Resource]) -> dic
 
 def _keep(hands: Hands, read: Sequence[Observation]) -> None:
     hands.observations.keep(
-        (seen.resource.id, Sighting(live.stamp, live.settled, seen.at), live.document)
+        (seen.resource.id, Sighting(seen.stamp, seen.settled, seen.at), seen.document)
         for seen in read
-        if isinstance(live := seen.live, Live)
+        if isinstance(seen.document, Folded)
     )
-    hands.observations.drop(seen.resource.id for seen in read if seen.live is ABSENT)
+    hands.observations.drop(seen.resource.id for seen in read if seen.document is ABSENT)
 
 
 def keep_sight(hands: Hands, resource: Resource, live: Live | Absent) -> None:
     """Keep what one read found."""
-    _keep(hands, [Observation(resource, live, at=hands.clock().timestamp())])
+    _keep(hands, [_take(hands, resource, live)])
 
 
 def _never_seen(resource: Resource) -> Observation:
@@ -229,18 +252,17 @@ class _Reader:
             return Observation(resource, None, error.findings()[0])
         self._answered.set()
         self._hands.emit(Refreshed(resource))
-        return Observation(resource, live, at=self._hands.clock().timestamp())
+        return _take(self._hands, resource, live)
 
     def read_list(self, resources: Sequence[Resource]) -> list[Observation]:
         """What one list shows of the resources of a scope."""
         found = self._hands.provider(resources[0].address).read_many(resources)
         if found:
             self._answered.set()
-        at = self._hands.clock().timestamp()
         for resource in found:
             self._hands.emit(Refreshing(resource))
             self._hands.emit(Refreshed(resource))
-        return [Observation(resource, live, at=at) for resource, live in found.items()]
+        return [_take(self._hands, resource, live) for resource, live in found.items()]
 
     def _judge(self, error: ReconcilerError) -> None:
         unreachable = isinstance(error, Unavailable) and not error.status

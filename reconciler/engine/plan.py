@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from reconciler import guards
 from reconciler.comparers import is_sealed
@@ -26,9 +27,8 @@ from reconciler.model import (
     Cause,
     Estimate,
     Finding,
-    Json,
+    Folded,
     Manifest,
-    Member,
     Plan,
     Reason,
     Resource,
@@ -45,17 +45,26 @@ from reconciler.reasons import explain_changes, format_author
 class _Draft:
     """What has come together so far; only `make_plan` holds one."""
 
+    order: Order
     wishes: list[Wish] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     unchanged: list[Resource] = field(default_factory=list)
     obstacles: list[Finding] = field(default_factory=list)
     doubts: list[Finding] = field(default_factory=list)
+    hidden: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    last_set: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    owners: dict[Address, str] = field(default_factory=dict)
 
     def take(self, findings: Iterable[Finding]) -> None:
         """What refuses the plan and can be allowed, or only warns, is kept in it."""
         for found in findings:
             kept = found.guard or found.severity == "warning"
             (self.doubts if kept else self.obstacles).append(found)
+
+    def add(self, hands: Hands, step: Step, seen: Observation) -> None:
+        """Take in a step that is all told: from now on its documents are seldom asked for."""
+        self.owners.update(find_owners(hands, self.order, [step]))
+        self.steps.append(step.fold(seen.document if isinstance(seen.document, Folded) else None))
 
 
 def make_plan(hands: Hands, order: Order) -> Plan:
@@ -74,22 +83,21 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     leaving = leaving if order.prune or order.destroy else []
     calls = hands.calls
     seen = observe(hands, [*resources, *leaving], order.refresh)
-    draft = _Draft()
+    draft = _Draft(order)
     wanted = dict(zip(resources, chosen, strict=True))
     seeds, seen = find_seeds(hands, order, wanted, seen)
     for resource, manifest in wanted.items():
         if order.destroy:
-            because = Reason("", Cause.DESTROY, "--destroy")
-            wave, member = manifest.spec.get("wave", 0), manifest.member
-            fleet = member.fleet if member else None
-            _draft_removal(draft, seen[resource], because, wave, fleet, member)
+            gone = Reason("", Cause.DESTROY, "--destroy")
+            _draft_removal(hands, draft, seen[resource], gone, **_find_turn(manifest))
         else:
             wish = make_wish(hands, order, snapshot, manifest, seen[resource], seeds.get(resource))
             _draft_one(hands, draft, manifest, seen[resource], wish, seeds.get(resource))
     for resource in leaving:
         gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
         memory = snapshot.memories[resource.address]
-        _draft_removal(draft, seen[resource], gone, memory.wave, memory.fleet)
+        turn = {"wave": memory.wave, "fleet": memory.fleet}
+        _draft_removal(hands, draft, seen[resource], gone, **turn)
     draft.take(find_conflicts(hands, draft.steps, wanted, order))
     copied, missing = look_at_copies(hands, draft.steps)
     if draft.obstacles or missing:
@@ -97,8 +105,8 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     refresh = replace(seen.refresh, calls=hands.calls - calls)
     staged, rollouts = stage_members(copied, order.rollouts)
     steps, found = look_at_models(hands, staged, draft.wishes, order.limits.blobs)
-    owners = find_owners(hands, order, steps)
-    judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed, owners)
+    known = len(snapshot.memories)
+    judged = guards.judge(steps, order.limits, known, order.allowed, draft.owners)
     told = guards.lift((*draft.doubts, *found), order.allowed)
     return Plan(
         steps=tuple(steps),
@@ -109,8 +117,8 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
         baseline="kept" if snapshot.known else "lost",
         orphans=tuple(one for one in orphans if one not in leaving),
-        not_observable=find_hidden(draft.wishes),
-        last_set=find_last_set(draft.wishes),
+        not_observable=draft.hidden,
+        last_set=draft.last_set,
         estimate=estimate_steps(hands, steps, refresh.calls, find_pause(steps, rollouts)),
         rollouts=rollouts,
     )
@@ -177,21 +185,23 @@ def _find_orphans(order: Order, snapshot: Snapshot) -> list[Resource]:
 
 
 def _draft_removal(
-    draft: _Draft,
-    seen: Observation,
-    because: Reason,
-    wave: int,
-    fleet: Address | None,
-    member: Member | None = None,
+    hands: Hands, draft: _Draft, seen: Observation, because: Reason, **turn: Any
 ) -> None:
-    """Take a resource away, where there is one."""
-    if seen.live is None:
+    """Take a resource away, where there is one. `turn` says when, in fields of the step."""
+    if seen.document is None:
         draft.obstacles.extend(one for one in (seen.finding,) if one)
-    elif seen.live is ABSENT:
+    elif isinstance(seen.document, Absent):
         draft.unchanged.append(seen.resource)
     else:
-        gone = make_removal(seen.resource, seen.live.document, because)
-        draft.steps.append(replace(gone, wave=wave, fleet=fleet, member=member))
+        gone = make_removal(seen.resource, seen.document.open(), because)
+        draft.add(hands, gone.having(**turn), seen)
+
+
+def _find_turn(manifest: Manifest) -> Mapping[str, Any]:
+    """When the step of a manifest is due, in fields of the step."""
+    member = manifest.member
+    fleet = member.fleet if member else None
+    return {"wave": manifest.spec.get("wave", 0), "fleet": fleet, "member": member}
 
 
 def find_hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
@@ -243,22 +253,21 @@ def _draft_one(
         return
     step = None if wish.declared.findings else make_step(wish)
     draft.obstacles.extend(wish.declared.findings)
-    draft.wishes.append(wish)
+    draft.hidden.update(find_hidden([wish]))
+    draft.last_set.update(find_last_set([wish]))
+    # What is live is not asked for again, and that of thousands would fill the memory.
+    draft.wishes.append(replace(wish, live=ABSENT))
     if step is None:
         draft.unchanged.append(seen.resource)
         return
     step = tell_source(hands, step, seed)
     draft.take(find_obstacles(hands, manifest, step))
-    draft.steps.append(
-        replace(
-            step,
-            labels=manifest.labels,
-            because=tuple(explain_changes(wish, step.changes)),
-            wave=manifest.spec.get("wave", 0),
-            fleet=manifest.member.fleet if manifest.member else None,
-            member=manifest.member,
-        )
+    told = step.having(
+        labels=manifest.labels,
+        because=tuple(explain_changes(wish, step.changes)),
+        **_find_turn(manifest),
     )
+    draft.add(hands, told, seen)
 
 
 def find_obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding]:
@@ -316,9 +325,9 @@ def make_wish(
     seed: Seed | None = None,
 ) -> Wish | None:
     """What a manifest wants of what was seen; None where that could not be read."""
-    if seen.live is None:
+    if seen.document is None:
         return None
-    document: Json | Absent = ABSENT if seen.live is ABSENT else seen.live.document
+    document = seen.document.open() if isinstance(seen.document, Folded) else ABSENT
     kind = hands.kinds[manifest.address.kind]
     return Wish(
         resource=seen.resource,

@@ -45,14 +45,14 @@ def recollect(hands: Hands, order: Order, author: Author) -> tuple[Recollection,
     found: list[Recollection] = []
     for resource, manifest in zip(resources, manifests, strict=True):
         seen = survey[resource]
-        if seen.live is None:
+        if seen.document is None:
             obstacles.extend(one for one in (seen.finding,) if one)
-        elif seen.live is ABSENT:
+        elif isinstance(seen.document, Absent):
             found.append(Recollection(resource))
         else:
             kind = hands.kinds[resource.address.kind]
             at = hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
-            made, findings = _recollect(kind, resource, manifest, seen.live.document, author, at)
+            made, findings = _recollect(kind, resource, manifest, seen.document.open(), author, at)
             obstacles.extend(findings)
             found.append(made)
     if obstacles:

@@ -33,6 +33,7 @@ from reconciler.model import (
     Declared,
     Entry,
     Finding,
+    Folded,
     Json,
     Manifest,
     Memory,
@@ -122,10 +123,10 @@ def _finding(address: Address, what: str, next_step: str) -> Finding:
 
 def _take(seen: Observation, past: Past) -> Json:
     """What is live; raises Unplannable where it cannot be read or is gone."""
-    if seen.live is None or seen.live is ABSENT:
+    if not isinstance(seen.document, Folded):
         gone = _finding(past.address, "is gone: there is nothing to lead back", past.instead)
         raise Unplannable((seen.finding or gone,))
-    return seen.live.document
+    return seen.document.open()
 
 
 def _wish(
@@ -214,7 +215,8 @@ def _find_models(
     named = Manifest(past.address, {"definition": spoken}, "", "")
     opens = {one.path: one.sas for one in declared.models}
     return tuple(
-        replace(one, sas=opens.get(one.path), place=None) for one in kind.bind(named, live).models
+        replace(one, sas=opens.get(one.path), find_place=None)
+        for one in kind.bind(named, live).models
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import sqlite3
 import threading
@@ -20,7 +19,7 @@ from typing import Final, TypeVar
 
 from reconciler.json_text import read_json
 from reconciler.ledgers.disk import make_folder
-from reconciler.model import ABSENT, Absent, Json, Sighting
+from reconciler.model import ABSENT, Absent, Folded, Sighting
 
 NAME: Final = "observations.sqlite3"
 _VERSION: Final = 3
@@ -70,20 +69,23 @@ class ObservationCache:
 
         return self._ask(find, {})
 
-    def recall(self, resource_id: str) -> Json | Absent:
+    def recall(self, resource_id: str) -> Folded | Absent:
         """The document that was seen; ABSENT where there is none, or none that is whole."""
         query = "SELECT digest, document FROM seen WHERE key = ?"
 
-        def find(connection: sqlite3.Connection) -> Json | Absent:
+        def find(connection: sqlite3.Connection) -> Folded | Absent:
             row = connection.execute(query, (self._key(resource_id),)).fetchone()
-            return ABSENT if row is None else _unpack(*row)
+            if row is None:
+                return ABSENT
+            return Folded(row[1]) if _is_whole(*row) else ABSENT
 
-        return self._ask(find, ABSENT)
+        none: Folded | Absent = ABSENT
+        return self._ask(find, none)
 
-    def keep(self, seen: Iterable[tuple[str, Sighting, Json]]) -> None:
+    def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
         """Keep documents by id; what was kept of the same id before is replaced."""
         rows = [
-            (self._key(name), one.stamp, one.settled, one.at, *_pack(document))
+            (self._key(name), one.stamp, one.settled, one.at, _digest(document), document.packed)
             for name, one, document in seen
         ]
         self._write("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -224,18 +226,17 @@ def _is_damage(error: Exception) -> bool:
     return code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def _pack(document: Json) -> tuple[bytes, bytes]:
-    text = json.dumps(document, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    packed = zlib.compress(text, 1)
-    return hashlib.sha256(packed).digest(), packed
+def _digest(document: Folded) -> bytes:
+    return hashlib.sha256(document.packed).digest()
 
 
-def _unpack(digest: object, packed: object) -> Json | Absent:
+def _is_whole(digest: object, packed: object) -> bool:
+    """Whether it is what was kept, and can be opened: an object, not too long nor too deep."""
     if not isinstance(packed, bytes) or hashlib.sha256(packed).digest() != digest:
-        return ABSENT
+        return False
     opened = zlib.decompressobj()
     try:
         document = read_json(opened.decompress(packed, _MOST_BYTES))
     except (ValueError, zlib.error):
-        return ABSENT
-    return document if opened.eof and isinstance(document, dict) else ABSENT
+        return False
+    return opened.eof and isinstance(document, dict)

@@ -43,6 +43,7 @@ from reconciler.model.events import (
     WavePaused,
     WaveStarted,
 )
+from reconciler.model.folded import Folded, Folding, fold
 from reconciler.model.ledger import (
     Entry,
     Fate,
@@ -108,6 +109,8 @@ __all__ = [
     "Fate",
     "Finding",
     "FleetStopped",
+    "Folded",
+    "Folding",
     "GuardLimits",
     "Holder",
     "Inputs",
@@ -157,4 +160,5 @@ __all__ = [
     "Verdict",
     "WavePaused",
     "WaveStarted",
+    "fold",
 ]

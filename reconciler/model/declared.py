@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -121,8 +121,13 @@ class ModelReference:
     path: Path
     sha256: str = ""
     sas: SecretReference | None = None
-    place: Place | None = None
     sas_path: Path = ()
+    find_place: Callable[[], Place] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def place(self) -> Place | None:
+        """Where the manifest names it; looked up when somebody must be told."""
+        return self.find_place() if self.find_place is not None else None
 
 
 @dataclass(frozen=True)

@@ -11,32 +11,29 @@ from __future__ import annotations
 import json
 import os
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
-
-import requests
-from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from reconciler import __version__
 from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
 from reconciler.ports import Budget, Emit, Leave
 from reconciler.redaction import Redaction
+from reconciler.transport.connections import Broken, Connections
 from reconciler.transport.credentials import Tokens
-from reconciler.transport.exact import ExactAdapter
 from reconciler.transport.origins import is_address, is_loopback, origin_of
 from reconciler.transport.patience import Patience, read_patience
 from reconciler.transport.replies import Reply, clean, make_error, parse_reply, read_retry_after
 
+if TYPE_CHECKING:
+    from urllib3.response import BaseHTTPResponse
+
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
-_CONNECTIONS: Final = 64
 _MOST_PAGES: Final = 10_000
 _PERHAPS: Final = "It may have been done. Plan again to see what is live."
 _HEADERS: Final = {
@@ -112,12 +109,9 @@ class Client:
         self._tokens = Tokens(self.base_url, self.redaction.know)
         self._lock = threading.Lock()
         self._calls = 0
-        session = requests.Session()
-        session.trust_env = not is_loopback(base_url)
-        # Proxies and certificates as the environment has them; streamed, and always verified.
-        settings = session.merge_environment_settings(self.base_url, {}, True, True, None)  # noqa: FBT003
-        self._settings: dict[str, Any] = dict(settings)
-        self._adapter = ExactAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS)
+        self._connections = Connections(
+            self.base_url, self.patience.connect_s, self.patience.read_s
+        )
 
     @property
     def calls(self) -> int:
@@ -178,7 +172,7 @@ class Client:
                 subject=origin_of(self.base_url)[1],
                 next_step="Nothing was sent there. Check what answers at spec.cloud's address.",
             )
-        if origin_of(target) != origin_of(self.base_url):
+        if not own and origin_of(target) != origin_of(self.base_url):
             # A token must not follow wherever an answer points.
             raise Rejected(
                 f"the service points to another origin, {self._name_host(target)}",
@@ -192,8 +186,8 @@ class Client:
         read = request.method == "GET"
         try:
             reply = self._exchange(request)
-        except requests.exceptions.RequestException as error:
-            return self._judge_loss(error, request.url, lost, read=read)
+        except Broken as broken:
+            return self._judge_loss(broken, request.url, lost, read=read)
         except Unavailable as error:
             # What was answered cannot be read. It was an answer: the service takes calls.
             leave.learn(error.status, {}, "", within)
@@ -213,53 +207,58 @@ class Client:
             _Failure(failed, self._pause(lost, reply)) if read else _Failure(_perhaps(failed), None)
         )
 
-    def _judge_loss(
-        self, error: requests.exceptions.RequestException, url: str, lost: int, *, read: bool
-    ) -> _Failure:
+    def _judge_loss(self, broken: Broken, url: str, lost: int, *, read: bool) -> _Failure:
         """What became of a call without an answer, and when it may be repeated."""
-        if _is_distrusted(error):
-            return _Failure(self._lost(url, "its certificate cannot be verified", error), None)
-        if isinstance(error, requests.exceptions.ConnectTimeout) or _never_sent(error):
-            return _Failure(self._lost(url, "cannot be reached", error), self._pause(lost))
-        late = isinstance(error, requests.exceptions.Timeout)
-        said = f"no answer within {self.patience.read_s:g} s" if late else "the answer broke off"
-        failed = self._lost(url, said, error)
-        return _Failure(failed, self._pause(lost)) if read else _Failure(_perhaps(failed), None)
+        failed = self._lost(url, broken)
+        if broken.distrusted:
+            return _Failure(failed, None)
+        if read or not broken.sent:
+            return _Failure(failed, self._pause(lost))
+        return _Failure(_perhaps(failed), None)
 
     def _exchange(self, request: _Request) -> Reply:
+        """One request, exactly as its parts stand here; nothing of it is kept for the next one."""
         with self._lock:
             self._calls += 1
-        limits = (self.patience.connect_s, self.patience.read_s)
-        prepared = self._prepare(request)
-        with self._adapter.send(prepared, timeout=limits, **self._settings) as answer:
-            if 300 <= answer.status_code < 400:
-                raise self._redirected(answer)
-            body = _read_bounded(answer)
-            return parse_reply(answer.status_code, answer.headers, body, self.redaction)
-
-    def _prepare(self, request: _Request) -> requests.PreparedRequest:
-        """The request exactly as it stands here.
-
-        A session would spell escaped characters of the URL anew, look for a password in .netrc,
-        keep cookies and follow redirects; none of that is wanted, and it costs as much as the call.
-        """
-        prepared = requests.PreparedRequest()
-        prepared.method, prepared.url, prepared.hooks = request.method, request.url, {}
-        prepared.headers = CaseInsensitiveDict(_HEADERS)
-        prepared.headers["Authorization"] = f"Bearer {request.token or self._tokens.get()}"
+        headers = {**_HEADERS, "Authorization": f"Bearer {request.token or self._tokens.get()}"}
+        data = None
         if request.body is not None:
-            prepared.body = json.dumps(request.body, allow_nan=False).encode()
-            prepared.headers["Content-Type"] = "application/json; charset=utf-8"
+            data = json.dumps(request.body, allow_nan=False).encode()
+            headers["Content-Type"] = "application/json; charset=utf-8"
         if request.method != "GET":
-            prepared.headers["Content-Length"] = str(len(prepared.body or b""))
-        return prepared
+            headers["Content-Length"] = str(len(data or b""))
+        target = "/" + request.url.partition("://")[2].partition("/")[2]
+        answer = self._connections.send(request.method, target, headers, data)
+        try:
+            return self._receive(request.url, answer)
+        except BaseException:
+            answer.close()
+            raise
 
-    def _redirected(self, answer: requests.Response) -> Rejected:
-        target = _join(answer.url, answer.headers.get("Location", ""))
+    def _receive(self, url: str, answer: BaseHTTPResponse) -> Reply:
+        if 300 <= answer.status < 400:
+            raise self._redirected(url, answer)
+        body = self._read_bounded(answer)
+        return parse_reply(answer.status, answer.headers, body, self.redaction)
+
+    def _read_bounded(self, answer: BaseHTTPResponse) -> bytes:
+        parts, size = [], 0
+        while part := self._connections.read(answer, _CHUNK):
+            size += len(part)
+            if size > _MOST_BYTES:
+                raise _TooLong(
+                    f"the service answers more than {_MOST_BYTES // 1024 // 1024} MB",
+                    status=answer.status,
+                )
+            parts.append(part)
+        return b"".join(parts)
+
+    def _redirected(self, url: str, answer: BaseHTTPResponse) -> Rejected:
+        target = _join(url, answer.headers.get("Location", ""))
         where = self._name_host(target) if is_address(target) else "what is no address"
         return Rejected(
             f"the service redirects to {where}",
-            status=answer.status_code,
+            status=answer.status,
             next_step="It was not followed: the token stays here."
             " Correct the address in spec.cloud.",
         )
@@ -268,15 +267,15 @@ class Client:
         """The host that a service names, which may be made of what it heard."""
         return clean(self.redaction.redact(origin_of(url)[1]))
 
-    def _lost(self, url: str, said: str, error: Exception) -> Unavailable:
+    def _lost(self, url: str, broken: Broken) -> Unavailable:
         """No answer. The library's own text may quote the URL, so it is left out."""
         scheme, host, port = origin_of(url)
         local = " Is the emulator running? Start it with: reconciler emulator"
         return Unavailable(
-            f"{scheme}://{host}:{port}: {said}",
+            f"{scheme}://{host}:{port}: {broken.said}",
             next_step="Check the address in spec.cloud and the network."
             + (local if is_loopback(url) else ""),
-            code=type(error).__name__,
+            code=broken.name,
         )
 
     def _pause(self, lost: int, reply: Reply | None = None) -> float:
@@ -285,23 +284,6 @@ class Client:
         if asked is None:
             asked = min(0.2 * 2**lost, 10.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         return min(asked, self.patience.longest_wait_s)
-
-
-def _reason(error: requests.exceptions.RequestException) -> object:
-    cause = error.args[0] if error.args else None
-    return cause.reason if isinstance(cause, MaxRetryError) else cause
-
-
-def _never_sent(error: requests.exceptions.RequestException) -> bool:
-    proxy = isinstance(error, requests.exceptions.ProxyError)
-    return proxy or isinstance(_reason(error), NewConnectionError)
-
-
-def _is_distrusted(error: requests.exceptions.RequestException) -> bool:
-    """Whether the certificate was refused, so that nothing was sent."""
-    reason = _reason(error)
-    causes = reason.args if isinstance(reason, Exception) else ()
-    return any(isinstance(one, ssl.SSLCertVerificationError) for one in causes)
 
 
 def _perhaps(error: ServiceError) -> ReplyLost:
@@ -325,16 +307,3 @@ def _join(base: str, reference: str) -> str:
 
 class _TooLong(Unavailable):
     """More than can be an answer; it would be no shorter the next time."""
-
-
-def _read_bounded(answer: requests.Response) -> bytes:
-    parts, size = [], 0
-    for part in answer.iter_content(_CHUNK):
-        size += len(part)
-        if size > _MOST_BYTES:
-            raise _TooLong(
-                f"the service answers more than {_MOST_BYTES // 1024 // 1024} MB",
-                status=answer.status_code,
-            )
-        parts.append(part)
-    return b"".join(parts)

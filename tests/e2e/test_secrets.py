@@ -23,7 +23,7 @@ from reconciler.cli.plan import plan
 from reconciler.cli.show import show
 from reconciler.ledgers import FileLedger, ObservationCache
 from reconciler.ledgers.disk import append_durably
-from reconciler.model import Holder, Sighting
+from reconciler.model import Holder, Sighting, fold
 from reconciler.transport import token_credential
 from tests.e2e.markers import Evidence, Watch
 from tests.e2e.planted import AROUND, MARKERS, MODEL, SAS, SENT, TOKEN, Stage
@@ -451,6 +451,6 @@ def test_the_search_finds_a_marker_however_it_is_spelled(tmp_path: Path) -> None
     evidence = Evidence(tmp_path, MARKERS)
     assert evidence.find() == [f"{SAS.place} (raw) in a"]
     cache = ObservationCache(tmp_path / "cache", "cloud", "form")
-    cache.keep([("id", Sighting("", settled=True, at=0.0), {"a": TOKEN.value})])
+    cache.keep([("id", Sighting("", settled=True, at=0.0), fold({"a": TOKEN.value}))])
     cache.close()
     assert f"{TOKEN.place} (raw) in cache/observations.sqlite3, unpacked" in evidence.find()

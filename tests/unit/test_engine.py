@@ -30,6 +30,7 @@ from reconciler.model import (
     Entry,
     Event,
     Fate,
+    Folded,
     GuardLimits,
     Holder,
     Inputs,
@@ -67,17 +68,17 @@ AUTHOR = Author("ci", "builder", "4f1c2aa", "sha256:0")
 class Seen:
     """A cache of observations in memory."""
 
-    kept: dict[str, tuple[Sighting, Json]] = field(default_factory=dict)
+    kept: dict[str, tuple[Sighting, Folded]] = field(default_factory=dict)
 
     def load(self) -> Mapping[str, Sighting]:
         return {name: sighting for name, (sighting, _) in self.kept.items()}
 
-    def recall(self, resource_id: str) -> Json | Absent:
-        return copy.deepcopy(self.kept[resource_id.casefold()][1])
+    def recall(self, resource_id: str) -> Folded | Absent:
+        return self.kept[resource_id.casefold()][1]
 
-    def keep(self, seen: Iterable[tuple[str, Sighting, Json]]) -> None:
+    def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
         for name, sighting, document in seen:
-            self.kept[name.casefold()] = (sighting, copy.deepcopy(document))
+            self.kept[name.casefold()] = (sighting, document)
 
     def drop(self, resource_ids: Iterable[str]) -> None:
         for name in resource_ids:

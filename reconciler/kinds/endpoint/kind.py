@@ -212,6 +212,6 @@ def _refer(manifest: Manifest, name: str, given: Json, resource: Json) -> ModelR
         path=("Resources", name, "Location"),
         sha256=given.get("sha256", ""),
         sas=SecretReference(**given["sas"]) if "sas" in given else None,
-        place=manifest.place(format_pointer(at)),
+        find_place=functools.partial(manifest.place, format_pointer(at)),
         sas_path=("Resources", name, "SasBlobToken"),
     )

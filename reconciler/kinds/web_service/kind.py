@@ -6,7 +6,6 @@ Pure: no call is made here. A trained model is the asset of type Resource that b
 
 from __future__ import annotations
 
-import copy
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -36,7 +35,7 @@ from reconciler.model import (
     SecretReference,
     Step,
 )
-from reconciler.pointers import find, format_pointer, set_at
+from reconciler.pointers import copy_document, find, format_pointer, set_at
 from reconciler.ports import Budget, Emit, Provider, ResolveSecret
 from reconciler.redaction import Redaction
 from reconciler.schema import Field, compile_schema
@@ -87,7 +86,7 @@ class WebServiceKind(PlainKind):
         said = manifest.spec.get("definition", {})
         given = {name: value for name, value in said.items() if name != _SOURCE[-1]}
         definition = without_server_fields(self.field, normalize(self.field, given))
-        document = copy.deepcopy(definition)
+        document = copy_document(definition)
         seed = ABSENT if source is ABSENT else make_seed(self.field, source, document)
         if live is ABSENT and seed is ABSENT and not document:
             return Declared({}, findings=(_does_not_exist(manifest),))
@@ -208,7 +207,7 @@ def _reference(manifest: Manifest, name: str, asset_id: str, given: Json) -> Mod
         path=("properties", "assets", asset_id, "locationInfo", "uri"),
         sha256=given.get("sha256", ""),
         sas=SecretReference(**given["sas"]) if "sas" in given else None,
-        place=manifest.place(f"{pointer}/uri"),
+        find_place=functools.partial(manifest.place, f"{pointer}/uri"),
     )
 
 
@@ -231,8 +230,8 @@ def _defined_models(
         at = (*path, "locationInfo", "uri")
         uri = find(document, at)
         if str(kind).casefold() == "resource" and isinstance(uri, str) and _BLOB.match(uri):
-            place = manifest.place(format_pointer(("spec", "definition", *at)))
-            yield ModelReference(name=str(name or asset_id), uri=uri, path=at, place=place)
+            place = functools.partial(manifest.place, format_pointer(("spec", "definition", *at)))
+            yield ModelReference(name=str(name or asset_id), uri=uri, path=at, find_place=place)
 
 
 def _first(path: Path, word: str, *documents: Json | Absent) -> Json | Absent:

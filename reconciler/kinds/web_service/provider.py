@@ -7,7 +7,6 @@ is removed is sent as a PUT, which is documented to replace the whole definition
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Collection, Generator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -36,7 +35,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.patch import apply_operations
-from reconciler.pointers import find, set_at, split_pointer
+from reconciler.pointers import copy_document, find, set_at, split_pointer
 from reconciler.ports import Budget, Emit, ResolveSecret
 from reconciler.redaction import Redaction
 from reconciler.schema import Field
@@ -44,7 +43,6 @@ from reconciler.transport import (
     READS,
     WRITES,
     Client,
-    Reply,
     await_settled,
     count_polls,
     finish_operation,
@@ -97,18 +95,18 @@ class WebServiceProvider(PlainProvider):
     def read(self, resource: Resource) -> Live | Absent:
         """The definition now; ABSENT only where the service says that it has no such service."""
         try:
-            reply = self._get(_quote(resource.id) + _VERSION, _ABSENT)
+            got = self._get(_quote(resource.id) + _VERSION, _ABSENT)
         except ServiceError as error:
             raise _name(error, resource) from error
-        if isinstance(reply, Absent):
+        if isinstance(got, Absent):
             return ABSENT
-        document = normalize(self._field, reply.document)
+        raw, document = got
         now = datetime.now(UTC)
         stamp, settled = _read_stamp(document)
-        return Live(document, reply.raw, now, stamp, settled and _is_past(stamp, now))
+        return Live(document, raw, now, stamp, settled and _is_past(stamp, now))
 
-    def _get(self, url: str, absent: Collection[str]) -> Reply | Absent:
-        """The answer with a definition; `absent` are the codes that say that there is none.
+    def _get(self, url: str, absent: Collection[str]) -> tuple[Json, Json] | Absent:
+        """A definition as it came, and normalized; `absent` are the codes that say there is none.
 
         A missing resource group is a 404 too, and no proof that the service is absent.
         """
@@ -122,13 +120,13 @@ class WebServiceProvider(PlainProvider):
         known = isinstance(document, dict) and "id" in document
         if not known or not isinstance(document.get("properties"), dict):
             raise Unavailable("the service answers no definition")
-        return reply
+        return reply.raw, document
 
     def has_copy(self, source: Source) -> bool:
         """Whether there is a copy for the region, made of the definition as it is now."""
-        live = self._read_definition(_quote(source.id) + _VERSION, _ABSENT)
+        got = self._get(_quote(source.id) + _VERSION, _ABSENT)
         copied = self._read_copy(source)
-        return live is not ABSENT and is_copy(self._field, copied, live)
+        return not isinstance(got, Absent) and is_copy(self._field, copied, got[1])
 
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
         """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT.
@@ -173,12 +171,8 @@ class WebServiceProvider(PlainProvider):
         return copied
 
     def _read_copy(self, source: Source) -> Json | Absent:
-        absent = {*_ABSENT, "PerRegionPayloadNotFound"}
-        return self._read_definition(_regional_url(source), absent)
-
-    def _read_definition(self, url: str, absent: Collection[str]) -> Json | Absent:
-        reply = self._get(url, absent)
-        return ABSENT if isinstance(reply, Absent) else normalize(self._field, reply.document)
+        got = self._get(_regional_url(source), {*_ABSENT, "PerRegionPayloadNotFound"})
+        return ABSENT if isinstance(got, Absent) else got[1]
 
     def _call(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
         try:
@@ -206,7 +200,7 @@ class WebServiceProvider(PlainProvider):
         """
         desired = self._desired(step, live)
         sent = _without_nulls(self._field, without_server_fields(self._field, desired))
-        body = copy.deepcopy(sent)
+        body = copy_document(sent)
         if live is not ABSENT:
             _put_back_credentials(find(body, _ASSETS), live.raw, self._field)
         if copied is not ABSENT:
@@ -229,7 +223,7 @@ class WebServiceProvider(PlainProvider):
         body: Json = {"properties": {}}
         for path in _changed_parts(step):
             part = without_server_fields(self._field.at(path), find(desired, path))
-            set_at(body, path, copy.deepcopy(_without_nulls(self._field.at(path), part)))
+            set_at(body, path, copy_document(_without_nulls(self._field.at(path), part)))
         properties = body["properties"]
         properties["packageType"] = find(desired, ("properties", "packageType")) or "Graph"
         if "assets" in properties:
@@ -303,19 +297,26 @@ def _set_written(body: Json, step: Step, resolve: ResolveSecret) -> None:
 
 def _put_back_credentials(assets: Json, raw: Json, field: Field) -> None:
     """Credentials that the service did return must not be lost when the map is sent whole."""
-    returned = find(_respell(field, raw), _ASSETS)
+    returned = find(_respell(field, raw, _ASSETS), _ASSETS)
     for asset_id, asset in returned.items() if isinstance(returned, dict) else ():
         kept = find(asset, ("locationInfo", "credentials"))
         if kept is not ABSENT and isinstance(find(assets, (asset_id, "locationInfo")), dict):
             assets[asset_id]["locationInfo"]["credentials"] = kept
 
 
-def _respell(field: Field, document: Json) -> Json:
-    """Property names in the schema's spelling, nothing dropped: only to look up what to send."""
+def _respell(field: Field, document: Json, path: Path = ()) -> Json:
+    """Property names on and below a path in the schema's spelling, nothing there dropped.
+
+    Only to look up what to send.
+    """
     if not isinstance(document, dict):
         return document
     spelled = {field.spelling(name): value for name, value in document.items()}
-    return {name: _respell(field.child(name), value) for name, value in spelled.items()}
+    return {
+        name: _respell(field.child(name), value, path[1:])
+        for name, value in spelled.items()
+        if name in path[:1] or not path
+    }
 
 
 def _url(resource: Resource) -> str:
