@@ -2,7 +2,8 @@
 
 Nobody declared it, so no plan ever touches it; but whoever moves it since can be told of it. A
 short value is kept as it is, anything larger as a digest of the form in which it is compared, so
-that another spelling is no move. Nothing sensitive and nothing that cannot be observed is kept.
+that another spelling is no move. Nothing sensitive and nothing that cannot be observed is kept,
+and of what belongs to the service only its epochs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.comparers import is_sealed
-from reconciler.diff import form
+from reconciler.diff import form, is_untold
 from reconciler.model import ABSENT, Absent, Json, Path
 from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.schema import Field, Shape
@@ -56,6 +57,8 @@ def find_moves(
         # What is declared by now, wholly or in part, is compared where declarations are.
         if any(path[: len(one)] == one or one[: len(path)] == path for one in held):
             continue
+        if then is not ABSENT and is_untold(field, path, document):
+            continue
         yield Move(pointer, ABSENT if _is_digest(then) else then, find(document, path))
 
 
@@ -82,6 +85,8 @@ def _parts(
 
 
 def _is_hidden(field: Field, value: Json) -> bool:
+    if field.epoch:
+        return False
     return field.read_only or field.write_only or field.sensitive or is_sealed(value)
 
 

@@ -18,6 +18,7 @@ from typing import Final
 
 from reconciler.comparers import COMPARERS, is_sealed
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
+from reconciler.pointers import find
 from reconciler.schema import Field, Shape
 
 _FEW: Final = 8
@@ -43,6 +44,28 @@ def diff(field: Field, before: Json | Absent, after: Json | Absent) -> tuple[Cha
 def same(field: Field, one: Json | Absent, other: Json | Absent) -> bool:
     """Whether two values of a field are one in the schema's eyes."""
     return one is other or _text(form(field, one)) == _text(form(field, other))
+
+
+def is_untold(field: Field, path: Path, document: Json | Absent) -> bool:
+    """Whether a document does not tell what is at a place: that it is absent proves nothing.
+
+    `field` is that of the whole document.
+    """
+    for segment in path:
+        field, document = field.child(segment), find(document, (segment,))
+        if field.untold and document is ABSENT:
+            return True
+    return False
+
+
+def is_unseen(field: Field, path: Path, document: Json | Absent) -> bool:
+    """Whether a place cannot be compared: the service never shows it, or did not this time."""
+    below = field
+    for segment in path:
+        below = below.child(segment)
+        if below.write_only or below.read_only:
+            return True
+    return is_untold(field, path, document)
 
 
 def form(field: Field, value: Json | Absent) -> Json | Absent:
@@ -126,6 +149,8 @@ def _unique(keys: list[str]) -> list[str] | None:
 
 def _walk(field: Field, path: Path, before: Json, after: Json, changes: list[Change]) -> None:
     if before is after or field.read_only or field.write_only:
+        return
+    if field.untold and (before is ABSENT or after is ABSENT):
         return
     kind = type(before)
     if kind is type(after):

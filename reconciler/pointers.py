@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from reconciler.model import ABSENT, Absent, Json, Path
 
 _NESTED: Final = (dict, list)
+_INDEX: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def format_pointer(path: Path) -> str:
@@ -29,8 +31,8 @@ def find(document: Json | Absent, path: Path) -> Json | Absent:
     for segment in path:
         if isinstance(found, dict):
             found = found.get(segment, ABSENT)
-        elif isinstance(found, list) and str(segment).isdecimal() and int(segment) < len(found):
-            found = found[int(segment)]
+        elif isinstance(found, list) and 0 <= (index := read_index(segment)) < len(found):
+            found = found[index]
         else:
             return ABSENT
     return found
@@ -46,6 +48,13 @@ def copy_document(document: Json) -> Json:
     if isinstance(document, list):
         return [copy_document(item) if type(item) in _NESTED else item for item in document]
     return document
+
+
+def read_index(segment: str | int) -> int:
+    """The list index that a segment names; -1 for what is none, however long it is."""
+    if isinstance(segment, int):
+        return segment
+    return int(segment) if _INDEX.fullmatch(segment) else -1
 
 
 def set_at(document: Json, path: Path, value: Json) -> None:

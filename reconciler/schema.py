@@ -23,6 +23,9 @@ _KEYWORDS: Final = frozenset(
         "x-irreversible",
         "x-server-default",
         "x-empty",
+        "x-absent",
+        "x-epoch",
+        "x-writers",
         "x-list",
         "x-key",
         "x-compare",
@@ -49,8 +52,10 @@ class Field:
 
     `read_only` belongs to the service; `write_only` is never returned; what is `secret`, write-only
     and sensitive, may never be kept or shown. `default` is what the service takes an absent field
-    for. `folded` finds the schema's spelling of a property by its casefolded name. An object or a
-    map `branches`; an object is `flat` where all its properties are plain values; a `verbatim`
+    for; that one that is `untold` is absent proves nothing. Where an `epoch` moves, what was
+    written before may have been undone; `writers` says who else is known to write a field. `folded`
+    finds the schema's spelling of a property by its casefolded name. An object or a map `branches`;
+    an object is `flat` where all its properties are plain values; a `verbatim`
     value is compared as it stands.
     """
 
@@ -63,6 +68,9 @@ class Field:
     irreversible: bool = False
     default: Json | Absent = ABSENT
     empty_is_absent: bool = False
+    untold: bool = False
+    epoch: bool = False
+    writers: str = ""
     compare: str = ""
     items_relate: str = "atomic"
     key: str = ""
@@ -172,6 +180,9 @@ class _Compiler:
             irreversible=node.get("x-irreversible", False),
             default=node.get("x-server-default", ABSENT),
             empty_is_absent=node.get("x-empty") == "absent",
+            untold=node.get("x-absent") == "unknown",
+            epoch=node.get("x-epoch", False),
+            writers=node.get("x-writers", ""),
             compare=node.get("x-compare", ""),
             items_relate=node.get("x-list", "atomic"),
             key=node.get("x-key", ""),
@@ -222,6 +233,10 @@ class _Compiler:
             raise SchemaInvalid(f"{place}: x-list keyed and x-key go together")
         if node.get("x-empty", "absent") != "absent":
             raise SchemaInvalid(f"{place}: x-empty can only be 'absent'")
+        if node.get("x-absent", "unknown") != "unknown":
+            raise SchemaInvalid(f"{place}: x-absent can only be 'unknown'")
+        if node.get("x-epoch") and place.count("/") != 2:
+            raise SchemaInvalid(f"{place}: x-epoch can only stand at the top")
 
 
 def _all(properties: Mapping[str, Field], flag: str) -> bool:
@@ -243,6 +258,11 @@ def _shape(node: Json) -> Shape:
             return Shape.OBJECT
         return Shape.MAP if isinstance(node.get("additionalProperties"), dict) else Shape.OPAQUE
     return Shape.LIST if "array" in types else Shape.SCALAR
+
+
+def find_epochs(root: Field) -> list[tuple[str, ...]]:
+    """The places at which a move says that what was written before may have been undone."""
+    return [(name,) for name, below in root.properties.items() if below.epoch]
 
 
 def walk_fields(root: Field, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Field]]:

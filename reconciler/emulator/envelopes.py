@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class Refusal(Exception):
@@ -42,16 +45,15 @@ class Answer:
     data: bytes = b""
     front: bool = False  # answered by Resource Manager's front, which sends fewer headers
     timed: bool = True
+    lean: bool = False  # of the headers, the request's id alone
     media: str = "application/json; charset=utf-8"
 
 
 def render(body: Any) -> bytes:
     """Indented JSON with CRLF line ends."""
-    return (
-        json.dumps(body, indent=2, ensure_ascii=False)
-        .replace("\n", "\r\n")
-        .encode("utf-8", "surrogatepass")
-    )
+    text = json.dumps(body, indent=2, ensure_ascii=False).replace("\n", "\r\n")
+    # Half of a pair stands in no UTF-8: it goes out as it came in.
+    return _HALF.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def write_time(seconds: float) -> str:
@@ -59,6 +61,11 @@ def write_time(seconds: float) -> str:
     moment = datetime.fromtimestamp(seconds, UTC)
     digits = f"{moment.microsecond:06d}".rstrip("0")
     return f"{moment:%Y-%m-%dT%H:%M:%S}{'.' + digits if digits else ''}Z"
+
+
+def identify_lean() -> dict[str, str]:
+    """The one id that replies of Classic and of scoring are known to carry."""
+    return {"x-ms-request-id": str(uuid.uuid4())}
 
 
 def identify_request(now: float) -> dict[str, str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
@@ -107,10 +107,13 @@ def observe(hands: Hands, resources: Iterable[Resource], mode: Mode = "full") ->
     if mode == "none":
         found.update((resource, _never_seen(resource)) for resource in wanted)
         wanted = []
-    hands.budget.check(len(wanted))
     hands.emit(Agenda(reads=len(wanted)))
     reader = _Reader(hands)
-    read = list(hands.spread(reader.read, wanted))
+    read = list(_read_lists(hands, reader, wanted))
+    listed = {seen.resource for seen in read}
+    left = [resource for resource in wanted if resource not in listed]
+    hands.budget.check(len(left))
+    read += hands.spread(reader.read, left)
     found.update((seen.resource, seen) for seen in read)
     _keep(hands, read)
     ages = [hands.clock().timestamp() - seen.at for seen in remembered.values()]
@@ -122,6 +125,21 @@ def observe(hands: Hands, resources: Iterable[Resource], mode: Mode = "full") ->
         oldest=round(max(0.0, *ages), 1) if ages else 0.0,
     )
     return Survey({resource: found[resource] for resource in asked}, refresh)
+
+
+def _read_lists(hands: Hands, reader: _Reader, wanted: Sequence[Resource]) -> Iterator[Observation]:
+    """What the lists of the services show whole: one call in the place of many reads."""
+    scopes = [found for found in _by_scope(hands, wanted).values() if len(found) >= _WORTH]
+    for seen in hands.spread(reader.read_list, scopes):
+        yield from seen
+
+
+def _by_scope(hands: Hands, resources: Iterable[Resource]) -> dict[tuple[str, str], list[Resource]]:
+    scopes: dict[tuple[str, str], list[Resource]] = {}
+    for resource in resources:
+        kind = resource.address.kind
+        scopes.setdefault((kind, hands.kinds[kind].scope(resource)), []).append(resource)
+    return scopes
 
 
 def _remember(hands: Hands, asked: Sequence[Resource], mode: Mode) -> dict[Resource, Observation]:
@@ -160,12 +178,8 @@ def _take(hands: Hands, resource: Resource, live: Live | Absent) -> Observation:
 
 def _confirm(hands: Hands, sighted: Mapping[Resource, Sighting]) -> dict[Resource, Sighting]:
     """Those whose stamp is still the same, by the lists of their scopes."""
-    scopes: dict[tuple[str, str], list[Resource]] = {}
-    for resource in sighted:
-        kind = resource.address.kind
-        scopes.setdefault((kind, hands.kinds[kind].scope(resource)), []).append(resource)
     same: dict[Resource, Sighting] = {}
-    for (_, scope), resources in scopes.items():
+    for (_, scope), resources in _by_scope(hands, sighted).items():
         if len(resources) >= _WORTH:
             stamps = _list_stamps(hands, scope, resources)
             same.update(
@@ -185,7 +199,7 @@ def _list_stamps(hands: Hands, scope: str, resources: Sequence[Resource]) -> dic
     pages = math.ceil(len(resources) / _WORTH)
     provider = hands.provider(resources[0].address)
     try:
-        for number, item in enumerate(provider.scan(scope)):
+        for number, item in enumerate(provider.scan(scope, resources[0].token)):
             if number >= pages * _PAGE:
                 break
             if item.settled:
@@ -239,6 +253,16 @@ class _Reader:
         self._answered.set()
         self._hands.emit(Refreshed(resource))
         return _take(self._hands, resource, live)
+
+    def read_list(self, resources: Sequence[Resource]) -> list[Observation]:
+        """What one list shows of the resources of a scope."""
+        found = self._hands.provider(resources[0].address).read_many(resources)
+        if found:
+            self._answered.set()
+        for resource in found:
+            self._hands.emit(Refreshing(resource))
+            self._hands.emit(Refreshed(resource))
+        return [_take(self._hands, resource, live) for resource, live in found.items()]
 
     def _judge(self, error: ReconcilerError) -> None:
         unreachable = isinstance(error, Unavailable) and not error.status

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.baseline import make_baseline
-from reconciler.diff import same
+from reconciler.diff import is_unseen, same
 from reconciler.engine.hands import Hands
 from reconciler.engine.journal import Author
 from reconciler.engine.observe import observe
@@ -29,7 +29,6 @@ from reconciler.model import (
 from reconciler.plan import find_leaves
 from reconciler.pointers import find, format_pointer
 from reconciler.ports import Kind
-from reconciler.undo import is_unseen
 
 _NOTE = "rebuilt from what was live"
 
@@ -70,7 +69,7 @@ def _recollect(
     unseen: list[str] = []
     for path in find_leaves(kind.field, declared.document):
         pointer, now = format_pointer(path), find(live, path)
-        if is_unseen(kind.field, path):
+        if is_unseen(kind.field, path, live):
             unseen.append(pointer)
         elif _is_as_declared(kind, path, find(declared.document, path), now):
             owned[pointer] = now
@@ -93,6 +92,8 @@ def _recollect(
         baseline=make_baseline(kind.field, live, {*owned, *apart, *unseen}),
         note=_NOTE,
         wave=manifest.spec.get("wave", 0),
+        fleet=manifest.member.fleet if manifest.member else None,
+        token=str(resource.token) if resource.token is not None else "",
     )
     models = tuple(format_pointer(one.path) for one in declared.models)
     made = Recollection(resource, entry, tuple(apart), tuple(unseen), models)

@@ -12,15 +12,24 @@ import hashlib
 import os
 import sqlite3
 import threading
+import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+from reconciler.json_text import read_json
+from reconciler.ledgers.disk import make_folder
 from reconciler.model import ABSENT, Absent, Folded, Sighting
 
 NAME: Final = "observations.sqlite3"
-_VERSION: Final = 3
+_VERSION: Final = 4
 _PATIENCE_S: Final = 5.0
+# A reply that became one of our documents was no longer.
+_MOST_BYTES: Final = 128 << 20
+# In seconds since 1970: what a calendar knows.
+_LAST: Final = 250_000_000_000.0
+# A link would lead to somebody else's file.
+_OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _Found = TypeVar("_Found")
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS seen (
@@ -55,6 +64,7 @@ class ObservationCache:
             return {
                 key[start:]: Sighting(stamp, settled=bool(settled), at=at)
                 for key, stamp, settled, at in connection.execute(query, self._bounds)
+                if type(key) is str and type(stamp) is str and _is_time(at)
             }
 
         return self._ask(find, {})
@@ -65,10 +75,7 @@ class ObservationCache:
 
         def find(connection: sqlite3.Connection) -> Folded | Absent:
             row = connection.execute(query, (self._key(resource_id),)).fetchone()
-            if row is None:
-                return ABSENT
-            document = Folded(row[1])
-            return document if _digest(document) == row[0] else ABSENT
+            return ABSENT if row is None else _take(*row)
 
         none: Folded | Absent = ABSENT
         return self._ask(find, none)
@@ -76,7 +83,14 @@ class ObservationCache:
     def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
         """Keep documents by id; what was kept of the same id before is replaced."""
         rows = [
-            (self._key(name), one.stamp, one.settled, one.at, _digest(document), document.packed)
+            (
+                self._key(name),
+                one.stamp,
+                one.settled,
+                one.at,
+                _digest(document.packed),
+                document.packed,
+            )
             for name, one, document in seen
         ]
         self._write("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -101,7 +115,11 @@ class ObservationCache:
                 about = (self._key(name),)
                 query = "SELECT about, key, at FROM noticed WHERE about = ?"
                 known.update(
-                    {(name, key): at for name, key, at in connection.execute(query, about)}
+                    {
+                        (name, key): at
+                        for name, key, at in connection.execute(query, about)
+                        if _is_time(at)
+                    }
                 )
                 connection.execute("DELETE FROM noticed WHERE about = ?", about)
             kept = {key: known.get(key, now) for key in keys.values()}
@@ -140,9 +158,9 @@ class ObservationCache:
                 return otherwise
 
     def _open(self) -> sqlite3.Connection:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._file.parent)
         self._hide_from_git()
-        os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(self._file, _OPEN, 0o600))
         try:
             return self._connect()
         except sqlite3.Error as error:
@@ -154,8 +172,8 @@ class ObservationCache:
     def _hide_from_git(self) -> None:
         """A cache must not make a work tree look changed; the ledger may well be committed."""
         ignore = self._file.parent / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text(f"{NAME}*\n.gitignore\n", encoding="utf-8")
+        with contextlib.suppress(FileExistsError), ignore.open("x", encoding="utf-8") as file:
+            file.write(f"{NAME}*\n.gitignore\n")
 
     def _discard(self) -> None:
         """Take a damaged file away; the next one begins empty."""
@@ -171,6 +189,8 @@ class ObservationCache:
             if connection.execute("PRAGMA user_version").fetchone()[0] not in {0, _VERSION}:
                 connection.executescript("DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS noticed;")
             connection.executescript(f"{_TABLES} PRAGMA user_version = {_VERSION};")
+            if not _is_ours(connection):
+                raise _Foreign
         except sqlite3.Error:
             connection.close()
             raise
@@ -188,11 +208,40 @@ class ObservationCache:
             self._close()
 
 
+class _Foreign(sqlite3.Error):
+    """A file that holds something else than was made here: views, triggers, other columns."""
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    """Whether there is nothing but our tables, as they were made."""
+    made = [one.replace("IF NOT EXISTS ", "").strip() for one in _TABLES.split(";") if one.strip()]
+    found = connection.execute("SELECT sql FROM sqlite_master")
+    return sorted(str(sql) for (sql,) in found) == sorted(made)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, float) and 0 <= value < _LAST
+
+
 def _is_damage(error: Exception) -> bool:
     """Whether the file itself is at fault, not a full disk or somebody who holds it for long."""
+    if isinstance(error, _Foreign):
+        return True
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def _digest(document: Folded) -> bytes:
-    return hashlib.sha256(document.packed).digest()
+def _digest(packed: bytes) -> bytes:
+    return hashlib.sha256(packed).digest()
+
+
+def _take(digest: object, packed: object) -> Folded | Absent:
+    """What was kept, where it is still that, and what can be walked once it is opened."""
+    if not isinstance(packed, bytes) or _digest(packed) != digest:
+        return ABSENT
+    opened = zlib.decompressobj()
+    try:
+        document = read_json(opened.decompress(packed, _MOST_BYTES))
+    except (ValueError, zlib.error):
+        return ABSENT
+    return Folded(packed) if opened.eof and isinstance(document, dict) else ABSENT

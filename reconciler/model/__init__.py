@@ -26,6 +26,7 @@ from reconciler.model.drift import (
 from reconciler.model.events import (
     Agenda,
     Event,
+    FleetStopped,
     LockAwaited,
     Refreshed,
     Refreshing,
@@ -39,6 +40,7 @@ from reconciler.model.events import (
     StepStarted,
     StepWaiting,
     Throttling,
+    WavePaused,
     WaveStarted,
 )
 from reconciler.model.folded import Folded, Folding, fold
@@ -71,6 +73,7 @@ from reconciler.model.plan import (
     Reason,
     Refresh,
     Step,
+    Stopped,
 )
 from reconciler.model.words import (
     ABSENT,
@@ -105,6 +108,7 @@ __all__ = [
     "Event",
     "Fate",
     "Finding",
+    "FleetStopped",
     "Folded",
     "Folding",
     "GuardLimits",
@@ -149,10 +153,12 @@ __all__ = [
     "StepSkipped",
     "StepStarted",
     "StepWaiting",
+    "Stopped",
     "Summary",
     "Throttling",
     "Verb",
     "Verdict",
+    "WavePaused",
     "WaveStarted",
     "fold",
 ]

@@ -100,7 +100,7 @@ class Project:
     root: str
     file: str
     cloud: Cloud
-    defaults: Mapping[str, str]
+    defaults: Mapping[str, Json]
     guards: GuardLimits
     ledger: str
     digest: str
@@ -111,13 +111,17 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """A trained model that a manifest names. `path` is the place of its address in the document."""
+    """A trained model that a manifest names. `path` is the place of its address in the document.
+
+    Where the service opens it by a signature, `sas_path` is the place at which that is sent.
+    """
 
     name: str
     uri: str
     path: Path
     sha256: str = ""
     sas: SecretReference | None = None
+    sas_path: Path = ()
     find_place: Callable[[], Place] | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
@@ -22,6 +22,7 @@ from reconciler import __version__
 from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
 from reconciler.ports import Budget, Emit, Leave
+from reconciler.redaction import Redaction
 from reconciler.transport.connections import Broken, Connections
 from reconciler.transport.credentials import Tokens
 from reconciler.transport.origins import is_address, is_loopback, origin_of
@@ -54,6 +55,16 @@ class _Failure:
     refused: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent. `token` opens it, or else the cloud's own does."""
+
+    method: str
+    url: str
+    body: Json
+    token: str = field(repr=False)
+
+
 class _Tries:
     """How often the answer to one call was lost, and whether the call is worth another try."""
 
@@ -77,12 +88,13 @@ class _Tries:
 class Client:
     """Calls to one service. Safe to use from several threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what has a default is for tests to replace
         self,
         base_url: str,
         emit: Emit,
         budget: Budget,
         *,
+        redaction: Redaction | None = None,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -93,7 +105,8 @@ class Client:
         self.clock = clock
         self._budget = budget
         self._emit = emit
-        self._tokens = Tokens(self.base_url)
+        self.redaction = redaction or Redaction()
+        self._tokens = Tokens(self.base_url, self.redaction.know)
         self._lock = threading.Lock()
         self._calls = 0
         self._connections = Connections(
@@ -105,19 +118,19 @@ class Client:
         """How many requests were sent, repeats included."""
         return self._calls
 
-    def send(self, method: str, url: str, body: Json = None) -> Reply:
+    def send(self, method: str, url: str, body: Json = None, token: str = "") -> Reply:
         """One call; returns any answer below 400.
 
         `url` is a path below the base URL or a whole URL of the same origin; it is sent byte for
-        byte. Raises ServiceError, or what the budget raises: ReplyLost for a write that may have
-        been done, any other for what surely was not.
+        byte, with `token` or else the cloud's own. Raises ServiceError, or what the budget raises:
+        ReplyLost for a write that may have been done, any other for what surely was not.
         """
         target = self.resolve(url)
         tries = _Tries(self.patience, self.clock())
         while True:
             leave = self._budget.admit(method, target, self.patience.throttled_s)
             tries.until += leave.waited_s
-            answer = self._try(method, target, body, leave, tries.lost)
+            answer = self._try(_Request(method, target, body, token), leave, tries.lost)
             if isinstance(answer, Reply):
                 return answer
             if answer.pause is None or not tries.may_go_on(answer, self.clock()):
@@ -137,12 +150,13 @@ class Client:
             if len(seen) == _MOST_PAGES:
                 raise Unavailable(f"the service's list has more than {_MOST_PAGES} pages")
             seen.add(url)
-            page = self.send("GET", url).document
+            reply = self.send("GET", url)
+            page = reply.document
             items = page.get("value") if isinstance(page, dict) else None
             if not isinstance(items, list):
                 raise Unavailable("the service answers a list without items", status=200)
             yield from items
-            url = page.get("nextLink") or ""
+            url = reply.raw.get("nextLink") or ""
             if not isinstance(url, str):
                 raise Unavailable("the service's list leads to what is no address", status=200)
             if url in seen:
@@ -161,19 +175,19 @@ class Client:
         if not own and origin_of(target) != origin_of(self.base_url):
             # A token must not follow wherever an answer points.
             raise Rejected(
-                f"the service points to another origin, {clean(origin_of(target)[1])}",
+                f"the service points to another origin, {self._name_host(target)}",
                 subject=origin_of(self.base_url)[1],
                 next_step="Nothing was sent there. Check what answers at spec.cloud's address.",
             )
         return target
 
-    def _try(self, method: str, url: str, body: Json, leave: Leave, lost: int) -> Reply | _Failure:
+    def _try(self, request: _Request, leave: Leave, lost: int) -> Reply | _Failure:
         within = self.patience.throttled_s
-        read = method == "GET"
+        read = request.method == "GET"
         try:
-            reply = self._exchange(method, url, body)
+            reply = self._exchange(request)
         except Broken as broken:
-            return self._judge_loss(broken, url, lost, read=read)
+            return self._judge_loss(broken, request.url, lost, read=read)
         except Unavailable as error:
             # What was answered cannot be read. It was an answer: the service takes calls.
             leave.learn(error.status, {}, "", within)
@@ -202,29 +216,30 @@ class Client:
             return _Failure(failed, self._pause(lost))
         return _Failure(_perhaps(failed), None)
 
-    def _exchange(self, method: str, url: str, body: Json) -> Reply:
+    def _exchange(self, request: _Request) -> Reply:
         """One request, exactly as its parts stand here; nothing of it is kept for the next one."""
         with self._lock:
             self._calls += 1
-        headers = {**_HEADERS, "Authorization": f"Bearer {self._tokens.get()}"}
-        data = None
-        if body is not None:
-            data = json.dumps(body, allow_nan=False).encode()
+        token = request.token or self._tokens.get()
+        headers, body = {**_HEADERS, "Authorization": f"Bearer {token}"}, None
+        if request.body is not None:
+            body = json.dumps(request.body, allow_nan=False).encode()
             headers["Content-Type"] = "application/json; charset=utf-8"
-        if method != "GET":
-            headers["Content-Length"] = str(len(data or b""))
-        target = "/" + url.partition("://")[2].partition("/")[2]
-        answer = self._connections.send(method, target, headers, data)
+        if request.method != "GET":
+            headers["Content-Length"] = str(len(body or b""))
+        target = "/" + request.url.partition("://")[2].partition("/")[2]
+        answer = self._connections.send(request.method, target, headers, body)
         try:
-            return self._receive(url, answer)
+            return self._receive(request.url, answer)
         except BaseException:
             answer.close()
             raise
 
     def _receive(self, url: str, answer: BaseHTTPResponse) -> Reply:
         if 300 <= answer.status < 400:
-            raise _redirected(url, answer)
-        return parse_reply(answer.status, answer.headers, self._read_bounded(answer))
+            raise self._redirected(url, answer)
+        body = self._read_bounded(answer)
+        return parse_reply(answer.status, answer.headers, body, self.redaction)
 
     def _read_bounded(self, answer: BaseHTTPResponse) -> bytes:
         parts, size = [], 0
@@ -237,6 +252,20 @@ class Client:
                 )
             parts.append(part)
         return b"".join(parts)
+
+    def _redirected(self, url: str, answer: BaseHTTPResponse) -> Rejected:
+        target = _join(url, answer.headers.get("Location", ""))
+        where = self._name_host(target) if is_address(target) else "what is no address"
+        return Rejected(
+            f"the service redirects to {where}",
+            status=answer.status,
+            next_step="It was not followed: the token stays here."
+            " Correct the address in spec.cloud.",
+        )
+
+    def _name_host(self, url: str) -> str:
+        """The host that a service names, which may be made of what it heard."""
+        return clean(self.redaction.redact(origin_of(url)[1]))
 
     def _lost(self, url: str, broken: Broken) -> Unavailable:
         """No answer. The library's own text may quote the URL, so it is left out."""
@@ -266,16 +295,6 @@ def _perhaps(error: ServiceError) -> ReplyLost:
         request_id=error.request_id,
         subject=error.subject,
         next_step=" ".join(part for part in (_PERHAPS, error.next_step) if part),
-    )
-
-
-def _redirected(url: str, answer: BaseHTTPResponse) -> Rejected:
-    target = _join(url, answer.headers.get("Location", ""))
-    where = clean(origin_of(target)[1]) if is_address(target) else "what is no address"
-    return Rejected(
-        f"the service redirects to {where}",
-        status=answer.status,
-        next_step="It was not followed: the token stays here. Correct the address in spec.cloud.",
     )
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -137,7 +137,7 @@ class World:
 
     # The ports.
 
-    def scan(self, scope: str) -> Iterator[Summary]:
+    def scan(self, scope: str, _: Any = None) -> Iterator[Summary]:
         self.calls += 1
         if "list" in self.fails:
             raise self.fails["list"]
@@ -155,6 +155,12 @@ class World:
             return ABSENT
         stamp = str(document.get("stamp", "1"))
         return Live(copy.deepcopy(document), {}, datetime.now(UTC), stamp, self.settled)
+
+    def read_many(self, resources: Sequence[Resource]) -> Mapping[Resource, Live]:
+        return {}
+
+    def find_peers(self, resource: Resource) -> Sequence[Json]:
+        return ()
 
     def has_copy(self, source: Source) -> bool:
         if source.region in self.fails:

@@ -9,16 +9,23 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
-from reconciler.errors import BlobExpired
+from reconciler.errors import BlobExpired, BlobForbidden
 
 
 def check_validity(signature: str, subject: str, now: datetime) -> str:
     """When the signature ends, or "" where it does not say.
 
-    Raises BlobExpired for one that has ended or has not begun. The signature itself is in no
-    message.
+    Raises BlobExpired for one that has ended or has not begun, BlobForbidden for one that does not
+    permit to read or is none. The signature itself is in no message.
     """
     said = parse_qs(signature.lstrip("?"))
+    # What a stored policy (si) leaves to it is not told here.
+    if not said.get("sig") or "r" not in said.get("sp", ["r"])[0]:
+        raise BlobForbidden(
+            "the signature does not permit to read" if said.get("sig") else "it is no signature",
+            subject=subject,
+            next_step="Make one with the right to read (sp=r) and put it where sas refers to.",
+        )
     start, end = _instant(said, "st"), _instant(said, "se")
     if end is not None and end <= now:
         raise BlobExpired(
