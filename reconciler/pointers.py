@@ -7,8 +7,8 @@ from typing import Final
 
 from reconciler.model import ABSENT, Absent, Json, Path
 
-_INDEX: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _NESTED: Final = (dict, list)
+_INDEX: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def format_pointer(path: Path) -> str:
@@ -38,13 +38,6 @@ def find(document: Json | Absent, path: Path) -> Json | Absent:
     return found
 
 
-def read_index(segment: str | int) -> int:
-    """The list index that a segment names; -1 for what is none, however long it is."""
-    if isinstance(segment, int):
-        return segment
-    return int(segment) if _INDEX.fullmatch(segment) else -1
-
-
 def copy_document(document: Json) -> Json:
     """A document that shares no object and no list with the given one."""
     if isinstance(document, dict):
@@ -55,6 +48,13 @@ def copy_document(document: Json) -> Json:
     if isinstance(document, list):
         return [copy_document(item) if type(item) in _NESTED else item for item in document]
     return document
+
+
+def read_index(segment: str | int) -> int:
+    """The list index that a segment names; -1 for what is none, however long it is."""
+    if isinstance(segment, int):
+        return segment
+    return int(segment) if _INDEX.fullmatch(segment) else -1
 
 
 def set_at(document: Json, path: Path, value: Json) -> None:

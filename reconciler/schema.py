@@ -55,8 +55,8 @@ class Field:
     for; that one that is `untold` is absent proves nothing. Where an `epoch` moves, what was
     written before may have been undone; `writers` says who else is known to write a field. `folded`
     finds the schema's spelling of a property by its casefolded name. An object or a map `branches`;
-    an object is `flat` where all its properties are plain values; a `verbatim` value is compared as
-    it stands.
+    an object is `flat` where all its properties are plain values; a `verbatim`
+    value is compared as it stands.
     """
 
     shape: Shape

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from reconciler import guards
 from reconciler.comparers import is_sealed
@@ -29,6 +28,7 @@ from reconciler.model import (
     Finding,
     Folded,
     Manifest,
+    Member,
     Plan,
     Reason,
     Resource,
@@ -45,26 +45,27 @@ from reconciler.reasons import explain_changes, format_author
 class _Draft:
     """What has come together so far; only `make_plan` holds one."""
 
+    hands: Hands
     order: Order
     wishes: list[Wish] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     unchanged: list[Resource] = field(default_factory=list)
     obstacles: list[Finding] = field(default_factory=list)
-    doubts: list[Finding] = field(default_factory=list)
     hidden: dict[str, tuple[str, ...]] = field(default_factory=dict)
     last_set: dict[str, Mapping[str, str]] = field(default_factory=dict)
     owners: dict[Address, str] = field(default_factory=dict)
+    doubts: list[Finding] = field(default_factory=list)
+
+    def add(self, step: Step, seen: Observation) -> None:
+        """Take in a step that is all told: from now on its documents are seldom asked for."""
+        self.owners.update(find_owners(self.hands, self.order, [step]))
+        self.steps.append(step.fold(seen.document if isinstance(seen.document, Folded) else None))
 
     def take(self, findings: Iterable[Finding]) -> None:
         """What refuses the plan and can be allowed, or only warns, is kept in it."""
         for found in findings:
             kept = found.guard or found.severity == "warning"
             (self.doubts if kept else self.obstacles).append(found)
-
-    def add(self, hands: Hands, step: Step, seen: Observation) -> None:
-        """Take in a step that is all told: from now on its documents are seldom asked for."""
-        self.owners.update(find_owners(hands, self.order, [step]))
-        self.steps.append(step.fold(seen.document if isinstance(seen.document, Folded) else None))
 
 
 def make_plan(hands: Hands, order: Order) -> Plan:
@@ -83,21 +84,22 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     leaving = leaving if order.prune or order.destroy else []
     calls = hands.calls
     seen = observe(hands, [*resources, *leaving], order.refresh)
-    draft = _Draft(order)
+    draft = _Draft(hands, order)
     wanted = dict(zip(resources, chosen, strict=True))
     seeds, seen = find_seeds(hands, order, wanted, seen)
     for resource, manifest in wanted.items():
         if order.destroy:
-            gone = Reason("", Cause.DESTROY, "--destroy")
-            _draft_removal(hands, draft, seen[resource], gone, **_find_turn(manifest))
+            because = Reason("", Cause.DESTROY, "--destroy")
+            wave, member = manifest.spec.get("wave", 0), manifest.member
+            fleet = member.fleet if member else None
+            _draft_removal(draft, seen[resource], because, wave, fleet, member)
         else:
             wish = make_wish(hands, order, snapshot, manifest, seen[resource], seeds.get(resource))
             _draft_one(hands, draft, manifest, seen[resource], wish, seeds.get(resource))
     for resource in leaving:
         gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
         memory = snapshot.memories[resource.address]
-        turn = {"wave": memory.wave, "fleet": memory.fleet}
-        _draft_removal(hands, draft, seen[resource], gone, **turn)
+        _draft_removal(draft, seen[resource], gone, memory.wave, memory.fleet)
     draft.take(find_conflicts(hands, draft.steps, wanted, order))
     copied, missing = look_at_copies(hands, draft.steps)
     if draft.obstacles or missing:
@@ -185,23 +187,21 @@ def _find_orphans(order: Order, snapshot: Snapshot) -> list[Resource]:
 
 
 def _draft_removal(
-    hands: Hands, draft: _Draft, seen: Observation, because: Reason, **turn: Any
+    draft: _Draft,
+    seen: Observation,
+    because: Reason,
+    wave: int,
+    fleet: Address | None,
+    member: Member | None = None,
 ) -> None:
-    """Take a resource away, where there is one. `turn` says when, in fields of the step."""
+    """Take a resource away, where there is one."""
     if seen.document is None:
         draft.obstacles.extend(one for one in (seen.finding,) if one)
     elif isinstance(seen.document, Absent):
         draft.unchanged.append(seen.resource)
     else:
         gone = make_removal(seen.resource, seen.document.open(), because)
-        draft.add(hands, gone.having(**turn), seen)
-
-
-def _find_turn(manifest: Manifest) -> Mapping[str, Any]:
-    """When the step of a manifest is due, in fields of the step."""
-    member = manifest.member
-    fleet = member.fleet if member else None
-    return {"wave": manifest.spec.get("wave", 0), "fleet": fleet, "member": member}
+        draft.add(gone.having(wave=wave, fleet=fleet, member=member), seen)
 
 
 def find_hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
@@ -265,9 +265,11 @@ def _draft_one(
     told = step.having(
         labels=manifest.labels,
         because=tuple(explain_changes(wish, step.changes)),
-        **_find_turn(manifest),
+        wave=manifest.spec.get("wave", 0),
+        fleet=manifest.member.fleet if manifest.member else None,
+        member=manifest.member,
     )
-    draft.add(hands, told, seen)
+    draft.add(told, seen)
 
 
 def find_obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from reconciler.ledgers.disk import make_folder
 from reconciler.model import ABSENT, Absent, Folded, Sighting
 
 NAME: Final = "observations.sqlite3"
-_VERSION: Final = 3
+_VERSION: Final = 4
 _PATIENCE_S: Final = 5.0
 # A reply that became one of our documents was no longer.
 _MOST_BYTES: Final = 128 << 20
@@ -75,9 +75,7 @@ class ObservationCache:
 
         def find(connection: sqlite3.Connection) -> Folded | Absent:
             row = connection.execute(query, (self._key(resource_id),)).fetchone()
-            if row is None:
-                return ABSENT
-            return Folded(row[1]) if _is_whole(*row) else ABSENT
+            return ABSENT if row is None else _take(*row)
 
         none: Folded | Absent = ABSENT
         return self._ask(find, none)
@@ -85,7 +83,14 @@ class ObservationCache:
     def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
         """Keep documents by id; what was kept of the same id before is replaced."""
         rows = [
-            (self._key(name), one.stamp, one.settled, one.at, _digest(document), document.packed)
+            (
+                self._key(name),
+                one.stamp,
+                one.settled,
+                one.at,
+                _digest(document.packed),
+                document.packed,
+            )
             for name, one, document in seen
         ]
         self._write("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -226,17 +231,17 @@ def _is_damage(error: Exception) -> bool:
     return code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def _digest(document: Folded) -> bytes:
-    return hashlib.sha256(document.packed).digest()
+def _digest(packed: bytes) -> bytes:
+    return hashlib.sha256(packed).digest()
 
 
-def _is_whole(digest: object, packed: object) -> bool:
-    """Whether it is what was kept, and can be opened: an object, not too long nor too deep."""
-    if not isinstance(packed, bytes) or hashlib.sha256(packed).digest() != digest:
-        return False
+def _take(digest: object, packed: object) -> Folded | Absent:
+    """What was kept, where it is still that, and what can be walked once it is opened."""
+    if not isinstance(packed, bytes) or _digest(packed) != digest:
+        return ABSENT
     opened = zlib.decompressobj()
     try:
         document = read_json(opened.decompress(packed, _MOST_BYTES))
     except (ValueError, zlib.error):
-        return False
-    return opened.eof and isinstance(document, dict)
+        return ABSENT
+    return Folded(packed) if opened.eof and isinstance(document, dict) else ABSENT

@@ -18,6 +18,8 @@ from reconciler.model.words import Absent, Json
 # Before what only Python's own encoder can write, and so only it can read: integers of more than
 # 64 bits, texts that are no Unicode. JSON takes it for a blank.
 _OWN: Final = b" "
+# Only what is JSON is written down: never a value of ours, such as where a secret is.
+_STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,16 @@ class Folded:
     def open(self) -> Json:
         """The document, made anew each time."""
         text = zlib.decompress(self.packed)
-        return json.loads(text) if text.startswith(_OWN) else orjson.loads(text)
+        try:
+            return json.loads(text) if text.startswith(_OWN) else orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return json.loads(text)  # what somebody else has written
 
 
 def fold(document: Json) -> Folded:
     """The document kept small. Its numbers must be finite."""
     try:
-        text = orjson.dumps(document)
+        text = orjson.dumps(document, option=_STRICT)
     except TypeError:
         own = json.dumps(document, separators=(",", ":"))
         text = _OWN + own.encode("utf-8", "surrogatepass")

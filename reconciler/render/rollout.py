@@ -35,9 +35,13 @@ def _describe(rollout: Rollout, steps: list[Step]) -> Iterator[str]:
     yield f"{escape(str(rollout.fleet))}: {count(len(steps), 'member')} in {waves}{each}"
     if rollout.pause_s and each:
         yield f"{show_duration(rollout.pause_s)} between"
-    most = count(rollout.max_failures, "failure")
-    stops = "stops" if rollout.max_failures == 1 else "stop"
-    yield f"more than {most} {stops} the rest."
+    yield f"{_name_limit(rollout.max_failures)} the rest."
+
+
+def _name_limit(most: int) -> str:
+    if most == 0:
+        return "the first failure stops"
+    return f"more than {count(most, 'failure')} {'stops' if most == 1 else 'stop'}"
 
 
 def _count_stages(steps: Iterator[Step]) -> list[str]:

@@ -220,15 +220,15 @@ class Client:
         """One request, exactly as its parts stand here; nothing of it is kept for the next one."""
         with self._lock:
             self._calls += 1
-        headers = {**_HEADERS, "Authorization": f"Bearer {request.token or self._tokens.get()}"}
-        data = None
+        token = request.token or self._tokens.get()
+        headers, body = {**_HEADERS, "Authorization": f"Bearer {token}"}, None
         if request.body is not None:
-            data = json.dumps(request.body, allow_nan=False).encode()
+            body = json.dumps(request.body, allow_nan=False).encode()
             headers["Content-Type"] = "application/json; charset=utf-8"
         if request.method != "GET":
-            headers["Content-Length"] = str(len(data or b""))
+            headers["Content-Length"] = str(len(body or b""))
         target = "/" + request.url.partition("://")[2].partition("/")[2]
-        answer = self._connections.send(request.method, target, headers, data)
+        answer = self._connections.send(request.method, target, headers, body)
         try:
             return self._receive(request.url, answer)
         except BaseException:

@@ -71,8 +71,8 @@ class Reconciler(_Folder):
         return self._gauge([RECONCILER, "apply", "plan.json"])
 
 
-def write_project(folder: Path, url: str, services: int) -> None:
-    """A project with one manifest a service, each with a model that is not the live one."""
+def write_project(folder: Path, url: str, services: int, model: str = NEW) -> None:
+    """A project with one manifest a service, each of which is to have the same model."""
     (folder / "manifests").mkdir(parents=True)
     (folder / "reconciler.yaml").write_text(
         "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: census}\nspec:\n"
@@ -85,7 +85,7 @@ def write_project(folder: Path, url: str, services: int) -> None:
         (folder / "manifests" / f"{name}.yaml").write_text(
             "apiVersion: reconciler/v1\nkind: WebService\n"
             f"metadata: {{name: {name}, labels: {{team: growth}}}}\n"
-            f"spec:\n  trainedModels:\n    {MODEL}:\n      uri: {NEW}\n"
+            f"spec:\n  trainedModels:\n    {MODEL}:\n      uri: {model}\n"
         )
 
 
@@ -97,6 +97,7 @@ class BareClient(_Folder):
     def prepare(self, folder: Path, url: str, services: int) -> None:
         self.folder, self.url = folder, url
         paths = (f"{url}{SERVICES}/{name_of(number)}" for number in range(services))
+        folder.mkdir(parents=True)
         (folder / "urls").write_text("\n".join(paths))
 
     def plan(self) -> Usage:

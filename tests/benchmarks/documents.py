@@ -37,13 +37,14 @@ OLD: Final = model_of("2026-10-02")
 NEW: Final = model_of("2026-11-20")
 
 
-def _definition() -> Any:
+def definition(name: str, uri: str) -> Any:
+    """The definition of one service."""
     document = json.loads(_RECORDED.read_bytes())
-    document |= {"id": f"{SERVICES}/{_NAME}", "name": _NAME}
+    document |= {"id": f"{SERVICES}/{name}", "name": name}
     document["properties"]["assets"]["asset3"] = {
         "name": MODEL,
         "type": "Resource",
-        "locationInfo": {"uri": _URI, "credentials": ""},
+        "locationInfo": {"uri": uri, "credentials": ""},
         "outputPorts": {"Results dataset": {"type": "Dataset"}},
     }
     return document
@@ -62,7 +63,7 @@ class Template:
 
 def definitions() -> Template:
     """What Resource Manager answers."""
-    return Template(_definition())
+    return Template(definition(_NAME, _URI))
 
 
 def states() -> Template:
@@ -71,7 +72,7 @@ def states() -> Template:
     It stands there as a text: as an object, of which a state tells the type too, it takes Terraform
     five times as long to read.
     """
-    text = json.dumps(_definition(), indent=2)
+    text = json.dumps(definition(_NAME, _URI), indent=2)
     return Template(
         {
             "version": 4,

@@ -29,7 +29,7 @@ def test_how_a_fleet_goes_is_said_of_it() -> None:
     text = render_plan(replace(made, steps=steps, rollouts=rollouts), paint=PLAIN, summary=True)
     said = (
         "Fleet/bike-rental: 12 members in 5 waves: 1, 3, 6, then 1, 1 to destroy; 30 s between;"
-        " more than 0 failures stop the rest."
+        " the first failure stops the rest."
     )
     assert said in text.splitlines()
     assert "Fleet/cars" not in text

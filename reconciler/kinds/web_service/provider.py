@@ -100,13 +100,13 @@ class WebServiceProvider(PlainProvider):
             raise _name(error, resource) from error
         if isinstance(got, Absent):
             return ABSENT
-        raw, document = got
+        document, raw = got
         now = datetime.now(UTC)
         stamp, settled = _read_stamp(document)
         return Live(document, raw, now, stamp, settled and _is_past(stamp, now))
 
     def _get(self, url: str, absent: Collection[str]) -> tuple[Json, Json] | Absent:
-        """A definition as it came, and normalized; `absent` are the codes that say there is none.
+        """A definition, normalized and as it came; `absent` are the codes that say there is none.
 
         A missing resource group is a 404 too, and no proof that the service is absent.
         """
@@ -120,13 +120,13 @@ class WebServiceProvider(PlainProvider):
         known = isinstance(document, dict) and "id" in document
         if not known or not isinstance(document.get("properties"), dict):
             raise Unavailable("the service answers no definition")
-        return reply.raw, document
+        return document, reply.raw
 
     def has_copy(self, source: Source) -> bool:
         """Whether there is a copy for the region, made of the definition as it is now."""
-        got = self._get(_quote(source.id) + _VERSION, _ABSENT)
+        live = self._read_definition(_quote(source.id) + _VERSION, _ABSENT)
         copied = self._read_copy(source)
-        return not isinstance(got, Absent) and is_copy(self._field, copied, got[1])
+        return live is not ABSENT and is_copy(self._field, copied, live)
 
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
         """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT.
@@ -171,8 +171,12 @@ class WebServiceProvider(PlainProvider):
         return copied
 
     def _read_copy(self, source: Source) -> Json | Absent:
-        got = self._get(_regional_url(source), {*_ABSENT, "PerRegionPayloadNotFound"})
-        return ABSENT if isinstance(got, Absent) else got[1]
+        absent = {*_ABSENT, "PerRegionPayloadNotFound"}
+        return self._read_definition(_regional_url(source), absent)
+
+    def _read_definition(self, url: str, absent: Collection[str]) -> Json | Absent:
+        got = self._get(url, absent)
+        return ABSENT if isinstance(got, Absent) else got[0]
 
     def _call(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
         try:
