@@ -20,10 +20,19 @@ _INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# Longer ones are none that anybody means, and Python reads no integer of thousands of digits.
+_LONGEST_NUMBER: Final = 400
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # A signature in a query, also of an address within another one's query.
 _SIGNATURE: Final = re.compile(
-    r"(?P<before>&amp;|[?&;]|%3[FB]|%26)sig(=|%3D)(?!=)([^&;#\s\"'<>%]|%(?!26|23))+(?P<after>&(amp;)?|;|%26)?",
+    r"(?P<before>&amp;|[?&;]|%3[FB]|%26)sig(=|%3D)(?!=)"
+    r"(?P<value>([^&;#\s\"'<>%]|%(?!26|23))+)(?P<after>&(amp;)?|;|%26)?",
+    re.IGNORECASE,
+)
+# The key of a connection string, with what parts it from the rest.
+_KEY: Final = re.compile(
+    r"(?:(?P<parted>;)|(?<![\w%]))(?:Account|SharedAccess)Key="
+    r"(?P<value>[^;&#\s\"'<>]{16,})(?(parted)|;?)",
     re.IGNORECASE,
 )
 _BEGINS: Final = frozenset({"?", "%3f"})
@@ -59,11 +68,21 @@ def strip_credentials(uri: str) -> str:
 
 
 def strip_signatures(text: str) -> str:
-    """The text without the signatures of the addresses in it; the very same where it has none."""
+    """The text without signatures of addresses and keys of connection strings.
+
+    It is the very same where it has none.
+    """
+    if "key=" in text.lower():
+        text = _KEY.sub("", text)
     stripped = _SIGNATURE.sub(_join_around, text)
     while stripped != text:  # two that touch share what parts them
         text, stripped = stripped, _SIGNATURE.sub(_join_around, stripped)
     return text
+
+
+def find_signatures(text: str) -> list[str]:
+    """The signatures and keys themselves, as they are spelled there."""
+    return [found["value"] for one in (_SIGNATURE, _KEY) for found in one.finditer(text)]
 
 
 def _join_around(found: re.Match[str]) -> str:
@@ -115,7 +134,11 @@ def _offset(zone: str | None) -> timedelta:
 def _number(value: Json) -> Json:
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+    if (
+        isinstance(value, str)
+        and len(value) <= _LONGEST_NUMBER
+        and _NUMBER.fullmatch(value.strip())
+    ):
         value = float(value) if re.search(r"[.eE]", value) else int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from reconciler.diff import diff, is_unseen, is_untold, same
 from reconciler.model import ABSENT, Absent, Action, Fate, Intent, Json, Live
 from reconciler.overlay import overlay, says_nothing
-from reconciler.patch import apply_operations, find_mismatches
+from reconciler.patch import MISFITS, apply_operations, find_mismatches
 from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.schema import Field
 
@@ -23,6 +24,9 @@ class Judgement:
 
     fate: Fate
     note: str
+
+
+_UNTOLD: Final = "the ledger does not tell what was sent"
 
 
 def judge_intent(field: Field, intent: Intent, live: Live | Absent) -> Judgement:
@@ -39,7 +43,10 @@ def judge_intent(field: Field, intent: Intent, live: Live | Absent) -> Judgement
 
 
 def _judge_creation(field: Field, intent: Intent, live: Json) -> Judgement:
-    wanted = apply_operations(intent.patch, ABSENT)
+    try:
+        wanted = apply_operations(intent.patch, ABSENT)
+    except MISFITS:
+        return _unknown(_UNTOLD)
     lost = (
         change
         for change in diff(field, live, overlay(field, live, wanted))
@@ -57,7 +64,16 @@ def _judge_creation(field: Field, intent: Intent, live: Json) -> Judgement:
 
 
 def _judge_places(field: Field, intent: Intent, live: Live) -> Judgement:
-    places = _find_wanted(field, intent.patch, live.document)
+    try:
+        places = _find_wanted(field, intent.patch, live.document)
+    except MISFITS:
+        return _unknown(_UNTOLD)
+    return _compare_places(field, intent, live, places)
+
+
+def _compare_places(
+    field: Field, intent: Intent, live: Live, places: Mapping[str, Json | Absent]
+) -> Judgement:
     if not places:
         # Nothing of it can be seen; but every change moves the stamp.
         if live.settled and live.stamp and live.stamp == intent.stamp:

@@ -8,9 +8,10 @@ accident. What is sent back unchanged gets them again from the reply as it came.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from reconciler.comparers import strip_credentials, strip_signatures
+from reconciler.comparers import find_signatures, strip_credentials, strip_signatures
 from reconciler.model import ABSENT, Absent, Json
 from reconciler.schema import Field, Shape
 
@@ -23,33 +24,50 @@ def normalize(field: Field, document: Json) -> Json:
     return _normalize(field, bare)
 
 
-def restore_signatures(field: Field, document: Json, raw: Json | Absent) -> Json:
-    """The document with its addresses as they stand in `raw`, where they are still the same.
+def restore_texts(
+    field: Field, document: Json, raw: Json | Absent, redact: Callable[[Json], Json] = lambda v: v
+) -> Json:
+    """The document with its texts as they stand in `raw`, where they are still the same.
 
-    `raw` is what the document was normalized from; it may have been changed since.
+    `raw` is what the document was normalized from once it was redacted; it may have been changed
+    since.
     """
     if isinstance(document, str) and isinstance(raw, str):
-        return raw if normalize(field, raw) == document else document
+        return raw if normalize(field, redact(raw)) == document else document
     if isinstance(document, dict) and isinstance(raw, dict):
         came = {**{field.spelling(name): value for name, value in raw.items()}, **raw}
         return {
-            name: restore_signatures(field.child(name), value, came.get(name, ABSENT))
+            name: restore_texts(field.child(name), value, came.get(name, ABSENT), redact)
             for name, value in document.items()
         }
     if isinstance(document, list) and isinstance(raw, list):
-        return _restore_items(field.child(0), document, raw)
+        return _restore_items(field.child(0), document, raw, redact)
     return document
 
 
-def _restore_items(field: Field, items: list[Json], raw: list[Json]) -> list[Json]:
-    """Items by what they are, where they were signed; else by where they stand."""
-    signed = [(one, bare) for one in raw if (bare := normalize(field, one)) is not one]
+def _restore_items(
+    field: Field, items: list[Json], raw: list[Json], redact: Callable[[Json], Json]
+) -> list[Json]:
+    """Items by what they are, where something was taken out of them; else by where they stand."""
+    taken = [(one, bare) for one in raw if (bare := normalize(field, redact(one))) != one]
     restored = []
     for index, item in enumerate(items):
         there = raw[index] if index < len(raw) else ABSENT
-        came = next((one for one, bare in signed if bare == item), there)
-        restored.append(restore_signatures(field, item, came))
+        came = next((one for one, bare in taken if bare == item), there)
+        restored.append(restore_texts(field, item, came, redact))
     return restored
+
+
+def find_secrets(field: Field, document: Json) -> Iterator[str]:
+    """Every secret and signature in a document, such as one that is about to be sent."""
+    if isinstance(document, str):
+        yield from (document,) if field.secret else find_signatures(document)
+    elif isinstance(document, dict):
+        for name, value in document.items():
+            yield from find_secrets(field.child(name), value)
+    elif isinstance(document, list):
+        for item in document:
+            yield from find_secrets(field.child(0), item)
 
 
 def _is_signed(document: Json) -> bool:

@@ -7,16 +7,23 @@ invents nothing.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import jsonpatch
+from jsonpatch import JsonPatchException
+from jsonpointer import JsonPointerException
 
 from reconciler.comparers import is_sealed
 from reconciler.diff import same
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
 from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.schema import Field
+
+# What jsonpatch raises where an operation does not fit a document.
+MISFITS: Final = (JsonPatchException, JsonPointerException, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,7 @@ def make_absences(changes: Sequence[Change]) -> tuple[str, ...]:
 def apply_operations(operations: Iterable[Json], document: Json | Absent) -> Json:
     """The document after the operations; the given one is not changed.
 
-    Raises jsonpatch.JsonPatchException (or jsonpointer's) where an operation does not fit.
+    Raises one of MISFITS where an operation does not fit.
     """
     start = None if document is ABSENT else document
     return jsonpatch.JsonPatch(list(operations)).apply(start)
@@ -69,6 +76,18 @@ def apply_operations(operations: Iterable[Json], document: Json | Absent) -> Jso
 def apply_in_place(operation: Json, document: Json) -> None:
     """Change a document by one operation; raises as `apply_operations` does."""
     jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+
+
+def find_misfit(operations: Iterable[Json], document: Json | Absent) -> str | None:
+    """The pointer of the first change that a document has no place for; None where all fit."""
+    left = None if document is ABSENT else copy.deepcopy(document)
+    for operation in operations:
+        if operation["op"] != "test":
+            try:
+                left = jsonpatch.JsonPatch([copy.deepcopy(operation)]).apply(left, in_place=True)
+            except MISFITS:
+                return str(operation["path"])
+    return None
 
 
 def find_mismatches(

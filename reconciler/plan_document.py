@@ -13,6 +13,7 @@ from dataclasses import asdict, fields
 from typing import Final
 
 from reconciler.errors import PlanInvalid
+from reconciler.json_text import DEEPEST, read_json
 from reconciler.model import (
     ABSENT,
     Action,
@@ -23,6 +24,7 @@ from reconciler.model import (
     Finding,
     Inputs,
     Json,
+    Member,
     ModelChange,
     Place,
     Plan,
@@ -36,6 +38,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.pointers import find, format_pointer, set_at, split_pointer
+from reconciler.soundness import find_misshapen, find_unsound
 
 FORMAT_VERSION: Final = "1.0"
 _ACTIONS: Final[Mapping[Action, list[str]]] = {
@@ -109,6 +112,8 @@ def _outcome(plan: Plan) -> str:
 
 def _step_document(step: Step) -> Json:
     hidden = {format_pointer(change.path): True for change in step.changes if change.sensitive}
+    # What is made from no item says nothing of one.
+    member = {"member": _member_document(step.member)} if step.member else {}
     return {
         "address": str(step.resource.address),
         "type": step.resource.address.kind,
@@ -140,7 +145,19 @@ def _step_document(step: Step) -> Json:
         "wave": step.wave,
         "fleet": str(step.fleet) if step.fleet else None,
         "stage": step.stage,
+        **member,
     }
+
+
+def _member_document(member: Member) -> Json:
+    return {"number": member.number, "place": asdict(member.place)}
+
+
+def _member_of(step: Json) -> Member | None:
+    said = step.get("member")
+    if said is None:
+        return None
+    return Member(Address.parse(step["fleet"]), said["number"], Place(**said["place"]))
 
 
 def _rollout_document(rollout: Rollout) -> Json:
@@ -202,8 +219,8 @@ def _finding_document(finding: Finding) -> Json:
 def read_plan(text: str) -> tuple[Plan, str]:
     """A saved plan and its digest; raises PlanInvalid for anything but an unchanged plan."""
     try:
-        body = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        body = read_json(text, deepest=_DEEPEST)
+    except ValueError as error:
         raise PlanInvalid("not a saved plan: it is no JSON", next_step=_AGAIN) from error
     if not isinstance(body, dict) or "plan_digest" not in body:
         raise PlanInvalid("not a saved plan: it has no plan_digest", next_step=_AGAIN)
@@ -216,12 +233,28 @@ def read_plan(text: str) -> tuple[Plan, str]:
         )
     if digest_of(body) != body["plan_digest"]:
         raise PlanInvalid("the saved plan was changed after it was made", next_step=_AGAIN)
+    misshapen = find_misshapen(body)
+    if misshapen:
+        raise _invalid(f"it is not as it must be at {misshapen}")
     try:
-        return _plan_of(body), str(body["plan_digest"])
+        plan = _plan_of(body)
+        again = plan_document(plan)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PlanInvalid("the saved plan lacks a part", next_step=_AGAIN) from error
+        raise _invalid("a part of it cannot be read") from error
+    for what in find_unsound(plan):
+        raise _invalid(what)
+    # Nothing stands in it that was passed over, or that its other parts do not say as well.
+    if again["plan_digest"] != body["plan_digest"]:
+        raise _invalid("its parts contradict one another")
+    return plan, str(body["plan_digest"])
 
 
+def _invalid(what: str) -> PlanInvalid:
+    return PlanInvalid(f"no plan that was made here: {what}", next_step=_AGAIN)
+
+
+# Documents nest in a plan: in its steps, and in their changes.
+_DEEPEST: Final = DEEPEST + 10
 _AGAIN: Final = "Make it again: reconciler plan --out FILE"
 
 
@@ -285,6 +318,7 @@ def _step_of(said: Json) -> Step:
         wave=said.get("wave", 0),
         fleet=Address.parse(said["fleet"]) if said.get("fleet") else None,
         stage=said.get("stage", 0),
+        member=_member_of(said),
     )
 
 

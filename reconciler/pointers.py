@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from reconciler.model import ABSENT, Absent, Json, Path
+
+_INDEX: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def format_pointer(path: Path) -> str:
@@ -25,11 +30,18 @@ def find(document: Json | Absent, path: Path) -> Json | Absent:
     for segment in path:
         if isinstance(found, dict):
             found = found.get(segment, ABSENT)
-        elif isinstance(found, list) and str(segment).isdecimal() and int(segment) < len(found):
-            found = found[int(segment)]
+        elif isinstance(found, list) and 0 <= (index := read_index(segment)) < len(found):
+            found = found[index]
         else:
             return ABSENT
     return found
+
+
+def read_index(segment: str | int) -> int:
+    """The list index that a segment names; -1 for what is none, however long it is."""
+    if isinstance(segment, int):
+        return segment
+    return int(segment) if _INDEX.fullmatch(segment) else -1
 
 
 def set_at(document: Json, path: Path, value: Json) -> None:

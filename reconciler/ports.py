@@ -38,6 +38,7 @@ from reconciler.model import (
     Step,
     Summary,
 )
+from reconciler.redaction import Redaction
 from reconciler.schema import Field
 
 Emit: TypeAlias = Callable[[Event], None]
@@ -212,11 +213,19 @@ class Kind(Protocol):
         ...
 
     def connect(
-        self, cloud: Cloud, emit: Emit, budget: Budget, deadline_s: float, resolve: ResolveSecret, /
+        self,
+        cloud: Cloud,
+        emit: Emit,
+        budget: Budget,
+        deadline_s: float,
+        resolve: ResolveSecret,
+        redaction: Redaction,
+        /,
     ) -> Provider:
         """Open the calls to this kind's service, each within the budget.
 
         An operation is followed for `deadline_s` seconds; `resolve` finds a resource's own token.
+        Secrets that are known to `redaction` are taken out of all that comes back.
         """
         ...
 

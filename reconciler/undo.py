@@ -11,13 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import starmap
 
-from jsonpatch import JsonPatchException
-from jsonpointer import JsonPointerException
-
 from reconciler.diff import is_unseen, same
 from reconciler.history import pair_operations
 from reconciler.model import ABSENT, Absent, Entry, Json, Path
-from reconciler.patch import apply_in_place
+from reconciler.patch import MISFITS, apply_in_place
 from reconciler.pointers import find, set_at, split_pointer
 from reconciler.schema import Field
 
@@ -52,7 +49,7 @@ def _undo_one(field: Field, entry: Entry, document: Json) -> Iterator[Misfit]:
         elif not (back["op"] == "remove" and _stays(field, forth, document)):
             try:
                 apply_in_place(copy.deepcopy(back), document)
-            except (JsonPatchException, JsonPointerException, TypeError):
+            except MISFITS:
                 yield Misfit(entry.sequence, pointer, "there is no such place any more")
 
 
@@ -71,13 +68,20 @@ def _find_moved_lists(field: Field, entry: Entry, document: Json) -> Iterator[Mi
         if test["op"] != "test" or not isinstance(test["value"], list) or not inside:
             continue
         path = split_pointer(test["path"])
-        left: Json = {}
-        set_at(left, path, copy.deepcopy(test["value"]))
-        for operation in inside:
-            apply_in_place(operation, left)
-        if not _alike(field.at(path), find(left, path), find(document, path)):
+        if not _alike(field.at(path), _make_list(test, inside), find(document, path)):
             why = "the list has changed since, and its items are told by their number"
             yield Misfit(entry.sequence, test["path"], why)
+
+
+def _make_list(test: Json, inside: Iterable[Json]) -> Json | Absent:
+    """The list that a test speaks of, once it was changed; ABSENT where that cannot have been."""
+    left = copy.deepcopy(test["value"])
+    try:
+        for operation in inside:
+            apply_in_place({**operation, "path": operation["path"][len(test["path"]) :]}, left)
+    except MISFITS:
+        return ABSENT
+    return left
 
 
 def _alike(field: Field, one: Json | Absent, other: Json | Absent) -> bool:

@@ -106,7 +106,8 @@ class Play:
         faces = {"text": planned.out, "json": saved}
         faces["markdown"] = self._run("plan", *self._flags(), "--format=markdown").out
         for form, text in faces.items():
-            assert self.recorder.run("show", SAVED, "--format", form).out == text
+            shown = self.recorder.run("show", SAVED, "--format", form)
+            assert shown.out == text, shown.said
         again = json.loads(self._run("plan", *self._flags(), "--format=json").out)
         for name in ("timestamp", "plan_digest"):
             again[name] = document[name]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cli.assembly import Assembly
-from reconciler.engine import Hands, observe
+from reconciler.engine import Hands, find_members, observe
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.manifests.writing import write_manifest
 from reconciler.model import Address, Finding, Live, Manifest, Resource
 from reconciler.ports import Kind
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+# With what is added to it, it must be the name of a file.
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,12 @@ class Adopter:
             return memory.resource(address)
         return kind.identify(Manifest(address, {}, "", ""), defaults)
 
+    def expand(self, addresses: Iterable[Address]) -> list[Address]:
+        """The addresses, with the members of a fleet in its place."""
+        memories = self.assembly.ledger.load().memories
+        manifests = self.assembly.loaded.manifests
+        return [one for at in addresses for one in find_members(at, manifests, memories)]
+
     def find_all(self) -> list[Resource]:
         """Every service of the project's scope that no manifest names, by address."""
         defaults = self.assembly.project.defaults
@@ -53,10 +62,11 @@ class Adopter:
             taken = {one.address.name for one in named}
             provider = self.hands.provider(probe.address)
             for summary in provider.scan(kind.scope(probe), probe.token):
-                if summary.id and summary.id.casefold() not in known:
-                    address = Address(name, _pick_name(summary.id, taken))
+                resource_id = kind.locate(probe.address, summary.id, {}).id
+                if resource_id.casefold() not in known:
+                    address = Address(name, _pick_name(resource_id, taken))
                     taken.add(address.name)
-                    found.append(Resource(address, summary.id, probe.token))
+                    found.append(Resource(address, resource_id, probe.token))
         return sorted(found, key=lambda one: one.address)
 
     def _find_scopes(self) -> list[Resource]:
@@ -94,7 +104,7 @@ class Adopter:
         Raises ReconcilerError where a file is there already.
         """
         files = dict(self._make_files(services))
-        there = [str(path) for path in files if path.exists()]
+        there = [str(path) for path in files if os.path.lexists(path)]
         if there and not self.force:
             raise ReconcilerError(
                 f"there is already {', '.join(there)}",
@@ -108,6 +118,7 @@ class Adopter:
     def _make_files(self, services: Sequence[tuple[Resource, Live]]) -> Iterator[tuple[Path, str]]:
         for resource, live in services:
             kind, address = self._kind(resource.address), resource.address
+            _check_name(address)
             defaults = self.assembly.project.defaults
             draft = kind.draft(resource, live.document, defaults, full=self.full)
             beside = f"{address.name}.definition.json" if self.full else ""
@@ -128,11 +139,22 @@ class Adopter:
 
 def _pick_name(resource_id: str, taken: Collection[str]) -> str:
     """A name for a manifest: the service's own, unless it cannot be one or is taken."""
-    own = resource_id.rpartition("/")[2]
+    own = resource_id.rpartition("/")[2][:_LONGEST_NAME]
     name = own if _NAME.fullmatch(own) else f"service{own}"
     while name in taken:
         name += "-2"
     return name
+
+
+def _check_name(address: Address) -> None:
+    """A file is named after it."""
+    if not _NAME.fullmatch(address.name):
+        finding = Finding(
+            "cannot be the name of a manifest",
+            subject=str(address),
+            next_step="Use letters, digits, '.', '_' and '-'.",
+        )
+        raise ManifestInvalid((finding,))
 
 
 def _no_service(resource: Resource) -> Finding:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.catalog import read_schema
+from reconciler.cli.hush import hush_loggers
 from reconciler.cli.invocation import Invocation
 from reconciler.cli.locking import make_holder
 from reconciler.engine import Hands, Order
@@ -22,10 +23,11 @@ from reconciler.ledgers import ObservationCache, open_ledger
 from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.project import name_cloud
 from reconciler.manifests.revision import Revision, read_revision
-from reconciler.manifests.secret import secret_resolver
+from reconciler.manifests.secret import resolve_known, secret_resolver
 from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
 from reconciler.plan_document import digest_of
 from reconciler.ports import Emit, Kind, Ledger
+from reconciler.redaction import Redaction
 from reconciler.transport import RateBudget, token_credential
 
 _STEP_TIMEOUT_S: Final = 1800.0
@@ -52,6 +54,7 @@ class Assembly:
     def __init__(self, invocation: Invocation, loaded: Loaded, kinds: Mapping[str, Kind]) -> None:
         if loaded.project is None:
             raise ManifestInvalid(loaded.findings)
+        hush_loggers()
         self._invocation = invocation
         self.kinds = kinds
         self.loaded = loaded
@@ -109,11 +112,13 @@ class Assembly:
         emit = self.emit
         budget = RateBudget(emit, most=max_calls)
         cloud = self.project.cloud
-        resolve = secret_resolver(Path(self.project.root), os.environ)
+        redaction = Redaction(os.environ)
+        resolve = secret_resolver(Path(self.project.root), os.environ, redaction.know)
+        resolve_known(resolve, self.loaded.secrets)
         return Hands(
             kinds=self.kinds,
             providers={
-                name: kind.connect(cloud, emit, budget, step_timeout_s, resolve)
+                name: kind.connect(cloud, emit, budget, step_timeout_s, resolve, redaction)
                 for name, kind in self.kinds.items()
             },
             ledger=self.ledger,

@@ -78,9 +78,10 @@ def drift(
 def _show(report: DriftReport, form: str, invocation: Invocation) -> None:
     if form == "json":
         from reconciler.drift_document import drift_document
+        from reconciler.json_text import escape_json
         from reconciler.plan_document import canonical
 
-        click.echo(canonical(drift_document(report)))
+        click.echo(escape_json(canonical(drift_document(report))))
     elif form == "markdown":
         from reconciler.render.drift_markdown import render_drift_markdown
 

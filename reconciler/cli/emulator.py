@@ -148,8 +148,10 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
     emulator` in a project means its default address.
     """
     from reconciler.cli.emulator_files import read_faults, read_world
+    from reconciler.cli.hush import hush_loggers
     from reconciler.emulator import Settings
 
+    hush_loggers()
     settings = Settings(
         host=host,
         port=port,
@@ -191,6 +193,8 @@ def _blob_storage(settings: Settings, *, wanted: bool) -> Iterator[str]:
     from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
     from reconciler.errors import ReconcilerError
 
+    if settings.data is not None:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not wanted:
         yield ""
         return

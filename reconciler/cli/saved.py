@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from reconciler.errors import PlanInvalid
+from reconciler.json_text import escape_json
 from reconciler.model import Plan
 from reconciler.plan_document import read_plan
 from reconciler.render.text import render_plan_json
@@ -33,40 +34,50 @@ def save(plan: Plan, name: str) -> None:
 
 
 def pick_patch(plan: Plan, part: str, target: str) -> str:
-    """The `patch` or `inverse` of a plan's steps as JSON; raises PlanInvalid for a wrong target."""
+    """The `patch` or `inverse` of a plan's steps as JSON; raises PlanInvalid for a wrong target.
+
+    A fleet as the target stands for its members.
+    """
     found = {
         str(step.resource.address): step.ops if part == "patch" else step.inverse
         for step in plan.steps
+        if target in {"", str(step.resource.address), str(step.fleet)}
     }
-    if target and target not in found:
+    if target and not found:
+        names = [str(step.resource.address) for step in plan.steps]
         raise PlanInvalid(
             "the plan does not change it",
             subject=target,
-            next_step=f"It changes: {', '.join(found) or 'nothing'}.",
+            next_step=f"It changes: {', '.join(names) or 'nothing'}.",
         )
-    chosen = target or (next(iter(found)) if len(found) == 1 else "")
-    return json.dumps(found[chosen] if chosen else found, indent=2, ensure_ascii=False)
+    chosen = next(iter(found)) if len(found) == 1 else ""
+    return escape_json(json.dumps(found[chosen] if chosen else found, indent=2, ensure_ascii=False))
 
 
 def find_changed_files(plan: Plan, root: Path) -> list[str]:
     """The files that a plan was made from and that are not what they were, or are gone."""
+    files = sorted(plan.inputs.files.items())
+    return [name for name, known in files if _digest(root, name) != known]
 
-    def digest(name: str) -> str:
-        try:
-            data = (root / name).read_bytes()
-        except OSError:
+
+def _digest(root: Path, name: str) -> str:
+    """The digest of a file of the project; empty for anything else that a plan may name."""
+    try:
+        path = (root / name).resolve()
+        if not path.is_relative_to(root.resolve()) or not path.is_file():
             return ""
-        return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-    return [name for name, known in sorted(plan.inputs.files.items()) if digest(name) != known]
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except (OSError, ValueError):
+        return ""
 
 
 def read_saved(name: str) -> tuple[Plan, str]:
     """A saved plan and its digest; raises PlanInvalid naming the file."""
     try:
-        size = Path(name).stat().st_size
-        text = "" if size > _MOST_BYTES else Path(name).read_text(encoding="utf-8")
-        return read_plan(text)
+        with Path(name).open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        return read_plan("" if len(data) > _MOST_BYTES else data.decode())
     except FileNotFoundError as error:
         raise PlanInvalid(
             "there is no such plan file",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from reconciler.emulator.envelopes import Refusal
 
 PREVIEW: Final = "2016-05-01-preview"
 _VERSIONS: Final = ("2017-01-01", PREVIEW)
+# No recorded definition nests more than a dozen deep.
+_DEEPEST: Final = 100
 Plane = Literal["resource-manager", "classic", "services"]
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
 
@@ -65,13 +68,41 @@ class Call:
     def document(self) -> Any:
         """The body as JSON; refuses what is none."""
         try:
-            return json.loads(self.body)
+            return _read(self.body)
         except (ValueError, RecursionError) as error:
             raise Refusal(
                 400,
                 "InvalidRequestContent",
                 "The request content was invalid and could not be deserialized.",
             ) from error
+
+
+def _read(body: bytes) -> Any:
+    """The value of a JSON text; raises ValueError for what is none, or is nested too deeply."""
+    document = json.loads(body, parse_constant=_refuse, parse_float=_read_float)
+    layer = [document]
+    for _ in range(_DEEPEST):
+        if not layer:
+            return document
+        layer = [
+            below
+            for one in layer
+            if isinstance(one, (dict, list))
+            for below in (one.values() if isinstance(one, dict) else one)
+        ]
+    raise ValueError("nested too deeply")
+
+
+def _refuse(name: str) -> Any:
+    """NaN and the infinities are no JSON, though Python reads them."""
+    raise ValueError(name)
+
+
+def _read_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)
+    return value
 
 
 def make_call(method: str, raw_path: str, raw_query: str, body: bytes, origin: str) -> Call:

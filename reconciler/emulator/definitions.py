@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from reconciler.emulator import regions
@@ -16,6 +17,9 @@ Json = Any
 LARGE_PARTS: Final = ("assets", "input", "output", "package", "parameters", "exampleRequest")
 # These keep the casing of the blob they came from (recorded: large payloads, 2017).
 CASED_PARTS: Final = ("assets", "input", "output", "exampleRequest")
+# Every known region is spelled with these, and it becomes part of addresses.
+_LOCATION: Final = re.compile(r"[A-Za-z0-9 ._-]{1,64}", re.ASCII)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVER_OWNED: Final = ("createdOn", "modifiedOn", "provisioningState", "swaggerLocation")
 _ORDER: Final = (
     "payloadsInBlobStorage",
@@ -83,6 +87,8 @@ def check_put(body: dict[str, Json], choices: Choices) -> None:
         ]
     if missing:
         raise bad_request("MissingRequiredProperty", f"Required: {', '.join(missing)}.")
+    if not _LOCATION.fullmatch(body["location"]):
+        raise bad_request("InvalidRequestBody", "The request body is not valid. location.")
 
 
 def check_expiry(body: dict[str, Json], now: float) -> None:
@@ -99,7 +105,7 @@ def check_expiry(body: dict[str, Json], now: float) -> None:
             "InvalidRequestBody", f"The request body is not valid. {message}."
         ) from error
     zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if zoned.timestamp() <= now:
+    if zoned - _EPOCH <= timedelta(seconds=now):
         raise bad_request("ExpiryTimeInThePast", "The expiry time cannot be in the past.")
 
 
@@ -138,9 +144,10 @@ def merge_patch(old: Json, body: dict[str, Json], choices: Choices) -> Json:
     merged = copy.deepcopy(old)
     for name, value in given.items():
         if name in {"keys", "storageAccount"}:
-            merged[name] = {**merged.get(name, {}), **{k: v for k, v in value.items() if v}}
+            kept = {k: v for k, v in (value or {}).items() if v}
+            merged[name] = {**merged.get(name, {}), **kept}
         elif name == "assets" and choices["patch-assets"] == "merge":
-            merged[name] = {**merged.get(name, {}), **value}
+            merged[name] = {**merged.get(name, {}), **(value or {})}
         elif value is None:
             merged.pop(name, None)
         else:
@@ -223,8 +230,8 @@ def _mark_credentials(properties: Json) -> None:
     package = properties.get("package") or {}
     nodes = package.get("nodes") or {}
     for parameter in (package.get("graphParameters") or {}).values():
-        if parameter.get("type") == "Credential":
-            for link in parameter.get("links") or ():
+        if parameter and parameter.get("type") == "Credential":
+            for link in filter(None, parameter.get("links") or ()):
                 node = nodes.get(link.get("nodeId")) or {}
                 fed = (node.get("parameters") or {}).get(link.get("parameterKey"))
                 if isinstance(fed, dict) and fed.get("value"):

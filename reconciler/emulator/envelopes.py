@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class Refusal(Exception):
@@ -48,11 +51,9 @@ class Answer:
 
 def render(body: Any) -> bytes:
     """Indented JSON with CRLF line ends."""
-    return (
-        json.dumps(body, indent=2, ensure_ascii=False)
-        .replace("\n", "\r\n")
-        .encode("utf-8", "surrogatepass")
-    )
+    text = json.dumps(body, indent=2, ensure_ascii=False).replace("\n", "\r\n")
+    # Half of a pair stands in no UTF-8: it goes out as it came in.
+    return _HALF.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def write_time(seconds: float) -> str:

@@ -194,7 +194,7 @@ class Management:
         if self._choices["model-uri"] != "check":
             return None
         for asset_id, asset in (properties.get("assets") or {}).items():
-            uri = (asset.get("locationInfo") or {}).get("uri", "")
+            uri = ((asset or {}).get("locationInfo") or {}).get("uri") or ""
             if uri.startswith("http") and not await self._storage.has_blob(uri):
                 message = "The trained model could not be read from its location."
                 return {
@@ -287,6 +287,6 @@ def _read_token(token: str) -> int:
         return 0
     try:
         text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-        return int(text.removeprefix("page:"))
+        return max(0, int(text.removeprefix("page:")))
     except ValueError as error:
         raise Refusal(400, "InvalidSkipToken", "The skip token is not valid.") from error

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import quote
 
 from reconciler.emulator import definitions, regions
 from reconciler.emulator.chance import Chance
@@ -163,8 +164,11 @@ class Operations:
         return operation
 
     def _where(self, operation: Operation, word: str, origin: str) -> str:
-        scope = f"{origin}/subscriptions/{operation.subscription}/providers/{PROVIDER}"
-        return f"{scope}/locations/{operation.location}/{word}/{operation.id}{_VERSION}"
+        subscription, location = (
+            quote(part, safe="") for part in (operation.subscription, operation.location)
+        )
+        scope = f"{origin}/subscriptions/{subscription}/providers/{PROVIDER}"
+        return f"{scope}/locations/{location}/{word}/{operation.id}{_VERSION}"
 
     def _percent(self, operation: Operation) -> float:
         if operation.done:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import re
 import signal
 import sys
 import time
@@ -43,6 +44,7 @@ _FIXED: Final = {
     "Expires": "-1",
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
 }
+_SIGNATURE: Final = re.compile(r"(?<=[?&])sig=[^&]*", re.IGNORECASE)
 _SERVER: Final = "Microsoft-HTTPAPI/2.0"
 
 
@@ -102,7 +104,7 @@ class Server:
             self._log = self._settings.log.open("a", encoding="utf-8")
         await self._storage.open()
         app = web.Application(client_max_size=_MOST_BYTES)
-        app.router.add_route("*", "/{tail:.*}", self._handle)
+        app.router.add_route("*", r"/{tail:[\s\S]*}", self._handle)
         app.on_response_prepare.append(_hide_framework)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
         await runner.setup()
@@ -315,7 +317,7 @@ class Server:
         line = {
             "at": time.time(),
             "method": request.method,
-            "path": request.rel_url.raw_path_qs,
+            "path": _SIGNATURE.sub("sig=…", request.rel_url.raw_path_qs),
             "status": answer.status or None,
             "seconds": round(seconds, 6),
             "body_sha256": hashlib.sha256(body).hexdigest() if body else None,

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 Json = Any
 Key = tuple[str, str, str]
+Row = tuple[str, str, str]
 
 
 @dataclass
@@ -83,9 +85,12 @@ class State:
     """The records, by key; every change is committed before the reply that speaks of it."""
 
     def __init__(self, folder: Path | None) -> None:
+        target = ":memory:"
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        target = ":memory:" if folder is None else str(folder / "emulator.sqlite")
+            # They hold the services' keys.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / "emulator.sqlite").touch(mode=0o600)
+            target = str(folder / "emulator.sqlite")
         self._base = sqlite3.connect(target, isolation_level=None, check_same_thread=False)
         self._base.execute("PRAGMA journal_mode=WAL")
         self._base.execute("PRAGMA synchronous=NORMAL")
@@ -128,37 +133,36 @@ class State:
         gone: Service | None = None,
     ) -> None:
         """Write records and the count of chance, take a service away, in one transaction."""
-        self._base.execute("BEGIN IMMEDIATE")
+        rows = [_make_row(record) for record in records]
+        with self._change():
+            if gone is not None:
+                self._base.execute(
+                    "DELETE FROM record WHERE kind = 'service' AND key = ?", (json.dumps(gone.key),)
+                )
+            self._put(*rows, ("count", "", str(count)))
         if gone is not None:
             self.services.pop(gone.key, None)
-            self._base.execute(
-                "DELETE FROM record WHERE kind = 'service' AND key = ?", (json.dumps(gone.key),)
-            )
         for record in records:
             if isinstance(record, Service):
                 self.services[record.key] = record
-                self._put("service", json.dumps(record.key), asdict(record))
             elif isinstance(record, Before):
                 self.befores[record.key] = record
-                self._put("before", json.dumps(record.key), asdict(record))
             else:
                 self.operations[record.id] = record
-                self._put("operation", record.id, asdict(record))
-        self._put("count", "", count)
-        self._base.execute("COMMIT")
 
     def keep_plan(self, key: Key, plan: Json) -> None:
         """Write a commitment plan, or take it away with None."""
-        self._base.execute("BEGIN IMMEDIATE")
+        with self._change():
+            if plan is None:
+                self._base.execute(
+                    "DELETE FROM record WHERE kind = 'plan' AND key = ?", (json.dumps(key),)
+                )
+            else:
+                self._put(("plan", json.dumps(key), json.dumps(plan)))
         if plan is None:
             self.plans.pop(key, None)
-            self._base.execute(
-                "DELETE FROM record WHERE kind = 'plan' AND key = ?", (json.dumps(key),)
-            )
         else:
             self.plans[key] = plan
-            self._put("plan", json.dumps(key), plan)
-        self._base.execute("COMMIT")
 
     def read(self, kind: str) -> list[Json]:
         """The records of a kind that others keep here, ordered by key."""
@@ -173,20 +177,35 @@ class State:
         count: int,
     ) -> None:
         """Keep records by kind and key, let others go, in one transaction."""
-        self._base.execute("BEGIN IMMEDIATE")
-        for kind, key in gone:
-            self._base.execute(
-                "DELETE FROM record WHERE kind = ? AND key = ?", (kind, json.dumps(key))
-            )
-        for kind, key, body in rows:
-            self._put(kind, json.dumps(key), body)
-        self._put("count", "", count)
-        self._base.execute("COMMIT")
+        with self._change():
+            for kind, key in gone:
+                self._base.execute(
+                    "DELETE FROM record WHERE kind = ? AND key = ?", (kind, json.dumps(key))
+                )
+            self._put(*((kind, json.dumps(key), json.dumps(body)) for kind, key, body in rows))
+            self._put(("count", "", json.dumps(count)))
 
     def close(self) -> None:
         """Let go of the file."""
         self._base.close()
 
-    def _put(self, kind: str, key: str, body: Json) -> None:
-        row = (kind, key, json.dumps(body))
-        self._base.execute("INSERT OR REPLACE INTO record VALUES (?, ?, ?)", row)
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """One transaction; where it fails, nothing of it is kept, and the next one can begin."""
+        self._base.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._base.execute("ROLLBACK")
+            raise
+        self._base.execute("COMMIT")
+
+    def _put(self, *rows: Row) -> None:
+        self._base.executemany("INSERT OR REPLACE INTO record VALUES (?, ?, ?)", rows)
+
+
+def _make_row(record: Service | Operation | Before) -> Row:
+    body = json.dumps(asdict(record))
+    if isinstance(record, Operation):
+        return "operation", record.id, body
+    return "service" if isinstance(record, Service) else "before", json.dumps(record.key), body

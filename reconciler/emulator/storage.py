@@ -88,8 +88,8 @@ class Storage:
 
 
 def _is_loopback(uri: str) -> bool:
-    host = urlsplit(uri).hostname or ""
     try:
+        host = urlsplit(uri).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

@@ -14,7 +14,7 @@ from typing import Final
 from reconciler.drift import find_drift, incomplete, unmanaged, weigh
 from reconciler.engine.hands import Hands
 from reconciler.engine.observe import Observation, observe
-from reconciler.engine.order import Order, choose, identify
+from reconciler.engine.order import Order, choose, identify, resolve
 from reconciler.engine.plan import make_wish
 from reconciler.errors import BlobExpired, ReconcilerError
 from reconciler.model import (
@@ -46,6 +46,7 @@ class _Compared:
     memory: Memory | None = None
     at: float = 0.0
     wish: Wish | None = None
+    fleet: Address | None = None
 
 
 def report_drift(hands: Hands, order: Order, *, list_unmanaged: bool = False) -> DriftReport:
@@ -53,13 +54,17 @@ def report_drift(hands: Hands, order: Order, *, list_unmanaged: bool = False) ->
 
     Raises ManifestInvalid for what people wrote; a read that fails is a finding.
     """
+    snapshot = hands.ledger.load()
+    order = resolve(order, snapshot)
     chosen = choose(order)
     resources = identify(hands, chosen, order.defaults)
-    snapshot = hands.ledger.load()
     calls = hands.calls
     survey = observe(hands, resources, order.refresh)
     compared = [
-        _compare(hands, order, snapshot, manifest, survey[resource])
+        replace(
+            _compare(hands, order, snapshot, manifest, survey[resource]),
+            fleet=manifest.member.fleet if manifest.member else None,
+        )
         for manifest, resource in zip(chosen, resources, strict=True)
     ]
     if order.limits.blobs != "skip":
@@ -229,7 +234,8 @@ def _tell_unmanaged(
     resource = Resource(known or Address(kind, name), resource_id)
     memory = snapshot.memories.get(known) if known is not None else None
     note = "the ledger remembers it, and no manifest names it any more" if known else ""
-    return _Compared(resource, (unmanaged(resource, note),), memory)
+    fleet = memory.fleet if memory is not None else None
+    return _Compared(resource, (unmanaged(resource, note),), memory, fleet=fleet)
 
 
 def _date(hands: Hands, compared: Sequence[_Compared], now: datetime) -> list[Drift]:
@@ -237,7 +243,11 @@ def _date(hands: Hands, compared: Sequence[_Compared], now: datetime) -> list[Dr
     found = {str(each.resource.address): [_key(one) for one in each.findings] for each in compared}
     first = hands.observations.notice(found, now.timestamp())
     return [
-        replace(one, since=_write_time(first[str(each.resource.address), _key(one)]))
+        replace(
+            one,
+            since=_write_time(first[str(each.resource.address), _key(one)]),
+            fleet=each.fleet,
+        )
         for each in compared
         for one in each.findings
     ]
@@ -249,7 +259,7 @@ def _key(one: Drift) -> str:
 
 def _stand(one: _Compared) -> Standing:
     at = _write_time(one.at) if one.at else ""
-    return Standing(one.resource, weigh(one.findings), one.memory, at)
+    return Standing(one.resource, weigh(one.findings), one.memory, at, one.fleet)
 
 
 def _write_time(seconds: float) -> str:

@@ -79,11 +79,15 @@ class Hands:
         return self.weave(once, items, grace_s)
 
     def weave(
-        self, work: Callable[[_One], Work[_Done]], items: Iterable[_One], grace_s: float = 0.0
+        self,
+        work: Callable[[_One], Work[_Done]],
+        items: Iterable[_One | None],
+        grace_s: float = 0.0,
     ) -> Iterator[_Done]:
         """As `spread`, of work that rests: it yields for how many seconds.
 
-        What rests holds up nobody: others are begun meanwhile, beyond `parallelism` of them.
+        What rests holds up nobody: others are begun meanwhile, beyond `parallelism` of them. None
+        among the items says that there is none before something that was begun goes on.
         """
         waiting = iter(items)
         loom: _Loom[_Done] = _Loom(self, grace_s)
@@ -93,7 +97,7 @@ class Hands:
                     thread = loom.find_rested()
                     if thread is None:
                         item = next(waiting, _NONE)
-                        if item is _NONE:
+                        if item is _NONE or item is None:
                             break
                         thread = work(item)  # type: ignore[arg-type]
                     loom.run(pool, thread)

@@ -87,6 +87,7 @@ class Journal:
             stamp="" if live is ABSENT else live.stamp,
             extent=step.extent,
             wave=step.wave,
+            fleet=step.fleet,
             token=_write_token(step),
         )
         intent = replace(intent, sequence=self._hands.ledger.intend(intent))
@@ -124,6 +125,7 @@ class Journal:
                 secrets={},
                 note="it was gone already",
                 fence=self._lease.holder.fence,
+                fleet=step.fleet,
             )
         )
 
@@ -152,6 +154,7 @@ class Journal:
             fence=self._lease.holder.fence,
             step_digest=intent.step_digest,
             wave=intent.wave,
+            fleet=intent.fleet,
             token=intent.token,
         )
 

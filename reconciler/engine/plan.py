@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from reconciler import guards
 from reconciler.comparers import is_sealed
 from reconciler.engine.hands import Hands
+from reconciler.engine.members import find_pause, name_items, stage_members
 from reconciler.engine.models import look_at_models
 from reconciler.engine.observe import Observation, Survey, observe
-from reconciler.engine.order import Order, choose, identify
+from reconciler.engine.order import Order, choose, identify, resolve
 from reconciler.engine.sources import Seed, find_seeds, look_at_copies, tell_source
 from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.estimate import estimate
@@ -27,6 +28,7 @@ from reconciler.model import (
     Finding,
     Json,
     Manifest,
+    Member,
     Plan,
     Reason,
     Resource,
@@ -61,9 +63,10 @@ def make_plan(hands: Hands, order: Order) -> Plan:
 
     Raises ManifestInvalid or Unplannable with every obstacle that was found.
     """
+    snapshot = hands.ledger.load()
+    order = resolve(order, snapshot)
     chosen = choose(order)
     resources = identify(hands, chosen, order.defaults)
-    snapshot = hands.ledger.load()
     orphans = _find_orphans(order, snapshot)
     # What was renamed without saying so is still declared, under another address.
     kept = {resource.id.casefold() for resource in resources}
@@ -76,28 +79,31 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     seeds, seen = find_seeds(hands, order, wanted, seen)
     for resource, manifest in wanted.items():
         if order.destroy:
-            wave = manifest.spec.get("wave", 0)
-            _draft_removal(draft, seen[resource], Reason("", Cause.DESTROY, "--destroy"), wave)
+            because = Reason("", Cause.DESTROY, "--destroy")
+            wave, member = manifest.spec.get("wave", 0), manifest.member
+            fleet = member.fleet if member else None
+            _draft_removal(draft, seen[resource], because, wave, fleet, member)
         else:
             wish = make_wish(hands, order, snapshot, manifest, seen[resource], seeds.get(resource))
             _draft_one(hands, draft, manifest, seen[resource], wish, seeds.get(resource))
     for resource in leaving:
         gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
-        wave = snapshot.memories[resource.address].wave
-        _draft_removal(draft, seen[resource], gone, wave)
+        memory = snapshot.memories[resource.address]
+        _draft_removal(draft, seen[resource], gone, memory.wave, memory.fleet)
     draft.take(find_conflicts(hands, draft.steps, wanted, order))
     copied, missing = look_at_copies(hands, draft.steps)
     if draft.obstacles or missing:
-        raise Unplannable((*draft.obstacles, *missing))
+        raise Unplannable(tuple(name_items((*draft.obstacles, *missing), chosen)))
     refresh = replace(seen.refresh, calls=hands.calls - calls)
-    steps, found = look_at_models(hands, copied, draft.wishes, order.limits.blobs)
+    staged, rollouts = stage_members(copied, order.rollouts)
+    steps, found = look_at_models(hands, staged, draft.wishes, order.limits.blobs)
     owners = find_owners(hands, order, steps)
     judged = guards.judge(steps, order.limits, len(snapshot.memories), order.allowed, owners)
     told = guards.lift((*draft.doubts, *found), order.allowed)
     return Plan(
         steps=tuple(steps),
         unchanged=tuple(draft.unchanged),
-        findings=(*judged, *told, *_tell_open(snapshot, seen)),
+        findings=tuple(name_items((*judged, *told, *_tell_open(snapshot, seen)), chosen)),
         inputs=order.inputs,
         refresh=refresh,
         made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -105,7 +111,8 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         orphans=tuple(one for one in orphans if one not in leaving),
         not_observable=find_hidden(draft.wishes),
         last_set=find_last_set(draft.wishes),
-        estimate=estimate_steps(hands, steps, refresh.calls),
+        estimate=estimate_steps(hands, steps, refresh.calls, find_pause(steps, rollouts)),
+        rollouts=rollouts,
     )
 
 
@@ -135,7 +142,9 @@ def find_owners(hands: Hands, order: Order, steps: Sequence[Step]) -> Mapping[Ad
     return {address: owner for address, owner in named.items() if owner}
 
 
-def estimate_steps(hands: Hands, steps: Sequence[Step], spent: int) -> Estimate:
+def estimate_steps(
+    hands: Hands, steps: Sequence[Step], spent: int, pause_s: float = 0.0
+) -> Estimate:
     """What the apply will take where it follows at once; kinds are told apart by their pace."""
     found = [
         estimate(
@@ -149,20 +158,32 @@ def estimate_steps(hands: Hands, steps: Sequence[Step], spent: int) -> Estimate:
     return Estimate(
         writes=sum(one.writes for one in found),
         reads=sum(one.reads for one in found),
-        seconds=sum(one.seconds for one in found),
+        seconds=sum(one.seconds for one in found) + pause_s,
     )
 
 
 def _find_orphans(order: Order, snapshot: Snapshot) -> list[Resource]:
-    """What the ledger remembers and no manifest names, by address."""
+    """What the ledger remembers and no manifest names, by address.
+
+    Targets leave alone what they do not name, and it is not told.
+    """
     declared = {manifest.address for manifest in order.manifests}
-    if not order.whole or order.targets:
+    if not order.whole:
         return []
-    gone = sorted(set(snapshot.memories) - declared - set(order.excluded))
-    return [snapshot.memories[address].resource(address) for address in gone]
+    gone = set(snapshot.memories) - declared - set(order.excluded)
+    if order.targets:
+        gone &= set(order.targets)
+    return [snapshot.memories[address].resource(address) for address in sorted(gone)]
 
 
-def _draft_removal(draft: _Draft, seen: Observation, because: Reason, wave: int) -> None:
+def _draft_removal(
+    draft: _Draft,
+    seen: Observation,
+    because: Reason,
+    wave: int,
+    fleet: Address | None,
+    member: Member | None = None,
+) -> None:
     """Take a resource away, where there is one."""
     if seen.live is None:
         draft.obstacles.extend(one for one in (seen.finding,) if one)
@@ -170,7 +191,7 @@ def _draft_removal(draft: _Draft, seen: Observation, because: Reason, wave: int)
         draft.unchanged.append(seen.resource)
     else:
         gone = make_removal(seen.resource, seen.live.document, because)
-        draft.steps.append(replace(gone, wave=wave))
+        draft.steps.append(replace(gone, wave=wave, fleet=fleet, member=member))
 
 
 def find_hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
@@ -234,6 +255,8 @@ def _draft_one(
             labels=manifest.labels,
             because=tuple(explain_changes(wish, step.changes)),
             wave=manifest.spec.get("wave", 0),
+            fleet=manifest.member.fleet if manifest.member else None,
+            member=manifest.member,
         )
     )
 

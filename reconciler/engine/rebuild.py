@@ -92,6 +92,7 @@ def _recollect(
         baseline=make_baseline(kind.field, live, {*owned, *apart, *unseen}),
         note=_NOTE,
         wave=manifest.spec.get("wave", 0),
+        fleet=manifest.member.fleet if manifest.member else None,
         token=str(resource.token) if resource.token is not None else "",
     )
     models = tuple(format_pointer(one.path) for one in declared.models)

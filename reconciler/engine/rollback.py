@@ -224,6 +224,7 @@ def _tell(field: Field, step: Step, past: Past, memory: Memory, manifest: Manife
         because=tuple(_explain(field, step, past, memory)),
         labels=manifest.labels if manifest is not None else {},
         wave=memory.wave,
+        fleet=memory.fleet,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from reconciler.engine.hands import Hands
 from reconciler.engine.proof import show_value
 from reconciler.model import ABSENT, Absent, Action, Finding, Live, Step
-from reconciler.patch import Mismatch, find_mismatches
+from reconciler.patch import Mismatch, find_misfit, find_mismatches
 from reconciler.pointers import split_pointer
 from reconciler.schema import Field
 
@@ -28,7 +28,12 @@ def find_stale(hands: Hands, step: Step, live: Live | Absent) -> Iterator[Findin
         yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=PLAN_AGAIN)
         return
     field = hands.kinds[step.resource.address.kind].field
-    for found in find_mismatches(field, step.ops, step.absences, live.document):
+    mismatches = tuple(find_mismatches(field, step.ops, step.absences, live.document))
+    misfit = None if mismatches else find_misfit(step.ops, live.document)
+    if misfit is not None:
+        said = f"Saved plan is stale: there is no place for {misfit} any more"
+        yield Finding(said, subject=subject, next_step=PLAN_AGAIN)
+    for found in mismatches:
         yield Finding(
             f"Saved plan is stale: {found.pointer} has changed",
             subject=subject,

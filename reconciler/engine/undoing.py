@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from jsonpatch import JsonPatchException
-from jsonpointer import JsonPointerException
-
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
     ABSENT,
@@ -21,7 +18,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.overlay import overlay
-from reconciler.patch import apply_operations
+from reconciler.patch import MISFITS, apply_operations
 from reconciler.plan import Wish, lead_to, make_removal
 from reconciler.pointers import format_pointer, set_at
 from reconciler.schema import Field
@@ -50,7 +47,7 @@ def make_undo(field: Field, step: Step, live: Live | Absent) -> Step:
 def _make_update(field: Field, step: Step, live: Json) -> Step:
     try:
         desired = apply_operations(step.inverse, live)
-    except (JsonPatchException, JsonPointerException) as error:
+    except MISFITS as error:
         raise _refuse(step, "somebody has changed it since") from error
     # Nobody declares it, so no secret is due: what is written is the inverse, the models that were
     # there as far as that is remembered, and what opens them.
@@ -71,6 +68,7 @@ def _make_update(field: Field, step: Step, live: Json) -> Step:
         owns=step.owns,
         labels=step.labels,
         wave=step.wave,
+        fleet=step.fleet,
     )
 
 

@@ -8,19 +8,30 @@ so far, so that the last line alone tells what must not be written any more.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
+from reconciler import json_text
 from reconciler.errors import LedgerConflict, LedgerInvalid
-from reconciler.ledgers.lines import BadLine, Checkpoint, Mark, Word, read_word, write_word
+from reconciler.json_text import read_json
+from reconciler.ledgers.lines import (
+    BadLine,
+    Checkpoint,
+    Mark,
+    Word,
+    is_count,
+    read_word,
+    write_word,
+)
 from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory, Snapshot
 from reconciler.plan_document import canonical
 
 VERSIONS: Final = (1, 2)
 # A step's line holds a few parts of one definition; a checkpoint all that is remembered.
 LONGEST: Final = 64 << 20
+# Values of a document nest in it: in its memories, and in the patches of what is open.
+DEEPEST: Final = json_text.DEEPEST + 10
 RESTORE: Final = (
     "Restore it from a backup; or begin it anew from what is live, the broken one kept aside:"
     " reconciler ledger rebuild. Only who applied what and when is forgotten."
@@ -112,21 +123,18 @@ def _parse(line: bytes) -> dict[str, Json]:
     if len(line) > LONGEST:
         raise BadLine(f"is longer than {LONGEST >> 20} MiB")
     try:
-        document = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        document = read_json(line, deepest=DEEPEST)
+    except ValueError as error:
         raise BadLine("is not JSON") from error
-    if not isinstance(document, dict) or not _is_count(document.get("sequence")):
+    if not isinstance(document, dict) or not is_count(document.get("sequence")):
         raise BadLine("is not an entry of a ledger")
-    if document.get("version") not in VERSIONS:
+    version = document.get("version")
+    if type(version) is not int or version not in VERSIONS:
         raise BadLine("is not of version 1 or 2, the only ones known here")
     document = {"previous": "", "highest_fence": 0, **document}
-    if not _is_count(document["highest_fence"]):
+    if not is_count(document["highest_fence"]):
         raise BadLine("has no usable highest_fence")
     return document
-
-
-def _is_count(value: Json) -> bool:
-    return type(value) is int and value >= 0
 
 
 def check_fence(fence: int, highest: int, subject: str) -> None:
@@ -195,6 +203,7 @@ class Replay:
                 inverse=intent.inverse,
                 step_digest=intent.step_digest,
                 wave=intent.wave,
+                fleet=intent.fleet,
                 token=intent.token,
             )
         if entry.fate is Fate.DONE:
@@ -237,5 +246,6 @@ def _remember(entry: Entry) -> Memory:
         wave=entry.wave,
         plan_digest=entry.plan_digest,
         step_digest=entry.step_digest,
+        fleet=entry.fleet,
         token=entry.token,
     )

@@ -13,7 +13,8 @@ from typing import BinaryIO, Final
 from reconciler.ledgers.chain import LONGEST
 
 _TAIL_BYTES: Final = 1 << 16
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+# A link would lead to somebody else's file.
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def find_end_shared(handle: int) -> int:
@@ -80,6 +81,12 @@ def append_durably(handle: int, end: int, line: bytes) -> None:
         # Half an entry must not stay, nor a whole one that is reported as not recorded.
         os.ftruncate(handle, end)
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, its owner's alone."""
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_aside(path: Path, data: bytes) -> None:

@@ -33,6 +33,7 @@ from reconciler.ledgers.disk import (
     append_durably,
     find_end,
     find_end_shared,
+    make_folder,
     read_lines,
     replace_file,
     set_torn_aside,
@@ -187,7 +188,7 @@ class FileLedger:
 
     def _open_locked(self) -> int:
         """The file, locked for writing; made, with its folder, where it is not there yet."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         while True:
             self._make_folder()
             handle = os.open(self._file, flags, 0o600)
@@ -209,7 +210,7 @@ class FileLedger:
 
     def _make_folder(self) -> None:
         if not self._folder.is_dir():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._folder)
             sync_folder(self._folder.parent)
 
     def _append(self, handle: int, word: Entry | Intent) -> int:

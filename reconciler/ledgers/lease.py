@@ -8,7 +8,6 @@ which goes on while it sleeps.
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
-from reconciler.ledgers.lines import BadLine
+from reconciler.json_text import read_json
+from reconciler.ledgers.lines import BadLine, is_count
 from reconciler.ledgers.machine import describe_process, name_machine
 from reconciler.model import Holder, Json, LockAwaited
 from reconciler.plan_document import canonical
@@ -205,13 +205,13 @@ def read_holding(data: bytes) -> Holding:
     if not data:
         return Holding()
     try:
-        document = json.loads(data) if len(data) <= LONGEST else None
-    except (ValueError, RecursionError) as error:
+        document = read_json(data) if len(data) <= LONGEST else None
+    except ValueError as error:
         raise BadLine("is not JSON") from error
     if not isinstance(document, dict) or document.get("version") != VERSION:
         raise BadLine("is not that of a lock")
     fence, machine = document.get("fence"), document.get("machine")
-    if type(fence) is not int or fence < 0 or type(machine) is not str:
+    if type(fence) is not int or not is_count(fence) or type(machine) is not str:
         raise BadLine("is not that of a lock")
     return Holding(fence, _read_holder(document.get("holder")), machine)
 

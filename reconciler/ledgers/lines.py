@@ -6,10 +6,11 @@ says. No line can hold a secret, because no word has a place for one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from reconciler.history import parse_time
 from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory
 
 _TEXTS: Final = ("address", "id", "action", "at", "by", "host", "commit", "plan_digest")
@@ -17,17 +18,18 @@ _ENTRY: Final[Mapping[str, type]] = {
     **dict.fromkeys(_TEXTS, str),
     **dict.fromkeys(("patch", "inverse"), list),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
-    **dict.fromkeys(("fate", "note", "step_digest", "token"), str),
+    **dict.fromkeys(("fate", "note", "step_digest", "fleet", "token"), str),
     **dict.fromkeys(("intent", "fence", "wave"), int),
 }
 _INTENT: Final[Mapping[str, type]] = {
-    **dict.fromkeys((*_TEXTS, "step_digest", "stamp", "extent", "token"), str),
+    **dict.fromkeys((*_TEXTS, "step_digest", "stamp", "extent", "fleet", "token"), str),
     **dict.fromkeys(("attempt", "fence", "wave"), int),
     **dict.fromkeys(("patch", "inverse", "owns", "absences"), list),
     **dict.fromkeys(("secrets", "digests"), dict),
 }
+_REMEMBERED: Final = ("id", "at", "by", "commit", "plan_digest", "step_digest", "fleet", "token")
 _MEMORY: Final[Mapping[str, type]] = {
-    **dict.fromkeys(("id", "at", "by", "commit", "plan_digest", "step_digest", "token"), str),
+    **dict.fromkeys(_REMEMBERED, str),
     **dict.fromkeys(("sequence", "wave"), int),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
 }
@@ -36,8 +38,9 @@ _CHECKPOINT: Final[Mapping[str, type]] = {
     "count": int,
     **dict.fromkeys(("memories", "open"), list),
 }
+_MOST: Final = 1 << 63
 # What an outcome says by naming its intent.
-_JOINED: Final = ("patch", "inverse", "step_digest", "wave", "token")
+_JOINED: Final = ("patch", "inverse", "step_digest", "wave", "fleet", "token")
 # What older ledgers do not say, and an entry need not say where it is so.
 _SILENT: Final[Mapping[str, Json]] = {
     "intent": 0,
@@ -46,8 +49,11 @@ _SILENT: Final[Mapping[str, Json]] = {
     "fence": 0,
     "step_digest": "",
     "wave": 0,
+    "fleet": "",
     "token": "",
 }
+# What an intent or a checkpoint of an older ledger does not say.
+_LATER: Final = {"fleet": "", "token": ""}
 
 
 class BadLine(ValueError):
@@ -148,7 +154,16 @@ def _write_entry(entry: Entry) -> Said:
 
 def _write_plainly(word: Entry | Intent) -> dict[str, Json]:
     said = {name: value for name, value in _say(word).items() if name != "sequence"}
-    return {**said, "address": str(word.address), "action": word.action.value}
+    return {
+        **said,
+        "address": str(word.address),
+        "action": word.action.value,
+        "fleet": _write_fleet(word.fleet),
+    }
+
+
+def _write_fleet(fleet: Address | None) -> str:
+    return "" if fleet is None else str(fleet)
 
 
 def _say(word: Entry | Intent | Memory) -> dict[str, Json]:
@@ -163,7 +178,7 @@ def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
         "sha256": checkpoint.sha256,
         "count": checkpoint.count,
         "memories": [
-            {"address": str(address), **_say(memory)}
+            {"address": str(address), **_say(memory), "fleet": _write_fleet(memory.fleet)}
             for address, memory in checkpoint.memories.items()
         ],
         "open": [
@@ -176,7 +191,7 @@ def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
     repeated = [name for name in _JOINED if name in document]
     if repeated:
         raise BadLine(f"repeats the {repeated[0]} of its intent")
-    joined = {"patch": [], "inverse": [], "step_digest": "", "wave": 0, "token": ""}
+    joined = {"patch": [], "inverse": [], "step_digest": "", "wave": 0, "fleet": "", "token": ""}
     kept = _pick({**document, **joined}, _ENTRY)
     if not kept["intent"]:
         raise BadLine("has no usable intent")
@@ -184,9 +199,8 @@ def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
 
 
 def _read_intent(document: Mapping[str, Json], sequence: int) -> Intent:
-    kept = _resolve(_pick({"token": "", **document}, _INTENT))
-    for name in ("owns", "absences"):
-        kept[name] = _texts(name, kept[name])
+    kept = _resolve(_pick({**_LATER, **document}, _INTENT))
+    kept |= {name: tuple(kept[name]) for name in ("owns", "absences")}
     return Intent(**kept, sequence=sequence)
 
 
@@ -207,10 +221,19 @@ def _read_memory(document: Json) -> tuple[Address, Memory]:
     if not isinstance(document, dict):
         raise BadLine("has no usable memories")
     address = _pick(document, {"address": str})["address"]
+    kept = _pick({**_LATER, **document}, _MEMORY)
+    kept["fleet"] = _read_fleet(kept["fleet"])
     try:
-        return Address.parse(address), Memory(**_pick({"token": "", **document}, _MEMORY))
+        return Address.parse(address), Memory(**kept)
     except ValueError as error:
         raise BadLine("has no usable address or action") from error
+
+
+def _read_fleet(said: str) -> Address | None:
+    try:
+        return Address.parse(said) if said else None
+    except ValueError as error:
+        raise BadLine("has no usable fleet") from error
 
 
 def _read_open(document: Json) -> Intent:
@@ -220,14 +243,55 @@ def _read_open(document: Json) -> Intent:
 
 
 def _pick(document: Mapping[str, Json], shape: Mapping[str, type]) -> dict[str, Json]:
-    """What the shape names, each of its own type; numbers here are never below zero."""
+    """What the shape names, each of its own type, and as everything after this relies on it."""
     for name, kind in shape.items():
-        if type(document.get(name)) is not kind or (kind is int and document[name] < 0):
+        value = document.get(name)
+        if type(value) is not kind or not (name not in _DEMANDS or _DEMANDS[name](value)):
             raise BadLine(f"has no usable {name}")
-    for name in ("secrets", "digests"):
-        if name in shape and not all(type(one) is str for one in document[name].values()):
+        if kind is int and not is_count(value):
             raise BadLine(f"has no usable {name}")
     return {name: document[name] for name in shape}
+
+
+def is_count(value: Json) -> bool:
+    """Whether a value is a number that lines count by."""
+    return type(value) is int and 0 <= value < _MOST
+
+
+def _is_time(value: str) -> bool:
+    try:
+        parse_time(value)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _are_operations(values: list[Json]) -> bool:
+    return all(type(one) is dict and _is_operation(one) for one in values)
+
+
+def _is_operation(said: Mapping[str, Json]) -> bool:
+    path, verb = said.get("path"), said.get("op")
+    placed = path == "" or (type(path) is str and path[0] == "/")
+    return placed and (verb == "remove" or (verb in _VERBS and "value" in said))
+
+
+def _are_places(values: Iterable[Json]) -> bool:
+    """Whether all are pointers below the whole of a document."""
+    return all(type(one) is str and one[:1] == "/" for one in values)
+
+
+def _name_texts(values: Mapping[str, Json]) -> bool:
+    return _are_places(values) and all(type(one) is str for one in values.values())
+
+
+_VERBS: Final = ("test", "add", "replace")
+_DEMANDS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "at": _is_time,
+    **dict.fromkeys(("patch", "inverse"), _are_operations),
+    **dict.fromkeys(("owned", "baseline", "owns", "absences"), _are_places),
+    **dict.fromkeys(("secrets", "digests"), _name_texts),
+}
 
 
 def _resolve(kept: dict[str, Any]) -> dict[str, Any]:
@@ -237,15 +301,10 @@ def _resolve(kept: dict[str, Any]) -> dict[str, Any]:
         kept["action"] = Action(kept["action"])
     except ValueError as error:
         raise BadLine("has no usable address or action") from error
+    kept["fleet"] = _read_fleet(kept["fleet"])
     if "fate" in kept:
         try:
             kept["fate"] = Fate(kept["fate"])
         except ValueError as error:
             raise BadLine("has no usable fate") from error
     return {**kept, "patch": tuple(kept["patch"]), "inverse": tuple(kept["inverse"])}
-
-
-def _texts(name: str, values: list[Json]) -> tuple[str, ...]:
-    if not all(type(one) is str for one in values):
-        raise BadLine(f"has no usable {name}")
-    return tuple(values)

@@ -18,11 +18,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+from reconciler.json_text import read_json
+from reconciler.ledgers.disk import make_folder
 from reconciler.model import ABSENT, Absent, Json, Sighting
 
 NAME: Final = "observations.sqlite3"
 _VERSION: Final = 3
 _PATIENCE_S: Final = 5.0
+# A reply that became one of our documents was no longer.
+_MOST_BYTES: Final = 128 << 20
+# In seconds since 1970: what a calendar knows.
+_LAST: Final = 250_000_000_000.0
+# A link would lead to somebody else's file.
+_OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _Found = TypeVar("_Found")
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS seen (
@@ -57,6 +65,7 @@ class ObservationCache:
             return {
                 key[start:]: Sighting(stamp, settled=bool(settled), at=at)
                 for key, stamp, settled, at in connection.execute(query, self._bounds)
+                if type(key) is str and type(stamp) is str and _is_time(at)
             }
 
         return self._ask(find, {})
@@ -99,7 +108,11 @@ class ObservationCache:
                 about = (self._key(name),)
                 query = "SELECT about, key, at FROM noticed WHERE about = ?"
                 known.update(
-                    {(name, key): at for name, key, at in connection.execute(query, about)}
+                    {
+                        (name, key): at
+                        for name, key, at in connection.execute(query, about)
+                        if _is_time(at)
+                    }
                 )
                 connection.execute("DELETE FROM noticed WHERE about = ?", about)
             kept = {key: known.get(key, now) for key in keys.values()}
@@ -138,9 +151,9 @@ class ObservationCache:
                 return otherwise
 
     def _open(self) -> sqlite3.Connection:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._file.parent)
         self._hide_from_git()
-        os.close(os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(self._file, _OPEN, 0o600))
         try:
             return self._connect()
         except sqlite3.Error as error:
@@ -152,8 +165,8 @@ class ObservationCache:
     def _hide_from_git(self) -> None:
         """A cache must not make a work tree look changed; the ledger may well be committed."""
         ignore = self._file.parent / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text(f"{NAME}*\n.gitignore\n", encoding="utf-8")
+        with contextlib.suppress(FileExistsError), ignore.open("x", encoding="utf-8") as file:
+            file.write(f"{NAME}*\n.gitignore\n")
 
     def _discard(self) -> None:
         """Take a damaged file away; the next one begins empty."""
@@ -169,6 +182,8 @@ class ObservationCache:
             if connection.execute("PRAGMA user_version").fetchone()[0] not in {0, _VERSION}:
                 connection.executescript("DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS noticed;")
             connection.executescript(f"{_TABLES} PRAGMA user_version = {_VERSION};")
+            if not _is_ours(connection):
+                raise _Foreign
         except sqlite3.Error:
             connection.close()
             raise
@@ -186,8 +201,25 @@ class ObservationCache:
             self._close()
 
 
+class _Foreign(sqlite3.Error):
+    """A file that holds something else than was made here: views, triggers, other columns."""
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    """Whether there is nothing but our tables, as they were made."""
+    made = [one.replace("IF NOT EXISTS ", "").strip() for one in _TABLES.split(";") if one.strip()]
+    found = connection.execute("SELECT sql FROM sqlite_master")
+    return sorted(str(sql) for (sql,) in found) == sorted(made)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, float) and 0 <= value < _LAST
+
+
 def _is_damage(error: Exception) -> bool:
     """Whether the file itself is at fault, not a full disk or somebody who holds it for long."""
+    if isinstance(error, _Foreign):
+        return True
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -198,10 +230,12 @@ def _pack(document: Json) -> tuple[bytes, bytes]:
     return hashlib.sha256(packed).digest(), packed
 
 
-def _unpack(digest: bytes, packed: bytes) -> Json | Absent:
-    if hashlib.sha256(packed).digest() != digest:
+def _unpack(digest: object, packed: object) -> Json | Absent:
+    if not isinstance(packed, bytes) or hashlib.sha256(packed).digest() != digest:
         return ABSENT
+    opened = zlib.decompressobj()
     try:
-        return json.loads(zlib.decompress(packed))
+        document = read_json(opened.decompress(packed, _MOST_BYTES))
     except (ValueError, zlib.error):
         return ABSENT
+    return document if opened.eof and isinstance(document, dict) else ABSENT

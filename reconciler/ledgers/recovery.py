@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
+from reconciler.json_text import read_json
+from reconciler.ledgers.chain import DEEPEST
 from reconciler.ledgers.lines import BadLine, read_entry, write_entry
 from reconciler.model import Entry, Json
 from reconciler.plan_document import canonical
@@ -54,8 +56,8 @@ def _parse(text: str) -> dict[str, Json]:
     if len(text) > _LONGEST:
         raise _invalid(f"is longer than {_LONGEST >> 20} MiB")
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = read_json(text, deepest=DEEPEST)
+    except ValueError as error:
         raise _invalid("is not JSON") from error
     if not isinstance(document, dict):
         raise _invalid("has no entries")

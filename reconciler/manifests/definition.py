@@ -48,7 +48,7 @@ def read_definition(
             )
         )
         return None
-    if not path.exists():
+    if not folder.has(path):
         folder.findings.append(Finding(f"there is no file {name}", place=place))
         return None
     text = folder.read(path, place)

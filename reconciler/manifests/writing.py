@@ -12,6 +12,7 @@ from typing import Final
 
 import yaml
 
+from reconciler.json_text import escape_json
 from reconciler.manifests.definition import check_definition
 from reconciler.manifests.schema import check_document, definition_schema
 from reconciler.manifests.yaml_text import is_unwritable
@@ -39,7 +40,7 @@ def write_manifest(
     definition = ""
     if definition_file and "definition" in document["spec"]:
         whole = document["spec"]["definition"]
-        definition = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+        definition = escape_json(json.dumps(whole, indent=2, ensure_ascii=False)) + "\n"
         document["spec"]["definition"] = {"file": definition_file}
     text = yaml.dump(
         document,

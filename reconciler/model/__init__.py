@@ -26,6 +26,7 @@ from reconciler.model.drift import (
 from reconciler.model.events import (
     Agenda,
     Event,
+    FleetStopped,
     LockAwaited,
     Refreshed,
     Refreshing,
@@ -39,6 +40,7 @@ from reconciler.model.events import (
     StepStarted,
     StepWaiting,
     Throttling,
+    WavePaused,
     WaveStarted,
 )
 from reconciler.model.ledger import (
@@ -70,6 +72,7 @@ from reconciler.model.plan import (
     Reason,
     Refresh,
     Step,
+    Stopped,
 )
 from reconciler.model.words import (
     ABSENT,
@@ -104,6 +107,7 @@ __all__ = [
     "Event",
     "Fate",
     "Finding",
+    "FleetStopped",
     "GuardLimits",
     "Holder",
     "Inputs",
@@ -146,9 +150,11 @@ __all__ = [
     "StepSkipped",
     "StepStarted",
     "StepWaiting",
+    "Stopped",
     "Summary",
     "Throttling",
     "Verb",
     "Verdict",
+    "WavePaused",
     "WaveStarted",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reconciler.model.declared import Rollout, Source
+from reconciler.model.declared import Member, Rollout, Source
 from reconciler.model.ledger import Entry
 from reconciler.model.words import (
     ABSENT,
@@ -104,7 +104,8 @@ class Step:
     `before` and `after` are documents without secrets, or ABSENT. `extent` says how much of the
     document the write holds: the whole, or each part that changes. `source` is what a new
     resource is made from, where that is not its manifest alone. Lower waves come first; `fleet` is
-    the fleet whose member it is, if any, and `stage` counts the waves of that fleet from 0.
+    the fleet whose member it is, if any, `stage` counts the waves of that fleet from 0, and
+    `member` says from which item it is made; None for what has no item any more.
     """
 
     resource: Resource
@@ -129,6 +130,7 @@ class Step:
     wave: int = 0
     fleet: Address | None = None
     stage: int = 0
+    member: Member | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +203,25 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """A fleet that went no further, because more of its members failed than it allows.
+
+    `destroys` says that something of what was not started would have been destroyed.
+    """
+
+    fleet: Address
+    failed: int
+    max_failures: int
+    not_started: tuple[Address, ...]
+    destroys: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What an apply came to: addresses by what was done, and a finding for each failure.
 
-    `not_started` were left alone because of a failure or an interruption. After a rollback,
+    `not_started` were left alone because of a failure or an interruption; `stopped` says which of
+    them because of their own fleet. After a rollback,
     `rolled_back` are as they were before the apply, and `unrestored` says of each other why it is
     not. `unrecorded` was done and could not be written to the ledger. Of `unseen` something was
     written that the service took and does not show.
@@ -218,4 +235,5 @@ class Outcome:
     rolled_back: tuple[Address, ...] = ()
     unrestored: tuple[Finding, ...] = ()
     unrecorded: tuple[Entry, ...] = ()
+    stopped: tuple[Stopped, ...] = ()
     unseen: tuple[Address, ...] = ()

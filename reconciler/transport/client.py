@@ -27,6 +27,7 @@ from reconciler import __version__
 from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
 from reconciler.ports import Budget, Emit, Leave
+from reconciler.redaction import Redaction
 from reconciler.transport.credentials import Tokens
 from reconciler.transport.exact import ExactAdapter
 from reconciler.transport.origins import is_address, is_loopback, origin_of
@@ -90,12 +91,13 @@ class _Tries:
 class Client:
     """Calls to one service. Safe to use from several threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what has a default is for tests to replace
         self,
         base_url: str,
         emit: Emit,
         budget: Budget,
         *,
+        redaction: Redaction | None = None,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -106,7 +108,8 @@ class Client:
         self.clock = clock
         self._budget = budget
         self._emit = emit
-        self._tokens = Tokens(self.base_url)
+        self.redaction = redaction or Redaction()
+        self._tokens = Tokens(self.base_url, self.redaction.know)
         self._lock = threading.Lock()
         self._calls = 0
         session = requests.Session()
@@ -153,12 +156,13 @@ class Client:
             if len(seen) == _MOST_PAGES:
                 raise Unavailable(f"the service's list has more than {_MOST_PAGES} pages")
             seen.add(url)
-            page = self.send("GET", url).document
+            reply = self.send("GET", url)
+            page = reply.document
             items = page.get("value") if isinstance(page, dict) else None
             if not isinstance(items, list):
                 raise Unavailable("the service answers a list without items", status=200)
             yield from items
-            url = page.get("nextLink") or ""
+            url = reply.raw.get("nextLink") or ""
             if not isinstance(url, str):
                 raise Unavailable("the service's list leads to what is no address", status=200)
             if url in seen:
@@ -177,7 +181,7 @@ class Client:
         if origin_of(target) != origin_of(self.base_url):
             # A token must not follow wherever an answer points.
             raise Rejected(
-                f"the service points to another origin, {clean(origin_of(target)[1])}",
+                f"the service points to another origin, {self._name_host(target)}",
                 subject=origin_of(self.base_url)[1],
                 next_step="Nothing was sent there. Check what answers at spec.cloud's address.",
             )
@@ -229,8 +233,9 @@ class Client:
         prepared = self._prepare(request)
         with self._adapter.send(prepared, timeout=limits, **self._settings) as answer:
             if 300 <= answer.status_code < 400:
-                raise _redirected(answer)
-            return parse_reply(answer.status_code, answer.headers, _read_bounded(answer))
+                raise self._redirected(answer)
+            body = _read_bounded(answer)
+            return parse_reply(answer.status_code, answer.headers, body, self.redaction)
 
     def _prepare(self, request: _Request) -> requests.PreparedRequest:
         """The request exactly as it stands here.
@@ -248,6 +253,20 @@ class Client:
         if request.method != "GET":
             prepared.headers["Content-Length"] = str(len(prepared.body or b""))
         return prepared
+
+    def _redirected(self, answer: requests.Response) -> Rejected:
+        target = _join(answer.url, answer.headers.get("Location", ""))
+        where = self._name_host(target) if is_address(target) else "what is no address"
+        return Rejected(
+            f"the service redirects to {where}",
+            status=answer.status_code,
+            next_step="It was not followed: the token stays here."
+            " Correct the address in spec.cloud.",
+        )
+
+    def _name_host(self, url: str) -> str:
+        """The host that a service names, which may be made of what it heard."""
+        return clean(self.redaction.redact(origin_of(url)[1]))
 
     def _lost(self, url: str, said: str, error: Exception) -> Unavailable:
         """No answer. The library's own text may quote the URL, so it is left out."""
@@ -294,16 +313,6 @@ def _perhaps(error: ServiceError) -> ReplyLost:
         request_id=error.request_id,
         subject=error.subject,
         next_step=" ".join(part for part in (_PERHAPS, error.next_step) if part),
-    )
-
-
-def _redirected(answer: requests.Response) -> Rejected:
-    target = _join(answer.url, answer.headers.get("Location", ""))
-    where = clean(origin_of(target)[1]) if is_address(target) else "what is no address"
-    return Rejected(
-        f"the service redirects to {where}",
-        status=answer.status_code,
-        next_step="It was not followed: the token stays here. Correct the address in spec.cloud.",
     )
 
 

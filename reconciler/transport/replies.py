@@ -2,93 +2,79 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from requests.structures import CaseInsensitiveDict
+
 from reconciler.errors import Busy, Rejected, ServiceError, Throttled, Unauthorized, Unavailable
+from reconciler.json_text import read_json
 from reconciler.model import Json
+from reconciler.redaction import Redaction, SecretNamed, mask
 
 LATER: Final = "Wait, then run it again; --parallelism 2 asks for less."
+_ROTATE: Final = (
+    "Give it a new value where it is referred to, and correct the service's definition."
+)
 _PROXY: Final = "Check the address in spec.cloud; a proxy may be answering in its place."
 _MOST_SAID: Final = 300
-# What is recorded nests a dozen deep; everything after this walks documents by recursion.
-_DEEPEST: Final = 100
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_SIGNATURE: Final = re.compile(r"(sig|se|sv|sp|AccountKey|token)=[^&\s\"']+", re.IGNORECASE)
-_BEARER: Final = re.compile(r"Bearer\s+\S+", re.IGNORECASE)
+# They say where to go next, and are followed as they are.
+_FOLLOWED: Final = frozenset({"azure-asyncoperation", "location"})
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `document` is the parsed JSON body, None where there was no body."""
+    """One answer. `document` is the parsed JSON body, None where there was no body.
+
+    Secrets of ours that the service repeats are taken out of it, and of all headers but those that
+    are followed. `raw` is the body as it came: to be sent back or followed, never kept or shown.
+    """
 
     status: int
     headers: Mapping[str, str]
     document: Json
+    raw: Json = field(default=None, repr=False)
 
 
-def parse_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+def parse_reply(
+    status: int, headers: Mapping[str, str], body: bytes, redaction: Redaction
+) -> Reply:
     """The answer as a value; raises Unavailable for one that is not JSON.
 
     Of a refusal the status is enough: a gate before the service may speak for it, in any form.
     """
+    said = _redact_headers(headers, redaction)
     if not body.strip():
-        return Reply(status, headers, None)
+        return Reply(status, said, None)
     try:
-        return Reply(status, headers, _parse(body))
-    except (ValueError, RecursionError) as error:
+        raw = read_json(body)
+        document = redaction.redact_document(raw) if redaction.may_occur(body) else raw
+        return Reply(status, said, document, raw)
+    except ValueError as error:
         if status >= 400:
-            return Reply(status, headers, None)
+            return Reply(status, said, None)
+        # Not chained: the error holds the body.
+        named = isinstance(error, SecretNamed)
         raise Unavailable(
-            f"the service answers {_content_type(headers)} that is not JSON",
+            "the service answers with a secret as the name of something"
+            if named
+            else f"the service answers {_content_type(said)} that is not JSON",
             status=status,
-            request_id=_request_id(headers),
-            next_step=_PROXY,
-        ) from error
+            request_id=_request_id(said),
+            next_step=_ROTATE if named else _PROXY,
+        ) from None
 
 
-def _parse(body: bytes) -> Json:
-    document = json.loads(body, parse_constant=_refuse_constant)
-    if not _is_shallow(body) and _is_deep(document):
-        raise ValueError("nested too deeply")
-    return document
-
-
-def _refuse_constant(name: str) -> Json:
-    """NaN and the infinities are no JSON, though Python reads them."""
-    raise ValueError(name)
-
-
-def _is_shallow(body: bytes) -> bool:
-    """Whether a document is surely not deep: its brackets peel off, one layer after another.
-
-    A bracket in a text may be in the way of that; then the document itself must be looked at.
-    """
-    brackets = body.translate(None, _NOT_BRACKETS)
-    for _ in range(_DEEPEST):
-        if not brackets:
-            return True
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return False
-
-
-def _is_deep(document: Json) -> bool:
-    layer = [document]
-    for _ in range(_DEEPEST):
-        layer = [
-            below
-            for one in layer
-            if isinstance(one, (dict, list))
-            for below in (one.values() if isinstance(one, dict) else one)
-        ]
-        if not layer:
-            return False
-    return True
+def _redact_headers(headers: Mapping[str, str], redaction: Redaction) -> Mapping[str, str]:
+    said = {
+        name: kept
+        for name, value in headers.items()
+        if name.lower() not in _FOLLOWED and (kept := redaction.redact(value)) is not value
+    }
+    return CaseInsensitiveDict({**headers, **said}) if said else headers
 
 
 def _content_type(headers: Mapping[str, str]) -> str:
@@ -148,7 +134,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 def clean(text: str) -> str:
     """A service's words, bounded, on one line and without what could be a credential."""
     line = " ".join(text.split())
-    line = _BEARER.sub("Bearer …", _SIGNATURE.sub(r"\1=…", line))
+    line = mask(line)
     return line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}…"
 
 

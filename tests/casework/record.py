@@ -82,7 +82,8 @@ class Recorder:
             polls = "/operationsStatus/" in url
             self.calls.append(Call(method, url, body, reply.status, resource, polls))
             if method == "GET" and named and reply.status == 200:
-                return replace(reply, document=self._amend(resource, reply.document))
+                amended = self._amend(resource, reply.document)
+                return replace(reply, document=amended, raw=amended)
             return reply
 
         return noting

@@ -112,6 +112,7 @@ class Stage:
             known = {**entry, **told, "address": address}
             known.pop("name", None)
             known["action"] = Action(known["action"])
+            known["fleet"] = Address.parse(told["fleet"]) if "fleet" in told else None
             ledger.record(Entry(host="build-7", plan_digest="", patch=(), inverse=(), **known))
 
     def _identify(self, kind: str, name: str) -> str:

@@ -91,7 +91,8 @@ class Ledgers(RuleBasedStateMachine):
     @rule(target=begun, writer=WRITERS, name=NAMES, action=ACTIONS, wave=st.integers(0, 3))
     def begin(self, writer: int, name: str, action: Action, wave: int) -> Intent:
         patch = ({"op": "add", "path": "/x", "value": f"{name}ä" * (wave * 40)},)
-        intent = make_intent(name, action, wave=wave, patch=patch, inverse=patch)
+        fleet = Address("Fleet", f"f{wave}") if wave else None
+        intent = make_intent(name, action, wave=wave, fleet=fleet, patch=patch, inverse=patch)
         number = self.write(writer, intent)
         intent = replace(intent, sequence=number, fence=self.fence_of(writer))
         if number:
@@ -112,6 +113,7 @@ class Ledgers(RuleBasedStateMachine):
             inverse=intent.inverse,
             step_digest=intent.step_digest,
             wave=intent.wave,
+            fleet=intent.fleet,
         )
         number = self.write(writer, entry)
         if number:
@@ -136,7 +138,8 @@ class Ledgers(RuleBasedStateMachine):
     @rule(writer=WRITERS, name=NAMES, data=st.data())
     def cut(self, writer: int, name: str, data: st.DataObject) -> None:
         """The power goes in the middle of a write: nobody was told that it is done."""
-        self.writers[writer].intend(make_intent(name, patch=({"value": "x" * 50},)))
+        patch = ({"op": "add", "path": "/x", "value": "x" * 50},)
+        self.writers[writer].intend(make_intent(name, patch=patch))
         after = self.file.read_bytes()
         kept = data.draw(st.integers(self.durable, len(after) - 1), label="bytes that are kept")
         zeros = data.draw(st.integers(0, 3), label="bytes that were never written")

@@ -36,6 +36,7 @@ from reconciler.model import (
 )
 from reconciler.plan import Wish, make_removal, make_step
 from reconciler.plan_document import plan_document, read_plan
+from reconciler.redaction import Redaction
 from reconciler.render.finding import render_findings
 from reconciler.render.paint import Paint
 from reconciler.transport import RateBudget
@@ -88,7 +89,9 @@ def connect(url: str, secret: str = SAS) -> EndpointProvider:
         return secret if reference.env == "MODELS_SAS" else "workspace-token"
 
     budget = RateBudget(lambda _: None)
-    made = KIND.connect(Cloud(url, url, url, ""), lambda _: None, budget, 60.0, resolve)
+    made = KIND.connect(
+        Cloud(url, url, url, ""), lambda _: None, budget, 60.0, resolve, Redaction()
+    )
     assert isinstance(made, EndpointProvider)
     return made
 

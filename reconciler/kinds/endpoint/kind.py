@@ -37,6 +37,7 @@ from reconciler.model import (
 )
 from reconciler.pointers import find, format_pointer, set_at
 from reconciler.ports import Budget, Emit, Provider, ResolveSecret
+from reconciler.redaction import Redaction
 from reconciler.schema import Field, compile_schema
 
 # Hosts by region (azuremlps, Util.cs).
@@ -187,13 +188,14 @@ class EndpointKind(PlainKind):
         budget: Budget,
         _deadline_s: float,
         resolve: ResolveSecret,
+        redaction: Redaction,
     ) -> Provider:
         """Open the calls to the management of Classic, each within the budget."""
         from reconciler.kinds.endpoint.provider import (  # noqa: PLC0415 - imported when calls are made
             EndpointProvider,
         )
 
-        return EndpointProvider(cloud, emit, budget, self.field, resolve)
+        return EndpointProvider(cloud, emit, budget, self.field, resolve, redaction)
 
 
 def _split(resource_id: str) -> dict[str, str]:

@@ -43,6 +43,7 @@ from reconciler.model import (
 )
 from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.ports import Budget, Emit, ResolveSecret
+from reconciler.redaction import Redaction
 from reconciler.schema import Field
 from reconciler.transport import Client, Reply, check_validity, is_loopback, split_address
 
@@ -63,11 +64,17 @@ class EndpointProvider(PlainProvider):
     """Reads and writes endpoints. Safe to use from several threads."""
 
     def __init__(
-        self, cloud: Cloud, emit: Emit, budget: Budget, field: Field, resolve: ResolveSecret
+        self,
+        cloud: Cloud,
+        emit: Emit,
+        budget: Budget,
+        field: Field,
+        resolve: ResolveSecret,
+        redaction: Redaction | None = None,
     ) -> None:
         self.pace = _LOCAL if is_loopback(cloud.studio_management) else _REAL
         self._base, self._emit, self._budget = cloud.studio_management, emit, budget
-        self._field, self._resolve = field, resolve
+        self._field, self._resolve, self._redaction = field, resolve, redaction
         self._lock = threading.Lock()
         self._clients: dict[str, Client] = {}
         self._listed: dict[str, list[Json]] = {}
@@ -205,7 +212,9 @@ class EndpointProvider(PlainProvider):
         base = self._base if own or region not in HOSTS else f"https://{HOSTS[region]}"
         with self._lock:
             if base not in self._clients:
-                self._clients[base] = Client(base, self._emit, self._budget)
+                self._clients[base] = Client(
+                    base, self._emit, self._budget, redaction=self._redaction
+                )
             return self._clients[base]
 
 

@@ -22,9 +22,11 @@ _SETTINGS: Final[tuple[Path, ...]] = (
 )
 _MODEL_URI: Final = re.compile(r"https?://[^?#\s]+")
 _ID: Final = re.compile(
-    r"/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<resourceGroup>[^/]+)"
-    r"/providers/Microsoft\.MachineLearning/webServices/(?P<name>[^/]+)/?",
-    re.IGNORECASE,
+    r"/subscriptions/(?P<subscription>(?!\.\.?/)[^/?#%\s\x00-\x1f\x7f\ud800-\udfff]{1,260})"
+    r"/resourceGroups/(?P<resourceGroup>(?!\.\.?/)[^/?#%\x00-\x1f\x7f\ud800-\udfff]{1,260})"
+    r"/providers/Microsoft\.MachineLearning"
+    r"/webServices/(?P<name>(?!\.\.?/?$)[A-Za-z0-9._-]{1,260})/?",
+    re.IGNORECASE | re.ASCII,
 )
 _QUIET: Final[tuple[Json, ...]] = ({}, [], None, "")
 

@@ -38,6 +38,7 @@ from reconciler.model import (
 )
 from reconciler.pointers import find, format_pointer, set_at
 from reconciler.ports import Budget, Emit, Provider, ResolveSecret
+from reconciler.redaction import Redaction
 from reconciler.schema import Field, compile_schema
 
 _TYPE: Final = "Microsoft.MachineLearning/webServices"
@@ -172,14 +173,20 @@ class WebServiceKind(PlainKind):
         return make_draft(self.field, resource, document, defaults, full=full)
 
     def connect(
-        self, cloud: Cloud, emit: Emit, budget: Budget, deadline_s: float, _resolve: ResolveSecret
+        self,
+        cloud: Cloud,
+        emit: Emit,
+        budget: Budget,
+        deadline_s: float,
+        _resolve: ResolveSecret,
+        redaction: Redaction,
     ) -> Provider:
         """Open the calls to Resource Manager, each within the budget."""
         from reconciler.kinds.web_service.provider import (  # noqa: PLC0415 - imported when calls are made
             WebServiceProvider,
         )
 
-        return WebServiceProvider(cloud, emit, budget, self.field, deadline_s)
+        return WebServiceProvider(cloud, emit, budget, self.field, deadline_s, redaction)
 
 
 def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import quote
 
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
-from reconciler.intake import normalize, restore_signatures, without_server_fields
+from reconciler.intake import find_secrets, normalize, restore_texts, without_server_fields
 from reconciler.kinds.plain import PlainProvider
 from reconciler.kinds.web_service.regions import is_copy, take_sealed
 from reconciler.model import (
@@ -38,11 +38,13 @@ from reconciler.model import (
 from reconciler.patch import apply_operations
 from reconciler.pointers import find, set_at, split_pointer
 from reconciler.ports import Budget, Emit, ResolveSecret
+from reconciler.redaction import Redaction
 from reconciler.schema import Field
 from reconciler.transport import (
     READS,
     WRITES,
     Client,
+    Reply,
     await_settled,
     count_polls,
     finish_operation,
@@ -50,7 +52,7 @@ from reconciler.transport import (
 )
 
 _VERSION: Final = "?api-version=2017-01-01"
-_SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20]+")
+_SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20\x7f\ud800-\udfff]+")
 _PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 # Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017); the
 # emulator's take what it is told to, a fifth of a second by default.
@@ -67,10 +69,16 @@ class WebServiceProvider(PlainProvider):
     """Reads and writes web services. Safe to use from several threads."""
 
     def __init__(
-        self, cloud: Cloud, emit: Emit, budget: Budget, field: Field, deadline_s: float
+        self,
+        cloud: Cloud,
+        emit: Emit,
+        budget: Budget,
+        field: Field,
+        deadline_s: float,
+        redaction: Redaction | None = None,
     ) -> None:
         self.pace = _LOCAL if is_loopback(cloud.resource_manager) else _RECORDED
-        self._client = Client(cloud.resource_manager, emit, budget)
+        self._client = Client(cloud.resource_manager, emit, budget, redaction=redaction)
         self._field = field
         self._deadline_s = deadline_s
 
@@ -89,38 +97,38 @@ class WebServiceProvider(PlainProvider):
     def read(self, resource: Resource) -> Live | Absent:
         """The definition now; ABSENT only where the service says that it has no such service."""
         try:
-            raw = self._get(_quote(resource.id) + _VERSION, _ABSENT)
+            reply = self._get(_quote(resource.id) + _VERSION, _ABSENT)
         except ServiceError as error:
             raise _name(error, resource) from error
-        if raw is ABSENT:
+        if isinstance(reply, Absent):
             return ABSENT
-        document = normalize(self._field, raw)
+        document = normalize(self._field, reply.document)
         now = datetime.now(UTC)
         stamp, settled = _read_stamp(document)
-        return Live(document, raw, now, stamp, settled and _is_past(stamp, now))
+        return Live(document, reply.raw, now, stamp, settled and _is_past(stamp, now))
 
-    def _get(self, url: str, absent: Collection[str]) -> Json | Absent:
-        """A definition as it came; `absent` are the codes that say that there is none.
+    def _get(self, url: str, absent: Collection[str]) -> Reply | Absent:
+        """The answer with a definition; `absent` are the codes that say that there is none.
 
         A missing resource group is a 404 too, and no proof that the service is absent.
         """
         try:
-            raw = self._client.send("GET", url).document
+            reply = self._client.send("GET", url)
         except ServiceError as error:
             if error.status == 404 and error.code in absent:
                 return ABSENT
             raise
-        document = normalize(self._field, raw)
+        document = normalize(self._field, reply.document)
         known = isinstance(document, dict) and "id" in document
         if not known or not isinstance(document.get("properties"), dict):
             raise Unavailable("the service answers no definition")
-        return raw
+        return reply
 
     def has_copy(self, source: Source) -> bool:
         """Whether there is a copy for the region, made of the definition as it is now."""
-        live = self._get(_quote(source.id) + _VERSION, _ABSENT)
+        live = self._read_definition(_quote(source.id) + _VERSION, _ABSENT)
         copied = self._read_copy(source)
-        return live is not ABSENT and is_copy(self._field, copied, normalize(self._field, live))
+        return live is not ABSENT and is_copy(self._field, copied, live)
 
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
         """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT.
@@ -165,8 +173,12 @@ class WebServiceProvider(PlainProvider):
         return copied
 
     def _read_copy(self, source: Source) -> Json | Absent:
-        raw = self._get(_regional_url(source), {*_ABSENT, "PerRegionPayloadNotFound"})
-        return raw if raw is ABSENT else normalize(self._field, raw)
+        absent = {*_ABSENT, "PerRegionPayloadNotFound"}
+        return self._read_definition(_regional_url(source), absent)
+
+    def _read_definition(self, url: str, absent: Collection[str]) -> Json | Absent:
+        reply = self._get(url, absent)
+        return ABSENT if isinstance(reply, Absent) else normalize(self._field, reply.document)
 
     def _call(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
         try:
@@ -180,6 +192,8 @@ class WebServiceProvider(PlainProvider):
 
     def _finish(self, method: str, url: str, of: str, body: Json = None) -> Iterator[Progress]:
         """Send a write and wait until whatever it began on the resource at `of` has ended."""
+        # What goes out may come back: in an error, or in the definition.
+        self._client.redaction.know(*find_secrets(self._field, body))
         reply = self._client.send(method, url, body)
         yield from finish_operation(self._client, reply, of, deadline_s=self._deadline_s)
 
@@ -205,7 +219,9 @@ class WebServiceProvider(PlainProvider):
         changes = (op for op in step.ops if op["op"] != "test")
         if live is ABSENT:
             return apply_operations(changes, ABSENT)
-        return restore_signatures(self._field, apply_operations(changes, live.document), live.raw)
+        changed = apply_operations(changes, live.document)
+        redact = self._client.redaction.redact_document
+        return restore_texts(self._field, changed, live.raw, redact)
 
     def _partial(self, step: Step, live: Live, resolve: ResolveSecret) -> Json:
         """Each part that changes, whole, taken from live as it is now with the changes made."""
@@ -263,8 +279,16 @@ def _without_nulls(field: Field, document: Json | Absent) -> Json | Absent:
 
 
 def _changed_parts(step: Step) -> list[Path]:
-    """The top-level properties (and tags) that a step's operations touch, each once."""
-    paths = (change.path for change in step.changes if change.verb is not Verb.WRITE)
+    """The top-level properties (and tags) that must be sent whole, each once.
+
+    A key is sent alone: inside `keys` and `storageAccount` a PATCH merges (recorded; and rotation
+    in the cmdlet's source). Whether it merges inside `assets` nobody knows.
+    """
+    paths = (
+        change.path
+        for change in step.changes
+        if change.verb is not Verb.WRITE or change.path[:2] == _ASSETS
+    )
     return sorted({path[: 2 if path[0] == "properties" else 1] for path in paths})
 
 

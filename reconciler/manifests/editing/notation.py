@@ -11,6 +11,7 @@ from typing import Final
 
 import yaml
 
+from reconciler.json_text import escape_json
 from reconciler.model import Json
 
 WIDTH: Final = 80
@@ -146,8 +147,6 @@ def write_block(text: str, style: str, indent: int) -> tuple[str, list[str]] | N
 def write_json(value: Json, *, step: str | None = None, colon: str = ": ") -> str:
     """A value in JSON; `step` indents it, and without one it is on one line."""
     comma = ", " if step is None and colon.endswith(" ") else ","
-    written = json.dumps(value, indent=step, separators=(comma, colon), ensure_ascii=False)
-    return "".join(
-        character if character.isprintable() or character in "\n\t" else json.dumps(character)[1:-1]
-        for character in written
+    return escape_json(
+        json.dumps(value, indent=step, separators=(comma, colon), ensure_ascii=False)
     )

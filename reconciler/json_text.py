@@ -1,0 +1,85 @@
+"""JSON text as it comes from outside, and as it is shown.
+
+Python's own reader takes what is no JSON (NaN, the infinities) and numbers that become one of
+them, and whatever is nested so deep that nobody can walk it any more.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Final
+
+from reconciler.model import Json
+
+# What is recorded nests a dozen deep; everything after this walks documents by recursion.
+DEEPEST: Final = 100
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_ODD: Final = re.compile(r"[^ -~\n\t]+")
+
+
+def read_json(text: str | bytes, *, deepest: int = DEEPEST) -> Json:
+    """The value of a JSON text that nests at most so deep; raises ValueError for anything else."""
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not _is_shallow(data, deepest) and _is_deep(document, deepest):
+        raise ValueError("nested too deeply")
+    return document
+
+
+def _refuse_constant(name: str) -> Json:
+    """NaN and the infinities are no JSON, though Python reads them."""
+    raise ValueError(name)
+
+
+def _read_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number that is too large")
+    return value
+
+
+def _is_shallow(data: bytes, deepest: int) -> bool:
+    """Whether a document is surely not deep: its brackets peel off, one layer after another.
+
+    A bracket in a text may be in the way of that; then the document itself must be looked at.
+    """
+    brackets = data.translate(None, _NOT_BRACKETS)
+    for _ in range(deepest):
+        if not brackets:
+            return True
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return False
+
+
+def _is_deep(document: Json, deepest: int) -> bool:
+    layer = [document]
+    for _ in range(deepest):
+        layer = [
+            below
+            for one in layer
+            if isinstance(one, (dict, list))
+            for below in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not layer:
+            return False
+    return True
+
+
+def escape_json(text: str) -> str:
+    """A JSON text in which all that is not printable is escaped; it says the same.
+
+    It can be written in UTF-8, halves of pairs included, moves no terminal and reads as it is.
+    """
+    return _ODD.sub(_escape_odd, text)
+
+
+def _escape_odd(found: re.Match[str]) -> str:
+    odd = found[0]
+    if odd.isprintable():
+        return odd
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in odd)

@@ -1,0 +1,170 @@
+"""Requests that nobody would send: the emulator refuses them, and goes on."""
+
+import http.client
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.e2e.world import SUBSCRIPTION, clean_environment, definition
+from tests.hostile import TEXTS, VALUES, bent, encode, examples, pick, torn
+
+pytestmark = pytest.mark.property
+Json = Any
+PATIENCE_S = 20
+QUICK = ("--operation-seconds=0", "--seed=1")
+PLAN = {"location": "South Central US", "sku": {"name": "S1", "capacity": 1}, "tags": {"a": "b"}}
+WHOLE = definition("https://acct.blob.core.windows.net/m/a.ilearner")
+PART = {
+    "tags": {"a": "b"},
+    "properties": {
+        "packageType": "Graph",
+        "title": "x",
+        **{
+            name: WHOLE["properties"][name]
+            for name in ("assets", "package", "input", "diagnostics")
+        },
+    },
+}
+SEGMENTS = st.one_of(
+    st.sampled_from(["census", "other", "listKeys", "CreateRegionalBlob", SUBSCRIPTION]),
+    TEXTS.map(lambda text: quote(text.encode("utf-8", "surrogatepass"), safe="")),
+)
+GROUP = "subscriptions/{}/resourceGroups/{}/providers/Microsoft.MachineLearning"
+PATHS = [
+    "subscriptions/{}/providers/Microsoft.MachineLearning/webServices",
+    f"{GROUP}/webServices",
+    f"{GROUP}/webServices/{{}}",
+    f"{GROUP}/webServices/{{}}/listKeys",
+    f"{GROUP}/webServices/{{}}/CreateRegionalBlob",
+    f"{GROUP}/commitmentPlans/{{}}",
+    "subscriptions/{}/providers/Microsoft.MachineLearning/locations/{}/operationsStatus/{}",
+    "subscriptions/{}/providers/Microsoft.MachineLearning/locations/{}/operationresults/{}",
+    "{}/{}",
+]
+PATHS += [PATHS[2]] * 12
+WRITES = ["PUT"] * 3 + ["PATCH"] * 6 + ["GET", "DELETE"]
+METHODS = {
+    "": ["GET", "PUT", "PATCH", "POST", "DELETE", "HEAD", "OPTIONS", "BREW"],
+    "webServices": ["GET"],
+    "listKeys": ["GET"],
+    "CreateRegionalBlob": ["POST"],
+    "{}": WRITES,
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    target: str
+    body: bytes
+    headers: dict[str, str]
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    path = draw(pick(PATHS))
+    usual = draw(pick([True, True, True, False]))
+    segments = [
+        ("census" if number else SUBSCRIPTION) if usual else draw(SEGMENTS)
+        for number in range(path.count("{}"))
+    ]
+    query = {"api-version": draw(st.sampled_from(["2017-01-01", "2016-05-01-preview"]))}
+    for name in draw(
+        pick([[]] * 6 + [["$skiptoken"], ["region"], ["api-version"], ["x", "region"]])
+    ):
+        query[name] = draw(st.one_of(TEXTS, st.sampled_from(["cGFnZTotNQ", "cGFnZTo5OTk5OTk5OQ"])))
+    written = "&".join(
+        f"{quote(name)}={quote(value.encode('utf-8', 'surrogatepass'), safe='')}"
+        for name, value in query.items()
+    )
+    method = draw(pick(METHODS[path.rpartition("/")[2]] if usual else METHODS[""]))
+    body = b"" if method in {"GET", "HEAD", "DELETE"} else draw(bodies(path))
+    headers = {}
+    headers["Authorization"] = draw(
+        pick(["Bearer emulator"] * 20 + ["Bearer \u00e9", "bearer", "", "Basic x"])
+    )
+    target = f"/{path.format(*segments)}?{written}"
+    return Request(method, target[:6000], body, headers)
+
+
+@st.composite
+def bodies(draw: st.DrawFn, path: str) -> bytes:
+    usual = PLAN if "commitmentPlans" in path else draw(st.sampled_from([WHOLE, PART]))
+    form = draw(pick(["bent"] * 6 + ["whole", "any", "torn"]))
+    if form == "whole":
+        return encode(usual)
+    if form == "torn":
+        return draw(torn(encode(usual)))
+    return encode(draw(VALUES) if form == "any" else draw(bent(usual)))
+
+
+@dataclass
+class Emulated:
+    host: str
+    port: int
+    errors: Path
+
+    def send(self, request: Request) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE_S)
+        connection.putrequest(request.method, request.target, skip_accept_encoding=True)
+        for name, value in request.headers.items():
+            connection.putheader(name, value)
+        connection.putheader("Content-Length", str(len(request.body)))
+        connection.endheaders(request.body)
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        plain = answer.status == 400 and answer.headers["Content-Type"].startswith("text/plain")
+        return answer.status, b"" if plain else body
+
+    def judge(self, status: int, body: bytes) -> None:
+        assert status < 500, (status, body)
+        if body:
+            json.loads(body.decode(), parse_constant=pytest.fail)
+        assert self.errors.read_text() == ""
+
+
+@contextmanager
+def run_strict() -> Iterator[Emulated]:
+    """An emulator whose complaints are kept; it must end cleanly."""
+    with tempfile.NamedTemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "reconciler", "emulator", "--port=0", "--no-blob", *QUICK],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors.fileno(),
+            env=clean_environment(),
+        )
+        with process:
+            assert process.stdout is not None
+            url = json.loads(process.stdout.readline())["resourceManager"]
+            host, _, port = url.removeprefix("http://").partition(":")
+            try:
+                yield Emulated(host, int(port), Path(errors.name))
+            finally:
+                process.terminate()
+                code = process.wait(timeout=30)
+        assert code == 0
+
+
+@pytest.fixture(scope="module")
+def emulated() -> Iterator[Emulated]:
+    with run_strict() as running:
+        yield running
+
+
+@given(request=requests())
+@examples(400)
+def test_any_request_is_answered(emulated: Emulated, request: Request) -> None:
+    emulated.judge(*emulated.send(request))
