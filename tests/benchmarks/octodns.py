@@ -40,7 +40,7 @@ class OctoDns:
         asked = subprocess.run([python, "-c", said], capture_output=True, text=True, check=True)
         self.name = f"octoDNS {asked.stdout.strip()}"
 
-    def prepare(self, folder: Path, zones: int) -> None:
+    def prepare(self, folder: Path, _url: str, zones: int) -> None:
         self._folder = folder
         for side in ("config", "target"):
             (folder / side).mkdir(parents=True)
