@@ -25,10 +25,10 @@ from tests.benchmarks.contenders import (
     write_project,
 )
 from tests.benchmarks.documents import OLD, name_of
-from tests.benchmarks.gauge import Usage, gauge, median_of
+from tests.benchmarks.gauge import Usage, gauge, measured_environment, median_of
 from tests.benchmarks.octodns import find_octodns
 from tests.benchmarks.static_server import run_static_server
-from tests.e2e.world import Emulator, clean_environment, definition, run_emulator
+from tests.e2e.world import Emulator, definition, run_emulator
 
 _LONG_S: Final = 60.0
 # How long ago a change must be before a read is sure to show it, so that it can be remembered.
@@ -169,7 +169,7 @@ def _plan_warm(size: int, runs: int) -> list[Row]:
             write_project(project, emulator.url, size, OLD)
         time.sleep(_SETTLED_S)
         with run_emulator(*options, "--port", port):
-            gauge([RECONCILER, "plan"], project, clean_environment())
+            gauge([RECONCILER, "plan"], project, measured_environment())
         log = Path(name, "log")
         limits = ("--limits", "resource-manager", "--log", str(log))
         with run_emulator(*options, *limits, "--port", port):
@@ -179,7 +179,7 @@ def _plan_warm(size: int, runs: int) -> list[Row]:
 
 def _gauge_logged(project: Path, log: Path) -> Usage:
     before = len(log.read_bytes().splitlines())
-    usage = gauge([RECONCILER, "plan"], project, clean_environment())
+    usage = gauge([RECONCILER, "plan"], project, measured_environment())
     return replace(usage, calls=len(log.read_bytes().splitlines()) - before)
 
 

@@ -23,9 +23,9 @@ from tests.benchmarks.documents import (
     name_of,
     web_service_of,
 )
-from tests.benchmarks.gauge import Usage, gauge
+from tests.benchmarks.gauge import Usage, gauge, measured_environment
 from tests.benchmarks.static_server import count_calls
-from tests.e2e.world import MODEL, SUBSCRIPTION, clean_environment
+from tests.e2e.world import MODEL, SUBSCRIPTION
 
 RECONCILER: Final = str(Path(sys.executable).with_name("reconciler"))
 
@@ -62,7 +62,7 @@ class _Folder:
         return replace(usage, calls=count_calls(self.url))
 
     def _environment(self) -> dict[str, str]:
-        return clean_environment()
+        return measured_environment()
 
 
 class Reconciler(_Folder):

@@ -12,8 +12,7 @@ from typing import Final
 
 from platformdirs import user_cache_path
 
-from tests.benchmarks.gauge import Usage, gauge
-from tests.e2e.world import clean_environment
+from tests.benchmarks.gauge import Usage, gauge, measured_environment
 
 _CONFIG: Final = """
 providers:
@@ -53,7 +52,7 @@ class OctoDns:
 
     def plan(self) -> Usage:
         command = [str(self._program), "--config-file", "config.yaml", "--quiet"]
-        return gauge(command, self._folder, clean_environment())
+        return gauge(command, self._folder, measured_environment())
 
 
 def find_octodns() -> OctoDns | None:
