@@ -24,14 +24,15 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LONGEST_NUMBER: Final = 400
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # A signature in a query, also of an address within another one's query.
+# Names are of ASCII letters: no other letter that is like one in another case stands for it.
 _SIGNATURE: Final = re.compile(
-    r"(?P<before>&amp;|[?&;]|%3[FB]|%26)sig(=|%3D)(?!=)"
+    r"(?P<before>&amp;|[?&;]|%3[FB]|%26)(?a:sig)(=|%3D)(?!=)"
     r"(?P<value>([^&;#\s\"'<>%]|%(?!26|23))+)(?P<after>&(amp;)?|;|%26)?",
     re.IGNORECASE,
 )
 # The key of a connection string, with what parts it from the rest.
 _KEY: Final = re.compile(
-    r"(?:(?P<parted>;)|(?<![\w%]))(?:Account|SharedAccess)Key="
+    r"(?:(?P<parted>;)|(?<![\w%]))(?a:Account|SharedAccess)(?a:Key)="
     r"(?P<value>[^;&#\s\"'<>]{16,})(?(parted)|;?)",
     re.IGNORECASE,
 )

@@ -74,8 +74,12 @@ def find_secrets(field: Field, document: Json) -> Iterator[str]:
 
 
 def _is_signed(document: Json) -> bool:
-    """Whether a text in it may hold a signature: asked of every reply, so of its bytes at once."""
-    return b"sig" in marshal.dumps(document).lower()
+    """Whether a text in it may hold what is stripped: asked of all replies, so of bytes at once.
+
+    Both names are ASCII letters, and so spelled alike in whatever text.
+    """
+    data = marshal.dumps(document).lower()
+    return b"sig" in data or b"key=" in data
 
 
 def _without_signatures(document: Json) -> Json:

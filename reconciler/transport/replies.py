@@ -69,12 +69,14 @@ def parse_reply(
 
 
 def _redact_headers(headers: Mapping[str, str], redaction: Redaction) -> Mapping[str, str]:
+    # What stands there twice is one text here, so that nothing of it is left out.
+    came = dict(headers)
     said = {
         name: kept
-        for name, value in headers.items()
+        for name, value in came.items()
         if name.lower() not in _FOLLOWED and (kept := redaction.redact(value)) is not value
     }
-    return CaseInsensitiveDict({**headers, **said}) if said else headers
+    return CaseInsensitiveDict({**came, **said}) if said else headers
 
 
 def _content_type(headers: Mapping[str, str]) -> str:

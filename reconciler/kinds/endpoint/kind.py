@@ -86,7 +86,7 @@ class EndpointKind(PlainKind):
             Finding(
                 f"no {part} is given",
                 subject=str(manifest.address),
-                place=manifest.place("/spec/resource"),
+                place=manifest.place("/spec/resource") if manifest.file else None,
                 next_step=f"Set spec.resource.{part} here, or spec.defaults.{part} in the project"
                 " file. Studio shows both ids in the address of the web service's page.",
             )
