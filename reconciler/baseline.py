@@ -38,8 +38,8 @@ def make_baseline(field: Field, document: Json | Absent, owned: Collection[str])
     """By pointer: short values, or `{"digest": …}`; what is `owned` is left out."""
     owned_paths = {split_pointer(pointer) for pointer in owned}
     return {
-        format_pointer(path): _keep(field.at(path), value, path, owned_paths)
-        for path, value in _parts(field, document, (), owned_paths)
+        format_pointer(path): _keep(below, value, path, owned_paths)
+        for path, below, value in _parts(field, document, (), owned_paths)
     }
 
 
@@ -69,7 +69,7 @@ def _alike(one: Json | Absent, other: Json | Absent) -> bool:
 
 def _parts(
     field: Field, value: Json | Absent, path: Path, owned: Collection[Path]
-) -> Iterator[tuple[Path, Json]]:
+) -> Iterator[tuple[Path, Field, Json]]:
     """The places that are told apart, each with its value; those that are declared left out."""
     if value is ABSENT or path in owned or _is_hidden(field, value):
         return
@@ -81,7 +81,7 @@ def _parts(
             return
     # Only what is empty may count as absent; the form of all the rest is worked out once.
     if value not in ({}, [], None) or form(field, value) is not ABSENT:
-        yield path, value
+        yield path, field, value
 
 
 def _is_hidden(field: Field, value: Json) -> bool:

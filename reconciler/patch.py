@@ -7,7 +7,6 @@ invents nothing.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -80,11 +79,11 @@ def apply_in_place(operation: Json, document: Json) -> None:
 
 def find_misfit(operations: Iterable[Json], document: Json | Absent) -> str | None:
     """The pointer of the first change that a document has no place for; None where all fit."""
-    left = None if document is ABSENT else copy.deepcopy(document)
+    left = None if document is ABSENT else copy_document(document)
     for operation in operations:
         if operation["op"] != "test":
             try:
-                left = jsonpatch.JsonPatch([copy.deepcopy(operation)]).apply(left, in_place=True)
+                left = jsonpatch.JsonPatch([copy_document(operation)]).apply(left, in_place=True)
             except MISFITS:
                 return str(operation["path"])
     return None

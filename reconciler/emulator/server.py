@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import re
 import signal
 import sys
@@ -15,6 +16,7 @@ from dataclasses import replace
 from typing import IO, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from reconciler.emulator.calls import Call, make_call
 from reconciler.emulator.chance import Chance
@@ -106,7 +108,9 @@ class Server:
         app = web.Application(client_max_size=_MOST_BYTES)
         app.router.add_route("*", r"/{tail:[\s\S]*}", self._handle)
         app.on_response_prepare.append(_hide_framework)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        runner = web.AppRunner(
+            app, access_log=None, logger=_make_logger(), handle_signals=False, shutdown_timeout=2.0
+        )
         await runner.setup()
         try:
             site = web.TCPSite(runner, self._settings.host, self._settings.port)
@@ -146,6 +150,8 @@ class Server:
             answer = _refused(Refusal(413, "RequestEntityTooLarge", "The request is too large."))
         except Refusal as refusal:
             answer = _refused(refusal)
+        except ConnectionResetError:
+            raise  # whoever asked has gone
         except Exception as error:  # noqa: BLE001 - a defect here must look like the service's
             code = "InternalServerError"
             answer = _refused(Refusal(500, code, "The service ended the request unexpectedly."))
@@ -325,6 +331,22 @@ class Server:
         }
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()
+
+
+class _Complaints(logging.Handler):
+    """What the framework complains of, in a line; but not of who spoke no HTTP, or hung up."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it on stderr."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, (HttpProcessingError, ConnectionError)):
+            sys.stderr.write(f"emulator: a request failed: {type(error).__name__}\n")
+
+
+def _make_logger() -> logging.Logger:
+    made = logging.getLogger(__name__)
+    made.handlers, made.propagate = [_Complaints(logging.ERROR)], False
+    return made
 
 
 async def _hide_framework(_: web.BaseRequest, response: web.StreamResponse) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from reconciler.catalog import read_schema
 from reconciler.intake import normalize, without_server_fields
+from reconciler.json_text import read_json
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import Places, Text
 from reconciler.model import Finding, Json, Place
@@ -59,7 +59,7 @@ def read_definition(
     folder.findings.extend(parsed.findings)
     if parsed.findings:
         return None
-    return document, Places(parsed.file, nodes[0] if nodes else _NOWHERE)
+    return document, parsed.find_places(nodes[0]) if nodes else Places(parsed.file, _NOWHERE)
 
 
 def _to_yaml(text: str) -> str:
@@ -85,8 +85,8 @@ def parse_json(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
     parsed = Text(file, _to_yaml(text))
     nodes = list(parsed.compose())
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = read_json(text)
+    except ValueError as error:
         place = Place(file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
         parsed.findings[:] = [Finding("is not JSON", place=place)]
         return None, parsed, nodes

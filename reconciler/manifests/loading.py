@@ -173,7 +173,7 @@ class _Loading:
     def _take_manifest(self, file: Path, parsed: Text, node: yaml.Node, kind: str) -> None:
         before = len(parsed.findings) + len(self.folder.findings)
         document = parsed.build(node)
-        places = Places(parsed.file, node)
+        places = parsed.find_places(node)
         subject = _subject(kind, document)
         self.subjects.add(subject)
         found = self._take_references(file, kind, document, places)
@@ -182,12 +182,11 @@ class _Loading:
             self.findings.append(replace(finding, subject=subject, place=finding.place or at))
         if found or len(parsed.findings) + len(self.folder.findings) != before:
             return
-        name = self.folder.name(file)
         manifest = Manifest(
             address=Address(kind, document["metadata"]["name"]),
             spec=document["spec"] or {},
-            file=name,
-            digest=self.folder.files[name],
+            file=parsed.file,
+            digest=self.folder.files[parsed.file],
             labels=document["metadata"].get("labels", {}),
             places=places,
         )
@@ -195,6 +194,7 @@ class _Loading:
         if first is not manifest:
             place = places["/metadata/name"]
             self._refuse_second(manifest.address, place, _place_of(first))
+        places.rest()
 
     def _refuse_second(self, address: Address, place: Place, first: Place) -> None:
         detail = (f"The first is on {first}.",)

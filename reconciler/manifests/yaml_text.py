@@ -64,6 +64,12 @@ class Text:
         """Where a node starts."""
         return place_of(self.file, node)
 
+    def find_places(self, node: yaml.Node) -> Places:
+        """Where the values of a document stand; they can rest."""
+        start = node.start_mark
+        lines = self._text[start.index - start.column : node.end_mark.index]
+        return Places(self.file, node, "\n" * start.line + lines)
+
     def _explain(self, error: yaml.YAMLError) -> Finding:
         mark = getattr(error, "problem_mark", None)
         place = Place(self.file, mark.line + 1, mark.column + 1) if mark else None
@@ -221,9 +227,11 @@ class Places(Mapping[str, Place]):
     other files, by the pointer at which they were put in.
     """
 
-    def __init__(self, file: str, node: yaml.Node) -> None:
+    def __init__(self, file: str, node: yaml.Node, text: str = "") -> None:
+        """`text` is what the nodes were made of, where they can be made again."""
         self._file = file
-        self._node = node
+        self._known: yaml.Node | None = node
+        self._text = text
         self.mounted: dict[str, Places] = {}
         self._named: dict[int, dict[str, _Entry]] = {}
 
@@ -232,6 +240,17 @@ class Places(Mapping[str, Place]):
             if pointer.startswith(f"{prefix}/"):
                 return places[pointer.removeprefix(prefix)]
         return place_of(self._file, self._find(pointer)[0])
+
+    def rest(self) -> None:
+        """Give up the nodes until they are asked for: they take ten times the memory of the text.
+
+        Only what nobody has taken a part of may rest.
+        """
+        if self._text:
+            self._known = None
+            self._named.clear()
+        for places in self.mounted.values():
+            places.rest()
 
     def nearest(self, pointer: str) -> Place:
         """Where a value stands, or the nearest thing around it."""
@@ -251,10 +270,16 @@ class Places(Mapping[str, Place]):
         return Places(self._file, value)
 
     def _find(self, pointer: str) -> _Entry:
-        at, node = self._node, self._node
+        at = node = self._root
         for segment in split_pointer(pointer):
             at, node = self._look_up(node, segment) or _step(node, segment)
         return at, node
+
+    @property
+    def _root(self) -> yaml.Node:
+        if self._known is None:
+            self._known = next(Text(self._file, self._text).compose())
+        return self._known
 
     def _look_up(self, node: yaml.Node, segment: str) -> _Entry | None:
         """A member of a large mapping, of which each may be asked for; by its very name."""

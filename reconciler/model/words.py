@@ -15,7 +15,7 @@ Path: TypeAlias = tuple[str | int, ...]
 class Absent(enum.Enum):
     """The type of `ABSENT`, so that a type checker can tell it from every JSON value."""
 
-    ABSENT = "absent"
+    ABSENT = frozenset[str]()  # no value of JSON, so that nobody writes it down as one
 
     def __repr__(self) -> str:
         return "ABSENT"

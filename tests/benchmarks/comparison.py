@@ -11,25 +11,31 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from tests.benchmarks.contenders import (
     RECONCILER,
+    Applier,
     BareClient,
-    Contender,
+    Fleet,
+    Planner,
     Reconciler,
     find_terraform,
     write_project,
 )
 from tests.benchmarks.documents import OLD, name_of
-from tests.benchmarks.gauge import Usage, gauge, median_of
+from tests.benchmarks.gauge import Usage, gauge, measured_environment, median_of
+from tests.benchmarks.octodns import find_octodns
 from tests.benchmarks.static_server import run_static_server
-from tests.e2e.world import Emulator, clean_environment, definition, run_emulator
+from tests.e2e.world import Emulator, definition, run_emulator
 
 _LONG_S: Final = 60.0
 # How long ago a change must be before a read is sure to show it, so that it can be remembered.
 _SETTLED_S: Final = 11.0
+
+
+_Tool = TypeVar("_Tool", bound=Planner)
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ def compare(sizes: Sizes, results: Results) -> None:
         for size in sizes.plans:
             turns = _Turns(plan_of(size), url, size, sizes.runs)
             results.add(turns.take(_planners(size, sizes), lambda one: one.plan()))
+        turns = _Turns(fleet_of(sizes.fleet), url, sizes.fleet, sizes.runs)
+        results.add(turns.take(_of_yaml(), lambda one: one.plan()))
         results.add(_plan_warm(sizes.warm, sizes.runs))
         for size in sizes.applies:
             turns = _Turns(apply_of(size), url, size, sizes.runs)
@@ -106,15 +114,19 @@ def warm_of(size: int) -> str:
     return f"warm plan of {size:,}, under published limits"
 
 
-def _planners(size: int, sizes: Sizes) -> Iterator[Contender]:
+def _planners(size: int, sizes: Sizes) -> Iterator[Planner]:
     yield Reconciler()
     yield BareClient()
     if size in sizes.against_terraform:
         yield from (one for one in (find_terraform(), find_terraform(compares=False)) if one)
 
 
-def _appliers() -> Iterator[Contender]:
+def _appliers() -> Iterator[Applier]:
     yield from (one for one in (Reconciler(), BareClient(), find_terraform()) if one)
+
+
+def _of_yaml() -> Iterator[Planner]:
+    yield from (one for one in (Fleet(), find_octodns()) if one)
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,7 @@ class _Turns:
     size: int
     runs: int
 
-    def take(self, contenders: Iterator[Contender], run: Callable[[Contender], Usage]) -> list[Row]:
+    def take(self, contenders: Iterator[_Tool], run: Callable[[_Tool], Usage]) -> list[Row]:
         """Each contender once, then each again, as often as is worth while."""
         taken: dict[str, list[Usage]] = {}
         with ExitStack() as stack:
@@ -157,7 +169,7 @@ def _plan_warm(size: int, runs: int) -> list[Row]:
             write_project(project, emulator.url, size, OLD)
         time.sleep(_SETTLED_S)
         with run_emulator(*options, "--port", port):
-            gauge([RECONCILER, "plan"], project, clean_environment())
+            gauge([RECONCILER, "plan"], project, measured_environment())
         log = Path(name, "log")
         limits = ("--limits", "resource-manager", "--log", str(log))
         with run_emulator(*options, *limits, "--port", port):
@@ -167,7 +179,7 @@ def _plan_warm(size: int, runs: int) -> list[Row]:
 
 def _gauge_logged(project: Path, log: Path) -> Usage:
     before = len(log.read_bytes().splitlines())
-    usage = gauge([RECONCILER, "plan"], project, clean_environment())
+    usage = gauge([RECONCILER, "plan"], project, measured_environment())
     return replace(usage, calls=len(log.read_bytes().splitlines()) - before)
 
 

@@ -13,15 +13,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from tests.benchmarks.documents import GROUP, NEW, SERVICES, name_of
-from tests.benchmarks.gauge import Usage, gauge
+from tests.benchmarks.documents import (
+    CALLS,
+    GROUP,
+    NEW,
+    SERVICES,
+    WORKSPACE,
+    endpoint_of,
+    name_of,
+    web_service_of,
+)
+from tests.benchmarks.gauge import Usage, gauge, measured_environment
 from tests.benchmarks.static_server import count_calls
-from tests.e2e.world import MODEL, SUBSCRIPTION, clean_environment
+from tests.e2e.world import MODEL, SUBSCRIPTION
 
 RECONCILER: Final = str(Path(sys.executable).with_name("reconciler"))
 
 
-class Contender(Protocol):
+class Planner(Protocol):
     """One tool in a folder of its own. Its commands print to nowhere."""
 
     @property
@@ -32,7 +41,11 @@ class Contender(Protocol):
         """Write what the tool needs to know of so many services behind an address."""
 
     def plan(self) -> Usage:
-        """A plan from nothing: every service is read, and compared with its new model."""
+        """A plan from nothing: every service is read, and compared with what is declared."""
+
+
+class Applier(Planner, Protocol):
+    """A tool that can do what it plans too."""
 
     def apply(self) -> Usage:
         """Give every service its new model."""
@@ -49,7 +62,7 @@ class _Folder:
         return replace(usage, calls=count_calls(self.url))
 
     def _environment(self) -> dict[str, str]:
-        return clean_environment()
+        return measured_environment()
 
 
 class Reconciler(_Folder):
@@ -87,6 +100,55 @@ def write_project(folder: Path, url: str, services: int, model: str = NEW) -> No
             f"metadata: {{name: {name}, labels: {{team: growth}}}}\n"
             f"spec:\n  trainedModels:\n    {MODEL}:\n      uri: {model}\n"
         )
+
+
+class Fleet(_Folder):
+    """This product again: a fleet of Classic endpoints, whose items are the rows of a file.
+
+    Every hundredth endpoint differs from what the fleet declares.
+    """
+
+    name = "reconciler"
+
+    def prepare(self, folder: Path, url: str, members: int) -> None:
+        self.folder, self.url = folder, url
+        (folder / "manifests").mkdir(parents=True)
+        (folder / "reconciler.yaml").write_text(
+            _FLEET_PROJECT.format(url=url, workspace=WORKSPACE, service=web_service_of(members))
+        )
+        (folder / "manifests" / "fleet.yaml").write_text(_FLEET.format(calls=CALLS))
+        rows = "".join(f"{endpoint_of(one)},Location {one}\n" for one in range(members))
+        (folder / "manifests" / "locations.csv").write_text("name,title\n" + rows)
+
+    def plan(self) -> Usage:
+        shutil.rmtree(self.folder / ".reconciler", ignore_errors=True)
+        return self._gauge([RECONCILER, "plan"])
+
+
+_FLEET_PROJECT: Final = """\
+apiVersion: reconciler/v1
+kind: Project
+metadata: {{name: bike-rental}}
+spec:
+  cloud: {{resourceManager: "{url}", studioManagement: "{url}", blob: "{url}"}}
+  defaults: {{workspace: {workspace}, webService: "{service}"}}
+"""
+_FLEET: Final = """\
+apiVersion: reconciler/v1
+kind: Fleet
+metadata: {{name: bike-rental}}
+spec:
+  items: {{csv: locations.csv}}
+  waves: [1, 10%, 100%]
+  template:
+    kind: Endpoint
+    metadata: {{name: "${{name}}"}}
+    spec:
+      definition:
+        Description: "${{title}}"
+        ThrottleLevel: High
+        MaxConcurrentCalls: {calls}
+"""
 
 
 class BareClient(_Folder):

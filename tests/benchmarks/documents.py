@@ -15,6 +15,8 @@ SERVICES: Final = (
     f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
     "/providers/Microsoft.MachineLearning/webServices"
 )
+WORKSPACE: Final = "333533ce0e6e44b38365410aec94d7f2"
+CALLS: Final = 20
 _RECORDED: Final = (
     Path(__file__).parents[1] / "contract" / "recorded" / "definition.get-after-patch.json"
 )
@@ -64,6 +66,40 @@ class Template:
 def definitions() -> Template:
     """What Resource Manager answers."""
     return Template(definition(_NAME, _URI))
+
+
+def endpoint_of(number: int) -> str:
+    """The name of a Classic endpoint."""
+    return f"rentalloc{number:05}"
+
+
+def list_endpoints(size: int) -> bytes:
+    """What Classic answers for all endpoints of a web service: every hundredth has fewer calls."""
+    shown = [
+        {
+            "Name": endpoint_of(number),
+            "Description": f"Location {number}",
+            "CreationTime": "2026-10-02T00:39:24.8184359Z",
+            "WorkspaceId": WORKSPACE,
+            "WebServiceId": web_service_of(size),
+            "PrimaryKey": "",
+            "SecondaryKey": "",
+            "Version": "2026-10-02T00:39:24.8184359Z",
+            "PreventUpdate": False,
+            "SampleDataEnabled": False,
+            "MaxConcurrentCalls": 10 if number % 100 == 0 else CALLS,
+            "DiagnosticsTraceLevel": "None",
+            "ThrottleLevel": "High",
+            "Resources": [{"Name": "Bike Rental [trained model]", "Kind": "TrainedModel"}],
+        }
+        for number in range(size)
+    ]
+    return json.dumps(shown).encode()
+
+
+def web_service_of(size: int) -> str:
+    """The id of the Classic web service that has so many endpoints."""
+    return f"{size:032}"
 
 
 def states() -> Template:

@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler.diff import diff
 from reconciler.kinds.web_service import KIND
+from tests.benchmarks.gauge import measured_environment
 from tests.benchmarks.ledgers import measure_reading, measure_writing
 from tests.benchmarks.measure import Figure, take_turns, time_call
 from tests.e2e.world import MODEL, Emulator, Project, clean_environment, run_emulator
@@ -28,8 +29,11 @@ def measure_start() -> Figure:
 
 
 def _run(command: list[str]) -> float:
+    environment = measured_environment()
     return time_call(
-        lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/")
+        lambda: subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, cwd="/", env=environment
+        )
     )
 
 

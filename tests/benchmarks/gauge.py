@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.e2e.world import clean_environment
+
 # The command is started by a small process of its own: what a process is said to have used at
 # most includes what its parent had when it began.
 _LAUNCH = """
@@ -32,6 +34,12 @@ class Usage:
     cpu_s: float
     peak_mb: float
     calls: int = 0
+
+
+def measured_environment() -> dict[str, str]:
+    """The environment of a measured tool: nothing steers it, and its modules stay compiled."""
+    steering = {"PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE"}
+    return {name: value for name, value in clean_environment().items() if name not in steering}
 
 
 def gauge(

@@ -12,8 +12,7 @@ from typing import Final
 
 from platformdirs import user_cache_path
 
-from tests.benchmarks.gauge import Usage, gauge
-from tests.e2e.world import clean_environment
+from tests.benchmarks.gauge import Usage, gauge, measured_environment
 
 _CONFIG: Final = """
 providers:
@@ -40,7 +39,7 @@ class OctoDns:
         asked = subprocess.run([python, "-c", said], capture_output=True, text=True, check=True)
         self.name = f"octoDNS {asked.stdout.strip()}"
 
-    def prepare(self, folder: Path, zones: int) -> None:
+    def prepare(self, folder: Path, _url: str, zones: int) -> None:
         self._folder = folder
         for side in ("config", "target"):
             (folder / side).mkdir(parents=True)
@@ -53,7 +52,7 @@ class OctoDns:
 
     def plan(self) -> Usage:
         command = [str(self._program), "--config-file", "config.yaml", "--quiet"]
-        return gauge(command, self._folder, clean_environment())
+        return gauge(command, self._folder, measured_environment())
 
 
 def find_octodns() -> OctoDns | None:

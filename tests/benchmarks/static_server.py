@@ -2,7 +2,7 @@
 
 `python -m tests.benchmarks.static_server` prints its address and serves until it is ended. A
 definition is answered by `GET`, takes another model by `PATCH`, at once and without an operation;
-`GET /states/NAME` is the same as a state of Terraform. `GET /counts` answers how many calls there
+`GET /states/NAME` is the same as a state of Terraform, `GET …/endpoints` a list of Classic. `GET /counts` answers how many calls there
 were and forgets them and every write.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.benchmarks.documents import OLD, SERVICES, definitions, states
+from tests.benchmarks.documents import OLD, SERVICES, definitions, list_endpoints, states
 
 _HEAD = (
     b"HTTP/1.1 %d OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
@@ -47,6 +47,8 @@ class Shelf:
             return 200, self._definitions.fill(name, self._models.get(name, self._old))
         if path.startswith(b"/states/"):
             return 200, self._states.fill(path[len(b"/states/") :], self._old)
+        if path.endswith(b"/endpoints"):
+            return 200, list_endpoints(int(path.split(b"/")[-2]))
         return 404, b"{}"
 
     def _forget(self) -> bytes:

@@ -1,7 +1,10 @@
 """Requests that nobody would send: the emulator refuses them, and goes on."""
 
+import contextlib
 import http.client
 import json
+import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,13 +19,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.emulator.switches import SWITCHES
 from tests.e2e.world import SUBSCRIPTION, clean_environment, definition
 from tests.hostile import TEXTS, VALUES, bent, encode, examples, pick, torn
 
 pytestmark = pytest.mark.property
 Json = Any
 PATIENCE_S = 20
-QUICK = ("--operation-seconds=0", "--seed=1")
 PLAN = {"location": "South Central US", "sku": {"name": "S1", "capacity": 1}, "tags": {"a": "b"}}
 WHOLE = definition("https://acct.blob.core.windows.net/m/a.ilearner")
 PART = {
@@ -111,6 +114,8 @@ def bodies(draw: st.DrawFn, path: str) -> bytes:
 
 @dataclass
 class Emulated:
+    """A running emulator; `errors` is what it complained of."""
+
     host: str
     port: int
     errors: Path
@@ -128,19 +133,24 @@ class Emulated:
         plain = answer.status == 400 and answer.headers["Content-Type"].startswith("text/plain")
         return answer.status, b"" if plain else body
 
-    def judge(self, status: int, body: bytes) -> None:
-        assert status < 500, (status, body)
-        if body:
-            json.loads(body.decode(), parse_constant=pytest.fail)
-        assert self.errors.read_text() == ""
+    def speak(self, data: bytes) -> bytes:
+        """Say something that need not be HTTP; returns all that is said to it."""
+        with socket.create_connection((self.host, self.port), timeout=PATIENCE_S) as talk:
+            said = b""
+            with contextlib.suppress(ConnectionError):
+                talk.sendall(data)
+                talk.shutdown(socket.SHUT_WR)
+                while part := talk.recv(65_536):
+                    said += part
+        return said
 
 
 @contextmanager
-def run_strict() -> Iterator[Emulated]:
+def run_strict(*options: str) -> Iterator[Emulated]:
     """An emulator whose complaints are kept; it must end cleanly."""
     with tempfile.NamedTemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "reconciler", "emulator", "--port=0", "--no-blob", *QUICK],
+            [sys.executable, "-m", "reconciler", "emulator", "--port=0", "--no-blob", *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors.fileno(),
@@ -158,13 +168,35 @@ def run_strict() -> Iterator[Emulated]:
         assert code == 0
 
 
-@pytest.fixture(scope="module")
-def emulated() -> Iterator[Emulated]:
-    with run_strict() as running:
+USUAL = ("--operation-seconds=0", "--seed=1")
+OTHERWISE = tuple(
+    f"--switch={one.name}={one.values[-1]}" for one in SWITCHES if len(one.values) > 1
+)
+
+
+@pytest.fixture(scope="module", params=[USUAL, (*USUAL, *OTHERWISE)], ids=["usual", "otherwise"])
+def emulated(request: pytest.FixtureRequest) -> Iterator[Emulated]:
+    with run_strict(*request.param) as running:
         yield running
 
 
 @given(request=requests())
-@examples(400)
+@examples(250)
 def test_any_request_is_answered(emulated: Emulated, request: Request) -> None:
-    emulated.judge(*emulated.send(request))
+    status, body = emulated.send(request)
+    assert status < 500, body
+    if body:
+        json.loads(body.decode(), parse_constant=pytest.fail)
+    assert emulated.errors.read_text() == ""
+
+
+@given(data=st.data())
+@examples(50)
+def test_any_bytes_are_refused(emulated: Emulated, data: st.DataObject) -> None:
+    request = data.draw(requests())
+    lines = [f"{request.method} {request.target} HTTP/1.1", "Host: x", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    lines += [f"Content-Length: {len(request.body)}", "", ""]
+    said = emulated.speak(data.draw(torn("\r\n".join(lines).encode() + request.body)))
+    assert re.match(rb"HTTP/1\.[01] [1-4]|$", said), said[:200]
+    assert emulated.errors.read_text() == ""

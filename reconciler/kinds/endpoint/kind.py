@@ -6,7 +6,6 @@ Pure: no call is made here. A trained model is the resource of the endpoint that
 
 from __future__ import annotations
 
-import copy
 import functools
 import json
 import re
@@ -35,7 +34,7 @@ from reconciler.model import (
     SecretReference,
     Step,
 )
-from reconciler.pointers import find, format_pointer, set_at
+from reconciler.pointers import copy_document, find, format_pointer, set_at
 from reconciler.ports import Budget, Emit, Provider, ResolveSecret
 from reconciler.redaction import Redaction
 from reconciler.schema import Field, compile_schema
@@ -87,7 +86,7 @@ class EndpointKind(PlainKind):
             Finding(
                 f"no {part} is given",
                 subject=str(manifest.address),
-                place=manifest.place("/spec/resource"),
+                place=manifest.place("/spec/resource") if manifest.file else None,
                 next_step=f"Set spec.resource.{part} here, or spec.defaults.{part} in the project"
                 " file. Studio shows both ids in the address of the web service's page.",
             )
@@ -106,7 +105,7 @@ class EndpointKind(PlainKind):
     ) -> Declared:
         """The part of the endpoint's document that the manifest speaks of."""
         said = normalize(self.field, manifest.spec.get("definition", {}))
-        document: Json = copy.deepcopy(without_server_fields(self.field, said))
+        document: Json = copy_document(without_server_fields(self.field, said))
         models = manifest.spec.get("trainedModels", {})
         for name, model in models.items():
             set_at(document, ("Resources", name, "Location"), model["uri"])
