@@ -182,12 +182,11 @@ class _Loading:
             self.findings.append(replace(finding, subject=subject, place=finding.place or at))
         if found or len(parsed.findings) + len(self.folder.findings) != before:
             return
-        name = self.folder.name(file)
         manifest = Manifest(
             address=Address(kind, document["metadata"]["name"]),
             spec=document["spec"] or {},
-            file=name,
-            digest=self.folder.files[name],
+            file=parsed.file,
+            digest=self.folder.files[parsed.file],
             labels=document["metadata"].get("labels", {}),
             places=places,
         )
