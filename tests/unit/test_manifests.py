@@ -365,7 +365,7 @@ def test_places_that_rested_are_where_they_were(end: str) -> None:
 
 def test_a_number_beyond_all_floats_is_no_definition(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text('{"properties": {"title": 1e400}}')
-    (tmp_path / "d.yaml").write_text("properties: {title: 1e400}")
+    (tmp_path / "d.yaml").write_text("properties: {title: 1.0e+400}")
     for name in ("d.json", "d.yaml"):
         folder = Folder(tmp_path)
         assert read_definition(folder, tmp_path / "m.yaml", name, Place("m.yaml", 1, 1)) is None
