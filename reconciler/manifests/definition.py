@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -54,8 +55,10 @@ def read_definition(
     text = folder.read(path, place)
     if text is None:
         return None
-    parse = parse_json if name.endswith(".json") else _parse_yaml
-    document, parsed, nodes = parse(folder.name(path), text)
+    if name.endswith(".json"):
+        document, parsed, nodes = parse_json(folder.name(path), text, read_json)
+    else:
+        document, parsed, nodes = _parse_yaml(folder.name(path), text)
     folder.findings.extend(parsed.findings)
     if parsed.findings:
         return None
@@ -76,7 +79,9 @@ def _parse_yaml(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
     return parsed.build(nodes[0]) if nodes else None, parsed, nodes
 
 
-def parse_json(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
+def parse_json(
+    file: str, text: str, read: Callable[[str], Json] = json.loads
+) -> tuple[Json, Text, list[yaml.Node]]:
     """A JSON text's value, what was found wrong with it, and its root node if YAML can read it.
 
     JSON's own reader has the last word: YAML does not know every escape of JSON. Read as YAML,
@@ -85,8 +90,8 @@ def parse_json(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
     parsed = Text(file, _to_yaml(text))
     nodes = list(parsed.compose())
     try:
-        document = read_json(text)
-    except ValueError as error:
+        document = read(text)
+    except (ValueError, RecursionError) as error:
         place = Place(file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
         parsed.findings[:] = [Finding("is not JSON", place=place)]
         return None, parsed, nodes

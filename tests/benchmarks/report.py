@@ -78,9 +78,13 @@ class Report:
         """The chapter, as far as there are figures for it."""
         rate = self.rates.get("documents", 0.0)
         parts = ["## Speed\n\n", _INTRODUCTION.format(machine=describe_machine()), "\n"]
-        parts += [_COLUMNS, *_tell_rows(self.results.rows)]
+        if self.results.rows:
+            parts += [_COLUMNS, *_tell_rows(self.results.rows)]
         parts += [note.format(rate=rate) for about, note in _NOTES.items() if self._has(about)]
-        parts += [_GOALS, *map(_tell_goal, self.goals), _FIGURES, *map(_tell_figure, self.figures)]
+        if self.goals:
+            parts += [_GOALS, *map(_tell_goal, self.goals)]
+        if self.figures:
+            parts += [_FIGURES, *map(_tell_figure, self.figures)]
         if "emulator" in self.rates:
             told = f"{self.rates['emulator']:,.0f} reads of such a definition in a second"
             parts.append(f"\nThe emulator answers {told}, over ten connections.\n")

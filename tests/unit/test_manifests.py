@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.manifests import Loaded, load
+from reconciler.manifests.definition import read_definition
+from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import Text
+from reconciler.model import Place
 
 PROJECT = "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: p}\nspec:\n"
 SERVICE = "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: census}\nspec:\n"
@@ -358,3 +361,12 @@ def test_places_that_rested_are_where_they_were(end: str) -> None:
         [str(one[pointer]) for pointer in named]
         for one, named in zip(places, pointers, strict=True)
     ]
+
+
+def test_a_number_beyond_all_floats_is_no_definition(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('{"properties": {"title": 1e400}}')
+    (tmp_path / "d.yaml").write_text("properties: {title: 1.0e+400}")
+    for name in ("d.json", "d.yaml"):
+        folder = Folder(tmp_path)
+        assert read_definition(folder, tmp_path / "m.yaml", name, Place("m.yaml", 1, 1)) is None
+        assert len(folder.findings) == 1
