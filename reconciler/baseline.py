@@ -2,7 +2,8 @@
 
 Nobody declared it, so no plan ever touches it; but whoever moves it since can be told of it. A
 short value is kept as it is, anything larger as a digest of the form in which it is compared, so
-that another spelling is no move. Nothing sensitive and nothing that cannot be observed is kept.
+that another spelling is no move. Nothing sensitive and nothing that cannot be observed is kept,
+and of what belongs to the service only its epochs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.comparers import is_sealed
-from reconciler.diff import form
+from reconciler.diff import form, is_untold
 from reconciler.model import ABSENT, Absent, Json, Path
 from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.schema import Field, Shape
@@ -37,8 +38,8 @@ def make_baseline(field: Field, document: Json | Absent, owned: Collection[str])
     """By pointer: short values, or `{"digest": …}`; what is `owned` is left out."""
     owned_paths = {split_pointer(pointer) for pointer in owned}
     return {
-        format_pointer(path): _keep(field.at(path), value, path, owned_paths)
-        for path, value in _parts(field, document, (), owned_paths)
+        format_pointer(path): _keep(below, value, path, owned_paths)
+        for path, below, value in _parts(field, document, (), owned_paths)
     }
 
 
@@ -56,6 +57,8 @@ def find_moves(
         # What is declared by now, wholly or in part, is compared where declarations are.
         if any(path[: len(one)] == one or one[: len(path)] == path for one in held):
             continue
+        if then is not ABSENT and is_untold(field, path, document):
+            continue
         yield Move(pointer, ABSENT if _is_digest(then) else then, find(document, path))
 
 
@@ -66,7 +69,7 @@ def _alike(one: Json | Absent, other: Json | Absent) -> bool:
 
 def _parts(
     field: Field, value: Json | Absent, path: Path, owned: Collection[Path]
-) -> Iterator[tuple[Path, Json]]:
+) -> Iterator[tuple[Path, Field, Json]]:
     """The places that are told apart, each with its value; those that are declared left out."""
     if value is ABSENT or path in owned or _is_hidden(field, value):
         return
@@ -76,11 +79,14 @@ def _parts(
             for name in known:
                 yield from _parts(field.child(name), value[name], (*path, name), owned)
             return
-    if form(field, value) is not ABSENT:
-        yield path, value
+    # Only what is empty may count as absent; the form of all the rest is worked out once.
+    if value not in ({}, [], None) or form(field, value) is not ABSENT:
+        yield path, field, value
 
 
 def _is_hidden(field: Field, value: Json) -> bool:
+    if field.epoch:
+        return False
     return field.read_only or field.write_only or field.sensitive or is_sealed(value)
 
 

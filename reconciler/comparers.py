@@ -24,8 +24,16 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LONGEST_NUMBER: Final = 400
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # A signature in a query, also of an address within another one's query.
+# Names are of ASCII letters: no other letter that is like one in another case stands for it.
 _SIGNATURE: Final = re.compile(
-    r"(?P<before>&amp;|[?&;]|%3[FB]|%26)sig(=|%3D)(?!=)([^&;#\s\"'<>%]|%(?!26|23))+(?P<after>&(amp;)?|;|%26)?",
+    r"(?P<before>&amp;|[?&;]|%3[FB]|%26)(?a:sig)(=|%3D)(?!=)"
+    r"(?P<value>([^&;#\s\"'<>%]|%(?!26|23))+)(?P<after>&(amp;)?|;|%26)?",
+    re.IGNORECASE,
+)
+# The key of a connection string, with what parts it from the rest.
+_KEY: Final = re.compile(
+    r"(?:(?P<parted>;)|(?<![\w%]))(?a:Account|SharedAccess)(?a:Key)="
+    r"(?P<value>[^;&#\s\"'<>]{16,})(?(parted)|;?)",
     re.IGNORECASE,
 )
 _BEGINS: Final = frozenset({"?", "%3f"})
@@ -61,11 +69,21 @@ def strip_credentials(uri: str) -> str:
 
 
 def strip_signatures(text: str) -> str:
-    """The text without the signatures of the addresses in it; the very same where it has none."""
+    """The text without signatures of addresses and keys of connection strings.
+
+    It is the very same where it has none.
+    """
+    if "key=" in text.lower():
+        text = _KEY.sub("", text)
     stripped = _SIGNATURE.sub(_join_around, text)
     while stripped != text:  # two that touch share what parts them
         text, stripped = stripped, _SIGNATURE.sub(_join_around, stripped)
     return text
+
+
+def find_signatures(text: str) -> list[str]:
+    """The signatures and keys themselves, as they are spelled there."""
+    return [found["value"] for one in (_SIGNATURE, _KEY) for found in one.finditer(text)]
 
 
 def _join_around(found: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ identity, so the cost follows what changed. The order of changes depends on name
 
 from __future__ import annotations
 
+import functools
 import json
 import marshal
 import operator
@@ -17,6 +18,7 @@ from typing import Final
 
 from reconciler.comparers import COMPARERS, is_sealed
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
+from reconciler.pointers import find
 from reconciler.schema import Field, Shape
 
 _FEW: Final = 8
@@ -42,6 +44,28 @@ def diff(field: Field, before: Json | Absent, after: Json | Absent) -> tuple[Cha
 def same(field: Field, one: Json | Absent, other: Json | Absent) -> bool:
     """Whether two values of a field are one in the schema's eyes."""
     return one is other or _text(form(field, one)) == _text(form(field, other))
+
+
+def is_untold(field: Field, path: Path, document: Json | Absent) -> bool:
+    """Whether a document does not tell what is at a place: that it is absent proves nothing.
+
+    `field` is that of the whole document.
+    """
+    for segment in path:
+        field, document = field.child(segment), find(document, (segment,))
+        if field.untold and document is ABSENT:
+            return True
+    return False
+
+
+def is_unseen(field: Field, path: Path, document: Json | Absent) -> bool:
+    """Whether a place cannot be compared: the service never shows it, or did not this time."""
+    below = field
+    for segment in path:
+        below = below.child(segment)
+        if below.write_only or below.read_only:
+            return True
+    return is_untold(field, path, document)
 
 
 def form(field: Field, value: Json | Absent) -> Json | Absent:
@@ -75,13 +99,27 @@ def _compared(field: Field, value: Json) -> Json:
 
 def _form_object(field: Field, value: dict[str, Json]) -> Json:
     result = {}
-    for name in {**value, **field.properties}:
+    for name, one in value.items():
         child = field.child(name)
-        if not (child.read_only or child.write_only):
-            known = form(child, value.get(name, ABSENT))
+        if child.verbatim:
+            result[name] = one
+        elif not (child.read_only or child.write_only):
+            known = form(child, one)
             if known is not ABSENT:
                 result[name] = known
+    result.update((name, known) for name, known in _defaults(field) if name not in value)
     return result
+
+
+@functools.cache
+def _defaults(field: Field) -> Sequence[tuple[str, Json]]:
+    """What the properties of an object count as where they are absent."""
+    shown = (
+        (name, form(below, ABSENT))
+        for name, below in field.properties.items()
+        if not (below.read_only or below.write_only)
+    )
+    return [(name, known) for name, known in shown if known is not ABSENT]
 
 
 def _is_number(value: Json) -> bool:
@@ -111,6 +149,8 @@ def _unique(keys: list[str]) -> list[str] | None:
 
 def _walk(field: Field, path: Path, before: Json, after: Json, changes: list[Change]) -> None:
     if before is after or field.read_only or field.write_only:
+        return
+    if field.untold and (before is ABSENT or after is ABSENT):
         return
     kind = type(before)
     if kind is type(after):

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler.baseline import find_moves
-from reconciler.diff import diff, same
+from reconciler.diff import diff, is_unseen, is_untold, same
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -25,7 +25,14 @@ from reconciler.model import (
     Verb,
     Verdict,
 )
-from reconciler.plan import Wish, desire, find_leaves, find_not_observable
+from reconciler.plan import (
+    Wish,
+    desire,
+    find_leaves,
+    find_moved_epochs,
+    find_not_observable,
+    remember,
+)
 from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.reasons import format_memory
 from reconciler.schema import Field
@@ -93,9 +100,9 @@ def _missing(wish: Wish) -> Drift:
 def _compare_declared(wish: Wish, declared: Collection[Path]) -> Iterator[Drift]:
     for path in sorted(declared, key=format_pointer):
         below = wish.schema.at(path)
-        if below.write_only:
+        if is_unseen(wish.schema, path, wish.live):
             continue
-        then = _remembered(wish, path)
+        then = remember(wish, path)
         now, want = find(wish.live, path), find(wish.declared.document, path)
         verdict = _judge(below, then, now, want, known=wish.memory is not None)
         if verdict is not None:
@@ -119,10 +126,6 @@ def _judge(
     return Verdict.MODEL_SWAPPED if below.compare == "blob-uri" else Verdict.DRIFTED
 
 
-def _remembered(wish: Wish, path: Path) -> Json | Absent:
-    return ABSENT if wish.memory is None else wish.memory.owned.get(format_pointer(path), ABSENT)
-
-
 def _tell(
     wish: Wish, path: Path, verdict: Verdict, then: Json | Absent, want: Json | Absent
 ) -> Drift:
@@ -138,7 +141,7 @@ def _tell(
         live=ABSENT if hidden else now,
         declared=ABSENT if hidden else want,
         hidden=hidden,
-        note=_name_model(wish, path),
+        note=_join(_name_model(wish, path), "" if ours else _name_writers(wish, path)),
         settle=(_apply(wish),) if ours else (_apply(wish), accept),
     )
 
@@ -146,6 +149,16 @@ def _tell(
 def _name_model(wish: Wish, path: Path) -> str:
     names = (model.name for model in wish.declared.models if model.path == path)
     return next((f'trained model "{name}"' for name in names), "")
+
+
+def _name_writers(wish: Wish, path: Path) -> str:
+    """Who else is known to write a place: where to look for who moved it."""
+    writers = wish.schema.at(path).writers
+    return f"it is written by {writers} too" if writers else ""
+
+
+def _join(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
 
 
 def _compare_secrets(wish: Wish) -> Iterator[Drift]:
@@ -160,7 +173,24 @@ def _compare_secrets(wish: Wish) -> Iterator[Drift]:
                 settle=(_apply(wish),),
             )  # fmt: skip
         else:
-            yield _not_observable(wish, pointer, reference is not None)
+            pending = None if reference is not None else _find_unwritten(wish, pointer)
+            yield pending or _not_observable(wish, pointer, reference is not None)
+
+
+def _find_unwritten(wish: Wish, pointer: str) -> Drift | None:
+    """A value that is not shown here, and is not what was last written; None where it is that."""
+    path = split_pointer(pointer)
+    then, want = remember(wish, path), find(wish.declared.document, path)
+    known = replace(wish.schema.at(path), write_only=False)
+    unsure = then is ABSENT or bool(find_moved_epochs(wish))
+    if is_untold(wish.schema, path, wish.live):
+        settled = not unsure and same(known, then, want)
+    else:
+        settled = then is ABSENT or same(known, then, want)
+    if settled:
+        return None
+    found = _tell(wish, path, Verdict.PENDING, then, want)
+    return replace(found, note=_join(found.note, "what is live is not observable"))
 
 
 def _not_observable(wish: Wish, pointer: str, secret: bool) -> Drift:  # noqa: FBT001 - two forms of one finding
@@ -172,9 +202,7 @@ def _not_observable(wish: Wish, pointer: str, secret: bool) -> Drift:  # noqa: F
         if wish.memory is not None and written
         else "when it was set is not known"
     )
-    settle = (
-        f"reconciler apply --target {wish.resource.address} --rotate {wish.resource.address}",
-    )
+    settle = (f"{_apply(wish)} --rotate {wish.resource.address}",)
     return Drift(
         wish.resource, Verdict.NOT_OBSERVABLE, pointer, hidden=True, note=note,
         settle=settle if secret else (),
@@ -187,7 +215,8 @@ def _compare_released(wish: Wish, memory: Memory, declared: Collection[Path]) ->
         path = split_pointer(pointer)
         below = wish.schema.at(path)
         inside = any(path[: len(one)] == one or one[: len(path)] == path for one in declared)
-        if inside or below.write_only or same(below, memory.owned[pointer], find(wish.live, path)):
+        unseen = is_unseen(wish.schema, path, wish.live)
+        if inside or unseen or same(below, memory.owned[pointer], find(wish.live, path)):
             continue
         yield _tell_undeclared(wish, path, memory.owned[pointer])
 
@@ -196,8 +225,19 @@ def _compare_baseline(wish: Wish, memory: Memory, declared: Collection[Path]) ->
     if not memory.baseline:
         return
     owned = {*memory.owned, *map(format_pointer, declared)}
+    epochs = find_moved_epochs(wish)
     for move in find_moves(wish.schema, memory.baseline, wish.live, owned):
-        yield _tell_undeclared(wish, split_pointer(move.pointer), move.then)
+        path = split_pointer(move.pointer)
+        found = _tell_undeclared(wish, path, move.then)
+        yield _tell_epoch(wish, found) if path in epochs else found
+
+
+def _tell_epoch(wish: Wish, found: Drift) -> Drift:
+    """What was written before may have been undone as a whole; where that shows is told apart."""
+    meaning = wish.schema.at(split_pointer(found.pointer)).description
+    note = f"{meaning} What was applied before may have been undone."
+    again = f"{_apply(wish)} --rotate {wish.resource.address}"
+    return replace(found, note=note, settle=(again,))
 
 
 def _compare_exact(wish: Wish, told: Collection[Path]) -> Iterator[Drift]:
@@ -220,7 +260,7 @@ def _tell_undeclared(wish: Wish, path: Path, then: Json | Absent) -> Drift:
         remembered=ABSENT if below.sensitive else then,
         live=ABSENT if below.sensitive else find(wish.live, path),
         hidden=below.sensitive,
-        note=_EXACT if wish.declared.exact else _UNDECLARED,
+        note=_join(_EXACT if wish.declared.exact else _UNDECLARED, _name_writers(wish, path)),
         settle=(_apply(wish), accept) if wish.declared.exact else (accept,),
     )
 

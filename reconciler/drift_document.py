@@ -46,6 +46,7 @@ def _standing_document(one: Standing) -> Json:
         if one.memory is None
         else {"at": one.memory.at, "by": one.memory.by, "commit": one.memory.commit},
         "observed_at": one.observed_at,
+        "fleet": str(one.fleet) if one.fleet else None,
     }
 
 
@@ -60,4 +61,5 @@ def _finding_document(one: Drift) -> Json:
         "note": one.note,
         "since": one.since,
         "settle": list(one.settle),
+        "fleet": str(one.fleet) if one.fleet else None,
     }

@@ -2,7 +2,7 @@
 
 Calls are bounded by a bucket of reads and one of writes, each full at first and refilled at a
 steady rate, and by how many steps run at once, each waiting for its operation. The slowest of
-the three is how long it takes.
+the three is how long it takes. What a read shows late is waited for beside other work, once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def estimate(steps: Sequence[Step], pace: Pace, parallelism: int, spent: int = 0
     """
     if not steps:
         return Estimate()
-    writes = sum(count_writes(step) for step in steps)
+    writes = sum(count_writes(step, pace) for step in steps)
     copies = sum(bool(step.source and step.source.region) for step in steps)
     reads = _READS_A_STEP * len(steps) + _READS_A_COPY * copies + pace.polls * writes
     burst = max(0, pace.read_burst - spent)
@@ -34,13 +34,16 @@ def estimate(steps: Sequence[Step], pace: Pace, parallelism: int, spent: int = 0
         (reads - burst) / pace.read_rate,
         (writes - pace.write_burst) / pace.write_rate,
     )
-    return Estimate(writes, reads, round(seconds, 1))
+    return Estimate(writes, reads, round(seconds + pace.lag_s, 1))
 
 
-def count_writes(step: Step) -> int:
+def count_writes(step: Step, pace: Pace) -> int:
     """How many calls change something: a replacement is a delete and a create.
 
-    A regional copy of the source that is not there yet is one more.
+    A regional copy of the source that is not there yet is one more, and so are models that a new
+    resource gets apart.
     """
     copies = 1 if step.source and step.source.copy == "missing" else 0
-    return copies + (2 if step.action is Action.REPLACE else 1)
+    new = step.action in {Action.CREATE, Action.REPLACE}
+    apart = 1 if new and step.models and pace.models_apart else 0
+    return copies + apart + (2 if step.action is Action.REPLACE else 1)

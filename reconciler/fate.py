@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.diff import diff, same
+from reconciler.diff import diff, is_unseen, is_untold, same
 from reconciler.model import ABSENT, Absent, Action, Fate, Intent, Json, Live
 from reconciler.overlay import overlay, says_nothing
 from reconciler.patch import MISFITS, apply_operations, find_mismatches
@@ -53,6 +53,11 @@ def _judge_creation(field: Field, intent: Intent, live: Json) -> Judgement:
         if not says_nothing(field.at(change.path), change.after)
     )
     missing = next(lost, None)
+    paths = (split_pointer(op["path"]) for op in intent.patch if op["op"] != "test")
+    untold = next((path for path in paths if is_untold(field, path, live)), None)
+    if missing is None and untold is not None:
+        at = format_pointer(untold)
+        return _unknown(f"it is there, and whether it has what was sent at {at} is not observable")
     if missing is None:
         return _done("it is there as it was sent")
     return _unknown(f"it is there, with another value at {format_pointer(missing.path)}")
@@ -60,7 +65,7 @@ def _judge_creation(field: Field, intent: Intent, live: Json) -> Judgement:
 
 def _judge_places(field: Field, intent: Intent, live: Live) -> Judgement:
     try:
-        places = _find_wanted(field, intent.patch)
+        places = _find_wanted(field, intent.patch, live.document)
     except MISFITS:
         return _unknown(_UNTOLD)
     return _compare_places(field, intent, live, places)
@@ -73,7 +78,7 @@ def _compare_places(
         # Nothing of it can be seen; but every change moves the stamp.
         if live.settled and live.stamp and live.stamp == intent.stamp:
             return _not_done("the service has not changed since")
-        return _unknown("what was written can never be read back")
+        return _unknown("what was written is not observable")
     document = live.document
     if all(_is(field, document, at, value) for at, value in places.items()):
         return _done("live has what was sent")
@@ -96,7 +101,7 @@ def _serves(field: Field, live: Json, pointer: str, wanted: Json | Absent) -> bo
     return gone or _is(field, live, pointer, wanted)
 
 
-def _find_wanted(field: Field, patch: Sequence[Json]) -> Mapping[str, Json | Absent]:
+def _find_wanted(field: Field, patch: Sequence[Json], live: Json) -> Mapping[str, Json | Absent]:
     """The values that a patch leaves, by pointer, as far as they can be seen: a list as a whole."""
     lists = {
         op["path"]: op["value"]
@@ -114,17 +119,16 @@ def _find_wanted(field: Field, patch: Sequence[Json]) -> Mapping[str, Json | Abs
             inside = {**op, "path": op["path"][len(container) :]}
             before = wanted.get(container, lists[container])
             wanted[container] = apply_operations([inside], before)
-    return dict(_keep_seen(field, wanted))
+    return dict(_keep_seen(field, wanted, live))
 
 
 def _keep_seen(
-    field: Field, wanted: Mapping[str, Json | Absent]
+    field: Field, wanted: Mapping[str, Json | Absent], live: Json
 ) -> Iterator[tuple[str, Json | Absent]]:
     for pointer, value in wanted.items():
         path = split_pointer(pointer)
-        hidden = any(field.at(path[:length]).write_only for length in range(1, len(path) + 1))
         container = value == {} and field.at(path).branches
-        if not (hidden or container):
+        if not (container or is_unseen(field, path, live)):
             yield pointer, value
 
 

@@ -7,13 +7,24 @@ names the guard and the flag that lifts it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from reconciler.model import Action, Address, Change, Finding, GuardLimits, Step
 
-GUARDS: Final = ("deletes", "updates", "replace", "irreversible", "adopt", "empty", "blob")
+GUARDS: Final = (
+    "deletes",
+    "updates",
+    "replace",
+    "irreversible",
+    "adopt",
+    "empty",
+    "blob",
+    "default-endpoint",
+    "training-service",
+)
 _COUNTED_FROM: Final = 10
 
 
@@ -98,6 +109,7 @@ def _judge_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> I
     if deletes > limits.max_deletes:
         yield Finding(
             f"{deletes} to destroy, and spec.guards.maxDeletes is {limits.max_deletes}",
+            detail=tuple(_count_members(steps, Action.DELETE)),
             next_step="To destroy them all the same: --allow deletes",
             guard="deletes",
         )
@@ -106,9 +118,17 @@ def _judge_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> I
         yield Finding(
             f"{updates} to change, and spec.guards.maxUpdates is"
             f" {_say_limit(limits.max_updates, managed)}",
+            detail=tuple(_count_members(steps, Action.UPDATE)),
             next_step="To change them all the same: --allow updates",
             guard="updates",
         )
+
+
+def _count_members(steps: Sequence[Step], action: Action) -> Iterator[str]:
+    """How many of them each fleet has, so that one row does not hide behind a thousand."""
+    fleets = Counter(step.fleet for step in steps if step.action is action)
+    for fleet in sorted(one for one in fleets if one is not None):
+        yield f"{fleets[fleet]:,} of them are members of {fleet}."
 
 
 def _say_limit(limit: int | str, managed: int) -> str:

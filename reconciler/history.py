@@ -7,9 +7,11 @@ is none, nothing may be shown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
+from itertools import chain, groupby, islice
+from typing import Final
 
 from reconciler.comparers import is_sealed
 from reconciler.model import ABSENT, Absent, Action, Address, Entry, Fate, Intent, Json, Path
@@ -17,6 +19,7 @@ from reconciler.pointers import split_pointer
 from reconciler.schema import Field
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_RUN_FROM: Final = 3
 _GONE = frozenset({Action.DELETE, Action.FORGET})
 # What holds for the whole resource: all that is remembered afterwards was written then.
 _WHOLE = frozenset({Action.CREATE, Action.REPLACE})
@@ -87,6 +90,40 @@ def parse_time(text: str) -> datetime:
     """An ISO time, in UTC; raises ValueError for what is none."""
     found = datetime.fromisoformat(text)
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one apply did alike to members of a fleet, one right after another.
+
+    `names` are those of the members, in the order of the entries.
+    """
+
+    first: Entry
+    last: Entry
+    names: Sequence[str]
+
+
+def gather_runs(entries: Iterable[Entry]) -> Iterator[Entry | Run]:
+    """The entries in their order, each by itself where fewer than three make a run."""
+    for run, group in groupby(entries, _find_run):
+        rest = iter(group)
+        few = list(islice(rest, _RUN_FROM))
+        if run is None or len(few) < _RUN_FROM:
+            yield from chain(few, rest)
+            continue
+        # The entries themselves are let go: there may be ten thousand.
+        last, names = few[-1], [one.address.name for one in few]
+        for last in rest:
+            names.append(last.address.name)
+        yield Run(few[0], last, names)
+
+
+def _find_run(entry: Entry) -> tuple[object, ...] | None:
+    if entry.fleet is None:
+        return None
+    author = (entry.plan_digest, entry.by, entry.host, entry.commit)
+    return (entry.fleet, entry.address.kind, entry.action, entry.fate, *author)
 
 
 def rename(address: Address, moved: Mapping[Address, Address]) -> Address:

@@ -8,9 +8,11 @@ accident. What is sent back unchanged gets them again from the reply as it came.
 
 from __future__ import annotations
 
+import marshal
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from reconciler.comparers import strip_credentials, strip_signatures
+from reconciler.comparers import find_signatures, strip_credentials, strip_signatures
 from reconciler.model import ABSENT, Absent, Json
 from reconciler.schema import Field, Shape
 
@@ -23,55 +25,71 @@ def normalize(field: Field, document: Json) -> Json:
     return _normalize(field, bare)
 
 
-def restore_signatures(field: Field, document: Json, raw: Json | Absent) -> Json:
-    """The document with its addresses as they stand in `raw`, where they are still the same.
+def restore_texts(
+    field: Field, document: Json, raw: Json | Absent, redact: Callable[[Json], Json] = lambda v: v
+) -> Json:
+    """The document with its texts as they stand in `raw`, where they are still the same.
 
-    `raw` is what the document was normalized from; it may have been changed since.
+    `raw` is what the document was normalized from once it was redacted; it may have been changed
+    since.
     """
+    if document == raw:
+        return document  # nothing was taken away
     if isinstance(document, str) and isinstance(raw, str):
-        return raw if normalize(field, raw) == document else document
+        return raw if normalize(field, redact(raw)) == document else document
     if isinstance(document, dict) and isinstance(raw, dict):
         came = {**{field.spelling(name): value for name, value in raw.items()}, **raw}
         return {
-            name: restore_signatures(field.child(name), value, came.get(name, ABSENT))
+            name: restore_texts(field.child(name), value, came.get(name, ABSENT), redact)
             for name, value in document.items()
         }
     if isinstance(document, list) and isinstance(raw, list):
-        return _restore_items(field.child(0), document, raw)
+        return _restore_items(field.child(0), document, raw, redact)
     return document
 
 
-def _restore_items(field: Field, items: list[Json], raw: list[Json]) -> list[Json]:
-    """Items by what they are, where they were signed; else by where they stand."""
-    signed = [(one, bare) for one in raw if (bare := normalize(field, one)) is not one]
+def _restore_items(
+    field: Field, items: list[Json], raw: list[Json], redact: Callable[[Json], Json]
+) -> list[Json]:
+    """Items by what they are, where something was taken out of them; else by where they stand."""
+    taken = [(one, bare) for one in raw if (bare := normalize(field, redact(one))) != one]
     restored = []
     for index, item in enumerate(items):
         there = raw[index] if index < len(raw) else ABSENT
-        came = next((one for one, bare in signed if bare == item), there)
-        restored.append(restore_signatures(field, item, came))
+        came = next((one for one, bare in taken if bare == item), there)
+        restored.append(restore_texts(field, item, came, redact))
     return restored
 
 
+def find_secrets(field: Field, document: Json) -> Iterator[str]:
+    """Every secret and signature in a document, such as one that is about to be sent."""
+    if isinstance(document, str):
+        yield from (document,) if field.secret else find_signatures(document)
+    elif isinstance(document, dict):
+        for name, value in document.items():
+            yield from find_secrets(field.child(name), value)
+    elif isinstance(document, list):
+        for item in document:
+            yield from find_secrets(field.child(0), item)
+
+
 def _is_signed(document: Json) -> bool:
-    """Whether a text in it holds a signature. Asked of every reply: no call for each value."""
-    waiting: list[Json] = [[document]]
-    while waiting:
-        one = waiting.pop()
-        for value in one.values() if type(one) is dict else one:
-            kind = type(value)
-            if kind is str:
-                if ("=" in value or "%" in value) and strip_signatures(value) != value:
-                    return True
-            elif kind in _NESTED:
-                waiting.append(value)
-    return False
+    """Whether a text in it may hold what is stripped: asked of all replies, so of bytes at once.
+
+    Both names are ASCII letters, and so spelled alike in whatever text.
+    """
+    data = marshal.dumps(document).lower()
+    return b"sig" in data or b"key=" in data
 
 
 def _without_signatures(document: Json) -> Json:
+    """The same without signatures; shares what has none."""
     if isinstance(document, dict):
-        return {name: _without_signatures(value) for name, value in document.items()}
+        bare = {name: _without_signatures(value) for name, value in document.items()}
+        return document if all(map(_same_object, bare.values(), document.values())) else bare
     if isinstance(document, list):
-        return [_without_signatures(item) for item in document]
+        items = [_without_signatures(item) for item in document]
+        return document if all(map(_same_object, items, document)) else items
     return strip_signatures(document) if isinstance(document, str) else document
 
 
@@ -94,7 +112,7 @@ def _normalize_object(field: Field, document: dict[str, Json]) -> Json:
     result: dict[str, Json] = {}
     changed = False
     properties = field.properties
-    if field.flat and document.keys() <= properties.keys():
+    if field.is_plain(document):
         return document
     for name, value in document.items():
         child, spelling = properties.get(name), name

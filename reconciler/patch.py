@@ -7,7 +7,6 @@ invents nothing.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,7 +18,7 @@ from jsonpointer import JsonPointerException
 from reconciler.comparers import is_sealed
 from reconciler.diff import same
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
-from reconciler.pointers import find, format_pointer, split_pointer
+from reconciler.pointers import copy_document, find, format_pointer, split_pointer
 from reconciler.schema import Field
 
 # What jsonpatch raises where an operation does not fit a document.
@@ -69,8 +68,8 @@ def apply_operations(operations: Iterable[Json], document: Json | Absent) -> Jso
 
     Raises one of MISFITS where an operation does not fit.
     """
-    start = None if document is ABSENT else document
-    return jsonpatch.JsonPatch(list(operations)).apply(start)
+    start = None if document is ABSENT else copy_document(document)
+    return jsonpatch.JsonPatch(list(operations)).apply(start, in_place=True)
 
 
 def apply_in_place(operation: Json, document: Json) -> None:
@@ -80,11 +79,11 @@ def apply_in_place(operation: Json, document: Json) -> None:
 
 def find_misfit(operations: Iterable[Json], document: Json | Absent) -> str | None:
     """The pointer of the first change that a document has no place for; None where all fit."""
-    left = None if document is ABSENT else copy.deepcopy(document)
+    left = None if document is ABSENT else copy_document(document)
     for operation in operations:
         if operation["op"] != "test":
             try:
-                left = jsonpatch.JsonPatch([copy.deepcopy(operation)]).apply(left, in_place=True)
+                left = jsonpatch.JsonPatch([copy_document(operation)]).apply(left, in_place=True)
             except MISFITS:
                 return str(operation["path"])
     return None

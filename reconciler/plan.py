@@ -10,10 +10,10 @@ import copy
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from reconciler.comparers import is_sealed
-from reconciler.diff import diff, same
+from reconciler.diff import diff, is_unseen, is_untold, same
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -33,9 +33,10 @@ from reconciler.model import (
 from reconciler.overlay import keep_declared, overlay
 from reconciler.patch import make_absences, make_inverse, make_operations
 from reconciler.pointers import find, format_pointer, set_at, split_pointer
-from reconciler.schema import UNKNOWN, Field
+from reconciler.schema import UNKNOWN, Field, find_epochs
 
 _Extent: TypeAlias = Literal["parts", "whole"]
+_NOTHING: Final[tuple[Json, ...]] = ("", None, {}, [])
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Wish:
     """What one manifest wants of one resource, beside what is live and remembered.
 
     `secrets` maps pointers to references; `ledger_known` is False where there is no ledger that
-    could remember; `rotate` has every secret written again.
+    could remember; `rotate` has every secret written again, and what a service need not show.
     """
 
     resource: Resource
@@ -66,9 +67,10 @@ def lead_to(wish: Wish, desired: Json) -> Step | None:
     changes = diff(wish.schema, wish.live, desired)
     action = _choose_action(wish.live, changes)
     extent = _choose_extent(action, changes)
-    due = tuple(sorted(_due_secrets(wish, changes, extent).items()))
-    written = [_write(split_pointer(pointer), reference) for pointer, reference in due]
-    changes = (*changes, *_due_write_only(wish, extent), *written)
+    secrets = tuple(sorted(_due_secrets(wish, changes, extent).items()))
+    written = [_write(split_pointer(pointer), reference) for pointer, reference in secrets]
+    unseen = _due_write_only(wish, {change.path for change in changes}, extent)
+    changes = (*changes, *unseen, *written)
     if not changes:
         return None
     forced = [change for change in changes if change.immutable and wish.live is not ABSENT]
@@ -81,7 +83,7 @@ def lead_to(wish: Wish, desired: Json) -> Step | None:
         before=wish.live,
         after=desired,
         absences=() if wish.live is ABSENT else make_absences(changes),
-        secrets=due,
+        secrets=(*secrets, *_due_signatures(wish, changes, extent)),
         replace_paths=tuple(format_pointer(change.path) for change in forced),
         models=tuple(_model_changes(wish, changes)),
         not_observable=find_not_observable(wish),
@@ -169,31 +171,72 @@ def _due_secrets(
     return {at: ref for at, ref in wish.secrets.items() if known.get(at) != ref.version}
 
 
-def _due_write_only(wish: Wish, extent: _Extent) -> Iterator[Change]:
-    """Declared values that are never returned, where they differ from what was last written.
+def _due_signatures(
+    wish: Wish, changes: Collection[Change], extent: _Extent
+) -> Iterator[tuple[str, SecretReference]]:
+    """Where the signatures are by which the service opens the models: they go along with a model.
 
-    A write of the whole starts from nothing, so it needs all of them again.
+    Whether an update of one leaves the others alone is not known, so all go once one does.
+    """
+    changed = {change.path for change in changes}
+    models = wish.declared.models
+    if extent == "whole" or any(model.path in changed for model in models):
+        for model in models:
+            if model.sas is not None and model.sas_path:
+                yield format_pointer(model.sas_path), model.sas
+
+
+def _due_write_only(wish: Wish, changed: Collection[Path], extent: _Extent) -> Iterator[Change]:
+    """Declared values that are not returned, where they are not known to be what was last written.
+
+    A write of the whole starts from nothing, so it needs all of them again. What is never returned
+    and not remembered may be there for long; what other services show, and this one does not, is
+    written once more: nobody knows whether it is there.
     """
     if wish.live is ABSENT:
         return
-    owned = wish.memory.owned if wish.memory is not None else {}
+    undone = bool(find_moved_epochs(wish))
     for path in find_leaves(wish.schema, wish.declared.document):
         below, now = wish.schema.at(path), find(wish.declared.document, path)
-        if not below.write_only or now in ("", None):
+        asked = wish.rotate and below.untold
+        unseen = asked or is_unseen(wish.schema, path, wish.live)
+        if now in _NOTHING or path in changed or not unseen:
             continue
-        then = owned.get(format_pointer(path), ABSENT)
+        then = remember(wish, path)
         moved = then is not ABSENT and not same(replace(below, write_only=False), then, now)
-        if moved or extent == "whole":
+        unsure = is_untold(wish.schema, path, wish.live) and (undone or then is ABSENT)
+        if moved or unsure or asked or extent == "whole":
             yield _write(path, now)
 
 
+def remember(wish: Wish, path: Path) -> Json | Absent:
+    """What was last applied at a place that the manifest spoke of then."""
+    return ABSENT if wish.memory is None else wish.memory.owned.get(format_pointer(path), ABSENT)
+
+
+def find_moved_epochs(wish: Wish) -> tuple[Path, ...]:
+    """The places whose move since the last apply says that what was written may be undone."""
+    if wish.memory is None or wish.live is ABSENT:
+        return ()
+    then = wish.memory.baseline
+    return tuple(
+        path
+        for path in find_epochs(wish.schema)
+        if (known := then.get(format_pointer(path))) is not None
+        and find(wish.live, path) is not ABSENT
+        and not same(wish.schema.at(path), known, find(wish.live, path))
+    )
+
+
 def find_not_observable(wish: Wish) -> tuple[str, ...]:
-    """Declared places that the service never shows, or shows only as ever-changing cipher text."""
+    """Declared places that the service does not show, or only as ever-changing cipher text."""
     hidden = set(wish.secrets)
     for path in find_leaves(wish.schema, wish.declared.document):
         below, value = wish.schema.at(path), find(wish.declared.document, path)
-        # An empty credential is shown as it is (recorded).
-        if (below.write_only and value not in ("", None)) or is_sealed(value):
+        # An empty credential is shown as it is (recorded). What a new resource will show of itself
+        # is not known.
+        told = wish.live is ABSENT or not is_untold(wish.schema, path, wish.live)
+        if ((below.write_only or not told) and value not in _NOTHING) or is_sealed(value):
             hidden.add(format_pointer(path))
     return tuple(sorted(hidden))
 
@@ -216,8 +259,8 @@ def _count_leaves(field: Field, document: Json | Absent) -> int:
         return 0
     if not (isinstance(document, dict) and document and field.branches) or field.compare:
         return 1
-    if field.flat and document.keys() <= field.properties.keys():
-        return len(document)
+    if field.is_plain(document):
+        return len(document) if field.flat else sum(len(one) or 1 for one in document.values())
     total = 0
     for name, value in document.items():
         child = field.properties.get(name) or field.items or UNKNOWN
@@ -242,6 +285,7 @@ def _model_changes(wish: Wish, changes: Collection[Change]) -> Iterator[ModelCha
     changed = {change.path for change in changes}
     for model in wish.declared.models:
         if model.path in changed:
-            before = find(wish.live, model.path)
+            untold = wish.live is not ABSENT and is_untold(wish.schema, model.path, wish.live)
+            before = remember(wish, model.path) if untold else find(wish.live, model.path)
             shown = before if isinstance(before, str) else ""
             yield ModelChange(model.name, model.path, shown, model.uri)

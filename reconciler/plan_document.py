@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from typing import Final
+
+import orjson
 
 from reconciler.errors import PlanInvalid
 from reconciler.json_text import DEEPEST, read_json
@@ -24,6 +27,7 @@ from reconciler.model import (
     Finding,
     Inputs,
     Json,
+    Member,
     ModelChange,
     Place,
     Plan,
@@ -40,6 +44,8 @@ from reconciler.pointers import find, format_pointer, set_at, split_pointer
 from reconciler.soundness import find_misshapen, find_unsound
 
 FORMAT_VERSION: Final = "1.0"
+_SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+_FRACTION: Final = re.compile(rb"(^|[:,\[])-?[0-9]+[.e]")
 _ACTIONS: Final[Mapping[Action, list[str]]] = {
     Action.CREATE: ["create"],
     Action.UPDATE: ["update"],
@@ -52,8 +58,17 @@ _DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
 
 
 def canonical(document: Json) -> str:
-    """The one way to write a document down: sorted names, no blanks, UTF-8."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """The one way to write a document down: sorted names, no blanks, UTF-8.
+
+    orjson writes the same ten times as fast, but for fractions, and what only Python can write.
+    """
+    try:
+        text = orjson.dumps(document, option=_SORTED)
+    except TypeError:
+        text = b""
+    if not text or _FRACTION.search(text):
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.decode()
 
 
 def plan_document(plan: Plan) -> Json:
@@ -83,7 +98,12 @@ def _resource_documents(resources: Collection[Resource]) -> Json:
 
 
 def _resource_document(resource: Resource) -> Json:
-    return {"address": str(resource.address), "id": resource.id}
+    return {"address": str(resource.address), "id": resource.id, **_token_document(resource)}
+
+
+def _token_document(resource: Resource) -> Json:
+    """Where its token is found, of the few that have one of their own."""
+    return {} if resource.token is None else {"token": asdict(resource.token)}
 
 
 def digest_of(body: Json) -> str:
@@ -106,11 +126,14 @@ def _outcome(plan: Plan) -> str:
 
 def _step_document(step: Step) -> Json:
     hidden = {format_pointer(change.path): True for change in step.changes if change.sensitive}
+    # What is made from no item says nothing of one.
+    member = {"member": _member_document(step.member)} if step.member else {}
     return {
         "address": str(step.resource.address),
         "type": step.resource.address.kind,
         "name": step.resource.address.name,
         "id": step.resource.id,
+        **_token_document(step.resource),
         "change": {
             "actions": _ACTIONS[step.action],
             "before": None if step.before is ABSENT else step.before,
@@ -136,7 +159,19 @@ def _step_document(step: Step) -> Json:
         "wave": step.wave,
         "fleet": str(step.fleet) if step.fleet else None,
         "stage": step.stage,
+        **member,
     }
+
+
+def _member_document(member: Member) -> Json:
+    return {"number": member.number, "place": asdict(member.place)}
+
+
+def _member_of(step: Json) -> Member | None:
+    said = step.get("member")
+    if said is None:
+        return None
+    return Member(Address.parse(step["fleet"]), said["number"], Place(**said["place"]))
 
 
 def _rollout_document(rollout: Rollout) -> Json:
@@ -263,14 +298,19 @@ def _plan_of(body: Json) -> Plan:
 
 
 def _resources_of(listed: Json) -> tuple[Resource, ...]:
-    return tuple(Resource(Address.parse(said["address"]), said["id"]) for said in listed)
+    return tuple(_resource_of(Address.parse(said["address"]), said) for said in listed)
+
+
+def _resource_of(address: Address, said: Json) -> Resource:
+    token = SecretReference(**said["token"]) if "token" in said else None
+    return Resource(address, said["id"], token)
 
 
 def _step_of(said: Json) -> Step:
     change = said["change"]
     action = next(act for act, words in _ACTIONS.items() if words == change["actions"])
     return Step(
-        resource=Resource(Address(said["type"], said["name"]), said["id"]),
+        resource=_resource_of(Address(said["type"], said["name"]), said),
         action=action,
         changes=tuple(_change_of(one) for one in said["attributes"]),
         ops=tuple(said["patch"]),
@@ -292,6 +332,7 @@ def _step_of(said: Json) -> Step:
         wave=said.get("wave", 0),
         fleet=Address.parse(said["fleet"]) if said.get("fleet") else None,
         stage=said.get("stage", 0),
+        member=_member_of(said),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from reconciler.model import ABSENT, Absent, Json, Path
 
+_NESTED: Final = (dict, list)
 _INDEX: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -35,6 +36,18 @@ def find(document: Json | Absent, path: Path) -> Json | Absent:
         else:
             return ABSENT
     return found
+
+
+def copy_document(document: Json) -> Json:
+    """A document that shares no object and no list with the given one."""
+    if isinstance(document, dict):
+        return {
+            name: copy_document(value) if type(value) in _NESTED else value
+            for name, value in document.items()
+        }
+    if isinstance(document, list):
+        return [copy_document(item) if type(item) in _NESTED else item for item in document]
+    return document
 
 
 def read_index(segment: str | int) -> int:

@@ -5,7 +5,7 @@ A third target, ledger or storage is a class with these methods; nothing else ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol, TypeAlias
@@ -21,6 +21,7 @@ from reconciler.model import (
     Entry,
     Event,
     Finding,
+    Folded,
     Holder,
     Intent,
     Json,
@@ -38,6 +39,7 @@ from reconciler.model import (
     Step,
     Summary,
 )
+from reconciler.redaction import Redaction
 from reconciler.schema import Field
 
 Emit: TypeAlias = Callable[[Event], None]
@@ -91,12 +93,26 @@ class Provider(Protocol):
         """How fast the service takes calls, as far as it is published or recorded."""
         ...
 
-    def scan(self, scope: str) -> Iterable[Summary]:
-        """One cheap pass over `scope`, following pages."""
+    def scan(self, scope: str, token: SecretReference | None = None, /) -> Iterable[Summary]:
+        """One cheap pass over `scope`, following pages; `token` is that of what is in it."""
         ...
 
     def read(self, resource: Resource) -> Live | Absent:
         """The document now; ABSENT only for an authoritative 404; raises ServiceError else."""
+        ...
+
+    def read_many(self, resources: Sequence[Resource], /) -> Mapping[Resource, Live]:
+        """What one pass over the scope of all of these shows whole, without raising ServiceError.
+
+        What is left out must be read: that it is not in a list proves nothing.
+        """
+        ...
+
+    def find_peers(self, resource: Resource, /) -> Sequence[Json]:
+        """The documents of all that is in the scope of a resource, as far as one pass shows them.
+
+        What was listed before in the same run is not listed again. Raises no ServiceError.
+        """
         ...
 
     def has_copy(self, source: Source) -> bool:
@@ -136,12 +152,12 @@ class Kind(Protocol):
         """The service's document, compiled."""
         ...
 
-    def identify(self, manifest: Manifest, defaults: Mapping[str, str]) -> Resource:
+    def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
         """Where the resource is; raises ManifestInvalid naming what is missing."""
         ...
 
     def find_source(
-        self, manifest: Manifest, defaults: Mapping[str, str]
+        self, manifest: Manifest, defaults: Mapping[str, Json]
     ) -> Address | Resource | None:
         """What a new resource is to start from; raises ManifestInvalid naming what is missing."""
         ...
@@ -166,8 +182,17 @@ class Kind(Protocol):
         """What the service demands of a write of the whole definition and the step lacks."""
         ...
 
-    def find_refusals(self, manifest: Manifest, live: Json) -> tuple[Finding, ...]:
-        """Why the service would refuse any change of what is live."""
+    def find_refusals(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
+        """Why the service would refuse a step; what names a guard can be allowed."""
+        ...
+
+    def find_conflicts(
+        self, steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json], /
+    ) -> tuple[Finding, ...]:
+        """What speaks against the steps of one scope together, beside all that is there.
+
+        `peers` are as `find_peers` gives them; what is removed has no manifest.
+        """
         ...
 
     def find_owner(self, live: Json, project: str) -> str:
@@ -178,20 +203,30 @@ class Kind(Protocol):
         """The scope whose scan lists this resource."""
         ...
 
-    def locate(self, resource_id: str, defaults: Mapping[str, str]) -> str:
-        """The whole id, given whole or as a name; raises ManifestInvalid for what is none."""
+    def locate(self, address: Address, resource_id: str, defaults: Mapping[str, Json]) -> Resource:
+        """What an id means, given whole or as a name; raises ManifestInvalid for what is none."""
         ...
 
     def draft(
-        self, resource: Resource, document: Json, defaults: Mapping[str, str], *, full: bool
+        self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
     ) -> Draft:
         """What a person would write for a live document: what matters of it, or all."""
         ...
 
-    def connect(self, cloud: Cloud, emit: Emit, budget: Budget, deadline_s: float) -> Provider:
+    def connect(
+        self,
+        cloud: Cloud,
+        emit: Emit,
+        budget: Budget,
+        deadline_s: float,
+        resolve: ResolveSecret,
+        redaction: Redaction,
+        /,
+    ) -> Provider:
         """Open the calls to this kind's service, each within the budget.
 
-        An operation is followed for `deadline_s` seconds.
+        An operation is followed for `deadline_s` seconds; `resolve` finds a resource's own token.
+        Secrets that are known to `redaction` are taken out of all that comes back.
         """
         ...
 
@@ -270,11 +305,11 @@ class Observations(Protocol):
         """What there is, by casefolded id, without the documents."""
         ...
 
-    def recall(self, resource_id: str) -> Json | Absent:
+    def recall(self, resource_id: str) -> Folded | Absent:
         """The document of one; ABSENT where there is none any more."""
         ...
 
-    def keep(self, seen: Iterable[tuple[str, Sighting, Json]]) -> None:
+    def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
         """Keep documents, each by its id."""
         ...
 

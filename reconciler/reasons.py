@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.diff import same
+from reconciler.diff import is_untold, same
 from reconciler.model import ABSENT, Absent, Cause, Change, Json, Memory, Reason, Verb
-from reconciler.plan import Wish
+from reconciler.plan import Wish, find_moved_epochs, remember
 from reconciler.pointers import find, format_pointer
 
 
@@ -25,7 +25,8 @@ def explain_changes(wish: Wish, changes: tuple[Change, ...]) -> Iterator[Reason]
     for change in changes:
         pointer = format_pointer(change.path)
         if change.verb is Verb.WRITE:
-            yield _explain_write(wish, pointer)
+            untold = is_untold(wish.schema, change.path, wish.live)
+            yield _explain_untold(wish, change) if untold else _explain_write(wish, pointer)
         elif change.verb is Verb.REMOVE and wish.declared.exact:
             yield Reason(pointer, Cause.UNDECLARED, "not declared")
         elif wish.memory is None:
@@ -53,6 +54,21 @@ def _explain_write(wish: Wish, pointer: str) -> Reason:
     return Reason(pointer, Cause.VERSION, note)
 
 
+def _explain_untold(wish: Wish, change: Change) -> Reason:
+    """Why something is written that the service does not show: nobody else can tell."""
+    pointer = format_pointer(change.path)
+    moved = find_moved_epochs(wish)
+    then = remember(wish, change.path)
+    if then is ABSENT:
+        cause = Cause.MANIFEST if wish.ledger_known else Cause.UNKNOWN
+        return Reason(pointer, cause, "not observable, and when it was set is not known")
+    if moved and same(wish.schema.at(change.path), then, change.after):
+        where = " and ".join(map(format_pointer, moved))
+        note = f"{where} moved since, which may have undone it"
+        return Reason(pointer, Cause.DRIFT, f"{format_last_set(wish.memory)}; {note}")
+    return Reason(pointer, Cause.MANIFEST, format_last_set(wish.memory))
+
+
 def _explain_change(wish: Wish, memory: Memory, pointer: str, change: Change) -> Reason:
     below = wish.schema.at(change.path)
     then = memory.owned.get(pointer, ABSENT)
@@ -74,6 +90,11 @@ def format_author(memory: Memory | None) -> str:
         return ""
     commit = f"@{memory.commit[:7]}" if memory.commit else ""
     return f"{memory.at[:10]} by {memory.by}{commit}"
+
+
+def format_last_set(memory: Memory | None) -> str:
+    """`not observable (set 2026-11-02 by ci@4f1c2aa)`: of what a manifest spoke of then."""
+    return f"not observable (set {format_author(memory)})"
 
 
 def _show(change: Change, value: Json | Absent) -> str:

@@ -23,6 +23,9 @@ _KEYWORDS: Final = frozenset(
         "x-irreversible",
         "x-server-default",
         "x-empty",
+        "x-absent",
+        "x-epoch",
+        "x-writers",
         "x-list",
         "x-key",
         "x-compare",
@@ -49,8 +52,11 @@ class Field:
 
     `read_only` belongs to the service; `write_only` is never returned; what is `secret`, write-only
     and sensitive, may never be kept or shown. `default` is what the service takes an absent field
-    for. `folded` finds the schema's spelling of a property by its casefolded name. An object or a
-    map `branches`; an object is `flat` where all its properties are plain values.
+    for; that one that is `untold` is absent proves nothing. Where an `epoch` moves, what was
+    written before may have been undone; `writers` says who else is known to write a field. `folded`
+    finds the schema's spelling of a property by its casefolded name. An object or a map `branches`;
+    an object is `flat` where all its properties are plain values; a `verbatim`
+    value is compared as it stands.
     """
 
     shape: Shape
@@ -62,6 +68,9 @@ class Field:
     irreversible: bool = False
     default: Json | Absent = ABSENT
     empty_is_absent: bool = False
+    untold: bool = False
+    epoch: bool = False
+    writers: str = ""
     compare: str = ""
     items_relate: str = "atomic"
     key: str = ""
@@ -73,6 +82,7 @@ class Field:
     branches: bool = field(init=False)
     secret: bool = field(init=False)
     flat: bool = field(init=False)
+    verbatim: bool = field(init=False)
 
     def __post_init__(self) -> None:
         # Asked for at every value of every document, so they are worked out once.
@@ -80,6 +90,9 @@ class Field:
         object.__setattr__(self, "flat", plain and not self.compare)
         object.__setattr__(self, "branches", self.shape in {Shape.OBJECT, Shape.MAP})
         object.__setattr__(self, "secret", self.write_only and self.sensitive)
+        hidden = self.read_only or self.write_only
+        formed = self.compare or self.empty_is_absent or self.numeric or self.items is not None
+        object.__setattr__(self, "verbatim", not (hidden or formed or self.branches))
 
     @property
     def numeric(self) -> bool:
@@ -108,6 +121,22 @@ class Field:
         if name in self.properties:
             return name
         return self.folded.get(name.casefold(), name)
+
+    def is_plain(self, document: dict[str, Json]) -> bool:
+        """Whether an object is flat and spelled as here, or a map of such objects.
+
+        Most of what a service returns is, and a look at each value would cost more than reading it.
+        """
+        if self.flat:
+            return document.keys() <= self.properties.keys()
+        items = self.items
+        if self.properties or items is None or not items.flat or items.secret or items.read_only:
+            return False
+        known = items.properties.keys()
+        for value in document.values():
+            if type(value) is not dict or not value.keys() <= known:
+                return False
+        return True
 
 
 def _is_plain(field: Field) -> bool:
@@ -151,6 +180,9 @@ class _Compiler:
             irreversible=node.get("x-irreversible", False),
             default=node.get("x-server-default", ABSENT),
             empty_is_absent=node.get("x-empty") == "absent",
+            untold=node.get("x-absent") == "unknown",
+            epoch=node.get("x-epoch", False),
+            writers=node.get("x-writers", ""),
             compare=node.get("x-compare", ""),
             items_relate=node.get("x-list", "atomic"),
             key=node.get("x-key", ""),
@@ -201,6 +233,10 @@ class _Compiler:
             raise SchemaInvalid(f"{place}: x-list keyed and x-key go together")
         if node.get("x-empty", "absent") != "absent":
             raise SchemaInvalid(f"{place}: x-empty can only be 'absent'")
+        if node.get("x-absent", "unknown") != "unknown":
+            raise SchemaInvalid(f"{place}: x-absent can only be 'unknown'")
+        if node.get("x-epoch") and place.count("/") != 2:
+            raise SchemaInvalid(f"{place}: x-epoch can only stand at the top")
 
 
 def _all(properties: Mapping[str, Field], flag: str) -> bool:
@@ -222,6 +258,11 @@ def _shape(node: Json) -> Shape:
             return Shape.OBJECT
         return Shape.MAP if isinstance(node.get("additionalProperties"), dict) else Shape.OPAQUE
     return Shape.LIST if "array" in types else Shape.SCALAR
+
+
+def find_epochs(root: Field) -> list[tuple[str, ...]]:
+    """The places at which a move says that what was written before may have been undone."""
+    return [(name,) for name, below in root.properties.items() if below.epoch]
 
 
 def walk_fields(root: Field, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Field]]:

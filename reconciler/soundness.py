@@ -134,13 +134,25 @@ def _fits(step: Step) -> bool:
 
 
 def _has_secrets(step: Step) -> bool:
-    """Whether every secret is shown as one that is written, and is looked for in one place."""
+    """Whether every secret is looked for in one place, and is shown as one that is written.
+
+    A signature is not: it goes along with what the step owns beside it.
+    """
     written = {
         format_pointer(change.path): change.after
         for change in step.changes
         if isinstance(change.after, SecretReference)
     }
-    return written == dict(step.secrets) and all(map(_is_reference, written.values()))
+    secrets = dict(step.secrets)
+    beside = {_around(pointer) for pointer in step.owns}
+    along = secrets.keys() - written.keys()
+    shown = {pointer: secrets[pointer] for pointer in secrets.keys() - along}
+    goes = all(_around(pointer) in beside for pointer in along)
+    return goes and written == shown and all(map(_is_reference, secrets.values()))
+
+
+def _around(pointer: str) -> str:
+    return pointer.rpartition("/")[0]
 
 
 def _is_reference(reference: SecretReference) -> bool:
@@ -150,12 +162,15 @@ def _is_reference(reference: SecretReference) -> bool:
 
 
 def _has_models(step: Step) -> bool:
-    """Whether the trained models that are shown are those that are put in."""
+    """Whether the trained models that are shown are those that are put in.
+
+    What the service does not show is told as it is remembered.
+    """
     put = {change.path: change for change in step.changes}
     return all(
         model.path in put
         and put[model.path].after == model.after
-        and _text(put[model.path].before) == model.before
+        and (put[model.path].before is ABSENT or _text(put[model.path].before) == model.before)
         for model in step.models
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import starmap
 
-from reconciler.diff import same
+from reconciler.diff import is_unseen, same
 from reconciler.history import pair_operations
 from reconciler.model import ABSENT, Absent, Entry, Json, Path
 from reconciler.patch import MISFITS, apply_in_place
@@ -126,16 +126,7 @@ def restore(
     for pointer, value in owned.items():
         path = split_pointer(pointer)
         here = overlaps(path, places) and isinstance(find(document, path[:-1]), dict)
-        if not here or is_unseen(field, path):
+        if not here or is_unseen(field, path, document):
             continue
         if not same(field.at(path), value, find(document, path)):
             set_at(document, path, copy.deepcopy(value))
-
-
-def is_unseen(field: Field, path: Path) -> bool:
-    """Whether the service never shows a place, so that no document holds it."""
-    for segment in path:
-        field = field.child(segment)
-        if field.write_only or field.read_only:
-            return True
-    return False

@@ -9,6 +9,7 @@ from reconciler.model import (
     Event,
     Fate,
     Finding,
+    FleetStopped,
     Holder,
     LockAwaited,
     Refreshed,
@@ -24,6 +25,7 @@ from reconciler.model import (
     StepStarted,
     StepWaiting,
     Throttling,
+    WavePaused,
     WaveStarted,
 )
 
@@ -40,6 +42,7 @@ HOLDER = Holder(
     commit="4f1c2aa",
     fence=7,
 )
+FLEET = Address("Fleet", "bike-rental")
 UPDATE = Action.UPDATE
 
 
@@ -57,6 +60,9 @@ def every_event() -> list[Event]:
         Agenda(steps=((CENSUS.address, UPDATE),)),
         WaveStarted(1, 1),
         WaveStarted(2, 14),
+        WaveStarted(2, 1_099, FLEET, 3),
+        WavePaused(FLEET, 29.2),
+        FleetStopped(FLEET, 1, 0),
         *(StepStarted(CENSUS, action) for action in STEPS),
         *(StepWaiting(CENSUS, action, 10.4) for action in STEPS),
         StepDoubted(CENSUS, UPDATE, "the service reports success and still has the old value."),

@@ -161,6 +161,7 @@ def remember(entry: Entry) -> Memory:
         wave=entry.wave,
         plan_digest=entry.plan_digest,
         step_digest=entry.step_digest,
+        fleet=entry.fleet,
     )
 
 

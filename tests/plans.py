@@ -15,6 +15,7 @@ from reconciler.model import (
     Inputs,
     Json,
     Manifest,
+    Member,
     Memory,
     Pace,
     Place,
@@ -180,3 +181,36 @@ def updates(number: int) -> Plan:
         return step(before, spec, name=f"service-{at:05}", memory=MEMORY)
 
     return plan(*(one(at) for at in range(number)))
+
+
+FLEET = Address("Fleet", "bike-rental")
+
+
+def member(number: int, calls: int = 20, folder: str = "models/rental") -> Step:
+    """One of a fleet, whose model is its own: an update with a drift of the calls."""
+    spec = {
+        "trainedModels": {MODEL: {"uri": f"https://acct.example.org/{folder}/v2/{number:03}.il"}},
+        "definition": {"properties": {"realtimeConfiguration": {"maxConcurrentCalls": calls}}},
+    }
+    before = live(realtimeConfiguration={"maxConcurrentCalls": 10})
+    before["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = (
+        f"https://acct.example.org/models/rental/v1/{number:03}.il"
+    )
+    made = step(before, spec, name=f"loc{number:03}", memory=MEMORY)
+    item = Member(FLEET, number, Place("manifests/locations.csv", number + 1, 1))
+    return replace(made, fleet=FLEET, stage=0 if number == 1 else 1, member=item)
+
+
+def joins(number: int, title: str = "") -> Step:
+    """One that a fleet gains: created, with a model of its own."""
+    model = {"uri": f"https://acct.example.org/models/rental/v2/{number:03}.il"}
+    assets = definition(OLD)["properties"]["assets"]
+    body = {"location": "South Central US", "properties": {"title": title, "assets": assets}}
+    spec = {"trainedModels": {MODEL: model}, "definition": body}
+    return replace(step(ABSENT, spec, name=f"loc{number:03}"), fleet=FLEET, stage=1)
+
+
+def leaves(number: int) -> Step:
+    """One whose row is gone from the fleet's file."""
+    resource = Resource(Address("WebService", f"loc{number:03}"), f"/x/loc{number:03}")
+    return replace(make_removal(resource, live(), ORPHAN), fleet=FLEET)

@@ -75,9 +75,10 @@ def run_scripted(script: Script) -> Iterator[Scripted]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data[: len(data) // 2] if answer.cut else data)
+            if call.method != "HEAD":
+                self.wfile.write(data[: len(data) // 2] if answer.cut else data)
 
-        do_GET = do_PUT = do_PATCH = do_DELETE = do_POST = answer  # noqa: N815 - http.server's
+        do_GET = do_HEAD = do_PUT = do_PATCH = do_DELETE = do_POST = answer  # noqa: N815 - http.server's
 
         def log_message(self, *_: Any) -> None:
             return

@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from reconciler.blobs.signatures import check_validity
 from reconciler.errors import BlobForbidden, ReconcilerError, Unavailable
 from reconciler.model import ABSENT, Absent, Blob, ModelReference
 from reconciler.ports import ResolveSecret
-from reconciler.transport import Where, find_credential, split_address
+from reconciler.transport import Where, check_validity, find_credential, split_address
 
 _PATIENCE: Final[Mapping[str, Any]] = {
     "connection_timeout": 10,

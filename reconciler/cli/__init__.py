@@ -6,12 +6,14 @@ needs when it runs: `reconciler version` costs little more than its parser.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import keyword
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -91,6 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     invocation = Invocation()
     invocation.deaf = _occupy_streams()
     given = spell(sys.argv[1:] if arguments is None else arguments)
+    with _hushed():
+        try:
+            return _run(given, invocation)
+        except Exception as error:  # noqa: BLE001 - not even its explanation could be told
+            _mention(type(error))
+            return 1
+
+
+def _run(given: Sequence[str], invocation: Invocation) -> int:
     try:
         code = reconciler.main(
             args=given, prog_name="reconciler", standalone_mode=False, obj=invocation
@@ -106,6 +117,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return report(error, invocation)
     return code if isinstance(code, int) else 0
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Have Python say of an error that nobody awaits no more than its name.
+
+    An error's own text may hold anything, an address with its signature for one.
+    """
+    kept = threading.excepthook, sys.unraisablehook
+    threading.excepthook = lambda failed: _mention(failed.exc_type)
+    sys.unraisablehook = lambda failed: _mention(failed.exc_type)
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = kept
+
+
+def _mention(kind: type[BaseException]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"Error: ended by an unexpected {kind.__name__}\n")
 
 
 def _interrupted(invocation: Invocation) -> int:

@@ -110,7 +110,7 @@ def _find_models(
     resource = kind.identify(manifest, assembly.project.defaults)
     seen = hands.observations.recall(resource.id)
     named = manifest.spec.get("trainedModels", {})
-    bound = kind.bind(manifest, seen).models
+    bound = kind.bind(manifest, seen if isinstance(seen, Absent) else seen.open()).models
     return {format_pointer(one.path): one for one in bound if one.name in named}
 
 

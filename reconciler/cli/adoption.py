@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cli.assembly import Assembly
-from reconciler.engine import Hands, observe
+from reconciler.engine import Hands, find_members, observe
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.manifests.writing import write_manifest
 from reconciler.model import Address, Finding, Live, Manifest, Resource
@@ -35,33 +35,53 @@ class Adopter:
         kind = self._kind(address)
         defaults = self.assembly.project.defaults
         if resource_id:
-            return Resource(address, kind.locate(resource_id, defaults))
+            return kind.locate(address, resource_id, defaults)
         for manifest in self.assembly.loaded.manifests:
             if manifest.address == address:
                 return kind.identify(manifest, defaults)
         memory = self.assembly.ledger.load().memories.get(address)
         if memory is not None:
-            return Resource(address, memory.id)
+            return memory.resource(address)
         return kind.identify(Manifest(address, {}, "", ""), defaults)
+
+    def expand(self, addresses: Iterable[Address]) -> list[Address]:
+        """The addresses, with the members of a fleet in its place."""
+        memories = self.assembly.ledger.load().memories
+        manifests = self.assembly.loaded.manifests
+        return [one for at in addresses for one in find_members(at, manifests, memories)]
 
     def find_all(self) -> list[Resource]:
         """Every service of the project's scope that no manifest names, by address."""
         defaults = self.assembly.project.defaults
         manifests = self.assembly.loaded.manifests
         found: list[Resource] = []
-        for name, kind in self.assembly.kinds.items():
+        for probe in self._find_scopes():
+            name, kind = probe.address.kind, self._kind(probe.address)
             named = [one for one in manifests if one.address.kind == name]
             known = {kind.identify(one, defaults).id.casefold() for one in named}
             taken = {one.address.name for one in named}
-            probe = kind.identify(Manifest(Address(name, "any"), {}, "", ""), defaults)
             provider = self.hands.provider(probe.address)
-            for summary in provider.scan(kind.scope(probe)):
-                resource_id = kind.locate(summary.id, {})
+            for summary in provider.scan(kind.scope(probe), probe.token):
+                resource_id = kind.locate(probe.address, summary.id, {}).id
                 if resource_id.casefold() not in known:
                     address = Address(name, _pick_name(resource_id, taken))
                     taken.add(address.name)
-                    found.append(Resource(address, summary.id))
+                    found.append(Resource(address, resource_id, probe.token))
         return sorted(found, key=lambda one: one.address)
+
+    def _find_scopes(self) -> list[Resource]:
+        """Something in the scope of each kind that the project names; raises for none at all."""
+        found: list[Resource] = []
+        missing: list[Finding] = []
+        for name, kind in self.assembly.kinds.items():
+            probe = Manifest(Address(name, "any"), {}, self.assembly.project.file, "")
+            try:
+                found.append(kind.identify(probe, self.assembly.project.defaults))
+            except ManifestInvalid as error:
+                missing.extend(error.findings())
+        if not found:
+            raise ManifestInvalid(tuple(missing))
+        return found
 
     def read(self, resources: Sequence[Resource]) -> list[tuple[Resource, Live]]:
         """What is live; raises Unplannable with every service that could not be read."""

@@ -114,6 +114,7 @@ def _apply_saved(invocation: Invocation, name: str, flags: Wanted, manner: Manne
     from reconciler.cli.saved import read_saved
     from reconciler.cli.screen import warn_of_changes
     from reconciler.engine import check_reach
+    from reconciler.manifests.secret import resolve_known
 
     _refuse_shaping(name, flags)
     saved = read_saved(name)
@@ -124,6 +125,7 @@ def _apply_saved(invocation: Invocation, name: str, flags: Wanted, manner: Manne
     if invocation.as_json:
         _tell_plan(invocation, saved[0])
     hands = assembly.hands(flags.parallelism, flags.max_calls, manner.step_timeout)
+    resolve_known(hands.resolve, (one for step in saved[0].steps for _, one in step.secrets))
     return Session(invocation, assembly, hands, manner).run(lambda _: saved)
 
 

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.catalog import read_schema
+from reconciler.cli.hush import hush_loggers
 from reconciler.cli.invocation import Invocation
 from reconciler.cli.locking import make_holder
 from reconciler.engine import Hands, Order
@@ -20,11 +21,13 @@ from reconciler.guards import GUARDS, is_allowed
 from reconciler.kinds import find_kinds
 from reconciler.ledgers import ObservationCache, open_ledger
 from reconciler.manifests import PROJECT_FILE, Loaded, load
+from reconciler.manifests.project import name_cloud
 from reconciler.manifests.revision import Revision, read_revision
-from reconciler.manifests.secret import secret_resolver
+from reconciler.manifests.secret import resolve_known, secret_resolver
 from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
 from reconciler.plan_document import digest_of
 from reconciler.ports import Emit, Kind, Ledger
+from reconciler.redaction import Redaction
 from reconciler.transport import RateBudget, token_credential
 
 _STEP_TIMEOUT_S: Final = 1800.0
@@ -51,6 +54,7 @@ class Assembly:
     def __init__(self, invocation: Invocation, loaded: Loaded, kinds: Mapping[str, Kind]) -> None:
         if loaded.project is None:
             raise ManifestInvalid(loaded.findings)
+        hush_loggers()
         self._invocation = invocation
         self.kinds = kinds
         self.loaded = loaded
@@ -76,7 +80,7 @@ class Assembly:
         """What was seen of the services before, in the form that the schemas of today give."""
         schemas = sorted(digest_of(read_schema(kind.schema_name)) for kind in self.kinds.values())
         folder = Path(self.project.root, self.project.ledger)
-        return ObservationCache(folder, self.project.cloud.resource_manager, " ".join(schemas))
+        return ObservationCache(folder, name_cloud(self.project.cloud), " ".join(schemas))
 
     def check_belongs(self, plan: Plan, name: str) -> None:
         """Raise PlanInvalid for a plan of another project, or of the services of another cloud."""
@@ -87,7 +91,7 @@ class Assembly:
                 subject=name,
                 next_step="Apply it where it was made, or plan again here.",
             )
-        here = self.project.cloud.resource_manager
+        here = name_cloud(self.project.cloud)
         if plan.inputs.cloud != here:
             raise PlanInvalid(
                 f"was made for {plan.inputs.cloud}, and spec.cloud is now {here}",
@@ -108,11 +112,13 @@ class Assembly:
         emit = self.emit
         budget = RateBudget(emit, most=max_calls)
         cloud = self.project.cloud
-        resolve = secret_resolver(Path(self.project.root), os.environ)
+        redaction = Redaction(os.environ)
+        resolve = secret_resolver(Path(self.project.root), os.environ, redaction.know)
+        resolve_known(resolve, self.loaded.secrets)
         return Hands(
             kinds=self.kinds,
             providers={
-                name: kind.connect(cloud, emit, budget, step_timeout_s)
+                name: kind.connect(cloud, emit, budget, step_timeout_s, resolve, redaction)
                 for name, kind in self.kinds.items()
             },
             ledger=self.ledger,
@@ -156,14 +162,16 @@ class Assembly:
         )
 
     def _inputs(self, wanted: Wanted) -> Inputs:
+        used = {manifest.address.kind for manifest in self.loaded.manifests}
         schemas = {
             kind.schema_name: digest_of(read_schema(kind.schema_name))
-            for kind in self.kinds.values()
+            for name, kind in self.kinds.items()
+            if name in used
         }
         return Inputs(
             project=self.project.name,
             files=dict(sorted(self.loaded.files.items())),
-            cloud=self.project.cloud.resource_manager,
+            cloud=name_cloud(self.project.cloud),
             commit=self.revision.commit,
             dirty=self.revision.dirty,
             schemas=schemas,

@@ -15,30 +15,70 @@ import click
 
 from reconciler.emulator.faults import KINDS
 from reconciler.emulator.switches import SWITCHES
+from reconciler.emulator.world import DEFAULT_WORLD
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.emulator import Fault, Settings
+    from reconciler.emulator import Settings
 
 DEFAULT_PORT = 8470
 _BLOB_PORT = 10000
 
 
+_FAULTS = """\b
+The file of --faults is YAML, a list of
+  {match: {method, path}, do, times: N | rate: 0..1, seconds, status}
+in which the first that fires wins; path is a regular expression, searched in path and
+query, without look-around; without times and rate a fault fires always. A write to a Classic
+endpoint has no operation: what would befall its operation keeps it from taking effect. To do:
+"""
+_WORLD = """\b
+The file of --world is YAML:
+  workspaces:
+  - id: 32 hexadecimal digits
+    region: South Central US       # or another of the service's regions
+    tier: standard                 # or free: 3 endpoints a service, ThrottleLevel Low
+    token: TEXT                    # default: the token of the emulator
+    webServices:
+    - id: 32 hexadecimal digits
+      name: TEXT
+      kind: predictive             # or training, which has no resources
+      resources: ["Bike Rental [trained model]"]
+Each service comes with its endpoint "default". What a folder of --data knows already stays as
+it is. Without --world there is this:
+"""
+_CLASSIC = """\b
+Classic has no call by which Studio publishes; here PUT workspaces/W/webservices/ID does, with
+{Name, Description, Resources: [names]}, and over a service that is there publishes it anew: its
+Version moves, its endpoint "default" with it, and others by their refresh.
+
+\b
+A scoring call (POST .../execute) answers with SHA-256 over the model's bytes and the row, as a
+probability, and "1" from 0.5 on as label. A Classic endpoint takes the bytes in when the PATCH
+is accepted, a New service when it is first scored after a write; of a model that is not in
+this blob storage, the address stands for the bytes.
+"""
+
+
 def _list_choices() -> str:
-    """The switches, and the faults, for the end of the help."""
+    """The switches, the faults and the world, for the end of the help."""
     switches = (
         f"  {switch.name}={'|'.join(switch.values) or 'N'}\n      {switch.meaning}"
         + ("" if switch.values else f" (default {switch.default})")
         for switch in SWITCHES
     )
     faults = (f"  {kind.name}\n      {kind.meaning}" for kind in KINDS)
-    return (
-        "\b\nSwitches, the default first:\n"
-        + "\n".join(switches)
-        + "\n\n\b\nThe file of --faults is YAML, a list of\n"
-        + "  {match: {method, path}, do, times: N | rate: 0..1, seconds, status}\n"
-        + "in which the first that fires wins; path is a regular expression, searched in path and\n"
-        + "query, without look-around; without times and rate a fault fires always. To do:\n"
-        + "\n".join(faults)
+    world = (
+        f"  workspace {workspace.id}\n"
+        + "\n".join(f"  web service {one.id}: {one.name}" for one in workspace.web_services)
+        for workspace in DEFAULT_WORLD
+    )
+    return "\n\n".join(
+        (
+            "\b\nSwitches, the default first:\n" + "\n".join(switches),
+            _FAULTS + "\n".join(faults),
+            _WORLD + "\n".join(world),
+            _CLASSIC,
+        )
     )
 
 
@@ -58,7 +98,7 @@ def _list_choices() -> str:
     type=click.FloatRange(0, 3600),
     default=0.2,
     show_default=True,
-    help="How long an operation runs.",
+    help="How long an operation runs, and a Classic PATCH takes to take effect.",
 )
 @click.option(
     "--limits",
@@ -75,6 +115,9 @@ def _list_choices() -> str:
 @click.option("--log", type=click.Path(path_type=Path), help="Append a JSON line for each request.")
 @click.option(
     "--faults", type=click.Path(path_type=Path), help="What goes wrong on purpose; below."
+)
+@click.option(
+    "--world", type=click.Path(path_type=Path), help="Classic's workspaces and services; below."
 )
 @click.option(
     "--crash-after",
@@ -95,6 +138,7 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
     switches: tuple[str, ...],
     log: Path | None,
     faults: Path | None,
+    world: Path | None,
     crash_after: int | None,
 ) -> None:
     """Run the service locally, with blob storage (Azurite) beside it.
@@ -103,8 +147,11 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
     (RECONCILER_EMULATOR_TOKEN, else "emulator"), and stops on SIGTERM or Ctrl-C. `cloud:
     emulator` in a project means its default address.
     """
+    from reconciler.cli.emulator_files import read_faults, read_world
+    from reconciler.cli.hush import hush_loggers
     from reconciler.emulator import Settings
 
+    hush_loggers()
     settings = Settings(
         host=host,
         port=port,
@@ -116,19 +163,12 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
         token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or "emulator",
         switches=_parse_switches(switches),
         log=log,
-        faults=_read_faults(faults),
+        faults=read_faults(faults) if faults else (),
+        world=read_world(world) if world else DEFAULT_WORLD,
         crash_after=crash_after or 0,
     )
     with _blob_storage(settings, wanted=not (no_blob or blob_url)) as url:
         _serve(settings, url or blob_url)
-
-
-def _read_faults(file: Path | None) -> tuple[Fault, ...]:
-    if file is None:
-        return ()
-    from reconciler.cli.faults import read_faults
-
-    return read_faults(file)
 
 
 def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:
@@ -153,6 +193,8 @@ def _blob_storage(settings: Settings, *, wanted: bool) -> Iterator[str]:
     from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
     from reconciler.errors import ReconcilerError
 
+    if settings.data is not None:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not wanted:
         yield ""
         return

@@ -46,16 +46,16 @@ def export(
     """Write manifests of services that are live, one file each; plan afterwards is empty.
 
     A manifest says what matters: which models the service serves, its tags and settings. Nothing
-    is changed, and no file is written over.
+    is changed, and no file is written over. The ADDRESS of a fleet stands for all its members.
     """
     from reconciler.cli.assembly import parse_addresses
 
     if bool(addresses) == everything:
         raise click.UsageError("name what to export, or say --all")
-    if form == "json" and len(addresses) != 1:
-        raise click.UsageError("--format json prints one definition: name its address")
     adopter = make_adopter(invocation, folder, full=full, force=force)
-    named = parse_addresses("export", addresses)
+    named = adopter.expand(parse_addresses("export", addresses))
+    if form == "json" and len(named) != 1:
+        raise click.UsageError("--format json prints one definition: name its address")
     resources = [adopter.locate(one) for one in named] if named else adopter.find_all()
     services = adopter.read(resources)
     if form == "json":

@@ -16,10 +16,11 @@ def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None
     """Stop managing a resource: drop it from the ledger and delete nothing.
 
     The service stays as it is. If a manifest still names the resource, the next apply manages it
-    again.
+    again. The ADDRESS of a fleet stands for all its members that the ledger remembers.
     """
     from reconciler.cli.assembly import assemble_project, parse_addresses
     from reconciler.cli.locking import lock_ledger, not_in_ledger, now
+    from reconciler.engine import find_members
     from reconciler.model import Action, Entry
 
     assembly = assemble_project(invocation)
@@ -27,23 +28,27 @@ def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None
     ledger, revision = assembly.ledger, assembly.revision
     with lock_ledger(assembly, f"forget {address}", lock_timeout) as lease:
         known = ledger.load().memories
-        if named not in known:
-            raise not_in_ledger(named, known)
-        ledger.record(
-            Entry(
-                address=named,
-                id=known[named].id,
-                action=Action.FORGET,
-                at=now(),
-                by=revision.author,
-                host=revision.host,
-                commit=revision.commit,
-                plan_digest="",
-                patch=(),
-                inverse=(),
-                owned={},
-                secrets={},
-                fence=lease.holder.fence,
+        members = find_members(named, (), known)
+        if not all(member in known for member in members):
+            raise not_in_ledger(named, (*known, *(one.fleet for one in known.values())))
+        for member in members:
+            ledger.record(
+                Entry(
+                    address=member,
+                    id=known[member].id,
+                    action=Action.FORGET,
+                    at=now(),
+                    by=revision.author,
+                    host=revision.host,
+                    commit=revision.commit,
+                    plan_digest="",
+                    patch=(),
+                    inverse=(),
+                    owned={},
+                    secrets={},
+                    fence=lease.holder.fence,
+                    fleet=known[member].fleet,
+                )
             )
-        )
-    click.echo(f"  {Action.FORGET.symbol} {named}\n\nForgotten. Nothing was deleted.")
+            click.echo(f"  {Action.FORGET.symbol} {member}")
+    click.echo("\nForgotten. Nothing was deleted.")

@@ -11,7 +11,7 @@ import click
 from reconciler.cli.invocation import Invocation
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.history import Moment
+    from reconciler.history import Moment, Run
     from reconciler.model import Address, Entry, Intent
     from reconciler.ports import Ledger
     from reconciler.schema import Field
@@ -34,7 +34,8 @@ def history(
 ) -> None:
     """Say what was applied when, by whom and from which commit; the newest comes first.
 
-    Only the ledger is read, no service is asked. Values that are sensitive are never shown.
+    Only the ledger is read, no service is asked. Values that are sensitive are never shown. The
+    ADDRESS of a fleet stands for all its members.
     """
     from reconciler.cli.assembly import assemble_project, parse_addresses
 
@@ -88,12 +89,17 @@ class Teller:
         self._as_json = as_json
 
     def tell_entries(self, address: Address | None) -> None:
-        """Every entry, what was begun and nobody saw the end of first; then the newest."""
-        from reconciler.cli.backwards import Backwards
+        """Every entry, what was begun and nobody saw the end of first; then the newest.
 
-        undecided = [one for one in self._ledger.load().open if self._is_of(one.address, address)]
+        For people, what one apply did to many members of a fleet is told at once.
+        """
+        from reconciler.cli.backwards import Backwards
+        from reconciler.history import gather_runs
+
+        undecided = [one for one in self._ledger.load().open if self._is_of(one, address)]
+        entries = self._entries(address)
         with Backwards() as texts:
-            for entry in self._entries(address):
+            for entry in entries if self._as_json else gather_runs(entries):
                 texts.add(self._show(entry))
             for intent in undecided:
                 texts.add(self._show(intent))
@@ -124,8 +130,8 @@ class Teller:
         from reconciler.history import attribute
         from reconciler.render.history import blame_document, render_blame
 
-        entries = (one for one in self._entries(address) if not moment or moment.covers(one))
-        authors = attribute(entries)
+        entries = self._of_one(address, self._entries(address))
+        authors = attribute(one for one in entries if not moment or moment.covers(one))
         if not authors:
             self._check_known(address)
         field = self._fields.get(address.kind)
@@ -137,12 +143,22 @@ class Teller:
 
     def _entries(self, address: Address | None) -> Iterator[Entry]:
         """The entries of an address, by whatever name it had; of all without one."""
-        return (one for one in self._ledger.entries() if self._is_of(one.address, address))
+        return (one for one in self._ledger.entries() if self._is_of(one, address))
 
-    def _is_of(self, found: Address, address: Address | None) -> bool:
+    def _is_of(self, found: Entry | Intent, address: Address | None) -> bool:
         from reconciler.history import rename
 
-        return address in {None, found, rename(found, self._moved)}
+        return address in {None, found.address, found.fleet, rename(found.address, self._moved)}
+
+    def _of_one(self, address: Address, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The entries of one resource; raises ReconcilerError for those of a fleet."""
+        from reconciler.errors import ReconcilerError
+
+        for entry in entries:
+            if entry.fleet == address:
+                step = f"Name a member: reconciler history {entry.address} --blame"
+                raise ReconcilerError("is a fleet", subject=str(address), next_step=step)
+            yield entry
 
     def _check_known(self, address: Address) -> None:
         if not any(True for _ in self._entries(address)):
@@ -151,11 +167,15 @@ class Teller:
     def _unknown(self, address: Address) -> Exception:
         from reconciler.cli.locking import not_in_ledger
 
-        return not_in_ledger(address, {one.address for one in self._ledger.entries()})
+        names = (name for one in self._ledger.entries() for name in (one.address, one.fleet))
+        return not_in_ledger(address, names)
 
-    def _show(self, entry: Entry | Intent) -> str:
-        from reconciler.render.history import entry_document, render_entry
+    def _show(self, entry: Entry | Intent | Run) -> str:
+        from reconciler.history import Run
+        from reconciler.render.history import entry_document, render_entry, render_run
 
+        if isinstance(entry, Run):
+            return render_run(entry, self._paint)
         field = self._fields.get(entry.address.kind)
         if self._as_json:
             return json.dumps(entry_document(entry, field))

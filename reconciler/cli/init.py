@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-_SCHEMAS = ("project", "web-service")
+_SCHEMAS = ("project", "fleet", "web-service", "endpoint")
 _SCHEMA_FOLDER = ".schemas"
+_SECRETS = "secrets/"
 _MODELINE = re.compile(r"(?<=\$schema=)\S*?([a-z-]+\.schema\.json)")
 
 
@@ -31,14 +32,20 @@ def init(folder: Path) -> None:
             next_step="Nothing was written. Choose an empty folder: reconciler init FOLDER",
         )
     for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
+        _write(folder / name, data, secret=name.startswith(_SECRETS))
         click.echo(f"  {name}")
     enter = "" if folder == Path() else f"cd {folder}\n    "
     click.echo(
         "\nThe project is ready. It plans against the emulator; in another terminal run\n"
         f"    reconciler emulator\nand then\n    {enter}reconciler validate\n    reconciler plan"
     )
+
+
+def _write(file: Path, data: bytes, *, secret: bool) -> None:
+    """Write a file and its folder; a secret is its owner's alone from the start."""
+    file.parent.mkdir(mode=0o700 if secret else 0o777, parents=True, exist_ok=True)
+    file.touch(mode=0o600 if secret else 0o666)
+    file.write_bytes(data)
 
 
 def _make_files() -> dict[str, bytes]:

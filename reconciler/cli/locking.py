@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import uuid
-from collections.abc import Collection
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -44,8 +44,9 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def not_in_ledger(address: Address, known: Collection[Address]) -> ReconcilerError:
+def not_in_ledger(address: Address, known: Iterable[Address | None]) -> ReconcilerError:
     """What is said of an address that the ledger does not know."""
-    near = difflib.get_close_matches(str(address), sorted(map(str, known)), n=1)
+    names = sorted({str(one) for one in known if one is not None})
+    near = difflib.get_close_matches(str(address), names, n=1)
     hint = f"Did you mean {near[0]}?" if near else "It was never applied, or is forgotten."
     return ReconcilerError("is not in the ledger", subject=str(address), next_step=hint)

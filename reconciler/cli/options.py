@@ -48,14 +48,15 @@ _TARGET = click.option(
     "targets",
     metavar="ADDRESS",
     multiple=True,
-    help="Only this resource, such as WebService/census. May be given again.",
+    help="Only this resource, such as WebService/census, or all members of a fleet, such as"
+    " Fleet/bike-rental. May be given again.",
 )
 _EXCLUDE = click.option(
     "--exclude",
     "excluded",
     metavar="ADDRESS",
     multiple=True,
-    help="Leave this resource out. May be given again.",
+    help="Leave this resource, or this fleet, out. May be given again.",
 )
 _REFRESH = click.option(
     "--refresh",
@@ -70,14 +71,16 @@ _ALLOW = click.option(
     "allowed",
     metavar="GUARD[=ADDRESS]",
     multiple=True,
-    help="Lift a guard: deletes, updates, replace, irreversible, adopt, empty, blob. Repeatable.",
+    help="Lift a guard: deletes, updates, replace, irreversible, adopt, empty, blob, "
+    "default-endpoint, training-service. Repeatable.",
 )
 _ROTATE = click.option(
     "--rotate",
     "rotated",
     metavar="ADDRESS",
     multiple=True,
-    help="Write the secrets of this resource again, whatever their version label.",
+    help="Write the secrets of this resource, or of all members of this fleet, again, whatever"
+    " their version label.",
 )
 _PRUNE = click.option(
     "--prune",
@@ -113,7 +116,7 @@ _ON_FAILURE = click.option(
     default="stop",
     show_default=True,
     help="Once a step has failed: stop begins no later wave, continue goes on with them, rollback"
-    " leads back what was done.",
+    " leads back what was done. A fleet is stopped by its own maxFailures as well.",
 )
 LOCK_TIMEOUT = click.option(
     "--lock-timeout",

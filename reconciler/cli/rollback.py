@@ -88,10 +88,16 @@ def _make_plan(
 
 def _check_known(assembly: Assembly, address: Address) -> None:
     from reconciler.cli.locking import not_in_ledger
+    from reconciler.errors import ReconcilerError
     from reconciler.history import rename
 
     moved = assembly.project.moved
-    known = {rename(one.address, moved) for one in assembly.ledger.entries()}
+    known: set[Address] = set()
+    for one in assembly.ledger.entries():
+        known.add(rename(one.address, moved))
+        if one.fleet == address:
+            step = f"A rollback is of one resource: reconciler rollback {one.address}"
+            raise ReconcilerError("is a fleet", subject=str(address), next_step=step)
     if address not in known:
         raise not_in_ledger(address, known)
 

@@ -34,18 +34,23 @@ def save(plan: Plan, name: str) -> None:
 
 
 def pick_patch(plan: Plan, part: str, target: str) -> str:
-    """The `patch` or `inverse` of a plan's steps as JSON; raises PlanInvalid for a wrong target."""
+    """The `patch` or `inverse` of a plan's steps as JSON; raises PlanInvalid for a wrong target.
+
+    A fleet as the target stands for its members.
+    """
     found = {
         str(step.resource.address): step.ops if part == "patch" else step.inverse
         for step in plan.steps
+        if target in {"", str(step.resource.address), str(step.fleet)}
     }
-    if target and target not in found:
+    if target and not found:
+        names = [str(step.resource.address) for step in plan.steps]
         raise PlanInvalid(
             "the plan does not change it",
             subject=target,
-            next_step=f"It changes: {', '.join(found) or 'nothing'}.",
+            next_step=f"It changes: {', '.join(names) or 'nothing'}.",
         )
-    chosen = target or (next(iter(found)) if len(found) == 1 else "")
+    chosen = next(iter(found)) if len(found) == 1 else ""
     return escape_json(json.dumps(found[chosen] if chosen else found, indent=2, ensure_ascii=False))
 
 

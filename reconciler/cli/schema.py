@@ -21,7 +21,7 @@ def schema(kind: str | None, *, fields: bool) -> None:
     from reconciler.render.fields import render_fields
 
     kinds = find_kinds()
-    names = {"Project": "manifest/project"}
+    names = {"Project": "manifest/project", "Fleet": "manifest/fleet"}
     names |= {name: found.manifest_schema_name for name, found in kinds.items()}
     if kind is None:
         click.echo("\n".join(names))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,17 @@ spec:
 
 @dataclass(frozen=True)
 class Stage:
-    """What runs. `why_no_blob` says why storage is missing, where it is."""
+    """What runs. `why_no_blob` says why storage is missing, where it is.
+
+    `options` are those by which the emulator is started again on what it has kept.
+    """
 
     folder: Path
     url: str
     port: int
     blob: str
     why_no_blob: str
+    options: str = ""
 
     def run(self, *arguments: str) -> int:
         """One command of reconciler, as a person would run it, its output passed on."""
@@ -130,16 +134,17 @@ class Stage:
 @contextlib.contextmanager
 def set_stage(folder: Path) -> Iterator[Stage]:
     """Bring everything up in a folder, and take it down again."""
-    port = DEFAULT_PORT if is_free(DEFAULT_PORT) else find_free_port()
+    port = pick_port()
     state = folder / "emulator"
     with contextlib.ExitStack() as stack:
         blob, why = "", ""
         try:
-            storage = run_azurite(pick_blob_port(port, state / "blobs"), state / "blobs")
-            blob = stack.enter_context(storage)
+            azurite = run_azurite(pick_blob_port(port, state / "blobs"), state / "blobs")
+            blob = stack.enter_context(azurite)
         except AzuriteUnavailable as error:
             why = str(error)
-        url = stack.enter_context(_run_emulator(port, blob, state))
+        storage = ["--blob-url", blob] if blob else ["--no-blob"]
+        url = stack.enter_context(run_emulator(port, state, storage))
         account = f"{blob or 'http://127.0.0.1:10000'}/devstoreaccount1"
         stage = Stage(folder, url, port, account, why)
         _write_project(stage)
@@ -157,10 +162,15 @@ def _write_project(stage: Stage) -> None:
     (stage.folder / "manifests" / "census.yaml").write_text(manifest, encoding="utf-8")
 
 
+def pick_port() -> int:
+    """The emulator's own port, or a free one."""
+    return DEFAULT_PORT if is_free(DEFAULT_PORT) else find_free_port()
+
+
 @contextlib.contextmanager
-def _run_emulator(port: int, blob: str, state: Path) -> Iterator[str]:
-    storage = ["--blob-url", blob] if blob else ["--no-blob"]
-    command = [sys.executable, "-m", "reconciler", "emulator", "--port", str(port), *storage]
+def run_emulator(port: int, state: Path, options: Sequence[str]) -> Iterator[str]:
+    """Start the emulator, give its address, and end it."""
+    command = [sys.executable, "-m", "reconciler", "emulator", "--port", str(port), *options]
     process = subprocess.Popen(  # noqa: S603 - our own command
         [*command, "--data", str(state), "--operation-seconds", "0.5"],
         stdin=subprocess.DEVNULL,

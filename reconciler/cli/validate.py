@@ -28,9 +28,11 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -
     if loaded.findings:
         click.echo(render_findings(loaded.findings, paint=invocation.paint()), color=True)
     if not wrong:
-        counted = (
-            f"{count(len(loaded.manifests), 'resource')} in {count(len(loaded.files), 'file')}"
-        )
+        members = sum(one.member is not None for one in loaded.manifests)
+        fleets = f"{count(members, 'member')} of {count(len(loaded.rollouts), 'fleet')}"
+        among = f", with {fleets} among them," if loaded.rollouts else ""
+        resources = count(len(loaded.manifests), "resource")
+        counted = f"{resources}{among} in {count(len(loaded.files), 'file')}"
         left = f", {count(loaded.foreign, 'other document')} left alone" if loaded.foreign else ""
         click.echo(f"Success! The configuration is valid: {counted}{left}.")
     return int(wrong)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote
 
 from reconciler.emulator.envelopes import Refusal
@@ -16,6 +17,7 @@ PREVIEW: Final = "2016-05-01-preview"
 _VERSIONS: Final = ("2017-01-01", PREVIEW)
 # No recorded definition nests more than a dozen deep.
 _DEEPEST: Final = 100
+Plane = Literal["resource-manager", "classic", "services"]
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
 
 
@@ -23,7 +25,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
 class Call:
     """A request. `segments` are decoded; `query` has folded names; `origin` is what was called.
 
-    `target` is path and query as they came.
+    `target` is path and query as they came; `closing` is done once the reply is on its way.
     """
 
     method: str
@@ -32,6 +34,17 @@ class Call:
     body: bytes
     origin: str
     target: str
+    closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, compare=False)
+
+    @property
+    def plane(self) -> Plane:
+        """Whose call it is, by its path; Resource Manager's where it is nobody else's."""
+        match [segment.casefold() for segment in self.segments[:3]]:
+            case ["workspaces", _, "webservices"]:
+                return "classic"
+            case ["workspaces" | "subscriptions", _, "services"] if len(self.segments) > 3:
+                return "services"
+        return "resource-manager"
 
     @property
     def version(self) -> str:

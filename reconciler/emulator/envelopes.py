@@ -45,6 +45,7 @@ class Answer:
     data: bytes = b""
     front: bool = False  # answered by Resource Manager's front, which sends fewer headers
     timed: bool = True
+    lean: bool = False  # of the headers, the request's id alone
     media: str = "application/json; charset=utf-8"
 
 
@@ -60,6 +61,11 @@ def write_time(seconds: float) -> str:
     moment = datetime.fromtimestamp(seconds, UTC)
     digits = f"{moment.microsecond:06d}".rstrip("0")
     return f"{moment:%Y-%m-%dT%H:%M:%S}{'.' + digits if digits else ''}Z"
+
+
+def identify_lean() -> dict[str, str]:
+    """The one id that replies of Classic and of scoring are known to carry."""
+    return {"x-ms-request-id": str(uuid.uuid4())}
 
 
 def identify_request(now: float) -> dict[str, str]:

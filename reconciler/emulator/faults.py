@@ -5,10 +5,11 @@ The command reads the file and knows where things stand in it; what may stand th
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from reconciler.emulator.flaws import Flaw, find_unknown, find_wrong
 
 Json = Any
 MOST_FAULTS: Final = 1000
@@ -27,7 +28,7 @@ class Kind:
 
 
 KINDS: Final = (
-    Kind("throttle", "429 with Retry-After: 1; nothing is done"),
+    Kind("throttle", "429 with Retry-After: 1 (of a scoring call, 503 without); nothing is done"),
     Kind("error", "a 5xx, which `status` names (500); nothing is done"),
     Kind("drop-reply", "the work is done, the connection closes without an answer"),
     Kind("drop-request", "the connection closes without an answer; nothing is done"),
@@ -60,15 +61,6 @@ class Fault:
     rate: float | None = None
     seconds: float | None = None
     status: int = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """What is not right, and the way to it from the top of the document."""
-
-    path: tuple[str | int, ...]
-    message: str
-    next_step: str = ""
 
 
 def compile_path(pattern: str) -> Callable[[str], bool]:
@@ -104,7 +96,7 @@ def make_faults(document: Json) -> tuple[Fault, ...]:
     )
 
 
-def find_flaws(document: Json) -> Iterator[Flaw]:
+def find_in_faults(document: Json) -> Iterator[Flaw]:
     """All that is not right about a document of faults."""
     if not isinstance(document, list):
         yield Flaw((), "must be a list of faults", "Begin each with: - match:")
@@ -120,14 +112,14 @@ def _find_in_entry(entry: Json) -> Iterator[Flaw]:
     if not isinstance(entry, dict):
         yield Flaw((), "a fault must be a mapping with match and do")
         return
-    yield from _find_unknown(entry, _FIELDS)
+    yield from find_unknown(entry, _FIELDS)
     for name in ("match", "do"):
         if name not in entry:
             yield Flaw((), f"the fault lacks {name}")
     if "match" in entry:
         for flaw in _find_in_match(entry["match"]):
             yield replace(flaw, path=("match", *flaw.path))
-    yield from _find_wrong(entry, _DEMANDS)
+    yield from find_wrong(entry, _DEMANDS, {"do": _NAMES})
     yield from _find_contradictions(entry)
 
 
@@ -135,24 +127,8 @@ def _find_in_match(match: Json) -> Iterator[Flaw]:
     if not isinstance(match, dict):
         yield Flaw((), "match must be a mapping with method and path, or either")
         return
-    yield from _find_unknown(match, _MATCH_FIELDS)
-    yield from _find_wrong(match, _MATCH_DEMANDS)
-
-
-def _find_unknown(mapping: Mapping[str, Json], known: Collection[str]) -> Iterator[Flaw]:
-    for name in mapping:
-        if name not in known:
-            yield Flaw((name,), f'unknown field "{name[:60]}"', _suggest(name, known))
-
-
-def _find_wrong(
-    mapping: Mapping[str, Json], demands: Mapping[str, Callable[[Json], str]]
-) -> Iterator[Flaw]:
-    for name, demand in demands.items():
-        complaint = demand(mapping[name]) if name in mapping else ""
-        if complaint:
-            hint = _suggest(mapping[name], _NAMES) if name == "do" else ""
-            yield Flaw((name,), f"{name} {complaint}", hint)
+    yield from find_unknown(match, _MATCH_FIELDS)
+    yield from find_wrong(match, _MATCH_DEMANDS, {})
 
 
 def _find_contradictions(entry: Mapping[str, Json]) -> Iterator[Flaw]:
@@ -163,11 +139,6 @@ def _find_contradictions(entry: Mapping[str, Json]) -> Iterator[Flaw]:
         yield Flaw(("seconds",), f"seconds says nothing to {do}", "Leave it out.")
     if do in _NAMES and "status" in entry and do != "error":
         yield Flaw(("status",), f"status says nothing to {do}", "Leave it out.")
-
-
-def _suggest(given: Json, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(str(given)[:60].casefold(), known, n=1)
-    return f'Did you mean "{near[0]}"?' if near else f"There are {', '.join(known)}."
 
 
 def _demand_kind(value: Json) -> str:

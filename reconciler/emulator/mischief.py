@@ -12,12 +12,16 @@ from typing import Any, Final
 
 from reconciler.emulator import definitions
 from reconciler.emulator.calls import PREVIEW, Call
+from reconciler.emulator.classic_views import render_compact
+from reconciler.emulator.endpoint_rules import bad_argument
+from reconciler.emulator.endpoints import Endpoints
 from reconciler.emulator.envelopes import Answer, Refusal, bad_request
 from reconciler.emulator.fault_plan import Entry, FaultPlan
 from reconciler.emulator.faults import Fault
 from reconciler.emulator.management import no_such_service
 from reconciler.emulator.operations import Operations
-from reconciler.emulator.state import Key, make_key
+from reconciler.emulator.scoring import refuse
+from reconciler.emulator.state import Before, Key, make_key
 from reconciler.emulator.switches import Choices
 from reconciler.emulator.views import PROVIDER
 
@@ -32,9 +36,12 @@ _CODES: Final = {502: "BadGateway", 503: "ServiceUnavailable", 504: "GatewayTime
 class Mischief:
     """Chooses a request's fault from the plan, and carries it out as far as bodies go."""
 
-    def __init__(self, plan: FaultPlan, operations: Operations, choices: Choices) -> None:
+    def __init__(
+        self, plan: FaultPlan, operations: Operations, endpoints: Endpoints, choices: Choices
+    ) -> None:
         self._plan = plan
         self._operations = operations
+        self._endpoints = endpoints
         self._choices = choices
 
     def choose(self, call: Call) -> Entry | None:
@@ -43,25 +50,24 @@ class Mischief:
 
     def _concerns(self, fault: Fault, call: Call) -> bool:
         if fault.do in _ENDS:
-            return call.method != "GET"
+            return call.method != "GET" and call.plane != "services"
         if fault.do == "invalid-model":
-            return call.method in {"PUT", "PATCH"} and _carries_model(call.body)
+            return _carries_model(call)
         if fault.do == "list-omission":
-            return call.method == "GET" and _ends_with(call, "webservices")
+            return call.method == "GET" and _ends_with(call, "webservices", "endpoints")
         if fault.do == "stale-read":
             return self._can_look_back(fault, call)
         return True
 
-    def forestall(self, entry: Entry | None) -> Answer | None:
+    def forestall(self, entry: Entry | None, call: Call) -> Answer | None:
         """The answer in place of the work; None lets the work be done. May raise Refusal."""
         match entry.do if entry else "":
             case "throttle":
-                raise self._throttle()
+                raise self._throttle(call)
             case "error" if entry:
                 raise _fail(entry.fault.status)
             case "invalid-model":
-                # As a public report spells it; its status and code are not known.
-                raise bad_request("InvalidModelUrl", "invalid model URL")
+                raise _refuse_model(call)
             case "wrong-type":
                 return Answer(200, data=_PAGE, media="text/html; charset=utf-8")
             case "drop-request" | "hang":
@@ -92,10 +98,12 @@ class Mischief:
             case "truncate":
                 return answer if answer.data or answer.body is not None else None
             case do if do in _ENDS:
-                return answer if self._operations.bend(answer, do) else None
+                return answer if self._bend(call, answer, do) else None
         return answer
 
-    def _throttle(self) -> Refusal:
+    def _throttle(self, call: Call) -> Refusal:
+        if call.plane == "services":
+            return refuse("ServiceUnavailable", "RequestThrottled", "Request was throttled.")
         refusal = Refusal(
             429,
             "TooManyRequests",
@@ -106,26 +114,47 @@ class Mischief:
             refusal.body = {}
         return refusal
 
+    def _bend(self, call: Call, answer: Answer, do: str) -> bool:
+        if call.plane == "classic":
+            return self._endpoints.bend(answer)
+        return self._operations.bend(answer, do)
+
     def _can_look_back(self, fault: Fault, call: Call) -> bool:
-        key = _find_key(call)
-        before = self._operations.look_back(key) if key and call.method == "GET" else None
+        before = self._look_back(call)
         if before is None:
             return False
         limited = fault.times is None and fault.rate is None
         seconds = _DEFAULT_SECONDS if fault.seconds is None and limited else fault.seconds
         return seconds is None or self._operations.now() < before.ended + seconds
 
-    def _show_stale(self, call: Call, answer: Answer) -> Answer | None:
-        key = _find_key(call)
-        before = self._operations.look_back(key) if key else None
-        if before is None or answer.status not in {200, 404}:
+    def _look_back(self, call: Call) -> Before | None:
+        """What a GET showed before the last write, if it is one of a single thing."""
+        if call.method != "GET":
             return None
+        if call.plane == "classic":
+            return self._endpoints.look_back(call)
+        key = _find_key(call)
+        return self._operations.look_back(key) if key else None
+
+    def _show_stale(self, call: Call, answer: Answer) -> Answer | None:
+        before = self._look_back(call)
+        if before is None or answer.status not in {200, 204, 404}:
+            return None
+        if call.plane == "classic":
+            return self._endpoints.show_before(before)
         if before.document is None:
             return Answer(404, no_such_service(call.segments[-1]).body)
         shown = before.document
         if call.version == PREVIEW:
             shown = {**shown, "properties": definitions.bare(shown["properties"])}
         return replace(answer, status=200, body=shown, data=b"")
+
+
+def _refuse_model(call: Call) -> Refusal:
+    """As a public report of Classic spells it; its status and code are not known."""
+    message = "invalid model URL"
+    classic = call.plane == "classic"
+    return bad_argument(message) if classic else bad_request("InvalidModelUrl", message)
 
 
 def answer_after(entry: Entry) -> float:
@@ -138,8 +167,8 @@ def _fail(status: int) -> Refusal:
     return Refusal(status, code, "The service cannot answer the request now.")
 
 
-def _ends_with(call: Call, word: str) -> bool:
-    return bool(call.segments) and call.segments[-1].casefold() == word
+def _ends_with(call: Call, *words: str) -> bool:
+    return bool(call.segments) and call.segments[-1].casefold() in words
 
 
 def _find_key(call: Call) -> Key | None:
@@ -152,11 +181,15 @@ def _find_key(call: Call) -> Key | None:
     return None
 
 
-def _carries_model(body: bytes) -> bool:
-    """Whether a definition names a model: an asset that lies at an http address."""
+def _carries_model(call: Call) -> bool:
+    """Whether a write names a model: an asset that lies at an http address, or a resource."""
     try:
-        document = json.loads(body)
+        document = json.loads(call.body)
     except (ValueError, RecursionError):
+        return False
+    if call.plane == "classic":
+        return call.method == "PATCH" and bool(_get(document, "Resources"))
+    if call.method not in {"PUT", "PATCH"}:
         return False
     assets = _get(_get(document, "properties"), "assets")
     uris = (_get(_get(asset, "locationInfo"), "uri") for asset in _values(assets))
@@ -176,9 +209,12 @@ def _get(mapping: Json, name: str) -> Json:
 
 def _omit(answer: Answer, entry: Entry) -> Answer | None:
     """The list without one of its items; None where there is none to leave out."""
-    items = answer.body.get("value") if isinstance(answer.body, dict) else None
+    bare = json.loads(answer.data) if answer.data else None
+    items = bare if isinstance(bare, list) else _get(answer.body, "value")
     if not items:
         return None
     gone = entry.chance.randrange(len(items))
     kept = [item for index, item in enumerate(items) if index != gone]
+    if items is bare:
+        return replace(answer, data=render_compact(kept)) if kept else Answer(204)
     return replace(answer, body={**answer.body, "value": kept})

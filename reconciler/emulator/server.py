@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import hmac
 import json
 import logging
+import re
 import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import IO, Final
 
 from aiohttp import web
@@ -19,13 +20,16 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from reconciler.emulator.calls import Call, make_call
 from reconciler.emulator.chance import Chance
-from reconciler.emulator.envelopes import Answer, Refusal, identify_request, render
+from reconciler.emulator.classic import Classic, is_same
+from reconciler.emulator.endpoints import ClassicParts
+from reconciler.emulator.envelopes import Answer, Refusal, identify_lean, identify_request, render
 from reconciler.emulator.fault_plan import Entry, FaultPlan
 from reconciler.emulator.limits import Limits
 from reconciler.emulator.management import Management, Parts
 from reconciler.emulator.mischief import Mischief, answer_after
 from reconciler.emulator.operations import Operations
 from reconciler.emulator.plans import Plans
+from reconciler.emulator.services import Services
 from reconciler.emulator.settings import Settings
 from reconciler.emulator.shapes import load_shape
 from reconciler.emulator.state import State
@@ -33,6 +37,7 @@ from reconciler.emulator.storage import Storage
 from reconciler.emulator.switches import Choices
 from reconciler.emulator.views import PROVIDER
 from reconciler.emulator.wire import CutOff, Lost, hold, pause, send_last
+from reconciler.emulator.workspaces import Workspaces
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _FIXED: Final = {
@@ -41,6 +46,7 @@ _FIXED: Final = {
     "Expires": "-1",
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
 }
+_SIGNATURE: Final = re.compile(r"(?<=[?&])sig=[^&]*", re.IGNORECASE)
 _SERVER: Final = "Microsoft-HTTPAPI/2.0"
 
 
@@ -65,13 +71,31 @@ class Server:
             seconds,
             remembers=plan.holds("stale-read"),
         )
-        self._mischief = Mischief(plan, self._operations, self._choices)
+        workspaces = Workspaces(self._state, chance)
+        workspaces.seed(settings.world, time.time())
+        self._classic = self._make_classic(workspaces, remembers=plan.holds("stale-read"))
+        self._services = Services(
+            self._state, self._operations, workspaces, self._classic.endpoints, self._storage
+        )
+        self._mischief = Mischief(plan, self._operations, self._classic.endpoints, self._choices)
         self._stopped = asyncio.Event()
         self._answered = 0
         self._plans = Plans(self._state, time.time)
         self._management = Management(
             Parts(self._state, chance, self._choices, load_shape(), self._storage, self._operations)
         )
+
+    def _make_classic(self, workspaces: Workspaces, *, remembers: bool) -> Classic:
+        parts = ClassicParts(
+            workspaces,
+            self._choices,
+            self._storage,
+            time.time,
+            self._settings.operation_seconds,
+            self._settings.blob_url,
+            remembers,
+        )
+        return Classic(parts, self._settings.token)
 
     async def run(self, announce: Callable[[dict[str, str]], None]) -> None:
         """Serve until SIGTERM or SIGINT; `announce` gets the planes' addresses once it listens."""
@@ -119,9 +143,9 @@ class Server:
                 body,
                 f"{request.scheme}://{request.host}",
             )
-            self._check_token(request)
+            self._authorize(call, request)
             entry = self._mischief.choose(call)
-            answer = self._mischief.forestall(entry) or await self._answer(call)
+            answer = self._mischief.forestall(entry, call) or await self._answer(call)
         except web.HTTPRequestEntityTooLarge:
             answer = _refused(Refusal(413, "RequestEntityTooLarge", "The request is too large."))
         except Refusal as refusal:
@@ -133,7 +157,12 @@ class Server:
             answer = _refused(Refusal(500, code, "The service ended the request unexpectedly."))
             sys.stderr.write(f"emulator: {request.method} failed: {type(error).__name__}\n")
         answer, entry = self._mischief.alter(entry, call, answer)
-        return await self._deliver(request, answer, entry, body, started)
+        answer = replace(answer, lean=call is not None and call.plane != "resource-manager")
+        try:
+            return await self._deliver(request, answer, entry, body, started)
+        finally:
+            if call is not None:
+                call.closing.close()
 
     async def _deliver(
         self,
@@ -163,6 +192,10 @@ class Server:
             await hold(request, self._stopped)
 
     async def _answer(self, call: Call) -> Answer:
+        if call.plane == "classic":
+            return await self._classic.answer(call)
+        if call.plane == "services":
+            return await self._services.answer(call)
         plane = [segment.casefold() for segment in call.segments]
         subscription = call.segments[1] if plane[:1] == ["subscriptions"] and len(plane) > 1 else ""
         if not subscription:
@@ -241,11 +274,14 @@ class Server:
             return self._plans.delete(*where)
         return self._plans.get(*where)
 
-    def _check_token(self, request: web.Request) -> None:
+    def _authorize(self, call: Call, request: web.Request) -> None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        wanted = self._settings.token.encode()
-        given = token.strip().encode("utf-8", "surrogateescape")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given, wanted):
+        given = token.strip() if scheme.lower() == "bearer" else ""
+        if call.plane == "classic":
+            self._classic.authorize(call, given)
+        elif call.plane == "services":
+            self._services.authorize(call, given)
+        elif not is_same(given, self._settings.token):
             raise Refusal(
                 401,
                 "AuthenticationFailed",
@@ -260,12 +296,12 @@ class Server:
     ) -> web.StreamResponse:
         if not answer.status:
             return Lost()
-        headers = {**_FIXED, **identify_request(time.time())}
+        headers = identify_lean() if answer.lean else {**_FIXED, **identify_request(time.time())}
         origin = f"{request.scheme}://{request.host}"
         headers |= {name: v.replace("{origin}", origin) for name, v in answer.headers.items()}
-        if not answer.front:
+        if not answer.front and not answer.lean:
             headers["Server"] = _SERVER
-        if answer.timed:
+        if answer.timed and not answer.lean:
             headers["x-ms-request-duration"] = str(max(1, round(seconds * 1000)))
         data = answer.data or (render(answer.body) if answer.body is not None else b"")
         if data:
@@ -287,7 +323,7 @@ class Server:
         line = {
             "at": time.time(),
             "method": request.method,
-            "path": request.rel_url.raw_path_qs,
+            "path": _SIGNATURE.sub("sig=…", request.rel_url.raw_path_qs),
             "status": answer.status or None,
             "seconds": round(seconds, 6),
             "body_sha256": hashlib.sha256(body).hexdigest() if body else None,
@@ -317,7 +353,7 @@ async def _hide_framework(_: web.BaseRequest, response: web.StreamResponse) -> N
     """A reply names the recorded server, or none, never the framework."""
     if response.headers.get("Server") != _SERVER:
         response.headers.pop("Server", None)
-    if isinstance(response, web.Response) and not response.body:
+    if isinstance(response, web.Response) and not response.body and response.status < 400:
         response.headers.pop("Content-Type", None)
 
 

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from reconciler.emulator.faults import Fault
+from reconciler.emulator.world import DEFAULT_WORLD, Workspace
 
 
 @dataclass(frozen=True)
 class Settings:
     """`seed` makes ids, keys and cipher text repeatable; None takes chance.
 
-    `operation_seconds` is how long an operation runs; `blob_url` where model blobs are, for the
-    switch that checks them. After `crash_after` answers the process is killed; 0 means never.
+    `operation_seconds` is how long an operation runs, and a Classic PATCH takes to take effect;
+    `blob_url` where model blobs are, for the switches that check them; `world` what Classic begins
+    with. After `crash_after` answers the process is killed; 0 means never.
     """
 
     host: str = "127.0.0.1"
@@ -29,4 +31,5 @@ class Settings:
     switches: Mapping[str, str] = field(default_factory=dict)
     log: Path | None = None
     faults: tuple[Fault, ...] = ()
+    world: tuple[Workspace, ...] = DEFAULT_WORLD
     crash_after: int = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -85,9 +85,12 @@ class State:
     """The records, by key; every change is committed before the reply that speaks of it."""
 
     def __init__(self, folder: Path | None) -> None:
+        target = ":memory:"
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        target = ":memory:" if folder is None else str(folder / "emulator.sqlite")
+            # They hold the services' keys.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / "emulator.sqlite").touch(mode=0o600)
+            target = str(folder / "emulator.sqlite")
         self._base = sqlite3.connect(target, isolation_level=None, check_same_thread=False)
         self._base.execute("PRAGMA journal_mode=WAL")
         self._base.execute("PRAGMA synchronous=NORMAL")
@@ -160,6 +163,27 @@ class State:
             self.plans.pop(key, None)
         else:
             self.plans[key] = plan
+
+    def read(self, kind: str) -> list[Json]:
+        """The records of a kind that others keep here, ordered by key."""
+        rows = self._base.execute("SELECT body FROM record WHERE kind = ? ORDER BY key", (kind,))
+        return [json.loads(body) for (body,) in rows]
+
+    def write(
+        self,
+        rows: Iterable[tuple[str, tuple[str, ...], Json]],
+        gone: Iterable[tuple[str, tuple[str, ...]]],
+        *,
+        count: int,
+    ) -> None:
+        """Keep records by kind and key, let others go, in one transaction."""
+        with self._change():
+            for kind, key in gone:
+                self._base.execute(
+                    "DELETE FROM record WHERE kind = ? AND key = ?", (kind, json.dumps(key))
+                )
+            self._put(*((kind, json.dumps(key), json.dumps(body)) for kind, key, body in rows))
+            self._put(("count", "", json.dumps(count)))
 
     def close(self) -> None:
         """Let go of the file."""

@@ -48,7 +48,7 @@ class Storage:
 
     async def fetch_json(self, uri: str) -> dict[str, Any]:
         """A payload; refuses one that cannot be had, is too large or is no object."""
-        data = await self._get(uri)
+        data = await self.fetch(uri)
         try:
             document = json.loads(data) if data is not None else None
         except (ValueError, RecursionError):
@@ -71,7 +71,8 @@ class Storage:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
-    async def _get(self, uri: str) -> bytes | None:
+    async def fetch(self, uri: str) -> bytes | None:
+        """The bytes at an address as it stands; None where they cannot be had."""
         import aiohttp
 
         if self._session is None or not _is_loopback(uri):

@@ -25,6 +25,8 @@ class Switch:
         return self.values[0] if self.values else str(self.default_number)
 
 
+_LOCATIONS: Final = ("hidden", "without-signature", "whole")
+_DEFAULT_PATCHES: Final = ("reject", "reject-model", "ignore", "accept")
 SWITCHES: Final = (
     Switch("patch-assets", ("replace", "merge"), "the assets map of a PATCH"),
     Switch("patch-tags", ("replace", "merge"), "the tags of a PATCH"),
@@ -45,6 +47,23 @@ SWITCHES: Final = (
     Switch("operation-after-end", ("kept", "gone"), "an operation once its end was told"),
     Switch("operation-results", ("204", "200"), "operationresults once the operation has ended"),
     Switch("throttle-body", ("error", "empty"), "the body of a 429"),
+    Switch("classic-resource-location", _LOCATIONS, "where a model lies, in GET of an endpoint"),
+    Switch("classic-delayed", ("all", "model"), "what a PATCH or refresh changes with a delay"),
+    Switch("classic-put-existing", ("reject", "replace"), "PUT of an endpoint that is there"),
+    Switch("classic-put-status", ("201", "200", "202", "204"), "a PUT that is taken"),
+    Switch("classic-patch-status", ("204", "200", "202"), "a PATCH that is taken"),
+    Switch("classic-delete-status", ("204", "200", "202"), "a DELETE that is taken"),
+    Switch("classic-refresh-status", ("204", "200", "202"), "a refresh that is taken"),
+    Switch("classic-write-body", ("empty", "endpoint"), "what follows a PUT or PATCH, if not 204"),
+    Switch("classic-refused-patch-status", ("400", "403", "404"), "a PATCH that is not taken"),
+    Switch("classic-refused-patch-body", ("error", "empty"), "what follows such a PATCH"),
+    Switch("classic-patch-default", _DEFAULT_PATCHES, "a PATCH of the default endpoint"),
+    Switch("classic-prevent-update", ("reject", "not-modified"), "refresh despite PreventUpdate"),
+    Switch("classic-low-calls", ("reject", "cap"), "more than 4 calls with ThrottleLevel Low"),
+    Switch("classic-unknown-fields", ("reject", "ignore"), "fields of a write that nobody knows"),
+    Switch("classic-missing-endpoint", ("404", "204"), "GET of an endpoint that is not there"),
+    Switch("classic-endpoint-count", ("no", "yes"), "whether web services show EndpointCount"),
+    Switch("classic-model", ("check", "trust"), "a model in this blob storage: must it be there"),
     Switch("list-page-size", (), "items on a page of a list", default_number=1000),
 )
 

@@ -4,6 +4,7 @@ from reconciler.engine.apply import Policy, apply_plan, check_calls
 from reconciler.engine.drift import report_drift
 from reconciler.engine.hands import Hands
 from reconciler.engine.journal import Author
+from reconciler.engine.members import describe_item, find_members
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.order import Order
 from reconciler.engine.plan import make_plan
@@ -21,6 +22,8 @@ __all__ = [
     "apply_plan",
     "check_calls",
     "check_reach",
+    "describe_item",
+    "find_members",
     "make_plan",
     "observe",
     "plan_rollback",

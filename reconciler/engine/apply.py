@@ -2,7 +2,7 @@
 
 Every step is looked at again before the first write of the whole plan, and once more right
 before its own. Steps go in waves; a failure leaves what comes in a later wave alone, or everything
-is led back, as the policy says.
+is led back, as the policy says. Fleets go in waves of their own within these.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
+from reconciler.diff import is_untold
+from reconciler.engine.fleets import Fleets, Task
 from reconciler.engine.hands import Hands, Work
-from reconciler.engine.journal import Author, Journal
+from reconciler.engine.journal import Author, Journal, document_of
+from reconciler.engine.members import name_item
 from reconciler.engine.observe import observe
 from reconciler.engine.staleness import PLAN_AGAIN, find_stale
 from reconciler.engine.undoing import make_undo
@@ -68,7 +71,10 @@ class Policy:
 
     `fail_fast` begins nothing more after the first. Otherwise the steps of its wave go on, and
     what comes later is begun only with `continue`; `rollback` then leads back all that was done.
-    A read may lag `patience_s` seconds behind a write before it counts as not applied.
+    What more of a fleet may begin is also told by its own failures: more than it allows stop the
+    rest of it, whatever the policy says, and as many as it allows do not stop it in later waves.
+    With `rollback`, one failure of anything stops every fleet. A read may lag `patience_s` seconds
+    behind a write before it counts as not applied, or for as long as is known of the service.
     """
 
     fail_fast: bool = False
@@ -91,32 +97,32 @@ def apply_plan(
     policy = policy or Policy()
     hands.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
     remembered = hands.ledger.load().memories
-    left = [step for step in plan.steps if not _is_done(hands, step, author, remembered)]
+    done = [step for step in plan.steps if _is_done(step, author, remembered)]
+    for step in done:
+        hands.emit(StepSkipped(step.resource, step.action, "this plan has done it before"))
+    names = {step.resource.address for step in done}
+    left = [step for step in plan.steps if step.resource.address not in names]
     _check_secrets(hands, left)
     left, gone = _check_all(hands, left)
     journal = Journal(hands, author, lease, remembered)
     for step in gone:
         journal.note_gone(step)
         hands.emit(StepSkipped(step.resource, step.action, "it is gone already"))
-    run = _Run(hands, Worker(hands, journal, policy.patience_s), policy)
+    fleets = Fleets(hands, plan, left, strict=policy.on_failure == "rollback")
+    fleets.resume(done, remembered, hands.clock())
+    run = _Run(hands, Worker(hands, journal, policy.patience_s), policy, fleets)
     run.carry_out(left)
     if policy.on_failure == "rollback" and run.failures:
         run.roll_back()
     return run.sum_up(plan)
 
 
-def _is_done(
-    hands: Hands, step: Step, author: Author, remembered: Mapping[Address, Memory]
-) -> bool:
+def _is_done(step: Step, author: Author, remembered: Mapping[Address, Memory]) -> bool:
     """Whether this plan has done the step before: it is the last thing that is remembered."""
     memory = remembered.get(step.resource.address)
     if memory is None or memory.plan_digest != author.plan_digest:
         return False
-    done = memory.step_digest == digest_of_step(step)
-    if done:
-        said = "this plan has done it before"
-        hands.emit(StepSkipped(step.resource, step.action, said))
-    return done
+    return memory.step_digest == digest_of_step(step)
 
 
 def check_calls(hands: Hands, plan: Plan) -> None:
@@ -132,9 +138,9 @@ def _check_secrets(hands: Hands, steps: Sequence[Step]) -> None:
             try:
                 hands.resolve(reference)
             except ReconcilerError as error:
-                subject = str(step.resource.address)
-                found = (replace(one, subject=subject) for one in error.findings())
-                missing.extend(replace(one, detail=(f"{reference}",)) for one in found)
+                subject, detail = str(step.resource.address), (f"{reference}",)
+                found = (replace(one, subject=subject, detail=detail) for one in error.findings())
+                missing.extend(name_item(one, step.member) for one in found)
     if missing:
         raise Unplannable(tuple(missing))
 
@@ -159,7 +165,7 @@ def _check_all(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], list[St
         if live is not None:
             stale.extend(find_stale(hands, step, live))
         source = sources[step.resource]
-        if source is not None and step.source is not None and seen[source].live is ABSENT:
+        if source is not None and step.source is not None and seen[source].document is ABSENT:
             said = f"Saved plan is stale: {step.source.name}, which it is made from, is gone"
             stale.append(Finding(said, subject=str(step.resource.address), next_step=PLAN_AGAIN))
     if stale:
@@ -178,14 +184,17 @@ def _find_regional(step: Step) -> Resource | None:
 class _Run:
     """One apply under way: what is done, what failed, and whether anything more may begin."""
 
-    def __init__(self, hands: Hands, worker: Worker, policy: Policy) -> None:
-        self._hands, self._worker, self._policy = hands, worker, policy
+    def __init__(self, hands: Hands, worker: Worker, policy: Policy, fleets: Fleets) -> None:
+        self._hands, self._worker, self._policy, self._fleets = hands, worker, policy, fleets
         self._stopped = threading.Event()
         self._turns = _Turns()
         self._guard = threading.Lock()
         self._done: list[_Done] = []
         self.failures: dict[Resource, Finding] = {}
-        self._not_started: list[Address] = []
+        # The fleets, and None, of which something failed in an earlier wave.
+        self._failed: set[Address | None] = set()
+        self._barring: frozenset[Address | None] = frozenset()
+        self._not_started: list[Step] = []
         self._unrecorded: list[Entry] = []
         self._rolled_back: list[Address] = []
         self._unrestored: list[Finding] = []
@@ -194,39 +203,43 @@ class _Run:
         """Every step in its wave, as far as failures and interruptions allow."""
         waves = arrange(steps)
         for wave in waves:
-            if self.failures and self._policy.on_failure != "continue":
-                self._stopped.set()
-            if len({one.number for one in waves}) > 1 and not self._may_not():
+            if self._policy.on_failure != "continue":
+                self._barring = frozenset(self._failed)
+            goes_on = any(not self._may_not(step.fleet) for step in wave.steps)
+            if len({one.number for one in waves}) > 1 and goes_on:
                 self._hands.emit(WaveStarted(wave.number, len(wave.steps)))
             self._run_wave(wave.steps)
 
     def _run_wave(self, steps: Sequence[Step]) -> None:
+        tasks = self._fleets.give(steps, self._run, self._may_not)
         try:
-            for _ in self._hands.weave(self._run, steps, _GRACE_S):
+            for _ in self._hands.weave(_begin, tasks, _GRACE_S):
                 pass
         except BaseException:
             self._stopped.set()
             raise
 
-    def _may_not(self) -> str:
-        """Why nothing more may begin, or ""."""
-        if self._stopped.is_set():
-            return "an earlier step failed"
-        return self._hands.halted()
+    def _may_not(self, fleet: Address | None) -> bool:
+        """Whether nothing more of a fleet may begin, or of what is no member of one."""
+        barred = bool(self._barring) and (fleet is None or self._barring != {fleet})
+        stopped = self._stopped.is_set() or barred or self._fleets.is_stopped(fleet)
+        return stopped or bool(self._hands.halted())
 
     def _run(self, step: Step) -> Work[None]:
         """Do one step; what goes wrong is noted, so that the others go on."""
-        why = self._may_not()
-        if why:
+        error = None
+        if self._may_not(step.fleet):
             with self._guard:
-                self._not_started.append(step.resource.address)
-            return
-        error = yield from self._attempt(step, self._done)
+                self._not_started.append(step)
+        else:
+            error = yield from self._attempt(step, self._done)
         if error is not None:
             with self._guard:
                 self.failures[step.resource] = _tell(step, error)
+                self._failed.add(step.fleet)
             if self._policy.fail_fast or isinstance(error, _STOPPING):
                 self._stopped.set()
+        self._fleets.end(step.fleet, failed=error is not None)
 
     def _attempt(self, step: Step, done: list[_Done]) -> Work[ReconcilerError | None]:
         """Do one step and note it in `done`; returns what went wrong."""
@@ -274,11 +287,26 @@ class _Run:
             changed=tuple(step.resource.address for step in done if step.action is Action.UPDATE),
             destroyed=tuple(step.resource.address for step in done if step.action in destroyed),
             failures=tuple(self.failures.values()),
-            not_started=tuple(self._not_started),
+            not_started=tuple(step.resource.address for step in self._not_started),
             rolled_back=tuple(self._rolled_back),
             unrestored=tuple(self._unrestored),
             unrecorded=tuple(self._unrecorded),
+            stopped=tuple(self._fleets.sum_up(self._not_started)),
+            unseen=tuple(self._find_unseen(kept)),
         )
+
+    def _find_unseen(self, kept: Collection[Address]) -> Iterator[Address]:
+        """What was taken by a service that need not show it, and does not."""
+        for step, after in self._done:
+            address = step.resource.address
+            field, live = self._hands.kinds[address.kind].field, document_of(after)
+            paths = (change.path for change in step.changes)
+            if address in kept and any(is_untold(field, path, live) for path in paths if path):
+                yield address
+
+
+def _begin(task: Task) -> Work[None]:
+    return task()
 
 
 class _Turns:
@@ -303,7 +331,7 @@ class _Turns:
 
 def _tell(step: Step, error: ReconcilerError) -> Finding:
     """What a step failed by; it is named, also where something else is to blame."""
-    finding, address = error.findings()[0], str(step.resource.address)
+    finding, address = name_item(error.findings()[0], step.member), str(step.resource.address)
     if finding.subject in {"", address}:
         return replace(finding, subject=address)
     return replace(finding, detail=(*finding.detail, f"It stopped {address}."))

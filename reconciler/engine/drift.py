@@ -14,7 +14,7 @@ from typing import Final
 from reconciler.drift import find_drift, incomplete, unmanaged, weigh
 from reconciler.engine.hands import Hands
 from reconciler.engine.observe import Observation, observe
-from reconciler.engine.order import Order, choose, identify
+from reconciler.engine.order import Order, choose, identify, resolve
 from reconciler.engine.plan import make_wish
 from reconciler.errors import BlobExpired, ReconcilerError
 from reconciler.model import (
@@ -46,6 +46,7 @@ class _Compared:
     memory: Memory | None = None
     at: float = 0.0
     wish: Wish | None = None
+    fleet: Address | None = None
 
 
 def report_drift(hands: Hands, order: Order, *, list_unmanaged: bool = False) -> DriftReport:
@@ -53,13 +54,17 @@ def report_drift(hands: Hands, order: Order, *, list_unmanaged: bool = False) ->
 
     Raises ManifestInvalid for what people wrote; a read that fails is a finding.
     """
+    snapshot = hands.ledger.load()
+    order = resolve(order, snapshot)
     chosen = choose(order)
     resources = identify(hands, chosen, order.defaults)
-    snapshot = hands.ledger.load()
     calls = hands.calls
     survey = observe(hands, resources, order.refresh)
     compared = [
-        _compare(hands, order, snapshot, manifest, survey[resource])
+        replace(
+            _compare(hands, order, snapshot, manifest, survey[resource]),
+            fleet=manifest.member.fleet if manifest.member else None,
+        )
         for manifest, resource in zip(chosen, resources, strict=True)
     ]
     if order.limits.blobs != "skip":
@@ -191,11 +196,11 @@ def _find_unmanaged(
     declared = {resource.id.casefold() for resource in resources}
     remembered = {memory.id.casefold(): at for at, memory in snapshot.memories.items()}
     found: list[_Compared] = []
-    for kind, scope in sorted(_scopes(hands, order, resources)):
+    for (kind, scope), one in sorted(_scopes(hands, order, resources).items()):
         try:
             found += [
                 _tell_unmanaged(kind, item.id, remembered, snapshot)
-                for item in hands.providers[kind].scan(scope)
+                for item in hands.providers[kind].scan(scope, one.token)
                 if item.id and item.id.casefold() not in declared
             ]
         except ReconcilerError as error:
@@ -205,14 +210,19 @@ def _find_unmanaged(
     return sorted(found, key=lambda one: one.resource.address)
 
 
-def _scopes(hands: Hands, order: Order, resources: Sequence[Resource]) -> set[tuple[str, str]]:
-    scopes = {(one.address.kind, hands.kinds[one.address.kind].scope(one)) for one in resources}
+def _scopes(
+    hands: Hands, order: Order, resources: Sequence[Resource]
+) -> dict[tuple[str, str], Resource]:
+    """By kind and scope, something that is in it."""
+    scopes = {
+        (one.address.kind, hands.kinds[one.address.kind].scope(one)): one for one in resources
+    }
     for name, kind in hands.kinds.items():
         try:
             probe = kind.identify(Manifest(Address(name, "any"), {}, "", ""), order.defaults)
         except ReconcilerError:
             continue  # the project names no scope of its own
-        scopes.add((name, kind.scope(probe)))
+        scopes.setdefault((name, kind.scope(probe)), probe)
     return scopes
 
 
@@ -224,7 +234,8 @@ def _tell_unmanaged(
     resource = Resource(known or Address(kind, name), resource_id)
     memory = snapshot.memories.get(known) if known is not None else None
     note = "the ledger remembers it, and no manifest names it any more" if known else ""
-    return _Compared(resource, (unmanaged(resource, note),), memory)
+    fleet = memory.fleet if memory is not None else None
+    return _Compared(resource, (unmanaged(resource, note),), memory, fleet=fleet)
 
 
 def _date(hands: Hands, compared: Sequence[_Compared], now: datetime) -> list[Drift]:
@@ -232,7 +243,11 @@ def _date(hands: Hands, compared: Sequence[_Compared], now: datetime) -> list[Dr
     found = {str(each.resource.address): [_key(one) for one in each.findings] for each in compared}
     first = hands.observations.notice(found, now.timestamp())
     return [
-        replace(one, since=_write_time(first[str(each.resource.address), _key(one)]))
+        replace(
+            one,
+            since=_write_time(first[str(each.resource.address), _key(one)]),
+            fleet=each.fleet,
+        )
         for each in compared
         for one in each.findings
     ]
@@ -244,7 +259,7 @@ def _key(one: Drift) -> str:
 
 def _stand(one: _Compared) -> Standing:
     at = _write_time(one.at) if one.at else ""
-    return Standing(one.resource, weigh(one.findings), one.memory, at)
+    return Standing(one.resource, weigh(one.findings), one.memory, at, one.fleet)
 
 
 def _write_time(seconds: float) -> str:

@@ -23,7 +23,9 @@ from reconciler.model import (
     Json,
     Live,
     Memory,
+    SecretReference,
     Step,
+    Verb,
 )
 from reconciler.plan_document import digest_of_step
 from reconciler.pointers import find, format_pointer, split_pointer
@@ -59,6 +61,7 @@ class Journal:
         written; either way nothing may be sent.
         """
         self._lease.check()
+        written = list(_write_down(step))
         intent = Intent(
             address=step.resource.address,
             id=step.resource.id,
@@ -71,15 +74,21 @@ class Journal:
             step_digest=digest_of_step(step),
             attempt=attempt,
             fence=self._lease.holder.fence,
-            patch=step.ops,
-            inverse=step.inverse,
+            patch=(*step.ops, *(forth for forth, _ in written)),
+            inverse=(*(back for _, back in reversed(written)), *step.inverse),
             owns=step.owns,
             absences=step.absences,
-            secrets={pointer: reference.version for pointer, reference in step.secrets},
+            secrets={
+                format_pointer(change.path): change.after.version
+                for change in step.changes
+                if isinstance(change.after, SecretReference)
+            },
             digests={format_pointer(one.path): one.digest_after for one in step.models},
             stamp="" if live is ABSENT else live.stamp,
             extent=step.extent,
             wave=step.wave,
+            fleet=step.fleet,
+            token=_write_token(step),
         )
         intent = replace(intent, sequence=self._hands.ledger.intend(intent))
         self._lease.check()
@@ -116,6 +125,7 @@ class Journal:
                 secrets={},
                 note="it was gone already",
                 fence=self._lease.holder.fence,
+                fleet=step.fleet,
             )
         )
 
@@ -144,6 +154,8 @@ class Journal:
             fence=self._lease.holder.fence,
             step_digest=intent.step_digest,
             wave=intent.wave,
+            fleet=intent.fleet,
+            token=intent.token,
         )
 
     def _remember(
@@ -164,6 +176,22 @@ class Journal:
 
     def _now(self) -> str:
         return self._hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _write_down(step: Step) -> Iterator[tuple[Json, Json]]:
+    """What is written beside the patch and is no secret, and what undoes it as far as is known."""
+    before = {model.path: model.before for model in step.models if model.before}
+    for change in step.changes:
+        if change.verb is Verb.WRITE and not isinstance(change.after, SecretReference):
+            place = {"path": format_pointer(change.path)}
+            known = change.path in before
+            back = {"op": "add", "value": before[change.path]} if known else {"op": "remove"}
+            forth = {"op": "replace" if known else "add", "value": change.after}
+            yield {**forth, **place}, {**back, **place}
+
+
+def _write_token(step: Step) -> str:
+    return str(step.resource.token) if step.resource.token is not None else ""
 
 
 def document_of(live: Live | Absent) -> Json | Absent:

@@ -65,7 +65,7 @@ def look_at_models(
             _tell(model, looks.get((str(step.resource.address), model.path)), memory)
             for model in step.models
         )
-        told.append(replace(step, models=models))
+        told.append(step.having(models=models))
     return told, findings
 
 
@@ -87,6 +87,9 @@ def _look(hands: Hands, look: _Look) -> _Look:
 
 def _judge(look: _Look, now: datetime) -> Iterator[Finding]:
     model, blob = look.model, look.blob
+    if model.sas_path and model.sas is None:
+        cure = "Refer to one beside the uri: sas: {env: NAME}"
+        yield _finding(look, "no signature is given, by which the service opens the model", cure)
     if look.error is not None:
         yield _finding(look, *_explain(look.error))
     elif blob is ABSENT:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 from reconciler.engine.hands import Hands
@@ -30,13 +31,14 @@ from reconciler.model import (
     Absent,
     Agenda,
     Finding,
-    Json,
+    Folded,
     Live,
     Refresh,
     Refreshed,
     Refreshing,
     Resource,
     Sighting,
+    fold,
 )
 
 Mode: TypeAlias = Literal["auto", "full", "none"]
@@ -47,16 +49,26 @@ _PAGE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is known of one resource: `live`, or None and the `finding` that says why not.
+    """What is known of one resource: its document, or None and the `finding` that says why not.
 
     `at` is when it was seen, in seconds since 1970; `fresh` is False where it was remembered.
     """
 
     resource: Resource
-    live: Live | Absent | None
+    document: Folded | Absent | None
     finding: Finding | None = None
     at: float = 0.0
     fresh: bool = True
+    stamp: str = ""
+    settled: bool = False
+
+    @property
+    def live(self) -> Live | Absent | None:
+        """What was seen, opened anew each time; without the reply as it came."""
+        if not isinstance(self.document, Folded):
+            return self.document
+        read_at = datetime.fromtimestamp(self.at, UTC)
+        return Live(self.document.open(), None, read_at, self.stamp, self.settled)
 
 
 @dataclass(frozen=True)
@@ -95,10 +107,13 @@ def observe(hands: Hands, resources: Iterable[Resource], mode: Mode = "full") ->
     if mode == "none":
         found.update((resource, _never_seen(resource)) for resource in wanted)
         wanted = []
-    hands.budget.check(len(wanted))
     hands.emit(Agenda(reads=len(wanted)))
     reader = _Reader(hands)
-    read = list(hands.spread(reader.read, wanted))
+    read = list(_read_lists(hands, reader, wanted))
+    listed = {seen.resource for seen in read}
+    left = [resource for resource in wanted if resource not in listed]
+    hands.budget.check(len(left))
+    read += hands.spread(reader.read, left)
     found.update((seen.resource, seen) for seen in read)
     _keep(hands, read)
     ages = [hands.clock().timestamp() - seen.at for seen in remembered.values()]
@@ -110,6 +125,21 @@ def observe(hands: Hands, resources: Iterable[Resource], mode: Mode = "full") ->
         oldest=round(max(0.0, *ages), 1) if ages else 0.0,
     )
     return Survey({resource: found[resource] for resource in asked}, refresh)
+
+
+def _read_lists(hands: Hands, reader: _Reader, wanted: Sequence[Resource]) -> Iterator[Observation]:
+    """What the lists of the services show whole: one call in the place of many reads."""
+    scopes = [found for found in _by_scope(hands, wanted).values() if len(found) >= _WORTH]
+    for seen in hands.spread(reader.read_list, scopes):
+        yield from seen
+
+
+def _by_scope(hands: Hands, resources: Iterable[Resource]) -> dict[tuple[str, str], list[Resource]]:
+    scopes: dict[tuple[str, str], list[Resource]] = {}
+    for resource in resources:
+        kind = resource.address.kind
+        scopes.setdefault((kind, hands.kinds[kind].scope(resource)), []).append(resource)
+    return scopes
 
 
 def _remember(hands: Hands, asked: Sequence[Resource], mode: Mode) -> dict[Resource, Observation]:
@@ -126,23 +156,30 @@ def _remember(hands: Hands, asked: Sequence[Resource], mode: Mode) -> dict[Resou
     for resource, sighting in sighted.items():
         document = hands.observations.recall(resource.id)
         if document is not ABSENT:
-            live = _revive(document, sighting, hands)
-            found[resource] = Observation(resource, live, at=sighting.at, fresh=False)
+            found[resource] = Observation(
+                resource,
+                document,
+                at=sighting.at,
+                fresh=False,
+                stamp=sighting.stamp,
+                settled=sighting.settled,
+            )
     return found
 
 
-def _revive(document: Json, sighting: Sighting, hands: Hands) -> Live:
-    return Live(document, None, hands.clock(), sighting.stamp, sighting.settled)
+def _take(hands: Hands, resource: Resource, live: Live | Absent) -> Observation:
+    """What was seen just now."""
+    at = hands.clock().timestamp()
+    if isinstance(live, Absent):
+        return Observation(resource, ABSENT, at=at)
+    document = fold(live.document)
+    return Observation(resource, document, at=at, stamp=live.stamp, settled=live.settled)
 
 
 def _confirm(hands: Hands, sighted: Mapping[Resource, Sighting]) -> dict[Resource, Sighting]:
     """Those whose stamp is still the same, by the lists of their scopes."""
-    scopes: dict[tuple[str, str], list[Resource]] = {}
-    for resource in sighted:
-        kind = resource.address.kind
-        scopes.setdefault((kind, hands.kinds[kind].scope(resource)), []).append(resource)
     same: dict[Resource, Sighting] = {}
-    for (_, scope), resources in scopes.items():
+    for (_, scope), resources in _by_scope(hands, sighted).items():
         if len(resources) >= _WORTH:
             stamps = _list_stamps(hands, scope, resources)
             same.update(
@@ -162,7 +199,7 @@ def _list_stamps(hands: Hands, scope: str, resources: Sequence[Resource]) -> dic
     pages = math.ceil(len(resources) / _WORTH)
     provider = hands.provider(resources[0].address)
     try:
-        for number, item in enumerate(provider.scan(scope)):
+        for number, item in enumerate(provider.scan(scope, resources[0].token)):
             if number >= pages * _PAGE:
                 break
             if item.settled:
@@ -174,16 +211,16 @@ def _list_stamps(hands: Hands, scope: str, resources: Sequence[Resource]) -> dic
 
 def _keep(hands: Hands, read: Sequence[Observation]) -> None:
     hands.observations.keep(
-        (seen.resource.id, Sighting(live.stamp, live.settled, seen.at), live.document)
+        (seen.resource.id, Sighting(seen.stamp, seen.settled, seen.at), seen.document)
         for seen in read
-        if isinstance(live := seen.live, Live)
+        if isinstance(seen.document, Folded)
     )
-    hands.observations.drop(seen.resource.id for seen in read if seen.live is ABSENT)
+    hands.observations.drop(seen.resource.id for seen in read if seen.document is ABSENT)
 
 
 def keep_sight(hands: Hands, resource: Resource, live: Live | Absent) -> None:
     """Keep what one read found."""
-    _keep(hands, [Observation(resource, live, at=hands.clock().timestamp())])
+    _keep(hands, [_take(hands, resource, live)])
 
 
 def _never_seen(resource: Resource) -> Observation:
@@ -215,7 +252,17 @@ class _Reader:
             return Observation(resource, None, error.findings()[0])
         self._answered.set()
         self._hands.emit(Refreshed(resource))
-        return Observation(resource, live, at=self._hands.clock().timestamp())
+        return _take(self._hands, resource, live)
+
+    def read_list(self, resources: Sequence[Resource]) -> list[Observation]:
+        """What one list shows of the resources of a scope."""
+        found = self._hands.provider(resources[0].address).read_many(resources)
+        if found:
+            self._answered.set()
+        for resource in found:
+            self._hands.emit(Refreshing(resource))
+            self._hands.emit(Refreshed(resource))
+        return [_take(self._hands, resource, live) for resource, live in found.items()]
 
     def _judge(self, error: ReconcilerError) -> None:
         unreachable = isinstance(error, Unavailable) and not error.status

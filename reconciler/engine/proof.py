@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from reconciler.diff import diff, same
+from reconciler.diff import diff, is_unseen, same
 from reconciler.errors import NotApplied
 from reconciler.model import (
     ABSENT,
@@ -48,8 +48,10 @@ def prove(field: Field, step: Step, before: Live | Absent, after: Live | Absent)
     wanted = apply_operations((op for op in step.ops if op["op"] != "test"), start)
     unproven = [
         (change, path)
-        for change, path in _provable(field, step)
-        if not _took(field.at(path), change, find(wanted, path), find(after.document, path))
+        for change, path in _provable(field, step, after.document)
+        if not _took(
+            field.at(path), change, _want(change, wanted, path), find(after.document, path)
+        )
     ]
     if not unproven and step.extent == "whole":
         unproven = list(_lost(field, wanted, after.document))
@@ -63,6 +65,11 @@ def _lost(field: Field, wanted: Json, have: Json) -> Iterator[tuple[Change, Path
     for change in diff(field, have, overlay(field, have, wanted)):
         if not says_nothing(field.at(change.path), change.after):
             yield change, change.path
+
+
+def _want(change: Change, wanted: Json, path: Path) -> Json | Absent:
+    """What a place is to have: what is written beside the patch stands in the change alone."""
+    return change.after if change.verb is Verb.WRITE else find(wanted, path)
 
 
 def _took(field: Field, change: Change, wanted: Json | Absent, have: Json | Absent) -> bool:
@@ -105,7 +112,7 @@ def _not_applied(
     return NotApplied((finding,))
 
 
-def _provable(field: Field, step: Step) -> Iterator[tuple[Change, Path]]:
+def _provable(field: Field, step: Step, live: Json) -> Iterator[tuple[Change, Path]]:
     """Each change that can be seen and where: a list is seen as a whole."""
     for change in step.changes:
         path = change.path
@@ -113,7 +120,6 @@ def _provable(field: Field, step: Step) -> Iterator[tuple[Change, Path]]:
             if isinstance(segment, int):
                 path = path[:depth]
                 break
-        hidden = any(field.at(path[:length]).write_only for length in range(1, len(path) + 1))
         container = change.after == {} and field.at(path).branches
-        if not (hidden or container or change.verb is Verb.WRITE):
+        if not (container or is_unseen(field, path, live)):
             yield change, path

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from reconciler.diff import is_untold
 from reconciler.errors import ManifestInvalid, PlanInvalid
-from reconciler.model import Plan, SecretReference, Step, Verb
-from reconciler.pointers import format_pointer
+from reconciler.model import Address, Plan, SecretReference, Step, Verb
+from reconciler.pointers import format_pointer, split_pointer
 from reconciler.ports import Kind
 
 
@@ -28,18 +29,22 @@ def _find_strange(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str]:
         yield "there is no such kind"
         return
     ids = [step.resource.id] + ([step.source.id] if step.source is not None else [])
-    yield from (f"{one} is no id" for one in ids if not _is_id(kind, one))
+    yield from (f"{one} is no id" for one in ids if not _is_id(kind, step.resource.address, one))
+    for pointer, _ in step.secrets:
+        if not kind.field.at(split_pointer(pointer)).secret:
+            yield f"{pointer} is no place of a secret"
     for change in step.changes:
         field = kind.field.at(change.path)
         secret = isinstance(change.after, SecretReference)
-        if change.verb is Verb.WRITE and not (field.secret if secret else field.write_only):
+        hidden = field.write_only or is_untold(kind.field, change.path, step.before)
+        if change.verb is Verb.WRITE and not (field.secret if secret else hidden):
             yield f"{format_pointer(change.path)} is nothing that is written beside the patch"
 
 
-def _is_id(kind: Kind, resource_id: str) -> bool:
+def _is_id(kind: Kind, address: Address, resource_id: str) -> bool:
     """Whether it is a whole id, as the kind makes them."""
     try:
-        located = kind.locate(resource_id, {})
+        located = kind.locate(address, resource_id, {})
     except ManifestInvalid:
         return False
-    return located.casefold() == resource_id.rstrip("/").casefold()
+    return located.id.casefold() == resource_id.rstrip("/").casefold()

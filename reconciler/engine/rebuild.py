@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.baseline import make_baseline
-from reconciler.diff import same
+from reconciler.diff import is_unseen, same
 from reconciler.engine.hands import Hands
 from reconciler.engine.journal import Author
 from reconciler.engine.observe import observe
@@ -29,7 +29,6 @@ from reconciler.model import (
 from reconciler.plan import find_leaves
 from reconciler.pointers import find, format_pointer
 from reconciler.ports import Kind
-from reconciler.undo import is_unseen
 
 _NOTE = "rebuilt from what was live"
 
@@ -46,14 +45,14 @@ def recollect(hands: Hands, order: Order, author: Author) -> tuple[Recollection,
     found: list[Recollection] = []
     for resource, manifest in zip(resources, manifests, strict=True):
         seen = survey[resource]
-        if seen.live is None:
+        if seen.document is None:
             obstacles.extend(one for one in (seen.finding,) if one)
-        elif seen.live is ABSENT:
+        elif isinstance(seen.document, Absent):
             found.append(Recollection(resource))
         else:
             kind = hands.kinds[resource.address.kind]
             at = hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
-            made, findings = _recollect(kind, resource, manifest, seen.live.document, author, at)
+            made, findings = _recollect(kind, resource, manifest, seen.document.open(), author, at)
             obstacles.extend(findings)
             found.append(made)
     if obstacles:
@@ -70,7 +69,7 @@ def _recollect(
     unseen: list[str] = []
     for path in find_leaves(kind.field, declared.document):
         pointer, now = format_pointer(path), find(live, path)
-        if is_unseen(kind.field, path):
+        if is_unseen(kind.field, path, live):
             unseen.append(pointer)
         elif _is_as_declared(kind, path, find(declared.document, path), now):
             owned[pointer] = now
@@ -93,6 +92,8 @@ def _recollect(
         baseline=make_baseline(kind.field, live, {*owned, *apart, *unseen}),
         note=_NOTE,
         wave=manifest.spec.get("wave", 0),
+        fleet=manifest.member.fleet if manifest.member else None,
+        token=str(resource.token) if resource.token is not None else "",
     )
     models = tuple(format_pointer(one.path) for one in declared.models)
     made = Recollection(resource, entry, tuple(apart), tuple(unseen), models)

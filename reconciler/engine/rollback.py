@@ -12,13 +12,19 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler import guards
-from reconciler.diff import same
+from reconciler.diff import is_unseen, same
 from reconciler.engine.hands import Hands
 from reconciler.engine.models import look_at_models
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.order import Order
 from reconciler.engine.past import Past, find_barriers, read_past
-from reconciler.engine.plan import estimate_steps, find_hidden, find_obstacles, find_owners
+from reconciler.engine.plan import (
+    estimate_steps,
+    find_hidden,
+    find_last_set,
+    find_obstacles,
+    find_owners,
+)
 from reconciler.errors import Unplannable
 from reconciler.model import (
     ABSENT,
@@ -27,6 +33,7 @@ from reconciler.model import (
     Declared,
     Entry,
     Finding,
+    Folded,
     Json,
     Manifest,
     Memory,
@@ -35,9 +42,9 @@ from reconciler.model import (
     Place,
     Plan,
     Reason,
-    Resource,
     SecretReference,
     Step,
+    Verb,
 )
 from reconciler.overlay import overlay
 from reconciler.plan import Wish, find_leaves, lead_to, make_step
@@ -45,7 +52,7 @@ from reconciler.pointers import find, format_pointer, set_at, split_pointer
 from reconciler.ports import Kind
 from reconciler.reasons import format_author
 from reconciler.schema import Field
-from reconciler.undo import is_unseen, overlaps, restore, undo
+from reconciler.undo import overlaps, restore, undo
 
 _MOST_NAMED: Final = 20
 
@@ -69,16 +76,17 @@ def plan_rollback(
     barriers = tuple(find_barriers(kind.field, past, snapshot, memory))
     if barriers or memory is None:
         raise Unplannable(barriers or (_finding(address, "is not in the ledger", past.instead),))
-    resource, calls = Resource(address, memory.id), hands.calls
+    resource, calls = memory.resource(address), hands.calls
     survey = observe(hands, [resource])
     manifest = next((one for one in order.manifests if one.address == address), None)
     wish, desired = _wish(kind, past, _take(survey[resource], past), memory, manifest)
     made = lead_to(wish, desired)
     steps = [] if made is None else [_tell(kind.field, made, past, memory, manifest)]
     known = manifest or Manifest(address, {}, "", "")
-    obstacles = [one for step in steps for one in find_obstacles(hands, known, step)]
+    found = [one for step in steps for one in find_obstacles(hands, known, step)]
+    obstacles = tuple(one for one in found if not one.guard and one.severity == "error")
     if obstacles:
-        raise Unplannable(tuple(obstacles))
+        raise Unplannable(obstacles)
     steps, looked = look_at_models(hands, steps, [wish], order.limits.blobs)
     owners = find_owners(hands, order, steps)
     managed = len(snapshot.memories)
@@ -88,7 +96,7 @@ def plan_rollback(
         unchanged=() if steps else (resource,),
         findings=(
             *guards.judge(steps, order.limits, managed, order.allowed, owners),
-            *guards.lift((*looked, *_find_other_bytes(steps, past)), order.allowed),
+            *guards.lift((*found, *looked, *_find_other_bytes(steps, past)), order.allowed),
             *_tell_secrets(past, memory),
             *_tell_manifest(kind, steps, manifest, memory),
         ),
@@ -97,6 +105,7 @@ def plan_rollback(
         made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
         baseline="kept",
         not_observable=find_hidden([wish]),
+        last_set=find_last_set([wish]),
         estimate=estimate_steps(hands, steps, refresh.calls),
     )
 
@@ -114,10 +123,10 @@ def _finding(address: Address, what: str, next_step: str) -> Finding:
 
 def _take(seen: Observation, past: Past) -> Json:
     """What is live; raises Unplannable where it cannot be read or is gone."""
-    if seen.live is None or seen.live is ABSENT:
+    if not isinstance(seen.document, Folded):
         gone = _finding(past.address, "is gone: there is nothing to lead back", past.instead)
         raise Unplannable((seen.finding or gone,))
-    return seen.live.document
+    return seen.document.open()
 
 
 def _wish(
@@ -136,7 +145,7 @@ def _wish(
     # What was written then is not known: a secret goes along only where all of them must.
     labels = {pointer: reference.version for pointer, reference in secrets.items()}
     wish = Wish(
-        resource=Resource(past.address, memory.id),
+        resource=memory.resource(past.address),
         schema=kind.field,
         live=live,
         declared=Declared(spoken, _find_models(kind, past, live, desired, declared)),
@@ -160,7 +169,7 @@ def _speak(field: Field, past: Past, memory: Memory, desired: Json, declared: Js
     unseen = {
         format_pointer(path): find(declared, path)
         for path in find_leaves(field, declared)
-        if is_unseen(field, path) and not field.at(path).secret
+        if is_unseen(field, path, desired) and not field.at(path).secret
     }
     undone = _find_undone(past)
     kept = past.kept.owned if past.kept is not None else {}
@@ -169,7 +178,7 @@ def _speak(field: Field, past: Past, memory: Memory, desired: Json, declared: Js
     for pointer in sorted({*unseen, *undone, *memory.owned}, key=len):
         path = split_pointer(pointer)
         shown = find(desired, path)
-        if shown is ABSENT and is_unseen(field, path):
+        if shown is ABSENT and is_unseen(field, path, desired):
             shown = remembered[pointer]
         if shown is not ABSENT:
             _put(document, path, shown)
@@ -206,7 +215,8 @@ def _find_models(
     named = Manifest(past.address, {"definition": spoken}, "", "")
     opens = {one.path: one.sas for one in declared.models}
     return tuple(
-        replace(one, sas=opens.get(one.path), place=None) for one in kind.bind(named, live).models
+        replace(one, sas=opens.get(one.path), find_place=None)
+        for one in kind.bind(named, live).models
     )
 
 
@@ -216,6 +226,7 @@ def _tell(field: Field, step: Step, past: Past, memory: Memory, manifest: Manife
         because=tuple(_explain(field, step, past, memory)),
         labels=manifest.labels if manifest is not None else {},
         wave=memory.wave,
+        fleet=memory.fleet,
     )
 
 
@@ -225,7 +236,8 @@ def _explain(field: Field, step: Step, past: Past, memory: Memory) -> Iterator[R
     for change in step.changes:
         pointer = format_pointer(change.path)
         then = memory.owned.get(pointer, ABSENT)
-        moved = then is not ABSENT and not same(field.at(change.path), then, change.before)
+        seen = change.verb is not Verb.WRITE and then is not ABSENT
+        moved = seen and not same(field.at(change.path), then, change.before)
         since = f"; somebody moved it since it was applied {format_author(memory)}"
         yield Reason(pointer, Cause.ROLLBACK, f"{note}{since if moved else ''}")
 

@@ -15,7 +15,7 @@ from reconciler.engine.lag import read_until
 from reconciler.engine.observe import keep_sight
 from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.fate import judge_intent
-from reconciler.model import Absent, Fate, Finding, Intent, Live, Resource, Settled
+from reconciler.model import Absent, Fate, Finding, Intent, Live, Settled
 from reconciler.ports import Lease
 
 
@@ -60,7 +60,7 @@ class _Settler:
         return ()
 
     def _settle_one(self, intent: Intent) -> Work[None]:
-        resource = Resource(intent.address, intent.id)
+        resource = intent.resource
         for _ in self._hands.provider(intent.address).settle(resource):
             pass
         field = self._hands.kinds[intent.address.kind].field
@@ -68,7 +68,8 @@ class _Settler:
         def shows(live: Live | Absent) -> bool:
             return judge_intent(field, intent, live).fate is Fate.DONE
 
-        left = self._patience_s - self._age(intent)
+        lag_s = self._hands.provider(intent.address).pace.lag_s
+        left = max(self._patience_s, lag_s) - self._age(intent)
         live = yield from read_until(self._hands, resource, left, shows)
         judged = judge_intent(field, intent, live)
         if judged.fate is Fate.DONE:

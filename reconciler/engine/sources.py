@@ -21,8 +21,8 @@ from reconciler.model import (
     Address,
     Cause,
     Finding,
+    Folded,
     Json,
-    Live,
     Manifest,
     Reason,
     Resource,
@@ -49,7 +49,7 @@ def find_seeds(
     located = {
         resource: seed
         for resource, manifest in chosen.items()
-        if survey[resource].live is ABSENT
+        if survey[resource].document is ABSENT
         and not order.destroy
         and (seed := _locate(hands, order, manifest, resource)) is not None
     }
@@ -95,9 +95,9 @@ def _locate(hands: Hands, order: Order, manifest: Manifest, resource: Resource) 
 
 def _take(seed: Seed, manifest: Manifest, seen: Observation) -> Seed:
     name = seed.source.name
-    if isinstance(seen.live, Live):
-        return replace(seed, document=seen.live.document)
-    if seen.live is ABSENT:
+    if isinstance(seen.document, Folded):
+        return replace(seed, document=seen.document.open())
+    if seen.document is ABSENT:
         finding = _obstacle(
             manifest,
             f"starts from {name}, and there is no such service",
@@ -138,11 +138,11 @@ def tell_source(hands: Hands, step: Step, seed: Seed | None) -> Step:
     kind = hands.kinds[step.resource.address.kind]
     if seed is not None and step.action is Action.CREATE:
         region = kind.find_region(seed.document, step.after)
-        return replace(step, source=replace(seed.source, region=region))
+        return step.having(source=replace(seed.source, region=region))
     if step.action is Action.REPLACE:
         region = kind.find_region(step.before, step.after)
         own = Source(step.resource.id, str(step.resource.address), region)
-        return replace(step, source=own) if region else step
+        return step.having(source=own) if region else step
     return step
 
 
@@ -155,7 +155,7 @@ def look_at_copies(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], tup
     looked = dict(hands.spread(lambda step: (step.resource, _look(hands, step)), wanted))
     found = [looked.get(step.resource, (step, ()))[0] for step in steps]
     obstacles = [one for step in steps for one in looked.get(step.resource, (step, ()))[1]]
-    told = [replace(step, because=(*_explain(step), *step.because)) for step in found]
+    told = [step.having(because=(*_explain(step), *step.because)) for step in found]
     return told, (*obstacles, *_find_leaving(steps))
 
 
@@ -167,7 +167,7 @@ def _look(hands: Hands, step: Step) -> tuple[Step, tuple[Finding, ...]]:
     except ReconcilerError as error:
         subject = str(step.resource.address)
         return step, tuple(replace(one, subject=subject) for one in error.findings())
-    return replace(step, source=replace(step.source, copy="there" if there else "missing")), ()
+    return step.having(source=replace(step.source, copy="there" if there else "missing")), ()
 
 
 def _explain(step: Step) -> Iterator[Reason]:

@@ -17,8 +17,10 @@ from reconciler.model import (
     Reason,
     Step,
 )
+from reconciler.overlay import overlay
 from reconciler.patch import MISFITS, apply_operations
 from reconciler.plan import Wish, lead_to, make_removal
+from reconciler.pointers import format_pointer, set_at
 from reconciler.schema import Field
 
 _UNKNOWN: Final = "its keys and secrets are not known here"
@@ -47,11 +49,27 @@ def _make_update(field: Field, step: Step, live: Json) -> Step:
         desired = apply_operations(step.inverse, live)
     except MISFITS as error:
         raise _refuse(step, "somebody has changed it since") from error
-    # Nobody declares it, so no secret is due and nothing but the inverse is written.
-    undo = lead_to(Wish(step.resource, field, live, Declared({})), desired)
+    # Nobody declares it, so no secret is due: what is written is the inverse, the models that were
+    # there as far as that is remembered, and what opens them.
+    models: Json = {}
+    for model in step.models:
+        if model.before:
+            set_at(models, model.path, model.before)
+    undo = lead_to(Wish(step.resource, field, live, Declared(models)), desired)
     if undo is None:
-        raise _refuse(step, "only what can never be read back was written")
-    return replace(undo, because=(_BECAUSE,), owns=step.owns, labels=step.labels, wave=step.wave)
+        raise _refuse(step, "only what is not observable was written")
+    changed = {format_pointer(change.path) for change in step.changes}
+    signatures = tuple(one for one in step.secrets if one[0] not in changed)
+    return replace(
+        undo,
+        because=(_BECAUSE,),
+        secrets=(*undo.secrets, *signatures),
+        after=overlay(field, desired, models),
+        owns=step.owns,
+        labels=step.labels,
+        wave=step.wave,
+        fleet=step.fleet,
+    )
 
 
 def _refuse(step: Step, why: str) -> Irreversible:

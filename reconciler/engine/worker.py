@@ -49,7 +49,10 @@ _OPEN: Final = (Throttled, TooManyCalls, StillRunning)
 
 @dataclass(frozen=True)
 class Worker:
-    """Carries out steps, one on each thread that asks. A read may lag `patience_s` seconds."""
+    """Carries out steps, one on each thread that asks.
+
+    A read may lag `patience_s` seconds, or for as long as is known of the service.
+    """
 
     hands: Hands
     journal: Journal
@@ -75,9 +78,9 @@ class _Attempt:
 
     def __init__(self, worker: Worker, step: Step, number: int) -> None:
         self._hands, self._journal = worker.hands, worker.journal
-        self._patience_s = worker.patience_s
         self._step, self._number = step, number
         self._provider = worker.hands.provider(step.resource.address)
+        self._patience_s = max(worker.patience_s, self._provider.pace.lag_s)
         self._field = worker.hands.kinds[step.resource.address.kind].field
         self._waiting = _Waiting(worker.hands, step)
 
@@ -106,14 +109,17 @@ class _Attempt:
     def _confirm(
         self, intent: Intent, before: Live | Absent, *, last: bool
     ) -> Work[Live | Absent | None]:
-        """Read until it shows: the service says that it is done."""
+        """Read until it shows: the service says that it is done.
+
+        Of a service that is known to lag that is no reason for doubt yet.
+        """
         doubts: list[NotApplied] = []
 
         def shows(after: Live | Absent) -> bool:
             try:
                 prove(self._field, self._step, before, after)
             except NotApplied as error:
-                if not doubts:
+                if not doubts and not self._provider.pace.lag_s:
                     self._tell(error.message)
                 doubts.append(error)
                 self._waiting.tell()

@@ -203,6 +203,8 @@ class Replay:
                 inverse=intent.inverse,
                 step_digest=intent.step_digest,
                 wave=intent.wave,
+                fleet=intent.fleet,
+                token=intent.token,
             )
         if entry.fate is Fate.DONE:
             if entry.action in _GONE:
@@ -244,4 +246,6 @@ def _remember(entry: Entry) -> Memory:
         wave=entry.wave,
         plan_digest=entry.plan_digest,
         step_digest=entry.step_digest,
+        fleet=entry.fleet,
+        token=entry.token,
     )

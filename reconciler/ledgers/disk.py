@@ -83,6 +83,12 @@ def append_durably(handle: int, end: int, line: bytes) -> None:
         raise
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, its owner's alone."""
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
 def write_aside(path: Path, data: bytes) -> None:
     """Write a whole file, on the disk when this returns."""
     handle = os.open(path, _CREATE, 0o600)

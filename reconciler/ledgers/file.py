@@ -33,6 +33,7 @@ from reconciler.ledgers.disk import (
     append_durably,
     find_end,
     find_end_shared,
+    make_folder,
     read_lines,
     replace_file,
     set_torn_aside,
@@ -209,7 +210,7 @@ class FileLedger:
 
     def _make_folder(self) -> None:
         if not self._folder.is_dir():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._folder)
             sync_folder(self._folder.parent)
 
     def _append(self, handle: int, word: Entry | Intent) -> int:

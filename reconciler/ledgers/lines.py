@@ -18,17 +18,18 @@ _ENTRY: Final[Mapping[str, type]] = {
     **dict.fromkeys(_TEXTS, str),
     **dict.fromkeys(("patch", "inverse"), list),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
-    **dict.fromkeys(("fate", "note", "step_digest"), str),
+    **dict.fromkeys(("fate", "note", "step_digest", "fleet", "token"), str),
     **dict.fromkeys(("intent", "fence", "wave"), int),
 }
 _INTENT: Final[Mapping[str, type]] = {
-    **dict.fromkeys((*_TEXTS, "step_digest", "stamp", "extent"), str),
+    **dict.fromkeys((*_TEXTS, "step_digest", "stamp", "extent", "fleet", "token"), str),
     **dict.fromkeys(("attempt", "fence", "wave"), int),
     **dict.fromkeys(("patch", "inverse", "owns", "absences"), list),
     **dict.fromkeys(("secrets", "digests"), dict),
 }
+_REMEMBERED: Final = ("id", "at", "by", "commit", "plan_digest", "step_digest", "fleet", "token")
 _MEMORY: Final[Mapping[str, type]] = {
-    **dict.fromkeys(("id", "at", "by", "commit", "plan_digest", "step_digest"), str),
+    **dict.fromkeys(_REMEMBERED, str),
     **dict.fromkeys(("sequence", "wave"), int),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
 }
@@ -39,7 +40,7 @@ _CHECKPOINT: Final[Mapping[str, type]] = {
 }
 _MOST: Final = 1 << 63
 # What an outcome says by naming its intent.
-_JOINED: Final = ("patch", "inverse", "step_digest", "wave")
+_JOINED: Final = ("patch", "inverse", "step_digest", "wave", "fleet", "token")
 # What older ledgers do not say, and an entry need not say where it is so.
 _SILENT: Final[Mapping[str, Json]] = {
     "intent": 0,
@@ -48,7 +49,11 @@ _SILENT: Final[Mapping[str, Json]] = {
     "fence": 0,
     "step_digest": "",
     "wave": 0,
+    "fleet": "",
+    "token": "",
 }
+# What an intent or a checkpoint of an older ledger does not say.
+_LATER: Final = {"fleet": "", "token": ""}
 
 
 class BadLine(ValueError):
@@ -148,8 +153,22 @@ def _write_entry(entry: Entry) -> Said:
 
 
 def _write_plainly(word: Entry | Intent) -> dict[str, Json]:
-    said = {name: value for name, value in vars(word).items() if name != "sequence"}
-    return {**said, "address": str(word.address), "action": word.action.value}
+    said = {name: value for name, value in _say(word).items() if name != "sequence"}
+    return {
+        **said,
+        "address": str(word.address),
+        "action": word.action.value,
+        "fleet": _write_fleet(word.fleet),
+    }
+
+
+def _write_fleet(fleet: Address | None) -> str:
+    return "" if fleet is None else str(fleet)
+
+
+def _say(word: Entry | Intent | Memory) -> dict[str, Json]:
+    """Everything a word holds; few resources have a token of their own."""
+    return {name: value for name, value in vars(word).items() if name != "token" or value}
 
 
 def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
@@ -159,7 +178,7 @@ def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
         "sha256": checkpoint.sha256,
         "count": checkpoint.count,
         "memories": [
-            {"address": str(address), **vars(memory)}
+            {"address": str(address), **_say(memory), "fleet": _write_fleet(memory.fleet)}
             for address, memory in checkpoint.memories.items()
         ],
         "open": [
@@ -172,7 +191,7 @@ def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
     repeated = [name for name in _JOINED if name in document]
     if repeated:
         raise BadLine(f"repeats the {repeated[0]} of its intent")
-    joined = {"patch": [], "inverse": [], "step_digest": "", "wave": 0}
+    joined = {"patch": [], "inverse": [], "step_digest": "", "wave": 0, "fleet": "", "token": ""}
     kept = _pick({**document, **joined}, _ENTRY)
     if not kept["intent"]:
         raise BadLine("has no usable intent")
@@ -180,7 +199,7 @@ def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
 
 
 def _read_intent(document: Mapping[str, Json], sequence: int) -> Intent:
-    kept = _resolve(_pick(document, _INTENT))
+    kept = _resolve(_pick({**_LATER, **document}, _INTENT))
     kept |= {name: tuple(kept[name]) for name in ("owns", "absences")}
     return Intent(**kept, sequence=sequence)
 
@@ -202,10 +221,19 @@ def _read_memory(document: Json) -> tuple[Address, Memory]:
     if not isinstance(document, dict):
         raise BadLine("has no usable memories")
     address = _pick(document, {"address": str})["address"]
+    kept = _pick({**_LATER, **document}, _MEMORY)
+    kept["fleet"] = _read_fleet(kept["fleet"])
     try:
-        return Address.parse(address), Memory(**_pick(document, _MEMORY))
+        return Address.parse(address), Memory(**kept)
     except ValueError as error:
         raise BadLine("has no usable address or action") from error
+
+
+def _read_fleet(said: str) -> Address | None:
+    try:
+        return Address.parse(said) if said else None
+    except ValueError as error:
+        raise BadLine("has no usable fleet") from error
 
 
 def _read_open(document: Json) -> Intent:
@@ -273,6 +301,7 @@ def _resolve(kept: dict[str, Any]) -> dict[str, Any]:
         kept["action"] = Action(kept["action"])
     except ValueError as error:
         raise BadLine("has no usable address or action") from error
+    kept["fleet"] = _read_fleet(kept["fleet"])
     if "fate" in kept:
         try:
             kept["fate"] = Fate(kept["fate"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import sqlite3
 import threading
@@ -19,10 +18,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from reconciler.json_text import read_json
-from reconciler.model import ABSENT, Absent, Json, Sighting
+from reconciler.ledgers.disk import make_folder
+from reconciler.model import ABSENT, Absent, Folded, Sighting
 
 NAME: Final = "observations.sqlite3"
-_VERSION: Final = 3
+_VERSION: Final = 4
 _PATIENCE_S: Final = 5.0
 # A reply that became one of our documents was no longer.
 _MOST_BYTES: Final = 128 << 20
@@ -69,20 +69,28 @@ class ObservationCache:
 
         return self._ask(find, {})
 
-    def recall(self, resource_id: str) -> Json | Absent:
+    def recall(self, resource_id: str) -> Folded | Absent:
         """The document that was seen; ABSENT where there is none, or none that is whole."""
         query = "SELECT digest, document FROM seen WHERE key = ?"
 
-        def find(connection: sqlite3.Connection) -> Json | Absent:
+        def find(connection: sqlite3.Connection) -> Folded | Absent:
             row = connection.execute(query, (self._key(resource_id),)).fetchone()
-            return ABSENT if row is None else _unpack(*row)
+            return ABSENT if row is None else _take(*row)
 
-        return self._ask(find, ABSENT)
+        none: Folded | Absent = ABSENT
+        return self._ask(find, none)
 
-    def keep(self, seen: Iterable[tuple[str, Sighting, Json]]) -> None:
+    def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
         """Keep documents by id; what was kept of the same id before is replaced."""
         rows = [
-            (self._key(name), one.stamp, one.settled, one.at, *_pack(document))
+            (
+                self._key(name),
+                one.stamp,
+                one.settled,
+                one.at,
+                _digest(document.packed),
+                document.packed,
+            )
             for name, one, document in seen
         ]
         self._write("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -150,7 +158,7 @@ class ObservationCache:
                 return otherwise
 
     def _open(self) -> sqlite3.Connection:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._file.parent)
         self._hide_from_git()
         os.close(os.open(self._file, _OPEN, 0o600))
         try:
@@ -223,18 +231,17 @@ def _is_damage(error: Exception) -> bool:
     return code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def _pack(document: Json) -> tuple[bytes, bytes]:
-    text = json.dumps(document, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    packed = zlib.compress(text, 1)
-    return hashlib.sha256(packed).digest(), packed
+def _digest(packed: bytes) -> bytes:
+    return hashlib.sha256(packed).digest()
 
 
-def _unpack(digest: object, packed: object) -> Json | Absent:
-    if not isinstance(packed, bytes) or hashlib.sha256(packed).digest() != digest:
+def _take(digest: object, packed: object) -> Folded | Absent:
+    """What was kept, where it is still that, and what can be walked once it is opened."""
+    if not isinstance(packed, bytes) or _digest(packed) != digest:
         return ABSENT
     opened = zlib.decompressobj()
     try:
         document = read_json(opened.decompress(packed, _MOST_BYTES))
     except (ValueError, zlib.error):
         return ABSENT
-    return document if opened.eof and isinstance(document, dict) else ABSENT
+    return Folded(packed) if opened.eof and isinstance(document, dict) else ABSENT

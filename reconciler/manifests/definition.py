@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -49,25 +49,20 @@ def read_definition(
             )
         )
         return None
-    if not _exists(path):
+    if not folder.has(path):
         folder.findings.append(Finding(f"there is no file {name}", place=place))
         return None
     text = folder.read(path, place)
     if text is None:
         return None
-    parse = parse_json if name.endswith(".json") else _parse_yaml
-    document, parsed, nodes = parse(folder.name(path), text)
+    if name.endswith(".json"):
+        document, parsed, nodes = parse_json(folder.name(path), text, _read_json)
+    else:
+        document, parsed, nodes = _parse_yaml(folder.name(path), text)
     folder.findings.extend(parsed.findings)
     if parsed.findings:
         return None
-    return document, Places(parsed.file, nodes[0] if nodes else _NOWHERE)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long for any file
-        return False
+    return document, parsed.find_places(nodes[0]) if nodes else Places(parsed.file, _NOWHERE)
 
 
 def _to_yaml(text: str) -> str:
@@ -84,7 +79,9 @@ def _parse_yaml(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
     return parsed.build(nodes[0]) if nodes else None, parsed, nodes
 
 
-def parse_json(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
+def parse_json(
+    file: str, text: str, read: Callable[[str], Json] = json.loads
+) -> tuple[Json, Text, list[yaml.Node]]:
     """A JSON text's value, what was found wrong with it, and its root node if YAML can read it.
 
     JSON's own reader has the last word: YAML does not know every escape of JSON. Read as YAML,
@@ -93,8 +90,8 @@ def parse_json(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
     parsed = Text(file, _to_yaml(text))
     nodes = list(parsed.compose())
     try:
-        document = _read_json(text)
-    except ValueError as error:
+        document = read(text)
+    except (ValueError, RecursionError) as error:
         place = Place(file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
         said = f"cannot be sent: {error}" if isinstance(error, BadJson) else "is not JSON"
         parsed.findings[:] = [Finding(said, place=place)]

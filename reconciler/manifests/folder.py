@@ -23,6 +23,7 @@ class Folder:
     root: Path
     files: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    _held: dict[Path, bool] = field(default_factory=dict)
 
     def name(self, path: Path) -> str:
         """How a path is shown: relative to the folder, with slashes."""
@@ -64,7 +65,7 @@ class Folder:
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
-            self._refuse(path, "is not text in UTF-8", place=place)
+            self._refuse(path, "is not text in UTF-8", "Save it as such.", place=place)
             return None
         return text
 
@@ -77,17 +78,31 @@ class Folder:
             most = f"{_MOST_BYTES // 1024 // 1024} MB"
             self._refuse(
                 path,
-                f"is {state.st_size / 1_000_000:.0f} MB; a manifest has at most {most}",
-                "Split it, or move it out of the folder if it is none.",
+                f"is {state.st_size / 1_000_000:,.0f} MB, and at most {most} are read",
+                "Split it, or move it out of the folder if it is not part of the project.",
             )
             return None
         return path.read_bytes()
 
     def holds(self, path: Path) -> bool:
-        """Whether a path, symlinks resolved, is inside the folder; no path is not."""
+        """Whether a path, symlinks resolved, is inside the folder.
+
+        A folder is resolved once: many members of a fleet name files of one.
+        """
         try:
-            return path.resolve().is_relative_to(self.root.resolve())
+            if path.name in {"", ".."} or _is_link(path):
+                return path.resolve().is_relative_to(self.root.resolve())
+            if path.parent not in self._held:
+                self._held[path.parent] = path.parent.resolve().is_relative_to(self.root.resolve())
+            return self._held[path.parent] or path.resolve() == self.root.resolve()
         except (OSError, RuntimeError, ValueError):
+            return False
+
+    def has(self, path: Path) -> bool:
+        """Whether there is something at a path; also asked of what can be no path."""
+        try:
+            return path.exists()
+        except (OSError, ValueError):
             return False
 
     def _holds(self, path: Path) -> bool:
@@ -104,3 +119,10 @@ class Folder:
     ) -> None:
         subject = self.name(path)
         self.findings.append(Finding(message, subject=subject, place=place, next_step=next_step))
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # a name that is too long is none
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,19 +10,38 @@ from typing import Final
 
 import yaml
 
-from reconciler.manifests import definition
+from reconciler.manifests.fleet import Source, Tally, expand
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.project import LEDGER, make_project
-from reconciler.manifests.schema import MOST, check_document, definition_schema
+from reconciler.manifests.references import (
+    Found,
+    check_secrets,
+    find_references,
+    settle_definition,
+    settle_files,
+    take_in_definition,
+)
+from reconciler.manifests.schema import MOST, check_document, definition_schema, unknown_word
 from reconciler.manifests.sources import check_sources
 from reconciler.manifests.yaml_text import Places, Text
-from reconciler.model import Address, Finding, Json, Manifest, Place, Project, Rollout
-from reconciler.pointers import find, format_pointer, split_pointer
+from reconciler.model import (
+    Address,
+    Finding,
+    Json,
+    Manifest,
+    Place,
+    Project,
+    Rollout,
+    SecretReference,
+)
+from reconciler.pointers import find, split_pointer
 
 API_VERSION: Final = "reconciler/v1"
 PROJECT_FILE: Final = "reconciler.yaml"
 _PROJECT_SCHEMA: Final = "manifest/project"
 _LEDGER: Final = "/spec/ledger/path"
+_FLEET_SCHEMA: Final = "manifest/fleet"
+_TWO: Final = Finding("two manifests have this address", next_step="Rename one of them.")
 
 
 @dataclass(frozen=True)
@@ -32,7 +50,7 @@ class Loaded:
 
     `files` maps the relative name of everything that was read to its digest; `foreign` counts
     documents of other apiVersions, which are left alone. `rollouts` are those of the fleets, whose
-    members are among the manifests.
+    members are among the manifests. `secrets` are all that is referred to, whatever is wrong.
     """
 
     project: Project | None
@@ -41,6 +59,7 @@ class Loaded:
     files: Mapping[str, str]
     foreign: int
     rollouts: tuple[Rollout, ...] = ()
+    secrets: tuple[SecretReference, ...] = ()
 
 
 def load(
@@ -67,12 +86,15 @@ class _Loading:
     project: Project | None = None
     project_place: Place | None = None
     manifests: dict[Address, Manifest] = field(default_factory=dict)
+    fleets: dict[Address, tuple[Rollout, Place]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
     unnamed: list[tuple[str, Finding]] = field(default_factory=list)
     definitions: set[str] = field(default_factory=set)
     subjects: set[str] = field(default_factory=set)
     read: set[Path] = field(default_factory=set)
     foreign: int = 0
+    unsure: bool = False
 
     def load_project(self, file: Path) -> None:
         if not file.exists():
@@ -114,19 +136,22 @@ class _Loading:
         elif not version.startswith("reconciler/"):
             self.foreign += 1
         elif version != API_VERSION:
-            near = _near("apiVersion", version, [API_VERSION])
-            self._find(Places(parsed.file, node), "/apiVersion", near)
+            self._find(
+                parsed, node, "/apiVersion", unknown_word("apiVersion", version, [API_VERSION])
+            )
         elif kind == "Project":
             self._take_project(file, parsed, node)
+        elif kind == "Fleet":
+            self._take_fleet(file, parsed, node)
         elif kind in self.schemas:
             self._take_manifest(file, parsed, node, str(kind))
         else:
-            known = ["Project", *self.schemas]
-            near = _near("kind", kind or "", known)
-            self._find(Places(parsed.file, node), "/kind", near)
+            known = ["Project", "Fleet", *self.schemas]
+            self._find(parsed, node, "/kind", unknown_word("kind", kind or "", known))
 
-    def _find(self, places: Places, pointer: str, finding: Finding) -> None:
-        self.findings.append(replace(finding, place=_nearest(places, pointer)))
+    def _find(self, parsed: Text, node: yaml.Node, pointer: str, finding: Finding) -> None:
+        place = Places(parsed.file, node).nearest(pointer)
+        self.findings.append(replace(finding, place=place))
 
     def _take_project(self, file: Path, parsed: Text, node: yaml.Node) -> None:
         place = parsed.place(node)
@@ -144,7 +169,8 @@ class _Loading:
         found = [*check_document(_PROJECT_SCHEMA, document), *self._check_ledger(file, document)]
         places = Places(parsed.file, node)
         for pointer, finding in found:
-            self._find(places, pointer, replace(finding, subject="Project"))
+            at = places.nearest(pointer)
+            self.findings.append(replace(finding, subject="Project", place=at))
         if not found and not parsed.findings:
             digest = self.folder.files[parsed.file]
             self.project = make_project(document, file.parent, parsed.file, digest)
@@ -159,105 +185,96 @@ class _Loading:
     def _take_manifest(self, file: Path, parsed: Text, node: yaml.Node, kind: str) -> None:
         before = len(parsed.findings) + len(self.folder.findings)
         document = parsed.build(node)
-        places = Places(parsed.file, node)
+        places = parsed.find_places(node)
         subject = _subject(kind, document)
         self.subjects.add(subject)
-        found = self._take_in_definition(file, kind, document, places)
-        found += list(check_document(self.schemas[kind], document))
-        found += itertools.islice(self._check_secrets(file, kind, document), MOST)
+        found = self._take_references(file, kind, document, places)
         for pointer, finding in found:
-            at = _nearest(places, pointer)
+            at = places.nearest(pointer)
             self.findings.append(replace(finding, subject=subject, place=finding.place or at))
         if found or len(parsed.findings) + len(self.folder.findings) != before:
             return
-        self._keep(file, kind, document, places)
-
-    def _keep(self, file: Path, kind: str, document: Json, places: Places) -> None:
-        metadata = document["metadata"]
-        address = Address(kind, metadata["name"])
-        first = self.manifests.get(address)
-        if first is not None:
-            finding = Finding(
-                "two manifests have this address",
-                subject=str(address),
-                place=places["/metadata/name"],
-                detail=(f"The first is on {first.place('/metadata/name')}.",),
-                next_step="Rename one of them.",
-            )
-            self.findings.append(finding)
-            return
-        name = self.folder.name(file)
-        self.manifests[address] = Manifest(
-            address=address,
+        manifest = Manifest(
+            address=Address(kind, document["metadata"]["name"]),
             spec=document["spec"] or {},
-            file=name,
-            digest=self.folder.files[name],
-            labels=metadata.get("labels", {}),
+            file=parsed.file,
+            digest=self.folder.files[parsed.file],
+            labels=document["metadata"].get("labels", {}),
             places=places,
         )
+        first = self.manifests.setdefault(manifest.address, manifest)
+        if first is not manifest:
+            place = places["/metadata/name"]
+            self._refuse_second(manifest.address, place, _place_of(first))
+        places.rest()
 
-    def _take_in_definition(
+    def _refuse_second(self, address: Address, place: Place, first: Place) -> None:
+        detail = (f"The first is on {first}.",)
+        self.findings.append(replace(_TWO, subject=str(address), place=place, detail=detail))
+
+    def _take_fleet(self, file: Path, parsed: Text, node: yaml.Node) -> None:
+        before = len(parsed.findings)
+        document = parsed.build(node)
+        places = Places(parsed.file, node)
+        subject = _subject("Fleet", document)
+        found = list(check_document(_FLEET_SCHEMA, document))
+        for pointer, finding in found:
+            at = places.nearest(pointer)
+            self.findings.append(replace(finding, subject=subject, place=at))
+        if found or len(parsed.findings) != before:
+            self.unsure = True
+            return
+        made = expand(Source(self.folder, file, document, places, self.schemas))
+        self.findings += made.findings
+        self.definitions |= made.definitions
+        self.unsure = self.unsure or bool(made.findings)
+        place = places["/metadata/name"]
+        first = self.fleets.setdefault(made.rollout.fleet, (made.rollout, place))
+        if first[0] is not made.rollout:
+            self._refuse_second(made.rollout.fleet, place, first[1])
+            return
+        for manifest in made.members:
+            self._keep_member(manifest)
+
+    def _keep_member(self, manifest: Manifest) -> None:
+        self.subjects.add(str(manifest.address))
+        first = self.manifests.setdefault(manifest.address, manifest)
+        if first is manifest or manifest.member is None:
+            return
+        finding = replace(_TWO, place=manifest.place("/metadata/name"))
+        self.tally.add(finding, str(manifest.address), manifest.member, _place_of(first))
+
+    def _take_references(
         self, file: Path, kind: str, document: Json, places: Places
-    ) -> list[tuple[str, Finding]]:
-        """Put the file's document in the place of `{file: …}`; check what may be declared."""
-        spec = document.get("spec") if isinstance(document, dict) else None
-        schema = definition_schema(self.schemas[kind])
-        if not schema or not isinstance(spec, dict) or not isinstance(spec.get("definition"), dict):
-            return []
-        given = spec["definition"]
-        if set(given) == {"file"} and isinstance(given["file"], str):
-            name = given["file"]
-            self.definitions.add(self.folder.name(file.parent / name))
-            place = places["/spec/definition/file"]
-            read = definition.read_definition(self.folder, file, name, place)
-            if read is None:
-                del spec["definition"]
-                return []
-            given, places.mounted["/spec/definition"] = read
-        found = [
-            (format_pointer(("spec", "definition", *path)), finding)
-            for path, finding in definition.check_definition(schema, given)
-        ]
-        spec["definition"] = definition.clean_definition(schema, given)
-        return found
-
-    def _check_secrets(
-        self, file: Path, kind: str, document: Json
-    ) -> Iterator[tuple[str, Finding]]:
-        """Secrets must lead to where one is written; their files must lie inside the project."""
+    ) -> list[Found]:
+        """Take in what a manifest refers to; returns what is wrong with it, and with the rest."""
         spec = document.get("spec") if isinstance(document, dict) else None
         if not isinstance(spec, dict):
-            return
+            return list(check_document(self.schemas[kind], document))
         schema = definition_schema(self.schemas[kind])
-        secrets = spec.get("secrets")
-        for pointer, reference in secrets.items() if isinstance(secrets, dict) else ():
-            at = format_pointer(("spec", "secrets", pointer))
-            if schema and not _leads_to_secret(schema, pointer):
-                yield at, _no_secret(schema, pointer)
-            yield from self._check_reference(file, at, reference)
-        models = spec.get("trainedModels")
-        for name, model in models.items() if isinstance(models, dict) else ():
-            if isinstance(model, dict) and "sas" in model:
-                at = format_pointer(("spec", "trainedModels", name, "sas"))
-                yield from self._check_reference(file, at, model["sas"])
+        if schema:
+            self.definitions.add(take_in_definition(self.folder, file, spec, places))
+        found = [*settle_definition(schema, spec), *check_document(self.schemas[kind], document)]
+        return [
+            *found,
+            *itertools.islice(check_secrets(schema, spec), MOST),
+            *settle_files(self.folder, file, find_references(spec)),
+        ]
 
-    def _check_reference(
-        self, file: Path, pointer: str, reference: Json
-    ) -> list[tuple[str, Finding]]:
-        """A secret's file is named from the manifest; from here on from the project's folder."""
-        if not isinstance(reference, dict) or not isinstance(reference.get("file"), str):
-            return []
-        path = file.parent / reference["file"]
-        if not self.folder.holds(path):
-            message = "the secret's file lies outside the project's folder"
-            return [(f"{pointer}/file", Finding(message, next_step="Move it into the folder."))]
-        reference["file"] = self.folder.name(path)
-        return []
+    def _find_secrets(self) -> set[SecretReference]:
+        references = (find_references(manifest.spec) for manifest in self.manifests.values())
+        given = (reference for found in references for _, reference in found)
+        return {SecretReference(env=one.get("env", ""), file=one.get("file", "")) for one in given}
 
     def finish(self, *, whole: bool) -> Loaded:
         named = [finding for file, finding in self.unnamed if file not in self.definitions]
-        sources = check_sources(self.manifests.values(), self.subjects, whole=whole)
-        findings = [*self.folder.findings, *self.findings, *named, *sources]
+        whole = whole and not self.unsure
+        for manifest, finding in check_sources(self.manifests.values(), self.subjects, whole=whole):
+            if manifest.member is None:
+                self.findings.append(replace(finding, subject=str(manifest.address)))
+            else:
+                self.tally.add(finding, str(manifest.address), manifest.member)
+        findings = [*self.folder.findings, *self.findings, *named, *self.tally.tell()]
         if not findings and not self.manifests:
             findings.append(
                 Finding(
@@ -274,7 +291,14 @@ class _Loading:
             findings=tuple(sorted(findings, key=_order)),
             files=self.folder.files,
             foreign=self.foreign,
+            rollouts=tuple(rollout for rollout, _ in self.fleets.values()),
+            secrets=tuple(self._find_secrets()),
         )
+
+
+def _place_of(manifest: Manifest) -> Place:
+    """Where a manifest's name comes from: the item, where it is a member of a fleet."""
+    return manifest.member.place if manifest.member else manifest.place("/metadata/name")
 
 
 def _order(finding: Finding) -> tuple[str, int, int, str]:
@@ -291,34 +315,7 @@ def _peek(node: yaml.Node, name: str) -> str | None:
     return None
 
 
-def _near(what: str, given: str, known: Sequence[str]) -> Finding:
-    near = difflib.get_close_matches(given.casefold(), [one.casefold() for one in known], n=1)
-    match = next((one for one in known if near and one.casefold() == near[0]), "")
-    hint = f'Did you mean "{match}"?' if match else f"Known: {', '.join(known)}."
-    return Finding(f'unknown {what} "{given[:60]}"', next_step=hint)
-
-
 def _subject(kind: str, document: Json) -> str:
     metadata = document.get("metadata") if isinstance(document, dict) else None
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return f"{kind}/{name}" if isinstance(name, str) else kind
-
-
-def _nearest(places: Places, pointer: str) -> Place:
-    while pointer and pointer not in places:
-        pointer = pointer.rpartition("/")[0]
-    return places[pointer]
-
-
-def _leads_to_secret(schema: str, pointer: str) -> bool:
-    try:
-        return definition.is_secret_pointer(schema, split_pointer(pointer))
-    except ValueError:
-        return False
-
-
-def _no_secret(schema: str, pointer: str) -> Finding:
-    known = definition.secret_pointers(schema)
-    near = difflib.get_close_matches(pointer, known, n=1)
-    hint = f'Did you mean "{near[0]}"?' if near else f"Secrets are: {', '.join(known)}."
-    return Finding("the service has no secret at this pointer", next_step=hint)

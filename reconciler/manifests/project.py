@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -53,9 +54,24 @@ def _make_cloud(given: Json) -> Cloud:
         return _EMULATED
     if given == "azure":
         return _AZURE
+    given = {plane: url.rstrip("/") for plane, url in given.items()}
+    first = given.get("resourceManager", _AZURE.resource_manager)
+    # What stands on this machine serves every plane; nothing of it may reach Azure by omission.
+    local = first.startswith("http:")
+    other = replace(_AZURE, studio_management=first, services=first) if local else _AZURE
     return Cloud(
-        resource_manager=given.get("resourceManager", _AZURE.resource_manager).rstrip("/"),
-        studio_management=given.get("studioManagement", _AZURE.studio_management).rstrip("/"),
-        services=given.get("services", _AZURE.services).rstrip("/"),
-        blob=given.get("blob", "").rstrip("/"),
+        resource_manager=first,
+        studio_management=given.get("studioManagement", other.studio_management),
+        services=given.get("services", other.services),
+        blob=given.get("blob", ""),
     )
+
+
+def name_cloud(cloud: Cloud) -> str:
+    """The addresses whose services are planned: a plan for these is not for any other.
+
+    Where both are Azure's own, or one origin serves both, the first says it all.
+    """
+    first, second = cloud.resource_manager, cloud.studio_management
+    azure = (first, second) == (_AZURE.resource_manager, _AZURE.studio_management)
+    return first if azure or first == second else f"{first} {second}"

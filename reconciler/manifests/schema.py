@@ -12,14 +12,15 @@ import difflib
 import functools
 import itertools
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import jsonschema_rs
 
 from reconciler.catalog import read_schema
-from reconciler.model import Finding, Json
-from reconciler.pointers import format_pointer
+from reconciler.manifests.yaml_text import quote_word
+from reconciler.model import Finding, Json, Path
+from reconciler.pointers import find, format_pointer, split_pointer
 
 if TYPE_CHECKING:  # it only explains, and is imported when there is something to explain
     from jsonschema.exceptions import ValidationError
@@ -76,7 +77,6 @@ def definition_schema(name: str) -> str:
 
 class _Decides(Protocol):
     def is_valid(self, document: Json) -> bool: ...
-
     def iter_errors(self, document: Json) -> Iterator[Any]: ...
 
 
@@ -99,9 +99,17 @@ def _decider(name: str) -> _Decides:
     return jsonschema_rs.validator_for(_strict_schema(name))
 
 
+def is_valid(name: str, document: Json) -> bool:
+    """Whether a document keeps to a schema; one with half of a character keeps to none."""
+    try:
+        return _decider(name).is_valid(document)
+    except UnicodeEncodeError:
+        return False
+
+
 def check_document(name: str, document: Json) -> Iterator[tuple[str, Finding]]:
     """What breaks the schema: the JSON pointer of the place, and a finding without one."""
-    if _decider(name).is_valid(document):
+    if is_valid(name, document):
         return
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - only needed to explain
 
@@ -116,9 +124,71 @@ def check_document(name: str, document: Json) -> Iterator[tuple[str, Finding]]:
         yield "", Finding(f"has more errors than {MOST:,}; those that come later are not told")
     if not told:
         # To Python's patterns a line end may stand behind the end of a text.
-        for error in _decider(name).iter_errors(document):
-            at = tuple(error.instance_path)
-            yield format_pointer(at), Finding(f"{at[-1] if at else 'it'} is not of the form needed")
+        for at, _ in sign_errors(name, document):
+            said = at.rpartition("/")[2] or "it"
+            yield at, Finding(f"{said} is not of the form that is needed")
+
+
+def sign_errors(name: str, document: Json) -> Iterator[tuple[str, str]]:
+    """What breaks the schema: the JSON pointer of the place, and a text that is that of its rule.
+
+    Documents with the same errors are told by it; it costs a fraction of an explanation.
+    """
+    try:
+        errors = list(_decider(name).iter_errors(document))
+    except UnicodeEncodeError:
+        yield "", "half of a character"
+        return
+    for error in errors:
+        yield format_pointer(tuple(error.instance_path)), _sign(error)
+
+
+def _sign(error: Any) -> str:
+    kind = error.kind
+    names = getattr(kind, "property", "") or getattr(kind, "unexpected", "")
+    below = [[_sign(one) for one in branch] for branch in getattr(kind, "context", ())]
+    return f"{error.schema_path} {names} {below}"
+
+
+def wanted_types(name: str, path: Path) -> frozenset[str]:
+    """The types, in JSON Schema's words, of which a value at a path must be; none for any.
+
+    Names are found in any casing, and what stands for any name may stand in the path.
+    """
+    root = _strict_schema(name)
+    nodes = list(_follow(root, root))
+    for segment in path:
+        below = [one for node in nodes for one in _step(node, segment)]
+        nodes = [one for node in below for one in _follow(root, node)]
+    types = (node.get("type", ()) for node in nodes)
+    return frozenset(one for said in types for one in ((said,) if isinstance(said, str) else said))
+
+
+def _follow(root: Json, node: Json) -> Iterator[Json]:
+    """A schema as it is meant: what it refers to, and each of its choices."""
+    while "$ref" in node:
+        target = find(root, split_pointer(node["$ref"].removeprefix("#")))
+        node = target if isinstance(target, dict) else {}
+    yield node
+    for word in ("anyOf", "oneOf"):
+        for choice in node.get(word, ()):
+            yield from _follow(root, choice)
+
+
+def _step(node: Json, segment: str | int) -> Iterator[Json]:
+    if isinstance(segment, int):
+        below = [node.get("items")]
+    else:
+        folded = segment.casefold()
+        properties = node.get("properties", {}).items()
+        below = [one for name, one in properties if name.casefold() == folded]
+        below = below or [node.get("additionalProperties")]
+    yield from (one for one in below if isinstance(one, dict))
+
+
+def say_types(types: Iterable[str]) -> str:
+    """JSON Schema's types in plain words."""
+    return " or ".join(_NAMES.get(one, one) for one in types)
 
 
 def _explain(error: ValidationError) -> Iterator[tuple[str, Finding]]:
@@ -127,7 +197,7 @@ def _explain(error: ValidationError) -> Iterator[tuple[str, Finding]]:
         yield from _explain_choice(error)
         return
     at = tuple(error.absolute_path)
-    name = str(at[-1]) if at else "the document"
+    name = _say_name(error)
     schema: Any = error.schema
     value: Any = error.validator_value
     instance: Any = error.instance
@@ -143,7 +213,16 @@ def _explain(error: ValidationError) -> Iterator[tuple[str, Finding]]:
             if needed:
                 yield format_pointer((*at, key)), Finding(f"{key} needs {needed} beside it")
     else:
-        yield format_pointer(at), Finding(f"{name} {_demand(word, error)}")
+        # What a rule says of itself is what to do about it.
+        cure = schema.get("$comment", "") if isinstance(schema, dict) else ""
+        yield format_pointer(at), Finding(f"{name} {_demand(word, error)}", next_step=cure)
+
+
+def _say_name(error: ValidationError) -> str:
+    at = list(error.absolute_path)
+    if len(at) > 1 and isinstance(at[-1], int):
+        return f"{at[-2]}[{at[-1]}]"
+    return str(at[-1]) if at else "the document"
 
 
 def _explain_unknown(
@@ -162,14 +241,22 @@ def _unknown_field(key: str, schema: Json) -> Finding:
     near = difflib.get_close_matches(key.casefold(), [one.casefold() for one in known], n=1)
     match = next((one for one in known if near and one.casefold() == near[0]), "")
     hint = f'Did you mean "{match}"?' if match else f"There are {', '.join(known)}."
-    return Finding(f'unknown field "{key}"', next_step=hint)
+    return Finding(f"unknown field{quote_word(key)}", next_step=hint)
+
+
+def unknown_word(what: str, given: str, known: Sequence[str]) -> Finding:
+    """That nothing is called like this, with what was meant or what there is."""
+    near = difflib.get_close_matches(given.casefold(), [one.casefold() for one in known], n=1)
+    match = next((one for one in known if near and one.casefold() == near[0]), "")
+    hint = f'Did you mean "{match}"?' if match else f"Known: {', '.join(known)}."
+    return Finding(f"unknown {what}{quote_word(given)}", next_step=hint)
 
 
 def _demand(word: str, error: ValidationError) -> str:
     value: Any = error.validator_value
     if word == "type":
         types = [value] if isinstance(value, str) else value
-        return "must be " + " or ".join(_NAMES.get(one, one) for one in types)
+        return f"must be {say_types(types)}"
     if word in {"enum", "const"}:
         allowed = value if word == "enum" else [value]
         return "must be " + " or ".join(map(str, allowed))
@@ -179,8 +266,9 @@ def _demand(word: str, error: ValidationError) -> str:
         schema: Any = error.schema
         meant = schema.get("description", "")
         return f"is not of the form that is needed. {meant}".rstrip()
-    plain = {"minLength": "must not be empty", "minProperties": "must not be empty"}
-    return plain.get(word, f"breaks the rule {word}: {value}")
+    if word in {"minLength", "minItems", "minProperties"}:
+        return "must not be empty"
+    return f"breaks the rule {word}: {value}"
 
 
 def _explain_choice(error: ValidationError) -> Iterator[tuple[str, Finding]]:
@@ -203,6 +291,6 @@ def _explain_choice(error: ValidationError) -> Iterator[tuple[str, Finding]]:
             yield from _explain(one)
     else:
         types = [_NAMES.get(one.get("type", ""), "") for one in choices]
-        name = str(error.absolute_path[-1]) if error.absolute_path else "the document"
+        name = _say_name(error)
         said = " or ".join(dict.fromkeys(filter(None, types)))
         yield format_pointer(tuple(error.absolute_path)), Finding(f"{name} must be {said}")

@@ -6,8 +6,9 @@ inside the project's folder, whatever links lead to it.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,19 +19,34 @@ from reconciler.ports import ResolveSecret
 _MOST_BYTES: Final = 64 * 1024
 
 
-def secret_resolver(root: Path, environment: Mapping[str, str]) -> ResolveSecret:
+def secret_resolver(
+    root: Path,
+    environment: Mapping[str, str],
+    know: Callable[[str], None] = lambda _: None,
+) -> ResolveSecret:
     """What turns a reference into the secret, which is text of one character at least.
 
     Files are named from `root`, the project's folder, and must lie in it once links are followed;
-    one line end at the end is not part of the secret. Raises SecretMissing.
+    one line end at the end is not part of the secret. `know` is told each secret before it is
+    given out. Raises SecretMissing.
     """
 
     def resolve(reference: SecretReference) -> str:
         if reference.env:
-            return _from_environment(reference.env, environment)
-        return _from_file(root, reference.file)
+            secret = _from_environment(reference.env, environment)
+        else:
+            secret = _from_file(root, reference.file)
+        know(secret)
+        return secret
 
     return resolve
+
+
+def resolve_known(resolve: ResolveSecret, references: Iterable[SecretReference]) -> None:
+    """Read the secrets that are there, so that they are known; what is missing is nobody's yet."""
+    for reference in references:
+        with contextlib.suppress(SecretMissing):
+            resolve(reference)
 
 
 def _from_environment(name: str, environment: Mapping[str, str]) -> str:

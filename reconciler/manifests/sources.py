@@ -7,29 +7,36 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Final
 
 from reconciler.model import Finding, Manifest
 from reconciler.pointers import find, format_pointer
 
-_ADDRESS = ("definition", "from", "address")
+_ADDRESS: Final = ("definition", "from", "address")
+# To find what is near takes time, and who has misnamed twenty reads no more of it.
+_SUGGESTED: Final = 20
 
 
 def check_sources(
     manifests: Iterable[Manifest], known: Collection[str], *, whole: bool
-) -> Iterator[Finding]:
-    """Sources that are the manifest itself, or that no manifest declares.
+) -> Iterator[tuple[Manifest, Finding]]:
+    """Manifests whose sources are the manifest itself, or that no manifest declares.
 
     `known` holds every address that stands in some manifest, also in one that has errors; where
     not the `whole` project was read, an address may stand elsewhere.
     """
+    suggestions: dict[str, str] = {}
     for manifest in manifests:
         source = find(manifest.spec, _ADDRESS)
         if source == str(manifest.address):
-            yield _wrong(manifest, "starts from itself", "Name the service that it is made from.")
+            step = "Name the service that it is made from."
+            yield manifest, _wrong(manifest, "starts from itself", step)
         elif whole and isinstance(source, str) and source not in known:
-            others = sorted(set(known) - {str(manifest.address)})
+            if source not in suggestions:
+                others = known if len(suggestions) < _SUGGESTED else ()
+                suggestions[source] = _suggest(source, sorted({*others} - {str(manifest.address)}))
             message = f"starts from {source}, which no manifest declares"
-            yield _wrong(manifest, message, _suggest(source, others))
+            yield manifest, _wrong(manifest, message, suggestions[source])
 
 
 def _suggest(source: str, others: Sequence[str]) -> str:
@@ -40,9 +47,5 @@ def _suggest(source: str, others: Sequence[str]) -> str:
 
 
 def _wrong(manifest: Manifest, message: str, next_step: str) -> Finding:
-    return Finding(
-        message,
-        subject=str(manifest.address),
-        place=manifest.place(format_pointer(("spec", *_ADDRESS))),
-        next_step=next_step,
-    )
+    place = manifest.place(format_pointer(("spec", *_ADDRESS)))
+    return Finding(message, place=place, next_step=next_step)

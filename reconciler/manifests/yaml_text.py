@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import yaml
 
+from reconciler.manifests.substitution import fits
 from reconciler.model import Finding, Json, Place
 from reconciler.pointers import read_index, split_pointer
 
@@ -23,7 +24,11 @@ _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 _SECRET: Final = re.compile(
     r"[?&;]sig=|AccountKey=|SharedAccess(Key|Signature)=|^[A-Za-z0-9+/]{86}==$"
+    r"|://[^/?#\s:@]*:[^/?#\s@]+@"
 )
+_SHORT: Final = 12
+_WORD: Final = re.compile(r"[A-Za-z]{1,40}|[A-Za-z0-9_./-]{1,14}")
+_TAG: Final = re.compile(r"!![a-z]{1,12}(/[a-z]{1,12}:)?|![A-Za-z]{1,20}$")
 _MOST_VALUES: Final = 500_000
 DEEPEST: Final = 64
 _QUOTE: Final = "Put quotes around it if it is meant as text."
@@ -59,6 +64,12 @@ class Text:
         """Where a node starts."""
         return place_of(self.file, node)
 
+    def find_places(self, node: yaml.Node) -> Places:
+        """Where the values of a document stand; they can rest."""
+        start = node.start_mark
+        lines = self._text[start.index - start.column : node.end_mark.index]
+        return Places(self.file, node, "\n" * start.line + lines)
+
     def _explain(self, error: yaml.YAMLError) -> Finding:
         mark = getattr(error, "problem_mark", None)
         place = Place(self.file, mark.line + 1, mark.column + 1) if mark else None
@@ -89,7 +100,7 @@ class Text:
         if isinstance(node, yaml.ScalarNode):
             if node.tag == _STR:
                 if len(node.value) > 20 and is_suspicious(node.value):
-                    self._refuse(node, _SUSPICIOUS, REFER)
+                    self._refuse(node, SUSPICIOUS, REFER)
                 return node.value
             return self._scalar(node)
         if isinstance(node, yaml.MappingNode):
@@ -114,7 +125,7 @@ class Text:
             name = self._key(key)
             if name in result:
                 before = self.place(first[name])
-                message = f'the key "{name}" stands here for the second time'
+                message = f"the key{quote_word(name)} stands here for the second time"
                 self.findings.append(
                     Finding(
                         message, place=self.place(key), detail=(f"It stands on {before} first.",)
@@ -149,24 +160,37 @@ class Text:
             return float(text)
         if word in {"bool", "int", "float", "timestamp"}:
             taken = {"bool": "true or false", "timestamp": "a date"}.get(word, "a number")
-            self._refuse(node, f'"{_excerpt(text)}" would be read as {taken}', _QUOTE)
+            said = f'"{text}"' if len(text) <= _SHORT else "a value"
+            self._refuse(node, f"{said} would be read as {taken}", _QUOTE)
         else:
             self._refuse_tag(node)
         return None
 
     def _refuse_tag(self, node: yaml.Node) -> None:
         tag = node.tag.replace(_PREFIX, "!!")
-        self._refuse(node, f"the tag {_excerpt(tag)} is not taken", "Leave it out.")
+        known = _TAG.match(tag)
+        said = f"the tag {known[0]}" if known else "what begins with ! is a tag, and"
+        self._refuse(node, f"{said} is not taken", "Leave it out, or put quotes around the text.")
 
 
 _FLATTEN: Final = "Flatten it."
-_SUSPICIOUS: Final = "holds what looks like a key or a shared access signature"
+SUSPICIOUS: Final = "holds what looks like a key or a shared access signature"
 REFER: Final = "Keep it in the environment or a file, and refer to it: {env: NAME}."
 
 
+def read_plain(text: str) -> int | float | bool | None:
+    """The number, or true or false, that a text is when it is read as strictly as here."""
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    if _INTEGER.fullmatch(text) and len(text) < 40:
+        return int(text)
+    number = float(text) if _FLOAT.fullmatch(text) else math.inf
+    return number if math.isfinite(number) else None
+
+
 def is_suspicious(text: str) -> bool:
-    """Whether a text looks like a key or a signature, which no manifest may hold."""
-    return "=" in text and _SECRET.search(text) is not None
+    """Whether a text looks like a key, a signature or a password, which no manifest may hold."""
+    return ("=" in text or "@" in text) and _SECRET.search(text) is not None
 
 
 def is_unwritable(text: str) -> bool:
@@ -178,8 +202,12 @@ def is_unwritable(text: str) -> bool:
     return is_suspicious(text) or "\0" in text
 
 
-def _excerpt(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}…"
+def quote_word(word: str) -> str:
+    """A key or a kind in quotes, behind a space; nothing where it might be a secret.
+
+    A slip of the pen makes a key of what was meant as a value.
+    """
+    return f' "{word}"' if _WORD.fullmatch(word) else ""
 
 
 def place_of(file: str, node: yaml.Node) -> Place:
@@ -188,8 +216,8 @@ def place_of(file: str, node: yaml.Node) -> Place:
     return Place(file, mark.line + 1, mark.column + 1)
 
 
-_Members: TypeAlias = dict[str, tuple[yaml.Node, yaml.Node]]
-_Index: TypeAlias = tuple[_Members, _Members]
+_Entry = tuple[yaml.Node, yaml.Node]
+_MANY: Final = 50
 
 
 class Places(Mapping[str, Place]):
@@ -199,35 +227,71 @@ class Places(Mapping[str, Place]):
     other files, by the pointer at which they were put in.
     """
 
-    def __init__(self, file: str, node: yaml.Node) -> None:
+    def __init__(self, file: str, node: yaml.Node, text: str = "") -> None:
+        """`text` is what the nodes were made of, where they can be made again."""
         self._file = file
-        self._node = node
+        self._known: yaml.Node | None = node
+        self._text = text
         self.mounted: dict[str, Places] = {}
-        # By node: whoever asks for one member may ask for thousands.
-        self._indexes: dict[int, _Index] = {}
+        self._named: dict[int, dict[str, _Entry]] = {}
 
     def __getitem__(self, pointer: str) -> Place:
         for prefix, places in self.mounted.items():
             if pointer.startswith(f"{prefix}/"):
                 return places[pointer.removeprefix(prefix)]
-        at, node = self._node, self._node
-        for segment in split_pointer(pointer):
-            at, node = self._step(node, segment)
-        return place_of(self._file, at)
+        return place_of(self._file, self._find(pointer)[0])
 
-    def _step(self, node: yaml.Node, segment: str) -> tuple[yaml.Node, yaml.Node]:
-        """What stands for a segment below a node: the key and the value, or the item twice."""
-        if isinstance(node, yaml.MappingNode):
-            if id(node) not in self._indexes:
-                self._indexes[id(node)] = _index(node)
-            exact, folded = self._indexes[id(node)]
-            found = exact.get(segment) or folded.get(segment.casefold())
-            if found is not None:
-                return found
-        index = read_index(segment)
-        if isinstance(node, yaml.SequenceNode) and 0 <= index < len(node.value):
-            return node.value[index], node.value[index]
-        raise KeyError(segment)
+    def rest(self) -> None:
+        """Give up the nodes until they are asked for: they take ten times the memory of the text.
+
+        Only what nobody has taken a part of may rest.
+        """
+        if self._text:
+            self._known = None
+            self._named.clear()
+        for places in self.mounted.values():
+            places.rest()
+
+    def nearest(self, pointer: str) -> Place:
+        """Where a value stands, or the nearest thing around it."""
+        while pointer and pointer not in self:
+            pointer = pointer.rpartition("/")[0]
+        return self[pointer]
+
+    def part(self, pointer: str, name: str = "") -> Places:
+        """The places of what stands at a pointer as a document of its own.
+
+        With a `name`, that document holds it under this name, and nothing else.
+        """
+        key, value = self._find(pointer)
+        if name:
+            key = yaml.ScalarNode(_STR, name, key.start_mark)
+            value = yaml.MappingNode(f"{_PREFIX}map", [(key, value)], key.start_mark)
+        return Places(self._file, value)
+
+    def _find(self, pointer: str) -> _Entry:
+        at = node = self._root
+        for segment in split_pointer(pointer):
+            at, node = self._look_up(node, segment) or _step(node, segment)
+        return at, node
+
+    @property
+    def _root(self) -> yaml.Node:
+        if self._known is None:
+            self._known = next(Text(self._file, self._text).compose())
+        return self._known
+
+    def _look_up(self, node: yaml.Node, segment: str) -> _Entry | None:
+        """A member of a large mapping, of which each may be asked for; by its very name."""
+        if not isinstance(node, yaml.MappingNode) or len(node.value) < _MANY:
+            return None
+        if id(node) not in self._named:
+            self._named[id(node)] = {
+                str(key.value): (key, value)
+                for key, value in reversed(node.value)
+                if isinstance(key, yaml.ScalarNode)
+            }
+        return self._named[id(node)].get(segment)
 
     def __contains__(self, pointer: object) -> bool:
         try:
@@ -243,12 +307,24 @@ class Places(Mapping[str, Place]):
         return 0
 
 
-def _index(node: yaml.MappingNode) -> _Index:
-    """The members of a mapping by name, and by name in any casing; the first of each counts."""
-    exact: _Members = {}
-    folded: _Members = {}
-    for key, value in node.value:
-        if isinstance(key.value, str):
-            exact.setdefault(key.value, (key, value))
-            folded.setdefault(key.value.casefold(), (key, value))
-    return exact, folded
+def _step(node: yaml.Node, segment: str) -> _Entry:
+    """What stands for a segment below a node: the key and the value, or the item twice.
+
+    A key in another casing stands for it too, or one with variables that can become it.
+    """
+    if isinstance(node, yaml.MappingNode):
+        folded = segment.casefold()
+        near = None
+        for key, value in node.value:
+            if key.value == segment:
+                return key, value
+            name = str(key.value)
+            if near is None and (name.casefold() == folded or fits(name, segment)):
+                near = key, value
+        if near:
+            return near
+    if isinstance(node, yaml.SequenceNode) and 0 <= (index := read_index(segment)) < len(
+        node.value
+    ):
+        return node.value[index], node.value[index]
+    raise KeyError(segment)

@@ -26,6 +26,7 @@ from reconciler.model.drift import (
 from reconciler.model.events import (
     Agenda,
     Event,
+    FleetStopped,
     LockAwaited,
     Refreshed,
     Refreshing,
@@ -39,8 +40,10 @@ from reconciler.model.events import (
     StepStarted,
     StepWaiting,
     Throttling,
+    WavePaused,
     WaveStarted,
 )
+from reconciler.model.folded import Folded, Folding, fold
 from reconciler.model.ledger import (
     Entry,
     Fate,
@@ -70,6 +73,7 @@ from reconciler.model.plan import (
     Reason,
     Refresh,
     Step,
+    Stopped,
 )
 from reconciler.model.words import (
     ABSENT,
@@ -104,6 +108,9 @@ __all__ = [
     "Event",
     "Fate",
     "Finding",
+    "FleetStopped",
+    "Folded",
+    "Folding",
     "GuardLimits",
     "Holder",
     "Inputs",
@@ -146,9 +153,12 @@ __all__ = [
     "StepSkipped",
     "StepStarted",
     "StepWaiting",
+    "Stopped",
     "Summary",
     "Throttling",
     "Verb",
     "Verdict",
+    "WavePaused",
     "WaveStarted",
+    "fold",
 ]

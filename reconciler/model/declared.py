@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -100,7 +100,7 @@ class Project:
     root: str
     file: str
     cloud: Cloud
-    defaults: Mapping[str, str]
+    defaults: Mapping[str, Json]
     guards: GuardLimits
     ledger: str
     digest: str
@@ -111,14 +111,23 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """A trained model that a manifest names. `path` is the place of its address in the document."""
+    """A trained model that a manifest names. `path` is the place of its address in the document.
+
+    Where the service opens it by a signature, `sas_path` is the place at which that is sent.
+    """
 
     name: str
     uri: str
     path: Path
     sha256: str = ""
     sas: SecretReference | None = None
-    place: Place | None = None
+    sas_path: Path = ()
+    find_place: Callable[[], Place] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def place(self) -> Place | None:
+        """Where the manifest names it; looked up when somebody must be told."""
+        return self.find_place() if self.find_place is not None else None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from reconciler.model.ledger import Memory
 from reconciler.model.plan import Inputs, Refresh
-from reconciler.model.words import ABSENT, Absent, Json, Resource
+from reconciler.model.words import ABSENT, Absent, Address, Json, Resource
 
 
 class Verdict(enum.StrEnum):
@@ -40,7 +40,8 @@ class Drift:
 
     `pointer` is "" where the whole resource is meant. `remembered`, `live` and `declared` are
     ABSENT where there is none; `hidden` says that they may not be shown. `since` is when it was
-    first seen, in UTC; `note` says more, `settle` are the commands that settle it.
+    first seen, in UTC; `note` says more, `settle` are the commands that settle it. `fleet` is the
+    fleet whose member the resource is, if any.
     """
 
     resource: Resource
@@ -53,19 +54,22 @@ class Drift:
     note: str = ""
     since: str = ""
     settle: tuple[str, ...] = ()
+    fleet: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What is said of one resource as a whole.
 
-    `memory` is what the ledger remembers of it, `observed_at` when it was read, in UTC, or empty.
+    `memory` is what the ledger remembers of it, `observed_at` when it was read, in UTC, or empty;
+    `fleet` is the fleet whose member it is, if any.
     """
 
     resource: Resource
     verdict: Verdict
     memory: Memory | None = None
     observed_at: str = ""
+    fleet: Address | None = None
 
 
 @dataclass(frozen=True)

@@ -123,10 +123,32 @@ class StepSkipped:
 
 @dataclass(frozen=True, slots=True)
 class WaveStarted:
-    """The steps of a wave begin; told only where there is more than one wave."""
+    """The steps of a wave begin; told only where there is more than one wave.
+
+    With a `fleet` it is one of the `waves` of that fleet, counted from 1.
+    """
 
     wave: int
     steps: int
+    fleet: Address | None = None
+    waves: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WavePaused:
+    """A wave of a fleet has ended; the next one begins in `seconds`."""
+
+    fleet: Address
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStopped:
+    """More members of a fleet have failed than it allows: nothing more of it is begun."""
+
+    fleet: Address
+    failed: int
+    max_failures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +165,8 @@ Event: TypeAlias = (
     | LockAwaited
     | Settled
     | WaveStarted
+    | WavePaused
+    | FleetStopped
     | StepStarted
     | StepWaiting
     | StepDoubted

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.model.words import Action, Address, Finding, Json, Resource
+from reconciler.model.words import Action, Address, Finding, Json, Resource, SecretReference
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,9 @@ class Memory:
     maps the pointers of secrets to the version label that was written; `digests` the pointers of
     models to the digest of their bytes when they were applied. `baseline` maps what no manifest
     declared to what it was then: short values, or `{"digest": …}`. The digests of the plan and of
-    the step tell whether that very step was the last thing done.
+    the step tell whether that very step was the last thing done. `fleet` is the fleet whose member
+    it was; `token` says where the token of the resource is found, as a `SecretReference` is
+    written; empty where it has none of its own.
     """
 
     id: str
@@ -32,6 +34,12 @@ class Memory:
     wave: int = 0
     plan_digest: str = ""
     step_digest: str = ""
+    fleet: Address | None = None
+    token: str = ""
+
+    def resource(self, address: Address) -> Resource:
+        """The resource as it is remembered."""
+        return Resource(address, self.id, SecretReference.parse(self.token))
 
 
 class Fate(enum.StrEnum):
@@ -50,10 +58,12 @@ class Fate(enum.StrEnum):
 class Intent:
     """What is about to be sent, durable before the first call of a step.
 
+    `patch` is that of the step and what it writes beside it, `inverse` leads back from both.
     `step_digest` is of the step as it stands in the plan; `attempt` counts from 1; `fence` is the
     number of the lock under which it was written, which only ever grows. `owns` are the pointers
     that are remembered once it is done, `stamp` the service's change stamp right before.
-    `absences` and `extent` are as in `Step`. `sequence` is given by the ledger.
+    `absences`, `extent`, `wave` and `fleet` are as in `Step`, `token` as in `Memory`. `sequence`
+    is given by the ledger.
     """
 
     address: Address
@@ -76,7 +86,14 @@ class Intent:
     stamp: str = ""
     extent: str = "parts"
     wave: int = 0
+    fleet: Address | None = None
+    token: str = ""
     sequence: int = 0
+
+    @property
+    def resource(self) -> Resource:
+        """The resource that it is about."""
+        return Resource(self.address, self.id, SecretReference.parse(self.token))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +135,8 @@ class Entry:
     """One line of the ledger: what was done to one resource, by whom, from which commit.
 
     `intent` is the sequence of the intent whose outcome it is, 0 where there was none; a `fate`
-    other than done closes the intent and changes no memory, and `note` says why. `sequence` is
-    given by the ledger.
+    other than done closes the intent and changes no memory, and `note` says why. `fleet` is the
+    fleet whose member it was then, `token` is as in `Memory`. `sequence` is given by the ledger.
     """
 
     address: Address
@@ -142,6 +159,8 @@ class Entry:
     fence: int = 0
     step_digest: str = ""
     wave: int = 0
+    fleet: Address | None = None
+    token: str = ""
     sequence: int = 0
 
 

@@ -72,6 +72,8 @@ class Pace:
 
     `step_s` is how long one write takes with all that follows it; `polls` how often its operation
     is asked for meanwhile. Of reads and of writes a burst is taken at once, then so many a second.
+    For `lag_s` seconds after a write a read may show what was before. Where `models_apart`, a new
+    resource gets its models by a write of their own.
     """
 
     step_s: float
@@ -80,6 +82,8 @@ class Pace:
     read_rate: float
     write_burst: int
     write_rate: float
+    lag_s: float = 0.0
+    models_apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

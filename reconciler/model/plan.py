@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from reconciler.model.declared import Rollout, Source
+from reconciler.model.declared import Member, Rollout, Source
+from reconciler.model.folded import Folded, Folding, fold
 from reconciler.model.ledger import Entry
 from reconciler.model.words import (
     ABSENT,
@@ -101,10 +103,12 @@ class Step:
     changes; `inverse` leads back. `absences` are pointers that must still be absent, which RFC
     6902 cannot say. `secrets` are written beside the patch and stand in no operation; `owns` are
     the pointers that the manifest speaks of, to be remembered once the step is proven.
-    `before` and `after` are documents without secrets, or ABSENT. `extent` says how much of the
+    `before` and `after` are documents without secrets, or ABSENT; where they are kept folded, they
+    are made anew whenever they are asked for. `extent` says how much of the
     document the write holds: the whole, or each part that changes. `source` is what a new
     resource is made from, where that is not its manifest alone. Lower waves come first; `fleet` is
-    the fleet whose member it is, if any, and `stage` counts the waves of that fleet from 0.
+    the fleet whose member it is, if any, `stage` counts the waves of that fleet from 0, and
+    `member` says from which item it is made; None for what has no item any more.
     """
 
     resource: Resource
@@ -112,8 +116,8 @@ class Step:
     changes: tuple[Change, ...]
     ops: tuple[Json, ...]
     inverse: tuple[Json, ...]
-    before: Json
-    after: Json
+    before: Folding = Folding()  # noqa: RUF009 - a descriptor, made once
+    after: Folding = Folding()  # noqa: RUF009 - see above
     absences: tuple[str, ...] = ()
     secrets: tuple[tuple[str, SecretReference], ...] = ()
     replace_paths: tuple[str, ...] = ()
@@ -129,6 +133,25 @@ class Step:
     wave: int = 0
     fleet: Address | None = None
     stage: int = 0
+    member: Member | None = None
+
+    def fold(self, before: Folded | None) -> Step:
+        """The same step with its documents folded, of which `before` may be known already."""
+        documents = {"before": before or self.before, "after": self.after}
+        folded = {
+            name: one if isinstance(one, (Absent, Folded)) else fold(one)
+            for name, one in documents.items()
+        }
+        return self.having(**folded)
+
+    def having(self, **changes: Any) -> Step:
+        """The same step with other fields, as `replace` makes it; what is folded stays so."""
+        if not changes.keys() <= self.__dataclass_fields__.keys():
+            raise TypeError(f"a step has no {', '.join(changes)}")
+        copied = copy.copy(self)
+        for name, value in changes.items():
+            object.__setattr__(copied, name, value)
+        return copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +224,28 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """A fleet that went no further, because more of its members failed than it allows.
+
+    `destroys` says that something of what was not started would have been destroyed.
+    """
+
+    fleet: Address
+    failed: int
+    max_failures: int
+    not_started: tuple[Address, ...]
+    destroys: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What an apply came to: addresses by what was done, and a finding for each failure.
 
-    `not_started` were left alone because of a failure or an interruption. After a rollback,
+    `not_started` were left alone because of a failure or an interruption; `stopped` says which of
+    them because of their own fleet. After a rollback,
     `rolled_back` are as they were before the apply, and `unrestored` says of each other why it is
-    not. `unrecorded` was done and could not be written to the ledger.
+    not. `unrecorded` was done and could not be written to the ledger. Of `unseen` something was
+    written that the service took and does not show.
     """
 
     added: tuple[Address, ...] = ()
@@ -217,3 +256,5 @@ class Outcome:
     rolled_back: tuple[Address, ...] = ()
     unrestored: tuple[Finding, ...] = ()
     unrecorded: tuple[Entry, ...] = ()
+    stopped: tuple[Stopped, ...] = ()
+    unseen: tuple[Address, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 Json: TypeAlias = Any
@@ -15,7 +15,7 @@ Path: TypeAlias = tuple[str | int, ...]
 class Absent(enum.Enum):
     """The type of `ABSENT`, so that a type checker can tell it from every JSON value."""
 
-    ABSENT = "absent"
+    ABSENT = frozenset[str]()  # no value of JSON, so that nobody writes it down as one
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -128,13 +128,23 @@ class SecretReference:
     def __str__(self) -> str:
         return f"env {self.env}" if self.env else f"file {self.file}"
 
+    @classmethod
+    def parse(cls, text: str) -> SecretReference | None:
+        """What `str` wrote of a reference, without its label; None for no text."""
+        kind, _, name = text.partition(" ")
+        return cls(**{"env" if kind == "env" else "file": name}) if name else None
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """An address and what the service calls it (for Resource Manager: the whole id)."""
+    """An address and what the service calls it (for Resource Manager: the whole id).
+
+    `token` is where the token is found that opens it, where that is not the cloud's own.
+    """
 
     address: Address
     id: str
+    token: SecretReference | None = field(default=None, compare=False)
 
     @property
     def short_id(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from reconciler.model import Action, Step
@@ -14,21 +14,24 @@ _MOST_LINES: Final = 60
 _MOST_CREATED: Final = 24
 
 
-def render_changes(step: Step, paint: Paint) -> Iterator[str]:
-    """Every change of a step and what is not shown of it, for the block around it."""
-    yield from render_difference(step, paint)
+def render_changes(step: Step, paint: Paint, like: Sequence[Step] = ()) -> Iterator[str]:
+    """Every change of a step and what is not shown of it, for the block around it.
+
+    `like` are all that it stands for: what differs between them is noted.
+    """
+    yield from render_difference(step, paint, like)
     rest = describe_rest(step)
-    if rest:
+    if rest and all(describe_rest(one) == rest for one in like):
         yield paint("faint", f"  # ({rest})")
 
 
-def render_difference(step: Step, paint: Paint) -> Iterator[str]:
+def render_difference(step: Step, paint: Paint, like: Sequence[Step] = ()) -> Iterator[str]:
     """Every change of a step, bounded; the same lines for the same changes of another resource."""
-    for said in describe_whole(step):
+    for said in describe_whole(step, like):
         line = f"  # ({said})"
         yield line if step.action is Action.DELETE else paint("faint", line)
     most = _MOST_CREATED if step.action is Action.CREATE else _MOST_LINES
-    rows, more = make_rows(step, most)
+    rows, more = make_rows(step, most, like)
     for row in rows:
         yield from _row_lines(row, paint)
     if more:
@@ -38,10 +41,9 @@ def render_difference(step: Step, paint: Paint) -> Iterator[str]:
 def _row_lines(row: Row, paint: Paint) -> Iterator[str]:
     values = " -> ".join(value for value in (row.before, row.after, row.said) if value)
     head = f"{paint.symbol(row.sign)} {row.name}{f' = {values}' if values else ':'}"
-    note = f"# {'; '.join(row.notes)}" if row.notes else ""
     if row.about:
         yield head
-        yield from (f"      {line}" for line in (note, *row.about) if line)
+        yield from (f"      {line}" for line in (*(f"# {one}" for one in row.notes), *row.about))
     else:
-        yield f"{head}   {note}" if note else head
+        yield f"{head}   # {'; '.join(row.notes)}" if row.notes else head
         yield from (f"      {line}" for line in row.lines)

@@ -10,6 +10,7 @@ from reconciler.model import (
     Action,
     Agenda,
     Event,
+    FleetStopped,
     Holder,
     LockAwaited,
     Refreshed,
@@ -24,12 +25,14 @@ from reconciler.model import (
     StepStarted,
     StepWaiting,
     Throttling,
+    WavePaused,
     WaveStarted,
 )
 from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape
 from reconciler.render.paint import Paint
 from reconciler.render.progress import Progress
+from reconciler.render.rollout import describe_stop
 
 _STARTS = {
     Action.CREATE: "Creating...",
@@ -140,8 +143,11 @@ def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a
     match event:
         case Agenda() | Refreshed():
             return None
-        case WaveStarted(wave, steps):
+        case WaveStarted(wave, steps, None):
             return f"{paint('bold', f'Wave {wave}:')} {count(steps, 'step')}"
+        case WaveStarted() | WavePaused() | FleetStopped():
+            subject = paint("bold", escape(str(event.fleet)) + ":")
+            return f"{subject} {_describe_of_fleet(event, paint)}"
         case RollbackStarted(steps):
             said = f"{count(steps, 'step')}, the last one first"
             return f"{paint('bold', 'Rolling back:')} {said}"
@@ -160,6 +166,18 @@ def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a
             name = f" [{escape(resource.short_id)}]" if named else ""
             subject = paint("bold", escape(str(resource.address)) + ":")
             return f"{subject} {_describe_of_resource(event, paint)}{name}"
+
+
+def _describe_of_fleet(event: WaveStarted | WavePaused | FleetStopped, paint: Paint) -> str:
+    match event:
+        case WaveStarted(wave, steps, waves=waves):
+            return f"Wave {wave} of {waves}: {count(steps, 'member')}"
+        case WavePaused(seconds=seconds):
+            return f"The next wave begins in {_seconds(math.ceil(seconds))}"
+        case FleetStopped(failed=failed, max_failures=most):
+            stopped = paint("red", "Stopped:")
+            return f"{stopped} {describe_stop(failed, most)}; no other member is begun"
+    assert_never(event)
 
 
 _OfResource: TypeAlias = (

@@ -8,14 +8,19 @@ from datetime import datetime
 from typing import Final
 
 from reconciler.drift_document import count_coverage
-from reconciler.model import ABSENT, Absent, Drift, DriftReport, Json, Resource, Standing, Verdict
+from reconciler.model import ABSENT, Drift, DriftReport, Verdict
 from reconciler.pointers import split_pointer
 from reconciler.reasons import format_author
 from reconciler.render.counting import count, show_duration
+from reconciler.render.drift_groups import DriftGroup, group_standings
 from reconciler.render.escape import cut, escape, shorten_uris, show_path, show_value
 from reconciler.render.paint import Paint
+from reconciler.render.variety import tell_values
 
 _TABLE_ABOVE: Final = 20
+_NAMED: Final = 8
+# What takes the address of a fleet for all its members.
+_OF_FLEETS: Final = ("--target", "--rotate", "--accept")
 _COLOURS: Final[Mapping[Verdict, str]] = {
     Verdict.IN_SYNC: "green",
     Verdict.PENDING: "cyan",
@@ -27,29 +32,18 @@ _COLOURS: Final[Mapping[Verdict, str]] = {
 
 def render_drift(report: DriftReport, *, paint: Paint) -> str:
     """The whole report: what was found of each resource, then what is known and how well."""
-    found = group_findings(report)
-    away = [one for one in report.standings if one.verdict is not Verdict.IN_SYNC]
-    parts = [_render_table(away, paint)] if len(away) > _TABLE_ABOVE else []
-    parts += [_render_resource(one, found.get(one.resource, []), report, paint) for one in away]
+    groups = group_standings(report)
+    parts = [_render_table(groups, paint)] if len(groups) > _TABLE_ABOVE else []
+    parts += [_render_group(group, report, paint) for group in groups]
     parts.append("\n".join(_closing(report, paint)))
     return "\n\n".join(part for part in parts if part)
 
 
-def group_findings(report: DriftReport) -> dict[Resource, list[Drift]]:
-    """The findings of each resource; what can never be observed is told by `count_hidden`."""
-    found: dict[Resource, list[Drift]] = {}
-    for finding in report.findings:
-        if finding.verdict is not Verdict.NOT_OBSERVABLE:
-            found.setdefault(finding.resource, []).append(finding)
-    return found
-
-
-def _render_table(standings: Sequence[Standing], paint: Paint) -> str:
-    width = max(len(one.verdict.value) for one in standings)
+def _render_table(groups: Sequence[DriftGroup], paint: Paint) -> str:
+    width = max(len(one.verdict.value) for one in groups)
     return "\n".join(
-        f"  {_verdict(one.verdict, paint)}{' ' * (width - len(one.verdict.value))}"
-        f"  {escape(str(one.resource.address))}"
-        for one in standings
+        f"  {_verdict(one.verdict, paint)}{' ' * (width - len(one.verdict.value))}  {one.title}"
+        for one in groups
     )
 
 
@@ -57,50 +51,89 @@ def _verdict(verdict: Verdict, paint: Paint) -> str:
     return paint(_COLOURS.get(verdict, "red"), verdict.value)
 
 
-def _render_resource(
-    standing: Standing, findings: Sequence[Drift], report: DriftReport, paint: Paint
-) -> str:
-    applied = f", last applied {format_author(standing.memory)}" if standing.memory else ""
-    name = paint("bold", escape(str(standing.resource.address)))
-    lines = [f"  # {name}: {_verdict(standing.verdict, paint)}{escape(applied)}"]
-    for finding in findings:
-        lines += [f"    {line}" for line in describe_finding(finding, report.made_at)]
+def _render_group(group: DriftGroup, report: DriftReport, paint: Paint) -> str:
+    authors = {format_author(one.memory) for one in group.standings}
+    author = authors.pop() if len(authors) == 1 else ""
+    applied = f", last applied {escape(author)}" if author else ""
+    lines = [
+        f"  # {paint('bold', group.title)}: {_verdict(group.verdict, paint)}{applied}",
+        *([] if group.alone else [f"  # {group.list_names(_NAMED)}"]),
+    ]
+    for findings in group.places:
+        lines += [f"    {line}" for line in describe_findings(findings, report.made_at)]
     return "\n".join(lines)
 
 
-def describe_finding(finding: Drift, now: str) -> Iterator[str]:
-    """What, the three values, since when, and what settles it: a line each."""
-    place = show_path(split_pointer(finding.pointer))
-    head = ": ".join(part for part in (finding.verdict.value, place) if part)
-    note = f" ({escape(cut(finding.note, 300))})" if finding.note else ""
-    yield f"{head}{note}"
-    if finding.hidden:
+def describe_findings(findings: Sequence[Drift], now: str) -> Iterator[str]:
+    """What, the three values, since when, and what settles it: a line each.
+
+    The same finding of several is told by the first of them, with what differs.
+    """
+    first = findings[0]
+    place = show_path(split_pointer(first.pointer))
+    yield ": ".join(part for part in (first.verdict.value, place) if part) + _note(findings)
+    if first.hidden:
         yield "    (sensitive value)"
-    elif finding.pointer:
-        yield from _show_values(finding)
-    if finding.since:
-        yield f"    first seen {finding.since[:10]}{_age(finding.since, now)}"
+    elif first.pointer:
+        for name, (value, notes) in list_values(findings).items():
+            note = f"   # {'; '.join(notes)}" if notes else ""
+            yield f"    {name.ljust(10)} {value}{note}"
+    since = min(one.since for one in findings)
+    if since:
+        yield f"    first seen {since[:10]}{_age(since, now)}"
     yield from (f"    {'settle:' if n == 0 else 'or:    '} {escape(command)}"
-                for n, command in enumerate(finding.settle))  # fmt: skip
+                for n, command in enumerate(list_commands(findings)))  # fmt: skip
 
 
-def _show_values(finding: Drift) -> Iterator[str]:
-    told = {"remembered": finding.remembered, "live": finding.live, "declared": finding.declared}
-    shown = list_values(told)
-    for name, value in shown.items():
-        yield f"    {name.ljust(10)} {value}"
+def _note(findings: Sequence[Drift]) -> str:
+    note = describe_note(findings)
+    return f" ({escape(cut(note, 300))})" if note else ""
 
 
-def list_values(told: Mapping[str, Json | Absent]) -> dict[str, str]:
-    """The values that there are, addresses without what they share."""
+def describe_note(findings: Sequence[Drift]) -> str:
+    """The note of the first, with its name where others have another one."""
+    first = findings[0]
+    alike = all(one.note == first.note for one in findings)
+    return first.note if alike else f"{first.resource.address.name}: {first.note}"
+
+
+def list_commands(findings: Sequence[Drift]) -> list[str]:
+    """What settles it; of several members, for the whole fleet where the command can."""
+    first = findings[0]
+    if len(findings) == 1 or first.fleet is None:
+        return list(first.settle)
+    one, fleet = str(first.resource.address), str(first.fleet)
+    wide = [_widen(command.split(" "), one, fleet) for command in first.settle]
+    return [f"{said}, and so on" if one in said else said for said in wide]
+
+
+def _widen(words: Sequence[str], one: str, fleet: str) -> str:
+    """A command for a fleet in place of one of its members, where only options name that."""
+    flags = ("", *words[:-1])
+    return " ".join(
+        fleet if word == one and flag in _OF_FLEETS else word
+        for flag, word in zip(flags, words, strict=True)
+    )
+
+
+def list_values(findings: Sequence[Drift]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The values that the first has, addresses without what they share, and what differs."""
+    first = findings[0]
+    told = {"remembered": first.remembered, "live": first.live, "declared": first.declared}
     there = {name: value for name, value in told.items() if value is not ABSENT}
     if all(isinstance(value, str) and "://" in value for value in there.values()):
         shortened = shorten_uris(*there.values())
         shown = {name: f'"{escape(cut(one))}"' for name, one in zip(there, shortened, strict=True)}
     else:
         shown = {name: show_value(value) for name, value in there.items()}
+    names = [one.resource.address.name for one in findings]
     return {
-        name: shown.get(name, "(not there)") for name in told if name in shown or name == "live"
+        name: (
+            shown.get(name, "(not there)"),
+            tell_values(names, [getattr(one, name) for one in findings]),
+        )
+        for name in told
+        if name in shown or name == "live"
     }
 
 

@@ -8,9 +8,10 @@ from typing import Final
 
 from reconciler.guards import is_final
 from reconciler.model import Action, Cause, Finding, Plan, Step
+from reconciler.render.groups import Group, group_plan, is_grave
 from reconciler.render.operations import show_operations
 from reconciler.render.rows import Row, describe_rest, describe_whole, make_rows
-from reconciler.render.text import group_steps, in_order, sum_up
+from reconciler.render.text import sum_up
 
 WORDS: Final = {
     Action.CREATE: "create",
@@ -28,13 +29,15 @@ _LEAST, _MOST = 4, 300
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the list: a step, or several that change the very same.
+    """One line of the list: a step, or several that are shown as one.
 
     `tags` are what a reviewer must not miss, `more` counts the changes that are not in `rows`.
+    `own` says of each member of a fleet what is its own.
     """
 
     number: int
-    members: tuple[Step, ...]
+    group: Group
+    own: Sequence[str]
     word: str
     tags: tuple[str, ...]
     unfolded: bool
@@ -48,7 +51,7 @@ class Entry:
     @property
     def step(self) -> Step:
         """The only one, or the one that stands for all."""
-        return self.members[0]
+        return self.group.step
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +65,39 @@ class Notice:
 
 def make_entries(plan: Plan) -> list[Entry]:
     """The plan's steps in the order in which they are to be read, those that are alike as one."""
-    groups = group_steps(in_order(plan.steps))
+    groups = group_plan(plan)
     most = min(max(_ROWS // max(len(groups), 1), _LEAST), _MOST)
     refused = {finding.subject for finding in plan.refused}
     made = []
     for number, group in enumerate(groups, 1):
-        tags = tuple(_tags(group, refused))
+        tags = tuple(_tags(group.steps, refused))
         made.append(_make_entry(number, group, tags, most, few=len(groups) <= _OPEN_UP_TO))
     return made
 
 
-def _make_entry(
-    number: int, group: Sequence[Step], tags: tuple[str, ...], most: int, *, few: bool
-) -> Entry:
-    step = group[0]
-    rows, more = make_rows(step, most)
-    grave = step.action in {Action.DELETE, Action.REPLACE} or any(map(is_final, step.changes))
+def _make_entry(number: int, group: Group, tags: tuple[str, ...], most: int, *, few: bool) -> Entry:
+    step = group.step
+    rows, more = make_rows(step, most, group.steps if group.fleet else ())
     return Entry(
         number=number,
-        members=tuple(group),
+        group=group,
+        own=_tell_own(group),
         word=WORDS[step.action],
         tags=tags,
-        unfolded=grave or few,
-        summary=sum_up(step),
-        whole=describe_whole(step),
+        unfolded=is_grave(step) or few,
+        summary=sum_up(group),
+        whole=describe_whole(step, group.steps),
         rows=rows,
         more=more,
-        rest=describe_rest(step) if len(group) == 1 else "",
+        rest=describe_rest(step) if group.alone else "",
         patch=show_operations(step, 2 * most) if step.ops else (),
     )
+
+
+def _tell_own(group: Group) -> Sequence[str]:
+    """What each member does, where that is not the same for all."""
+    told = [sum_up(Group((step,), step)) for step in group.steps]
+    return told if len(set(told)) > 1 else [""] * len(told)
 
 
 def _tags(group: Sequence[Step], refused: set[str]) -> Iterator[str]:
@@ -107,7 +114,7 @@ def count_by_word(entries: Sequence[Entry]) -> dict[str, tuple[str, int]]:
     counted: dict[str, tuple[str, int]] = {}
     for entry in entries:
         _, before = counted.get(entry.word, ("", 0))
-        counted[entry.word] = (entry.step.action.symbol, before + len(entry.members))
+        counted[entry.word] = (entry.step.action.symbol, before + len(entry.group.steps))
     return counted
 
 

@@ -18,6 +18,7 @@ from reconciler.model import (
     Agenda,
     Event,
     Finding,
+    FleetStopped,
     Json,
     LockAwaited,
     Outcome,
@@ -36,6 +37,7 @@ from reconciler.model import (
     StepStarted,
     StepWaiting,
     Throttling,
+    WavePaused,
     WaveStarted,
 )
 from reconciler.plan_document import has_drifted
@@ -56,6 +58,8 @@ _TYPES: Final[Mapping[type, str]] = {
     LockAwaited: "lock_awaited",
     Settled: "step_settled",
     WaveStarted: "wave_start",
+    WavePaused: "wave_pause",
+    FleetStopped: "fleet_stopped",
     StepStarted: "apply_start",
     StepWaiting: "apply_progress",
     StepDoubted: "step_doubted",
@@ -137,7 +141,16 @@ def _end(outcome: Outcome, word: str, said: str, level: str) -> Json:
         "restored": len(outcome.rolled_back),
         "unrestored": len(outcome.unrestored),
     }
-    return _message("change_summary", said, level, changes=changes, outcome=word)
+    stopped = [
+        {
+            "fleet": str(one.fleet),
+            "failed": one.failed,
+            "max_failures": one.max_failures,
+            "not_started": len(one.not_started),
+        }
+        for one in outcome.stopped
+    ]
+    return _message("change_summary", said, level, changes=changes, outcome=word, stopped=stopped)
 
 
 def describe_event(event: Event) -> Json:
@@ -170,8 +183,15 @@ def _tell(event: Event) -> dict[str, Json]:  # noqa: PLR0911 - one a kind of mes
             return {"agenda": {"reads": reads, "steps": len(steps)}}
         case LockAwaited(holder, seconds):
             return {"lock": asdict(holder), "seconds": seconds}
-        case WaveStarted(wave, steps):
+        case WaveStarted(wave, steps, None):
             return {"wave": {"number": wave, "steps": steps}}
+        case WaveStarted(wave, steps, fleet, waves):
+            of = {"fleet": str(fleet), "waves": waves}
+            return {"wave": {"number": wave, "steps": steps, **of}}
+        case WavePaused(fleet, seconds):
+            return {"pause": {"fleet": str(fleet), "seconds": seconds}}
+        case FleetStopped(fleet, failed, most):
+            return {"stopped": {"fleet": str(fleet), "failed": failed, "max_failures": most}}
         case RollbackStarted(steps):
             return {"rollback": {"steps": steps}}
         case Retrying(subject, reason, seconds) | Throttling(subject, reason, seconds):

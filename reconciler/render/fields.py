@@ -51,5 +51,7 @@ def _secrecy(field: Field) -> Iterator[str]:
         yield "secret"
     if field.write_only:
         yield "never returned"
+    if field.untold:
+        yield "not always returned"
     if field.compare == "sealed":
         yield "not observable where sealed"

@@ -4,21 +4,65 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from reconciler.json_text import escape_json
 from reconciler.model import Finding, Json
+from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape
+from reconciler.render.gathering import gather
+from reconciler.render.names import list_names
 from reconciler.render.paint import Paint
 
-_MOST_SHOWN = 200
+_MOST_SHOWN: Final = 200
+_MOST_NAMED: Final = 100
 
 
 def render_findings(findings: Sequence[Finding], *, paint: Paint) -> str:
     """Every finding, a blank line between two; beyond some hundreds they are counted."""
-    shown = [_render(finding, paint) for finding in findings[:_MOST_SHOWN]]
-    if len(findings) > _MOST_SHOWN:
-        shown.append(f"… and {len(findings) - _MOST_SHOWN} more; --json has them all.")
+    gathered = gather_findings(findings)
+    shown = [
+        _render(replace(one, detail=(names, *one.detail)) if names else one, paint)
+        for one, names in gathered[:_MOST_SHOWN]
+    ]
+    if len(gathered) > _MOST_SHOWN:
+        shown.append(f"… and {len(gathered) - _MOST_SHOWN} more; --json has them all.")
     return "\n\n".join(shown)
+
+
+def gather_findings(findings: Sequence[Finding]) -> list[tuple[Finding, str]]:
+    """The findings, what is said of several resources once, and then the names of them all.
+
+    Findings of places of their own stay apart: whoever must mend them needs each place.
+    """
+    gathered: list[tuple[Finding, str]] = []
+    for found in gather(findings, _sameness):
+        subjects = list(dict.fromkeys(one.subject for one in found))
+        if len(found) > 1 and len(subjects) == len(found):
+            gathered.append((_merge(found), list_names(subjects, _MOST_NAMED)))
+        else:
+            gathered += [(one, "") for one in found]
+    return gathered
+
+
+def _sameness(finding: Finding) -> object:
+    if not finding.subject:
+        return id(finding)
+    return finding.message, finding.place, finding.severity, finding.guard
+
+
+def _merge(findings: Sequence[Finding]) -> Finding:
+    first = findings[0]
+    shared = all(one.detail == first.detail for one in findings)
+    # The flag of a guard lifts it for all of them where no address is given.
+    one, every = f"--allow {first.guard}={first.subject}", f"--allow {first.guard}"
+    return replace(
+        first,
+        subject=count(len(findings), "resource"),
+        detail=first.detail if shared else (f"Of {first.subject}:", *first.detail),
+        next_step=first.next_step.replace(one, every),
+    )
 
 
 def _render(finding: Finding, paint: Paint) -> str:

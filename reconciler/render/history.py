@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from reconciler.comparers import strip_credentials
-from reconciler.history import Authorship, Moment, Touch, is_hidden, list_touches
+from reconciler.history import Authorship, Moment, Run, Touch, is_hidden, list_touches
 from reconciler.model import ABSENT, Absent, Action, Address, Entry, Fate, Intent, Json
 from reconciler.pointers import split_pointer
 from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape, shorten_uris, show_path, show_value
+from reconciler.render.names import list_names
 from reconciler.render.paint import Paint
 from reconciler.render.rows import HIDDEN
 from reconciler.schema import Field
@@ -21,6 +22,7 @@ from reconciler.schema import Field
 FORMAT_VERSION: Final = "1.0"
 OPEN: Final = "open"
 _MOST_TOUCHES: Final = 20
+_MOST_NAMED: Final = 20
 _SIGNS: Final = {"add": "+", "replace": "~", "remove": "-"}
 _SAID: Final = {
     Fate.DONE: "",
@@ -52,6 +54,22 @@ def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> st
     if touches > _MOST_TOUCHES and entry.action is not Action.CREATE:
         lines.append(paint("faint", f"# (and {count(touches - _MOST_TOUCHES, 'more change')})"))
     return "\n      ".join(lines)
+
+
+def render_run(run: Run, paint: Paint) -> str:
+    """What was done to many members of a fleet at once, and to which."""
+    first = run.first
+    said = _SAID[_fate(first)]
+    parts = [
+        f"#{first.sequence} to #{run.last.sequence}",
+        f"{escape(first.at)} to {escape(run.last.at)}",
+        f"{paint.symbol(first.action.symbol)} {first.action.value}",
+        f"{paint('bold', escape(str(first.fleet)))}: {count(len(run.names), 'member')}",
+        f"by {describe_author(first)}{_plan(first)}",
+        paint("yellow", said) if said else "",
+    ]
+    head = "  ".join(part for part in parts if part)
+    return f"{head}\n      {list_names(run.names, _MOST_NAMED)}"
 
 
 def _is_container(touch: Touch) -> bool:

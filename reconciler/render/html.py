@@ -21,28 +21,29 @@ from reconciler.plan_document import plan_document
 from reconciler.render.counting import count
 from reconciler.render.entries import WORDS, count_by_word, make_entries, make_notices
 from reconciler.render.escape import cut, escape
+from reconciler.render.rollout import describe_rollouts
 from reconciler.render.text import (
-    BASELINE_LOST,
     NOTHING_TO_DO,
     SAID,
     count_actions,
+    describe_baseline,
     describe_comparison,
     describe_coverage,
     describe_orphans,
     describe_refusal,
-    in_order,
     is_baseline_lost,
     list_grave,
 )
 
 _MOST_CHARACTERS: Final = 2_000
 _MOST_NAMED: Final = 2_000
+_MOST_UNFOLDED: Final = 50
 
 
 def render_plan_html(plan: Plan) -> str:
     """The whole plan as one page; the same bytes for the same plan."""
     entries = make_entries(plan)
-    numbers = {step.resource.address: one.number for one in entries for step in one.members}
+    numbers = {step.resource.address: one.number for one in entries for step in one.group.steps}
     style, script = _read("plan.css"), _read("plan.js")
     page = _make_environment().get_template("plan.html.j2")
     return page.render(
@@ -50,14 +51,15 @@ def render_plan_html(plan: Plan) -> str:
         title=count_actions(plan) if plan.steps else NOTHING_TO_DO,
         comparison="" if plan.steps else describe_comparison(plan).replace("\n", " "),
         refusal=describe_refusal(plan) if plan.refused else "",
-        grave=list_grave(in_order(plan.steps)),
+        grave=list_grave([one.group for one in entries], _MOST_NAMED),
         notices=make_notices(plan.findings),
         entries=entries,
         numbers={str(address): number for address, number in numbers.items()},
         counts=count_by_word(entries),
-        baseline=BASELINE_LOST.replace("\n", " ") if is_baseline_lost(plan) else "",
+        baseline=describe_baseline(plan).replace("\n", " ") if is_baseline_lost(plan) else "",
         orphans=describe_orphans(plan),
         coverage=describe_coverage(plan),
+        rollouts=list(describe_rollouts(plan)),
         digest=plan_document(plan)["plan_digest"],
         version=__version__,
         style=style,
@@ -76,7 +78,8 @@ def _make_environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.globals |= {"count": count, "said": SAID, "words": WORDS, "most_named": _MOST_NAMED}
+    made.globals |= {"count": count, "said": SAID, "words": WORDS}
+    made.globals |= {"most_named": _MOST_NAMED, "most_unfolded": _MOST_UNFOLDED}
     return made
 
 

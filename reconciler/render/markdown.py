@@ -11,15 +11,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.guards import is_final
-from reconciler.model import Action, Finding, Plan, Step
+from reconciler.model import Action, Finding, Plan
 from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape, show_path
+from reconciler.render.finding import gather_findings
+from reconciler.render.groups import Group, group_steps
+from reconciler.render.names import list_names
 from reconciler.render.paint import Paint
+from reconciler.render.rollout import describe_rollouts
 from reconciler.render.text import (
     count_actions,
     describe_coverage,
     describe_hidden,
-    group_steps,
+    list_lines,
     render_group,
     sum_up,
 )
@@ -28,6 +32,10 @@ MOST: Final = 60_000
 # What may be said of steps, in characters, so that all that frames it always fits.
 _MUST_SEE: Final = 30_000
 _DETAILS: Final = 55_000
+_NAMED: Final = 8
+_MOST_NAMED: Final = 100
+# Names are bounded where they are listed.
+_ALL: Final = 10_000
 _PLAIN: Final = Paint()
 _SAID: Final = {
     Action.CREATE: "create",
@@ -39,15 +47,16 @@ _SAID: Final = {
 
 def render_plan_markdown(plan: Plan) -> str:
     """The plan in less than 60,000 characters, with a marker by which to find the comment again."""
+    groups = group_steps(plan.steps, {one.subject for one in plan.refused})
     head = [write_marker("plan", plan.inputs.project), f"### {_title(plan)}"]
-    head += keep_within(_must_see(plan), _MUST_SEE)
+    head += keep_within(_must_see(plan, groups), _MUST_SEE)
     if plan.steps:
         head += ["", "| | resource | change |", "|---|---|---|"]
     tail = ["", describe_coverage(plan), *_notes(plan)]
     left = _DETAILS - len("\n".join([*head, *tail]))
-    rows = keep_within((_row(step) for step in plan.steps), max(2_000, left // 2))
+    rows = keep_within(map(_row, list_lines(groups)), max(2_000, left // 2))
     left -= len("\n".join(rows))
-    details = _fold(plan, left) if plan.steps else []
+    details = _fold(groups, left) if plan.steps else []
     return "\n".join([*head, *rows, *details, *tail]) + "\n"
 
 
@@ -62,29 +71,35 @@ def _title(plan: Plan) -> str:
     return count_actions(plan)
 
 
-def _must_see(plan: Plan) -> Iterator[str]:
-    for finding in plan.findings:
-        yield f"\n{_finding(finding)}"
-    for step in plan.steps:
-        address = code(str(step.resource.address))
-        if step.action in {Action.DELETE, Action.REPLACE}:
-            yield f"\n> ⚠ {address}: {_SAID[step.action]}"
-        for change in step.changes:
+def _must_see(plan: Plan, groups: Sequence[Group]) -> Iterator[str]:
+    for finding, names in gather_findings(plan.findings):
+        yield f"\n{_finding(finding, names)}"
+    for group in groups:
+        who = _who(group, _MOST_NAMED)
+        if group.step.action in {Action.DELETE, Action.REPLACE}:
+            yield f"\n> ⚠ {who}: {_SAID[group.step.action]}"
+        for change in group.step.changes:
             if is_final(change):
-                yield f"\n> ⚠ {address}: cannot be undone: {code(show_path(change.path))}"
+                yield f"\n> ⚠ {who}: cannot be undone: {code(show_path(change.path))}"
 
 
-def _finding(finding: Finding) -> str:
+def _who(group: Group, most: int) -> str:
+    """The address; of several also their names."""
+    return code(group.title) + ("" if group.alone else f" {code(group.list_names(most), _ALL)}")
+
+
+def _finding(finding: Finding, names: str) -> str:
     word = "Refused" if finding.guard and finding.severity == "error" else "Warning"
-    subject = f"{code(finding.subject)}: " if finding.subject else ""
+    said = " ".join(code(one, _ALL) for one in (finding.subject, names) if one)
+    subject = f"{said}: " if said else ""
     step = f" {code(finding.next_step)}" if finding.next_step else ""
     return f"> **{word}**: {subject}{code(finding.message)}{step}"
 
 
-def _row(step: Step) -> str:
-    address = code(str(step.resource.address))
-    what = code(sum_up(step)) if step.action is not Action.DELETE else ""
-    return f"| `{step.action.symbol}` | {address} | {_SAID[step.action]} {what} |"
+def _row(group: Group) -> str:
+    what = sum_up(group)
+    said = f"{_SAID[group.step.action]} {code(what) if what else ''}"
+    return f"| `{group.step.action.symbol}` | {_who(group, _NAMED)} | {said} |"
 
 
 def keep_within(lines: Iterable[str], most: int) -> list[str]:
@@ -99,8 +114,8 @@ def keep_within(lines: Iterable[str], most: int) -> list[str]:
     return [*kept, f"\n… and {left} more"] if left else kept
 
 
-def _fold(plan: Plan, most: int) -> list[str]:
-    shown, size, groups = [], 400, group_steps(plan.steps)
+def _fold(groups: Sequence[Group], most: int) -> list[str]:
+    shown, size = [], 400
     for number, group in enumerate(groups):
         text = render_group(group, _PLAIN)
         size += len(text) + 2
@@ -127,8 +142,9 @@ def _fold(plan: Plan, most: int) -> list[str]:
 def _notes(plan: Plan) -> Sequence[str]:
     hidden = "" if plan.steps else describe_hidden(plan)
     notes = [f"\n{hidden}"] if hidden else []
+    notes += [f"\n{code(rollout)}" for rollout in describe_rollouts(plan)]
     if plan.orphans:
-        them = ", ".join(code(str(one.address)) for one in plan.orphans[:20])
+        them = code(list_names((str(one.address) for one in plan.orphans), _MOST_NAMED), _ALL)
         notes.append(f"\n{count(len(plan.orphans), 'orphan')} in the ledger: {them}")
     if plan.baseline == "lost":
         notes.append("\nbaseline: lost; who changed what before is not known.")
@@ -140,9 +156,9 @@ def _notes(plan: Plan) -> Sequence[str]:
     return notes
 
 
-def code(text: str) -> str:
+def code(text: str, most: int = 300) -> str:
     """A code span that holds any text, in a table too; nothing in it is read as Markdown."""
-    shown = escape(cut(text, 300)).replace("|", "\\|")
+    shown = escape(cut(text, most)).replace("|", "\\|")
     fence = _fence(shown, 1)
     pad = " " if shown[:1] in {"`", " ", ""} or shown[-1:] in {"`", " "} else ""
     return f"{fence}{pad}{shown}{pad}{fence}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from reconciler.model import Outcome
+from reconciler.model import Address, Outcome, Stopped
 from reconciler.render.counting import count
 from reconciler.render.escape import escape
 from reconciler.render.finding import render_findings
 from reconciler.render.paint import Paint
+from reconciler.render.rollout import describe_stop
 
 INTERRUPTED: Final = "interrupted"
 _NAMED: Final = 20
@@ -34,8 +35,15 @@ def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
     yield f"{paint(colour, head)} {counts}"
     yield render_findings(outcome.failures, paint=paint)
     yield render_findings(outcome.unrestored, paint=paint)
-    if outcome.not_started:
-        yield "\n".join(_name_left(outcome, halted))
+    for stopped in outcome.stopped:
+        yield _tell_stopped(stopped, paint)
+    own = {address for one in outcome.stopped for address in one.not_started}
+    left = [address for address in outcome.not_started if address not in own]
+    if left:
+        yield "\n".join(_name_left(left, halted))
+    if outcome.unseen:
+        said = f"What was written to {count(len(outcome.unseen), 'resource')} is not observable"
+        yield f"{said}: the service took it, and does not show it."
 
 
 def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
@@ -58,8 +66,18 @@ def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
     return f"Apply {word}!", f"{counts} {', '.join(amiss)}.", "red"
 
 
-def _name_left(outcome: Outcome, halted: str) -> Iterator[str]:
-    left = outcome.not_started
+def _tell_stopped(stopped: Stopped, paint: Paint) -> str:
+    """Why a fleet went no further, and the command that goes on."""
+    fleet, why = escape(str(stopped.fleet)), describe_stop(stopped.failed, stopped.max_failures)
+    left = count(len(stopped.not_started), "member")
+    prune = " --prune" if stopped.destroys else ""
+    return (
+        f"{paint('bold', f'{fleet} was stopped:')} {why}; {left} not started.\n"
+        f"Once that is mended, go on with: reconciler apply --target {fleet}{prune}"
+    )
+
+
+def _name_left(left: Sequence[Address], halted: str) -> Iterator[str]:
     why = {"": "because of what failed", INTERRUPTED: "because of the interruption"}
     yield f"{count(len(left), 'step')} not started, {why.get(halted, f'because {escape(halted)}')}:"
     for address in left[:_NAMED]:

@@ -9,6 +9,7 @@
     details: item.querySelector("details"),
     action: item.dataset.action,
     members: [...item.querySelectorAll(".members > li")],
+    fold: item.querySelector(".fold:not([open])"),
   }));
   const count = (entry) => entry.members.length || 1;
   const total = items.reduce((sum, entry) => sum + count(entry), 0);
@@ -29,10 +30,13 @@
   const select = (words, entry) => {
     if (!entry.members.length) return matches(words, read(entry).said, "") ? 1 : 0;
     const { said, names } = read(entry);
-    return entry.members.filter((member, number) => {
+    const found = entry.members.filter((member, number) => {
       member.hidden = !matches(words, said, names[number]);
       return !member.hidden;
     }).length;
+    // Whoever looks for one among a thousand wants to see it.
+    if (entry.fold) entry.fold.open = found > 0 && found < entry.members.length;
+    return found;
   };
 
   const apply = () => {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,6 +20,7 @@ from reconciler.render.escape import (
     show_value,
 )
 from reconciler.render.opaque import compare_lines, describe_change
+from reconciler.render.variety import find_usual, tell_variety
 
 HIDDEN: Final = "(sensitive value)"
 _WHOLE: Final = (
@@ -52,24 +53,60 @@ class Row:
     lines: tuple[str, ...] = ()
 
 
-def make_rows(step: Step, most: int) -> tuple[list[Row], int]:
-    """Models first, then at most so many other changes; and how many more there are."""
+def make_rows(step: Step, most: int, like: Sequence[Step] = ()) -> tuple[list[Row], int]:
+    """Models first, then at most so many other changes; and how many more there are.
+
+    `like` are all that change in the same places, with `step` among them: what differs between
+    them is noted.
+    """
     if step.action is Action.DELETE:
         return [], 0
-    changes = list(_to_show(step))
-    if step.action is Action.CREATE:
-        # What was written for the whole service tells more than its hundredth column.
-        changes.sort(key=lambda one: (one.verb is not Verb.WRITE, len(one.path)))
+    changes = _to_show(step)
     rows = [_model_row(model, step) for model in step.models]
     rows += [_change_row(change, step) for change in changes[:most]]
+    if len(like) > 1:
+        rows = list(_compare(rows, step, like))
     return rows, max(len(changes) - most, 0)
 
 
-def describe_whole(step: Step) -> list[str]:
-    """What is to be said of the resource as a whole, before any of its changes."""
+def find_typical(like: Sequence[Step]) -> Step:
+    """Of steps that change in the same places the first that is least at odds with the others."""
+    usual = [0] * len(like)
+    for column in _list_columns(like):
+        for values in ([one.before for one in column], [one.after for one in column]):
+            for number, is_usual in enumerate(find_usual(values)):
+                usual[number] += is_usual
+    return like[usual.index(max(usual))]
+
+
+def _list_columns(
+    like: Sequence[Step], most: int | None = None
+) -> Iterator[tuple[ModelChange | Change, ...]]:
+    """What all change in the place of each row."""
+    return zip(*([*step.models, *_to_show(step)][:most] for step in like), strict=True)
+
+
+def _compare(rows: Sequence[Row], step: Step, like: Sequence[Step]) -> Iterator[Row]:
+    """The rows of one of some steps, with what differs between all of them."""
+    names = [one.resource.address.name for one in like]
+    for row, column in zip(rows, _list_columns(like, len(rows)), strict=True):
+        notes = row.notes
+        if notes and len({tuple(_notes(column[0].path, one)) for one in like}) > 1:
+            notes = (f"{escape(cut(step.resource.address.name))}: {notes[0]}", *notes[1:])
+        hidden = any(isinstance(one, Change) and is_hidden(one) for one in column)
+        if not hidden or all(isinstance(one.after, SecretReference) for one in column):
+            before, after = [one.before for one in column], [one.after for one in column]
+            notes = (*notes, *tell_variety(names, before, after))
+        yield replace(row, notes=notes)
+
+
+def describe_whole(step: Step, like: Sequence[Step] = ()) -> list[str]:
+    """What is to be said of the resource as a whole, or of all, before any of its changes."""
     notes = _notes_at("", step)
     if step.action is Action.DELETE:
-        return ["; ".join([f"{count(_size(step.before), 'attribute')} will be gone", *notes])]
+        sizes = {_size(one.before) for one in (step, *like)}
+        gone = count(sizes.pop(), "attribute") if len(sizes) == 1 else "all attributes"
+        return ["; ".join([f"{gone} will be gone", *notes])]
     whole = step.action is Action.UPDATE and step.extent == "whole"
     return [*notes, _WHOLE] if whole else notes
 
@@ -86,24 +123,33 @@ def is_hidden(change: Change) -> bool:
     return change.sensitive or is_sealed(change.before) or is_sealed(change.after)
 
 
-def _to_show(step: Step) -> Iterator[Change]:
+def _to_show(step: Step) -> list[Change]:
     """What is no model and no mere container for what is added below it."""
     models = {model.path for model in step.models}
     containers = {
         change.path[:length] for change in step.changes for length in range(1, len(change.path))
     }
-    for change in step.changes:
-        container = not change.path or (change.after == {} and change.path in containers)
-        if change.path not in models and not container:
-            yield change
+    shown = [
+        change
+        for change in step.changes
+        if change.path not in models
+        and change.path
+        and not (change.after == {} and change.path in containers)
+    ]
+    if step.action is Action.CREATE:
+        # What was written for the whole service tells more than its hundredth column.
+        shown.sort(key=lambda one: (one.verb is not Verb.WRITE, len(one.path)))
+    return shown
 
 
 def _model_row(model: ModelChange, step: Step) -> Row:
     before, after = model.before, model.after
+    if before == after:
+        before = ""  # it is written once more
     if before:
         before, after = shorten_uris(before, after)
     return Row(
-        sign="~" if before else "+",
+        sign="~" if model.before else "+",
         name=f'trained model "{escape(model.name)}"',
         before=f'"{escape(before)}"' if before else "",
         after=f'"{escape(after)}"',

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.guards import is_final
 from reconciler.json_text import escape_json
-from reconciler.model import Action, Plan, Step
+from reconciler.model import Action, Cause, Plan, Step, Verb
 from reconciler.plan_document import canonical, plan_document
+from reconciler.pointers import format_pointer
 from reconciler.render.changes import render_changes, render_difference
 from reconciler.render.counting import count, show_duration
 from reconciler.render.escape import escape, show_path
 from reconciler.render.finding import render_findings
+from reconciler.render.groups import Group, group_plan, is_grave
+from reconciler.render.names import list_names
 from reconciler.render.paint import Paint
+from reconciler.render.rollout import describe_rollouts
+from reconciler.render.variety import OWN
 from reconciler.waves import arrange
 
 SAID: Final = {
@@ -24,16 +30,14 @@ SAID: Final = {
     Action.FORGET: "will be forgotten",
     Action.ADOPT: "will be remembered as it is",
 }
-# Deletes first: what cannot be had back must not be scrolled past.
-_ORDER: Final = (Action.DELETE, Action.REPLACE, Action.UPDATE, Action.CREATE)
 NOTHING_TO_DO: Final = "No changes. Your web services match the manifests."
 BASELINE_LOST: Final = (
     "baseline: lost. There is no ledger (yet, or any more), so it is not known who changed what\n"
     "since the last apply; the changes are the same without it."
 )
 _TABLE_ABOVE: Final = 20
-_GROUP_FROM: Final = 3
 _NAMED: Final = 8
+_MOST_NAMED: Final = 100
 
 
 def render_plan(plan: Plan, *, paint: Paint, summary: bool = False) -> str:
@@ -58,13 +62,14 @@ def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
         yield describe_hidden(plan)
         return
     yield "Reconciler will perform the following actions:"
-    ordered = in_order(plan.steps)
-    if summary or len(ordered) > _TABLE_ABOVE:
-        yield _render_table(ordered, paint)
+    groups = group_plan(plan)
+    lines = list(list_lines(groups))
+    if summary or len(lines) > _TABLE_ABOVE:
+        yield _render_table(lines, paint)
     if not summary:
-        yield from (render_group(group, paint) for group in group_steps(ordered))
-    if len(ordered) > 1:
-        yield _render_grave(ordered, paint)
+        yield from (render_group(group, paint) for group in groups)
+    if len(plan.steps) > 1:
+        yield _render_grave(groups, paint)
 
 
 def describe_comparison(plan: Plan) -> str:
@@ -76,124 +81,151 @@ def describe_comparison(plan: Plan) -> str:
     )
 
 
-def _render_grave(ordered: Sequence[Step], paint: Paint) -> str:
+def _render_grave(groups: Sequence[Group], paint: Paint) -> str:
     """What takes a service away or cannot be undone, once more where the eye rests."""
     lines = [
-        f"  {paint.symbol(step.action.symbol)} {escape(str(step.resource.address))} {said}"
-        for step, said in list_grave(ordered)
+        f"  {paint.symbol(group.step.action.symbol)} {group.title} {said}"
+        for group, said in list_grave(groups, _MOST_NAMED)
     ]
     return "\n".join(["Mind these:", *lines]) if lines else ""
 
 
-def list_grave(ordered: Sequence[Step]) -> list[tuple[Step, str]]:
-    """What takes a service away, then what cannot be undone, each with what is said of it."""
+def list_grave(groups: Sequence[Group], most: int) -> list[tuple[Group, str]]:
+    """What takes resources away, then what cannot be undone, each with what is said of it.
+
+    Of several, that says who they are: at most so many names and ranges.
+    """
     taken = [
-        (step, SAID[step.action])
-        for step in ordered
-        if step.action in {Action.DELETE, Action.REPLACE}
+        (group, SAID[group.step.action])
+        for group in groups
+        if group.step.action in {Action.DELETE, Action.REPLACE}
     ]
     final = [
-        (step, f"is changed for good: {show_path(change.path)}")
-        for step in ordered
-        for change in step.changes
+        (group, f"{'is' if group.alone else 'are'} changed for good: {show_path(change.path)}")
+        for group in groups
+        for change in group.step.changes
         if is_final(change)
     ]
-    return taken + final
+    return [
+        (group, said if group.alone else f"{said}: {group.list_names(most)}")
+        for group, said in taken + final
+    ]
 
 
-def in_order(steps: Iterable[Step]) -> list[Step]:
-    """The steps as they are to be read: what takes away, what cannot be undone, then the rest."""
-    return sorted(steps, key=lambda step: (_rank(step), step.resource.address))
+def list_lines(groups: Iterable[Group]) -> Iterator[Group]:
+    """What has a line in the summary: every resource, but a fleet's members together."""
+    for group in groups:
+        if group.fleet is not None or group.step.action is Action.DELETE:
+            yield group
+        else:
+            yield from (Group((step,), step) for step in group.steps)
 
 
-def _rank(step: Step) -> tuple[bool, int]:
-    taken = step.action in {Action.DELETE, Action.REPLACE}
-    return not (taken or any(map(is_final, step.changes))), _ORDER.index(step.action)
-
-
-def _render_table(steps: Sequence[Step], paint: Paint) -> str:
-    width = max(len(str(step.resource.address)) for step in steps)
+def _render_table(groups: Sequence[Group], paint: Paint) -> str:
+    width = max(len(group.title) for group in groups)
     rows = (
-        f"  {paint.symbol(step.action.symbol)}{' ' * (3 - len(step.action.symbol))} "
-        f"{escape(str(step.resource.address)).ljust(width)}  {sum_up(step)}"
-        for step in steps
+        f"  {paint.symbol(group.step.action.symbol)}{' ' * (3 - len(group.step.action.symbol))} "
+        f"{group.title.ljust(width)}  {sum_up(group)}"
+        for group in groups
     )
     return "\n".join(rows)
 
 
-def sum_up(step: Step) -> str:
-    """What a step changes, in a few words."""
-    models = [f"model → …/{escape(model.after.rpartition('/')[2])}" for model in step.models]
+def sum_up(group: Group) -> str:
+    """What is changed, in a few words."""
+    words = {_sum_up(step) for step in group.steps}
+    return words.pop() if len(words) == 1 else _sum_up(group.step, named=False)
+
+
+def _sum_up(step: Step, *, named: bool = True) -> str:
+    if step.action is Action.DELETE:
+        return ""
+    models = [
+        f"model → …/{escape(model.after.rpartition('/')[2])}" if named else f"model → {OWN}"
+        for model in step.models
+    ]
     others = sum(change.after != {} for change in step.changes) - len(models)
     if others > 0 or not models:
         models.append(count(max(others, 0), "attribute"))
-    return ", ".join(models) if step.action is not Action.DELETE else ""
+    return ", ".join(models)
 
 
-def group_steps(ordered: Sequence[Step]) -> list[list[Step]]:
-    """Updates that change the very same, together where the first of them stands; the rest alone.
-
-    Told by what they do, not by how that is shown: what is cut for the eye may differ.
-    """
-    keys = [_sameness(step) for step in ordered]
-    groups: dict[object, list[Step]] = {}
-    for key, step in zip(keys, ordered, strict=True):
-        groups.setdefault(key, []).append(step)
-    return [
-        groups[key] if len(groups[key]) >= _GROUP_FROM else [step]
-        for key, step in zip(keys, ordered, strict=True)
-        if len(groups[key]) < _GROUP_FROM or groups[key][0] is step
-    ]
-
-
-def _sameness(step: Step) -> object:
-    if step.action is not Action.UPDATE:
-        return step.resource.address
-    return canonical(step.ops), _notes(step), step.secrets, step.models
-
-
-def _notes(step: Step) -> tuple[tuple[str, str], ...]:
-    return tuple((reason.pointer, reason.note) for reason in step.because if reason.note)
-
-
-def render_group(steps: Sequence[Step], paint: Paint) -> str:
-    """The block of one step, or of several that change the very same."""
-    if len(steps) == 1:
-        return _render_step(steps[0], paint)
-    names = [step.resource.address.name for step in steps]
-    named = ", ".join(escape(name) for name in names[:_NAMED])
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    first = steps[0].resource.address.kind
+def render_group(group: Group, paint: Paint) -> str:
+    """The block of one step, or of several that are shown as one."""
+    if group.alone:
+        return _render_step(group, paint)
+    if group.fleet is not None or group.step.action is Action.DELETE:
+        return _render_members(group, paint)
     lines = [
-        f"  # {paint('bold', f'the same change on {len(steps)} resources')}: {named}{more}",
-        f'  {paint.symbol("~")} resource "{escape(first)}" (each) {{',
-        *(f"      {line}" for line in render_difference(steps[0], paint)),
+        f"  # {paint('bold', f'the same change on {group.title}')}: {group.list_names(_NAMED)}",
+        f'  {paint.symbol("~")} resource "{escape(group.step.resource.address.kind)}" (each) {{',
+        *(f"      {line}" for line in render_difference(group.step, paint)),
         "    }",
     ]
     return "\n".join(lines)
 
 
-def _render_step(step: Step, paint: Paint) -> str:
-    address = step.resource.address
-    sign = paint.symbol(step.action.symbol)
+def _render_step(group: Group, paint: Paint) -> str:
+    step, address = group.step, group.step.resource.address
+    fleet = f", a member of {escape(str(group.fleet))}" if group.fleet else ""
+    item = (
+        f" (item {step.member.number} on {escape(str(step.member.place))})" if step.member else ""
+    )
     block = f'resource "{escape(address.kind)}" "{escape(address.name)}" {{'
     lines = [
-        f"  # {paint('bold', escape(str(address)))} {SAID[step.action]}",
-        f"{sign.rjust(len(sign) + 3 - len(step.action.symbol))} {block}",
+        f"  # {paint('bold', group.title)} {SAID[step.action]}{fleet}{item}",
+        f"{_sign(step, paint)} {block}",
         *(f"      {line}" for line in render_changes(step, paint)),
         "    }",
     ]
     return "\n".join(lines)
 
 
+def _render_members(group: Group, paint: Paint) -> str:
+    """Several by the first of them, with what differs between them; who takes away is named."""
+    step, address = group.step, group.step.resource.address
+    most = _MOST_NAMED if is_grave(step) else _NAMED
+    more = f"(and {len(group.steps) - 1:,} more)"
+    block = f'resource "{escape(address.kind)}" "{escape(address.name)}" {more} {{'
+    lines = [
+        f"  # {paint('bold', group.title)} {SAID[step.action]}",
+        f"  # {group.list_names(most)}",
+        f"{_sign(step, paint)} {block}",
+        *(f"      {line}" for line in render_changes(step, paint, group.steps)),
+        "    }",
+    ]
+    return "\n".join(lines)
+
+
+def _sign(step: Step, paint: Paint) -> str:
+    sign = paint.symbol(step.action.symbol)
+    return sign.rjust(len(sign) + 3 - len(step.action.symbol))
+
+
 def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
     if is_baseline_lost(plan):
-        yield BASELINE_LOST
+        yield describe_baseline(plan)
     if plan.orphans:
         yield "\n".join(_orphan_lines(plan))
     if plan.findings:
         yield render_findings(plan.findings, paint=paint)
     yield "\n".join(_closing(plan, paint))
+
+
+def describe_baseline(plan: Plan) -> str:
+    """What it means that there is no ledger."""
+    unknown = {
+        (step.resource, reason.pointer)
+        for step in plan.steps
+        for reason in step.because
+        if reason.cause is Cause.UNKNOWN
+    }
+    again = any(
+        change.verb is Verb.WRITE and (step.resource, format_pointer(change.path)) in unknown
+        for step in plan.steps
+        for change in step.changes
+    )
+    return BASELINE_LOST + ("\nOnly what is not observable is written once more." if again else "")
 
 
 def is_baseline_lost(plan: Plan) -> bool:
@@ -204,10 +236,11 @@ def is_baseline_lost(plan: Plan) -> bool:
 def _orphan_lines(plan: Plan) -> Iterator[str]:
     what, how = describe_orphans(plan)
     yield what
-    for resource in plan.orphans[:_TABLE_ABOVE]:
-        yield f"  {escape(str(resource.address))} [{escape(resource.short_id)}]"
     if len(plan.orphans) > _TABLE_ABOVE:
-        yield f"  … and {len(plan.orphans) - _TABLE_ABOVE} more"
+        yield f"  {list_names((str(one.address) for one in plan.orphans), _MOST_NAMED)}"
+    else:
+        for resource in plan.orphans:
+            yield f"  {escape(str(resource.address))} [{escape(resource.short_id)}]"
     yield how
 
 
@@ -230,6 +263,7 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
     if plan.refused:
         word, _, why = describe_refusal(plan).partition(" ")
         yield f"{paint('red', word)} {why}"
+    yield from describe_rollouts(plan)
     yield describe_coverage(plan)
 
 
@@ -251,12 +285,18 @@ def count_actions(plan: Plan) -> str:
 
 def describe_hidden(plan: Plan) -> str:
     """What is declared and could not be compared, so that no changes is not taken for more."""
-    hidden = sum(map(len, plan.not_observable.values()))
-    if not hidden:
-        return ""
-    verb, them = ("is", "it") if hidden == 1 else ("are", "them")
-    said = f"{count(hidden, 'declared attribute')} {verb} not observable"
-    return f"{said}: the service never shows {them}."
+    known = Counter(
+        plan.last_set.get(address, {}).get(pointer, "")
+        for address, pointers in plan.not_observable.items()
+        for pointer in pointers
+    )
+    return "\n".join(_describe_unseen(said, number) for said, number in known.most_common(_NAMED))
+
+
+def _describe_unseen(last_set: str, number: int) -> str:
+    verb, them = ("is", "it") if number == 1 else ("are", "them")
+    why = f" (set {escape(last_set)})" if last_set else f": the service never shows {them}"
+    return f"{count(number, 'declared attribute')} {verb} not observable{why}."
 
 
 def describe_coverage(plan: Plan) -> str:

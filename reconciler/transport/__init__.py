@@ -17,6 +17,7 @@ from reconciler.transport.operations import (
 )
 from reconciler.transport.origins import is_loopback
 from reconciler.transport.replies import Reply
+from reconciler.transport.signatures import check_validity
 from reconciler.transport.storage import (
     Where,
     find_credential,
@@ -32,6 +33,7 @@ __all__ = [
     "Reply",
     "Where",
     "await_settled",
+    "check_validity",
     "count_polls",
     "find_credential",
     "finish_operation",

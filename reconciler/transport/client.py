@@ -11,31 +11,29 @@ from __future__ import annotations
 import json
 import os
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
-
-import requests
-from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from reconciler import __version__
 from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
 from reconciler.ports import Budget, Emit, Leave
+from reconciler.redaction import Redaction
+from reconciler.transport.connections import Broken, Connections
 from reconciler.transport.credentials import Tokens
-from reconciler.transport.exact import ExactAdapter
 from reconciler.transport.origins import is_address, is_loopback, origin_of
 from reconciler.transport.patience import Patience, read_patience
 from reconciler.transport.replies import Reply, clean, make_error, parse_reply, read_retry_after
 
+if TYPE_CHECKING:
+    from urllib3.response import BaseHTTPResponse
+
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
-_CONNECTIONS: Final = 64
 _MOST_PAGES: Final = 10_000
 # So many pages without an item, one after another.
 _MOST_EMPTY: Final = 100
@@ -57,6 +55,16 @@ class _Failure:
     error: ServiceError
     pause: float | None
     refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent. `token` opens it, or else the cloud's own does."""
+
+    method: str
+    url: str
+    body: Json
+    token: str = field(repr=False)
 
 
 class _Tries:
@@ -82,12 +90,13 @@ class _Tries:
 class Client:
     """Calls to one service. Safe to use from several threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what has a default is for tests to replace
         self,
         base_url: str,
         emit: Emit,
         budget: Budget,
         *,
+        redaction: Redaction | None = None,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -98,34 +107,32 @@ class Client:
         self.clock = clock
         self._budget = budget
         self._emit = emit
-        self._tokens = Tokens(self.base_url)
+        self.redaction = redaction or Redaction()
+        self._tokens = Tokens(self.base_url, self.redaction.know)
         self._lock = threading.Lock()
         self._calls = 0
-        session = requests.Session()
-        session.trust_env = not is_loopback(base_url)
-        # Proxies and certificates as the environment has them; streamed, and always verified.
-        settings = session.merge_environment_settings(self.base_url, {}, True, True, None)  # noqa: FBT003
-        self._settings: dict[str, Any] = dict(settings)
-        self._adapter = ExactAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS)
+        self._connections = Connections(
+            self.base_url, self.patience.connect_s, self.patience.read_s
+        )
 
     @property
     def calls(self) -> int:
         """How many requests were sent, repeats included."""
         return self._calls
 
-    def send(self, method: str, url: str, body: Json = None) -> Reply:
+    def send(self, method: str, url: str, body: Json = None, token: str = "") -> Reply:
         """One call; returns any answer below 400.
 
         `url` is a path below the base URL or a whole URL of the same origin; it is sent byte for
-        byte. Raises ServiceError, or what the budget raises: ReplyLost for a write that may have
-        been done, any other for what surely was not.
+        byte, with `token` or else the cloud's own. Raises ServiceError, or what the budget raises:
+        ReplyLost for a write that may have been done, any other for what surely was not.
         """
         target = self.resolve(url)
         tries = _Tries(self.patience, self.clock())
         while True:
             leave = self._budget.admit(method, target, self.patience.throttled_s)
             tries.until += leave.waited_s
-            answer = self._try(method, target, body, leave, tries.lost)
+            answer = self._try(_Request(method, target, body, token), leave, tries.lost)
             if isinstance(answer, Reply):
                 return answer
             if answer.pause is None or not tries.may_go_on(answer, self.clock()):
@@ -146,7 +153,8 @@ class Client:
             if len(seen) == _MOST_PAGES:
                 raise Unavailable(f"the service's list has more than {_MOST_PAGES} pages")
             seen.add(url)
-            page = self.send("GET", url).document
+            reply = self.send("GET", url)
+            page = reply.document
             items = page.get("value") if isinstance(page, dict) else None
             if not isinstance(items, list):
                 raise Unavailable("the service answers a list without items", status=200)
@@ -154,7 +162,7 @@ class Client:
             if empty > _MOST_EMPTY:
                 raise Unavailable("the service's list goes on without items", status=200)
             yield from items
-            url = page.get("nextLink") or ""
+            url = reply.raw.get("nextLink") or ""
             if not isinstance(url, str):
                 raise Unavailable("the service's list leads to what is no address", status=200)
             if url in seen:
@@ -170,22 +178,22 @@ class Client:
                 subject=origin_of(self.base_url)[1],
                 next_step="Nothing was sent there. Check what answers at spec.cloud's address.",
             )
-        if origin_of(target) != origin_of(self.base_url):
+        if not own and origin_of(target) != origin_of(self.base_url):
             # A token must not follow wherever an answer points.
             raise Rejected(
-                f"the service points to another origin, {clean(origin_of(target)[1])}",
+                f"the service points to another origin, {self._name_host(target)}",
                 subject=origin_of(self.base_url)[1],
                 next_step="Nothing was sent there. Check what answers at spec.cloud's address.",
             )
         return target
 
-    def _try(self, method: str, url: str, body: Json, leave: Leave, lost: int) -> Reply | _Failure:
+    def _try(self, request: _Request, leave: Leave, lost: int) -> Reply | _Failure:
         within = self.patience.throttled_s
-        read = method == "GET"
+        read = request.method == "GET"
         try:
-            reply = self._exchange(method, url, body)
-        except requests.exceptions.RequestException as error:
-            return self._judge_loss(error, url, lost, read=read)
+            reply = self._exchange(request)
+        except Broken as broken:
+            return self._judge_loss(broken, request.url, lost, read=read)
         except Unavailable as error:
             # What was answered cannot be read. It was an answer: the service takes calls.
             leave.learn(error.status, {}, "", within)
@@ -205,55 +213,75 @@ class Client:
             _Failure(failed, self._pause(lost, reply)) if read else _Failure(_perhaps(failed), None)
         )
 
-    def _judge_loss(
-        self, error: requests.exceptions.RequestException, url: str, lost: int, *, read: bool
-    ) -> _Failure:
+    def _judge_loss(self, broken: Broken, url: str, lost: int, *, read: bool) -> _Failure:
         """What became of a call without an answer, and when it may be repeated."""
-        if _is_distrusted(error):
-            return _Failure(self._lost(url, "its certificate cannot be verified", error), None)
-        if isinstance(error, requests.exceptions.ConnectTimeout) or _never_sent(error):
-            return _Failure(self._lost(url, "cannot be reached", error), self._pause(lost))
-        late = isinstance(error, requests.exceptions.Timeout)
-        said = f"no answer within {self.patience.read_s:g} s" if late else "the answer broke off"
-        failed = self._lost(url, said, error)
-        return _Failure(failed, self._pause(lost)) if read else _Failure(_perhaps(failed), None)
+        failed = self._lost(url, broken)
+        if broken.distrusted:
+            return _Failure(failed, None)
+        if read or not broken.sent:
+            return _Failure(failed, self._pause(lost))
+        return _Failure(_perhaps(failed), None)
 
-    def _exchange(self, method: str, url: str, body: Json) -> Reply:
+    def _exchange(self, request: _Request) -> Reply:
+        """One request, exactly as its parts stand here; nothing of it is kept for the next one."""
         with self._lock:
             self._calls += 1
-        limits = (self.patience.connect_s, self.patience.read_s)
-        prepared = self._prepare(method, url, body)
-        with self._adapter.send(prepared, timeout=limits, **self._settings) as answer:
-            if 300 <= answer.status_code < 400:
-                raise _redirected(answer)
-            return parse_reply(answer.status_code, answer.headers, _read_bounded(answer))
+        token = request.token or self._tokens.get()
+        headers, body = {**_HEADERS, "Authorization": f"Bearer {token}"}, None
+        if request.body is not None:
+            body = json.dumps(request.body, allow_nan=False).encode()
+            headers["Content-Type"] = "application/json; charset=utf-8"
+        if request.method != "GET":
+            headers["Content-Length"] = str(len(body or b""))
+        target = "/" + request.url.partition("://")[2].partition("/")[2]
+        answer = self._connections.send(request.method, target, headers, body)
+        try:
+            return self._receive(request.url, answer)
+        except BaseException:
+            answer.close()
+            raise
 
-    def _prepare(self, method: str, url: str, body: Json) -> requests.PreparedRequest:
-        """The request exactly as it stands here.
+    def _receive(self, url: str, answer: BaseHTTPResponse) -> Reply:
+        if 300 <= answer.status < 400:
+            raise self._redirected(url, answer)
+        body = self._read_bounded(answer)
+        return parse_reply(answer.status, answer.headers, body, self.redaction)
 
-        A session would spell escaped characters of the URL anew, look for a password in .netrc,
-        keep cookies and follow redirects; none of that is wanted, and it costs as much as the call.
-        """
-        prepared = requests.PreparedRequest()
-        prepared.method, prepared.url, prepared.hooks = method, url, {}
-        prepared.headers = CaseInsensitiveDict(_HEADERS)
-        prepared.headers["Authorization"] = f"Bearer {self._tokens.get()}"
-        if body is not None:
-            prepared.body = json.dumps(body, allow_nan=False).encode()
-            prepared.headers["Content-Type"] = "application/json; charset=utf-8"
-        if method != "GET":
-            prepared.headers["Content-Length"] = str(len(prepared.body or b""))
-        return prepared
+    def _read_bounded(self, answer: BaseHTTPResponse) -> bytes:
+        parts, size = [], 0
+        while part := self._connections.read(answer, _CHUNK):
+            size += len(part)
+            if size > _MOST_BYTES:
+                raise _TooLong(
+                    f"the service answers more than {_MOST_BYTES // 1024 // 1024} MB",
+                    status=answer.status,
+                )
+            parts.append(part)
+        return b"".join(parts)
 
-    def _lost(self, url: str, said: str, error: Exception) -> Unavailable:
+    def _redirected(self, url: str, answer: BaseHTTPResponse) -> Rejected:
+        target = _join(url, answer.headers.get("Location", ""))
+        where = self._name_host(target) if is_address(target) else "what is no address"
+        return Rejected(
+            f"the service redirects to {where}",
+            status=answer.status,
+            next_step="It was not followed: the token stays here."
+            " Correct the address in spec.cloud.",
+        )
+
+    def _name_host(self, url: str) -> str:
+        """The host that a service names, which may be made of what it heard."""
+        return clean(self.redaction.redact(origin_of(url)[1]))
+
+    def _lost(self, url: str, broken: Broken) -> Unavailable:
         """No answer. The library's own text may quote the URL, so it is left out."""
         scheme, host, port = origin_of(url)
         local = " Is the emulator running? Start it with: reconciler emulator"
         return Unavailable(
-            f"{scheme}://{host}:{port}: {said}",
+            f"{scheme}://{host}:{port}: {broken.said}",
             next_step="Check the address in spec.cloud and the network."
             + (local if is_loopback(url) else ""),
-            code=type(error).__name__,
+            code=broken.name,
         )
 
     def _pause(self, lost: int, reply: Reply | None = None) -> float:
@@ -262,23 +290,6 @@ class Client:
         if asked is None:
             asked = min(0.2 * 2**lost, 10.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         return min(asked, self.patience.longest_wait_s)
-
-
-def _reason(error: requests.exceptions.RequestException) -> object:
-    cause = error.args[0] if error.args else None
-    return cause.reason if isinstance(cause, MaxRetryError) else cause
-
-
-def _never_sent(error: requests.exceptions.RequestException) -> bool:
-    proxy = isinstance(error, requests.exceptions.ProxyError)
-    return proxy or isinstance(_reason(error), NewConnectionError)
-
-
-def _is_distrusted(error: requests.exceptions.RequestException) -> bool:
-    """Whether the certificate was refused, so that nothing was sent."""
-    reason = _reason(error)
-    causes = reason.args if isinstance(reason, Exception) else ()
-    return any(isinstance(one, ssl.SSLCertVerificationError) for one in causes)
 
 
 def _perhaps(error: ServiceError) -> ReplyLost:
@@ -293,16 +304,6 @@ def _perhaps(error: ServiceError) -> ReplyLost:
     )
 
 
-def _redirected(answer: requests.Response) -> Rejected:
-    target = _join(answer.url, answer.headers.get("Location", ""))
-    where = clean(origin_of(target)[1]) if is_address(target) else "what is no address"
-    return Rejected(
-        f"the service redirects to {where}",
-        status=answer.status_code,
-        next_step="It was not followed: the token stays here. Correct the address in spec.cloud.",
-    )
-
-
 def _join(base: str, reference: str) -> str:
     try:
         return urljoin(base, reference)
@@ -312,16 +313,3 @@ def _join(base: str, reference: str) -> str:
 
 class _TooLong(Unavailable):
     """More than can be an answer; it would be no shorter the next time."""
-
-
-def _read_bounded(answer: requests.Response) -> bytes:
-    parts, size = [], 0
-    for part in answer.iter_content(_CHUNK):
-        size += len(part)
-        if size > _MOST_BYTES:
-            raise _TooLong(
-                f"the service answers more than {_MOST_BYTES // 1024 // 1024} MB",
-                status=answer.status_code,
-            )
-        parts.append(part)
-    return b"".join(parts)

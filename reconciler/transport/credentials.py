@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from reconciler.errors import ReconcilerError, Unauthorized
@@ -13,6 +15,7 @@ from reconciler.transport.origins import is_loopback
 
 _TOKEN_VARIABLE: Final = "RECONCILER_EMULATOR_TOKEN"  # noqa: S105 - the variable's name
 _DEFAULT_TOKEN: Final = "emulator"  # noqa: S105 - published: it protects nothing
+_SENDABLE: Final = re.compile(r"[!-~]+")
 _RENEW_BEFORE_S: Final = 300
 _LOG_IN: Final = (
     "Log in with az login, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET."
@@ -30,7 +33,11 @@ def token_credential() -> Any:
 class Tokens:
     """Tokens for one base URL; safe to use from several threads."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, know: Callable[[str], None] = lambda _: None) -> None:
+        """`know` is told each token before it is given out.
+
+        Raises ReconcilerError for an address or a token that cannot be used at all.
+        """
         if not is_loopback(base_url) and not base_url.lower().startswith("https://"):
             raise ReconcilerError(
                 "no token is sent over plain http",
@@ -39,18 +46,33 @@ class Tokens:
             )
         self._scope = f"{base_url}/.default"
         self._local = is_loopback(base_url)
+        self._know = know
         self._lock = threading.Lock()
         self._token = ""
         self._expires = 0.0
+        if self._local:
+            self._get_local()
 
     def get(self) -> str:
         """A token that is valid for some minutes; raises Unauthorized where there is none."""
         if self._local:
-            return os.environ.get(_TOKEN_VARIABLE) or _DEFAULT_TOKEN
+            return self._get_local()
         with self._lock:
             if time.time() > self._expires - _RENEW_BEFORE_S:
                 self._renew()
             return self._token
+
+    def _get_local(self) -> str:
+        token = os.environ.get(_TOKEN_VARIABLE) or _DEFAULT_TOKEN
+        if not _SENDABLE.fullmatch(token):
+            raise ReconcilerError(
+                "the emulator's token cannot be sent: it holds more than visible ASCII",
+                subject=_TOKEN_VARIABLE,
+                next_step="Give the emulator another one, and name it here.",
+            )
+        if token != _DEFAULT_TOKEN:
+            self._know(token)
+        return token
 
     def _renew(self) -> None:
         from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - see above
@@ -62,4 +84,5 @@ class Tokens:
             raise Unauthorized(
                 "azure-identity finds no credential", subject=self._scope, next_step=_LOG_IN
             ) from error
+        self._know(got.token)
         self._token, self._expires = got.token, got.expires_on

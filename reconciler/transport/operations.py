@@ -10,7 +10,7 @@ and neither does an operation that the service does not know. Only a look at the
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -35,10 +35,7 @@ class _Link:
 
     url: str
     result: bool
-
-    @property
-    def name(self) -> str:
-        return clean(urlsplit(self.url).path.rpartition("/")[2])[:60]
+    name: str
 
 
 def follow_operation(
@@ -51,10 +48,9 @@ def follow_operation(
     the operation failed, or stands elsewhere; StillRunning where it has not ended in time;
     ReplyLost where it cannot be followed.
     """
-    link = _find_link(reply)
+    link = _find_link(client, reply)
     if link is None:
         return reply.status != 202 and not _is_running(find_status(reply.document))
-    link = _Link(client.resolve(link.url), link.result)
     waiting = _Waiting(client, deadline_s)
     waiting.rest()
     while True:
@@ -69,7 +65,7 @@ def follow_operation(
             raise _failed(polled, word.casefold())
         waiting.check(f"the operation {link.name}")
         moved = polled.headers.get("Location", "") if link.result else ""
-        link = _Link(client.resolve(moved), result=True) if moved else link
+        link = replace(link, url=client.resolve(moved)) if moved else link
         waiting.rest(polled)
 
 
@@ -151,12 +147,15 @@ def count_polls(seconds: float) -> int:
     return polls
 
 
-def _find_link(reply: Reply) -> _Link | None:
+def _find_link(client: Client, reply: Reply) -> _Link | None:
     """Where an operation is told of; Location means one only beside 202, else the resource."""
     status, result = (reply.headers.get(name, "") for name in _LINKS)
-    if status:
-        return _Link(status, result=False)
-    return _Link(result, result=True) if result and reply.status == 202 else None
+    if not status and (reply.status != 202 or not result):
+        return None
+    url = client.resolve(status or result)
+    # The service made its name, perhaps of what it heard.
+    name = clean(client.redaction.redact(urlsplit(url).path.rpartition("/")[2]))[:60]
+    return _Link(url, not status, name)
 
 
 def _poll(client: Client, link: _Link) -> Reply | None:

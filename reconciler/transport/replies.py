@@ -2,51 +2,81 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Final
+
+from requests.structures import CaseInsensitiveDict
 
 from reconciler.errors import Busy, Rejected, ServiceError, Throttled, Unauthorized, Unavailable
 from reconciler.json_text import read_json
 from reconciler.model import Json
+from reconciler.redaction import Redaction, SecretNamed, mask
 
 LATER: Final = "Wait, then run it again; --parallelism 2 asks for less."
+_ROTATE: Final = (
+    "Give it a new value where it is referred to, and correct the service's definition."
+)
 _PROXY: Final = "Check the address in spec.cloud; a proxy may be answering in its place."
 _MOST_SAID: Final = 300
-_SIGNATURE: Final = re.compile(r"(sig|se|sv|sp|AccountKey|token)=[^&\s\"']+", re.IGNORECASE)
-_BEARER: Final = re.compile(r"Bearer\s+\S+", re.IGNORECASE)
+# They say where to go next, and are followed as they are.
+_FOLLOWED: Final = frozenset({"azure-asyncoperation", "location"})
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `document` is the parsed JSON body, None where there was no body."""
+    """One answer. `document` is the parsed JSON body, None where there was no body.
+
+    Secrets of ours that the service repeats are taken out of it, and of all headers but those that
+    are followed. `raw` is the body as it came: to be sent back or followed, never kept or shown.
+    """
 
     status: int
     headers: Mapping[str, str]
     document: Json
+    raw: Json = field(default=None, repr=False)
 
 
-def parse_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+def parse_reply(
+    status: int, headers: Mapping[str, str], body: bytes, redaction: Redaction
+) -> Reply:
     """The answer as a value; raises Unavailable for one that is not JSON.
 
     Of a refusal the status is enough: a gate before the service may speak for it, in any form.
     """
+    said = _redact_headers(headers, redaction)
     if not body.strip():
-        return Reply(status, headers, None)
+        return Reply(status, said, None)
     try:
-        return Reply(status, headers, read_json(body))
+        raw = read_json(body)
+        document = redaction.redact_document(raw) if redaction.may_occur(body) else raw
+        return Reply(status, said, document, raw)
     except ValueError as error:
         if status >= 400:
-            return Reply(status, headers, None)
+            return Reply(status, said, None)
+        # Not chained: the error holds the body.
+        named = isinstance(error, SecretNamed)
         raise Unavailable(
-            f"the service answers {_content_type(headers)} that is not JSON",
+            "the service answers with a secret as the name of something"
+            if named
+            else f"the service answers {_content_type(said)} that is not JSON",
             status=status,
-            request_id=_request_id(headers),
-            next_step=_PROXY,
-        ) from error
+            request_id=_request_id(said),
+            next_step=_ROTATE if named else _PROXY,
+        ) from None
+
+
+def _redact_headers(headers: Mapping[str, str], redaction: Redaction) -> Mapping[str, str]:
+    # What stands there twice is one text here, so that nothing of it is left out.
+    came = dict(headers)
+    said = {
+        name: kept
+        for name, value in came.items()
+        if name.lower() not in _FOLLOWED and (kept := redaction.redact(value)) is not value
+    }
+    return CaseInsensitiveDict({**came, **said}) if said else headers
 
 
 def _content_type(headers: Mapping[str, str]) -> str:
@@ -106,7 +136,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 def clean(text: str) -> str:
     """A service's words, bounded, on one line and without what could be a credential."""
     line = " ".join(text.split())
-    line = _BEARER.sub("Bearer …", _SIGNATURE.sub(r"\1=…", line))
+    line = mask(line)
     return line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}…"
 
 

@@ -1,34 +1,58 @@
-"""`python -m tests.benchmarks [NAME…]`: a table of ratios; exits with 1 where one is over its goal."""
+"""`python -m tests.benchmarks`: all is measured, and written into the README as it comes.
 
-import platform
+With names only those are measured, and nothing is written; with `--quick` it is small, to see that
+it runs. It ends with 1 where something is over its goal.
+"""
+
+import argparse
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 
+from tests.benchmarks.comparison import QUICK, Results, Sizes, compare
 from tests.benchmarks.figures import FIGURES
-from tests.benchmarks.load import measure_load
-from tests.benchmarks.measure import Figure
+from tests.benchmarks.load import measure_documents, measure_emulator
+from tests.benchmarks.report import Report
+
+_QUICK = ("documents", "comparison", "start", "diff")
 
 
-def show(figure: Figure) -> str:
-    verdict = "ok" if figure.ratio <= figure.goal else "OVER"
-    return (
-        f"{figure.name:34} {figure.ours * 1000:9.1f} ms  {figure.against:26}"
-        f" {figure.yardstick * 1000:9.1f} ms  {figure.ratio:6.2f}  ≤ {figure.goal:.1f}  {verdict}"
-    )
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--quick", action="store_true", help="small, to see that it runs")
+    given = parser.parse_args(arguments)
+    report = Report(QUICK if given.quick else Sizes(), Results())
+    known = measurements(report)
+    if not set(given.names) <= set(known):
+        parser.error(f"NAME is one of {', '.join(known)}")
+    whole = not (given.names or given.quick)
+    if whole:
+        report.results.told = lambda _: report.write()
+    for name in given.names or (_QUICK if given.quick else known):
+        known[name]()
+        if whole:
+            report.write()
+    print(report.render())
+    return int(report.missed and not given.quick)
 
 
-def main() -> int:
-    names = sys.argv[1:] or [*FIGURES, "load"]
-    print(f"Python {platform.python_version()}, {platform.machine()}; medians of several rounds\n")
-    over = False
-    for name in names:
-        if name == "load":
-            rate, size = measure_load()
-            print(f"emulator: {rate:.0f} GET/s of {size / 1000:.0f} kB, ten at once", flush=True)
-            continue
-        figure = FIGURES[name]()
-        over = over or figure.ratio > figure.goal
-        print(show(figure), flush=True)
-    return int(over)
+def measurements(report: Report) -> Mapping[str, Callable[[], None]]:
+    """Everything that can be measured, by name; each puts what it finds into the report."""
+
+    def measure_rate(name: str, measure: Callable[[], float]) -> None:
+        report.rates[name] = measure()
+
+    def measure_figure(name: str) -> None:
+        report.figures.append(FIGURES[name]())
+
+    return {
+        "documents": partial(measure_rate, "documents", measure_documents),
+        "comparison": partial(compare, report.sizes, report.results),
+        **{name: partial(measure_figure, name) for name in FIGURES},
+        "emulator": partial(measure_rate, "emulator", measure_emulator),
+    }
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""What is measured: starting, comparing, reading manifests, planning."""
+"""What is measured against a yardstick: starting, comparing, reading manifests, estimating."""
 
 import json
 import subprocess
@@ -6,12 +6,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from reconciler.diff import diff
 from reconciler.kinds.web_service import KIND
+from tests.benchmarks.gauge import measured_environment
 from tests.benchmarks.ledgers import measure_reading, measure_writing
 from tests.benchmarks.measure import Figure, take_turns, time_call
 from tests.e2e.world import MODEL, Emulator, Project, clean_environment, run_emulator
@@ -29,8 +29,11 @@ def measure_start() -> Figure:
 
 
 def _run(command: list[str]) -> float:
+    environment = measured_environment()
     return time_call(
-        lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/")
+        lambda: subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, cwd="/", env=environment
+        )
     )
 
 
@@ -122,29 +125,6 @@ def _timed(program: str, folder: Path) -> Callable[[], float]:
     return run
 
 
-def measure_plan() -> Figure:
-    """A cold plan of a thousand services, a whole process, against a bare loop of the same GETs."""
-    with (
-        tempfile.TemporaryDirectory() as name,
-        run_emulator("--operation-seconds", "0", "--no-blob") as emulator,
-    ):
-        project = Project(Path(name), emulator)
-        old, new = (f"https://acct.blob.core.windows.net/m/{day}.ilearner" for day in ("a", "b"))
-        names = [f"s{number:04}" for number in range(SERVICES)]
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda one: emulator.deploy(one, old), names))
-        for one in names:
-            project.manifest(one, new)
-        ours = [str(Path(sys.executable).with_name("reconciler")), "plan"]
-        urls = "\n".join(f"{emulator.url}{emulator.path(one)}" for one in names)
-        medians = take_turns(
-            lambda: _run_in(Path(name), ours, ""),
-            lambda: _run_in(Path(name), [sys.executable, "-c", _GET], urls),
-            5,
-        )
-    return Figure(f"plan of {SERVICES} services, cold", *medians, "requests loop, same GETs", 1.5)
-
-
 def measure_estimate() -> Figure:
     """What a plan says that its apply will take, against what it takes under published limits.
 
@@ -202,21 +182,10 @@ def _run_in(folder: Path, command: list[str], stdin: str) -> float:
     return time.perf_counter() - started
 
 
-_GET = """
-import requests, sys
-session = requests.Session()
-session.headers["Authorization"] = "Bearer emulator"
-for url in sys.stdin.read().split():
-    reply = session.get(url + "?api-version=2017-01-01", timeout=30)
-    assert reply.status_code == 200
-    reply.json()
-"""
-
 FIGURES = {
     "start": measure_start,
     "diff": measure_diff,
     "validation": measure_validation,
-    "plan": measure_plan,
     "estimate": measure_estimate,
     "ledger": measure_reading,
     "ledger-writes": measure_writing,

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from tests.casework.classic import Classic
 from tests.e2e.world import EXAMPLE, SUBSCRIPTION, Emulator
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -77,7 +78,13 @@ class Case:
     def live(self) -> dict[str, Any]:
         """By name: what is live before, as pointers and values that differ from the base."""
         given = self._read("live")
-        return dict(_BASE if given is None else given)
+        return dict(given if given is not None else {} if self.classic else _BASE)
+
+    @cached_property
+    def classic(self) -> Classic | None:
+        """The Classic endpoints that are live before, where the case is about these."""
+        told = self._read("classic")
+        return None if told is None else Classic(self.emulator, self.name, told)
 
     @property
     def ledger(self) -> list[dict[str, Any]]:

@@ -27,8 +27,13 @@ _VARYING = (
     (re.compile(r"MIIC[A-Za-z0-9+/=]{60,}"), "{cipher text}"),
     (re.compile(r"(?<=complete after )[0-9]+(?=s)"), "{seconds}"),
     (re.compile(r"(?<=request id )[0-9a-f-]{36}"), "{request id}"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"), "{moment}"),
 )
 _VOLATILE = ("createdOn", "modifiedOn", "swaggerLocation")
+_CLASSIC = (
+    *("CreationTime", "HelpLocation", "PrimaryKey", "SecondaryKey", "ApiLocation"),
+    *("ExperimentLocation", "Version", "WebServiceId"),
+)
 _DECEIVING = {"Cf", "Cs", "Zl", "Zp"}
 
 
@@ -53,7 +58,10 @@ def check(case: Case, told: Mapping[str, str]) -> None:
 def mask(case: Case, text: str) -> str:
     """The text without what differs from run to run, such as ports and cipher text."""
     services = case.emulator.path("").removesuffix("/")
+    classic = case.classic
     words = {
+        **({f"{case.emulator.url}{classic.path}": "{web service}"} if classic else {}),
+        **({classic.path: "{web service}", classic.id: "{web service id}"} if classic else {}),
         f"{case.emulator.url}{services}": "{services}",
         services: "{services}",
         case.models: "{models}",
@@ -135,10 +143,15 @@ def show_after(case: Case, before: Mapping[str, Json], after: Mapping[str, Json]
 
 
 def _compare(case: Case, before: Json, after: Json) -> Iterator[tuple[str, Json]]:
-    one, other = (side["properties"].get("swaggerLocation") for side in (before, after))
+    one, other = (_find_maker(side) for side in (before, after))
     if one != other:
         yield "is made anew", True
     yield from _differ("", _steady(case, before), _steady(case, after))
+
+
+def _find_maker(document: Json) -> Json:
+    """What is another one once it is made anew."""
+    return document.get("ApiLocation") or document["properties"].get("swaggerLocation")
 
 
 def _differ(pointer: str, before: Json, after: Json) -> Iterator[tuple[str, Json]]:
@@ -160,6 +173,8 @@ def _differ(pointer: str, before: Json, after: Json) -> Iterator[tuple[str, Json
 def _steady(case: Case, document: Json) -> Json:
     """A live definition without what differs at every run, or only with the emulator's mood."""
     said = settle(case, document)
+    if "properties" not in said:
+        return {name: value for name, value in said.items() if name not in _CLASSIC}
     properties = said["properties"]
     for name in _VOLATILE:
         properties.pop(name, None)

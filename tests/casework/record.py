@@ -73,15 +73,17 @@ class Recorder:
     def _noting(self) -> Callable[..., Reply]:
         exchange, operations = Client._exchange, dict[str, str]()
 
-        def noting(client: Client, method: str, url: str, body: Json = None) -> Reply:
-            reply = exchange(client, method, url, body)
+        def noting(client: Client, request: Any) -> Reply:
+            method, url, body = request.method, request.url, request.body
+            reply = exchange(client, request)
             named = _NAME.search(url)
             resource = named[1] if named else operations.get(url, "")
             operations[reply.headers.get("Azure-AsyncOperation", "")] = resource
             polls = "/operationsStatus/" in url
             self.calls.append(Call(method, url, body, reply.status, resource, polls))
             if method == "GET" and named and reply.status == 200:
-                return replace(reply, document=self._amend(resource, reply.document))
+                amended = self._amend(resource, reply.document)
+                return replace(reply, document=amended, raw=amended)
             return reply
 
         return noting

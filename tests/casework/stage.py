@@ -16,6 +16,7 @@ from reconciler.ledgers import FileLedger
 from reconciler.model import Action, Address, Entry
 from reconciler.pointers import set_at, split_pointer
 from tests.casework.case import Case
+from tests.casework.classic import WORKSPACE
 from tests.contract.world import pascal
 from tests.e2e.world import SUBSCRIPTION, definition
 
@@ -38,6 +39,8 @@ class Stage:
             upload_model(f"{self.case.models}/{name}", content.encode(), {})
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda one: self._deploy(*one), self.case.live.items()))
+        if self.case.classic:
+            self.case.classic.set()
         self._write_project()
         self._seed_ledger()
 
@@ -72,9 +75,11 @@ class Stage:
         properties |= {"payloadsInBlobStorage": True, "payloadsLocation": {"uri": sign(uri)}}
 
     def _write_project(self) -> None:
+        classic = self.case.classic
+        scope = {"workspace": WORKSPACE, "webService": classic.id} if classic else {}
         spec = {
             "cloud": {"resourceManager": self._world.url, "blob": self._world.blob},
-            "defaults": {"subscription": SUBSCRIPTION, "resourceGroup": self._world.group},
+            "defaults": {"subscription": SUBSCRIPTION, "resourceGroup": self._world.group, **scope},
             "guards": {"blobs": "skip"},
             **self.case.script.project,
         }
@@ -95,7 +100,7 @@ class Stage:
         for told in self.case.ledger:
             address = Address.parse(told["address"])
             entry = {
-                "id": self._world.path(told.get("name", address.name)),
+                "id": self._identify(address.kind, told.get("name", address.name)),
                 "action": Action.UPDATE,
                 "at": "2026-11-02T08:00:00Z",
                 "by": "ci",
@@ -107,12 +112,22 @@ class Stage:
             known = {**entry, **told, "address": address}
             known.pop("name", None)
             known["action"] = Action(known["action"])
+            known["fleet"] = Address.parse(told["fleet"]) if "fleet" in told else None
             ledger.record(Entry(host="build-7", plan_digest="", patch=(), inverse=(), **known))
+
+    def _identify(self, kind: str, name: str) -> str:
+        if kind == "Endpoint" and self.case.classic:
+            return f"/southcentralus{self.case.classic.path}/endpoints/{name}"
+        return self._world.path(name)
 
     def edit(self) -> None:
         """What somebody else does between plan and apply."""
         for name, told in self.case.script.edits.items():
-            if told == "deleted":
+            if self.case.classic and told == "deleted":
+                self.case.classic.send("DELETE", f"/endpoints/{name}")
+            elif self.case.classic:
+                self.case.classic.change(name, told)
+            elif told == "deleted":
                 self._world.write("DELETE", name, None)
             elif told == "made anew":
                 self._deploy(name, self.case.live.get(name, {}))
@@ -140,7 +155,7 @@ class Stage:
         for name in sorted(item["name"] for item in listed):
             keys = self._world.send("GET", f"{self._world.path(name)}/listKeys")[1]
             found[name] = {**self._world.get(name), "listKeys": keys}
-        return found
+        return {**found, **(self.case.classic.read() if self.case.classic else {})}
 
 
 def _pointers(told: Mapping[str, Json]) -> dict[str, Json]:

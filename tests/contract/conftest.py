@@ -1,11 +1,13 @@
 """One emulator for all contract tests that need no switch, and a group for each test."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from reconciler.emulator.azurite import run_azurite
+from tests.contract.classic import MODEL, Classic
 from tests.contract.homes import Folder, Home, Prefix
 from tests.contract.world import Service, run_service
 
@@ -59,3 +61,35 @@ def make_prefix(request: pytest.FixtureRequest) -> Prefix:
     url = request.getfixturevalue("storage")
     name = "".join(c if c.isalnum() else "-" for c in request.node.nodeid)[-150:]
     return Prefix(f"{url}/devstoreaccount1/reconciler", f"x{name}/")
+
+
+@pytest.fixture
+def classic(shared_service: Service) -> Classic:
+    """A predictive web service of its own."""
+    return publish_own(shared_service)
+
+
+@pytest.fixture
+def slow_classic(shared_slow: Service) -> Classic:
+    """One whose writes take effect after a while."""
+    return publish_own(shared_slow)
+
+
+@pytest.fixture(scope="session")
+def shared_scored(storage: str) -> Iterator[Service]:
+    """An emulator beside real blob storage."""
+    with run_service(f"--blob-url={storage}", "--blob") as running:
+        running.blob = storage
+        yield running
+
+
+@pytest.fixture
+def scored(shared_scored: Service) -> Classic:
+    """A predictive web service of its own, whose models lie in real blob storage."""
+    return publish_own(shared_scored)
+
+
+def publish_own(service: Service) -> Classic:
+    classic = Classic(service.url, uuid.uuid4().hex, blob=service.blob)
+    classic.publish(Name="Bikes", Resources=[MODEL])
+    return classic

@@ -1,19 +1,17 @@
 """Looking at models in real blob storage: there, readable, how long, which bytes."""
 
 import hashlib
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from azure.storage.blob import BlobClient, BlobSasPermissions, generate_blob_sas
+from azure.storage.blob import BlobClient
 
 from reconciler.blobs import BlobStorage, upload_model
 from reconciler.errors import BlobExpired, BlobForbidden, ReconcilerError, Unavailable
 from reconciler.model import ABSENT, Blob, ModelReference, SecretReference
+from tests.contract.signatures import ACCOUNT, KEY, sign
 
 pytestmark = pytest.mark.contract
-ACCOUNT = "devstoreaccount1"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 DATA = b"the very bytes of a model"
 DIGEST = hashlib.sha256(DATA).hexdigest()
 
@@ -29,22 +27,6 @@ def look(uri: str, *, sas: str = "", pin: str = "", **environment: str) -> Any:
     reference = SecretReference(env="MODELS_SAS") if sas else None
     model = ModelReference("Census Model", uri, (), sha256=pin, sas=reference)
     return BlobStorage(lambda _: sas, uri, environment=environment).look(model)
-
-
-def sign(uri: str, *, read: bool = True, begins: float = -1.0, ends: float = 1.0) -> str:
-    """A signature for a blob; hours from now."""
-    _, _, rest = uri.partition(f"/{ACCOUNT}/")
-    container, _, name = rest.partition("/")
-    now = datetime.now(UTC)
-    return generate_blob_sas(
-        ACCOUNT,
-        container,
-        name,
-        account_key=KEY,
-        permission=BlobSasPermissions(read=read, write=not read),
-        start=now + timedelta(hours=begins),
-        expiry=now + timedelta(hours=ends),
-    )
 
 
 def test_a_blob_that_is_there_tells_its_length_and_its_uploaders_digest(uri: str) -> None:

@@ -52,7 +52,9 @@ def test_half_of_a_character_goes_out_as_it_came_in(service: Service) -> None:
     assert json.loads(answer.content.decode("utf-8"))["properties"]["title"] == "a\ud800"
 
 
-@pytest.mark.parametrize("location", ["a\r\nX-Injected: 1", "a\0b", "\u202e", "x" * 100, "{origin}"])
+@pytest.mark.parametrize(
+    "location", ["a\r\nX-Injected: 1", "a\0b", "\u202e", "x" * 100, "{origin}"]
+)
 def test_a_region_is_a_word(service: Service, location: str) -> None:
     body = {**definition(MODEL), "location": location}
     answer = service.call("PUT", service.path(), body, described=False)
@@ -83,12 +85,17 @@ def test_maps_with_nothing_in_them_are_taken_or_refused(service: Service) -> Non
         {"package": {"nodes": {"n": None}, "graphParameters": {"g": None}}},
         {"package": {"graphParameters": {"g": {"type": "Credential", "links": [None]}}}},
         {"keys": None, "parameters": {"p": None}},
-        {"assets": {"a": {"name": "x", "type": "Resource", "locationInfo": {"uri": "http://[::1"}}}},
+        {
+            "assets": {
+                "a": {"name": "x", "type": "Resource", "locationInfo": {"uri": "http://[::1"}}
+            }
+        },
     ):
         body = definition(MODEL)
         body["properties"] |= part
         answer = service.call("PUT", service.path(), body, described=False)
         assert answer.status_code < 500, part
+    body = definition(MODEL)
     body["properties"]["diagnostics"] = {"level": "All", "expiry": "9999-12-31T23:59:59-23:59"}
     assert service.call("PUT", service.path("b"), body, described=False).status_code < 500
 

@@ -18,6 +18,7 @@ from tests.ledgers import make_entry, make_intent
 
 pytestmark = pytest.mark.contract
 CENSUS = Address("WebService", "census")
+FLEET = Address("Fleet", "bike-rental")
 
 
 def entry(name: str = "census", action: Action = Action.UPDATE, **more: Any) -> Entry:
@@ -45,6 +46,7 @@ def test_without_an_entry_nothing_is_known(home: Home) -> None:
 
 def test_what_was_recorded_is_remembered_by_the_next_one(home: Home) -> None:
     told = entry(digests={"/model": "sha256:1"}, baseline={"/x": {"digest": "sha256:2"}}, wave=3)
+    told = replace(told, fleet=FLEET)
     home.open().record(told)
     snapshot = home.open().load()
     assert snapshot.known
@@ -62,6 +64,7 @@ def test_what_was_recorded_is_remembered_by_the_next_one(home: Home) -> None:
         wave=3,
         plan_digest=told.plan_digest,
         step_digest=told.step_digest,
+        fleet=FLEET,
     )
     assert [type(one) for one in memory.owned["/a~1b"]][:3] == [int, float, bool]
 
@@ -103,6 +106,7 @@ def test_an_intent_is_open_until_its_outcome_is_written(home: Home) -> None:
         stamp="2026",
         extent="whole",
         wave=2,
+        fleet=FLEET,
         attempt=3,
     )
     number = home.open().intend(intent)
@@ -115,9 +119,11 @@ def test_an_intent_is_open_until_its_outcome_is_written(home: Home) -> None:
     assert snapshot.open == ()
     memory = snapshot.memories[CENSUS]
     assert (memory.owned, memory.wave, memory.step_digest) == ({"/x": 1}, 2, "sha256:1")
+    assert memory.fleet == FLEET
     (told,) = home.open().entries()
     assert (told.patch, told.inverse) == (intent.patch, intent.inverse)
     assert (told.intent, told.step_digest, told.wave) == (number, "sha256:1", 2)
+    assert told.fleet == FLEET
 
 
 @pytest.mark.parametrize("fate", [Fate.NOT_DONE, Fate.UNKNOWN])
@@ -176,12 +182,12 @@ def seed(ledger: Ledger, fence: int = 2) -> None:
     """Some of everything: remembered, gone, open, failed."""
     for name in ("a", "b", "c"):
         patch = ({"op": "remove", "path": "/x"},)
-        number = ledger.intend(make_intent(name, patch=patch, fence=fence))
+        number = ledger.intend(make_intent(name, patch=patch, fence=fence, fleet=FLEET))
         ledger.record(outcome(number, name, owned={"/n": name}, fence=fence))
     ledger.record(entry("b", Action.DELETE))
     number = ledger.intend(make_intent("c", fence=fence + 1))
     ledger.record(outcome(number, "c", fate=Fate.UNKNOWN, fence=fence + 1))
-    ledger.intend(make_intent("d", wave=4, fence=fence + 1))
+    ledger.intend(make_intent("d", wave=4, fleet=FLEET, fence=fence + 1))
 
 
 def test_compacting_forgets_nothing_and_stays_provable(home: Home) -> None:
@@ -199,7 +205,8 @@ def test_compacting_forgets_nothing_and_stays_provable(home: Home) -> None:
     home.open().record(outcome(left.sequence, "d", owned={"/x": 1}, fence=3))
     snapshot = home.open().load()
     assert (snapshot.open, snapshot.fence) == ((), 3)
-    assert snapshot.memories[Address("WebService", "d")].wave == 4
+    remembered = snapshot.memories[Address("WebService", "d")]
+    assert (remembered.wave, remembered.fleet) == (4, FLEET)
     assert home.open().verify().findings == ()
     with pytest.raises(LedgerConflict):
         home.open().intend(make_intent(fence=2))

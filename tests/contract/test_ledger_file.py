@@ -75,6 +75,32 @@ def test_a_ledger_of_the_first_version_is_read_and_goes_on(ledger: FileLedger, f
     assert (proof.entries, proof.intents, proof.findings) == (5, 1, ())
 
 
+def without_fleets(said: Json) -> Json:
+    """A line as it was written before there were fleets."""
+    del said["fleet"]
+    for one in (*said.get("memories", ()), *said.get("open", ())):
+        del one["fleet"]
+    return said
+
+
+def test_a_ledger_from_before_there_were_fleets_is_read(ledger: FileLedger, file: Path) -> None:
+    ledger.record(outcome(ledger.intend(make_intent("a")), "a", owned={"/x": 1}))
+    ledger.intend(make_intent("b"))
+    ledger.compact()
+    ledger.intend(make_intent("c"))
+    before = ledger.load()
+    previous, lines = "", []
+    for line in file.read_bytes().splitlines():
+        said = json.loads(line)
+        said = without_fleets({**said, "fleet": ""})
+        said["previous"] = previous or said["previous"]
+        lines.append(json.dumps(said, sort_keys=True, separators=(",", ":")).encode())
+        previous = f"sha256:{hashlib.sha256(lines[-1]).hexdigest()}"
+    file.write_bytes(b"".join(line + b"\n" for line in lines))
+    assert len(lines) == 2
+    assert ledger.load() == before
+
+
 def test_each_line_carries_the_digest_of_the_one_before(ledger: FileLedger, file: Path) -> None:
     seed(ledger)
     lines = file.read_bytes().splitlines()
@@ -90,7 +116,7 @@ def test_an_outcome_does_not_repeat_its_intent(ledger: FileLedger, file: Path) -
     number = ledger.intend(make_intent(patch=patch, inverse=patch))
     ledger.record(outcome(number, patch=patch, inverse=patch, fate=Fate.NOT_DONE))
     said = json.loads(file.read_text().splitlines()[1])
-    assert not {"patch", "inverse", "owns", "step_digest", "wave"} & set(said)
+    assert not {"patch", "inverse", "owns", "step_digest", "wave", "fleet"} & set(said)
     assert next(ledger.entries()).patch == patch
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from reconciler.ledgers.observations import NAME, ObservationCache
-from reconciler.model import ABSENT, Json, Sighting
+from reconciler.model import ABSENT, Folded, Sighting, fold
 
 pytestmark = pytest.mark.contract
 SEEN = Sighting("2026-11-20T12:00:00.0260134Z", settled=True, at=1_800_000_000.5)
-DOCUMENT: Json = {"id": "/S/a", "tags": {"é": "\ud800", "n": 1.0, "t": True, "none": None}}
+DOCUMENT: Folded = fold({"id": "/S/a", "tags": {"é": "\ud800", "n": 1.0, "t": True, "none": None}})
 
 
 def make(folder: Path, cloud: str = "https://one", form: str = "1") -> ObservationCache:
@@ -30,13 +30,13 @@ def test_what_was_kept_is_recalled_whatever_the_casing_of_its_id(tmp_path: Path)
     cache = make(tmp_path)
     assert cache.load() == {}
     assert cache.recall("/S/a") is ABSENT
-    cache.keep([("/S/a", SEEN, DOCUMENT), ("/S/b", SEEN, {})])
+    cache.keep([("/S/a", SEEN, DOCUMENT), ("/S/b", SEEN, fold({}))])
     for again in (cache, make(tmp_path)):
         assert again.load() == {"/s/a": SEEN, "/s/b": SEEN}
         assert again.recall("/s/A") == DOCUMENT
     later = Sighting("x", settled=False, at=2.0)
-    cache.keep([("/s/A", later, {"new": 1})])
-    assert (cache.load()["/s/a"], cache.recall("/S/a")) == (later, {"new": 1})
+    cache.keep([("/s/A", later, fold({"new": 1}))])
+    assert (cache.load()["/s/a"], cache.recall("/S/a")) == (later, fold({"new": 1}))
     cache.drop(["/S/A", "/never/there"])
     assert list(cache.load()) == ["/s/b"]
 
@@ -46,7 +46,7 @@ def test_other_clouds_and_other_forms_are_not_found(tmp_path: Path) -> None:
     for other in (make(tmp_path, cloud="https://two"), make(tmp_path, form="2")):
         assert other.load() == {}
         assert other.recall("/a") is ABSENT
-        other.keep([("/a", SEEN, {"other": 1})])
+        other.keep([("/a", SEEN, fold({"other": 1}))])
     assert make(tmp_path).recall("/a") == DOCUMENT
 
 
@@ -165,9 +165,11 @@ def test_git_sees_nothing_of_it(tmp_path: Path) -> None:
     [
         "CREATE VIEW more AS SELECT 1",
         "CREATE TRIGGER t AFTER INSERT ON seen BEGIN DELETE FROM seen; END",
-        "DROP TABLE seen; CREATE VIEW seen AS WITH RECURSIVE r(key, stamp, settled, read_at) AS"
-        " (VALUES('', '', 1, 1.0) UNION ALL SELECT key, stamp, settled, read_at FROM r)"
-        " SELECT * FROM r",
+        (
+            "DROP TABLE seen; CREATE VIEW seen AS WITH RECURSIVE r(key, stamp, settled, read_at) AS"
+            " (VALUES('', '', 1, 1.0) UNION ALL SELECT key, stamp, settled, read_at FROM r)"
+            " SELECT * FROM r"
+        ),
         "DROP TABLE seen; CREATE TABLE seen (key, stamp, settled, read_at, digest, document)",
     ],
 )
@@ -185,13 +187,18 @@ def test_a_file_that_holds_anything_else_begins_anew(tmp_path: Path, spell: str)
 
 @pytest.mark.parametrize(
     "change",
-    ["stamp = x'00'", "read_at = 'soon'", "read_at = 9e999", "read_at = 1e300"],
+    [
+        "UPDATE seen SET stamp = x'00'",
+        "UPDATE seen SET read_at = 'soon'",
+        "UPDATE seen SET read_at = 9e999",
+        "UPDATE seen SET read_at = 1e300",
+    ],
 )
 def test_a_sighting_that_is_none_is_passed_over(tmp_path: Path, change: str) -> None:
     cache = make(tmp_path)
     cache.keep([("/a", SEEN, DOCUMENT)])
     with closing(sqlite3.connect(tmp_path / "cache" / NAME)) as base, base:
-        base.execute(f"UPDATE seen SET {change}")
+        base.execute(change)
     assert cache.load() == {}
 
 

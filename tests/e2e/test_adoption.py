@@ -83,7 +83,7 @@ def test_a_service_is_imported_under_the_address_that_it_is_to_have(project: Pro
     [
         (("import", "WebService/x", "/subscriptions/s"), "is no id of a web service"),
         (("import", "WebService/x", "nobody"), "there is no such service"),
-        (("import", "Endpoint/x", "y"), "there is no such kind"),
+        (("import", "Other/x", "y"), "there is no such kind"),
         (("import", "x", "y"), "is no address"),
         (("export", "WebService/nobody"), "there is no such service"),
         (("export",), "name what to export"),

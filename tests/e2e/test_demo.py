@@ -59,6 +59,41 @@ def test_the_demo_tells_the_whole_story_twice(tmp_path: Path) -> None:
     assert processes(tmp_path) == set()
 
 
+def test_the_story_of_a_fleet_is_stopped_by_one_and_ends_with_all(tmp_path: Path) -> None:
+    done = run(tmp_path, "demo", "--story", "fleet", env={"TMPDIR": str(tmp_path)})
+    assert done.code == 0, done.said
+    story = [
+        "$ reconciler validate",
+        "1,000 resources",
+        "$ reconciler plan",
+        "  # Fleet/bike-rental: 1,000 members will be created\n  # rentalloc001 to rentalloc1000\n",
+        "10 on 999 members, 50 on rentalloc030",
+        "Fleet/bike-rental: 1,000 members in 3 waves: 1, 99, 900",
+        "$ reconciler apply",
+        "Fleet/bike-rental: Wave 2 of 3: 99 members",
+        "Endpoint/rentalloc042: Failed: invalid model URL",
+        "Apply incomplete!",
+        "Item 42 is on manifests/locations.csv:43:1.",
+        "Fleet/bike-rental was stopped: 1 member failed",
+        "# Endpoint/rentalloc042 will be updated in-place, a member of Fleet/bike-rental",
+        "Fleet/bike-rental: Wave 3 of 3: ",
+        "Apply complete!",
+        "No changes.",
+        "  # Fleet/bike-rental: 1,000 members will be updated in-place\n",
+        '"…/2026-10-02/model001.ilearner" -> "…/2026-11-20/model001.ilearner"',
+    ]
+    places: list[int] = []
+    for sentence in story:
+        places.append(done.out.index(sentence, places[-1] if places else 0))
+    plans = re.findall(r"\$ reconciler plan.*?calls?[.;]", done.out, re.DOTALL)
+    assert len(plans) == 4
+    assert max(plan.count("\n") for plan in plans) < 45
+    assert done.out.count(": Creation complete") == 999
+    assert "Traceback" not in done.said
+    assert not list(tmp_path.iterdir())
+    assert processes(tmp_path) == set()
+
+
 def test_the_demo_can_be_kept_and_gone_on_with(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     done = run(tmp_path, "demo", "--keep", str(kept))

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Re
 from reconciler.model import Address, Finding, Resource
 from reconciler.render.html import render_plan_html
 from tests.e2e.world import Project
-from tests.plans import SPEC, live, plan, rich_plan, step, updates
+from tests.plans import SPEC, live, member, plan, rich_plan, step, updates
 
 pytestmark = pytest.mark.e2e
 
@@ -246,6 +246,25 @@ def test_five_thousand_names_of_one_change(open_page: Open) -> None:
     page.get_by_label("Filter").fill("s042")
     expect(page.get_by_role("status")).to_have_text("10 of 5000 shown")
     expect(page.locator(".members > li:visible")).to_have_count(10)
+
+
+def test_a_fleet_is_folded_until_somebody_looks_for_one(open_page: Open) -> None:
+    page = open_page(render_plan_html(plan(*(member(number) for number in range(1, 301)))))
+    expect(page.get_by_role("status")).to_have_text("300 of 300 shown")
+    assert len(shown(page)) == 1
+    members = page.locator(".members > li:visible")
+    expect(members).to_have_count(0)
+    page.get_by_label("Filter").fill("loc042")
+    expect(members).to_have_count(1)
+    expect(members).to_contain_text("model → …/042.il")
+    page.get_by_label("Filter").fill("")
+    expect(members).to_have_count(0)
+    page.locator(".fold > summary").click()
+    expect(members).to_have_count(300)
+    found = Axe().run(page).response
+    assert [
+        one["id"] for one in found["violations"] if one["impact"] in {"serious", "critical"}
+    ] == []
 
 
 def test_plan_and_show_print_the_page_and_it_is_the_same(project: Project, open_page: Open) -> None:

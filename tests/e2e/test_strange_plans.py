@@ -81,7 +81,7 @@ def test_a_definition_file_of_ten_megabytes(project: Project) -> None:
     )
     done = project.run("plan")
     assert done.code == 1
-    assert "manifests/big.json: is 10 MB; a manifest has at most 8 MB" in done.err
+    assert "manifests/big.json: is 10 MB, and at most 8 MB are read" in done.err
 
 
 def live(**changes: object) -> dict[str, object]:

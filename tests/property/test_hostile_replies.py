@@ -35,23 +35,23 @@ REFUSED = {
 }
 BOMB = answer(200, gzip.compress(b" " * 70_000_000, 9), {"Content-Encoding": "gzip"})
 FOREIGN = [
-        f"{ELSEWHERE}{OPERATION}",
-        "file:///etc/passwd",
-        "//{elsewhere}/x",
-        "http://user:secret@{elsewhere}" + OPERATION,
-        "http://{elsewhere}\\@{own}/x",
-        "ftp://127.0.0.2/x",
-        "javascript:alert(1)",
-        "/../../..",
-        "http://[::1",
-        "http://[fe80::1%25eth0]/",
-        "http://{own}@{elsewhere}/",
-        "http://{own}:0/",
-        "http://{own}#@{elsewhere}/",
-        "http://{own}/" + "x" * 70_000,
-        "\x1b[2J",
-        "\u202e",
-        "x",
+    f"{ELSEWHERE}{OPERATION}",
+    "file:///etc/passwd",
+    "//{elsewhere}/x",
+    "http://user:secret@{elsewhere}" + OPERATION,
+    "http://{elsewhere}\\@{own}/x",
+    "ftp://127.0.0.2/x",
+    "javascript:alert(1)",
+    "/../../..",
+    "http://[::1",
+    "http://[fe80::1%25eth0]/",
+    "http://{own}@{elsewhere}/",
+    "http://{own}:0/",
+    "http://{own}#@{elsewhere}/",
+    "http://{own}/" + "x" * 70_000,
+    "\x1b[2J",
+    "\u202e",
+    "x",
 ]
 LINKS = pick([*FOREIGN, "", "http://{own}" + OPERATION, "http://{own}" + SERVICE])
 ASKED = st.sampled_from(
@@ -155,7 +155,19 @@ def clear(world: World) -> None:
 
 # Names are data, wherever a service puts them.
 
-NAMES = ["..", ".", "../../outside", "a/b", "\u202egnp", "\x1b[2J", "a\nb", "x" * 250, "-rf", "~", "%2e"]
+NAMES = [
+    "..",
+    ".",
+    "../../outside",
+    "a/b",
+    "\u202egnp",
+    "\x1b[2J",
+    "a\nb",
+    "x" * 250,
+    "-rf",
+    "~",
+    "%2e",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -91,7 +91,8 @@ class Ledgers(RuleBasedStateMachine):
     @rule(target=begun, writer=WRITERS, name=NAMES, action=ACTIONS, wave=st.integers(0, 3))
     def begin(self, writer: int, name: str, action: Action, wave: int) -> Intent:
         patch = ({"op": "add", "path": "/x", "value": f"{name}ä" * (wave * 40)},)
-        intent = make_intent(name, action, wave=wave, patch=patch, inverse=patch)
+        fleet = Address("Fleet", f"f{wave}") if wave else None
+        intent = make_intent(name, action, wave=wave, fleet=fleet, patch=patch, inverse=patch)
         number = self.write(writer, intent)
         intent = replace(intent, sequence=number, fence=self.fence_of(writer))
         if number:
@@ -112,6 +113,7 @@ class Ledgers(RuleBasedStateMachine):
             inverse=intent.inverse,
             step_digest=intent.step_digest,
             wave=intent.wave,
+            fleet=intent.fleet,
         )
         number = self.write(writer, entry)
         if number:

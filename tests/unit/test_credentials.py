@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
 
-from reconciler.errors import Unauthorized
+from reconciler.errors import ReconcilerError, Unauthorized
 from reconciler.transport import credentials
 from reconciler.transport.credentials import Tokens
 
@@ -64,3 +64,29 @@ def test_the_emulators_token_never_goes_elsewhere(monkeypatch: pytest.MonkeyPatc
     assert Tokens(AZURE).get() == "token-1"
     for local in ("http://127.0.0.1:8470", "https://localhost:1", "http://[::1]:1"):
         assert Tokens(local).get() == "local"
+
+
+def test_each_token_is_told_before_it_is_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, Identity())
+    told: list[str] = []
+    assert [Tokens(AZURE, told.append).get()] == told == ["token-1"]
+    monkeypatch.setenv("RECONCILER_EMULATOR_TOKEN", "of-my-own")
+    assert Tokens("http://127.0.0.1:1", told.append).get() == told[-1] == "of-my-own"
+
+
+def test_the_published_token_is_nobody_s_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RECONCILER_EMULATOR_TOKEN", raising=False)
+    told: list[str] = []
+    assert Tokens("http://127.0.0.1:1", told.append).get() == "emulator"
+    assert told == []
+
+
+@pytest.mark.parametrize("token", ["planted\n", "plan ted", "plantéd", "planted\r\nX: y"])
+def test_a_token_that_no_header_can_hold_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("RECONCILER_EMULATOR_TOKEN", token)
+    with pytest.raises(ReconcilerError, match="cannot be sent") as caught:
+        Tokens("http://127.0.0.1:1")
+    assert caught.value.subject == "RECONCILER_EMULATOR_TOKEN"
+    assert "plan" not in str(caught.value.findings())

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +30,7 @@ from reconciler.model import (
     Entry,
     Event,
     Fate,
+    Folded,
     GuardLimits,
     Holder,
     Inputs,
@@ -67,17 +68,17 @@ AUTHOR = Author("ci", "builder", "4f1c2aa", "sha256:0")
 class Seen:
     """A cache of observations in memory."""
 
-    kept: dict[str, tuple[Sighting, Json]] = field(default_factory=dict)
+    kept: dict[str, tuple[Sighting, Folded]] = field(default_factory=dict)
 
     def load(self) -> Mapping[str, Sighting]:
         return {name: sighting for name, (sighting, _) in self.kept.items()}
 
-    def recall(self, resource_id: str) -> Json | Absent:
-        return copy.deepcopy(self.kept[resource_id.casefold()][1])
+    def recall(self, resource_id: str) -> Folded | Absent:
+        return self.kept[resource_id.casefold()][1]
 
-    def keep(self, seen: Iterable[tuple[str, Sighting, Json]]) -> None:
+    def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
         for name, sighting, document in seen:
-            self.kept[name.casefold()] = (sighting, copy.deepcopy(document))
+            self.kept[name.casefold()] = (sighting, document)
 
     def drop(self, resource_ids: Iterable[str]) -> None:
         for name in resource_ids:
@@ -136,7 +137,7 @@ class World:
 
     # The ports.
 
-    def scan(self, scope: str) -> Iterator[Summary]:
+    def scan(self, scope: str, _: Any = None) -> Iterator[Summary]:
         self.calls += 1
         if "list" in self.fails:
             raise self.fails["list"]
@@ -154,6 +155,12 @@ class World:
             return ABSENT
         stamp = str(document.get("stamp", "1"))
         return Live(copy.deepcopy(document), {}, datetime.now(UTC), stamp, self.settled)
+
+    def read_many(self, resources: Sequence[Resource]) -> Mapping[Resource, Live]:
+        return {}
+
+    def find_peers(self, resource: Resource) -> Sequence[Json]:
+        return ()
 
     def has_copy(self, source: Source) -> bool:
         if source.region in self.fails:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import jsonschema_rs
 import pytest
 
-from reconciler.model import Address, Agenda, Finding, Outcome, Place, Retrying, StepDone
+from reconciler.model import Address, Agenda, Finding, Outcome, Place, Retrying, StepDone, Stopped
 from reconciler.render.console import describe
 from reconciler.render.event_lines import (
     describe_end,
@@ -19,7 +19,7 @@ from reconciler.render.event_lines import (
     write_line,
 )
 from reconciler.render.paint import Paint
-from tests.events import CENSUS, UPDATE, every_event
+from tests.events import CENSUS, FLEET, UPDATE, every_event
 from tests.golden import check
 from tests.lines import read_lines
 from tests.plans import plan, rich_plan
@@ -82,6 +82,9 @@ def test_the_rest_of_a_stream() -> None:
         describe_end(Outcome(), "no-changes"),
         describe_end(failed, "incomplete"),
         describe_end(failed, "interrupted", "interrupted"),
+        describe_end(
+            replace(failed, stopped=(Stopped(FLEET, 1, 0, failed.not_started),)), "incomplete"
+        ),
         describe_end(rolled, "incomplete"),
         describe_end(replace(rolled, unrestored=()), "rolled-back"),
     ]

@@ -23,6 +23,43 @@ def test_work_that_rests_holds_up_nobody() -> None:
     assert sorted(hands.weave(work, range(50))) == list(range(50))
 
 
+def test_work_that_goes_on_again_and_again_lets_others_begin() -> None:
+    hands = World().hands(parallelism=1)
+    begun: list[int] = []
+    turns = iter(range(1_000))
+
+    def work(item: int) -> Generator[float, None, int]:
+        begun.append(item)
+        while len(begun) < 5:
+            assert next(turns, None) is not None, "the others never begin"
+            yield 0.0
+        return item
+
+    assert sorted(hands.weave(work, range(5))) == list(range(5))
+
+
+def test_what_may_not_begin_yet_is_asked_for_again_once_something_went_on() -> None:
+    world = World()
+    hands = world.hands(parallelism=4)
+    ended: list[int] = []
+    begun_after: dict[int, int] = {}
+
+    def items() -> Generator[int | None, None, None]:
+        for item in range(6):
+            while len(ended) < item // 2 * 2:  # two at a time
+                yield None
+            yield item
+
+    def work(item: int) -> Generator[float, None, int]:
+        begun_after[item] = len(ended)
+        yield 1.0
+        ended.append(item)
+        return item
+
+    assert sorted(hands.weave(work, items())) == list(range(6))
+    assert all(begun_after[item] >= item // 2 * 2 for item in range(6))
+
+
 def test_no_more_than_the_parallelism_runs_at_once() -> None:
     hands = World().hands(parallelism=3)
     lock, running, most = threading.Lock(), 0, 0

@@ -99,6 +99,42 @@ def test_one_resource_is_told_alone_by_every_name_it_had(
     assert "# WebService/renamed [census]: #3" in capsys.readouterr().out
 
 
+def test_what_was_done_to_a_fleet_at_once_is_told_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ledger, fleet = MemoryLedger(), Address("Fleet", "rental")
+    for number in range(1, 1001):
+        day = "2026-11-02" if number < 600 else "2026-11-03"
+        ledger.record(make_entry(f"loc{number:03}", at=f"{day}T08:00:00Z", fleet=fleet))
+    again = replaced(CALLS, 4, 10)
+    for name in ("loc007", "loc009"):
+        ledger.record(make_entry(name, by="ann", fleet=fleet, owned={CALLS: 10}, **again))
+    ledger.record(make_entry("census"))
+    tell(ledger).tell_entries(None)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line[:1] == "#"] == [
+        "#1003",
+        "#1002",
+        "#1001",
+        "#1",
+    ]
+    assert lines[-2:] == [
+        (
+            "#1 to #1000  2026-11-02T08:00:00Z to 2026-11-03T08:00:00Z  ~ update  Fleet/rental:"
+            " 1,000 members  by ci@4f1c2aa (plan 9f86d081…)"
+        ),
+        "      loc001 to loc1000",
+    ]
+    tell(ledger).tell_entries(fleet)
+    assert capsys.readouterr().out.splitlines() == lines[1:]
+    tell(ledger).tell_entries(Address("WebService", "loc007"))
+    assert "#7  2026" in capsys.readouterr().out
+    tell(ledger, as_json=True).tell_entries(fleet)
+    assert len(json.loads(capsys.readouterr().out)["entries"]) == 1002
+    tell(ledger).tell_memories(fleet, parse_moment("#1003"))
+    assert capsys.readouterr().out.count("  # WebService/loc") == 1000
+
+
 def test_an_address_that_nobody_knows_is_an_error_with_the_nearest() -> None:
     teller, wrong = tell(story()), Address("WebService", "censsus")
     asked: list[Callable[[], None]] = [

@@ -36,7 +36,7 @@ def test_what_only_python_reads_is_refused(text: str, why: str) -> None:
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"{'a': 1}"])
 def test_what_is_no_json_is_refused(text: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"line 1|codec"):
         read_json(text)
 
 

@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.manifests import Loaded, load
+from reconciler.manifests.definition import read_definition
+from reconciler.manifests.folder import Folder
+from reconciler.manifests.yaml_text import Text
+from reconciler.model import Place
 
 PROJECT = "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: p}\nspec:\n"
 SERVICE = "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: census}\nspec:\n"
@@ -338,3 +342,31 @@ def test_no_finding_quotes_a_value_that_might_be_a_secret(tmp_path: Path) -> Non
     loaded = read(tmp_path, a_yaml=text)
     assert len(loaded.findings) >= 4
     assert planted not in str(loaded.findings)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_places_that_rested_are_where_they_were(end: str) -> None:
+    lines = ["---", "# é ☃", "{a: {b: ☃}, 'é': [1, 2]}", "--- # two", "  k: é", "  l:", "  - 1", ""]
+    text = Text("a.yaml", end.join(lines))
+    places = [text.find_places(node) for node in text.compose()]
+    pointers = [["/a", "/a/b", "/é/1"], ["/k", "/l/0"]]
+    before = [
+        [str(one[pointer]) for pointer in named]
+        for one, named in zip(places, pointers, strict=True)
+    ]
+    assert before == [["a.yaml:3:2", "a.yaml:3:6", "a.yaml:3:22"], ["a.yaml:5:3", "a.yaml:7:5"]]
+    for one in places:
+        one.rest()
+    assert before == [
+        [str(one[pointer]) for pointer in named]
+        for one, named in zip(places, pointers, strict=True)
+    ]
+
+
+def test_a_number_beyond_all_floats_is_no_definition(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('{"properties": {"title": 1e400}}')
+    (tmp_path / "d.yaml").write_text("properties: {title: 1.0e+400}")
+    for name in ("d.json", "d.yaml"):
+        folder = Folder(tmp_path)
+        assert read_definition(folder, tmp_path / "m.yaml", name, Place("m.yaml", 1, 1)) is None
+        assert len(folder.findings) == 1

@@ -79,7 +79,7 @@ def test_what_cannot_be_undone_is_told(patch: tuple[Json, ...], inverse: tuple[J
 
 # Lines of a ledger, whose digests are right.
 
-ENTRY = {
+ENTRY: Json = {
     "owned": {"/x": 1}, "secrets": {"/y": "v1"}, "digests": {"/z": "sha256:0"},
     "baseline": {"/b": 1}, "patch": ({"op": "add", "path": "/x", "value": 1},),
 }  # fmt: skip

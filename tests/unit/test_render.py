@@ -22,10 +22,11 @@ from reconciler.model import (
 from reconciler.plan import make_removal
 from reconciler.render.escape import cut, escape, shorten_uris, show_path
 from reconciler.render.finding import render_findings, render_findings_json
+from reconciler.render.groups import group_steps
 from reconciler.render.markdown import render_plan_markdown
 from reconciler.render.outcome import render_outcome
 from reconciler.render.paint import Paint
-from reconciler.render.text import group_steps, render_plan
+from reconciler.render.text import render_plan
 from tests.e2e.world import definition
 from tests.golden import check
 from tests.plans import MEMORY, NEW, OLD, ORPHAN, SPEC, live, plan, step, step_of_every_shape
@@ -173,7 +174,7 @@ def test_what_is_not_grouped_keeps_its_order() -> None:
         step(live(), {"definition": {"properties": {"description": text}}}, name=name)
         for name, text in wanted.items()
     ]
-    groups = [[one.resource.address.name for one in group] for group in group_steps(steps)]
+    groups = [[one.resource.address.name for one in each.steps] for each in group_steps(steps)]
     assert groups == [["a"], ["b"], ["c"], ["d", "e", "f"]]
 
 

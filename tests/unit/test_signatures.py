@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.comparers import strip_signatures
 from reconciler.diff import diff
-from reconciler.intake import normalize, restore_signatures
+from reconciler.intake import normalize, restore_texts
 from reconciler.kinds.web_service import KIND
 from reconciler.model import ABSENT, Json, Live, Step
 from reconciler.plan import Wish, make_step
@@ -88,6 +88,10 @@ def test_what_has_no_signature_is_the_very_same_document() -> None:
         ),
         ("go?to=https%3a%2f%2fa%3fsig%3dx", "go?to=https%3a%2f%2fa"),
         ("SharedAccessSignature=sv=1&sig=abc;x=1", "SharedAccessSignature=sv=1;x=1"),
+        ("AccountName=a;AccountKey=0123456789abcdef==;x=1", "AccountName=a;x=1"),
+        ("AccountName=a;AccountKey=0123456789abcdef==", "AccountName=a"),
+        ("accountkey=0123456789/bcdef+==;AccountName=a", "AccountName=a"),
+        ("use 'SharedAccessKey=0123456789abcdef' there", "use '' there"),
     ],
 )
 def test_a_signature_goes_and_the_rest_of_the_address_stays(text: str, left: str) -> None:
@@ -96,7 +100,28 @@ def test_a_signature_goes_and_the_rest_of_the_address_stays(text: str, left: str
 
 
 @pytest.mark.parametrize(
-    "text", ["", "sig", "f(x, sig=0.05)", "a &sig==1", f"{URL}?design=1&sig=", "?sigma=2", "100%"]
+    "spelled", ["AccountKey=0123456789abcdef==", "accountkey=0123456789abcdef", "?SIG=abc"]
+)
+@pytest.mark.parametrize("before", ["", "é ", "\u20ac ", "\ud800 "])
+def test_one_goes_where_it_is_all_that_there_is_to_take(spelled: str, before: str) -> None:
+    document = {"tags": {"a": f"{before}{spelled}"}}
+    assert normalize(KIND.field, document) == {"tags": {"a": before}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "sig",
+        "?\u017fig=abc",
+        "Account\u212aey=0123456789abcdef",
+        "f(x, sig=0.05)",
+        "a &sig==1",
+        f"{URL}?design=1&sig=",
+        "?sigma=2",
+        "100%",
+        "AccountKey=…",
+    ],
 )
 def test_what_is_no_signature_stays(text: str) -> None:
     assert strip_signatures(text) is text
@@ -208,9 +233,9 @@ def test_restoring_needs_something_to_restore_from() -> None:
     document = normalize(KIND.field, signed())
     nothing: list[Json] = [None, [], "text", {}, {"properties": [1]}]
     for raw in nothing:
-        assert restore_signatures(KIND.field, document, raw) == document
+        assert restore_texts(KIND.field, document, raw) == document
 
 
 def test_restoring_undoes_what_coming_in_took_away() -> None:
     raw = signed()
-    assert restore_signatures(KIND.field, normalize(KIND.field, raw), raw) == raw
+    assert restore_texts(KIND.field, normalize(KIND.field, raw), raw) == raw

@@ -224,6 +224,21 @@ def test_a_secret_is_put_in_at_the_last_moment() -> None:
     assert body == {"properties": {"packageType": "Graph", "keys": {"primary": "secret of KEY"}}}
 
 
+def test_the_credentials_of_an_asset_go_along_with_the_complete_assets() -> None:
+    """Sent alone they would be all that is left, where a PATCH replaces the map."""
+    document = live()
+    pointer = "/properties/assets/asset3/locationInfo/credentials"
+    secrets = {pointer: SecretReference(env="KEY", version="1")}
+    declared = KIND.bind(manifest(), document)
+    memory = Memory(RESOURCE.id, {}, {}, "2026-11-20", "ci", "", 1)
+    step = make_step(Wish(RESOURCE, KIND.field, document, declared, secrets, memory))
+    assert step is not None
+    ((_, body),) = Sent(document).write(step)
+    assets = copy.deepcopy(document["properties"]["assets"])
+    assets["asset3"]["locationInfo"]["credentials"] = "secret of KEY"
+    assert body == {"properties": {"packageType": "Graph", "assets": assets}}
+
+
 def test_a_create_is_a_put_of_the_whole_definition() -> None:
     whole = definition(OLD)
     whole["properties"]["storageAccount"].pop("key")
@@ -326,8 +341,12 @@ def test_null_is_never_sent_where_it_means_absent() -> None:
 
 
 def test_a_read_only_service_takes_no_change() -> None:
-    assert KIND.find_refusals(manifest(), live(readOnly=False)) == ()
-    (finding,) = KIND.find_refusals(manifest(), live(readOnly=True))
+    def refuse(before: Json) -> Any:
+        step = step_for(before, definition={"tags": {"team": "growth"}})
+        return KIND.find_refusals(manifest(), step)
+
+    assert refuse(live(readOnly=False)) == ()
+    (finding,) = refuse(live(readOnly=True))
     assert "is read-only" in finding.message
 
 

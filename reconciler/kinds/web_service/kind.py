@@ -6,8 +6,6 @@ Pure: no call is made here. A trained model is the asset of type Resource that b
 
 from __future__ import annotations
 
-import copy
-import difflib
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -16,12 +14,14 @@ from typing import Final
 from reconciler.catalog import read_schema
 from reconciler.errors import ManifestInvalid
 from reconciler.intake import normalize, without_server_fields
+from reconciler.kinds.plain import PlainKind, find_unknown
 from reconciler.kinds.web_service.demands import find_lacks, find_undeclared
 from reconciler.kinds.web_service.draft import make_draft, split_id
 from reconciler.kinds.web_service.regions import find_region, make_seed
 from reconciler.model import (
     ABSENT,
     Absent,
+    Action,
     Address,
     Cloud,
     Declared,
@@ -35,8 +35,9 @@ from reconciler.model import (
     SecretReference,
     Step,
 )
-from reconciler.pointers import find, format_pointer, set_at
-from reconciler.ports import Budget, Emit, Provider
+from reconciler.pointers import copy_document, find, format_pointer, set_at
+from reconciler.ports import Budget, Emit, Provider, ResolveSecret
+from reconciler.redaction import Redaction
 from reconciler.schema import Field, compile_schema
 
 _TYPE: Final = "Microsoft.MachineLearning/webServices"
@@ -46,7 +47,7 @@ _SOURCE: Final[Path] = ("definition", "from")
 _SCOPE_KEYS: Final = ("subscription", "resourceGroup")
 
 
-class WebServiceKind:
+class WebServiceKind(PlainKind):
     """The kind `WebService`."""
 
     name = "WebService"
@@ -58,13 +59,13 @@ class WebServiceKind:
         """The service's document, compiled once."""
         return compile_schema(read_schema(self.schema_name))
 
-    def identify(self, manifest: Manifest, defaults: Mapping[str, str]) -> Resource:
+    def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
         """The whole Resource Manager id; raises ManifestInvalid naming each missing part."""
         given = {"name": manifest.address.name, **defaults, **manifest.spec.get("resource", {})}
         return _identify(manifest, given, ("spec", "resource"))
 
     def find_source(
-        self, manifest: Manifest, defaults: Mapping[str, str]
+        self, manifest: Manifest, defaults: Mapping[str, Json]
     ) -> Address | Resource | None:
         """The address, or the whole id under the manifest's own address."""
         source = find(manifest.spec, _SOURCE)
@@ -85,7 +86,7 @@ class WebServiceKind:
         said = manifest.spec.get("definition", {})
         given = {name: value for name, value in said.items() if name != _SOURCE[-1]}
         definition = without_server_fields(self.field, normalize(self.field, given))
-        document = copy.deepcopy(definition)
+        document = copy_document(definition)
         seed = ABSENT if source is ABSENT else make_seed(self.field, source, document)
         if live is ABSENT and seed is ABSENT and not document:
             return Declared({}, findings=(_does_not_exist(manifest),))
@@ -121,9 +122,10 @@ class WebServiceKind:
         """What a PUT must hold and the step lacks, all at once."""
         return tuple(find_lacks(manifest, step))
 
-    def find_refusals(self, manifest: Manifest, live: Json) -> tuple[Finding, ...]:
+    def find_refusals(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
         """Why the service would refuse any change of what is live (documented: readOnly)."""
-        if find(live, ("properties", "readOnly")) is not True:
+        frozen = find(step.before, ("properties", "readOnly")) is True
+        if not frozen or step.action is not Action.UPDATE:
             return ()
         finding = Finding(
             "is read-only: the service takes no change of it, and this cannot be undone",
@@ -150,7 +152,7 @@ class WebServiceKind:
         """The resource group, whose list holds the resource."""
         return resource.id.partition("/providers/")[0]
 
-    def locate(self, resource_id: str, defaults: Mapping[str, str]) -> str:
+    def locate(self, address: Address, resource_id: str, defaults: Mapping[str, Json]) -> Resource:
         """The whole id, given whole or as a name in the default resource group."""
         given = split_id(resource_id) or {"name": resource_id}
         if "/" in given["name"]:
@@ -161,22 +163,29 @@ class WebServiceKind:
                 "/Microsoft.MachineLearning/webServices/NAME, or is the name alone.",
             )
             raise ManifestInvalid((finding,))
-        named = Manifest(Address(self.name, given["name"]), {"resource": dict(given)}, "", "")
-        return self.identify(named, defaults).id
+        return self.identify(Manifest(address, {"resource": dict(given)}, "", ""), defaults)
 
     def draft(
-        self, resource: Resource, document: Json, defaults: Mapping[str, str], *, full: bool
+        self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
     ) -> Draft:
         """The models that it serves, its tags and settings; or the whole definition."""
         return make_draft(self.field, resource, document, defaults, full=full)
 
-    def connect(self, cloud: Cloud, emit: Emit, budget: Budget, deadline_s: float) -> Provider:
+    def connect(
+        self,
+        cloud: Cloud,
+        emit: Emit,
+        budget: Budget,
+        deadline_s: float,
+        _resolve: ResolveSecret,
+        redaction: Redaction,
+    ) -> Provider:
         """Open the calls to Resource Manager, each within the budget."""
         from reconciler.kinds.web_service.provider import (  # noqa: PLC0415 - imported when calls are made
             WebServiceProvider,
         )
 
-        return WebServiceProvider(cloud, emit, budget, self.field, deadline_s)
+        return WebServiceProvider(cloud, emit, budget, self.field, deadline_s, redaction)
 
 
 def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:
@@ -198,7 +207,7 @@ def _reference(manifest: Manifest, name: str, asset_id: str, given: Json) -> Mod
         path=("properties", "assets", asset_id, "locationInfo", "uri"),
         sha256=given.get("sha256", ""),
         sas=SecretReference(**given["sas"]) if "sas" in given else None,
-        place=manifest.place(f"{pointer}/uri"),
+        find_place=functools.partial(manifest.place, f"{pointer}/uri"),
     )
 
 
@@ -221,8 +230,8 @@ def _defined_models(
         at = (*path, "locationInfo", "uri")
         uri = find(document, at)
         if str(kind).casefold() == "resource" and isinstance(uri, str) and _BLOB.match(uri):
-            place = manifest.place(format_pointer(("spec", "definition", *at)))
-            yield ModelReference(name=str(name or asset_id), uri=uri, path=at, place=place)
+            place = functools.partial(manifest.place, format_pointer(("spec", "definition", *at)))
+            yield ModelReference(name=str(name or asset_id), uri=uri, path=at, find_place=place)
 
 
 def _first(path: Path, word: str, *documents: Json | Absent) -> Json | Absent:
@@ -263,12 +272,4 @@ def _not_one_model(manifest: Manifest, name: str, known: Mapping[str, list[str]]
             next_step="Say which by its asset in spec.definition: "
             "properties: {assets: {ID: {locationInfo: {uri: …}}}}",
         )
-    there = ", ".join(f'"{known_name}"' for known_name in sorted(known))
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return Finding(
-        f'no trained model is named "{name}"',
-        subject=subject,
-        place=place,
-        detail=(f"The service has: {there or 'no trained model at all'}.",),
-        next_step=f'Did you mean "{near[0]}"?' if near else "Use a name that the service has.",
-    )
+    return find_unknown(manifest, name, known)

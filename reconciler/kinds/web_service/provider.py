@@ -7,7 +7,6 @@ is removed is sent as a PUT, which is documented to replace the whole definition
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Collection, Generator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,8 @@ from typing import Final
 from urllib.parse import quote
 
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
-from reconciler.intake import normalize, restore_signatures, without_server_fields
+from reconciler.intake import find_secrets, normalize, restore_texts, without_server_fields
+from reconciler.kinds.plain import PlainProvider
 from reconciler.kinds.web_service.regions import is_copy, take_sealed
 from reconciler.model import (
     ABSENT,
@@ -35,8 +35,9 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.patch import apply_operations
-from reconciler.pointers import find, set_at, split_pointer
+from reconciler.pointers import copy_document, find, set_at, split_pointer
 from reconciler.ports import Budget, Emit, ResolveSecret
+from reconciler.redaction import Redaction
 from reconciler.schema import Field
 from reconciler.transport import (
     READS,
@@ -62,14 +63,20 @@ _ABSENT: Final = frozenset({"WebServiceNotFound"})
 _ASSETS: Final = ("properties", "assets")
 
 
-class WebServiceProvider:
+class WebServiceProvider(PlainProvider):
     """Reads and writes web services. Safe to use from several threads."""
 
     def __init__(
-        self, cloud: Cloud, emit: Emit, budget: Budget, field: Field, deadline_s: float
+        self,
+        cloud: Cloud,
+        emit: Emit,
+        budget: Budget,
+        field: Field,
+        deadline_s: float,
+        redaction: Redaction | None = None,
     ) -> None:
         self.pace = _LOCAL if is_loopback(cloud.resource_manager) else _RECORDED
-        self._client = Client(cloud.resource_manager, emit, budget)
+        self._client = Client(cloud.resource_manager, emit, budget, redaction=redaction)
         self._field = field
         self._deadline_s = deadline_s
 
@@ -78,7 +85,7 @@ class WebServiceProvider:
         """How many requests were sent so far."""
         return self._client.calls
 
-    def scan(self, scope: str) -> Iterator[Summary]:
+    def scan(self, scope: str, _token: SecretReference | None = None) -> Iterator[Summary]:
         """The services of a resource group or subscription; items are sparse and may be failed."""
         path = f"{_quote(scope)}/providers/Microsoft.MachineLearning/webServices{_VERSION}"
         for item in self._client.pages(path):
@@ -88,38 +95,38 @@ class WebServiceProvider:
     def read(self, resource: Resource) -> Live | Absent:
         """The definition now; ABSENT only where the service says that it has no such service."""
         try:
-            raw = self._get(_quote(resource.id) + _VERSION, _ABSENT)
+            got = self._get(_quote(resource.id) + _VERSION, _ABSENT)
         except ServiceError as error:
             raise _name(error, resource) from error
-        if raw is ABSENT:
+        if isinstance(got, Absent):
             return ABSENT
-        document = normalize(self._field, raw)
+        document, raw = got
         now = datetime.now(UTC)
         stamp, settled = _read_stamp(document)
         return Live(document, raw, now, stamp, settled and _is_past(stamp, now))
 
-    def _get(self, url: str, absent: Collection[str]) -> Json | Absent:
-        """A definition as it came; `absent` are the codes that say that there is none.
+    def _get(self, url: str, absent: Collection[str]) -> tuple[Json, Json] | Absent:
+        """A definition, normalized and as it came; `absent` are the codes that say there is none.
 
         A missing resource group is a 404 too, and no proof that the service is absent.
         """
         try:
-            raw = self._client.send("GET", url).document
+            reply = self._client.send("GET", url)
         except ServiceError as error:
             if error.status == 404 and error.code in absent:
                 return ABSENT
             raise
-        document = normalize(self._field, raw)
+        document = normalize(self._field, reply.document)
         known = isinstance(document, dict) and "id" in document
         if not known or not isinstance(document.get("properties"), dict):
             raise Unavailable("the service answers no definition")
-        return raw
+        return document, reply.raw
 
     def has_copy(self, source: Source) -> bool:
         """Whether there is a copy for the region, made of the definition as it is now."""
-        live = self._get(_quote(source.id) + _VERSION, _ABSENT)
+        live = self._read_definition(_quote(source.id) + _VERSION, _ABSENT)
         copied = self._read_copy(source)
-        return live is not ABSENT and is_copy(self._field, copied, normalize(self._field, live))
+        return live is not ABSENT and is_copy(self._field, copied, live)
 
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
         """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT.
@@ -164,8 +171,12 @@ class WebServiceProvider:
         return copied
 
     def _read_copy(self, source: Source) -> Json | Absent:
-        raw = self._get(_regional_url(source), {*_ABSENT, "PerRegionPayloadNotFound"})
-        return raw if raw is ABSENT else normalize(self._field, raw)
+        absent = {*_ABSENT, "PerRegionPayloadNotFound"}
+        return self._read_definition(_regional_url(source), absent)
+
+    def _read_definition(self, url: str, absent: Collection[str]) -> Json | Absent:
+        got = self._get(url, absent)
+        return ABSENT if isinstance(got, Absent) else got[0]
 
     def _call(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
         try:
@@ -179,6 +190,8 @@ class WebServiceProvider:
 
     def _finish(self, method: str, url: str, of: str, body: Json = None) -> Iterator[Progress]:
         """Send a write and wait until whatever it began on the resource at `of` has ended."""
+        # What goes out may come back: in an error, or in the definition.
+        self._client.redaction.know(*find_secrets(self._field, body))
         reply = self._client.send(method, url, body)
         yield from finish_operation(self._client, reply, of, deadline_s=self._deadline_s)
 
@@ -191,7 +204,7 @@ class WebServiceProvider:
         """
         desired = self._desired(step, live)
         sent = _without_nulls(self._field, without_server_fields(self._field, desired))
-        body = copy.deepcopy(sent)
+        body = copy_document(sent)
         if live is not ABSENT:
             _put_back_credentials(find(body, _ASSETS), live.raw, self._field)
         if copied is not ABSENT:
@@ -204,7 +217,9 @@ class WebServiceProvider:
         changes = (op for op in step.ops if op["op"] != "test")
         if live is ABSENT:
             return apply_operations(changes, ABSENT)
-        return restore_signatures(self._field, apply_operations(changes, live.document), live.raw)
+        changed = apply_operations(changes, live.document)
+        redact = self._client.redaction.redact_document
+        return restore_texts(self._field, changed, live.raw, redact)
 
     def _partial(self, step: Step, live: Live, resolve: ResolveSecret) -> Json:
         """Each part that changes, whole, taken from live as it is now with the changes made."""
@@ -212,7 +227,7 @@ class WebServiceProvider:
         body: Json = {"properties": {}}
         for path in _changed_parts(step):
             part = without_server_fields(self._field.at(path), find(desired, path))
-            set_at(body, path, copy.deepcopy(_without_nulls(self._field.at(path), part)))
+            set_at(body, path, copy_document(_without_nulls(self._field.at(path), part)))
         properties = body["properties"]
         properties["packageType"] = find(desired, ("properties", "packageType")) or "Graph"
         if "assets" in properties:
@@ -262,8 +277,16 @@ def _without_nulls(field: Field, document: Json | Absent) -> Json | Absent:
 
 
 def _changed_parts(step: Step) -> list[Path]:
-    """The top-level properties (and tags) that a step's operations touch, each once."""
-    paths = (change.path for change in step.changes if change.verb is not Verb.WRITE)
+    """The top-level properties (and tags) that must be sent whole, each once.
+
+    A key is sent alone: inside `keys` and `storageAccount` a PATCH merges (recorded; and rotation
+    in the cmdlet's source). Whether it merges inside `assets` nobody knows.
+    """
+    paths = (
+        change.path
+        for change in step.changes
+        if change.verb is not Verb.WRITE or change.path[:2] == _ASSETS
+    )
     return sorted({path[: 2 if path[0] == "properties" else 1] for path in paths})
 
 
@@ -278,19 +301,26 @@ def _set_written(body: Json, step: Step, resolve: ResolveSecret) -> None:
 
 def _put_back_credentials(assets: Json, raw: Json, field: Field) -> None:
     """Credentials that the service did return must not be lost when the map is sent whole."""
-    returned = find(_respell(field, raw), _ASSETS)
+    returned = find(_respell(field, raw, _ASSETS), _ASSETS)
     for asset_id, asset in returned.items() if isinstance(returned, dict) else ():
         kept = find(asset, ("locationInfo", "credentials"))
         if kept is not ABSENT and isinstance(find(assets, (asset_id, "locationInfo")), dict):
             assets[asset_id]["locationInfo"]["credentials"] = kept
 
 
-def _respell(field: Field, document: Json) -> Json:
-    """Property names in the schema's spelling, nothing dropped: only to look up what to send."""
+def _respell(field: Field, document: Json, path: Path = ()) -> Json:
+    """Property names on and below a path in the schema's spelling, nothing there dropped.
+
+    Only to look up what to send.
+    """
     if not isinstance(document, dict):
         return document
     spelled = {field.spelling(name): value for name, value in document.items()}
-    return {name: _respell(field.child(name), value) for name, value in spelled.items()}
+    return {
+        name: _respell(field.child(name), value, path[1:])
+        for name, value in spelled.items()
+        if name in path[:1] or not path
+    }
 
 
 def _url(resource: Resource) -> str:

@@ -6,5 +6,6 @@ it. What comes out is read again by the same strict reader, and is the wanted do
 """
 
 from reconciler.manifests.editing.edits import Edit, edit_json, edit_yaml, find_document
+from reconciler.manifests.editing.wishes import is_same, put
 
-__all__ = ["Edit", "edit_json", "edit_yaml", "find_document"]
+__all__ = ["Edit", "edit_json", "edit_yaml", "find_document", "is_same", "put"]

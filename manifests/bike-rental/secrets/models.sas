@@ -1,0 +1,1 @@
+se=2099-12-31T00%3A00%3A00Z&sp=r&sv=2026-10-06&sr=c&sig=6cDojOwNoYiNRLE/yr7qEhmp2TH0RJAIltJVUe12Mok%3D

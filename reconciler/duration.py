@@ -1,0 +1,19 @@
+"""Lengths of time as people write them: 90s, 2m, 1m30s."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_SECONDS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_PART: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(h|ms|m|s)"
+_WHOLE: Final = re.compile(f"(?:{_PART})+")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds; raises ValueError for what is no length of time."""
+    if text == "0":
+        return 0.0
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(text)
+    return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_PART, text))

@@ -1,0 +1,45 @@
+"""What is not right about a document that the emulator is started with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is not right, and the way to it from the top of the document."""
+
+    path: tuple[str | int, ...]
+    message: str
+    next_step: str = ""
+
+
+def find_unknown(mapping: Mapping[str, Json], known: Collection[str]) -> Iterator[Flaw]:
+    """The fields that there are not."""
+    for name in mapping:
+        if name not in known:
+            yield Flaw((name,), f'unknown field "{name[:60]}"', suggest(name, known))
+
+
+def find_wrong(
+    mapping: Mapping[str, Json],
+    demands: Mapping[str, Callable[[Json], str]],
+    words: Mapping[str, Collection[str]],
+) -> Iterator[Flaw]:
+    """The fields that break a demand, each of which says how; `words` are the values to choose."""
+    for name, demand in demands.items():
+        complaint = demand(mapping[name]) if name in mapping else ""
+        if complaint:
+            hint = suggest(mapping[name], words[name]) if name in words else ""
+            yield Flaw((name,), f"{name} {complaint}", hint)
+
+
+def suggest(given: Json, known: Collection[str]) -> str:
+    """The word that was meant, or all that there are."""
+    near = difflib.get_close_matches(str(given)[:60].casefold(), known, n=1)
+    return f'Did you mean "{near[0]}"?' if near else f"There are {', '.join(known)}."

@@ -1,0 +1,214 @@
+"""The items of a fleet, from a CSV file or a list: what each holds, and where it stands."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from reconciler.manifests.folder import Folder
+from reconciler.manifests.yaml_text import REFER, SUSPICIOUS, Places, is_suspicious
+from reconciler.model import Finding, Json, Place
+
+_MOST_ITEMS: Final = 100_000
+_MOST_COLUMNS: Final = 1_000
+_SHOWN: Final = 3
+_CSV: Final = "/spec/items/csv"
+_LIST: Final = "/spec/items/list"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What one member is made from. `number` counts from 1; `place` is its row, or its entry."""
+
+    number: int
+    values: Mapping[str, Json]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """All items of a fleet, and the `names` under which any of them holds something.
+
+    Those of a CSV file hold a text under each name; the names stand on its `header`.
+    """
+
+    all: Sequence[Item] = ()
+    names: tuple[str, ...] = ()
+    header: Place | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def read_items(folder: Folder, manifest: Path, given: Json, places: Places) -> Items:
+    """The items that a checked `spec.items` names, with findings for what cannot be taken."""
+    if "list" in given:
+        found = _read_list(given["list"], places)
+        place = places[_LIST]
+    else:
+        found = _read_csv(folder, manifest, given["csv"], places[_CSV])
+        place = found.header or places[_CSV]
+    if found.findings:
+        return found
+    if not found.all:
+        return replace(found, findings=(replace(_EMPTY, place=place),))
+    if len(found.all) > _MOST_ITEMS:
+        message = f"a fleet has at most {_MOST_ITEMS:,} items, and there are {len(found.all):,}"
+        finding = Finding(message, place=place, next_step="Make several fleets of it.")
+        return replace(found, all=(), findings=(finding,))
+    return found
+
+
+def say_places(places: Sequence[Place]) -> str:
+    """The first places of some, and how many more there are."""
+    shown = ", ".join(map(str, places[:_SHOWN]))
+    more = len(places) - _SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def _read_list(entries: Sequence[Json], places: Places) -> Items:
+    numbered = enumerate(entries)
+    items = [Item(index + 1, values, places[f"{_LIST}/{index}"]) for index, values in numbered]
+    return Items(items, tuple(dict.fromkeys(name for item in items for name in item.values)))
+
+
+def _read_csv(folder: Folder, manifest: Path, name: str, place: Place) -> Items:
+    path = manifest.parent / name
+    if not folder.holds(path):
+        step = "Move it into the folder, next to the manifest."
+        finding = Finding("the file of items lies outside the project's folder", place=place)
+        return Items(findings=(replace(finding, next_step=step),))
+    if not folder.has(path):
+        return Items(findings=(Finding(f"there is no file {name}", place=place),))
+    before = len(folder.findings)
+    text = folder.read(path, place)
+    if text is None:
+        refused = tuple(folder.findings[before:])
+        del folder.findings[before:]
+        return Items(findings=refused)
+    return _parse(folder.name(path), text)
+
+
+def _parse(file: str, text: str) -> Items:
+    findings: list[Finding] = []
+    rows = list(_read_rows(file, text, findings))
+    if not rows and not findings:
+        nothing = Finding("is empty", file, Place(file, 1, 1), next_step=_NAME_COLUMNS)
+        findings.append(nothing)
+    if not findings:
+        findings += _check_header(*rows[0])
+    if findings:
+        return Items(findings=tuple(findings))
+    (header, columns), *others = rows
+    items = [
+        Item(number, dict(zip(columns, cells, strict=False)), place)
+        for number, (place, cells) in enumerate(others, 1)
+    ]
+    findings += [*_check_lengths(len(columns), others), *_check_secrets(columns, others)]
+    return Items(items, tuple(columns), header, tuple(findings))
+
+
+_Row = tuple[Place, list[str]]
+
+
+def _read_rows(file: str, text: str, findings: list[Finding]) -> Iterator[_Row]:
+    """Each row that holds something, with the line on which it begins."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if any(cells):
+                yield Place(file, line, 1), cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        place = Place(file, line, 1)
+        findings.append(Finding(f"is not CSV: {error}", file, place, next_step=_QUOTING))
+
+
+def _check_header(place: Place, columns: Sequence[str]) -> Iterator[Finding]:
+    for message, next_step in _judge_columns(columns):
+        yield Finding(message, place.file, place, next_step=next_step)
+
+
+def _judge_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the names of columns, and what to do."""
+    separator = next((one for one in _SEPARATORS if one in columns[0]), "")
+    if len(columns) == 1 and separator:
+        yield f"separates cells with {_SEPARATORS[separator]}", "Save it with commas between them."
+        return
+    if len(columns) > _MOST_COLUMNS:
+        yield f"has more than {_MOST_COLUMNS:,} columns", "Leave out those that are not used."
+        return
+    if any(map(is_suspicious, columns)):
+        yield f"the first row {SUSPICIOUS}", REFER
+        return
+    for number, name in enumerate(columns, 1):
+        if not name.strip():
+            yield f"column {number} has no name", _NAME_COLUMNS
+        elif name != name.strip():
+            yield f'there are blanks around the name of column "{name.strip()}"', _NO_BLANKS
+    for name, times in Counter(columns).items():
+        if times > 1 and name.strip():
+            yield f'{times} columns are called "{name}"', "Rename all but one."
+
+
+def _check_lengths(columns: int, rows: Sequence[_Row]) -> Iterator[Finding]:
+    wrong: dict[int, list[Place]] = {}
+    for place, cells in rows:
+        if len(cells) != columns:
+            wrong.setdefault(len(cells), []).append(place)
+    for number, places in wrong.items():
+        many = "a row has" if len(places) == 1 else f"{len(places):,} rows have"
+        yield Finding(
+            f"{many} {number} cells, and there are {columns} columns",
+            places[0].file,
+            places[0],
+            detail=() if len(places) == 1 else (f"They are {say_places(places)}.",),
+            next_step="Put quotes around a cell that holds a comma."
+            if number > columns
+            else "Write a comma for each cell that is empty.",
+        )
+
+
+def _check_secrets(columns: Sequence[str], rows: Sequence[_Row]) -> Iterator[Finding]:
+    found: dict[int, list[Place]] = {}
+    for place, cells in rows:
+        for index, cell in enumerate(cells):
+            if len(cell) > 20 and is_suspicious(cell):
+                found.setdefault(index, []).append(place)
+    for index, places in found.items():
+        name = columns[index] if index < len(columns) else str(index + 1)
+        yield _in_column(name, SUSPICIOUS, REFER, places)
+
+
+def check_formulas(items: Items, used: Iterable[str]) -> Iterator[Finding]:
+    """Columns in which a spreadsheet has saved what it works out, and not what came of it."""
+    for name in used if items.header else ():
+        places = [one.place for one in items.all if one.values.get(name, "")[:1] == "="]
+        if places:
+            step = f'{_NO_FORMULA}: "=${{{name}}}".'
+            yield _in_column(name, "holds a formula of a spreadsheet", step, places)
+
+
+def _in_column(name: str, message: str, next_step: str, places: Sequence[Place]) -> Finding:
+    detail = () if len(places) == 1 else (f"It does so on {say_places(places)}.",)
+    return Finding(f'column "{name}" {message}', places[0].file, places[0], detail, next_step)
+
+
+_NO_FORMULA: Final = (
+    "Save the values and not the formulas; a text that must begin with = stands in the template"
+)
+_EMPTY: Final = Finding(
+    "the fleet has no items",
+    next_step="Write one. If it is to have none any more: --allow empty",
+    guard="empty",
+)
+_NAME_COLUMNS: Final = "The first row names the columns."
+_NO_BLANKS: Final = "Take them away in every row: cells are taken as they are."
+_SEPARATORS: Final[Mapping[str, str]] = {";": "semicolons", "\t": "tabs"}
+_QUOTING: Final = (
+    'A cell that holds a comma or a line end stands in quotes, a quote in it twice: "".'
+)

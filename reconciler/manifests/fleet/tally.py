@@ -1,0 +1,50 @@
+"""What is wrong with members of fleets: each thing once, however many members it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from reconciler.manifests.fleet.items import say_places
+from reconciler.model import Address, Finding, Member, Place
+
+
+class Tally:
+    """Findings of members by what they say and where, with the members that they concern."""
+
+    def __init__(self) -> None:
+        self._concerned: dict[tuple[Address, Finding], list[tuple[str, Member]]] = {}
+        self._others: dict[tuple[Address, Finding], list[Place]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._concerned)
+
+    def add(
+        self, finding: Finding, subject: str, member: Member, other: Place | None = None
+    ) -> None:
+        """Note what is wrong with a member, called `subject`, and what it clashes with."""
+        key = (member.fleet, finding)
+        self._concerned.setdefault(key, []).append((subject, member))
+        if other is not None:
+            self._others.setdefault(key, []).append(other)
+
+    def tell(self) -> Iterator[Finding]:
+        """Each finding, with the rows that it concerns."""
+        for (fleet, finding), concerned in self._concerned.items():
+            others = list(dict.fromkeys(self._others.get((fleet, finding), ())))
+            if len(concerned) == 1:
+                subject, member = concerned[0]
+                said, rows = finding.message, f"Item {member.number} is on {member.place}."
+            else:
+                subject, places = str(fleet), [member.place for _, member in concerned]
+                said = f"{len(concerned):,} members: {finding.message}"
+                rows = f"Their items are on {say_places(places)}."
+            firsts = (
+                [f"The first {_BE[len(others) > 1]} on {say_places(others)}."] if others else []
+            )
+            detail = (rows, *firsts, *finding.detail)
+            yield replace(finding, message=said, subject=subject, detail=detail)
+
+
+_BE: Final = ("is", "ones are")

@@ -1,0 +1,213 @@
+"""Templates: compiled once, then filled in for each item.
+
+What holds no variable is shared by all that is made from a template. What cannot be filled in
+becomes a finding at its place in the template, and the rest is filled in all the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from reconciler.manifests.substitution import Piece, Variable, is_plain, split_text
+from reconciler.manifests.yaml_text import REFER, SUSPICIOUS, is_suspicious
+from reconciler.model import ABSENT, Finding, Json, Path
+
+Values = Mapping[str, Json]
+Problems = list[Finding]
+Fill = Callable[[Values, Problems], Json]
+Convert = Callable[[Json, Problems], Json]
+
+
+class Setting(Protocol):
+    """What is known around a template. Paths are those of the manifest that it becomes."""
+
+    def find(self, finding: Finding, path: Path) -> Finding:
+        """The finding with the place at which a value of the template stands."""
+        ...
+
+    def find_first(self, finding: Finding, path: Path) -> Finding:
+        """The same, but where such a finding was asked for before, that one with its place."""
+        ...
+
+    def check_name(self, name: str, path: Path) -> Finding | None:
+        """What is wrong with a variable, where no item has what it names."""
+        ...
+
+    def converter(self, path: Path, *, whole: bool) -> Convert | None:
+        """What a value still goes through; it is `whole` where it is one variable alone."""
+        ...
+
+
+@dataclass
+class Template:
+    """A value with variables in it.
+
+    `fill` is None where it is the same for every item. `used` counts the uses of each name; `size`
+    is about how many bytes it takes for each item, beside what is shared and what items hold.
+    """
+
+    value: Json
+    fill: Fill | None = None
+    findings: list[Finding] = field(default_factory=list)
+    used: Counter[str] = field(default_factory=Counter)
+    size: int = 0
+
+    def make(self, values: Values, problems: Problems) -> Json:
+        """The value for an item."""
+        return self.fill(values, problems) if self.fill else self.value
+
+
+def compile_template(value: Json, setting: Setting, path: Path = ()) -> Template:
+    """Read all variables of a value that stands at a path; raises nothing for what is wrong."""
+    template = Template(value)
+    template.fill = _Compiler(template, setting).compile(value, path)
+    return template
+
+
+@dataclass(frozen=True)
+class _Compiler:
+    template: Template
+    setting: Setting
+
+    def compile(self, value: Json, path: Path) -> Fill | None:
+        if isinstance(value, str):
+            return None if is_plain(value) else self._compile_text(value, path)
+        if isinstance(value, dict):
+            return self._compile_mapping(value, path)
+        if isinstance(value, list):
+            return self._compile_list(value, path)
+        return None
+
+    def _compile_mapping(self, value: dict[str, Json], path: Path) -> Fill | None:
+        below = {name: self.compile(one, (*path, name)) for name, one in value.items()}
+        makers = {name: make for name, make in below.items() if make}
+        keys = [name for name in value if not is_plain(name)]
+        self._count(_NODE * (1 + len(value)) if makers or keys else 0)
+        if keys:
+            return self._with_keys(value, makers, path)
+        if not makers:
+            return None
+
+        def fill(values: Values, problems: Problems) -> Json:
+            filled = dict(value)
+            for name, make in makers.items():
+                filled[name] = make(values, problems)
+            return filled
+
+        return fill
+
+    def _with_keys(self, value: dict[str, Json], makers: Mapping[str, Fill], path: Path) -> Fill:
+        """What makes a mapping of which some keys hold variables."""
+        keys = {name: self._join(self._split(name, (*path, name)), (*path, name)) for name in value}
+        twice = {name: self.setting.find(_TWICE, (*path, name)) for name in value}
+
+        def fill(values: Values, problems: Problems) -> Json:
+            filled: dict[str, Json] = {}
+            for name, below in value.items():
+                key = keys[name](values, problems)
+                if key in filled:
+                    problems.append(twice[name])
+                filled[key] = makers[name](values, problems) if name in makers else below
+            return filled
+
+        return fill
+
+    def _compile_list(self, value: list[Json], path: Path) -> Fill | None:
+        makers = [self.compile(below, (*path, index)) for index, below in enumerate(value)]
+        if not any(makers):
+            return None
+        self._count(_NODE * (1 + len(value)))
+        pairs = list(zip(makers, value, strict=True))
+        return lambda values, problems: [
+            make(values, problems) if make else below for make, below in pairs
+        ]
+
+    def _compile_text(self, text: str, path: Path) -> Fill:
+        pieces = self._split(text, path)
+        alone = pieces[0] if len(pieces) == 1 else ""
+        whole = isinstance(alone, Variable)
+        make = (
+            self._look(alone.name, path)
+            if isinstance(alone, Variable)
+            else self._join(pieces, path)
+        )
+        convert = self.setting.converter(path, whole=whole)
+        if convert is None:
+            return make
+        return lambda values, problems: convert(make(values, problems), problems)
+
+    def _split(self, text: str, path: Path) -> Sequence[Piece]:
+        """The pieces of a text; what is wrong with it is found once, not for each item."""
+        try:
+            pieces = split_text(text)
+        except ValueError as error:
+            finding = Finding(str(error), next_step=_ESCAPE)
+            self.template.findings.append(self.setting.find(finding, path))
+            return (text,)
+        names = [piece.name for piece in pieces if isinstance(piece, Variable)]
+        self.template.used.update(names)
+        wrong = (self.setting.check_name(name, path) for name in dict.fromkeys(names))
+        self.template.findings += filter(None, wrong)
+        return pieces
+
+    def _count(self, size: int) -> None:
+        self.template.size += size
+
+    def _look(self, name: str, path: Path) -> Fill:
+        """What finds the value of a name, of whatever type."""
+        missing = self.setting.find_first(Finding(f'the item has no "{name}"'), path)
+
+        def look(values: Values, problems: Problems) -> Json:
+            value = values.get(name, ABSENT)
+            if value is ABSENT:
+                problems.append(missing)
+                return None
+            return value
+
+        return look
+
+    def _join(self, pieces: Sequence[Piece], path: Path) -> Fill:
+        """What makes one text, never of what looks like a secret."""
+        parts = [one if isinstance(one, str) else self._spell(one.name, path) for one in pieces]
+        self._count(_NODE + sum(len(one) for one in pieces if isinstance(one, str)))
+        secret = self.setting.find(_SECRET, path)
+
+        def fill(values: Values, problems: Problems) -> Json:
+            made = [one if isinstance(one, str) else one(values, problems) for one in parts]
+            text = "".join(made)
+            if len(text) > 20 and is_suspicious(text):
+                problems.append(secret)
+            return text
+
+        return fill
+
+    def _spell(self, name: str, path: Path) -> Callable[[Values, Problems], str]:
+        """What spells a value within a text."""
+        look = self._look(name, path)
+        empty, several = (
+            self.setting.find_first(Finding(f'"{name}" {said}, and stands within a text'), path)
+            for said in ("is empty", "is no single value")
+        )
+
+        def spell(values: Values, problems: Problems) -> str:
+            value = look(values, problems)
+            if isinstance(value, str) and value:
+                return value
+            if isinstance(value, bool):
+                return str(value).lower()
+            if isinstance(value, int | float):
+                return str(value)
+            if name in values:
+                problems.append(several if isinstance(value, dict | list) else empty)
+            return ""
+
+        return spell
+
+
+_NODE: Final = 64
+_TWICE: Final = Finding("two keys become the same")
+_SECRET: Final = Finding(SUSPICIOUS, next_step=REFER)
+_ESCAPE: Final = "To have ${ itself, write $${."

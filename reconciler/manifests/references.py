@@ -1,0 +1,116 @@
+"""What a manifest refers to: a definition in a file, and where its secrets are.
+
+A file is named from the manifest, and lies inside the project's folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from reconciler.manifests import definition
+from reconciler.manifests.folder import Folder
+from reconciler.manifests.yaml_text import Places
+from reconciler.model import Finding, Json
+from reconciler.pointers import format_pointer, split_pointer
+
+_SECRETS: Final = "secrets"
+_DEFINITION: Final = "definition"
+_REFERENCE: Final = frozenset({"env", "file", "version"})
+
+Found = tuple[str, Finding]
+Reference = tuple[tuple[str, ...], dict[str, Json]]
+
+
+def find_definition_file(spec: Json) -> str:
+    """The name of the file in which the definition is, or ""."""
+    given = spec.get(_DEFINITION)
+    if not isinstance(given, dict) or set(given) != {"file"}:
+        return ""
+    return given["file"] if isinstance(given["file"], str) else ""
+
+
+def take_in_definition(folder: Folder, file: Path, spec: Json, places: Places) -> str:
+    """Put the file's document in the place of `{file: …}`; returns the file's name, or "".
+
+    What cannot be read is left out, with findings in `folder`.
+    """
+    name = find_definition_file(spec)
+    if not name:
+        return ""
+    read = definition.read_definition(folder, file, name, places["/spec/definition/file"])
+    if read is None:
+        del spec[_DEFINITION]
+    else:
+        spec[_DEFINITION], places.mounted["/spec/definition"] = read
+    return folder.name(file.parent / name)
+
+
+def settle_definition(schema: str, spec: Json) -> Iterator[Found]:
+    """Check what may be declared, and bring the definition to the service schema's spelling."""
+    given = spec.get(_DEFINITION)
+    if not schema or not isinstance(given, dict):
+        return
+    for path, finding in definition.check_definition(schema, given):
+        yield format_pointer(("spec", _DEFINITION, *path)), finding
+    spec[_DEFINITION] = definition.clean_definition(schema, given)
+
+
+def check_secrets(schema: str, spec: Json) -> Iterator[Found]:
+    """Secrets must lead to where the service has one."""
+    secrets = spec.get(_SECRETS)
+    for pointer in secrets if schema and isinstance(secrets, dict) else ():
+        if not _leads_to_secret(schema, pointer):
+            yield format_pointer(("spec", _SECRETS, pointer)), _no_secret(schema, pointer)
+
+
+def settle_files(folder: Folder, file: Path, references: Iterable[Reference]) -> Iterator[Found]:
+    """A secret's file is named from the manifest; from here on from the project's folder."""
+    for path, reference in references:
+        name = reference.get("file")
+        found = locate_file(folder, file, name) if isinstance(name, str) else None
+        if isinstance(found, Finding):
+            yield format_pointer(("spec", *path, "file")), found
+        elif found is not None:
+            reference["file"] = found
+
+
+def locate_file(folder: Folder, file: Path, name: str) -> str | Finding:
+    """The name from the project's folder of a file that is named from a manifest."""
+    path = file.parent / name
+    if folder.holds(path):
+        return folder.name(path)
+    message = "the secret's file lies outside the project's folder"
+    return Finding(message, next_step="Move it into the folder.")
+
+
+def find_references(spec: Json, path: tuple[str, ...] = ()) -> Iterator[Reference]:
+    """Every reference to a secret in a spec, with its path; a definition holds none."""
+    for name, below in spec.items():
+        if not isinstance(below, dict) or (not path and name == _DEFINITION):
+            continue
+        if _is_reference(below):
+            yield (*path, name), below
+        else:
+            yield from find_references(below, (*path, name))
+
+
+def _is_reference(value: Mapping[str, Json]) -> bool:
+    plain = all(isinstance(below, str) for below in value.values())
+    return plain and bool(value) and value.keys() <= _REFERENCE
+
+
+def _leads_to_secret(schema: str, pointer: str) -> bool:
+    try:
+        return definition.is_secret_pointer(schema, split_pointer(pointer))
+    except ValueError:
+        return False
+
+
+def _no_secret(schema: str, pointer: str) -> Finding:
+    known = definition.secret_pointers(schema)
+    near = difflib.get_close_matches(pointer, known, n=1)
+    hint = f'Did you mean "{near[0]}"?' if near else f"Secrets are: {', '.join(known)}."
+    return Finding("the service has no secret at this pointer", next_step=hint)

@@ -1,0 +1,91 @@
+"""The notation `${name}` in texts of a template; `$${` is `${` itself."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.model import Json
+
+_OPENING: Final = "${"
+_TOKEN: Final = re.compile(r"\$\$\{|\$\{([^{}$\r\n]*)(\}?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """What stands for the value that an item has under this name."""
+
+    name: str
+
+
+Piece = str | Variable
+
+
+def split_text(text: str) -> tuple[Piece, ...]:
+    """The literal pieces of a text, unescaped and never empty, and the variables between them.
+
+    Raises ValueError saying what is wrong with the notation.
+    """
+    pieces: list[Piece] = []
+    literal, end = "", 0
+    for token in _TOKEN.finditer(text):
+        literal += text[end : token.start()]
+        end = token.end()
+        if token[1] is None:
+            literal += _OPENING
+            continue
+        pieces += [literal, _read_variable(token)] if literal else [_read_variable(token)]
+        literal = ""
+    literal += text[end:]
+    return tuple([*pieces, literal] if literal else pieces)
+
+
+def _read_variable(token: re.Match[str]) -> Variable:
+    if not token[2]:
+        raise ValueError("a ${ has no } after the name")
+    if not token[1]:
+        raise ValueError("${} names nothing")
+    return Variable(token[1])
+
+
+def escape(value: Json) -> Json:
+    """What stands for a value in a template: the same, each `${` in its texts escaped."""
+    if isinstance(value, dict):
+        return {escape(name): escape(below) for name, below in value.items()}
+    if isinstance(value, list):
+        return [escape(item) for item in value]
+    return value.replace(_OPENING, f"${_OPENING}") if isinstance(value, str) else value
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text stands for itself."""
+    return _OPENING not in text
+
+
+def fits(template: str, text: str) -> bool:
+    """Whether a template's text can become this text, where each variable may be any text."""
+    if is_plain(template):
+        return False
+    pieces = _pieces(template)
+    at, loose = 0, False
+    for number, piece in enumerate(pieces, 1):
+        if isinstance(piece, Variable):
+            loose = True
+            continue
+        last = number == len(pieces) and loose
+        found = max(at, len(text) - len(piece)) if last else at
+        found = text.find(piece, found)
+        if found < at or (found != at and not loose):
+            return False
+        at, loose = found + len(piece), False
+    return loose or at == len(text)
+
+
+@functools.lru_cache(maxsize=256)
+def _pieces(template: str) -> tuple[Piece, ...]:
+    try:
+        return split_text(template)
+    except ValueError:
+        return (template,)

@@ -1,0 +1,175 @@
+"""A project with a secret wherever one can be, in front of a service that tells everything.
+
+`python -m tests.e2e.planted FOLDER COMMAND…` is one command as a process of its own: what it writes
+and takes away again is kept in the folder, and how it and its children are called.
+"""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+from reconciler.cli import main
+from tests.e2e.markers import Evidence, Marker, Watch, plant, read_titles
+from tests.e2e.telltale import OWN, Telltale
+from tests.e2e.world import Done, clean_environment, definition
+from tests.scripted import Scripted
+
+TOKEN = plant("the emulator's token", "{}+/=~")
+SAS = plant(
+    "the signature of models", "sv=2024-01-01&se=2099-01-01T00%3A00%3A00Z&sp=r&sig={}%2B%3D"
+)
+KEYS = {
+    "/properties/keys/primary": ("env", "PRIMARY", plant("the primary key", "{}")),
+    "/properties/keys/secondary": ("file", "secondary.key", plant("the secondary key")),
+    "/properties/storageAccount/key": ("file", "storage.key", plant("the storage key", "{}+/==")),
+    "/properties/assets/asset3/locationInfo/credentials": (
+        "env",
+        "CREDENTIALS",
+        plant("the asset's credentials", "AccountName=a;AccountKey={}=="),
+    ),
+}
+AROUND = {
+    "AZURE_CLIENT_SECRET": plant("AZURE_CLIENT_SECRET"),
+    "AZURE_STORAGE_KEY": plant("AZURE_STORAGE_KEY", "{}+/=="),
+    "AZURE_STORAGE_SAS_TOKEN": plant("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig={}"),
+    "AZURE_STORAGE_CONNECTION_STRING": plant("the connection string", "AccountKey={}=="),
+    "HTTPS_PROXY": plant("the proxy's password", "http://user:{}@127.0.0.1:9"),
+    "ANOTHER_TOKEN": plant("a variable that nobody names"),
+}
+MARKERS: list[Marker] = [
+    TOKEN,
+    SAS,
+    *(marker for _, _, marker in KEYS.values()),
+    *AROUND.values(),
+    *OWN.values(),
+]
+SENT = [TOKEN, SAS, *(marker for _, _, marker in KEYS.values())]
+MODEL = "Census Model [trained model]"
+
+
+@dataclass
+class Stage:
+    """A project in front of a service that tells everything, and all that came of it."""
+
+    root: Path
+    server: Scripted
+    service: Telltale
+    evidence: Evidence
+    environment: dict[str, str] = field(default_factory=dict)
+    umask: int = 0o022
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "project"
+
+    def __post_init__(self) -> None:
+        for name in ("project/manifests", "project/secrets", "home", "tmp"):
+            (self.root / name).mkdir(parents=True)
+        self.environment = {
+            "HOME": str(self.root / "home"),
+            "TMPDIR": str(self.root / "tmp"),
+            "RECONCILER_EMULATOR_TOKEN": TOKEN.value,
+            "RECONCILER_LOG": "debug",
+            "MODELS_SAS": SAS.value,
+            **{name: marker.value for name, marker in AROUND.items()},
+        }
+        for kind, name, marker in KEYS.values():
+            if kind == "env":
+                self.environment[name] = marker.value
+            else:
+                file = self.folder / "secrets" / name
+                file.write_text(marker.value)
+                self.evidence.allowed.add(file)
+        (self.folder / "reconciler.yaml").write_text(
+            "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: census}\nspec:\n"
+            f"  cloud: {{resourceManager: '{self.server.url}', blob: '{self.server.url}'}}\n"
+            "  defaults: {subscription: s, resourceGroup: g}\n"
+            "  guards: {blobs: warn, maxUpdates: 100%, maxDeletes: 100}\n"
+        )
+
+    def declare(self, name: str = "census", model: str = "new", **more: str) -> Path:
+        """A manifest with every secret there is."""
+        secrets = "".join(
+            f"    {pointer}: {{{kind}: {'../secrets/' if kind == 'file' else ''}{value},"
+            " version: v1}\n"
+            for pointer, (kind, value, _) in KEYS.items()
+        )
+        text = (
+            "apiVersion: reconciler/v1\nkind: WebService\n"
+            f"metadata: {{name: {name}}}\nspec:\n  trainedModels:\n"
+            f"    {MODEL}: {{uri: '{self.server.url}/account/m/{model}.ilearner',"
+            " sas: {env: MODELS_SAS}}\n"
+            f"  secrets:\n{secrets}" + "".join(f"  {key}: {value}\n" for key, value in more.items())
+        )
+        file = self.folder / "manifests" / f"{name}.yaml"
+        file.write_text(text)
+        return file
+
+    def declare_whole(self, name: str) -> None:
+        """A manifest of a service that is not there yet."""
+        body = definition(f"{self.server.url}/account/m/new.ilearner")
+        body["properties"]["storageAccount"].pop("key")
+        (self.folder / "manifests" / f"{name}.json").write_text(json.dumps(body))
+        self.declare(name, definition=f"{{file: {name}.json}}")
+
+    def deploy(self, name: str = "census", model: str = "old") -> None:
+        self.service.deploy(name, definition(f"{self.server.url}/account/m/{model}.ilearner"))
+
+    def run(self, *arguments: str, **environment: str) -> Done:
+        """One command in this process; what it said is evidence."""
+        self.service.forget(one.place for one in OWN.values())
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in "oe")
+        known = {**clean_environment(self.environment), **environment}
+        before = os.umask(self.umask)
+        with (
+            contextlib.chdir(self.folder),
+            mock.patch.dict(os.environ, known, clear=True),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = main(list(arguments))
+        os.umask(before)
+        done = Done(code, *(one.buffer.getvalue().decode() for one in (out, err)))
+        self.evidence.add(f"what {' '.join(arguments)} said", done.said)
+        return done
+
+    def spawn(self, *arguments: str, **environment: str) -> Done:
+        """One command as a process of its own, watched from within."""
+        kept = self.root / "kept" / str(len(self.evidence.said))
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.e2e.planted", str(kept), *arguments],
+            cwd=self.folder,
+            env={
+                **clean_environment(self.environment),
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+                **environment,
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.evidence.add(f"what {' '.join(arguments)} said", done.stdout + done.stderr)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def check(self) -> None:
+        found = self.evidence.find()
+        assert not found, "\n".join(found)
+
+
+if __name__ == "__main__":
+    kept = Path(sys.argv[1])
+    with Watch(kept) as watching:
+        try:
+            ended = main(sys.argv[2:])
+        finally:
+            told = read_titles() + "\n".join(watching.started).encode()
+            (kept / "titles").write_bytes(told)
+    sys.exit(ended)

@@ -1,0 +1,267 @@
+"""A service that tells whoever asks all that it has heard, and secrets of its own.
+
+It does what it is asked, over a real socket, and repeats every secret of its callers wherever a
+service can say something: in definitions, lists, errors, operations, headers and addresses.
+"""
+
+import base64
+import copy
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from tests.e2e.markers import Marker, plant
+from tests.scripted import Answer, Call
+
+Json = Any
+_SIGNED = "sv=2024-01-01&se=2099-01-01T00%3A00%3A00Z&sr=b&sp=r&sig={}%2Bx%3D"
+OWN = {
+    name: plant(f"live {name}", form)
+    for name, form in (
+        ("primary", "{} key"),
+        ("secondary", "{}+/="),
+        ("storage", "{}=="),
+        ("credentials", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey={}+/=="),
+        ("payload", _SIGNED),
+        ("model", _SIGNED),
+        ("module", _SIGNED),
+        ("text", _SIGNED),
+        ("example", _SIGNED),
+        ("connection", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey={}=="),
+        ("next", _SIGNED),
+        ("location", _SIGNED),
+        ("error", _SIGNED),
+    )
+}
+
+
+def spellings(secret: str) -> list[str]:
+    """A secret as it may come back."""
+    return [
+        secret,
+        quote(secret, safe=""),
+        json.dumps(secret)[1:-1],
+        base64.b64encode(secret.encode()).decode(),
+        secret.upper(),
+    ]
+
+
+@dataclass
+class Telltale:
+    """`services` by name; `mischief` by method.
+
+    `heard` is what it knows of its callers, `stored` what the storage beside it knows of them.
+    """
+
+    markers: Sequence[Marker]
+    services: dict[str, Json] = field(default_factory=dict)
+    heard: dict[str, str] = field(default_factory=dict)
+    stored: dict[str, str] = field(default_factory=dict)
+    mischief: dict[str, str] = field(default_factory=dict)
+    told: int = 0
+    polled: int = 0
+
+    def __call__(self, call: Call, _: int) -> Answer:
+        path = unquote(urlsplit(call.target).path)
+        stores = not path.startswith("/subscriptions/")
+        self._listen(call, self.stored if stores else self.heard)
+        word = self.mischief.get(call.method, "")
+        if stores:
+            return self._deny(int(self.mischief.get("HEAD", "403")))
+        if "/operationsstatus/" in path:
+            return self._tell_operation()
+        if word:
+            spoiled = self._spoil(call, word)
+            if spoiled is not None:
+                return spoiled
+        name = path.rpartition("/")[2].lower()
+        if name == "webservices":
+            return self._list(call)
+        return self._answer(call, name)
+
+    # What it hears.
+
+    def _listen(self, call: Call, heard: dict[str, str]) -> None:
+        told = [*call.headers.values(), *_texts(_parse(call.body))]
+        told += [unquote(call.target)] if heard is self.stored else []
+        for marker in self.markers:
+            if any(marker.value in one or marker.core in one for one in told):
+                heard[marker.place] = marker.value
+
+    def forget(self, places: Iterable[str]) -> None:
+        """What no command has sent cannot be known to it."""
+        for place in places:
+            self.heard.pop(place, None)
+
+    def gossip(self) -> str:
+        """Some of what it knows, something else each time."""
+        return self._pick([spelling for one in self.heard.values() for spelling in spellings(one)])
+
+    def gossip_escaped(self) -> str:
+        """The same for a place where only visible ASCII may stand."""
+        return self._pick([quote(one, safe="") for one in self.heard.values()])
+
+    def gossip_host(self) -> str:
+        """The same for the name of a host, as far as a secret can be one."""
+        return self._pick([one for one in self.heard.values() if one.isalnum()])
+
+    def _pick(self, said: list[str]) -> str:
+        self.told += 1
+        return said[self.told % len(said)] if said else "nothing"
+
+    def all_gossip(self) -> Iterator[str]:
+        for secret in self.heard.values():
+            yield from spellings(secret)
+
+    # What it says.
+
+    def _answer(self, call: Call, name: str) -> Answer:
+        if call.method == "GET":
+            if name not in self.services:
+                return self._refuse(404, "WebServiceNotFound")
+            return Answer(200, self.show(name), self._headers())
+        if call.method == "DELETE":
+            self.services.pop(name, None)
+        elif self.mischief.get(call.method) != "ignored":
+            self._take(call, name)
+        self.polled = 0
+        place = "/subscriptions/s/providers/Microsoft.MachineLearning/locations/x/operationsstatus/"
+        told = f"{place}{self.gossip_escaped()}?{OWN['location'].value}"
+        return Answer(202, None, {**self._headers(), "Azure-AsyncOperation": told})
+
+    def _take(self, call: Call, name: str) -> None:
+        body = json.loads(call.body)
+        document = self.services.setdefault(name, {"properties": {}})
+        document["properties"] |= body.pop("properties", {})
+        document |= body
+
+    def show(self, name: str) -> Json:
+        """The definition, with everything in it that should not be."""
+        document = copy.deepcopy(self.services[name])
+        properties = document["properties"]
+        scope = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearning/webServices"
+        document |= {"id": f"{scope}/{name}", "name": name, "type": "x/webServices"}
+        properties["provisioningState"] = "Succeeded"
+        properties["modifiedOn"] = "2020-01-01T00:00:00Z"
+        properties["keys"] = {one: OWN[one].value for one in ("primary", "secondary")}
+        properties.setdefault("storageAccount", {})["key"] = OWN["storage"].value
+        payload = f"https://a.blob.core.windows.net/p?{OWN['payload'].value}"
+        properties["payloadsLocation"] = {"uri": payload, "credentials": OWN["credentials"].value}
+        for asset in properties["assets"].values():
+            place = asset["locationInfo"]
+            place["credentials"] = OWN["credentials"].value
+            if place["uri"].startswith("http"):
+                place["uri"] = f"{place['uri'].partition('?')[0]}?{OWN['model'].value}"
+        properties.setdefault("title", f"heard {self.gossip()} today")
+        properties["unheardOf"] = {"echo": list(self.all_gossip()), "at": _sign("text")}
+        return document
+
+    def deploy(self, name: str, document: Json) -> None:
+        """A service that somebody else made, and wrote signatures all over."""
+        properties = document["properties"]
+        properties.pop("title")
+        properties["description"] = f"see {_sign('text')} or {OWN['connection'].value};x=1"
+        properties["exampleRequest"] = {"inputs": {"input1": [["a", _sign("example")]]}}
+        properties["assets"]["asset1"]["locationInfo"]["uri"] = _sign("module")
+        properties["assets"]["asset1"]["metadata"] = {"at": _sign("text")}
+        document["tags"] = {"at": _sign("text")}
+        self.services[name] = document
+
+    def _list(self, call: Call) -> Answer:
+        target = urlsplit(call.target)
+        word = self.mischief.get("LIST", "")
+        items = [self.show(name) for name in self.services]
+        for item in items:
+            item["properties"].pop("assets")
+        page: Json = {"value": items, "echo": list(self.all_gossip())}
+        if "skiptoken" not in target.query or word == "circle":
+            token = "" if word == "circle" else self.gossip_escaped()
+            host = f"{self.gossip_host()}.test" if word == "elsewhere" else call.headers["Host"]
+            page["value"] = items[:1]
+            page["nextLink"] = (
+                f"http://{host}{target.path}?{target.query.partition('&')[0]}"
+                f"&%24skiptoken=x{token}&{OWN['next'].value}"
+            )
+        return Answer(200, page, self._headers())
+
+    def _tell_operation(self) -> Answer:
+        self.polled += 1
+        if "unfollowed" in self.mischief.values():
+            return self._refuse(400, "OperationUnknown")
+        if self.polled == 1 or "endless" in self.mischief.values():
+            return Answer(200, {"status": f"Running {self.gossip()}"}, self._headers())
+        if "failed" in self.mischief.values():
+            return Answer(200, {"status": "Failed", **self._error("OperationFailed")})
+        return Answer(200, {"status": "Succeeded", "echo": list(self.all_gossip())})
+
+    def _error(self, code: str) -> Json:
+        said = f"No. {self.gossip()} and {self.gossip()}, see https://a/b?{OWN['error'].value}"
+        inner = {"code": f"{code}", "message": said, "target": self.gossip()}
+        return {
+            "error": {
+                "code": f"X{self.gossip()}",
+                "message": " ".join(self.all_gossip()),
+                "details": [inner],
+            }
+        }
+
+    def _refuse(self, status: int, code: str, **more: str) -> Answer:
+        return Answer(status, self._error(code), {**self._headers(), **more})
+
+    def _deny(self, status: int) -> Answer:
+        """What storage says."""
+        said = [spelling for secret in self.stored.values() for spelling in spellings(secret)]
+        told = quote(said[len(said) // 2], safe="") if said else ""
+        body = f"<Error><Code>Denied{told}</Code><Message>{' '.join(said)}</Message></Error>"
+        headers = {"Content-Type": "application/xml", "x-ms-error-code": told, "ETag": told}
+        if status != 403:  # as something before storage would
+            headers = {"Content-Type": "text/html", "ETag": told}
+        return Answer(status, body.encode(), headers)
+
+    def _headers(self) -> dict[str, str]:
+        said = self.gossip_escaped()
+        return {"x-ms-request-id": f"id {said}", "x-ms-echo": said, "ETag": f'"{said}"'}
+
+    def _spoil(self, call: Call, word: str) -> Answer | None:
+        said = self.gossip_escaped()
+        if word.isdecimal():
+            return self._refuse(int(word), f"Code{word}{self.gossip()}", **{"Retry-After": "0"})
+        if word == "cut":
+            return Answer(200, {"echo": list(self.all_gossip())}, self._headers(), cut=True)
+        if word == "slow":
+            return Answer(500, self._error("Slow"), wait=1.0)
+        if word == "page":
+            kind = {"Content-Type": f"text/html; {said}"}
+            return Answer(403, f"<p>{' '.join(self.all_gossip())}".encode(), kind)
+        if word == "nonsense":
+            kind = {"Content-Type": f"x/{said}"}
+            return Answer(200, f"<p>{' '.join(self.all_gossip())}".encode(), kind)
+        if word == "redirect":
+            return Answer(
+                307, None, {"Location": f"https://{self.gossip_host()}.test/{said}?{said}"}
+            )
+        return None
+
+
+def _sign(own: str) -> str:
+    return f"https://a.blob.core.windows.net/c/{own}.x?{OWN[own].value}"
+
+
+def _parse(body: bytes) -> Json:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+def _texts(document: Json) -> Iterator[str]:
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, dict):
+        for value in document.values():
+            yield from _texts(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _texts(value)

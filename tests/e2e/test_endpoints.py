@@ -1,0 +1,315 @@
+"""Classic endpoints from the first plan to the last, under both readings of what GET shows."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+from reconciler.blobs import upload_model
+from reconciler.emulator import SWITCHES
+from tests.casework.classic import MODEL, Classic
+from tests.casework.record import Recorder
+from tests.e2e.world import Done, Emulator, clean_environment, run, run_emulator
+
+pytestmark = pytest.mark.e2e
+Json = Any
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+HIDDEN: Mapping[str, str] = {}
+SHOWN = {"classic-resource-location": "without-signature"}
+# Every reading of what is not known of Classic, the first of each being what is taken elsewhere.
+READINGS = [
+    {
+        switch.name: switch.values[min(number, len(switch.values) - 1)]
+        for switch in SWITCHES
+        if switch.name.startswith("classic-") and not switch.name.startswith("classic-refused")
+    }
+    for number in (0, 1, 2)
+]
+
+
+def sign(account: str = "devstoreaccount1") -> str:
+    ends = datetime.now(UTC) + timedelta(days=30)
+    read = ContainerSasPermissions(read=True)
+    return generate_container_sas(account, "bikes", account_key=KEY, permission=read, expiry=ends)
+
+
+@dataclass
+class Bikes:
+    """A project whose endpoints are of one web service. `world` is what others do there."""
+
+    folder: Path
+    emulator: Emulator
+    classic: Classic
+    env: Mapping[str, str]
+
+    def declare(self, model: str, *names: str, **more: Json) -> None:
+        """Manifests for these endpoints, each with a model of its own kind."""
+        for old in (self.folder / "manifests").glob("*.yaml"):
+            old.unlink()
+        for name in names:
+            uri = {"uri": self.uri(model), "sas": {"env": "MODELS_SAS"}}
+            spec = {"trainedModels": {MODEL: uri}, **more}
+            self.write(f"manifests/{name}.yaml", "Endpoint", name, spec)
+
+    def uri(self, model: str) -> str:
+        return f"{self.emulator.blob}/devstoreaccount1/bikes/{model}.ilearner"
+
+    def write(self, file: str, kind: str, name: str, spec: Json) -> None:
+        document = {"apiVersion": "reconciler/v1", "kind": kind, "metadata": {"name": name}}
+        path = self.folder / file
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(yaml.safe_dump({**document, "spec": spec}))
+
+    def run(self, *arguments: str) -> Done:
+        """One command, in this process: most of the time would go into starting others."""
+        return Recorder(self.folder, self.env, lambda _, document: document).run(*arguments)
+
+    def expect(self, said: str, *arguments: str) -> Done:
+        done = self.run(*arguments)
+        assert said in done.out, done.said
+        return done
+
+    def expect_silence(self) -> None:
+        assert self.run("plan", "--detailed-exitcode").code == 0, self.run("plan").said
+
+    def requests(self) -> list[Json]:
+        lines = (self.folder / "requests.log").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="session")
+def signature(emulator: Emulator) -> str:
+    """What opens the models, which are there."""
+    for model in ("one", "two", "three"):
+        uri = f"{emulator.blob}/devstoreaccount1/bikes/{model}.ilearner"
+        upload_model(uri, model.encode(), {})
+    return sign()
+
+
+@contextmanager
+def open_bikes(
+    folder: Path, emulator: Emulator, signature: str, switches: Mapping[str, str], *options: str
+) -> Iterator[Bikes]:
+    chosen = [f"--switch={name}={value}" for name, value in switches.items()]
+    folder.mkdir(exist_ok=True)
+    log = f"--log={folder / 'requests.log'}"
+    seconds = (
+        [] if any("operation-seconds" in one for one in options) else ["--operation-seconds=0.1"]
+    )
+    with run_emulator(f"--blob-url={emulator.blob}", log, *seconds, *chosen, *options) as world:
+        known = Emulator(world.url, emulator.blob)
+        classic = Classic(known, folder.name, {"published": ""})
+        classic.set()
+        bikes = Bikes(folder, known, classic, {"MODELS_SAS": signature})
+        _, _, workspace, _, service = classic.path.split("/")
+        bikes.write(
+            "reconciler.yaml",
+            "Project",
+            "bikes",
+            {
+                "cloud": {"resourceManager": world.url, "blob": known.blob},
+                "defaults": {"workspace": workspace, "webService": service},
+                "guards": {"maxDeletes": 100},
+            },
+        )
+        yield bikes
+
+
+@pytest.mark.parametrize("reading", READINGS, ids=["first", "second", "third"])
+def test_the_story_of_an_endpoint_under_every_reading(
+    reading: Mapping[str, str], emulator: Emulator, signature: str, tmp_path: Path
+) -> None:
+    with open_bikes(tmp_path, emulator, signature, reading) as bikes:
+        settings = {"Description": "Location 1", "ThrottleLevel": "High", "MaxConcurrentCalls": 8}
+        bikes.declare("one", "rentalloc001", definition=settings)
+        bikes.expect("Resources: 1 added", "apply", "--auto-approve")
+        bikes.expect_silence()
+        settings["MaxConcurrentCalls"] = 20
+        bikes.declare("two", "rentalloc001", definition=settings)
+        bikes.expect('"…/bikes/one.ilearner" -> "…/bikes/two.ilearner"', "plan")
+        bikes.expect("Resources: 0 added, 1 changed", "apply", "--auto-approve")
+        bikes.expect_silence()
+        bikes.expect("No drift. 1 service in sync.", "drift")
+        bikes.expect("/bikes/one.ilearner", "rollback", "Endpoint/rentalloc001", "--out", "back")
+        bikes.expect("0 added, 1 changed", "apply", "back")
+        bikes.expect("/bikes/two.ilearner", "plan")
+        bikes.declare("one")
+        bikes.expect(
+            "0 changed, 1 destroyed", "apply", "--auto-approve", "--prune", "--allow", "empty"
+        )
+        assert set(bikes.classic.read()) == {"default"}
+        patched = [one for one in bikes.requests() if one["method"] == "PATCH"]
+        assert [one["status"] // 100 for one in patched] == [2, 2, 2]
+        for file in bikes.folder.rglob("*"):
+            if file.is_file():
+                assert signature.rpartition("sig=")[2] not in file.read_text(errors="replace")
+
+
+def test_what_is_hidden_is_told_with_when_it_was_set(
+    emulator: Emulator, signature: str, tmp_path: Path
+) -> None:
+    with open_bikes(tmp_path, emulator, signature, HIDDEN) as bikes:
+        bikes.declare("one", "rentalloc001")
+        applied = bikes.expect("1 added", "apply", "--auto-approve")
+        assert "What was written to 1 resource is not observable" in applied.out
+        today = f"{datetime.now(UTC):%Y-%m-%d}"
+        said = f"1 declared attribute is not observable (set {today} by "
+        bikes.expect(said, "plan")
+        told = json.loads(bikes.run("plan", "--format", "json").out)
+        (address,) = told["last_set"].values()
+        assert list(address) == [f"/Resources/{MODEL}/Location"]
+        page = run(bikes.folder, "plan", "--format", "html", env=bikes.env)
+        assert f"(set {today} by " in page.out
+        assert f"(set {today} by " in bikes.run("plan", "--format", "markdown").out
+        assert "one.ilearner" in bikes.run("history", "--blame", "Endpoint/rentalloc001").out
+
+
+def test_a_second_writer_is_named_where_the_model_is_shown(
+    emulator: Emulator, signature: str, tmp_path: Path
+) -> None:
+    with open_bikes(tmp_path, emulator, signature, SHOWN) as bikes:
+        bikes.declare("one", "rentalloc001")
+        applied = bikes.expect("1 added", "apply", "--auto-approve")
+        assert "not observable" not in applied.out
+        other = "https://acct.blob.core.windows.net/adf/other.ilearner"
+        bikes.classic.change("rentalloc001", {"model": other})
+        done = bikes.expect("model-swapped", "drift")
+        assert "AzureMLUpdateResource" in done.out
+        bikes.expect("drift: was ", "plan")
+        bikes.expect("0 added, 1 changed", "apply", "--auto-approve")
+        bikes.expect("No drift.", "drift")
+
+
+@pytest.mark.parametrize("reading", [HIDDEN, SHOWN], ids=["hidden", "shown"])
+def test_a_refresh_that_undid_the_model_is_told_and_made_good(
+    reading: Mapping[str, str], emulator: Emulator, signature: str, tmp_path: Path
+) -> None:
+    with open_bikes(tmp_path, emulator, signature, reading) as bikes:
+        bikes.declare("one", "rentalloc001")
+        bikes.expect("1 added", "apply", "--auto-approve")
+        bikes.classic.send("PUT", "", {"Name": "Bike Rental", "Resources": [MODEL]})
+        overwrite = {"OverwriteResources": "True"}
+        bikes.classic.send("POST", "/endpoints/rentalloc001/refresh", overwrite)
+        time.sleep(0.3)
+        done = bikes.run("drift", "--detailed-exitcode")
+        assert (done.code, "Version" in done.out) == (2, True), done.said
+        assert "may have been undone" in done.out
+        bikes.expect("1 to change", "plan")
+        bikes.expect("0 added, 1 changed", "apply", "--auto-approve")
+        bikes.expect("No drift.", "drift")
+        bikes.expect_silence()
+
+
+def test_what_a_killed_apply_came_to_is_not_guessed_and_the_model_is_sent(
+    emulator: Emulator, signature: str, tmp_path: Path
+) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text("- {match: {method: PATCH, path: endpoints}, do: hang, times: 1}\n")
+    options = (f"--faults={faults}",)
+    with open_bikes(tmp_path / "p", emulator, signature, HIDDEN, *options) as bikes:
+        bikes.declare("one", "rentalloc001")
+        with subprocess.Popen(
+            [sys.executable, "-m", "reconciler", "apply", "--auto-approve"],
+            cwd=bikes.folder,
+            env=clean_environment(bikes.env),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            while "rentalloc001" not in bikes.classic.read():
+                time.sleep(0.05)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGKILL)
+        done = bikes.expect("0 added, 1 changed", "apply", "--auto-approve", "--patience", "1s")
+        assert "is not observable" in done.err, done.said
+        bikes.expect_silence()
+        bodies = [one for one in bikes.requests() if one["method"] == "PATCH"]
+        assert [one["status"] for one in bodies[1:]] == [204]
+
+
+def test_many_are_read_in_one_list(emulator: Emulator, signature: str, tmp_path: Path) -> None:
+    with open_bikes(tmp_path, emulator, signature, HIDDEN) as bikes:
+        names = [f"rentalloc{number:03}" for number in range(40)]
+        bikes.declare("one", *names)
+        bikes.expect("40 added", "apply", "--auto-approve")
+        before = len(bikes.requests())
+        bikes.expect_silence()
+        assert [one["method"] for one in bikes.requests()[before:]] == ["GET"]
+        told = json.loads(bikes.run("plan", "--format", "json").out)
+        assert (told["refresh"]["read"], told["refresh"]["calls"]) == (40, 1)
+
+
+def test_what_is_exported_plans_nothing(emulator: Emulator, signature: str, tmp_path: Path) -> None:
+    with open_bikes(tmp_path, emulator, signature, HIDDEN) as bikes:
+        told = {"Description": "by hand", "ThrottleLevel": "High", "MaxConcurrentCalls": 6}
+        bikes.classic.send("PUT", "/endpoints/byhand", told)
+        bikes.expect("2 services exported", "export", "--all")
+        text = (bikes.folder / "manifests" / "byhand.yaml").read_text()
+        assert "# The service does not show which model it serves." in text
+        bikes.expect_silence()
+        found = bikes.emulator.url + bikes.classic.path + "/endpoints/byhand"
+        bikes.expect("1 service", "import", "Endpoint/mine", found)
+        mine = (bikes.folder / "manifests" / "mine.yaml").read_text()
+        assert "name: byhand" in mine
+
+
+WORLD = """
+workspaces:
+  - id: a0000000000000000000000000000001
+    token: the-token-of-the-workspace
+    webServices:
+      - {id: b0000000000000000000000000000002, name: Bikes, resources: ["Bike Rental [trained model]"]}
+"""
+
+
+def test_a_workspace_has_its_own_token_also_for_what_no_manifest_names(
+    emulator: Emulator, signature: str, tmp_path: Path
+) -> None:
+    world = tmp_path / "world.yaml"
+    world.write_text(WORLD)
+    options = (f"--world={world}", f"--blob-url={emulator.blob}", "--operation-seconds=0.05")
+    env = {"MODELS_SAS": signature, "STUDIO_TOKEN": "the-token-of-the-workspace"}
+    with run_emulator(*options) as running:
+        bikes = Bikes(tmp_path, Emulator(running.url, emulator.blob), Classic(running, "", {}), env)
+        cloud = {"resourceManager": running.url, "blob": emulator.blob}
+        bikes.write(
+            "reconciler.yaml", "Project", "bikes", {"cloud": cloud, "guards": {"maxDeletes": 9}}
+        )
+        where = {"workspace": f"a{1:031}", "webService": f"b{2:031}"}
+        token = {"env": "STUDIO_TOKEN"}
+        bikes.declare("one", "rentalloc001", resource=where)
+        refused = bikes.run("plan")
+        assert "The workspace's own token is needed" in refused.err, refused.said
+        bikes.declare("one", "rentalloc001", resource={**where, "token": token})
+        bikes.expect("1 to add", "plan", "--out", "saved.plan")
+        bikes.expect("1 added", "apply", "saved.plan")
+        bikes.declare("one")
+        bikes.expect("1 destroyed", "apply", "--auto-approve", "--prune", "--allow", "empty")
+        for file in tmp_path.rglob("*"):
+            if file.is_file() and file != world:
+                assert b"the-token-of-the-workspace" not in file.read_bytes()
+
+
+def test_a_plan_is_not_applied_to_another_classic_host(
+    emulator: Emulator, signature: str, tmp_path: Path
+) -> None:
+    with open_bikes(tmp_path, emulator, signature, HIDDEN) as bikes:
+        bikes.declare("one", "rentalloc001")
+        bikes.expect("1 to add", "plan", "--out", "saved.plan")
+        project = bikes.folder / "reconciler.yaml"
+        document = yaml.safe_load(project.read_text())
+        document["spec"]["cloud"]["studioManagement"] = "http://127.0.0.1:9"
+        project.write_text(yaml.safe_dump(document))
+        done = bikes.run("apply", "saved.plan")
+        assert "was made for" in done.err, done.said
+        assert done.code == 1

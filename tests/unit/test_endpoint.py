@@ -1,0 +1,531 @@
+"""The kind Endpoint: addresses and hosts, binding, what is sent, and what strange replies mean."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from reconciler.errors import (
+    BlobExpired,
+    BlobForbidden,
+    ManifestInvalid,
+    Rejected,
+    ReplyLost,
+    Unauthorized,
+    Unavailable,
+)
+from reconciler.kinds import find_kinds
+from reconciler.kinds.endpoint import KIND
+from reconciler.kinds.endpoint.kind import HOSTS
+from reconciler.kinds.endpoint.provider import EndpointProvider
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Cloud,
+    Finding,
+    Json,
+    Live,
+    Manifest,
+    Memory,
+    Resource,
+    SecretReference,
+    Step,
+    Verb,
+)
+from reconciler.plan import Wish, make_removal, make_step
+from reconciler.plan_document import plan_document, read_plan
+from reconciler.redaction import Redaction
+from reconciler.render.finding import render_findings
+from reconciler.render.paint import Paint
+from reconciler.transport import RateBudget
+from tests.golden import check
+from tests.plans import ORPHAN, plan
+from tests.scripted import Answer, Call, Script, answers, run_scripted
+
+SERVICE = "/southcentralus/workspaces/w1/webservices/s1"
+PATH = SERVICE.removeprefix("/southcentralus")
+RESOURCE = Resource(Address("Endpoint", "e1"), f"{SERVICE}/endpoints/e1")
+DEFAULTS = {"workspace": "w1", "webService": "s1"}
+MODEL = "Bike Rental [trained model]"
+OLD, NEW = (f"https://acct.blob.core.windows.net/m/{name}.ilearner" for name in ("old", "new"))
+SAS = "?sv=2020&sp=r&se=2035-01-01T00:00:00Z&sig=PLANTED"
+SIGNED = {MODEL: {"uri": NEW, "sas": {"env": "MODELS_SAS"}}}
+WHERE = ("Resources", MODEL, "Location")
+POINTER = f"/Resources/{MODEL}/Location"
+MEMORY = Memory(RESOURCE.id, {POINTER: OLD}, {}, "2026-11-02T08:00:00Z", "ci", "4f1c2aa9", 3)
+
+
+def manifest(name: str = "e1", **spec: Json) -> Manifest:
+    return Manifest(Address("Endpoint", name), spec, "bikes.yaml", "sha256:0")
+
+
+def raw(name: str = "e1", **more: Json) -> Json:
+    """An endpoint as the service shows it."""
+    return {
+        "Name": name,
+        "Description": "",
+        "PrimaryKey": "PLANTED-KEY",
+        "SecondaryKey": "PLANTED-KEY-2",
+        "Version": "2016-11-02T18:04:10.1Z",
+        "PreventUpdate": False,
+        "MaxConcurrentCalls": 20,
+        "DiagnosticsTraceLevel": "None",
+        "ThrottleLevel": "High",
+        "Resources": [{"Name": MODEL, "Kind": "TrainedModel"}],
+        **more,
+    }
+
+
+def shown(uri: str) -> Json:
+    base, _, relative = uri.partition(".net/")
+    location = {"BaseLocation": f"{base}.net/", "RelativeLocation": relative, "SasBlobToken": SAS}
+    return [{"Name": MODEL, "Kind": "TrainedModel", "Location": location}]
+
+
+def connect(url: str, secret: str = SAS) -> EndpointProvider:
+    def resolve(reference: SecretReference) -> str:
+        return secret if reference.env == "MODELS_SAS" else "workspace-token"
+
+    budget = RateBudget(lambda _: None)
+    made = KIND.connect(
+        Cloud(url, url, url, ""), lambda _: None, budget, 60.0, resolve, Redaction()
+    )
+    assert isinstance(made, EndpointProvider)
+    return made
+
+
+def read(*script: Answer, resource: Resource = RESOURCE) -> tuple[Live | Absent, list[Call]]:
+    with run_scripted(answers(*script)) as server:
+        return connect(server.url).read(resource), server.calls
+
+
+def document(**more: Json) -> Json:
+    live, _ = read(Answer(body=raw(**more)))
+    assert isinstance(live, Live)
+    return live.document
+
+
+def wish_for(live: Json | Absent, memory: Memory | None = None, **spec: Json) -> Wish:
+    declared = KIND.bind(manifest(**spec), live)
+    assert declared.findings == ()
+    return Wish(RESOURCE, KIND.field, live, declared, {}, memory)
+
+
+def step_for(live: Json | Absent, memory: Memory | None = None, **spec: Json) -> Step:
+    made = make_step(wish_for(live, memory, **spec))
+    assert made is not None
+    return made
+
+
+def write(
+    step: Step, script: Script | None = None, secret: str = SAS
+) -> list[tuple[str, str, Json]]:
+    with run_scripted(script or answers(Answer(204))) as server:
+        provider = connect(server.url, secret)
+        list(provider.write(step, ABSENT, lambda _: secret))
+        return [
+            (call.method, call.target, json.loads(call.body or "null")) for call in server.calls
+        ]
+
+
+def sent_model(uri: str) -> Json:
+    base, _, relative = uri.partition(".net/")
+    where = {"BaseLocation": f"{base}.net/", "RelativeLocation": relative, "SasBlobToken": SAS}
+    return {"Resources": [{"Name": MODEL, "Location": where}]}
+
+
+# Addresses and hosts.
+
+
+def test_the_kind_is_found_by_its_entry_point() -> None:
+    assert find_kinds()["Endpoint"] is KIND
+
+
+def test_an_endpoint_is_named_by_region_workspace_and_web_service() -> None:
+    assert KIND.identify(manifest(), DEFAULTS) == RESOURCE
+    told = {"region": "West Europe", "name": "other", "token": {"env": "STUDIO_TOKEN"}}
+    other = KIND.identify(manifest(resource=told), DEFAULTS)
+    assert other.id == "/westeurope/workspaces/w1/webservices/s1/endpoints/other"
+    assert (other.short_id, other.token) == ("other", SecretReference(env="STUDIO_TOKEN"))
+    assert KIND.scope(RESOURCE) == SERVICE
+
+
+def test_everything_that_is_missing_of_an_address_is_told_at_once() -> None:
+    with pytest.raises(ManifestInvalid) as caught:
+        KIND.identify(manifest(), {})
+    messages = [finding.message for finding in caught.value.findings()]
+    assert messages == ["no workspace is given", "no webService is given"]
+
+
+@pytest.mark.parametrize("region", HOSTS)
+def test_an_id_is_taken_from_the_address_of_a_management_call(region: str) -> None:
+    url = f"https://{HOSTS[region]}/workspaces/w2/webservices/s2/endpoints/e2"
+    found = KIND.locate(RESOURCE.address, url, DEFAULTS)
+    assert found.id == f"/{region}/workspaces/w2/webservices/s2/endpoints/e2"
+    assert KIND.locate(RESOURCE.address, found.id, DEFAULTS) == found
+    assert KIND.locate(RESOURCE.address, "e1", DEFAULTS) == RESOURCE
+
+
+def test_what_is_no_id_is_refused() -> None:
+    with pytest.raises(ManifestInvalid, match="is no id of an endpoint"):
+        KIND.locate(RESOURCE.address, "/subscriptions/x", DEFAULTS)
+
+
+@pytest.mark.parametrize("region", HOSTS)
+def test_each_region_of_azure_has_its_host(region: str) -> None:
+    provider = connect("https://management.azureml.net")
+    assert provider._client(region).base_url == f"https://{HOSTS[region]}"
+
+
+def test_another_cloud_serves_every_region() -> None:
+    assert connect("http://127.0.0.1:1")._client("westeurope").base_url == "http://127.0.0.1:1"
+
+
+def test_a_refusal_names_the_host_and_the_region_that_led_there() -> None:
+    with pytest.raises(Unauthorized) as caught:
+        read(Answer(401, {"error": {"code": "Unauthorized", "message": "not valid"}}))
+    assert "an endpoint's key opens that endpoint alone" in caught.value.next_step.replace(
+        "\n", " "
+    )
+    assert "spec.resource.region" in caught.value.next_step
+    assert "127.0.0.1" in caught.value.next_step
+
+
+def test_without_a_token_nothing_is_asked_of_azure() -> None:
+    with pytest.raises(Unauthorized, match="no workspace token is given"):
+        connect("https://management.azureml.net").read(RESOURCE)
+
+
+def test_a_resources_own_token_goes_along() -> None:
+    owned = Resource(RESOURCE.address, RESOURCE.id, SecretReference(env="STUDIO_TOKEN"))
+    _, calls = read(Answer(body=raw()), resource=owned)
+    assert [call.headers["Authorization"] for call in calls] == ["Bearer workspace-token"]
+    _, calls = read(Answer(body=raw()))
+    assert [call.headers["Authorization"] for call in calls] == ["Bearer emulator"]
+
+
+def test_a_saved_plan_keeps_where_the_token_is() -> None:
+    owned = Resource(RESOURCE.address, RESOURCE.id, SecretReference(env="STUDIO_TOKEN"))
+    removal = make_removal(owned, document(), ORPHAN)
+    again, _ = read_plan(json.dumps(plan_document(plan(removal))))
+    assert again.steps[0].resource.token == owned.token
+
+
+# What is read.
+
+
+def test_resources_stand_by_name_and_a_model_as_one_address() -> None:
+    live = document(Resources=shown(OLD))
+    named = {"Name": MODEL, "Kind": "TrainedModel", "Location": OLD}
+    assert live["Resources"] == {MODEL: named}
+
+
+def test_nothing_that_is_read_holds_a_key_or_a_signature() -> None:
+    assert "PLANTED" not in json.dumps(document(Resources=shown(OLD)))
+
+
+def test_names_are_read_in_any_casing() -> None:
+    def recase(value: Json) -> Json:
+        if isinstance(value, dict):
+            return {name[:1].lower() + name[1:]: recase(one) for name, one in value.items()}
+        return [recase(one) for one in value] if isinstance(value, list) else value
+
+    live, _ = read(Answer(body=recase(raw(Resources=shown(OLD)))))
+    assert isinstance(live, Live)
+    assert live.document == document(Resources=shown(OLD))
+
+
+@pytest.mark.parametrize(
+    "location", [None, {}, {"BaseLocation": "https://a.net/"}, "text", {"RelativeLocation": 4}]
+)
+def test_a_location_without_all_its_parts_is_none(location: Json) -> None:
+    live = document(Resources=[{"Name": MODEL, "Location": location}])
+    assert live["Resources"] == {MODEL: {"Name": MODEL}}
+
+
+@pytest.mark.parametrize("absent", [Answer(404, {"error": {"code": "NotFound"}}), Answer(204)])
+@pytest.mark.parametrize("listed", [Answer(204), Answer(body=[raw("default")])])
+def test_what_is_missing_is_absent_where_its_web_service_is_there(
+    absent: Answer, listed: Answer
+) -> None:
+    live, calls = read(absent, listed)
+    assert live is ABSENT
+    assert calls[1].target == f"{PATH}/endpoints"
+
+
+def test_where_there_is_no_web_service_nothing_is_absent() -> None:
+    missing = Answer(404, {"error": {"code": "NotFound", "message": "no web service"}})
+    with pytest.raises(Rejected) as caught:
+        read(missing)
+    assert "spec.resource.workspace" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(body=b"<html>proxy</html>", headers={"Content-Type": "text/html"}),
+        Answer(),
+        Answer(body=[]),
+        Answer(body={}),
+        Answer(body={"Name": 4}),
+    ],
+    ids=["html", "no body", "list", "empty", "no name"],
+)
+def test_what_is_no_endpoint_is_no_absence(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_TIMEOUT", "1")
+    with pytest.raises(Unavailable):
+        read(answer)
+
+
+def test_a_204_with_a_body_is_still_none() -> None:
+    live, _ = read(Answer(404), Answer(204, body=[raw()]))
+    assert live is ABSENT
+
+
+def test_an_unknown_word_of_the_service_is_a_difference_like_any_other() -> None:
+    step = step_for(document(ThrottleLevel="Extreme"), definition={"ThrottleLevel": "High"})
+    assert [(one.before, one.after) for one in step.changes] == [("Extreme", "High")]
+
+
+def test_many_are_read_in_one_list_and_what_it_leaves_out_is_not_absent() -> None:
+    many = [Resource(Address("Endpoint", f"e{n}"), f"{SERVICE}/endpoints/e{n}") for n in range(3)]
+    with run_scripted(answers(Answer(body=[raw("e0"), raw("e2"), raw("default")]))) as server:
+        provider = connect(server.url)
+        found = provider.read_many(many)
+        assert [len(server.calls), len(provider.find_peers(many[0]))] == [1, 3]
+        assert provider.calls == 1
+    assert set(found) == {many[0], many[2]}
+
+
+def test_a_key_that_may_not_list_still_reads_its_endpoint() -> None:
+    def script(call: Call, _: int) -> Answer:
+        return Answer(401) if call.target.endswith("/endpoints") else Answer(body=raw())
+
+    with run_scripted(script) as server:
+        provider = connect(server.url)
+        assert provider.read_many([RESOURCE, RESOURCE]) == {}
+        assert isinstance(provider.read(RESOURCE), Live)
+        assert provider.find_peers(RESOURCE) == ()
+
+
+def test_a_list_tells_ids_that_lead_back() -> None:
+    with run_scripted(answers(Answer(body=[raw()]))) as server:
+        (one,) = connect(server.url).scan(SERVICE, None)
+    assert (one.id, one.stamp, one.settled) == (RESOURCE.id, "", False)
+
+
+# What is planned.
+
+
+def test_a_model_that_is_not_shown_is_written_where_the_manifest_moved() -> None:
+    step = step_for(document(), MEMORY, trainedModels=SIGNED)
+    assert [(one.path, one.verb) for one in step.changes] == [(WHERE, Verb.WRITE)]
+    assert (step.ops, step.models[0].before) == ((), OLD)
+    assert [str(one) for _, one in step.secrets] == ["env MODELS_SAS"]
+
+
+def test_a_model_that_is_as_it_was_remembered_is_left_alone() -> None:
+    told = {MODEL: {**SIGNED[MODEL], "uri": OLD}}
+    assert make_step(wish_for(document(), MEMORY, trainedModels=told)) is None
+
+
+def test_a_model_that_nobody_remembers_is_written() -> None:
+    step = step_for(document(), None, trainedModels=SIGNED)
+    assert (step.action, step.models[0].before) == (Action.UPDATE, "")
+
+
+def test_a_model_that_is_shown_is_compared() -> None:
+    live = document(Resources=shown(OLD))
+    step = step_for(live, None, trainedModels=SIGNED)
+    assert [(one.verb, one.before) for one in step.changes] == [(Verb.REPLACE, OLD)]
+    same = {MODEL: {"uri": OLD.replace("acct", "ACCT")}}
+    assert make_step(wish_for(live, None, trainedModels=same)) is None
+
+
+def test_no_signature_goes_where_no_model_does() -> None:
+    told = {MODEL: {**SIGNED[MODEL], "uri": OLD}}
+    step = step_for(document(), MEMORY, trainedModels=told, definition={"Description": "x"})
+    assert step.secrets == ()
+
+
+def test_an_endpoint_that_shows_no_names_may_have_any() -> None:
+    live = {name: said for name, said in document().items() if name != "Resources"}
+    step = step_for(live, MEMORY, trainedModels=SIGNED)
+    assert [one.path for one in step.changes] == [WHERE]
+
+
+# What is sent.
+
+
+def test_a_new_endpoint_is_a_put_and_then_a_patch_of_its_model() -> None:
+    given = {"ThrottleLevel": "High", "MaxConcurrentCalls": 8, "DiagnosticsTraceLevel": "All"}
+    put, patch = write(step_for(ABSENT, trainedModels=SIGNED, definition=given))
+    settings = {"ThrottleLevel": "High", "MaxConcurrentCalls": 8}
+    assert put == ("PUT", f"{PATH}/endpoints/e1", settings)
+    assert patch[0] == "PATCH"
+    assert patch[2] == {"DiagnosticsTraceLevel": "All", **sent_model(NEW)}
+
+
+def test_a_new_endpoint_without_a_model_is_a_put_alone() -> None:
+    ((method, _, body),) = write(step_for(ABSENT, definition={"Description": "x"}))
+    assert (method, body) == ("PUT", {"Description": "x"})
+
+
+def test_an_update_sends_what_changes_alone() -> None:
+    ((_, _, body),) = write(step_for(document(), MEMORY, trainedModels=SIGNED))
+    assert body == sent_model(NEW)
+    ((_, _, body),) = write(step_for(document(), definition={"MaxConcurrentCalls": 8}))
+    assert body == {"MaxConcurrentCalls": 8}
+
+
+def test_a_replacement_brings_back_what_only_an_update_can_say() -> None:
+    live = document(DiagnosticsTraceLevel="All", Resources=shown(NEW))
+    step = step_for(live, None, trainedModels=SIGNED, definition={"PreventUpdate": True})
+    assert step.action is Action.REPLACE
+    calls = write(step)
+    assert [method for method, _, _ in calls] == ["DELETE", "PUT", "PATCH"]
+    assert calls[1][2]["PreventUpdate"] is True
+    assert calls[2][2] == {"DiagnosticsTraceLevel": "All", **sent_model(NEW)}
+
+
+def test_what_is_gone_already_need_not_be_deleted() -> None:
+    removal = make_removal(RESOURCE, document(), ORPHAN)
+    assert len(write(removal, answers(Answer(404)))) == 1
+
+
+def test_a_model_is_sent_again_where_its_answer_was_lost() -> None:
+    step = step_for(document(), MEMORY, trainedModels=SIGNED)
+    calls = write(step, answers(Answer(drop=True), Answer(204)))
+    assert [method for method, _, _ in calls] == ["PATCH", "PATCH"]
+
+
+def test_a_model_that_is_called_invalid_is_sent_again_and_not_for_ever() -> None:
+    step = step_for(document(), MEMORY, trainedModels=SIGNED)
+    refusal = Answer(400, {"error": {"code": "BadArgument", "message": "Invalid model URL"}})
+    assert len(write(step, answers(refusal, refusal, Answer(204)))) == 3
+    with pytest.raises(Rejected, match="Invalid model URL"):
+        write(step, answers(refusal))
+
+
+def test_a_new_endpoint_is_not_sent_again() -> None:
+    with pytest.raises(ReplyLost):
+        write(step_for(ABSENT, definition={"Description": "x"}), answers(Answer(drop=True)))
+
+
+@pytest.mark.parametrize(
+    ("signature", "error"),
+    [
+        (SAS.replace("2035", "2015"), BlobExpired),
+        (SAS.replace("sp=r", "sp=wl"), BlobForbidden),
+        ("no signature at all", BlobForbidden),
+    ],
+)
+def test_a_signature_that_is_no_use_is_not_sent(signature: str, error: type[Exception]) -> None:
+    called: list[Call] = []
+
+    def script(call: Call, _: int) -> Answer:
+        called.append(call)
+        return Answer(204)
+
+    step = step_for(ABSENT, trainedModels=SIGNED)
+    with pytest.raises(error) as caught:
+        write(step, script, signature)
+    assert called == []
+    assert signature not in str(caught.value)
+
+
+def test_a_model_without_a_signature_is_not_sent() -> None:
+    step = step_for(ABSENT, trainedModels={MODEL: {"uri": NEW}})
+    with pytest.raises(BlobForbidden, match="no signature is given"):
+        write(step)
+
+
+# Traps that need more than one endpoint, as they are read.
+
+Peers = Sequence[tuple[str, Mapping[str, Json]]]
+
+
+def judge(peers: Peers, *steps: Step) -> tuple[Finding, ...]:
+    one = document()
+    live = [{**one, "Name": name, **settings} for name, settings in peers]
+    return KIND.find_conflicts([(manifest(), step) for step in steps], live)
+
+
+FREE: Peers = [
+    ("default", {"ThrottleLevel": "Low", "MaxConcurrentCalls": 4}),
+    ("e7", {}),
+    ("e8", {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("crowded-free", lambda new: judge(FREE, new)),
+        ("crowded", lambda new: judge([(f"e{n}", {}) for n in range(10_000)], new)),
+        ("default-removed", lambda _: judge(FREE, make_removal(
+            Resource(Address("Endpoint", "default"), f"{SERVICE}/endpoints/default"), document(), ORPHAN
+        ))),
+    ],
+)  # fmt: skip
+def test_a_trap_among_endpoints_as_it_is_read(
+    name: str, found: Callable[[Step], tuple[Finding, ...]]
+) -> None:
+    findings = found(step_for(ABSENT, definition={"Description": "x"}))
+    check(f"endpoint-{name}", render_findings(findings, paint=Paint()))
+
+
+def test_room_for_one_more_is_no_trap() -> None:
+    new = step_for(ABSENT, definition={"Description": "x"})
+    assert judge(FREE[:2], new) == ()
+    assert judge([], new) == ()
+
+
+@pytest.mark.parametrize(("status", "name"), [(401, "token"), (404, "no-web-service")])
+def test_the_refusal_of_a_token_or_of_an_address_as_it_is_read(status: int, name: str) -> None:
+    refusal = Answer(status, {"error": {"code": "Refused", "message": "The service's own words."}})
+    with run_scripted(answers(refusal)) as server:
+        with pytest.raises((Unauthorized, Rejected)) as caught:
+            connect(server.url).read(RESOURCE)
+        text = render_findings(caught.value.findings(), paint=Paint())
+    check(f"endpoint-{name}", text.replace(server.url, "https://management.azureml.net"))
+
+
+# Drafts.
+
+
+def test_a_draft_declares_what_is_shown_and_says_what_is_not() -> None:
+    draft = KIND.draft(RESOURCE, document(Resources=shown(OLD)), DEFAULTS, full=False)
+    assert draft.spec == {
+        "trainedModels": {MODEL: {"uri": OLD}},
+        "definition": {"ThrottleLevel": "High", "MaxConcurrentCalls": 20},
+    }
+    assert draft.notes == ()
+    hidden = KIND.draft(RESOURCE, document(), {}, full=True)
+    assert hidden.spec["resource"] == {"workspace": "w1", "webService": "s1"}
+    assert "trainedModels" not in hidden.spec
+    assert MODEL in hidden.notes[-1]
+
+
+@pytest.mark.parametrize("resources", [shown(OLD), raw()["Resources"]], ids=["shown", "hidden"])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_draft_plans_nothing(resources: Json, full: bool) -> None:
+    live = document(Resources=resources, Description="x", PreventUpdate=True)
+    draft = KIND.draft(RESOURCE, live, DEFAULTS, full=full)
+    assert make_step(wish_for(live, **draft.spec)) is None
+
+
+def test_no_call_takes_a_setting_away() -> None:
+    step = step_for(document(), definition={"Description": "x"})
+    (finding,) = KIND.find_missing(manifest(), step)
+    assert finding.message == "no call takes a setting of an endpoint away"
+    assert KIND.find_missing(manifest(), step_for(ABSENT, definition={"Description": "x"})) == ()
+
+
+def test_a_draft_names_the_region_as_a_manifest_does() -> None:
+    other = Resource(RESOURCE.address, RESOURCE.id.replace("southcentralus", "westeurope"))
+    draft = KIND.draft(other, document(), DEFAULTS, full=False)
+    assert draft.spec["resource"] == {"region": "West Europe"}
+    assert KIND.identify(manifest(**draft.spec), DEFAULTS) == other

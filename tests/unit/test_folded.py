@@ -1,0 +1,87 @@
+"""What is kept small comes back as it was, to the last bit and the last type."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.model import ABSENT, Folding, SecretReference, fold
+from reconciler.plan_document import canonical
+
+# Texts that are no Unicode and integers of any length are in them: a service may answer such.
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def exactly(value: Any) -> str:
+    """A value as text that tells 1 from 1.0 and from true."""
+    return json.dumps(value)
+
+
+@given(VALUES)
+def test_a_document_comes_back_as_it_was(document: Any) -> None:
+    assert exactly(fold(document).open()) == exactly(document)
+
+
+@pytest.mark.parametrize(
+    "hard", [2**64, -(2**63) - 1, "\ud800", {"\udfff": 1}, 5e-324, -0.0, 1e300]
+)
+def test_what_the_fast_encoder_cannot_write_comes_back_too(hard: Any) -> None:
+    assert exactly(fold({"hard": hard}).open()) == exactly({"hard": hard})
+
+
+def test_what_is_opened_is_shared_with_nobody() -> None:
+    folded = fold({"a": [1]})
+    folded.open()["a"].append(2)
+    assert folded.open() == {"a": [1]}
+
+
+@dataclass(frozen=True)
+class Holder:
+    document: Folding = Folding()  # noqa: RUF009 - a descriptor, made once
+
+
+def test_a_field_holds_what_it_was_given() -> None:
+    given = {"a": [1]}
+    assert Holder(given).document is given
+    folded = Holder(fold(given))
+    given["a"].append(2)
+    assert folded.document == {"a": [1]}
+    assert replace(folded) == folded
+    assert Holder(ABSENT).document is ABSENT
+    assert Holder(None).document is None
+
+
+def test_a_field_has_no_document_by_itself() -> None:
+    with pytest.raises(TypeError, match="document"):
+        Holder()
+
+
+@given(VALUES)
+def test_the_canonical_form_is_that_of_pythons_own_encoder(document: Any) -> None:
+    written = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert canonical(document) == written
+
+
+@pytest.mark.parametrize("number", [1e16, 1e-5, 0.0001, 123456789012345680.0, 1e22, -0.0, 2.5e-8])
+def test_fractions_are_written_as_ever(number: float) -> None:
+    for document in (number, [number], [1, number], {"a": number}):
+        written = json.dumps(document, separators=(",", ":"))
+        assert canonical(document) == written
+
+
+@pytest.mark.parametrize("strange", [ABSENT, SecretReference(env="A"), {1, 2}])
+def test_what_is_no_json_is_never_written_as_such(strange: Any) -> None:
+    with pytest.raises(TypeError):
+        canonical({"a": strange})
+    with pytest.raises(TypeError):
+        fold({"a": strange})

@@ -1,0 +1,255 @@
+"""Secrets found in what a service says, however it spells them, and nothing else taken for one."""
+
+import base64
+import copy
+import html
+import json
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from urllib3 import HTTPHeaderDict
+
+from reconciler.errors import Unavailable
+from reconciler.intake import find_secrets
+from reconciler.kinds.web_service import KIND
+from reconciler.model import ABSENT, Json, SecretReference
+from reconciler.pointers import find
+from reconciler.redaction import HIDDEN, Redaction, mask
+from reconciler.transport.replies import parse_reply
+from tests.scripted import Answer, Call
+from tests.unit.test_provider import serving
+from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, live, step_for
+
+KEY = 'a Key/with+what ="must" be é&<escaped>'
+SPELLED = [
+    KEY,
+    KEY.upper(),
+    quote(KEY, safe=""),
+    quote_plus(KEY),
+    quote(KEY, safe="").lower(),
+    json.dumps(KEY)[1:-1],
+    json.dumps(KEY, ensure_ascii=False)[1:-1],
+]
+
+
+def knowing(*secrets: str) -> Redaction:
+    redaction = Redaction()
+    redaction.know(*secrets)
+    return redaction
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_a_secret_goes_however_it_is_spelled(spelled: str) -> None:
+    redaction = knowing("another secret", KEY, "and a third one")
+    assert redaction.redact(f"say '{spelled}', twice: {spelled}.") == (
+        f"say '{HIDDEN}', twice: {HIDDEN}."
+    )
+    assert redaction.redact(spelled) == HIDDEN
+
+
+@pytest.mark.parametrize("before", ["", "x", "xy", "xyz"])
+@pytest.mark.parametrize("after", ["", "x", "xy"])
+def test_a_secret_goes_wherever_it_stands_in_base64(before: str, after: str) -> None:
+    coded = base64.b64encode(f"{before}{KEY}{after}".encode()).decode()
+    left = knowing(KEY).redact(f"Basic {coded}")
+    assert left.startswith("Basic ")
+    assert HIDDEN in left
+    assert len(left) < len(f"Basic {HIDDEN}") + 16
+    safe = base64.urlsafe_b64encode(f"{before}{KEY}{after}".encode()).decode()
+    assert HIDDEN in knowing(KEY).redact(safe)
+
+
+@pytest.mark.property
+@given(
+    st.text(min_size=8, max_size=60),
+    st.text(max_size=40),
+    st.text(max_size=40),
+    st.sampled_from(["text", "json", "quoted"]),
+)
+def test_no_secret_of_eight_characters_is_left(
+    secret: str, before: str, after: str, how: str
+) -> None:
+    redaction = knowing(secret)
+    forms = {"text": secret, "json": json.dumps(secret)[1:-1], "quoted": _quote(secret)}
+    text = f"{before}{forms[how]}{after}"
+    assert forms[how] not in redaction.redact(text).replace(HIDDEN, "")
+    body = json.dumps({"a": [text]}).encode()
+    assert redaction.may_occur(body)
+
+
+def _quote(text: str) -> str:
+    return quote(text.encode("utf-8", "surrogatepass"), safe="")
+
+
+def test_what_is_no_secret_stays_the_very_same() -> None:
+    redaction = knowing("short", KEY)
+    for text in ("", "short", "the short of it", KEY[:-1], f"b{KEY[1:]}"):
+        assert redaction.redact(text) is text
+    assert not redaction.may_occur(b'{"a": "nothing of it, and a key"}')
+    assert Redaction().redact(KEY) is KEY
+    assert not Redaction().may_occur(b"\\u0041")
+
+
+def test_the_longer_of_two_secrets_goes_whole() -> None:
+    redaction = knowing("a secret", "a secret and more")
+    assert redaction.redact("a secret and more, a secret") == f"{HIDDEN}, {HIDDEN}"
+
+
+def test_what_is_secret_of_a_secret_with_parts_is_one_too() -> None:
+    sas = "sv=2024-01-01&se=2030-01-01&sp=r&sig=0123456789%2Babcdef%3D"
+    connection = "AccountName=account;AccountKey=abcdefghijklmnop==;EndpointSuffix=x"
+    redaction = knowing(sas, connection)
+    for part in ("0123456789%2Babcdef%3D", "0123456789+abcdef=", "abcdefghijklmnop=="):
+        assert redaction.redact(f"see {part}") == f"see {HIDDEN}"
+    assert redaction.redact("account 2030-01-01") == "account 2030-01-01"
+
+
+def test_the_environment_s_secrets_are_known() -> None:
+    redaction = Redaction(
+        {
+            "AZURE_CLIENT_SECRET": "the client's secret",
+            "AZURE_STORAGE_CONNECTION_STRING": "AccountName=a;AccountKey=the+account+key==",
+            "HTTPS_PROXY": "http://user:the%20password@proxy:3128",
+            "all_proxy": "http://[broken",
+            "PATH": "/usr/local/bin",
+        }
+    )
+    for secret in ("the client's secret", "the+account+key==", "the password", "the%20password"):
+        assert redaction.redact(secret) == HIDDEN
+    assert redaction.redact("/usr/local/bin") == "/usr/local/bin"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("see https://a/b?sv=1&sig=x%2B&sp=r now", "see https://a/b?sv=…&sig=…&sp=… now"),
+        ("go?to=https%3A%2F%2Fa%3Fsig%3Dabc", "go?to=https%3A%2F%2Fa%3Fsig=…"),
+        ("AccountName=a;AccountKey=abc==;x=1", "AccountName=a;AccountKey=…;x=1"),
+        ("Authorization: Bearer abc.def", "Authorization: Bearer …"),
+        ("http://user:word@host/x and ftp://a@b", "http://…@host/x and ftp://…@b"),
+        ("token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc_-.", "token …."),
+        (f"key {'a' * 86}== is wrong", "key … is wrong"),
+        ("response=5, house=2", "response=5, house=2"),
+        ("nothing of it", "nothing of it"),
+    ],
+)
+def test_what_looks_like_a_credential_is_masked(text: str, left: str) -> None:
+    assert mask(text) == left
+
+
+# Where replies come in.
+
+
+def reply(document: Json, *secrets: str, status: int = 200) -> Json:
+    return parse_reply(status, {}, json.dumps(document).encode(), knowing(*secrets)).document
+
+
+def test_a_reply_is_taken_in_without_secrets_and_kept_as_it_came() -> None:
+    body = {"a": [1, None, True, {"b": f"x {KEY} y"}], "c": "d"}
+    redaction = knowing(KEY)
+    headers = {"x-ms-request-id": KEY, "Location": KEY, "ETag": "x"}
+    came = parse_reply(200, headers, _dump(body), redaction)
+    assert came.document == {"a": [1, None, True, {"b": f"x {HIDDEN} y"}], "c": "d"}
+    assert came.raw == body
+    assert came.headers["x-ms-request-id"] == HIDDEN
+    assert (came.headers["location"], came.headers["etag"]) == (KEY, "x")
+    assert KEY not in repr(came).replace(repr(came.headers), "")
+    plain = parse_reply(200, {}, _dump({"c": "d"}), redaction)
+    assert plain.document is plain.raw
+
+
+def test_a_header_that_stands_there_twice_is_taken_in_without_secrets() -> None:
+    headers = HTTPHeaderDict([("Warning", KEY), ("ETag", "x"), ("warning", "b")])
+    came = parse_reply(200, headers, b"", knowing(KEY)).headers
+    assert (came["warning"], came["etag"]) == (f"{HIDDEN}, b", "x")
+
+
+def _dump(document: Json) -> bytes:
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-16", "utf-32"])
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_a_reply_s_coding_hides_nothing(coding: str, ascii_only: bool) -> None:
+    body = json.dumps({"a": KEY}, ensure_ascii=ascii_only).encode(coding)
+    assert parse_reply(200, {}, body, knowing(KEY)).document == {"a": HIDDEN}
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+    body = f'{{"a": "{escaped}"}}'.encode(coding)
+    assert parse_reply(200, {}, body, knowing(KEY)).document == {"a": HIDDEN}
+
+
+def test_a_secret_as_the_name_of_something_is_refused() -> None:
+    with pytest.raises(Unavailable, match="as the name of something") as caught:
+        reply({"a": {KEY: 1}}, KEY)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    assert reply({"a": {KEY: 1}}, KEY, status=400) is None
+
+
+# What is sent is as it came, whatever was taken out of it.
+
+
+def sent(shown: Json, **spec: Json) -> tuple[Json, Json]:
+    """The body of the one write, and what was read before it; KEY is known to both."""
+
+    def script(call: Call, _: int) -> Answer:
+        return Answer(200, shown if call.method == "GET" else {})
+
+    with serving(script) as (provider, server):
+        provider._client.redaction.know(KEY)
+        seen = provider.read(RESOURCE)
+        assert seen is not ABSENT
+        step = step_for(seen.document, **spec)
+        list(provider.write(step, seen, lambda _: "unused"))
+        (write,) = [call for call in server.calls if call.method != "GET"]
+    assert KEY not in json.dumps(seen.document, ensure_ascii=False)
+    return json.loads(write.body), seen.document
+
+
+def test_what_a_service_repeats_goes_back_as_it_was() -> None:
+    shown = live()
+    module = shown["properties"]["assets"]["asset1"]
+    module["metadata"] = {"note": f"{KEY} and https://a/b?sv=1&sig=abc"}
+    module["locationInfo"]["credentials"] = KEY
+    shown["properties"]["exampleRequest"] = {"inputs": {"input1": [[KEY], ["a"]]}}
+    body, seen = sent(copy.deepcopy(shown), trainedModels={MODEL: {"uri": NEW}})
+    note = find(seen, ("properties", "assets", "asset1", "metadata", "note"))
+    assert note == f"{HIDDEN} and https://a/b?sv=1"
+    assert body["properties"]["assets"]["asset1"] == module
+    rows = {"input1": [["new"], [HIDDEN], ["a"]]}
+    example = {"properties": {"exampleRequest": {"inputs": rows}}}
+    body, _ = sent(shown, trainedModels={MODEL: {"uri": OLD}}, definition=example)
+    assert body["properties"]["exampleRequest"]["inputs"] == {"input1": [["new"], [KEY], ["a"]]}
+
+
+def test_what_was_sent_is_known_from_then_on() -> None:
+    credentials = "AccountName=a;AccountKey=the+key+of+somebody=="
+    shown = live()
+    shown["properties"]["assets"]["asset1"]["locationInfo"]["credentials"] = credentials
+    shown["properties"]["assets"]["asset2"]["locationInfo"]["uri"] = "https://a/b?sig=a-signature-x"
+    refusal = f"No: {credentials} {base64.b64encode(b'a-signature-x').decode()} the new key of it"
+
+    def script(call: Call, _: int) -> Answer:
+        no = Answer(400, {"error": {"code": "No", "message": refusal}})
+        return Answer(200, shown) if call.method == "GET" else no
+
+    with serving(script) as (provider, _):
+        seen = provider.read(RESOURCE)
+        assert seen is not ABSENT
+        reference = {"/properties/keys/primary": SecretReference(env="KEY")}
+        step = step_for(seen.document, reference, trainedModels={MODEL: {"uri": NEW}})
+        with pytest.raises(Exception, match="No: ") as caught:
+            list(provider.write(step, seen, lambda _: "the new key of it"))
+    assert str(caught.value) == f"No: {HIDDEN} {HIDDEN} {HIDDEN}"
+
+
+def test_the_secrets_of_a_document_are_found_wherever_they_may_stand() -> None:
+    document = live(
+        keys={"primary": "one"}, payloadsLocation={"uri": "two"}, description="https://a?sig=three"
+    )
+    document["properties"]["assets"]["asset1"]["locationInfo"]["credentials"] = "four"
+    document["tags"] = {"a": html.escape("https://a?x=1&sig=five")}
+    found = {one for one in find_secrets(KIND.field, document) if one}
+    assert found == {"one", "two", "three", "four", "five"}
