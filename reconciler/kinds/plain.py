@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final
 
 from reconciler.model import (
     Address,
@@ -17,6 +18,11 @@ from reconciler.model import (
     Step,
 )
 from reconciler.pointers import format_pointer
+
+
+# Of what a service has, which may be a million of them.
+_MOST_NAMED: Final = 20
+_MOST_COMPARED: Final = 1000
 
 
 class PlainKind:
@@ -71,10 +77,17 @@ class PlainProvider:
         return iter(())
 
 
+def name_some(names: Sequence[str]) -> str:
+    """The names; of very many, the first."""
+    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
 def find_unknown(manifest: Manifest, name: str, known: Collection[str]) -> Finding:
     """A trained model under a name that the service does not have; `known` are those it has."""
-    there = ", ".join(f'"{one}"' for one in sorted(known))
-    near = difflib.get_close_matches(name, sorted(known), n=1)
+    names = sorted(known)
+    there = name_some([f'"{one}"' for one in names])
+    near = difflib.get_close_matches(name, names[:_MOST_COMPARED], n=1)
     return Finding(
         f'no trained model is named "{name}"',
         subject=str(manifest.address),

@@ -11,6 +11,7 @@ from reconciler.model import Json
 from reconciler.pointers import format_pointer
 
 _MOST: Final = 120
+_MOST_POINTER: Final = 600
 # Cc: control characters. Cf: invisible ones, which can reverse or hide what is read. Cs: halves.
 _HARMFUL: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -52,18 +53,19 @@ def show_path(path: tuple[str | int, ...]) -> str:
     """`properties.input["a/b c"][0]`: as people write it, odd names in brackets."""
     shown = ""
     for segment in path:
-        if isinstance(segment, int):
-            shown += f"[{segment}]"
-        elif segment and all(one.isalnum() or one in "_-" for one in segment):
-            shown += f".{segment}" if shown else segment
+        name = segment if isinstance(segment, int) else cut(segment)
+        if isinstance(name, int):
+            shown += f"[{name}]"
+        elif name and all(one.isalnum() or one in "_-" for one in name):
+            shown += f".{name}" if shown else name
         else:
-            shown += f"[{escape(json.dumps(segment, ensure_ascii=False))}]"
+            shown += f"[{escape(json.dumps(name, ensure_ascii=False))}]"
     return shown
 
 
 def show_pointer(path: tuple[str | int, ...]) -> str:
-    """The JSON pointer, escaped."""
-    return escape(format_pointer(path))
+    """The JSON pointer, escaped and bounded."""
+    return escape(cut(format_pointer(path), _MOST_POINTER))
 
 
 def shorten_uris(*uris: str) -> tuple[str, ...]:

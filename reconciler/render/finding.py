@@ -67,7 +67,7 @@ def _merge(findings: Sequence[Finding]) -> Finding:
 
 def _render(finding: Finding, paint: Paint) -> str:
     word, colour = ("Error", "red") if finding.severity == "error" else ("Warning", "yellow")
-    subject = f"{escape(finding.subject)}: " if finding.subject else ""
+    subject = f"{_line(finding.subject)}: " if finding.subject else ""
     lines = [f"{paint(colour, word + ':')} {paint('bold', subject + _line(finding.message))}"]
     place = finding.place
     middle = []

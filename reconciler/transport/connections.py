@@ -25,6 +25,7 @@ from urllib3.exceptions import (
 )
 
 from reconciler.transport.origins import is_loopback
+from reconciler.transport.timed import TimedResponse
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
@@ -127,6 +128,8 @@ def _is_distrust(error: Exception) -> bool:
 
 class _ExactTarget:
     """A connection that knows the header in which the target travels; it is never sent."""
+
+    response_class = TimedResponse
 
     def request(
         self, method: str, _: str, body: Any = None, headers: Any = (), **rest: Any

@@ -14,7 +14,7 @@ from typing import Final
 from reconciler.catalog import read_schema
 from reconciler.errors import ManifestInvalid
 from reconciler.intake import normalize, without_server_fields
-from reconciler.kinds.plain import PlainKind, find_unknown
+from reconciler.kinds.plain import PlainKind, find_unknown, name_some
 from reconciler.kinds.web_service.demands import find_lacks, find_undeclared
 from reconciler.kinds.web_service.draft import make_draft, split_id
 from reconciler.kinds.web_service.regions import find_region, make_seed
@@ -268,7 +268,7 @@ def _not_one_model(manifest: Manifest, name: str, known: Mapping[str, list[str]]
             f'{len(known[name])} trained models are named "{name}"',
             subject=subject,
             place=place,
-            detail=(f"They are the assets {', '.join(known[name])}.",),
+            detail=(f"They are the assets {name_some(known[name])}.",),
             next_step="Say which by its asset in spec.definition: "
             "properties: {assets: {ID: {locationInfo: {uri: …}}}}",
         )
