@@ -19,7 +19,6 @@ from reconciler.model import (
 )
 from reconciler.pointers import format_pointer
 
-
 # Of what a service has, which may be a million of them.
 _MOST_NAMED: Final = 20
 _MOST_COMPARED: Final = 1000

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from reconciler.cli.emulator_files import read_faults
 
+from reconciler.cli.emulator_files import read_faults
 from reconciler.errors import ReconcilerError
 from tests.hostile import bent, encode, examples, pick, renamed, spoiled, torn
 from tests.hostile_project import World

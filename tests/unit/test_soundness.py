@@ -247,7 +247,7 @@ def test_a_secret_is_written_only_where_one_is_kept() -> None:
     crooked = replace(
         UPDATE, changes=(*UPDATE.changes, written), secrets=(("/properties/title", SECRET),)
     )
-    with pytest.raises(PlanInvalid, match="/properties/title is nothing that is written beside"):
+    with pytest.raises(PlanInvalid, match="/properties/title is no place of a secret"):
         check_reach(read(crooked), KINDS, "p.json")
 
 
