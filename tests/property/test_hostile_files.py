@@ -280,10 +280,10 @@ CHANGES = [
     "UPDATE noticed SET key = ?",
     "UPDATE noticed SET at = ?",
 ]
+# The tables themselves refuse NULL, which is what SQLite makes of NaN.
 FIELDS = st.one_of(
-    st.none(),
     st.integers(-(2**63), 2**63 - 1),
-    st.floats(),
+    st.floats(allow_nan=False),
     st.binary(max_size=20),
     TEXTS.map(lambda text: text.encode("utf-8", "replace").decode()),
 )
@@ -328,9 +328,10 @@ def cache(world: World) -> bytes:
     world.play({})
     for _ in range(2):
         assert world.run("drift", "--unmanaged").code == 0
+    whole = world.folder / "cache"
     with closing(sqlite3.connect(world.folder / ".reconciler" / NAME)) as base:
-        base.execute("PRAGMA journal_mode = DELETE")
-    return (world.folder / ".reconciler" / NAME).read_bytes()
+        base.execute("VACUUM INTO ?", (str(whole),))
+    return whole.read_bytes()
 
 
 @given(data=st.data())
