@@ -85,12 +85,12 @@ class Folder:
         return path.read_bytes()
 
     def holds(self, path: Path) -> bool:
-        """Whether a path, symlinks resolved, is inside the folder.
+        """Whether a path, symlinks resolved, is inside the folder; what can be no path is not.
 
         A folder is resolved once: many members of a fleet name files of one.
         """
         try:
-            if path.name in {"", ".."} or _is_link(path):
+            if path.name in {"", ".."} or "\0" in path.name or _is_link(path):
                 return path.resolve().is_relative_to(self.root.resolve())
             if path.parent not in self._held:
                 self._held[path.parent] = path.parent.resolve().is_relative_to(self.root.resolve())

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -280,10 +280,10 @@ CHANGES = [
     "UPDATE noticed SET key = ?",
     "UPDATE noticed SET at = ?",
 ]
-# The tables themselves refuse NULL, which is what SQLite makes of NaN.
 FIELDS = st.one_of(
+    st.none(),
     st.integers(-(2**63), 2**63 - 1),
-    st.floats(allow_nan=False),
+    st.floats(),
     st.binary(max_size=20),
     TEXTS.map(lambda text: text.encode("utf-8", "replace").decode()),
 )
@@ -354,7 +354,8 @@ def test_a_cache_is_believed_or_read_anew(
 
 def spell(base: sqlite3.Connection, statement: str, values: tuple[Json, ...]) -> None:
     if values:
-        base.execute(statement, values)
+        with suppress(sqlite3.IntegrityError):  # the tables have bounds of their own
+            base.execute(statement, values)
     else:
         base.executescript(statement)
 

@@ -43,7 +43,7 @@ def usual(world: World) -> dict[str, bytes]:
     manifest["metadata"]["labels"] = {"team": "growth"}
     manifest["spec"] |= {
         "resource": {"name": "census"},
-        "ownership": "merge",
+        "ownership": "declared",
         "wave": 3,
     }
     for model in manifest["spec"]["trainedModels"].values():
@@ -162,7 +162,7 @@ def test_a_name_is_a_name_to_its_last_character(
     put(world, usual, MANIFEST, text.encode())
     ran = world.run("validate")
     world.judge(ran)
-    assert message in ran.err
+    assert message in ran.said
 
 
 @pytest.mark.parametrize("path", ["../outside", "/outside", "a/../../b", "a\\0b"])
@@ -173,8 +173,8 @@ def test_the_ledger_stays_in_the_project(world: World, usual: dict[str, bytes], 
     for use in (["validate"], ["apply", "--auto-approve"]):
         ran = world.run(*use)
         world.judge(ran)
-        assert "the ledger's folder lies outside the project's folder" in ran.err
-        assert "reconciler.yaml line" in ran.err
+        assert "the ledger's folder lies outside the project's folder" in ran.said
+        assert "reconciler.yaml line" in ran.said
 
 
 @pytest.mark.parametrize(
