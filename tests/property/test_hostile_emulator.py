@@ -181,7 +181,7 @@ def emulated(request: pytest.FixtureRequest) -> Iterator[Emulated]:
 
 
 @given(request=requests())
-@examples(250)
+@examples(150)
 def test_any_request_is_answered(emulated: Emulated, request: Request) -> None:
     status, body = emulated.send(request)
     assert status < 500, body
@@ -191,7 +191,7 @@ def test_any_request_is_answered(emulated: Emulated, request: Request) -> None:
 
 
 @given(data=st.data())
-@examples(50)
+@examples(30)
 def test_any_bytes_are_refused(emulated: Emulated, data: st.DataObject) -> None:
     request = data.draw(requests())
     lines = [f"{request.method} {request.target} HTTP/1.1", "Host: x", "Connection: close"]

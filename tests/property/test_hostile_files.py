@@ -30,7 +30,7 @@ from tests.ledgers import make_entry, make_intent
 
 pytestmark = pytest.mark.property
 Json = Any
-QUICK = ("--patience", "0s", "--step-timeout", "1s")
+QUICK = ("--patience", "0s", "--step-timeout", "0.1s")
 
 
 @pytest.fixture
@@ -74,14 +74,14 @@ FORMS = [
 
 
 @given(data=st.data())
-@examples(120)
+@examples(50)
 def test_a_plan_is_shown_or_refused(world: World, saved: Json, data: st.DataObject) -> None:
     (world.folder / "saved.plan").write_bytes(world.place(data.draw(plans(saved))))
     world.judge(world.run("show", "saved.plan", *data.draw(pick(FORMS))))
 
 
 @given(data=st.data())
-@examples(60)
+@examples(30)
 def test_a_plan_writes_where_it_says_or_nowhere(
     world: World, folder: Path, saved: Json, data: st.DataObject
 ) -> None:
@@ -192,7 +192,7 @@ USES = [
 
 
 @given(data=st.data())
-@examples(150)
+@examples(80)
 def test_a_ledger_is_read_or_refused(world: World, folder: Path, data: st.DataObject) -> None:
     use, ledger = data.draw(pick(USES)), data.draw(ledgers())
     empty(folder)
@@ -202,7 +202,7 @@ def test_a_ledger_is_read_or_refused(world: World, folder: Path, data: st.DataOb
 
 
 @given(ledger=ledgers())
-@examples(150)
+@examples(80)
 def test_lines_of_a_container_are_followed_or_refused(ledger: bytes) -> None:
     """What storage holds comes in by another way, and is read by the same rules."""
 
@@ -228,7 +228,7 @@ LOCK = {
 
 
 @given(data=st.data())
-@examples(40)
+@examples(20)
 def test_a_lock_is_read_or_refused(world: World, folder: Path, data: st.DataObject) -> None:
     lock = data.draw(st.one_of(bent(LOCK).map(encode), torn(encode(LOCK))))
     use = data.draw(pick([["force-unlock", "1"], ["apply", "--auto-approve", *QUICK]]))
@@ -253,7 +253,7 @@ def seal(document: Json) -> bytes:
 
 
 @given(data=st.data())
-@examples(60)
+@examples(30)
 def test_what_was_not_recorded_is_taken_in_or_refused(
     world: World, folder: Path, data: st.DataObject
 ) -> None:
@@ -335,7 +335,7 @@ def cache(world: World) -> bytes:
 
 
 @given(data=st.data())
-@examples(60)
+@examples(20)
 def test_a_cache_is_believed_or_read_anew(
     world: World, folder: Path, cache: bytes, data: st.DataObject
 ) -> None:

@@ -68,7 +68,7 @@ def put(world: World, usual: dict[str, bytes], name: str, data: bytes) -> None:
 
 
 @given(data=st.data())
-@examples(120)
+@examples(50)
 def test_a_project_is_valid_or_what_is_wrong_is_told(
     world: World, usual: dict[str, bytes], data: st.DataObject
 ) -> None:
@@ -92,7 +92,7 @@ USES = [
 
 @pytest.mark.parametrize("name", [MANIFEST, DEFINITION])
 @given(data=st.data())
-@examples(120)
+@examples(50)
 def test_a_manifest_is_planned_or_what_is_wrong_is_told(
     world: World, usual: dict[str, bytes], name: str, data: st.DataObject
 ) -> None:
@@ -110,7 +110,7 @@ FAULTS = [
 
 
 @given(data=st.data())
-@examples(100)
+@examples(50)
 def test_faults_are_read_or_what_is_wrong_is_told(world: World, data: st.DataObject) -> None:
     crooked = st.one_of(bent(FAULTS), spoiled(FAULTS)).map(write_yaml)
     file = world.folder / "faults.yaml"

@@ -121,7 +121,7 @@ USES = [
 
 
 @given(use=pick(USES), script=scripts())
-@examples(250)
+@examples(120)
 def test_a_service_that_says_anything_is_told_of(
     world: World, use: list[str], script: dict[str, bytes]
 ) -> None:
@@ -135,13 +135,13 @@ def test_a_service_that_says_anything_is_told_of(
 
 
 @given(script=scripts(), flags=pick([[], ["--json"]]))
-@examples(100)
+@examples(50)
 def test_an_apply_ends_whatever_the_service_says(
     world: World, script: dict[str, bytes], flags: list[str]
 ) -> None:
     clear(world)
     world.play(script)
-    world.judge(world.run("apply", "--auto-approve", "--patience=0s", "--step-timeout=1s", *flags))
+    world.judge(world.run("apply", "--auto-approve", "--patience=0s", "--step-timeout=0.1s", *flags))
     assert {asked.target.partition("?")[0] for asked in world.wild.asked if asked.body} <= {SERVICE}
     world.play({})
     world.judge(world.run("ledger", "verify"))
@@ -198,7 +198,7 @@ def test_the_next_page_is_never_elsewhere(world: World, link: str) -> None:
 def test_an_operation_is_never_elsewhere(world: World, link: str, header: str) -> None:
     clear(world)
     world.play({"write": answer(202, b"", {header: link})})
-    world.judge(world.run("apply", "--auto-approve", "--patience=0s", "--step-timeout=1s"))
+    world.judge(world.run("apply", "--auto-approve", "--patience=0s", "--step-timeout=0.1s"))
 
 
 def test_a_list_without_an_end_ends(world: World) -> None:
