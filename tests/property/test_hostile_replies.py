@@ -141,7 +141,9 @@ def test_an_apply_ends_whatever_the_service_says(
 ) -> None:
     clear(world)
     world.play(script)
-    world.judge(world.run("apply", "--auto-approve", "--patience=0s", "--step-timeout=0.1s", *flags))
+    world.judge(
+        world.run("apply", "--auto-approve", "--patience=0s", "--step-timeout=0.1s", *flags)
+    )
     assert {asked.target.partition("?")[0] for asked in world.wild.asked if asked.body} <= {SERVICE}
     world.play({})
     world.judge(world.run("ledger", "verify"))
