@@ -159,14 +159,15 @@ def clean_definition(schema: str, document: Json) -> Json:
     return without_server_fields(field, normalize(field, document))
 
 
-def secret_pointers(schema: str) -> list[str]:
+@functools.cache
+def secret_pointers(schema: str) -> tuple[str, ...]:
     """The pointers at which a secret may be written; `*` stands for any name."""
     root = compile_service(schema)
-    return [
+    return tuple(
         format_pointer(path)
         for path, field in walk_fields(root)
         if field.secret and field.shape is Shape.SCALAR
-    ]
+    )
 
 
 def is_secret_pointer(schema: str, path: Path_) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from reconciler.manifests.references import (
     settle_files,
     take_in_definition,
 )
-from reconciler.manifests.schema import MOST, check_document, definition_schema, unknown_word
+from reconciler.manifests.schema import check_document, definition_schema, unknown_word
 from reconciler.manifests.sources import check_sources
 from reconciler.manifests.yaml_text import Places, Text
 from reconciler.model import (
@@ -257,7 +256,7 @@ class _Loading:
         found = [*settle_definition(schema, spec), *check_document(self.schemas[kind], document)]
         return [
             *found,
-            *itertools.islice(check_secrets(schema, spec), MOST),
+            *check_secrets(schema, spec),
             *settle_files(self.folder, file, find_references(spec)),
         ]
 

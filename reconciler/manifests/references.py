@@ -6,12 +6,14 @@ A file is named from the manifest, and lies inside the project's folder.
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from reconciler.manifests import definition
 from reconciler.manifests.folder import Folder
+from reconciler.manifests.schema import MORE, MOST
 from reconciler.manifests.yaml_text import Places
 from reconciler.model import Finding, Json
 from reconciler.pointers import format_pointer, split_pointer
@@ -59,11 +61,14 @@ def settle_definition(schema: str, spec: Json) -> Iterator[Found]:
 
 
 def check_secrets(schema: str, spec: Json) -> Iterator[Found]:
-    """Secrets must lead to where the service has one."""
+    """Secrets must lead to where the service has one; no more is told than anybody reads."""
     secrets = spec.get(_SECRETS)
-    for pointer in secrets if schema and isinstance(secrets, dict) else ():
-        if not _leads_to_secret(schema, pointer):
-            yield format_pointer(("spec", _SECRETS, pointer)), _no_secret(schema, pointer)
+    given = secrets if schema and isinstance(secrets, dict) else ()
+    wrong = (pointer for pointer in given if not _leads_to_secret(schema, pointer))
+    for pointer in itertools.islice(wrong, MOST):
+        yield format_pointer(("spec", _SECRETS, pointer)), _no_secret(schema, pointer)
+    if next(wrong, None) is not None:
+        yield format_pointer(("spec", _SECRETS)), MORE
 
 
 def settle_files(folder: Folder, file: Path, references: Iterable[Reference]) -> Iterator[Found]:

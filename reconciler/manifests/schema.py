@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # it only explains, and is imported when there is something t
 
 # Whoever has as many errors has one that they all come from.
 MOST: Final = 1000
+MORE: Final = Finding(f"has more errors than {MOST:,}; those that come later are not told")
 _NAMES: Final[Mapping[str, str]] = {
     "object": "a mapping",
     "array": "a list",
@@ -121,7 +122,7 @@ def check_document(name: str, document: Json) -> Iterator[tuple[str, Finding]]:
             told = True
             yield found
     if len(errors) == MOST:
-        yield "", Finding(f"has more errors than {MOST:,}; those that come later are not told")
+        yield "", MORE
     if not told:
         # To Python's patterns a line end may stand behind the end of a text.
         for at, _ in sign_errors(name, document):
@@ -135,7 +136,7 @@ def sign_errors(name: str, document: Json) -> Iterator[tuple[str, str]]:
     Documents with the same errors are told by it; it costs a fraction of an explanation.
     """
     try:
-        errors = list(_decider(name).iter_errors(document))
+        errors = list(itertools.islice(_decider(name).iter_errors(document), MOST))
     except UnicodeEncodeError:
         yield "", "half of a character"
         return

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from reconciler.manifests.substitution import fits
+from reconciler.manifests.substitution import fits, is_plain
 from reconciler.model import Finding, Json, Place
 from reconciler.pointers import read_index, split_pointer
 
@@ -218,6 +218,34 @@ def place_of(file: str, node: yaml.Node) -> Place:
 
 _Entry = tuple[yaml.Node, yaml.Node]
 _MANY: Final = 50
+_MOST_OPEN: Final = 100
+
+
+class _Large:
+    """A mapping of many members, of which each may be asked for.
+
+    Of names with variables only the first are compared: anybody may have written thousands.
+    """
+
+    def __init__(self, node: yaml.MappingNode) -> None:
+        named: list[tuple[str, _Entry]] = [
+            (str(key.value), (key, value))
+            for key, value in node.value
+            if isinstance(key, yaml.ScalarNode)
+        ]
+        self._named = dict(reversed(named))
+        self._folded = {name.casefold(): entry for name, entry in reversed(named)}
+        self._open = [(name, entry) for name, entry in named if not is_plain(name)][:_MOST_OPEN]
+
+    def step(self, segment: str) -> _Entry:
+        """What stands for a segment; raises KeyError where nothing does."""
+        found = self._named.get(segment) or self._folded.get(segment.casefold())
+        if found:
+            return found
+        for name, entry in self._open:
+            if fits(name, segment):
+                return entry
+        raise KeyError(segment)
 
 
 class Places(Mapping[str, Place]):
@@ -233,7 +261,7 @@ class Places(Mapping[str, Place]):
         self._known: yaml.Node | None = node
         self._text = text
         self.mounted: dict[str, Places] = {}
-        self._named: dict[int, dict[str, _Entry]] = {}
+        self._large: dict[int, _Large] = {}
 
     def __getitem__(self, pointer: str) -> Place:
         for prefix, places in self.mounted.items():
@@ -248,14 +276,17 @@ class Places(Mapping[str, Place]):
         """
         if self._text:
             self._known = None
-            self._named.clear()
+            self._large.clear()
         for places in self.mounted.values():
             places.rest()
 
     def nearest(self, pointer: str) -> Place:
         """Where a value stands, or the nearest thing around it."""
-        while pointer and pointer not in self:
-            pointer = pointer.rpartition("/")[0]
+        while pointer:
+            try:
+                return self[pointer]
+            except (KeyError, ValueError):
+                pointer = pointer.rpartition("/")[0]
         return self[pointer]
 
     def part(self, pointer: str, name: str = "") -> Places:
@@ -272,7 +303,7 @@ class Places(Mapping[str, Place]):
     def _find(self, pointer: str) -> _Entry:
         at = node = self._root
         for segment in split_pointer(pointer):
-            at, node = self._look_up(node, segment) or _step(node, segment)
+            at, node = self._step(node, segment)
         return at, node
 
     @property
@@ -281,17 +312,12 @@ class Places(Mapping[str, Place]):
             self._known = next(Text(self._file, self._text).compose())
         return self._known
 
-    def _look_up(self, node: yaml.Node, segment: str) -> _Entry | None:
-        """A member of a large mapping, of which each may be asked for; by its very name."""
+    def _step(self, node: yaml.Node, segment: str) -> _Entry:
         if not isinstance(node, yaml.MappingNode) or len(node.value) < _MANY:
-            return None
-        if id(node) not in self._named:
-            self._named[id(node)] = {
-                str(key.value): (key, value)
-                for key, value in reversed(node.value)
-                if isinstance(key, yaml.ScalarNode)
-            }
-        return self._named[id(node)].get(segment)
+            return _step(node, segment)
+        if id(node) not in self._large:
+            self._large[id(node)] = _Large(node)
+        return self._large[id(node)].step(segment)
 
     def __contains__(self, pointer: object) -> bool:
         try:

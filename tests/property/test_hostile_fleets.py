@@ -14,7 +14,7 @@ from tests.hostile_project import NEW, World, run_world
 pytestmark = pytest.mark.property
 Json = Any
 FLEET, ROWS = "manifests/bikes.yaml", "manifests/bikes.csv"
-SPEC = {
+SPEC: Json = {
     "items": {"csv": "bikes.csv"},
     "waves": [1, "50%", "100%"],
     "pause": "1s",
@@ -33,7 +33,7 @@ SPEC = {
     },
     "overrides": {"loc002": {"definition": {"tags": {"of": "its own"}}}},
 }
-DOCUMENT = {
+DOCUMENT: Json = {
     "apiVersion": "reconciler/v1",
     "kind": "Fleet",
     "metadata": {"name": "bikes"},
@@ -111,7 +111,9 @@ def test_items_are_taken_or_what_is_wrong_is_told(fleet: World, data: st.DataObj
 # What lies outside the project, however an item leads there.
 
 
-@pytest.mark.parametrize("name", ["../../x.csv", "/etc/passwd", "a\0b", "x" * 5000, ".", "link.csv"])
+@pytest.mark.parametrize(
+    "name", ["../../x.csv", "/etc/passwd", "a\0b", "x" * 5000, ".", "link.csv"]
+)
 def test_items_come_from_inside_the_project(fleet: World, name: str) -> None:
     link = fleet.folder / "manifests" / "link.csv"
     link.unlink(missing_ok=True)

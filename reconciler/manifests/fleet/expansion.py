@@ -14,13 +14,14 @@ from reconciler.manifests.fleet.parts import Surroundings
 from reconciler.manifests.fleet.rollout import check_waves, make_rollout
 from reconciler.manifests.fleet.tally import Tally
 from reconciler.manifests.folder import Folder
-from reconciler.manifests.schema import unknown_word
+from reconciler.manifests.schema import MOST, unknown_word
 from reconciler.manifests.yaml_text import Places
 from reconciler.model import Address, Finding, Json, Manifest, Member, Place, Rollout
 from reconciler.pointers import format_pointer
 
 _TEMPLATE: Final = "/spec/template"
 _SUGGESTED: Final = 20
+_MOST_TOLD: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _make_members(
     source: Source, mould: Mould, items: Items, expansion: Expansion
 ) -> Iterator[Finding]:
     """Fill the mould with each item; the members go into the expansion."""
-    tally, names = Tally(), dict[str, Place]()
+    tally, names, told, ended = Tally(), dict[str, Place](), 0, False
     fleet = expansion.rollout.fleet
     file = source.folder.name(source.file)
     digest = source.folder.files[file]
@@ -96,8 +97,13 @@ def _make_members(
             return
         member = Member(fleet, item.number, item.place)
         subject = f"{mould.kind}/{cast.name}" if cast.name else str(fleet)
-        for problem in cast.problems:
+        for problem in dict.fromkeys(cast.problems):
             tally.add(problem, subject, member)
+        told += len(cast.problems)
+        ended = told > _MOST_TOLD or len(cast.problems) >= MOST
+        if ended:
+            yield Finding(_TOO_MANY, place=source.places[_TEMPLATE])
+            break
         first = names.setdefault(cast.name, item.place)
         if cast.name and first is not item.place:
             tally.add(same, subject, member, first)
@@ -105,7 +111,7 @@ def _make_members(
             expansion.members.append(_make_manifest(cast, member, file, digest))
     yield from tally.tell()
     yield from check_formulas(items, mould.find_used())
-    if "" not in names:
+    if "" not in names and not ended:
         yield from _check_overrides(source, names, [one.address.name for one in expansion.members])
 
 
@@ -139,4 +145,5 @@ _SAME: Final = Finding(
     "the name is that of an earlier item",
     next_step="Let the names differ, or take out what stands twice.",
 )
+_TOO_MANY: Final = "its members have too many errors; those of later items are not told"
 _TOO_LARGE: Final = "its members together would take more than 256 MB"

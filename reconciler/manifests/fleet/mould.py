@@ -81,7 +81,7 @@ class Mould:
         document = {**self.header, "metadata": metadata, "spec": spec}
         if not problems:
             problems += self._check(document, parts, places)
-        return Cast(name, document, places, list(dict.fromkeys(problems)))
+        return Cast(name, document, places, problems)
 
     def _fill(self, template: Template, values: Values, problems: Problems) -> Json:
         self.left -= template.size

@@ -137,7 +137,10 @@ class _Setting:
         return replace(finding, place=self.places.nearest(format_pointer(path)))
 
     def find_first(self, finding: Finding, path: Path) -> Finding:
-        return self.around.firsts.setdefault(finding, self.find(finding, path))
+        firsts = self.around.firsts
+        if finding not in firsts:
+            firsts[finding] = self.find(finding, path)
+        return firsts[finding]
 
     def check_name(self, name: str, path: Path) -> Finding | None:
         items = self.around.items
