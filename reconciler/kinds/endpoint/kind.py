@@ -47,7 +47,7 @@ _HOSTS: Final[Mapping[str, str]] = {
 REGIONS: Final = {COMPARERS["location"](region): region for region in _HOSTS}
 HOSTS: Final = {plain: _HOSTS[region] for plain, region in REGIONS.items()}
 _SERVED: Final = {host: plain for plain, host in HOSTS.items()}
-_ID: Final = IdForm(
+ID_FORM: Final = IdForm(
     noun="an endpoint",
     scope="/{region}/workspaces/{workspace}/webservices/{webService}",
     below="/endpoints/",
@@ -69,7 +69,7 @@ class EndpointKind(PlainKind):
     name = "Endpoint"
     schema_name = "service/endpoint"
     manifest_schema_name = "manifest/endpoint"
-    id_form = _ID
+    id_form = ID_FORM
 
     def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
         """Region, workspace, web service and name; raises ManifestInvalid for what is missing."""

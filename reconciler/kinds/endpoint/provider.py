@@ -25,7 +25,7 @@ from reconciler.errors import (
     Unavailable,
 )
 from reconciler.intake import normalize
-from reconciler.kinds.endpoint.kind import HOSTS, REGIONS
+from reconciler.kinds.endpoint.kind import HOSTS, ID_FORM, REGIONS
 from reconciler.kinds.plain import PlainProvider
 from reconciler.model import (
     ABSENT,
@@ -57,7 +57,6 @@ _OPENS: Final = (
     "The workspace's own token is needed (Studio: Settings, Authorization Tokens): an endpoint's"
     " key opens that endpoint alone, and neither lists, makes nor deletes."
 )
-_LOCATION: Final = ("baselocation", "relativelocation")
 
 
 class EndpointProvider(PlainProvider):
@@ -91,7 +90,7 @@ class EndpointProvider(PlainProvider):
 
     def read_many(self, resources: Sequence[Resource]) -> Mapping[Resource, Live]:
         """A list holds whole endpoints (published description); a key of one may not list."""
-        scope, token = _scope(resources[0].id), resources[0].token
+        scope, token = ID_FORM.find_scope(resources[0].id), resources[0].token
         try:
             found = {one["Name"]: one for one in self._list(scope, token)}
         except TooManyCalls:
@@ -99,11 +98,12 @@ class EndpointProvider(PlainProvider):
         except ReconcilerError:
             return {}
         named = ((one, found.get(one.short_id)) for one in resources)
-        return {one: _see(document) for one, document in named if document is not None}
+        now = datetime.now(UTC)
+        return {one: Live(shown, None, now) for one, shown in named if shown is not None}
 
     def find_peers(self, resource: Resource) -> Sequence[Json]:
         """All endpoints of the web service, as they were listed last."""
-        scope = _scope(resource.id)
+        scope = ID_FORM.find_scope(resource.id)
         if scope not in self._listed:
             self.read_many([resource])
         return self._listed.get(scope, ())
@@ -117,12 +117,12 @@ class EndpointProvider(PlainProvider):
         try:
             reply = self._send("GET", resource.id, resource.token)
             if reply.status != 204:
-                return _see(self._take(reply.document))
+                return Live(self._take(reply.document), None, datetime.now(UTC))
         except Rejected as error:
             if error.status != 404:
                 raise
-        if _scope(resource.id) not in self._listed:
-            self._list(_scope(resource.id), resource.token)
+        if ID_FORM.find_scope(resource.id) not in self._listed:
+            self._list(ID_FORM.find_scope(resource.id), resource.token)
         return ABSENT
 
     def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
@@ -151,13 +151,12 @@ class EndpointProvider(PlainProvider):
             try:
                 self._send(method, resource.id, resource.token, body)
             except (ReplyLost, Rejected) as error:
-                # A model is refused at times, in words that nobody wrote down (reported).
-                again = isinstance(error, ReplyLost) or (
-                    error.status == 400 and "Resources" in (body or {})
-                )
                 if method == "DELETE" and error.status == 404:
                     return
-                if method != "PATCH" or left == 1 or not again:
+                # A model is refused at times, in words that nobody wrote down (reported).
+                refused = error.status == 400 and "Resources" in (body or {})
+                again = method == "PATCH" and (refused or isinstance(error, ReplyLost))
+                if left == 1 or not again:
                     raise
                 yield Progress("sent again")
             else:
@@ -218,20 +217,12 @@ class EndpointProvider(PlainProvider):
             return self._clients[base]
 
 
-def _see(document: Json) -> Live:
-    return Live(document, None, datetime.now(UTC))
-
-
-def _scope(resource_id: str) -> str:
-    return resource_id.rpartition("/endpoints/")[0]
-
-
 def _locate(shown: dict[str, Json]) -> dict[str, Json]:
     """One address of base and relative location; no address where a part is missing."""
     kept = {name: said for name, said in shown.items() if name != "Location"}
     said = shown.get("Location")
     parts = {name.casefold(): one for name, one in said.items()} if isinstance(said, dict) else {}
-    base, relative = (parts.get(name) for name in _LOCATION)
+    base, relative = (parts.get(name) for name in ("baselocation", "relativelocation"))
     if isinstance(base, str) and isinstance(relative, str) and base and relative:
         kept["Location"] = f"{base.rstrip('/')}/{relative.lstrip('/')}"
     return kept
