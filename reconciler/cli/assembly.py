@@ -26,7 +26,7 @@ from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import resolve_known, secret_resolver
 from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
 from reconciler.plan_document import digest_of
-from reconciler.ports import Emit, Kind, Ledger
+from reconciler.ports import Access, Emit, Kind, Ledger
 from reconciler.redaction import Redaction
 from reconciler.transport import RateBudget, token_credential
 
@@ -115,12 +115,10 @@ class Assembly:
         redaction = Redaction(os.environ)
         resolve = secret_resolver(Path(self.project.root), os.environ, redaction.know)
         resolve_known(resolve, self.loaded.secrets)
+        access = Access(cloud, emit, budget, step_timeout_s, resolve, redaction)
         return Hands(
             kinds=self.kinds,
-            providers={
-                name: kind.connect(cloud, emit, budget, step_timeout_s, resolve, redaction)
-                for name, kind in self.kinds.items()
-            },
+            providers={name: kind.connect(access) for name, kind in self.kinds.items()},
             ledger=self.ledger,
             observations=self.observations,
             blobs=BlobStorage(

@@ -23,7 +23,6 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
-    Cloud,
     Finding,
     Json,
     Live,
@@ -36,10 +35,9 @@ from reconciler.model import (
 )
 from reconciler.plan import Wish, make_removal, make_step
 from reconciler.plan_document import plan_document, read_plan
-from reconciler.redaction import Redaction
 from reconciler.render.finding import render_findings
 from reconciler.render.paint import Paint
-from reconciler.transport import RateBudget
+from tests.access import access
 from tests.golden import check
 from tests.plans import ORPHAN, plan
 from tests.scripted import Answer, Call, Script, answers, run_scripted
@@ -85,13 +83,7 @@ def shown(uri: str) -> Json:
 
 
 def connect(url: str, secret: str = SAS) -> EndpointProvider:
-    def resolve(reference: SecretReference) -> str:
-        return secret if reference.env == "MODELS_SAS" else "workspace-token"
-
-    budget = RateBudget(lambda _: None)
-    made = KIND.connect(
-        Cloud(url, url, url, ""), lambda _: None, budget, 60.0, resolve, Redaction()
-    )
+    made = KIND.connect(access(url, secret=secret))
     assert isinstance(made, EndpointProvider)
     return made
 

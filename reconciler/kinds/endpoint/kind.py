@@ -20,7 +20,6 @@ from reconciler.model import (
     ABSENT,
     Absent,
     Action,
-    Cloud,
     Declared,
     Draft,
     Finding,
@@ -32,8 +31,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.pointers import copy_document, find, set_at
-from reconciler.ports import Budget, Emit, Provider, ResolveSecret
-from reconciler.redaction import Redaction
+from reconciler.ports import Access, Provider
 
 # Hosts by region (azuremlps, Util.cs).
 _HOSTS: Final[Mapping[str, str]] = {
@@ -147,21 +145,13 @@ class EndpointKind(PlainKind):
         parts = {part: said for part, said in spec.items() if said}
         return Draft(parts, (_HIDDEN, "trainedModels:", *notes) if notes else ())
 
-    def connect(
-        self,
-        cloud: Cloud,
-        emit: Emit,
-        budget: Budget,
-        _deadline_s: float,
-        resolve: ResolveSecret,
-        redaction: Redaction,
-    ) -> Provider:
+    def connect(self, access: Access) -> Provider:
         """Open the calls to the management of Classic, each within the budget."""
         from reconciler.kinds.endpoint.provider import (  # noqa: PLC0415 - imported when calls are made
             EndpointProvider,
         )
 
-        return EndpointProvider(cloud, emit, budget, self.field, resolve, redaction)
+        return EndpointProvider(access, self.field)
 
 
 def _refer(manifest: Manifest, name: str, given: Json, resource: Json) -> ModelReference:

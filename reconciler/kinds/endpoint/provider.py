@@ -31,7 +31,6 @@ from reconciler.model import (
     ABSENT,
     Absent,
     Action,
-    Cloud,
     Json,
     Live,
     Pace,
@@ -42,8 +41,7 @@ from reconciler.model import (
     Summary,
 )
 from reconciler.pointers import find, format_pointer, split_pointer
-from reconciler.ports import Budget, Emit, ResolveSecret
-from reconciler.redaction import Redaction
+from reconciler.ports import Access, ResolveSecret
 from reconciler.schema import Field
 from reconciler.transport import Client, Reply, check_validity, is_loopback, split_address
 
@@ -62,18 +60,10 @@ _OPENS: Final = (
 class EndpointProvider(PlainProvider):
     """Reads and writes endpoints. Safe to use from several threads."""
 
-    def __init__(
-        self,
-        cloud: Cloud,
-        emit: Emit,
-        budget: Budget,
-        field: Field,
-        resolve: ResolveSecret,
-        redaction: Redaction | None = None,
-    ) -> None:
-        self.pace = _LOCAL if is_loopback(cloud.studio_management) else _REAL
-        self._base, self._emit, self._budget = cloud.studio_management, emit, budget
-        self._field, self._resolve, self._redaction = field, resolve, redaction
+    def __init__(self, access: Access, field: Field) -> None:
+        self._access, self._field = access, field
+        self._base = access.cloud.studio_management
+        self.pace = _LOCAL if is_loopback(self._base) else _REAL
         self._lock = threading.Lock()
         self._clients: dict[str, Client] = {}
         self._listed: dict[str, list[Json]] = {}
@@ -196,7 +186,7 @@ class EndpointProvider(PlainProvider):
 
     def _open(self, token: SecretReference | None) -> str:
         if token is not None:
-            return self._resolve(token)
+            return self._access.resolve(token)
         if is_loopback(self._base):
             return ""
         raise Unauthorized(
@@ -211,8 +201,9 @@ class EndpointProvider(PlainProvider):
         base = self._base if own or region not in HOSTS else f"https://{HOSTS[region]}"
         with self._lock:
             if base not in self._clients:
+                access = self._access
                 self._clients[base] = Client(
-                    base, self._emit, self._budget, redaction=self._redaction
+                    base, access.emit, access.budget, redaction=access.redaction
                 )
             return self._clients[base]
 

@@ -21,7 +21,6 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
-    Cloud,
     Declared,
     Draft,
     Finding,
@@ -33,8 +32,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.pointers import copy_document, find, format_pointer, set_at
-from reconciler.ports import Budget, Emit, Provider, ResolveSecret
-from reconciler.redaction import Redaction
+from reconciler.ports import Access, Provider
 
 _BLOB: Final = re.compile(r"https?://[^?#\s]+$")
 _OWNER_TAGS: Final = frozenset({"managedby"})
@@ -158,21 +156,13 @@ class WebServiceKind(PlainKind):
         place = self.draft_place(resource, defaults)
         return make_draft(self.field, place, document, full=full)
 
-    def connect(
-        self,
-        cloud: Cloud,
-        emit: Emit,
-        budget: Budget,
-        deadline_s: float,
-        _resolve: ResolveSecret,
-        redaction: Redaction,
-    ) -> Provider:
+    def connect(self, access: Access) -> Provider:
         """Open the calls to Resource Manager, each within the budget."""
         from reconciler.kinds.web_service.provider import (  # noqa: PLC0415 - imported when calls are made
             WebServiceProvider,
         )
 
-        return WebServiceProvider(cloud, emit, budget, self.field, deadline_s, redaction)
+        return WebServiceProvider(access, self.field)
 
 
 def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:

@@ -21,7 +21,6 @@ from reconciler.model import (
     ABSENT,
     Absent,
     Action,
-    Cloud,
     Json,
     Live,
     Pace,
@@ -36,8 +35,7 @@ from reconciler.model import (
 )
 from reconciler.patch import apply_operations
 from reconciler.pointers import copy_document, find, set_at, split_pointer
-from reconciler.ports import Budget, Emit, ResolveSecret
-from reconciler.redaction import Redaction
+from reconciler.ports import Access, ResolveSecret
 from reconciler.schema import Field
 from reconciler.transport import (
     READS,
@@ -66,19 +64,12 @@ _ASSETS: Final = ("properties", "assets")
 class WebServiceProvider(PlainProvider):
     """Reads and writes web services. Safe to use from several threads."""
 
-    def __init__(
-        self,
-        cloud: Cloud,
-        emit: Emit,
-        budget: Budget,
-        field: Field,
-        deadline_s: float,
-        redaction: Redaction | None = None,
-    ) -> None:
-        self.pace = _LOCAL if is_loopback(cloud.resource_manager) else _RECORDED
-        self._client = Client(cloud.resource_manager, emit, budget, redaction=redaction)
+    def __init__(self, access: Access, field: Field) -> None:
+        base = access.cloud.resource_manager
+        self.pace = _LOCAL if is_loopback(base) else _RECORDED
+        self._client = Client(base, access.emit, access.budget, redaction=access.redaction)
         self._field = field
-        self._deadline_s = deadline_s
+        self._deadline_s = access.deadline_s
 
     @property
     def calls(self) -> int:
