@@ -32,11 +32,16 @@ class IdForm:
     example: str
     advice: str = ""
     defaults: Mapping[str, str] = field(default_factory=dict)
+    _demanded: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Asked for at every resource, so it is worked out once.
+        parts = tuple(part for _, part, _, _ in Formatter().parse(self.scope) if part)
+        object.__setattr__(self, "_demanded", parts)
 
     def make(self, manifest: Manifest, given: Mapping[str, Json], at: Path) -> str:
         """The id; raises ManifestInvalid naming each part that is not given `at` that place."""
-        parts = [part for _, part, _, _ in Formatter().parse(self.scope) if part]
-        missing = [part for part in parts if not given.get(part)]
+        missing = [part for part in self._demanded if not given.get(part)]
         if missing:
             raise ManifestInvalid(tuple(self._miss(manifest, at, part) for part in missing))
         return f"{self.scope.format_map(given)}{self.below}{given['name']}"

@@ -7,8 +7,10 @@ import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from reconciler.catalog import read_schema
+from reconciler.intake import normalize, without_server_fields
 from reconciler.kinds.ids import IdForm
 from reconciler.model import (
+    Absent,
     Address,
     Finding,
     Json,
@@ -42,13 +44,20 @@ class PlainKind:
         given = self.gather(manifest, defaults)
         return Resource(manifest.address, self.id_form.make(manifest, given, ("spec", "resource")))
 
-    def gather(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Mapping[str, Json]:
+    def gather(self, manifest: Manifest, defaults: Mapping[str, Json]) -> dict[str, Json]:
         """The parts of an id that the manifest gives, and of the defaults those that it does not.
 
         The project's defaults are for all kinds: what this one does not know is among them.
         """
         given = manifest.spec.get("resource", {})
         return {"name": manifest.address.name, **self.id_form.defaults, **defaults, **given}
+
+    def declare(self, definition: Json) -> Json | Absent:
+        """The part of a definition that people may declare, as the schema spells it.
+
+        It may share what needs no change with the manifest: copy it before anything is set in it.
+        """
+        return without_server_fields(self.field, normalize(self.field, definition))
 
     def locate(self, address: Address, resource_id: str, defaults: Mapping[str, Json]) -> Resource:
         """The id, given whole or as a name among the defaults."""
@@ -131,6 +140,13 @@ def find_unknown(manifest: Manifest, name: str, known: Collection[str]) -> Findi
         detail=(f"The service has: {there or 'no trained model at all'}.",),
         next_step=f'Did you mean "{near[0]}"?' if near else "Use a name that the service has.",
     )
+
+
+def make_spec(place: Json, models: Mapping[str, str], definition: Json) -> Json:
+    """A manifest's spec for trained models by name and address; what is empty needs no word."""
+    trained = {name: {"uri": uri} for name, uri in models.items()}
+    spec = {"resource": place, "trainedModels": trained, "definition": definition}
+    return {part: said for part, said in spec.items() if said}
 
 
 def make_reference(

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from reconciler.comparers import COMPARERS
-from reconciler.intake import normalize, without_server_fields
 from reconciler.kinds.endpoint.traps import find_scope_traps, find_traps
 from reconciler.kinds.ids import IdForm
-from reconciler.kinds.plain import PlainKind, find_unknown, make_reference
+from reconciler.kinds.plain import PlainKind, find_unknown, make_reference, make_spec
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -71,7 +70,7 @@ class EndpointKind(PlainKind):
 
     def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
         """Region, workspace, web service and name; raises ManifestInvalid for what is missing."""
-        given = dict(self.gather(manifest, defaults))
+        given = self.gather(manifest, defaults)
         given["region"] = COMPARERS["location"](given["region"])
         token = SecretReference(**given["token"]) if "token" in given else None
         endpoint = self.id_form.make(manifest, given, ("spec", "resource"))
@@ -87,8 +86,7 @@ class EndpointKind(PlainKind):
         self, manifest: Manifest, live: Json | Absent, _source: Json | Absent = ABSENT
     ) -> Declared:
         """The part of the endpoint's document that the manifest speaks of."""
-        said = normalize(self.field, manifest.spec.get("definition", {}))
-        document: Json = copy_document(without_server_fields(self.field, said))
+        document: Json = copy_document(self.declare(manifest.spec.get("definition", {})))
         models = manifest.spec.get("trainedModels", {})
         for name, model in models.items():
             set_at(document, ("Resources", name, "Location"), model["uri"])
@@ -127,23 +125,16 @@ class EndpointKind(PlainKind):
     ) -> Draft:
         """The models that it shows, and its settings: in full also those that need not be said."""
         models: Json = document.get("Resources") or {}
-        shown = {
-            name: {"uri": one["Location"]} for name, one in models.items() if "Location" in one
-        }
+        shown = {name: one["Location"] for name, one in models.items() if "Location" in one}
         settings = {
             word: document[word]
             for word, below in self.field.properties.items()
             if word in document and not below.read_only and word != "Resources"
             and (full or document[word] not in (None, below.default))
         }  # fmt: skip
-        spec: Json = {
-            "resource": self.draft_place(resource, defaults),
-            "trainedModels": shown,
-            "definition": settings,
-        }
+        spec = make_spec(self.draft_place(resource, defaults), shown, settings)
         notes = [f"  {json.dumps(one)}: {{uri: …, sas: …}}" for one in models if one not in shown]
-        parts = {part: said for part, said in spec.items() if said}
-        return Draft(parts, (_HIDDEN, "trainedModels:", *notes) if notes else ())
+        return Draft(spec, (_HIDDEN, "trainedModels:", *notes) if notes else ())
 
     def connect(self, access: Access) -> Provider:
         """Open the calls to the management of Classic, each within the budget."""

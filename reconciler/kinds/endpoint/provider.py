@@ -111,8 +111,9 @@ class EndpointProvider(PlainProvider):
         except Rejected as error:
             if error.status != 404:
                 raise
-        if ID_FORM.find_scope(resource.id) not in self._listed:
-            self._list(ID_FORM.find_scope(resource.id), resource.token)
+        scope = ID_FORM.find_scope(resource.id)
+        if scope not in self._listed:
+            self._list(scope, resource.token)
         return ABSENT
 
     def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from reconciler.kinds.plain import make_spec
 from reconciler.model import ABSENT, Absent, Draft, Json, Path
 from reconciler.pointers import find, format_pointer, set_at
 from reconciler.schema import Field, Shape, walk_fields
@@ -26,18 +27,11 @@ _QUIET: Final[tuple[Json, ...]] = ({}, [], None, "")
 
 def make_draft(field: Field, place: dict[str, str], document: Json, *, full: bool) -> Draft:
     """The spec for a live document at a place, and what a person must know of it."""
-    spec: dict[str, Json] = {}
-    if place:
-        spec["resource"] = place
-    models = dict(_find_models(document))
-    if models:
-        spec["trainedModels"] = {name: {"uri": uri} for name, uri in models.items()}
     whole = _known(field, document)
     definition = {} if whole is ABSENT else whole
     if not full:
         definition = _settings(definition)
-    if definition:
-        spec["definition"] = definition
+    spec = make_spec(place, dict(_find_models(document)), definition)
     return Draft(spec, tuple(_notes(field, full=full)))
 
 

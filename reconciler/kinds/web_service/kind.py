@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from reconciler.intake import normalize, without_server_fields
 from reconciler.kinds.ids import IdForm
 from reconciler.kinds.plain import PlainKind, find_unknown, make_reference
 from reconciler.kinds.web_service.demands import find_lacks, find_undeclared
@@ -84,7 +83,7 @@ class WebServiceKind(PlainKind):
         """
         said = manifest.spec.get("definition", {})
         given = {name: value for name, value in said.items() if name != _SOURCE[-1]}
-        definition = without_server_fields(self.field, normalize(self.field, given))
+        definition = self.declare(given)
         document = copy_document(definition)
         seed = ABSENT if source is ABSENT else make_seed(self.field, source, document)
         if live is ABSENT and seed is ABSENT and not document:
