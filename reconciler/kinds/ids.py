@@ -10,10 +10,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from string import Formatter
+from typing import Final
+from urllib.parse import quote
 
-from reconciler.errors import ManifestInvalid
+from reconciler.errors import ManifestInvalid, Rejected
 from reconciler.model import Finding, Json, Manifest, Path
 from reconciler.pointers import format_pointer
+
+_SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20\x7f\ud800-\udfff]+")
+_PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +77,17 @@ class IdForm:
             place=manifest.place(format_pointer(at)) if manifest.file else None,
             next_step=f"{here} file.{self.advice}",
         )
+
+
+def quote_path(path: str, noun: str) -> str:
+    """An id as the path of a call; raises Rejected where a segment leads elsewhere than it says.
+
+    `noun` is what it is no proper one of.
+    """
+    if _PLAIN.fullmatch(path):
+        return path
+    segments = path.strip("/").split("/")
+    for segment in segments:
+        if segment in {".", ".."} or not _SEGMENT.fullmatch(segment.replace(" ", "_")):
+            raise Rejected(f"{path} is no {noun}", next_step="Correct spec.resource.")
+    return "/" + "/".join(quote(segment, safe="-._~()") for segment in segments)

@@ -171,6 +171,13 @@ def test_each_region_of_azure_has_its_host(region: str) -> None:
     assert provider._client(region).base_url == f"https://{HOSTS[region]}"
 
 
+@pytest.mark.parametrize("wrong", ["..", ".", "a?b", "a#c", ""])
+def test_no_part_of_an_id_leads_elsewhere(wrong: str) -> None:
+    elsewhere = Resource(RESOURCE.address, f"/southcentralus/workspaces/{wrong}/webservices/s1")
+    with pytest.raises(Rejected, match="no id of an endpoint"):
+        connect("http://127.0.0.1:9").read(elsewhere)
+
+
 def test_another_cloud_serves_every_region() -> None:
     assert connect("http://127.0.0.1:1")._client("westeurope").base_url == "http://127.0.0.1:1"
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from math import inf
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from reconciler.errors import (
     BlobForbidden,
@@ -26,6 +26,7 @@ from reconciler.errors import (
 )
 from reconciler.intake import normalize
 from reconciler.kinds.endpoint.kind import HOSTS, ID_FORM, REGIONS
+from reconciler.kinds.ids import quote_path
 from reconciler.kinds.plain import PlainProvider
 from reconciler.model import (
     ABSENT,
@@ -179,7 +180,7 @@ class EndpointProvider(PlainProvider):
     ) -> Reply:
         region, _, rest = path.removeprefix("/").partition("/")
         client = self._client(region)
-        url = "/" + quote(rest, safe="/-._~")
+        url = quote_path(f"/{rest}", "id of an endpoint")
         try:
             return client.send(method, url, body, self._open(token))
         except ServiceError as error:

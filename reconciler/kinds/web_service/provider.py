@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
 from reconciler.intake import find_secrets, normalize, restore_texts, without_server_fields
+from reconciler.kinds.ids import quote_path
 from reconciler.kinds.plain import PlainProvider
 from reconciler.kinds.web_service.regions import is_copy, take_sealed
 from reconciler.model import (
@@ -48,8 +49,6 @@ from reconciler.transport import (
 )
 
 _VERSION: Final = "?api-version=2017-01-01"
-_SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20\x7f\ud800-\udfff]+")
-_PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 # Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017); the
 # emulator's take what it is told to, a fifth of a second by default.
 _RECORDED: Final = Pace(15.0, count_polls(15.0), *READS, *WRITES)
@@ -323,14 +322,7 @@ def _regional_url(source: Source, tail: str = "") -> str:
 
 
 def _quote(path: str) -> str:
-    """A Resource Manager path; no segment may lead elsewhere than it says."""
-    if _PLAIN.fullmatch(path):
-        return path
-    segments = path.strip("/").split("/")
-    for segment in segments:
-        if segment in {".", ".."} or not _SEGMENT.fullmatch(segment.replace(" ", "_")):
-            raise Rejected(f"{path} is no Resource Manager id", next_step="Correct spec.resource.")
-    return "/" + "/".join(quote(segment, safe="-._~()") for segment in segments)
+    return quote_path(path, "Resource Manager id")
 
 
 def _gone(error: ServiceError) -> Rejected:
