@@ -36,10 +36,10 @@ class Move:
 
 def make_baseline(field: Field, document: Json | Absent, owned: Collection[str]) -> dict[str, Json]:
     """By pointer: short values, or `{"digest": …}`; what is `owned` is left out."""
-    owned_paths = {split_pointer(pointer) for pointer in owned}
+    known = {format_pointer(split_pointer(pointer)) for pointer in owned}
     return {
-        format_pointer(path): _keep(below, value, path, owned_paths)
-        for path, below, value in _parts(field, document, (), owned_paths)
+        pointer: _keep(below, value, pointer, known)
+        for pointer, below, value in _parts(field, document, "", known)
     }
 
 
@@ -68,26 +68,32 @@ def _alike(one: Json | Absent, other: Json | Absent) -> bool:
 
 
 def _parts(
-    field: Field, value: Json | Absent, path: Path, owned: Collection[Path]
-) -> Iterator[tuple[Path, Field, Json]]:
+    field: Field, value: Json | Absent, pointer: str, owned: Collection[str]
+) -> Iterator[tuple[str, Field, Json]]:
     """The places that are told apart, each with its value; those that are declared left out."""
-    if value is ABSENT or path in owned or _is_hidden(field, value):
+    if value is ABSENT or pointer in owned or _is_hidden(field, value):
         return
-    if isinstance(value, dict) and field.branches and not field.compare:
-        known = [name for name in value if name in field.properties or field.items is not None]
-        if field.shape is Shape.OBJECT or _is_few(value):
-            for name in known:
-                yield from _parts(field.child(name), value[name], (*path, name), owned)
-            return
+    walked = isinstance(value, dict) and field.branches and not field.compare
+    if walked and (field.shape is Shape.OBJECT or _is_few(value)):
+        for name, below in value.items():
+            if name in field.properties or field.items is not None:
+                at = pointer + format_pointer((name,))
+                yield from _parts(field.child(name), below, at, owned)
+        return
     # Only what is empty may count as absent; the form of all the rest is worked out once.
     if value not in ({}, [], None) or form(field, value) is not ABSENT:
-        yield path, field, value
+        yield pointer, field, value
 
 
 def _is_hidden(field: Field, value: Json) -> bool:
     if field.epoch:
         return False
-    return field.read_only or field.write_only or field.sensitive or is_sealed(value)
+    return (
+        field.read_only
+        or field.write_only
+        or field.sensitive
+        or (type(value) is dict and is_sealed(value))
+    )
 
 
 def _is_few(value: Json, most: int = _MOST_VALUES) -> bool:
@@ -108,10 +114,10 @@ def _count(value: Json, most: int) -> int:
     return total
 
 
-def _keep(field: Field, value: Json, path: Path, owned: Collection[Path]) -> Json:
+def _keep(field: Field, value: Json, pointer: str, owned: Collection[str]) -> Json:
     if not isinstance(value, (dict, list)) and len(str(value)) <= _LONGEST:
         return form(field, value) if field.compare else value
-    below = [one[len(path) :] for one in owned if one[: len(path)] == path]
+    below = [split_pointer(one[len(pointer) :]) for one in owned if one.startswith(f"{pointer}/")]
     text = json.dumps(form(field, _without(value, below)), sort_keys=True)
     return {"digest": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]}
 

@@ -45,7 +45,7 @@ from reconciler.soundness import find_misshapen, find_unsound
 
 FORMAT_VERSION: Final = "1.0"
 _SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
-_FRACTION: Final = re.compile(rb"(^|[:,\[])-?[0-9]+[.e]")
+_FRACTION: Final = re.compile(rb"(^|\":|[,\[])-?[0-9]+[.e]")
 _ACTIONS: Final[Mapping[Action, list[str]]] = {
     Action.CREATE: ["create"],
     Action.UPDATE: ["update"],
