@@ -287,4 +287,5 @@ def _model_changes(wish: Wish, changes: Collection[Change]) -> Iterator[ModelCha
         if model.path in changed:
             untold = wish.live is not ABSENT and is_untold(wish.schema, model.path, wish.live)
             before = remember(wish, model.path) if untold else find(wish.live, model.path)
-            yield ModelChange(model.name, model.path, "" if before is ABSENT else before, model.uri)
+            shown = before if isinstance(before, str) else ""
+            yield ModelChange(model.name, model.path, shown, model.uri)

@@ -17,6 +17,7 @@ from typing import Any, Final
 from reconciler.catalog import read_schema
 from reconciler.model import (
     ABSENT,
+    Absent,
     Action,
     Change,
     Json,
@@ -169,9 +170,13 @@ def _has_models(step: Step) -> bool:
     return all(
         model.path in put
         and put[model.path].after == model.after
-        and put[model.path].before in (ABSENT, model.before)
+        and (put[model.path].before is ABSENT or _text(put[model.path].before) == model.before)
         for model in step.models
     )
+
+
+def _text(value: Json | Absent) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _has_waves(step: Step) -> bool:

@@ -1,5 +1,6 @@
 """A project in front of a service that says whatever it is told to say."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,22 @@ def make_live() -> Json:
         "type": "Microsoft.MachineLearning/webServices",
         **body,
     }
+
+
+def make_wanted() -> Json:
+    """What is declared: something else in every part that people own."""
+    body = definition(NEW)
+    properties = body["properties"]
+    properties["storageAccount"].pop("key")
+    properties["realtimeConfiguration"]["maxConcurrentCalls"] = 20
+    properties["exampleRequest"]["inputs"]["input1"] = [[40, "Private", {"a": ["b"]}]]
+    properties["parameters"] = {"P": {"value": {"free": [1]}, "certificateThumbprint": ""}}
+    for node in properties["package"]["nodes"].values():
+        for parameter in node.get("parameters", {}).values():
+            parameter["value"] += "!"
+    properties["package"]["edges"].reverse()
+    body["tags"] = {"owner": "somebody"}
+    return body
 
 
 LIVE = make_live()
@@ -103,7 +120,8 @@ def run_world(outer: Path) -> Iterator[World]:
         (folder / "manifests" / "census.yaml").write_text(
             "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: census}\nspec:\n"
             f"  trainedModels: {{'{MODEL}': {{uri: '{NEW}'}}}}\n"
-            "  definition: {properties: {realtimeConfiguration: {maxConcurrentCalls: 20}}}\n"
+            "  definition: {file: census.definition.json}\n"
             "  secrets: {/properties/keys/primary: {env: CENSUS_KEY}}\n"
         )
+        (folder / "manifests" / "census.definition.json").write_text(json.dumps(make_wanted()))
         yield World(outer, folder, wild, elsewhere)

@@ -26,7 +26,6 @@ from reconciler.ports import (
 )
 
 _LOOK_EVERY_S: Final = 0.2
-_NONE: Final = object()
 _One = TypeVar("_One")
 _Done = TypeVar("_Done")
 # Work that may rest: it yields for how many seconds, and returns what it came to.
@@ -92,14 +91,14 @@ class Hands:
         waiting = iter(items)
         loom: _Loom[_Done] = _Loom(self, grace_s)
         with ThreadPoolExecutor(self.parallelism) as pool, self._ending(grace_s):
+            begins = False
             while True:
                 for _ in range(self.parallelism - loom.running):
-                    thread = loom.find_rested()
+                    thread = loom.pick(work, waiting, begins=begins)
                     if thread is None:
-                        item = next(waiting, _NONE)
-                        if item is _NONE or item is None:
-                            break
-                        thread = work(item)  # type: ignore[arg-type]
+                        break
+                    # In turns: what goes on again and again must not keep the rest from beginning.
+                    begins = not begins
                     loom.run(pool, thread)
                 if loom.idle:
                     return
@@ -137,7 +136,27 @@ class _Loom(Generic[_Done]):
         future = pool.submit(_advance, thread)
         future.add_done_callback(lambda done: self._moved.put((thread, done)))
 
-    def find_rested(self) -> Work[_Done] | None:
+    def pick(
+        self,
+        work: Callable[[_One], Work[_Done]],
+        waiting: Iterator[_One | None],
+        *,
+        begins: bool,
+    ) -> Work[_Done] | None:
+        """Work that begins, or goes on: whichever is asked for first, if there is any."""
+        for fresh in (begins, not begins):
+            thread = self._begin(work, waiting) if fresh else self._find_rested()
+            if thread is not None:
+                return thread
+        return None
+
+    def _begin(
+        self, work: Callable[[_One], Work[_Done]], waiting: Iterator[_One | None]
+    ) -> Work[_Done] | None:
+        item = next(waiting, None)
+        return None if item is None else work(item)
+
+    def _find_rested(self) -> Work[_Done] | None:
         """Work whose rest is over, the longest ago first."""
         if self._resting and self._resting[0][0] <= self._now():
             return heapq.heappop(self._resting)[2]

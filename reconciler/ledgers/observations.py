@@ -150,7 +150,7 @@ class ObservationCache:
                     self._connection = self._open()
                 with self._connection:
                     return work(self._connection)
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, UnicodeError) as error:
                 self._close()
                 if _is_damage(error):
                     with contextlib.suppress(OSError):

@@ -6,13 +6,18 @@ import json
 import re
 
 from reconciler.model import Json
+from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape
 
 _MOST_LINES = 12
+# What is compared pair by pair; a service may answer millions of values.
+_MOST_VALUES = 5_000
 
 
 def describe_change(before: Json, after: Json) -> list[str]:
     """A sentence for each difference, bounded; the whole value is `value`."""
+    if too_many := _count_too_many(before, after):
+        return [too_many]
     from deepdiff import DeepDiff  # noqa: PLC0415 - slow to import and rarely needed
 
     # verbose_level 2 names the values of what was added and removed, not only their places.
@@ -24,8 +29,29 @@ def describe_change(before: Json, after: Json) -> list[str]:
     return shown
 
 
+def _count_too_many(*structures: Json) -> str:
+    """What is said of structures that are too large to be compared; empty for all others."""
+    counts = [_count_values(one) for one in structures]
+    if max(counts) <= _MOST_VALUES:
+        return ""
+    return f"{' -> '.join(count(one, 'value') for one in counts)}: too many to be compared here"
+
+
+def _count_values(value: Json) -> int:
+    total, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (dict, list)) and one:
+            waiting.extend(one.values() if isinstance(one, dict) else one)
+        else:
+            total += 1
+    return total
+
+
 def compare_lines(before: Json, after: Json) -> list[str]:
     """What differs between two structures, as lines of a diff of their JSON, bounded."""
+    if too_many := _count_too_many(before, after):
+        return [too_many]
     import difflib  # noqa: PLC0415 - only needed for structures
 
     one, other = (

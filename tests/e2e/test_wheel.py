@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.render.text import render_plan_json
 from tests.e2e.world import ROOT, clean_environment
-from tests.plans import rich_plan
+from tests.plans import plan, step_of_every_shape
 
 pytestmark = pytest.mark.e2e
 
@@ -43,7 +43,7 @@ def test_the_wheel_runs_away_from_the_checkout(wheel: Path, tmp_path: Path) -> N
         return done.stdout
 
     saved = tmp_path / "saved.plan"
-    saved.write_text(render_plan_json(rich_plan()))
+    saved.write_text(render_plan_json(plan(step_of_every_shape())))
     where = run("-c", "import reconciler; print(reconciler.__file__)")
     assert Path(where.strip()).is_relative_to(target)
     assert json.loads(run("-m", "reconciler", "schema", "WebService"))["title"]

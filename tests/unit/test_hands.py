@@ -23,6 +23,21 @@ def test_work_that_rests_holds_up_nobody() -> None:
     assert sorted(hands.weave(work, range(50))) == list(range(50))
 
 
+def test_work_that_goes_on_again_and_again_lets_others_begin() -> None:
+    hands = World().hands(parallelism=1)
+    begun: list[int] = []
+    turns = iter(range(1_000))
+
+    def work(item: int) -> Generator[float, None, int]:
+        begun.append(item)
+        while len(begun) < 5:
+            assert next(turns, None) is not None, "the others never begin"
+            yield 0.0
+        return item
+
+    assert sorted(hands.weave(work, range(5))) == list(range(5))
+
+
 def test_what_may_not_begin_yet_is_asked_for_again_once_something_went_on() -> None:
     world = World()
     hands = world.hands(parallelism=4)

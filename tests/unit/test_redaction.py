@@ -9,6 +9,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3 import HTTPHeaderDict
 
 from reconciler.errors import Unavailable
 from reconciler.intake import find_secrets
@@ -157,6 +158,12 @@ def test_a_reply_is_taken_in_without_secrets_and_kept_as_it_came() -> None:
     assert KEY not in repr(came).replace(repr(came.headers), "")
     plain = parse_reply(200, {}, _dump({"c": "d"}), redaction)
     assert plain.document is plain.raw
+
+
+def test_a_header_that_stands_there_twice_is_taken_in_without_secrets() -> None:
+    headers = HTTPHeaderDict([("Warning", KEY), ("ETag", "x"), ("warning", "b")])
+    came = parse_reply(200, headers, b"", knowing(KEY)).headers
+    assert (came["warning"], came["etag"]) == (f"{HIDDEN}, b", "x")
 
 
 def _dump(document: Json) -> bytes:

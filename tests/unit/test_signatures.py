@@ -100,10 +100,21 @@ def test_a_signature_goes_and_the_rest_of_the_address_stays(text: str, left: str
 
 
 @pytest.mark.parametrize(
+    "spelled", ["AccountKey=0123456789abcdef==", "accountkey=0123456789abcdef", "?SIG=abc"]
+)
+@pytest.mark.parametrize("before", ["", "é ", "\u20ac ", "\ud800 "])
+def test_one_goes_where_it_is_all_that_there_is_to_take(spelled: str, before: str) -> None:
+    document = {"tags": {"a": f"{before}{spelled}"}}
+    assert normalize(KIND.field, document) == {"tags": {"a": before}}
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
         "sig",
+        "?\u017fig=abc",
+        "Account\u212aey=0123456789abcdef",
         "f(x, sig=0.05)",
         "a &sig==1",
         f"{URL}?design=1&sig=",

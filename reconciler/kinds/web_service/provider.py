@@ -251,7 +251,7 @@ def _read_stamp(item: Json) -> tuple[str, bool]:
         return "", False
     state, stamp = properties.get("provisioningState"), properties.get("modifiedOn")
     settled = isinstance(state, str) and state in {"Succeeded", "Failed"}
-    known = isinstance(stamp, str) and len(stamp) <= _LONGEST_STAMP
+    known = isinstance(stamp, str) and len(stamp) <= _LONGEST_STAMP and stamp.isascii()
     return str(stamp) if known else "", settled
 
 
