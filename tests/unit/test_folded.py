@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.model import ABSENT, Folding, SecretReference, fold
-from reconciler.plan_document import canonical
 
 # Texts that are no Unicode and integers of any length are in them: a service may answer such.
 VALUES = st.recursive(
@@ -66,22 +65,7 @@ def test_a_field_has_no_document_by_itself() -> None:
         Holder()
 
 
-@given(VALUES)
-def test_the_canonical_form_is_that_of_pythons_own_encoder(document: Any) -> None:
-    written = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert canonical(document) == written
-
-
-@pytest.mark.parametrize("number", [1e16, 1e-5, 0.0001, 123456789012345680.0, 1e22, -0.0, 2.5e-8])
-def test_fractions_are_written_as_ever(number: float) -> None:
-    for document in (number, [number], [1, number], {"a": number}):
-        written = json.dumps(document, separators=(",", ":"))
-        assert canonical(document) == written
-
-
 @pytest.mark.parametrize("strange", [ABSENT, SecretReference(env="A"), {1, 2}])
 def test_what_is_no_json_is_never_written_as_such(strange: Any) -> None:
-    with pytest.raises(TypeError):
-        canonical({"a": strange})
     with pytest.raises(TypeError):
         fold({"a": strange})
