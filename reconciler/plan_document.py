@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from typing import Final
 
+import orjson
+
 from reconciler.errors import PlanInvalid
 from reconciler.json_text import DEEPEST, read_json
 from reconciler.model import (
@@ -59,7 +61,12 @@ def canonical(document: Json) -> str:
 
 def plan_document(plan: Plan) -> Json:
     """The plan as values that JSON can hold, its digest included."""
-    body = {
+    body = _body_of(plan)
+    return {**body, "plan_digest": digest_of(body)}
+
+
+def _body_of(plan: Plan) -> dict[str, Json]:
+    return {
         "format_version": FORMAT_VERSION,
         "timestamp": plan.made_at,
         "resource_changes": [_step_document(step) for step in plan.steps],
@@ -76,7 +83,6 @@ def plan_document(plan: Plan) -> Json:
         "baseline": plan.baseline,
         "outcome": _outcome(plan),
     }
-    return {**body, "plan_digest": digest_of(body)}
 
 
 def _resource_documents(resources: Collection[Resource]) -> Json:
@@ -238,15 +244,24 @@ def read_plan(text: str) -> tuple[Plan, str]:
         raise _invalid(f"it is not as it must be at {misshapen}")
     try:
         plan = _plan_of(body)
-        again = plan_document(plan)
+        again = {**_body_of(plan), "plan_digest": body["plan_digest"]}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _invalid("a part of it cannot be read") from error
     for what in find_unsound(plan):
         raise _invalid(what)
     # Nothing stands in it that was passed over, or that its other parts do not say as well.
-    if again["plan_digest"] != body["plan_digest"]:
+    if not _is_same(again, body):
         raise _invalid("its parts contradict one another")
     return plan, str(body["plan_digest"])
+
+
+def _is_same(one: Json, other: Json) -> bool:
+    """Whether two documents are written down alike; Python's `==` takes true for 1."""
+    try:
+        written = [orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in (one, other)]
+    except TypeError:
+        return canonical(one) == canonical(other)
+    return written[0] == written[1]
 
 
 def _invalid(what: str) -> PlanInvalid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from reconciler.model import ABSENT, Absent, Json, Path
@@ -55,6 +56,23 @@ def read_index(segment: str | int) -> int:
     if isinstance(segment, int):
         return segment
     return int(segment) if _INDEX.fullmatch(segment) else -1
+
+
+def copy_along(document: Json, paths: Iterable[Path]) -> Json:
+    """A document in which what stands at these places can be changed; it shares all the rest.
+
+    What lies in a list is copied whole: a change in it moves what comes after.
+    """
+    if not isinstance(document, dict):
+        return copy_document(document)
+    below: dict[str | int, list[Path]] = {}
+    for path in paths:
+        if path:
+            below.setdefault(path[0], []).append(path[1:])
+    return {
+        name: copy_along(value, below[name]) if name in below else value
+        for name, value in document.items()
+    }
 
 
 def set_at(document: Json, path: Path, value: Json) -> None:
