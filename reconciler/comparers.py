@@ -37,6 +37,9 @@ _KEY: Final = re.compile(
     re.IGNORECASE,
 )
 _BEGINS: Final = frozenset({"?", "%3f"})
+# Addresses that have their one form already, as nearly all do: to take them apart would change
+# nothing.
+_FORMED: Final = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:/[\w.~-]*)*", re.ASCII)
 _KEPT_QUERY: Final = frozenset({"snapshot", "versionid"})
 
 
@@ -54,6 +57,8 @@ def _arm_id(value: Json) -> Json:
 
 def strip_credentials(uri: str) -> str:
     """The address of a blob without user, signature or fragment: safe to keep and show."""
+    if _FORMED.fullmatch(uri):
+        return uri
     try:
         parts = urlsplit(uri)
         if parts.scheme.lower() not in _DEFAULT_PORTS:
@@ -95,7 +100,7 @@ def _join_around(found: re.Match[str]) -> str:
 
 
 def _blob_uri(value: Json) -> Json:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or _FORMED.fullmatch(value):
         return value
     bare = strip_credentials(value)
     try:
