@@ -54,7 +54,7 @@ def drift(
     from dataclasses import replace
 
     from reconciler.cli.assembly import Wanted, assemble, parse_addresses
-    from reconciler.engine import report_drift
+    from reconciler.engine.drift import report_drift
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     if accepted:

@@ -21,8 +21,9 @@ import pytest
 from reconciler.cli.drift import drift
 from reconciler.cli.plan import plan
 from reconciler.cli.show import show
-from reconciler.ledgers import FileLedger, ObservationCache
 from reconciler.ledgers.disk import append_durably
+from reconciler.ledgers.file import FileLedger
+from reconciler.ledgers.observations import ObservationCache
 from reconciler.model import Holder, Sighting, fold
 from reconciler.transport import token_credential
 from tests.e2e.markers import Evidence, Watch

@@ -8,7 +8,7 @@ import jsonschema
 
 from reconciler.catalog import read_schema
 from reconciler.drift_document import drift_document
-from reconciler.engine import report_drift
+from reconciler.engine.drift import report_drift
 from reconciler.errors import Unavailable
 from reconciler.model import ABSENT, Address, Drift, DriftReport, Member, Memory, Place, Verdict
 from reconciler.plan_document import canonical
