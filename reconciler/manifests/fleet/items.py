@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from reconciler.manifests.fleet.tally import say_places
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import REFER, SUSPICIOUS, Places, is_suspicious
 from reconciler.model import Finding, Json, Place
 
 _MOST_ITEMS: Final = 100_000
 _MOST_COLUMNS: Final = 1_000
-_SHOWN: Final = 3
 _CSV: Final = "/spec/items/csv"
 _LIST: Final = "/spec/items/list"
 
@@ -60,13 +60,6 @@ def read_items(folder: Folder, manifest: Path, given: Json, places: Places) -> I
         finding = Finding(message, place=place, next_step="Make several fleets of it.")
         return replace(found, all=(), findings=(finding,))
     return found
-
-
-def say_places(places: Sequence[Place]) -> str:
-    """The first places of some, and how many more there are."""
-    shown = ", ".join(map(str, places[:_SHOWN]))
-    more = len(places) - _SHOWN
-    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _read_list(entries: Sequence[Json], places: Places) -> Items:
