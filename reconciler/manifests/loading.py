@@ -109,7 +109,7 @@ class _Loading:
             self.findings.append(Finding("the project file holds no Project", place=place))
 
     def load_file(self, file: Path) -> None:
-        resolved = file.resolve()
+        resolved = self.folder.resolve(file)
         if resolved in self.read:
             return
         self.read.add(resolved)
