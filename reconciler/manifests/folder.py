@@ -15,6 +15,7 @@ from reconciler.model import Finding, Place
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")
+_HERE: Final = Path()
 
 
 @dataclass
@@ -28,10 +29,11 @@ class Folder:
 
     def name(self, path: Path) -> str:
         """How a path is shown: relative to the folder, with slashes."""
-        given, below = str(path), f"{self.root}{os.sep}"
-        plain = given.startswith(below) and os.pardir not in given
-        name = given[len(below) :] if plain else os.path.relpath(path, self.root)
-        return name.replace(os.sep, "/")
+        given = str(path)
+        plain = os.pardir not in given and not given.startswith(os.sep)
+        if self.root == _HERE and plain:
+            return given.replace(os.sep, "/")
+        return os.path.relpath(path, self.root).replace(os.sep, "/")
 
     def walk(self, path: Path) -> Iterator[Path]:
         """The YAML files at or below a path, in order of name; hidden ones are passed over."""
