@@ -52,11 +52,28 @@ _ACTIONS: Final[Mapping[Action, list[str]]] = {
     Action.ADOPT: ["adopt"],
 }
 _DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
+# Only what is JSON is written down: never a value of ours, such as where a secret is.
+_SORTED: Final = (
+    orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
 
 
 def canonical(document: Json) -> str:
-    """The one way to write a document down: sorted names, no blanks, UTF-8."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """The one way to write a document down: sorted names, no blanks."""
+    return encode_canonical(document).decode("utf-8", "surrogatepass")
+
+
+def encode_canonical(document: Json) -> bytes:
+    """The same in UTF-8.
+
+    What orjson cannot write (integers of more than 64 bits, texts that are no Unicode) makes the
+    whole document one for Python's own encoder, which writes some fractions otherwise.
+    """
+    try:
+        return orjson.dumps(document, option=_SORTED)
+    except TypeError:
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return text.encode("utf-8", "surrogatepass")
 
 
 def plan_document(plan: Plan) -> Json:
@@ -101,8 +118,7 @@ def _token_document(resource: Resource) -> Json:
 def digest_of(body: Json) -> str:
     """sha256 over the canonical form of everything but the digest itself."""
     kept = {name: value for name, value in body.items() if name != "plan_digest"}
-    text = canonical(kept).encode("utf-8", "surrogatepass")
-    return f"sha256:{hashlib.sha256(text).hexdigest()}"
+    return f"sha256:{hashlib.sha256(encode_canonical(kept)).hexdigest()}"
 
 
 def digest_of_step(step: Step) -> str:
@@ -257,11 +273,7 @@ def read_plan(text: str) -> tuple[Plan, str]:
 
 def _is_same(one: Json, other: Json) -> bool:
     """Whether two documents are written down alike; Python's `==` takes true for 1."""
-    try:
-        written = [orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in (one, other)]
-    except TypeError:
-        return canonical(one) == canonical(other)
-    return written[0] == written[1]
+    return encode_canonical(one) == encode_canonical(other)
 
 
 def _invalid(what: str) -> PlanInvalid:

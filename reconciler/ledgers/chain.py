@@ -25,7 +25,7 @@ from reconciler.ledgers.lines import (
     write_word,
 )
 from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory, Snapshot
-from reconciler.plan_document import canonical
+from reconciler.plan_document import encode_canonical
 
 VERSIONS: Final = (1, 2)
 # A step's line holds a few parts of one definition; a checkpoint all that is remembered.
@@ -73,7 +73,7 @@ def join(end: End, word: Word) -> bytes:
     fence = max(end.fence, word.fence)
     if document["version"] > 1:
         document["highest_fence"] = fence
-    line = canonical(document).encode("utf-8", "surrogatepass")
+    line = encode_canonical(document)
     if len(line) > LONGEST:
         raise BadLine(f"would be longer than {LONGEST >> 20} MiB")
     return line + b"\n"

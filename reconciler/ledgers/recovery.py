@@ -16,7 +16,7 @@ from reconciler.json_text import read_json
 from reconciler.ledgers.chain import DEEPEST
 from reconciler.ledgers.lines import BadLine, read_entry, write_entry
 from reconciler.model import Entry, Json
-from reconciler.plan_document import canonical
+from reconciler.plan_document import encode_canonical
 
 FORMAT_VERSION: Final = "1.0"
 _LONGEST: Final = 256 << 20
@@ -74,7 +74,7 @@ def _read(number: int, document: Json) -> Entry:
 
 
 def _digest(body: Json) -> str:
-    text = canonical(body).encode("utf-8", "surrogatepass")
+    text = encode_canonical(body)
     return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 

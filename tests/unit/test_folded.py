@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.model import ABSENT, Folding, SecretReference, fold
+from reconciler.plan_document import canonical
 
 # Texts that are no Unicode and integers of any length are in them: a service may answer such.
 VALUES = st.recursive(
@@ -65,7 +66,23 @@ def test_a_field_has_no_document_by_itself() -> None:
         Holder()
 
 
+@given(VALUES)
+def test_the_canonical_form_says_all_and_is_that_of_what_is_read_back(document: Any) -> None:
+    written = canonical(document)
+    assert exactly(json.loads(written)) == json.dumps(document, sort_keys=True)
+    assert canonical(json.loads(written)) == written
+
+
+@pytest.mark.parametrize("text", ["é", "\x7f", "\x00\n\t\"\\", "\u2028", "\ud800"])
+def test_the_canonical_form_is_that_of_any_encoder_that_escapes_little(text: str) -> None:
+    document = {"b": text, "a": [1, -2, True, None, 0.5], text: {}}
+    plain = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert canonical(document) == plain
+
+
 @pytest.mark.parametrize("strange", [ABSENT, SecretReference(env="A"), {1, 2}])
 def test_what_is_no_json_is_never_written_as_such(strange: Any) -> None:
+    with pytest.raises(TypeError):
+        canonical({"a": strange})
     with pytest.raises(TypeError):
         fold({"a": strange})
