@@ -9,13 +9,13 @@ and of what belongs to the service only its epochs.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from reconciler.comparers import is_sealed
 from reconciler.diff import form, is_untold
+from reconciler.json_text import encode_canonical
 from reconciler.model import ABSENT, Absent, Json, Path
 from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.schema import Field, Shape
@@ -118,8 +118,8 @@ def _keep(field: Field, value: Json, pointer: str, owned: Collection[str]) -> Js
     if not isinstance(value, (dict, list)) and len(str(value)) <= _LONGEST:
         return form(field, value) if field.compare else value
     below = [split_pointer(one[len(pointer) :]) for one in owned if one.startswith(f"{pointer}/")]
-    text = json.dumps(form(field, _without(value, below)), sort_keys=True)
-    return {"digest": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]}
+    text = encode_canonical(form(field, _without(value, below)))
+    return {"digest": hashlib.sha256(text).hexdigest()[:16]}
 
 
 def _without(value: Json, paths: Collection[Path]) -> Json:

@@ -6,6 +6,7 @@ understand is its own form, so a surprise of the service is a difference, never 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
@@ -145,7 +146,9 @@ def _number(value: Json) -> Json:
         and len(value) <= _LONGEST_NUMBER
         and _NUMBER.fullmatch(value.strip())
     ):
-        value = float(value) if re.search(r"[.eE]", value) else int(value)
+        number = float(value) if re.search(r"[.eE]", value) else int(value)
+        # What is too large for a number is a text.
+        value = value if math.isinf(number) else number
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

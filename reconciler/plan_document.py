@@ -7,15 +7,12 @@ one is found. What was written is read back to the very same plan.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from typing import Final
 
-import orjson
-
 from reconciler.errors import PlanInvalid
-from reconciler.json_text import DEEPEST, read_json
+from reconciler.json_text import DEEPEST, encode_canonical, read_json
 from reconciler.model import (
     ABSENT,
     Action,
@@ -52,28 +49,6 @@ _ACTIONS: Final[Mapping[Action, list[str]]] = {
     Action.ADOPT: ["adopt"],
 }
 _DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
-# Only what is JSON is written down: never a value of ours, such as where a secret is.
-_SORTED: Final = (
-    orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
-)
-
-
-def canonical(document: Json) -> str:
-    """The one way to write a document down: sorted names, no blanks."""
-    return encode_canonical(document).decode("utf-8", "surrogatepass")
-
-
-def encode_canonical(document: Json) -> bytes:
-    """The same in UTF-8.
-
-    What orjson cannot write (integers of more than 64 bits, texts that are no Unicode) makes the
-    whole document one for Python's own encoder, which writes some fractions otherwise.
-    """
-    try:
-        return orjson.dumps(document, option=_SORTED)
-    except TypeError:
-        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return text.encode("utf-8", "surrogatepass")
 
 
 def plan_document(plan: Plan) -> Json:

@@ -78,8 +78,7 @@ def drift(
 def _show(report: DriftReport, form: str, invocation: Invocation) -> None:
     if form == "json":
         from reconciler.drift_document import drift_document
-        from reconciler.json_text import escape_json
-        from reconciler.plan_document import canonical
+        from reconciler.json_text import canonical, escape_json
 
         click.echo(escape_json(canonical(drift_document(report))))
     elif form == "markdown":

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from reconciler import json_text
 from reconciler.errors import LedgerConflict, LedgerInvalid
-from reconciler.json_text import read_json
+from reconciler.json_text import encode_canonical, read_json
 from reconciler.ledgers.lines import (
     BadLine,
     Checkpoint,
@@ -25,7 +25,6 @@ from reconciler.ledgers.lines import (
     write_word,
 )
 from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory, Snapshot
-from reconciler.plan_document import encode_canonical
 
 VERSIONS: Final = (1, 2)
 # A step's line holds a few parts of one definition; a checkpoint all that is remembered.

@@ -15,11 +15,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
-from reconciler.json_text import read_json
+from reconciler.json_text import encode_canonical, read_json
 from reconciler.ledgers.lines import BadLine, is_count
 from reconciler.ledgers.machine import describe_process, name_machine
 from reconciler.model import Holder, Json, LockAwaited
-from reconciler.plan_document import encode_canonical
 from reconciler.ports import Emit
 
 LONGEST: Final = 1 << 16
