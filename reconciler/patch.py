@@ -64,12 +64,13 @@ def make_absences(changes: Sequence[Change]) -> tuple[str, ...]:
 
 
 def apply_operations(operations: Iterable[Json], document: Json | Absent) -> Json:
-    """The document after the operations; shares with the given one what they leave alone.
+    """The document after the operations; neither is changed, and nothing is shared.
 
-    Neither is changed. Raises one of MISFITS where an operation does not fit.
+    Raises one of MISFITS where an operation does not fit.
     """
+    start = None if document is ABSENT else copy_document(document)
     changes = [copy_document(operation) for operation in operations]
-    return jsonpatch.JsonPatch(changes).apply(_loosen(changes, document), in_place=True)
+    return jsonpatch.JsonPatch(changes).apply(start, in_place=True)
 
 
 def _loosen(operations: Sequence[Json], document: Json | Absent) -> Json:
