@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 from unittest import mock
 
 from reconciler.cli import main
@@ -57,6 +58,10 @@ MODEL = "Census Model [trained model]"
 class Stage:
     """A project in front of a service that tells everything, and all that came of it."""
 
+    kind: ClassVar = "WebService"
+    markers: ClassVar[list[Marker]] = MARKERS
+    sent: ClassVar = SENT
+    defaults: ClassVar = "subscription: s, resourceGroup: g"
     root: Path
     server: Scripted
     service: Telltale
@@ -83,17 +88,25 @@ class Stage:
             if kind == "env":
                 self.environment[name] = marker.value
             else:
-                file = self.folder / "secrets" / name
-                file.write_text(marker.value)
-                self.evidence.allowed.add(file)
+                self.hide(name, marker)
         (self.folder / "reconciler.yaml").write_text(
             "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: census}\nspec:\n"
             f"  cloud: {{resourceManager: '{self.server.url}', blob: '{self.server.url}'}}\n"
-            "  defaults: {subscription: s, resourceGroup: g}\n"
+            f"  defaults: {{{self.defaults}}}\n"
             "  guards: {blobs: warn, maxUpdates: 100%, maxDeletes: 100}\n"
         )
 
-    def declare(self, name: str = "census", model: str = "new", **more: str) -> Path:
+    def address(self, name: str) -> str:
+        """What a service is called in a command."""
+        return f"{self.kind}/{name}"
+
+    def hide(self, name: str, marker: Marker) -> None:
+        """Put a secret where a person would."""
+        file = self.folder / "secrets" / name
+        file.write_text(marker.value)
+        self.evidence.allowed.add(file)
+
+    def declare(self, name: str = "census", model: str = "new", **more: str) -> None:
         """A manifest with every secret there is."""
         secrets = "".join(
             f"    {pointer}: {{{kind}: {'../secrets/' if kind == 'file' else ''}{value},"
@@ -109,7 +122,6 @@ class Stage:
         )
         file = self.folder / "manifests" / f"{name}.yaml"
         file.write_text(text)
-        return file
 
     def declare_whole(self, name: str) -> None:
         """A manifest of a service that is not there yet."""

@@ -25,8 +25,9 @@ from reconciler.ledgers import FileLedger, ObservationCache
 from reconciler.ledgers.disk import append_durably
 from reconciler.model import Holder, Sighting, fold
 from reconciler.transport import token_credential
+from tests.e2e.classic_stage import ClassicStage, ClassicTelltale
 from tests.e2e.markers import Evidence, Watch
-from tests.e2e.planted import AROUND, MARKERS, MODEL, SAS, SENT, TOKEN, Stage
+from tests.e2e.planted import AROUND, MARKERS, MODEL, SAS, TOKEN, Stage
 from tests.e2e.telltale import OWN, Telltale
 from tests.e2e.world import Done, definition, run_emulator
 from tests.scripted import Scripted, run_scripted
@@ -40,13 +41,23 @@ PLAN = ("plan", "--out", "a.plan")
 REFUSALS = ("401", "403", "404", "409", "429", "500", "cut", "slow", "page", "nonsense", "redirect")
 
 
+NEW, CLASSIC = (Stage, Telltale), (ClassicStage, ClassicTelltale)
+# What is asked of either generation of the service.
+BOTH = pytest.mark.parametrize("stage", [NEW, CLASSIC], ids=["new", "classic"], indirect=True)
+WRITES = [*REFUSALS, "ignored"]
+# Classic has no operations, which could fail.
+ALL_WRITES = [pytest.param(NEW, one, id=one) for one in (*WRITES, *FORGIVEN, "failed")]
+ALL_WRITES += [pytest.param(CLASSIC, one, id=f"classic-{one}") for one in WRITES]
+
+
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """A project, watched; nothing that a test made it write may hold a secret."""
     root = tmp_path / "root"
-    service = Telltale(MARKERS)
+    make, serve = getattr(request, "param", NEW)
+    service = serve(make.markers)
     with run_scripted(service) as server, Watch(root / "kept") as watch:
-        stage = Stage(root, server, service, Evidence(root, MARKERS))
+        stage = make(root, server, service, Evidence(root, make.markers))
         yield stage
         stage.evidence.add("how others were started", "\n".join(watch.started))
     stage.check()
@@ -67,6 +78,7 @@ def forms_of(command: click.Command) -> Sequence[str]:
     return [str(one) for one in form.type.choices]
 
 
+@BOTH
 def test_every_command_that_does_what_it_should(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
@@ -75,7 +87,7 @@ def test_every_command_that_does_what_it_should(stage: Stage) -> None:
         ("init", "another"),
         ("validate",),
         ("validate", "--json"),
-        ("schema", "WebService", "--fields"),
+        ("schema", stage.kind, "--fields"),
         ("plan", "--out", "first.plan"),
         *(("plan", "--format", form) for form in forms_of(plan)),
         *(("show", "first.plan", "--format", form) for form in forms_of(show)),
@@ -86,33 +98,34 @@ def test_every_command_that_does_what_it_should(stage: Stage) -> None:
         ("drift", "--unmanaged"),
     ):
         finish(stage.run(*arguments), 0)
-    assert {one.place for one in SENT} <= {*stage.service.heard, *stage.service.stored}
+    assert {one.place for one in stage.sent} <= {*stage.service.heard, *stage.service.stored}
     finish(stage.run("plan"), 0, "No changes.")
     stage.deploy(model="theirs")
-    finish(stage.run("drift", "--accept", "WebService/census"), 0, "accepted into 1 file")
+    finish(stage.run("drift", "--accept", stage.address("census")), 0, "accepted into 1 file")
     stage.declare(model="newer")
     stage.deploy("found")
     stage.deploy("left")
     for arguments in (
         ("apply", "--auto-approve", "--json"),
         ("history",),
-        ("history", "WebService/census", "--blame"),
+        ("history", stage.address("census"), "--blame"),
         ("history", "--json"),
-        ("rollback", "WebService/census", "--out", "back.plan"),
-        ("rollback", "WebService/census", "--auto-approve"),
+        ("rollback", stage.address("census"), "--out", "back.plan"),
+        ("rollback", stage.address("census"), "--auto-approve"),
         ("ledger", "verify", "--json"),
         ("ledger", "compact"),
         ("ledger", "rebuild", "--auto-approve"),
-        ("export", "WebService/census", "--format", "json"),
-        ("import", "WebService/found", "found", "--full"),
+        ("export", stage.address("census"), "--format", "json"),
+        ("import", stage.address("found"), "found", "--full"),
         ("export", "--all", "--full", "--folder", "elsewhere"),
-        ("forget", "WebService/fresh"),
+        ("forget", stage.address("fresh")),
         ("apply", "--auto-approve", "--destroy"),
     ):
         finish(stage.run(*arguments), 0)
     assert list(stage.service.services) == ["left"]
 
 
+@BOTH
 @pytest.mark.parametrize("word", REFUSALS)
 def test_reads_that_fail(stage: Stage, word: str) -> None:
     stage.deploy()
@@ -131,7 +144,7 @@ def test_reads_that_fail(stage: Stage, word: str) -> None:
         finish(stage.run(*arguments, RECONCILER_TIMEOUT=timeout), 1)
 
 
-@pytest.mark.parametrize("word", [*REFUSALS, *FORGIVEN, "failed", "ignored"])
+@pytest.mark.parametrize(("stage", "word"), ALL_WRITES, indirect=["stage"])
 def test_writes_that_fail(stage: Stage, word: str) -> None:
     stage.deploy()
     stage.declare()
@@ -154,6 +167,7 @@ def test_a_service_that_leads_elsewhere(stage: Stage) -> None:
         finish(stage.run("export", "--all"), 1, said)
 
 
+@BOTH
 def test_a_plan_that_is_stale_and_one_that_was_changed(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
@@ -169,6 +183,7 @@ def test_a_plan_that_is_stale_and_one_that_was_changed(stage: Stage) -> None:
             finish(stage.run(*arguments), 1, "old.plan")
 
 
+@BOTH
 def test_a_ledger_that_is_locked_broken_or_full(stage: Stage) -> None:
     stage.deploy()
     stage.declare()

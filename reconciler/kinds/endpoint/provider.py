@@ -14,6 +14,7 @@ from math import inf
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from reconciler.comparers import strip_credentials
 from reconciler.errors import (
     BlobForbidden,
     ReconcilerError,
@@ -227,13 +228,13 @@ def _scope(resource_id: str) -> str:
 
 
 def _locate(shown: dict[str, Json]) -> dict[str, Json]:
-    """One address of base and relative location; no address where a part is missing."""
+    """One address of base and relative location, that of the blob alone; none where one lacks."""
     kept = {name: said for name, said in shown.items() if name != "Location"}
     said = shown.get("Location")
     parts = {name.casefold(): one for name, one in said.items()} if isinstance(said, dict) else {}
     base, relative = (parts.get(name) for name in _LOCATION)
     if isinstance(base, str) and isinstance(relative, str) and base and relative:
-        kept["Location"] = f"{base.rstrip('/')}/{relative.lstrip('/')}"
+        kept["Location"] = strip_credentials(f"{base.rstrip('/')}/{relative.lstrip('/')}")
     return kept
 
 
