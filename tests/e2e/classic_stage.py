@@ -18,7 +18,7 @@ OTHER = "Other Rental [trained model]"
 WORKSPACE_TOKEN = plant("the workspace's token", "{}+/=~")
 MEMBER_TOKEN = plant("the token that a manifest names", "{}")
 FILE_SAS = plant("the signature in a file", "?sv=2024-01-01&sp=r&sig={}%2F%3D")
-CLASSIC: list[Marker] = [WORKSPACE_TOKEN, MEMBER_TOKEN, FILE_SAS]
+_ADDED: list[Marker] = [WORKSPACE_TOKEN, MEMBER_TOKEN, FILE_SAS]
 
 
 class ClassicTelltale(Telltale):
@@ -86,7 +86,7 @@ class ClassicStage(Stage):
     """A project of endpoints; its workspace's token is referred to, as the signatures are."""
 
     kind: ClassVar = "Endpoint"
-    markers: ClassVar[list[Marker]] = [*Stage.markers, *CLASSIC]
+    markers: ClassVar[list[Marker]] = [*Stage.markers, *_ADDED]
     sent: ClassVar = [WORKSPACE_TOKEN, MEMBER_TOKEN, SAS, FILE_SAS]
     defaults: ClassVar = "workspace: w, webService: s, token: {env: STUDIO_TOKEN}"
 
@@ -131,3 +131,6 @@ class ClassicStage(Stage):
         document = _make_endpoint(Description=said)
         document["Resources"] = dict.fromkeys((MODEL, OTHER), where)
         self.service.services[name] = document
+
+
+CLASSIC = (ClassicStage, ClassicTelltale)

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -171,9 +172,34 @@ class Stage:
         self.evidence.add(f"what {' '.join(arguments)} said", done.stdout + done.stderr)
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def misplace(self, name: str, text: str) -> None:
+        """A file in which a slip has put a secret: S in quotes, W bare, and N as a number."""
+        word = f"{SAS.core}{SAS.core.upper()}"
+        filled = re.sub(r"\bW\b", word, text).replace("0xN", f"0x{SAS.core}")
+        file = self.folder / "manifests" / name
+        file.write_text(re.sub(r"\bS\b", lambda _: json.dumps(SAS.value), f"{filled}\n"))
+        self.evidence.allowed.add(file)
+
+    def refuse(self, command: str, *said: str) -> None:
+        """See a command fail because of what a manifest holds, and say one of these."""
+        for more in ([], ["--json"]) if command == "validate" else ([],):
+            done = finish(self.run(command, *more), 1)
+            assert any(one in done.said for one in said), done.said
+
     def check(self) -> None:
         found = self.evidence.find()
         assert not found, "\n".join(found)
+
+
+NEW = (Stage, Telltale)
+
+
+def finish(done: Done, code: int, *said: str) -> Done:
+    """Hold a command to how it should end: a leak of what never ran would not be found."""
+    assert (done.code, "Traceback (most recent" in done.said) == (code, False), done.said
+    for text in said:
+        assert text in done.said, done.said
+    return done
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,12 +25,12 @@ from reconciler.ledgers import FileLedger, ObservationCache
 from reconciler.ledgers.disk import append_durably
 from reconciler.model import Holder, Sighting, fold
 from reconciler.transport import token_credential
-from tests.e2e.classic_stage import ClassicStage, ClassicTelltale
-from tests.e2e.markers import Evidence, Watch
-from tests.e2e.planted import AROUND, MARKERS, MODEL, SAS, TOKEN, Stage
+from tests.e2e.classic_stage import CLASSIC
+from tests.e2e.markers import Evidence
+from tests.e2e.planted import AROUND, MARKERS, MODEL, NEW, SAS, TOKEN, Stage, finish
 from tests.e2e.telltale import OWN, Telltale
-from tests.e2e.world import Done, definition, run_emulator
-from tests.scripted import Scripted, run_scripted
+from tests.e2e.world import definition, run_emulator
+from tests.scripted import Scripted
 from tests.wild import run_wild
 
 pytestmark = pytest.mark.e2e
@@ -41,34 +41,12 @@ PLAN = ("plan", "--out", "a.plan")
 REFUSALS = ("401", "403", "404", "409", "429", "500", "cut", "slow", "page", "nonsense", "redirect")
 
 
-NEW, CLASSIC = (Stage, Telltale), (ClassicStage, ClassicTelltale)
 # What is asked of either generation of the service.
 BOTH = pytest.mark.parametrize("stage", [NEW, CLASSIC], ids=["new", "classic"], indirect=True)
 WRITES = [*REFUSALS, "ignored"]
 # Classic has no operations, which could fail.
 ALL_WRITES = [pytest.param(NEW, one, id=one) for one in (*WRITES, *FORGIVEN, "failed")]
 ALL_WRITES += [pytest.param(CLASSIC, one, id=f"classic-{one}") for one in WRITES]
-
-
-@pytest.fixture
-def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """A project, watched; nothing that a test made it write may hold a secret."""
-    root = tmp_path / "root"
-    make, serve = getattr(request, "param", NEW)
-    service = serve(make.markers)
-    with run_scripted(service) as server, Watch(root / "kept") as watch:
-        stage = make(root, server, service, Evidence(root, make.markers))
-        yield stage
-        stage.evidence.add("how others were started", "\n".join(watch.started))
-    stage.check()
-
-
-def finish(done: Done, code: int, *said: str) -> Done:
-    """Hold a command to how it should end: a leak of what never ran would not be found."""
-    assert (done.code, "Traceback (most recent" in done.said) == (code, False), done.said
-    for text in said:
-        assert text in done.said, done.said
-    return done
 
 
 def forms_of(command: click.Command) -> Sequence[str]:
@@ -274,17 +252,9 @@ SLIPS = [
 
 @pytest.mark.parametrize("command", ["validate", "plan", "apply"])
 def test_manifests_that_are_wrong_because_of_a_secret(stage: Stage, command: str) -> None:
-    marker = SAS
-    word = f"{marker.core}{marker.core.upper()}"
-    file = stage.folder / "manifests" / "wrong.yaml"
-    stage.evidence.allowed.add(file)
     for said, text in SLIPS:
-        filled = text.replace("S", "\0").replace("W", word).replace("0xN", f"0x{marker.core}")
-        file.write_text(f"{HEAD}{filled}\n".replace("\0", json.dumps(marker.value)))
-        for more in ([], ["--json"]) if command == "validate" else ([],):
-            done = stage.run(command, *more)
-            assert any(one in done.said for one in said.split("|")), (text, done.said)
-            finish(done, 1)
+        stage.misplace("wrong.yaml", HEAD + text)
+        stage.refuse(command, *said.split("|"))
 
 
 def test_a_project_that_is_wrong_because_of_a_secret(stage: Stage) -> None:
