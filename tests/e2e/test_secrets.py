@@ -25,7 +25,7 @@ from reconciler.ledgers import FileLedger, ObservationCache
 from reconciler.ledgers.disk import append_durably
 from reconciler.model import Holder, Sighting, fold
 from reconciler.transport import token_credential
-from tests.e2e.classic_stage import CLASSIC
+from tests.e2e.classic_stage import CLASSIC, ClassicStage
 from tests.e2e.markers import Evidence
 from tests.e2e.planted import AROUND, MARKERS, MODEL, NEW, SAS, TOKEN, Stage, finish
 from tests.e2e.telltale import OWN, Telltale
@@ -194,32 +194,38 @@ def fill_up_after(lines: int) -> Callable[..., None]:
     return append
 
 
+DEFECTS = [
+    ("reconciler.kinds.web_service.provider.WebServiceProvider.write", APPLY),
+    ("reconciler.kinds.web_service.provider.WebServiceProvider.read", PLAN),
+    ("reconciler.engine.make_plan", PLAN),
+    ("reconciler.cli.failure.render_findings", ("plan", "nowhere")),
+    ("reconciler.ledgers.lease.KeptLease._keep", APPLY),
+    ("reconciler.transport.client.Client._exchange", APPLY),
+    ("reconciler.blobs.storage.BlobStorage.look", PLAN),
+]
+CLASSIC_DEFECTS = [
+    ("reconciler.kinds.endpoint.provider.EndpointProvider.write", APPLY),
+    ("reconciler.kinds.endpoint.provider.EndpointProvider.read_many", PLAN),
+    ("reconciler.kinds.endpoint.provider.check_validity", APPLY),
+    ("reconciler.transport.client.Client._exchange", APPLY),
+]
+ALL_DEFECTS = [pytest.param(NEW, *one, id=one[0]) for one in DEFECTS]
+ALL_DEFECTS += [pytest.param(CLASSIC, *one, id=f"classic-{one[0]}") for one in CLASSIC_DEFECTS]
+
+
 @pytest.mark.parametrize("level", ["", "debug", "trace"])
-@pytest.mark.parametrize(
-    ("place", "arguments", "said"),
-    [
-        ("reconciler.kinds.web_service.provider.WebServiceProvider.write", APPLY, "RuntimeError"),
-        ("reconciler.kinds.web_service.provider.WebServiceProvider.read", PLAN, "RuntimeError"),
-        ("reconciler.engine.make_plan", PLAN, "RuntimeError"),
-        ("reconciler.cli.failure.render_findings", ("plan", "nowhere"), "RuntimeError"),
-        ("reconciler.ledgers.lease.KeptLease._keep", APPLY, "RuntimeError"),
-        ("reconciler.transport.client.Client._exchange", APPLY, "RuntimeError"),
-        ("reconciler.blobs.storage.BlobStorage.look", PLAN, "RuntimeError"),
-    ],
-)
-def test_a_defect(
-    stage: Stage, place: str, arguments: tuple[str, ...], said: str, level: str
-) -> None:
+@pytest.mark.parametrize(("stage", "place", "arguments"), ALL_DEFECTS, indirect=["stage"])
+def test_a_defect(stage: Stage, place: str, arguments: tuple[str, ...], level: str) -> None:
     stage.deploy()
     stage.declare()
-    text = " ".join(marker.value for marker in MARKERS)
+    text = " ".join(marker.value for marker in stage.markers)
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError(text) from ValueError(text)
 
     with mock.patch(place, fail):
         done = stage.run(*arguments, RECONCILER_LOG=level)
-    finish(done, 0 if place.endswith("_keep") else 1, f"unexpected {said}")
+    finish(done, 0 if place.endswith("_keep") else 1, "unexpected RuntimeError")
 
 
 HEAD = "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: wrong}\nspec:\n"
@@ -280,6 +286,7 @@ def test_a_project_that_is_wrong_because_of_a_secret(stage: Stage) -> None:
 # What only a process of its own shows.
 
 
+@BOTH
 def test_what_is_logged_and_how_processes_are_called(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
@@ -291,11 +298,14 @@ def test_what_is_logged_and_how_processes_are_called(stage: Stage) -> None:
     assert [b"git" in title.read_bytes() for title in titles] == [True, True]
 
 
-def test_what_comes_in_a_form_that_libraries_complain_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [Stage, ClassicStage])
+def test_what_comes_in_a_form_that_libraries_complain_of(tmp_path: Path, make: type[Stage]) -> None:
     """They log the address with its query, and what they could not read."""
-    said = f"HTTP/1.1 200 OK\r\nX {TOKEN.value}\r\n X: {TOKEN.value}\r\n\r\n".encode()
+    token = make.sent[0].value
+    said = f"HTTP/1.1 200 OK\r\nX {token}\r\n X: {token}\r\n\r\n".encode()
     with run_wild(said) as url:
-        stage = Stage(tmp_path, Scripted(url, []), Telltale(MARKERS), Evidence(tmp_path, MARKERS))
+        evidence = Evidence(tmp_path, make.markers)
+        stage = make(tmp_path, Scripted(url, []), Telltale(make.markers), evidence)
         stage.declare()
         done = stage.spawn("plan", RECONCILER_TIMEOUT="1")
     assert done.code == 1

@@ -46,7 +46,14 @@ from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.ports import Budget, Emit, ResolveSecret
 from reconciler.redaction import Redaction
 from reconciler.schema import Field
-from reconciler.transport import Client, Reply, check_validity, is_loopback, split_address
+from reconciler.transport import (
+    Client,
+    Reply,
+    check_validity,
+    is_loopback,
+    is_sendable,
+    split_address,
+)
 
 # No limit of calls was ever published. It takes about 30 s until a PATCH takes effect.
 _REAL: Final = Pace(1.0, 0, 0, inf, 0, inf, lag_s=45.0, models_apart=True)
@@ -198,7 +205,7 @@ class EndpointProvider(PlainProvider):
 
     def _open(self, token: SecretReference | None) -> str:
         if token is not None:
-            return self._resolve(token)
+            return _check_token(self._resolve(token), str(token))
         if is_loopback(self._base):
             return ""
         raise Unauthorized(
@@ -217,6 +224,17 @@ class EndpointProvider(PlainProvider):
                     base, self._emit, self._budget, redaction=self._redaction
                 )
             return self._clients[base]
+
+
+def _check_token(token: str, subject: str) -> str:
+    """The token itself, where it can be sent."""
+    if is_sendable(token):
+        return token
+    raise Unauthorized(
+        "the workspace's token cannot be sent: it holds more than visible ASCII",
+        subject=subject,
+        next_step="Put the token there and nothing else: no blank, no line end.",
+    )
 
 
 def _see(document: Json) -> Live:
