@@ -87,7 +87,8 @@ def test_a_port_of_which_the_definition_says_nothing_has_no_columns(service: Ser
     body = definition("https://a.blob.core.windows.net/m/x.ilearner")
     service.finish(service.call("PUT", service.path(), body))
     location = service.properties()["swaggerLocation"]
-    for port in ({}, None):
+    unsaid: list[Json] = [{}, None]
+    for port in unsaid:
         body["properties"]["input"]["properties"] = {"input1": port}
         service.finish(service.call("PUT", service.path(), body))
         shown = fetch(service.url, location).json()

@@ -28,6 +28,8 @@ class ClassicTelltale(Telltale):
 
     def answer(self, call: Call, name: str) -> Answer:
         """What is said of an endpoint, or of all of them."""
+        if call.method == "GET" and self.mischief.get("BODY"):
+            return Answer(200, self._make_odd(name), self.make_headers())
         if name == "endpoints":
             return Answer(200, list(map(self.show, self.services)), self.make_headers())
         if call.method == "DELETE":
@@ -38,6 +40,21 @@ class ClassicTelltale(Telltale):
             return self.refuse(404, "NotFound")
         shown = self.show(name) if name in self.services else None
         return Answer(200, shown, self.make_headers())
+
+    def _make_odd(self, name: str) -> Any:
+        """A body of no form that there is, or of names that are none."""
+        told = list(self.all_gossip())
+        shown = {**self.show("census"), "Name": told[0]}
+        named = {**self.show("census"), "Resources": [{"Name": one} for one in told]}
+        bodies: dict[str, Any] = {
+            "text": " ".join(told),
+            "list of texts": told,
+            "strangers": [shown, *({"Name": one} for one in told)],
+            "resources": [named] if name == "endpoints" else named,
+            "keys": [dict.fromkeys(told, "x")],
+            "parts": [{"Name": "census", "Resources": told, "Version": told[0]}],
+        }
+        return bodies[self.mischief["BODY"]]
 
     def _take(self, call: Call, name: str) -> None:
         body = json.loads(call.body)

@@ -211,6 +211,30 @@ def test_what_moved_on_a_member_is_accepted_without_its_signature(stage: Classic
 
 
 @ONLY
+@pytest.mark.parametrize(
+    "body", ["text", "list of texts", "strangers", "resources", "keys", "parts"]
+)
+def test_a_service_that_answers_what_is_no_endpoint(stage: ClassicStage, body: str) -> None:
+    stage.deploy()
+    stage.declare()
+    finish(stage.run("apply", "--auto-approve"), 0)
+    stage.service.mischief = {"BODY": body}
+    stage.declare(model="newer")
+    for arguments in (
+        ("plan", "--format", "html"),
+        ("plan", "--out", "a.plan"),
+        ("apply", "--auto-approve", "--json", "--patience", "0s"),
+        ("drift", "--unmanaged", "--format", "json"),
+        ("export", "--all", "--full", "--folder", "elsewhere"),
+        ("import", "Endpoint/found", "found"),
+        ("ledger", "rebuild", "--auto-approve"),
+    ):
+        done = stage.run(*arguments, RECONCILER_TIMEOUT="0.1")
+        finish(done, done.code)
+        assert "unexpected" not in done.said, done.said
+
+
+@ONLY
 @pytest.mark.parametrize("odd", ["\n{}", "{}\r\nX: y", "{} x", "é{}", "{}\x7f"])
 def test_a_token_that_no_header_can_hold(stage: ClassicStage, odd: str) -> None:
     stage.declare()
