@@ -263,6 +263,23 @@ def test_manifests_that_are_wrong_because_of_a_secret(stage: Stage, command: str
         stage.refuse(command, *said.split("|"))
 
 
+def test_arguments_that_hold_a_secret(stage: Stage) -> None:
+    stage.declare()
+    signed = f"https://a.test/workspaces/w/webservices/s/endpoints/x?{SAS.value}"
+    account = f"AccountName=a;AccountKey={SAS.core}=="
+    for arguments in (
+        ("import", "Endpoint/found", signed),
+        ("import", signed),
+        ("export", f"Endpoint/{SAS.value}"),
+        ("plan", f"--target=WebService/{SAS.value}"),
+        ("validate", account),
+        (signed,),
+    ):
+        done = finish(stage.run(*arguments), 1, "looks like a key or a shared access signature")
+        assert f"argument {len(arguments)}" in done.err
+    assert not stage.server.calls
+
+
 def test_a_project_that_is_wrong_because_of_a_secret(stage: Stage) -> None:
     file = stage.folder / "reconciler.yaml"
     whole = file.read_text()
