@@ -9,7 +9,7 @@ and of what belongs to the service only its epochs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,7 +39,7 @@ def make_baseline(field: Field, document: Json | Absent, owned: Collection[str])
     known = {format_pointer(split_pointer(pointer)) for pointer in owned}
     return {
         pointer: _keep(below, value, pointer, known)
-        for pointer, below, value in _parts(field, document, "", known)
+        for pointer, below, value in _find_parts(field, document, known)
     }
 
 
@@ -67,22 +67,28 @@ def _alike(one: Json | Absent, other: Json | Absent) -> bool:
     return type(one) is type(other)
 
 
-def _parts(
-    field: Field, value: Json | Absent, pointer: str, owned: Collection[str]
-) -> Iterator[tuple[str, Field, Json]]:
+def _find_parts(
+    field: Field, document: Json | Absent, owned: Collection[str]
+) -> Sequence[tuple[str, Field, Json]]:
     """The places that are told apart, each with its value; those that are declared left out."""
-    if value is ABSENT or pointer in owned or _is_hidden(field, value):
-        return
-    walked = isinstance(value, dict) and field.branches and not field.compare
-    if walked and (field.shape is Shape.OBJECT or _is_few(value)):
-        for name, below in value.items():
-            if name in field.properties or field.items is not None:
-                at = pointer + format_pointer((name,))
-                yield from _parts(field.child(name), below, at, owned)
-        return
-    # Only what is empty may count as absent; the form of all the rest is worked out once.
-    if value not in ({}, [], None) or form(field, value) is not ABSENT:
-        yield pointer, field, value
+    found: list[tuple[str, Field, Json]] = []
+
+    def walk(field: Field, value: Json | Absent, pointer: str) -> None:
+        if value is ABSENT or pointer in owned or _is_hidden(field, value):
+            return
+        walked = isinstance(value, dict) and field.branches and not field.compare
+        if walked and (field.shape is Shape.OBJECT or _is_few(value)):
+            properties, items = field.properties, field.items
+            for name, below in value.items():
+                child = properties.get(name, items)
+                if child is not None:
+                    walk(child, below, pointer + format_pointer((name,)))
+        # Only what is empty may count as absent; the form of all the rest is worked out once.
+        elif value not in ({}, [], None) or form(field, value) is not ABSENT:
+            found.append((pointer, field, value))
+
+    walk(field, document, "")
+    return found
 
 
 def _is_hidden(field: Field, value: Json) -> bool:

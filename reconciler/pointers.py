@@ -14,6 +14,9 @@ _INDEX: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 def format_pointer(path: Path) -> str:
     """`("a/b", 0)` as `/a~1b/0`."""
+    plain = "/".join(map(str, path))
+    if path and "~" not in plain and plain.count("/") == len(path) - 1:
+        return "/" + plain
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
