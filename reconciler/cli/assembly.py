@@ -15,11 +15,13 @@ from reconciler.catalog import read_schema
 from reconciler.cli.hush import hush_loggers
 from reconciler.cli.invocation import Invocation
 from reconciler.cli.locking import make_holder
-from reconciler.engine import Hands, Order
+from reconciler.engine.hands import Hands
+from reconciler.engine.order import Order
 from reconciler.errors import ManifestInvalid, PlanInvalid
 from reconciler.guards import GUARDS, is_allowed
 from reconciler.kinds import find_kinds
-from reconciler.ledgers import ObservationCache, open_ledger
+from reconciler.ledgers.observations import ObservationCache
+from reconciler.ledgers.opening import open_ledger
 from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.project import name_cloud
 from reconciler.manifests.revision import Revision, read_revision

@@ -30,6 +30,11 @@ def token_credential() -> Any:
     return DefaultAzureCredential()
 
 
+def is_sendable(token: str) -> bool:
+    """Whether a header can hold a token: visible ASCII, without blanks or line ends."""
+    return _SENDABLE.fullmatch(token) is not None
+
+
 class Tokens:
     """Tokens for one base URL; safe to use from several threads."""
 
@@ -64,7 +69,7 @@ class Tokens:
 
     def _get_local(self) -> str:
         token = os.environ.get(_TOKEN_VARIABLE) or _DEFAULT_TOKEN
-        if not _SENDABLE.fullmatch(token):
+        if not is_sendable(token):
             raise ReconcilerError(
                 "the emulator's token cannot be sent: it holds more than visible ASCII",
                 subject=_TOKEN_VARIABLE,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine import make_plan
+from reconciler.engine.plan import make_plan
 from reconciler.errors import ManifestInvalid, Rejected, StalePlan, Unavailable, Unplannable
 from reconciler.estimate import estimate
 from reconciler.kinds.web_service import KIND

@@ -14,6 +14,7 @@ from math import inf
 from typing import Final
 from urllib.parse import urlsplit
 
+from reconciler.comparers import strip_credentials
 from reconciler.errors import (
     BlobForbidden,
     ReconcilerError,
@@ -44,7 +45,14 @@ from reconciler.model import (
 from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.ports import Access, ResolveSecret
 from reconciler.schema import Field
-from reconciler.transport import Client, Reply, check_validity, is_loopback, split_address
+from reconciler.transport import (
+    Client,
+    Reply,
+    check_validity,
+    is_loopback,
+    is_sendable,
+    split_address,
+)
 
 # No limit of calls was ever published. It takes about 30 s until a PATCH takes effect.
 _REAL: Final = Pace(1.0, 0, 0, inf, 0, inf, lag_s=45.0, models_apart=True)
@@ -188,7 +196,7 @@ class EndpointProvider(PlainProvider):
 
     def _open(self, token: SecretReference | None) -> str:
         if token is not None:
-            return self._access.resolve(token)
+            return _check_token(self._access.resolve(token), str(token))
         if is_loopback(self._base):
             return ""
         raise Unauthorized(
@@ -210,14 +218,25 @@ class EndpointProvider(PlainProvider):
             return self._clients[base]
 
 
+def _check_token(token: str, subject: str) -> str:
+    """The token itself, where it can be sent."""
+    if is_sendable(token):
+        return token
+    raise Unauthorized(
+        "the workspace's token cannot be sent: it holds more than visible ASCII",
+        subject=subject,
+        next_step="Put the token there and nothing else: no blank, no line end.",
+    )
+
+
 def _locate(shown: dict[str, Json]) -> dict[str, Json]:
-    """One address of base and relative location; no address where a part is missing."""
+    """One address of base and relative location, that of the blob alone; none where one lacks."""
     kept = {name: said for name, said in shown.items() if name != "Location"}
     said = shown.get("Location")
     parts = {name.casefold(): one for name, one in said.items()} if isinstance(said, dict) else {}
     base, relative = (parts.get(name) for name in ("baselocation", "relativelocation"))
     if isinstance(base, str) and isinstance(relative, str) and base and relative:
-        kept["Location"] = f"{base.rstrip('/')}/{relative.lstrip('/')}"
+        kept["Location"] = strip_credentials(f"{base.rstrip('/')}/{relative.lstrip('/')}")
     return kept
 
 
