@@ -48,9 +48,9 @@ from reconciler.schema import Field
 from reconciler.transport import (
     Client,
     Reply,
+    check_sendable,
     check_validity,
     is_loopback,
-    is_sendable,
     split_address,
 )
 
@@ -196,7 +196,8 @@ class EndpointProvider(PlainProvider):
 
     def _open(self, token: SecretReference | None) -> str:
         if token is not None:
-            return _check_token(self._access.resolve(token), str(token))
+            cure = "Put the token there and nothing else: no blank, no line end."
+            return check_sendable(self._access.resolve(token), "the workspace's", str(token), cure)
         if is_loopback(self._base):
             return ""
         raise Unauthorized(
@@ -216,17 +217,6 @@ class EndpointProvider(PlainProvider):
                     base, access.emit, access.budget, redaction=access.redaction
                 )
             return self._clients[base]
-
-
-def _check_token(token: str, subject: str) -> str:
-    """The token itself, where it can be sent."""
-    if is_sendable(token):
-        return token
-    raise Unauthorized(
-        "the workspace's token cannot be sent: it holds more than visible ASCII",
-        subject=subject,
-        next_step="Put the token there and nothing else: no blank, no line end.",
-    )
 
 
 def _locate(shown: dict[str, Json]) -> dict[str, Json]:
