@@ -9,13 +9,13 @@ and of what belongs to the service only its epochs.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from reconciler.comparers import is_sealed
 from reconciler.diff import form, is_untold
+from reconciler.json_text import encode_canonical
 from reconciler.model import ABSENT, Absent, Json, Path
 from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.schema import Field, Shape
@@ -36,10 +36,10 @@ class Move:
 
 def make_baseline(field: Field, document: Json | Absent, owned: Collection[str]) -> dict[str, Json]:
     """By pointer: short values, or `{"digest": …}`; what is `owned` is left out."""
-    owned_paths = {split_pointer(pointer) for pointer in owned}
+    known = {format_pointer(split_pointer(pointer)) for pointer in owned}
     return {
-        format_pointer(path): _keep(below, value, path, owned_paths)
-        for path, below, value in _parts(field, document, (), owned_paths)
+        pointer: _keep(below, value, pointer, known)
+        for pointer, below, value in _find_parts(field, document, known)
     }
 
 
@@ -67,27 +67,39 @@ def _alike(one: Json | Absent, other: Json | Absent) -> bool:
     return type(one) is type(other)
 
 
-def _parts(
-    field: Field, value: Json | Absent, path: Path, owned: Collection[Path]
-) -> Iterator[tuple[Path, Field, Json]]:
+def _find_parts(
+    field: Field, document: Json | Absent, owned: Collection[str]
+) -> Sequence[tuple[str, Field, Json]]:
     """The places that are told apart, each with its value; those that are declared left out."""
-    if value is ABSENT or path in owned or _is_hidden(field, value):
-        return
-    if isinstance(value, dict) and field.branches and not field.compare:
-        known = [name for name in value if name in field.properties or field.items is not None]
-        if field.shape is Shape.OBJECT or _is_few(value):
-            for name in known:
-                yield from _parts(field.child(name), value[name], (*path, name), owned)
+    found: list[tuple[str, Field, Json]] = []
+
+    def walk(field: Field, value: Json | Absent, pointer: str) -> None:
+        if value is ABSENT or pointer in owned or _is_hidden(field, value):
             return
-    # Only what is empty may count as absent; the form of all the rest is worked out once.
-    if value not in ({}, [], None) or form(field, value) is not ABSENT:
-        yield path, field, value
+        walked = isinstance(value, dict) and field.branches and not field.compare
+        if walked and (field.shape is Shape.OBJECT or _is_few(value)):
+            properties, items = field.properties, field.items
+            for name, below in value.items():
+                child = properties.get(name, items)
+                if child is not None:
+                    walk(child, below, pointer + format_pointer((name,)))
+        # Only what is empty may count as absent; the form of all the rest is worked out once.
+        elif value not in ({}, [], None) or form(field, value) is not ABSENT:
+            found.append((pointer, field, value))
+
+    walk(field, document, "")
+    return found
 
 
 def _is_hidden(field: Field, value: Json) -> bool:
     if field.epoch:
         return False
-    return field.read_only or field.write_only or field.sensitive or is_sealed(value)
+    return (
+        field.read_only
+        or field.write_only
+        or field.sensitive
+        or (type(value) is dict and is_sealed(value))
+    )
 
 
 def _is_few(value: Json, most: int = _MOST_VALUES) -> bool:
@@ -108,12 +120,12 @@ def _count(value: Json, most: int) -> int:
     return total
 
 
-def _keep(field: Field, value: Json, path: Path, owned: Collection[Path]) -> Json:
+def _keep(field: Field, value: Json, pointer: str, owned: Collection[str]) -> Json:
     if not isinstance(value, (dict, list)) and len(str(value)) <= _LONGEST:
         return form(field, value) if field.compare else value
-    below = [one[len(path) :] for one in owned if one[: len(path)] == path]
-    text = json.dumps(form(field, _without(value, below)), sort_keys=True)
-    return {"digest": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]}
+    below = [split_pointer(one[len(pointer) :]) for one in owned if one.startswith(f"{pointer}/")]
+    text = encode_canonical(form(field, _without(value, below)))
+    return {"digest": hashlib.sha256(text).hexdigest()[:16]}
 
 
 def _without(value: Json, paths: Collection[Path]) -> Json:

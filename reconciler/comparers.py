@@ -6,6 +6,7 @@ understand is its own form, so a surprise of the service is a difference, never 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
@@ -37,6 +38,9 @@ _KEY: Final = re.compile(
     re.IGNORECASE,
 )
 _BEGINS: Final = frozenset({"?", "%3f"})
+# Addresses that have their one form already, as nearly all do: to take them apart would change
+# nothing.
+_FORMED: Final = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:/[\w.~-]*)*", re.ASCII)
 _KEPT_QUERY: Final = frozenset({"snapshot", "versionid"})
 
 
@@ -54,6 +58,8 @@ def _arm_id(value: Json) -> Json:
 
 def strip_credentials(uri: str) -> str:
     """The address of a blob without user, signature or fragment: safe to keep and show."""
+    if _FORMED.fullmatch(uri):
+        return uri
     try:
         parts = urlsplit(uri)
         if parts.scheme.lower() not in _DEFAULT_PORTS:
@@ -95,7 +101,7 @@ def _join_around(found: re.Match[str]) -> str:
 
 
 def _blob_uri(value: Json) -> Json:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or _FORMED.fullmatch(value):
         return value
     bare = strip_credentials(value)
     try:
@@ -140,7 +146,9 @@ def _number(value: Json) -> Json:
         and len(value) <= _LONGEST_NUMBER
         and _NUMBER.fullmatch(value.strip())
     ):
-        value = float(value) if re.search(r"[.eE]", value) else int(value)
+        number = float(value) if re.search(r"[.eE]", value) else int(value)
+        # What is too large for a number is a text.
+        value = value if math.isinf(number) else number
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

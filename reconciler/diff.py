@@ -8,7 +8,6 @@ identity, so the cost follows what changed. The order of changes depends on name
 from __future__ import annotations
 
 import functools
-import json
 import marshal
 import operator
 from collections import Counter
@@ -17,6 +16,7 @@ from itertools import compress, repeat
 from typing import Final
 
 from reconciler.comparers import COMPARERS, is_sealed
+from reconciler.json_text import canonical
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
 from reconciler.pointers import find
 from reconciler.schema import Field, Shape
@@ -128,7 +128,7 @@ def _is_number(value: Json) -> bool:
 
 def _text(value: Json | Absent) -> str:
     """JSON text tells true, 1, 1.0 and "1" apart, which Python's `==` does not."""
-    return "" if value is ABSENT else json.dumps(value, sort_keys=True)
+    return "" if value is ABSENT else canonical(value)
 
 
 def keys_of(field: Field, items: Sequence[Json]) -> list[str] | None:

@@ -28,9 +28,7 @@ from reconciler.model import (
 from reconciler.plan import (
     Wish,
     desire,
-    find_leaves,
     find_moved_epochs,
-    find_not_observable,
     remember,
 )
 from reconciler.pointers import find, format_pointer, split_pointer
@@ -58,7 +56,7 @@ def find_drift(wish: Wish) -> Iterator[Drift]:
     if wish.live is ABSENT:
         yield _missing(wish)
         return
-    declared = set(find_leaves(wish.schema, wish.declared.document))
+    declared = set(wish.leaves)
     yield from _compare_declared(wish, declared)
     yield from _compare_secrets(wish)
     told: list[Drift] = []
@@ -163,7 +161,7 @@ def _join(*notes: str) -> str:
 
 def _compare_secrets(wish: Wish) -> Iterator[Drift]:
     """The service never shows them: what is known is which label was written when."""
-    for pointer in find_not_observable(wish):
+    for pointer in wish.not_observable:
         reference = wish.secrets.get(pointer)
         known = wish.memory.secrets.get(pointer) if wish.memory is not None else None
         if reference is not None and known is not None and known != reference.version:

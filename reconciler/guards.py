@@ -63,26 +63,38 @@ def is_allowed(finding: Finding, allowed: Collection[str]) -> bool:
 
 def _judge_each(steps: Sequence[Step]) -> Iterator[Finding]:
     for step in steps:
-        subject = str(step.resource.address)
+        address = step.resource.address
         if step.action is Action.REPLACE:
-            yield Finding(
+            yield forbid(
+                address,
+                "replace",
                 "must be replaced: it is deleted, then created, and does not answer in between",
-                subject=subject,
-                detail=(
-                    *(f"{at} cannot be changed in place" for at in step.replace_paths),
-                    "Keys that the manifest does not refer to are made anew: callers need them.",
-                ),
-                next_step=f"To replace it all the same: --allow replace={subject}",
-                guard="replace",
+                *(f"{at} cannot be changed in place" for at in step.replace_paths),
+                "Keys that the manifest does not refer to are made anew: callers need them.",
+                lift="To replace it",
             )
         for change in step.changes:
             if is_final(change):
-                yield Finding(
+                yield forbid(
+                    address,
+                    "irreversible",
                     "the change cannot be undone: a read-only service can only be deleted",
-                    subject=subject,
-                    next_step=f"To make it all the same: --allow irreversible={subject}",
-                    guard="irreversible",
+                    lift="To make it",
                 )
+
+
+def forbid(address: Address, guard: str, message: str, *detail: str, lift: str) -> Finding:
+    """What stands against a step on one resource until its flag allows it.
+
+    `lift` says what the flag is for: "To replace it".
+    """
+    return Finding(
+        message,
+        subject=str(address),
+        detail=detail,
+        next_step=f"{lift} all the same: --allow {guard}={address}",
+        guard=guard,
+    )
 
 
 def is_final(change: Change) -> bool:
@@ -94,12 +106,12 @@ def _judge_owners(steps: Sequence[Step], owners: Mapping[Address, str]) -> Itera
     for step in steps:
         address = step.resource.address
         if address in owners:
-            yield Finding(
+            yield forbid(
+                address,
+                "adopt",
                 f'is managed by "{owners[address]}", as its tags say',
-                subject=str(address),
-                detail=("Two managers of one resource undo each other's changes.",),
-                next_step=f"To take it over all the same: --allow adopt={address}",
-                guard="adopt",
+                "Two managers of one resource undo each other's changes.",
+                lift="To take it over",
             )
 
 

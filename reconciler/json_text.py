@@ -1,4 +1,4 @@
-"""JSON text as it comes from outside, and as it is shown.
+"""JSON text as it comes from outside, as it is written down, and as it is shown.
 
 Python's own reader takes what is no JSON (NaN, the infinities) and numbers that become one of
 them, and whatever is nested so deep that nobody can walk it any more.
@@ -11,12 +11,18 @@ import math
 import re
 from typing import Final
 
+import orjson
+
 from reconciler.model import Json
 
 # What is recorded nests a dozen deep; everything after this walks documents by recursion.
 DEEPEST: Final = 100
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _ODD: Final = re.compile(r"[^ -~\n\t]+")
+# Only what is JSON is written down: never a value of ours, such as where a secret is.
+_SORTED: Final = (
+    orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
 
 
 class BadJson(ValueError):
@@ -88,6 +94,24 @@ def _is_deep(document: Json, deepest: int) -> bool:
         if not layer:
             return False
     return True
+
+
+def canonical(document: Json) -> str:
+    """The one way to write a document down: sorted names, no blanks."""
+    return encode_canonical(document).decode("utf-8", "surrogatepass")
+
+
+def encode_canonical(document: Json) -> bytes:
+    """The same in UTF-8.
+
+    What orjson cannot write (integers of more than 64 bits, texts that are no Unicode) makes the
+    whole document one for Python's own encoder, which writes some fractions otherwise.
+    """
+    try:
+        return orjson.dumps(document, option=_SORTED)
+    except TypeError:
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return text.encode("utf-8", "surrogatepass")
 
 
 def escape_json(text: str) -> str:

@@ -18,7 +18,7 @@ from jsonpointer import JsonPointerException
 from reconciler.comparers import is_sealed
 from reconciler.diff import same
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
-from reconciler.pointers import copy_document, find, format_pointer, split_pointer
+from reconciler.pointers import copy_along, copy_document, find, format_pointer, split_pointer
 from reconciler.schema import Field
 
 # What jsonpatch raises where an operation does not fit a document.
@@ -64,12 +64,25 @@ def make_absences(changes: Sequence[Change]) -> tuple[str, ...]:
 
 
 def apply_operations(operations: Iterable[Json], document: Json | Absent) -> Json:
-    """The document after the operations; the given one is not changed.
+    """The document after the operations; neither is changed, and nothing is shared.
 
     Raises one of MISFITS where an operation does not fit.
     """
     start = None if document is ABSENT else copy_document(document)
-    return jsonpatch.JsonPatch(list(operations)).apply(start, in_place=True)
+    changes = [copy_document(operation) for operation in operations]
+    return jsonpatch.JsonPatch(changes).apply(start, in_place=True)
+
+
+def _loosen(operations: Sequence[Json], document: Json | Absent) -> Json:
+    """The document as these operations can change it, which are copies themselves."""
+    if document is ABSENT:
+        return None
+    if any("from" in one for one in operations):
+        return copy_document(document)  # what is moved takes along what it shares
+    try:
+        return copy_along(document, [split_pointer(one["path"]) for one in operations])
+    except ValueError:  # no pointer: whoever applies it says so
+        return copy_document(document)
 
 
 def apply_in_place(operation: Json, document: Json) -> None:
@@ -79,13 +92,13 @@ def apply_in_place(operation: Json, document: Json) -> None:
 
 def find_misfit(operations: Iterable[Json], document: Json | Absent) -> str | None:
     """The pointer of the first change that a document has no place for; None where all fit."""
-    left = None if document is ABSENT else copy_document(document)
-    for operation in operations:
-        if operation["op"] != "test":
-            try:
-                left = jsonpatch.JsonPatch([copy_document(operation)]).apply(left, in_place=True)
-            except MISFITS:
-                return str(operation["path"])
+    changes = [copy_document(one) for one in operations if one["op"] != "test"]
+    left = _loosen(changes, document)
+    for operation in changes:
+        try:
+            left = jsonpatch.JsonPatch([operation]).apply(left, in_place=True)
+        except MISFITS:
+            return str(operation["path"])
     return None
 
 

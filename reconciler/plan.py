@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import takewhile
 from typing import Final, Literal, TypeAlias
 
@@ -56,6 +57,24 @@ class Wish:
     ledger_known: bool = True
     rotate: bool = False
 
+    @cached_property
+    def leaves(self) -> tuple[Path, ...]:
+        """The places at which the manifest speaks."""
+        return tuple(find_leaves(self.schema, self.declared.document))
+
+    @cached_property
+    def not_observable(self) -> tuple[str, ...]:
+        """Declared places that the service does not show, or only as ever-changing cipher text."""
+        hidden = set(self.secrets)
+        for path in self.leaves:
+            below, value = self.schema.at(path), find(self.declared.document, path)
+            # An empty credential is shown as it is (recorded). What a new resource will show of
+            # itself is not known.
+            told = self.live is ABSENT or not is_untold(self.schema, path, self.live)
+            if ((below.write_only or not told) and value not in _NOTHING) or is_sealed(value):
+                hidden.add(format_pointer(path))
+        return tuple(sorted(hidden))
+
 
 def make_step(wish: Wish) -> Step | None:
     """The step that leads from live to what is declared, or None where nothing differs."""
@@ -86,11 +105,11 @@ def lead_to(wish: Wish, desired: Json) -> Step | None:
         secrets=(*secrets, *_due_signatures(wish, changes, extent)),
         replace_paths=tuple(format_pointer(change.path) for change in forced),
         models=tuple(_model_changes(wish, changes)),
-        not_observable=find_not_observable(wish),
+        not_observable=wish.not_observable,
         unchanged=_count_leaves(wish.schema, wish.live) - _count_touched(wish, changes),
         reason="replace_because_cannot_update" if action is Action.REPLACE else "",
         extent=extent,
-        owns=tuple(format_pointer(at) for at in find_leaves(wish.schema, wish.declared.document)),
+        owns=tuple(format_pointer(path) for path in wish.leaves),
     )
 
 
@@ -196,7 +215,7 @@ def _due_write_only(wish: Wish, changed: Collection[Path], extent: _Extent) -> I
     if wish.live is ABSENT:
         return
     undone = bool(find_moved_epochs(wish))
-    for path in find_leaves(wish.schema, wish.declared.document):
+    for path in wish.leaves:
         below, now = wish.schema.at(path), find(wish.declared.document, path)
         asked = wish.rotate and below.untold
         unseen = asked or is_unseen(wish.schema, path, wish.live)
@@ -226,19 +245,6 @@ def find_moved_epochs(wish: Wish) -> tuple[Path, ...]:
         and find(wish.live, path) is not ABSENT
         and not same(wish.schema.at(path), known, find(wish.live, path))
     )
-
-
-def find_not_observable(wish: Wish) -> tuple[str, ...]:
-    """Declared places that the service does not show, or only as ever-changing cipher text."""
-    hidden = set(wish.secrets)
-    for path in find_leaves(wish.schema, wish.declared.document):
-        below, value = wish.schema.at(path), find(wish.declared.document, path)
-        # An empty credential is shown as it is (recorded). What a new resource will show of itself
-        # is not known.
-        told = wish.live is ABSENT or not is_untold(wish.schema, path, wish.live)
-        if ((below.write_only or not told) and value not in _NOTHING) or is_sealed(value):
-            hidden.add(format_pointer(path))
-    return tuple(sorted(hidden))
 
 
 def find_leaves(field: Field, document: Json | Absent, path: Path = ()) -> Iterator[Path]:

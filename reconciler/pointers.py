@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from reconciler.model import ABSENT, Absent, Json, Path
@@ -13,6 +14,9 @@ _INDEX: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 def format_pointer(path: Path) -> str:
     """`("a/b", 0)` as `/a~1b/0`."""
+    plain = "/".join(map(str, path))
+    if path and "~" not in plain and plain.count("/") == len(path) - 1:
+        return "/" + plain
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
@@ -55,6 +59,23 @@ def read_index(segment: str | int) -> int:
     if isinstance(segment, int):
         return segment
     return int(segment) if _INDEX.fullmatch(segment) else -1
+
+
+def copy_along(document: Json, paths: Iterable[Path]) -> Json:
+    """A document in which what stands at these places can be changed; it shares all the rest.
+
+    What lies in a list is copied whole: a change in it moves what comes after.
+    """
+    if not isinstance(document, dict):
+        return copy_document(document)
+    below: dict[str | int, list[Path]] = {}
+    for path in paths:
+        if path:
+            below.setdefault(path[0], []).append(path[1:])
+    return {
+        name: copy_along(value, below[name]) if name in below else value
+        for name, value in document.items()
+    }
 
 
 def set_at(document: Json, path: Path, value: Json) -> None:

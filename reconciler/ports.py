@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -78,6 +79,22 @@ class Budget(Protocol):
     def stop(self, within_s: float) -> None:
         """Let nobody wait for a call any longer than that: the command is ending."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a provider reaches its service by.
+
+    An operation is followed for `deadline_s` seconds; `resolve` finds a resource's own token.
+    Secrets that are known to `redaction` are taken out of all that comes back.
+    """
+
+    cloud: Cloud
+    emit: Emit
+    budget: Budget
+    deadline_s: float
+    resolve: ResolveSecret
+    redaction: Redaction
 
 
 class Provider(Protocol):
@@ -213,21 +230,8 @@ class Kind(Protocol):
         """What a person would write for a live document: what matters of it, or all."""
         ...
 
-    def connect(
-        self,
-        cloud: Cloud,
-        emit: Emit,
-        budget: Budget,
-        deadline_s: float,
-        resolve: ResolveSecret,
-        redaction: Redaction,
-        /,
-    ) -> Provider:
-        """Open the calls to this kind's service, each within the budget.
-
-        An operation is followed for `deadline_s` seconds; `resolve` finds a resource's own token.
-        Secrets that are known to `redaction` are taken out of all that comes back.
-        """
+    def connect(self, access: Access, /) -> Provider:
+        """Open the calls to this kind's service, each within the budget."""
         ...
 
 

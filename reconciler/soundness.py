@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+import orjson
+
 from reconciler.catalog import read_schema
 from reconciler.model import (
     ABSENT,
@@ -58,10 +60,10 @@ def _validator() -> Any:
 
 def _without_halves(body: Json) -> Json:
     """The document for whoever cannot read halves of surrogate pairs, which JSON can hold."""
-    text = json.dumps(body, ensure_ascii=False)
     try:
-        text.encode()
-    except UnicodeEncodeError:
+        orjson.dumps(body)
+    except TypeError:
+        text = json.dumps(body, ensure_ascii=False)
         return json.loads(text.encode("utf-8", "replace"))
     return body
 

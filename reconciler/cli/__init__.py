@@ -103,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: Sequence[str], invocation: Invocation) -> int:
     try:
+        _refuse_secrets(given)
         code = reconciler.main(
             args=given, prog_name="reconciler", standalone_mode=False, obj=invocation
         )
@@ -117,6 +118,23 @@ def _run(given: Sequence[str], invocation: Invocation) -> int:
 
         return report(error, invocation)
     return code if isinstance(code, int) else 0
+
+
+def _refuse_secrets(given: Sequence[str]) -> None:
+    """Refuse a secret in an argument, before any message repeats it."""
+    for number, argument in enumerate(given, 1):
+        if "=" not in argument:
+            continue
+        from reconciler.comparers import find_signatures
+
+        if find_signatures(argument):
+            from reconciler.errors import ReconcilerError
+
+            raise ReconcilerError(
+                f"argument {number} holds what looks like a key or a shared access signature",
+                next_step="Whoever lists processes could read it: make a new one. Addresses are"
+                " given without it, and manifests refer to it: {env: NAME}.",
+            )
 
 
 @contextlib.contextmanager

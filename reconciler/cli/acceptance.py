@@ -10,7 +10,7 @@ import click
 
 from reconciler.cli.assembly import Assembly, load_all
 from reconciler.cli.invocation import Invocation
-from reconciler.engine import Hands
+from reconciler.engine.hands import Hands
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.manifests.acceptance import Acceptance, edit_files
 from reconciler.manifests.editing import Edit

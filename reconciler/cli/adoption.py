@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cli.assembly import Assembly
-from reconciler.engine import Hands, find_members, observe
+from reconciler.engine.hands import Hands
+from reconciler.engine.members import find_members
+from reconciler.engine.observe import observe
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.manifests.writing import write_manifest
 from reconciler.model import Address, Finding, Live, Manifest, Resource

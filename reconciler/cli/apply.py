@@ -15,7 +15,7 @@ from reconciler.cli.options import apply_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.assembly import Assembly, Wanted
-    from reconciler.engine import Hands
+    from reconciler.engine.hands import Hands
     from reconciler.model import Event, Plan
     from reconciler.ports import Emit, Lease
 
@@ -92,7 +92,7 @@ def _apply_new(
     invocation: Invocation, paths: tuple[str, ...], flags: Wanted, manner: Manner
 ) -> int:
     from reconciler.cli.assembly import assemble
-    from reconciler.engine import make_plan
+    from reconciler.engine.plan import make_plan
     from reconciler.plan_document import plan_document
 
     ask = not manner.auto_approve
@@ -113,7 +113,7 @@ def _apply_saved(invocation: Invocation, name: str, flags: Wanted, manner: Manne
     from reconciler.cli.assembly import assemble_project
     from reconciler.cli.saved import read_saved
     from reconciler.cli.screen import warn_of_changes
-    from reconciler.engine import check_reach
+    from reconciler.engine.reach import check_reach
     from reconciler.manifests.secret import resolve_known
 
     _refuse_shaping(name, flags)
@@ -154,7 +154,7 @@ def propose(invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool) -> N
     """Show a plan, and have it approved where somebody must and it can be carried out."""
     from reconciler.cli.approval import approve
     from reconciler.cli.screen import show
-    from reconciler.engine import check_calls
+    from reconciler.engine.apply import check_calls
 
     if invocation.as_json:
         _tell_plan(invocation, plan)
@@ -199,7 +199,7 @@ class Session:
 
     def run(self, make: Callable[[Hands], tuple[Plan, str]]) -> int:
         """Settle what was left open, then make a plan and carry it out, all under one lock."""
-        from reconciler.engine import settle_open
+        from reconciler.engine.settlement import settle_open
 
         hands, manner = self.hands, self.manner
         holder = self.assembly.holder(self.why)
@@ -209,14 +209,14 @@ class Session:
             return self._carry_out(plan, digest, lease)
 
     def _author(self, digest: str, commit: str = "") -> Any:
-        from reconciler.engine import Author
+        from reconciler.engine.journal import Author
 
         revision = self.assembly.revision
         return Author(revision.author, revision.host, commit or revision.commit, digest)
 
     def _carry_out(self, plan: Plan, digest: str, lease: Lease) -> int:
         from reconciler.cli.last_word import FINISHED, tell_outcome
-        from reconciler.engine import Policy, apply_plan
+        from reconciler.engine.apply import Policy, apply_plan
 
         invocation, manner = self.invocation, self.manner
         if not invocation.as_json:

@@ -15,18 +15,20 @@ from reconciler.catalog import read_schema
 from reconciler.cli.hush import hush_loggers
 from reconciler.cli.invocation import Invocation
 from reconciler.cli.locking import make_holder
-from reconciler.engine import Hands, Order
+from reconciler.engine.hands import Hands
+from reconciler.engine.order import Order
 from reconciler.errors import ManifestInvalid, PlanInvalid
 from reconciler.guards import GUARDS, is_allowed
 from reconciler.kinds import find_kinds
-from reconciler.ledgers import ObservationCache, open_ledger
+from reconciler.ledgers.observations import ObservationCache
+from reconciler.ledgers.opening import open_ledger
 from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.project import name_cloud
 from reconciler.manifests.revision import Revision, read_revision
 from reconciler.manifests.secret import resolve_known, secret_resolver
 from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
 from reconciler.plan_document import digest_of
-from reconciler.ports import Emit, Kind, Ledger
+from reconciler.ports import Access, Emit, Kind, Ledger
 from reconciler.redaction import Redaction
 from reconciler.transport import RateBudget, token_credential
 
@@ -115,12 +117,10 @@ class Assembly:
         redaction = Redaction(os.environ)
         resolve = secret_resolver(Path(self.project.root), os.environ, redaction.know)
         resolve_known(resolve, self.loaded.secrets)
+        access = Access(cloud, emit, budget, step_timeout_s, resolve, redaction)
         return Hands(
             kinds=self.kinds,
-            providers={
-                name: kind.connect(cloud, emit, budget, step_timeout_s, resolve, redaction)
-                for name, kind in self.kinds.items()
-            },
+            providers={name: kind.connect(access) for name, kind in self.kinds.items()},
             ledger=self.ledger,
             observations=self.observations,
             blobs=BlobStorage(

@@ -54,7 +54,7 @@ def drift(
     from dataclasses import replace
 
     from reconciler.cli.assembly import Wanted, assemble, parse_addresses
-    from reconciler.engine import report_drift
+    from reconciler.engine.drift import report_drift
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     if accepted:
@@ -78,8 +78,7 @@ def drift(
 def _show(report: DriftReport, form: str, invocation: Invocation) -> None:
     if form == "json":
         from reconciler.drift_document import drift_document
-        from reconciler.json_text import escape_json
-        from reconciler.plan_document import canonical
+        from reconciler.json_text import canonical, escape_json
 
         click.echo(escape_json(canonical(drift_document(report))))
     elif form == "markdown":

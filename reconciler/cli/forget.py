@@ -20,7 +20,7 @@ def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None
     """
     from reconciler.cli.assembly import assemble_project, parse_addresses
     from reconciler.cli.locking import lock_ledger, not_in_ledger, now
-    from reconciler.engine import find_members
+    from reconciler.engine.members import find_members
     from reconciler.model import Action, Entry
 
     assembly = assemble_project(invocation)

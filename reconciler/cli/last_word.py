@@ -43,7 +43,7 @@ def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding
     """Keep what could not be recorded, and say where."""
     if not outcome.unrecorded:
         return ()
-    from reconciler.ledgers import write_entries
+    from reconciler.ledgers.recovery import write_entries
 
     text = write_entries(outcome.unrecorded)
     kept = keep_unrecorded(text, find_folders(root))

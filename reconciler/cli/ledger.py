@@ -89,7 +89,7 @@ def _recover(assembly: Assembly, name: str, within_s: float) -> _Recovered:
 
 def _read_errored(file: Path) -> list[Entry]:
     from reconciler.errors import LedgerInvalid
-    from reconciler.ledgers import read_entries
+    from reconciler.ledgers.recovery import read_entries
 
     if file.stat().st_size > _MOST_BYTES:
         raise LedgerInvalid("is larger than what an apply leaves unrecorded", subject=str(file))
@@ -133,7 +133,8 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
     """
     from reconciler.cli.assembly import Wanted, assemble
     from reconciler.cli.locking import lock_ledger
-    from reconciler.engine import Author, recollect
+    from reconciler.engine.journal import Author
+    from reconciler.engine.rebuild import recollect
     from reconciler.render.escape import escape
     from reconciler.render.ledger import render_recollections
 

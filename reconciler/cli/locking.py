@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from reconciler.errors import ReconcilerError
-from reconciler.ledgers import describe_process
+from reconciler.ledgers.machine import describe_process
 from reconciler.manifests.revision import Revision
 from reconciler.model import Address, Holder
 from reconciler.ports import Lease

@@ -39,7 +39,7 @@ def plan(
     from reconciler.cli.assembly import Wanted, assemble
     from reconciler.cli.saved import save
     from reconciler.cli.screen import advise, show
-    from reconciler.engine import make_plan
+    from reconciler.engine.plan import make_plan
 
     flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     assembly = assemble(invocation, paths, flags.allowed)

@@ -11,7 +11,7 @@ from reconciler.cli.options import rollback_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.assembly import Assembly, Wanted
-    from reconciler.engine import Hands
+    from reconciler.engine.hands import Hands
     from reconciler.model import Address, Plan
 
 
@@ -78,7 +78,7 @@ def _make_plan(
 ) -> Plan:
     from dataclasses import replace
 
-    from reconciler.engine import plan_rollback
+    from reconciler.engine.rollback import plan_rollback
 
     plan = plan_rollback(hands, assembly.order(wanted), address, to, assembly.project.moved)
     broken = [one for one in assembly.loaded.findings if one.severity == "error" and not one.guard]

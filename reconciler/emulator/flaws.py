@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 Json = Any
+_WORD: Final = re.compile(r"[A-Za-z_-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,9 @@ def find_unknown(mapping: Mapping[str, Json], known: Collection[str]) -> Iterato
     """The fields that there are not."""
     for name in mapping:
         if name not in known:
-            yield Flaw((name,), f'unknown field "{name[:60]}"', suggest(name, known))
+            # A slip of the pen makes a name of what was meant as a secret.
+            said = f' "{name}"' if _WORD.fullmatch(name) else ""
+            yield Flaw((name,), f"unknown field{said}", suggest(name, known))
 
 
 def find_wrong(

@@ -18,6 +18,11 @@ from reconciler.emulator.envelopes import Refusal
 
 Json = Any
 _ADDED: Final = (("Scored Labels", "String"), ("Scored Probabilities", "Double"))
+# The same columns as a definition has them.
+ADDED_COLUMNS: Final = {
+    "Scored Labels": {"type": "String"},
+    "Scored Probabilities": {"type": "Number", "format": "Double"},
+}
 _TYPES: Final = (
     ("Int32", re.compile(r"-?[0-9]+")),
     ("Double", re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")),

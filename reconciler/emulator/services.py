@@ -7,18 +7,20 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.emulator import scoring
+from reconciler.emulator import regions, scoring
 from reconciler.emulator.calls import Call
-from reconciler.emulator.classic import is_same
+from reconciler.emulator.classic import allow, is_same
 from reconciler.emulator.classic_views import render_compact
 from reconciler.emulator.endpoints import Endpoints
 from reconciler.emulator.envelopes import Answer, Refusal
 from reconciler.emulator.operations import Operations
+from reconciler.emulator.service_swagger import describe
 from reconciler.emulator.state import Key, Service, State
 from reconciler.emulator.storage import Storage, sign
 from reconciler.emulator.workspaces import Endpoint, Workspaces
 
 Json = Any
+_SWAGGER: Final = ["swagger.json"]
 _LEAST_CALLS: Final = 4
 _MOST_DIGESTS: Final = 20_000
 
@@ -56,19 +58,26 @@ class Services:
         self._running: Counter[str] = Counter()
 
     def authorize(self, call: Call, given: str) -> None:
-        """A service's keys open it, and nothing else does."""
+        """A service's keys open it, and nothing else does; what it says of itself is open to all.
+
+        The recorded description asks no key of those who read it.
+        """
+        if _find_tail(call) == _SWAGGER:
+            return
         if not any(is_same(given, key) for key in self._find(call).keys):
             raise scoring.refuse(
                 "Unauthorized", "ScoreRequestUnauthorized", "Invalid credentials provided."
             )
 
     async def answer(self, call: Call) -> Answer:
-        """Score the rows of a call."""
-        if [segment.casefold() for segment in call.segments[4:]] != ["execute"]:
+        """Score the rows of a call, or say what can be scored."""
+        tail = _find_tail(call)
+        if tail == _SWAGGER:
+            allow(call, "GET")
+            return self._describe(call)
+        if tail != ["execute"]:
             raise Refusal(404, "NotFound", "Resource not found.")
-        if call.method != "POST":
-            message = f"The method {call.method[:20]} is not supported here."
-            raise Refusal(405, "MethodNotAllowed", message, headers={"Allow": "POST"})
+        allow(call, "POST")
         _check_version(call)
         scored = self._find(call)
         self._enter(call, scored)
@@ -81,6 +90,25 @@ class Services:
             details = call.query.get("details", "").casefold() == "true"
             shown = scoring.show_table(result, details=details)
         return Answer(200, data=render_compact({"Results": {scored.output: shown}}))
+
+    def _describe(self, call: Call) -> Answer:
+        scored = self._find(call)
+        if "api-version" in call.query:
+            _check_version(call)
+        of, path = scored.of, "/" + "/".join(call.segments[:4])
+        info = {"title": "", "description": "", "x-endpoint-name": scored.name}
+        if isinstance(of, Endpoint):
+            workspace = self._workspaces.workspaces[of.workspace]
+            service = self._workspaces.services[of.workspace, of.service]
+            info |= {"title": service.name, "description": service.description}
+            info |= {"x-endpoint-description": of.settings["Description"]}
+            inputs, outputs = {}, {scored.output: scoring.ADDED_COLUMNS}
+            host = regions.services_host(workspace.region)
+        else:
+            info |= {name: of.properties.get(name) or "" for name in ("title", "description")}
+            inputs, outputs = (_read_ports(of.properties.get(one)) for one in ("input", "output"))
+            host = regions.services_host(of.location)
+        return Answer(200, data=render_compact(describe(host, path, info, inputs, outputs)))
 
     def _enter(self, call: Call, scored: Scored) -> None:
         """Count a call until its reply is on the way; refuse one more than there may be at once."""
@@ -170,6 +198,17 @@ def _digest_model(name: str, model: Json) -> str:
 def _name_ports(side: Json) -> tuple[str, ...]:
     ports = side.get("properties") if isinstance(side, dict) else None
     return tuple(ports) if isinstance(ports, dict) else ()
+
+
+def _read_ports(side: Json) -> dict[str, Json]:
+    """The columns of each port of a definition."""
+    ports = {name: side["properties"][name] or {} for name in _name_ports(side)}
+    return {name: port.get("properties") or {} for name, port in ports.items()}
+
+
+def _find_tail(call: Call) -> list[str]:
+    """What of a service is called."""
+    return [segment.casefold() for segment in call.segments[4:]]
 
 
 def _check_version(call: Call) -> None:

@@ -17,6 +17,7 @@ from reconciler.engine.observe import Observation, observe
 from reconciler.engine.order import Order, choose, identify, resolve
 from reconciler.engine.plan import make_wish
 from reconciler.errors import BlobExpired, ReconcilerError
+from reconciler.json_text import canonical
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -33,7 +34,6 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.plan import Wish
-from reconciler.plan_document import canonical
 from reconciler.pointers import format_pointer
 
 _SOON: Final = timedelta(days=14)

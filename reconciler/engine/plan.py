@@ -36,7 +36,7 @@ from reconciler.model import (
     Snapshot,
     Step,
 )
-from reconciler.plan import Wish, find_not_observable, make_removal, make_step
+from reconciler.plan import Wish, make_removal, make_step
 from reconciler.pointers import format_pointer
 from reconciler.reasons import explain_changes, format_author
 
@@ -206,8 +206,9 @@ def _draft_removal(
 
 def find_hidden(wishes: Sequence[Wish]) -> Mapping[str, tuple[str, ...]]:
     """What each wish declares and the service never shows, by address."""
-    named = {str(wish.resource.address): find_not_observable(wish) for wish in wishes}
-    return {address: pointers for address, pointers in named.items() if pointers}
+    return {
+        str(wish.resource.address): wish.not_observable for wish in wishes if wish.not_observable
+    }
 
 
 def find_last_set(wishes: Sequence[Wish]) -> Mapping[str, Mapping[str, str]]:
@@ -215,7 +216,7 @@ def find_last_set(wishes: Sequence[Wish]) -> Mapping[str, Mapping[str, str]]:
     said = {
         str(wish.resource.address): {
             pointer: format_author(wish.memory)
-            for pointer in find_not_observable(wish)
+            for pointer in wish.not_observable
             if pointer in wish.memory.owned or pointer in wish.memory.secrets
         }
         for wish in wishes

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from reconciler import json_text
 from reconciler.errors import LedgerConflict, LedgerInvalid
-from reconciler.json_text import read_json
+from reconciler.json_text import encode_canonical, read_json
 from reconciler.ledgers.lines import (
     BadLine,
     Checkpoint,
@@ -25,7 +25,6 @@ from reconciler.ledgers.lines import (
     write_word,
 )
 from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory, Snapshot
-from reconciler.plan_document import canonical
 
 VERSIONS: Final = (1, 2)
 # A step's line holds a few parts of one definition; a checkpoint all that is remembered.
@@ -73,7 +72,7 @@ def join(end: End, word: Word) -> bytes:
     fence = max(end.fence, word.fence)
     if document["version"] > 1:
         document["highest_fence"] = fence
-    line = canonical(document).encode("utf-8", "surrogatepass")
+    line = encode_canonical(document)
     if len(line) > LONGEST:
         raise BadLine(f"would be longer than {LONGEST >> 20} MiB")
     return line + b"\n"

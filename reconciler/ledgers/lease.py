@@ -15,11 +15,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
-from reconciler.json_text import read_json
+from reconciler.json_text import encode_canonical, read_json
 from reconciler.ledgers.lines import BadLine, is_count
 from reconciler.ledgers.machine import describe_process, name_machine
 from reconciler.model import Holder, Json, LockAwaited
-from reconciler.plan_document import canonical
 from reconciler.ports import Emit
 
 LONGEST: Final = 1 << 16
@@ -197,7 +196,7 @@ def write_holding(holding: Holding, renewed: str) -> bytes:
         "machine": holding.machine,
         "renewed": renewed,
     }
-    return canonical(document).encode("utf-8", "surrogatepass") + b"\n"
+    return encode_canonical(document) + b"\n"
 
 
 def read_holding(data: bytes) -> Holding:

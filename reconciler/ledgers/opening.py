@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from reconciler.ledgers.azure_blob import AzureBlobLedger
-from reconciler.ledgers.container import Container
 from reconciler.ledgers.file import FileLedger
 from reconciler.model import Project
 from reconciler.ports import Ledger
@@ -25,6 +23,9 @@ def open_ledger(
     """
     if not project.ledger_container:
         return FileLedger(Path(project.root, project.ledger), project.moved)
+    from reconciler.ledgers.azure_blob import AzureBlobLedger  # noqa: PLC0415 - only teams need it
+    from reconciler.ledgers.container import Container  # noqa: PLC0415 - only teams need it
+
     own_host = urlsplit(project.cloud.blob).hostname or ""
     container = Container(project.ledger_container, environment, token_credential, own_host)
     return AzureBlobLedger(container, project.ledger_prefix, project.moved)

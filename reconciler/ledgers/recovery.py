@@ -12,11 +12,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.json_text import read_json
+from reconciler.json_text import encode_canonical, read_json
 from reconciler.ledgers.chain import DEEPEST
 from reconciler.ledgers.lines import BadLine, read_entry, write_entry
 from reconciler.model import Entry, Json
-from reconciler.plan_document import canonical
 
 FORMAT_VERSION: Final = "1.0"
 _LONGEST: Final = 256 << 20
@@ -74,7 +73,7 @@ def _read(number: int, document: Json) -> Entry:
 
 
 def _digest(body: Json) -> str:
-    text = canonical(body).encode("utf-8", "surrogatepass")
+    text = encode_canonical(body)
     return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 

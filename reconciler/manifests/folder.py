@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from reconciler.model import Finding, Place
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")
+_HERE: Final = Path()
 
 
 @dataclass
@@ -23,10 +25,14 @@ class Folder:
     root: Path
     files: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    _held: dict[Path, bool] = field(default_factory=dict)
+    _resolved: dict[Path, Path] = field(default_factory=dict)
 
     def name(self, path: Path) -> str:
         """How a path is shown: relative to the folder, with slashes."""
+        given = str(path)
+        plain = os.pardir not in given and not given.startswith(os.sep)
+        if self.root == _HERE and plain:
+            return given.replace(os.sep, "/")
         return os.path.relpath(path, self.root).replace(os.sep, "/")
 
     def walk(self, path: Path) -> Iterator[Path]:
@@ -84,19 +90,27 @@ class Folder:
             return None
         return path.read_bytes()
 
-    def holds(self, path: Path) -> bool:
-        """Whether a path, symlinks resolved, is inside the folder; what can be no path is not.
+    def resolve(self, path: Path) -> Path:
+        """Where a path leads, symlinks resolved; raises OSError, RuntimeError or ValueError.
 
-        A folder is resolved once: many members of a fleet name files of one.
+        A folder is resolved once: it holds many manifests, and members of a fleet name files of it.
         """
+        if path.name in {"", ".."} or "\0" in path.name or _is_link(path):
+            return path.resolve()
+        if path.parent not in self._resolved:
+            self._resolved[path.parent] = path.parent.resolve()
+        return self._resolved[path.parent] / path.name
+
+    def holds(self, path: Path) -> bool:
+        """Whether a path, symlinks resolved, is inside the folder; what can be no path is not."""
         try:
-            if path.name in {"", ".."} or "\0" in path.name or _is_link(path):
-                return path.resolve().is_relative_to(self.root.resolve())
-            if path.parent not in self._held:
-                self._held[path.parent] = path.parent.resolve().is_relative_to(self.root.resolve())
-            return self._held[path.parent] or path.resolve() == self.root.resolve()
+            return self.resolve(path).is_relative_to(self._real_root)
         except (OSError, RuntimeError, ValueError):
             return False
+
+    @cached_property
+    def _real_root(self) -> Path:
+        return self.root.resolve()
 
     def has(self, path: Path) -> bool:
         """Whether there is something at a path; also asked of what can be no path."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import yaml
 
-from reconciler.manifests.fleet import Source, Tally, expand
+from reconciler.manifests.fleet.tally import Tally
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.project import LEDGER, make_project
 from reconciler.manifests.references import (
@@ -111,7 +111,7 @@ class _Loading:
             self.findings.append(Finding("the project file holds no Project", place=place))
 
     def load_file(self, file: Path) -> None:
-        resolved = file.resolve()
+        resolved = self.folder.resolve(file)
         if resolved in self.read:
             return
         self.read.add(resolved)
@@ -212,6 +212,11 @@ class _Loading:
         self.findings.append(replace(_TWO, subject=str(address), place=place, detail=detail))
 
     def _take_fleet(self, file: Path, parsed: Text, node: yaml.Node) -> None:
+        from reconciler.manifests.fleet.expansion import (  # noqa: PLC0415 - few projects have one
+            Source,
+            expand,
+        )
+
         before = len(parsed.findings)
         document = parsed.build(node)
         places = Places(parsed.file, node)

@@ -27,7 +27,11 @@ _SECRET: Final = re.compile(
     r"|://[^/?#\s:@]*:[^/?#\s@]+@"
 )
 _SHORT: Final = 12
-_WORD: Final = re.compile(r"[A-Za-z]{1,40}|[A-Za-z0-9_./-]{1,14}")
+_WORD: Final = re.compile(
+    r"[A-Za-z]{1,40}|[A-Za-z0-9_./-]{1,14}"
+    r"|(?=.{1,60}$)[^\W\d_]{1,40}([ _.-][^\W\d_]{1,40})*([ _.-]?[0-9]{1,4})?"
+)
+_UNSAID: Final = "…"
 _TAG: Final = re.compile(r"!![a-z]{1,12}(/[a-z]{1,12}:)?|![A-Za-z]{1,20}$")
 _MOST_VALUES: Final = 500_000
 DEEPEST: Final = 64
@@ -138,6 +142,9 @@ class Text:
 
     def _key(self, node: yaml.Node) -> str:
         if node.tag == _STR:
+            if len(node.value) > 20 and is_suspicious(node.value):
+                self._refuse(node, SUSPICIOUS, REFER)
+                return _UNSAID  # what else is wrong there would name it
             return str(node.value)
         if isinstance(node, yaml.ScalarNode) and node.tag == f"{_PREFIX}merge":
             self._refuse(node, "merge keys (<<) are not taken", "Write the keys out.")
@@ -202,12 +209,22 @@ def is_unwritable(text: str) -> bool:
     return is_suspicious(text) or "\0" in text
 
 
-def quote_word(word: str) -> str:
-    """A key or a kind in quotes, behind a space; nothing where it might be a secret.
+def is_word(word: str) -> bool:
+    """Whether a name is surely no secret; words, and what is too short to be one.
 
-    A slip of the pen makes a key of what was meant as a value.
+    A slip of the pen makes a name of what was meant as a value.
     """
-    return f' "{word}"' if _WORD.fullmatch(word) else ""
+    return _WORD.fullmatch(word.strip()) is not None
+
+
+def quote_word(word: str) -> str:
+    """A key or a kind in quotes, behind a space; nothing where it might be a secret."""
+    return f' "{word}"' if is_word(word) else ""
+
+
+def say_name(name: str, otherwise: str) -> str:
+    """A name in quotes, or what to say where it might be a secret."""
+    return f'"{name}"' if is_word(name) else otherwise
 
 
 def place_of(file: str, node: yaml.Node) -> Place:

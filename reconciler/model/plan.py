@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -148,7 +147,8 @@ class Step:
         """The same step with other fields, as `replace` makes it; what is folded stays so."""
         if not changes.keys() <= self.__dataclass_fields__.keys():
             raise TypeError(f"a step has no {', '.join(changes)}")
-        copied = copy.copy(self)
+        copied = object.__new__(Step)
+        copied.__dict__.update(self.__dict__)
         for name, value in changes.items():
             object.__setattr__(copied, name, value)
         return copied

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.guards import is_final
+from reconciler.json_text import canonical
 from reconciler.model import Action, Address, Plan, Step
-from reconciler.plan_document import canonical
 from reconciler.render.counting import count
 from reconciler.render.escape import escape
 from reconciler.render.gathering import gather

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.guards import is_final
-from reconciler.json_text import escape_json
+from reconciler.json_text import canonical, escape_json
 from reconciler.model import Action, Cause, Plan, Step, Verb
-from reconciler.plan_document import canonical, plan_document
+from reconciler.plan_document import plan_document
 from reconciler.pointers import format_pointer
 from reconciler.render.changes import render_changes, render_difference
 from reconciler.render.counting import count, show_duration

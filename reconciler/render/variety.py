@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from reconciler.comparers import strip_credentials
+from reconciler.json_text import canonical
 from reconciler.model import ABSENT, Absent, Json, SecretReference
-from reconciler.plan_document import canonical
 from reconciler.render.counting import count
 from reconciler.render.escape import cut, escape, shorten_uris, show_value
 from reconciler.render.names import list_names

@@ -7,7 +7,7 @@ long-running operations, and errors with the service's own code. It knows no kin
 
 from reconciler.transport.budget import RateBudget
 from reconciler.transport.client import Client
-from reconciler.transport.credentials import token_credential
+from reconciler.transport.credentials import check_sendable, token_credential
 from reconciler.transport.lane import READS, WRITES
 from reconciler.transport.operations import (
     await_settled,
@@ -33,6 +33,7 @@ __all__ = [
     "Reply",
     "Where",
     "await_settled",
+    "check_sendable",
     "check_validity",
     "count_polls",
     "find_credential",

@@ -30,6 +30,17 @@ def token_credential() -> Any:
     return DefaultAzureCredential()
 
 
+def check_sendable(token: str, whose: str, subject: str, cure: str) -> str:
+    """The token itself; raises Unauthorized for one that no header can hold."""
+    if _SENDABLE.fullmatch(token):
+        return token
+    raise Unauthorized(
+        f"{whose} token cannot be sent: it holds more than visible ASCII",
+        subject=subject,
+        next_step=cure,
+    )
+
+
 class Tokens:
     """Tokens for one base URL; safe to use from several threads."""
 
@@ -64,12 +75,8 @@ class Tokens:
 
     def _get_local(self) -> str:
         token = os.environ.get(_TOKEN_VARIABLE) or _DEFAULT_TOKEN
-        if not _SENDABLE.fullmatch(token):
-            raise ReconcilerError(
-                "the emulator's token cannot be sent: it holds more than visible ASCII",
-                subject=_TOKEN_VARIABLE,
-                next_step="Give the emulator another one, and name it here.",
-            )
+        cure = "Give the emulator another one, and name it here."
+        check_sendable(token, "the emulator's", _TOKEN_VARIABLE, cure)
         if token != _DEFAULT_TOKEN:
             self._know(token)
         return token

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.ledgers import FileLedger
 from reconciler.ledgers.chain import START, end_after, join
+from reconciler.ledgers.file import FileLedger
 from reconciler.model import Address
 from tests.benchmarks.measure import Figure, take_turns, time_call
 from tests.ledgers import make_entry, make_intent

@@ -12,7 +12,7 @@ import yaml
 
 from reconciler.blobs import upload_model
 from reconciler.emulator.storage import sign
-from reconciler.ledgers import FileLedger
+from reconciler.ledgers.file import FileLedger
 from reconciler.model import Action, Address, Entry
 from reconciler.pointers import set_at, split_pointer
 from tests.casework.case import Case

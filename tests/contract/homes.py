@@ -10,7 +10,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from reconciler.ledgers import AzureBlobLedger, Container, FileLedger, Rhythm, describe_process
+from reconciler.ledgers.azure_blob import AzureBlobLedger
+from reconciler.ledgers.container import Container
+from reconciler.ledgers.file import FileLedger
+from reconciler.ledgers.lease import Rhythm
+from reconciler.ledgers.machine import describe_process
 from reconciler.model import Holder
 from reconciler.ports import Ledger
 from tests.ledgers import make_intent

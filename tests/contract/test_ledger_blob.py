@@ -11,7 +11,10 @@ import pytest
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from reconciler.errors import LedgerConflict, LedgerInvalid
-from reconciler.ledgers import AzureBlobLedger, Container, FileLedger, open_ledger
+from reconciler.ledgers.azure_blob import AzureBlobLedger
+from reconciler.ledgers.container import Container
+from reconciler.ledgers.file import FileLedger
+from reconciler.ledgers.opening import open_ledger
 from reconciler.model import Cloud, GuardLimits, Project
 from reconciler.ports import Ledger
 from reconciler.transport.storage import _EMULATED_KEY

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers import FileLedger
 from reconciler.ledgers.chain import LONGEST
+from reconciler.ledgers.file import FileLedger
 from reconciler.model import Address, Fate, Json
 from tests.contract.test_ledger import entry, outcome, seed
 from tests.ledgers import make_intent

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from reconciler.errors import LedgerConflict, LedgerInvalid, LockHeld, ReconcilerError
-from reconciler.ledgers import FileLedger, Rhythm
-from reconciler.ledgers.lease import read_clock, wait_for
+from reconciler.ledgers.file import FileLedger
+from reconciler.ledgers.lease import Rhythm, read_clock, wait_for
 from reconciler.model import Event, LockAwaited
 from tests.contract.homes import Folder, Home, check, hear, hold, holder, load, run_beside, write
 from tests.ledgers import make_intent

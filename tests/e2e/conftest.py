@@ -1,4 +1,4 @@
-"""A resource group and a project for each end-to-end test, and a browser for pages."""
+"""A project for each end-to-end test, of its own or with secrets in it, and a browser for pages."""
 
 import os
 import shutil
@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.e2e.markers import Evidence, Watch
+from tests.e2e.planted import NEW, Stage
 from tests.e2e.world import Emulator, Project
+from tests.scripted import run_scripted
 
 
 @pytest.fixture
@@ -21,6 +24,19 @@ def own_group(emulator: Emulator, request: pytest.FixtureRequest) -> Emulator:
 @pytest.fixture
 def project(own_group: Emulator, tmp_path: Path) -> Project:
     return Project(tmp_path / "project", own_group)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A project, watched; nothing that a test made it write may hold a secret."""
+    root = tmp_path / "root"
+    make, serve = getattr(request, "param", NEW)
+    service = serve(make.markers)
+    with run_scripted(service) as server, Watch(root / "kept") as watch:
+        stage = make(root, server, service, Evidence(root, make.markers))
+        yield stage
+        stage.evidence.add("how others were started", "\n".join(watch.started))
+    stage.check()
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,12 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 from unittest import mock
 
 from reconciler.cli import main
@@ -57,6 +59,10 @@ MODEL = "Census Model [trained model]"
 class Stage:
     """A project in front of a service that tells everything, and all that came of it."""
 
+    kind: ClassVar = "WebService"
+    markers: ClassVar[list[Marker]] = MARKERS
+    sent: ClassVar = SENT
+    defaults: ClassVar = "subscription: s, resourceGroup: g"
     root: Path
     server: Scripted
     service: Telltale
@@ -83,17 +89,25 @@ class Stage:
             if kind == "env":
                 self.environment[name] = marker.value
             else:
-                file = self.folder / "secrets" / name
-                file.write_text(marker.value)
-                self.evidence.allowed.add(file)
+                self.hide(name, marker)
         (self.folder / "reconciler.yaml").write_text(
             "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: census}\nspec:\n"
             f"  cloud: {{resourceManager: '{self.server.url}', blob: '{self.server.url}'}}\n"
-            "  defaults: {subscription: s, resourceGroup: g}\n"
+            f"  defaults: {{{self.defaults}}}\n"
             "  guards: {blobs: warn, maxUpdates: 100%, maxDeletes: 100}\n"
         )
 
-    def declare(self, name: str = "census", model: str = "new", **more: str) -> Path:
+    def address(self, name: str) -> str:
+        """What a service is called in a command."""
+        return f"{self.kind}/{name}"
+
+    def hide(self, name: str, marker: Marker) -> None:
+        """Put a secret where a person would."""
+        file = self.folder / "secrets" / name
+        file.write_text(marker.value)
+        self.evidence.allowed.add(file)
+
+    def declare(self, name: str = "census", model: str = "new", **more: str) -> None:
         """A manifest with every secret there is."""
         secrets = "".join(
             f"    {pointer}: {{{kind}: {'../secrets/' if kind == 'file' else ''}{value},"
@@ -109,7 +123,6 @@ class Stage:
         )
         file = self.folder / "manifests" / f"{name}.yaml"
         file.write_text(text)
-        return file
 
     def declare_whole(self, name: str) -> None:
         """A manifest of a service that is not there yet."""
@@ -159,9 +172,34 @@ class Stage:
         self.evidence.add(f"what {' '.join(arguments)} said", done.stdout + done.stderr)
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def misplace(self, name: str, text: str) -> None:
+        """A file in which a slip has put a secret: S in quotes, W bare, and N as a number."""
+        word = f"{SAS.core}{SAS.core.upper()}"
+        filled = re.sub(r"\bW\b", word, text).replace("0xN", f"0x{SAS.core}")
+        file = self.folder / "manifests" / name
+        file.write_text(re.sub(r"\bS\b", lambda _: json.dumps(SAS.value), f"{filled}\n"))
+        self.evidence.allowed.add(file)
+
+    def refuse(self, command: str, *said: str) -> None:
+        """See a command fail because of what a manifest holds, and say one of these."""
+        for more in ([], ["--json"]) if command == "validate" else ([],):
+            done = finish(self.run(command, *more), 1)
+            assert any(one in done.said for one in said), done.said
+
     def check(self) -> None:
         found = self.evidence.find()
         assert not found, "\n".join(found)
+
+
+NEW = (Stage, Telltale)
+
+
+def finish(done: Done, code: int, *said: str) -> Done:
+    """Hold a command to how it should end: a leak of what never ran would not be found."""
+    assert (done.code, "Traceback (most recent" in done.said) == (code, False), done.said
+    for text in said:
+        assert text in done.said, done.said
+    return done
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import copy
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
 from tests.e2e.markers import Marker, plant
@@ -55,6 +55,7 @@ class Telltale:
     `heard` is what it knows of its callers, `stored` what the storage beside it knows of them.
     """
 
+    managed: ClassVar = "/subscriptions/"
     markers: Sequence[Marker]
     services: dict[str, Json] = field(default_factory=dict)
     heard: dict[str, str] = field(default_factory=dict)
@@ -65,7 +66,7 @@ class Telltale:
 
     def __call__(self, call: Call, _: int) -> Answer:
         path = unquote(urlsplit(call.target).path)
-        stores = not path.startswith("/subscriptions/")
+        stores = not path.startswith(self.managed)
         self._listen(call, self.stored if stores else self.heard)
         word = self.mischief.get(call.method, "")
         if stores:
@@ -76,10 +77,7 @@ class Telltale:
             spoiled = self._spoil(call, word)
             if spoiled is not None:
                 return spoiled
-        name = path.rpartition("/")[2].lower()
-        if name == "webservices":
-            return self._list(call)
-        return self._answer(call, name)
+        return self.answer(call, path.rpartition("/")[2].lower())
 
     # What it hears.
 
@@ -117,11 +115,14 @@ class Telltale:
 
     # What it says.
 
-    def _answer(self, call: Call, name: str) -> Answer:
+    def answer(self, call: Call, name: str) -> Answer:
+        """What is said of a service, or of all of them."""
+        if name == "webservices":
+            return self._list(call)
         if call.method == "GET":
             if name not in self.services:
-                return self._refuse(404, "WebServiceNotFound")
-            return Answer(200, self.show(name), self._headers())
+                return self.refuse(404, "WebServiceNotFound")
+            return Answer(200, self.show(name), self.make_headers())
         if call.method == "DELETE":
             self.services.pop(name, None)
         elif self.mischief.get(call.method) != "ignored":
@@ -129,7 +130,7 @@ class Telltale:
         self.polled = 0
         place = "/subscriptions/s/providers/Microsoft.MachineLearning/locations/x/operationsstatus/"
         told = f"{place}{self.gossip_escaped()}?{OWN['location'].value}"
-        return Answer(202, None, {**self._headers(), "Azure-AsyncOperation": told})
+        return Answer(202, None, {**self.make_headers(), "Azure-AsyncOperation": told})
 
     def _take(self, call: Call, name: str) -> None:
         body = json.loads(call.body)
@@ -155,18 +156,18 @@ class Telltale:
             if place["uri"].startswith("http"):
                 place["uri"] = f"{place['uri'].partition('?')[0]}?{OWN['model'].value}"
         properties.setdefault("title", f"heard {self.gossip()} today")
-        properties["unheardOf"] = {"echo": list(self.all_gossip()), "at": _sign("text")}
+        properties["unheardOf"] = {"echo": list(self.all_gossip()), "at": sign("text")}
         return document
 
     def deploy(self, name: str, document: Json) -> None:
         """A service that somebody else made, and wrote signatures all over."""
         properties = document["properties"]
         properties.pop("title")
-        properties["description"] = f"see {_sign('text')} or {OWN['connection'].value};x=1"
-        properties["exampleRequest"] = {"inputs": {"input1": [["a", _sign("example")]]}}
-        properties["assets"]["asset1"]["locationInfo"]["uri"] = _sign("module")
-        properties["assets"]["asset1"]["metadata"] = {"at": _sign("text")}
-        document["tags"] = {"at": _sign("text")}
+        properties["description"] = f"see {sign('text')} or {OWN['connection'].value};x=1"
+        properties["exampleRequest"] = {"inputs": {"input1": [["a", sign("example")]]}}
+        properties["assets"]["asset1"]["locationInfo"]["uri"] = sign("module")
+        properties["assets"]["asset1"]["metadata"] = {"at": sign("text")}
+        document["tags"] = {"at": sign("text")}
         self.services[name] = document
 
     def _list(self, call: Call) -> Answer:
@@ -184,14 +185,14 @@ class Telltale:
                 f"http://{host}{target.path}?{target.query.partition('&')[0]}"
                 f"&%24skiptoken=x{token}&{OWN['next'].value}"
             )
-        return Answer(200, page, self._headers())
+        return Answer(200, page, self.make_headers())
 
     def _tell_operation(self) -> Answer:
         self.polled += 1
         if "unfollowed" in self.mischief.values():
-            return self._refuse(400, "OperationUnknown")
+            return self.refuse(400, "OperationUnknown")
         if self.polled == 1 or "endless" in self.mischief.values():
-            return Answer(200, {"status": f"Running {self.gossip()}"}, self._headers())
+            return Answer(200, {"status": f"Running {self.gossip()}"}, self.make_headers())
         if "failed" in self.mischief.values():
             return Answer(200, {"status": "Failed", **self._error("OperationFailed")})
         return Answer(200, {"status": "Succeeded", "echo": list(self.all_gossip())})
@@ -207,8 +208,9 @@ class Telltale:
             }
         }
 
-    def _refuse(self, status: int, code: str, **more: str) -> Answer:
-        return Answer(status, self._error(code), {**self._headers(), **more})
+    def refuse(self, status: int, code: str, **more: str) -> Answer:
+        """An error that tells all."""
+        return Answer(status, self._error(code), {**self.make_headers(), **more})
 
     def _deny(self, status: int) -> Answer:
         """What storage says."""
@@ -220,16 +222,17 @@ class Telltale:
             headers = {"Content-Type": "text/html", "ETag": told}
         return Answer(status, body.encode(), headers)
 
-    def _headers(self) -> dict[str, str]:
+    def make_headers(self) -> dict[str, str]:
+        """What it says beside any answer."""
         said = self.gossip_escaped()
         return {"x-ms-request-id": f"id {said}", "x-ms-echo": said, "ETag": f'"{said}"'}
 
     def _spoil(self, call: Call, word: str) -> Answer | None:
         said = self.gossip_escaped()
         if word.isdecimal():
-            return self._refuse(int(word), f"Code{word}{self.gossip()}", **{"Retry-After": "0"})
+            return self.refuse(int(word), f"Code{word}{self.gossip()}", **{"Retry-After": "0"})
         if word == "cut":
-            return Answer(200, {"echo": list(self.all_gossip())}, self._headers(), cut=True)
+            return Answer(200, {"echo": list(self.all_gossip())}, self.make_headers(), cut=True)
         if word == "slow":
             return Answer(500, self._error("Slow"), wait=1.0)
         if word == "page":
@@ -245,7 +248,8 @@ class Telltale:
         return None
 
 
-def _sign(own: str) -> str:
+def sign(own: str) -> str:
+    """An address with a signature of its own."""
     return f"https://a.blob.core.windows.net/c/{own}.x?{OWN[own].value}"
 
 

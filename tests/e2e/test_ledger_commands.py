@@ -131,7 +131,8 @@ def test_a_compacted_ledger_remembers_and_can_be_proven(applied: Project) -> Non
 
 
 def test_what_was_not_recorded_is_recovered_once(applied: Project) -> None:
-    from reconciler.ledgers import FileLedger, write_entries
+    from reconciler.ledgers.file import FileLedger
+    from reconciler.ledgers.recovery import write_entries
 
     ledger = FileLedger(applied.folder / ".reconciler")
     text = write_entries(list(ledger.entries()))

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,15 +21,17 @@ import pytest
 from reconciler.cli.drift import drift
 from reconciler.cli.plan import plan
 from reconciler.cli.show import show
-from reconciler.ledgers import FileLedger, ObservationCache
 from reconciler.ledgers.disk import append_durably
+from reconciler.ledgers.file import FileLedger
+from reconciler.ledgers.observations import ObservationCache
 from reconciler.model import Holder, Sighting, fold
 from reconciler.transport import token_credential
-from tests.e2e.markers import Evidence, Watch
-from tests.e2e.planted import AROUND, MARKERS, MODEL, SAS, SENT, TOKEN, Stage
+from tests.e2e.classic_stage import CLASSIC, ClassicStage
+from tests.e2e.markers import Evidence
+from tests.e2e.planted import AROUND, MARKERS, MODEL, NEW, SAS, TOKEN, Stage, finish
 from tests.e2e.telltale import OWN, Telltale
-from tests.e2e.world import Done, definition, run_emulator
-from tests.scripted import Scripted, run_scripted
+from tests.e2e.world import definition, run_emulator
+from tests.scripted import Scripted
 from tests.wild import run_wild
 
 pytestmark = pytest.mark.e2e
@@ -40,24 +42,12 @@ PLAN = ("plan", "--out", "a.plan")
 REFUSALS = ("401", "403", "404", "409", "429", "500", "cut", "slow", "page", "nonsense", "redirect")
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    """A project, watched; nothing that a test made it write may hold a secret."""
-    root = tmp_path / "root"
-    service = Telltale(MARKERS)
-    with run_scripted(service) as server, Watch(root / "kept") as watch:
-        stage = Stage(root, server, service, Evidence(root, MARKERS))
-        yield stage
-        stage.evidence.add("how others were started", "\n".join(watch.started))
-    stage.check()
-
-
-def finish(done: Done, code: int, *said: str) -> Done:
-    """Hold a command to how it should end: a leak of what never ran would not be found."""
-    assert (done.code, "Traceback (most recent" in done.said) == (code, False), done.said
-    for text in said:
-        assert text in done.said, done.said
-    return done
+# What is asked of either generation of the service.
+BOTH = pytest.mark.parametrize("stage", [NEW, CLASSIC], ids=["new", "classic"], indirect=True)
+WRITES = [*REFUSALS, "ignored"]
+# Classic has no operations, which could fail.
+ALL_WRITES = [pytest.param(NEW, one, id=one) for one in (*WRITES, *FORGIVEN, "failed")]
+ALL_WRITES += [pytest.param(CLASSIC, one, id=f"classic-{one}") for one in WRITES]
 
 
 def forms_of(command: click.Command) -> Sequence[str]:
@@ -67,6 +57,7 @@ def forms_of(command: click.Command) -> Sequence[str]:
     return [str(one) for one in form.type.choices]
 
 
+@BOTH
 def test_every_command_that_does_what_it_should(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
@@ -75,7 +66,7 @@ def test_every_command_that_does_what_it_should(stage: Stage) -> None:
         ("init", "another"),
         ("validate",),
         ("validate", "--json"),
-        ("schema", "WebService", "--fields"),
+        ("schema", stage.kind, "--fields"),
         ("plan", "--out", "first.plan"),
         *(("plan", "--format", form) for form in forms_of(plan)),
         *(("show", "first.plan", "--format", form) for form in forms_of(show)),
@@ -86,33 +77,34 @@ def test_every_command_that_does_what_it_should(stage: Stage) -> None:
         ("drift", "--unmanaged"),
     ):
         finish(stage.run(*arguments), 0)
-    assert {one.place for one in SENT} <= {*stage.service.heard, *stage.service.stored}
+    assert {one.place for one in stage.sent} <= {*stage.service.heard, *stage.service.stored}
     finish(stage.run("plan"), 0, "No changes.")
     stage.deploy(model="theirs")
-    finish(stage.run("drift", "--accept", "WebService/census"), 0, "accepted into 1 file")
+    finish(stage.run("drift", "--accept", stage.address("census")), 0, "accepted into 1 file")
     stage.declare(model="newer")
     stage.deploy("found")
     stage.deploy("left")
     for arguments in (
         ("apply", "--auto-approve", "--json"),
         ("history",),
-        ("history", "WebService/census", "--blame"),
+        ("history", stage.address("census"), "--blame"),
         ("history", "--json"),
-        ("rollback", "WebService/census", "--out", "back.plan"),
-        ("rollback", "WebService/census", "--auto-approve"),
+        ("rollback", stage.address("census"), "--out", "back.plan"),
+        ("rollback", stage.address("census"), "--auto-approve"),
         ("ledger", "verify", "--json"),
         ("ledger", "compact"),
         ("ledger", "rebuild", "--auto-approve"),
-        ("export", "WebService/census", "--format", "json"),
-        ("import", "WebService/found", "found", "--full"),
+        ("export", stage.address("census"), "--format", "json"),
+        ("import", stage.address("found"), "found", "--full"),
         ("export", "--all", "--full", "--folder", "elsewhere"),
-        ("forget", "WebService/fresh"),
+        ("forget", stage.address("fresh")),
         ("apply", "--auto-approve", "--destroy"),
     ):
         finish(stage.run(*arguments), 0)
     assert list(stage.service.services) == ["left"]
 
 
+@BOTH
 @pytest.mark.parametrize("word", REFUSALS)
 def test_reads_that_fail(stage: Stage, word: str) -> None:
     stage.deploy()
@@ -131,7 +123,7 @@ def test_reads_that_fail(stage: Stage, word: str) -> None:
         finish(stage.run(*arguments, RECONCILER_TIMEOUT=timeout), 1)
 
 
-@pytest.mark.parametrize("word", [*REFUSALS, *FORGIVEN, "failed", "ignored"])
+@pytest.mark.parametrize(("stage", "word"), ALL_WRITES, indirect=["stage"])
 def test_writes_that_fail(stage: Stage, word: str) -> None:
     stage.deploy()
     stage.declare()
@@ -154,6 +146,7 @@ def test_a_service_that_leads_elsewhere(stage: Stage) -> None:
         finish(stage.run("export", "--all"), 1, said)
 
 
+@BOTH
 def test_a_plan_that_is_stale_and_one_that_was_changed(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
@@ -169,6 +162,7 @@ def test_a_plan_that_is_stale_and_one_that_was_changed(stage: Stage) -> None:
             finish(stage.run(*arguments), 1, "old.plan")
 
 
+@BOTH
 def test_a_ledger_that_is_locked_broken_or_full(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
@@ -201,32 +195,38 @@ def fill_up_after(lines: int) -> Callable[..., None]:
     return append
 
 
+DEFECTS = [
+    ("reconciler.kinds.web_service.provider.WebServiceProvider.write", APPLY),
+    ("reconciler.kinds.web_service.provider.WebServiceProvider.read", PLAN),
+    ("reconciler.engine.make_plan", PLAN),
+    ("reconciler.cli.failure.render_findings", ("plan", "nowhere")),
+    ("reconciler.ledgers.lease.KeptLease._keep", APPLY),
+    ("reconciler.transport.client.Client._exchange", APPLY),
+    ("reconciler.blobs.storage.BlobStorage.look", PLAN),
+]
+CLASSIC_DEFECTS = [
+    ("reconciler.kinds.endpoint.provider.EndpointProvider.write", APPLY),
+    ("reconciler.kinds.endpoint.provider.EndpointProvider.read_many", PLAN),
+    ("reconciler.kinds.endpoint.provider.check_validity", APPLY),
+    ("reconciler.transport.client.Client._exchange", APPLY),
+]
+ALL_DEFECTS = [pytest.param(NEW, *one, id=one[0]) for one in DEFECTS]
+ALL_DEFECTS += [pytest.param(CLASSIC, *one, id=f"classic-{one[0]}") for one in CLASSIC_DEFECTS]
+
+
 @pytest.mark.parametrize("level", ["", "debug", "trace"])
-@pytest.mark.parametrize(
-    ("place", "arguments", "said"),
-    [
-        ("reconciler.kinds.web_service.provider.WebServiceProvider.write", APPLY, "RuntimeError"),
-        ("reconciler.kinds.web_service.provider.WebServiceProvider.read", PLAN, "RuntimeError"),
-        ("reconciler.engine.make_plan", PLAN, "RuntimeError"),
-        ("reconciler.cli.failure.render_findings", ("plan", "nowhere"), "RuntimeError"),
-        ("reconciler.ledgers.lease.KeptLease._keep", APPLY, "RuntimeError"),
-        ("reconciler.transport.client.Client._exchange", APPLY, "RuntimeError"),
-        ("reconciler.blobs.storage.BlobStorage.look", PLAN, "RuntimeError"),
-    ],
-)
-def test_a_defect(
-    stage: Stage, place: str, arguments: tuple[str, ...], said: str, level: str
-) -> None:
+@pytest.mark.parametrize(("stage", "place", "arguments"), ALL_DEFECTS, indirect=["stage"])
+def test_a_defect(stage: Stage, place: str, arguments: tuple[str, ...], level: str) -> None:
     stage.deploy()
     stage.declare()
-    text = " ".join(marker.value for marker in MARKERS)
+    text = " ".join(marker.value for marker in stage.markers)
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError(text) from ValueError(text)
 
     with mock.patch(place, fail):
         done = stage.run(*arguments, RECONCILER_LOG=level)
-    finish(done, 0 if place.endswith("_keep") else 1, f"unexpected {said}")
+    finish(done, 0 if place.endswith("_keep") else 1, "unexpected RuntimeError")
 
 
 HEAD = "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: wrong}\nspec:\n"
@@ -259,17 +259,26 @@ SLIPS = [
 
 @pytest.mark.parametrize("command", ["validate", "plan", "apply"])
 def test_manifests_that_are_wrong_because_of_a_secret(stage: Stage, command: str) -> None:
-    marker = SAS
-    word = f"{marker.core}{marker.core.upper()}"
-    file = stage.folder / "manifests" / "wrong.yaml"
-    stage.evidence.allowed.add(file)
     for said, text in SLIPS:
-        filled = text.replace("S", "\0").replace("W", word).replace("0xN", f"0x{marker.core}")
-        file.write_text(f"{HEAD}{filled}\n".replace("\0", json.dumps(marker.value)))
-        for more in ([], ["--json"]) if command == "validate" else ([],):
-            done = stage.run(command, *more)
-            assert any(one in done.said for one in said.split("|")), (text, done.said)
-            finish(done, 1)
+        stage.misplace("wrong.yaml", HEAD + text)
+        stage.refuse(command, *said.split("|"))
+
+
+def test_arguments_that_hold_a_secret(stage: Stage) -> None:
+    stage.declare()
+    signed = f"https://a.test/workspaces/w/webservices/s/endpoints/x?{SAS.value}"
+    account = f"AccountName=a;AccountKey={SAS.core}=="
+    for arguments in (
+        ("import", "Endpoint/found", signed),
+        ("import", signed),
+        ("export", f"Endpoint/{SAS.value}"),
+        ("plan", f"--target=WebService/{SAS.value}"),
+        ("validate", account),
+        (signed,),
+    ):
+        done = finish(stage.run(*arguments), 1, "looks like a key or a shared access signature")
+        assert f"argument {len(arguments)}" in done.err
+    assert not stage.server.calls
 
 
 def test_a_project_that_is_wrong_because_of_a_secret(stage: Stage) -> None:
@@ -295,6 +304,7 @@ def test_a_project_that_is_wrong_because_of_a_secret(stage: Stage) -> None:
 # What only a process of its own shows.
 
 
+@BOTH
 def test_what_is_logged_and_how_processes_are_called(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
@@ -306,11 +316,14 @@ def test_what_is_logged_and_how_processes_are_called(stage: Stage) -> None:
     assert [b"git" in title.read_bytes() for title in titles] == [True, True]
 
 
-def test_what_comes_in_a_form_that_libraries_complain_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [Stage, ClassicStage])
+def test_what_comes_in_a_form_that_libraries_complain_of(tmp_path: Path, make: type[Stage]) -> None:
     """They log the address with its query, and what they could not read."""
-    said = f"HTTP/1.1 200 OK\r\nX {TOKEN.value}\r\n X: {TOKEN.value}\r\n\r\n".encode()
+    token = make.sent[0].value
+    said = f"HTTP/1.1 200 OK\r\nX {token}\r\n X: {token}\r\n\r\n".encode()
     with run_wild(said) as url:
-        stage = Stage(tmp_path, Scripted(url, []), Telltale(MARKERS), Evidence(tmp_path, MARKERS))
+        evidence = Evidence(tmp_path, make.markers)
+        stage = make(tmp_path, Scripted(url, []), Telltale(make.markers), evidence)
         stage.declare()
         done = stage.spawn("plan", RECONCILER_TIMEOUT="1")
     assert done.code == 1

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
-from reconciler.ledgers import FileLedger
+from reconciler.ledgers.file import FileLedger
 from reconciler.model import Action, Address, Entry, Fate, Holder, Intent, Memory
 from tests.ledgers import make_entry, make_intent, remember
 

@@ -122,7 +122,8 @@ import json, sys
 from reconciler.kinds.web_service import KIND
 from reconciler.model import Address, Declared, Resource
 from reconciler.plan import Wish, make_step
-from reconciler.plan_document import canonical, _step_document
+from reconciler.json_text import canonical
+from reconciler.plan_document import _step_document
 from tests.e2e.world import definition
 live = definition("https://a/b/c.ilearner")
 wanted = {"tags": {c: c for c in "zyxwvu"}, "properties": {

@@ -21,7 +21,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.patch import apply_operations, make_inverse, make_operations
-from reconciler.plan import Wish, find_leaves, find_not_observable, make_step
+from reconciler.plan import Wish, find_leaves, make_step
 from reconciler.pointers import find, format_pointer
 from tests.property.documents import documents
 
@@ -111,5 +111,5 @@ def test_what_is_written_beside_the_patch_is_not_observable(data: st.DataObject)
     step = make_step(one)
     if step is not None:
         beside = [format_pointer(one.path) for one in step.changes if one.verb is Verb.WRITE]
-        assert set(beside) <= set(find_not_observable(one))
+        assert set(beside) <= set(one.not_observable)
         assert not set(beside) & {op["path"] for op in step.ops}

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from reconciler.cli import assembly
 from reconciler.cli.assembly import Assembly
-from reconciler.engine import Hands
+from reconciler.engine.hands import Hands
 from reconciler.transport import RateBudget
 
 

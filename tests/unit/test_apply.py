@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine import Policy, make_plan, settle_open
+from reconciler.engine.apply import Policy
+from reconciler.engine.plan import make_plan
+from reconciler.engine.settlement import settle_open
 from reconciler.errors import (
     Busy,
     Rejected,

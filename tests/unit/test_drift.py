@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.baseline import find_moves, make_baseline
 from reconciler.drift_document import drift_document
-from reconciler.engine import report_drift
+from reconciler.engine.drift import report_drift
 from reconciler.errors import BlobExpired, BlobForbidden, Unavailable
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
@@ -99,7 +99,7 @@ def test_both_moved_to_the_same_is_in_sync(applied: World) -> None:
 
 
 def test_what_nobody_declared_is_drift_and_never_a_plan(applied: World) -> None:
-    from reconciler.engine import make_plan
+    from reconciler.engine.plan import make_plan
 
     move(applied, "a", description="somebody", title="another")
     told = report(applied)

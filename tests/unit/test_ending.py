@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import reconciler.ledgers
+import reconciler.ledgers.recovery
 from reconciler.cli.ending import Ending, find_exit_code, judge_error, judge_outcome
 from reconciler.cli.failure import report
 from reconciler.cli.invocation import Invocation
@@ -148,10 +148,9 @@ def test_what_could_not_be_recorded_is_kept_and_how_to_take_it_in_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(
-        reconciler.ledgers,
+        reconciler.ledgers.recovery,
         "write_entries",
         lambda entries: json.dumps([one.id for one in entries]),
-        raising=False,
     )
     invocation = Invocation()
     outcome = Outcome(changed=ONE, failures=FAILED, unrecorded=(ENTRY,))

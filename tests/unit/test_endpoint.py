@@ -23,7 +23,6 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
-    Cloud,
     Finding,
     Json,
     Live,
@@ -36,10 +35,9 @@ from reconciler.model import (
 )
 from reconciler.plan import Wish, make_removal, make_step
 from reconciler.plan_document import plan_document, read_plan
-from reconciler.redaction import Redaction
 from reconciler.render.finding import render_findings
 from reconciler.render.paint import Paint
-from reconciler.transport import RateBudget
+from tests.access import access
 from tests.golden import check
 from tests.plans import ORPHAN, plan
 from tests.scripted import Answer, Call, Script, answers, run_scripted
@@ -85,13 +83,7 @@ def shown(uri: str) -> Json:
 
 
 def connect(url: str, secret: str = SAS) -> EndpointProvider:
-    def resolve(reference: SecretReference) -> str:
-        return secret if reference.env == "MODELS_SAS" else "workspace-token"
-
-    budget = RateBudget(lambda _: None)
-    made = KIND.connect(
-        Cloud(url, url, url, ""), lambda _: None, budget, 60.0, resolve, Redaction()
-    )
+    made = KIND.connect(access(url, secret=secret))
     assert isinstance(made, EndpointProvider)
     return made
 
@@ -177,6 +169,13 @@ def test_what_is_no_id_is_refused() -> None:
 def test_each_region_of_azure_has_its_host(region: str) -> None:
     provider = connect("https://management.azureml.net")
     assert provider._client(region).base_url == f"https://{HOSTS[region]}"
+
+
+@pytest.mark.parametrize("wrong", ["..", ".", "a?b", "a#c", ""])
+def test_no_part_of_an_id_leads_elsewhere(wrong: str) -> None:
+    elsewhere = Resource(RESOURCE.address, f"/southcentralus/workspaces/{wrong}/webservices/s1")
+    with pytest.raises(Rejected, match="no id of an endpoint"):
+        connect("http://127.0.0.1:9").read(elsewhere)
 
 
 def test_another_cloud_serves_every_region() -> None:

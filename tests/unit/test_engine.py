@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine import Author, Hands, Order, Policy, apply_plan, make_plan
+from reconciler.engine.apply import Policy, apply_plan
+from reconciler.engine.hands import Hands
+from reconciler.engine.journal import Author
+from reconciler.engine.order import Order
+from reconciler.engine.plan import make_plan
 from reconciler.errors import (
     LedgerInvalid,
     PlanRefused,

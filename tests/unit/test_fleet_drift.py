@@ -8,10 +8,10 @@ import jsonschema
 
 from reconciler.catalog import read_schema
 from reconciler.drift_document import drift_document
-from reconciler.engine import report_drift
+from reconciler.engine.drift import report_drift
 from reconciler.errors import Unavailable
+from reconciler.json_text import canonical
 from reconciler.model import ABSENT, Address, Drift, DriftReport, Member, Memory, Place, Verdict
-from reconciler.plan_document import canonical
 from reconciler.render.drift import render_drift
 from reconciler.render.drift_markdown import render_drift_markdown
 from reconciler.render.paint import Paint

@@ -199,3 +199,20 @@ def test_more_items_than_a_fleet_may_have(tmp_path: Path) -> None:
     loaded = read(tmp_path, csv="code,calls,team\n" + "1,5,x\n" * 100_001)
     message = "Fleet/bikes: a fleet has at most 100,000 items, and there are 100,001"
     assert [said for _, said in found(loaded)] == [message]
+
+
+NAMES = ["team", "max_concurrent_calls", "Größe der Flotte", "Zip Code 2", "loc-2026"]
+SECRETS = [
+    "9aea59311c5779cafc78e910",
+    "Ab3dEf6hIj9kLm2nOp5qRs8t+/==",
+    "sv=2024-01-01&sig=abc",
+    "eyJhbGciOiJub25lIn0.e30.",
+    "p4ssw0rd!p4ssw0rd!",
+]
+
+
+def test_a_column_is_called_by_its_name_unless_it_may_be_a_secret(tmp_path: Path) -> None:
+    fleet = FLEET.replace("team}", "tea}")
+    for name in NAMES + SECRETS:
+        said = str(read(tmp_path, fleet, f"code,calls,{name}\n001,5,x\n").findings)
+        assert (name in said) == (name in NAMES), said

@@ -9,7 +9,10 @@ import pytest
 from reconciler.catalog import read_schema
 from reconciler.cli.force_unlock import find_named
 from reconciler.cli.ledger import record_all, set_apart, take_in
-from reconciler.engine import Author, Order, make_plan, recollect
+from reconciler.engine.journal import Author
+from reconciler.engine.order import Order
+from reconciler.engine.plan import make_plan
+from reconciler.engine.rebuild import recollect
 from reconciler.errors import LedgerConflict, ReconcilerError, Unavailable, Unplannable
 from reconciler.model import Action, Address, Finding, Proof
 from reconciler.pointers import set_at, split_pointer

@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 from reconciler.catalog import read_schema
 from reconciler.errors import PlanInvalid
 from reconciler.intake import normalize
+from reconciler.json_text import canonical
 from reconciler.model import (
     ABSENT,
     Address,
@@ -21,7 +22,7 @@ from reconciler.model import (
     SecretReference,
 )
 from reconciler.plan import Wish, make_step
-from reconciler.plan_document import canonical, plan_document, read_plan
+from reconciler.plan_document import plan_document, read_plan
 from tests.property.documents import documents
 from tests.property.fields import EVERY_KEYWORD as FIELD
 

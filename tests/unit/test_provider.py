@@ -18,9 +18,9 @@ from reconciler.errors import (
 )
 from reconciler.kinds.web_service import KIND
 from reconciler.kinds.web_service.provider import WebServiceProvider
-from reconciler.model import ABSENT, Cause, Cloud, Json, Reason, Step
+from reconciler.model import ABSENT, Cause, Json, Reason, Step
 from reconciler.plan import make_removal
-from reconciler.transport import RateBudget
+from tests.access import access
 from tests.scripted import Answer, Call, Script, Scripted, answers, run_scripted
 from tests.unit.test_web_service import MODEL, NEW, RESOURCE, live, step_for
 
@@ -30,9 +30,7 @@ def serving(
     script: Script, deadline_s: float = 60.0
 ) -> Iterator[tuple[WebServiceProvider, Scripted]]:
     with run_scripted(script) as server:
-        cloud = Cloud(*[server.url] * 4)
-        budget = RateBudget(lambda _: None)
-        yield WebServiceProvider(cloud, lambda _: None, budget, KIND.field, deadline_s), server
+        yield WebServiceProvider(access(server.url, deadline_s), KIND.field), server
 
 
 def refused(status: int, code: str, message: str = "no") -> Answer:

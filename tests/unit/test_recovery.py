@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers import read_entries, write_entries
+from reconciler.ledgers.recovery import read_entries, write_entries
 from reconciler.model import Fate
 from tests.ledgers import make_entry
 

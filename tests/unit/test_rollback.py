@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine import Order, make_plan
+from reconciler.engine.order import Order
+from reconciler.engine.plan import make_plan
 from reconciler.engine.rollback import plan_rollback
 from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.model import (

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine import Hands, Order, Policy, make_plan, report_drift
+from reconciler.engine.apply import Policy
+from reconciler.engine.drift import report_drift
+from reconciler.engine.hands import Hands
+from reconciler.engine.order import Order
+from reconciler.engine.plan import make_plan
 from reconciler.errors import ManifestInvalid, Rejected, Unplannable
 from reconciler.model import (
     Absent,

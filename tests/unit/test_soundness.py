@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine import check_reach
+from reconciler.engine.reach import check_reach
 from reconciler.errors import PlanInvalid
+from reconciler.json_text import canonical
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
     ABSENT,
@@ -24,7 +25,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.plan import make_removal
-from reconciler.plan_document import canonical, digest_of, plan_document, read_plan
+from reconciler.plan_document import digest_of, plan_document, read_plan
 from tests.plans import MEMORY, NEW, ORPHAN, SPEC, live, plan, step, step_of_every_shape
 
 Json = Any

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine import make_plan
+from reconciler.engine.plan import make_plan
 from reconciler.errors import ManifestInvalid, Rejected, StalePlan, Unavailable, Unplannable
 from reconciler.estimate import estimate
 from reconciler.kinds.web_service import KIND
@@ -21,7 +21,6 @@ from reconciler.model import (
     Action,
     Address,
     Cause,
-    Cloud,
     Json,
     Live,
     Pace,
@@ -34,7 +33,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.plan import Wish, make_step
-from reconciler.transport import RateBudget
+from tests.access import access
 from tests.scripted import Answer, Call, run_scripted
 from tests.unit.test_engine import World, carry_out, order, world_of
 from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, SCOPE, live, manifest
@@ -186,13 +185,7 @@ class Regional:
 
     def write(self, step: Step, before: Json) -> None:
         with run_scripted(self.script) as server:
-            provider = WebServiceProvider(
-                Cloud(*[server.url] * 4),
-                lambda _: None,
-                RateBudget(lambda _: None),
-                KIND.field,
-                60.0,
-            )
+            provider = WebServiceProvider(access(server.url), KIND.field)
             read: Any = ABSENT if before is ABSENT else provider.read(RESOURCE)
             self.calls.clear()
             for _ in provider.write(step, read, lambda reference: f"secret of {reference.env}"):

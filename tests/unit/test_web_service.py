@@ -17,7 +17,6 @@ from reconciler.model import (
     ABSENT,
     Action,
     Address,
-    Cloud,
     Declared,
     Json,
     Manifest,
@@ -28,7 +27,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.plan import Wish, make_step
-from reconciler.transport import RateBudget
+from tests.access import access
 from tests.e2e.world import definition
 from tests.scripted import Answer, Call, run_scripted
 
@@ -36,7 +35,6 @@ SCOPE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearning/w
 RESOURCE = Resource(Address("WebService", "census"), f"{SCOPE}/census")
 OLD, NEW = (f"https://acct.blob.core.windows.net/m/{name}.ilearner" for name in ("old", "new"))
 MODEL = "Census Model [trained model]"
-BUDGET = RateBudget(lambda _: None)
 
 
 def manifest(**spec: Json) -> Manifest:
@@ -163,9 +161,7 @@ class Sent:
 
     def write(self, step: Step) -> list[tuple[str, Json]]:
         with run_scripted(self.script) as server:
-            provider = WebServiceProvider(
-                Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field, 60.0
-            )
+            provider = WebServiceProvider(access(server.url), KIND.field)
             before: Any = ABSENT if step.before is ABSENT else provider.read(RESOURCE)
             for _ in provider.write(step, before, lambda reference: f"secret of {reference.env}"):
                 pass
@@ -283,17 +279,13 @@ def test_a_definition_in_another_casing_is_the_same() -> None:
 @pytest.mark.parametrize("body", [[], {}, {"id": "x"}, {"id": "x", "properties": []}, "text", 7])
 def test_a_reply_that_is_no_definition_is_no_absence(body: Json) -> None:
     with run_scripted(lambda *_: Answer(200, body)) as server:
-        provider = WebServiceProvider(
-            Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field, 60.0
-        )
+        provider = WebServiceProvider(access(server.url), KIND.field)
         with pytest.raises(Unavailable, match="no definition"):
             provider.read(RESOURCE)
 
 
 def test_no_segment_of_an_id_leads_elsewhere() -> None:
-    provider = WebServiceProvider(
-        Cloud(*["http://127.0.0.1:9"] * 4), lambda _: None, BUDGET, KIND.field, 60.0
-    )
+    provider = WebServiceProvider(access("http://127.0.0.1:9"), KIND.field)
     for wrong in (
         "/subscriptions/s/../x",
         "/subscriptions/./x",
@@ -312,9 +304,7 @@ def test_a_scan_takes_sparse_and_failed_items_as_they_come() -> None:
         {"id": "/c"},
     ]
     with run_scripted(lambda *_: Answer(200, {"value": items})) as server:
-        provider = WebServiceProvider(
-            Cloud(*[server.url] * 4), lambda _: None, BUDGET, KIND.field, 60.0
-        )
+        provider = WebServiceProvider(access(server.url), KIND.field)
         found = list(provider.scan("/subscriptions/s/resourceGroups/g"))
     assert [(one.id, one.stamp, one.settled) for one in found] == [
         ("/a", "t", True),

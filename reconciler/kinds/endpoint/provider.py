@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from math import inf
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
+from reconciler.comparers import strip_credentials
 from reconciler.errors import (
     BlobForbidden,
     ReconcilerError,
@@ -25,13 +26,13 @@ from reconciler.errors import (
     Unavailable,
 )
 from reconciler.intake import normalize
-from reconciler.kinds.endpoint.kind import HOSTS, REGIONS
+from reconciler.kinds.endpoint.kind import HOSTS, ID_FORM, REGIONS
+from reconciler.kinds.ids import quote_path
 from reconciler.kinds.plain import PlainProvider
 from reconciler.model import (
     ABSENT,
     Absent,
     Action,
-    Cloud,
     Json,
     Live,
     Pace,
@@ -42,10 +43,16 @@ from reconciler.model import (
     Summary,
 )
 from reconciler.pointers import find, format_pointer, split_pointer
-from reconciler.ports import Budget, Emit, ResolveSecret
-from reconciler.redaction import Redaction
+from reconciler.ports import Access, ResolveSecret
 from reconciler.schema import Field
-from reconciler.transport import Client, Reply, check_validity, is_loopback, split_address
+from reconciler.transport import (
+    Client,
+    Reply,
+    check_sendable,
+    check_validity,
+    is_loopback,
+    split_address,
+)
 
 # No limit of calls was ever published. It takes about 30 s until a PATCH takes effect.
 _REAL: Final = Pace(1.0, 0, 0, inf, 0, inf, lag_s=45.0, models_apart=True)
@@ -57,24 +64,15 @@ _OPENS: Final = (
     "The workspace's own token is needed (Studio: Settings, Authorization Tokens): an endpoint's"
     " key opens that endpoint alone, and neither lists, makes nor deletes."
 )
-_LOCATION: Final = ("baselocation", "relativelocation")
 
 
 class EndpointProvider(PlainProvider):
     """Reads and writes endpoints. Safe to use from several threads."""
 
-    def __init__(
-        self,
-        cloud: Cloud,
-        emit: Emit,
-        budget: Budget,
-        field: Field,
-        resolve: ResolveSecret,
-        redaction: Redaction | None = None,
-    ) -> None:
-        self.pace = _LOCAL if is_loopback(cloud.studio_management) else _REAL
-        self._base, self._emit, self._budget = cloud.studio_management, emit, budget
-        self._field, self._resolve, self._redaction = field, resolve, redaction
+    def __init__(self, access: Access, field: Field) -> None:
+        self._access, self._field = access, field
+        self._base = access.cloud.studio_management
+        self.pace = _LOCAL if is_loopback(self._base) else _REAL
         self._lock = threading.Lock()
         self._clients: dict[str, Client] = {}
         self._listed: dict[str, list[Json]] = {}
@@ -91,7 +89,7 @@ class EndpointProvider(PlainProvider):
 
     def read_many(self, resources: Sequence[Resource]) -> Mapping[Resource, Live]:
         """A list holds whole endpoints (published description); a key of one may not list."""
-        scope, token = _scope(resources[0].id), resources[0].token
+        scope, token = ID_FORM.find_scope(resources[0].id), resources[0].token
         try:
             found = {one["Name"]: one for one in self._list(scope, token)}
         except TooManyCalls:
@@ -99,11 +97,12 @@ class EndpointProvider(PlainProvider):
         except ReconcilerError:
             return {}
         named = ((one, found.get(one.short_id)) for one in resources)
-        return {one: _see(document) for one, document in named if document is not None}
+        now = datetime.now(UTC)
+        return {one: Live(shown, None, now) for one, shown in named if shown is not None}
 
     def find_peers(self, resource: Resource) -> Sequence[Json]:
         """All endpoints of the web service, as they were listed last."""
-        scope = _scope(resource.id)
+        scope = ID_FORM.find_scope(resource.id)
         if scope not in self._listed:
             self.read_many([resource])
         return self._listed.get(scope, ())
@@ -117,12 +116,13 @@ class EndpointProvider(PlainProvider):
         try:
             reply = self._send("GET", resource.id, resource.token)
             if reply.status != 204:
-                return _see(self._take(reply.document))
+                return Live(self._take(reply.document), None, datetime.now(UTC))
         except Rejected as error:
             if error.status != 404:
                 raise
-        if _scope(resource.id) not in self._listed:
-            self._list(_scope(resource.id), resource.token)
+        scope = ID_FORM.find_scope(resource.id)
+        if scope not in self._listed:
+            self._list(scope, resource.token)
         return ABSENT
 
     def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
@@ -151,13 +151,12 @@ class EndpointProvider(PlainProvider):
             try:
                 self._send(method, resource.id, resource.token, body)
             except (ReplyLost, Rejected) as error:
-                # A model is refused at times, in words that nobody wrote down (reported).
-                again = isinstance(error, ReplyLost) or (
-                    error.status == 400 and "Resources" in (body or {})
-                )
                 if method == "DELETE" and error.status == 404:
                     return
-                if method != "PATCH" or left == 1 or not again:
+                # A model is refused at times, in words that nobody wrote down (reported).
+                refused = error.status == 400 and "Resources" in (body or {})
+                again = method == "PATCH" and (refused or isinstance(error, ReplyLost))
+                if left == 1 or not again:
                     raise
                 yield Progress("sent again")
             else:
@@ -189,7 +188,7 @@ class EndpointProvider(PlainProvider):
     ) -> Reply:
         region, _, rest = path.removeprefix("/").partition("/")
         client = self._client(region)
-        url = "/" + quote(rest, safe="/-._~")
+        url = quote_path(f"/{rest}", "id of an endpoint")
         try:
             return client.send(method, url, body, self._open(token))
         except ServiceError as error:
@@ -197,7 +196,8 @@ class EndpointProvider(PlainProvider):
 
     def _open(self, token: SecretReference | None) -> str:
         if token is not None:
-            return self._resolve(token)
+            cure = "Put the token there and nothing else: no blank, no line end."
+            return check_sendable(self._access.resolve(token), "the workspace's", str(token), cure)
         if is_loopback(self._base):
             return ""
         raise Unauthorized(
@@ -212,28 +212,21 @@ class EndpointProvider(PlainProvider):
         base = self._base if own or region not in HOSTS else f"https://{HOSTS[region]}"
         with self._lock:
             if base not in self._clients:
+                access = self._access
                 self._clients[base] = Client(
-                    base, self._emit, self._budget, redaction=self._redaction
+                    base, access.emit, access.budget, redaction=access.redaction
                 )
             return self._clients[base]
 
 
-def _see(document: Json) -> Live:
-    return Live(document, None, datetime.now(UTC))
-
-
-def _scope(resource_id: str) -> str:
-    return resource_id.rpartition("/endpoints/")[0]
-
-
 def _locate(shown: dict[str, Json]) -> dict[str, Json]:
-    """One address of base and relative location; no address where a part is missing."""
+    """One address of base and relative location, that of the blob alone; none where one lacks."""
     kept = {name: said for name, said in shown.items() if name != "Location"}
     said = shown.get("Location")
     parts = {name.casefold(): one for name, one in said.items()} if isinstance(said, dict) else {}
-    base, relative = (parts.get(name) for name in _LOCATION)
+    base, relative = (parts.get(name) for name in ("baselocation", "relativelocation"))
     if isinstance(base, str) and isinstance(relative, str) and base and relative:
-        kept["Location"] = f"{base.rstrip('/')}/{relative.lstrip('/')}"
+        kept["Location"] = strip_credentials(f"{base.rstrip('/')}/{relative.lstrip('/')}")
     return kept
 
 

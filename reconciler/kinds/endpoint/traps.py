@@ -6,9 +6,10 @@ The default endpoint, the training service, the limits of a level and of a works
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from reconciler.guards import forbid
 from reconciler.kinds.plain import find_unknown
 from reconciler.model import ABSENT, Action, Finding, Json, Manifest, Step
 from reconciler.pointers import find
@@ -17,16 +18,19 @@ _DEFAULT: Final = "default"
 _LOW: Final = 4
 _FREE: Final = 3
 _MOST: Final = 10_000
-_TRAINING: Final = "has no trained model that can be updated: it is of a training web service"
 
 
 def find_traps(manifest: Manifest, step: Step) -> Iterator[Finding]:
     """What speaks against one step, by itself."""
     if step.resource.short_id == _DEFAULT and step.action is not Action.CREATE:
-        yield _guard(step, "default-endpoint", "is the default endpoint, which stays as it is",
+        yield forbid(
+            step.resource.address,
+            "default-endpoint",
+            "is the default endpoint, which stays as it is",
             "Publishing the web service again would undo it, and the service may refuse it.",
-            "Add another endpoint and have it called: spec.resource: {name: retrained1}.",
-        )  # fmt: skip
+            lift="Add another endpoint and have it called: spec.resource: {name: retrained1}."
+            " To go on",
+        )
     if step.models and find(step.before, ("Resources",)) == {}:
         yield _find_training(step)
     level, calls = step.after.get("ThrottleLevel", "Low"), step.after.get("MaxConcurrentCalls", 0)
@@ -48,24 +52,21 @@ def find_scope_traps(
     known = {name for names in told for name in names}
     for manifest, step in steps:
         if step.action is Action.CREATE and manifest is not None and told:
-            yield from _find_unknown_names(manifest, step, known)
+            wanted = sorted({str(model.path[1]) for model in step.models} - known)
+            if known:
+                yield from (find_unknown(manifest, name, known) for name in wanted)
+            elif wanted:
+                yield _find_training(step)
         if step.action is Action.DELETE and step.resource.short_id == _DEFAULT:
-            yield _guard(step, "default-endpoint", "is the default endpoint, which goes last",
+            yield forbid(
+                step.resource.address,
+                "default-endpoint",
+                "is the default endpoint, which goes last",
                 "The service keeps it for as long as there are other endpoints.",
-                "Leave it: nobody need call it.",
-            )  # fmt: skip
+                lift="Leave it: nobody need call it. To go on",
+            )
     yield from _find_crowding([step for _, step in steps], peers)
     yield from _find_behind([step for _, step in steps], peers)
-
-
-def _find_unknown_names(
-    manifest: Manifest, step: Step, known: Collection[str]
-) -> Iterator[Finding]:
-    wanted = {str(model.path[1]) for model in step.models}
-    if known:
-        yield from (find_unknown(manifest, name, known) for name in sorted(wanted - set(known)))
-    elif wanted:
-        yield _find_training(step)
 
 
 def _find_crowding(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Finding]:
@@ -110,18 +111,10 @@ def _find_behind(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Findi
 
 
 def _find_training(step: Step) -> Finding:
-    return _guard(step, "training-service", _TRAINING,
+    return forbid(
+        step.resource.address,
+        "training-service",
+        "has no trained model that can be updated: it is of a training web service",
         "What it makes goes to an endpoint of the predictive web service.",
-        "Name the predictive web service in spec.resource.webService.",
-    )  # fmt: skip
-
-
-def _guard(step: Step, guard: str, message: str, detail: str, cure: str) -> Finding:
-    subject = str(step.resource.address)
-    return Finding(
-        message,
-        subject=subject,
-        detail=(detail,),
-        next_step=f"{cure} To go on all the same: --allow {guard}={subject}",
-        guard=guard,
+        lift="Name the predictive web service in spec.resource.webService. To go on",
     )

@@ -7,10 +7,11 @@ definition, from which it could be created anew.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
-from reconciler.model import ABSENT, Absent, Draft, Json, Path, Resource
+from reconciler.kinds.plain import make_spec
+from reconciler.model import ABSENT, Absent, Draft, Json, Path
 from reconciler.pointers import find, format_pointer, set_at
 from reconciler.schema import Field, Shape, walk_fields
 
@@ -21,45 +22,17 @@ _SETTINGS: Final[tuple[Path, ...]] = (
     ("properties", "diagnostics"),
 )
 _MODEL_URI: Final = re.compile(r"https?://[^?#\s]+")
-_ID: Final = re.compile(
-    r"/subscriptions/(?P<subscription>(?!\.\.?/)[^/?#%\s\x00-\x1f\x7f\ud800-\udfff]{1,260})"
-    r"/resourceGroups/(?P<resourceGroup>(?!\.\.?/)[^/?#%\x00-\x1f\x7f\ud800-\udfff]{1,260})"
-    r"/providers/Microsoft\.MachineLearning"
-    r"/webServices/(?P<name>(?!\.\.?/?$)[A-Za-z0-9._-]{1,260})/?",
-    re.IGNORECASE | re.ASCII,
-)
 _QUIET: Final[tuple[Json, ...]] = ({}, [], None, "")
 
 
-def split_id(resource_id: str) -> Mapping[str, str]:
-    """Subscription, resource group and name; empty for what is no id of a web service."""
-    found = _ID.fullmatch(resource_id)
-    return found.groupdict() if found else {}
-
-
-def make_draft(
-    field: Field, resource: Resource, document: Json, defaults: Mapping[str, str], *, full: bool
-) -> Draft:
-    """The spec for a live document, and what a person must know of it."""
-    spec: dict[str, Json] = {}
-    place = _where(resource, defaults)
-    if place:
-        spec["resource"] = place
-    models = dict(_find_models(document))
-    if models:
-        spec["trainedModels"] = {name: {"uri": uri} for name, uri in models.items()}
+def make_draft(field: Field, place: dict[str, str], document: Json, *, full: bool) -> Draft:
+    """The spec for a live document at a place, and what a person must know of it."""
     whole = _known(field, document)
     definition = {} if whole is ABSENT else whole
     if not full:
         definition = _settings(definition)
-    if definition:
-        spec["definition"] = definition
+    spec = make_spec(place, dict(_find_models(document)), definition)
     return Draft(spec, tuple(_notes(field, full=full)))
-
-
-def _where(resource: Resource, defaults: Mapping[str, str]) -> dict[str, str]:
-    known = {"name": resource.address.name, **defaults}
-    return {key: value for key, value in split_id(resource.id).items() if known.get(key) != value}
 
 
 def _find_models(document: Json) -> Iterator[tuple[str, str]]:

@@ -6,24 +6,20 @@ Pure: no call is made here. A trained model is the asset of type Resource that b
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from reconciler.catalog import read_schema
-from reconciler.errors import ManifestInvalid
-from reconciler.intake import normalize, without_server_fields
-from reconciler.kinds.plain import PlainKind, find_unknown, name_some
+from reconciler.kinds.ids import IdForm
+from reconciler.kinds.plain import PlainKind, find_unknown, make_reference, name_some
 from reconciler.kinds.web_service.demands import find_lacks, find_undeclared
-from reconciler.kinds.web_service.draft import make_draft, split_id
+from reconciler.kinds.web_service.draft import make_draft
 from reconciler.kinds.web_service.regions import find_region, make_seed
 from reconciler.model import (
     ABSENT,
     Absent,
     Action,
     Address,
-    Cloud,
     Declared,
     Draft,
     Finding,
@@ -32,19 +28,29 @@ from reconciler.model import (
     ModelReference,
     Path,
     Resource,
-    SecretReference,
     Step,
 )
 from reconciler.pointers import copy_document, find, format_pointer, set_at
-from reconciler.ports import Budget, Emit, Provider, ResolveSecret
-from reconciler.redaction import Redaction
-from reconciler.schema import Field, compile_schema
+from reconciler.ports import Access, Provider
 
-_TYPE: Final = "Microsoft.MachineLearning/webServices"
 _BLOB: Final = re.compile(r"https?://[^?#\s]+$")
 _OWNER_TAGS: Final = frozenset({"managedby"})
 _SOURCE: Final[Path] = ("definition", "from")
-_SCOPE_KEYS: Final = ("subscription", "resourceGroup")
+# Each part is one segment of a path, which no dots lead out of.
+ID_FORM: Final = IdForm(
+    noun="a web service",
+    scope="/subscriptions/{subscription}/resourceGroups/{resourceGroup}",
+    below="/providers/Microsoft.MachineLearning/webServices/",
+    pattern=re.compile(
+        r"/subscriptions/(?P<subscription>(?!\.\.?/)[^/?#%\s\x00-\x1f\x7f\ud800-\udfff]{1,260})"
+        r"/resourceGroups/(?P<resourceGroup>(?!\.\.?/)[^/?#%\x00-\x1f\x7f\ud800-\udfff]{1,260})"
+        r"/providers/Microsoft\.MachineLearning"
+        r"/webServices/(?P<name>(?!\.\.?/?$)[A-Za-z0-9._-]{1,260})/?",
+        re.IGNORECASE | re.ASCII,
+    ),
+    example="/subscriptions/…/resourceGroups/…/providers"
+    "/Microsoft.MachineLearning/webServices/NAME",
+)
 
 
 class WebServiceKind(PlainKind):
@@ -53,16 +59,7 @@ class WebServiceKind(PlainKind):
     name = "WebService"
     schema_name = "service/web-service"
     manifest_schema_name = "manifest/web-service"
-
-    @functools.cached_property
-    def field(self) -> Field:
-        """The service's document, compiled once."""
-        return compile_schema(read_schema(self.schema_name))
-
-    def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
-        """The whole Resource Manager id; raises ManifestInvalid naming each missing part."""
-        given = {"name": manifest.address.name, **defaults, **manifest.spec.get("resource", {})}
-        return _identify(manifest, given, ("spec", "resource"))
+    id_form = ID_FORM
 
     def find_source(
         self, manifest: Manifest, defaults: Mapping[str, Json]
@@ -74,7 +71,8 @@ class WebServiceKind(PlainKind):
         if "address" in source:
             return Address.parse(source["address"])
         given = {**defaults, **source["resource"]}
-        return _identify(manifest, given, ("spec", *_SOURCE, "resource"))
+        source_id = self.id_form.make(manifest, given, ("spec", *_SOURCE, "resource"))
+        return Resource(manifest.address, source_id)
 
     def bind(
         self, manifest: Manifest, live: Json | Absent, source: Json | Absent = ABSENT
@@ -85,7 +83,7 @@ class WebServiceKind(PlainKind):
         """
         said = manifest.spec.get("definition", {})
         given = {name: value for name, value in said.items() if name != _SOURCE[-1]}
-        definition = without_server_fields(self.field, normalize(self.field, given))
+        definition = self.declare(given)
         document = copy_document(definition)
         seed = ABSENT if source is ABSENT else make_seed(self.field, source, document)
         if live is ABSENT and seed is ABSENT and not document:
@@ -107,7 +105,9 @@ class WebServiceKind(PlainKind):
         models, findings = [], []
         for name, given in manifest.spec.get("trainedModels", {}).items():
             if len(known.get(name, ())) == 1:
-                model = _reference(manifest, name, known[name][0], given)
+                path = ("properties", "assets", known[name][0], "locationInfo", "uri")
+                at = ("spec", "trainedModels", name, "uri")
+                model = make_reference(manifest, at, name, given, path)
                 set_at(document, model.path, model.uri)
                 models.append(model)
             else:
@@ -148,44 +148,20 @@ class WebServiceKind(PlainKind):
                 return value
         return ""
 
-    def scope(self, resource: Resource) -> str:
-        """The resource group, whose list holds the resource."""
-        return resource.id.partition("/providers/")[0]
-
-    def locate(self, address: Address, resource_id: str, defaults: Mapping[str, Json]) -> Resource:
-        """The whole id, given whole or as a name in the default resource group."""
-        given = split_id(resource_id) or {"name": resource_id}
-        if "/" in given["name"]:
-            finding = Finding(
-                "is no id of a web service",
-                subject=resource_id,
-                next_step="It reads /subscriptions/…/resourceGroups/…/providers"
-                "/Microsoft.MachineLearning/webServices/NAME, or is the name alone.",
-            )
-            raise ManifestInvalid((finding,))
-        return self.identify(Manifest(address, {"resource": dict(given)}, "", ""), defaults)
-
     def draft(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
     ) -> Draft:
         """The models that it serves, its tags and settings; or the whole definition."""
-        return make_draft(self.field, resource, document, defaults, full=full)
+        place = self.draft_place(resource, defaults)
+        return make_draft(self.field, place, document, full=full)
 
-    def connect(
-        self,
-        cloud: Cloud,
-        emit: Emit,
-        budget: Budget,
-        deadline_s: float,
-        _resolve: ResolveSecret,
-        redaction: Redaction,
-    ) -> Provider:
+    def connect(self, access: Access) -> Provider:
         """Open the calls to Resource Manager, each within the budget."""
         from reconciler.kinds.web_service.provider import (  # noqa: PLC0415 - imported when calls are made
             WebServiceProvider,
         )
 
-        return WebServiceProvider(cloud, emit, budget, self.field, deadline_s, redaction)
+        return WebServiceProvider(access, self.field)
 
 
 def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:
@@ -199,26 +175,6 @@ def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:
     return found
 
 
-def _reference(manifest: Manifest, name: str, asset_id: str, given: Json) -> ModelReference:
-    pointer = format_pointer(("spec", "trainedModels", name))
-    return ModelReference(
-        name=name,
-        uri=given["uri"],
-        path=("properties", "assets", asset_id, "locationInfo", "uri"),
-        sha256=given.get("sha256", ""),
-        sas=SecretReference(**given["sas"]) if "sas" in given else None,
-        find_place=functools.partial(manifest.place, f"{pointer}/uri"),
-    )
-
-
-def _identify(manifest: Manifest, given: Mapping[str, str], at: Path) -> Resource:
-    missing = tuple(_missing_scope(manifest, at, key) for key in _SCOPE_KEYS if not given.get(key))
-    if missing:
-        raise ManifestInvalid(missing)
-    scope = f"/subscriptions/{given['subscription']}/resourceGroups/{given['resourceGroup']}"
-    return Resource(manifest.address, f"{scope}/providers/{_TYPE}/{given['name']}")
-
-
 def _defined_models(
     manifest: Manifest, document: Json, live: Json | Absent
 ) -> Iterator[ModelReference]:
@@ -230,23 +186,13 @@ def _defined_models(
         at = (*path, "locationInfo", "uri")
         uri = find(document, at)
         if str(kind).casefold() == "resource" and isinstance(uri, str) and _BLOB.match(uri):
-            place = functools.partial(manifest.place, format_pointer(("spec", "definition", *at)))
-            yield ModelReference(name=str(name or asset_id), uri=uri, path=at, find_place=place)
+            place = ("spec", "definition", *at)
+            yield make_reference(manifest, place, str(name or asset_id), {"uri": uri}, at)
 
 
 def _first(path: Path, word: str, *documents: Json | Absent) -> Json | Absent:
     found = (find(document, (*path, word)) for document in documents)
     return next((value for value in found if value is not ABSENT), ABSENT)
-
-
-def _missing_scope(manifest: Manifest, at: Path, key: str) -> Finding:
-    return Finding(
-        f"no {key} is given",
-        subject=str(manifest.address),
-        place=manifest.place(format_pointer(at)),
-        next_step=f"Set {'.'.join(map(str, at))}.{key} here,"
-        f" or spec.defaults.{key} in the project file.",
-    )
 
 
 def _does_not_exist(manifest: Manifest) -> Finding:

@@ -15,13 +15,13 @@ from urllib.parse import quote
 
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
 from reconciler.intake import find_secrets, normalize, restore_texts, without_server_fields
+from reconciler.kinds.ids import quote_path
 from reconciler.kinds.plain import PlainProvider
 from reconciler.kinds.web_service.regions import is_copy, take_sealed
 from reconciler.model import (
     ABSENT,
     Absent,
     Action,
-    Cloud,
     Json,
     Live,
     Pace,
@@ -36,8 +36,7 @@ from reconciler.model import (
 )
 from reconciler.patch import apply_operations
 from reconciler.pointers import copy_document, find, set_at, split_pointer
-from reconciler.ports import Budget, Emit, ResolveSecret
-from reconciler.redaction import Redaction
+from reconciler.ports import Access, ResolveSecret
 from reconciler.schema import Field
 from reconciler.transport import (
     READS,
@@ -50,8 +49,6 @@ from reconciler.transport import (
 )
 
 _VERSION: Final = "?api-version=2017-01-01"
-_SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20\x7f\ud800-\udfff]+")
-_PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 # Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017); the
 # emulator's take what it is told to, a fifth of a second by default.
 _RECORDED: Final = Pace(15.0, count_polls(15.0), *READS, *WRITES)
@@ -66,19 +63,12 @@ _ASSETS: Final = ("properties", "assets")
 class WebServiceProvider(PlainProvider):
     """Reads and writes web services. Safe to use from several threads."""
 
-    def __init__(
-        self,
-        cloud: Cloud,
-        emit: Emit,
-        budget: Budget,
-        field: Field,
-        deadline_s: float,
-        redaction: Redaction | None = None,
-    ) -> None:
-        self.pace = _LOCAL if is_loopback(cloud.resource_manager) else _RECORDED
-        self._client = Client(cloud.resource_manager, emit, budget, redaction=redaction)
+    def __init__(self, access: Access, field: Field) -> None:
+        base = access.cloud.resource_manager
+        self.pace = _LOCAL if is_loopback(base) else _RECORDED
+        self._client = Client(base, access.emit, access.budget, redaction=access.redaction)
         self._field = field
-        self._deadline_s = deadline_s
+        self._deadline_s = access.deadline_s
 
     @property
     def calls(self) -> int:
@@ -332,14 +322,7 @@ def _regional_url(source: Source, tail: str = "") -> str:
 
 
 def _quote(path: str) -> str:
-    """A Resource Manager path; no segment may lead elsewhere than it says."""
-    if _PLAIN.fullmatch(path):
-        return path
-    segments = path.strip("/").split("/")
-    for segment in segments:
-        if segment in {".", ".."} or not _SEGMENT.fullmatch(segment.replace(" ", "_")):
-            raise Rejected(f"{path} is no Resource Manager id", next_step="Correct spec.resource.")
-    return "/" + "/".join(quote(segment, safe="-._~()") for segment in segments)
+    return quote_path(path, "Resource Manager id")
 
 
 def _gone(error: ServiceError) -> Rejected:

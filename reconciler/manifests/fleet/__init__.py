@@ -3,8 +3,3 @@
 items.py reads what the items hold, template.py fills them in, parts.py knows the template as a
 manifest, expansion.py makes the members, tally.py tells what is wrong with many of them once.
 """
-
-from reconciler.manifests.fleet.expansion import Expansion, Source, expand
-from reconciler.manifests.fleet.tally import Tally
-
-__all__ = ["Expansion", "Source", "Tally", "expand"]

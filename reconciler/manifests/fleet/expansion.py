@@ -15,7 +15,7 @@ from reconciler.manifests.fleet.rollout import check_waves, make_rollout
 from reconciler.manifests.fleet.tally import Tally
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.schema import MOST, unknown_word
-from reconciler.manifests.yaml_text import Places
+from reconciler.manifests.yaml_text import Places, say_name
 from reconciler.model import Address, Finding, Json, Manifest, Member, Place, Rollout
 from reconciler.pointers import format_pointer
 
@@ -135,7 +135,7 @@ def _check_overrides(
     for number, name in enumerate(unknown):
         near = difflib.get_close_matches(name, good, n=1) if number < _SUGGESTED else []
         yield Finding(
-            f'no member is called "{name}"',
+            f"no member is called {say_name(name, 'that')}",
             place=source.places[f"/spec/overrides{format_pointer((name,))}"],
             next_step=f'Did you mean "{near[0]}"?' if near else "Take it out, or correct it.",
         )

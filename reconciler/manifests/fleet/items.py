@@ -10,13 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from reconciler.manifests.fleet.tally import say_places
 from reconciler.manifests.folder import Folder
-from reconciler.manifests.yaml_text import REFER, SUSPICIOUS, Places, is_suspicious
+from reconciler.manifests.yaml_text import (
+    REFER,
+    SUSPICIOUS,
+    Places,
+    is_suspicious,
+    is_word,
+    say_name,
+)
 from reconciler.model import Finding, Json, Place
 
 _MOST_ITEMS: Final = 100_000
 _MOST_COLUMNS: Final = 1_000
-_SHOWN: Final = 3
 _CSV: Final = "/spec/items/csv"
 _LIST: Final = "/spec/items/list"
 
@@ -60,13 +67,6 @@ def read_items(folder: Folder, manifest: Path, given: Json, places: Places) -> I
         finding = Finding(message, place=place, next_step="Make several fleets of it.")
         return replace(found, all=(), findings=(finding,))
     return found
-
-
-def say_places(places: Sequence[Place]) -> str:
-    """The first places of some, and how many more there are."""
-    shown = ", ".join(map(str, places[:_SHOWN]))
-    more = len(places) - _SHOWN
-    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _read_list(entries: Sequence[Json], places: Places) -> Items:
@@ -149,10 +149,12 @@ def _judge_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
         if not name.strip():
             yield f"column {number} has no name", _NAME_COLUMNS
         elif name != name.strip():
-            yield f'there are blanks around the name of column "{name.strip()}"', _NO_BLANKS
+            said = say_name(name.strip(), str(number))
+            yield f"there are blanks around the name of column {said}", _NO_BLANKS
     for name, times in Counter(columns).items():
         if times > 1 and name.strip():
-            yield f'{times} columns are called "{name}"', "Rename all but one."
+            said = say_name(name, "the same")
+            yield f"{times} columns are called {said}", "Rename all but one."
 
 
 def _check_lengths(columns: int, rows: Sequence[_Row]) -> Iterator[Finding]:
@@ -180,7 +182,7 @@ def _check_secrets(columns: Sequence[str], rows: Sequence[_Row]) -> Iterator[Fin
             if len(cell) > 20 and is_suspicious(cell):
                 found.setdefault(index, []).append(place)
     for index, places in found.items():
-        name = columns[index] if index < len(columns) else str(index + 1)
+        name = say_name(columns[index] if index < len(columns) else "", str(index + 1))
         yield _in_column(name, SUSPICIOUS, REFER, places)
 
 
@@ -189,13 +191,14 @@ def check_formulas(items: Items, used: Iterable[str]) -> Iterator[Finding]:
     for name in used if items.header else ():
         places = [one.place for one in items.all if one.values.get(name, "")[:1] == "="]
         if places:
-            step = f'{_NO_FORMULA}: "=${{{name}}}".'
-            yield _in_column(name, "holds a formula of a spreadsheet", step, places)
+            step = f'{_NO_FORMULA}: "=${{{name if is_word(name) else "NAME"}}}".'
+            said = say_name(name, str(items.names.index(name) + 1))
+            yield _in_column(said, "holds a formula of a spreadsheet", step, places)
 
 
 def _in_column(name: str, message: str, next_step: str, places: Sequence[Place]) -> Finding:
     detail = () if len(places) == 1 else (f"It does so on {say_places(places)}.",)
-    return Finding(f'column "{name}" {message}', places[0].file, places[0], detail, next_step)
+    return Finding(f"column {name} {message}", places[0].file, places[0], detail, next_step)
 
 
 _NO_FORMULA: Final = (

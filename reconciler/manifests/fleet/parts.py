@@ -24,7 +24,7 @@ from reconciler.manifests.references import (
 )
 from reconciler.manifests.schema import definition_schema, say_types, wanted_types
 from reconciler.manifests.substitution import is_plain
-from reconciler.manifests.yaml_text import Places, read_plain
+from reconciler.manifests.yaml_text import Places, is_word, read_plain, say_name
 from reconciler.model import Finding, Json, Path
 from reconciler.pointers import format_pointer
 
@@ -148,11 +148,13 @@ class _Setting:
             return None
         tabular = items.header is not None
         holder = items.header or items.all[0].place
-        near = difflib.get_close_matches(name, items.names, n=1)
+        words = list(filter(is_word, items.names))
+        others = len(items.names) - len(words)
+        near = difflib.get_close_matches(name, words, n=1)
         return self.find(
             Finding(
-                f'no {"column is called" if tabular else "item has"} "{name}"',
-                detail=(f"On {holder} there are {', '.join(items.names)}.",),
+                f"no {'column is called' if tabular else 'item has'} {say_name(name, 'that')}",
+                detail=(f"On {holder} there are {', '.join(words + _others(others))}.",),
                 next_step=f"Did you mean ${{{near[0]}}}?" if near else "",
             ),
             path,
@@ -189,6 +191,11 @@ class _Setting:
             return found
 
         return read
+
+
+def _others(count: int) -> list[str]:
+    """Columns that are not named, because what is called so might be a secret."""
+    return [f"{count:,} that no word names"] if count else []
 
 
 _TYPES: Final[Mapping[type, frozenset[str]]] = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from reconciler.manifests.fleet.items import say_places
 from reconciler.model import Address, Finding, Member, Place
+
+_SHOWN: Final = 3
 
 
 class Tally:
@@ -48,3 +49,10 @@ class Tally:
 
 
 _BE: Final = ("is", "ones are")
+
+
+def say_places(places: Sequence[Place]) -> str:
+    """The first places of some, and how many more there are."""
+    shown = ", ".join(map(str, places[:_SHOWN]))
+    more = len(places) - _SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown

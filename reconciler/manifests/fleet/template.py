@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from reconciler.manifests.substitution import Piece, Variable, is_plain, split_text
-from reconciler.manifests.yaml_text import REFER, SUSPICIOUS, is_suspicious
+from reconciler.manifests.yaml_text import REFER, SUSPICIOUS, is_suspicious, say_name
 from reconciler.model import ABSENT, Finding, Json, Path
 
 Values = Mapping[str, Json]
@@ -158,7 +158,8 @@ class _Compiler:
 
     def _look(self, name: str, path: Path) -> Fill:
         """What finds the value of a name, of whatever type."""
-        missing = self.setting.find_first(Finding(f'the item has no "{name}"'), path)
+        said = say_name(name, "value of that name")
+        missing = self.setting.find_first(Finding(f"the item has no {said}"), path)
 
         def look(values: Values, problems: Problems) -> Json:
             value = values.get(name, ABSENT)
@@ -186,9 +187,9 @@ class _Compiler:
 
     def _spell(self, name: str, path: Path) -> Callable[[Values, Problems], str]:
         """What spells a value within a text."""
-        look = self._look(name, path)
+        look, called = self._look(name, path), say_name(name, "a value")
         empty, several = (
-            self.setting.find_first(Finding(f'"{name}" {said}, and stands within a text'), path)
+            self.setting.find_first(Finding(f"{called} {said}, and stands within a text"), path)
             for said in ("is empty", "is no single value")
         )
 

@@ -1,0 +1,18 @@
+"""What a provider reaches a scripted service by."""
+
+from reconciler.model import Cloud, SecretReference
+from reconciler.ports import Access
+from reconciler.redaction import Redaction
+from reconciler.transport import RateBudget
+
+
+def access(url: str, deadline_s: float = 60.0, secret: str = "token") -> Access:
+    """All planes at one address. `secret` is what MODELS_SAS holds, or else any reference."""
+
+    def resolve(reference: SecretReference) -> str:
+        return secret if reference.env == "MODELS_SAS" else "workspace-token"
+
+    budget = RateBudget(lambda _: None)
+    return Access(
+        Cloud(url, url, url, ""), lambda _: None, budget, deadline_s, resolve, Redaction()
+    )
