@@ -6,6 +6,7 @@ answers without an end, could hold a caller for ever.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import socket
@@ -20,9 +21,18 @@ class TimedResponse(http.client.HTTPResponse):
     """An answer whose reader gives up once all of it should have come; raises TimeoutError."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
-        super().__init__(sock, *arguments, **named)
-        self.fp.close()
-        self.fp = io.BufferedReader(_Timed(sock))
+        opening: Any = _Opening(sock)
+        super().__init__(opening, *arguments, **named)
+
+
+class _Opening:
+    """A socket as an answer takes it: to read what comes."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        return io.BufferedReader(_Timed(self._sock))
 
 
 class _Timed(io.RawIOBase):
@@ -34,6 +44,7 @@ class _Timed(io.RawIOBase):
         self._part_s = sock.gettimeout()
         whole_s = float("inf") if self._part_s is None else _TIMES * self._part_s
         self._until = time.monotonic() + whole_s
+        self._hasty = False
 
     def readable(self) -> bool:
         """It can be read."""
@@ -50,11 +61,16 @@ class _Timed(io.RawIOBase):
             left = self._until - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            self._sock.settimeout(min(self._part_s, left))
+            if left < self._part_s:
+                self._hasty = True
+                self._sock.settimeout(left)
         read: int | None = self._raw.readinto(buffer)
         return read
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Let go of the socket, which may serve the next call as it was."""
+        if self._hasty:
+            with contextlib.suppress(OSError):  # it may be closed by now
+                self._sock.settimeout(self._part_s)
         self._raw.close()
         super().close()
