@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from reconciler.json_text import DEEPEST, BadJson, escape_json, read_json
 
@@ -14,6 +16,26 @@ def nested(depth: int) -> str:
 @pytest.mark.parametrize("text", ['{"a": [1, 1.5e300, "\\ud800", true, null]}', "1", '""'])
 def test_what_is_json_is_read_as_python_reads_it(text: str) -> None:
     assert read_json(text) == read_json(text.encode()) == json.loads(text)
+
+
+VALUES = st.recursive(
+    st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(value=VALUES, escaped=st.booleans())
+@example(value=[2**64, 1e16], escaped=True)
+@example(value=[-(2**63) - 1, -0.0], escaped=True)
+@example(value=10**18, escaped=True)
+def test_it_is_read_to_the_last_digit(value: object, *, escaped: bool) -> None:
+    text = json.dumps(value, ensure_ascii=escaped)
+    assert json.dumps(read_json(text)) == json.dumps(value)
+
+
+@pytest.mark.parametrize("text", [b'{"a": 1, "a": 2}', b"\xef\xbb\xbf[1]", b" [1e2, -0] "])
+def test_odd_forms_are_read_as_python_reads_them(text: bytes) -> None:
+    assert json.dumps(read_json(text)) == json.dumps(json.loads(text))
 
 
 @pytest.mark.parametrize(
