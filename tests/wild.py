@@ -7,8 +7,11 @@ from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def run_wild(said: bytes) -> Iterator[str]:
-    """Its URL, while the block runs. It reads what is asked, speaks and hangs up."""
+def run_wild(said: bytes, drop: bytes = b"") -> Iterator[str]:
+    """Its URL, while the block runs. It reads what is asked, speaks and hangs up.
+
+    With a `drop` it goes on, and says that for as long as it is listened to.
+    """
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0.01)
@@ -21,6 +24,8 @@ def run_wild(said: bytes) -> Iterator[str]:
                         caller.settimeout(5)
                         caller.recv(65_536)
                         caller.sendall(said)
+                        while drop and not ended.wait(0.02):
+                            caller.sendall(drop)
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -4,8 +4,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Self
@@ -25,6 +25,7 @@ from reconciler.transport import Client, RateBudget
 from reconciler.transport.patience import Patience, read_patience
 from tests.clocks import FakeClock
 from tests.scripted import Answer, Call, Script, answers, run_scripted
+from tests.wild import run_wild
 
 OK = Answer(200, {"value": 1})
 PATIENCE = Patience(retries=3, total_s=60, connect_s=2, read_s=0.4)
@@ -356,32 +357,6 @@ def test_a_timeout_can_be_chosen() -> None:
 # A server that never comes to an end.
 
 
-@contextmanager
-def dripping(head: bytes, drop: bytes) -> Iterator[str]:
-    """A server that goes on saying the same for as long as it is listened to."""
-    ended = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(0.01)
-
-        def serve() -> None:
-            while not ended.is_set():
-                with suppress(TimeoutError, OSError):
-                    caller, _ = listening.accept()
-                    with caller:
-                        caller.recv(65_536)
-                        caller.sendall(head)
-                        while not ended.wait(0.02):
-                            caller.sendall(drop)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            ended.set()
-            thread.join()
-
-
 ENDLESS = {
     "a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n", b" "),
     "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
@@ -395,7 +370,7 @@ ENDLESS = {
 def test_an_answer_that_comes_little_by_little_is_not_waited_for_for_ever(name: str) -> None:
     """Each part of it comes in time, so that a socket's own timeout never passes."""
     patience = Patience(retries=0, total_s=60, connect_s=2, read_s=0.2)
-    with dripping(*ENDLESS[name]) as url:
+    with run_wild(*ENDLESS[name]) as url:
         client = Client(url, lambda _: None, RateBudget(lambda _: None), patience=patience)
         with pytest.raises(Unavailable):
             client.send("GET", "/x")
