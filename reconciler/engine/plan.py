@@ -87,15 +87,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
     draft = _Draft(hands, order)
     wanted = dict(zip(resources, chosen, strict=True))
     seeds, seen = find_seeds(hands, order, wanted, seen)
-    for resource, manifest in wanted.items():
-        if order.destroy:
-            because = Reason("", Cause.DESTROY, "--destroy")
-            wave, member = manifest.spec.get("wave", 0), manifest.member
-            fleet = member.fleet if member else None
-            _draft_removal(draft, seen[resource], because, wave, fleet, member)
-        else:
-            wish = make_wish(hands, order, snapshot, manifest, seen[resource], seeds.get(resource))
-            _draft_one(hands, draft, manifest, seen[resource], wish, seeds.get(resource))
+    _draft_wanted(draft, snapshot, wanted, seen, seeds)
     for resource in leaving:
         gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
         memory = snapshot.memories[resource.address]
@@ -124,6 +116,26 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         estimate=estimate_steps(hands, steps, refresh.calls, find_pause(steps, rollouts)),
         rollouts=rollouts,
     )
+
+
+def _draft_wanted(
+    draft: _Draft,
+    snapshot: Snapshot,
+    wanted: Mapping[Resource, Manifest],
+    seen: Survey,
+    seeds: Mapping[Resource, Seed],
+) -> None:
+    """What the manifests want, each of its resource; where all is to go, that it goes."""
+    hands, order = draft.hands, draft.order
+    for resource, manifest in wanted.items():
+        if order.destroy:
+            because = Reason("", Cause.DESTROY, "--destroy")
+            wave, member = manifest.spec.get("wave", 0), manifest.member
+            fleet = member.fleet if member else None
+            _draft_removal(draft, seen[resource], because, wave, fleet, member)
+        else:
+            wish = make_wish(hands, order, snapshot, manifest, seen[resource], seeds.get(resource))
+            _draft_one(hands, draft, manifest, seen[resource], wish, seeds.get(resource))
 
 
 def _tell_open(snapshot: Snapshot, seen: Survey) -> Iterator[Finding]:
