@@ -198,7 +198,7 @@ def fill_up_after(lines: int) -> Callable[..., None]:
 DEFECTS = [
     ("reconciler.kinds.web_service.provider.WebServiceProvider.write", APPLY),
     ("reconciler.kinds.web_service.provider.WebServiceProvider.read", PLAN),
-    ("reconciler.engine.make_plan", PLAN),
+    ("reconciler.engine.plan.make_plan", PLAN),
     ("reconciler.cli.failure.render_findings", ("plan", "nowhere")),
     ("reconciler.ledgers.lease.KeptLease._keep", APPLY),
     ("reconciler.transport.client.Client._exchange", APPLY),
