@@ -14,6 +14,7 @@ from typing import Final
 import orjson
 
 from reconciler.model import Json
+from reconciler.model.folded import STRICT
 
 # What is recorded nests a dozen deep; everything after this walks documents by recursion.
 DEEPEST: Final = 100
@@ -21,10 +22,7 @@ _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER: Final = b"0" * 19
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _ODD: Final = re.compile(r"[^ -~\n\t]+")
-# Only what is JSON is written down: never a value of ours, such as where a secret is.
-_SORTED: Final = (
-    orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
-)
+_SORTED: Final = STRICT | orjson.OPT_SORT_KEYS
 
 
 class BadJson(ValueError):

@@ -19,7 +19,7 @@ from reconciler.model.words import Absent, Json
 # 64 bits, texts that are no Unicode. JSON takes it for a blank.
 _OWN: Final = b" "
 # Only what is JSON is written down: never a value of ours, such as where a secret is.
-_STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Folded:
 def fold(document: Json) -> Folded:
     """The document kept small. Its numbers must be finite."""
     try:
-        text = orjson.dumps(document, option=_STRICT)
+        text = orjson.dumps(document, option=STRICT)
     except TypeError:
         own = json.dumps(document, separators=(",", ":"))
         text = _OWN + own.encode("utf-8", "surrogatepass")
