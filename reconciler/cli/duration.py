@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from reconciler.duration import parse_duration
+from reconciler.text.durations import parse_duration
 
 
 def read_duration(_: click.Context, __: click.Parameter, text: str) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from reconciler.document.pointers import format_pointer
 from reconciler.emulator import (
     Fault,
     Flaw,
@@ -19,7 +20,6 @@ from reconciler.emulator import (
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.yaml_text import Places, Text
 from reconciler.model import Finding, Json, Place
-from reconciler.pointers import format_pointer
 
 if TYPE_CHECKING:  # only named here
     import yaml

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from reconciler.errors import ReconcilerError
-from reconciler.ledgers.machine import describe_process
-from reconciler.manifests.revision import Revision
+from reconciler.ledgers.process import describe_process
+from reconciler.manifests.git import Revision
 from reconciler.model import Address, Holder
 from reconciler.ports import Lease
 
 if TYPE_CHECKING:
-    from reconciler.cli.assembly import Assembly
+    from reconciler.cli.wiring import Assembly
 
 
 def make_holder(revision: Revision, why: str) -> Holder:

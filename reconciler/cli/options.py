@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from reconciler.cli.context import Invocation
 from reconciler.cli.duration import read_duration
-from reconciler.cli.invocation import Invocation
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.model import Finding
-from reconciler.render.counting import count
+from reconciler.render.words.counting import count
 
 _NAME: Final = "errored.ledger"
 _MOST: Final = 100

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from reconciler.emulator.child import die_with_parent, end_process
+from reconciler.emulator.processes import die_with_parent, end_process
 
 VERSION: Final = "3.37.0"
 _MAIN: Final = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from reconciler.engine.hands import Hands, Work
+from reconciler.engine.runtime import Hands, Work
 from reconciler.model import Absent, Live, Resource
 
 _FIRST_S: Final = 0.2

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.model import Address, Finding, Manifest, Member, Memory, Rollout, Step
-from reconciler.waves import assign_stages
+from reconciler.plans.waves import assign_stages
 
 
 def group_members(

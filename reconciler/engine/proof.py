@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from reconciler.diff import diff, is_unseen, same
+from reconciler.document.diff import diff, is_unseen, same
+from reconciler.document.overlay import overlay, says_nothing
+from reconciler.document.patch import apply_operations
+from reconciler.document.pointers import find, format_pointer
+from reconciler.document.schema import Field
 from reconciler.errors import NotApplied
 from reconciler.model import (
     ABSENT,
@@ -22,10 +26,6 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.overlay import overlay, says_nothing
-from reconciler.patch import apply_operations
-from reconciler.pointers import find, format_pointer
-from reconciler.schema import Field
 
 _AGAIN: Final = "Plan again to see what is live; if it persists, look for a second writer."
 _DECLARE: Final = "Declare it: the service fills in what the definition leaves out."

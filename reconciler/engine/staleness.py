@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from reconciler.engine.hands import Hands
+from reconciler.document.patch import Mismatch, find_misfit, find_mismatches
+from reconciler.document.pointers import split_pointer
+from reconciler.document.schema import Field
 from reconciler.engine.proof import show_value
+from reconciler.engine.runtime import Hands
 from reconciler.model import ABSENT, Absent, Action, Finding, Live, Step
-from reconciler.patch import Mismatch, find_misfit, find_mismatches
-from reconciler.pointers import split_pointer
-from reconciler.schema import Field
 
 PLAN_AGAIN: Final = "Plan again: what is live has moved since this plan was made."
 

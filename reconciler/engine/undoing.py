@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from reconciler.document.overlay import overlay
+from reconciler.document.patch import MISFITS, apply_operations
+from reconciler.document.pointers import format_pointer, set_at
+from reconciler.document.schema import Field
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
     ABSENT,
@@ -17,11 +21,7 @@ from reconciler.model import (
     Reason,
     Step,
 )
-from reconciler.overlay import overlay
-from reconciler.patch import MISFITS, apply_operations
-from reconciler.plan import Wish, lead_to, make_removal
-from reconciler.pointers import format_pointer, set_at
-from reconciler.schema import Field
+from reconciler.plans.step import Wish, lead_to, make_removal
 
 _UNKNOWN: Final = "its keys and secrets are not known here"
 

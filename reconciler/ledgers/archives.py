@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from reconciler.errors import LedgerInvalid
 from reconciler.ledgers.chain import RESTORE, End, Numbered, follow, invalid
-from reconciler.ledgers.lines import BadLine, Checkpoint
+from reconciler.ledgers.records import BadLine, Checkpoint
 
 _NAME: Final = re.compile(r"ledger-[0-9]{1,18}-[0-9]{1,18}\.jsonl", re.ASCII)
 

@@ -12,10 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from reconciler import json_text
 from reconciler.errors import LedgerConflict, LedgerInvalid
-from reconciler.json_text import encode_canonical, read_json
-from reconciler.ledgers.lines import (
+from reconciler.ledgers.records import (
     BadLine,
     Checkpoint,
     Mark,
@@ -25,6 +23,8 @@ from reconciler.ledgers.lines import (
     write_word,
 )
 from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory, Snapshot
+from reconciler.text import json_text
+from reconciler.text.json_text import encode_canonical, read_json
 
 VERSIONS: Final = (1, 2)
 # A step's line holds a few parts of one definition; a checkpoint all that is remembered.

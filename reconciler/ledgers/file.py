@@ -29,7 +29,8 @@ from reconciler.ledgers.chain import (
     invalid,
     join,
 )
-from reconciler.ledgers.disk import (
+from reconciler.ledgers.file_lock import FileClaim, FileLock
+from reconciler.ledgers.line_file import (
     append_durably,
     find_end,
     find_end_shared,
@@ -39,10 +40,9 @@ from reconciler.ledgers.disk import (
     set_torn_aside,
     sync_folder,
 )
-from reconciler.ledgers.file_lock import FileClaim, FileLock
-from reconciler.ledgers.lease import KeptLease, Rhythm, read_clock, wait_for
-from reconciler.ledgers.lines import BadLine, Checkpoint, Word
-from reconciler.ledgers.proof import Torn, prove
+from reconciler.ledgers.lock import KeptLease, Rhythm, read_clock, wait_for
+from reconciler.ledgers.records import BadLine, Checkpoint, Word
+from reconciler.ledgers.verify import Torn, prove
 from reconciler.model import Address, Entry, Holder, Intent, Proof, Snapshot
 from reconciler.ports import Emit, Lease
 

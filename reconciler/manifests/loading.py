@@ -9,7 +9,8 @@ from typing import Final
 
 import yaml
 
-from reconciler.manifests.fleet.tally import Tally
+from reconciler.document.pointers import find, split_pointer
+from reconciler.manifests.fleet.findings import Tally
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.project import LEDGER, make_project
 from reconciler.manifests.references import (
@@ -33,7 +34,6 @@ from reconciler.model import (
     Rollout,
     SecretReference,
 )
-from reconciler.pointers import find, split_pointer
 
 API_VERSION: Final = "reconciler/v1"
 PROJECT_FILE: Final = "reconciler.yaml"

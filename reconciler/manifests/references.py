@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from reconciler.document.pointers import format_pointer, split_pointer
 from reconciler.manifests import definition
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.schema import MORE, MOST
 from reconciler.manifests.yaml_text import Places
 from reconciler.model import Finding, Json
-from reconciler.pointers import format_pointer, split_pointer
 
 _SECRETS: Final = "secrets"
 _DEFINITION: Final = "definition"

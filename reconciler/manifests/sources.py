@@ -9,8 +9,8 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
+from reconciler.document.pointers import find, format_pointer
 from reconciler.model import Finding, Manifest
-from reconciler.pointers import find, format_pointer
 
 _ADDRESS: Final = ("definition", "from", "address")
 # To find what is near takes time, and who has misnamed twenty reads no more of it.

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import yaml
 
-from reconciler.manifests.substitution import fits, is_plain
+from reconciler.document.pointers import read_index, split_pointer
+from reconciler.manifests.fleet.variables import fits, is_plain
 from reconciler.model import Finding, Json, Place
-from reconciler.pointers import read_index, split_pointer
 
 _STR: Final = "tag:yaml.org,2002:str"
 _PREFIX: Final = "tag:yaml.org,2002:"

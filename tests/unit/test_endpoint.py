@@ -33,10 +33,10 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.plan import Wish, make_removal, make_step
-from reconciler.plan_document import plan_document, read_plan
-from reconciler.render.finding import render_findings
-from reconciler.render.paint import Paint
+from reconciler.plans.plan_file import plan_document, read_plan
+from reconciler.plans.step import Wish, make_removal, make_step
+from reconciler.render.findings import render_findings
+from reconciler.render.words.colour import Paint
 from tests.access import access
 from tests.golden import check
 from tests.plans import ORPHAN, plan

@@ -11,10 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from reconciler.comparers import COMPARERS
-from reconciler.kinds.endpoint.traps import find_scope_traps, find_traps
+from reconciler.document.comparers import COMPARERS
+from reconciler.document.pointers import copy_document, find, set_at
+from reconciler.kinds.base import PlainKind, find_unknown, make_reference, make_spec
+from reconciler.kinds.endpoint.checks import find_scope_traps, find_traps
 from reconciler.kinds.ids import IdForm
-from reconciler.kinds.plain import PlainKind, find_unknown, make_reference, make_spec
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -29,7 +30,6 @@ from reconciler.model import (
     SecretReference,
     Step,
 )
-from reconciler.pointers import copy_document, find, set_at
 from reconciler.ports import Access, Provider
 
 # Hosts by region (azuremlps, Util.cs).

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Final, TypeAlias
 
 from reconciler.manifests.editing.layout import BREAK, Entry, Piece, column, line_start
-from reconciler.manifests.editing.notation import is_plain_text
+from reconciler.manifests.editing.style import is_plain_text
 
 Splice: TypeAlias = tuple[int, int, str]
 _BLANKS: Final = " \t"

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from reconciler.document.pointers import format_pointer
+from reconciler.manifests.fleet.checks import Surroundings
+from reconciler.manifests.fleet.findings import Tally
 from reconciler.manifests.fleet.items import Items, check_formulas, read_items
 from reconciler.manifests.fleet.mould import Cast, Mould, TooLarge, make_mould
-from reconciler.manifests.fleet.parts import Surroundings
 from reconciler.manifests.fleet.rollout import check_waves, make_rollout
-from reconciler.manifests.fleet.tally import Tally
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.schema import MOST, unknown_word
 from reconciler.manifests.yaml_text import Places, say_name
 from reconciler.model import Address, Finding, Json, Manifest, Member, Place, Rollout
-from reconciler.pointers import format_pointer
 
 _TEMPLATE: Final = "/spec/template"
 _SUGGESTED: Final = 20

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from reconciler.manifests.fleet.tally import say_places
+from reconciler.manifests.fleet.findings import say_places
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import (
     REFER,

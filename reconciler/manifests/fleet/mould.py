@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from reconciler.document.pointers import format_pointer
+from reconciler.manifests.fleet.checks import Part, Surroundings
 from reconciler.manifests.fleet.items import Item
 from reconciler.manifests.fleet.overrides import Layers, lay_over
-from reconciler.manifests.fleet.parts import Part, Surroundings
 from reconciler.manifests.fleet.template import Problems, Template, Values
+from reconciler.manifests.fleet.variables import is_plain
 from reconciler.manifests.references import find_definition_file
 from reconciler.manifests.schema import check_document, is_valid, sign_errors
-from reconciler.manifests.substitution import is_plain
 from reconciler.manifests.yaml_text import Places
 from reconciler.model import Finding, Json
-from reconciler.pointers import format_pointer
 
 _FILE: Final = ("definition", "file")
 _OVERRIDES: Final = "/spec/overrides"

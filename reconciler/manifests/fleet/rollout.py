@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from reconciler.duration import parse_duration
 from reconciler.model import Address, Finding, Json, Rollout
+from reconciler.text.durations import parse_duration
 
 _ALL: Final = "100%"
 _WAVES: Final = "/spec/waves"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from reconciler.manifests.substitution import Piece, Variable, is_plain, split_text
+from reconciler.manifests.fleet.variables import Piece, Variable, is_plain, split_text
 from reconciler.manifests.yaml_text import REFER, SUSPICIOUS, is_suspicious, say_name
 from reconciler.model import ABSENT, Finding, Json, Path
 

@@ -1,0 +1,144 @@
+"""What became of a step whose outcome nobody wrote down: by what is live, and by nothing else.
+
+The service may have done what was sent, or not, or somebody else may have written since. Only
+what the step wanted and what it relied on can tell these apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.document.diff import diff, is_unseen, is_untold, same
+from reconciler.document.overlay import overlay, says_nothing
+from reconciler.document.patch import MISFITS, apply_operations, find_mismatches
+from reconciler.document.pointers import find, format_pointer, split_pointer
+from reconciler.document.schema import Field
+from reconciler.model import ABSENT, Absent, Action, Fate, Intent, Json, Live
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A fate, and the evidence for it in a few words."""
+
+    fate: Fate
+    note: str
+
+
+_UNTOLD: Final = "the ledger does not tell what was sent"
+
+
+def judge_intent(field: Field, intent: Intent, live: Live | Absent) -> Judgement:
+    """What became of an intent, by a read that was made after its operation had ended."""
+    if intent.action is Action.DELETE:
+        return _done("it is gone") if live is ABSENT else _not_done("it is still there")
+    if live is ABSENT:
+        if intent.action is Action.CREATE:
+            return _not_done("it is not there")
+        return _unknown("it is gone")
+    if intent.action is Action.CREATE:
+        return _judge_creation(field, intent, live.document)
+    return _judge_places(field, intent, live)
+
+
+def _judge_creation(field: Field, intent: Intent, live: Json) -> Judgement:
+    try:
+        wanted = apply_operations(intent.patch, ABSENT)
+    except MISFITS:
+        return _unknown(_UNTOLD)
+    lost = (
+        change
+        for change in diff(field, live, overlay(field, live, wanted))
+        if not says_nothing(field.at(change.path), change.after)
+    )
+    missing = next(lost, None)
+    paths = (split_pointer(op["path"]) for op in intent.patch if op["op"] != "test")
+    untold = next((path for path in paths if is_untold(field, path, live)), None)
+    if missing is None and untold is not None:
+        at = format_pointer(untold)
+        return _unknown(f"it is there, and whether it has what was sent at {at} is not observable")
+    if missing is None:
+        return _done("it is there as it was sent")
+    return _unknown(f"it is there, with another value at {format_pointer(missing.path)}")
+
+
+def _judge_places(field: Field, intent: Intent, live: Live) -> Judgement:
+    try:
+        places = _find_wanted(field, intent.patch, live.document)
+    except MISFITS:
+        return _unknown(_UNTOLD)
+    return _compare_places(field, intent, live, places)
+
+
+def _compare_places(
+    field: Field, intent: Intent, live: Live, places: Mapping[str, Json | Absent]
+) -> Judgement:
+    if not places:
+        # Nothing of it can be seen; but every change moves the stamp.
+        if live.settled and live.stamp and live.stamp == intent.stamp:
+            return _not_done("the service has not changed since")
+        return _unknown("what was written is not observable")
+    document = live.document
+    if all(_is(field, document, at, value) for at, value in places.items()):
+        return _done("live has what was sent")
+    moved = next(find_mismatches(field, intent.patch, intent.absences, document), None)
+    if moved is None:
+        return _not_done("live is as it was before")
+    if all(_serves(field, document, at, value) for at, value in places.items()):
+        return _done("live has what was sent, and something empty in place of what was removed")
+    return _unknown(f"live has another value at {moved.pointer}")
+
+
+def _is(field: Field, live: Json, pointer: str, wanted: Json | Absent) -> bool:
+    path = split_pointer(pointer)
+    return same(field.at(path), wanted, find(live, path))
+
+
+def _serves(field: Field, live: Json, pointer: str, wanted: Json | Absent) -> bool:
+    path = split_pointer(pointer)
+    gone = wanted is ABSENT and says_nothing(field.at(path), find(live, path))
+    return gone or _is(field, live, pointer, wanted)
+
+
+def _find_wanted(field: Field, patch: Sequence[Json], live: Json) -> Mapping[str, Json | Absent]:
+    """The values that a patch leaves, by pointer, as far as they can be seen: a list as a whole."""
+    lists = {
+        op["path"]: op["value"]
+        for op in patch
+        if op["op"] == "test" and isinstance(op["value"], list)
+    }
+    wanted: dict[str, Json | Absent] = {}
+    for op in patch:
+        if op["op"] == "test":
+            continue
+        container = next((at for at in lists if op["path"].startswith(f"{at}/")), None)
+        if container is None:
+            wanted[op["path"]] = op.get("value", ABSENT)
+        else:
+            inside = {**op, "path": op["path"][len(container) :]}
+            before = wanted.get(container, lists[container])
+            wanted[container] = apply_operations([inside], before)
+    return dict(_keep_seen(field, wanted, live))
+
+
+def _keep_seen(
+    field: Field, wanted: Mapping[str, Json | Absent], live: Json
+) -> Iterator[tuple[str, Json | Absent]]:
+    for pointer, value in wanted.items():
+        path = split_pointer(pointer)
+        container = value == {} and field.at(path).branches
+        if not (container or is_unseen(field, path, live)):
+            yield pointer, value
+
+
+def _done(note: str) -> Judgement:
+    return Judgement(Fate.DONE, note)
+
+
+def _not_done(note: str) -> Judgement:
+    return Judgement(Fate.NOT_DONE, note)
+
+
+def _unknown(note: str) -> Judgement:
+    return Judgement(Fate.UNKNOWN, note)
