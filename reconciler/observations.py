@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from reconciler.ledgers.line_file import make_folder
+from reconciler.files import make_folder
 from reconciler.model import ABSENT, Absent, Folded, Sighting
 from reconciler.text.json_text import read_json
 

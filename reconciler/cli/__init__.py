@@ -127,7 +127,7 @@ def _refuse_secrets(given: Sequence[str]) -> None:
     for number, argument in enumerate(given, 1):
         if "=" not in argument:
             continue
-        from reconciler.document.comparers import find_signatures
+        from reconciler.secrets.signatures import find_signatures
 
         if find_signatures(argument):
             from reconciler.errors import ReconcilerError

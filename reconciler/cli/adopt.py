@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cli.wiring import Assembly
-from reconciler.engine.members import find_members
 from reconciler.engine.observe import observe
 from reconciler.engine.runtime import Hands
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.manifests.editing.write import write_manifest
 from reconciler.model import Address, Finding, Live, Manifest, Resource
+from reconciler.plans.waves import find_members
 from reconciler.ports import Kind
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +16,15 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import Ending, find_exit_code, judge_outcome
 from reconciler.cli.progress import silence
 from reconciler.cli.signals import CLOSED
-from reconciler.cli.unrecorded import describe_unrecorded, find_folders, keep_unrecorded
 from reconciler.model import Finding, Outcome
 from reconciler.render.events.json_lines import describe_end, describe_finding
 from reconciler.render.events.outcome import INTERRUPTED, render_outcome
 from reconciler.render.findings import render_findings
+from reconciler.render.words.counting import count
+
+_NAME: Final = "errored.ledger"
+_MOST: Final = 100
+
 
 FINISHED: Final = "What was begun was finished and recorded. Plan again to see what is left."
 
@@ -79,3 +87,57 @@ def _tell_more(invocation: Invocation, unrecorded: tuple[Finding, ...], halted: 
         invocation.complain(f"\n{text}")
     elif halted == INTERRUPTED:
         invocation.complain(FINISHED)
+
+
+def keep_unrecorded(text: str, folders: Sequence[Path]) -> Path | None:
+    """Write the entries to the first folder that takes them; None where none does.
+
+    A file is its owner's alone, and none that is there already is touched.
+    """
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            return _write_new(folder, text.encode())
+    return None
+
+
+def find_folders(root: Path) -> list[Path]:
+    """Where to try: the project, where we stand, and where temporary files go."""
+    found = [root, Path()]
+    with contextlib.suppress(OSError):  # there may be no such place left
+        found.append(Path(tempfile.gettempdir()))
+    return found
+
+
+def describe_unrecorded(number: int, kept: Path | None) -> Finding:
+    """What to do about it, wherever they are kept."""
+    place = str(kept) if kept else "FILE"
+    where = f"They are kept in {place}" if kept else "They follow; save them in a FILE"
+    return Finding(
+        f"{count(number, 'step')} done and not recorded: the ledger cannot be written",
+        detail=(f"{where}. Without them the next plan does not know who did it.",),
+        next_step=f"Make the ledger writable, then: reconciler ledger verify --recover {place}",
+    )
+
+
+def _write_new(folder: Path, data: bytes) -> Path:
+    for path in _names(folder):
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            path.unlink()
+            raise
+        return path
+    raise FileExistsError
+
+
+def _names(folder: Path) -> Iterator[Path]:
+    yield folder / f"{_NAME}.json"
+    for number in range(1, _MOST):
+        yield folder / f"{_NAME}.{number}.json"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -12,13 +16,12 @@ from typing import Final, Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.cli.context import Invocation
-from reconciler.cli.hush import hush_loggers
-from reconciler.cli.locking import make_holder
 from reconciler.engine.planning.selection import Order
 from reconciler.engine.runtime import Hands
-from reconciler.errors import ManifestInvalid, PlanInvalid
+from reconciler.errors import ManifestInvalid, PlanInvalid, ReconcilerError
 from reconciler.kinds import find_kinds
 from reconciler.ledgers.opening import open_ledger
+from reconciler.ledgers.process import describe_process
 from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.git import Revision, read_revision
 from reconciler.manifests.project import name_cloud
@@ -28,9 +31,12 @@ from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
 from reconciler.plans.guards import GUARDS, is_allowed
 from reconciler.plans.plan_file import digest_of
-from reconciler.ports import Access, Emit, Kind, Ledger
+from reconciler.ports import Access, Emit, Kind, Lease, Ledger
 from reconciler.secrets.redaction import Redaction
 from reconciler.transport import RateBudget, token_credential
+
+_NOWHERE: Final = logging.NullHandler()
+
 
 _STEP_TIMEOUT_S: Final = 1800.0
 
@@ -241,3 +247,41 @@ def _check_guards(given: Collection[str]) -> Collection[str]:
     if wrong:
         raise ManifestInvalid(wrong)
     return given
+
+
+def make_holder(revision: Revision, why: str) -> Holder:
+    """This process as the holder of a lock; `why` is the command, as a person reads it."""
+    host, pid, started = describe_process()
+    return Holder(
+        id=str(uuid.uuid4()),
+        who=revision.author,
+        why=why,
+        host=host,
+        pid=pid,
+        started=started,
+        since=now(),
+        commit=revision.commit,
+    )
+
+
+def lock_ledger(assembly: Assembly, why: str, within_s: float) -> AbstractContextManager[Lease]:
+    """Take the lock of the project's ledger; waits for it up to `within_s` seconds."""
+    return assembly.ledger.lock(assembly.holder(why), within_s, assembly.emit)
+
+
+def now() -> str:
+    """The time as a ledger writes it, in UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def not_in_ledger(address: Address, known: Iterable[Address | None]) -> ReconcilerError:
+    """What is said of an address that the ledger does not know."""
+    names = sorted({str(one) for one in known if one is not None})
+    near = difflib.get_close_matches(str(address), names, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "It was never applied, or is forgotten."
+    return ReconcilerError("is not in the ledger", subject=str(address), next_step=hint)
+
+
+def hush_loggers() -> None:
+    """Have nothing that is logged printed; may be done again."""
+    logging.getLogger().addHandler(_NOWHERE)

@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from reconciler.model import Json
+from reconciler.secrets.signatures import DEFAULT_PORTS, FORMED, strip_credentials
 
 Comparer = Callable[[Json], Json]
 
@@ -23,25 +24,6 @@ _INSTANT = re.compile(
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # Longer ones are none that anybody means, and Python reads no integer of thousands of digits.
 _LONGEST_NUMBER: Final = 400
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-# A signature in a query, also of an address within another one's query.
-# Names are of ASCII letters: no other letter that is like one in another case stands for it.
-_SIGNATURE: Final = re.compile(
-    r"(?P<before>&amp;|[?&;]|%3[FB]|%26)(?a:sig)(=|%3D)(?!=)"
-    r"(?P<value>([^&;#\s\"'<>%]|%(?!26|23))+)(?P<after>&(amp;)?|;|%26)?",
-    re.IGNORECASE,
-)
-# The key of a connection string, with what parts it from the rest.
-_KEY: Final = re.compile(
-    r"(?:(?P<parted>;)|(?<![\w%]))(?a:Account|SharedAccess)(?a:Key)="
-    r"(?P<value>[^;&#\s\"'<>]{16,})(?(parted)|;?)",
-    re.IGNORECASE,
-)
-_BEGINS: Final = frozenset({"?", "%3f"})
-# Addresses that have their one form already, as nearly all do: to take them apart would change
-# nothing.
-_FORMED: Final = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:/[\w.~-]*)*", re.ASCII)
-_KEPT_QUERY: Final = frozenset({"snapshot", "versionid"})
 
 
 def _casefold(value: Json) -> Json:
@@ -56,52 +38,8 @@ def _arm_id(value: Json) -> Json:
     return value.strip("/").casefold() if isinstance(value, str) else value
 
 
-def strip_credentials(uri: str) -> str:
-    """The address of a blob without user, signature or fragment: safe to keep and show."""
-    if _FORMED.fullmatch(uri):
-        return uri
-    try:
-        parts = urlsplit(uri)
-        if parts.scheme.lower() not in _DEFAULT_PORTS:
-            return uri
-        netloc = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return uri
-    if not parts.query and not parts.fragment and netloc == parts.netloc:
-        return uri
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(key, value) for key, value in pairs if key.lower() in _KEPT_QUERY]
-    return urlunsplit(SplitResult(parts.scheme, netloc, parts.path, urlencode(kept), ""))
-
-
-def strip_signatures(text: str) -> str:
-    """The text without signatures of addresses and keys of connection strings.
-
-    It is the very same where it has none.
-    """
-    if "key=" in text.lower():
-        text = _KEY.sub("", text)
-    stripped = _SIGNATURE.sub(_join_around, text)
-    while stripped != text:  # two that touch share what parts them
-        text, stripped = stripped, _SIGNATURE.sub(_join_around, stripped)
-    return text
-
-
-def find_signatures(text: str) -> list[str]:
-    """The signatures and keys themselves, as they are spelled there."""
-    return [found["value"] for one in (_SIGNATURE, _KEY) for found in one.finditer(text)]
-
-
-def _join_around(found: re.Match[str]) -> str:
-    """What parts the rest of a query, once a signature is gone from it."""
-    before, after = found["before"], found["after"] or ""
-    if before.lower() in _BEGINS:
-        return before if after else ""
-    return after
-
-
 def _blob_uri(value: Json) -> Json:
-    if not isinstance(value, str) or _FORMED.fullmatch(value):
+    if not isinstance(value, str) or FORMED.fullmatch(value):
         return value
     bare = strip_credentials(value)
     try:
@@ -110,9 +48,9 @@ def _blob_uri(value: Json) -> Json:
     except ValueError:
         return value
     scheme = parts.scheme.lower()
-    if scheme not in _DEFAULT_PORTS or not parts.hostname:
+    if scheme not in DEFAULT_PORTS or not parts.hostname:
         return value
-    host = parts.hostname if port in {None, _DEFAULT_PORTS[scheme]} else f"{parts.hostname}:{port}"
+    host = parts.hostname if port in {None, DEFAULT_PORTS[scheme]} else f"{parts.hostname}:{port}"
     path = quote(unquote(parts.path), safe="/")
     return urlunsplit(SplitResult(scheme, host, path, parts.query, ""))
 

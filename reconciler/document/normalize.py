@@ -12,9 +12,9 @@ import marshal
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from reconciler.document.comparers import find_signatures, strip_credentials, strip_signatures
 from reconciler.document.schema import Field, Shape
 from reconciler.model import ABSENT, Absent, Json
+from reconciler.secrets.signatures import find_signatures, strip_credentials, strip_signatures
 
 _NESTED: Final = (dict, list)
 

@@ -11,11 +11,19 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.archives import begins_with_checkpoint, name_archive, number_all
 from reconciler.ledgers.blob_client import Container, NotThere, Overtaken
 from reconciler.ledgers.blob_lock import BlobLock
 from reconciler.ledgers.blob_segments import Head, Segments, number_lines
-from reconciler.ledgers.chain import Numbered, Replay, end_after, follow_all, join
+from reconciler.ledgers.chain import (
+    Numbered,
+    Replay,
+    begins_with_checkpoint,
+    end_after,
+    follow_all,
+    join,
+    name_archive,
+    number_all,
+)
 from reconciler.ledgers.lock import KeptLease, Rhythm, read_clock, wait_for
 from reconciler.ledgers.records import BadLine, Checkpoint, Mark
 from reconciler.ledgers.verify import prove

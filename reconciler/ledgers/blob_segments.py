@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.archives import begins_with_checkpoint
 from reconciler.ledgers.blob_client import Added, Container, Kept, NotThere, Overtaken, Unreachable
 from reconciler.ledgers.chain import (
     RESTORE,
     START,
     End,
     Numbered,
+    begins_with_checkpoint,
     check_fence,
     end_after,
     invalid,

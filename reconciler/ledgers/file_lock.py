@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.line_file import replace_file
+from reconciler.files import replace_file
 from reconciler.ledgers.lock import (
     LONGEST,
     Holding,

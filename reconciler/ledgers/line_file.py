@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from reconciler.files import write_all, write_aside
 from reconciler.ledgers.chain import LONGEST
 
 _TAIL_BYTES: Final = 1 << 16
-# A link would lead to somebody else's file.
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def find_end_shared(handle: int) -> int:
@@ -65,58 +64,15 @@ def read_lines(file: BinaryIO, end: int) -> Iterator[bytes]:
         yield line.removesuffix(b"\n")
 
 
-def write_whole(handle: int, data: bytes) -> None:
-    """Write all of it, however often it takes."""
-    left = memoryview(data)
-    while left:
-        left = left[os.write(handle, left) :]
-
-
 def append_durably(handle: int, end: int, line: bytes) -> None:
     """Add a line at the end; it is on the disk when this returns, or nothing of it is there."""
     try:
-        write_whole(handle, line)
+        write_all(handle, line)
         os.fsync(handle)
     except OSError:
         # Half an entry must not stay, nor a whole one that is reported as not recorded.
         os.ftruncate(handle, end)
         raise
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, its owner's alone."""
-    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
-
-
-def write_aside(path: Path, data: bytes) -> None:
-    """Write a whole file, on the disk when this returns."""
-    handle = os.open(path, _CREATE, 0o600)
-    try:
-        write_whole(handle, data)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Put a whole file in the place of another; at no moment is there half of one."""
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        write_aside(fresh, data)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def set_torn_aside(handle: int, file: Path, end: int) -> None:

@@ -16,13 +16,13 @@ from reconciler.manifests.project import LEDGER, make_project
 from reconciler.manifests.references import (
     Found,
     check_secrets,
+    check_sources,
     find_references,
     settle_definition,
     settle_files,
     take_in_definition,
 )
 from reconciler.manifests.schema import check_document, definition_schema, unknown_word
-from reconciler.manifests.sources import check_sources
 from reconciler.manifests.yaml_text import Places, Text
 from reconciler.model import (
     Address,

@@ -12,10 +12,37 @@ from typing import Final
 
 from reconciler.document.diff import diff, is_unseen, is_untold, same
 from reconciler.document.overlay import overlay, says_nothing
-from reconciler.document.patch import MISFITS, apply_operations, find_mismatches
+from reconciler.document.patch import (
+    MISFITS,
+    Mismatch,
+    apply_operations,
+    find_misfit,
+    find_mismatches,
+)
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field
-from reconciler.model import ABSENT, Absent, Action, Fate, Intent, Json, Live
+from reconciler.errors import NotApplied
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Change,
+    Fate,
+    Finding,
+    Intent,
+    Json,
+    Live,
+    Path,
+    Step,
+    Verb,
+)
+
+_AGAIN: Final = "Plan again to see what is live; if it persists, look for a second writer."
+_DECLARE: Final = "Declare it: the service fills in what the definition leaves out."
+_MOST: Final = 20
+
+
+PLAN_AGAIN: Final = "Plan again: what is live has moved since this plan was made."
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +169,131 @@ def _not_done(note: str) -> Judgement:
 
 def _unknown(note: str) -> Judgement:
     return Judgement(Fate.UNKNOWN, note)
+
+
+def find_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Finding]:
+    """What a step relies on and live has not."""
+    subject = str(step.resource.address)
+    if step.action is Action.CREATE:
+        if live is not ABSENT:
+            yield Finding(
+                "Saved plan is stale: it exists now", subject=subject, next_step=PLAN_AGAIN
+            )
+        return
+    if live is ABSENT:
+        yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=PLAN_AGAIN)
+        return
+    mismatches = tuple(find_mismatches(field, step.ops, step.absences, live.document))
+    misfit = None if mismatches else find_misfit(step.ops, live.document)
+    if misfit is not None:
+        said = f"Saved plan is stale: there is no place for {misfit} any more"
+        yield Finding(said, subject=subject, next_step=PLAN_AGAIN)
+    for found in mismatches:
+        yield Finding(
+            f"Saved plan is stale: {found.pointer} has changed",
+            subject=subject,
+            detail=_describe(field, found),
+            next_step=PLAN_AGAIN,
+        )
+
+
+def _describe(field: Field, found: Mismatch) -> tuple[str, ...]:
+    if field.at(split_pointer(found.pointer)).sensitive:
+        return ()
+    return (
+        f"The plan relies on: {show_value(found.expected)}",
+        f"The service has:    {show_value(found.found)}",
+    )
+
+
+def prove(field: Field, step: Step, before: Live | Absent, after: Live | Absent) -> Json | Absent:
+    """The document that was read back, once it shows what the step wanted.
+
+    `before` is what was read immediately before the write. Raises NotApplied naming the place
+    and what the service still has.
+    """
+    if step.action is Action.DELETE:
+        if after is not ABSENT:
+            raise _not_applied(step, "it is still there")
+        return ABSENT
+    if after is ABSENT:
+        raise _not_applied(step, "it is not there")
+    start = ABSENT if before is ABSENT else before.document
+    wanted = apply_operations((op for op in step.ops if op["op"] != "test"), start)
+    unproven = [
+        (change, path)
+        for change, path in _provable(field, step, after.document)
+        if not _took(
+            field.at(path), change, _want(change, wanted, path), find(after.document, path)
+        )
+    ]
+    if not unproven and step.extent == "whole":
+        unproven = list(_lost(field, wanted, after.document))
+    if unproven:
+        raise _still_has(step, after.document, unproven)
+    return after.document
+
+
+def _lost(field: Field, wanted: Json, have: Json) -> Iterator[tuple[Change, Path]]:
+    """What was sent whole must be there whole; only what is empty may have vanished."""
+    for change in diff(field, have, overlay(field, have, wanted)):
+        if not says_nothing(field.at(change.path), change.after):
+            yield change, change.path
+
+
+def _want(change: Change, wanted: Json, path: Path) -> Json | Absent:
+    """What a place is to have: what is written beside the patch stands in the change alone."""
+    return change.after if change.verb is Verb.WRITE else find(wanted, path)
+
+
+def _took(field: Field, change: Change, wanted: Json | Absent, have: Json | Absent) -> bool:
+    gone = change.verb is Verb.REMOVE and wanted is ABSENT and says_nothing(field, have)
+    return gone or same(field, wanted, have)
+
+
+def _still_has(step: Step, live: Json, unproven: Sequence[tuple[Change, Path]]) -> NotApplied:
+    """All the places at which live is not what was wanted."""
+    said = [
+        f"{'another value' if change.sensitive else show_value(find(live, path))}"
+        f" at {format_pointer(path)}"
+        for change, path in unproven
+    ]
+    more = [f"… and {len(said) - _MOST} more"] if len(said) > _MOST else []
+    removed = all(change.verb is Verb.REMOVE for change, _ in unproven)
+    return _not_applied(
+        step,
+        f"it still has {said[0]}",
+        detail=(*(f"Also {one}" for one in said[1:_MOST]), *more),
+        next_step=_DECLARE if removed else _AGAIN,
+    )
+
+
+def show_value(value: Json | Absent) -> str:
+    """A value in one bounded line."""
+    text = "nothing" if value is ABSENT else f'"{value}"' if isinstance(value, str) else repr(value)
+    return text if len(text) <= 200 else f"{text[:120]} … {text[-60:]}"
+
+
+def _not_applied(
+    step: Step, what: str, detail: tuple[str, ...] = (), next_step: str = _AGAIN
+) -> NotApplied:
+    finding = Finding(
+        f"not applied: the service reports success and {what}",
+        subject=str(step.resource.address),
+        detail=detail,
+        next_step=next_step,
+    )
+    return NotApplied((finding,))
+
+
+def _provable(field: Field, step: Step, live: Json) -> Iterator[tuple[Change, Path]]:
+    """Each change that can be seen and where: a list is seen as a whole."""
+    for change in step.changes:
+        path = change.path
+        for depth, segment in enumerate(path):
+            if isinstance(segment, int):
+                path = path[:depth]
+                break
+        container = change.after == {} and field.at(path).branches
+        if not (container or is_unseen(field, path, live)):
+            yield change, path

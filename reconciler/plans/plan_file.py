@@ -37,7 +37,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.plans.plan_checks import find_misshapen, find_unsound
-from reconciler.text.json_text import DEEPEST, encode_canonical, read_json
+from reconciler.text.json_text import DEEPEST, encode_canonical, is_same, read_json
 
 FORMAT_VERSION: Final = "1.0"
 _ACTIONS: Final[Mapping[Action, list[str]]] = {
@@ -241,14 +241,9 @@ def read_plan(text: str) -> tuple[Plan, str]:
     for what in find_unsound(plan):
         raise _invalid(what)
     # Nothing stands in it that was passed over, or that its other parts do not say as well.
-    if not _is_same(again, body):
+    if not is_same(again, body):
         raise _invalid("its parts contradict one another")
     return plan, str(body["plan_digest"])
-
-
-def _is_same(one: Json, other: Json) -> bool:
-    """Whether two documents are written down alike; Python's `==` takes true for 1."""
-    return encode_canonical(one) == encode_canonical(other)
 
 
 def _invalid(what: str) -> PlanInvalid:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from reconciler.document.comparers import strip_credentials
 from reconciler.document.pointers import split_pointer
 from reconciler.document.schema import Field
 from reconciler.model import ABSENT, Absent, Action, Address, Entry, Fate, Intent, Json
@@ -18,6 +17,7 @@ from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
 from reconciler.render.words.names import list_names
+from reconciler.secrets.signatures import strip_credentials
 
 FORMAT_VERSION: Final = "1.0"
 OPEN: Final = "open"

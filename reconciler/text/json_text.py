@@ -13,7 +13,7 @@ from typing import Final
 
 import orjson
 
-from reconciler.model import Json
+from reconciler.model import Absent, Json
 from reconciler.model.compressed import STRICT
 
 # What is recorded nests a dozen deep; everything after this walks documents by recursion.
@@ -142,3 +142,10 @@ def _escape_odd(found: re.Match[str]) -> str:
     if odd.isprintable():
         return odd
     return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in odd)
+
+
+def is_same(one: Json | Absent, other: Json | Absent) -> bool:
+    """Whether two values are the same JSON; 1, 1.0 and true are three values."""
+    if isinstance(one, Absent) or isinstance(other, Absent):
+        return one is other
+    return encode_canonical(one) == encode_canonical(other)

@@ -11,8 +11,10 @@ import random
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Final
 
 from reconciler.errors import ReconcilerError, Throttled, TooManyCalls
@@ -20,7 +22,6 @@ from reconciler.model import Throttling
 from reconciler.ports import Emit
 from reconciler.transport.replies import LATER, read_retry_after
 from reconciler.transport.token_bucket import READS, WRITES, Lane
-from reconciler.transport.turns import Turns
 
 _PLACE: Final = re.compile(r"https?://([^/?#]+)(?:/subscriptions/([^/?#]+))?", re.IGNORECASE)
 # Resource Manager's own address, and its regional fronts.
@@ -209,3 +210,50 @@ class _Gate:
             status=429,
             next_step=LATER,
         )
+
+
+class Turns:
+    """Use it in a `with`. Who waits sleeps until it is handed over to them by name."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._taken = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        try:
+            mine.acquire()
+        except BaseException:
+            self._leave(mine)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+    def _leave(self, mine: threading.Lock) -> None:
+        """Wait no longer; what was handed over just now goes on to the next."""
+        with self._lock:
+            waits = mine in self._waiting
+            if waits:
+                self._waiting.remove(mine)
+        if not waits:
+            self._hand_over()

@@ -17,7 +17,7 @@ HOLD = """
 import sys, time
 from reconciler.cli.wiring import assemble_project
 from reconciler.cli.context import Invocation
-from reconciler.cli.locking import lock_ledger
+from reconciler.cli.wiring import lock_ledger
 assembly = assemble_project(Invocation())
 with lock_ledger(assembly, "a test", 0.0) as lease:
     print(lease.holder.id, flush=True)

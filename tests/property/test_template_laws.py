@@ -17,7 +17,7 @@ from reconciler.document.pointers import set_at
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.fleet.overrides import find_overrides, lay_over
 from reconciler.manifests.fleet.template import Convert, compile_template
-from reconciler.manifests.fleet.variables import Variable, escape, fits, split_text
+from reconciler.manifests.variables import Variable, escape, fits, split_text
 from reconciler.model import Finding
 from reconciler.model import Path as Path_
 from tests.fleets import FLEET, read

@@ -15,8 +15,7 @@ import reconciler.ledgers.recovery
 from reconciler.cli.context import Invocation
 from reconciler.cli.errors import report
 from reconciler.cli.exit_codes import Ending, find_exit_code, judge_error, judge_outcome
-from reconciler.cli.outcome import FINISHED, tell_outcome
-from reconciler.cli.unrecorded import find_folders, keep_unrecorded
+from reconciler.cli.outcome import FINISHED, find_folders, keep_unrecorded, tell_outcome
 from reconciler.errors import LockHeld, PlanRefused, ReconcilerError, StalePlan
 from reconciler.model import Action, Address, Entry, Finding, Outcome
 from tests.events import CENSUS, HOLDER

@@ -16,7 +16,7 @@ from reconciler.errors import (
 )
 from reconciler.kinds import find_kinds
 from reconciler.kinds.endpoint import KIND
-from reconciler.kinds.endpoint.kind import HOSTS
+from reconciler.kinds.endpoint.addresses import HOSTS
 from reconciler.kinds.endpoint.provider import EndpointProvider
 from reconciler.model import (
     ABSENT,

@@ -8,8 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from reconciler.cli.backwards import Backwards
-from reconciler.cli.commands.history import Teller
+from reconciler.cli.commands.history import Backwards, Teller
 from reconciler.cli.context import Invocation
 from reconciler.document.schema import compile_schema
 from reconciler.errors import ReconcilerError

@@ -9,7 +9,6 @@ import pytest
 
 from reconciler.document.normalize import normalize
 from reconciler.document.patch import apply_operations
-from reconciler.engine.proof import prove
 from reconciler.errors import NotApplied
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
@@ -28,6 +27,7 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.plans.drift import find_drift
+from reconciler.plans.evidence import prove
 from reconciler.plans.reasons import explain_changes
 from reconciler.plans.step import Wish, make_step
 from tests.e2e.world import definition

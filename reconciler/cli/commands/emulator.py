@@ -6,22 +6,36 @@ import contextlib
 import errno
 import json
 import os
-import socket
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from reconciler.document.pointers import format_pointer
+from reconciler.emulator import (
+    Fault,
+    Flaw,
+    Workspace,
+    find_in_faults,
+    find_in_world,
+    make_faults,
+    make_world,
+)
 from reconciler.emulator.classic.world_file import DEFAULT_WORLD
 from reconciler.emulator.faults.fault_file import KINDS
 from reconciler.emulator.switches import SWITCHES
+from reconciler.emulator.tcp_ports import DEFAULT_PORT, pick_blob_port
+from reconciler.errors import ManifestInvalid
+from reconciler.manifests.yaml_text import Places, Text
+from reconciler.model import Finding, Json, Place
+
+_MOST_BYTES: Final = 1024 * 1024
+
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.emulator import Settings
-
-DEFAULT_PORT = 8470
-_BLOB_PORT = 10000
 
 
 _FAULTS = """\b
@@ -147,8 +161,7 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
     (RECONCILER_EMULATOR_TOKEN, else "emulator"), and stops on SIGTERM or Ctrl-C. `cloud:
     emulator` in a project means its default address.
     """
-    from reconciler.cli.emulator_files import read_faults, read_world
-    from reconciler.cli.hush import hush_loggers
+    from reconciler.cli.wiring import hush_loggers
     from reconciler.emulator import Settings
 
     hush_loggers()
@@ -210,41 +223,6 @@ def _blob_storage(settings: Settings, *, wanted: bool) -> Iterator[str]:
         yield url
 
 
-def pick_blob_port(port: int, folder: Path | None) -> int:
-    """The port for blob storage beside an emulator on `port`; 0 for any that is free.
-
-    Storage that is kept in a folder keeps its port, because the addresses of models hold it.
-    """
-    wished = _BLOB_PORT if port == DEFAULT_PORT else 0
-    note = folder / "port" if folder is not None else None
-    if note is not None and note.exists() and note.read_text(encoding="utf-8").isdecimal():
-        wished = int(note.read_text(encoding="utf-8"))
-    picked = wished if wished and is_free(wished) else find_free_port()
-    if note is not None:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(str(picked), encoding="utf-8")
-    return picked
-
-
-def find_free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine."""
-    with socket.socket() as probe:
-        # As servers bind: connections of an earlier one that still linger do no harm.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
 def _serve(settings: Settings, blob_url: str) -> None:
     from dataclasses import replace
 
@@ -271,3 +249,65 @@ def _serve(settings: Settings, blob_url: str) -> None:
                 next_step="Choose another with --port, or let it find one with --port 0.",
             ) from error
         raise
+
+
+if TYPE_CHECKING:  # only named here
+    import yaml
+
+
+def read_faults(file: Path) -> tuple[Fault, ...]:
+    """The faults of a file, in order. Raises ManifestInvalid with all that is wrong with it."""
+    return make_faults(_read(file, "faults", find_in_faults))
+
+
+def read_world(file: Path) -> tuple[Workspace, ...]:
+    """The workspaces of a file. Raises ManifestInvalid with all that is wrong with it."""
+    return make_world(_read(file, "world", find_in_world))
+
+
+def _read(file: Path, option: str, find_flaws: Callable[[object], Iterator[Flaw]]) -> Json:
+    """A file's one document, in which nothing is wrong."""
+    parsed = Text(str(file), _read_text(file))
+    nodes = list(parsed.compose())
+    document = parsed.build(nodes[0]) if nodes else None
+    findings = [*parsed.findings, *_find_documents(parsed, nodes, option)]
+    if nodes:
+        places = Places(parsed.file, nodes[0])
+        for flaw in find_flaws(document):
+            place = places[format_pointer(flaw.path)]
+            findings.append(Finding(flaw.message, place=place, next_step=flaw.next_step))
+    if findings:
+        raise ManifestInvalid(tuple(sorted(findings, key=_order)))
+    return document
+
+
+def _read_text(file: Path) -> str:
+    """The text of a regular file of bounded size, in UTF-8."""
+    state = file.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise _refuse(file, "is not a regular file")
+    if state.st_size > _MOST_BYTES:
+        raise _refuse(file, f"is {state.st_size / 1_000_000:.0f} MB; it may have at most 1 MB")
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _refuse(file, "is not text in UTF-8") from error
+
+
+def _refuse(file: Path, message: str) -> ManifestInvalid:
+    return ManifestInvalid((Finding(message, subject=str(file)),))
+
+
+def _find_documents(parsed: Text, nodes: list[yaml.Node], option: str) -> Iterator[Finding]:
+    if not nodes and not parsed.findings:
+        step = f"Write what it is to hold, or leave --{option} out."
+        yield Finding(f"holds no {option}", place=Place(parsed.file, 1, 1), next_step=step)
+    for node in nodes[1:]:
+        yield Finding(
+            "a second document", place=parsed.place(node), next_step="Keep all in one document."
+        )
+
+
+def _order(finding: Finding) -> tuple[int, int, str]:
+    at = finding.place
+    return (at.line, at.column, finding.message) if at else (0, 0, finding.message)

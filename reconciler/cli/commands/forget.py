@@ -18,10 +18,15 @@ def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None
     The service stays as it is. If a manifest still names the resource, the next apply manages it
     again. The ADDRESS of a fleet stands for all its members that the ledger remembers.
     """
-    from reconciler.cli.locking import lock_ledger, not_in_ledger, now
-    from reconciler.cli.wiring import assemble_project, parse_addresses
-    from reconciler.engine.members import find_members
+    from reconciler.cli.wiring import (
+        assemble_project,
+        lock_ledger,
+        not_in_ledger,
+        now,
+        parse_addresses,
+    )
     from reconciler.model import Action, Entry
+    from reconciler.plans.waves import find_members
 
     assembly = assemble_project(invocation)
     (named,) = parse_addresses("forget", [address])

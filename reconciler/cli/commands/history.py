@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import click
 
 from reconciler.cli.context import Invocation
+
+_IN_MEMORY = 1 << 20
+
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.document.schema import Field
@@ -93,7 +99,6 @@ class Teller:
 
         For people, what one apply did to many members of a fleet is told at once.
         """
-        from reconciler.cli.backwards import Backwards
         from reconciler.plans.history import gather_runs
 
         undecided = [one for one in self._ledger.load().open if self._is_of(one, address)]
@@ -165,7 +170,7 @@ class Teller:
             raise self._unknown(address)
 
     def _unknown(self, address: Address) -> Exception:
-        from reconciler.cli.locking import not_in_ledger
+        from reconciler.cli.wiring import not_in_ledger
 
         names = (name for one in self._ledger.entries() for name in (one.address, one.fleet))
         return not_in_ledger(address, names)
@@ -196,3 +201,36 @@ class Teller:
             click.echo(text, color=True)
         if not told:
             click.echo(empty)
+
+
+class Backwards:
+    """Takes texts as they come and gives them back, the last first."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by __exit__
+        self._ends = array("Q")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def add(self, text: str) -> None:
+        """Take one more."""
+        self._file.write(text.encode("utf-8", "surrogatepass"))
+        self._ends.append(self._file.tell())
+
+    def __iter__(self) -> Iterator[str]:
+        for number in range(len(self._ends) - 1, -1, -1):
+            start = self._ends[number - 1] if number else 0
+            self._file.seek(start)
+            yield self._file.read(self._ends[number] - start).decode("utf-8", "surrogatepass")

@@ -79,7 +79,7 @@ class _Recovered:
 
 
 def _recover(assembly: Assembly, name: str, within_s: float) -> _Recovered:
-    from reconciler.cli.locking import lock_ledger
+    from reconciler.cli.wiring import lock_ledger
 
     entries = _read_errored(Path(name))
     with lock_ledger(assembly, "ledger verify --recover", within_s) as lease:
@@ -131,8 +131,7 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
     was applied; a place that differs is left out. No service is changed, and a plan afterwards has
     the same changes as before. The ledger that is there is kept beside the new one.
     """
-    from reconciler.cli.locking import lock_ledger
-    from reconciler.cli.wiring import Wanted, assemble
+    from reconciler.cli.wiring import Wanted, assemble, lock_ledger
     from reconciler.engine.applying.journal import Author
     from reconciler.engine.rebuild import recollect
     from reconciler.render.ledger import render_recollections
@@ -162,7 +161,7 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
 
 def _try_lock(held: ExitStack, assembly: Assembly, within_s: float) -> Lease | None:
     """The lock; None where the ledger is too broken to be locked, so that nobody writes to it."""
-    from reconciler.cli.locking import lock_ledger
+    from reconciler.cli.wiring import lock_ledger
     from reconciler.errors import LedgerInvalid
 
     try:
@@ -212,8 +211,7 @@ def compact(invocation: Invocation, *, lock_timeout: float) -> None:
     The ledger begins anew with that. The archive stays beside it and part of the chain: history
     and verify look at it too.
     """
-    from reconciler.cli.locking import lock_ledger
-    from reconciler.cli.wiring import assemble_project
+    from reconciler.cli.wiring import assemble_project, lock_ledger
     from reconciler.render.ledger import count_entries
     from reconciler.render.words.counting import count
     from reconciler.render.words.escape import escape

@@ -87,7 +87,7 @@ def _make_plan(
 
 
 def _check_known(assembly: Assembly, address: Address) -> None:
-    from reconciler.cli.locking import not_in_ledger
+    from reconciler.cli.wiring import not_in_ledger
     from reconciler.errors import ReconcilerError
     from reconciler.plans.history import rename
 

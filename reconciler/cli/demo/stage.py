@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.blobs import upload_model
-from reconciler.cli.commands.emulator import DEFAULT_PORT, find_free_port, is_free, pick_blob_port
 from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
 from reconciler.emulator.processes import die_with_parent, end_process
+from reconciler.emulator.tcp_ports import DEFAULT_PORT, find_free_port, is_free, pick_blob_port
 from reconciler.errors import ReconcilerError
 from reconciler.package_data import find_example
 

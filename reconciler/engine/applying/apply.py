@@ -19,11 +19,9 @@ from reconciler.document.diff import is_untold
 from reconciler.engine.applying.journal import Author, Journal, document_of
 from reconciler.engine.applying.rollout import Fleets, Task
 from reconciler.engine.applying.step_run import Worker
-from reconciler.engine.members import name_item
 from reconciler.engine.observe import observe
-from reconciler.engine.runtime import Hands, Work
-from reconciler.engine.staleness import PLAN_AGAIN, find_stale
-from reconciler.engine.undoing import make_undo
+from reconciler.engine.pool import Work
+from reconciler.engine.runtime import Hands
 from reconciler.errors import (
     LedgerConflict,
     LedgerInvalid,
@@ -55,8 +53,10 @@ from reconciler.model import (
     StepStarted,
     WaveStarted,
 )
+from reconciler.plans.evidence import PLAN_AGAIN, find_stale
 from reconciler.plans.plan_file import digest_of_step
-from reconciler.plans.waves import arrange
+from reconciler.plans.undo import make_undo
+from reconciler.plans.waves import arrange, name_item
 from reconciler.ports import Lease
 
 # An interrupted apply finishes what it began; a call of it waits no longer for its turn than this.
@@ -163,7 +163,7 @@ def _check_all(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], list[St
             continue
         left.append(step)
         if live is not None:
-            stale.extend(find_stale(hands, step, live))
+            stale.extend(find_stale(hands.kinds[step.resource.address.kind].field, step, live))
         source = sources[step.resource]
         if source is not None and step.source is not None and seen[source].document is ABSENT:
             said = f"Saved plan is stale: {step.source.name}, which it is made from, is gone"

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from reconciler.engine.applying.journal import Author, Journal, document_of
-from reconciler.engine.lag import read_until
+from reconciler.engine.applying.step_run import read_until
 from reconciler.engine.observe import keep_sight
-from reconciler.engine.runtime import Hands, Work
+from reconciler.engine.pool import Work
+from reconciler.engine.runtime import Hands
 from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.model import Absent, Fate, Finding, Intent, Live, Settled
 from reconciler.plans.evidence import judge_intent

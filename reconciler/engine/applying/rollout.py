@@ -15,7 +15,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias
 
-from reconciler.engine.runtime import Hands, Work
+from reconciler.engine.pool import Work
+from reconciler.engine.runtime import Hands
 from reconciler.model import (
     Action,
     Address,

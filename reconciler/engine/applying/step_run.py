@@ -8,16 +8,14 @@ whose answer was lost is read back before anything else is sent.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from reconciler.engine.applying.journal import Journal, document_of
-from reconciler.engine.lag import read_until
 from reconciler.engine.observe import keep_sight
-from reconciler.engine.proof import prove
-from reconciler.engine.runtime import Hands, Work
-from reconciler.engine.staleness import find_stale
+from reconciler.engine.pool import Work
+from reconciler.engine.runtime import Hands
 from reconciler.errors import (
     Busy,
     NotApplied,
@@ -35,11 +33,17 @@ from reconciler.model import (
     Intent,
     Live,
     Progress,
+    Resource,
     Step,
     StepDoubted,
     StepWaiting,
 )
-from reconciler.plans.evidence import Judgement, judge_intent
+from reconciler.plans.evidence import Judgement, find_stale, judge_intent, prove
+
+_FIRST_S: Final = 0.2
+_LONGEST_S: Final = 2.0
+_GROWTH: Final = 1.5
+
 
 _SHOWN_EVERY_S: Final = 10.0
 _MOST_TRIES: Final = 3
@@ -87,7 +91,7 @@ class _Attempt:
     def run(self, *, last: bool) -> Work[Live | Absent | None]:
         """What was read back; None where nothing was done and it may be sent once more."""
         before = self._provider.read(self._step.resource)
-        stale = tuple(find_stale(self._hands, self._step, before))
+        stale = tuple(find_stale(self._field, self._step, before))
         if stale:
             raise StalePlan(stale)
         intent = self._journal.begin(self._step, before, self._number)
@@ -210,3 +214,25 @@ class _Waiting:
             self._shown = now
             resource, action = self._step.resource, self._step.action
             self._hands.emit(StepWaiting(resource, action, now - self._started))
+
+
+def read_until(
+    hands: Hands,
+    resource: Resource,
+    patience_s: float,
+    shows: Callable[[Live | Absent], bool],
+) -> Work[Live | Absent]:
+    """The first read that shows what is looked for, or the last one within `patience_s` seconds.
+
+    Rests between them.
+    """
+    provider = hands.provider(resource.address)
+    waited, pause = 0.0, _FIRST_S
+    while True:
+        live = provider.read(resource)
+        if shows(live) or waited >= patience_s:
+            return live
+        pause = min(pause, patience_s - waited)
+        yield pause
+        waited += pause
+        pause = min(pause * _GROWTH, _LONGEST_S)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from reconciler.document.comparers import is_sealed
 from reconciler.document.pointers import format_pointer
 from reconciler.engine.blob_checks import look_at_models
-from reconciler.engine.members import find_pause, name_items, stage_members
 from reconciler.engine.observe import Observation, Survey, observe
 from reconciler.engine.planning.selection import Order, choose, identify, resolve
 from reconciler.engine.planning.sources import Seed, find_seeds, look_at_copies, tell_source
@@ -39,6 +38,7 @@ from reconciler.plans import guards
 from reconciler.plans.estimate import estimate
 from reconciler.plans.reasons import explain_changes, format_author
 from reconciler.plans.step import Wish, make_removal, make_step
+from reconciler.plans.waves import find_pause, name_items, stage_members
 
 
 @dataclass

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.engine.members import group_members, name_items
 from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Hands
 from reconciler.errors import ManifestInvalid
@@ -20,6 +19,7 @@ from reconciler.model import (
     Rollout,
     Snapshot,
 )
+from reconciler.plans.waves import group_members, name_items
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from math import inf
 from typing import Final
 from urllib.parse import urlsplit
 
-from reconciler.document.comparers import strip_credentials
 from reconciler.document.normalize import normalize
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field
@@ -29,7 +28,7 @@ from reconciler.errors import (
     Unavailable,
 )
 from reconciler.kinds.base import PlainProvider
-from reconciler.kinds.endpoint.kind import HOSTS, ID_FORM, REGIONS
+from reconciler.kinds.endpoint.addresses import HOSTS, ID_FORM, REGIONS
 from reconciler.kinds.ids import quote_path
 from reconciler.model import (
     ABSENT,
@@ -45,6 +44,7 @@ from reconciler.model import (
     Summary,
 )
 from reconciler.ports import Access, ResolveSecret
+from reconciler.secrets.signatures import strip_credentials
 from reconciler.transport import (
     Client,
     Reply,

@@ -18,7 +18,7 @@ from reconciler.files import read_whole
 from reconciler.manifests.definition import parse_json
 from reconciler.manifests.editing import Edit, edit_json, edit_yaml, find_document, put
 from reconciler.manifests.fleet.overrides import find_overrides
-from reconciler.manifests.fleet.variables import escape
+from reconciler.manifests.variables import escape
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import Finding, Json, Manifest
 

@@ -17,9 +17,13 @@ from reconciler.manifests.editing.layout import (
     line_start,
     next_line,
 )
-from reconciler.manifests.editing.sheet import Sheet, Splice, Spot, find_key_quote, find_quote
 from reconciler.manifests.editing.style import (
     WIDTH,
+    Sheet,
+    Splice,
+    Spot,
+    find_key_quote,
+    find_quote,
     write_block,
     write_entry,
     write_inline,

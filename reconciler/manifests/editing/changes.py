@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Final, Never
 
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.editing.layout import Piece
-from reconciler.manifests.yaml_text import REFER, is_suspicious, is_unwritable
 from reconciler.model import ABSENT, Absent, Finding, Json
+from reconciler.secrets.suspicion import REFER, is_suspicious, is_unwritable
+from reconciler.text.json_text import is_same
 
 _DEEPEST: Final = 64
-
-
-def is_same(one: Json | Absent, other: Json | Absent) -> bool:
-    """Whether two values are the same JSON; 1, 1.0 and true are three values."""
-    if isinstance(one, Absent) or isinstance(other, Absent):
-        return one is other
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def put(document: Json, path: tuple[str, ...], value: Json | Absent) -> Json | Absent:

@@ -14,8 +14,16 @@ from reconciler.manifests.editing.layout import (
     next_line,
     skip_gap,
 )
-from reconciler.manifests.editing.sheet import Sheet, Splice, Spot, find_key_quote, find_quote
-from reconciler.manifests.editing.style import write_flow, write_json, write_text
+from reconciler.manifests.editing.style import (
+    Sheet,
+    Splice,
+    Spot,
+    find_key_quote,
+    find_quote,
+    write_flow,
+    write_json,
+    write_text,
+)
 from reconciler.model import Json
 
 _BLANKS: Final = " \t"

@@ -19,7 +19,7 @@ from reconciler.manifests.editing.flow_style import (
     write_json_root,
 )
 from reconciler.manifests.editing.layout import Piece
-from reconciler.manifests.editing.sheet import Sheet, Splice, Spot
+from reconciler.manifests.editing.style import Sheet, Splice, Spot
 from reconciler.model import Absent, Finding, Json
 
 _WRITE_OUT: Final = "Write the value out in each place, without anchor and alias."

@@ -15,8 +15,8 @@ import yaml
 from reconciler.document.pointers import format_pointer, split_pointer
 from reconciler.manifests.definition import check_definition
 from reconciler.manifests.schema import check_document, definition_schema
-from reconciler.manifests.yaml_text import is_unwritable
 from reconciler.model import Address, Draft, Json
+from reconciler.secrets.suspicion import is_unwritable
 from reconciler.text.json_text import escape_json
 
 API_VERSION: Final = "reconciler/v1"

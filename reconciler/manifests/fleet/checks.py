@@ -13,7 +13,6 @@ from typing import Final
 from reconciler.document.pointers import format_pointer
 from reconciler.manifests.fleet.items import Items
 from reconciler.manifests.fleet.template import Convert, Problems, Template, compile_template
-from reconciler.manifests.fleet.variables import is_plain
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.references import (
     Found,
@@ -25,8 +24,10 @@ from reconciler.manifests.references import (
     take_in_definition,
 )
 from reconciler.manifests.schema import definition_schema, say_types, wanted_types
-from reconciler.manifests.yaml_text import Places, is_word, read_plain, say_name
+from reconciler.manifests.variables import is_plain
+from reconciler.manifests.yaml_text import Places, read_plain
 from reconciler.model import Finding, Json, Path
+from reconciler.secrets.suspicion import is_word, say_name
 
 # What an address may lose when a definition is brought to its form, variables and all.
 _LOSABLE: Final = re.compile(r"[?#@=%]")

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
-from reconciler.document.comparers import strip_credentials
 from reconciler.model import ABSENT, Absent, Json, SecretReference
 from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_value
 from reconciler.render.words.names import list_names
+from reconciler.secrets.signatures import strip_credentials
 from reconciler.text.json_text import canonical
 
 OWN: Final = "each its own"

@@ -6,9 +6,9 @@ import json
 import unicodedata
 from typing import Final
 
-from reconciler.document.comparers import strip_credentials
 from reconciler.document.pointers import format_pointer
 from reconciler.model import Json
+from reconciler.secrets.signatures import strip_credentials
 
 _MOST: Final = 120
 _MOST_POINTER: Final = 600
