@@ -1,8 +1,7 @@
 """The chain of a ledger's lines: each carries the digest of the line before. No IO here.
 
-A line is of version 1 as long as a program of that version can read all that is in its ledger;
-from the first intent on it is of version 2. Such a line also carries the highest number of a lock
-so far, so that the last line alone tells what must not be written any more.
+Each line also carries the highest number of a lock so far, so that the last line alone shows what
+must not be written any more.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from reconciler.text import json_text
 from reconciler.text.json_text import encode_canonical, read_json
 
 _NAME: Final = re.compile(r"ledger-[0-9]{1,18}-[0-9]{1,18}\.jsonl", re.ASCII)
-VERSIONS: Final = (1, 2)
+_VERSION: Final = 2
 # A step's line holds a few parts of one definition; a checkpoint all that is remembered.
 LONGEST: Final = 64 << 20
 # Values of a document nest in it: in its memories, and in the patches of what is open.
@@ -53,7 +52,6 @@ class End:
     sequence: int = 0
     digest: str = _NOTHING
     fence: int = 0
-    version: int = 1
 
 
 START: Final = End()
@@ -66,16 +64,13 @@ def digest_line(line: bytes) -> str:
 
 def join(end: End, word: Word) -> bytes:
     """The line of a word that follows, with its end; raises BadLine for one that is too long."""
-    said = write_word(word)
     document: dict[str, Json] = {
-        **said.document,
-        "version": 1 if said.plain and end.version == 1 else 2,
+        **write_word(word).document,
+        "version": _VERSION,
         "sequence": end.sequence + 1,
         "previous": end.digest,
+        "highest_fence": max(end.fence, word.fence),
     }
-    fence = max(end.fence, word.fence)
-    if document["version"] > 1:
-        document["highest_fence"] = fence
     line = encode_canonical(document)
     if len(line) > LONGEST:
         raise BadLine(f"would be longer than {LONGEST >> 20} MiB")
@@ -89,25 +84,14 @@ def follow(end: End | None, line: bytes) -> tuple[End, Word]:
     where nobody knows what was before it, which is what None stands for.
     """
     document = _parse(line)
-    begins = end is not None and end.sequence == 0 and document.get("kind") == "checkpoint"
-    before = None if begins else end
-    if before and (document["sequence"], document["previous"]) != (
-        before.sequence + 1,
-        before.digest,
-    ):
-        raise BadLine("does not follow the line before it")
-    word = read_word(document, document["sequence"])
     after = _end_after(document, line)
-    if before and not _is_of_its_time(before, after, word.fence):
-        raise BadLine("does not follow the line before it")
+    word = read_word(document, after.sequence)
+    begins = end is not None and end.sequence == 0 and isinstance(word, Checkpoint)
+    if end and not begins:
+        follows = (end.sequence + 1, end.digest, max(end.fence, word.fence))
+        if (after.sequence, document.get("previous"), after.fence) != follows:
+            raise BadLine("does not follow the line before it")
     return after, word
-
-
-def _is_of_its_time(before: End, after: End, fence: int) -> bool:
-    """Whether version and fence of a line go on from the line before."""
-    if after.version < before.version:
-        return False
-    return after.version == 1 or after.fence == max(before.fence, fence)
 
 
 def end_after(line: bytes) -> End:
@@ -116,9 +100,7 @@ def end_after(line: bytes) -> End:
 
 
 def _end_after(document: Mapping[str, Json], line: bytes) -> End:
-    return End(
-        document["sequence"], digest_line(line), document["highest_fence"], document["version"]
-    )
+    return End(document["sequence"], digest_line(line), document["highest_fence"])
 
 
 def _parse(line: bytes) -> dict[str, Json]:
@@ -132,10 +114,9 @@ def _parse(line: bytes) -> dict[str, Json]:
     if not isinstance(document, dict) or not is_count(document.get("sequence")):
         raise BadLine("is not an entry of a ledger")
     version = document.get("version")
-    if type(version) is not int or version not in VERSIONS:
-        raise BadLine("is not of version 1 or 2, the only ones known here")
-    document = {"previous": "", "highest_fence": 0, **document}
-    if not is_count(document["highest_fence"]):
+    if type(version) is not int or version != _VERSION:
+        raise BadLine(f"is not of version {_VERSION}, the only one known here")
+    if not is_count(document.get("highest_fence")):
         raise BadLine("has no usable highest_fence")
     return document
 

@@ -1,7 +1,7 @@
 """What one line of a ledger says, as words of the model and as a JSON document.
 
-An entry without an intent is written as it always was. An outcome does not repeat what its intent
-says. No line can hold a secret, because no word has a place for one.
+An outcome does not repeat what its intent says. No line can hold a secret, because no word has a
+place for one.
 """
 
 from __future__ import annotations
@@ -93,10 +93,9 @@ Word: TypeAlias = Entry | Intent | Checkpoint | Mark
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A word as a document. `plain` is what a ledger of the first version can hold as well."""
+    """A word as a document."""
 
     document: dict[str, Json] = field(default_factory=dict)
-    plain: bool = False
 
 
 def write_word(word: Word) -> Said:
@@ -137,8 +136,7 @@ def write_entry(entry: Entry) -> dict[str, Json]:
 
 def read_entry(document: Mapping[str, Json], sequence: int) -> Entry:
     """An entry that is written whole; raises BadLine."""
-    # A ledger that is older than the baseline remembers none.
-    kept = _pick({"baseline": {}, **_SILENT, **document}, _ENTRY)
+    kept = _pick({**_SILENT, **document}, _ENTRY)
     return Entry(**_resolve(kept), sequence=sequence)
 
 
@@ -149,7 +147,7 @@ def _write_entry(entry: Entry) -> Said:
             {"kind": "outcome", **{name: said[name] for name in said if name not in _JOINED}}
         )
     loud = {name: said[name] for name in said if said[name] != _SILENT.get(name, ...)}
-    return Said(loud, plain=not set(loud) & set(_SILENT))
+    return Said(loud)
 
 
 def _write_plainly(word: Entry | Intent) -> dict[str, Json]:
@@ -212,7 +210,7 @@ def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
         count=kept["count"],
         memories=dict(_read_memory(one) for one in kept["memories"]),
         open=tuple(_read_open(one) for one in kept["open"]),
-        fence=document.get("highest_fence", 0),
+        fence=document["highest_fence"],
         sequence=sequence,
     )
 
