@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from reconciler.errors import LedgerConflict, LedgerInvalid
 from reconciler.ledgers.records import (
+    JOINED,
     BadLine,
     Checkpoint,
     Mark,
@@ -65,7 +66,7 @@ def digest_line(line: bytes) -> str:
 def join(end: End, word: Word) -> bytes:
     """The line of a word that follows, with its end; raises BadLine for one that is too long."""
     document: dict[str, Json] = {
-        **write_word(word).document,
+        **write_word(word),
         "version": _VERSION,
         "sequence": end.sequence + 1,
         "previous": end.digest,
@@ -181,20 +182,12 @@ class Replay:
     def _take_entry(self, entry: Entry) -> Entry:
         intent = self._open.pop(entry.intent, None)
         if intent is not None:
-            entry = replace(
-                entry,
-                patch=intent.patch,
-                inverse=intent.inverse,
-                step_digest=intent.step_digest,
-                wave=intent.wave,
-                fleet=intent.fleet,
-                token=intent.token,
-            )
+            entry = replace(entry, **{name: getattr(intent, name) for name in JOINED})
         if entry.fate is Fate.DONE:
             if entry.action in _GONE:
                 self._memories.pop(entry.address, None)
             else:
-                self._memories[entry.address] = _remember(entry)
+                self._memories[entry.address] = Memory.of(entry)
         return entry
 
     def snapshot(self) -> Snapshot:
@@ -214,25 +207,6 @@ class Replay:
         return Checkpoint(
             archive, sha256, count, self._memories, tuple(self._open.values()), self._fence
         )
-
-
-def _remember(entry: Entry) -> Memory:
-    return Memory(
-        id=entry.id,
-        owned=entry.owned,
-        secrets=entry.secrets,
-        at=entry.at,
-        by=entry.by,
-        commit=entry.commit,
-        sequence=entry.sequence,
-        digests=entry.digests,
-        baseline=entry.baseline,
-        wave=entry.wave,
-        plan_digest=entry.plan_digest,
-        step_digest=entry.step_digest,
-        fleet=entry.fleet,
-        token=entry.token,
-    )
 
 
 def name_archive(last: int, count: int) -> str:

@@ -6,54 +6,41 @@ place for one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory
 from reconciler.plans.history import parse_time
 
-_TEXTS: Final = ("address", "id", "action", "at", "by", "host", "commit", "plan_digest")
-_ENTRY: Final[Mapping[str, type]] = {
-    **dict.fromkeys(_TEXTS, str),
-    **dict.fromkeys(("patch", "inverse"), list),
-    **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
-    **dict.fromkeys(("fate", "note", "step_digest", "fleet", "token"), str),
-    **dict.fromkeys(("intent", "fence", "wave"), int),
-}
-_INTENT: Final[Mapping[str, type]] = {
-    **dict.fromkeys((*_TEXTS, "step_digest", "stamp", "extent", "fleet", "token"), str),
-    **dict.fromkeys(("attempt", "fence", "wave"), int),
+_TYPES: Final[Mapping[str, type]] = {
+    **dict.fromkeys(("address", "id", "action", "at", "by", "host", "commit", "plan_digest"), str),
+    **dict.fromkeys(("step_digest", "fleet", "token", "stamp", "extent", "fate", "note"), str),
+    **dict.fromkeys(("attempt", "fence", "wave", "intent", "sequence"), int),
     **dict.fromkeys(("patch", "inverse", "owns", "absences"), list),
-    **dict.fromkeys(("secrets", "digests"), dict),
-}
-_REMEMBERED: Final = ("id", "at", "by", "commit", "plan_digest", "step_digest", "fleet", "token")
-_MEMORY: Final[Mapping[str, type]] = {
-    **dict.fromkeys(_REMEMBERED, str),
-    **dict.fromkeys(("sequence", "wave"), int),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
-}
-_CHECKPOINT: Final[Mapping[str, type]] = {
     **dict.fromkeys(("archive", "sha256"), str),
-    "count": int,
     **dict.fromkeys(("memories", "open"), list),
+    "count": int,
 }
 _MOST: Final = 1 << 63
 # What an outcome says by naming its intent.
-_JOINED: Final = ("patch", "inverse", "step_digest", "wave", "fleet", "token")
-# What older ledgers do not say, and an entry need not say where it is so.
-_SILENT: Final[Mapping[str, Json]] = {
-    "intent": 0,
-    "fate": Fate.DONE.value,
-    "note": "",
-    "fence": 0,
+JOINED: Final[Mapping[str, Json]] = {
+    "patch": [],
+    "inverse": [],
     "step_digest": "",
     "wave": 0,
     "fleet": "",
     "token": "",
 }
-# What an intent or a checkpoint of an older ledger does not say.
-_LATER: Final = {"fleet": "", "token": ""}
+# What a record need not say where it is so.
+_OMITTED: Final[Mapping[str, Json]] = {"fleet": "", "token": ""}
+_OMITTED_OF_ENTRY: Final[Mapping[str, Json]] = {
+    **_OMITTED,
+    **dict.fromkeys(("intent", "fence", "wave"), 0),
+    **dict.fromkeys(("note", "step_digest"), ""),
+    "fate": Fate.DONE.value,
+}
 
 
 class BadLine(ValueError):
@@ -89,26 +76,24 @@ class Mark:
 
 
 Word: TypeAlias = Entry | Intent | Checkpoint | Mark
+_Step = TypeVar("_Step", Entry, Intent, Memory)
+_NAMES: Final[Mapping[type, tuple[str, ...]]] = {
+    kind: tuple(filter({one.name for one in fields(kind)}.__contains__, _TYPES))
+    for kind in (Entry, Intent, Memory)
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A word as a document."""
-
-    document: dict[str, Json] = field(default_factory=dict)
-
-
-def write_word(word: Word) -> Said:
+def write_word(word: Word) -> dict[str, Json]:
     """The document of a word, without what chains it to the line before."""
     match word:
         case Entry():
             return _write_entry(word)
         case Intent():
-            return Said({"kind": "intent", **_write_plainly(word)})
+            return {"kind": "intent", **_without(("sequence",), _write(word))}
         case Checkpoint():
-            return Said(_write_checkpoint(word))
+            return _write_checkpoint(word)
         case Mark():
-            return Said({"kind": word.kind, "fence": word.fence})
+            return {"kind": word.kind, "fence": word.fence}
 
 
 def read_word(document: Mapping[str, Json], sequence: int) -> Word:
@@ -123,7 +108,7 @@ def read_word(document: Mapping[str, Json], sequence: int) -> Word:
         case "checkpoint":
             return _read_checkpoint(document, sequence)
         case "lock":
-            return Mark("lock", _pick(document, {"fence": int})["fence"], sequence)
+            return Mark("lock", _read_field(document, "fence"), sequence)
         case "close":
             return Mark("close", 0, sequence)
     raise BadLine("is of a kind that is not known here")
@@ -131,42 +116,23 @@ def read_word(document: Mapping[str, Json], sequence: int) -> Word:
 
 def write_entry(entry: Entry) -> dict[str, Json]:
     """The whole of an entry, without its sequence."""
-    return {**_write_plainly(entry), "fate": entry.fate.value}
+    return _without(("sequence",), _write(entry))
 
 
 def read_entry(document: Mapping[str, Json], sequence: int) -> Entry:
     """An entry that is written whole; raises BadLine."""
-    kept = _pick({**_SILENT, **document}, _ENTRY)
-    return Entry(**_resolve(kept), sequence=sequence)
+    return _read(Entry, {**_OMITTED_OF_ENTRY, **document, "sequence": sequence})
 
 
-def _write_entry(entry: Entry) -> Said:
+def _write_entry(entry: Entry) -> dict[str, Json]:
     said = write_entry(entry)
     if entry.intent:
-        return Said(
-            {"kind": "outcome", **{name: said[name] for name in said if name not in _JOINED}}
-        )
-    loud = {name: said[name] for name in said if said[name] != _SILENT.get(name, ...)}
-    return Said(loud)
+        return {"kind": "outcome", **_without(JOINED, said)}
+    return {name: value for name, value in said.items() if value != _OMITTED_OF_ENTRY.get(name)}
 
 
-def _write_plainly(word: Entry | Intent) -> dict[str, Json]:
-    said = {name: value for name, value in _say(word).items() if name != "sequence"}
-    return {
-        **said,
-        "address": str(word.address),
-        "action": word.action.value,
-        "fleet": _write_fleet(word.fleet),
-    }
-
-
-def _write_fleet(fleet: Address | None) -> str:
-    return "" if fleet is None else str(fleet)
-
-
-def _say(word: Entry | Intent | Memory) -> dict[str, Json]:
-    """Everything a word holds; few resources have a token of their own."""
-    return {name: value for name, value in vars(word).items() if name != "token" or value}
+def _without(names: Container[str], said: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in said.items() if name not in names}
 
 
 def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
@@ -176,79 +142,66 @@ def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
         "sha256": checkpoint.sha256,
         "count": checkpoint.count,
         "memories": [
-            {"address": str(address), **_say(memory), "fleet": _write_fleet(memory.fleet)}
+            {"address": str(address), **_write(memory)}
             for address, memory in checkpoint.memories.items()
         ],
-        "open": [
-            {"sequence": intent.sequence, **_write_plainly(intent)} for intent in checkpoint.open
-        ],
+        "open": [_write(intent) for intent in checkpoint.open],
     }
 
 
 def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
-    repeated = [name for name in _JOINED if name in document]
+    repeated = [name for name in JOINED if name in document]
     if repeated:
         raise BadLine(f"repeats the {repeated[0]} of its intent")
-    joined = {"patch": [], "inverse": [], "step_digest": "", "wave": 0, "fleet": "", "token": ""}
-    kept = _pick({**document, **joined}, _ENTRY)
-    if not kept["intent"]:
+    entry = _read(Entry, {**document, **JOINED, "sequence": sequence})
+    if not entry.intent:
         raise BadLine("has no usable intent")
-    return Entry(**_resolve(kept), sequence=sequence)
+    return entry
 
 
 def _read_intent(document: Mapping[str, Json], sequence: int) -> Intent:
-    kept = _resolve(_pick({**_LATER, **document}, _INTENT))
-    kept |= {name: tuple(kept[name]) for name in ("owns", "absences")}
-    return Intent(**kept, sequence=sequence)
+    return _read(Intent, {**_OMITTED, **document, "sequence": sequence})
 
 
 def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
-    kept = _pick(document, _CHECKPOINT)
     return Checkpoint(
-        archive=kept["archive"],
-        sha256=kept["sha256"],
-        count=kept["count"],
-        memories=dict(_read_memory(one) for one in kept["memories"]),
-        open=tuple(_read_open(one) for one in kept["open"]),
+        archive=_read_field(document, "archive"),
+        sha256=_read_field(document, "sha256"),
+        count=_read_field(document, "count"),
+        memories={
+            _read_field(one, "address"): _read(Memory, {**_OMITTED, **one})
+            for one in _read_documents(document, "memories")
+        },
+        open=tuple(_read(Intent, {**_OMITTED, **one}) for one in _read_documents(document, "open")),
         fence=document["highest_fence"],
         sequence=sequence,
     )
 
 
-def _read_memory(document: Json) -> tuple[Address, Memory]:
-    if not isinstance(document, dict):
-        raise BadLine("has no usable memories")
-    address = _pick(document, {"address": str})["address"]
-    kept = _pick({**_LATER, **document}, _MEMORY)
-    kept["fleet"] = _read_fleet(kept["fleet"])
+def _write(step: Entry | Intent | Memory) -> dict[str, Json]:
+    """Everything that it holds; few resources have a token of their own."""
+    said = {name: getattr(step, name) for name in _NAMES[type(step)]}
+    said |= {name: write(said[name]) for name, write in _WRITERS.items() if name in said}
+    if not said["token"]:
+        del said["token"]
+    return said
+
+
+def _read(kind: type[_Step], document: Mapping[str, Json]) -> _Step:
+    return kind(**{name: _read_field(document, name) for name in _NAMES[kind]})
+
+
+def _read_field(document: Mapping[str, Json], name: str) -> Any:
+    """What the model has for it, of its own type, and as everything after this relies on it."""
+    value, kind = document.get(name), _TYPES[name]
+    if type(value) is not kind or (kind is int and not is_count(value)):
+        raise BadLine(f"has no usable {name}")
+    if name in _DEMANDS and not _DEMANDS[name](value):
+        raise BadLine(f"has no usable {name}")
     try:
-        return Address.parse(address), Memory(**kept)
+        return _READERS[name](value) if name in _READERS else value
     except ValueError as error:
-        raise BadLine("has no usable address or action") from error
-
-
-def _read_fleet(said: str) -> Address | None:
-    try:
-        return Address.parse(said) if said else None
-    except ValueError as error:
-        raise BadLine("has no usable fleet") from error
-
-
-def _read_open(document: Json) -> Intent:
-    if not isinstance(document, dict):
-        raise BadLine("has no usable open")
-    return _read_intent(document, _pick(document, {"sequence": int})["sequence"])
-
-
-def _pick(document: Mapping[str, Json], shape: Mapping[str, type]) -> dict[str, Json]:
-    """What the shape names, each of its own type, and as everything after this relies on it."""
-    for name, kind in shape.items():
-        value = document.get(name)
-        if type(value) is not kind or not (name not in _DEMANDS or _DEMANDS[name](value)):
-            raise BadLine(f"has no usable {name}")
-        if kind is int and not is_count(value):
-            raise BadLine(f"has no usable {name}")
-    return {name: document[name] for name in shape}
+        raise BadLine(f"has no usable {name}") from error
 
 
 def is_count(value: Json) -> bool:
@@ -292,17 +245,29 @@ _DEMANDS: Final[Mapping[str, Callable[[Any], bool]]] = {
 }
 
 
-def _resolve(kept: dict[str, Any]) -> dict[str, Any]:
-    """The same with the model's own types."""
-    try:
-        kept["address"] = Address.parse(kept["address"])
-        kept["action"] = Action(kept["action"])
-    except ValueError as error:
-        raise BadLine("has no usable address or action") from error
-    kept["fleet"] = _read_fleet(kept["fleet"])
-    if "fate" in kept:
-        try:
-            kept["fate"] = Fate(kept["fate"])
-        except ValueError as error:
-            raise BadLine("has no usable fate") from error
-    return {**kept, "patch": tuple(kept["patch"]), "inverse": tuple(kept["inverse"])}
+def _read_documents(document: Mapping[str, Json], name: str) -> list[dict[str, Json]]:
+    values: list[Json] = _read_field(document, name)
+    if not all(isinstance(one, dict) for one in values):
+        raise BadLine(f"has no usable {name}")
+    return values
+
+
+def _write_fleet(fleet: Address | None) -> str:
+    return "" if fleet is None else str(fleet)
+
+
+def _read_fleet(said: str) -> Address | None:
+    return Address.parse(said) if said else None
+
+
+_WRITERS: Final[Mapping[str, Callable[[Any], Json]]] = {
+    **dict.fromkeys(("address", "action", "fate"), str),
+    "fleet": _write_fleet,
+}
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("patch", "inverse", "owns", "absences"), tuple),
+    "address": Address.parse,
+    "action": Action,
+    "fate": Fate,
+    "fleet": _read_fleet,
+}

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
 from reconciler.ledgers.file import FileLedger
 from reconciler.model import Action, Address, Entry, Fate, Holder, Intent, Memory
-from tests.ledgers import make_entry, make_intent, remember
+from tests.ledgers import make_entry, make_intent
 
 pytestmark = pytest.mark.property
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -133,7 +133,7 @@ class Ledgers(RuleBasedStateMachine):
             if entry.action in GONE:
                 self.memories.pop(entry.address, None)
             else:
-                self.memories[entry.address] = remember(entry)
+                self.memories[entry.address] = Memory.of(entry)
 
     @rule(writer=WRITERS, name=NAMES, data=st.data())
     def cut(self, writer: int, name: str, data: st.DataObject) -> None:

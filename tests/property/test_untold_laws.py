@@ -52,7 +52,7 @@ def remember(live: Json, declared: Json) -> Memory:
     """As if all that is live and declared had been applied."""
     leaves = ((path, find(live, path)) for path in find_leaves(FIELD, declared))
     owned = {format_pointer(path): value for path, value in leaves if value is not ABSENT}
-    return Memory(RESOURCE.id, owned, {}, "2026-11-02T08:00:00Z", "ci", "", 1)
+    return Memory(RESOURCE.id, "2026-11-02T08:00:00Z", "ci", "", owned, sequence=1)
 
 
 def wish(live: Json, declared: Json, memory: Memory | None) -> Wish:

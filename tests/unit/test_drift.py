@@ -38,10 +38,7 @@ def applied() -> World:
     world = world_of("a", "b")
     run(world, "a", "b")
     for entry in world.kept:
-        world.ledger.more[entry.address] = Memory(
-            entry.id, entry.owned, entry.secrets, entry.at, entry.by, entry.commit, 1,
-            entry.digests, entry.baseline,
-        )  # fmt: skip
+        world.ledger.more[entry.address] = replace(Memory.of(entry), sequence=1)
     return world
 
 

@@ -491,7 +491,7 @@ def test_a_refused_plan_is_never_applied() -> None:
 
 def memories(count: int) -> Mapping[Address, Memory]:
     return {
-        Address("WebService", f"m{n}"): Memory(f"/{n}", {}, {}, "2026-11-02", "ci", "", n)
+        Address("WebService", f"m{n}"): Memory(f"/{n}", "2026-11-02", "ci", "", {}, sequence=n)
         for n in range(count)
     }
 

@@ -195,7 +195,9 @@ def test_a_removal_takes_secrets_and_plan_along_that_were_written_before() -> No
     wish = wish_for(live(), exact(body))
     plan = body["properties"]["commitmentPlan"]["id"]
     owned = {"/properties/commitmentPlan/id": plan}
-    memory = Memory(RESOURCE.id, owned, dict.fromkeys(KEYS, "v1"), "2026-11-20", "ci", "", 1)
+    memory = Memory(
+        RESOURCE.id, "2026-11-20", "ci", "", owned, secrets=dict.fromkeys(KEYS, "v1"), sequence=1
+    )
     step = make_step(replace(wish, memory=memory))
     assert step is not None
     assert dict(step.secrets) == KEYS
@@ -293,7 +295,7 @@ def test_what_an_exact_manifest_would_remove_is_never_said_to_be_in_sync() -> No
         "reconciler apply --target WebService/census",
         "reconciler drift --accept WebService/census",
     )
-    memory = Memory(RESOURCE.id, {"/tags/stray": "0"}, {}, "2026-11-20", "ci", "", 1)
+    memory = Memory(RESOURCE.id, "2026-11-20", "ci", "", {"/tags/stray": "0"}, sequence=1)
     told = [one for one in find_drift(replace(wish, memory=memory)) if one.pointer]
     (moved,) = [one for one in told if one.pointer == "/tags/stray"]
     assert (moved.verdict, moved.remembered, moved.settle) == (

@@ -29,7 +29,15 @@ RESOURCE = Resource(Address("WebService", "census"), "/x/census")
 
 def memory(value: Json, label: str = "") -> Memory:
     labels = {KEY: label} if label else {}
-    return Memory("/x", {CALLS: value}, labels, "2026-11-02T08:00:00Z", "ci", "4f1c2aa9b1d2", 7)
+    return Memory(
+        "/x",
+        "2026-11-02T08:00:00Z",
+        "ci",
+        "4f1c2aa9b1d2",
+        {CALLS: value},
+        secrets=labels,
+        sequence=7,
+    )
 
 
 def explain(

@@ -136,27 +136,7 @@ class Journal:
             raise LedgerUnwritten(error, entry) from error
 
     def _close(self, intent: Intent) -> Entry:
-        """Who began it did it, whoever finds out."""
-        return Entry(
-            address=intent.address,
-            id=intent.id,
-            action=intent.action,
-            at=self._now(),
-            by=intent.by,
-            host=intent.host,
-            commit=intent.commit,
-            plan_digest=intent.plan_digest,
-            patch=intent.patch,
-            inverse=intent.inverse,
-            owned={},
-            secrets={},
-            intent=intent.sequence,
-            fence=self._lease.holder.fence,
-            step_digest=intent.step_digest,
-            wave=intent.wave,
-            fleet=intent.fleet,
-            token=intent.token,
-        )
+        return Entry.closing(intent, self._now(), self._lease.holder.fence)
 
     def _remember(
         self, entry: Entry, intent: Intent, document: Json | Absent, sent: Json | Absent
