@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.document.pointers import format_pointer
@@ -35,6 +35,7 @@ from reconciler.model import (
 from reconciler.plans.drift import find_drift, incomplete, unmanaged, weigh
 from reconciler.plans.step import Wish
 from reconciler.text.json_text import canonical
+from reconciler.text.times import format_utc
 
 _SOON: Final = timedelta(days=14)
 
@@ -78,7 +79,7 @@ def report_drift(hands: Hands, order: Order, *, list_unmanaged: bool = False) ->
         findings=tuple(findings),
         inputs=order.inputs,
         refresh=replace(survey.refresh, calls=hands.calls - calls),
-        made_at=_write_time(now.timestamp()),
+        made_at=format_utc(now.timestamp()),
         baseline="kept" if snapshot.known else "lost",
     )
 
@@ -245,7 +246,7 @@ def _date(hands: Hands, compared: Sequence[_Compared], now: datetime) -> list[Dr
     return [
         replace(
             one,
-            since=_write_time(first[str(each.resource.address), _key(one)]),
+            since=format_utc(first[str(each.resource.address), _key(one)]),
             fleet=each.fleet,
         )
         for each in compared
@@ -258,9 +259,5 @@ def _key(one: Drift) -> str:
 
 
 def _stand(one: _Compared) -> Standing:
-    at = _write_time(one.at) if one.at else ""
+    at = format_utc(one.at) if one.at else ""
     return Standing(one.resource, weigh(one.findings), one.memory, at, one.fleet)
-
-
-def _write_time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

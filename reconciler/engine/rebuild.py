@@ -29,6 +29,7 @@ from reconciler.model import (
 )
 from reconciler.plans.step import find_leaves
 from reconciler.ports import Kind
+from reconciler.text.times import format_utc
 
 _NOTE = "rebuilt from what was live"
 
@@ -51,7 +52,7 @@ def recollect(hands: Hands, order: Order, author: Author) -> tuple[Recollection,
             found.append(Recollection(resource))
         else:
             kind = hands.kinds[resource.address.kind]
-            at = hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+            at = format_utc(hands.clock())
             made, findings = _recollect(kind, resource, manifest, seen.document.open(), author, at)
             obstacles.extend(findings)
             found.append(made)

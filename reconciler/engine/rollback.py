@@ -53,6 +53,7 @@ from reconciler.plans.reasons import format_author
 from reconciler.plans.step import Wish, find_leaves, lead_to, make_step
 from reconciler.plans.undo import overlaps, restore, undo
 from reconciler.ports import Kind
+from reconciler.text.times import format_utc
 
 _MOST_NAMED: Final = 20
 
@@ -102,7 +103,7 @@ def plan_rollback(
         ),
         inputs=replace(order.inputs, targets=(str(address),)),
         refresh=refresh,
-        made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        made_at=format_utc(hands.clock()),
         baseline="kept",
         not_observable=find_hidden([wish]),
         last_set=find_last_set([wish]),

@@ -29,6 +29,7 @@ from reconciler.ledgers.lock import (
 from reconciler.ledgers.process import is_dead
 from reconciler.ledgers.records import BadLine, Mark
 from reconciler.model import Holder
+from reconciler.text.times import format_utc
 
 # Between taking the lease and saying so, a holder needs two calls.
 _LOOKS: Final = 20
@@ -150,7 +151,7 @@ class BlobLock:
             ) from error
 
     def _write(self, holding: Holding, lease: str = "", etag: str = "") -> None:
-        renewed = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        renewed = format_utc(datetime.now(UTC))
         self._container.write(self._name, write_holding(holding, renewed), lease, etag)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory
-from reconciler.plans.history import parse_time
+from reconciler.text.times import parse_utc
 
 _TYPES: Final[Mapping[str, type]] = {
     **dict.fromkeys(("address", "id", "action", "at", "by", "host", "commit", "plan_digest"), str),
@@ -211,8 +211,8 @@ def is_count(value: Json) -> bool:
 
 def _is_time(value: str) -> bool:
     try:
-        parse_time(value)
-    except (ValueError, OverflowError):
+        parse_utc(value)
+    except ValueError:
         return False
     return True
 

@@ -31,6 +31,7 @@ from reconciler.model import (
 )
 from reconciler.plans.plan_file import digest_of_step
 from reconciler.ports import Lease
+from reconciler.text.times import format_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ class Journal:
         )
 
     def _now(self) -> str:
-        return self._hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return format_utc(self._hands.clock())
 
 
 def _write_down(step: Step) -> Iterator[tuple[Json, Json]]:

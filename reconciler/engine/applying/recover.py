@@ -7,7 +7,6 @@ became of each step.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from reconciler.engine.applying.journal import Author, Journal, document_of
 from reconciler.engine.applying.step_run import read_until
@@ -18,6 +17,7 @@ from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.model import Absent, Fate, Finding, Intent, Live, Settled
 from reconciler.plans.evidence import judge_intent
 from reconciler.ports import Lease
+from reconciler.text.times import seconds_since
 
 
 def settle_open(hands: Hands, author: Author, lease: Lease, patience_s: float) -> None:
@@ -70,7 +70,7 @@ class _Settler:
             return judge_intent(field, intent, live).fate is Fate.DONE
 
         lag_s = self._hands.provider(intent.address).pace.lag_s
-        left = max(self._patience_s, lag_s) - self._age(intent)
+        left = max(self._patience_s, lag_s) - seconds_since(intent.at, self._hands.clock())
         live = yield from read_until(self._hands, resource, left, shows)
         judged = judge_intent(field, intent, live)
         if judged.fate is Fate.DONE:
@@ -79,11 +79,3 @@ class _Settler:
             self._journal.close(intent, judged.fate, judged.note)
         keep_sight(self._hands, resource, live)
         self._hands.emit(Settled(resource, intent.action, judged.fate, judged.note))
-
-    def _age(self, intent: Intent) -> float:
-        """How many seconds ago it was begun; none where that cannot be told."""
-        try:
-            begun = datetime.fromisoformat(intent.at)
-            return max(0.0, (self._hands.clock() - begun).total_seconds())
-        except (ValueError, TypeError):
-            return 0.0

@@ -39,6 +39,7 @@ from reconciler.plans.estimate import estimate
 from reconciler.plans.reasons import explain_changes, format_author
 from reconciler.plans.step import Wish, make_removal, make_step
 from reconciler.plans.waves import find_pause, name_items, stage_members
+from reconciler.text.times import format_utc
 
 
 @dataclass
@@ -108,7 +109,7 @@ def make_plan(hands: Hands, order: Order) -> Plan:
         findings=tuple(name_items((*judged, *told, *_tell_open(snapshot, seen)), chosen)),
         inputs=order.inputs,
         refresh=refresh,
-        made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        made_at=format_utc(hands.clock()),
         baseline="kept" if snapshot.known else "lost",
         orphans=tuple(one for one in orphans if one not in leaving),
         not_observable=draft.hidden,
