@@ -6,22 +6,20 @@ resource that the evidence is incomplete, and it is never said to be in sync.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from reconciler.document.pointers import format_pointer
+from reconciler.engine.blob_checks import check_applied_model
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.planning.plan import make_wish
 from reconciler.engine.planning.selection import Order, choose, identify, resolve
 from reconciler.engine.runtime import Hands
-from reconciler.errors import BlobExpired, ReconcilerError
+from reconciler.errors import ReconcilerError
 from reconciler.model import (
     ABSENT,
-    Absent,
     Address,
-    Blob,
     Drift,
     DriftReport,
     Manifest,
@@ -30,14 +28,11 @@ from reconciler.model import (
     Resource,
     Snapshot,
     Standing,
-    Verdict,
 )
 from reconciler.plans.drift import find_drift, incomplete, unmanaged, weigh
 from reconciler.plans.step import Wish
 from reconciler.text.json_text import canonical
 from reconciler.text.times import format_utc
-
-_SOON: Final = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,65 +124,7 @@ def _look(
     wanted = f"sha256:{model.sha256.lower()}" if model.sha256 else known
     # Where live has another model, the bytes of the declared one tell nothing of it.
     served = all(one.pointer != pointer for one in each.findings)
-    return each.resource, list(_judge_model(hands, wish, model, wanted if served else ""))
-
-
-def _judge_model(hands: Hands, wish: Wish, model: ModelReference, wanted: str) -> Iterator[Drift]:
-    try:
-        blob = hands.blobs.look(model)
-    except BlobExpired as error:
-        yield _expiring(wish, model, error.message)
-        return
-    except ReconcilerError as error:
-        if wanted:
-            note = f'trained model "{model.name}" could not be looked at: {error.message}'
-            yield incomplete(wish.resource, note)
-        return
-    if isinstance(blob, Blob) and blob.expires and _ends_soon(blob.expires, hands.clock()):
-        yield _expiring(wish, model, f"the signature ends at {blob.expires}")
-    if wanted:
-        yield from _judge_bytes(wish, model, wanted, blob)
-
-
-def _judge_bytes(
-    wish: Wish, model: ModelReference, wanted: str, blob: Blob | Absent
-) -> Iterator[Drift]:
-    digest = blob.digest if isinstance(blob, Blob) else ""
-    if digest == wanted:
-        return
-    if isinstance(blob, Blob) and digest.partition(":")[0] != wanted.partition(":")[0]:
-        yield Drift(
-            wish.resource,
-            Verdict.NOT_OBSERVABLE,
-            format_pointer(model.path),
-            note="its storage tells no digest that can be compared; give sha256 to have it read",
-        )
-        return
-    gone = "the blob is gone; the service may go on with its copy"
-    yield Drift(
-        wish.resource,
-        Verdict.ARTIFACT_MUTATED,
-        format_pointer(model.path),
-        remembered=wanted,
-        live=digest or ABSENT,
-        declared=f"sha256:{model.sha256.lower()}" if model.sha256 else ABSENT,
-        note="other bytes lie at the same address" if digest else gone,
-        settle=(f"reconciler drift --accept {wish.resource.address}",) if digest else (),
-    )
-
-
-def _expiring(wish: Wish, model: ModelReference, note: str) -> Drift:
-    where = f"; make a new one and put it where {model.sas} is" if model.sas else ""
-    pointer = format_pointer(model.path)
-    return Drift(wish.resource, Verdict.CREDENTIAL_EXPIRING, pointer, note=f"{note}{where}")
-
-
-def _ends_soon(text: str, now: datetime) -> bool:
-    try:
-        end = datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return end - now < _SOON
+    return each.resource, list(check_applied_model(hands, wish, model, wanted if served else ""))
 
 
 def _find_unmanaged(

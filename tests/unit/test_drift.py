@@ -174,8 +174,8 @@ class Storage:
         return self.answer
 
 
-LATER = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=90)).strftime("%Y-%m-%dT%H:%M:%SZ")
-SOON = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+LATER = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=15)).strftime("%Y-%m-%dT%H:%M:%SZ")
+SOON = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=13)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from reconciler.secrets.sas import check_validity
 from reconciler.text.times import format_utc, parse_utc, seconds_since
 
 EAST, WEST = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
@@ -47,3 +48,8 @@ def test_what_is_not_a_time_is_refused(text: str) -> None:
 def test_how_long_ago_is_never_negative() -> None:
     assert seconds_since("2026-11-20T11:58:30Z", NOON) == 90
     assert seconds_since("2026-11-20T12:00:01Z", NOON) == 0
+
+
+def test_a_signature_whose_end_no_calendar_holds_has_no_known_end() -> None:
+    signature = "sp=r&sig=x&se=0001-01-01T00:00:00%2B23:59"
+    assert check_validity(signature, "a model", NOON) == ""
