@@ -36,6 +36,7 @@ def plan(
 
     PATH is a manifest or a folder of them: manifests/ by default, or the project's folder.
     """
+    from reconciler.cli.exit_codes import find_exit_code
     from reconciler.cli.output import advise, show
     from reconciler.cli.plan_files import save
     from reconciler.cli.wiring import Wanted, assemble
@@ -50,6 +51,4 @@ def plan(
     show(made, form, invocation, summary=summary)
     if form == "text":
         advise(made, out)
-    if not invocation.detailed_exitcode:
-        return 1 if made.refused else 0
-    return 3 if made.refused else 2 if made.steps else 0
+    return find_exit_code(made.outcome, detailed=invocation.detailed_exitcode)
