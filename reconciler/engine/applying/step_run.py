@@ -39,6 +39,7 @@ from reconciler.model import (
     StepWaiting,
 )
 from reconciler.plans.evidence import Judgement, find_stale, judge_intent, prove
+from reconciler.text.durations import growing_waits
 
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 2.0
@@ -227,12 +228,11 @@ def read_until(
     Rests between them.
     """
     provider = hands.provider(resource.address)
-    waited, pause = 0.0, _FIRST_S
+    waited, waits = 0.0, growing_waits(_FIRST_S, _LONGEST_S, _GROWTH)
     while True:
         live = provider.read(resource)
         if shows(live) or waited >= patience_s:
             return live
-        pause = min(pause, patience_s - waited)
+        pause = min(next(waits), patience_s - waited)
         yield pause
         waited += pause
-        pause = min(pause * _GROWTH, _LONGEST_S)
