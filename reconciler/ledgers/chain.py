@@ -143,6 +143,18 @@ def follow_all(lines: Iterable[Numbered]) -> Iterator[Word]:
         yield word
 
 
+def read_entries(lines: Iterable[Numbered], address: Address | None) -> Iterator[Entry]:
+    """The entries of all lines, or those of one address, each with what its intent says.
+
+    Raises LedgerInvalid on reaching a line that does not fit.
+    """
+    replay = Replay()
+    for word in follow_all(lines):
+        entry = replay.take(word)
+        if entry is not None and address in {None, entry.address}:
+            yield entry
+
+
 def invalid(name: str, number: int, why: BadLine) -> LedgerInvalid:
     """The error of a line that does not fit; `number` 0 stands for the last."""
     where = f"line {number}" if number else "the last line"

@@ -30,6 +30,7 @@ from reconciler.ledgers.chain import (
     join,
     name_archive,
     number_all,
+    read_entries,
 )
 from reconciler.ledgers.file_lock import FileClaim, FileLock
 from reconciler.ledgers.line_file import (
@@ -114,11 +115,7 @@ class FileLedger:
 
         Raises LedgerInvalid on reaching a line that does not fit.
         """
-        replay = Replay()
-        for word in follow_all(self._number_all()):
-            entry = replay.take(word)
-            if entry is not None and address in {None, entry.address}:
-                yield entry
+        yield from read_entries(self._number_all(), address)
 
     def verify(self) -> Proof:
         """Look at every line, archives included; nothing is raised for what does not fit."""

@@ -5,20 +5,13 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import plan_options
+from reconciler.cli.options import PLAN_FORMAT, plan_options
 
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--out", metavar="FILE", default="", help="Save the plan, for apply to execute.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "markdown", "html"]),
-    default="text",
-    show_default=True,
-    help="How the plan is printed: markdown is one comment, html one page to open from disk.",
-)
+@PLAN_FORMAT
 @click.option("--summary", is_flag=True, help="A line for each resource instead of its changes.")
 @plan_options
 @click.pass_obj
