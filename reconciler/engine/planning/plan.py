@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconciler.document.comparers import is_sealed
 from reconciler.document.pointers import format_pointer
+from reconciler.document.schema import Field
 from reconciler.engine.blob_checks import look_at_models
 from reconciler.engine.observe import Observation, Survey, observe
 from reconciler.engine.planning.selection import Order, choose, identify, resolve
@@ -289,7 +289,7 @@ def find_obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Fin
     """What would stop the step at the service, found before the first call is made."""
     kind = hands.kinds[manifest.address.kind]
     yield from kind.find_refusals(manifest, step)
-    yield from _find_unsealed(manifest, step)
+    yield from _find_unsealed(kind.field, manifest, step)
     if step.extent == "whole":
         forced = tuple(
             f"{at} cannot be changed in place, so it is replaced." for at in step.replace_paths
@@ -313,14 +313,11 @@ def _find_reference(manifest: Manifest, pointer: str, reference: SecretReference
     return format_pointer(("spec", "secrets", pointer))
 
 
-def _find_unsealed(manifest: Manifest, step: Step) -> Iterator[Finding]:
+def _find_unsealed(root: Field, manifest: Manifest, step: Step) -> Iterator[Finding]:
     """Credentials declared in the clear over cipher text: no plan may hold them."""
     for change in step.changes:
-        if (
-            is_sealed(change.before)
-            and isinstance(change.after, dict)
-            and not is_sealed(change.after)
-        ):
+        sealed = root.at(change.path).is_sealed(change.after)
+        if change.sealed_by and isinstance(change.after, dict) and not sealed:
             pointer = format_pointer(change.path)
             yield Finding(
                 f"{pointer} is a credential, which the service keeps sealed;"
