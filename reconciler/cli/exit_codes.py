@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from reconciler.errors import LockHeld, PlanRefused, StalePlan
 from reconciler.model import Outcome
 
-Ending: TypeAlias = Literal[
+ExitWord: TypeAlias = Literal[
     "applied",
     "no-changes",
     "changes",
@@ -23,7 +23,7 @@ Ending: TypeAlias = Literal[
     "interrupted",
     "error",
 ]
-_CODES: Final[Mapping[Ending, int]] = {
+_CODES: Final[Mapping[ExitWord, int]] = {
     "applied": 0,
     "no-changes": 0,
     "in-sync": 0,
@@ -39,7 +39,7 @@ _CODES: Final[Mapping[Ending, int]] = {
     "interrupted": 130,
 }
 _DIFFERENCES: Final = ("changes", "drift")
-_OF_ERRORS: Final[tuple[tuple[type[BaseException], Ending], ...]] = (
+_OF_ERRORS: Final[tuple[tuple[type[BaseException], ExitWord], ...]] = (
     (PlanRefused, "refused"),
     (StalePlan, "stale"),
     (LockHeld, "locked"),
@@ -47,7 +47,7 @@ _OF_ERRORS: Final[tuple[tuple[type[BaseException], Ending], ...]] = (
 )
 
 
-def judge_outcome(outcome: Outcome, halted: str, *, planned: bool) -> Ending:
+def classify_outcome(outcome: Outcome, halted: str, *, planned: bool) -> ExitWord:
     """What an apply came to; `planned` says whether there was anything to do."""
     from reconciler.render.events.outcome import INTERRUPTED
 
@@ -62,17 +62,17 @@ def judge_outcome(outcome: Outcome, halted: str, *, planned: bool) -> Ending:
     return "applied" if planned else "no-changes"
 
 
-def judge_error(error: BaseException) -> Ending:
+def classify_error(error: BaseException) -> ExitWord:
     """What a command came to that ended by an error."""
     return next((word for kind, word in _OF_ERRORS if isinstance(error, kind)), "error")
 
 
-def find_exit_code(ending: Ending, *, detailed: bool) -> int:
+def get_exit_code(exit_word: ExitWord, *, detailed: bool) -> int:
     """The exit code; above 1 only where it was asked for, but for an interruption.
 
     Changes and drift are not errors: they have a code of their own, or none.
     """
-    code = _CODES[ending]
-    if detailed or ending == "interrupted":
+    code = _CODES[exit_word]
+    if detailed or exit_word == "interrupted":
         return code
-    return 0 if ending in _DIFFERENCES else min(code, 1)
+    return 0 if exit_word in _DIFFERENCES else min(code, 1)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory
+from reconciler.model import Action, Address, Entry, Intent, Json, LastApplied, StepResult
 from reconciler.text.times import parse_utc
 
 _TYPES: Final[Mapping[str, type]] = {
@@ -39,7 +39,7 @@ _OMITTED_OF_ENTRY: Final[Mapping[str, Json]] = {
     **_OMITTED,
     **dict.fromkeys(("intent", "fence", "wave"), 0),
     **dict.fromkeys(("note", "step_digest"), ""),
-    "fate": Fate.DONE.value,
+    "fate": StepResult.DONE.value,
 }
 
 
@@ -57,14 +57,14 @@ class Checkpoint:
     archive: str
     sha256: str
     count: int
-    memories: Mapping[Address, Memory]
+    last_applied_by_address: Mapping[Address, LastApplied]
     open: tuple[Intent, ...] = ()
     fence: int = 0
     sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Marker:
     """A line that says nothing of a resource.
 
     `lock`: a lock was taken, of number `fence`. `close`: the chain goes on in the next segment.
@@ -75,28 +75,28 @@ class Mark:
     sequence: int = 0
 
 
-Word: TypeAlias = Entry | Intent | Checkpoint | Mark
-_Step = TypeVar("_Step", Entry, Intent, Memory)
+Record: TypeAlias = Entry | Intent | Checkpoint | Marker
+_Step = TypeVar("_Step", Entry, Intent, LastApplied)
 _NAMES: Final[Mapping[type, tuple[str, ...]]] = {
     kind: tuple(filter({one.name for one in fields(kind)}.__contains__, _TYPES))
-    for kind in (Entry, Intent, Memory)
+    for kind in (Entry, Intent, LastApplied)
 }
 
 
-def write_word(word: Word) -> dict[str, Json]:
+def encode_record(record: Record) -> dict[str, Json]:
     """The document of a word, without what chains it to the line before."""
-    match word:
+    match record:
         case Entry():
-            return _write_entry(word)
+            return _write_entry(record)
         case Intent():
-            return {"kind": "intent", **_without(("sequence",), _write(word))}
+            return {"kind": "intent", **_without(("sequence",), _write(record))}
         case Checkpoint():
-            return _write_checkpoint(word)
-        case Mark():
-            return {"kind": word.kind, "fence": word.fence}
+            return _write_checkpoint(record)
+        case Marker():
+            return {"kind": record.kind, "fence": record.fence}
 
 
-def read_word(document: Mapping[str, Json], sequence: int) -> Word:
+def decode_record(document: Mapping[str, Json], sequence: int) -> Record:
     """The word of a document, with the sequence of its line; raises BadLine."""
     match document.get("kind", "entry"):
         case "entry":
@@ -108,9 +108,9 @@ def read_word(document: Mapping[str, Json], sequence: int) -> Word:
         case "checkpoint":
             return _read_checkpoint(document, sequence)
         case "lock":
-            return Mark("lock", _read_field(document, "fence"), sequence)
+            return Marker("lock", _read_field(document, "fence"), sequence)
         case "close":
-            return Mark("close", 0, sequence)
+            return Marker("close", 0, sequence)
     raise BadLine("is of a kind that is not known here")
 
 
@@ -142,8 +142,8 @@ def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
         "sha256": checkpoint.sha256,
         "count": checkpoint.count,
         "memories": [
-            {"address": str(address), **_write(memory)}
-            for address, memory in checkpoint.memories.items()
+            {"address": str(address), **_write(last_applied)}
+            for address, last_applied in checkpoint.last_applied_by_address.items()
         ],
         "open": [_write(intent) for intent in checkpoint.open],
     }
@@ -168,8 +168,8 @@ def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
         archive=_read_field(document, "archive"),
         sha256=_read_field(document, "sha256"),
         count=_read_field(document, "count"),
-        memories={
-            _read_field(one, "address"): _read(Memory, {**_OMITTED, **one})
+        last_applied_by_address={
+            _read_field(one, "address"): _read(LastApplied, {**_OMITTED, **one})
             for one in _read_documents(document, "memories")
         },
         open=tuple(_read(Intent, {**_OMITTED, **one}) for one in _read_documents(document, "open")),
@@ -178,7 +178,7 @@ def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
     )
 
 
-def _write(step: Entry | Intent | Memory) -> dict[str, Json]:
+def _write(step: Entry | Intent | LastApplied) -> dict[str, Json]:
     """Everything that it holds; few resources have a token of their own."""
     said = {name: getattr(step, name) for name in _NAMES[type(step)]}
     said |= {name: write(said[name]) for name, write in _WRITERS.items() if name in said}
@@ -268,6 +268,6 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("patch", "inverse", "owns", "absences"), tuple),
     "address": Address.parse,
     "action": Action,
-    "fate": Fate,
+    "fate": StepResult,
     "fleet": _read_fleet,
 }

@@ -38,7 +38,7 @@ class StepRecord:
 
 
 @dataclass(frozen=True)
-class Memory(StepRecord):
+class LastApplied(StepRecord):
     """What the ledger remembers of one resource: the last thing applied to it.
 
     `owned` maps pointers that a manifest declared to the values that were read back. `baseline`
@@ -49,7 +49,7 @@ class Memory(StepRecord):
     baseline: Mapping[str, Json] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, entry: Entry) -> Memory:
+    def of(cls, entry: Entry) -> LastApplied:
         """What is remembered after an entry whose step is done."""
         return cls(**{name: getattr(entry, name) for name in _REMEMBERED})
 
@@ -58,10 +58,10 @@ class Memory(StepRecord):
         return Resource(address, self.id, SecretReference.parse(self.token))
 
 
-_REMEMBERED: Final = tuple(one.name for one in fields(Memory))
+_REMEMBERED: Final = tuple(one.name for one in fields(LastApplied))
 
 
-class Fate(enum.StrEnum):
+class StepResult(enum.StrEnum):
     """What became of a step, by what a read showed afterwards.
 
     `NOT_DONE`: live is as it was. `UNKNOWN`: live is neither as it was nor as was wanted, or
@@ -98,19 +98,19 @@ class LoggedStep(StepRecord):
 class Intent(LoggedStep):
     """What is about to be sent, durable before the first call of a step.
 
-    `attempt` counts from 1. `owns` are the pointers that are remembered once it is done, `stamp`
-    the service's change stamp right before. `absences` and `extent` are as in `Step`.
+    `attempt` counts from 1. `owned_paths` are the pointers that are remembered once it is done,
+    `stamp` the service's change stamp right before. `absences` and `body` are as in `Step`.
     """
 
     attempt: int
-    owns: tuple[str, ...] = ()
+    owned_paths: tuple[str, ...] = ()
     absences: tuple[str, ...] = ()
     stamp: str = ""
-    extent: str = "parts"
+    body: str = "parts"
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LockOwner:
     """Who holds the lock of a ledger: who, why, where and since when, from which commit.
 
     `id` is what `force-unlock` takes; `host` is where process `pid` runs, which began at `started`
@@ -137,7 +137,7 @@ class Snapshot:
     number of a lock that stands in the ledger.
     """
 
-    memories: Mapping[Address, Memory]
+    last_applied_by_address: Mapping[Address, LastApplied]
     known: bool
     open: tuple[Intent, ...] = ()
     fence: int = 0
@@ -147,15 +147,15 @@ class Snapshot:
 class Entry(LoggedStep):
     """One line of the ledger: what was done to one resource, by whom, from which commit.
 
-    `owned` and `baseline` are as in `Memory`. `intent` is the sequence of the intent whose outcome
-    it is, 0 where there was none. A `fate` other than done closes the intent and changes no
-    memory, and `note` says why.
+    `owned` and `baseline` are as in `LastApplied`. `intent` is the sequence of the intent whose
+    outcome it is, 0 where there was none. A `result` other than done closes the intent and changes
+    no memory, and `note` says why.
     """
 
     owned: Mapping[str, Json]
     baseline: Mapping[str, Json] = field(default_factory=dict)
     intent: int = 0
-    fate: Fate = Fate.DONE
+    result: StepResult = StepResult.DONE
     note: str = ""
 
     @classmethod
@@ -170,7 +170,7 @@ _LOGGED: Final = tuple(one.name for one in fields(LoggedStep))
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class VerifyReport:
     """What a look at every line of a ledger came to: how many there are, and what does not fit."""
 
     entries: int
@@ -179,16 +179,16 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Recollection:
+class RebuiltEntry:
     """What can be remembered of one resource without a ledger.
 
     `entry` is None where there is no such service. `apart` are the places at which live is not as
-    declared, `unseen` those that are never shown, `models` those of trained models, whose bytes at
-    the last apply nobody knows.
+    declared, `not_observable` those that are never shown, `models` those of trained models, whose
+    bytes at the last apply nobody knows.
     """
 
     resource: Resource
     entry: Entry | None = None
     apart: tuple[str, ...] = ()
-    unseen: tuple[str, ...] = ()
+    not_observable: tuple[str, ...] = ()
     models: tuple[str, ...] = ()

@@ -53,8 +53,8 @@ def run(folder: Path, *arguments: str) -> Json:
 
 
 def test_a_recorded_ledger_is_whole(ledger: FileLedger) -> None:
-    proof = ledger.verify()
-    assert (proof.entries, proof.intents, proof.findings) == (18, 18, ())
+    verify_report = ledger.verify()
+    assert (verify_report.entries, verify_report.intents, verify_report.findings) == (18, 18, ())
 
 
 def test_a_recorded_ledger_reports_the_same_history(folder: Path) -> None:
@@ -79,9 +79,9 @@ def test_a_recorded_ledger_goes_on(ledger: FileLedger, compacted: bool) -> None:
     ledger.record(outcome(ledger.intend(make_intent("later")), "later"))
     snapshot = ledger.load()
     assert snapshot.open == ()
-    assert {"stopped", "later"} <= {address.name for address in snapshot.memories}
-    proof = ledger.verify()
-    assert (proof.entries, proof.intents, proof.findings) == (20, 19, ())
+    assert {"stopped", "later"} <= {address.name for address in snapshot.last_applied_by_address}
+    verify_report = ledger.verify()
+    assert (verify_report.entries, verify_report.intents, verify_report.findings) == (20, 19, ())
 
 
 @pytest.mark.parametrize("name", ["saved.plan", "back.plan"])

@@ -29,19 +29,19 @@ def plan(
 
     PATH is a manifest or a folder of them: manifests/ by default, or the project's folder.
     """
-    from reconciler.cli.exit_codes import find_exit_code
+    from reconciler.cli.exit_codes import get_exit_code
     from reconciler.cli.output import advise, show
     from reconciler.cli.plan_files import save
-    from reconciler.cli.wiring import Wanted, assemble
+    from reconciler.cli.wiring import PlanFlags, assemble
     from reconciler.engine.planning.plan import make_plan
 
-    flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
+    flags = PlanFlags(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     assembly = assemble(invocation, paths, flags.allowed)
-    hands = assembly.hands(flags.parallelism, flags.max_calls)
-    made = make_plan(hands, assembly.order(flags, paths))
+    runtime = assembly.runtime(flags.parallelism, flags.max_calls)
+    made = make_plan(runtime, assembly.request(flags, paths))
     if out:
         save(made, out)
     show(made, form, invocation, summary=summary)
     if form == "text":
         advise(made, out)
-    return find_exit_code(made.outcome, detailed=invocation.detailed_exitcode)
+    return get_exit_code(made.outcome, detailed=invocation.detailed_exitcode)
