@@ -225,7 +225,7 @@ def _check_bytes(
         live=digest or ABSENT,
         declared=f"sha256:{model.sha256.lower()}" if model.sha256 else ABSENT,
         note="other bytes lie at the same address" if digest else gone,
-        settle=(f"reconciler drift --accept {comparison.resource.address}",) if digest else (),
+        commands=(f"reconciler drift --accept {comparison.resource.address}",) if digest else (),
     )
 
 

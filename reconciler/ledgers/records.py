@@ -23,6 +23,8 @@ _TYPES: Final[Mapping[str, type]] = {
     **dict.fromkeys(("memories", "open"), list),
     "count": int,
 }
+# The names that a ledger's lines have for fields of the model that are called otherwise.
+_SPELLINGS: Final = {"result": "fate", "owned_paths": "owns", "body": "extent"}
 _MOST: Final = 1 << 63
 # What an outcome says by naming its intent.
 JOINED: Final[Mapping[str, Json]] = {
@@ -77,10 +79,15 @@ class Marker:
 
 Record: TypeAlias = Entry | Intent | Checkpoint | Marker
 _Step = TypeVar("_Step", Entry, Intent, LastApplied)
-_NAMES: Final[Mapping[type, tuple[str, ...]]] = {
-    kind: tuple(filter({one.name for one in fields(kind)}.__contains__, _TYPES))
-    for kind in (Entry, Intent, LastApplied)
-}
+
+
+def _name_fields(kind: type[Entry | Intent | LastApplied]) -> dict[str, str]:
+    """What the model calls each of the fields, by the names that lines have for them."""
+    names = {_SPELLINGS.get(one.name, one.name): one.name for one in fields(kind)}
+    return {spelling: names[spelling] for spelling in _TYPES if spelling in names}
+
+
+_FIELDS: Final = {kind: _name_fields(kind) for kind in (Entry, Intent, LastApplied)}
 
 
 def encode_record(record: Record) -> dict[str, Json]:
@@ -180,7 +187,7 @@ def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
 
 def _write(step: Entry | Intent | LastApplied) -> dict[str, Json]:
     """Everything that it holds; few resources have a token of their own."""
-    said = {name: getattr(step, name) for name in _NAMES[type(step)]}
+    said = {spelling: getattr(step, name) for spelling, name in _FIELDS[type(step)].items()}
     said |= {name: write(said[name]) for name, write in _WRITERS.items() if name in said}
     if not said["token"]:
         del said["token"]
@@ -188,7 +195,7 @@ def _write(step: Entry | Intent | LastApplied) -> dict[str, Json]:
 
 
 def _read(kind: type[_Step], document: Mapping[str, Json]) -> _Step:
-    return kind(**{name: _read_field(document, name) for name in _NAMES[kind]})
+    return kind(**{name: _read_field(document, said) for said, name in _FIELDS[kind].items()})
 
 
 def _read_field(document: Mapping[str, Json], name: str) -> Any:
