@@ -6,7 +6,7 @@ resource that the evidence is incomplete, and it is never said to be in sync.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,6 +16,7 @@ from reconciler.engine.observe import Observation, observe
 from reconciler.engine.planning.plan import make_wish
 from reconciler.engine.planning.selection import Order, choose, identify, resolve
 from reconciler.engine.runtime import Hands
+from reconciler.engine.unmanaged import find_unmanaged
 from reconciler.errors import BlobExpired, ReconcilerError
 from reconciler.model import (
     ABSENT,
@@ -32,7 +33,7 @@ from reconciler.model import (
     Standing,
     Verdict,
 )
-from reconciler.plans.drift import find_drift, incomplete, unmanaged, weigh
+from reconciler.plans.drift import find_drift, incomplete, weigh
 from reconciler.plans.step import Wish
 from reconciler.text.json_text import canonical
 
@@ -70,7 +71,8 @@ def report_drift(hands: Hands, order: Order, *, list_unmanaged: bool = False) ->
     if order.limits.blobs != "skip":
         compared = _look_at_models(hands, compared)
     if list_unmanaged:
-        compared += _find_unmanaged(hands, order, resources, snapshot)
+        found = find_unmanaged(hands, order, resources, snapshot)
+        compared += [_compare_unmanaged(snapshot, one) for one in found]
     now = hands.clock()
     findings = _date(hands, compared, now)
     return DriftReport(
@@ -189,53 +191,13 @@ def _ends_soon(text: str, now: datetime) -> bool:
     return end - now < _SOON
 
 
-def _find_unmanaged(
-    hands: Hands, order: Order, resources: Sequence[Resource], snapshot: Snapshot
-) -> list[_Compared]:
-    """The services of every scope in which a manifest, or the project, has one."""
-    declared = {resource.id.casefold() for resource in resources}
-    remembered = {memory.id.casefold(): at for at, memory in snapshot.memories.items()}
-    found: list[_Compared] = []
-    for (kind, scope), one in sorted(_scopes(hands, order, resources).items()):
-        try:
-            found += [
-                _tell_unmanaged(kind, item.id, remembered, snapshot)
-                for item in hands.providers[kind].scan(scope, one.token)
-                if item.id and item.id.casefold() not in declared
-            ]
-        except ReconcilerError as error:
-            resource = Resource(Address(kind, "*"), scope)
-            finding = incomplete(resource, f"the list could not be read: {error.message}")
-            found.append(_Compared(resource, (finding,)))
-    return sorted(found, key=lambda one: one.resource.address)
-
-
-def _scopes(
-    hands: Hands, order: Order, resources: Sequence[Resource]
-) -> dict[tuple[str, str], Resource]:
-    """By kind and scope, something that is in it."""
-    scopes = {
-        (one.address.kind, hands.kinds[one.address.kind].scope(one)): one for one in resources
-    }
-    for name, kind in hands.kinds.items():
-        try:
-            probe = kind.identify(Manifest(Address(name, "any"), {}, "", ""), order.defaults)
-        except ReconcilerError:
-            continue  # the project names no scope of its own
-        scopes.setdefault((name, kind.scope(probe)), probe)
-    return scopes
-
-
-def _tell_unmanaged(
-    kind: str, resource_id: str, remembered: Mapping[str, Address], snapshot: Snapshot
-) -> _Compared:
-    known = remembered.get(resource_id.casefold())
-    name = resource_id.rstrip("/").rpartition("/")[2]
-    resource = Resource(known or Address(kind, name), resource_id)
-    memory = snapshot.memories.get(known) if known is not None else None
-    note = "the ledger remembers it, and no manifest names it any more" if known else ""
-    fleet = memory.fleet if memory is not None else None
-    return _Compared(resource, (unmanaged(resource, note),), memory, fleet=fleet)
+def _compare_unmanaged(snapshot: Snapshot, finding: Drift) -> _Compared:
+    """A finding of a service without a manifest, with what is remembered of that very service."""
+    resource = finding.resource
+    memory = snapshot.memories.get(resource.address)
+    if memory is None or memory.id.casefold() != resource.id.casefold():
+        return _Compared(resource, (finding,))
+    return _Compared(resource, (finding,), memory, fleet=memory.fleet)
 
 
 def _date(hands: Hands, compared: Sequence[_Compared], now: datetime) -> list[Drift]:
