@@ -40,11 +40,14 @@ def find_unmanaged(
 ) -> list[Drift]:
     """A finding for each service, in the scopes of `resources` and the project, without a manifest.
 
-    `resources` are those of the manifests that the order chooses. A scope that cannot be read is a
-    finding too.
+    `resources` are those of the manifests that the order chooses. Where not all manifests of the
+    project were read, what the ledger remembers is left out: one of the others may name it. A
+    scope that cannot be read is a finding too.
     """
-    named = {one.id.casefold() for one in resources}
+    named = _list_ids(hands, order, resources)
     remembered = {memory.id.casefold(): at for at, memory in snapshot.memories.items()}
+    if not order.whole:
+        named.update(remembered)
     found: list[Drift] = []
     for scope in _find_scopes(hands.kinds, order.defaults, resources):
         try:
@@ -56,6 +59,17 @@ def find_unmanaged(
             place = Resource(Address(scope.address.kind, "*"), _scope_of(hands, scope))
             found.append(incomplete(place, f"the list could not be read: {error.message}"))
     return sorted(found, key=lambda one: one.resource.address)
+
+
+def _list_ids(hands: Hands, order: Order, resources: Sequence[Resource]) -> set[str]:
+    """The casefolded ids that manifests name, those included that the order does not choose."""
+    named = {one.id.casefold() for one in resources}
+    chosen = {one.address for one in resources}
+    for manifest in order.manifests:
+        if manifest.address not in chosen:
+            kind = hands.kinds[manifest.address.kind]
+            named.add(kind.identify(manifest, order.defaults).id.casefold())
+    return named
 
 
 def _describe(kind: str, resource_id: str, remembered: Mapping[str, Address]) -> Drift:
