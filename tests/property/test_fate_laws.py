@@ -25,7 +25,7 @@ from reconciler.model import (
     Resource,
     Step,
 )
-from reconciler.plans.evidence import judge_intent
+from reconciler.plans.evidence import assess_intent
 from reconciler.plans.step import Wish, lead_to
 from tests.ledgers import make_intent
 from tests.property.documents import respell
@@ -62,7 +62,7 @@ def test_what_is_live_as_it_was_wanted_is_done(field: Field, data: st.DataObject
     step = step_between(field, one, other)
     after = apply_operations((op for op in step.ops if op["op"] != "test"), one)
     spelled = respell(field, after, random.Random(seed))
-    assert judge_intent(field, intent_of(step), seen(spelled, "2")).fate is not Fate.NOT_DONE
+    assert assess_intent(field, intent_of(step), seen(spelled, "2")).result is not Fate.NOT_DONE
 
 
 @FIELDS
@@ -71,7 +71,7 @@ def test_what_is_live_as_it_was_wanted_is_done(field: Field, data: st.DataObject
 def test_what_is_live_as_it_was_is_not_done(field: Field, data: st.DataObject) -> None:
     one, other = data.draw(lives(field)), data.draw(lives(field))
     step = step_between(field, one, other)
-    assert judge_intent(field, intent_of(step), seen(copy.deepcopy(one))).fate is Fate.NOT_DONE
+    assert assess_intent(field, intent_of(step), seen(copy.deepcopy(one))).result is Fate.NOT_DONE
 
 
 @FIELDS
@@ -86,7 +86,7 @@ def test_what_is_called_done_differs_nowhere_that_can_be_seen(
     half = apply_operations(changing[: round(part * len(changing))], one)
     after = apply_operations(changing, one)
     wrong = [change.path for change in diff(field, half, after)]
-    if judge_intent(field, intent_of(step), seen(half, "2")).fate is Fate.DONE:
+    if assess_intent(field, intent_of(step), seen(half, "2")).result is Fate.DONE:
         assert [path for path in wrong if not is_nothing(field, half, after, path)] == []
 
 

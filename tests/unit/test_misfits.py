@@ -11,7 +11,7 @@ from reconciler.kinds.web_service import KIND
 from reconciler.ledgers.chain import START, follow, join
 from reconciler.ledgers.records import BadLine
 from reconciler.model import Action, Fate, Live
-from reconciler.plans.evidence import judge_intent
+from reconciler.plans.evidence import assess_intent
 from reconciler.plans.undo import undo
 from tests.ledgers import make_entry, make_intent
 from tests.plans import live, step
@@ -48,8 +48,8 @@ def test_what_has_no_place_any_more_is_named_and_nothing_is_changed() -> None:
 def test_nobody_knows_what_became_of_what_cannot_have_been_sent(
     patch: tuple[Json, ...], action: Action
 ) -> None:
-    judged = judge_intent(KIND.field, make_intent(action=action, patch=patch), seen(live()))
-    assert judged.fate in {Fate.UNKNOWN, Fate.NOT_DONE}
+    judged = assess_intent(KIND.field, make_intent(action=action, patch=patch), seen(live()))
+    assert judged.result in {Fate.UNKNOWN, Fate.NOT_DONE}
     assert judged.note
 
 

@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from reconciler.engine.applying.journal import Author, Journal, document_of
-from reconciler.engine.applying.step_run import read_until
+from reconciler.engine.applying.step_run import read_evidence
 from reconciler.engine.observe import keep_sight
 from reconciler.engine.pool import Work
 from reconciler.engine.runtime import Hands
 from reconciler.errors import ReconcilerError, Unplannable
-from reconciler.model import Absent, Fate, Finding, Intent, Live, Settled
-from reconciler.plans.evidence import judge_intent
+from reconciler.model import Fate, Finding, Intent, Settled
 from reconciler.ports import Lease
 
 
@@ -64,21 +63,15 @@ class _Settler:
         resource = intent.resource
         for _ in self._hands.provider(intent.address).settle(resource):
             pass
-        field = self._hands.kinds[intent.address.kind].field
-
-        def shows(live: Live | Absent) -> bool:
-            return judge_intent(field, intent, live).fate is Fate.DONE
-
         lag_s = self._hands.provider(intent.address).pace.lag_s
         left = max(self._patience_s, lag_s) - self._age(intent)
-        live = yield from read_until(self._hands, resource, left, shows)
-        judged = judge_intent(field, intent, live)
-        if judged.fate is Fate.DONE:
+        live, evidence = yield from read_evidence(self._hands, intent, left)
+        if evidence.result is Fate.DONE:
             self._journal.finish(intent, document_of(live))
         else:
-            self._journal.close(intent, judged.fate, judged.note)
+            self._journal.close(intent, evidence.result, evidence.note)
         keep_sight(self._hands, resource, live)
-        self._hands.emit(Settled(resource, intent.action, judged.fate, judged.note))
+        self._hands.emit(Settled(resource, intent.action, evidence.result, evidence.note))
 
     def _age(self, intent: Intent) -> float:
         """How many seconds ago it was begun; none where that cannot be told."""

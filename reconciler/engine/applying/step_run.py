@@ -18,7 +18,6 @@ from reconciler.engine.pool import Work
 from reconciler.engine.runtime import Hands
 from reconciler.errors import (
     Busy,
-    NotApplied,
     ReconcilerError,
     ReplyLost,
     StalePlan,
@@ -33,12 +32,11 @@ from reconciler.model import (
     Intent,
     Live,
     Progress,
-    Resource,
     Step,
     StepDoubted,
     StepWaiting,
 )
-from reconciler.plans.evidence import Judgement, find_stale, judge_intent, prove
+from reconciler.plans.evidence import Evidence, assess_intent, find_stale, not_applied
 
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 2.0
@@ -117,37 +115,22 @@ class _Attempt:
 
         Of a service that is known to lag that is no reason for doubt yet.
         """
-        doubts: list[NotApplied] = []
+        told = bool(self._provider.pace.lag_s)
 
-        def shows(after: Live | Absent) -> bool:
-            try:
-                prove(self._field, self._step, before, after)
-            except NotApplied as error:
-                if not doubts and not self._provider.pace.lag_s:
-                    self._tell(error.message)
-                doubts.append(error)
-                self._waiting.tell()
-                return False
-            doubts.clear()
-            return True
+        def doubt(evidence: Evidence) -> None:
+            nonlocal told
+            if not told:
+                told = True
+                self._tell(not_applied(intent.address, evidence).message)
+            self._waiting.tell()
 
-        after = yield from read_until(self._hands, self._step.resource, self._patience_s, shows)
-        if not doubts:
-            self._journal.finish(intent, document_of(after), self._step.after)
+        after, evidence = yield from self._read(intent, doubt, before)
+        if self._finish(intent, after, evidence):
             return after
-        judged = judge_intent(self._field, intent, after)
         # Whatever undoes it may do so for ever: it is sent once more, not again and again.
-        self._retry_or_raise(intent, judged, doubts[-1], last=last or self._number > 1)
+        error = not_applied(intent.address, evidence)
+        self._retry_or_raise(intent, evidence, error, last=last or self._number > 1)
         return None
-
-    def _yield(self, intent: Intent, error: Busy, *, last: bool) -> None:
-        """Let somebody else's operation end: what it leaves is compared with the plan anew."""
-        self._tell(error.message)
-        self._waiting.follow(self._provider.settle(self._step.resource))
-        judged = Judgement(Fate.NOT_DONE, "the service was busy")
-        if self._step.action is Action.REPLACE:
-            judged = judge_intent(self._field, intent, self._provider.read(self._step.resource))
-        self._retry_or_raise(intent, judged, error, last=last)
 
     def _look_again(
         self, intent: Intent, error: ReplyLost, *, last: bool
@@ -158,28 +141,45 @@ class _Attempt:
         """
         self._tell(error.message)
         self._waiting.follow(self._provider.settle(self._step.resource))
-
-        def shows(after: Live | Absent) -> bool:
-            self._waiting.tell()
-            return judge_intent(self._field, intent, after).fate is Fate.DONE
-
-        after = yield from read_until(self._hands, self._step.resource, self._patience_s, shows)
-        judged = judge_intent(self._field, intent, after)
-        if judged.fate is Fate.DONE:
-            self._journal.finish(intent, document_of(after), self._step.after)
+        after, evidence = yield from self._read(intent, lambda _: self._waiting.tell())
+        if self._finish(intent, after, evidence):
             return after
-        self._retry_or_raise(intent, judged, error, last=last)
+        self._retry_or_raise(intent, evidence, error, last=last)
         return None
 
+    def _read(
+        self,
+        intent: Intent,
+        doubt: Callable[[Evidence], None],
+        before: Live | Absent | None = None,
+    ) -> Work[tuple[Live | Absent, Evidence]]:
+        return (yield from read_evidence(self._hands, intent, self._patience_s, before, doubt))
+
+    def _finish(self, intent: Intent, after: Live | Absent, evidence: Evidence) -> bool:
+        """Note that it is done, where that is so."""
+        if evidence.result is Fate.DONE:
+            self._journal.finish(intent, document_of(after), self._step.after)
+        return evidence.result is Fate.DONE
+
+    def _yield(self, intent: Intent, error: Busy, *, last: bool) -> None:
+        """Let somebody else's operation end: what it leaves is compared with the plan anew."""
+        self._tell(error.message)
+        self._waiting.follow(self._provider.settle(self._step.resource))
+        evidence = Evidence(Fate.NOT_DONE, "the service was busy")
+        if self._step.action is Action.REPLACE:
+            live = self._provider.read(self._step.resource)
+            evidence = assess_intent(self._field, intent, live)
+        self._retry_or_raise(intent, evidence, error, last=last)
+
     def _retry_or_raise(
-        self, intent: Intent, judged: Judgement, error: ReconcilerError, *, last: bool
+        self, intent: Intent, evidence: Evidence, error: ReconcilerError, *, last: bool
     ) -> None:
         """Sending once more is safe where live is as it was, and nothing was taken away first."""
-        self._journal.close(intent, judged.fate, judged.note)
-        safe = judged.fate is Fate.NOT_DONE and self._step.action is not Action.REPLACE
+        self._journal.close(intent, evidence.result, evidence.note)
+        safe = evidence.result is Fate.NOT_DONE and self._step.action is not Action.REPLACE
         if last or not safe or self._hands.halted():
             raise error
-        self._tell(f"{judged.note}; it is sent again")
+        self._tell(f"{evidence.note}; it is sent again")
 
     def _give_up(self, intent: Intent, error: ReconcilerError) -> None:
         """Note what a write came to that failed; what cannot be read stays open."""
@@ -188,8 +188,8 @@ class _Attempt:
             live = self._provider.read(self._step.resource)
         except ReconcilerError:
             return
-        judged = judge_intent(self._field, intent, live)
-        self._journal.close(intent, judged.fate, f"{judged.note}; {error.message}")
+        evidence = assess_intent(self._field, intent, live)
+        self._journal.close(intent, evidence.result, f"{evidence.note}; {error.message}")
 
     def _tell(self, reason: str) -> None:
         self._hands.emit(StepDoubted(self._step.resource, self._step.action, reason))
@@ -216,22 +216,28 @@ class _Waiting:
             self._hands.emit(StepWaiting(resource, action, now - self._started))
 
 
-def read_until(
+def read_evidence(
     hands: Hands,
-    resource: Resource,
+    intent: Intent,
     patience_s: float,
-    shows: Callable[[Live | Absent], bool],
-) -> Work[Live | Absent]:
-    """The first read that shows what is looked for, or the last one within `patience_s` seconds.
+    before: Live | Absent | None = None,
+    doubt: Callable[[Evidence], None] = lambda _: None,
+) -> Work[tuple[Live | Absent, Evidence]]:
+    """The first read that shows that an intent is done, or the last one in `patience_s` seconds.
 
-    Rests between them.
+    Rests between the reads, and calls `doubt` for each that does not show it. `before` is as in
+    `assess_intent`.
     """
-    provider = hands.provider(resource.address)
+    provider, field = hands.provider(intent.address), hands.kinds[intent.address.kind].field
     waited, pause = 0.0, _FIRST_S
     while True:
-        live = provider.read(resource)
-        if shows(live) or waited >= patience_s:
-            return live
+        live = provider.read(intent.resource)
+        evidence = assess_intent(field, intent, live, before)
+        if evidence.result is Fate.DONE:
+            return live, evidence
+        doubt(evidence)
+        if waited >= patience_s:
+            return live, evidence
         pause = min(pause, patience_s - waited)
         yield pause
         waited += pause
