@@ -19,6 +19,7 @@ from reconciler.document.patch import (
     apply_operations,
     find_misfit,
     find_mismatches,
+    find_reordered,
 )
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field
@@ -232,6 +233,7 @@ def find_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Findin
         yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=PLAN_AGAIN)
         return
     mismatches = tuple(find_mismatches(field, step.ops, step.absences, live.document))
+    mismatches = mismatches or tuple(find_reordered(field, step.ops, live.document))
     misfit = None if mismatches else find_misfit(step.ops, live.document)
     if misfit is not None:
         said = f"Saved plan is stale: there is no place for {misfit} any more"

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from reconciler.document.patch import find_misfit, make_operations
+from reconciler.document.schema import compile_schema
 from reconciler.kinds.web_service import KIND
 from reconciler.ledgers.chain import START, follow, join
 from reconciler.ledgers.records import BadLine
-from reconciler.model import Action, Fate, Live
-from reconciler.plans.evidence import assess_intent
-from reconciler.plans.undo import undo
+from reconciler.model import Action, Address, Declared, Fate, Live, Resource
+from reconciler.plans.evidence import assess_intent, find_stale
+from reconciler.plans.step import Wish, lead_to
+from reconciler.plans.undo import Irreversible, make_undo, undo
 from tests.ledgers import make_entry, make_intent
 from tests.plans import live, step
 
@@ -75,6 +77,47 @@ def test_what_cannot_be_undone_is_told(patch: tuple[Json, ...], inverse: tuple[J
     _, misfits = undo(KIND.field, [make_entry(patch=patch, inverse=inverse)], document)
     assert misfits
     assert document == live()
+
+
+# Lists whose items a service gives in another order than they were planned in.
+
+LISTS = compile_schema(
+    {"type": "object", "properties": {
+        "set": {"type": "array", "x-list": "set", "items": {"type": "string"}},
+        "keyed": {"type": "array", "x-list": "keyed", "x-key": "name", "items": {
+            "type": "object", "properties": {"name": {"type": "string"}, "n": {"type": "integer"}},
+        }},
+    }}
+)  # fmt: skip
+ORDERED: Json = {"set": ["a", "b"], "keyed": [{"name": "x", "n": 1}, {"name": "y", "n": 1}]}
+
+
+def turned(document: Json, name: str) -> Live:
+    return seen({**document, name: document[name][::-1]})
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("set", ["b"]), ("keyed", [{"name": "x", "n": 2}, {"name": "y", "n": 1}])],
+)
+def test_an_item_is_not_changed_by_its_number_where_the_order_is_another(
+    name: str, wanted: Json
+) -> None:
+    wish = Wish(Resource(Address("Any", "a"), "/a"), LISTS, ORDERED, Declared({}))
+    made = lead_to(wish, {**ORDERED, name: wanted})
+    assert made is not None
+    assert tuple(find_stale(LISTS, made, seen(ORDERED))) == ()
+    (stale,) = find_stale(LISTS, made, turned(ORDERED, name))
+    assert stale.message == f"Saved plan is stale: /{name} has changed"
+
+
+def test_an_item_is_not_led_back_by_its_number_where_the_order_is_another() -> None:
+    wanted: Json = {**ORDERED, "keyed": [{"name": "x", "n": 2}, {"name": "y", "n": 1}]}
+    made = lead_to(Wish(Resource(Address("Any", "a"), "/a"), LISTS, ORDERED, Declared({})), wanted)
+    assert made is not None
+    assert make_undo(LISTS, made, seen(wanted)).after == ORDERED
+    with pytest.raises(Irreversible, match="the list /keyed has changed since"):
+        make_undo(LISTS, made, turned(wanted, "keyed"))
 
 
 # Lines of a ledger, whose digests are right.
