@@ -31,7 +31,6 @@ from reconciler.model import (
     Manifest,
     ModelReference,
     Pace,
-    Progress,
     Proof,
     Resource,
     SecretReference,
@@ -139,8 +138,8 @@ class Provider(Protocol):
         """
         ...
 
-    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
-        """Send the step's one verb and follow its operation to the end.
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
+        """Send the step's one verb and follow its operation to the end; yields at each look at it.
 
         A regional copy of its source that is not there is made before anything else. `live` is
         what was read immediately before. Returning says only that the service claims success: read
@@ -149,9 +148,10 @@ class Provider(Protocol):
         """
         ...
 
-    def settle(self, resource: Resource) -> Iterator[Progress]:
-        """Wait until no operation runs on the resource, whoever began it; sends no write.
+    def settle(self, resource: Resource) -> Iterator[None]:
+        """Wait until no operation runs on the resource, whoever began it; yields at each look.
 
+        Sends no write.
         Raises StillRunning where one has not ended in time.
         """
         ...

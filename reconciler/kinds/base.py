@@ -20,7 +20,6 @@ from reconciler.model import (
     Manifest,
     ModelReference,
     Path,
-    Progress,
     Resource,
     SecretReference,
     Source,
@@ -129,7 +128,7 @@ class PlainProvider:
         """There are none."""
         return False
 
-    def settle(self, _resource: Resource) -> Iterator[Progress]:
+    def settle(self, _resource: Resource) -> Iterator[None]:
         """No operation can be followed."""
         return iter(())
 

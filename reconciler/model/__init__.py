@@ -71,7 +71,6 @@ from reconciler.model.live import (
     Blob,
     Live,
     Pace,
-    Progress,
     Sighting,
     Summary,
 )
@@ -128,7 +127,6 @@ __all__ = [
     "Path",
     "Place",
     "Plan",
-    "Progress",
     "Project",
     "Proof",
     "Reason",

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from reconciler.errors import Rejected, ReplyLost, ServiceError, StillRunning, Unavailable
-from reconciler.model import Json, Progress
+from reconciler.model import Json
 from reconciler.transport.client import Client
 from reconciler.transport.replies import Reply, clean, look_up, read_problem, read_retry_after
 
@@ -40,9 +40,10 @@ class _Link:
 
 def follow_operation(
     client: Client, reply: Reply, *, deadline_s: float
-) -> Generator[Progress, None, bool]:
-    """Poll until the operation that a reply announced has ended; nothing to do without one.
+) -> Generator[None, None, bool]:
+    """Poll until the operation that a reply announced has ended, and yield at each look at it.
 
+    There is nothing to do for a reply that announces none.
     Returns whether the service told of the end; where it did not, only a look at the resource
     can tell. That it has ended says only that the service claims success. Raises Rejected where
     the operation failed, or stands elsewhere; StillRunning where it has not ended in time;
@@ -58,7 +59,7 @@ def follow_operation(
         if polled is None:
             return False
         word = _read_word(polled, link)
-        yield Progress(word, _percent(polled.document))
+        yield
         if word.casefold() == "succeeded":
             return True
         if word.casefold() in _ENDED:
@@ -69,8 +70,8 @@ def follow_operation(
         waiting.rest(polled)
 
 
-def await_settled(client: Client, url: str, *, deadline_s: float) -> Iterator[Progress]:
-    """Look at a resource until no operation runs on it, or it is gone.
+def await_settled(client: Client, url: str, *, deadline_s: float) -> Iterator[None]:
+    """Look at a resource until no operation runs on it, or it is gone; yields at each look.
 
     Raises StillRunning where one has not ended in time, and what `send` raises.
     """
@@ -85,7 +86,7 @@ def await_settled(client: Client, url: str, *, deadline_s: float) -> Iterator[Pr
         if not isinstance(seen.document, dict):
             raise Unavailable("the service answers no definition", status=seen.status)
         word = find_status({"properties": look_up(seen.document, "properties")})
-        yield Progress(word)
+        yield
         if not _is_running(word):
             return
         waiting.check("an operation on it")
@@ -94,7 +95,7 @@ def await_settled(client: Client, url: str, *, deadline_s: float) -> Iterator[Pr
 
 def finish_operation(
     client: Client, reply: Reply, url: str, *, deadline_s: float
-) -> Iterator[Progress]:
+) -> Iterator[None]:
     """Follow the operation of a write on the resource at `url`, by its own word or the resource's.
 
     Raises as `follow_operation` does.
@@ -198,18 +199,11 @@ def find_status(document: Json) -> str:
         look_up(document, "provisioningState"),
         look_up(look_up(document, "properties"), "provisioningState"),
     )
-    return next((clean(word)[:60] for word in told if isinstance(word, str) and word.strip()), "")
+    return next((word.strip() for word in told if isinstance(word, str) and word.strip()), "")
 
 
 def _is_running(word: str) -> bool:
     return bool(word) and word.casefold() not in _ENDED
-
-
-def _percent(document: Json) -> float | None:
-    """From 0 to 1; None for anything else, which the service may say too."""
-    value = look_up(document, "percentComplete")
-    known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if known and 0 <= value <= 1 else None
 
 
 def _failed(polled: Reply, word: str) -> Rejected:

@@ -28,7 +28,6 @@ from reconciler.model import (
     Outcome,
     Place,
     Plan,
-    Progress,
     Rollout,
     Step,
     StepSkipped,
@@ -53,7 +52,7 @@ class Town(World):
     refuses: set[str] = field(default_factory=set)
     begun: list[str] = field(default_factory=list)
 
-    def write(self, step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+    def write(self, step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
         name = step.resource.address.name
         self.begun.append(name)
         if name in self.refuses:

@@ -24,7 +24,6 @@ from reconciler.model import (
     Live,
     Pace,
     Plan,
-    Progress,
     Reason,
     Resource,
     SecretReference,
@@ -387,7 +386,7 @@ def test_steps_that_touch_one_service_go_one_after_another() -> None:
     most = 0
     real = world.write
 
-    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[None]:
         nonlocal most
         running.add(step.resource.address.name)
         most = max(most, len(running))

@@ -31,7 +31,6 @@ from reconciler.model import (
     Fate,
     Intent,
     Live,
-    Progress,
     Step,
     StepDoubted,
     StepWaiting,
@@ -202,9 +201,9 @@ class _Waiting:
         self._hands, self._step = hands, step
         self._started = self._shown = time.monotonic()
 
-    def follow(self, progress: Iterable[Progress]) -> None:
+    def follow(self, looks: Iterable[None]) -> None:
         """Wait for an operation to end."""
-        for _ in progress:
+        for _ in looks:
             self.tell()
 
     def tell(self) -> None:

@@ -37,7 +37,6 @@ from reconciler.model import (
     Json,
     Live,
     Pace,
-    Progress,
     Resource,
     SecretReference,
     Step,
@@ -125,7 +124,7 @@ class EndpointProvider(PlainProvider):
             self._list(scope, resource.token)
         return ABSENT
 
-    def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
+    def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
         """A new endpoint is a PUT, and its models are a PATCH like those of any other.
 
         Raises BlobExpired or BlobForbidden for a signature that is no use, before anything is sent.
@@ -145,7 +144,7 @@ class EndpointProvider(PlainProvider):
         if body:
             yield from self._write("PATCH", resource, body)
 
-    def _write(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
+    def _write(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
         """Send a write; a PATCH again where it was lost, or refused as is at times (reported)."""
         for left in range(_TRIES, 0, -1):
             try:
@@ -158,7 +157,7 @@ class EndpointProvider(PlainProvider):
                 again = method == "PATCH" and (refused or isinstance(error, ReplyLost))
                 if left == 1 or not again:
                     raise
-                yield Progress("sent again")
+                yield
             else:
                 return
 

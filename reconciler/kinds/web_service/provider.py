@@ -34,7 +34,6 @@ from reconciler.model import (
     Live,
     Pace,
     Path,
-    Progress,
     Resource,
     SecretReference,
     Source,
@@ -123,7 +122,7 @@ class WebServiceProvider(PlainProvider):
         copied = self._read_copy(source)
         return live is not ABSENT and is_copy(self._field, copied, live)
 
-    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
         """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT.
 
         All that a PUT holds is there before anything is deleted.
@@ -143,14 +142,14 @@ class WebServiceProvider(PlainProvider):
         except ReconcilerError as error:
             raise _name(error, step.resource) from error
 
-    def settle(self, resource: Resource) -> Iterator[Progress]:
+    def settle(self, resource: Resource) -> Iterator[None]:
         """Look at it until its state says that no operation runs; one that is gone has settled."""
         try:
             yield from await_settled(self._client, _url(resource), deadline_s=self._deadline_s)
         except ReconcilerError as error:
             raise _name(error, resource) from error
 
-    def _fetch_copy(self, source: Source | None) -> Generator[Progress, None, Json | Absent]:
+    def _fetch_copy(self, source: Source | None) -> Generator[None, None, Json | Absent]:
         """The definition as it is sealed for a region, made by the service where it is not yet."""
         if source is None or not source.region:
             return ABSENT
@@ -173,7 +172,7 @@ class WebServiceProvider(PlainProvider):
         got = self._get(url, absent)
         return ABSENT if isinstance(got, Absent) else got[0]
 
-    def _call(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
+    def _call(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
         try:
             yield from self._finish(method, _url(resource), _url(resource), body)
         except ServiceError as error:
@@ -183,7 +182,7 @@ class WebServiceProvider(PlainProvider):
             if method == "PATCH":
                 raise _gone(error) from error
 
-    def _finish(self, method: str, url: str, of: str, body: Json = None) -> Iterator[Progress]:
+    def _finish(self, method: str, url: str, of: str, body: Json = None) -> Iterator[None]:
         """Send a write and wait until whatever it began on the resource at `of` has ended."""
         # What goes out may come back: in an error, or in the definition.
         self._client.redaction.know(*find_secrets(self._field, body))
