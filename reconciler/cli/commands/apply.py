@@ -154,7 +154,7 @@ def propose(invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool) -> N
     """Show a plan, and have it approved where somebody must and it can be carried out."""
     from reconciler.cli.approval import approve
     from reconciler.cli.output import show
-    from reconciler.engine.applying.apply import check_calls
+    from reconciler.engine.applying.admission import check_calls
 
     if invocation.as_json:
         _tell_plan(invocation, plan)
