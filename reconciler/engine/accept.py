@@ -66,9 +66,8 @@ def _find_models(
     """The models that the manifest names, by their places in the service's document."""
     kind = hands.kinds[manifest.address.kind]
     seen = hands.observations.recall(kind.identify(manifest, defaults).id)
-    named = manifest.spec.get("trainedModels", {})
     bound = kind.bind(manifest, seen if isinstance(seen, Absent) else seen.open()).models
-    return {format_pointer(one.path): one for one in bound if one.name in named}
+    return {format_pointer(one.path): one for one in bound if one.entry}
 
 
 def _find_values(
@@ -85,7 +84,7 @@ def _find_values(
         if model is None:
             yield f"/spec/definition{pointer}", finding.live
             continue
-        at = format_pointer(("spec", "trainedModels", model.name))
+        at = model.entry
         if finding.verdict is Verdict.ARTIFACT_MUTATED:
             yield f"{at}/sha256", _plain_digest(finding.live)
             continue

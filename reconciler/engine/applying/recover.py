@@ -61,9 +61,9 @@ class _Settler:
 
     def _settle_one(self, intent: Intent) -> Work[None]:
         resource = intent.resource
-        for _ in self._hands.provider(intent.address).settle(resource):
+        for _ in self._hands.wait_until_idle(resource):
             pass
-        lag_s = self._hands.provider(intent.address).pace.lag_s
+        lag_s = self._hands.timing(intent.address.kind).lag_s
         left = max(self._patience_s, lag_s) - self._age(intent)
         live, evidence = yield from read_evidence(self._hands, intent, left)
         if evidence.result is Fate.DONE:

@@ -81,7 +81,8 @@ class _Attempt:
         self._hands, self._journal = worker.hands, worker.journal
         self._step, self._number = step, number
         self._provider = worker.hands.provider(step.resource.address)
-        self._patience_s = max(worker.patience_s, self._provider.pace.lag_s)
+        self._lag_s = worker.hands.timing(step.resource.address.kind).lag_s
+        self._patience_s = max(worker.patience_s, self._lag_s)
         self._field = worker.hands.kinds[step.resource.address.kind].field
         self._waiting = _Waiting(worker.hands, step)
 
@@ -114,7 +115,7 @@ class _Attempt:
 
         Of a service that is known to lag that is no reason for doubt yet.
         """
-        told = bool(self._provider.pace.lag_s)
+        told = bool(self._lag_s)
 
         def doubt(evidence: Evidence) -> None:
             nonlocal told
@@ -139,7 +140,7 @@ class _Attempt:
         That it was not done is believed only once no read can lag any more.
         """
         self._tell(error.message)
-        self._waiting.follow(self._provider.settle(self._step.resource))
+        self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
         after, evidence = yield from self._read(intent, lambda _: self._waiting.tell())
         if self._finish(intent, after, evidence):
             return after
@@ -163,7 +164,7 @@ class _Attempt:
     def _yield(self, intent: Intent, error: Busy, *, last: bool) -> None:
         """Let somebody else's operation end: what it leaves is compared with the plan anew."""
         self._tell(error.message)
-        self._waiting.follow(self._provider.settle(self._step.resource))
+        self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
         evidence = Evidence(Fate.NOT_DONE, "the service was busy")
         if self._step.action is Action.REPLACE:
             live = self._provider.read(self._step.resource)
@@ -183,7 +184,7 @@ class _Attempt:
     def _give_up(self, intent: Intent, error: ReconcilerError) -> None:
         """Note what a write came to that failed; what cannot be read stays open."""
         try:
-            self._waiting.follow(self._provider.settle(self._step.resource))
+            self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
             live = self._provider.read(self._step.resource)
         except ReconcilerError:
             return
