@@ -248,7 +248,7 @@ def find_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Findin
 
 
 def _describe(field: Field, found: Mismatch) -> tuple[str, ...]:
-    if field.at(split_pointer(found.pointer)).sensitive:
+    if is_hidden(field, split_pointer(found.pointer), found.expected, found.found):
         return ()
     return (
         f"The plan relies on: {show_value(found.expected)}",

@@ -111,6 +111,20 @@ def test_an_item_is_not_changed_by_its_number_where_the_order_is_another(
     assert stale.message == f"Saved plan is stale: /{name} has changed"
 
 
+def test_what_lies_in_a_list_and_is_sensitive_is_not_shown_where_the_list_has_changed() -> None:
+    item = {"type": "object", "properties": {"name": {"type": "string"}, "key": {
+        "type": "string", "x-sensitive": True,
+    }}}  # fmt: skip
+    keyed = {"type": "array", "x-list": "keyed", "x-key": "name", "items": item}
+    schema = compile_schema({"type": "object", "properties": {"keys": keyed}})
+    before: Json = {"keys": [{"name": "x", "key": "hush"}, {"name": "y", "key": "hush"}]}
+    wish = Wish(Resource(Address("Any", "a"), "/a"), schema, before, Declared({}))
+    made = lead_to(wish, {"keys": before["keys"][:1]})
+    assert made is not None
+    (stale,) = find_stale(schema, made, seen({"keys": []}))
+    assert "hush" not in str(stale)
+
+
 def test_an_item_is_not_led_back_by_its_number_where_the_order_is_another() -> None:
     wanted: Json = {**ORDERED, "keyed": [{"name": "x", "n": 2}, {"name": "y", "n": 1}]}
     made = lead_to(Wish(Resource(Address("Any", "a"), "/a"), LISTS, ORDERED, Declared({})), wanted)
