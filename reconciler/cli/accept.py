@@ -10,7 +10,7 @@ import click
 from reconciler.cli.context import Invocation
 from reconciler.cli.wiring import Assembly, load_all
 from reconciler.engine.accept import find_accepted
-from reconciler.engine.runtime import Hands
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import read_whole, write_whole
 from reconciler.manifests.editing import Edit
@@ -23,7 +23,7 @@ from reconciler.render.words.escape import escape
 def accept(
     invocation: Invocation,
     assembly: Assembly,
-    hands: Hands,
+    runtime: Runtime,
     report: DriftReport,
     paths: Sequence[str],
 ) -> None:
@@ -32,7 +32,7 @@ def accept(
     Raises ReconcilerError where there is nothing to take over, ManifestInvalid where a manifest
     cannot hold it; then every file is as it was.
     """
-    found = find_accepted(hands, report, assembly.loaded.manifests, assembly.project.defaults)
+    found = find_accepted(runtime, report, assembly.loaded.manifests, assembly.project.defaults)
     accepted = [
         Acceptance(manifest, tuple(Edit(pointer, value) for pointer, value in values))
         for manifest, values in found

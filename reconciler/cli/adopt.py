@@ -15,7 +15,7 @@ from reconciler.ports import Kind
 
 
 @dataclass(frozen=True)
-class Adopter:
+class Importer:
     """Writes manifests into a folder of a project whose defaults they need not repeat."""
 
     kinds: Mapping[str, Kind]
@@ -45,9 +45,9 @@ class Adopter:
         for resource, live in services:
             kind, address = self.kinds[resource.address.kind], resource.address
             _check_name(address)
-            draft = kind.draft(resource, live.document, self.defaults, full=self.full)
+            exported = kind.export(resource, live.document, self.defaults, full=self.full)
             beside = f"{address.name}.definition.json" if self.full else ""
-            text, definition = write_manifest(kind.manifest_schema_name, address, draft, beside)
+            text, definition = write_manifest(kind.manifest_schema_name, address, exported, beside)
             yield self.folder / f"{address.name}.yaml", text
             if definition:
                 yield self.folder / beside, definition

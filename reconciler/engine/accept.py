@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler.document.pointers import format_pointer
-from reconciler.engine.runtime import Hands
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
     ABSENT,
@@ -34,7 +34,10 @@ _ACCEPTED: Final = (
 
 
 def find_accepted(
-    hands: Hands, report: DriftReport, manifests: Iterable[Manifest], defaults: Mapping[str, Json]
+    runtime: Runtime,
+    report: DriftReport,
+    manifests: Iterable[Manifest],
+    defaults: Mapping[str, Json],
 ) -> Iterator[tuple[Manifest, list[tuple[str, Json | Absent]]]]:
     """Each manifest that changes, with pointers into its document and the values to be there.
 
@@ -44,15 +47,15 @@ def find_accepted(
     known = {one.address: one for one in manifests}
     for address, findings in _group(report).items():
         manifest = known[address]
-        models = _find_models(hands, manifest, defaults)
-        yield manifest, list(_find_values(hands, manifest, findings, models))
+        models = _find_models(runtime, manifest, defaults)
+        yield manifest, list(_find_values(runtime, manifest, findings, models))
 
 
 def _group(report: DriftReport) -> Mapping[Address, list[Drift]]:
     """The findings that can be accepted, by address."""
     found: dict[Address, list[Drift]] = {}
     # What was never applied differs from live, and nothing shows which of the two moved.
-    new = {one.resource for one in report.standings if one.memory is None}
+    new = {one.resource for one in report.statuses if one.last_applied is None}
     for finding in report.findings:
         first = finding.verdict is Verdict.PENDING and finding.resource in new and finding.pointer
         if finding.verdict in _ACCEPTED or first:
@@ -61,17 +64,17 @@ def _group(report: DriftReport) -> Mapping[Address, list[Drift]]:
 
 
 def _find_models(
-    hands: Hands, manifest: Manifest, defaults: Mapping[str, Json]
+    runtime: Runtime, manifest: Manifest, defaults: Mapping[str, Json]
 ) -> Mapping[str, ModelReference]:
     """The models that the manifest names, by their places in the service's document."""
-    kind = hands.kinds[manifest.address.kind]
-    seen = hands.observations.recall(kind.identify(manifest, defaults).id)
+    kind = runtime.kinds[manifest.address.kind]
+    seen = runtime.observations.recall(kind.identify(manifest, defaults).id)
     bound = kind.bind(manifest, seen if isinstance(seen, Absent) else seen.open()).models
     return {format_pointer(one.path): one for one in bound if one.entry}
 
 
 def _find_values(
-    hands: Hands,
+    runtime: Runtime,
     manifest: Manifest,
     findings: Sequence[Drift],
     models: Mapping[str, ModelReference],
@@ -90,13 +93,13 @@ def _find_values(
             continue
         yield f"{at}/uri", finding.live
         if model.sha256:
-            yield f"{at}/sha256", _look(hands, model, str(finding.live))
+            yield f"{at}/sha256", _find_digest(runtime, model, str(finding.live))
 
 
-def _look(hands: Hands, model: ModelReference, uri: str) -> str | Absent:
+def _find_digest(runtime: Runtime, model: ModelReference, uri: str) -> str | Absent:
     """The digest of the model that is live, to be pinned instead; ABSENT where it is not known."""
     try:
-        blob = hands.blobs.look(replace(model, uri=uri))
+        blob = runtime.blobs.inspect(replace(model, uri=uri))
     except ReconcilerError:
         return ABSENT
     return _plain_digest(blob.digest) if isinstance(blob, Blob) else ABSENT

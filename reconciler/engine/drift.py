@@ -13,9 +13,14 @@ from typing import Final
 
 from reconciler.document.pointers import format_pointer
 from reconciler.engine.observe import Observation, observe
-from reconciler.engine.planning.plan import make_wish
-from reconciler.engine.planning.selection import Order, choose, identify, resolve
-from reconciler.engine.runtime import Hands
+from reconciler.engine.planning.plan import make_comparison
+from reconciler.engine.planning.selection import (
+    PlanRequest,
+    identify_resources,
+    resolve_request,
+    select_manifests,
+)
+from reconciler.engine.runtime import Runtime
 from reconciler.engine.unmanaged import find_unmanaged
 from reconciler.errors import BlobExpired, ReconcilerError
 from reconciler.model import (
@@ -25,16 +30,16 @@ from reconciler.model import (
     Blob,
     Drift,
     DriftReport,
+    LastApplied,
     Manifest,
-    Memory,
     ModelReference,
     Resource,
+    ResourceStatus,
     Snapshot,
-    Standing,
     Verdict,
 )
-from reconciler.plans.drift import find_drift, incomplete, weigh
-from reconciler.plans.step import Wish
+from reconciler.plans.drift import compare_resource, incomplete, worst_verdict
+from reconciler.plans.step import Comparison
 from reconciler.text.json_text import canonical
 
 _SOON: Final = timedelta(days=14)
@@ -44,73 +49,79 @@ _SOON: Final = timedelta(days=14)
 class _Compared:
     resource: Resource
     findings: tuple[Drift, ...]
-    memory: Memory | None = None
+    last_applied: LastApplied | None = None
     at: float = 0.0
-    wish: Wish | None = None
+    comparison: Comparison | None = None
     fleet: Address | None = None
 
 
-def report_drift(hands: Hands, order: Order, *, list_unmanaged: bool = False) -> DriftReport:
+def report_drift(
+    runtime: Runtime, request: PlanRequest, *, list_unmanaged: bool = False
+) -> DriftReport:
     """Everything that moved since the last apply, in order of addresses.
 
     Raises ManifestInvalid for what people wrote; a read that fails is a finding.
     """
-    snapshot = hands.ledger.load()
-    order = resolve(order, snapshot)
-    chosen = choose(order)
-    resources = identify(hands, chosen, order.defaults)
-    calls = hands.calls
-    survey = observe(hands, resources, order.refresh)
+    snapshot = runtime.ledger.load()
+    request = resolve_request(request, snapshot)
+    chosen = select_manifests(request)
+    resources = identify_resources(runtime, chosen, request.defaults)
+    calls = runtime.calls
+    observed = observe(runtime, resources, request.refresh)
     compared = [
         replace(
-            _compare(hands, order, snapshot, manifest, survey[resource]),
+            _compare(runtime, request, snapshot, manifest, observed[resource]),
             fleet=manifest.member.fleet if manifest.member else None,
         )
         for manifest, resource in zip(chosen, resources, strict=True)
     ]
-    if order.limits.blobs != "skip":
-        compared = _look_at_models(hands, compared)
+    if request.limits.blobs != "skip":
+        compared = _check_models(runtime, compared)
     if list_unmanaged:
-        found = find_unmanaged(hands, order, resources, snapshot)
+        found = find_unmanaged(runtime, request, resources, snapshot)
         compared += [_compare_unmanaged(snapshot, one) for one in found]
-    now = hands.clock()
-    findings = _date(hands, compared, now)
+    now = runtime.clock()
+    findings = _date(runtime, compared, now)
     return DriftReport(
-        standings=tuple(_stand(one) for one in compared),
+        statuses=tuple(_make_status(one) for one in compared),
         findings=tuple(findings),
-        inputs=order.inputs,
-        refresh=replace(survey.refresh, calls=hands.calls - calls),
+        inputs=request.inputs,
+        refresh=replace(observed.refresh, calls=runtime.calls - calls),
         made_at=_write_time(now.timestamp()),
         baseline="kept" if snapshot.known else "lost",
     )
 
 
 def _compare(
-    hands: Hands, order: Order, snapshot: Snapshot, manifest: Manifest, seen: Observation
+    runtime: Runtime,
+    request: PlanRequest,
+    snapshot: Snapshot,
+    manifest: Manifest,
+    seen: Observation,
 ) -> _Compared:
     """One resource, three ways, and its models."""
-    wish = make_wish(hands, order, snapshot, manifest, seen)
-    memory = snapshot.memories.get(manifest.address)
-    if wish is None:
+    comparison = make_comparison(runtime, request, snapshot, manifest, seen)
+    last_applied = snapshot.last_applied_by_address.get(manifest.address)
+    if comparison is None:
         note = seen.finding.message if seen.finding is not None else "it could not be read"
-        return _Compared(seen.resource, (incomplete(seen.resource, note),), memory)
-    found = list(find_drift(wish))
-    if wish.live is ABSENT:
-        return _Compared(seen.resource, tuple(found), memory, seen.at)
-    found += [incomplete(seen.resource, one.message) for one in wish.declared.findings]
-    return _Compared(seen.resource, tuple(found), memory, seen.at, wish)
+        return _Compared(seen.resource, (incomplete(seen.resource, note),), last_applied)
+    found = list(compare_resource(comparison))
+    if comparison.live is ABSENT:
+        return _Compared(seen.resource, tuple(found), last_applied, seen.at)
+    found += [incomplete(seen.resource, one.message) for one in comparison.declared.findings]
+    return _Compared(seen.resource, tuple(found), last_applied, seen.at, comparison)
 
 
-def _look_at_models(hands: Hands, compared: Sequence[_Compared]) -> list[_Compared]:
+def _check_models(runtime: Runtime, compared: Sequence[_Compared]) -> list[_Compared]:
     """Whether the bytes behind each declared model are still those that were applied."""
     wanted = [
-        (each, each.wish, model)
+        (each, each.comparison, model)
         for each in compared
-        if each.wish is not None
-        for model in each.wish.declared.models
+        if each.comparison is not None
+        for model in each.comparison.declared.models
     ]
     found: dict[Resource, list[Drift]] = {}
-    for resource, drifts in hands.spread(lambda one: _look(hands, *one), wanted):
+    for resource, drifts in runtime.run_all(lambda one: _check_blob(runtime, *one), wanted):
         found.setdefault(resource, []).extend(drifts)
     return [
         replace(one, findings=(*one.findings, *sorted(found.get(one.resource, ()), key=_pointer)))
@@ -122,43 +133,49 @@ def _pointer(finding: Drift) -> str:
     return finding.pointer
 
 
-def _look(
-    hands: Hands, each: _Compared, wish: Wish, model: ModelReference
+def _check_blob(
+    runtime: Runtime, each: _Compared, comparison: Comparison, model: ModelReference
 ) -> tuple[Resource, list[Drift]]:
     pointer = format_pointer(model.path)
-    known = wish.memory.digests.get(pointer, "") if wish.memory is not None else ""
+    known = (
+        comparison.last_applied.digests.get(pointer, "")
+        if comparison.last_applied is not None
+        else ""
+    )
     wanted = f"sha256:{model.sha256.lower()}" if model.sha256 else known
     # Where live has another model, the bytes of the declared one tell nothing of it.
     served = all(one.pointer != pointer for one in each.findings)
-    return each.resource, list(_judge_model(hands, wish, model, wanted if served else ""))
+    return each.resource, list(_check_model(runtime, comparison, model, wanted if served else ""))
 
 
-def _judge_model(hands: Hands, wish: Wish, model: ModelReference, wanted: str) -> Iterator[Drift]:
+def _check_model(
+    runtime: Runtime, comparison: Comparison, model: ModelReference, wanted: str
+) -> Iterator[Drift]:
     try:
-        blob = hands.blobs.look(model)
+        blob = runtime.blobs.inspect(model)
     except BlobExpired as error:
-        yield _expiring(wish, model, error.message)
+        yield _expiring(comparison, model, error.message)
         return
     except ReconcilerError as error:
         if wanted:
             note = f'trained model "{model.name}" could not be looked at: {error.message}'
-            yield incomplete(wish.resource, note)
+            yield incomplete(comparison.resource, note)
         return
-    if isinstance(blob, Blob) and blob.expires and _ends_soon(blob.expires, hands.clock()):
-        yield _expiring(wish, model, f"the signature ends at {blob.expires}")
+    if isinstance(blob, Blob) and blob.expires and _ends_soon(blob.expires, runtime.clock()):
+        yield _expiring(comparison, model, f"the signature ends at {blob.expires}")
     if wanted:
-        yield from _judge_bytes(wish, model, wanted, blob)
+        yield from _check_bytes(comparison, model, wanted, blob)
 
 
-def _judge_bytes(
-    wish: Wish, model: ModelReference, wanted: str, blob: Blob | Absent
+def _check_bytes(
+    comparison: Comparison, model: ModelReference, wanted: str, blob: Blob | Absent
 ) -> Iterator[Drift]:
     digest = blob.digest if isinstance(blob, Blob) else ""
     if digest == wanted:
         return
     if isinstance(blob, Blob) and digest.partition(":")[0] != wanted.partition(":")[0]:
         yield Drift(
-            wish.resource,
+            comparison.resource,
             Verdict.NOT_OBSERVABLE,
             format_pointer(model.path),
             note="its storage tells no digest that can be compared; give sha256 to have it read",
@@ -166,21 +183,21 @@ def _judge_bytes(
         return
     gone = "the blob is gone; the service may go on with its copy"
     yield Drift(
-        wish.resource,
+        comparison.resource,
         Verdict.ARTIFACT_MUTATED,
         format_pointer(model.path),
         remembered=wanted,
         live=digest or ABSENT,
         declared=f"sha256:{model.sha256.lower()}" if model.sha256 else ABSENT,
         note="other bytes lie at the same address" if digest else gone,
-        settle=(f"reconciler drift --accept {wish.resource.address}",) if digest else (),
+        commands=(f"reconciler drift --accept {comparison.resource.address}",) if digest else (),
     )
 
 
-def _expiring(wish: Wish, model: ModelReference, note: str) -> Drift:
+def _expiring(comparison: Comparison, model: ModelReference, note: str) -> Drift:
     where = f"; make a new one and put it where {model.sas} is" if model.sas else ""
     pointer = format_pointer(model.path)
-    return Drift(wish.resource, Verdict.CREDENTIAL_EXPIRING, pointer, note=f"{note}{where}")
+    return Drift(comparison.resource, Verdict.CREDENTIAL_EXPIRING, pointer, note=f"{note}{where}")
 
 
 def _ends_soon(text: str, now: datetime) -> bool:
@@ -194,16 +211,16 @@ def _ends_soon(text: str, now: datetime) -> bool:
 def _compare_unmanaged(snapshot: Snapshot, finding: Drift) -> _Compared:
     """A finding of a service without a manifest, with what is remembered of that very service."""
     resource = finding.resource
-    memory = snapshot.memories.get(resource.address)
-    if memory is None or memory.id.casefold() != resource.id.casefold():
+    last_applied = snapshot.last_applied_by_address.get(resource.address)
+    if last_applied is None or last_applied.id.casefold() != resource.id.casefold():
         return _Compared(resource, (finding,))
-    return _Compared(resource, (finding,), memory, fleet=memory.fleet)
+    return _Compared(resource, (finding,), last_applied, fleet=last_applied.fleet)
 
 
-def _date(hands: Hands, compared: Sequence[_Compared], now: datetime) -> list[Drift]:
+def _date(runtime: Runtime, compared: Sequence[_Compared], now: datetime) -> list[Drift]:
     """When each was first seen: remembered without an apply, by what it says of live."""
     found = {str(each.resource.address): [_key(one) for one in each.findings] for each in compared}
-    first = hands.observations.notice(found, now.timestamp())
+    first = runtime.observations.notice(found, now.timestamp())
     return [
         replace(
             one,
@@ -219,9 +236,11 @@ def _key(one: Drift) -> str:
     return canonical([one.verdict, one.pointer, str(one.live)])
 
 
-def _stand(one: _Compared) -> Standing:
+def _make_status(one: _Compared) -> ResourceStatus:
     at = _write_time(one.at) if one.at else ""
-    return Standing(one.resource, weigh(one.findings), one.memory, at, one.fleet)
+    return ResourceStatus(
+        one.resource, worst_verdict(one.findings), one.last_applied, at, one.fleet
+    )
 
 
 def _write_time(seconds: float) -> str:

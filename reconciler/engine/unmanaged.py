@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.engine.observe import observe
-from reconciler.engine.planning.selection import Order
-from reconciler.engine.runtime import Hands
+from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.model import (
     Address,
@@ -36,7 +36,7 @@ _LONGEST_NAME: Final = 200
 
 
 def find_unmanaged(
-    hands: Hands, order: Order, resources: Sequence[Resource], snapshot: Snapshot
+    runtime: Runtime, request: PlanRequest, resources: Sequence[Resource], snapshot: Snapshot
 ) -> list[Drift]:
     """A finding for each service, in the scopes of `resources` and the project, without a manifest.
 
@@ -44,31 +44,34 @@ def find_unmanaged(
     project were read, what the ledger remembers is left out: one of the others may name it. A
     scope that cannot be read is a finding too.
     """
-    named = _list_ids(hands, order, resources)
-    remembered = {memory.id.casefold(): at for at, memory in snapshot.memories.items()}
-    if not order.whole:
+    named = _list_ids(runtime, request, resources)
+    remembered = {
+        last_applied.id.casefold(): at
+        for at, last_applied in snapshot.last_applied_by_address.items()
+    }
+    if not request.whole:
         named.update(remembered)
     found: list[Drift] = []
-    for scope in _find_scopes(hands.kinds, order.defaults, resources):
+    for scope in _find_scopes(runtime.kinds, request.defaults, resources):
         try:
             found += [
                 _describe(scope.address.kind, one, remembered)
-                for one in _list_others(hands, scope, named)
+                for one in _list_others(runtime, scope, named)
             ]
         except ReconcilerError as error:
-            place = Resource(Address(scope.address.kind, "*"), _scope_of(hands, scope))
+            place = Resource(Address(scope.address.kind, "*"), _scope_of(runtime, scope))
             found.append(incomplete(place, f"the list could not be read: {error.message}"))
     return sorted(found, key=lambda one: one.resource.address)
 
 
-def _list_ids(hands: Hands, order: Order, resources: Sequence[Resource]) -> set[str]:
+def _list_ids(runtime: Runtime, request: PlanRequest, resources: Sequence[Resource]) -> set[str]:
     """The casefolded ids that manifests name, those included that the order does not choose."""
     named = {one.id.casefold() for one in resources}
     chosen = {one.address for one in resources}
-    for manifest in order.manifests:
+    for manifest in request.manifests:
         if manifest.address not in chosen:
-            kind = hands.kinds[manifest.address.kind]
-            named.add(kind.identify(manifest, order.defaults).id.casefold())
+            kind = runtime.kinds[manifest.address.kind]
+            named.add(kind.identify(manifest, request.defaults).id.casefold())
     return named
 
 
@@ -103,14 +106,14 @@ def _find_scopes(
     return [scopes[key] for key in sorted(scopes)]
 
 
-def _scope_of(hands: Hands, resource: Resource) -> str:
-    return hands.kinds[resource.address.kind].scope(resource)
+def _scope_of(runtime: Runtime, resource: Resource) -> str:
+    return runtime.kinds[resource.address.kind].scope(resource)
 
 
-def _list_others(hands: Hands, scope: Resource, named: Collection[str]) -> Iterator[str]:
+def _list_others(runtime: Runtime, scope: Resource, named: Collection[str]) -> Iterator[str]:
     """The ids in the scope of a resource that are not in `named`, which holds casefolded ids."""
-    provider = hands.provider(scope.address)
-    for item in provider.scan(_scope_of(hands, scope), scope.token):
+    provider = runtime.provider(scope.address)
+    for item in provider.scan(_scope_of(runtime, scope), scope.token):
         if item.id and item.id.casefold() not in named:
             yield item.id
 
@@ -119,7 +122,7 @@ def _list_others(hands: Hands, scope: Resource, named: Collection[str]) -> Itera
 class ServiceFinder:
     """Finds and reads the services that are to be written down as manifests of a project."""
 
-    hands: Hands
+    runtime: Runtime
     project: Project
     manifests: Sequence[Manifest]
 
@@ -131,19 +134,23 @@ class ServiceFinder:
         for manifest in self.manifests:
             if manifest.address == address:
                 return kind.identify(manifest, defaults)
-        memory = self.hands.ledger.load().memories.get(address)
-        if memory is not None:
-            return memory.resource(address)
+        last_applied = self.runtime.ledger.load().last_applied_by_address.get(address)
+        if last_applied is not None:
+            return last_applied.resource(address)
         return kind.identify(Manifest(address, {}, "", ""), defaults)
 
     def expand(self, addresses: Iterable[Address]) -> list[Address]:
         """The addresses, with the members of a fleet in its place."""
-        memories = self.hands.ledger.load().memories
-        return [one for at in addresses for one in find_members(at, self.manifests, memories)]
+        last_applied_by_address = self.runtime.ledger.load().last_applied_by_address
+        return [
+            one
+            for at in addresses
+            for one in find_members(at, self.manifests, last_applied_by_address)
+        ]
 
     def find_all(self) -> list[Resource]:
         """Every service of the project's own scopes that no manifest names, by address."""
-        kinds, defaults = self.hands.kinds, self.project.defaults
+        kinds, defaults = self.runtime.kinds, self.project.defaults
         taken = {one.address for one in self.manifests}
         named = {
             kinds[one.address.kind].identify(one, defaults).id.casefold() for one in self.manifests
@@ -151,7 +158,7 @@ class ServiceFinder:
         found: list[Resource] = []
         for scope in _find_scopes(kinds, defaults, file=self.project.file):
             kind = kinds[scope.address.kind]
-            for listed in _list_others(self.hands, scope, named):
+            for listed in _list_others(self.runtime, scope, named):
                 resource_id = kind.locate(scope.address, listed, {}).id
                 address = _pick_address(kind.name, resource_id, taken)
                 taken.add(address)
@@ -162,7 +169,7 @@ class ServiceFinder:
         """What is live; raises Unplannable with every service that could not be read."""
         found: list[tuple[Resource, Live]] = []
         missing: list[Finding] = []
-        for seen in observe(self.hands, resources).seen.values():
+        for seen in observe(self.runtime, resources).seen.values():
             if seen.live is None:
                 missing.extend(one for one in (seen.finding,) if one)
             elif isinstance(seen.live, Live):
@@ -174,7 +181,7 @@ class ServiceFinder:
         return found
 
     def _kind(self, address: Address) -> Kind:
-        kinds = self.hands.kinds
+        kinds = self.runtime.kinds
         if address.kind not in kinds:
             known = f"Known: {', '.join(kinds)}."
             finding = Finding("there is no such kind", subject=str(address), next_step=known)

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from reconciler.document.diff import diff, is_unseen, is_untold, same
+from reconciler.document.diff import diff, is_not_observable, is_omitted, same
 from reconciler.document.overlay import overlay, says_nothing
 from reconciler.document.patch import (
     MISFITS,
     Mismatch,
     apply_operations,
-    find_misfit,
-    find_mismatches,
+    check_operations,
+    check_preconditions,
     find_reordered,
 )
 from reconciler.document.pointers import find, format_pointer, split_pointer
@@ -29,13 +29,13 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
-    Fate,
     Finding,
     Intent,
     Json,
     Live,
     Path,
     Step,
+    StepResult,
 )
 from reconciler.plans.history import is_hidden
 
@@ -53,7 +53,7 @@ class Evidence:
     `removed` is True where all of these were to be removed.
     """
 
-    result: Fate
+    result: StepResult
     note: str
     shown: tuple[str, ...] = ()
     removed: bool = False
@@ -102,9 +102,9 @@ def _assess_creation(field: Field, intent: Intent, live: Json, wrong: Sequence[_
     if wrong:
         return _unknown(f"it is there, with another value at {format_pointer(wrong[0].path)}")
     paths = (split_pointer(op["path"]) for op in intent.patch if op["op"] != "test")
-    untold = next((path for path in paths if is_untold(field, path, live)), None)
-    if untold is not None:
-        at = format_pointer(untold)
+    omitted = next((path for path in paths if is_omitted(field, path, live)), None)
+    if omitted is not None:
+        at = format_pointer(omitted)
         return _unknown(f"it is there, and whether it has what was sent at {at} is not observable")
     return _done("it is there as it was sent")
 
@@ -114,10 +114,10 @@ def _assess_change(
 ) -> Evidence:
     if not places:
         # Nothing of it can be seen; but every change moves the stamp.
-        if live.settled and live.stamp and live.stamp == intent.stamp:
+        if live.idle and live.stamp and live.stamp == intent.stamp:
             return _not_done("the service has not changed since")
         return _unknown("what was written is not observable")
-    moved = next(find_mismatches(field, intent.patch, intent.absences, live.document), None)
+    moved = next(check_preconditions(field, intent.patch, intent.absences, live.document), None)
     if moved is None:
         return _not_done("live is as it was before")
     if not wrong:
@@ -153,7 +153,7 @@ def _find_places(field: Field, patch: Sequence[Json], live: Json) -> Iterator[_P
 
 def _is_seen(field: Field, place: _Place, live: Json) -> bool:
     container = place.wanted == {} and field.at(place.path).branches
-    return not (container or is_unseen(field, place.path, live))
+    return not (container or is_not_observable(field, place.path, live))
 
 
 def _is_there(field: Field, live: Json, place: _Place) -> bool:
@@ -168,10 +168,10 @@ def _find_whole(field: Field, intent: Intent, before: Live | Absent | None) -> J
     changes = [op for op in intent.patch if op["op"] != "test"]
     if intent.action is Action.CREATE:
         return apply_operations(changes, ABSENT)
-    if before is None or before is ABSENT or intent.extent != "whole":
+    if before is None or before is ABSENT or intent.body != "whole":
         return ABSENT
     start = before.document
-    seen = (op for op in changes if not is_unseen(field, split_pointer(op["path"]), start))
+    seen = (op for op in changes if not is_not_observable(field, split_pointer(op["path"]), start))
     return apply_operations(seen, start)
 
 
@@ -195,15 +195,15 @@ def show_value(value: Json | Absent) -> str:
 
 
 def _done(note: str) -> Evidence:
-    return Evidence(Fate.DONE, note)
+    return Evidence(StepResult.DONE, note)
 
 
 def _not_done(note: str) -> Evidence:
-    return Evidence(Fate.NOT_DONE, note)
+    return Evidence(StepResult.NOT_DONE, note)
 
 
 def _unknown(note: str) -> Evidence:
-    return Evidence(Fate.UNKNOWN, note)
+    return Evidence(StepResult.UNKNOWN, note)
 
 
 def not_applied(address: Address, evidence: Evidence) -> NotApplied:
@@ -220,7 +220,7 @@ def not_applied(address: Address, evidence: Evidence) -> NotApplied:
     return NotApplied((finding,))
 
 
-def find_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Finding]:
+def check_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Finding]:
     """What a step relies on and live has not."""
     subject = str(step.resource.address)
     if step.action is Action.CREATE:
@@ -232,9 +232,9 @@ def find_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Findin
     if live is ABSENT:
         yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=PLAN_AGAIN)
         return
-    mismatches = tuple(find_mismatches(field, step.ops, step.absences, live.document))
+    mismatches = tuple(check_preconditions(field, step.ops, step.absences, live.document))
     mismatches = mismatches or tuple(find_reordered(field, step.ops, live.document))
-    misfit = None if mismatches else find_misfit(step.ops, live.document)
+    misfit = None if mismatches else check_operations(step.ops, live.document)
     if misfit is not None:
         said = f"Saved plan is stale: there is no place for {misfit} any more"
         yield Finding(said, subject=subject, next_step=PLAN_AGAIN)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from reconciler.errors import Rejected, ReplyLost, ServiceError, StillRunning, Unavailable
 from reconciler.model import Json
 from reconciler.transport.client import Client
-from reconciler.transport.replies import Reply, clean, look_up, read_problem, read_retry_after
+from reconciler.transport.replies import Reply, clean, get_member, read_problem, read_retry_after
 
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 5.0
@@ -52,7 +52,7 @@ def follow_operation(
     link = _find_link(client, reply)
     if link is None:
         return reply.status != 202 and not _is_running(find_status(reply.document))
-    waiting = _Waiting(client, deadline_s)
+    waiting = _PollDelay(client, deadline_s)
     waiting.rest()
     while True:
         polled = _poll(client, link)
@@ -70,12 +70,12 @@ def follow_operation(
         waiting.rest(polled)
 
 
-def await_settled(client: Client, url: str, *, deadline_s: float) -> Iterator[None]:
+def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[None]:
     """Look at a resource until no operation runs on it, or it is gone; yields at each look.
 
     Raises StillRunning where one has not ended in time, and what `send` raises.
     """
-    waiting = _Waiting(client, deadline_s)
+    waiting = _PollDelay(client, deadline_s)
     while True:
         try:
             seen = client.send("GET", url)
@@ -85,7 +85,7 @@ def await_settled(client: Client, url: str, *, deadline_s: float) -> Iterator[No
             raise
         if not isinstance(seen.document, dict):
             raise Unavailable("the service answers no definition", status=seen.status)
-        word = find_status({"properties": look_up(seen.document, "properties")})
+        word = find_status({"properties": get_member(seen.document, "properties")})
         yield
         if not _is_running(word):
             return
@@ -103,14 +103,14 @@ def finish_operation(
     if (yield from follow_operation(client, reply, deadline_s=deadline_s)):
         return
     try:
-        yield from await_settled(client, url, deadline_s=deadline_s)
+        yield from wait_until_idle(client, url, deadline_s=deadline_s)
     except StillRunning:
         raise
     except ServiceError as error:
         raise _lost(error, f"what was begun cannot be followed: {error.message}") from error
 
 
-class _Waiting:
+class _PollDelay:
     """Pauses that grow, or last as long as the service asks, until a deadline."""
 
     def __init__(self, client: Client, deadline_s: float) -> None:
@@ -188,18 +188,18 @@ def _read_word(polled: Reply, link: _Link) -> str:
         return word or ("Running" if polled.status == 202 else "Succeeded")
     if isinstance(polled.document, dict) or polled.status == 202:
         return word
-    broken = Unavailable("", status=polled.status)
-    raise _lost(broken, f"the service answers the operation {link.name} without a status")
+    lost_reply = Unavailable("", status=polled.status)
+    raise _lost(lost_reply, f"the service answers the operation {link.name} without a status")
 
 
 def find_status(document: Json) -> str:
     """The status word of an operation or of a resource, whichever name it stands under; or ""."""
-    told = (
-        look_up(document, "status"),
-        look_up(document, "provisioningState"),
-        look_up(look_up(document, "properties"), "provisioningState"),
+    candidates = (
+        get_member(document, "status"),
+        get_member(document, "provisioningState"),
+        get_member(get_member(document, "properties"), "provisioningState"),
     )
-    return next((word.strip() for word in told if isinstance(word, str) and word.strip()), "")
+    return next((word.strip() for word in candidates if isinstance(word, str) and word.strip()), "")
 
 
 def _is_running(word: str) -> bool:
@@ -208,7 +208,7 @@ def _is_running(word: str) -> bool:
 
 def _failed(polled: Reply, word: str) -> Rejected:
     document = polled.document
-    code, message = read_problem(look_up(document, "error") or look_up(document, "errorInfo"))
+    code, message = read_problem(get_member(document, "error") or get_member(document, "errorInfo"))
     return Rejected(
         f"the operation {word}: {message or 'the service does not say why'}",
         status=polled.status,

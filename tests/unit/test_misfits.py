@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from reconciler.document.patch import find_misfit, make_operations
+from reconciler.document.patch import check_operations, make_operations
 from reconciler.document.schema import compile_schema
 from reconciler.kinds.web_service import KIND
 from reconciler.ledgers.chain import START, follow, join
 from reconciler.ledgers.records import BadLine
-from reconciler.model import Action, Address, Declared, Fate, Live, Resource
-from reconciler.plans.evidence import assess_intent, find_stale
-from reconciler.plans.step import Wish, lead_to
+from reconciler.model import Action, Address, Declared, Live, Resource, StepResult
+from reconciler.plans.evidence import assess_intent, check_stale
+from reconciler.plans.step import Comparison, make_step_to
 from reconciler.plans.undo import Irreversible, make_undo, undo
 from tests.ledgers import make_entry, make_intent
 from tests.plans import live, step
@@ -23,16 +23,16 @@ EDGES = "/properties/package/edges"
 
 
 def seen(document: Json) -> Live:
-    return Live(document, None, datetime.now(UTC), "2", settled=True)
+    return Live(document, None, datetime.now(UTC), "2", idle=True)
 
 
 def test_what_has_no_place_any_more_is_named_and_nothing_is_changed() -> None:
     made = step(live(), {"definition": {"tags": {"one": "x"}}})
     document = live()
-    assert find_misfit(made.ops, document) is None
+    assert check_operations(made.ops, document) is None
     assert "one" not in document["tags"]
     del document["tags"]
-    assert find_misfit(made.ops, document) == "/tags/one"
+    assert check_operations(made.ops, document) == "/tags/one"
     assert made.ops == make_operations(made.changes, made.before)
 
 
@@ -50,9 +50,9 @@ def test_what_has_no_place_any_more_is_named_and_nothing_is_changed() -> None:
 def test_nobody_knows_what_became_of_what_cannot_have_been_sent(
     patch: tuple[Json, ...], action: Action
 ) -> None:
-    judged = assess_intent(KIND.field, make_intent(action=action, patch=patch), seen(live()))
-    assert judged.result in {Fate.UNKNOWN, Fate.NOT_DONE}
-    assert judged.note
+    evidence = assess_intent(KIND.field, make_intent(action=action, patch=patch), seen(live()))
+    assert evidence.result in {StepResult.UNKNOWN, StepResult.NOT_DONE}
+    assert evidence.note
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,11 @@ def turned(document: Json, name: str) -> Live:
 def test_an_item_is_not_changed_by_its_number_where_the_order_is_another(
     name: str, wanted: Json
 ) -> None:
-    wish = Wish(Resource(Address("Any", "a"), "/a"), LISTS, ORDERED, Declared({}))
-    made = lead_to(wish, {**ORDERED, name: wanted})
+    comparison = Comparison(Resource(Address("Any", "a"), "/a"), LISTS, ORDERED, Declared({}))
+    made = make_step_to(comparison, {**ORDERED, name: wanted})
     assert made is not None
-    assert tuple(find_stale(LISTS, made, seen(ORDERED))) == ()
-    (stale,) = find_stale(LISTS, made, turned(ORDERED, name))
+    assert tuple(check_stale(LISTS, made, seen(ORDERED))) == ()
+    (stale,) = check_stale(LISTS, made, turned(ORDERED, name))
     assert stale.message == f"Saved plan is stale: /{name} has changed"
 
 
@@ -118,16 +118,18 @@ def test_what_lies_in_a_list_and_is_sensitive_is_not_shown_where_the_list_has_ch
     keyed = {"type": "array", "x-list": "keyed", "x-key": "name", "items": item}
     schema = compile_schema({"type": "object", "properties": {"keys": keyed}})
     before: Json = {"keys": [{"name": "x", "key": "hush"}, {"name": "y", "key": "hush"}]}
-    wish = Wish(Resource(Address("Any", "a"), "/a"), schema, before, Declared({}))
-    made = lead_to(wish, {"keys": before["keys"][:1]})
+    comparison = Comparison(Resource(Address("Any", "a"), "/a"), schema, before, Declared({}))
+    made = make_step_to(comparison, {"keys": before["keys"][:1]})
     assert made is not None
-    (stale,) = find_stale(schema, made, seen({"keys": []}))
+    (stale,) = check_stale(schema, made, seen({"keys": []}))
     assert "hush" not in str(stale)
 
 
 def test_an_item_is_not_led_back_by_its_number_where_the_order_is_another() -> None:
     wanted: Json = {**ORDERED, "keyed": [{"name": "x", "n": 2}, {"name": "y", "n": 1}]}
-    made = lead_to(Wish(Resource(Address("Any", "a"), "/a"), LISTS, ORDERED, Declared({})), wanted)
+    made = make_step_to(
+        Comparison(Resource(Address("Any", "a"), "/a"), LISTS, ORDERED, Declared({})), wanted
+    )
     assert made is not None
     assert make_undo(LISTS, made, seen(wanted)).after == ORDERED
     with pytest.raises(Irreversible, match="the list /keyed has changed since"):

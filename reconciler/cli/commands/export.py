@@ -10,7 +10,7 @@ import click
 from reconciler.cli.context import Invocation
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.cli.adopt import Adopter
+    from reconciler.cli.adopt import Importer
     from reconciler.engine.unmanaged import ServiceFinder
 
 
@@ -53,7 +53,7 @@ def export(
 
     if bool(addresses) == everything:
         raise click.UsageError("name what to export, or say --all")
-    finder, adopter = prepare(invocation, folder, full=full, force=force)
+    finder, importer = prepare(invocation, folder, full=full, force=force)
     named = finder.expand(parse_addresses("export", addresses))
     if form == "json" and len(named) != 1:
         raise click.UsageError("--format json prints one definition: name its address")
@@ -62,14 +62,14 @@ def export(
     if form == "json":
         print_definition(services[0][1].document)
         return
-    report(invocation, adopter.write(services), len(services))
+    report(invocation, importer.write(services), len(services))
 
 
 def prepare(
     invocation: Invocation, folder: Path | None, *, full: bool, force: bool
-) -> tuple[ServiceFinder, Adopter]:
+) -> tuple[ServiceFinder, Importer]:
     """What finds the services and what writes them down; the project may hold no manifest yet."""
-    from reconciler.cli.adopt import Adopter
+    from reconciler.cli.adopt import Importer
     from reconciler.cli.wiring import assemble
     from reconciler.engine.unmanaged import ServiceFinder
 
@@ -77,8 +77,8 @@ def prepare(
     root = Path(invocation.project_file).parent
     target = folder if folder is not None else root / "manifests"
     project = assembly.project
-    finder = ServiceFinder(assembly.hands(10), project, assembly.loaded.manifests)
-    return finder, Adopter(assembly.kinds, project.defaults, target, full, force)
+    finder = ServiceFinder(assembly.runtime(10), project, assembly.loaded.manifests)
+    return finder, Importer(assembly.kinds, project.defaults, target, full, force)
 
 
 def print_definition(document: object) -> None:
@@ -95,7 +95,7 @@ def report(invocation: Invocation, files: list[str], services: int) -> None:
     from reconciler.render.words.counting import count
     from reconciler.render.words.escape import escape
 
-    invocation.part_from_progress()
+    invocation.clear_progress()
     for name in files:
         click.echo(f"  {escape(name)}")
     click.echo(f"\n{count(services, 'service')} exported. Nothing was changed.")

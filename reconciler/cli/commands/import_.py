@@ -38,7 +38,7 @@ def import_(
     from reconciler.cli.commands.export import prepare, report
     from reconciler.cli.wiring import parse_addresses
 
-    finder, adopter = prepare(invocation, folder, full=full, force=force)
+    finder, importer = prepare(invocation, folder, full=full, force=force)
     (named,) = parse_addresses("import", [address])
     services = finder.read([finder.locate(named, resource_id)])
-    report(invocation, adopter.write(services), 1)
+    report(invocation, importer.write(services), 1)

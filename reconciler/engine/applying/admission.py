@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from reconciler.document.diff import is_untold
+from reconciler.document.diff import is_omitted
 from reconciler.document.pointers import format_pointer, split_pointer
 from reconciler.engine.observe import observe
-from reconciler.engine.runtime import Hands
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     ManifestInvalid,
     PlanInvalid,
@@ -31,15 +31,15 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.plans.evidence import PLAN_AGAIN, find_stale
+from reconciler.plans.evidence import PLAN_AGAIN, check_stale
 from reconciler.plans.waves import name_item
 from reconciler.ports import Kind
 
 
-def check_reach(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
+def check_admission(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
     """Raise PlanInvalid, of the file `name`, for a plan that no planning here can have made."""
     for step in plan.steps:
-        for what in _find_strange(step, kinds):
+        for what in _check_step_admission(step, kinds):
             raise PlanInvalid(
                 f"no plan that was made here: {step.resource.address}: {what}",
                 subject=name,
@@ -47,7 +47,7 @@ def check_reach(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
             )
 
 
-def _find_strange(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str]:
+def _check_step_admission(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str]:
     """Ids that are none, secrets where they would be seen, and what would go past the patch."""
     kind = kinds.get(step.resource.address.kind)
     if kind is None:
@@ -63,7 +63,7 @@ def _find_strange(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str]:
         if change.sealed_by != (field.sealed_by if field.is_sealed(change.before) else ""):
             yield f"the patch does not rely on the whole value at {format_pointer(change.path)}"
         secret = isinstance(change.after, SecretReference)
-        hidden = field.write_only or is_untold(kind.field, change.path, step.before)
+        hidden = field.write_only or is_omitted(kind.field, change.path, step.before)
         if change.verb is Verb.WRITE and not (field.secret if secret else hidden):
             yield f"{format_pointer(change.path)} is nothing that is written beside the patch"
 
@@ -77,18 +77,18 @@ def _is_id(kind: Kind, address: Address, resource_id: str) -> bool:
     return located.id.casefold() == resource_id.rstrip("/").casefold()
 
 
-def check_calls(hands: Hands, plan: Plan) -> None:
+def check_calls(runtime: Runtime, plan: Plan) -> None:
     """Raise TooManyCalls where the apply needs more calls than may still be sent."""
-    hands.budget.check(plan.estimate.reads + plan.estimate.writes)
+    runtime.rate_limiter.check(plan.estimate.reads + plan.estimate.writes)
 
 
-def check_secrets(hands: Hands, steps: Sequence[Step]) -> None:
+def check_secrets(runtime: Runtime, steps: Sequence[Step]) -> None:
     """Every secret must be there before the first write; none is kept."""
     missing: list[Finding] = []
     for step in steps:
         for _, reference in step.secrets:
             try:
-                hands.resolve(reference)
+                runtime.resolve(reference)
             except ReconcilerError as error:
                 subject, detail = str(step.resource.address), (f"{reference}",)
                 found = (replace(one, subject=subject, detail=detail) for one in error.findings())
@@ -97,11 +97,11 @@ def check_secrets(hands: Hands, steps: Sequence[Step]) -> None:
         raise Unplannable(tuple(missing))
 
 
-def check_steps(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
+def check_steps(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
     """The steps still to be done, and deletions of what is gone; raises StalePlan for the rest."""
     sources = {step.resource: _find_regional(step) for step in steps}
     named = [step.resource for step in steps]
-    seen = observe(hands, [*named, *(one for one in sources.values() if one)])
+    seen = observe(runtime, [*named, *(one for one in sources.values() if one)])
     unread = tuple(one.finding for one in seen.seen.values() if one.finding is not None)
     if unread:
         raise StalePlan(unread)
@@ -115,7 +115,7 @@ def check_steps(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], list[S
             continue
         left.append(step)
         if live is not None:
-            stale.extend(find_stale(hands.kinds[step.resource.address.kind].field, step, live))
+            stale.extend(check_stale(runtime.kinds[step.resource.address.kind].field, step, live))
         source = sources[step.resource]
         if source is not None and step.source is not None and seen[source].document is ABSENT:
             said = f"Saved plan is stale: {step.source.name}, which it is made from, is gone"
