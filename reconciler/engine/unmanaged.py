@@ -40,7 +40,7 @@ def find_unmanaged(
 ) -> list[Drift]:
     """A finding for each service, in the scopes of `resources` and the project, without a manifest.
 
-    `resources` are those of the manifests that the order chooses. Where not all manifests of the
+    `resources` are those of the manifests that the request selects. Where not all manifests of the
     project were read, what the ledger remembers is left out: one of the others may name it. A
     scope that cannot be read is a finding too.
     """
@@ -65,7 +65,7 @@ def find_unmanaged(
 
 
 def _list_ids(runtime: Runtime, request: PlanRequest, resources: Sequence[Resource]) -> set[str]:
-    """The casefolded ids that manifests name, those included that the order does not choose."""
+    """The casefolded ids that manifests name, those included that the request does not select."""
     named = {one.id.casefold() for one in resources}
     chosen = {one.address for one in resources}
     for manifest in request.manifests:
