@@ -1,13 +1,67 @@
-"""One emulator, with blob storage beside it, for every test that needs no switch."""
+"""What each run of the tests is: how much it draws, what it leaves out, and one emulator for all.
 
-from collections.abc import Iterator
+`pytest` alone leaves the tests marked `slow` to `RECONCILER_ALL_CHECKS=1`, and says how many.
+"""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from tests.e2e.world import Emulator, run_emulator
+from tests.laws import load_profile
+
+ALL_CHECKS = os.environ.get("RECONCILER_ALL_CHECKS") == "1"
+_DESELECTED = "reconciler-deselected"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--bless", action="store_true", help="keep what is printed today as what is expected"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    load_profile("ci" if ALL_CHECKS else "dev")
+    if config.getoption("bless"):
+        os.environ["RECONCILER_BLESS"] = "1"
+    if not (ALL_CHECKS or config.option.markexpr or _names_tests(config)):
+        config.option.markexpr = "not slow"
+    # A shell starts what it puts into the background with Ctrl-C ignored, and so its children.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _names_tests(config: pytest.Config) -> bool:
+    """Whether each argument names a test, such as `tests/test_cases.py::test_case`."""
+    return bool(config.args) and all("::" in argument for argument in config.args)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Start no worker for a few tests that are named; None leaves the number to pytest-xdist."""
+    return 0 if _names_tests(config) else None
+
+
+def pytest_deselected(items: Sequence[Any]) -> None:
+    """Count in a worker what it leaves out: pytest-xdist does not report it."""
+    output = getattr(items[0].config, "workeroutput", None) if items else None
+    if output is not None:
+        output[_DESELECTED] = output.get(_DESELECTED, 0) + len(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Report once what each worker has left out, as all of them collect the same."""
+    terminal = node.config.pluginmanager.get_plugin("terminalreporter")
+    number = getattr(node, "workeroutput", {}).get(_DESELECTED, 0)
+    if terminal is not None and "deselected" not in terminal.stats:
+        terminal.stats["deselected"] = [None] * number
 
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
+    """One emulator, with blob storage beside it, for every test that needs no switch."""
     with run_emulator("--operation-seconds", "0.05") as running:
         yield running

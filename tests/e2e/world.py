@@ -1,6 +1,8 @@
-"""Real processes for the end-to-end tests: the command line, an emulator, blob storage."""
+"""The end-to-end tests' world: commands, an emulator with blob storage, projects."""
 
+import contextlib
 import ctypes
+import io
 import json
 import os
 import resource
@@ -9,15 +11,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest import mock
 
 import jsonschema
 
 from reconciler.catalog import read_schema
+from reconciler.cli import main
 from tests.lines import check_stream
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +53,38 @@ def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 def run(
     folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
 ) -> Done:
-    """One command of reconciler in a folder."""
+    """One command of reconciler in a folder, within this process."""
+    given = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with (
+        contextlib.chdir(folder),
+        mock.patch.dict(os.environ, clean_environment(env), clear=True),
+        mock.patch.object(sys, "stdin", given),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = _run_main(arguments)
+    return _check(arguments, Done(code, _read(out), _read(err)))
+
+
+def _run_main(arguments: Sequence[str]) -> int:
+    """The exit code; the completion of a shell ends by SystemExit."""
+    try:
+        return main(arguments)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1 if ended.code else 0
+
+
+def _read(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    written = cast("io.BytesIO", stream.buffer)
+    return written.getvalue().decode()
+
+
+def spawn(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
+) -> Done:
+    """One command as a process of its own, for what a process alone can show."""
     done = subprocess.run(
         [sys.executable, "-m", "reconciler", *arguments],
         cwd=folder,
@@ -60,13 +95,18 @@ def run(
         timeout=120,
         check=False,
     )
-    if done.stdout.startswith("{") and '"resource_changes"' in done.stdout:
-        jsonschema.validate(json.loads(done.stdout), read_schema("output/plan"))
-    if done.stdout.startswith("{") and '"coverage"' in done.stdout:
-        jsonschema.validate(json.loads(done.stdout), read_schema("output/drift"))
+    return _check(arguments, Done(done.returncode, done.stdout, done.stderr))
+
+
+def _check(arguments: Sequence[str], done: Done) -> Done:
+    """Hold what was printed for a machine against its schema."""
+    if done.out.startswith("{") and '"resource_changes"' in done.out:
+        jsonschema.validate(json.loads(done.out), read_schema("output/plan"))
+    if done.out.startswith("{") and '"coverage"' in done.out:
+        jsonschema.validate(json.loads(done.out), read_schema("output/drift"))
     if "--json" in arguments and "apply" in arguments:
-        check_stream(done.stdout)
-    return Done(done.returncode, done.stdout, done.stderr)
+        check_stream(done.out)
+    return done
 
 
 def run_with_limit(
@@ -236,3 +276,7 @@ spec:
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = "") -> Done:
         return run(self.folder, *arguments, env=env, stdin=stdin)
+
+    def spawn(self, *arguments: str) -> Done:
+        """A command as a process of its own."""
+        return spawn(self.folder, *arguments)

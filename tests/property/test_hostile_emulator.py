@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from reconciler.emulator.switches import SWITCHES
 from tests.e2e.world import SUBSCRIPTION, clean_environment, definition
-from tests.hostile import TEXTS, VALUES, bent, encode, examples, pick, torn
+from tests.hostile import TEXTS, VALUES, bent, encode, pick, torn
+from tests.laws import examples
 
 pytestmark = pytest.mark.property
 Json = Any

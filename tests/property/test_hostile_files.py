@@ -25,8 +25,9 @@ from reconciler.ledgers.recovery import write_entries
 from reconciler.ledgers.segments import number_lines
 from reconciler.model import Action, Entry, Intent
 from reconciler.plan_document import digest_of
-from tests.hostile import TEXTS, VALUES, bent, encode, examples, pick, renamed, spoiled, torn
+from tests.hostile import TEXTS, VALUES, bent, encode, pick, renamed, spoiled, torn
 from tests.hostile_project import NEW, OLD, SCOPE, SERVICE, World
+from tests.laws import examples
 from tests.ledgers import make_entry, make_intent
 
 pytestmark = pytest.mark.property
