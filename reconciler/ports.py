@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
+from reconciler.document.schema import Field
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -40,8 +41,7 @@ from reconciler.model import (
     Step,
     Summary,
 )
-from reconciler.redaction import Redaction
-from reconciler.schema import Field
+from reconciler.secrets.redaction import Redaction
 
 Emit: TypeAlias = Callable[[Event], None]
 Clock: TypeAlias = Callable[[], datetime]

@@ -2,7 +2,7 @@
 
 from reconciler.model import Cloud, SecretReference
 from reconciler.ports import Access
-from reconciler.redaction import Redaction
+from reconciler.secrets.redaction import Redaction
 from reconciler.transport import RateBudget
 
 

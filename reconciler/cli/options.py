@@ -7,10 +7,19 @@ from typing import Any, TypeVar
 
 import click
 
-from reconciler.cli.duration import read_duration
-from reconciler.cli.invocation import Invocation
+from reconciler.cli.context import Invocation
+from reconciler.text.durations import parse_duration
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def read_duration(_: click.Context, __: click.Parameter, text: str) -> float:
+    """The seconds that a flag is given; fails with how they are written."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        said = f"{text!r} is no length of time, such as 90s, 2m or 1m30s"
+        raise click.BadParameter(said) from error
 
 
 def _note_detailed(ctx: click.Context, _: click.Parameter, value: bool) -> bool:

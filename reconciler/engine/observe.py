@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
-from reconciler.engine.hands import Hands
+from reconciler.engine.runtime import Hands
 from reconciler.errors import (
     ReconcilerError,
     ServiceError,

@@ -9,19 +9,20 @@ from typing import Final
 
 import yaml
 
-from reconciler.manifests.fleet.tally import Tally
+from reconciler.document.pointers import find, split_pointer
+from reconciler.manifests.fleet.findings import Tally
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.project import LEDGER, make_project
 from reconciler.manifests.references import (
     Found,
     check_secrets,
+    check_sources,
     find_references,
     settle_definition,
     settle_files,
     take_in_definition,
 )
 from reconciler.manifests.schema import check_document, definition_schema, unknown_word
-from reconciler.manifests.sources import check_sources
 from reconciler.manifests.yaml_text import Places, Text
 from reconciler.model import (
     Address,
@@ -33,7 +34,6 @@ from reconciler.model import (
     Rollout,
     SecretReference,
 )
-from reconciler.pointers import find, split_pointer
 
 API_VERSION: Final = "reconciler/v1"
 PROJECT_FILE: Final = "reconciler.yaml"

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import jsonschema_rs
 
-from reconciler.catalog import read_schema
-from reconciler.manifests.yaml_text import quote_word
+from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.model import Finding, Json, Path
-from reconciler.pointers import find, format_pointer, split_pointer
+from reconciler.package_data import read_schema
+from reconciler.secrets.suspicion import quote_word
 
 if TYPE_CHECKING:  # it only explains, and is imported when there is something to explain
     from jsonschema.exceptions import ValidationError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reconciler.model.words import (
+from reconciler.model.core import (
     ABSENT,
     Absent,
     Address,

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reconciler.model.declared import Member, Rollout, Source
-from reconciler.model.folded import Folded, Folding, fold
-from reconciler.model.ledger import Entry
-from reconciler.model.words import (
+from reconciler.model.compressed import Folded, Folding, fold
+from reconciler.model.core import (
     ABSENT,
     Absent,
     Action,
@@ -22,6 +20,8 @@ from reconciler.model.words import (
     SecretReference,
     Verb,
 )
+from reconciler.model.declared import Member, Rollout, Source
+from reconciler.model.ledger import Entry
 
 
 @dataclass(frozen=True, slots=True)

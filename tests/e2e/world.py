@@ -20,8 +20,8 @@ from unittest import mock
 
 import jsonschema
 
-from reconciler.catalog import read_schema
 from reconciler.cli import main
+from reconciler.package_data import read_schema
 from tests.lines import check_stream
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,6 @@
 """A small schema that holds every keyword, so that the laws reach each in short examples."""
 
-from reconciler.schema import compile_schema
+from reconciler.document.schema import compile_schema
 
 EVERY_KEYWORD = compile_schema(
     {

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.intake import normalize
+from reconciler.document.normalize import normalize
+from reconciler.document.pointers import split_pointer
 from reconciler.kinds.web_service import KIND
 from reconciler.manifests import load
-from reconciler.manifests.writing import write_manifest
+from reconciler.manifests.editing.write import write_manifest
 from reconciler.model import Address, Json, Resource, Verb
 from reconciler.model import Path as Path_
-from reconciler.plan import Wish, make_step
-from reconciler.pointers import split_pointer
+from reconciler.plans.step import Wish, make_step
 from tests.contract.test_reads import RECORDED
 from tests.e2e.world import definition
 from tests.property.documents import documents, recase

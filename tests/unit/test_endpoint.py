@@ -16,7 +16,7 @@ from reconciler.errors import (
 )
 from reconciler.kinds import find_kinds
 from reconciler.kinds.endpoint import KIND
-from reconciler.kinds.endpoint.kind import HOSTS
+from reconciler.kinds.endpoint.addresses import HOSTS
 from reconciler.kinds.endpoint.provider import EndpointProvider
 from reconciler.model import (
     ABSENT,
@@ -33,10 +33,10 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.plan import Wish, make_removal, make_step
-from reconciler.plan_document import plan_document, read_plan
-from reconciler.render.finding import render_findings
-from reconciler.render.paint import Paint
+from reconciler.plans.plan_file import plan_document, read_plan
+from reconciler.plans.step import Wish, make_removal, make_step
+from reconciler.render.findings import render_findings
+from reconciler.render.words.colour import Paint
 from tests.access import access
 from tests.golden import check
 from tests.plans import ORPHAN, plan

@@ -28,10 +28,10 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.plan import make_removal
-from reconciler.plan_document import plan_document
-from reconciler.render.html import render_plan_html
-from reconciler.render.operations import show_operations
+from reconciler.plans.plan_file import plan_document
+from reconciler.plans.step import make_removal
+from reconciler.render.plan.html import render_plan_html
+from reconciler.render.plan.patch import show_operations
 from tests.golden import check
 from tests.plans import SPEC, live, plan, rich_plan, step, step_of_every_shape, updates
 

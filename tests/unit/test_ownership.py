@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.drift import find_drift
-from reconciler.engine.proof import prove
+from reconciler.document.normalize import normalize
+from reconciler.document.patch import apply_operations
 from reconciler.errors import NotApplied
-from reconciler.intake import normalize
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
     ABSENT,
@@ -27,9 +26,10 @@ from reconciler.model import (
     Verb,
     Verdict,
 )
-from reconciler.patch import apply_operations
-from reconciler.plan import Wish, make_step
-from reconciler.reasons import explain_changes
+from reconciler.plans.drift import find_drift
+from reconciler.plans.evidence import prove
+from reconciler.plans.reasons import explain_changes
+from reconciler.plans.step import Wish, make_step
 from tests.e2e.world import definition
 from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, Sent, live, manifest
 

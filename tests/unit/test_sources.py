@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.plan import make_plan
+from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import ManifestInvalid, Rejected, StalePlan, Unavailable, Unplannable
-from reconciler.estimate import estimate
 from reconciler.kinds.web_service import KIND
 from reconciler.kinds.web_service.provider import WebServiceProvider
 from reconciler.kinds.web_service.regions import is_copy, take_sealed
@@ -32,7 +31,8 @@ from reconciler.model import (
     Source,
     Step,
 )
-from reconciler.plan import Wish, make_step
+from reconciler.plans.estimate import estimate
+from reconciler.plans.step import Wish, make_step
 from tests.access import access
 from tests.scripted import Answer, Call, run_scripted
 from tests.unit.test_engine import World, carry_out, order, world_of

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.diff import same
+from reconciler.document.diff import same
+from reconciler.document.normalize import normalize
 from reconciler.errors import ManifestInvalid, Rejected, Unavailable
-from reconciler.intake import normalize
 from reconciler.kinds import find_kinds
 from reconciler.kinds.web_service import KIND
 from reconciler.kinds.web_service.provider import WebServiceProvider
@@ -26,7 +26,7 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.plan import Wish, make_step
+from reconciler.plans.step import Wish, make_step
 from tests.access import access
 from tests.e2e.world import definition
 from tests.scripted import Answer, Call, run_scripted

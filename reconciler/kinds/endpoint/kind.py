@@ -7,14 +7,14 @@ Pure: no call is made here. A trained model is the resource of the endpoint that
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from reconciler.comparers import COMPARERS
-from reconciler.kinds.endpoint.traps import find_scope_traps, find_traps
-from reconciler.kinds.ids import IdForm
-from reconciler.kinds.plain import PlainKind, find_unknown, make_reference, make_spec
+from reconciler.document.comparers import COMPARERS
+from reconciler.document.pointers import copy_document, find, set_at
+from reconciler.kinds.base import PlainKind, find_unknown, make_reference, make_spec
+from reconciler.kinds.endpoint.addresses import _SERVED, ID_FORM, REGIONS
+from reconciler.kinds.endpoint.checks import find_scope_traps, find_traps
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -29,34 +29,8 @@ from reconciler.model import (
     SecretReference,
     Step,
 )
-from reconciler.pointers import copy_document, find, set_at
 from reconciler.ports import Access, Provider
 
-# Hosts by region (azuremlps, Util.cs).
-_HOSTS: Final[Mapping[str, str]] = {
-    "South Central US": "management.azureml.net",
-    "West Europe": "europewest.management.azureml.net",
-    "Southeast Asia": "asiasoutheast.management.azureml.net",
-    "Japan East": "japaneast.management.azureml.net",
-    "West Central US": "uswestcentral.management.azureml.net",
-    "Germany Central": "germanycentral.management.azureml.de",
-}
-REGIONS: Final = {COMPARERS["location"](region): region for region in _HOSTS}
-HOSTS: Final = {plain: _HOSTS[region] for plain, region in REGIONS.items()}
-_SERVED: Final = {host: plain for plain, host in HOSTS.items()}
-ID_FORM: Final = IdForm(
-    noun="an endpoint",
-    scope="/{region}/workspaces/{workspace}/webservices/{webService}",
-    below="/endpoints/",
-    pattern=re.compile(
-        r"(?:https?://(?P<host>[^/]+))?(?:/(?P<region>[a-z]+))?/workspaces/(?P<workspace>[\w.-]+)"
-        r"/webservices/(?P<webService>[\w.-]+)/endpoints/(?P<name>[\w.-]+)/?",
-        re.IGNORECASE | re.ASCII,
-    ),
-    example="https://management.azureml.net/workspaces/…/webservices/…/endpoints/NAME",
-    advice=" Studio shows both ids in the address of the web service's page.",
-    defaults={"region": "South Central US"},
-)
 _HIDDEN: Final = "The service does not show which model it serves. What is declared is sent to it:"
 
 

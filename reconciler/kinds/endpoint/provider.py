@@ -14,7 +14,9 @@ from math import inf
 from typing import Final
 from urllib.parse import urlsplit
 
-from reconciler.comparers import strip_credentials
+from reconciler.document.normalize import normalize
+from reconciler.document.pointers import find, format_pointer, split_pointer
+from reconciler.document.schema import Field
 from reconciler.errors import (
     BlobForbidden,
     ReconcilerError,
@@ -25,10 +27,9 @@ from reconciler.errors import (
     Unauthorized,
     Unavailable,
 )
-from reconciler.intake import normalize
-from reconciler.kinds.endpoint.kind import HOSTS, ID_FORM, REGIONS
+from reconciler.kinds.base import PlainProvider
+from reconciler.kinds.endpoint.addresses import HOSTS, ID_FORM, REGIONS
 from reconciler.kinds.ids import quote_path
-from reconciler.kinds.plain import PlainProvider
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -42,9 +43,8 @@ from reconciler.model import (
     Step,
     Summary,
 )
-from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.ports import Access, ResolveSecret
-from reconciler.schema import Field
+from reconciler.secrets.signatures import strip_credentials
 from reconciler.transport import (
     Client,
     Reply,

@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from reconciler.document.pointers import copy_document, find, format_pointer, set_at
+from reconciler.kinds.base import PlainKind, find_unknown, make_reference, name_some
 from reconciler.kinds.ids import IdForm
-from reconciler.kinds.plain import PlainKind, find_unknown, make_reference, name_some
-from reconciler.kinds.web_service.demands import find_lacks, find_undeclared
-from reconciler.kinds.web_service.draft import make_draft
+from reconciler.kinds.web_service.export import make_draft
 from reconciler.kinds.web_service.regions import find_region, make_seed
+from reconciler.kinds.web_service.requirements import find_lacks, find_undeclared
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -30,7 +31,6 @@ from reconciler.model import (
     Resource,
     Step,
 )
-from reconciler.pointers import copy_document, find, format_pointer, set_at
 from reconciler.ports import Access, Provider
 
 _BLOB: Final = re.compile(r"https?://[^?#\s]+$")

@@ -13,10 +13,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 
+from reconciler.document.normalize import (
+    find_secrets,
+    normalize,
+    restore_texts,
+    without_server_fields,
+)
+from reconciler.document.patch import apply_operations
+from reconciler.document.pointers import copy_document, find, set_at, split_pointer
+from reconciler.document.schema import Field
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
-from reconciler.intake import find_secrets, normalize, restore_texts, without_server_fields
+from reconciler.kinds.base import PlainProvider
 from reconciler.kinds.ids import quote_path
-from reconciler.kinds.plain import PlainProvider
 from reconciler.kinds.web_service.regions import is_copy, take_sealed
 from reconciler.model import (
     ABSENT,
@@ -34,10 +42,7 @@ from reconciler.model import (
     Summary,
     Verb,
 )
-from reconciler.patch import apply_operations
-from reconciler.pointers import copy_document, find, set_at, split_pointer
 from reconciler.ports import Access, ResolveSecret
-from reconciler.schema import Field
 from reconciler.transport import (
     READS,
     WRITES,
