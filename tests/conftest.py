@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.world import Emulator, run_emulator
+from tests.e2e.world import Emulator, close_storage, run_emulator
 from tests.laws import load_profile
 
 ALL_CHECKS = os.environ.get("RECONCILER_ALL_CHECKS") == "1"
@@ -29,9 +29,19 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["RECONCILER_BLESS"] = "1"
     if not (ALL_CHECKS or config.option.markexpr or _names_tests(config)):
         config.option.markexpr = "not slow"
-    # A shell starts what it puts into the background with Ctrl-C ignored, and so its children.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _hear_signals()
+
+
+def pytest_unconfigure() -> None:
+    close_storage()
+
+
+def _hear_signals() -> None:
+    """Hear what ends a command, even if whoever started the tests ignores it: a shell's `&` does."""
+    usual = {signal.SIGINT: signal.default_int_handler}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual.get(number, signal.SIG_DFL))
 
 
 def _names_tests(config: pytest.Config) -> bool:

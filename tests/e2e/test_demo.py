@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import clean_environment, run
+from tests.e2e.world import clean_environment
+from tests.e2e.world import spawn as run
 
 pytestmark = pytest.mark.e2e
 

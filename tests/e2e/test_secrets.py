@@ -30,7 +30,7 @@ from tests.e2e.classic_stage import CLASSIC, ClassicStage
 from tests.e2e.markers import Evidence
 from tests.e2e.planted import AROUND, MARKERS, MODEL, NEW, SAS, TOKEN, Stage, finish
 from tests.e2e.telltale import OWN, Telltale
-from tests.e2e.world import definition, run_emulator
+from tests.e2e.world import definition, spawn_emulator
 from tests.scripted import Scripted
 from tests.wild import run_wild
 
@@ -396,7 +396,7 @@ def test_the_emulator_tells_nobody_what_it_hears(
     env = {"RECONCILER_EMULATOR_TOKEN": TOKEN.value}
     before = os.umask(0)
     try:
-        with run_emulator("--no-blob", f"--log={log}", f"--data={data}", env=env) as world:
+        with spawn_emulator("--no-blob", f"--log={log}", f"--data={data}", env=env) as world:
             body = definition("https://a.blob.core.windows.net/m/x.ilearner")
             keys = {one: OWN[one].value for one in ("primary", "secondary")}
             body["properties"] |= {"keys": keys}

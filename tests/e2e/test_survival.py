@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import run_emulator
+from tests.e2e.world import spawn_emulator
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
 from tests.survival.kills import die_anytime, die_everywhere, open_lanes
@@ -67,7 +67,7 @@ def test_a_power_cut_leaves_a_ledger_to_go_on_with(tmp_path: Path) -> None:
 def test_a_kill_with_the_ledger_in_blob_storage_is_made_good(tmp_path: Path) -> None:
     log = f"--log={tmp_path / 'requests.jsonl'}"
     with (
-        run_emulator("--operation-seconds=0.05", log) as emulator,
+        spawn_emulator("--operation-seconds=0.05", log) as emulator,
         open_stored(tmp_path, emulator, 3) as lanes,
         open_nursery(tmp_path / "rival") as rival,
     ):

@@ -1,19 +1,23 @@
 """The end-to-end tests' world: commands, an emulator with blob storage, projects."""
 
+import asyncio
 import contextlib
 import ctypes
+import functools
 import io
 import json
 import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
@@ -21,6 +25,10 @@ from unittest import mock
 import jsonschema
 
 from reconciler.cli import main
+from reconciler.cli.commands.emulator import emulator
+from reconciler.emulator import Settings
+from reconciler.emulator.azurite import run_azurite
+from reconciler.emulator.server import Server
 from reconciler.package_data import read_schema
 from tests.lines import check_stream
 
@@ -218,8 +226,8 @@ def definition(model: str) -> Any:
 
 
 @contextmanager
-def run_emulator(*options: str, env: Mapping[str, str] | None = None) -> Iterator[Emulator]:
-    """An emulator on a free port while the block runs; it must end cleanly on SIGTERM."""
+def spawn_emulator(*options: str, env: Mapping[str, str] | None = None) -> Iterator[Emulator]:
+    """An emulator as a process of its own while the block runs; it must end cleanly on SIGTERM."""
     process = subprocess.Popen(
         [sys.executable, "-m", "reconciler", "emulator", "--port", "0", *options],
         stdin=subprocess.DEVNULL,
@@ -234,8 +242,78 @@ def run_emulator(*options: str, env: Mapping[str, str] | None = None) -> Iterato
             yield Emulator(ready["resourceManager"], ready["blob"] or "", token, process=process)
         finally:
             process.terminate()
-            code = process.wait(timeout=30)
+            code = process.wait(timeout=60)
     assert code == 0
+
+
+@contextmanager
+def run_emulator(*options: str) -> Iterator[Emulator]:
+    """An emulator on a free port while the block runs, in a thread of this process.
+
+    It shares the blob storage of this process, but for `--no-blob` and `--blob-url`.
+    """
+    if "--no-blob" not in options and not any(one.startswith("--blob-url") for one in options):
+        options = (*options, f"--blob-url={open_storage()}")
+    settings = read_settings(*options)
+    ready: Future[tuple[str, Callable[[], object]]] = Future()
+    thread = threading.Thread(target=_serve, args=(settings, ready))
+    thread.start()
+    url, stop = ready.result(60)
+    try:
+        yield Emulator(url, settings.blob_url, settings.token)
+    finally:
+        stop()
+        thread.join()
+
+
+def read_settings(*options: str) -> Settings:
+    """What the command makes of its options; it serves nothing and starts no blob storage."""
+    with (
+        mock.patch.dict(os.environ, clean_environment(), clear=True),
+        mock.patch("reconciler.cli.commands.emulator._serve") as serve,
+    ):
+        emulator.main(["--port=0", *options], standalone_mode=False)
+    settings, blob_url = serve.call_args.args
+    return replace(settings, blob_url=blob_url)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def add_signal_handler(self, *_: Any) -> None:
+        """Signals are the main thread's."""
+        raise NotImplementedError
+
+
+def _serve(settings: Settings, ready: "Future[tuple[str, Callable[[], object]]]") -> None:
+    async def run() -> None:
+        server, loop = Server(settings), asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(server._stopped.set)
+
+        await server.run(lambda planes: ready.set_result((planes["resourceManager"], stop)))
+
+    try:
+        with asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(run())
+    except BaseException as error:
+        if ready.done():
+            raise
+        ready.set_exception(error)
+
+
+_SHARED = contextlib.ExitStack()
+
+
+@functools.cache
+def open_storage() -> str:
+    """The URL of blob storage that all tests of this process share until `close_storage`."""
+    return _SHARED.enter_context(run_azurite())
+
+
+def close_storage() -> None:
+    """End the shared blob storage, if any test has asked for it."""
+    _SHARED.close()
+    open_storage.cache_clear()
 
 
 @dataclass

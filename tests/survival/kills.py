@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.e2e.world import Emulator, run_emulator
+from tests.e2e.world import Emulator, spawn_emulator
 from tests.survival.fleet import APPLY, HERE, THERE, Fleet, Wish, Wishes, model
 from tests.survival.nursery import Ended, Nursery, open_nursery
 from tests.survival.places import End
@@ -104,7 +104,7 @@ def open_lanes(folder: Path, *options: str, count: int = LANES) -> Iterator[list
     """Lanes side by side, each with a resource group of its own at one emulator."""
     log = f"--log={folder / 'requests.jsonl'}"
     with (
-        run_emulator("--no-blob", log, *options) as emulator,
+        spawn_emulator("--no-blob", log, *options) as emulator,
         lay_lanes(folder, emulator, count) as lanes,
     ):
         yield lanes
