@@ -2,13 +2,14 @@
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reconciler.emulator.azurite import run_azurite
 from tests.contract.classic import MODEL, Classic
-from tests.contract.homes import Folder, Home, Prefix
+from tests.contract.homes import SHORT, Folder, Home, Prefix
 from tests.contract.world import Service, run_service
 
 
@@ -50,6 +51,12 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
     if request.param == "file":
         return Folder(tmp_path / "ledger")
     return make_prefix(request)
+
+
+@pytest.fixture
+def fleeting_home(home: Home) -> Home:
+    """One whose lock is lost soon by whoever does not renew it."""
+    return replace(home, rhythm=SHORT) if isinstance(home, Folder) else home
 
 
 @pytest.fixture

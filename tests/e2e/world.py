@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
@@ -115,6 +116,22 @@ def _check(arguments: Sequence[str], done: Done) -> Done:
     if "--json" in arguments and "apply" in arguments:
         check_stream(done.out)
     return done
+
+
+@contextmanager
+def clock_ahead(seconds: float) -> Iterator[None]:
+    """Have the clock of `run` go ahead of the services' clock while the block runs."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=seconds)
+
+    with (
+        mock.patch("reconciler.cli.wiring.datetime", Ahead),
+        mock.patch("reconciler.kinds.web_service.provider.datetime", Ahead),
+    ):
+        yield
 
 
 def run_with_limit(
