@@ -6,6 +6,7 @@
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
     terminal = node.config.pluginmanager.get_plugin("terminalreporter")
     number = getattr(node, "workeroutput", {}).get(_DESELECTED, 0)
     if terminal is not None and "deselected" not in terminal.stats:
-        terminal.stats["deselected"] = [None] * number
+        terminal.stats["deselected"] = [SimpleNamespace()] * number
 
 
 @pytest.fixture(scope="session")
