@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+from importlib import resources
 from pathlib import Path
 
 from reconciler.errors import SchemaInvalid
@@ -22,10 +23,12 @@ _EXAMPLES = (_PACKAGE / "_examples", _PACKAGE.parent / "manifests")
 def read_schema(name: str) -> Json:
     """The schema called `name`, such as "service/web-service". Treat it as frozen.
 
-    Raises SchemaInvalid when the installation lacks it.
+    `PACKAGE:NAME` is that of another installed package: a file below its folder. Raises
+    SchemaInvalid when the installation lacks it.
     """
-    for folder in _FOLDERS:
-        file = folder / f"{name}.schema.json"
+    package, _, path = name.rpartition(":")
+    for folder in (resources.files(package),) if package else _FOLDERS:
+        file = folder / f"{path}.schema.json"
         if file.is_file():
             return json.loads(file.read_text(encoding="utf-8"))
     raise SchemaInvalid(
