@@ -5,14 +5,17 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.world import Emulator, close_storage, run_emulator
 from tests.laws import load_profile
+
+if TYPE_CHECKING:  # start-up: most runs of a single file need no emulator
+    from tests.e2e.world import Emulator
 
 ALL_CHECKS = os.environ.get("RECONCILER_ALL_CHECKS") == "1"
 _DESELECTED = "reconciler-deselected"
@@ -34,7 +37,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure() -> None:
-    close_storage()
+    """End the blob storage that the tests of this process have shared."""
+    world = sys.modules.get("tests.e2e.world")
+    if world is not None:
+        world.close_storage()
 
 
 def _hear_signals() -> None:
@@ -72,7 +78,9 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 @pytest.fixture(scope="session")
-def emulator() -> Iterator[Emulator]:
+def emulator() -> Iterator["Emulator"]:
     """One emulator, with blob storage beside it, for every test that needs no switch."""
+    from tests.e2e.world import run_emulator
+
     with run_emulator("--operation-seconds", "0.05") as running:
         yield running
