@@ -20,8 +20,8 @@ from reconciler.errors import Busy, Rejected, ReplyLost, ServiceError, Throttled
 from reconciler.model import Retrying
 from reconciler.transport import Client, RateBudget
 from tests.scripted import Answer, answers
-from tests.unit.test_transport import OK, PATIENCE, Told, failing
 from tests.wild import run_wild
+from tests.wire.test_transport import OK, PATIENCE, Told, failing
 
 WRITES = ("PUT", "PATCH", "DELETE", "POST")
 HTML = {"Content-Type": "text/html; charset=utf-8"}

@@ -9,7 +9,7 @@ from reconciler.errors import ReconcilerError, Rejected, ReplyLost, StillRunning
 from reconciler.model import Progress
 from reconciler.transport import await_settled, follow_operation
 from tests.scripted import Answer, Call, answers, run_scripted
-from tests.unit.test_transport import OK, PATIENCE, Told
+from tests.wire.test_transport import OK, PATIENCE, Told
 
 Ended = TypeVar("Ended")
 HTML = {"Content-Type": "text/html"}
