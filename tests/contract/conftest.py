@@ -56,7 +56,7 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
 @pytest.fixture
 def fleeting_home(home: Home) -> Home:
     """One whose lock is lost soon by whoever does not renew it."""
-    return replace(home, rhythm=SHORT) if isinstance(home, Folder) else home
+    return replace(home, heartbeat=SHORT) if isinstance(home, Folder) else home
 
 
 @pytest.fixture

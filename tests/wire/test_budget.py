@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from reconciler.model import Event, Throttling
-from reconciler.transport import Client, RateBudget
-from reconciler.transport.timeouts import Patience
+from reconciler.transport import Client, CommandRateLimiter
+from reconciler.transport.timeouts import Timeouts
 from tests.scripted import Answer, Call, Script, run_scripted
 
 
@@ -49,12 +49,12 @@ def test_no_call_fails_where_three_of_ten_are_refused(seed: int) -> None:
     taken, script = moody(seed, 0.3)
     clock, events = FastClock(), list[Event]()
     with run_scripted(script) as server:
-        budget = RateBudget(events.append, clock=clock, sleep=clock.sleep)
+        rate_limiter = CommandRateLimiter(events.append, clock=clock, sleep=clock.sleep)
         client = Client(
             server.url,
             events.append,
-            budget,
-            patience=Patience(retries=0, connect_s=20, read_s=20),
+            rate_limiter,
+            timeouts=Timeouts(retries=0, connect_s=20, read_s=20),
             clock=clock,
             sleep=clock.sleep,
         )
@@ -71,6 +71,6 @@ def test_no_call_fails_where_three_of_ten_are_refused(seed: int) -> None:
     refused = sent - 200
     assert 40 <= refused <= 130
     # Each wait of all is told once, however many had to wait.
-    told = [event for event in events if isinstance(event, Throttling)]
-    assert len(told) == len(events) <= refused
-    assert all(re.fullmatch(r"(reads|writes) of 127\.0\.0\.1:\d+", one.subject) for one in told)
+    reported = [event for event in events if isinstance(event, Throttling)]
+    assert len(reported) == len(events) <= refused
+    assert all(re.fullmatch(r"(reads|writes) of 127\.0\.0\.1:\d+", one.subject) for one in reported)

@@ -39,6 +39,6 @@ def test_a_removal_is_sent_as_a_put_of_the_whole_with_all_that_is_never_returned
 
 def test_a_change_that_removes_nothing_stays_an_update_of_its_parts() -> None:
     step = step_for(live(), exact(whole(title="New")))
-    assert (step.action, step.extent) == (Action.UPDATE, "parts")
+    assert (step.action, step.body) == (Action.UPDATE, "parts")
     ((method, _),) = Sent(live()).write(step)
     assert method == "PATCH"

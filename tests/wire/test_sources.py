@@ -11,11 +11,11 @@ from reconciler.kinds.web_service import KIND
 from reconciler.kinds.web_service.provider import WebServiceProvider
 from reconciler.model import (
     ABSENT,
+    CloneSource,
     Json,
-    Source,
     Step,
 )
-from reconciler.plans.step import Wish, make_step
+from reconciler.plans.step import Comparison, make_step
 from tests.access import access
 from tests.scripted import Answer, Call, run_scripted
 from tests.unit.test_sources import KEY, THERE, password, sealed, source
@@ -70,10 +70,10 @@ def moving(before: Json) -> Step:
     said = manifest(definition=definition)
     new = before is ABSENT
     declared = KIND.bind_clone(said, source()) if new else KIND.bind(said, before)
-    step = make_step(Wish(RESOURCE, KIND.field, before, declared, KEY))
+    step = make_step(Comparison(RESOURCE, KIND.field, before, declared, KEY))
     assert step is not None
     origin = RESOURCE.id if before is not ABSENT else f"{SCOPE}/origin"
-    return replace(step, source=Source(origin, "WebService/origin", "westcentralus"))
+    return replace(step, source=CloneSource(origin, "WebService/origin", "westcentralus"))
 
 
 def test_a_copy_that_is_there_is_used() -> None:
