@@ -18,6 +18,7 @@ from reconciler.model import (
     Action,
     Address,
     Cause,
+    CloneSource,
     Json,
     Live,
     OperationStatus,

@@ -315,7 +315,7 @@ def test_a_key_that_may_not_list_still_reads_its_endpoint() -> None:
 def test_a_list_tells_ids_that_lead_back() -> None:
     with run_scripted(answers(Answer(body=[raw()]))) as server:
         (one,) = connect(server.url).scan(SERVICE, None)
-    assert (one.id, one.stamp, one.settled) == (RESOURCE.id, "", False)
+    assert (one.id, one.stamp, one.idle) == (RESOURCE.id, "", False)
 
 
 # What is planned.
@@ -449,7 +449,7 @@ def test_a_model_without_a_signature_is_not_sent() -> None:
 Peers = Sequence[tuple[str, Mapping[str, Json]]]
 
 
-def judge(peers: Peers, *steps: Step) -> tuple[Finding, ...]:
+def check_conflicts(peers: Peers, *steps: Step) -> tuple[Finding, ...]:
     one = document()
     live = [{**one, "Name": name, **settings} for name, settings in peers]
     return tuple(KIND.check_scope([(manifest(), step) for step in steps], live))
@@ -465,9 +465,9 @@ FREE: Peers = [
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("crowded-free", lambda new: judge(FREE, new)),
-        ("crowded", lambda new: judge([(f"e{n}", {}) for n in range(10_000)], new)),
-        ("default-removed", lambda _: judge(FREE, make_removal(
+        ("crowded-free", lambda new: check_conflicts(FREE, new)),
+        ("crowded", lambda new: check_conflicts([(f"e{n}", {}) for n in range(10_000)], new)),
+        ("default-removed", lambda _: check_conflicts(FREE, make_removal(
             Resource(Address("Endpoint", "default"), f"{SERVICE}/endpoints/default"), document(), ORPHAN
         ))),
     ],
@@ -481,8 +481,8 @@ def test_a_trap_among_endpoints_as_it_is_read(
 
 def test_room_for_one_more_is_no_trap() -> None:
     new = step_for(ABSENT, definition={"Description": "x"})
-    assert judge(FREE[:2], new) == ()
-    assert judge([], new) == ()
+    assert check_conflicts(FREE[:2], new) == ()
+    assert check_conflicts([], new) == ()
 
 
 @pytest.mark.parametrize(("status", "name"), [(401, "token"), (404, "no-web-service")])

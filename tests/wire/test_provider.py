@@ -221,10 +221,10 @@ def test_a_stamp_or_state_that_is_none_proves_nothing(word: Json, stamp: Json) -
     with serving(answers(Answer(200, odd))) as (provider, _):
         seen = provider.read(RESOURCE)
     assert seen is not ABSENT
-    assert (seen.stamp, seen.settled) == ("", False)
+    assert (seen.stamp, seen.idle) == ("", False)
     with serving(answers(Answer(200, {"value": [odd]}))) as (provider, _):
         (item,) = provider.scan("/subscriptions/s")
-    assert (item.stamp, item.settled) == ("", False)
+    assert (item.stamp, item.idle) == ("", False)
 
 
 @pytest.mark.parametrize("body", [[], {}, "text", 7])

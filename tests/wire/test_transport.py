@@ -31,7 +31,7 @@ OK = Answer(200, {"value": 1})
 TIMEOUTS = Timeouts(retries=3, total_s=60, connect_s=2, read_s=0.4)
 
 
-class Told:
+class Recorder:
     """A client of a scripted server: what was slept, what was emitted, what was asked."""
 
     def __init__(self, script: Script, patience: Timeouts = TIMEOUTS) -> None:
@@ -39,7 +39,7 @@ class Told:
         self.events: list[Event] = []
         self._server = run_scripted(script)
         self._stack = ExitStack()
-        self._patience = patience
+        self._patience = timeouts
 
     def __enter__(self) -> Self:
         self.server = self._stack.enter_context(self._server)

@@ -308,7 +308,7 @@ def test_a_scan_takes_sparse_and_failed_items_as_they_come() -> None:
     with run_scripted(lambda *_: Answer(200, {"value": items})) as server:
         provider = WebServiceProvider(access(server.url), KIND.field)
         found = list(provider.scan("/subscriptions/s/resourceGroups/g"))
-    assert [(one.id, one.stamp, one.settled) for one in found] == [
+    assert [(one.id, one.stamp, one.idle) for one in found] == [
         ("/a", "t", True),
         ("/b", "", True),
         ("/c", "", False),
