@@ -38,7 +38,7 @@ def examples(number: int) -> settings:
     What its fixtures make is made once and serves all examples.
     """
     return settings(
-        max_examples=min(number, settings.default.max_examples) * TIMES,
+        max_examples=min(number, settings().max_examples) * TIMES,
         deadline=None,
         suppress_health_check=[
             *_BUSY,

@@ -290,12 +290,12 @@ def read_settings(*options: str) -> Settings:
         mock.patch("reconciler.cli.commands.emulator._serve") as serve,
     ):
         emulator.main(["--port=0", *options], standalone_mode=False)
-    settings, blob_url = serve.call_args.args
-    return replace(settings, blob_url=blob_url)
+    settings: Settings = serve.call_args.args[0]
+    return replace(settings, blob_url=serve.call_args.args[1])
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    def add_signal_handler(self, *_: Any) -> None:
+    def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
         """Signals are the main thread's."""
         raise NotImplementedError
 

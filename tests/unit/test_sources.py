@@ -18,7 +18,6 @@ from reconciler.model import (
     Action,
     Address,
     Cause,
-    CloneSource,
     Json,
     Live,
     OperationStatus,

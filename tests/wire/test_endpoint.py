@@ -499,12 +499,12 @@ def test_the_refusal_of_a_token_or_of_an_address_as_it_is_read(status: int, name
 
 
 def test_a_draft_declares_what_is_shown_and_says_what_is_not() -> None:
-    draft = KIND.export(RESOURCE, document(Resources=shown(OLD)), DEFAULTS, full=False)
-    assert draft.spec == {
+    exported = KIND.export(RESOURCE, document(Resources=shown(OLD)), DEFAULTS, full=False)
+    assert exported.spec == {
         "trainedModels": {MODEL: {"uri": OLD}},
         "definition": {"ThrottleLevel": "High", "MaxConcurrentCalls": 20},
     }
-    assert draft.notes == ()
+    assert exported.notes == ()
     hidden = KIND.export(RESOURCE, document(), {}, full=True)
     assert hidden.spec["resource"] == {"workspace": "w1", "webService": "s1"}
     assert "trainedModels" not in hidden.spec
@@ -515,8 +515,8 @@ def test_a_draft_declares_what_is_shown_and_says_what_is_not() -> None:
 @pytest.mark.parametrize("full", [False, True])
 def test_a_draft_plans_nothing(resources: Json, full: bool) -> None:
     live = document(Resources=resources, Description="x", PreventUpdate=True)
-    draft = KIND.export(RESOURCE, live, DEFAULTS, full=full)
-    assert make_step(comparison_for(live, **draft.spec)) is None
+    exported = KIND.export(RESOURCE, live, DEFAULTS, full=full)
+    assert make_step(comparison_for(live, **exported.spec)) is None
 
 
 def test_no_call_takes_a_setting_away() -> None:
@@ -529,6 +529,6 @@ def test_no_call_takes_a_setting_away() -> None:
 
 def test_a_draft_names_the_region_as_a_manifest_does() -> None:
     other = Resource(RESOURCE.address, RESOURCE.id.replace("southcentralus", "westeurope"))
-    draft = KIND.export(other, document(), DEFAULTS, full=False)
-    assert draft.spec["resource"] == {"region": "West Europe"}
-    assert KIND.identify(manifest(**draft.spec), DEFAULTS) == other
+    exported = KIND.export(other, document(), DEFAULTS, full=False)
+    assert exported.spec["resource"] == {"region": "West Europe"}
+    assert KIND.identify(manifest(**exported.spec), DEFAULTS) == other

@@ -9,7 +9,7 @@ from reconciler.errors import ReconcilerError, Rejected, ReplyLost, StillRunning
 from reconciler.model import OperationStatus
 from reconciler.transport import follow_operation, wait_until_idle
 from tests.scripted import Answer, Call, answers, run_scripted
-from tests.wire.test_transport import OK, TIMEOUTS, Told
+from tests.wire.test_transport import OK, TIMEOUTS, Recorder
 
 Ended = TypeVar("Ended")
 HTML = {"Content-Type": "text/html"}
@@ -38,7 +38,7 @@ class Followed:
                 return (first or accepted)(operation)
             return polls[min(number - 1, len(polls) - 1)]
 
-        with Told(script) as reported:
+        with Recorder(script) as reported:
             reply = reported.client.send("PATCH", "/x", {})
             try:
                 steps = follow_operation(reported.client, reply, deadline_s=deadline_s)
@@ -262,7 +262,7 @@ def test_the_address_of_a_result_may_move() -> None:
             return Answer(204)
         return Answer(202, None, {"Location": f"http://{call.headers['Host']}/result/{number}"})
 
-    with Told(script) as reported:
+    with Recorder(script) as reported:
         reply = reported.client.send("DELETE", "/x")
         list(follow_operation(reported.client, reply, deadline_s=60))
         assert [call.target for call in reported.calls[1:]] == [
@@ -326,7 +326,7 @@ def test_a_reply_without_an_operation_is_done_unless_it_says_otherwise(
 
 def settling(*seen: Answer, deadline_s: float = 60.0) -> tuple[list[str], list[float]]:
     """The states that were seen of a resource, and the pauses between the looks."""
-    with Told(answers(*seen)) as reported:
+    with Recorder(answers(*seen)) as reported:
         words = [
             step.status for step in wait_until_idle(reported.client, "/x", deadline_s=deadline_s)
         ]
