@@ -321,7 +321,7 @@ class _Watch:
 
 _WATCH: Final = _Watch()
 # An answer is waited for, and asked for again at once, or not at all.
-_HASTY: Final = Timeouts(retries=1, total_s=0.01, throttled_s=0.01, connect_s=5.0, read_s=5.0)
+_HASTY: Final = Timeouts(retries=1, total_s=0.01, throttled_s=0.01, connect_s=60, read_s=60)
 _QUICK: Final = {
     "RECONCILER_INPUT": "0",
     "RECONCILER_IN_AUTOMATION": "1",
@@ -418,7 +418,7 @@ def run_wild() -> Iterator[Wild]:
     lock = threading.Lock()
 
     class Handler(socketserver.StreamRequestHandler):
-        timeout = 5
+        timeout = 60
 
         def handle(self) -> None:
             asked = _read_request(self.rfile)

@@ -10,7 +10,7 @@ import pytest
 from reconciler.emulator.azurite import run_azurite
 from tests.contract.classic import MODEL, Classic
 from tests.contract.homes import SHORT, Folder, Home, Prefix
-from tests.contract.world import Service, run_service
+from tests.contract.world import LONG_S, Service, run_service
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def service(shared_service: Service, request: pytest.FixtureRequest) -> Service:
 @pytest.fixture(scope="session")
 def shared_slow() -> Iterator[Service]:
     """Operations run for a while, so that what holds in between can be seen."""
-    with run_service("--operation-seconds", "0.6") as running:
+    with run_service("--operation-seconds", str(LONG_S)) as running:
         yield running
 
 

@@ -190,7 +190,7 @@ class Emulator:
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
+            with urllib.request.urlopen(request, timeout=120) as reply:
                 return reply.status, json.loads(reply.read() or b"null"), dict(reply.headers)
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"null"), dict(error.headers)
@@ -273,12 +273,15 @@ def run_emulator(*options: str) -> Iterator[Emulator]:
         options = (*options, f"--blob-url={open_storage()}")
     settings = read_settings(*options)
     ready: Future[tuple[str, Callable[[], object]]] = Future()
-    thread = threading.Thread(target=_serve, args=(settings, ready))
+    clock = Clock()
+    thread = threading.Thread(target=_serve, args=(settings, clock, ready))
     thread.start()
     url, stop = ready.result(60)
+    _CLOCKS[url] = clock
     try:
         yield Emulator(url, settings.blob_url, settings.token)
     finally:
+        del _CLOCKS[url]
         stop()
         thread.join()
 
@@ -294,15 +297,40 @@ def read_settings(*options: str) -> Settings:
     return replace(settings, blob_url=serve.call_args.args[1])
 
 
+class Clock:
+    """The time of an emulator, which goes on by itself and leaps where a test lets time pass."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.ahead_s
+
+    def perf_counter(self) -> float:
+        return time.perf_counter()
+
+
+_CLOCKS: dict[str, Clock] = {}
+
+
+def pass_time(url: str, seconds: float) -> None:
+    """Let time pass for the emulator of this process that listens at a URL."""
+    _CLOCKS[url].ahead_s += seconds
+
+
 class _Loop(asyncio.SelectorEventLoop):
     def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
         """Signals are the main thread's."""
         raise NotImplementedError
 
 
-def _serve(settings: Settings, ready: "Future[tuple[str, Callable[[], object]]]") -> None:
+def _serve(
+    settings: Settings, clock: Clock, ready: "Future[tuple[str, Callable[[], object]]]"
+) -> None:
     async def run() -> None:
-        server, loop = Server(settings), asyncio.get_running_loop()
+        with mock.patch("reconciler.emulator.server.time", clock):
+            server = Server(settings)
+        loop = asyncio.get_running_loop()
 
         def stop() -> None:
             loop.call_soon_threadsafe(server._stopped.set)

@@ -54,7 +54,7 @@ def test_no_call_fails_where_three_of_ten_are_refused(seed: int) -> None:
             server.url,
             events.append,
             rate_limiter,
-            timeouts=Timeouts(retries=0, connect_s=20, read_s=20),
+            timeouts=Timeouts(retries=0, connect_s=60, read_s=60),
             clock=clock,
             sleep=clock.sleep,
         )
