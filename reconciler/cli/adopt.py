@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.cli.wiring import Assembly
@@ -14,6 +13,7 @@ from reconciler.engine.runtime import Hands
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.manifests.editing.write import write_manifest
 from reconciler.model import Address, Finding, Live, Manifest, Resource
+from reconciler.model.values import dataclass
 from reconciler.plans.waves import find_members
 from reconciler.ports import Kind
 

@@ -8,7 +8,6 @@ import os
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ from reconciler.manifests.git import Revision, read_revision
 from reconciler.manifests.project import name_cloud
 from reconciler.manifests.secrets import resolve_known, secret_resolver
 from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
+from reconciler.model.values import dataclass
 from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
 from reconciler.plans.guards import GUARDS, is_allowed

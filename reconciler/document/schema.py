@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Final
 
 from reconciler.document.comparers import COMPARERS
 from reconciler.errors import SchemaInvalid
 from reconciler.model import ABSENT, Absent, Json, Path
+from reconciler.model.values import dataclass
 
 _KEYWORDS: Final = frozenset(
     {

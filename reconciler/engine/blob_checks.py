@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -20,6 +20,7 @@ from reconciler.model import (
     ModelReference,
     Step,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.step import Wish
 
 _TOO_SOON: Final = timedelta(hours=1)

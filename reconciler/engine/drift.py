@@ -7,7 +7,7 @@ resource that the evidence is incomplete, and it is never said to be in sync.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -32,6 +32,7 @@ from reconciler.model import (
     Standing,
     Verdict,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.drift import find_drift, incomplete, unmanaged, weigh
 from reconciler.plans.step import Wish
 from reconciler.text.json_text import canonical

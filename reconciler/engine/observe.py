@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
@@ -40,6 +40,7 @@ from reconciler.model import (
     Sighting,
     fold,
 )
+from reconciler.model.values import dataclass
 
 Mode: TypeAlias = Literal["auto", "full", "none"]
 # A list is worth its call where it saves at least so many reads.

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeAlias, TypeVar
 
+from reconciler.model.values import dataclass
 from reconciler.ports import Budget
 
 _LOOK_EVERY_S: Final = 0.2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from reconciler.engine.pool import Item, Result, Scheduler, Work
 from reconciler.model import Address
+from reconciler.model.values import dataclass
 from reconciler.ports import (
     Blobs,
     Budget,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -29,6 +28,7 @@ from reconciler.ledgers.lock import (
 from reconciler.ledgers.process import is_dead
 from reconciler.ledgers.records import BadLine, Mark
 from reconciler.model import Holder
+from reconciler.model.values import dataclass
 
 # Between taking the lease and saying so, a holder needs two calls.
 _LOOKS: Final = 20

@@ -7,10 +7,11 @@ says. No line can hold a secret, because no word has a place for one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal, TypeAlias
 
 from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory
+from reconciler.model.values import dataclass
 from reconciler.plans.history import parse_time
 
 _TEXTS: Final = ("address", "id", "action", "at", "by", "host", "commit", "plan_digest")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,7 @@ from reconciler.model import (
     Rollout,
     SecretReference,
 )
+from reconciler.model.values import dataclass
 
 API_VERSION: Final = "reconciler/v1"
 PROJECT_FILE: Final = "reconciler.yaml"

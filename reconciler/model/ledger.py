@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reconciler.model.core import Action, Address, Finding, Json, Resource, SecretReference
+from reconciler.model.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from reconciler.model.compressed import Folded, Folding, fold
@@ -22,6 +22,7 @@ from reconciler.model.core import (
 )
 from reconciler.model.declared import Member, Rollout, Source
 from reconciler.model.ledger import Entry
+from reconciler.model.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

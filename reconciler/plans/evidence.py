@@ -7,7 +7,6 @@ what the step wanted and what it relied on can tell these apart.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.document.diff import diff, is_unseen, is_untold, same
@@ -36,6 +35,7 @@ from reconciler.model import (
     Step,
     Verb,
 )
+from reconciler.model.values import dataclass
 
 _AGAIN: Final = "Plan again to see what is live; if it persists, look for a second writer."
 _DECLARE: Final = "Declare it: the service fills in what the definition leaves out."

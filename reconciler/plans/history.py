@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, time
 from itertools import chain, groupby, islice
 from typing import Final
@@ -17,6 +17,7 @@ from reconciler.document.comparers import is_sealed
 from reconciler.document.pointers import split_pointer
 from reconciler.document.schema import Field
 from reconciler.model import ABSENT, Absent, Action, Address, Entry, Fate, Intent, Json, Path
+from reconciler.model.values import dataclass
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _RUN_FROM: Final = 3

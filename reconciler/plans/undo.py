@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import starmap
 from typing import Final
 
@@ -31,6 +31,7 @@ from reconciler.model import (
     Reason,
     Step,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.history import pair_operations
 from reconciler.plans.step import Wish, lead_to, make_removal
 

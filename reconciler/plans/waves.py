@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 from reconciler.model import Action, Address, Finding, Manifest, Member, Memory, Rollout, Step
+from reconciler.model.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
 from reconciler import __version__
 from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
+from reconciler.model.values import dataclass
 from reconciler.ports import Budget, Emit, Leave
 from reconciler.secrets.redaction import Redaction
 from reconciler.transport.connections import Broken, Connections

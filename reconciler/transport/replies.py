@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -12,6 +12,7 @@ from requests.structures import CaseInsensitiveDict
 
 from reconciler.errors import Busy, Rejected, ServiceError, Throttled, Unauthorized, Unavailable
 from reconciler.model import Json
+from reconciler.model.values import dataclass
 from reconciler.secrets.redaction import Redaction, SecretNamed, mask
 from reconciler.text.json_text import read_json
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -12,6 +12,7 @@ import click
 
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import apply_options
+from reconciler.model.values import dataclass
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.wiring import Assembly, Wanted

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.engine.applying.journal import Journal, document_of
@@ -38,6 +37,7 @@ from reconciler.model import (
     StepDoubted,
     StepWaiting,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.evidence import Judgement, find_stale, judge_intent, prove
 
 _FIRST_S: Final = 0.2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Hands
@@ -19,6 +19,7 @@ from reconciler.model import (
     Rollout,
     Snapshot,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.waves import group_members, name_items
 
 

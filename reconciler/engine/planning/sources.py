@@ -8,7 +8,7 @@ that region when the plan is applied.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.engine.observe import Observation, Survey, observe
 from reconciler.engine.planning.selection import Order
@@ -29,6 +29,7 @@ from reconciler.model import (
     Source,
     Step,
 )
+from reconciler.model.values import dataclass
 
 _WHERE = "/spec/definition/from"
 

@@ -6,7 +6,7 @@ import copy
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path as File
 from typing import Final
 
@@ -27,6 +27,7 @@ from reconciler.manifests.schema import definition_schema, say_types, wanted_typ
 from reconciler.manifests.variables import is_plain
 from reconciler.manifests.yaml_text import Places, read_plain
 from reconciler.model import Finding, Json, Path
+from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import is_word, say_name
 
 # What an address may lose when a definition is brought to its form, variables and all.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from reconciler.manifests.schema import MOST, check_document, is_valid, sign_err
 from reconciler.manifests.variables import is_plain
 from reconciler.manifests.yaml_text import Places
 from reconciler.model import Address, Finding, Json, Manifest, Member, Place, Rollout
+from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import say_name
 from reconciler.text.durations import parse_duration
 

@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from reconciler.manifests.fleet.findings import say_places
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import Places
 from reconciler.model import Finding, Json, Place
+from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, is_word, say_name
 
 _MOST_ITEMS: Final = 100_000
