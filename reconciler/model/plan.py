@@ -116,8 +116,8 @@ class Step:
     changes: tuple[Change, ...]
     ops: tuple[Json, ...]
     inverse: tuple[Json, ...]
-    before: Folding = Folding()  # noqa: RUF009 - a descriptor, made once
-    after: Folding = Folding()  # noqa: RUF009 - see above
+    before: Folding = Folding()
+    after: Folding = Folding()
     absences: tuple[str, ...] = ()
     secrets: tuple[tuple[str, SecretReference], ...] = ()
     replace_paths: tuple[str, ...] = ()
