@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from reconciler.cli.context import Invocation
-from reconciler.cli.wiring import Assembly, load_all
+from reconciler.cli.loading import load_all
+from reconciler.cli.wiring import Assembly
 from reconciler.document.pointers import format_pointer
 from reconciler.engine.runtime import Hands
 from reconciler.errors import ManifestInvalid, ReconcilerError

@@ -15,13 +15,13 @@ from typing import Final, Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.cli.context import Invocation
+from reconciler.cli.loading import load_all
 from reconciler.engine.planning.selection import Order
 from reconciler.engine.runtime import Hands
 from reconciler.errors import ManifestInvalid, PlanInvalid, ReconcilerError
-from reconciler.kinds import find_kinds
 from reconciler.ledgers.opening import open_ledger
 from reconciler.ledgers.process import describe_process
-from reconciler.manifests import PROJECT_FILE, Loaded, load
+from reconciler.manifests import PROJECT_FILE, Loaded
 from reconciler.manifests.git import Revision, read_revision
 from reconciler.manifests.project import name_cloud
 from reconciler.manifests.secrets import resolve_known, secret_resolver
@@ -184,15 +184,6 @@ class Assembly:
             targets=tuple(wanted.targets),
             excluded=tuple(wanted.excluded),
         )
-
-
-def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:
-    """Everything that people wrote, with every finding; nothing is raised for what they wrote."""
-    kinds = find_kinds()
-    schemas = {name: kind.manifest_schema_name for name, kind in kinds.items()}
-    project = Path(invocation.project_file) if invocation.project_file else None
-    folder = project.parent if project else Path()
-    return load(folder, project, [Path(path) for path in paths], schemas), kinds
 
 
 def assemble(

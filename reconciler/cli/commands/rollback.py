@@ -44,7 +44,8 @@ def rollback(
     are told by history. No secret comes back, and a manifest that declares otherwise is named.
     """
     from reconciler.cli.commands.apply import Manner, Session, check_heard, propose
-    from reconciler.cli.wiring import Assembly, Wanted, load_all, parse_addresses
+    from reconciler.cli.loading import load_all
+    from reconciler.cli.wiring import Assembly, Wanted, parse_addresses
     from reconciler.plans.plan_file import plan_document
 
     if form != "text" and not out:
