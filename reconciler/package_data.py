@@ -7,8 +7,9 @@ searched, so no file of a stranger's working folder can take a schema's place.
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
+
+import orjson
 
 from reconciler.errors import SchemaInvalid
 from reconciler.model import Json
@@ -27,7 +28,7 @@ def read_schema(name: str) -> Json:
     for folder in _FOLDERS:
         file = folder / f"{name}.schema.json"
         if file.is_file():
-            return json.loads(file.read_text(encoding="utf-8"))
+            return orjson.loads(file.read_bytes())
     raise SchemaInvalid(
         f"no schema {name!r} is installed", next_step="Install reconciler again from its wheel."
     )

@@ -7,7 +7,6 @@ value: it might be a secret in the wrong place.
 
 from __future__ import annotations
 
-import copy
 import difflib
 import functools
 import itertools
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import jsonschema_rs
 
-from reconciler.document.pointers import find, format_pointer, split_pointer
+from reconciler.document.pointers import copy_document, find, format_pointer, split_pointer
 from reconciler.model import Finding, Json, Path
 from reconciler.package_data import read_schema
 from reconciler.secrets.suspicion import quote_word
@@ -41,7 +40,7 @@ _NAMES: Final[Mapping[str, str]] = {
 
 def bundle_schema(name: str) -> Json:
     """A schema with what it refers to in other files taken in, so that it stands alone."""
-    schema = copy.deepcopy(read_schema(name))
+    schema = copy_document(read_schema(name))
     taken: dict[str, Json] = {}
     _take_in(schema, posixpath.dirname(name), taken)
     return {**schema, "$defs": {**schema.get("$defs", {}), **taken}} if taken else schema
@@ -59,7 +58,7 @@ def _take_in(node: Json, folder: str, taken: dict[str, Json]) -> None:
         short = posixpath.basename(name)
         node["$ref"] = f"#/$defs/{short}{inside}"
         if short not in taken:
-            other = copy.deepcopy(read_schema(name))
+            other = copy_document(read_schema(name))
             taken.update(other.pop("$defs", {}))
             taken[short] = {word: value for word, value in other.items() if word != "$schema"}
     for below in node.values():
