@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from reconciler.errors import Busy, Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Retrying
 from reconciler.transport import Client, RateBudget
+from reconciler.transport.remote import RemoteConnections
 from tests.scripted import Answer, answers
 from tests.unit.test_transport import OK, PATIENCE, Told, failing
 from tests.wild import run_wild
@@ -222,6 +223,7 @@ def test_no_token_is_logged_however_much_is(
 ) -> None:
     monkeypatch.setenv("RECONCILER_EMULATOR_TOKEN", "PLANTED")
     monkeypatch.setenv("RECONCILER_LOG", "debug")
+    monkeypatch.setattr("reconciler.transport.client.make_connections", RemoteConnections)
     caplog.set_level(logging.DEBUG)
     with Told(answers(LOST["dropped"], LOST["html"], OK)) as told:
         told.client.send("GET", "/x")
