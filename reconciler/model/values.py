@@ -44,7 +44,7 @@ else:
 def _define_methods(cls: type[Any], *, frozen: bool, eq: bool, order: bool) -> None:
     compared = [one for one in dataclasses.fields(cls) if one.compare]
     as_tuple = _reader_of(tuple(one.name for one in compared))
-    methods: dict[str, Any] = {"__init__": _first_init(cls, frozen=frozen), "__repr__": _repr}
+    methods: dict[str, Any] = {"__init__": _first_init(cls), "__repr__": _repr}
     if eq:
         methods |= {"__eq__": _comparison(operator.eq, as_tuple), "__hash__": None}
     if eq and frozen:
@@ -58,25 +58,52 @@ def _define_methods(cls: type[Any], *, frozen: bool, eq: bool, order: bool) -> N
             setattr(cls, name, method)
 
 
-def _first_init(cls: type[Any], *, frozen: bool) -> Callable[..., None]:
+def _first_init(cls: type[Any]) -> Callable[..., None]:
     """An `__init__` that puts the real one in its place. Threads may do so at the same time."""
 
     def init(self: Any, *arguments: Any, **named: Any) -> None:
-        made = _make_init(cls, frozen=frozen)
+        made = _make_init(cls)
         setattr(cls, "__init__", made)  # noqa: B010 - mypy forbids the assignment
         made(self, *arguments, **named)
 
     return init
 
 
-def _make_init(cls: type[Any], *, frozen: bool) -> Any:
-    """The one that the standard library makes for the same fields."""
-    namespace = {"__post_init__": None} if hasattr(cls, "__post_init__") else {}
-    fields = [(one.name, one.type, one) for one in dataclasses.fields(cls)]
-    made = dataclasses.make_dataclass(
-        cls.__qualname__, fields, namespace=namespace, frozen=frozen, repr=False, eq=False
-    )
-    return made.__dict__["__init__"]
+def _make_init(cls: type[Any]) -> Any:
+    """The function that sets the fields; its parameters are those of the standard library's."""
+    names: dict[str, Any] = {"_set": object.__setattr__, "_MISSING": dataclasses.MISSING}
+    plain, keyword, lines = ["self"], ["*"], []
+    for one in dataclasses.fields(cls):
+        default, value = _default_of(one, names)
+        if one.init:
+            (keyword if one.kw_only else plain).append(
+                f"{one.name}={default}" if default else one.name
+            )
+        if value:
+            lines.append(f"_set(self, {one.name!r}, {value})")
+    if hasattr(cls, "__post_init__"):
+        lines.append("self.__post_init__()")
+    parameters = ", ".join(plain + (keyword if len(keyword) > 1 else []))
+    exec(f"def __init__({parameters}):\n " + "\n ".join(lines or ["pass"]), names)  # noqa: S102 - as the standard library does
+    made = names["__init__"]
+    made.__qualname__ = f"{cls.__qualname__}.__init__"
+    return made
+
+
+def _default_of(one: dataclasses.Field[Any], names: dict[str, Any]) -> tuple[str, str]:
+    """What a parameter is by default, and what its field is set to; "" for neither."""
+    if one.default_factory is not dataclasses.MISSING:
+        made = f"_make_{one.name}"
+        names[made] = one.default_factory
+        return (
+            "_MISSING",
+            f"{made}() if {one.name} is _MISSING else {one.name}" if one.init else f"{made}()",
+        )
+    if one.default is not dataclasses.MISSING:
+        default = f"_default_{one.name}"
+        names[default] = one.default
+        return default, one.name if one.init else default
+    return "", one.name if one.init else ""
 
 
 def _reader_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
