@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 
 from reconciler.model import Action, Address, Finding, Manifest, Member, Memory, Rollout, Step
 from reconciler.model.values import dataclass
@@ -87,6 +86,8 @@ def split(sizes: Sequence[int | str], total: int) -> tuple[int, ...]:
 def _count(size: int | str, total: int) -> int:
     if isinstance(size, int):
         return size
+    from fractions import Fraction  # noqa: PLC0415 - only fleets need it
+
     return max(1, math.ceil(Fraction(size.rstrip("%")) * total / 100))
 
 
