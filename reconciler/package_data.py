@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
 from reconciler.errors import SchemaInvalid
 from reconciler.model import Json
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "_schemas", _PACKAGE.parent / "schemas")
@@ -23,15 +27,23 @@ _EXAMPLES = (_PACKAGE / "_examples", _PACKAGE.parent / "manifests")
 def read_schema(name: str) -> Json:
     """The schema called `name`, such as "service/web-service". Treat it as frozen.
 
-    Raises SchemaInvalid when the installation lacks it.
+    `PACKAGE:NAME` is that of another installed package: a file below its folder. Raises
+    SchemaInvalid when the installation lacks it.
     """
-    for folder in _FOLDERS:
-        file = folder / f"{name}.schema.json"
+    package, _, path = name.rpartition(":")
+    for folder in (_find_package(package),) if package else _FOLDERS:
+        file = folder / f"{path}.schema.json"
         if file.is_file():
             return orjson.loads(file.read_bytes())
     raise SchemaInvalid(
         f"no schema {name!r} is installed", next_step="Install reconciler again from its wheel."
     )
+
+
+def _find_package(name: str) -> Traversable:
+    from importlib import resources  # noqa: PLC0415 - slow, and only other packages need it
+
+    return resources.files(name)
 
 
 def find_example(name: str) -> Path:

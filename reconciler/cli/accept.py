@@ -95,7 +95,7 @@ def _edits(
         if model is None:
             yield Edit(f"/spec/definition{pointer}", finding.live)
             continue
-        at = format_pointer(("spec", "trainedModels", model.name))
+        at = model.entry
         if finding.verdict is Verdict.ARTIFACT_MUTATED:
             yield Edit(f"{at}/sha256", _plain_digest(finding.live))
             continue
@@ -110,9 +110,8 @@ def _find_models(
     kind = hands.kinds[manifest.address.kind]
     resource = kind.identify(manifest, assembly.project.defaults)
     seen = hands.observations.recall(resource.id)
-    named = manifest.spec.get("trainedModels", {})
     bound = kind.bind(manifest, seen if isinstance(seen, Absent) else seen.open()).models
-    return {format_pointer(one.path): one for one in bound if one.name in named}
+    return {format_pointer(one.path): one for one in bound if one.entry}
 
 
 def _look(hands: Hands, model: ModelReference, uri: str) -> str | Absent:

@@ -14,7 +14,6 @@ from reconciler.ports import Kind
 def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:
     """Everything that people wrote, with every finding; nothing is raised for what they wrote."""
     kinds = find_kinds()
-    schemas = {name: kind.manifest_schema_name for name, kind in kinds.items()}
     project = Path(invocation.project_file) if invocation.project_file else None
     folder = project.parent if project else Path()
-    return load(folder, project, [Path(path) for path in paths], schemas), kinds
+    return load(folder, project, [Path(path) for path in paths], kinds), kinds

@@ -17,13 +17,12 @@ from reconciler.blobs import BlobStorage
 from reconciler.cli.context import Invocation
 from reconciler.cli.loading import load_all
 from reconciler.engine.planning.selection import Order
-from reconciler.engine.runtime import Hands
+from reconciler.engine.runtime import Hands, Providers
 from reconciler.errors import ManifestInvalid, PlanInvalid, ReconcilerError
 from reconciler.ledgers.opening import open_ledger
 from reconciler.ledgers.process import describe_process
 from reconciler.manifests import PROJECT_FILE, Loaded
 from reconciler.manifests.git import Revision, read_revision
-from reconciler.manifests.project import name_cloud
 from reconciler.manifests.secrets import resolve_known, secret_resolver
 from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
 from reconciler.model.values import dataclass
@@ -88,7 +87,7 @@ class Assembly:
         """What was seen of the services before, in the form that the schemas of today give."""
         schemas = sorted(digest_of(read_schema(kind.schema_name)) for kind in self.kinds.values())
         folder = Path(self.project.root, self.project.ledger)
-        return ObservationCache(folder, name_cloud(self.project.cloud), " ".join(schemas))
+        return ObservationCache(folder, self.project.cloud.name, " ".join(schemas))
 
     def check_belongs(self, plan: Plan, name: str) -> None:
         """Raise PlanInvalid for a plan of another project, or of the services of another cloud."""
@@ -99,7 +98,7 @@ class Assembly:
                 subject=name,
                 next_step="Apply it where it was made, or plan again here.",
             )
-        here = name_cloud(self.project.cloud)
+        here = self.project.cloud.name
         if plan.inputs.cloud != here:
             raise PlanInvalid(
                 f"was made for {plan.inputs.cloud}, and spec.cloud is now {here}",
@@ -126,7 +125,7 @@ class Assembly:
         access = Access(cloud, emit, budget, step_timeout_s, resolve, redaction)
         return Hands(
             kinds=self.kinds,
-            providers={name: kind.connect(access) for name, kind in self.kinds.items()},
+            providers=Providers(self.kinds, access),
             ledger=self.ledger,
             observations=self.observations,
             blobs=BlobStorage(
@@ -161,7 +160,7 @@ class Assembly:
             inputs=self._inputs(wanted),
             targets=parse_addresses("--target", wanted.targets),
             excluded=parse_addresses("--exclude", wanted.excluded),
-            allowed=_check_guards(wanted.allowed),
+            allowed=_check_guards(wanted.allowed, find_guards(self.kinds)),
             rotate=parse_addresses("--rotate", wanted.rotated),
             refresh=wanted.refresh,
             rollouts=self.loaded.rollouts,
@@ -177,7 +176,7 @@ class Assembly:
         return Inputs(
             project=self.project.name,
             files=dict(sorted(self.loaded.files.items())),
-            cloud=name_cloud(self.project.cloud),
+            cloud=self.project.cloud.name,
             commit=self.revision.commit,
             dirty=self.revision.dirty,
             schemas=schemas,
@@ -226,14 +225,20 @@ def parse_addresses(flag: str, given: Sequence[str]) -> tuple[Address, ...]:
     return tuple(addresses)
 
 
-def _check_guards(given: Collection[str]) -> Collection[str]:
+def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
+    """Every guard by its name, those of the kinds last: what it protects against."""
+    brought = (guard for kind in kinds.values() for guard in kind.guards.items())
+    return {**GUARDS, **dict(brought)}
+
+
+def _check_guards(given: Collection[str], known: Collection[str]) -> Collection[str]:
     wrong = tuple(
         Finding(
             f'--allow "{text}": there is no such guard',
-            next_step=f"The guards are {', '.join(GUARDS)}.",
+            next_step=f"The guards are {', '.join(known)}.",
         )
         for text in given
-        if text.partition("=")[0] not in GUARDS
+        if text.partition("=")[0] not in known
     )
     if wrong:
         raise ManifestInvalid(wrong)

@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from reconciler.document.comparers import is_sealed
 from reconciler.document.diff import form, is_untold
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field, Shape
@@ -94,12 +93,7 @@ def _find_parts(
 def _is_hidden(field: Field, value: Json) -> bool:
     if field.epoch:
         return False
-    return (
-        field.read_only
-        or field.write_only
-        or field.sensitive
-        or (type(value) is dict and is_sealed(value))
-    )
+    return field.read_only or field.write_only or field.sensitive or field.is_sealed(value)
 
 
 def _is_few(value: Json, most: int = _MOST_VALUES) -> bool:

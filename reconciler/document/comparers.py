@@ -92,15 +92,19 @@ def _number(value: Json) -> Json:
     return value
 
 
-def is_sealed(value: Json) -> bool:
-    """Whether a parameter object holds cipher text, which the service remakes at every write."""
+def is_sealed(value: Json, by: str) -> bool:
+    """Whether an object holds cipher text: its property `by`, in any casing, is not empty.
+
+    The service makes new cipher text at every write, so that the value cannot be compared.
+    """
     return isinstance(value, dict) and any(
-        key.lower() == "certificatethumbprint" and bool(text) for key, text in value.items()
+        key.casefold() == by.casefold() and bool(text) for key, text in value.items()
     )
 
 
-def _sealed(value: Json) -> Json:
-    return ("sealed",) if is_sealed(value) else value
+def compare_sealed(by: str, value: Json) -> Json:
+    """The form of an object that may be sealed by its property `by`."""
+    return (SEALED,) if is_sealed(value, by) else value
 
 
 COMPARERS: Final[Mapping[str, Comparer]] = {
@@ -110,5 +114,8 @@ COMPARERS: Final[Mapping[str, Comparer]] = {
     "blob-uri": _blob_uri,
     "instant": _instant,
     "number": _number,
-    "sealed": _sealed,
 }
+# Needs the name of the property that says so; the schema gives it (x-sealed-by).
+SEALED: Final = "sealed"
+# Values that may hold credentials, which are removed where a document comes in.
+CARRIERS: Final = frozenset({"blob-uri"})

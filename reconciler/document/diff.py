@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import compress, repeat
 from typing import Final
 
-from reconciler.document.comparers import COMPARERS, is_sealed
+from reconciler.document.comparers import COMPARERS, Comparer
 from reconciler.document.pointers import find
 from reconciler.document.schema import Field, Shape
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
@@ -75,8 +75,8 @@ def form(field: Field, value: Json | Absent) -> Json | Absent:
     """
     if value is ABSENT or (field.empty_is_absent and value in ({}, [], None)):
         return ABSENT if field.default is ABSENT else form_of_default(field)
-    if field.compare:
-        return _compared(field, value)
+    if field.comparer is not None:
+        return _compared(field, field.comparer, value)
     if isinstance(value, dict) and field.branches:
         return _form_object(field, value)
     if isinstance(value, list) and field.shape is Shape.LIST and field.items is not None:
@@ -87,11 +87,11 @@ def form(field: Field, value: Json | Absent) -> Json | Absent:
 
 def form_of_default(field: Field) -> Json:
     """The form of what the service takes an absent field for."""
-    return COMPARERS[field.compare](field.default) if field.compare else field.default
+    return field.comparer(field.default) if field.comparer is not None else field.default
 
 
-def _compared(field: Field, value: Json) -> Json:
-    done = COMPARERS[field.compare](value)
+def _compared(field: Field, comparer: Comparer, value: Json) -> Json:
+    done = comparer(value)
     if done is value and isinstance(value, dict) and field.shape is Shape.OBJECT:
         return _form_object(field, value)
     return done
@@ -289,7 +289,8 @@ def _change(field: Field, path: Path, verb: Verb, before: Json | Absent, after: 
         verb,
         before,
         after,
-        sensitive=field.sensitive or is_sealed(before) or is_sealed(after),
+        sensitive=field.sensitive or field.is_sealed(before) or field.is_sealed(after),
+        sealed_by=field.sealed_by if field.is_sealed(before) else "",
         immutable=field.immutable or _holds_immutable(field, gone),
         irreversible=field.irreversible,
         opaque=field.shape is Shape.OPAQUE,

@@ -99,7 +99,7 @@ def _normalize(field: Field, document: Json) -> Json:
     if isinstance(document, list) and field.shape is Shape.LIST and field.items is not None:
         items = [_normalize(field.items, item) for item in document]
         return document if all(map(_same_object, items, document)) else items
-    if field.compare == "blob-uri" and isinstance(document, str):
+    if field.bare and isinstance(document, str):
         return strip_credentials(document)
     return document
 

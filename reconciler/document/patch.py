@@ -15,7 +15,6 @@ import jsonpatch
 from jsonpatch import JsonPatchException
 from jsonpointer import JsonPointerException
 
-from reconciler.document.comparers import is_sealed
 from reconciler.document.diff import same
 from reconciler.document.pointers import (
     copy_along,
@@ -151,9 +150,8 @@ def _tests(changes: Sequence[Change], before: Json) -> Iterator[tuple[str, Json]
 
 
 def _test(change: Change) -> tuple[str, Json]:
-    if is_sealed(change.before):
-        # The service remakes cipher text at every write; that it is sealed, and by which
-        # certificate, is all that can be relied upon.
-        path = (*change.path, "certificateThumbprint")
-        return format_pointer(path), change.before["certificateThumbprint"]
+    if change.sealed_by:
+        # The service makes new cipher text at every write. What can be relied on is that it is
+        # sealed, and by what.
+        return format_pointer((*change.path, change.sealed_by)), change.before[change.sealed_by]
     return format_pointer(change.path), change.before

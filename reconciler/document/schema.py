@@ -7,12 +7,20 @@ values are compared, what a change of it means. Raw JSON Schema goes no further 
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from types import MappingProxyType
 from typing import Final
 
-from reconciler.document.comparers import COMPARERS
+from reconciler.document.comparers import (
+    CARRIERS,
+    COMPARERS,
+    SEALED,
+    Comparer,
+    compare_sealed,
+    is_sealed,
+)
 from reconciler.errors import SchemaInvalid
 from reconciler.model import ABSENT, Absent, Json, Path
 from reconciler.model.values import dataclass
@@ -30,6 +38,8 @@ _KEYWORDS: Final = frozenset(
         "x-list",
         "x-key",
         "x-compare",
+        "x-sealed-by",
+        "x-model",
         "x-opaque",
         "x-source",
     }
@@ -55,7 +65,9 @@ class Field:
     and sensitive, may never be kept or shown. `default` is what the service takes an absent field
     for; that one that is `untold` is absent proves nothing. Where an `epoch` moves, what was
     written before may have been undone; `writers` says who else is known to write a field. `folded`
-    finds the schema's spelling of a property by its casefolded name. An object or a map `branches`;
+    finds the schema's spelling of a property by its casefolded name. A `model` is the address of a
+    trained model. A value whose property `sealed_by` is not empty is cipher text; a `bare` value
+    is kept without the credentials that it may hold. An object or a map `branches`;
     an object is `flat` where all its properties are plain values; a `verbatim`
     value is compared as it stands.
     """
@@ -73,6 +85,9 @@ class Field:
     epoch: bool = False
     writers: str = ""
     compare: str = ""
+    comparer: Comparer | None = None
+    sealed_by: str = ""
+    model: bool = False
     items_relate: str = "atomic"
     key: str = ""
     properties: Mapping[str, Field] = field(default_factory=dict)
@@ -84,6 +99,7 @@ class Field:
     secret: bool = field(init=False)
     flat: bool = field(init=False)
     verbatim: bool = field(init=False)
+    bare: bool = field(init=False)
 
     def __post_init__(self) -> None:
         # Asked for at every value of every document, so they are worked out once.
@@ -91,6 +107,7 @@ class Field:
         object.__setattr__(self, "flat", plain and not self.compare)
         object.__setattr__(self, "branches", self.shape in {Shape.OBJECT, Shape.MAP})
         object.__setattr__(self, "secret", self.write_only and self.sensitive)
+        object.__setattr__(self, "bare", self.compare in CARRIERS)
         hidden = self.read_only or self.write_only
         formed = self.compare or self.empty_is_absent or self.numeric or self.items is not None
         object.__setattr__(self, "verbatim", not (hidden or formed or self.branches))
@@ -99,6 +116,10 @@ class Field:
     def numeric(self) -> bool:
         """Whether 1 and 1.0 are one value here."""
         return bool(self.types) and self.types <= {"integer", "number"}
+
+    def is_sealed(self, value: Json | Absent) -> bool:
+        """Whether a value is cipher text, which the service makes anew at every write."""
+        return bool(self.sealed_by) and is_sealed(value, self.sealed_by)
 
     def child(self, segment: str | int) -> Field:
         """The field one step below; `UNKNOWN` where the schema says nothing."""
@@ -141,7 +162,7 @@ class Field:
 
 
 def _is_plain(field: Field) -> bool:
-    if field.secret or field.read_only or field.compare == "blob-uri" or field.branches:
+    if field.secret or field.read_only or field.bare or field.branches:
         return False
     return field.items is None or _is_plain(field.items)
 
@@ -149,18 +170,19 @@ def _is_plain(field: Field) -> bool:
 UNKNOWN: Final = Field(Shape.OPAQUE, description="not described by the service's vendor")
 
 
-def compile_schema(schema: Json) -> Field:
+def compile_schema(schema: Json, comparers: Mapping[str, Comparer] | None = None) -> Field:
     """Compile an annotated schema (draft 2020-12, local `$ref` only).
 
+    `comparers` are those that a kind brings beside the common ones.
     Raises SchemaInvalid naming the pointer for an unknown `x-` word, a wrong value of a known
     one, a reference to nothing, or a recursion that is not cut by `x-opaque`.
     """
-    return _Compiler(schema).compile(schema, "#", ())
+    return _Compiler(schema, {**COMPARERS, **(comparers or {})}).compile(schema, "#", ())
 
 
 class _Compiler:
-    def __init__(self, root: Json) -> None:
-        self._root = root
+    def __init__(self, root: Json, comparers: Mapping[str, Comparer]) -> None:
+        self._root, self._comparers = root, comparers
 
     def compile(self, node: Json, place: str, trail: tuple[str, ...]) -> Field:
         node, trail = self._follow(node, place, trail)
@@ -185,6 +207,9 @@ class _Compiler:
             epoch=node.get("x-epoch", False),
             writers=node.get("x-writers", ""),
             compare=node.get("x-compare", ""),
+            comparer=self._comparer(node),
+            sealed_by=node.get("x-sealed-by", ""),
+            model=node.get("x-model", False),
             items_relate=node.get("x-list", "atomic"),
             key=node.get("x-key", ""),
             properties=MappingProxyType(properties),
@@ -193,6 +218,12 @@ class _Compiler:
             description=node.get("description", ""),
             source=node.get("x-source", ""),
         )
+
+    def _comparer(self, node: Json) -> Comparer | None:
+        name = node.get("x-compare", "")
+        if name == SEALED:
+            return functools.partial(compare_sealed, node["x-sealed-by"])
+        return self._comparers[name] if name else None
 
     def _items(self, node: Json, shape: Shape, place: str, trail: tuple[str, ...]) -> Field | None:
         word = "items" if shape is Shape.LIST else "additionalProperties"
@@ -226,8 +257,10 @@ class _Compiler:
         unknown = sorted(word for word in node if word.startswith("x-") and word not in _KEYWORDS)
         if unknown:
             raise SchemaInvalid(f"{place}: unknown word {unknown[0]!r}")
-        if node.get("x-compare", "casefold") not in COMPARERS:
+        if node.get("x-compare", SEALED) not in {*self._comparers, SEALED}:
             raise SchemaInvalid(f"{place}: no comparer is called {node['x-compare']!r}")
+        if (node.get("x-compare") == SEALED) != ("x-sealed-by" in node):
+            raise SchemaInvalid(f"{place}: x-compare sealed and x-sealed-by go together")
         if node.get("x-list", "atomic") not in _LISTS:
             raise SchemaInvalid(f"{place}: x-list must be one of {', '.join(_LISTS)}")
         if (node.get("x-list") == "keyed") != ("x-key" in node):

@@ -83,7 +83,8 @@ def plan_rollback(
     made = lead_to(wish, desired)
     steps = [] if made is None else [_tell(kind.field, made, past, memory, manifest)]
     known = manifest or Manifest(address, {}, "", "")
-    found = [one for step in steps for one in find_obstacles(hands, known, step)]
+    models = wish.declared.models
+    found = [one for step in steps for one in find_obstacles(hands, known, step, models)]
     obstacles = tuple(one for one in found if not one.guard and one.severity == "error")
     if obstacles:
         raise Unplannable(obstacles)
@@ -213,11 +214,12 @@ def _find_models(
         if value is not ABSENT:
             _put(spoken, path, value)
     named = Manifest(past.address, {"definition": spoken}, "", "")
-    opens = {one.path: one.sas for one in declared.models}
-    return tuple(
-        replace(one, sas=opens.get(one.path), find_place=None)
-        for one in kind.bind(named, live).models
-    )
+    known = {one.path: (one.sas, one.entry) for one in declared.models}
+    found = []
+    for one in kind.bind(named, live).models:
+        sas, entry = known.get(one.path, (None, ""))
+        found.append(replace(one, sas=sas, entry=entry, find_place=None))
+    return tuple(found)
 
 
 def _tell(field: Field, step: Step, past: Past, memory: Memory, manifest: Manifest | None) -> Step:

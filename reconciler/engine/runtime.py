@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
 
 from reconciler.engine.pool import Item, Result, Scheduler, Work
-from reconciler.model import Address
+from reconciler.model import Address, Pace, Progress, Resource
 from reconciler.model.values import dataclass
 from reconciler.ports import (
+    Access,
     Blobs,
     Budget,
     Clock,
     Emit,
+    HasTiming,
     Kind,
     Ledger,
     Observations,
     Provider,
     ResolveSecret,
+    WaitsUntilIdle,
 )
+
+# What is assumed of a service that publishes nothing: one call takes a second, none is limited.
+UNKNOWN_TIMING: Final = Pace(1.0, 0, 1000, 1000.0, 1000, 1000.0)
+
+
+class Providers(Mapping[str, Provider]):
+    """The calls of each kind by its name, connected when they are first asked for."""
+
+    def __init__(self, kinds: Mapping[str, Kind], access: Access) -> None:
+        self._kinds, self._access = kinds, access
+        self._lock = threading.Lock()
+        self._connected: dict[str, Provider] = {}
+
+    def __getitem__(self, name: str) -> Provider:
+        with self._lock:
+            if name not in self._connected:
+                self._connected[name] = self._kinds[name].connect(self._access)
+            return self._connected[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
 
 
 @dataclass(frozen=True)
@@ -48,7 +77,20 @@ class Hands:
     @property
     def calls(self) -> int:
         """How many requests were sent so far to all services."""
-        return sum(provider.calls for provider in self.providers.values())
+        return self.budget.sent
+
+    def timing(self, kind: str) -> Pace:
+        """How fast the service of a kind takes calls, as far as it is known."""
+        provider = self.providers[kind]
+        return provider.pace if isinstance(provider, HasTiming) else UNKNOWN_TIMING
+
+    def wait_until_idle(self, resource: Resource) -> Iterator[Progress]:
+        """Wait until no operation runs on the resource, as far as its service can be asked.
+
+        Raises StillRunning where one has not ended in time.
+        """
+        provider = self.provider(resource.address)
+        return provider.settle(resource) if isinstance(provider, WaitsUntilIdle) else iter(())
 
     def spread(
         self, work: Callable[[Item], Result], items: Iterable[Item], grace_s: float = 0.0

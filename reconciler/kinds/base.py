@@ -1,12 +1,17 @@
-"""What a kind answers that needs no more: a kind begins with these and overrides what it has."""
+"""What most kinds share: ids made of parts, one document schema, model references, and findings.
+
+It sends no call and knows no vendor.
+"""
 
 from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
+from reconciler.document.comparers import Comparer
 from reconciler.document.normalize import normalize, without_server_fields
 from reconciler.document.pointers import format_pointer
 from reconciler.document.schema import Field, compile_schema
@@ -16,33 +21,46 @@ from reconciler.model import (
     Address,
     Finding,
     Json,
-    Live,
     Manifest,
     ModelReference,
     Path,
-    Progress,
     Resource,
     SecretReference,
-    Source,
-    Step,
 )
 from reconciler.package_data import read_schema
+from reconciler.ports import Plane
 
+# Where scoring and batch calls of both generations go (published address).
+SERVICES: Final = Plane(
+    "services",
+    "Answers scoring and batch calls.",
+    "https://ussouthcentral.services.azureml.net",
+    "http://127.0.0.1:8470",
+    manages=False,
+)
 # Of what a service has, which may be a million of them.
 _MOST_NAMED: Final = 20
 _MOST_COMPARED: Final = 1000
 
 
-class PlainKind:
-    """A kind whose resources start from nothing, have no owner, and stand each alone."""
+class BaseKind:
+    """The usual answers of a kind: it is found by an id made of parts, and has one schema.
+
+    A kind adds `name`, `schema_name`, `manifest_schema_name`, `id_form`, `bind`, `draft` and
+    `connect`, and whatever capability of `reconciler.ports` it has.
+    """
 
     schema_name: str
     id_form: IdForm
+    planes: Sequence[Plane] = ()
+    defaults: Mapping[str, Json] = MappingProxyType({})
+    guards: Mapping[str, str] = MappingProxyType({})
+    comparers: Mapping[str, Comparer] = MappingProxyType({})
 
     @functools.cached_property
     def field(self) -> Field:
         """The service's document, compiled once."""
-        return compile_schema(read_schema(self.schema_name))
+        return compile_schema(read_schema(self.schema_name), self.comparers)
 
     def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
         """The whole id; raises ManifestInvalid naming each missing part."""
@@ -85,54 +103,6 @@ class PlainKind:
         parts = self.split(resource.id)
         return {part: said for part, said in parts.items() if known.get(part) != said}
 
-    def find_source(
-        self, _manifest: Manifest, _defaults: Mapping[str, Json]
-    ) -> Address | Resource | None:
-        """Nothing."""
-        return None
-
-    def find_region(self, _source: Json, _after: Json) -> str:
-        """None: there are no copies."""
-        return ""
-
-    def find_missing(self, _manifest: Manifest, _step: Step) -> tuple[Finding, ...]:
-        """Nothing is demanded."""
-        return ()
-
-    def find_refusals(self, _manifest: Manifest, _step: Step) -> tuple[Finding, ...]:
-        """Nothing is refused."""
-        return ()
-
-    def find_conflicts(
-        self, _steps: Sequence[tuple[Manifest | None, Step]], _peers: Sequence[Json]
-    ) -> tuple[Finding, ...]:
-        """Each stands alone."""
-        return ()
-
-    def find_owner(self, _live: Json, _project: str) -> str:
-        """Nobody says so."""
-        return ""
-
-
-class PlainProvider:
-    """Calls to a service with sparse lists, without copies and without operations."""
-
-    def read_many(self, _resources: Sequence[Resource]) -> Mapping[Resource, Live]:
-        """Nothing: no list shows a document whole."""
-        return {}
-
-    def find_peers(self, _resource: Resource) -> Sequence[Json]:
-        """Nothing: no list shows a document whole."""
-        return ()
-
-    def has_copy(self, _source: Source) -> bool:
-        """There are none."""
-        return False
-
-    def settle(self, _resource: Resource) -> Iterator[Progress]:
-        """No operation can be followed."""
-        return iter(())
-
 
 def name_some(names: Sequence[str]) -> str:
     """The names; of very many, the first."""
@@ -162,11 +132,12 @@ def make_spec(place: Json, models: Mapping[str, str], definition: Json) -> Json:
 
 
 def make_reference(
-    manifest: Manifest, at: Path, name: str, given: Json, path: Path, sas_path: Path = ()
+    manifest: Manifest, entry: Path, name: str, given: Json, path: Path, sas_path: Path = ()
 ) -> ModelReference:
-    """A trained model that the manifest names `at` a place, as `spec.trainedModels` does.
+    """A trained model that the manifest names in an entry of its own, as `spec.trainedModels` does.
 
-    `path` and `sas_path` are those of its address and signature in the service's document.
+    `entry` is the place of `given`, which holds `uri` and may hold `sha256` and `sas`. `path` and
+    `sas_path` are those of the model's address and signature in the service's document.
     """
     return ModelReference(
         name=name,
@@ -175,5 +146,14 @@ def make_reference(
         sha256=given.get("sha256", ""),
         sas=SecretReference(**given["sas"]) if "sas" in given else None,
         sas_path=sas_path,
-        find_place=functools.partial(manifest.place, format_pointer(at)),
+        entry=format_pointer(entry),
+        find_place=functools.partial(manifest.place, format_pointer((*entry, "uri"))),
     )
+
+
+def make_defined_reference(
+    manifest: Manifest, at: Path, name: str, uri: str, path: Path, sas_path: Path = ()
+) -> ModelReference:
+    """A trained model that the definition brings in; `at` is a place below `spec.definition`."""
+    place = functools.partial(manifest.place, format_pointer(("spec", "definition", *at)))
+    return ModelReference(name=name, uri=uri, path=path, sas_path=sas_path, find_place=place)

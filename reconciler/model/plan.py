@@ -30,7 +30,8 @@ class Change:
     """One difference between live and desired, at one place.
 
     `path` is where the place is when the changes are applied in order (list indexes shift).
-    For `WRITE`, `after` is the `SecretReference` and `before` is ABSENT.
+    For `WRITE`, `after` is the `SecretReference` and `before` is ABSENT. Where `before` is cipher
+    text, `sealed_by` names the property of it that can be relied on.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Change:
     immutable: bool = False
     irreversible: bool = False
     opaque: bool = False
+    sealed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def _judge(
         return Verdict.PENDING
     if not same(below, then, want):
         return Verdict.CONFLICT
-    return Verdict.MODEL_SWAPPED if below.compare == "blob-uri" else Verdict.DRIFTED
+    return Verdict.MODEL_SWAPPED if below.model else Verdict.DRIFTED
 
 
 def _tell(
@@ -253,7 +253,7 @@ def _tell_undeclared(wish: Wish, path: Path, then: Json | Absent) -> Drift:
     accept = f"reconciler drift --accept {wish.resource.address}"
     return Drift(
         wish.resource,
-        Verdict.MODEL_SWAPPED if below.compare == "blob-uri" else Verdict.DRIFTED,
+        Verdict.MODEL_SWAPPED if below.model else Verdict.DRIFTED,
         format_pointer(path),
         remembered=ABSENT if below.sensitive else then,
         live=ABSENT if below.sensitive else find(wish.live, path),

@@ -14,17 +14,16 @@ from typing import Final
 
 from reconciler.model import Action, Address, Change, Finding, GuardLimits, Step
 
-GUARDS: Final = (
-    "deletes",
-    "updates",
-    "replace",
-    "irreversible",
-    "adopt",
-    "empty",
-    "blob",
-    "default-endpoint",
-    "training-service",
-)
+# What each guard protects against. Kinds bring guards of their own.
+GUARDS: Final[Mapping[str, str]] = {
+    "deletes": "more resources to destroy than spec.guards.maxDeletes",
+    "updates": "more resources to change than spec.guards.maxUpdates",
+    "replace": "a resource that is deleted and created anew",
+    "irreversible": "a change that cannot be undone",
+    "adopt": "a resource that somebody else manages",
+    "empty": "a folder without manifests",
+    "blob": "a model that storage does not have, or that cannot be read",
+}
 _COUNTED_FROM: Final = 10
 
 

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, time
 from itertools import chain, groupby, islice
 from typing import Final
 
-from reconciler.document.comparers import is_sealed
 from reconciler.document.pointers import split_pointer
 from reconciler.document.schema import Field
 from reconciler.model import ABSENT, Absent, Action, Address, Entry, Fate, Intent, Json, Path
@@ -253,7 +252,7 @@ def is_hidden(field: Field | None, path: Path, *values: Json | Absent) -> bool:
 
 
 def _holds_sensitive(field: Field, value: Json | Absent) -> bool:
-    if is_sealed(value):
+    if field.is_sealed(value):
         return True
     if isinstance(value, dict):
         return any(

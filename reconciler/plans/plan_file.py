@@ -15,6 +15,7 @@ from reconciler.document.pointers import find, format_pointer, set_at, split_poi
 from reconciler.errors import PlanInvalid
 from reconciler.model import (
     ABSENT,
+    Absent,
     Action,
     Address,
     Cause,
@@ -25,6 +26,7 @@ from reconciler.model import (
     Json,
     Member,
     ModelChange,
+    Path,
     Place,
     Plan,
     Reason,
@@ -199,7 +201,9 @@ def _drift_document(step: Step) -> Json:
 
 def _change_document(change: Change) -> Json:
     # Not `asdict`, which copies every value: a plan of thousands has a million of them.
-    said = {one.name: getattr(change, one.name) for one in fields(change)}
+    # The patch says by what a value is sealed.
+    names = (one.name for one in fields(change) if one.name != "sealed_by")
+    said = {name: getattr(change, name) for name in names}
     if isinstance(change.after, SecretReference):
         said["after"] = {"reference": asdict(change.after)}
     return {
@@ -295,7 +299,7 @@ def _step_of(said: Json) -> Step:
     return Step(
         resource=_resource_of(Address(said["type"], said["name"]), said),
         action=action,
-        changes=tuple(_change_of(one) for one in said["attributes"]),
+        changes=tuple(_change_of(one, said["patch"]) for one in said["attributes"]),
         ops=tuple(said["patch"]),
         inverse=tuple(said["inverse"]),
         before=ABSENT if action is Action.CREATE else change["before"],
@@ -319,17 +323,28 @@ def _step_of(said: Json) -> Step:
     )
 
 
-def _change_of(said: Json) -> Change:
+def _change_of(said: Json, patch: Json) -> Change:
     after = said.get("after", ABSENT)
     if said["verb"] == "write" and isinstance(after, dict) and "reference" in after:
         after = SecretReference(**after["reference"])
+    path, before = tuple(said["path"]), said.get("before", ABSENT)
     return Change(
-        path=tuple(said["path"]),
+        path=path,
         verb=Verb(said["verb"]),
-        before=said.get("before", ABSENT),
+        before=before,
         after=after,
+        sealed_by=_find_seal(path, before, patch) if said.get("sensitive") else "",
         **{name: True for name in _FLAGS if said.get(name)},
     )
+
+
+def _find_seal(path: Path, before: Json | Absent, patch: Json) -> str:
+    """The property by which a value is sealed: the patch relies on it, and not on the value."""
+    for name in before if isinstance(before, dict) else ():
+        at = format_pointer((*path, name))
+        if any(one["op"] == "test" and one["path"] == at for one in patch):
+            return str(name)
+    return ""
 
 
 _FLAGS: Final = ("sensitive", "immutable", "irreversible", "opaque")

@@ -13,7 +13,6 @@ from functools import cached_property
 from itertools import takewhile
 from typing import Final, Literal, TypeAlias
 
-from reconciler.document.comparers import is_sealed
 from reconciler.document.diff import diff, is_unseen, is_untold, same
 from reconciler.document.overlay import keep_declared, overlay
 from reconciler.document.patch import make_absences, make_inverse, make_operations
@@ -72,7 +71,7 @@ class Wish:
             # An empty credential is shown as it is (recorded). What a new resource will show of
             # itself is not known.
             told = self.live is ABSENT or not is_untold(self.schema, path, self.live)
-            if ((below.write_only or not told) and value not in _NOTHING) or is_sealed(value):
+            if ((below.write_only or not told) and value not in _NOTHING) or below.is_sealed(value):
                 hidden.add(format_pointer(path))
         return tuple(sorted(hidden))
 

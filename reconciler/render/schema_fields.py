@@ -53,5 +53,5 @@ def _secrecy(field: Field) -> Iterator[str]:
         yield "never returned"
     if field.untold:
         yield "not always returned"
-    if field.compare == "sealed":
+    if field.sealed_by:
         yield "not observable where sealed"

@@ -52,6 +52,11 @@ class RateBudget:
         self._sent = 0
         self._gates: dict[tuple[str, str, str], _Gate] = {}
 
+    @property
+    def sent(self) -> int:
+        """How many calls were let go so far, repeated ones included."""
+        return self._sent
+
     def admit(self, method: str, url: str, within_s: float) -> _Leave:
         """Wait until a call may go, then let it.
 

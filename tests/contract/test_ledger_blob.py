@@ -292,7 +292,7 @@ def test_a_token_of_ours_is_shown_to_storage_alone(monkeypatch: pytest.MonkeyPat
 
 
 def make_project(**more: Any) -> Project:
-    cloud = Cloud("https://m", "https://s", "https://x", "https://own.example")
+    cloud = Cloud("https://m", {}, "https://own.example")
     given = {"ledger": ".reconciler", "digest": "", **more}
     return Project("p", "/nowhere", "reconciler.yaml", cloud, {}, GuardLimits(), **given)
 

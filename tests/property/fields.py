@@ -37,7 +37,7 @@ EVERY_KEYWORD = compile_schema(
                     "properties": {
                         "name": {"type": "string"},
                         "size": {"type": "number"},
-                        "uri": {"type": "string", "x-compare": "blob-uri"},
+                        "uri": {"type": "string", "x-compare": "blob-uri", "x-model": True},
                         "key": {"type": "string", "writeOnly": True, "x-sensitive": True},
                     },
                 },
@@ -47,6 +47,7 @@ EVERY_KEYWORD = compile_schema(
                 "additionalProperties": {
                     "type": "object",
                     "x-compare": "sealed",
+                    "x-sealed-by": "certificateThumbprint",
                     "properties": {
                         "value": {},
                         "certificateThumbprint": {"type": "string"},

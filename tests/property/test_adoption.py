@@ -51,7 +51,7 @@ def assert_silent(live: Json, mode: str) -> None:
         (folder / "manifests" / "census.yaml").write_text(text, encoding="utf-8")
         if whole:
             (folder / "manifests" / beside).write_text(whole, encoding="utf-8")
-        loaded = load(folder, None, [], {"WebService": "manifest/web-service"})
+        loaded = load(folder, None, [], {"WebService": KIND})
     assert loaded.findings == (), (text, whole)
     (manifest,) = loaded.manifests
     assert KIND.identify(manifest, DEFAULTS) == RESOURCE

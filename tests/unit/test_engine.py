@@ -106,6 +106,18 @@ class Ledger(MemoryLedger):
         return replace(loaded, memories=memories, known=loaded.known or bool(self.more))
 
 
+class Counted(RateBudget):
+    """A budget that reports the calls of a service in memory, which asks nobody."""
+
+    def __init__(self, world: "World") -> None:
+        super().__init__(world.events.append)
+        self._world = world
+
+    @property
+    def sent(self) -> int:
+        return self._world.calls
+
+
 @dataclass
 class World:
     """A service, a ledger and a storage in memory. `lies` and `fails` are by resource name."""
@@ -199,7 +211,7 @@ class World:
             resolve=lambda _: "secret",
             emit=self.events.append,
             clock=lambda: datetime(2026, 11, 20, 12, tzinfo=UTC),
-            budget=RateBudget(self.events.append),
+            budget=Counted(self),
             parallelism=parallelism,
             sleep=self.slept.append,
         )

@@ -213,6 +213,9 @@ SENSITIVE = {
         "vault": {"type": "object", "x-sensitive": True, "properties": {
             "plain": {"type": "string"}}},
         "free": {"x-opaque": True},
+        "nodes": {"type": "object", "additionalProperties": {
+            "type": "object", "x-compare": "sealed", "x-sealed-by": "certificateThumbprint",
+            "properties": {"value": {}, "certificateThumbprint": {"type": "string"}}}},
     },
 }  # fmt: skip
 
@@ -227,7 +230,8 @@ SENSITIVE = {
         ("/vault/plain", "PLANTED", True),
         ("/list", [{"pin": "PLANTED"}], True),
         ("/list/0", {"pin": "PLANTED"}, True),
-        ("/free", {"a": {"certificateThumbprint": "x", "value": "PLANTED"}}, True),
+        ("/nodes", {"a": {"certificateThumbprint": "x", "value": "PLANTED"}}, True),
+        ("/nodes", {"a": {"certificateThumbprint": "", "value": "plain"}}, False),
         ("/free", {"a": 1}, False),
     ],
 )

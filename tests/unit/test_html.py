@@ -244,7 +244,14 @@ def planted() -> Step:
     changes = (
         Change(("a", "token"), Verb.REPLACE, "planted-1", "planted-2", sensitive=True),
         Change(("list", 0, "key"), Verb.ADD, ABSENT, "planted-3", sensitive=True),
-        Change(("node", "parameter"), Verb.REPLACE, sealed("planted-4"), sealed("planted-5")),
+        Change(
+            ("node", "parameter"),
+            Verb.REPLACE,
+            sealed("planted-4"),
+            sealed("planted-5"),
+            sensitive=True,
+            sealed_by="certificateThumbprint",
+        ),
         Change(("uri",), Verb.REPLACE, "https://u:planted-6@h/x", "https://h/x?sig=planted-7"),
     )
     ops = (

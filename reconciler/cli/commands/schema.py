@@ -17,7 +17,7 @@ def schema(kind: str | None, *, fields: bool) -> None:
     import json
 
     from reconciler.kinds import find_kinds
-    from reconciler.manifests.schema import bundle_schema
+    from reconciler.manifests.schema import bundle_schema, extend_project
     from reconciler.render.schema_fields import render_fields
 
     kinds = find_kinds()
@@ -30,4 +30,6 @@ def schema(kind: str | None, *, fields: bool) -> None:
     elif fields:
         click.echo(render_fields(kinds[kind].field))
     else:
-        click.echo(json.dumps(bundle_schema(names[kind]), indent=2, ensure_ascii=False))
+        extension = extend_project(kinds.values()) if kind == "Project" else ""
+        bundled = bundle_schema(names[kind], extension)
+        click.echo(json.dumps(bundled, indent=2, ensure_ascii=False))

@@ -35,6 +35,8 @@ def _find_strange(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str]:
             yield f"{pointer} is no place of a secret"
     for change in step.changes:
         field = kind.field.at(change.path)
+        if change.sealed_by != (field.sealed_by if field.is_sealed(change.before) else ""):
+            yield f"the patch does not rely on the whole value at {format_pointer(change.path)}"
         secret = isinstance(change.after, SecretReference)
         hidden = field.write_only or is_untold(kind.field, change.path, step.before)
         if change.verb is Verb.WRITE and not (field.secret if secret else hidden):

@@ -62,14 +62,14 @@ class _Settler:
 
     def _settle_one(self, intent: Intent) -> Work[None]:
         resource = intent.resource
-        for _ in self._hands.provider(intent.address).settle(resource):
+        for _ in self._hands.wait_until_idle(resource):
             pass
         field = self._hands.kinds[intent.address.kind].field
 
         def shows(live: Live | Absent) -> bool:
             return judge_intent(field, intent, live).fate is Fate.DONE
 
-        lag_s = self._hands.provider(intent.address).pace.lag_s
+        lag_s = self._hands.timing(intent.address.kind).lag_s
         left = max(self._patience_s, lag_s) - self._age(intent)
         live = yield from read_until(self._hands, resource, left, shows)
         judged = judge_intent(field, intent, live)

@@ -84,7 +84,8 @@ class _Attempt:
         self._hands, self._journal = worker.hands, worker.journal
         self._step, self._number = step, number
         self._provider = worker.hands.provider(step.resource.address)
-        self._patience_s = max(worker.patience_s, self._provider.pace.lag_s)
+        self._lag_s = worker.hands.timing(step.resource.address.kind).lag_s
+        self._patience_s = max(worker.patience_s, self._lag_s)
         self._field = worker.hands.kinds[step.resource.address.kind].field
         self._waiting = _Waiting(worker.hands, step)
 
@@ -123,7 +124,7 @@ class _Attempt:
             try:
                 prove(self._field, self._step, before, after)
             except NotApplied as error:
-                if not doubts and not self._provider.pace.lag_s:
+                if not doubts and not self._lag_s:
                     self._tell(error.message)
                 doubts.append(error)
                 self._waiting.tell()
@@ -143,7 +144,7 @@ class _Attempt:
     def _yield(self, intent: Intent, error: Busy, *, last: bool) -> None:
         """Let somebody else's operation end: what it leaves is compared with the plan anew."""
         self._tell(error.message)
-        self._waiting.follow(self._provider.settle(self._step.resource))
+        self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
         judged = Judgement(Fate.NOT_DONE, "the service was busy")
         if self._step.action is Action.REPLACE:
             judged = judge_intent(self._field, intent, self._provider.read(self._step.resource))
@@ -157,7 +158,7 @@ class _Attempt:
         That it was not done is believed only once no read can lag any more.
         """
         self._tell(error.message)
-        self._waiting.follow(self._provider.settle(self._step.resource))
+        self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
 
         def shows(after: Live | Absent) -> bool:
             self._waiting.tell()
@@ -184,7 +185,7 @@ class _Attempt:
     def _give_up(self, intent: Intent, error: ReconcilerError) -> None:
         """Note what a write came to that failed; what cannot be read stays open."""
         try:
-            self._waiting.follow(self._provider.settle(self._step.resource))
+            self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
             live = self._provider.read(self._step.resource)
         except ReconcilerError:
             return

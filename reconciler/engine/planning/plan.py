@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 
-from reconciler.document.comparers import is_sealed
 from reconciler.document.pointers import format_pointer
+from reconciler.document.schema import Field
 from reconciler.engine.blob_checks import look_at_models
 from reconciler.engine.observe import Observation, Survey, observe
 from reconciler.engine.planning.selection import Order, choose, identify, resolve
@@ -22,11 +22,14 @@ from reconciler.model import (
     Absent,
     Address,
     Cause,
+    Declared,
     Estimate,
     Finding,
     Folded,
+    Json,
     Manifest,
     Member,
+    ModelReference,
     Plan,
     Reason,
     Resource,
@@ -40,6 +43,7 @@ from reconciler.plans.estimate import estimate
 from reconciler.plans.reasons import explain_changes, format_author
 from reconciler.plans.step import Wish, make_removal, make_step
 from reconciler.plans.waves import find_pause, name_items, stage_members
+from reconciler.ports import ChecksScopes, ChecksSteps, ClonesFrom, Kind, KnowsOwner, ShowsPeers
 
 
 @dataclass
@@ -155,28 +159,25 @@ def _tell_open(snapshot: Snapshot, seen: Survey) -> Iterator[Finding]:
 
 def find_owners(hands: Hands, order: Order, steps: Sequence[Step]) -> Mapping[Address, str]:
     """Who else manages what a step would change, where somebody does."""
-    named = {
-        step.resource.address: hands.kinds[step.resource.address.kind].find_owner(
-            step.before, order.inputs.project
-        )
-        for step in steps
-        if step.before is not ABSENT
-    }
-    return {address: owner for address, owner in named.items() if owner}
+    owners: dict[Address, str] = {}
+    for step in steps:
+        kind = hands.kinds[step.resource.address.kind]
+        if isinstance(kind, KnowsOwner) and step.before is not ABSENT:
+            owner = kind.find_owner(step.before, order.inputs.project)
+            owners |= {step.resource.address: owner} if owner else {}
+    return owners
 
 
 def estimate_steps(
     hands: Hands, steps: Sequence[Step], spent: int, pause_s: float = 0.0
 ) -> Estimate:
     """What the apply will take where it follows at once; kinds are told apart by their pace."""
+    by_kind: dict[str, list[Step]] = {}
+    for step in steps:
+        by_kind.setdefault(step.resource.address.kind, []).append(step)
     found = [
-        estimate(
-            [step for step in steps if step.resource.address.kind == name],
-            provider.pace,
-            hands.parallelism,
-            spent,
-        )
-        for name, provider in hands.providers.items()
+        estimate(of_kind, hands.timing(name), hands.parallelism, spent)
+        for name, of_kind in by_kind.items()
     ]
     return Estimate(
         writes=sum(one.writes for one in found),
@@ -247,10 +248,13 @@ def find_conflicts(
         kind = hands.kinds[step.resource.address.kind]
         scopes.setdefault((kind.name, kind.scope(step.resource)), []).append(step)
     for (name, _), found in scopes.items():
-        provider = hands.providers[name]
-        peers = provider.find_peers(found[0].resource) if order.refresh != "none" else ()
-        named = [(wanted.get(step.resource), step) for step in found]
-        yield from hands.kinds[name].find_conflicts(named, peers)
+        kind, provider = hands.kinds[name], hands.providers[name]
+        if isinstance(kind, ChecksScopes):
+            peers: Sequence[Json] = ()
+            if isinstance(provider, ShowsPeers) and order.refresh != "none":
+                peers = provider.find_peers(found[0].resource)
+            named = [(wanted.get(step.resource), step) for step in found]
+            yield from kind.check_scope(named, peers)
 
 
 def _draft_one(
@@ -275,7 +279,7 @@ def _draft_one(
         draft.unchanged.append(seen.resource)
         return
     step = tell_source(hands, step, seed)
-    draft.take(find_obstacles(hands, manifest, step))
+    draft.take(find_obstacles(hands, manifest, step, wish.declared.models))
     told = step.having(
         labels=manifest.labels,
         because=tuple(explain_changes(wish, step.changes)),
@@ -286,42 +290,40 @@ def _draft_one(
     draft.add(told, seen)
 
 
-def find_obstacles(hands: Hands, manifest: Manifest, step: Step) -> Iterator[Finding]:
+def find_obstacles(
+    hands: Hands, manifest: Manifest, step: Step, models: Sequence[ModelReference]
+) -> Iterator[Finding]:
     """What would stop the step at the service, found before the first call is made."""
     kind = hands.kinds[manifest.address.kind]
-    yield from kind.find_refusals(manifest, step)
-    yield from _find_unsealed(manifest, step)
-    if step.extent == "whole":
-        forced = tuple(
-            f"{at} cannot be changed in place, so it is replaced." for at in step.replace_paths
-        )
-        for finding in kind.find_missing(manifest, step):
-            yield replace(finding, detail=(*finding.detail, *forced))
+    forced = tuple(
+        f"{at} cannot be changed in place, so it is replaced." for at in step.replace_paths
+    )
+    for finding in kind.check_step(manifest, step) if isinstance(kind, ChecksSteps) else ():
+        detail = finding.detail if finding.guard else (*finding.detail, *forced)
+        yield replace(finding, detail=detail)
+    yield from _find_unsealed(kind.field, manifest, step)
     for pointer, reference in step.secrets:
         try:
             hands.resolve(reference)
         except ReconcilerError as error:
-            place = manifest.place(_find_reference(manifest, pointer, reference))
+            place = manifest.place(_find_reference(models, pointer))
             for finding in error.findings():
                 yield replace(finding, subject=str(manifest.address), place=place)
 
 
-def _find_reference(manifest: Manifest, pointer: str, reference: SecretReference) -> str:
+def _find_reference(models: Sequence[ModelReference], pointer: str) -> str:
     """Where a manifest refers to a secret: by its place, or beside the model that it opens."""
-    for name, given in manifest.spec.get("trainedModels", {}).items():
-        if "sas" in given and SecretReference(**given["sas"]) == reference:
-            return format_pointer(("spec", "trainedModels", name, "sas"))
+    for model in models:
+        if model.sas is not None and model.entry and format_pointer(model.sas_path) == pointer:
+            return f"{model.entry}/sas"
     return format_pointer(("spec", "secrets", pointer))
 
 
-def _find_unsealed(manifest: Manifest, step: Step) -> Iterator[Finding]:
+def _find_unsealed(root: Field, manifest: Manifest, step: Step) -> Iterator[Finding]:
     """Credentials declared in the clear over cipher text: no plan may hold them."""
     for change in step.changes:
-        if (
-            is_sealed(change.before)
-            and isinstance(change.after, dict)
-            and not is_sealed(change.after)
-        ):
+        sealed = root.at(change.path).is_sealed(change.after)
+        if change.sealed_by and isinstance(change.after, dict) and not sealed:
             pointer = format_pointer(change.path)
             yield Finding(
                 f"{pointer} is a credential, which the service keeps sealed;"
@@ -349,7 +351,7 @@ def make_wish(
         resource=seen.resource,
         schema=kind.field,
         live=document,
-        declared=kind.bind(manifest, document, ABSENT if seed is None else seed.document),
+        declared=_bind(kind, manifest, document, seed),
         secrets={
             pointer: SecretReference(**given)
             for pointer, given in manifest.spec.get("secrets", {}).items()
@@ -358,3 +360,9 @@ def make_wish(
         ledger_known=snapshot.known,
         rotate=manifest.address in order.rotate,
     )
+
+
+def _bind(kind: Kind, manifest: Manifest, live: Json | Absent, seed: Seed | None) -> Declared:
+    if live is ABSENT and seed is not None and isinstance(kind, ClonesFrom):
+        return kind.bind_clone(manifest, seed.document)
+    return kind.bind(manifest, live)

@@ -30,6 +30,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.model.values import dataclass
+from reconciler.ports import ClonesFrom, KeepsCopies
 
 _WHERE = "/spec/definition/from"
 
@@ -74,6 +75,8 @@ def find_seeds(
 def _locate(hands: Hands, order: Order, manifest: Manifest, resource: Resource) -> Seed | None:
     """Where the source is, by the manifest that declares it or by its own id."""
     kind = hands.kinds[manifest.address.kind]
+    if not isinstance(kind, ClonesFrom):
+        return None
     try:
         named = kind.find_source(manifest, order.defaults)
         if named is None:
@@ -137,6 +140,8 @@ def _obstacle(manifest: Manifest, message: str, next_step: str, *detail: str) ->
 def tell_source(hands: Hands, step: Step, seed: Seed | None) -> Step:
     """The step with what it is made from: its seed, or itself where it moves to another region."""
     kind = hands.kinds[step.resource.address.kind]
+    if not isinstance(kind, ClonesFrom):
+        return step
     if seed is not None and step.action is Action.CREATE:
         region = kind.find_region(seed.document, step.after)
         return step.having(source=replace(seed.source, region=region))
@@ -163,8 +168,9 @@ def look_at_copies(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], tup
 def _look(hands: Hands, step: Step) -> tuple[Step, tuple[Finding, ...]]:
     if step.source is None:
         return step, ()
+    provider = hands.provider(step.resource.address)
     try:
-        there = hands.provider(step.resource.address).has_copy(step.source)
+        there = isinstance(provider, KeepsCopies) and provider.has_copy(step.source)
     except ReconcilerError as error:
         subject = str(step.resource.address)
         return step, tuple(replace(one, subject=subject) for one in error.findings())

@@ -14,6 +14,10 @@ from reconciler.kinds.base import find_unknown
 from reconciler.model import ABSENT, Action, Finding, Json, Manifest, Step
 from reconciler.plans.guards import forbid
 
+GUARDS: Final = {
+    "default-endpoint": "changes of the endpoint that publishing the web service undoes",
+    "training-service": "a model for a service that has none to replace",
+}
 _DEFAULT: Final = "default"
 _LOW: Final = 4
 _FREE: Final = 3

@@ -27,7 +27,6 @@ from reconciler.errors import (
     Unauthorized,
     Unavailable,
 )
-from reconciler.kinds.base import PlainProvider
 from reconciler.kinds.endpoint.addresses import HOSTS, ID_FORM, REGIONS
 from reconciler.kinds.ids import quote_path
 from reconciler.model import (
@@ -66,21 +65,16 @@ _OPENS: Final = (
 )
 
 
-class EndpointProvider(PlainProvider):
+class EndpointProvider:
     """Reads and writes endpoints. Safe to use from several threads."""
 
     def __init__(self, access: Access, field: Field) -> None:
         self._access, self._field = access, field
-        self._base = access.cloud.studio_management
+        self._base = access.find_url("studioManagement")
         self.pace = _LOCAL if is_loopback(self._base) else _REAL
         self._lock = threading.Lock()
         self._clients: dict[str, Client] = {}
         self._listed: dict[str, list[Json]] = {}
-
-    @property
-    def calls(self) -> int:
-        """How many requests were sent so far."""
-        return sum(client.calls for client in self._clients.values())
 
     def scan(self, scope: str, token: SecretReference | None = None) -> Iterator[Summary]:
         """The endpoints of a web service. Nothing of them moves with every change."""

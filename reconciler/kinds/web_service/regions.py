@@ -11,7 +11,7 @@ import copy
 from collections.abc import Iterator
 from typing import Final
 
-from reconciler.document.comparers import COMPARERS, is_sealed
+from reconciler.document.comparers import COMPARERS
 from reconciler.document.diff import same
 from reconciler.document.normalize import without_server_fields
 from reconciler.document.pointers import find, format_pointer, set_at
@@ -90,8 +90,8 @@ def take_sealed(field: Field, body: Json, copied: Json) -> None:
 
 def find_sealed(field: Field, document: Json, path: Path = ()) -> Iterator[Path]:
     """Where a document holds cipher text."""
-    if field.compare == "sealed":
-        if is_sealed(document):
+    if field.sealed_by:
+        if field.is_sealed(document):
             yield path
     elif isinstance(document, dict) and field.branches:
         for name, value in document.items():

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from reconciler.document.comparers import is_sealed
 from reconciler.document.pointers import format_pointer
 from reconciler.model import Action, Change, Json, ModelChange, Path, SecretReference, Step, Verb
 from reconciler.model.values import dataclass
@@ -120,8 +119,8 @@ def describe_rest(step: Step) -> str:
 
 
 def is_hidden(change: Change) -> bool:
-    """Whether its values are never shown: sensitive ones, and what is remade at every write."""
-    return change.sensitive or is_sealed(change.before) or is_sealed(change.after)
+    """Whether its values are never shown: sensitive values, and cipher text."""
+    return change.sensitive
 
 
 def _to_show(step: Step) -> list[Change]:
