@@ -7,7 +7,7 @@ one is found. What was written is read back to the very same plan.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Final
 
@@ -22,6 +22,7 @@ from reconciler.model import (
     Change,
     Estimate,
     Finding,
+    Folded,
     Inputs,
     Json,
     Member,
@@ -37,9 +38,11 @@ from reconciler.model import (
     Source,
     Step,
     Verb,
+    fold,
 )
-from reconciler.plans.plan_checks import find_misshapen, find_unsound
-from reconciler.text.json_text import DEEPEST, encode_canonical, is_same, read_json
+from reconciler.plans.plan_checks import find_doubles, find_misshapen, find_unsound
+from reconciler.text.json_parts import digest_in_parts, read_in_parts
+from reconciler.text.json_text import DEEPEST, encode_canonical, is_same
 
 FORMAT_VERSION: Final = "1.0"
 _ACTIONS: Final[Mapping[Action, list[str]]] = {
@@ -60,10 +63,14 @@ def plan_document(plan: Plan) -> Json:
 
 
 def _body_of(plan: Plan) -> dict[str, Json]:
+    return {**_head_of(plan), _STEPS: [_step_document(step) for step in plan.steps]}
+
+
+def _head_of(plan: Plan) -> dict[str, Json]:
+    """Everything but the steps."""
     return {
         "format_version": FORMAT_VERSION,
         "timestamp": plan.made_at,
-        "resource_changes": [_step_document(step) for step in plan.steps],
         "resource_drift": [_drift_document(step) for step in plan.steps if has_drifted(step)],
         "unchanged": _resource_documents(plan.unchanged),
         "orphans": _resource_documents(plan.orphans),
@@ -218,9 +225,13 @@ def _finding_document(finding: Finding) -> Json:
 
 
 def read_plan(text: str) -> tuple[Plan, str]:
-    """A saved plan and its digest; raises PlanInvalid for anything but an unchanged plan."""
+    """A saved plan and its digest; raises PlanInvalid for anything but an unchanged plan.
+
+    One step at a time is held as values: those of thousands would fill the memory.
+    """
+    steps: list[Folded] = []
     try:
-        body = read_json(text, deepest=_DEEPEST)
+        body = read_in_parts(text, _STEPS, lambda one: steps.append(fold(one)), deepest=_DEEPEST)
     except ValueError as error:
         raise PlanInvalid("not a saved plan: it is no JSON", next_step=_AGAIN) from error
     if not isinstance(body, dict) or "plan_digest" not in body:
@@ -232,22 +243,51 @@ def read_plan(text: str) -> tuple[Plan, str]:
             f"this reconciler reads {FORMAT_VERSION}",
             next_step="Make the plan and apply it with the same version of reconciler.",
         )
-    if digest_of(body) != body["plan_digest"]:
+    signed = {name: value for name, value in body.items() if name != "plan_digest"}
+    digest = digest_in_parts(signed, _STEPS, lambda: _open_all(steps))
+    if f"sha256:{digest}" != body["plan_digest"]:
         raise PlanInvalid("the saved plan was changed after it was made", next_step=_AGAIN)
-    misshapen = find_misshapen(body)
+    misshapen = find_misshapen(body, _open_all(steps))
     if misshapen:
         raise _invalid(f"it is not as it must be at {misshapen}")
+    return _read_parts(signed, steps), str(body["plan_digest"])
+
+
+def _open_all(steps: Iterable[Folded]) -> Iterator[Json]:
+    return (one.open() for one in steps)
+
+
+def _read_parts(body: Json, steps: Iterable[Folded]) -> Plan:
+    """The plan of a document that is as its schema says; raises PlanInvalid for an unsound one."""
+    made = tuple(map(_read_step, _open_all(steps)))
     try:
-        plan = _plan_of(body)
-        again = {**_body_of(plan), "plan_digest": body["plan_digest"]}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        plan = _plan_of(body, made)
+        again = {**_head_of(plan), _STEPS: []}
+    except _UNREADABLE as error:
         raise _invalid("a part of it cannot be read") from error
-    for what in find_unsound(plan):
+    for what in find_doubles(made):
         raise _invalid(what)
-    # Nothing stands in it that was passed over, or that its other parts do not say as well.
-    if not is_same(again, body):
+    _check_same(again, body)
+    return plan
+
+
+def _read_step(said: Json) -> Step:
+    """A step, its documents folded; raises PlanInvalid for an unsound one."""
+    try:
+        step = _step_of(said)
+        again = _step_document(step)
+    except _UNREADABLE as error:
+        raise _invalid("a part of it cannot be read") from error
+    for what in find_unsound(step):
+        raise _invalid(what)
+    _check_same(again, said)
+    return step.fold(None)
+
+
+def _check_same(again: Json, said: Json) -> None:
+    """Nothing stands in it that was passed over, or that its other parts do not say as well."""
+    if not is_same(again, said):
         raise _invalid("its parts contradict one another")
-    return plan, str(body["plan_digest"])
 
 
 def _invalid(what: str) -> PlanInvalid:
@@ -256,6 +296,8 @@ def _invalid(what: str) -> PlanInvalid:
 
 # Documents nest in a plan: in its steps, and in their changes.
 _DEEPEST: Final = DEEPEST + 10
+_STEPS: Final = "resource_changes"
+_UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
 _AGAIN: Final = "Make it again: reconciler plan --out FILE"
 
 
@@ -265,11 +307,11 @@ def _reason_of(said: Json) -> Reason:
     )
 
 
-def _plan_of(body: Json) -> Plan:
+def _plan_of(body: Json, steps: tuple[Step, ...]) -> Plan:
     lists = {name: tuple(body["inputs"][name]) for name in ("targets", "excluded")}
     inputs = {**body["inputs"], **lists}
     return Plan(
-        steps=tuple(_step_of(said) for said in body["resource_changes"]),
+        steps=steps,
         unchanged=_resources_of(body["unchanged"]),
         findings=tuple(_finding_of(said) for said in body["findings"]),
         inputs=Inputs(**inputs),
