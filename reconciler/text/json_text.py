@@ -117,13 +117,13 @@ def _is_shallow(data: bytes, deepest: int) -> bool:
 
 
 def _is_deep(document: Json, deepest: int) -> bool:
-    layer = [document]
+    layer = [document] if isinstance(document, (dict, list)) else []
     for _ in range(deepest):
         layer = [
             below
             for one in layer
-            if isinstance(one, (dict, list))
             for below in (one.values() if isinstance(one, dict) else one)
+            if isinstance(below, (dict, list))
         ]
         if not layer:
             return False
