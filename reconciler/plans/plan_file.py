@@ -41,7 +41,7 @@ from reconciler.model import (
     fold,
 )
 from reconciler.plans.plan_checks import find_doubles, find_misshapen, find_unsound
-from reconciler.text.json_parts import digest_in_parts, read_in_parts
+from reconciler.text.json_parts import digest_in_parts, encode_in_parts, read_in_parts
 from reconciler.text.json_text import DEEPEST, encode_canonical, is_same
 
 FORMAT_VERSION: Final = "1.0"
@@ -58,12 +58,20 @@ _DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
 
 def plan_document(plan: Plan) -> Json:
     """The plan as values that JSON can hold, its digest included."""
-    body = _body_of(plan)
-    return {**body, "plan_digest": digest_of(body)}
+    steps = [_step_document(step) for step in plan.steps]
+    return {**_head_of(plan), _STEPS: steps, "plan_digest": digest_of_plan(plan)}
 
 
-def _body_of(plan: Plan) -> dict[str, Json]:
-    return {**_head_of(plan), _STEPS: [_step_document(step) for step in plan.steps]}
+def encode_plan(plan: Plan) -> bytes:
+    """The canonical form of the plan's document, made step by step."""
+    body = {**_head_of(plan), _STEPS: [], "plan_digest": digest_of_plan(plan)}
+    return encode_in_parts(body, _STEPS, lambda: map(_step_document, plan.steps))
+
+
+def digest_of_plan(plan: Plan) -> str:
+    """The digest that the plan's document has."""
+    body = {**_head_of(plan), _STEPS: []}
+    return f"sha256:{digest_in_parts(body, _STEPS, lambda: map(_step_document, plan.steps))}"
 
 
 def _head_of(plan: Plan) -> dict[str, Json]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from reconciler.model import Json
 from reconciler.text.json_text import (
@@ -23,6 +23,7 @@ from reconciler.text.json_text import (
     read_json,
 )
 
+_Collected = TypeVar("_Collected")
 _BLANK: Final = re.compile(r"[ \t\n\r]*")
 
 
@@ -94,25 +95,36 @@ def _expected(what: str, text: str, at: int) -> ValueError:
 
 
 def digest_in_parts(document: Json, name: str, items: Callable[[], Iterable[Json]]) -> str:
-    """sha256 over the canonical form of an object whose list called `name` has these items.
+    """sha256 over what `encode_in_parts` writes."""
+    return _write(document, name, items, _digest_all)
 
-    In the object the list is empty; what is no list there is written as it is.
-    `items` gives them anew each time: what only Python's encoder can write makes the whole object
-    one for it.
+
+def encode_in_parts(document: Json, name: str, items: Callable[[], Iterable[Json]]) -> bytes:
+    """The canonical form of an object whose list called `name` has these items.
+
+    In the object the list is empty; what is no list there is written as it is. `items` gives them
+    anew each time: what only Python's encoder can write makes the whole object one for it.
     """
-    try:
-        return _digest(document, name, items(), encode_plain)
-    except TypeError:
-        return _digest(document, name, items(), encode_unusual)
+    return _write(document, name, items, b"".join)
 
 
-def _digest(
-    document: Json, name: str, items: Iterable[Json], encode: Callable[[Json], bytes]
-) -> str:
+def _digest_all(parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
-    for part in _encode(document, name, items, encode):
+    for part in parts:
         digest.update(part)
     return digest.hexdigest()
+
+
+def _write(
+    document: Json,
+    name: str,
+    items: Callable[[], Iterable[Json]],
+    collect: Callable[[Iterator[bytes]], _Collected],
+) -> _Collected:
+    try:
+        return collect(_encode(document, name, items(), encode_plain))
+    except TypeError:
+        return collect(_encode(document, name, items(), encode_unusual))
 
 
 def _encode(

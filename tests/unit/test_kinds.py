@@ -4,6 +4,7 @@ import sys
 import zipfile
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ def _write_plugin(folder: Path, name: str = "Job") -> None:
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: job-kind\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(f"[reconciler.kinds]\n{name} = job_kind:KIND\n")
+
+
+def test_the_kinds_that_are_built_in_are_those_that_the_distribution_names() -> None:
+    assert sorted(entry.name for entry in entry_points(group=kinds.GROUP)) == BUILT_IN
+    assert [one.name for one in find_kinds().values()] == BUILT_IN
 
 
 @pytest.fixture(autouse=True)

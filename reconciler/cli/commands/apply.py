@@ -94,7 +94,7 @@ def _apply_new(
 ) -> int:
     from reconciler.cli.wiring import assemble
     from reconciler.engine.planning.plan import make_plan
-    from reconciler.plans.plan_file import plan_document
+    from reconciler.plans.plan_file import digest_of_plan
 
     ask = not manner.auto_approve
     if ask and invocation.as_json:
@@ -104,7 +104,7 @@ def _apply_new(
     def make(hands: Hands) -> tuple[Plan, str]:
         plan = make_plan(hands, assembly.order(flags, paths))
         propose(invocation, hands, plan, ask=ask)
-        return plan, str(plan_document(plan)["plan_digest"])
+        return plan, digest_of_plan(plan)
 
     hands = assembly.hands(flags.parallelism, flags.max_calls, manner.step_timeout)
     return Session(invocation, assembly, hands, manner).run(make)

@@ -46,7 +46,7 @@ def rollback(
     from reconciler.cli.commands.apply import Manner, Session, check_heard, propose
     from reconciler.cli.loading import load_all
     from reconciler.cli.wiring import Assembly, Wanted, parse_addresses
-    from reconciler.plans.plan_file import plan_document
+    from reconciler.plans.plan_file import digest_of_plan
 
     if form != "text" and not out:
         raise click.UsageError(f"--format {form} goes with --out: what is applied is told as text")
@@ -67,7 +67,7 @@ def rollback(
             propose(invocation, hands, plan, ask=not manner.auto_approve)
         else:
             _show_nothing(invocation, plan)
-        return plan, str(plan_document(plan)["plan_digest"])
+        return plan, digest_of_plan(plan)
 
     with invocation.interruption.listening():
         check_heard(invocation)
