@@ -15,13 +15,13 @@ from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from reconciler.model.values import dataclass
-from reconciler.ports import Budget
+from reconciler.ports import RateLimiter
 
-_LOOK_EVERY_S: Final = 0.2
+_POLL_EVERY_S: Final = 0.2
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 # Work that may rest: it yields for how many seconds, and returns what it came to.
-Work: TypeAlias = Generator[float, None, Result]
+ResumableTask: TypeAlias = Generator[float, None, Result]
 
 
 class Scheduler(Generic[Result]):
@@ -33,32 +33,32 @@ class Scheduler(Generic[Result]):
 
     def __init__(
         self,
-        budget: Budget,
+        rate_limiter: RateLimiter,
         halted: Callable[[], str],
         sleep: Callable[[float], None],
         parallelism: int,
         grace_s: float,
     ) -> None:
-        self._budget, self._halted, self._rest = budget, halted, sleep
+        self._rate_limiter, self._halted, self._rest = rate_limiter, halted, sleep
         self._parallelism, self._grace_s = parallelism, grace_s
         self._threads: list[threading.Thread] = []
-        self._asked: SimpleQueue[Work[Result] | None] = SimpleQueue()
-        self._moved: SimpleQueue[tuple[Work[Result], _Moved[Result]]] = SimpleQueue()
-        self._resting: list[tuple[float, int, Work[Result]]] = []
+        self._asked: SimpleQueue[ResumableTask[Result] | None] = SimpleQueue()
+        self._moved: SimpleQueue[tuple[ResumableTask[Result], _Moved[Result]]] = SimpleQueue()
+        self._resting: list[tuple[float, int, ResumableTask[Result]]] = []
         self._count = itertools.count()
         self._ahead = 0.0
         self._running = 0
 
     def run(
-        self, work: Callable[[Item], Work[Result]], items: Iterable[Item | None]
+        self, work: Callable[[Item], ResumableTask[Result]], items: Iterable[Item | None]
     ) -> Iterator[Result]:
         """The results as they come; None among the items means that no item is ready yet."""
         waiting = iter(items)
-        with self._ending():
+        with self._stop_calls_on_error():
             begins = False
             while True:
                 for _ in range(self._parallelism - self._running):
-                    task = self._pick(work, waiting, begins=begins)
+                    task = self._next_task(work, waiting, begins=begins)
                     if task is None:
                         break
                     # New and rested tasks alternate: what resumes again and again must not keep
@@ -67,15 +67,15 @@ class Scheduler(Generic[Result]):
                     self._submit(task)
                 if not self._running and not self._resting:
                     return
-                yield from self._take()
+                yield from self._wait_for_results()
 
     @contextmanager
-    def _ending(self) -> Iterator[None]:
+    def _stop_calls_on_error(self) -> Iterator[None]:
         """Stop the budget where the work inside ends early; wait for what the threads still do."""
         try:
             yield
         except BaseException:
-            self._budget.stop(self._grace_s)
+            self._rate_limiter.stop(self._grace_s)
             raise
         finally:
             for _ in self._threads:
@@ -83,7 +83,7 @@ class Scheduler(Generic[Result]):
             for thread in self._threads:
                 thread.join()
 
-    def _submit(self, task: Work[Result]) -> None:
+    def _submit(self, task: ResumableTask[Result]) -> None:
         """Let work go on until it rests or ends, on a thread of its own if no other is free."""
         self._running += 1
         if self._running > len(self._threads):
@@ -97,33 +97,33 @@ class Scheduler(Generic[Result]):
         while (task := self._asked.get()) is not None:
             self._moved.put((task, _advance(task)))
 
-    def _pick(
+    def _next_task(
         self,
-        work: Callable[[Item], Work[Result]],
+        work: Callable[[Item], ResumableTask[Result]],
         waiting: Iterator[Item | None],
         *,
         begins: bool,
-    ) -> Work[Result] | None:
+    ) -> ResumableTask[Result] | None:
         """Work that begins, or goes on: whichever is asked for first, if there is any."""
         for fresh in (begins, not begins):
-            task = self._begin(work, waiting) if fresh else self._find_rested()
+            task = self._begin(work, waiting) if fresh else self._next_rested()
             if task is not None:
                 return task
         return None
 
     def _begin(
-        self, work: Callable[[Item], Work[Result]], waiting: Iterator[Item | None]
-    ) -> Work[Result] | None:
+        self, work: Callable[[Item], ResumableTask[Result]], waiting: Iterator[Item | None]
+    ) -> ResumableTask[Result] | None:
         item = next(waiting, None)
         return None if item is None else work(item)
 
-    def _find_rested(self) -> Work[Result] | None:
+    def _next_rested(self) -> ResumableTask[Result] | None:
         """Work whose rest is over, the longest ago first."""
         if self._resting and self._resting[0][0] <= self._now():
             return heapq.heappop(self._resting)[2]
         return None
 
-    def _take(self) -> Iterator[Result]:
+    def _wait_for_results(self) -> Iterator[Result]:
         """Wait until something moves: the result of what has ended, nothing for what rests."""
         left = self._resting[0][0] - self._now() if self._resting else None
         if not self._running and left is not None:
@@ -133,12 +133,12 @@ class Scheduler(Generic[Result]):
             task, moved = self._moved.get(timeout=self._shorten(left))
         except Empty:
             if self._halted():
-                self._budget.stop(self._grace_s)
+                self._rate_limiter.stop(self._grace_s)
             return
         self._running -= 1
         if isinstance(moved, _Failed):
             raise moved.error
-        if isinstance(moved, _End):
+        if isinstance(moved, _TaskResult):
             yield moved.result
         else:
             due = self._now() + moved
@@ -147,8 +147,8 @@ class Scheduler(Generic[Result]):
     def _shorten(self, left: float | None) -> float | None:
         """How long to wait at most before something else must be looked at."""
         if left is None:
-            return _LOOK_EVERY_S if self._grace_s else None
-        return max(0.0, min(left, _LOOK_EVERY_S))
+            return _POLL_EVERY_S if self._grace_s else None
+        return max(0.0, min(left, _POLL_EVERY_S))
 
     def _now(self) -> float:
         return time.monotonic() + self._ahead
@@ -161,7 +161,7 @@ class Scheduler(Generic[Result]):
 
 
 @dataclass(frozen=True, slots=True)
-class _End(Generic[Result]):
+class _TaskResult(Generic[Result]):
     """What work came to."""
 
     result: Result
@@ -175,14 +175,14 @@ class _Failed:
 
 
 # For how many seconds work rests, or how it ended.
-_Moved: TypeAlias = float | _End[Result] | _Failed
+_Moved: TypeAlias = float | _TaskResult[Result] | _Failed
 
 
-def _advance(task: Work[Result]) -> _Moved[Result]:
+def _advance(task: ResumableTask[Result]) -> _Moved[Result]:
     """Go on with work until it rests or ends; what it raises is raised where it was asked for."""
     try:
         return next(task)
     except StopIteration as end:
-        return _End(end.value)
+        return _TaskResult(end.value)
     except BaseException as error:  # noqa: BLE001 - it is raised on the caller's thread
         return _Failed(error)

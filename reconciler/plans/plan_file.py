@@ -20,27 +20,27 @@ from reconciler.model import (
     Address,
     Cause,
     Change,
+    CloneSource,
+    CompressedDocument,
     Estimate,
     Finding,
-    Folded,
     Inputs,
     Json,
     Member,
     ModelChange,
     Path,
-    Place,
     Plan,
     Reason,
     Refresh,
     Resource,
     Rollout,
     SecretReference,
-    Source,
+    SourceLocation,
     Step,
     Verb,
     fold,
 )
-from reconciler.plans.plan_checks import find_doubles, find_misshapen, find_unsound
+from reconciler.plans.plan_checks import check_plan_parts, check_plan_shape, find_doubles
 from reconciler.text.json_parts import digest_in_parts, encode_in_parts, read_in_parts
 from reconciler.text.json_text import DEEPEST, encode_canonical, is_same
 
@@ -151,11 +151,11 @@ def _step_document(step: Step) -> Json:
         "model": [asdict(model) for model in step.models],
         "not_observable": list(step.not_observable),
         "unchanged_attributes": step.unchanged,
-        "extent": step.extent,
+        "extent": step.body,
         "source": asdict(step.source) if step.source else None,
-        "because": [_reason_document(reason) for reason in step.because],
+        "because": [_reason_document(reason) for reason in step.reasons],
         "labels": dict(step.labels),
-        "owns": list(step.owns),
+        "owns": list(step.owned_paths),
         "wave": step.wave,
         "fleet": str(step.fleet) if step.fleet else None,
         "stage": step.stage,
@@ -171,7 +171,7 @@ def _member_of(step: Json) -> Member | None:
     said = step.get("member")
     if said is None:
         return None
-    return Member(Address.parse(step["fleet"]), said["number"], Place(**said["place"]))
+    return Member(Address.parse(step["fleet"]), said["number"], SourceLocation(**said["place"]))
 
 
 def _rollout_document(rollout: Rollout) -> Json:
@@ -190,12 +190,12 @@ def _reason_document(reason: Reason) -> Json:
 
 def has_drifted(step: Step) -> bool:
     """Whether others have moved something of it since the last apply."""
-    return any(one.cause in _DRIFTED for one in step.because)
+    return any(one.cause in _DRIFTED for one in step.reasons)
 
 
 def _drift_document(step: Step) -> Json:
     """What others moved since the last apply: Terraform's form, of the places that moved alone."""
-    moved = [one for one in step.because if one.cause in _DRIFTED]
+    moved = [one for one in step.reasons if one.cause in _DRIFTED]
     then: Json = {}
     now: Json = {}
     for reason in moved:
@@ -237,7 +237,7 @@ def read_plan(text: str) -> tuple[Plan, str]:
 
     One step at a time is held as values: those of thousands would fill the memory.
     """
-    steps: list[Folded] = []
+    steps: list[CompressedDocument] = []
     try:
         body = read_in_parts(text, _STEPS, lambda one: steps.append(fold(one)), deepest=_DEEPEST)
     except ValueError as error:
@@ -255,17 +255,17 @@ def read_plan(text: str) -> tuple[Plan, str]:
     digest = digest_in_parts(signed, _STEPS, lambda: _open_all(steps))
     if f"sha256:{digest}" != body["plan_digest"]:
         raise PlanInvalid("the saved plan was changed after it was made", next_step=_AGAIN)
-    misshapen = find_misshapen(body, _open_all(steps))
+    misshapen = check_plan_shape(body, _open_all(steps))
     if misshapen:
         raise _invalid(f"it is not as it must be at {misshapen}")
     return _read_parts(signed, steps), str(body["plan_digest"])
 
 
-def _open_all(steps: Iterable[Folded]) -> Iterator[Json]:
+def _open_all(steps: Iterable[CompressedDocument]) -> Iterator[Json]:
     return (one.open() for one in steps)
 
 
-def _read_parts(body: Json, steps: Iterable[Folded]) -> Plan:
+def _read_parts(body: Json, steps: Iterable[CompressedDocument]) -> Plan:
     """The plan of a document that is as its schema says; raises PlanInvalid for an unsound one."""
     made = tuple(map(_read_step, _open_all(steps)))
     try:
@@ -286,7 +286,7 @@ def _read_step(said: Json) -> Step:
         again = _step_document(step)
     except _UNREADABLE as error:
         raise _invalid("a part of it cannot be read") from error
-    for what in find_unsound(step):
+    for what in check_plan_parts(step):
         raise _invalid(what)
     _check_same(again, said)
     return step.fold(None)
@@ -361,11 +361,11 @@ def _step_of(said: Json) -> Step:
         not_observable=tuple(said["not_observable"]),
         unchanged=said["unchanged_attributes"],
         reason=said["action_reason"],
-        because=tuple(_reason_of(one) for one in said["because"]),
-        extent=said["extent"],
-        source=Source(**said["source"]) if said["source"] else None,
+        reasons=tuple(_reason_of(one) for one in said["because"]),
+        body=said["extent"],
+        source=CloneSource(**said["source"]) if said["source"] else None,
         labels=said["labels"],
-        owns=tuple(said["owns"]),
+        owned_paths=tuple(said["owns"]),
         wave=said.get("wave", 0),
         fleet=Address.parse(said["fleet"]) if said.get("fleet") else None,
         stage=said.get("stage", 0),
@@ -401,5 +401,5 @@ _FLAGS: Final = ("sensitive", "immutable", "irreversible", "opaque")
 
 
 def _finding_of(said: Json) -> Finding:
-    place = Place(**said["place"]) if said["place"] else None
+    place = SourceLocation(**said["place"]) if said["place"] else None
     return Finding(**{**said, "place": place, "detail": tuple(said["detail"])})

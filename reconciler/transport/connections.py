@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 _TIMES: Final = 4
 
 
-class Broken(Exception):
+class TransportError(Exception):
     """A call without a whole answer. `said` is what became of it, in our own words.
 
     `name` is that of the error. `sent` is False where it surely never was; `distrusted` where the
@@ -81,19 +81,19 @@ class Connections(Protocol):
         """
 
 
-def say_unreached(name: str) -> Broken:
+def say_unreached(name: str) -> TransportError:
     """What is said where no connection came about."""
-    return Broken(name, "cannot be reached", sent=False)
+    return TransportError(name, "cannot be reached", sent=False)
 
 
-def say_late(name: str, read_s: float) -> Broken:
+def say_late(name: str, read_s: float) -> TransportError:
     """What is said where nothing came for so many seconds."""
-    return Broken(name, f"no answer within {read_s:g} s", sent=True)
+    return TransportError(name, f"no answer within {read_s:g} s", sent=True)
 
 
-def say_broken_off(name: str) -> Broken:
+def say_broken_off(name: str) -> TransportError:
     """What is said where an answer came in part, or none of it."""
-    return Broken(name, "the answer broke off", sent=True)
+    return TransportError(name, "the answer broke off", sent=True)
 
 
 class TimedResponse(http.client.HTTPResponse):

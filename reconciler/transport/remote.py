@@ -25,9 +25,9 @@ from urllib3.exceptions import (
 )
 
 from reconciler.transport.connections import (
-    Broken,
     Headers,
     TimedResponse,
+    TransportError,
     say_broken_off,
     say_late,
     say_unreached,
@@ -123,11 +123,11 @@ def read_decoded(
     return _RemoteAnswer(whole, read_s).read
 
 
-def _explain(error: Exception, read_s: float) -> Broken:
+def _explain(error: Exception, read_s: float) -> TransportError:
     name = type(error).__name__
     if _is_distrust(error):
         said = "its certificate cannot be verified"
-        return Broken(name, said, sent=False, distrusted=True)
+        return TransportError(name, said, sent=False, distrusted=True)
     if isinstance(error, _UNSENT):
         return say_unreached(name)
     return say_late(name, read_s) if isinstance(error, ReadTimeoutError) else say_broken_off(name)

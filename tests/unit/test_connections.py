@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.transport.client import make_connections
-from reconciler.transport.connections import Answer, Broken, Connections, Headers
+from reconciler.transport.connections import Answer, Connections, Headers, TransportError
 from reconciler.transport.loopback import LoopbackConnections
 from reconciler.transport.remote import RemoteConnections
 
@@ -106,7 +106,7 @@ def test_a_target_goes_through_a_proxy_as_it_stands(
 def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sent(
     proxy: Proxy,
 ) -> None:
-    with pytest.raises(Broken, match="its certificate cannot be verified") as refused:
+    with pytest.raises(TransportError, match="its certificate cannot be verified") as refused:
         send(f"https://{HOST}")
     assert refused.value.distrusted
     assert not refused.value.sent
@@ -117,7 +117,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sen
 def test_what_nobody_listens_to_was_never_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-    with pytest.raises(Broken, match="cannot be reached") as lost:
+    with pytest.raises(TransportError, match="cannot be reached") as lost:
         send(f"http://127.0.0.1:{port}")
     assert not lost.value.sent
 
@@ -130,7 +130,7 @@ def test_a_proxy_that_is_none_is_no_way_to_the_service(
         monkeypatch.setenv(name, address)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(Broken, match="cannot be reached"):
+    with pytest.raises(TransportError, match="cannot be reached"):
         send(f"https://{HOST}")
 
 
@@ -317,7 +317,7 @@ def test_an_answer_that_is_not_whole_may_have_been_acted_upon(
     broken: bytes, start: Start, connect: Connect
 ) -> None:
     wire = start([broken])
-    with pytest.raises(Broken, match="the answer broke off") as lost:
+    with pytest.raises(TransportError, match="the answer broke off") as lost:
         call(connect(wire.url))
     assert lost.value.sent
     assert not lost.value.distrusted
@@ -333,7 +333,7 @@ def test_an_answer_that_is_not_whole_may_have_been_acted_upon(
 )
 def test_an_answer_of_two_lengths_is_not_whole(lines: bytes, start: Start) -> None:
     wire = start([b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n\r\n{}"])
-    with pytest.raises(Broken, match="the answer broke off"):
+    with pytest.raises(TransportError, match="the answer broke off"):
         call(LoopbackConnections(wire.url, 5.0, 5.0))
 
 
@@ -343,7 +343,7 @@ def test_an_answer_that_does_not_come_may_have_been_acted_upon(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(Broken, match=r"no answer within 0\.05 s") as lost:
+        with pytest.raises(TransportError, match=r"no answer within 0\.05 s") as lost:
             call(made(url, 5.0, 0.05))
     assert lost.value.sent
     assert lost.value.name == "ReadTimeoutError"
@@ -352,7 +352,7 @@ def test_an_answer_that_does_not_come_may_have_been_acted_upon(
 def test_what_a_connection_could_not_reach_was_not_sent(connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-    with pytest.raises(Broken, match="cannot be reached") as lost:
+    with pytest.raises(TransportError, match="cannot be reached") as lost:
         call(connect(f"http://127.0.0.1:{port}"))
     assert not lost.value.sent
     assert lost.value.name == "NewConnectionError"

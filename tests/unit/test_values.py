@@ -64,9 +64,9 @@ def _classes(maker: Any) -> SimpleNamespace:
     return SimpleNamespace(**{name: one for name, one in local.items() if isinstance(one, type)})
 
 
-def _same(look: Callable[[Any], Any]) -> None:
+def _same(inspect: Callable[[Any], Any]) -> None:
     """Both makers' classes give the same."""
-    shown = {name: look(_classes(maker)) for name, maker in MAKERS.items()}
+    shown = {name: inspect(_classes(maker)) for name, maker in MAKERS.items()}
     assert shown["ours"] == shown["standard"]
 
 
@@ -92,7 +92,7 @@ def test_values_are_shown_as_the_standard_librarys_are() -> None:
 
 
 def test_values_are_equal_where_their_compared_fields_are() -> None:
-    def look(made: Any) -> list[bool]:
+    def inspect(made: Any) -> list[bool]:
         point = made.Point(1, 2, "n")
         return [
             point == made.Point(1, 2, "other"),
@@ -105,11 +105,11 @@ def test_values_are_equal_where_their_compared_fields_are() -> None:
             made.Empty() == made.Empty(),
         ]
 
-    _same(look)
+    _same(inspect)
 
 
 def test_values_hash_by_their_compared_fields() -> None:
-    def look(made: Any) -> list[bool]:
+    def inspect(made: Any) -> list[bool]:
         return [
             hash(made.Point(1, 2, "n")) == hash(made.Point(1, 2)) == hash((1, 2, "h")),
             hash(made.Single("a", {"k": "v"})) == hash(("a",)),
@@ -118,12 +118,12 @@ def test_values_hash_by_their_compared_fields() -> None:
             hash(one := made.Same("a")) == object.__hash__(one),
         ]
 
-    assert look(_classes(values.dataclass)) == [True] * 5
-    _same(look)
+    assert inspect(_classes(values.dataclass)) == [True] * 5
+    _same(inspect)
 
 
 def test_values_are_ordered_where_that_is_asked_for() -> None:
-    def look(made: Any) -> list[Any]:
+    def inspect(made: Any) -> list[Any]:
         one, two = made.Version(1, 2), made.Version(1, 10)
         refused = _error_of(lambda: made.Point(1) < made.Point(2))
         return [
@@ -136,7 +136,7 @@ def test_values_are_ordered_where_that_is_asked_for() -> None:
             refused,
         ]
 
-    _same(look)
+    _same(inspect)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_what_is_refused_is_refused_in_the_same_words(work: Callable[[Any], Any]
 
 
 def test_fields_replace_and_asdict_work() -> None:
-    def look(made: Any) -> list[Any]:
+    def inspect(made: Any) -> list[Any]:
         longer = made.Longer("a", length=2)
         return [
             [one.name for one in dataclasses.fields(made.Longer)],
@@ -169,7 +169,7 @@ def test_fields_replace_and_asdict_work() -> None:
             hasattr(made.Point(1), "__dict__"),
         ]
 
-    _same(look)
+    _same(inspect)
 
 
 def test_first_values_made_by_many_threads_at_once_are_whole() -> None:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from reconciler.engine.applying.journal import Journal, document_of
-from reconciler.engine.observe import keep_sight
-from reconciler.engine.pool import Work
-from reconciler.engine.runtime import Hands
+from reconciler.engine.observe import cache_observation
+from reconciler.engine.pool import ResumableTask
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     Busy,
     NotApplied,
@@ -28,17 +28,17 @@ from reconciler.errors import (
 from reconciler.model import (
     Absent,
     Action,
-    Fate,
     Intent,
     Live,
-    Progress,
+    OperationStatus,
     Resource,
     Step,
     StepDoubted,
+    StepResult,
     StepWaiting,
 )
 from reconciler.model.values import dataclass
-from reconciler.plans.evidence import Judgement, find_stale, judge_intent, prove
+from reconciler.plans.evidence import Evidence, assess_intent, check_applied, check_stale
 
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 2.0
@@ -55,14 +55,14 @@ _OPEN: Final = (Throttled, TooManyCalls, StillRunning)
 class Worker:
     """Carries out steps, one on each thread that asks.
 
-    A read may lag `patience_s` seconds, or for as long as is known of the service.
+    A read may lag `read_back_s` seconds, or for as long as is known of the service.
     """
 
-    hands: Hands
+    runtime: Runtime
     journal: Journal
-    patience_s: float
+    read_back_s: float
 
-    def carry_out(self, step: Step) -> Work[Live | Absent]:
+    def carry_out(self, step: Step) -> ResumableTask[Live | Absent]:
         """Do a step and prove it; returns what was read back. Rests while a read may lag.
 
         Raises StalePlan, NotApplied, LedgerInvalid, LedgerConflict or ServiceError. What became of
@@ -72,7 +72,7 @@ class Worker:
             last = attempt == _MOST_TRIES
             after = yield from _Attempt(self, step, attempt).run(last=last)
             if after is not None:
-                keep_sight(self.hands, step.resource, after)
+                cache_observation(self.runtime, step.resource, after)
                 return after
         raise AssertionError  # the last attempt raises what it met
 
@@ -81,31 +81,31 @@ class _Attempt:
     """One write of one step, and what came of it."""
 
     def __init__(self, worker: Worker, step: Step, number: int) -> None:
-        self._hands, self._journal = worker.hands, worker.journal
+        self._runtime, self._journal = worker.runtime, worker.journal
         self._step, self._number = step, number
-        self._provider = worker.hands.provider(step.resource.address)
-        self._lag_s = worker.hands.timing(step.resource.address.kind).lag_s
-        self._patience_s = max(worker.patience_s, self._lag_s)
-        self._field = worker.hands.kinds[step.resource.address.kind].field
-        self._waiting = _Waiting(worker.hands, step)
+        self._provider = worker.runtime.provider(step.resource.address)
+        self._lag_s = worker.runtime.timing(step.resource.address.kind).lag_s
+        self._read_back_s = max(worker.read_back_s, self._lag_s)
+        self._field = worker.runtime.kinds[step.resource.address.kind].field
+        self._reporter = _ProgressReporter(worker.runtime, step)
 
-    def run(self, *, last: bool) -> Work[Live | Absent | None]:
+    def run(self, *, last: bool) -> ResumableTask[Live | Absent | None]:
         """What was read back; None where nothing was done and it may be sent once more."""
         before = self._provider.read(self._step.resource)
-        stale = tuple(find_stale(self._field, self._step, before))
+        stale = tuple(check_stale(self._field, self._step, before))
         if stale:
             raise StalePlan(stale)
         intent = self._journal.begin(self._step, before, self._number)
         try:
-            written = self._provider.write(self._step, before, self._hands.resolve)
-            self._waiting.follow(written)
+            written = self._provider.write(self._step, before, self._runtime.resolve)
+            self._reporter.follow(written)
         except _OPEN:
             raise
         except Busy as error:
-            self._yield(intent, error, last=last)
+            self._wait_for_other_operation(intent, error, last=last)
             return None
         except ReplyLost as error:
-            return (yield from self._look_again(intent, error, last=last))
+            return (yield from self._read_until_known(intent, error, last=last))
         except ReconcilerError as error:
             self._give_up(intent, error)
             raise
@@ -113,127 +113,127 @@ class _Attempt:
 
     def _confirm(
         self, intent: Intent, before: Live | Absent, *, last: bool
-    ) -> Work[Live | Absent | None]:
+    ) -> ResumableTask[Live | Absent | None]:
         """Read until it shows: the service says that it is done.
 
         Of a service that is known to lag that is no reason for doubt yet.
         """
-        doubts: list[NotApplied] = []
+        unproven: list[NotApplied] = []
 
         def shows(after: Live | Absent) -> bool:
             try:
-                prove(self._field, self._step, before, after)
+                check_applied(self._field, self._step, before, after)
             except NotApplied as error:
-                if not doubts and not self._lag_s:
-                    self._tell(error.message)
-                doubts.append(error)
-                self._waiting.tell()
+                if not unproven and not self._lag_s:
+                    self._report_doubt(error.message)
+                unproven.append(error)
+                self._reporter.report()
                 return False
-            doubts.clear()
+            unproven.clear()
             return True
 
-        after = yield from read_until(self._hands, self._step.resource, self._patience_s, shows)
-        if not doubts:
+        after = yield from read_until(self._runtime, self._step.resource, self._read_back_s, shows)
+        if not unproven:
             self._journal.finish(intent, document_of(after), self._step.after)
             return after
-        judged = judge_intent(self._field, intent, after)
+        evidence = assess_intent(self._field, intent, after)
         # Whatever undoes it may do so for ever: it is sent once more, not again and again.
-        self._retry_or_raise(intent, judged, doubts[-1], last=last or self._number > 1)
+        self._retry_or_raise(intent, evidence, unproven[-1], last=last or self._number > 1)
         return None
 
-    def _yield(self, intent: Intent, error: Busy, *, last: bool) -> None:
+    def _wait_for_other_operation(self, intent: Intent, error: Busy, *, last: bool) -> None:
         """Let somebody else's operation end: what it leaves is compared with the plan anew."""
-        self._tell(error.message)
-        self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
-        judged = Judgement(Fate.NOT_DONE, "the service was busy")
+        self._report_doubt(error.message)
+        self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
+        evidence = Evidence(StepResult.NOT_DONE, "the service was busy")
         if self._step.action is Action.REPLACE:
-            judged = judge_intent(self._field, intent, self._provider.read(self._step.resource))
-        self._retry_or_raise(intent, judged, error, last=last)
+            evidence = assess_intent(self._field, intent, self._provider.read(self._step.resource))
+        self._retry_or_raise(intent, evidence, error, last=last)
 
-    def _look_again(
+    def _read_until_known(
         self, intent: Intent, error: ReplyLost, *, last: bool
-    ) -> Work[Live | Absent | None]:
+    ) -> ResumableTask[Live | Absent | None]:
         """Read until it shows what became of a write without an answer.
 
         That it was not done is believed only once no read can lag any more.
         """
-        self._tell(error.message)
-        self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
+        self._report_doubt(error.message)
+        self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
 
         def shows(after: Live | Absent) -> bool:
-            self._waiting.tell()
-            return judge_intent(self._field, intent, after).fate is Fate.DONE
+            self._reporter.report()
+            return assess_intent(self._field, intent, after).result is StepResult.DONE
 
-        after = yield from read_until(self._hands, self._step.resource, self._patience_s, shows)
-        judged = judge_intent(self._field, intent, after)
-        if judged.fate is Fate.DONE:
+        after = yield from read_until(self._runtime, self._step.resource, self._read_back_s, shows)
+        evidence = assess_intent(self._field, intent, after)
+        if evidence.result is StepResult.DONE:
             self._journal.finish(intent, document_of(after), self._step.after)
             return after
-        self._retry_or_raise(intent, judged, error, last=last)
+        self._retry_or_raise(intent, evidence, error, last=last)
         return None
 
     def _retry_or_raise(
-        self, intent: Intent, judged: Judgement, error: ReconcilerError, *, last: bool
+        self, intent: Intent, evidence: Evidence, error: ReconcilerError, *, last: bool
     ) -> None:
         """Sending once more is safe where live is as it was, and nothing was taken away first."""
-        self._journal.close(intent, judged.fate, judged.note)
-        safe = judged.fate is Fate.NOT_DONE and self._step.action is not Action.REPLACE
-        if last or not safe or self._hands.halted():
+        self._journal.close(intent, evidence.result, evidence.note)
+        safe = evidence.result is StepResult.NOT_DONE and self._step.action is not Action.REPLACE
+        if last or not safe or self._runtime.halted():
             raise error
-        self._tell(f"{judged.note}; it is sent again")
+        self._report_doubt(f"{evidence.note}; it is sent again")
 
     def _give_up(self, intent: Intent, error: ReconcilerError) -> None:
         """Note what a write came to that failed; what cannot be read stays open."""
         try:
-            self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
+            self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
             live = self._provider.read(self._step.resource)
         except ReconcilerError:
             return
-        judged = judge_intent(self._field, intent, live)
-        self._journal.close(intent, judged.fate, f"{judged.note}; {error.message}")
+        evidence = assess_intent(self._field, intent, live)
+        self._journal.close(intent, evidence.result, f"{evidence.note}; {error.message}")
 
-    def _tell(self, reason: str) -> None:
-        self._hands.emit(StepDoubted(self._step.resource, self._step.action, reason))
+    def _report_doubt(self, reason: str) -> None:
+        self._runtime.emit(StepDoubted(self._step.resource, self._step.action, reason))
 
 
-class _Waiting:
+class _ProgressReporter:
     """Waits for one step, and says so every ten seconds."""
 
-    def __init__(self, hands: Hands, step: Step) -> None:
-        self._hands, self._step = hands, step
+    def __init__(self, runtime: Runtime, step: Step) -> None:
+        self._runtime, self._step = runtime, step
         self._started = self._shown = time.monotonic()
 
-    def follow(self, progress: Iterable[Progress]) -> None:
+    def follow(self, progress: Iterable[OperationStatus]) -> None:
         """Wait for an operation to end."""
         for _ in progress:
-            self.tell()
+            self.report()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Say that it still runs, where it was not said for a while."""
         now = time.monotonic()
         if now - self._shown >= _SHOWN_EVERY_S:
             self._shown = now
             resource, action = self._step.resource, self._step.action
-            self._hands.emit(StepWaiting(resource, action, now - self._started))
+            self._runtime.emit(StepWaiting(resource, action, now - self._started))
 
 
 def read_until(
-    hands: Hands,
+    runtime: Runtime,
     resource: Resource,
-    patience_s: float,
+    read_back_s: float,
     shows: Callable[[Live | Absent], bool],
-) -> Work[Live | Absent]:
-    """The first read that shows what is looked for, or the last one within `patience_s` seconds.
+) -> ResumableTask[Live | Absent]:
+    """The first read that shows what is looked for, or the last one within `read_back_s` seconds.
 
     Rests between them.
     """
-    provider = hands.provider(resource.address)
+    provider = runtime.provider(resource.address)
     waited, pause = 0.0, _FIRST_S
     while True:
         live = provider.read(resource)
-        if shows(live) or waited >= patience_s:
+        if shows(live) or waited >= read_back_s:
             return live
-        pause = min(pause, patience_s - waited)
+        pause = min(pause, read_back_s - waited)
         yield pause
         waited += pause
         pause = min(pause * _GROWTH, _LONGEST_S)
