@@ -38,7 +38,7 @@ from reconciler.model import (
     SourceLocation,
     Step,
     Verb,
-    fold,
+    compress,
 )
 from reconciler.plans.plan_checks import check_plan_parts, check_plan_shape, find_doubles
 from reconciler.text.json_parts import digest_in_parts, encode_in_parts, read_in_parts
@@ -239,7 +239,9 @@ def read_plan(text: str) -> tuple[Plan, str]:
     """
     steps: list[CompressedDocument] = []
     try:
-        body = read_in_parts(text, _STEPS, lambda one: steps.append(fold(one)), deepest=_DEEPEST)
+        body = read_in_parts(
+            text, _STEPS, lambda one: steps.append(compress(one)), deepest=_DEEPEST
+        )
     except ValueError as error:
         raise PlanInvalid("not a saved plan: it is no JSON", next_step=_AGAIN) from error
     if not isinstance(body, dict) or "plan_digest" not in body:
@@ -280,7 +282,7 @@ def _read_parts(body: Json, steps: Iterable[CompressedDocument]) -> Plan:
 
 
 def _read_step(said: Json) -> Step:
-    """A step, its documents folded; raises PlanInvalid for an unsound one."""
+    """A step, its documents compressed; raises PlanInvalid for an unsound one."""
     try:
         step = _step_of(said)
         again = _step_document(step)
@@ -289,7 +291,7 @@ def _read_step(said: Json) -> Step:
     for what in check_plan_parts(step):
         raise _invalid(what)
     _check_same(again, said)
-    return step.fold(None)
+    return step.compress(None)
 
 
 def _check_same(again: Json, said: Json) -> None:
