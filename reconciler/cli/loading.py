@@ -1,4 +1,4 @@
-"""What people wrote, read with every installed kind: all that `validate` needs."""
+"""Reads what people wrote, with every installed kind. It is all that `validate` imports."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ def _load_entry_points() -> dict[str, Kind]:
 def _may_have_plugins() -> bool:
     """Whether importlib.metadata might find a kind in another distribution.
 
-    It reads the entry points of everything that is installed, which takes as long as all else that
-    a small command does. Where it has finders or archives to ask, it is asked.
+    Its import and its search take a tenth of the time of a small command, so this looks first
+    whether an entry point names the group. True for a finder or an archive that this cannot read.
     """
     if any(hasattr(one, "find_distributions") for one in sys.meta_path if one is not PathFinder):
         return True

@@ -1,8 +1,7 @@
-"""A JSON object with one long list, read and written item by item.
+"""A JSON object that has one long list: read and written item by item.
 
-As values, a list of thousands of documents takes ten times the memory of its text. Whoever needs
-one item at a time reads it here. What is read, refused and written is what `json_text` reads,
-refuses and writes.
+As values, a list of thousands of documents takes several times the memory of its text. This module
+reads, refuses and writes the same as `json_text`.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ _BLANK: Final = re.compile(r"[ \t\n\r]*")
 
 
 def read_in_parts(text: str, name: str, take: Callable[[Json], None], *, deepest: int) -> Json:
-    """The object of a text, in which the list called `name` is empty: `take` gets its items.
+    """The object of a text, but with an empty list `name`: its items go to `take`, one by one.
 
-    What is no such object is read whole. Raises ValueError for what is no JSON, for what nests
-    more than `deepest` levels deep, and for an object that has the same name twice.
+    Any other value is read whole. Raises ValueError for a text that is not JSON or nests more than
+    `deepest` levels deep, and for an object that has the same name twice.
     """
     start = _skip(text, 0)
     if text[start : start + 1] != "{":
@@ -54,7 +53,7 @@ def read_in_parts(text: str, name: str, take: Callable[[Json], None], *, deepest
 
 
 def _walk(text: str, start: int, closing: str, read: Callable[[int], int]) -> int:
-    """Read what a bracket at `start` holds, part by part; where it ends."""
+    """Read the parts of an object or a list that begins at `start`; returns where it ends."""
     at = _skip(text, start + 1)
     if text[at : at + 1] == closing:
         return at + 1
@@ -95,15 +94,15 @@ def _expected(what: str, text: str, at: int) -> ValueError:
 
 
 def digest_in_parts(document: Json, name: str, items: Callable[[], Iterable[Json]]) -> str:
-    """sha256 over what `encode_in_parts` writes."""
+    """The sha256 of what `encode_in_parts` returns."""
     return _write(document, name, items, _digest_all)
 
 
 def encode_in_parts(document: Json, name: str, items: Callable[[], Iterable[Json]]) -> bytes:
-    """The canonical form of an object whose list called `name` has these items.
+    """The canonical form of an object with these items in its list `name`, which is empty in it.
 
-    In the object the list is empty; what is no list there is written as it is. `items` gives them
-    anew each time: what only Python's encoder can write makes the whole object one for it.
+    Any other value of `name` is written as it is. `items` returns the items again at each call: if
+    orjson cannot write one of them, Python's encoder writes the whole object.
     """
     return _write(document, name, items, b"".join)
 

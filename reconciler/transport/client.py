@@ -295,12 +295,12 @@ class Client:
 
 
 def make_connections(base_url: str, connect_s: float, read_s: float) -> Connections:
-    """Connections as the origin of a base URL needs them; requests is imported where it is used."""
+    """Connections for the origin of a base URL. requests is imported only if it is needed."""
     if origin_of(base_url)[0] == "http" and is_loopback(base_url):
-        from reconciler.transport.loopback import LoopbackConnections  # noqa: PLC0415 - see above
+        from reconciler.transport.loopback import LoopbackConnections  # noqa: PLC0415 - as below
 
         return LoopbackConnections(base_url, connect_s, read_s)
-    from reconciler.transport.remote import RemoteConnections  # noqa: PLC0415 - see above
+    from reconciler.transport.remote import RemoteConnections  # noqa: PLC0415 - it is slow
 
     return RemoteConnections(base_url, connect_s, read_s)
 

@@ -1,8 +1,8 @@
-"""A call on a connection: what comes back, within what time, and what is said where nothing does.
+"""What a connection is: how an answer is read, within what time, and how a call fails.
 
-A service on this machine is called directly (`loopback`); any other through what requests makes of
-the environment: proxies and certificates (`remote`). Both send a target byte for byte: an opaque
-token of somebody else's, as in a list's `nextLink`, must come back to them as they wrote it.
+`loopback` calls a service on this machine directly. `remote` calls any other service through the
+proxies and with the certificates that requests finds in the environment. Both send a target byte
+for byte: an opaque token of a service, as in a list's `nextLink`, must come back as it was written.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
-# A part of an answer may take as long as the socket's timeout, all of it so many times as long.
-# A socket's own timeout begins anew with every byte: whoever sends one now and then, or heads of
-# answers without an end, could hold a caller for ever.
+# A part of an answer may take as long as the socket's timeout, all of it this many times as long.
+# The socket's own timeout starts again with every byte: a service that sends one now and then
+# could keep a caller waiting for ever.
 _TIMES: Final = 4
 
 
@@ -37,7 +37,7 @@ class TransportError(Exception):
 
 
 class Headers(Mapping[str, str]):
-    """The headers of an answer by name, in any case. What stands there twice is one text."""
+    """The headers of an answer by name, in any case. Two of the same name are one text."""
 
     def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
         self._lines: dict[str, tuple[str, str]] = {}
@@ -57,16 +57,16 @@ class Headers(Mapping[str, str]):
 
 
 class Answer(Protocol):
-    """An answer whose body is still to be read. It is read to its end, or closed."""
+    """An answer whose body is not read yet. Whoever has it reads it to its end, or closes it."""
 
     status: int
     headers: Mapping[str, str]
 
     def read(self, size: int) -> bytes:
-        """The next part of the body, about so long; nothing at its end. Raises Broken."""
+        """The next part of the body, `size` bytes at most. Raises TransportError."""
 
     def close(self) -> None:
-        """Let go of it, however much of it was read."""
+        """Release the connection, even if part of the body is unread."""
 
 
 class Connections(Protocol):
@@ -75,24 +75,24 @@ class Connections(Protocol):
     def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
     ) -> Answer:
-        """The answer, whose body is still to be read; the target is sent as it stands.
+        """Send a call once, with its target as it stands; the body of the answer is not read yet.
 
-        Nothing is repeated and no redirect followed. Raises Broken.
+        A redirect is not followed. Raises TransportError.
         """
 
 
 def say_unreached(name: str) -> TransportError:
-    """What is said where no connection came about."""
+    """The error of a call for which there was no connection."""
     return TransportError(name, "cannot be reached", sent=False)
 
 
 def say_late(name: str, read_s: float) -> TransportError:
-    """What is said where nothing came for so many seconds."""
+    """The error of a call to which nothing came for `read_s` seconds."""
     return TransportError(name, f"no answer within {read_s:g} s", sent=True)
 
 
 def say_broken_off(name: str) -> TransportError:
-    """What is said where an answer came in part, or none of it."""
+    """The error of a call whose answer did not come whole."""
     return TransportError(name, "the answer broke off", sent=True)
 
 

@@ -67,14 +67,14 @@ class RemoteConnections:
     def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
     ) -> _RemoteAnswer:
-        """The answer, whose body is still to be read; the target is sent as it stands.
+        """Send a call once, with its target as it stands; the body of the answer is not read yet.
 
-        Nothing is repeated and no redirect followed. Raises Broken.
+        A redirect is not followed. Raises TransportError.
         """
         try:
             pool = self._pool
         except (HTTPError, requests.exceptions.RequestException) as error:
-            # A proxy's address that is none.
+            # The address of a proxy is not valid.
             raise say_unreached(type(error).__name__) from error
         try:
             answer = pool.urlopen(
@@ -101,21 +101,21 @@ class _RemoteAnswer:
         self._read_s = read_s
 
     def read(self, size: int) -> bytes:
-        """The next part of the body, about so long; nothing at its end. Raises Broken."""
+        """The next part of the body, `size` bytes at most. Raises TransportError."""
         try:
             return self._answer.read(size, decode_content=True)
         except HTTPError as error:
             raise _explain(error, self._read_s) from error
 
     def close(self) -> None:
-        """Let go of it, however much of it was read."""
+        """Release the connection, even if part of the body is unread."""
         self._answer.close()
 
 
 def read_decoded(
     answer: http.client.HTTPResponse, headers: Mapping[str, str], read_s: float
 ) -> Callable[[int], bytes]:
-    """What reads the next part of a body that is compressed, as it was before. Raises Broken."""
+    """A function that reads the next part of a compressed body and decompresses it."""
     try:
         whole: Any = HTTPResponse(answer, headers, answer.status, preload_content=False)
     except HTTPError as error:
