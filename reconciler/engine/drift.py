@@ -6,7 +6,7 @@ resource that the evidence is incomplete, and it is never said to be in sync.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -21,6 +21,7 @@ from reconciler.engine.planning.selection import (
     select_manifests,
 )
 from reconciler.engine.runtime import Runtime
+from reconciler.engine.unmanaged import find_unmanaged
 from reconciler.errors import BlobExpired, ReconcilerError
 from reconciler.model import (
     ABSENT,
@@ -38,7 +39,7 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.model.values import dataclass
-from reconciler.plans.drift import compare_resource, incomplete, unmanaged, worst_verdict
+from reconciler.plans.drift import compare_resource, incomplete, worst_verdict
 from reconciler.plans.step import Comparison
 from reconciler.text.json_text import canonical
 
@@ -78,7 +79,8 @@ def report_drift(
     if request.limits.blobs != "skip":
         compared = _check_models(runtime, compared)
     if list_unmanaged:
-        compared += _find_unmanaged(runtime, request, resources, snapshot)
+        found = find_unmanaged(runtime, request, resources, snapshot)
+        compared += [_compare_unmanaged(snapshot, one) for one in found]
     now = runtime.clock()
     findings = _date(runtime, compared, now)
     return DriftReport(
@@ -207,56 +209,13 @@ def _ends_soon(text: str, now: datetime) -> bool:
     return end - now < _SOON
 
 
-def _find_unmanaged(
-    runtime: Runtime, request: PlanRequest, resources: Sequence[Resource], snapshot: Snapshot
-) -> list[_Compared]:
-    """The services of every scope in which a manifest, or the project, has one."""
-    declared = {resource.id.casefold() for resource in resources}
-    remembered = {
-        last_applied.id.casefold(): at
-        for at, last_applied in snapshot.last_applied_by_address.items()
-    }
-    found: list[_Compared] = []
-    for (kind, scope), one in sorted(_scopes(runtime, request, resources).items()):
-        try:
-            found += [
-                _report_unmanaged(kind, item.id, remembered, snapshot)
-                for item in runtime.providers[kind].scan(scope, one.token)
-                if item.id and item.id.casefold() not in declared
-            ]
-        except ReconcilerError as error:
-            resource = Resource(Address(kind, "*"), scope)
-            finding = incomplete(resource, f"the list could not be read: {error.message}")
-            found.append(_Compared(resource, (finding,)))
-    return sorted(found, key=lambda one: one.resource.address)
-
-
-def _scopes(
-    runtime: Runtime, request: PlanRequest, resources: Sequence[Resource]
-) -> dict[tuple[str, str], Resource]:
-    """By kind and scope, something that is in it."""
-    scopes = {
-        (one.address.kind, runtime.kinds[one.address.kind].scope(one)): one for one in resources
-    }
-    for name, kind in runtime.kinds.items():
-        try:
-            probe = kind.identify(Manifest(Address(name, "any"), {}, "", ""), request.defaults)
-        except ReconcilerError:
-            continue  # the project names no scope of its own
-        scopes.setdefault((name, kind.scope(probe)), probe)
-    return scopes
-
-
-def _report_unmanaged(
-    kind: str, resource_id: str, remembered: Mapping[str, Address], snapshot: Snapshot
-) -> _Compared:
-    known = remembered.get(resource_id.casefold())
-    name = resource_id.rstrip("/").rpartition("/")[2]
-    resource = Resource(known or Address(kind, name), resource_id)
-    last_applied = snapshot.last_applied_by_address.get(known) if known is not None else None
-    note = "the ledger remembers it, and no manifest names it any more" if known else ""
-    fleet = last_applied.fleet if last_applied is not None else None
-    return _Compared(resource, (unmanaged(resource, note),), last_applied, fleet=fleet)
+def _compare_unmanaged(snapshot: Snapshot, finding: Drift) -> _Compared:
+    """A finding of a service without a manifest, with what is remembered of that very service."""
+    resource = finding.resource
+    last_applied = snapshot.last_applied_by_address.get(resource.address)
+    if last_applied is None or last_applied.id.casefold() != resource.id.casefold():
+        return _Compared(resource, (finding,))
+    return _Compared(resource, (finding,), last_applied, fleet=last_applied.fleet)
 
 
 def _date(runtime: Runtime, compared: Sequence[_Compared], now: datetime) -> list[Drift]:

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from reconciler.errors import Rejected, ReplyLost, ServiceError, StillRunning, Unavailable
-from reconciler.model import Json, OperationStatus
+from reconciler.model import Json
 from reconciler.model.values import dataclass
 from reconciler.transport.client import Client
 from reconciler.transport.replies import Reply, clean, get_member, read_problem, read_retry_after
@@ -41,9 +41,10 @@ class _Link:
 
 def follow_operation(
     client: Client, reply: Reply, *, deadline_s: float
-) -> Generator[OperationStatus, None, bool]:
-    """Poll until the operation that a reply announced has ended; nothing to do without one.
+) -> Generator[None, None, bool]:
+    """Poll until the operation that a reply announced has ended, and yield at each look at it.
 
+    There is nothing to do for a reply that announces none.
     Returns whether the service told of the end; where it did not, only a look at the resource
     can tell. That it has ended says only that the service claims success. Raises Rejected where
     the operation failed, or stands elsewhere; StillRunning where it has not ended in time;
@@ -59,7 +60,7 @@ def follow_operation(
         if polled is None:
             return False
         word = _read_word(polled, link)
-        yield OperationStatus(word, _percent(polled.document))
+        yield
         if word.casefold() == "succeeded":
             return True
         if word.casefold() in _ENDED:
@@ -70,8 +71,8 @@ def follow_operation(
         waiting.rest(polled)
 
 
-def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[OperationStatus]:
-    """Look at a resource until no operation runs on it, or it is gone.
+def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[None]:
+    """Look at a resource until no operation runs on it, or it is gone; yields at each look.
 
     Raises StillRunning where one has not ended in time, and what `send` raises.
     """
@@ -86,7 +87,7 @@ def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[
         if not isinstance(seen.document, dict):
             raise Unavailable("the service answers no definition", status=seen.status)
         word = find_status({"properties": get_member(seen.document, "properties")})
-        yield OperationStatus(word)
+        yield
         if not _is_running(word):
             return
         waiting.check("an operation on it")
@@ -95,7 +96,7 @@ def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[
 
 def finish_operation(
     client: Client, reply: Reply, url: str, *, deadline_s: float
-) -> Iterator[OperationStatus]:
+) -> Iterator[None]:
     """Follow the operation of a write on the resource at `url`, by its own word or the resource's.
 
     Raises as `follow_operation` does.
@@ -199,20 +200,11 @@ def find_status(document: Json) -> str:
         get_member(document, "provisioningState"),
         get_member(get_member(document, "properties"), "provisioningState"),
     )
-    return next(
-        (clean(word)[:60] for word in candidates if isinstance(word, str) and word.strip()), ""
-    )
+    return next((word.strip() for word in candidates if isinstance(word, str) and word.strip()), "")
 
 
 def _is_running(word: str) -> bool:
     return bool(word) and word.casefold() not in _ENDED
-
-
-def _percent(document: Json) -> float | None:
-    """From 0 to 1; None for anything else, which the service may say too."""
-    value = get_member(document, "percentComplete")
-    known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if known and 0 <= value <= 1 else None
 
 
 def _failed(polled: Reply, word: str) -> Rejected:

@@ -169,6 +169,25 @@ def test_services_that_no_manifest_names_are_listed_when_asked_for(applied: Worl
     assert reported.outcome == "evidence-incomplete"
 
 
+def test_what_another_manifest_names_is_not_listed_as_unmanaged(applied: World) -> None:
+    applied.add("z")
+    targets = [Address("WebService", "a")]
+    reported = report_drift(
+        applied.runtime(), make_request("a", "b", uri=NEW, targets=targets), list_unmanaged=True
+    )
+    assert verdicts(reported) == ["a in sync", "z unmanaged"]
+
+
+def test_what_the_ledger_remembers_may_be_named_by_manifests_that_were_not_read(
+    applied: World,
+) -> None:
+    applied.add("z")
+    reported = report_drift(
+        applied.runtime(), make_request("a", uri=NEW, whole=False), list_unmanaged=True
+    )
+    assert verdicts(reported) == ["a in sync", "z unmanaged"]
+
+
 class Storage:
     """Blobs as a test tells them."""
 

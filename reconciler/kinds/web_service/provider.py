@@ -32,7 +32,6 @@ from reconciler.model import (
     CloneSource,
     Json,
     Live,
-    OperationStatus,
     Path,
     Resource,
     SecretReference,
@@ -117,9 +116,7 @@ class WebServiceProvider:
         copied = self._read_copy(source)
         return live is not ABSENT and is_copy(self._field, copied, live)
 
-    def write(
-        self, step: Step, live: Live | Absent, resolve: ResolveSecret
-    ) -> Iterator[OperationStatus]:
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
         """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT.
 
         All that a PUT holds is there before anything is deleted.
@@ -139,16 +136,14 @@ class WebServiceProvider:
         except ReconcilerError as error:
             raise _name(error, step.resource) from error
 
-    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
         """Look at it until its state says that no operation runs; one that is gone has settled."""
         try:
             yield from wait_until_idle(self._client, _url(resource), deadline_s=self._deadline_s)
         except ReconcilerError as error:
             raise _name(error, resource) from error
 
-    def _fetch_copy(
-        self, source: CloneSource | None
-    ) -> Generator[OperationStatus, None, Json | Absent]:
+    def _fetch_copy(self, source: CloneSource | None) -> Generator[None, None, Json | Absent]:
         """The definition as it is sealed for a region, made by the service where it is not yet."""
         if source is None or not source.region:
             return ABSENT
@@ -171,7 +166,7 @@ class WebServiceProvider:
         got = self._get(url, absent)
         return ABSENT if isinstance(got, Absent) else got[0]
 
-    def _call(self, method: str, resource: Resource, body: Json) -> Iterator[OperationStatus]:
+    def _call(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
         try:
             yield from self._finish(method, _url(resource), _url(resource), body)
         except ServiceError as error:
@@ -181,9 +176,7 @@ class WebServiceProvider:
             if method == "PATCH":
                 raise _gone(error) from error
 
-    def _finish(
-        self, method: str, url: str, of: str, body: Json = None
-    ) -> Iterator[OperationStatus]:
+    def _finish(self, method: str, url: str, of: str, body: Json = None) -> Iterator[None]:
         """Send a write and wait until whatever it began on the resource at `of` has ended."""
         # What goes out may come back: in an error, or in the definition.
         self._client.redaction.know(*find_secrets(self._field, body))
