@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from itertools import accumulate
 from typing import Final
 from urllib.parse import urlsplit
 
 from reconciler.errors import Rejected, ReplyLost, ServiceError, StillRunning, Unavailable
 from reconciler.model import Json
 from reconciler.model.values import dataclass
+from reconciler.text.durations import growing_waits
 from reconciler.transport.client import Client
 from reconciler.transport.replies import Reply, clean, get_member, read_problem, read_retry_after
 
@@ -118,13 +120,13 @@ class _PollDelay:
         self._client = client
         self._deadline_s = deadline_s
         self._end = client.clock() + deadline_s
-        self._next = _FIRST_S
+        self._waits = growing_waits(_FIRST_S, _LONGEST_S, _GROWTH)
 
     def rest(self, reply: Reply | None = None) -> None:
         asked = read_retry_after(reply.headers) if reply is not None else None
-        pause = self._next if asked is None else min(max(asked, _FIRST_S), _MOST_ASKED_S)
+        grown = next(self._waits)
+        pause = grown if asked is None else min(max(asked, _FIRST_S), _MOST_ASKED_S)
         self._client.sleep(max(0.0, min(pause, self._end - self._client.clock())))
-        self._next = min(self._next * _GROWTH, _LONGEST_S)
 
     def check(self, what: str) -> None:
         """Raise StillRunning once there is no time for another look."""
@@ -142,11 +144,8 @@ def count_polls(seconds: float) -> int:
     >>> count_polls(0.2), count_polls(1.0)
     (1, 4)
     """
-    polls, at, pause = 1, _FIRST_S, _FIRST_S
-    while at < seconds:
-        pause = min(pause * _GROWTH, _LONGEST_S)
-        polls, at = polls + 1, at + pause
-    return polls
+    waits = growing_waits(_FIRST_S, _LONGEST_S, _GROWTH)
+    return next(polls for polls, at in enumerate(accumulate(waits), 1) if at >= seconds)
 
 
 def _find_link(client: Client, reply: Reply) -> _Link | None:

@@ -38,10 +38,7 @@ def applied() -> World:
     world = world_of("a", "b")
     run(world, "a", "b")
     for entry in world.kept:
-        world.ledger.more[entry.address] = LastApplied(
-            entry.id, entry.owned, entry.secrets, entry.at, entry.by, entry.commit, 1,
-            entry.digests, entry.baseline,
-        )  # fmt: skip
+        world.ledger.more[entry.address] = replace(LastApplied.of(entry), sequence=1)
     return world
 
 
@@ -200,8 +197,8 @@ class Storage:
         return self.answer
 
 
-LATER = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=90)).strftime("%Y-%m-%dT%H:%M:%SZ")
-SOON = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+LATER = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=15)).strftime("%Y-%m-%dT%H:%M:%SZ")
+SOON = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=13)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @pytest.mark.parametrize(

@@ -512,7 +512,7 @@ def test_a_refused_plan_is_never_applied() -> None:
 
 def last_applied_by_address(count: int) -> Mapping[Address, LastApplied]:
     return {
-        Address("WebService", f"m{n}"): LastApplied(f"/{n}", {}, {}, "2026-11-02", "ci", "", n)
+        Address("WebService", f"m{n}"): LastApplied(f"/{n}", "2026-11-02", "ci", "", {}, sequence=n)
         for n in range(count)
     }
 

@@ -170,8 +170,9 @@ def line(**more: Json) -> bytes:
         ({"at": "0001-01-01T00:00:00+23:59"}, "has no usable at"),
         ({"wave": 1 << 63}, "has no usable wave"),
         ({"sequence": 1 << 63}, "is not an entry of a ledger"),
-        ({"version": True}, "is not of version 1 or 2"),
-        ({"version": 1.0}, "is not of version 1 or 2"),
+        ({"version": 1}, "is not of version 2"),
+        ({"version": 2.0}, "is not of version 2"),
+        ({"highest_fence": None}, "has no usable highest_fence"),
         ({"owned": {"/x": float("nan")}}, "is not JSON"),
     ],
 )

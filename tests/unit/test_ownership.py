@@ -197,7 +197,7 @@ def test_a_removal_takes_secrets_and_plan_along_that_were_written_before() -> No
     plan = body["properties"]["commitmentPlan"]["id"]
     owned = {"/properties/commitmentPlan/id": plan}
     last_applied = LastApplied(
-        RESOURCE.id, owned, dict.fromkeys(KEYS, "v1"), "2026-11-20", "ci", "", 1
+        RESOURCE.id, "2026-11-20", "ci", "", owned, secrets=dict.fromkeys(KEYS, "v1"), sequence=1
     )
     step = make_step(replace(comparison, last_applied=last_applied))
     assert step is not None
@@ -305,7 +305,9 @@ def test_what_an_exact_manifest_would_remove_is_never_said_to_be_in_sync() -> No
         "reconciler apply --target WebService/census",
         "reconciler drift --accept WebService/census",
     )
-    last_applied = LastApplied(RESOURCE.id, {"/tags/stray": "0"}, {}, "2026-11-20", "ci", "", 1)
+    last_applied = LastApplied(
+        RESOURCE.id, "2026-11-20", "ci", "", {"/tags/stray": "0"}, sequence=1
+    )
     reported = [
         one
         for one in compare_resource(replace(comparison, last_applied=last_applied))

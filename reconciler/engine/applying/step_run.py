@@ -36,6 +36,7 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.evidence import Evidence, assess_intent, check_stale, not_applied
+from reconciler.text.durations import growing_waits
 
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 2.0
@@ -229,7 +230,7 @@ def read_evidence(
     `assess_intent`.
     """
     provider, field = runtime.provider(intent.address), runtime.kinds[intent.address.kind].field
-    waited, pause = 0.0, _FIRST_S
+    waited, waits = 0.0, growing_waits(_FIRST_S, _LONGEST_S, _GROWTH)
     while True:
         live = provider.read(intent.resource)
         evidence = assess_intent(field, intent, live, before)
@@ -238,7 +239,6 @@ def read_evidence(
         doubt(evidence)
         if waited >= read_back_s:
             return live, evidence
-        pause = min(pause, read_back_s - waited)
+        pause = min(next(waits), read_back_s - waited)
         yield pause
         waited += pause
-        pause = min(pause * _GROWTH, _LONGEST_S)

@@ -41,6 +41,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.ports import Access, ResolveSecret
+from reconciler.text.times import parse_utc
 from reconciler.transport import (
     READS,
     WRITES,
@@ -246,11 +247,9 @@ def _read_stamp(item: Json) -> tuple[str, bool]:
 def _is_past(stamp: str, now: datetime) -> bool:
     """Whether a change is so long ago that a read shows it: reads have been seen to lag."""
     try:
-        changed = datetime.fromisoformat(stamp)
+        return now - parse_utc(stamp) >= _LAG
     except ValueError:
         return False
-    aware = changed if changed.tzinfo else changed.replace(tzinfo=UTC)
-    return now - aware >= _LAG
 
 
 def _without_nulls(field: Field, document: Json | Absent) -> Json | Absent:
