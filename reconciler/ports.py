@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -40,6 +39,7 @@ from reconciler.model import (
     Summary,
     VerifyReport,
 )
+from reconciler.model.values import dataclass
 from reconciler.secrets.redaction import Redaction
 
 Emit: TypeAlias = Callable[[Event], None]

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from reconciler.errors import LedgerConflict, LedgerInvalid
@@ -25,6 +25,7 @@ from reconciler.ledgers.records import (
     is_count,
 )
 from reconciler.model import Action, Address, Entry, Intent, Json, LastApplied, Snapshot, StepResult
+from reconciler.model.values import dataclass
 from reconciler.text import json_text
 from reconciler.text.json_text import encode_canonical, read_json
 

@@ -7,10 +7,11 @@ place for one.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from reconciler.model import Action, Address, Entry, Intent, Json, LastApplied, StepResult
+from reconciler.model.values import dataclass
 from reconciler.text.times import parse_utc
 
 _TYPES: Final[Mapping[str, type]] = {

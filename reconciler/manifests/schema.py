@@ -7,7 +7,6 @@ value: it might be a secret in the wrong place.
 
 from __future__ import annotations
 
-import copy
 import functools
 import itertools
 import json
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import jsonschema_rs
 
-from reconciler.document.pointers import find, format_pointer, split_pointer
+from reconciler.document.pointers import copy_document, find, format_pointer, split_pointer
 from reconciler.model import Finding, Json, Path
 from reconciler.package_data import read_schema
 from reconciler.ports import Kind
@@ -46,7 +45,7 @@ def bundle_schema(name: str, extension: str = "") -> Json:
 
     `extension` is what `extend_project` returned, for the project's schema.
     """
-    schema = copy.deepcopy(read_schema(name))
+    schema = copy_document(read_schema(name))
     if extension:
         added = json.loads(extension)
         cloud, defaults = _find_parts(schema["properties"]["spec"]["properties"])
@@ -69,7 +68,7 @@ def _include(node: Json, folder: str, taken: dict[str, Json]) -> None:
         short = posixpath.basename(name)
         node["$ref"] = f"#/$defs/{short}{inside}"
         if short not in taken:
-            other = copy.deepcopy(read_schema(name))
+            other = copy_document(read_schema(name))
             taken.update(other.pop("$defs", {}))
             taken[short] = {word: value for word, value in other.items() if word != "$schema"}
     for below in node.values():

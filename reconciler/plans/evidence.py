@@ -8,7 +8,7 @@ answer and the read after a reported success all ask `assess_intent`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from reconciler.document.diff import diff, is_not_observable, is_omitted, same
@@ -37,6 +37,7 @@ from reconciler.model import (
     Step,
     StepResult,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.history import is_hidden
 
 PLAN_AGAIN: Final = "Plan again: what is live has moved since this plan was made."

@@ -10,13 +10,14 @@ and neither does an operation that the service does not know. Only a look at the
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 from typing import Final
 from urllib.parse import urlsplit
 
 from reconciler.errors import Rejected, ReplyLost, ServiceError, StillRunning, Unavailable
 from reconciler.model import Json
+from reconciler.model.values import dataclass
 from reconciler.text.durations import growing_waits
 from reconciler.transport.client import Client
 from reconciler.transport.replies import Reply, clean, get_member, read_problem, read_retry_after

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Literal, TypeAlias
 
 from reconciler.document.diff import is_omitted
@@ -50,6 +50,7 @@ from reconciler.model import (
     StepStarted,
     WaveStarted,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.plan_file import digest_of_step
 from reconciler.plans.undo import make_undo
 from reconciler.plans.waves import arrange, name_item

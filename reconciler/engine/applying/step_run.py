@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.engine.applying.journal import Journal, document_of
@@ -35,6 +34,7 @@ from reconciler.model import (
     StepResult,
     StepWaiting,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.evidence import Evidence, assess_intent, check_stale, not_applied
 from reconciler.text.durations import growing_waits
 

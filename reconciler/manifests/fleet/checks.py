@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path as File
 from typing import Final
 
@@ -26,6 +26,7 @@ from reconciler.manifests.schema import definition_schema, format_types, wanted_
 from reconciler.manifests.variables import is_plain
 from reconciler.manifests.yaml_text import SourceMap, read_plain
 from reconciler.model import Finding, Json, Path
+from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import format_name, is_word
 from reconciler.text.suggestions import suggest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from reconciler.manifests.schema import MOST, check_document, is_valid, sign_err
 from reconciler.manifests.variables import is_plain
 from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Address, Finding, Json, Manifest, Member, Rollout, SourceLocation
+from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import format_name
 from reconciler.text.durations import parse_duration
 from reconciler.text.suggestions import suggest
