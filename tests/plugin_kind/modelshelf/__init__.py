@@ -30,7 +30,7 @@ from reconciler.model import (
     Summary,
 )
 from reconciler.plans.guards import forbid
-from reconciler.ports import Access, Plane, ResolveSecret
+from reconciler.ports import Access, Kind, Plane, ResolveSecret
 from reconciler.transport import Client
 
 ID_FORM: Final = IdForm(
@@ -70,7 +70,7 @@ class DeploymentKind(BaseKind):
             said = "would have no replica and answer nobody"
             yield forbid(step.resource.address, "idle", said, lift="To stop it")
 
-    def draft(
+    def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
     ) -> ExportedSpec:
         """The model and its settings."""
@@ -121,4 +121,4 @@ class Shelf:
         yield
 
 
-KIND: Final = DeploymentKind()
+KIND: Final[Kind] = DeploymentKind()
