@@ -1,4 +1,4 @@
-"""Writes manifests of live services, and never over a file that is there."""
+"""Writes manifests of live services. It overwrites an existing file only with `force`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reconciler.ports import Kind
 
 @dataclass(frozen=True)
 class Importer:
-    """Writes manifests into a folder of a project whose defaults they need not repeat."""
+    """Writes manifests into a folder of a project; they do not repeat the project's defaults."""
 
     kinds: Mapping[str, Kind]
     defaults: Mapping[str, Json]
@@ -25,9 +25,9 @@ class Importer:
     force: bool
 
     def write(self, services: Sequence[tuple[Resource, Live]]) -> list[str]:
-        """Write a manifest of each service, all or none; returns the names of the files.
+        """Write a manifest of each service; returns the names of the files.
 
-        Raises ReconcilerError where a file is there already.
+        Raises ReconcilerError, and writes no file, when a file already exists.
         """
         files = dict(self._make_files(services))
         there = [str(path) for path in files if os.path.lexists(path)]
@@ -54,7 +54,7 @@ class Importer:
 
 
 def _check_name(address: Address) -> None:
-    """A file is named after it."""
+    """Raise ManifestInvalid for a name that cannot be the name of a file."""
     if not NAME.fullmatch(address.name):
         finding = Finding(
             "cannot be the name of a manifest",

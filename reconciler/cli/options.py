@@ -1,4 +1,4 @@
-"""Options that several commands share, spelled and explained once."""
+"""The options that several commands share, each defined once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def read_duration(_: click.Context, __: click.Parameter, text: str) -> float:
-    """The seconds that a flag is given; fails with how they are written."""
+    """The value of a flag in seconds; raises click.BadParameter with examples of the format."""
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -179,7 +179,7 @@ PLAN_FORMAT = click.option(
 
 
 def rollback_options(command: _Command) -> _Command:
-    """Give a command all that shapes the way back, and says how it is carried out."""
+    """Add the options of a rollback: those of its plan and those of its apply."""
     shaping = (
         _PATIENCE,
         _STEP_TIMEOUT,
@@ -195,19 +195,19 @@ def rollback_options(command: _Command) -> _Command:
 
 
 def drift_options(command: _Command) -> _Command:
-    """Give a command all that shapes a drift report."""
+    """Add the options of a drift report."""
     for option in (_MAX_CALLS, _PARALLELISM, _REFRESH, _EXCLUDE, _TARGET, _DETAILED_DRIFT):
         command = option(command)
     return command
 
 
 def plan_options(command: _Command) -> _Command:
-    """Give a command all that shapes a plan."""
+    """Add the options of a plan."""
     return _DETAILED(_shaping_options(command))
 
 
 def apply_options(command: _Command) -> _Command:
-    """Give a command all that shapes a plan, and all that says how it is carried out."""
+    """Add the options of a plan, and those of its apply."""
     for option in (_PATIENCE, _STEP_TIMEOUT, LOCK_TIMEOUT, _ON_FAILURE, _FAIL_FAST):
         command = option(command)
     return _DETAILED_APPLY(_shaping_options(command))

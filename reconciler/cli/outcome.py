@@ -1,4 +1,4 @@
-"""The last that is told of an apply: what was done, what was kept beside the ledger, the code."""
+"""The end of an apply: the printed result, the file of unrecorded entries, and the exit code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FINISHED: Final = "What was begun was finished and recorded. Plan again to see w
 
 
 def report_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, planned: bool) -> int:
-    """Tell it where somebody listens; returns the exit code."""
+    """Print the result on stdout, or on stderr when stdout has no reader; returns the exit code."""
     halted = invocation.interruption.halted()
     exit_word = classify_outcome(outcome, halted, planned=planned)
     invocation.clear_progress()
@@ -48,7 +48,7 @@ def report_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, plan
 
 
 def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding, ...]:
-    """Keep what could not be recorded, and say where."""
+    """Save the entries that the ledger could not record; returns a finding that says where."""
     if not outcome.unrecorded:
         return ()
     from reconciler.ledgers.recovery import write_entries
@@ -63,7 +63,7 @@ def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding
 def _report_lines(
     invocation: Invocation, outcome: Outcome, exit_word: ExitWord, unrecorded: tuple[Finding, ...]
 ) -> bool:
-    """Whether somebody has read it."""
+    """Write the result as JSON lines; returns whether stdout accepted them."""
     lines = invocation.lines
     for finding in (*outcome.failures, *outcome.unrestored, *unrecorded):
         lines.write(describe_finding(finding))
@@ -72,7 +72,7 @@ def _report_lines(
 
 
 def _report_text(invocation: Invocation, outcome: Outcome, halted: str) -> bool:
-    """Whether it could be written."""
+    """Print the result as text; returns whether stdout accepted it."""
     try:
         click.echo(render_outcome(outcome, paint=invocation.paint(), halted=halted), color=True)
     except OSError:
@@ -90,9 +90,9 @@ def _report_rest(invocation: Invocation, unrecorded: tuple[Finding, ...], halted
 
 
 def keep_unrecorded(text: str, folders: Sequence[Path]) -> Path | None:
-    """Write the entries to the first folder that takes them; None where none does.
+    """Write the entries to the first writable folder; returns the file, or None for no folder.
 
-    A file is its owner's alone, and none that is there already is touched.
+    Only the owner can read the file (mode 0600). An existing file is never overwritten.
     """
     for folder in folders:
         with contextlib.suppress(OSError):
@@ -101,15 +101,15 @@ def keep_unrecorded(text: str, folders: Sequence[Path]) -> Path | None:
 
 
 def list_folders(root: Path) -> list[Path]:
-    """Where to try: the project, where we stand, and where temporary files go."""
+    """The folders to try: the project, the working directory, and the temporary directory."""
     found = [root, Path()]
-    with contextlib.suppress(OSError):  # there may be no such place left
+    with contextlib.suppress(OSError):  # no temporary directory is writable
         found.append(Path(tempfile.gettempdir()))
     return found
 
 
 def describe_unrecorded(number: int, kept: Path | None) -> Finding:
-    """What to do about it, wherever they are kept."""
+    """A finding that says where the unrecorded entries are, and how to recover them."""
     place = str(kept) if kept else "FILE"
     where = f"They are kept in {place}" if kept else "They follow; save them in a FILE"
     return Finding(

@@ -42,7 +42,7 @@ def demo(story: str, keep: Path | None) -> int:
     from reconciler.cli.demo.narration import print_text
     from reconciler.cli.demo.stage import empty_folder, remove_folder
 
-    # A demo that is told to end takes its processes and its folder along.
+    # SIGTERM must run the clean-up: it stops the processes and removes the folder.
     signal.signal(signal.SIGTERM, _end)
     set_stage, tell = _find_story(story)
     folder = empty_folder(keep) if keep else Path(tempfile.mkdtemp(prefix="reconciler-demo-"))

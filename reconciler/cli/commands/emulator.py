@@ -74,7 +74,7 @@ this blob storage, the address stands for the bytes.
 
 
 def _list_choices() -> str:
-    """The switches, the faults and the world, for the end of the help."""
+    """The switches, the faults and the default world, for the end of the help."""
     switches = (
         f"  {switch.name}={'|'.join(switch.values) or 'N'}\n      {switch.meaning}"
         + ("" if switch.values else f" (default {switch.default})")
@@ -139,7 +139,7 @@ def _list_choices() -> str:
     type=click.IntRange(min=1),
     help="Be killed once N requests are answered.",
 )
-def emulator(  # noqa: PLR0917 - click hands every option over as an argument
+def emulator(  # noqa: PLR0917 - click passes every option as an argument
     host: str,
     port: int,
     data: Path | None,
@@ -202,7 +202,10 @@ def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _blob_storage(settings: Settings, *, wanted: bool) -> Iterator[str]:
-    """Azurite, where it is wanted: on its usual port beside an emulator on its own."""
+    """Run Azurite when `wanted`, and yield its address; yield "" otherwise.
+
+    Its port follows from the port of the emulator.
+    """
     from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
     from reconciler.errors import ReconcilerError
 
@@ -256,19 +259,19 @@ if TYPE_CHECKING:  # only named here
 
 
 def read_faults(file: Path) -> tuple[Fault, ...]:
-    """The faults of a file, in order. Raises ManifestInvalid with all that is wrong with it."""
+    """The faults of a file, in order. Raises ManifestInvalid with every error of the file."""
     return make_faults(_read(file, "faults", check_fault_file))
 
 
 def read_world(file: Path) -> tuple[Workspace, ...]:
-    """The workspaces of a file. Raises ManifestInvalid with all that is wrong with it."""
+    """The workspaces of a file. Raises ManifestInvalid with every error of the file."""
     return make_world(_read(file, "world", check_world))
 
 
 def _read(
     file: Path, option: str, check_document: Callable[[object], Iterator[FileFinding]]
 ) -> Json:
-    """A file's one document, in which nothing is wrong."""
+    """The single document of a file; raises ManifestInvalid with every error of the file."""
     parsed = Text(str(file), _read_text(file))
     nodes = list(parsed.compose())
     document = parsed.build(nodes[0]) if nodes else None
@@ -286,7 +289,7 @@ def _read(
 
 
 def _read_text(file: Path) -> str:
-    """The text of a regular file of bounded size, in UTF-8."""
+    """The text of a regular file of at most 1 MB, in UTF-8."""
     state = file.stat()
     if not stat.S_ISREG(state.st_mode):
         raise _refuse(file, "is not a regular file")

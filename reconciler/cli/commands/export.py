@@ -68,7 +68,7 @@ def export(
 def prepare(
     invocation: Invocation, folder: Path | None, *, full: bool, force: bool
 ) -> tuple[ServiceFinder, Importer]:
-    """What finds the services and what writes them down; the project may hold no manifest yet."""
+    """The finder of services and the writer of manifests; the project may have no manifest yet."""
     from reconciler.cli.adopt import Importer
     from reconciler.cli.wiring import assemble
     from reconciler.engine.unmanaged import ServiceFinder
@@ -91,7 +91,7 @@ def print_definition(document: object) -> None:
 
 
 def report(invocation: Invocation, files: list[str], services: int) -> None:
-    """Say what was written."""
+    """Print the names of the written files and the number of services."""
     from reconciler.render.words.counting import count
     from reconciler.render.words.escape import escape
 

@@ -43,7 +43,7 @@ def force_unlock(invocation: Invocation, lock_id: str, *, force: bool) -> None:
 
 
 def find_named(ledger: Ledger, lock_id: str) -> LockOwner:
-    """Who holds the lock by that id; raises ReconcilerError where nobody does."""
+    """The owner of the lock with that id; raises ReconcilerError when no lock has it."""
     from reconciler.errors import ReconcilerError
     from reconciler.render.events.console import describe_lock_owner
 

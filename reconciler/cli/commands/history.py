@@ -77,7 +77,7 @@ def _parse(at: str) -> Moment:
 
 
 class HistoryPrinter:
-    """Prints what one ledger tells, as text or as JSON."""
+    """Prints the history of one ledger, as text or as JSON."""
 
     def __init__(
         self,
@@ -95,9 +95,9 @@ class HistoryPrinter:
         self._as_json = as_json
 
     def print_entries(self, address: Address | None) -> None:
-        """Every entry, what was begun and nobody saw the end of first; then the newest.
+        """Print every entry, the newest first; intents with an unknown result come before them.
 
-        For people, what one apply did to many members of a fleet is told at once.
+        In text, the entries of one apply on many members of a fleet are one item.
         """
         from reconciler.plans.history import gather_runs
 
@@ -113,7 +113,7 @@ class HistoryPrinter:
             self._print(texts, empty="The ledger holds nothing yet.")
 
     def print_recalled(self, address: Address | None, moment: Moment) -> None:
-        """What was remembered at a moment, of one resource or of all."""
+        """Print what the ledger remembered at a moment, of one resource or of all."""
         from reconciler.plans.history import recall
         from reconciler.render.history import recalled_document, render_recalled
 
@@ -131,7 +131,7 @@ class HistoryPrinter:
         click.echo("\n\n".join([head, *shown]), color=True)
 
     def print_authors(self, address: Address, moment: Moment | None) -> None:
-        """Who wrote each value that is remembered, now or at a moment."""
+        """Print who wrote each remembered value, now or at a moment."""
         from reconciler.plans.history import attribute
         from reconciler.render.history import blame_document, render_blame
 
@@ -147,7 +147,7 @@ class HistoryPrinter:
         click.echo(render_blame(authors, field, self._paint) or nothing, color=True)
 
     def _entries(self, address: Address | None) -> Iterator[Entry]:
-        """The entries of an address, by whatever name it had; of all without one."""
+        """The entries of an address under all its names; every entry without an address."""
         return (one for one in self._ledger.entries() if self._is_of(one, address))
 
     def _is_of(self, found: Entry | Intent, address: Address | None) -> bool:
@@ -204,7 +204,7 @@ class HistoryPrinter:
 
 
 class ReversedSpool:
-    """Takes texts as they come and gives them back, the last first."""
+    """Stores texts and returns them in reverse order; large contents go to a temporary file."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by __exit__
@@ -225,7 +225,7 @@ class ReversedSpool:
         return len(self._ends)
 
     def add(self, text: str) -> None:
-        """Take one more."""
+        """Add a text."""
         self._file.write(text.encode("utf-8", "surrogatepass"))
         self._ends.append(self._file.tell())
 

@@ -42,7 +42,7 @@ def init(folder: Path) -> None:
 
 
 def _write(file: Path, data: bytes, *, secret: bool) -> None:
-    """Write a file and its folder; a secret is its owner's alone from the start."""
+    """Write a file and its folder; only the owner can read a secret, from its creation on."""
     file.parent.mkdir(mode=0o700 if secret else 0o777, parents=True, exist_ok=True)
     file.touch(mode=0o600 if secret else 0o666)
     file.write_bytes(data)
@@ -65,7 +65,7 @@ def _make_files() -> dict[str, bytes]:
 
 
 def _point_editor(name: str, data: bytes) -> bytes:
-    """Have the first line of a manifest name the schema in the new project."""
+    """Let the first line of a manifest name its schema in the new project."""
     if not name.endswith(".yaml"):
         return data
     up = "../" * name.count("/")

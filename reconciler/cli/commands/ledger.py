@@ -1,4 +1,4 @@
-"""`reconciler ledger`: housekeeping of what was applied."""
+"""`reconciler ledger`: verify, rebuild and compact."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def verify(invocation: Invocation, recover: str, *, as_json: bool, lock_timeout:
 
 @dataclass(frozen=True, slots=True)
 class _Recovered:
-    """How many entries of a file were taken in, of how many, and where the file is now."""
+    """The number of recorded entries, the number in the file, and the new name of the file."""
 
     taken: int
     given: int
@@ -103,7 +103,7 @@ def _read_errored(file: Path) -> list[Entry]:
 
 
 def record_missing(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> int:
-    """Record the entries that the ledger does not hold; returns how many there were."""
+    """Record the entries that are not in the ledger; returns their number."""
     from reconciler.plans.history import attach, find_unrecorded
 
     missing = find_unrecorded(ledger.entries(), entries)
@@ -112,7 +112,7 @@ def record_missing(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> in
 
 
 def rename_taken_in(file: Path) -> Path:
-    """Rename a file that has been taken in, over no other one; returns its new name."""
+    """Rename a recovered file, never over another file; returns its new name."""
     number, target = 1, file.with_name(f"{file.name}.recovered")
     while target.exists():
         number += 1
@@ -160,7 +160,7 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
 
 
 def _lock_if_readable(held: ExitStack, assembly: Assembly, within_s: float) -> Lease | None:
-    """The lock; None where the ledger is too broken to be locked, so that nobody writes to it."""
+    """The lock; None when the ledger is too broken for a lock, and so for any write."""
     from reconciler.cli.wiring import lock_ledger
     from reconciler.errors import LedgerInvalid
 
@@ -171,7 +171,7 @@ def _lock_if_readable(held: ExitStack, assembly: Assembly, within_s: float) -> L
 
 
 def _read_what_remains(ledger: Ledger, named: set[Address]) -> tuple[bool, set[Address]]:
-    """Whether a ledger is there, and what only it remembers; broken ones tell nothing."""
+    """Whether a ledger exists, and which addresses only it remembers; none for a broken ledger."""
     from reconciler.errors import LedgerInvalid
 
     try:
@@ -194,7 +194,7 @@ def _approve_rebuild() -> None:
 
 
 def record_all(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> None:
-    """Record entries under a lock."""
+    """Record entries under a lock; each one gets the fencing token of the lock."""
     from dataclasses import replace
 
     for entry in entries:

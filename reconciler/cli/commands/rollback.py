@@ -51,7 +51,7 @@ def rollback(
     if form != "text" and not out:
         raise click.UsageError(f"--format {form} goes with --out: what is applied is told as text")
     (named,) = parse_addresses("rollback", [address])
-    # Where one manifest is broken another resource can still be led back.
+    # An error in one manifest must not prevent the rollback of another resource.
     assembly = Assembly(invocation, *load_all(invocation, []))
     wanted = PlanFlags(allowed=allowed, max_calls=max_calls)
     apply_flags = ApplyFlags(fail_fast=False, on_failure="stop", **given)

@@ -1,4 +1,4 @@
-"""The story of a fleet: a thousand endpoints from one file, stopped by one that fails, mended."""
+"""The story of a fleet: a thousand endpoints from one file, one failure, and the repair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.cli.demo.stage import Stage, pick_port, run_emulator
 from reconciler.package_data import find_example
 
 _MANIFEST: Final = "manifests/bike-rental.yaml"
-# As often as a write is sent again, and once: so that the first apply meets it and no other.
+# The first write and its two retries fail, so that only the first apply fails.
 _FAULTS: Final = """\
 - {match: {method: PATCH, path: "rentalloc042$"}, do: invalid-model, times: 3}
 """
@@ -21,7 +21,7 @@ _FAULTS: Final = """\
 
 @contextlib.contextmanager
 def set_stage(folder: Path) -> Iterator[Stage]:
-    """Bring the example and an emulator up in a folder, and take the emulator down again."""
+    """Copy the example into a folder and start an emulator; stop the emulator at the end."""
     shutil.copytree(find_example("bike-rental"), folder, dirs_exist_ok=True)
     faults = folder / "faults.yaml"
     faults.write_text(_FAULTS, encoding="utf-8")
@@ -33,14 +33,14 @@ def set_stage(folder: Path) -> Iterator[Stage]:
 
 
 def _point_at(file: Path, url: str) -> None:
-    """Have the project mean this emulator; no model is in storage, so nobody looks for one."""
+    """Point the project at this emulator, without the check of blobs: no model is in storage."""
     text = file.read_text(encoding="utf-8")
     text = text.replace("cloud: emulator ", f'cloud: {{resourceManager: "{url}"}} ')
     file.write_text(text.replace("blobs: warn", "blobs: skip"), encoding="utf-8")
 
 
 def run_story(stage: Stage) -> None:
-    """From one manifest and one file to a thousand endpoints."""
+    """Run the story, from one manifest and one file to a thousand endpoints."""
     print_text(
         "A bike rental has a thousand locations, and a model for each. One manifest makes them all:"
     )

@@ -1,4 +1,4 @@
-"""The story of one model: swapped, put back by somebody else, and an apply that is killed."""
+"""The story of one model: an update, drift by another person, and an apply that is killed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.cli.demo.stage import Stage, upload_models
 
 
 def run_story(stage: Stage) -> None:
-    """From one manifest to a model that is proven to be served, whatever happens between."""
+    """Run the story, from one manifest to a model that is verified to be served."""
     if stage.why_no_blob:
         print_text(
             f"Blob storage cannot be had here: {stage.why_no_blob}.\n"
