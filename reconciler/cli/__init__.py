@@ -67,17 +67,19 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Terraform's spelling of a flag (-out, -auto-approve, -target …) is understood too.",
+    epilog="Terraform's spelling of a flag (-out, -auto-approve, -target …) is accepted too.",
 )
-@click.option("--chdir", metavar="DIR", default="", help="Work in this folder.")
+@click.option("--chdir", metavar="DIR", default="", help="Change to this folder first.")
 @click.option("--project", metavar="FILE", default="", help="The project file to use.")
-@click.option("--no-color", is_flag=True, help="Print no colour; NO_COLOR does the same.")
+@click.option(
+    "--no-color", is_flag=True, help="Print without colour; NO_COLOR has the same effect."
+)
 @click.pass_obj
 def reconciler(invocation: Invocation, chdir: str, project: str, *, no_color: bool) -> None:
     """Declare which trained model each machine-learning web service must serve.
 
-    `plan` shows what would change, as a patch on the service's own definition; `apply` makes it
-    so, reads it back and proves it.
+    `plan` shows the changes as a patch on the service's own definition; `apply` makes them, reads
+    the definition back and verifies it.
     """
     if chdir:
         try:
@@ -137,8 +139,8 @@ def _refuse_secrets(given: Sequence[str]) -> None:
 
             raise ReconcilerError(
                 f"argument {number} holds what looks like a key or a shared access signature",
-                next_step="Whoever lists processes could read it: make a new one. Addresses are"
-                " given without it, and manifests refer to it: {env: NAME}.",
+                next_step="Other users can read the arguments of a process: replace the secret."
+                " Give addresses without it, and refer to it in manifests: {env: NAME}.",
             )
 
 

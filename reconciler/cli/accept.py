@@ -40,8 +40,9 @@ def accept(
     ]
     if not accepted:
         raise ReconcilerError(
-            "nothing that is live was moved away from what was applied",
-            next_step="A manifest that moved is settled by apply; reconciler drift shows all.",
+            "no live value has drifted since the last apply",
+            next_step="To apply a changed manifest: reconciler apply. For all differences:"
+            " reconciler drift",
         )
     root = Path(assembly.project.root)
     texts = edit_files(root, accepted)

@@ -33,8 +33,8 @@ class Importer:
         there = [str(path) for path in files if os.path.lexists(path)]
         if there and not self.force:
             raise ReconcilerError(
-                f"there is already {', '.join(there)}",
-                next_step="Nothing was written. To write over: --force",
+                f"already exists: {', '.join(there)}",
+                next_step="Nothing was written. To overwrite: --force",
             )
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def _check_name(address: Address) -> None:
     """Raise ManifestInvalid for a name that cannot be the name of a file."""
     if not NAME.fullmatch(address.name):
         finding = Finding(
-            "cannot be the name of a manifest",
+            "its name cannot be the name of a file",
             subject=str(address),
             next_step="Use letters, digits, '.', '_' and '-'.",
         )

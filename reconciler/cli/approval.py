@@ -17,7 +17,9 @@ def approve(question: str, explanation: str, *, instead: str, cancelled: str) ->
     from reconciler.errors import ReconcilerError
 
     if not may_ask():
-        raise ReconcilerError("nobody may be asked to approve this", next_step=instead)
+        raise ReconcilerError(
+            "approval is needed, and RECONCILER_INPUT switches questions off", next_step=instead
+        )
     lines = [question, *(f"  {line}" for line in explanation.split("\n"))]
     click.echo("\n" + "\n".join([*lines, "  Only 'yes' will be accepted to approve.", ""]))
     click.echo("  Enter a value: ", nl=False)

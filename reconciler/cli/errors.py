@@ -55,7 +55,7 @@ def _explain(error: Exception) -> tuple[Finding, ...]:
         return error.findings()
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "reconciler"
-        return (Finding(_word(error), next_step=f"{command} --help shows what there is."),)
+        return (Finding(_word(error), next_step=f"See '{command} --help' for usage."),)
     if isinstance(error, click.ClickException):
         return (Finding(error.format_message()),)
     if isinstance(error, OSError):

@@ -26,7 +26,7 @@ _NAME: Final = "errored.ledger"
 _MOST: Final = 100
 
 
-FINISHED: Final = "What was begun was finished and recorded. Plan again to see what is left."
+FINISHED: Final = "The steps in flight were finished and recorded. Plan again to see what is left."
 
 
 def report_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, planned: bool) -> int:
@@ -111,10 +111,10 @@ def list_folders(root: Path) -> list[Path]:
 def describe_unrecorded(number: int, kept: Path | None) -> Finding:
     """A finding that says where the unrecorded entries are, and how to recover them."""
     place = str(kept) if kept else "FILE"
-    where = f"They are kept in {place}" if kept else "They follow; save them in a FILE"
+    where = f"The entries are in {place}" if kept else "The entries follow; save them in a FILE"
     return Finding(
         f"{count(number, 'step')} done and not recorded: the ledger cannot be written",
-        detail=(f"{where}. Without them the next plan does not know who did it.",),
+        detail=(f"{where}. Without them the next plan does not know who made the changes.",),
         next_step=f"Make the ledger writable, then: reconciler ledger verify --recover {place}",
     )
 

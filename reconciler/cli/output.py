@@ -44,7 +44,7 @@ def warn_of_changes(plan: Plan, invocation: Invocation) -> None:
     finding = Finding(
         f"{count(len(changed), 'file')} changed since this plan was made",
         detail=tuple(changed[:20]),
-        next_step="The plan is what was reviewed. Plan again to take the change in.",
+        next_step="The saved plan is applied as reviewed. Plan again to include the change.",
         severity="warning",
     )
     if invocation.as_json:

@@ -85,14 +85,14 @@ def read_saved(name: str) -> tuple[Plan, str]:
         return read_plan(_read_text(name))
     except FileNotFoundError as error:
         raise PlanInvalid(
-            "there is no such plan file",
+            "the plan file does not exist",
             subject=name,
             next_step=f"Make one: reconciler plan --out {name}",
         ) from error
     except OSError as error:
         raise PlanInvalid(f"cannot be read: {error.strerror}", subject=name) from error
     except UnicodeDecodeError as error:
-        raise PlanInvalid("not a saved plan: it is no text", subject=name) from error
+        raise PlanInvalid("not a saved plan: it is not text", subject=name) from error
     except PlanInvalid as error:
         error.subject = name
         raise

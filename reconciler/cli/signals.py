@@ -18,9 +18,11 @@ from reconciler.render.events.outcome import INTERRUPTED
 
 CLOSED: Final = "stdout was closed"
 _SOON: Final = (
-    "Interrupt received. Finishing what is in flight; press Ctrl-C again to abort at once.\n"
+    "Interrupt received. Finishing the steps in flight; press Ctrl-C again to abort at once.\n"
 )
-_OPEN: Final = "What was in flight is in the ledger as begun; the next run looks at it first."
+_OPEN: Final = (
+    "The ledger has an open intent for each step in flight; the next run checks them first."
+)
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 _STDERR: Final = 2
 

@@ -101,7 +101,7 @@ class Assembly:
             raise PlanInvalid(
                 f'was made for the project "{made_for}", and this is "{self.project.name}"',
                 subject=name,
-                next_step="Apply it where it was made, or plan again here.",
+                next_step="Apply it in that project, or plan again here.",
             )
         here = self.project.cloud.name
         if plan.inputs.cloud != here:
@@ -221,8 +221,8 @@ def parse_addresses(flag: str, given: Sequence[str]) -> tuple[Address, ...]:
         except ValueError:
             wrong.append(
                 Finding(
-                    f'{flag} "{text}" is no address',
-                    next_step="Addresses read Kind/name, such as WebService/census.",
+                    f'{flag} "{text}" is not an address',
+                    next_step="An address is Kind/name, such as WebService/census.",
                 )
             )
     if wrong:
@@ -239,7 +239,7 @@ def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
 def _check_guards(given: Collection[str], known: Collection[str]) -> Collection[str]:
     wrong = tuple(
         Finding(
-            f'--allow "{text}": there is no such guard',
+            f'--allow "{text}": unknown guard',
             next_step=f"The guards are {', '.join(known)}.",
         )
         for text in given
@@ -279,7 +279,7 @@ def not_in_ledger(address: Address, known: Iterable[Address | None]) -> Reconcil
     """The error for an address that is not in the ledger; it suggests a similar address."""
     names = sorted({str(one) for one in known if one is not None})
     near = suggest(str(address), names)
-    hint = f"Did you mean {near}?" if near else "It was never applied, or is forgotten."
+    hint = f"Did you mean {near}?" if near else "It was never applied, or was forgotten."
     return ReconcilerError("is not in the ledger", subject=str(address), next_step=hint)
 
 

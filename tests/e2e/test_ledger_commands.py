@@ -141,7 +141,7 @@ def test_what_was_not_recorded_is_recovered_once(applied: Project) -> None:
     kept.write_text(text)
     done = applied.run("ledger", "verify", "--recover", "errored.ledger.json")
     assert done.code == 0, done.said
-    assert "Recovered: 2 of 2 entries taken in." in done.out
+    assert "Recovered: 2 of 2 entries recorded." in done.out
     assert not kept.exists()
     kept.write_text(text)
     again = applied.run("ledger", "verify", "--recover", "errored.ledger.json", "--json")

@@ -127,7 +127,7 @@ def test_a_rollback_is_saved_reviewed_and_applied_like_any_plan(applied: Project
         assert shown.code == 0, shown.said
         assert applied.run("show", "x", "--format", form).out == shown.out
     mixed = applied.run("rollback", "WebService/census", "--format", "json", "--auto-approve")
-    assert (mixed.code, "goes with --out" in mixed.err) == (1, True)
+    assert (mixed.code, "needs --out" in mixed.err) == (1, True)
     assert applied.run("apply", "b.plan").code == 0
     assert served(applied) == (model(applied, "old"), 10)
 
@@ -187,4 +187,4 @@ def test_a_second_rollback_with_nothing_to_undo_says_so(applied: Project) -> Non
     calls = {"maxConcurrentCalls": 10}
     applied.emulator.patch("census", assets=wanted["assets"], realtimeConfiguration=calls)
     done = applied.run("rollback", "WebService/census", "--to", f"{first}", "--auto-approve")
-    assert (done.code, "nothing that is to be undone" in done.out) == (0, True), done.said
+    assert (done.code, "has nothing to undo" in done.out) == (0, True), done.said

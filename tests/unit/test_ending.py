@@ -166,7 +166,7 @@ def test_what_could_not_be_recorded_is_kept_and_how_to_take_it_in_is_said(
     report_outcome(Invocation(), outcome, tmp_path, planned=True)
     said = capsys.readouterr().err
     assert json.dumps([CENSUS.id]) in said
-    assert "They follow; save them in a FILE" in said
+    assert "The entries follow; save them in a FILE" in said
 
 
 def test_the_file_is_its_owners_alone_and_none_is_written_over(tmp_path: Path) -> None:

@@ -51,16 +51,16 @@ class ApplyFlags:
     "--json",
     is_flag=True,
     expose_value=False,
-    help="Print JSON lines with Terraform's message types, and ask nothing.",
+    help="Print JSON lines with Terraform's message types, and never ask for approval.",
 )
 @apply_options
 @click.pass_obj
 def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
     """Carry out a saved plan, or make a plan, ask, and carry it out.
 
-    FILE is a plan that was saved with plan --out: it is executed as it stands, without a
-    question. PATH is a manifest or a folder of them, as for plan. Ctrl-C finishes and records
-    what is in flight; a second one ends at once.
+    FILE is a plan that plan --out has saved: apply carries it out unchanged and does not ask.
+    PATH is a manifest or a folder of manifests, as for plan. Ctrl-C finishes and records the
+    steps in flight; a second Ctrl-C aborts at once.
     """
     from reconciler.cli.wiring import PlanFlags
 
@@ -80,8 +80,8 @@ def check_output_open(invocation: Invocation) -> None:
     why = invocation.interruption.halted()
     if why:
         raise ReconcilerError(
-            f"{why}: nobody would learn what is done",
-            next_step="Send it to a file, or to /dev/null.",
+            f"{why}: the result could not be printed",
+            next_step="Redirect stdout to a file, or to /dev/null.",
         )
 
 
@@ -98,7 +98,7 @@ def _apply_new(
 
     ask = not apply_flags.auto_approve
     if ask and invocation.as_json:
-        raise _refuse_asking("--json asks nothing")
+        raise _refuse_asking("--json cannot ask for approval")
     assembly = assemble(invocation, paths, flags.allowed)
 
     def make(runtime: Runtime) -> tuple[Plan, str]:
@@ -147,9 +147,9 @@ def _refuse_shaping(name: str, flags: PlanFlags) -> None:
     given = [flag for flag, value in asked.items() if value]
     if given:
         raise ReconcilerError(
-            f"a saved plan is carried out as it stands, whatever {', '.join(given)} says",
+            f"a saved plan is applied unchanged: {', '.join(given)} cannot change it",
             subject=name,
-            next_step="Plan again with it, and apply that plan.",
+            next_step=f"Plan again with {', '.join(given)}, and apply that plan.",
         )
 
 

@@ -29,19 +29,19 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     "--at",
     metavar="TIME",
     default="",
-    help="What was remembered then: an ISO time, a date (its end, in UTC), or #N for right after"
-    " entry N.",
+    help="Show what the ledger remembered at an ISO time, at a date (its end, in UTC), or at #N"
+    " (right after entry N).",
 )
-@click.option("--blame", is_flag=True, help="Who wrote each value last; needs ADDRESS.")
+@click.option("--blame", is_flag=True, help="Show who last wrote each value; needs ADDRESS.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def history(
     invocation: Invocation, /, address: str, at: str, *, blame: bool, as_json: bool
 ) -> None:
-    """Say what was applied when, by whom and from which commit; the newest comes first.
+    """Show each apply with its time, author and commit; the newest comes first.
 
-    Only the ledger is read, no service is asked. Values that are sensitive are never shown. The
-    ADDRESS of a fleet stands for all its members.
+    It reads only the ledger and calls no service. Sensitive values are never shown. The ADDRESS
+    of a fleet means all its members.
     """
     from reconciler.cli.wiring import assemble_project, parse_addresses
 
@@ -72,7 +72,7 @@ def _parse(at: str) -> Moment:
         return parse_moment(at)
     except ValueError as error:
         raise click.UsageError(
-            f"--at {at} is no time; it reads 2026-11-20, 2026-11-20T12:00:00Z or #12"
+            f"--at {at} is not a time; it must be like 2026-11-20, 2026-11-20T12:00:00Z or #12"
         ) from error
 
 
@@ -110,7 +110,7 @@ class HistoryPrinter:
                 texts.add(self._show(intent))
             if not texts and address is not None:
                 raise self._unknown(address)
-            self._print(texts, empty="The ledger holds nothing yet.")
+            self._print(texts, empty="The ledger is empty.")
 
     def print_recalled(self, address: Address | None, moment: Moment) -> None:
         """Print what the ledger remembered at a moment, of one resource or of all."""
@@ -143,7 +143,7 @@ class HistoryPrinter:
         if self._as_json:
             click.echo(json.dumps(blame_document(address, authors, field), indent=2))
             return
-        nothing = "No value of it is remembered."
+        nothing = "The ledger remembers no value of it."
         click.echo(render_blame(authors, field, self._paint) or nothing, color=True)
 
     def _entries(self, address: Address | None) -> Iterator[Entry]:

@@ -42,32 +42,33 @@ def _point_at(file: Path, url: str) -> None:
 def run_story(stage: Stage) -> None:
     """Run the story, from one manifest and one file to a thousand endpoints."""
     print_text(
-        "A bike rental has a thousand locations, and a model for each. One manifest makes them all:"
+        "A bike rental has a thousand locations, and a model for each. One manifest declares all:"
     )
     show_file(stage, _MANIFEST)
     show_file(stage, "manifests/locations.csv", 4)
-    print_text("validate fills the template in with every row, and asks no service.")
+    print_text("validate fills in the template for every row, and calls no service.")
     run(stage, "validate")
     print_text(
-        "plan shows a thousand on one screen: the first of them, and in what the others differ."
+        "plan shows a thousand on one screen: the first member, and how the others differ from it."
     )
     run(stage, "plan", "--out", "all.plan")
     print_text(
-        "apply goes in waves: one location, then a tenth. At one the service does not take the"
-        " model;\nthat stops the rest, before nine hundred more are touched."
+        "apply works in waves: one location, then a tenth. The service refuses the model of one"
+        " location;\nthat stops the fleet before nine hundred more endpoints change."
     )
     run(stage, "apply", "all.plan", fails=True)
-    print_text("What is left? Who is at odds with the others stands apart.")
+    print_text("What is left? The plan shows a member apart when it differs from the others.")
     run(stage, "plan", "--out", "rest.plan")
-    print_text("The model can be read again. apply goes on, in waves of what is left.")
+    print_text("The service can read the model now. apply continues, in waves of what is left.")
     run(stage, "apply", "rest.plan")
-    print_text("Is it so? A thousand endpoints are read in one call.")
+    print_text("Is it done? One call reads a thousand endpoints.")
     run(stage, "plan")
     _train_anew(stage)
-    print_text("A new generation of models is one line in git, and this is what it comes to:")
+    print_text("A new generation of models is one changed line in git. Its plan:")
     run(stage, "plan")
     print_text(
-        "That is all: one template, one file of rows, a thousand endpoints, in waves that stop."
+        "That is all: one template, one file of rows, a thousand endpoints, and waves that stop"
+        " on a failure."
     )
 
 

@@ -26,7 +26,7 @@ def run(stage: Stage, *arguments: str, fails: bool = False) -> None:
     announce(*arguments)
     code = stage.run(*arguments)
     if bool(code) != fails:
-        raise ReconcilerError(f"reconciler {arguments[0]} ended with {code}: the demo stops here")
+        raise ReconcilerError(f"reconciler {arguments[0]} exited with {code}: the demo stops")
 
 
 def announce(*arguments: str) -> None:

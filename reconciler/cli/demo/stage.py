@@ -200,7 +200,7 @@ def empty_folder(folder: Path) -> Path:
     """Create the folder of the story; raises ReconcilerError when it is not empty."""
     if folder.exists() and any(folder.iterdir()):
         raise ReconcilerError(
-            "the folder is not empty", subject=str(folder), next_step="Name one that is not there."
+            "the folder is not empty", subject=str(folder), next_step="Choose a new folder."
         )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
