@@ -90,7 +90,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _expected(what: str, text: str, at: int) -> ValueError:
-    return json.JSONDecodeError(f"there is not {what}", text, at)
+    return json.JSONDecodeError(f"expected {what}", text, at)
 
 
 def digest_in_parts(document: Json, name: str, items: Callable[[], Iterable[Json]]) -> str:

@@ -160,13 +160,13 @@ class Client:
                 raise Unavailable("the service answers a list without items", status=200)
             empty = 0 if items else empty + 1
             if empty > _MOST_EMPTY:
-                raise Unavailable("the service's list goes on without items", status=200)
+                raise Unavailable("the service's list has too many empty pages", status=200)
             yield from items
             url = reply.raw.get("nextLink") or ""
             if not isinstance(url, str):
-                raise Unavailable("the service's list leads to what is no address", status=200)
+                raise Unavailable("the service's list has an invalid nextLink", status=200)
             if url in seen:
-                raise Unavailable("the service's list leads in a circle", status=200)
+                raise Unavailable("the service's list repeats a page", status=200)
 
     def resolve(self, url: str) -> str:
         """The whole URL; raises Rejected for a text that is not a URL or has another origin."""
@@ -174,14 +174,14 @@ class Client:
         target = self.base_url + url if own else url
         if not is_address(target):
             raise Rejected(
-                "the service points to what is no address",
+                "the service answers with an invalid address",
                 subject=origin_of(self.base_url)[1],
                 next_step="Nothing was sent there. Check what answers at spec.cloud's address.",
             )
         if not own and origin_of(target) != origin_of(self.base_url):
             # A token must not be sent to an origin that an answer names.
             raise Rejected(
-                f"the service points to another origin, {self._name_host(target)}",
+                f"the service answers with an address of another origin, {self._name_host(target)}",
                 subject=origin_of(self.base_url)[1],
                 next_step="Nothing was sent there. Check what answers at spec.cloud's address.",
             )
@@ -265,11 +265,11 @@ class Client:
 
     def _redirected(self, url: str, answer: Answer) -> Rejected:
         target = _join(url, answer.headers.get("Location", ""))
-        where = self._name_host(target) if is_address(target) else "what is no address"
+        where = self._name_host(target) if is_address(target) else "an invalid address"
         return Rejected(
             f"the service redirects to {where}",
             status=answer.status,
-            next_step="It was not followed: the token stays here."
+            next_step="The redirect was not followed, and the token was not sent there."
             " Correct the address in spec.cloud.",
         )
 

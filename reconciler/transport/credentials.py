@@ -35,7 +35,7 @@ def check_sendable(token: str, whose: str, subject: str, cure: str) -> str:
     if _SENDABLE.fullmatch(token):
         return token
     raise Unauthorized(
-        f"{whose} token cannot be sent: it holds more than visible ASCII",
+        f"{whose} token cannot be sent: it has characters other than visible ASCII",
         subject=subject,
         next_step=cure,
     )
@@ -75,7 +75,7 @@ class Tokens:
 
     def _get_local(self) -> str:
         token = os.environ.get(_TOKEN_VARIABLE) or _DEFAULT_TOKEN
-        cure = "Give the emulator another one, and name it here."
+        cure = "Start the emulator with another token, and set it here."
         check_sendable(token, "the emulator's", _TOKEN_VARIABLE, cure)
         if token != _DEFAULT_TOKEN:
             self._know(token)

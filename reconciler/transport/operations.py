@@ -29,7 +29,7 @@ _GROWTH: Final = 1.5
 _MOST_ASKED_S: Final = 60.0
 _LINKS: Final = ("Azure-AsyncOperation", "Location")
 _ENDED: Final = frozenset({"succeeded", "failed", "canceled", "cancelled"})
-_FOLLOWED: Final = "Run apply again: it is found and followed, not repeated."
+_FOLLOWED: Final = "Run apply again: it follows the operation and does not repeat the write."
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def finish_operation(
     except StillRunning:
         raise
     except ServiceError as error:
-        raise _lost(error, f"what was begun cannot be followed: {error.message}") from error
+        raise _lost(error, f"the write cannot be followed: {error.message}") from error
 
 
 class _PollDelay:
@@ -176,7 +176,7 @@ def _lost(error: ServiceError, message: str) -> ReplyLost:
         status=error.status,
         code=error.code,
         request_id=error.request_id,
-        next_step="It was accepted, and may have been done. Plan again to see what is live.",
+        next_step="The write was accepted and may have been done. Plan again to see what is live.",
     )
 
 
@@ -213,5 +213,5 @@ def _failed(polled: Reply, word: str) -> Rejected:
         status=polled.status,
         code=code,
         request_id=clean(polled.headers.get("x-ms-request-id", "")),
-        next_step="Nothing is known to have changed. Correct what it names, then plan again.",
+        next_step="No change is known. Correct the cause that it names, then plan again.",
     )

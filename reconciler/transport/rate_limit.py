@@ -74,7 +74,7 @@ class CommandRateLimiter:
         before = f" after {self._sent}" if self._sent else ""
         raise TooManyCalls(
             f"{needed} calls are needed{before}, and --max-calls allows {self._most}",
-            next_step="Nothing was changed. Do less at once with --target, or allow more:"
+            next_step="Nothing was changed. Plan less with --target, or allow more calls:"
             f" --max-calls {self._sent + needed}",
         )
 
@@ -87,7 +87,7 @@ class CommandRateLimiter:
             if self._most is not None and self._sent >= self._most:
                 raise TooManyCalls(
                     f"all {self._most} calls that --max-calls allows were sent",
-                    next_step="Nothing more is sent. Plan again, with more, to see what is live.",
+                    next_step="No more calls are sent. Plan again with a higher --max-calls.",
                 )
             self._sent += 1
 
@@ -137,7 +137,7 @@ class _Time:
         ending = self._ending.is_set()
         if ending and self.clock() + seconds > self._end:
             raise ReconcilerError(
-                "was interrupted while a call waited for its turn",
+                "was interrupted while a call waited for the rate limiter",
                 next_step="The call was not sent. Plan again to see what is live.",
             )
         sleep = self._sleep or (time.sleep if ending else self._ending.wait)
@@ -208,11 +208,13 @@ class _Gate:
             low = self._bucket.count_down(left, now)
             rate = self._bucket.hour.compute_rate(now)
         if low:
-            self._emit(Throttling(self._subject, f"only {left} are left of this hour", 1 / rate))
+            self._emit(
+                Throttling(self._subject, f"only {left} calls are left in this hour", 1 / rate)
+            )
 
     def _give_up(self) -> Throttled:
         return Throttled(
-            f"the service takes no call any more: {self._said}",
+            f"the service accepts no more calls: {self._said}",
             status=429,
             next_step=LATER,
         )

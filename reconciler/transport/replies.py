@@ -15,9 +15,9 @@ from reconciler.secrets.redaction import Redaction, SecretNamed, mask
 from reconciler.text.json_text import read_json
 from reconciler.transport.connections import Headers
 
-LATER: Final = "Wait, then run it again; --parallelism 2 asks for less."
+LATER: Final = "Wait, then run it again. --parallelism 2 sends fewer calls at once."
 _ROTATE: Final = (
-    "Give it a new value where it is referred to, and correct the service's definition."
+    "Replace the secret that the manifest refers to, and correct the service's definition."
 )
 _PROXY: Final = "Check the address in spec.cloud; a proxy may be answering in its place."
 _MOST_SAID: Final = 300
@@ -59,7 +59,7 @@ def parse_reply(
         # Not chained: the error holds the body.
         named = isinstance(error, SecretNamed)
         raise Unavailable(
-            "the service answers with a secret as the name of something"
+            "the service answers with a secret as the name of a property"
             if named
             else f"the service answers {_content_type(said)} that is not JSON",
             status=status,
@@ -103,7 +103,7 @@ def make_error(reply: Reply) -> ServiceError:
     elif reply.status in {429, 503}:
         kind, next_step = Throttled, LATER
     elif reply.status == 409:
-        kind, next_step = Busy, "Wait until what runs on it has ended, then plan again."
+        kind, next_step = Busy, "Wait until the running operation has ended, then plan again."
     elif reply.status >= 500:
         kind = Unavailable
         next_step = next_step or "Run it again; if it persists, quote the request id."
@@ -118,7 +118,7 @@ def make_error(reply: Reply) -> ServiceError:
 
 _LOG_IN: Final = (
     "For Azure: az login, or the AZURE_… variables of a service principal. For an emulator:"
-    " RECONCILER_EMULATOR_TOKEN must be the token that it was started with."
+    " RECONCILER_EMULATOR_TOKEN must be the token of the emulator."
 )
 
 

@@ -38,9 +38,9 @@ def read_timeouts(environment: Mapping[str, str]) -> Timeouts:
         return Timeouts()
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", given) or not 0 < float(given) <= 3600:
         raise ReconcilerError(
-            "is no number of seconds between 0 and 3600",
+            "is not a number of seconds between 0 and 3600",
             subject=_TIMEOUT_VARIABLE,
-            next_step=f"Leave it out, or set it such as {_TIMEOUT_VARIABLE}=30.",
+            next_step=f"Unset it, or set it to a number of seconds: {_TIMEOUT_VARIABLE}=30",
         )
     seconds = float(given)
     return Timeouts(

@@ -141,7 +141,7 @@ def test_writes_that_fail(stage: Stage, word: str) -> None:
 def test_a_service_that_leads_elsewhere(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
-    for word, said in (("elsewhere", "another origin"), ("circle", "circle")):
+    for word, said in (("elsewhere", "another origin"), ("circle", "repeats a page")):
         stage.service.faults = {"LIST": word}
         finish(stage.run("export", "--all"), 1, said)
 
