@@ -88,7 +88,7 @@ def test_a_service_is_imported_under_the_address_that_it_is_to_have(project: Pro
         (("export", "WebService/nobody"), "there is no such service"),
         (("export",), "give an ADDRESS, or --all"),
         (("export", "--all", "WebService/x"), "give an ADDRESS, or --all"),
-        (("export", "--all", "--format", "json"), "name its address"),
+        (("export", "--all", "--format", "json"), "give one ADDRESS"),
     ],
 )
 def test_what_cannot_be_adopted_is_said(

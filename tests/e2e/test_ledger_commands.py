@@ -120,7 +120,7 @@ def test_a_compacted_ledger_remembers_and_can_be_proven(applied: Project) -> Non
     done = applied.run("ledger", "compact")
     assert done.code == 0, done.said
     assert "Archived: 2 entries and 2 intents, to ledger-" in done.out
-    assert "2 resources remembered" in done.out
+    assert "The new ledger starts with 2 resources." in done.out
     assert applied.run("history", "--at", "2999-01-01", "--json").out == last_applied_by_address
     assert applied.run("plan", "--detailed-exitcode").code == 0
     assert applied.run("ledger", "verify").code == 0
