@@ -32,7 +32,6 @@ from reconciler.model import (
     Live,
     Manifest,
     ModelReference,
-    OperationStatus,
     Resource,
     SecretReference,
     ServiceTiming,
@@ -78,16 +77,14 @@ class LeastProvider:
             raise
         return Live(reply.document, None, datetime.now(UTC), "a stamp", idle=True)
 
-    def write(
-        self, step: Step, live: Live | Absent, resolve: ResolveSecret
-    ) -> Iterator[OperationStatus]:
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
         assert_type(step.action, Action)
         assert_type(resolve(SecretReference(env="NAME")), str)
         if isinstance(live, Absent):
             raise StillRunning("it runs", subject="a")
         if step.action is Action.DELETE:
             raise ReplyLost("it may have been done", subject="a")
-        yield OperationStatus("done")
+        yield
 
 
 class WholeProvider(LeastProvider):
@@ -99,8 +96,9 @@ class WholeProvider(LeastProvider):
     def find_peers(self, resource: Resource) -> Sequence[Json]:
         return [resource.id]
 
-    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
-        yield OperationStatus(resource.id)
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
+        assert_type(resource.id, str)
+        yield
 
     def has_copy(self, source: CloneSource) -> bool:
         return assert_type(source.region, str) == ""

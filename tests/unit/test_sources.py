@@ -20,7 +20,6 @@ from reconciler.model import (
     Cause,
     Json,
     Live,
-    OperationStatus,
     Plan,
     Reason,
     Resource,
@@ -290,7 +289,7 @@ def test_steps_that_touch_one_service_go_one_after_another() -> None:
     most = 0
     real = world.write
 
-    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[None]:
         nonlocal most
         running.add(step.resource.address.name)
         most = max(most, len(running))
