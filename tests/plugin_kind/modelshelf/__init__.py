@@ -70,7 +70,7 @@ class DeploymentKind(BaseKind):
             said = "would have no replica and answer nobody"
             yield forbid(step.resource.address, "idle", said, lift="To stop it")
 
-    def draft(
+    def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
     ) -> ExportedSpec:
         """The model and its settings."""
