@@ -164,7 +164,9 @@ class _Loom(Generic[_Done]):
 
     def take(self) -> Iterator[_Done]:
         """Wait until something moves: the result of what has ended, nothing for what rests."""
-        left = self._resting[0][0] - self._now() if self._resting else None
+        # What has rested goes on only where a thread is free for it.
+        free = self.running < self._hands.parallelism
+        left = self._resting[0][0] - self._now() if self._resting and free else None
         if not self.running and left is not None:
             self._sleep(max(0.0, left))
             return

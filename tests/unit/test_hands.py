@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Generator
 from dataclasses import replace
+from queue import SimpleQueue
+from unittest import mock
 
 import pytest
 
@@ -93,6 +95,27 @@ def test_what_has_rested_longest_goes_on_first_and_before_anything_new() -> None
     list(hands.weave(work, "ab"))
     assert order == ["a begins", "b begins", "b ends", "a ends"]
     assert sum(world.slept) == pytest.approx(5.0, abs=0.1)
+
+
+def test_what_has_rested_is_not_asked_for_while_every_thread_works() -> None:
+    looks: list[float | None] = []
+
+    class Moved(SimpleQueue[object]):
+        def get(self, block: bool = True, timeout: float | None = None) -> object:
+            looks.append(timeout)
+            return super().get(block, timeout)
+
+    def work(item: int) -> Generator[float, None, int]:
+        if item == 0:
+            yield 0.0
+        else:
+            threading.Event().wait(0.05)
+        return item
+
+    with mock.patch("reconciler.engine.hands.SimpleQueue", Moved):
+        assert sorted(World().hands(parallelism=1).weave(work, range(2))) == [0, 1]
+    # Once for each time that work moved.
+    assert looks == [None] * 3
 
 
 def test_a_surprise_ends_everything() -> None:
