@@ -25,8 +25,27 @@ class Judgement:
     fate: Fate
     note: str
 
+    def claim(self, done: str = "done") -> str:
+        """The fate as a sentence, for a step that ended by an error.
 
+        `done` is what the step was to come to, "done" or "restored".
+        """
+        if self == _HALF:
+            return f"It is gone, and {_NONE_ANEW}."
+        return f"{_CLAIMS[self.fate, done]}: {self.note}."
+
+
+_CLAIMS: Final = {
+    (Fate.DONE, "done"): "It was done all the same",
+    (Fate.NOT_DONE, "done"): "Nothing was changed",
+    (Fate.UNKNOWN, "done"): "It is not known whether it was done",
+    (Fate.DONE, "restored"): "It was restored all the same",
+    (Fate.NOT_DONE, "restored"): "Nothing was restored",
+    (Fate.UNKNOWN, "restored"): "It is not known whether it was restored",
+}
 _UNTOLD: Final = "the ledger does not tell what was sent"
+_NONE_ANEW: Final = "there is none in its place"
+_HALF: Final = Judgement(Fate.UNKNOWN, f"it is gone, and {_NONE_ANEW}")
 
 
 def judge_intent(field: Field, intent: Intent, live: Live | Absent) -> Judgement:
@@ -36,7 +55,7 @@ def judge_intent(field: Field, intent: Intent, live: Live | Absent) -> Judgement
     if live is ABSENT:
         if intent.action is Action.CREATE:
             return _not_done("it is not there")
-        return _unknown("it is gone")
+        return _HALF if intent.action is Action.REPLACE else _unknown("it is gone")
     if intent.action is Action.CREATE:
         return _judge_creation(field, intent, live.document)
     return _judge_places(field, intent, live)

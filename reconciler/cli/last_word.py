@@ -49,7 +49,7 @@ def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding
     kept = keep_unrecorded(text, find_folders(root))
     if kept is None:
         invocation.complain(text)
-    return (describe_unrecorded(len(outcome.unrecorded), kept),)
+    return (describe_unrecorded(outcome.unrecorded, kept),)
 
 
 def _tell_lines(

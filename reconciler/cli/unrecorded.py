@@ -1,4 +1,4 @@
-"""What was done and could not be written to the ledger, kept for `ledger verify --recover`."""
+"""What became of steps and could not be written down, kept for `ledger verify --recover`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from reconciler.model import Finding
+from reconciler.model import Entry, Fate, Finding
 from reconciler.render.counting import count
 
 _NAME: Final = "errored.ledger"
 _MOST: Final = 100
+_UNKNOWN_AUTHOR: Final = "Without them the next plan does not know who did it."
+_UNKNOWN: Final = "Without them the next apply looks at what is live before anything else."
 
 
 def keep_unrecorded(text: str, folders: Sequence[Path]) -> Path | None:
@@ -35,13 +37,16 @@ def find_folders(root: Path) -> list[Path]:
     return found
 
 
-def describe_unrecorded(number: int, kept: Path | None) -> Finding:
+def describe_unrecorded(entries: Sequence[Entry], kept: Path | None) -> Finding:
     """What to do about it, wherever they are kept."""
     place = str(kept) if kept else "FILE"
     where = f"They are kept in {place}" if kept else "They follow; save them in a FILE"
+    what, without = f"{count(len(entries), 'step')} done and not recorded", _UNKNOWN_AUTHOR
+    if any(entry.fate is not Fate.DONE for entry in entries):
+        what, without = f"what became of {count(len(entries), 'step')} is not recorded", _UNKNOWN
     return Finding(
-        f"{count(number, 'step')} done and not recorded: the ledger cannot be written",
-        detail=(f"{where}. Without them the next plan does not know who did it.",),
+        f"{what}: the ledger cannot be written",
+        detail=(f"{where}. {without}",),
         next_step=f"Make the ledger writable, then: reconciler ledger verify --recover {place}",
     )
 

@@ -241,13 +241,15 @@ class _Run:
                 self._stopped.set()
         self._fleets.end(step.fleet, failed=error is not None)
 
-    def _attempt(self, step: Step, done: list[_Done]) -> Work[ReconcilerError | None]:
+    def _attempt(
+        self, step: Step, done: list[_Done], worker: Worker | None = None
+    ) -> Work[ReconcilerError | None]:
         """Do one step and note it in `done`; returns what went wrong."""
         started = time.monotonic()
         self._hands.emit(StepStarted(step.resource, step.action))
         try:
             with self._turns.hold(step):
-                after = yield from self._worker.carry_out(step)
+                after = yield from (worker or self._worker).carry_out(step)
         except Exception as error:  # noqa: BLE001 - one step's surprise must not stop the others
             known = error if isinstance(error, ReconcilerError) else _surprise(step, error)
             if isinstance(error, LedgerUnwritten):
@@ -263,6 +265,7 @@ class _Run:
     def roll_back(self) -> None:
         """Lead back what was done, the last first, each proven; what cannot be is said."""
         self._hands.emit(RollbackStarted(len(self._done)))
+        undoer = replace(self._worker, undoes=True)
         for step, after in reversed(self._done):
             field = self._hands.kinds[step.resource.address.kind].field
             try:
@@ -270,7 +273,7 @@ class _Run:
             except ReconcilerError as error:
                 self._unrestored.extend(error.findings())
                 continue
-            (failed,) = self._hands.weave(lambda one: self._attempt(one, []), [undo])
+            (failed,) = self._hands.weave(lambda one: self._attempt(one, [], undoer), [undo])
             if failed is None:
                 self._rolled_back.append(step.resource.address)
             else:

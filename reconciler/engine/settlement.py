@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from reconciler.engine.hands import Hands, Work
 from reconciler.engine.journal import Author, Journal, document_of
@@ -17,6 +18,9 @@ from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.fate import judge_intent
 from reconciler.model import Absent, Fate, Finding, Intent, Live, Settled
 from reconciler.ports import Lease
+from reconciler.schema import Field
+
+_OPEN: Final = "What an earlier run sent may have been done. The next run looks at it again."
 
 
 def settle_open(hands: Hands, author: Author, lease: Lease, patience_s: float) -> None:
@@ -61,16 +65,12 @@ class _Settler:
 
     def _settle_one(self, intent: Intent) -> Work[None]:
         resource = intent.resource
-        for _ in self._hands.provider(intent.address).settle(resource):
-            pass
         field = self._hands.kinds[intent.address.kind].field
-
-        def shows(live: Live | Absent) -> bool:
-            return judge_intent(field, intent, live).fate is Fate.DONE
-
-        lag_s = self._hands.provider(intent.address).pace.lag_s
-        left = max(self._patience_s, lag_s) - self._age(intent)
-        live = yield from read_until(self._hands, resource, left, shows)
+        try:
+            live = yield from self._read(intent, field)
+        except ReconcilerError as error:
+            error.evidence = _OPEN
+            raise
         judged = judge_intent(field, intent, live)
         if judged.fate is Fate.DONE:
             self._journal.finish(intent, document_of(live))
@@ -78,6 +78,17 @@ class _Settler:
             self._journal.close(intent, judged.fate, judged.note)
         keep_sight(self._hands, resource, live)
         self._hands.emit(Settled(resource, intent.action, judged.fate, judged.note))
+
+    def _read(self, intent: Intent, field: Field) -> Work[Live | Absent]:
+        provider = self._hands.provider(intent.address)
+        for _ in provider.settle(intent.resource):
+            pass
+
+        def shows(live: Live | Absent) -> bool:
+            return judge_intent(field, intent, live).fate is Fate.DONE
+
+        left = max(self._patience_s, provider.pace.lag_s) - self._age(intent)
+        return (yield from read_until(self._hands, intent.resource, left, shows))
 
     def _age(self, intent: Intent) -> float:
         """How many seconds ago it was begun; none where that cannot be told."""

@@ -142,7 +142,7 @@ def check_fence(fence: int, highest: int, subject: str) -> None:
         raise LedgerConflict(
             f"somebody has taken the lock since: it is number {highest} now, and this was {fence}",
             subject=subject,
-            next_step="Nothing was written. Plan again once it is free.",
+            next_step="The ledger was not written. Plan again once it is free.",
         )
 
 

@@ -14,7 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from reconciler.errors import Rejected, ReplyLost, ServiceError, StillRunning, Unavailable
+from reconciler.errors import (
+    OperationFailed,
+    ReplyLost,
+    ServiceError,
+    StillRunning,
+    Unavailable,
+)
 from reconciler.model import Json, Progress
 from reconciler.transport.client import Client
 from reconciler.transport.replies import Reply, clean, look_up, read_problem, read_retry_after
@@ -44,8 +50,8 @@ def follow_operation(
     """Poll until the operation that a reply announced has ended; nothing to do without one.
 
     Returns whether the service told of the end; where it did not, only a look at the resource
-    can tell. That it has ended says only that the service claims success. Raises Rejected where
-    the operation failed, or stands elsewhere; StillRunning where it has not ended in time;
+    can tell. That it has ended says only that the service claims success. Raises OperationFailed,
+    Rejected where the operation stands elsewhere, StillRunning where it has not ended in time,
     ReplyLost where it cannot be followed.
     """
     link = _find_link(client, reply)
@@ -176,7 +182,7 @@ def _lost(error: ServiceError, message: str) -> ReplyLost:
         status=error.status,
         code=error.code,
         request_id=error.request_id,
-        next_step="It was accepted, and may have been done. Plan again to see what is live.",
+        next_step=error.next_step,
     )
 
 
@@ -212,13 +218,13 @@ def _percent(document: Json) -> float | None:
     return float(value) if known and 0 <= value <= 1 else None
 
 
-def _failed(polled: Reply, word: str) -> Rejected:
+def _failed(polled: Reply, word: str) -> OperationFailed:
     document = polled.document
     code, message = read_problem(look_up(document, "error") or look_up(document, "errorInfo"))
-    return Rejected(
+    return OperationFailed(
         f"the operation {word}: {message or 'the service does not say why'}",
         status=polled.status,
         code=code,
         request_id=clean(polled.headers.get("x-ms-request-id", "")),
-        next_step="Nothing is known to have changed. Correct what it names, then plan again.",
+        next_step="Correct what it names, then plan again.",
     )

@@ -87,7 +87,7 @@ def test_a_service_that_somebody_deleted_meanwhile_is_gone() -> None:
         "it is gone, somebody deleted it meanwhile: No Web Service could be found."
     )
     assert (error.subject, error.status) == ("WebService/census", 404)
-    assert error.next_step == "Nothing was changed. Plan again."
+    assert error.next_step == "Plan again."
 
 
 def test_a_group_that_is_not_there_is_no_service_that_is_gone() -> None:
@@ -147,7 +147,7 @@ def test_an_operation_that_nobody_knows_is_waited_for_at_the_resource() -> None:
         before = provider.read(RESOURCE)
         words = [one.status for one in provider.write(update(), before, lambda _: "")]
         asked = [call.target.partition("?")[0] for call in server.calls[2:]]
-    assert (words, asked) == (["Succeeded"], ["/op", RESOURCE.id])
+    assert (words, asked) == (["Accepted", "Succeeded"], ["/op", RESOURCE.id])
 
 
 @pytest.mark.parametrize("look", [Answer(403, {}), Answer(200, [])])

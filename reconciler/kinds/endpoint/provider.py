@@ -158,8 +158,10 @@ class EndpointProvider(PlainProvider):
                 again = method == "PATCH" and (refused or isinstance(error, ReplyLost))
                 if left == 1 or not again:
                     raise
-                yield Progress("sent again")
+                if isinstance(error, ReplyLost):
+                    yield Progress("Perhaps accepted")
             else:
+                yield Progress("Accepted")
                 return
 
     def _list(self, scope: str, token: SecretReference | None) -> list[Json]:
