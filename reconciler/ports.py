@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
+from reconciler.document.schema import Field
+from reconciler.errors import ManifestInvalid
 from reconciler.model import (
-    ABSENT,
     Absent,
     Address,
     Blob,
@@ -40,8 +41,7 @@ from reconciler.model import (
     Step,
     Summary,
 )
-from reconciler.redaction import Redaction
-from reconciler.schema import Field
+from reconciler.secrets.redaction import Redaction
 
 Emit: TypeAlias = Callable[[Event], None]
 Clock: TypeAlias = Callable[[], datetime]
@@ -63,6 +63,11 @@ class Leave(Protocol):
 
 class Budget(Protocol):
     """How many calls a command may send, and when each may go; one for all of its workers."""
+
+    @property
+    def sent(self) -> int:
+        """How many calls were let go so far, repeated ones included."""
+        ...
 
     def admit(self, method: str, url: str, within_s: float) -> Leave:
         """Wait until a call may go.
@@ -96,19 +101,24 @@ class Access:
     resolve: ResolveSecret
     redaction: Redaction
 
+    def find_url(self, plane: str) -> str:
+        """The base URL of a plane; raises ManifestInvalid where the project gives none."""
+        if plane not in self.cloud.planes:
+            finding = Finding(
+                f"spec.cloud gives no address of {plane}",
+                subject="Project",
+                next_step=f"Add it to the project file: spec: {{cloud: {{{plane}: URL}}}}",
+            )
+            raise ManifestInvalid((finding,))
+        return self.cloud.planes[plane]
+
 
 class Provider(Protocol):
-    """One service's calls. Safe to use from several threads at once."""
+    """One service's calls. Safe to use from several threads at once.
 
-    @property
-    def calls(self) -> int:
-        """How many requests were sent so far, retries included."""
-        ...
-
-    @property
-    def pace(self) -> Pace:
-        """How fast the service takes calls, as far as it is published or recorded."""
-        ...
+    These three methods are all that a provider must have. What else it can do is said by the
+    capabilities below: `ReadsMany`, `ShowsPeers`, `WaitsUntilIdle`, `KeepsCopies`, `HasTiming`.
+    """
 
     def scan(self, scope: str, token: SecretReference | None = None, /) -> Iterable[Summary]:
         """One cheap pass over `scope`, following pages; `token` is that of what is in it."""
@@ -116,27 +126,6 @@ class Provider(Protocol):
 
     def read(self, resource: Resource) -> Live | Absent:
         """The document now; ABSENT only for an authoritative 404; raises ServiceError else."""
-        ...
-
-    def read_many(self, resources: Sequence[Resource], /) -> Mapping[Resource, Live]:
-        """What one pass over the scope of all of these shows whole, without raising ServiceError.
-
-        What is left out must be read: that it is not in a list proves nothing.
-        """
-        ...
-
-    def find_peers(self, resource: Resource, /) -> Sequence[Json]:
-        """The documents of all that is in the scope of a resource, as far as one pass shows them.
-
-        What was listed before in the same run is not listed again. Raises no ServiceError.
-        """
-        ...
-
-    def has_copy(self, source: Source) -> bool:
-        """Whether the source has a copy for the region that is as the source is now.
-
-        False where the source is not there; raises ServiceError where it cannot be told.
-        """
         ...
 
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
@@ -151,6 +140,35 @@ class Provider(Protocol):
         """
         ...
 
+
+@runtime_checkable
+class ReadsMany(Protocol):
+    """A provider whose lists show whole documents. Without it each resource is read alone."""
+
+    def read_many(self, resources: Sequence[Resource], /) -> Mapping[Resource, Live]:
+        """What one pass over the scope of all of these shows whole, without raising ServiceError.
+
+        What is left out must be read: that it is not in a list proves nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class ShowsPeers(Protocol):
+    """A provider that can list what shares a scope. Without it `check_scope` gets no peers."""
+
+    def find_peers(self, resource: Resource, /) -> Sequence[Json]:
+        """The documents of all that is in the scope of a resource, as far as one pass shows them.
+
+        What was listed before in the same run is not listed again. Raises no ServiceError.
+        """
+        ...
+
+
+@runtime_checkable
+class WaitsUntilIdle(Protocol):
+    """A provider that can follow operations of others. Without it nothing is waited for."""
+
     def settle(self, resource: Resource) -> Iterator[Progress]:
         """Wait until no operation runs on the resource, whoever began it; sends no write.
 
@@ -159,10 +177,53 @@ class Provider(Protocol):
         ...
 
 
-class Kind(Protocol):
-    """What a kind of resource knows: its schema, how a manifest binds to it, what to call it."""
+@runtime_checkable
+class KeepsCopies(Protocol):
+    """A provider whose service keeps a copy of a resource for another region."""
+
+    def has_copy(self, source: Source) -> bool:
+        """Whether the source has a copy for the region that is as the source is now.
+
+        False where the source is not there; raises ServiceError where it cannot be told.
+        """
+        ...
+
+
+@runtime_checkable
+class HasTiming(Protocol):
+    """A provider that knows how fast its service takes calls. Without it `UNKNOWN_TIMING` holds."""
+
+    @property
+    def pace(self) -> Pace:
+        """How fast the service takes calls, as far as it is published or recorded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One base URL under `spec.cloud` of the project, and its values for the named clouds.
+
+    `azure` and `emulator` are empty where that cloud has none; the project must then give it. What
+    `manages` resources is part of the name of the cloud that a plan is made for.
+    """
 
     name: str
+    description: str
+    azure: str = ""
+    emulator: str = ""
+    manages: bool = True
+
+
+class Kind(Protocol):
+    """What a kind of resource knows: its schemas, how a manifest binds to it, what to call it.
+
+    Pure: only `connect` leads to calls. `kinds.base.BaseKind` has the usual answers, so that a
+    kind writes `bind`, `draft` and `connect`. What else a kind can do is said by the capabilities
+    below: `ClonesFrom`, `KnowsOwner`, `ChecksSteps`, `ChecksScopes`.
+    """
+
+    name: str
+    # Names for `package_data.read_schema`: "service/web-service", or "PACKAGE:schemas/shelf".
     schema_name: str
     manifest_schema_name: str
 
@@ -171,59 +232,35 @@ class Kind(Protocol):
         """The service's document, compiled."""
         ...
 
+    @property
+    def planes(self) -> Sequence[Plane]:
+        """The base URLs that the kind's calls go to."""
+        ...
+
+    @property
+    def defaults(self) -> Mapping[str, Json]:
+        """What the project may give for all its resources: a JSON Schema for each name."""
+        ...
+
+    @property
+    def guards(self) -> Mapping[str, str]:
+        """Guards of its own: for each name, for `--allow`, what it protects."""
+        ...
+
     def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
         """Where the resource is; raises ManifestInvalid naming what is missing."""
         ...
 
-    def find_source(
-        self, manifest: Manifest, defaults: Mapping[str, Json]
-    ) -> Address | Resource | None:
-        """What a new resource is to start from; raises ManifestInvalid naming what is missing."""
-        ...
-
-    def bind(
-        self, manifest: Manifest, live: Json | Absent, source: Json | Absent = ABSENT
-    ) -> Declared:
-        """The part of the service's document that the manifest speaks of, with findings.
-
-        `source` is the document that a resource which is not there starts from.
-        """
-        ...
-
-    def find_region(self, source: Json, after: Json) -> str:
-        """The region for which secrets of `source` must be sealed anew to serve in `after`.
-
-        Empty where they can go as they are.
-        """
-        ...
-
-    def find_missing(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
-        """What the service demands of a write of the whole definition and the step lacks."""
-        ...
-
-    def find_refusals(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
-        """Why the service would refuse a step; what names a guard can be allowed."""
-        ...
-
-    def find_conflicts(
-        self, steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json], /
-    ) -> tuple[Finding, ...]:
-        """What speaks against the steps of one scope together, beside all that is there.
-
-        `peers` are as `find_peers` gives them; what is removed has no manifest.
-        """
-        ...
-
-    def find_owner(self, live: Json, project: str) -> str:
-        """Who manages what is live, where it says so and it is not this project; else empty."""
+    def locate(self, address: Address, resource_id: str, defaults: Mapping[str, Json]) -> Resource:
+        """What an id means, given whole or as a name; raises ManifestInvalid for what is none."""
         ...
 
     def scope(self, resource: Resource) -> str:
         """The scope whose scan lists this resource."""
         ...
 
-    def locate(self, address: Address, resource_id: str, defaults: Mapping[str, Json]) -> Resource:
-        """What an id means, given whole or as a name; raises ManifestInvalid for what is none."""
+    def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
+        """The part of the service's document that the manifest speaks of, with findings."""
         ...
 
     def draft(
@@ -234,6 +271,60 @@ class Kind(Protocol):
 
     def connect(self, access: Access, /) -> Provider:
         """Open the calls to this kind's service, each within the budget."""
+        ...
+
+
+@runtime_checkable
+class ClonesFrom(Protocol):
+    """A kind whose new resources can start from another one."""
+
+    def find_source(
+        self, manifest: Manifest, defaults: Mapping[str, Json]
+    ) -> Address | Resource | None:
+        """What a new resource is to start from; raises ManifestInvalid naming what is missing."""
+        ...
+
+    def bind_clone(self, manifest: Manifest, source: Json) -> Declared:
+        """As `bind`, of a resource that is not there and starts from the document `source`."""
+        ...
+
+    def find_region(self, source: Json, after: Json) -> str:
+        """The region for which secrets of `source` must be sealed anew to serve in `after`.
+
+        Empty where they can go as they are.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsOwner(Protocol):
+    """A kind whose documents name who manages them."""
+
+    def find_owner(self, live: Json, project: str) -> str:
+        """Who manages what is live, where it says so and it is not this project; else empty."""
+        ...
+
+
+@runtime_checkable
+class ChecksSteps(Protocol):
+    """A kind that knows why its service would refuse a step."""
+
+    def check_step(self, manifest: Manifest, step: Step) -> Iterable[Finding]:
+        """Why the service would refuse the step; what names a guard can be allowed."""
+        ...
+
+
+@runtime_checkable
+class ChecksScopes(Protocol):
+    """A kind whose resources restrict one another."""
+
+    def check_scope(
+        self, steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json], /
+    ) -> Iterable[Finding]:
+        """What speaks against the steps of one scope together, beside all that is there.
+
+        `peers` are as `find_peers` gives them; what is removed has no manifest.
+        """
         ...
 
 

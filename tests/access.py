@@ -2,8 +2,10 @@
 
 from reconciler.model import Cloud, SecretReference
 from reconciler.ports import Access
-from reconciler.redaction import Redaction
+from reconciler.secrets.redaction import Redaction
 from reconciler.transport import RateBudget
+
+PLANES = ("resourceManager", "studioManagement", "services")
 
 
 def access(url: str, deadline_s: float = 60.0, secret: str = "token") -> Access:
@@ -14,5 +16,10 @@ def access(url: str, deadline_s: float = 60.0, secret: str = "token") -> Access:
 
     budget = RateBudget(lambda _: None)
     return Access(
-        Cloud(url, url, url, ""), lambda _: None, budget, deadline_s, resolve, Redaction()
+        Cloud(url, dict.fromkeys(PLANES, url)),
+        lambda _: None,
+        budget,
+        deadline_s,
+        resolve,
+        Redaction(),
     )

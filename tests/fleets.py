@@ -6,7 +6,7 @@ from reconciler.kinds.web_service import KIND
 from reconciler.manifests import Loaded, load
 
 PROJECT = "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: p}\nspec: {cloud: emulator}\n"
-KINDS = {KIND.name: KIND.manifest_schema_name}
+KINDS = {KIND.name: KIND}
 CSV = "code,calls,team\n001,5,growth\n002,6,risk\n003,7,growth\n"
 FLEET = """\
 apiVersion: reconciler/v1

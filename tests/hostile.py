@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from reconciler.cli import main
-from reconciler.transport.patience import Patience
+from reconciler.transport.timeouts import Patience
 
 Json = Any
 
@@ -353,7 +353,7 @@ def run(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
     os.chdir(folder)
     with (
         mock.patch.dict(os.environ, {**_QUICK, **(environment or {})}),
-        mock.patch("reconciler.manifests.revision._ask_git", return_value=("", False)),
+        mock.patch("reconciler.manifests.git._ask_git", return_value=("", False)),
         mock.patch("reconciler.transport.client.read_patience", return_value=_HASTY),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),

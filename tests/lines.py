@@ -5,8 +5,8 @@ import json
 
 import jsonschema_rs
 
-from reconciler.catalog import read_schema
 from reconciler.model import Json
+from reconciler.package_data import read_schema
 
 
 @functools.cache

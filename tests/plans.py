@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from reconciler.estimate import estimate
-from reconciler.guards import judge
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
     ABSENT,
@@ -26,8 +24,10 @@ from reconciler.model import (
     SecretReference,
     Step,
 )
-from reconciler.plan import Wish, make_removal, make_step
-from reconciler.reasons import explain_changes
+from reconciler.plans.estimate import estimate
+from reconciler.plans.guards import judge
+from reconciler.plans.reasons import explain_changes
+from reconciler.plans.step import Wish, make_removal, make_step
 from tests.e2e.world import MODEL, definition
 
 PACE = Pace(15.0, 10, 250, 25.0, 200, 10.0)

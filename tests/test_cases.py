@@ -17,10 +17,10 @@ import jsonpatch
 import jsonschema
 import pytest
 
-from reconciler.catalog import read_schema
-from reconciler.diff import diff
+from reconciler.document.diff import diff
+from reconciler.document.pointers import set_at, split_pointer
 from reconciler.kinds import find_kinds
-from reconciler.pointers import set_at, split_pointer
+from reconciler.package_data import read_schema
 from tests.casework.case import OUTCOMES, Case, find_cases
 from tests.casework.golden import check, mask, show_after, show_plan
 from tests.casework.record import Recorder, show_calls

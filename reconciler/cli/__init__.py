@@ -18,8 +18,8 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.invocation import Invocation
-from reconciler.cli.spelling import spell
+from reconciler.cli.context import Invocation
+from reconciler.cli.terraform_flags import spell
 
 _COMMANDS = (
     "init",
@@ -57,7 +57,9 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         word = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
-        found: click.Command = getattr(importlib.import_module(f"reconciler.cli.{word}"), word)
+        found: click.Command = getattr(
+            importlib.import_module(f"reconciler.cli.commands.{word}"), word
+        )
         return found
 
 
@@ -114,7 +116,7 @@ def _run(given: Sequence[str], invocation: Invocation) -> int:
         _close_stdout()
         return 1
     except Exception as error:  # noqa: BLE001 - the last boundary: an explanation, no traceback
-        from reconciler.cli.failure import report
+        from reconciler.cli.errors import report
 
         return report(error, invocation)
     return code if isinstance(code, int) else 0
@@ -125,7 +127,7 @@ def _refuse_secrets(given: Sequence[str]) -> None:
     for number, argument in enumerate(given, 1):
         if "=" not in argument:
             continue
-        from reconciler.comparers import find_signatures
+        from reconciler.secrets.signatures import find_signatures
 
         if find_signatures(argument):
             from reconciler.errors import ReconcilerError
@@ -159,7 +161,7 @@ def _mention(kind: type[BaseException]) -> None:
 
 def _interrupted(invocation: Invocation) -> int:
     if invocation.as_json:
-        from reconciler.render.event_lines import describe_failure
+        from reconciler.render.events.json_lines import describe_failure
 
         invocation.lines.end(describe_failure("interrupted", "Interrupted."))
     invocation.complain("\nInterrupted.")

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from reconciler.cli.invocation import may_ask
+from reconciler.cli.context import may_ask
 
 
 def approve(question: str, explanation: str, *, instead: str, cancelled: str) -> None:

@@ -7,10 +7,19 @@ from typing import Any, TypeVar
 
 import click
 
-from reconciler.cli.duration import read_duration
-from reconciler.cli.invocation import Invocation
+from reconciler.cli.context import Invocation
+from reconciler.text.durations import parse_duration
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def read_duration(_: click.Context, __: click.Parameter, text: str) -> float:
+    """The seconds that a flag is given; fails with how they are written."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        said = f"{text!r} is no length of time, such as 90s, 2m or 1m30s"
+        raise click.BadParameter(said) from error
 
 
 def _note_detailed(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
@@ -66,13 +75,27 @@ _REFRESH = click.option(
     help="How live is read: auto reads what has changed by the service's lists, full every service,"
     " none relies on what was seen before.",
 )
+
+
+class _AllowOption(click.Option):
+    """An option whose help names the guards of every kind; they are loaded when it is printed."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The flag and its help."""
+        from reconciler.cli.wiring import find_guards
+        from reconciler.kinds import find_kinds
+
+        self.help = f"Lift a guard: {', '.join(find_guards(find_kinds()))}. Repeatable."
+        return super().get_help_record(ctx)
+
+
 _ALLOW = click.option(
     "--allow",
     "allowed",
+    cls=_AllowOption,
     metavar="GUARD[=ADDRESS]",
     multiple=True,
-    help="Lift a guard: deletes, updates, replace, irreversible, adopt, empty, blob, "
-    "default-endpoint, training-service. Repeatable.",
+    help="Lift a guard. Repeatable.",
 )
 _ROTATE = click.option(
     "--rotate",

@@ -5,11 +5,11 @@ known. It shares data with the client (the service's schema), never code, so tha
 cannot cancel itself in the other.
 """
 
-from reconciler.emulator.faults import KINDS, Fault, Kind, find_in_faults, make_faults
-from reconciler.emulator.flaws import Flaw
+from reconciler.emulator.classic.world_file import Workspace, find_in_world, make_world
+from reconciler.emulator.faults.fault_file import KINDS, Fault, Kind, find_in_faults, make_faults
+from reconciler.emulator.file_findings import Flaw
 from reconciler.emulator.settings import Settings
 from reconciler.emulator.switches import SWITCHES, Switch
-from reconciler.emulator.world import Workspace, find_in_world, make_world
 
 __all__ = [
     "KINDS",

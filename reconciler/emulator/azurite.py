@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from reconciler.emulator.child import die_with_parent, end_process
+from reconciler.emulator.processes import die_with_parent, end_process
+from reconciler.emulator.tcp_ports import find_free_port
 
 VERSION: Final = "3.37.0"
 _MAIN: Final = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")
@@ -41,7 +41,7 @@ def run_azurite(port: int = 0, folder: Path | None = None) -> Iterator[str]:
     node = _find_node()
     main = _install(node) / _MAIN
     with tempfile.TemporaryDirectory(prefix="reconciler-azurite-") as scratch:
-        process, url = _start(node, main, port or _free_port(), folder, scratch)
+        process, url = _start(node, main, port or find_free_port(), folder, scratch)
         try:
             _await_ready(process, url)
             yield url
@@ -109,12 +109,6 @@ def _fetch(node: Path, cache: Path, target: Path) -> None:
         shutil.rmtree(target, ignore_errors=True)
         Path(partial).rename(target)
         Path(partial).mkdir()  # for the block to take away
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _start(

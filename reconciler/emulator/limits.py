@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from reconciler.emulator.envelopes import Refusal
+from reconciler.emulator.replies import Refusal
 
 # Published: 250 reads and 25 a second, 200 writes and deletes and 10 a second, by principal and
 # subscription; the older hourly numbers are what the headers count down from.

@@ -18,26 +18,26 @@ from typing import IO, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from reconciler.emulator.calls import Call, make_call
-from reconciler.emulator.chance import Chance
-from reconciler.emulator.classic import Classic, is_same
-from reconciler.emulator.endpoints import ClassicParts
-from reconciler.emulator.envelopes import Answer, Refusal, identify_lean, identify_request, render
-from reconciler.emulator.fault_plan import Entry, FaultPlan
+from reconciler.emulator.classic.endpoints import ClassicParts
+from reconciler.emulator.classic.management import Classic, is_same
+from reconciler.emulator.classic.workspaces import Workspaces
+from reconciler.emulator.faults.broken_replies import CutOff, Lost, hold, pause, send_last
+from reconciler.emulator.faults.fault_plan import Entry, FaultPlan
+from reconciler.emulator.faults.injection import Mischief, answer_after
 from reconciler.emulator.limits import Limits
-from reconciler.emulator.management import Management, Parts
-from reconciler.emulator.mischief import Mischief, answer_after
-from reconciler.emulator.operations import Operations
-from reconciler.emulator.plans import Plans
-from reconciler.emulator.services import Services
+from reconciler.emulator.randomness import Chance
+from reconciler.emulator.replies import Answer, Refusal, identify_lean, identify_request, render
+from reconciler.emulator.requests import Call, make_call
+from reconciler.emulator.resource_manager.management import Management, Parts
+from reconciler.emulator.resource_manager.operations import Operations
+from reconciler.emulator.resource_manager.plans import Plans
+from reconciler.emulator.resource_manager.shapes import load_shape
+from reconciler.emulator.resource_manager.views import PROVIDER
+from reconciler.emulator.scoring.calls import Services
 from reconciler.emulator.settings import Settings
-from reconciler.emulator.shapes import load_shape
 from reconciler.emulator.state import State
 from reconciler.emulator.storage import Storage
 from reconciler.emulator.switches import Choices
-from reconciler.emulator.views import PROVIDER
-from reconciler.emulator.wire import CutOff, Lost, hold, pause, send_last
-from reconciler.emulator.workspaces import Workspaces
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _FIXED: Final = {

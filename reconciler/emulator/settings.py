@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from reconciler.emulator.faults import Fault
-from reconciler.emulator.world import DEFAULT_WORLD, Workspace
+from reconciler.emulator.classic.world_file import DEFAULT_WORLD, Workspace
+from reconciler.emulator.faults.fault_file import Fault
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
-from reconciler.emulator.envelopes import bad_request
+from reconciler.emulator.replies import bad_request
 
 if TYPE_CHECKING:  # the server's framework is imported when the server starts
     import aiohttp

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from reconciler.drift import find_drift, incomplete, unmanaged, weigh
-from reconciler.engine.hands import Hands
+from reconciler.document.pointers import format_pointer
 from reconciler.engine.observe import Observation, observe
-from reconciler.engine.order import Order, choose, identify, resolve
-from reconciler.engine.plan import make_wish
+from reconciler.engine.planning.plan import make_wish
+from reconciler.engine.planning.selection import Order, choose, identify, resolve
+from reconciler.engine.runtime import Hands
 from reconciler.errors import BlobExpired, ReconcilerError
-from reconciler.json_text import canonical
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -33,8 +32,9 @@ from reconciler.model import (
     Standing,
     Verdict,
 )
-from reconciler.plan import Wish
-from reconciler.pointers import format_pointer
+from reconciler.plans.drift import find_drift, incomplete, unmanaged, weigh
+from reconciler.plans.step import Wish
+from reconciler.text.json_text import canonical
 
 _SOON: Final = timedelta(days=14)
 

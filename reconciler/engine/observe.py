@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
-from reconciler.engine.hands import Hands
+from reconciler.engine.runtime import Hands
 from reconciler.errors import (
     ReconcilerError,
     ServiceError,
@@ -40,6 +40,7 @@ from reconciler.model import (
     Sighting,
     fold,
 )
+from reconciler.ports import ReadsMany
 
 Mode: TypeAlias = Literal["auto", "full", "none"]
 # A list is worth its call where it saves at least so many reads.
@@ -130,7 +131,8 @@ def observe(hands: Hands, resources: Iterable[Resource], mode: Mode = "full") ->
 def _read_lists(hands: Hands, reader: _Reader, wanted: Sequence[Resource]) -> Iterator[Observation]:
     """What the lists of the services show whole: one call in the place of many reads."""
     scopes = [found for found in _by_scope(hands, wanted).values() if len(found) >= _WORTH]
-    for seen in hands.spread(reader.read_list, scopes):
+    lists = [found for found in scopes if isinstance(hands.provider(found[0].address), ReadsMany)]
+    for seen in hands.spread(reader.read_list, lists):
         yield from seen
 
 
@@ -256,7 +258,8 @@ class _Reader:
 
     def read_list(self, resources: Sequence[Resource]) -> list[Observation]:
         """What one list shows of the resources of a scope."""
-        found = self._hands.provider(resources[0].address).read_many(resources)
+        provider = self._hands.provider(resources[0].address)
+        found = provider.read_many(resources) if isinstance(provider, ReadsMany) else {}
         if found:
             self._answered.set()
         for resource in found:

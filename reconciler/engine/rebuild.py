@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.baseline import make_baseline
-from reconciler.diff import is_unseen, same
-from reconciler.engine.hands import Hands
-from reconciler.engine.journal import Author
+from reconciler.document.baseline import make_baseline
+from reconciler.document.diff import is_unseen, same
+from reconciler.document.pointers import find, format_pointer
+from reconciler.engine.applying.journal import Author
 from reconciler.engine.observe import observe
-from reconciler.engine.order import Order, choose, identify
+from reconciler.engine.planning.selection import Order, choose, identify
+from reconciler.engine.runtime import Hands
 from reconciler.errors import Unplannable
 from reconciler.model import (
     ABSENT,
@@ -26,8 +27,7 @@ from reconciler.model import (
     Recollection,
     Resource,
 )
-from reconciler.plan import find_leaves
-from reconciler.pointers import find, format_pointer
+from reconciler.plans.step import find_leaves
 from reconciler.ports import Kind
 
 _NOTE = "rebuilt from what was live"

@@ -11,20 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from reconciler import guards
-from reconciler.diff import is_unseen, same
-from reconciler.engine.hands import Hands
-from reconciler.engine.models import look_at_models
+from reconciler.document.diff import is_unseen, same
+from reconciler.document.overlay import overlay
+from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
+from reconciler.document.schema import Field
+from reconciler.engine.blob_checks import look_at_models
 from reconciler.engine.observe import Observation, observe
-from reconciler.engine.order import Order
-from reconciler.engine.past import Past, find_barriers, read_past
-from reconciler.engine.plan import (
+from reconciler.engine.planning.plan import (
     estimate_steps,
     find_hidden,
     find_last_set,
     find_obstacles,
     find_owners,
 )
+from reconciler.engine.planning.selection import Order
+from reconciler.engine.rollback_range import Past, find_barriers, read_past
+from reconciler.engine.runtime import Hands
 from reconciler.errors import Unplannable
 from reconciler.model import (
     ABSENT,
@@ -46,13 +48,11 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.overlay import overlay
-from reconciler.plan import Wish, find_leaves, lead_to, make_step
-from reconciler.pointers import find, format_pointer, set_at, split_pointer
+from reconciler.plans import guards
+from reconciler.plans.reasons import format_author
+from reconciler.plans.step import Wish, find_leaves, lead_to, make_step
+from reconciler.plans.undo import overlaps, restore, undo
 from reconciler.ports import Kind
-from reconciler.reasons import format_author
-from reconciler.schema import Field
-from reconciler.undo import overlaps, restore, undo
 
 _MOST_NAMED: Final = 20
 
@@ -83,7 +83,8 @@ def plan_rollback(
     made = lead_to(wish, desired)
     steps = [] if made is None else [_tell(kind.field, made, past, memory, manifest)]
     known = manifest or Manifest(address, {}, "", "")
-    found = [one for step in steps for one in find_obstacles(hands, known, step)]
+    models = wish.declared.models
+    found = [one for step in steps for one in find_obstacles(hands, known, step, models)]
     obstacles = tuple(one for one in found if not one.guard and one.severity == "error")
     if obstacles:
         raise Unplannable(obstacles)
@@ -213,11 +214,12 @@ def _find_models(
         if value is not ABSENT:
             _put(spoken, path, value)
     named = Manifest(past.address, {"definition": spoken}, "", "")
-    opens = {one.path: one.sas for one in declared.models}
-    return tuple(
-        replace(one, sas=opens.get(one.path), find_place=None)
-        for one in kind.bind(named, live).models
-    )
+    known = {one.path: (one.sas, one.entry) for one in declared.models}
+    found = []
+    for one in kind.bind(named, live).models:
+        sas, entry = known.get(one.path, (None, ""))
+        found.append(replace(one, sas=sas, entry=entry, find_place=None))
+    return tuple(found)
 
 
 def _tell(field: Field, step: Step, past: Past, memory: Memory, manifest: Manifest | None) -> Step:

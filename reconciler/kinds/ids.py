@@ -13,9 +13,9 @@ from string import Formatter
 from typing import Final
 from urllib.parse import quote
 
+from reconciler.document.pointers import format_pointer
 from reconciler.errors import ManifestInvalid, Rejected
 from reconciler.model import Finding, Json, Manifest, Path
-from reconciler.pointers import format_pointer
 
 _SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20\x7f\ud800-\udfff]+")
 _PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")

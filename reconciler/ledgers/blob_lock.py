@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.container import Container, Leased, NotThere, Overtaken
-from reconciler.ledgers.lease import (
+from reconciler.ledgers.blob_client import Container, Leased, NotThere, Overtaken
+from reconciler.ledgers.blob_segments import Segments
+from reconciler.ledgers.lock import (
     LONGEST,
     Holding,
     Rhythm,
@@ -25,9 +26,8 @@ from reconciler.ledgers.lease import (
     read_holding,
     write_holding,
 )
-from reconciler.ledgers.lines import BadLine, Mark
-from reconciler.ledgers.machine import is_dead
-from reconciler.ledgers.segments import Segments
+from reconciler.ledgers.process import is_dead
+from reconciler.ledgers.records import BadLine, Mark
 from reconciler.model import Holder
 
 # Between taking the lease and saying so, a holder needs two calls.

@@ -8,14 +8,14 @@ so far, so that the last line alone tells what must not be written any more.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from reconciler import json_text
 from reconciler.errors import LedgerConflict, LedgerInvalid
-from reconciler.json_text import encode_canonical, read_json
-from reconciler.ledgers.lines import (
+from reconciler.ledgers.records import (
     BadLine,
     Checkpoint,
     Mark,
@@ -25,7 +25,10 @@ from reconciler.ledgers.lines import (
     write_word,
 )
 from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory, Snapshot
+from reconciler.text import json_text
+from reconciler.text.json_text import encode_canonical, read_json
 
+_NAME: Final = re.compile(r"ledger-[0-9]{1,18}-[0-9]{1,18}\.jsonl", re.ASCII)
 VERSIONS: Final = (1, 2)
 # A step's line holds a few parts of one definition; a checkpoint all that is remembered.
 LONGEST: Final = 64 << 20
@@ -39,6 +42,7 @@ _NOTHING: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
 _GONE: Final = (Action.DELETE, Action.FORGET)
 
 Numbered: TypeAlias = tuple[str, int, bytes]
+OpenArchive: TypeAlias = Callable[[str], Iterator[Numbered] | None]
 """A line without its end, after the name of what it stands in and its number there, from 1."""
 
 
@@ -248,3 +252,41 @@ def _remember(entry: Entry) -> Memory:
         fleet=entry.fleet,
         token=entry.token,
     )
+
+
+def name_archive(last: int, count: int) -> str:
+    """What an archive of `count` lines is called, of which `last` is the last one's sequence."""
+    return f"ledger-{last - count + 1}-{last}.jsonl"
+
+
+def begins_with_checkpoint(line: bytes) -> Checkpoint | None:
+    """The checkpoint that a chain begins with, where that is what its first line says."""
+    try:
+        word = follow(End(), line)[1]
+    except BadLine:
+        return None  # told by whoever reads on
+    return word if isinstance(word, Checkpoint) else None
+
+
+def number_all(lines: Iterator[Numbered], open_archive: OpenArchive) -> Iterator[Numbered]:
+    """The lines of all archives, oldest first, then those that are there now.
+
+    Raises LedgerInvalid for an archive that is not there.
+    """
+    first = list(itertools.islice(lines, 1))
+    parts = [itertools.chain(first, lines)]
+    seen: set[str] = set()
+    while first and (checkpoint := begins_with_checkpoint(first[0][2])):
+        if not _NAME.fullmatch(checkpoint.archive) or checkpoint.archive in seen:
+            raise invalid(first[0][0], first[0][1], BadLine("names no usable archive"))
+        seen.add(checkpoint.archive)
+        archive = open_archive(checkpoint.archive)
+        if archive is None:
+            raise LedgerInvalid(
+                f"{checkpoint.archive}, an archive of the ledger, is missing",
+                subject=first[0][0],
+                next_step=RESTORE,
+            )
+        first = list(itertools.islice(archive, 1))
+        parts.append(itertools.chain(first, archive))
+    return itertools.chain.from_iterable(reversed(parts))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.archives import name_archive, number_all
+from reconciler.files import make_folder, replace_file, sync_folder
 from reconciler.ledgers.chain import (
     RESTORE,
     End,
@@ -28,21 +28,20 @@ from reconciler.ledgers.chain import (
     follow_all,
     invalid,
     join,
+    name_archive,
+    number_all,
 )
-from reconciler.ledgers.disk import (
+from reconciler.ledgers.file_lock import FileClaim, FileLock
+from reconciler.ledgers.line_file import (
     append_durably,
     find_end,
     find_end_shared,
-    make_folder,
     read_lines,
-    replace_file,
     set_torn_aside,
-    sync_folder,
 )
-from reconciler.ledgers.file_lock import FileClaim, FileLock
-from reconciler.ledgers.lease import KeptLease, Rhythm, read_clock, wait_for
-from reconciler.ledgers.lines import BadLine, Checkpoint, Word
-from reconciler.ledgers.proof import Torn, prove
+from reconciler.ledgers.lock import KeptLease, Rhythm, read_clock, wait_for
+from reconciler.ledgers.records import BadLine, Checkpoint, Word
+from reconciler.ledgers.verify import Torn, prove
 from reconciler.model import Address, Entry, Holder, Intent, Proof, Snapshot
 from reconciler.ports import Emit, Lease
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.disk import replace_file
-from reconciler.ledgers.lease import (
+from reconciler.files import replace_file
+from reconciler.ledgers.lock import (
     LONGEST,
     Holding,
     Rhythm,
@@ -26,8 +26,8 @@ from reconciler.ledgers.lease import (
     read_holding,
     write_holding,
 )
-from reconciler.ledgers.lines import BadLine
-from reconciler.ledgers.machine import is_dead
+from reconciler.ledgers.process import is_dead
+from reconciler.ledgers.records import BadLine
 from reconciler.model import Holder
 
 NAME: Final = "lock.json"

@@ -23,8 +23,8 @@ def open_ledger(
     """
     if not project.ledger_container:
         return FileLedger(Path(project.root, project.ledger), project.moved)
-    from reconciler.ledgers.azure_blob import AzureBlobLedger  # noqa: PLC0415 - only teams need it
-    from reconciler.ledgers.container import Container  # noqa: PLC0415 - only teams need it
+    from reconciler.ledgers.blob import AzureBlobLedger  # noqa: PLC0415 - only teams need it
+    from reconciler.ledgers.blob_client import Container  # noqa: PLC0415 - only teams need it
 
     own_host = urlsplit(project.cloud.blob).hostname or ""
     container = Container(project.ledger_container, environment, token_credential, own_host)

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.json_text import encode_canonical, read_json
 from reconciler.ledgers.chain import DEEPEST
-from reconciler.ledgers.lines import BadLine, read_entry, write_entry
+from reconciler.ledgers.records import BadLine, read_entry, write_entry
 from reconciler.model import Entry, Json
+from reconciler.text.json_text import encode_canonical, read_json
 
 FORMAT_VERSION: Final = "1.0"
 _LONGEST: Final = 256 << 20

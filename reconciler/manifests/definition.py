@@ -11,14 +11,14 @@ from typing import Final
 
 import yaml
 
-from reconciler.catalog import read_schema
-from reconciler.intake import normalize, without_server_fields
-from reconciler.json_text import BadJson, read_json
+from reconciler.document.normalize import normalize, without_server_fields
+from reconciler.document.pointers import format_pointer
+from reconciler.document.schema import Field, Shape, compile_schema, walk_fields
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import DEEPEST, Places, Text
 from reconciler.model import Finding, Json, Place
-from reconciler.pointers import format_pointer
-from reconciler.schema import Field, Shape, compile_schema, walk_fields
+from reconciler.package_data import read_schema
+from reconciler.text.json_text import BadJson, read_json
 
 Path_ = tuple[str, ...]
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,19 +10,25 @@ from typing import Final
 
 import yaml
 
-from reconciler.manifests.fleet.tally import Tally
+from reconciler.document.pointers import find, split_pointer
+from reconciler.manifests.fleet.findings import Tally
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.project import LEDGER, make_project
 from reconciler.manifests.references import (
     Found,
     check_secrets,
+    check_sources,
     find_references,
     settle_definition,
     settle_files,
     take_in_definition,
 )
-from reconciler.manifests.schema import check_document, definition_schema, unknown_word
-from reconciler.manifests.sources import check_sources
+from reconciler.manifests.schema import (
+    check_document,
+    definition_schema,
+    extend_project,
+    unknown_word,
+)
 from reconciler.manifests.yaml_text import Places, Text
 from reconciler.model import (
     Address,
@@ -33,7 +40,7 @@ from reconciler.model import (
     Rollout,
     SecretReference,
 )
-from reconciler.pointers import find, split_pointer
+from reconciler.ports import Kind
 
 API_VERSION: Final = "reconciler/v1"
 PROJECT_FILE: Final = "reconciler.yaml"
@@ -62,14 +69,14 @@ class Loaded:
 
 
 def load(
-    folder: Path, project_file: Path | None, paths: Sequence[Path], schemas: Mapping[str, str]
+    folder: Path, project_file: Path | None, paths: Sequence[Path], kinds: Mapping[str, Kind]
 ) -> Loaded:
     """Load a project and its manifests.
 
-    `paths` defaults to the folder's `manifests/`, or to the folder itself. `schemas` maps the
-    name of a kind to that of its manifest schema. Never raises for what people wrote.
+    `paths` defaults to the folder's `manifests/`, or to the folder itself. Never raises for what
+    people wrote.
     """
-    loading = _Loading(Folder(folder), schemas)
+    loading = _Loading(Folder(folder), kinds)
     loading.load_project(project_file or folder / PROJECT_FILE)
     usual = folder / "manifests"
     for path in paths or [usual if usual.is_dir() else folder]:
@@ -81,7 +88,7 @@ def load(
 @dataclass
 class _Loading:
     folder: Folder
-    schemas: Mapping[str, str]
+    kinds: Mapping[str, Kind]
     project: Project | None = None
     project_place: Place | None = None
     manifests: dict[Address, Manifest] = field(default_factory=dict)
@@ -94,6 +101,11 @@ class _Loading:
     read: set[Path] = field(default_factory=set)
     foreign: int = 0
     unsure: bool = False
+
+    @functools.cached_property
+    def schemas(self) -> Mapping[str, str]:
+        """By the name of a kind, that of its manifest schema."""
+        return {name: kind.manifest_schema_name for name, kind in self.kinds.items()}
 
     def load_project(self, file: Path) -> None:
         if not file.exists():
@@ -165,14 +177,19 @@ class _Loading:
             return
         self.project_place = place
         document = parsed.build(node)
-        found = [*check_document(_PROJECT_SCHEMA, document), *self._check_ledger(file, document)]
+        extension = extend_project(self.kinds.values())
+        found = [
+            *check_document(_PROJECT_SCHEMA, document, extension),
+            *self._check_ledger(file, document),
+        ]
         places = Places(parsed.file, node)
         for pointer, finding in found:
             at = places.nearest(pointer)
             self.findings.append(replace(finding, subject="Project", place=at))
         if not found and not parsed.findings:
             digest = self.folder.files[parsed.file]
-            self.project = make_project(document, file.parent, parsed.file, digest)
+            planes = [plane for kind in self.kinds.values() for plane in kind.planes]
+            self.project = make_project(document, file.parent, parsed.file, digest, planes)
 
     def _check_ledger(self, file: Path, document: Json) -> Iterator[tuple[str, Finding]]:
         """Nothing is written outside the project, whatever links lead there."""

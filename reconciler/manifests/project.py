@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from reconciler.model import Address, Cloud, GuardLimits, Json, Project
+from reconciler.ports import Plane
 
-# Published addresses of the management and data planes; a blob's own address says where it is.
-_AZURE: Final = Cloud(
-    resource_manager="https://management.azure.com",
-    studio_management="https://management.azureml.net",
-    services="https://ussouthcentral.services.azureml.net",
-    blob="",
-)
-_EMULATOR: Final = "http://127.0.0.1:8470"
-_EMULATED: Final = Cloud(_EMULATOR, _EMULATOR, _EMULATOR, "http://127.0.0.1:10000")
-
-
+# The emulator's blob storage.
+_EMULATED_BLOB: Final = "http://127.0.0.1:10000"
 # Where the ledger is kept, unless the project says otherwise.
 LEDGER: Final = ".reconciler"
 
 
-def make_project(document: Json, root: Path, file: str, digest: str) -> Project:
-    """The project that a checked document describes; `root` is where its file stands."""
+def make_project(
+    document: Json, root: Path, file: str, digest: str, planes: Sequence[Plane]
+) -> Project:
+    """The project that a checked document describes; `root` is the folder of its file."""
     spec = document.get("spec") or {}
     guards = spec.get("guards", {})
     ledger = spec.get("ledger", {})
@@ -32,7 +26,7 @@ def make_project(document: Json, root: Path, file: str, digest: str) -> Project:
         name=document["metadata"]["name"],
         root=str(root.resolve()),
         file=file,
-        cloud=_make_cloud(spec.get("cloud", "azure")),
+        cloud=make_cloud(spec.get("cloud", "azure"), planes),
         defaults=dict(spec.get("defaults", {})),
         guards=GuardLimits(
             max_deletes=guards.get("maxDeletes", 0),
@@ -49,29 +43,27 @@ def make_project(document: Json, root: Path, file: str, digest: str) -> Project:
     )
 
 
-def _make_cloud(given: Json) -> Cloud:
-    if given == "emulator":
-        return _EMULATED
+def make_cloud(given: Json, planes: Sequence[Plane]) -> Cloud:
+    """The cloud that `spec.cloud` names or describes; `planes` are those of all kinds."""
     if given == "azure":
-        return _AZURE
-    given = {plane: url.rstrip("/") for plane, url in given.items()}
-    first = given.get("resourceManager", _AZURE.resource_manager)
-    # What stands on this machine serves every plane; nothing of it may reach Azure by omission.
-    local = first.startswith("http:")
-    other = replace(_AZURE, studio_management=first, services=first) if local else _AZURE
-    return Cloud(
-        resource_manager=first,
-        studio_management=given.get("studioManagement", other.studio_management),
-        services=given.get("services", other.services),
-        blob=given.get("blob", ""),
-    )
+        return _name({one.name: one.azure for one in planes if one.azure}, planes, "")
+    if given == "emulator":
+        urls = {one.name: one.emulator for one in planes if one.emulator}
+        return _name(urls, planes, _EMULATED_BLOB)
+    urls = {name: url.rstrip("/") for name, url in given.items() if name != "blob"}
+    # An emulator on this machine serves every plane: nothing of it may reach Azure by omission.
+    local = next((url for url in urls.values() if url.startswith("http:")), "")
+    usual = {one.name: local or one.azure for one in planes if one.azure}
+    return _name({**usual, **urls}, planes, given.get("blob", "").rstrip("/"))
 
 
-def name_cloud(cloud: Cloud) -> str:
-    """The addresses whose services are planned: a plan for these is not for any other.
+def _name(urls: Mapping[str, str], planes: Sequence[Plane], blob: str) -> Cloud:
+    """The cloud with its name: the addresses that manage resources, each once.
 
-    Where both are Azure's own, or one origin serves both, the first says it all.
+    Where all of them are Azure's own, the first one is name enough.
     """
-    first, second = cloud.resource_manager, cloud.studio_management
-    azure = (first, second) == (_AZURE.resource_manager, _AZURE.studio_management)
-    return first if azure or first == second else f"{first} {second}"
+    known = {one.name: one.azure for one in planes if one.manages}
+    managing = [name for name in sorted(known) if name in urls]
+    named = list(dict.fromkeys(urls[name] for name in managing))
+    usual = all(urls[name] == known[name] for name in managing)
+    return Cloud(" ".join(named[:1] if usual else named), urls, blob)

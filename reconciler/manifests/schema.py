@@ -11,16 +11,18 @@ import copy
 import difflib
 import functools
 import itertools
+import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import jsonschema_rs
 
-from reconciler.catalog import read_schema
-from reconciler.manifests.yaml_text import quote_word
+from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.model import Finding, Json, Path
-from reconciler.pointers import find, format_pointer, split_pointer
+from reconciler.package_data import read_schema
+from reconciler.ports import Kind
+from reconciler.secrets.suspicion import quote_word
 
 if TYPE_CHECKING:  # it only explains, and is imported when there is something to explain
     from jsonschema.exceptions import ValidationError
@@ -39,9 +41,17 @@ _NAMES: Final[Mapping[str, str]] = {
 }
 
 
-def bundle_schema(name: str) -> Json:
-    """A schema with what it refers to in other files taken in, so that it stands alone."""
+def bundle_schema(name: str, extension: str = "") -> Json:
+    """A schema with what it refers to in other files taken in, so that it stands alone.
+
+    `extension` is what `extend_project` returned, for the project's schema.
+    """
     schema = copy.deepcopy(read_schema(name))
+    if extension:
+        added = json.loads(extension)
+        cloud, defaults = _find_parts(schema["properties"]["spec"]["properties"])
+        cloud.update(added["cloud"])
+        defaults.update(added["defaults"])
     taken: dict[str, Json] = {}
     _take_in(schema, posixpath.dirname(name), taken)
     return {**schema, "$defs": {**schema.get("$defs", {}), **taken}} if taken else schema
@@ -81,10 +91,37 @@ class _Decides(Protocol):
     def iter_errors(self, document: Json) -> Iterator[Any]: ...
 
 
+def extend_project(kinds: Iterable[Kind]) -> str:
+    """What kinds add to the project's schema, as JSON; "" where it holds all of it already."""
+    spec = read_schema("manifest/project")["properties"]["spec"]["properties"]
+    planes, defaults = _find_parts(spec)
+    added: dict[str, Json] = {
+        "cloud": {
+            plane.name: {**planes["blob"], "description": plane.description}
+            for kind in kinds
+            for plane in kind.planes
+            if plane.name not in planes
+        },
+        "defaults": {
+            name: form
+            for kind in kinds
+            for name, form in kind.defaults.items()
+            if name not in defaults
+        },
+    }
+    return json.dumps(added) if any(added.values()) else ""
+
+
+def _find_parts(spec: Json) -> tuple[Json, Json]:
+    """The properties of `spec.cloud` where it is a mapping, and those of `spec.defaults`."""
+    (cloud,) = (form["properties"] for form in spec["cloud"]["oneOf"] if "properties" in form)
+    return cloud, spec["defaults"]["properties"]
+
+
 @functools.cache
-def _strict_schema(name: str) -> Json:
+def _strict_schema(name: str, extension: str = "") -> Json:
     """What a document is held to once files are taken in: a definition is then inline."""
-    schema = bundle_schema(name)
+    schema = bundle_schema(name, extension)
     spec = schema["properties"].get("spec", {}).get("properties", {})
     for form in spec.get("definition", {}).get("anyOf", ()):
         if "$ref" in form:
@@ -96,25 +133,25 @@ def _strict_schema(name: str) -> Json:
 
 
 @functools.cache
-def _decider(name: str) -> _Decides:
-    return jsonschema_rs.validator_for(_strict_schema(name))
+def _decider(name: str, extension: str = "") -> _Decides:
+    return jsonschema_rs.validator_for(_strict_schema(name, extension))
 
 
-def is_valid(name: str, document: Json) -> bool:
+def is_valid(name: str, document: Json, extension: str = "") -> bool:
     """Whether a document keeps to a schema; one with half of a character keeps to none."""
     try:
-        return _decider(name).is_valid(document)
+        return _decider(name, extension).is_valid(document)
     except UnicodeEncodeError:
         return False
 
 
-def check_document(name: str, document: Json) -> Iterator[tuple[str, Finding]]:
+def check_document(name: str, document: Json, extension: str = "") -> Iterator[tuple[str, Finding]]:
     """What breaks the schema: the JSON pointer of the place, and a finding without one."""
-    if is_valid(name, document):
+    if is_valid(name, document, extension):
         return
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - only needed to explain
 
-    validator = Draft202012Validator(_strict_schema(name))
+    validator = Draft202012Validator(_strict_schema(name, extension))
     errors = list(itertools.islice(validator.iter_errors(document), MOST))
     told = False
     for error in sorted(errors, key=lambda one: list(map(str, one.path))):
@@ -125,18 +162,18 @@ def check_document(name: str, document: Json) -> Iterator[tuple[str, Finding]]:
         yield "", MORE
     if not told:
         # To Python's patterns a line end may stand behind the end of a text.
-        for at, _ in sign_errors(name, document):
+        for at, _ in sign_errors(name, document, extension):
             said = at.rpartition("/")[2] or "it"
             yield at, Finding(f"{said} is not of the form that is needed")
 
 
-def sign_errors(name: str, document: Json) -> Iterator[tuple[str, str]]:
+def sign_errors(name: str, document: Json, extension: str = "") -> Iterator[tuple[str, str]]:
     """What breaks the schema: the JSON pointer of the place, and a text that is that of its rule.
 
     Documents with the same errors are told by it; it costs a fraction of an explanation.
     """
     try:
-        errors = list(itertools.islice(_decider(name).iter_errors(document), MOST))
+        errors = list(itertools.islice(_decider(name, extension).iter_errors(document), MOST))
     except UnicodeEncodeError:
         yield "", "half of a character"
         return

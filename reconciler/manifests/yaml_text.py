@@ -14,23 +14,16 @@ from typing import Any, Final
 
 import yaml
 
-from reconciler.manifests.substitution import fits, is_plain
+from reconciler.document.pointers import read_index, split_pointer
+from reconciler.manifests.variables import fits, is_plain
 from reconciler.model import Finding, Json, Place
-from reconciler.pointers import read_index, split_pointer
+from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, quote_word
 
 _STR: Final = "tag:yaml.org,2002:str"
 _PREFIX: Final = "tag:yaml.org,2002:"
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
-_SECRET: Final = re.compile(
-    r"[?&;]sig=|AccountKey=|SharedAccess(Key|Signature)=|^[A-Za-z0-9+/]{86}==$"
-    r"|://[^/?#\s:@]*:[^/?#\s@]+@"
-)
 _SHORT: Final = 12
-_WORD: Final = re.compile(
-    r"[A-Za-z]{1,40}|[A-Za-z0-9_./-]{1,14}"
-    r"|(?=.{1,60}$)[^\W\d_]{1,40}([ _.-][^\W\d_]{1,40})*([ _.-]?[0-9]{1,4})?"
-)
 _UNSAID: Final = "…"
 _TAG: Final = re.compile(r"!![a-z]{1,12}(/[a-z]{1,12}:)?|![A-Za-z]{1,20}$")
 _MOST_VALUES: Final = 500_000
@@ -181,8 +174,6 @@ class Text:
 
 
 _FLATTEN: Final = "Flatten it."
-SUSPICIOUS: Final = "holds what looks like a key or a shared access signature"
-REFER: Final = "Keep it in the environment or a file, and refer to it: {env: NAME}."
 
 
 def read_plain(text: str) -> int | float | bool | None:
@@ -193,38 +184,6 @@ def read_plain(text: str) -> int | float | bool | None:
         return int(text)
     number = float(text) if _FLOAT.fullmatch(text) else math.inf
     return number if math.isfinite(number) else None
-
-
-def is_suspicious(text: str) -> bool:
-    """Whether a text looks like a key, a signature or a password, which no manifest may hold."""
-    return ("=" in text or "@" in text) and _SECRET.search(text) is not None
-
-
-def is_unwritable(text: str) -> bool:
-    """Whether no manifest may hold a text: it looks like a secret, or no file in UTF-8 can."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return is_suspicious(text) or "\0" in text
-
-
-def is_word(word: str) -> bool:
-    """Whether a name is surely no secret; words, and what is too short to be one.
-
-    A slip of the pen makes a name of what was meant as a value.
-    """
-    return _WORD.fullmatch(word.strip()) is not None
-
-
-def quote_word(word: str) -> str:
-    """A key or a kind in quotes, behind a space; nothing where it might be a secret."""
-    return f' "{word}"' if is_word(word) else ""
-
-
-def say_name(name: str, otherwise: str) -> str:
-    """A name in quotes, or what to say where it might be a secret."""
-    return f'"{name}"' if is_word(name) else otherwise
 
 
 def place_of(file: str, node: yaml.Node) -> Place:

@@ -5,6 +5,20 @@ service says 404, or the document has no such property. It never stands for a re
 No secret can be held by anything here but `Live.raw`; a `SecretReference` says where a secret is.
 """
 
+from reconciler.model.compressed import Folded, Folding, fold
+from reconciler.model.core import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Finding,
+    Json,
+    Path,
+    Place,
+    Resource,
+    SecretReference,
+    Verb,
+)
 from reconciler.model.declared import (
     Cloud,
     Declared,
@@ -43,7 +57,6 @@ from reconciler.model.events import (
     WavePaused,
     WaveStarted,
 )
-from reconciler.model.folded import Folded, Folding, fold
 from reconciler.model.ledger import (
     Entry,
     Fate,
@@ -74,19 +87,6 @@ from reconciler.model.plan import (
     Refresh,
     Step,
     Stopped,
-)
-from reconciler.model.words import (
-    ABSENT,
-    Absent,
-    Action,
-    Address,
-    Finding,
-    Json,
-    Path,
-    Place,
-    Resource,
-    SecretReference,
-    Verb,
 )
 
 __all__ = [

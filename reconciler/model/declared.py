@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reconciler.model.words import (
+from reconciler.model.core import (
     ABSENT,
     Absent,
     Address,
@@ -79,12 +79,15 @@ class GuardLimits:
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """The planes that calls go to: base URLs without a trailing slash."""
+    """Where calls go: base URLs without a trailing slash, by the names that kinds give them.
 
-    resource_manager: str
-    studio_management: str
-    services: str
-    blob: str
+    `name` says what a plan is made for: a plan for one cloud is not applied to another. `blob` is
+    empty where the addresses of models say where storage is.
+    """
+
+    name: str
+    planes: Mapping[str, str]
+    blob: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ class ModelReference:
     """A trained model that a manifest names. `path` is the place of its address in the document.
 
     Where the service opens it by a signature, `sas_path` is the place at which that is sent.
+    `entry` points to the manifest's own entry for it, which may hold `uri`, `sha256` and `sas`; it
+    is empty where the definition brings the model in.
     """
 
     name: str
@@ -122,6 +127,7 @@ class ModelReference:
     sha256: str = ""
     sas: SecretReference | None = None
     sas_path: Path = ()
+    entry: str = ""
     find_place: Callable[[], Place] | None = field(default=None, compare=False, repr=False)
 
     @property

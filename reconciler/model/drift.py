@@ -6,9 +6,9 @@ import enum
 from dataclasses import dataclass
 from typing import Literal
 
+from reconciler.model.core import ABSENT, Absent, Address, Json, Resource
 from reconciler.model.ledger import Memory
 from reconciler.model.plan import Inputs, Refresh
-from reconciler.model.words import ABSENT, Absent, Address, Json, Resource
 
 
 class Verdict(enum.StrEnum):

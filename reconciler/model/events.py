@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from reconciler.model.core import Action, Address, Finding, Resource
 from reconciler.model.ledger import Fate, Holder
-from reconciler.model.words import Action, Address, Finding, Resource
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.model.words import Action, Address, Finding, Json, Resource, SecretReference
+from reconciler.model.core import Action, Address, Finding, Json, Resource, SecretReference
 
 
 @dataclass(frozen=True)

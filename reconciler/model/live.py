@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from reconciler.model.words import Json
+from reconciler.model.core import Json
 
 
 @dataclass(frozen=True)

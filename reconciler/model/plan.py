@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reconciler.model.declared import Member, Rollout, Source
-from reconciler.model.folded import Folded, Folding, fold
-from reconciler.model.ledger import Entry
-from reconciler.model.words import (
+from reconciler.model.compressed import Folded, Folding, fold
+from reconciler.model.core import (
     ABSENT,
     Absent,
     Action,
@@ -22,6 +20,8 @@ from reconciler.model.words import (
     SecretReference,
     Verb,
 )
+from reconciler.model.declared import Member, Rollout, Source
+from reconciler.model.ledger import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class Change:
     """One difference between live and desired, at one place.
 
     `path` is where the place is when the changes are applied in order (list indexes shift).
-    For `WRITE`, `after` is the `SecretReference` and `before` is ABSENT.
+    For `WRITE`, `after` is the `SecretReference` and `before` is ABSENT. Where `before` is cipher
+    text, `sealed_by` names the property of it that can be relied on.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Change:
     immutable: bool = False
     irreversible: bool = False
     opaque: bool = False
+    sealed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from reconciler.comparers import strip_credentials
-from reconciler.history import Authorship, Moment, Run, Touch, is_hidden, list_touches
+from reconciler.document.pointers import split_pointer
+from reconciler.document.schema import Field
 from reconciler.model import ABSENT, Absent, Action, Address, Entry, Fate, Intent, Json
-from reconciler.pointers import split_pointer
-from reconciler.render.counting import count
-from reconciler.render.escape import cut, escape, shorten_uris, show_path, show_value
-from reconciler.render.names import list_names
-from reconciler.render.paint import Paint
-from reconciler.render.rows import HIDDEN
-from reconciler.schema import Field
+from reconciler.plans.history import Authorship, Moment, Run, Touch, is_hidden, list_touches
+from reconciler.render.plan.rows import HIDDEN
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.counting import count
+from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
+from reconciler.render.words.names import list_names
+from reconciler.secrets.signatures import strip_credentials
 
 FORMAT_VERSION: Final = "1.0"
 OPEN: Final = "open"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
+from reconciler.document.pointers import split_pointer
 from reconciler.model import Address, Entry, Json, Proof, Recollection
-from reconciler.pointers import split_pointer
-from reconciler.render.counting import count
-from reconciler.render.escape import cut, escape, show_path
-from reconciler.render.finding import describe_diagnostic, render_findings
-from reconciler.render.paint import Paint
+from reconciler.render.findings import describe_diagnostic, render_findings
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.counting import count
+from reconciler.render.words.escape import cut, escape, show_path
 
 FORMAT_VERSION: Final = "1.0"
 _MOST_NAMED: Final = 10

@@ -5,10 +5,9 @@ only, one budget of calls for all workers, bounded replies, retries where they a
 long-running operations, and errors with the service's own code. It knows no kind of resource.
 """
 
-from reconciler.transport.budget import RateBudget
+from reconciler.secrets.sas import check_validity
 from reconciler.transport.client import Client
 from reconciler.transport.credentials import check_sendable, token_credential
-from reconciler.transport.lane import READS, WRITES
 from reconciler.transport.operations import (
     await_settled,
     count_polls,
@@ -16,14 +15,15 @@ from reconciler.transport.operations import (
     follow_operation,
 )
 from reconciler.transport.origins import is_loopback
+from reconciler.transport.rate_limit import RateBudget
 from reconciler.transport.replies import Reply
-from reconciler.transport.signatures import check_validity
 from reconciler.transport.storage import (
     Where,
     find_credential,
     split_address,
     storage_credential,
 )
+from reconciler.transport.token_bucket import READS, WRITES
 
 __all__ = [
     "READS",

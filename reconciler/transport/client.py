@@ -22,12 +22,12 @@ from reconciler import __version__
 from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
 from reconciler.ports import Budget, Emit, Leave
-from reconciler.redaction import Redaction
+from reconciler.secrets.redaction import Redaction
 from reconciler.transport.connections import Broken, Connections
 from reconciler.transport.credentials import Tokens
 from reconciler.transport.origins import is_address, is_loopback, origin_of
-from reconciler.transport.patience import Patience, read_patience
 from reconciler.transport.replies import Reply, clean, make_error, parse_reply, read_retry_after
+from reconciler.transport.timeouts import Patience, read_patience
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse

@@ -11,9 +11,9 @@ from typing import Final
 from requests.structures import CaseInsensitiveDict
 
 from reconciler.errors import Busy, Rejected, ServiceError, Throttled, Unauthorized, Unavailable
-from reconciler.json_text import read_json
 from reconciler.model import Json
-from reconciler.redaction import Redaction, SecretNamed, mask
+from reconciler.secrets.redaction import Redaction, SecretNamed, mask
+from reconciler.text.json_text import read_json
 
 LATER: Final = "Wait, then run it again; --parallelism 2 asks for less."
 _ROTATE: Final = (

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reconciler.diff import diff
+from reconciler.document.diff import diff
 from reconciler.kinds.web_service import KIND
 from tests.benchmarks.gauge import measured_environment
 from tests.benchmarks.ledgers import measure_reading, measure_writing

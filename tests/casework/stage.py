@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 
 from reconciler.blobs import upload_model
+from reconciler.document.pointers import set_at, split_pointer
 from reconciler.emulator.storage import sign
 from reconciler.ledgers.file import FileLedger
 from reconciler.model import Action, Address, Entry
-from reconciler.pointers import set_at, split_pointer
 from tests.casework.case import Case
 from tests.casework.classic import WORKSPACE
 from tests.contract.world import pascal

@@ -10,11 +10,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from reconciler.ledgers.azure_blob import AzureBlobLedger
-from reconciler.ledgers.container import Container
+from reconciler.ledgers.blob import AzureBlobLedger
+from reconciler.ledgers.blob_client import Container
 from reconciler.ledgers.file import FileLedger
-from reconciler.ledgers.lease import Rhythm
-from reconciler.ledgers.machine import describe_process
+from reconciler.ledgers.lock import Rhythm
+from reconciler.ledgers.process import describe_process
 from reconciler.model import Holder
 from reconciler.ports import Ledger
 from tests.ledgers import make_intent

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from reconciler.emulator import Fault, Settings
-from reconciler.emulator.fault_plan import FaultPlan
+from reconciler.emulator.faults.broken_replies import Lost
+from reconciler.emulator.faults.fault_plan import FaultPlan
 from reconciler.emulator.server import Server
 from reconciler.emulator.state import make_key
-from reconciler.emulator.wire import Lost
 from tests.e2e.world import SUBSCRIPTION, Emulator
 
 Json = Any

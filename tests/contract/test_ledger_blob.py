@@ -11,8 +11,8 @@ import pytest
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from reconciler.errors import LedgerConflict, LedgerInvalid
-from reconciler.ledgers.azure_blob import AzureBlobLedger
-from reconciler.ledgers.container import Container
+from reconciler.ledgers.blob import AzureBlobLedger
+from reconciler.ledgers.blob_client import Container
 from reconciler.ledgers.file import FileLedger
 from reconciler.ledgers.opening import open_ledger
 from reconciler.model import Cloud, GuardLimits, Project
@@ -143,7 +143,7 @@ def test_a_writer_that_ends_between_two_segments_holds_nobody_up(prefix: Prefix)
     seed(prefix.open())
     before = prefix.open().load()
     segments = prefix.open()._segments
-    from reconciler.ledgers.lines import Mark
+    from reconciler.ledgers.records import Mark
 
     segments.append(Mark("close"))
     assert prefix.open().load() == before
@@ -292,7 +292,7 @@ def test_a_token_of_ours_is_shown_to_storage_alone(monkeypatch: pytest.MonkeyPat
 
 
 def make_project(**more: Any) -> Project:
-    cloud = Cloud("https://m", "https://s", "https://x", "https://own.example")
+    cloud = Cloud("https://m", {}, "https://own.example")
     given = {"ledger": ".reconciler", "digest": "", **more}
     return Project("p", "/nowhere", "reconciler.yaml", cloud, {}, GuardLimits(), **given)
 

@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.errors import LedgerConflict, LedgerInvalid, LockHeld, ReconcilerError
 from reconciler.ledgers.file import FileLedger
-from reconciler.ledgers.lease import Rhythm, read_clock, wait_for
+from reconciler.ledgers.lock import Rhythm, read_clock, wait_for
 from reconciler.model import Event, LockAwaited
 from tests.contract.homes import Folder, Home, check, hear, hold, holder, load, run_beside, write
 from tests.ledgers import make_intent
@@ -102,7 +102,7 @@ def test_nobody_waits_longer_than_asked(home: Home) -> None:
 
 def test_waiting_doubles_up_to_a_quarter_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("reconciler.ledgers.lease.read_clock", lambda: now[0])
+    monkeypatch.setattr("reconciler.ledgers.lock.read_clock", lambda: now[0])
     told: list[Event] = []
 
     def take() -> str:
@@ -328,7 +328,7 @@ def test_a_lock_that_nobody_could_renew_is_not_believed(
     ledger = FileLedger(tmp_path)
     with ledger.lock(holder(), 0, silent) as lease:
         now = read_clock()
-        monkeypatch.setattr("reconciler.ledgers.lease.read_clock", lambda: now + 61)
+        monkeypatch.setattr("reconciler.ledgers.lock.read_clock", lambda: now + 61)
         with pytest.raises(LedgerConflict, match="could not be renewed in time"):
             lease.check()
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.ledgers.observations import NAME, ObservationCache
 from reconciler.model import ABSENT, Folded, Sighting, fold
+from reconciler.observations import NAME, ObservationCache
 
 pytestmark = pytest.mark.contract
 SEEN = Sighting("2026-11-20T12:00:00.0260134Z", settled=True, at=1_800_000_000.5)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.emulator.world import DEFAULT_WORLD
+from reconciler.emulator.classic.world_file import DEFAULT_WORLD
 from tests.contract.classic import Classic, run_classic
 from tests.e2e.world import clean_environment
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from unittest import mock
 
 from reconciler.emulator import Fault
-from reconciler.engine.apply import Policy, apply_plan
-from reconciler.engine.hands import Hands
-from reconciler.engine.order import Order
-from reconciler.engine.plan import make_plan
-from reconciler.engine.settlement import settle_open
+from reconciler.engine.applying.apply import Policy, apply_plan
+from reconciler.engine.applying.recover import settle_open
+from reconciler.engine.planning.plan import make_plan
+from reconciler.engine.planning.selection import Order
+from reconciler.engine.runtime import Hands
 from reconciler.errors import Unplannable
 from reconciler.kinds import find_kinds
 from reconciler.model import (
@@ -34,10 +34,11 @@ from reconciler.model import (
     SecretReference,
     Step,
 )
-from reconciler.plan import make_removal
+from reconciler.plans.step import make_removal
 from reconciler.ports import Access
-from reconciler.redaction import Redaction
+from reconciler.secrets.redaction import Redaction
 from reconciler.transport import Client, RateBudget
+from tests.access import PLANES
 from tests.contract.classic import MODEL as CLASSIC_MODEL
 from tests.contract.classic import PREDICTIVE, SIGNATURE, WORKSPACE
 from tests.contract.in_process import GROUP, InProcess
@@ -139,7 +140,9 @@ class Trial:
         emit, kinds = self._hear, _KINDS
         budget = RateBudget(emit, most=most, clock=self._clock.read, sleep=self._clock.sleep)
         url = self.service.url
-        access = Access(Cloud(url, url, url, url), emit, budget, 20.0, resolve_secret, Redaction())
+        access = Access(
+            Cloud(url, dict.fromkeys(PLANES, url)), emit, budget, 20.0, resolve_secret, Redaction()
+        )
         client = partial(Client, clock=self._clock.read, sleep=self._clock.sleep)
         with (
             mock.patch("reconciler.kinds.web_service.provider.Client", client),

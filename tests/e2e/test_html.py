@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, expect
 
 from reconciler.model import Address, Finding, Resource
-from reconciler.render.html import render_plan_html
+from reconciler.render.plan.html import render_plan_html
 from tests.e2e.world import Project
 from tests.plans import SPEC, live, member, plan, rich_plan, step, updates
 

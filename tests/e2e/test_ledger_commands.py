@@ -9,15 +9,15 @@ from typing import Any
 import jsonschema
 import pytest
 
-from reconciler.catalog import read_schema
+from reconciler.package_data import read_schema
 from tests.e2e.world import Project, clean_environment
 
 pytestmark = pytest.mark.e2e
 HOLD = """
 import sys, time
-from reconciler.cli.assembly import assemble_project
-from reconciler.cli.invocation import Invocation
-from reconciler.cli.locking import lock_ledger
+from reconciler.cli.wiring import assemble_project
+from reconciler.cli.context import Invocation
+from reconciler.cli.wiring import lock_ledger
 assembly = assemble_project(Invocation())
 with lock_ledger(assembly, "a test", 0.0) as lease:
     print(lease.holder.id, flush=True)

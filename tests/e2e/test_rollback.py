@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from reconciler.catalog import read_schema
+from reconciler.package_data import read_schema
 from tests.e2e.world import MODEL, Done, Project
 
 pytestmark = pytest.mark.e2e

@@ -18,13 +18,13 @@ from urllib.parse import quote, urlsplit
 import click
 import pytest
 
-from reconciler.cli.drift import drift
-from reconciler.cli.plan import plan
-from reconciler.cli.show import show
-from reconciler.ledgers.disk import append_durably
+from reconciler.cli.commands.drift import drift
+from reconciler.cli.commands.plan import plan
+from reconciler.cli.commands.show import show
 from reconciler.ledgers.file import FileLedger
-from reconciler.ledgers.observations import ObservationCache
+from reconciler.ledgers.line_file import append_durably
 from reconciler.model import Holder, Sighting, fold
+from reconciler.observations import ObservationCache
 from reconciler.transport import token_credential
 from tests.e2e.classic_stage import CLASSIC, ClassicStage
 from tests.e2e.markers import Evidence
@@ -198,9 +198,9 @@ def fill_up_after(lines: int) -> Callable[..., None]:
 DEFECTS = [
     ("reconciler.kinds.web_service.provider.WebServiceProvider.write", APPLY),
     ("reconciler.kinds.web_service.provider.WebServiceProvider.read", PLAN),
-    ("reconciler.engine.plan.make_plan", PLAN),
-    ("reconciler.cli.failure.render_findings", ("plan", "nowhere")),
-    ("reconciler.ledgers.lease.KeptLease._keep", APPLY),
+    ("reconciler.engine.planning.plan.make_plan", PLAN),
+    ("reconciler.cli.errors.render_findings", ("plan", "nowhere")),
+    ("reconciler.ledgers.lock.KeptLease._keep", APPLY),
     ("reconciler.transport.client.Client._exchange", APPLY),
     ("reconciler.blobs.storage.BlobStorage.look", PLAN),
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.render.text import render_plan_json
+from reconciler.render.plan.text import render_plan_json
 from tests.e2e.world import ROOT, clean_environment
 from tests.plans import plan, step_of_every_shape
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import jsonschema
 
-from reconciler.catalog import read_schema
+from reconciler.package_data import read_schema
 from tests.lines import check_stream
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
+from reconciler.document.schema import Field, Shape
 from reconciler.model import ABSENT, Json
-from reconciler.schema import Field, Shape
 
 NAMES = st.sampled_from(
     ["asset1", "Asset1", "a/b~c", "", "näme", "node 2", "0", "13", "State-gov", "<=50K", "日本"]

@@ -1,6 +1,6 @@
 """A small schema that holds every keyword, so that the laws reach each in short examples."""
 
-from reconciler.schema import compile_schema
+from reconciler.document.schema import compile_schema
 
 EVERY_KEYWORD = compile_schema(
     {
@@ -37,7 +37,7 @@ EVERY_KEYWORD = compile_schema(
                     "properties": {
                         "name": {"type": "string"},
                         "size": {"type": "number"},
-                        "uri": {"type": "string", "x-compare": "blob-uri"},
+                        "uri": {"type": "string", "x-compare": "blob-uri", "x-model": True},
                         "key": {"type": "string", "writeOnly": True, "x-sensitive": True},
                     },
                 },
@@ -47,6 +47,7 @@ EVERY_KEYWORD = compile_schema(
                 "additionalProperties": {
                     "type": "object",
                     "x-compare": "sealed",
+                    "x-sealed-by": "certificateThumbprint",
                     "properties": {
                         "value": {},
                         "certificateThumbprint": {"type": "string"},

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from reconciler.manifests.editing.notation import write_block, write_text
+from reconciler.manifests.editing.style import write_block, write_text
 from reconciler.model import Json
 
 NAMES = st.sampled_from(

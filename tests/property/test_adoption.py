@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.intake import normalize
+from reconciler.document.normalize import normalize
+from reconciler.document.pointers import split_pointer
 from reconciler.kinds.web_service import KIND
 from reconciler.manifests import load
-from reconciler.manifests.writing import write_manifest
+from reconciler.manifests.editing.write import write_manifest
 from reconciler.model import Address, Json, Resource, Verb
 from reconciler.model import Path as Path_
-from reconciler.plan import Wish, make_step
-from reconciler.pointers import split_pointer
+from reconciler.plans.step import Wish, make_step
 from tests.contract.test_reads import RECORDED
 from tests.e2e.world import definition
 from tests.property.documents import documents, recase
@@ -51,7 +51,7 @@ def assert_silent(live: Json, mode: str) -> None:
         (folder / "manifests" / "census.yaml").write_text(text, encoding="utf-8")
         if whole:
             (folder / "manifests" / beside).write_text(whole, encoding="utf-8")
-        loaded = load(folder, None, [], {"WebService": "manifest/web-service"})
+        loaded = load(folder, None, [], {"WebService": KIND})
     assert loaded.findings == (), (text, whole)
     (manifest,) = loaded.manifests
     assert KIND.identify(manifest, DEFAULTS) == RESOURCE

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.diff import diff, same
-from reconciler.intake import normalize
-from reconciler.kinds.web_service import KIND
-from reconciler.model import ABSENT, Json, Verb
-from reconciler.overlay import overlay
-from reconciler.patch import (
+from reconciler.document.diff import diff, same
+from reconciler.document.normalize import normalize
+from reconciler.document.overlay import overlay
+from reconciler.document.patch import (
     apply_operations,
     find_mismatches,
     make_absences,
     make_inverse,
     make_operations,
 )
-from reconciler.schema import Field, compile_schema
+from reconciler.document.schema import Field, compile_schema
+from reconciler.kinds.web_service import KIND
+from reconciler.model import ABSENT, Json, Verb
 from tests.property.documents import SECRET, documents, recase, respell
 from tests.property.fields import EVERY_KEYWORD
 

@@ -14,11 +14,11 @@ import yaml
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
+from reconciler.document.pointers import find, format_pointer
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.editing import Edit, edit_json, edit_yaml
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import ABSENT, Absent, Json
-from reconciler.pointers import find, format_pointer
 from tests.property.handwriting import NAMES, VALUES, json_manuscripts, manuscripts
 
 pytestmark = pytest.mark.property

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.diff import keys_of, same
-from reconciler.intake import normalize
+from reconciler.document.diff import keys_of, same
+from reconciler.document.normalize import normalize
+from reconciler.document.overlay import keep_declared
+from reconciler.document.patch import apply_operations, find_mismatches
+from reconciler.document.pointers import find, split_pointer
+from reconciler.document.schema import UNKNOWN, Field, Shape
 from reconciler.kinds.web_service import KIND
 from reconciler.model import ABSENT, Absent, Address, Declared, Json, Path, Resource, Step
-from reconciler.overlay import keep_declared
-from reconciler.patch import apply_operations, find_mismatches
-from reconciler.plan import Wish, find_leaves, make_step
-from reconciler.pointers import find, split_pointer
-from reconciler.schema import UNKNOWN, Field, Shape
+from reconciler.plans.step import Wish, find_leaves, make_step
 from tests.property.documents import documents
 from tests.property.fields import EVERY_KEYWORD
 

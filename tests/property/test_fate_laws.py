@@ -7,8 +7,11 @@ from datetime import UTC, datetime
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from reconciler.diff import diff
-from reconciler.fate import judge_intent
+from reconciler.document.diff import diff
+from reconciler.document.overlay import says_nothing
+from reconciler.document.patch import apply_operations
+from reconciler.document.pointers import find
+from reconciler.document.schema import Field
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -22,11 +25,8 @@ from reconciler.model import (
     Resource,
     Step,
 )
-from reconciler.overlay import says_nothing
-from reconciler.patch import apply_operations
-from reconciler.plan import Wish, lead_to
-from reconciler.pointers import find
-from reconciler.schema import Field
+from reconciler.plans.evidence import judge_intent
+from reconciler.plans.step import Wish, lead_to
 from tests.ledgers import make_intent
 from tests.property.documents import respell
 from tests.property.test_diff_laws import FIELDS, LAW, lives, pytestmark

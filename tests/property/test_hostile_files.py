@@ -16,15 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import LedgerInvalid
-from reconciler.json_text import canonical
+from reconciler.ledgers.blob_segments import number_lines
 from reconciler.ledgers.chain import START, Replay, digest_line, end_after, follow_all, join
-from reconciler.ledgers.lines import Checkpoint, Mark, Word
-from reconciler.ledgers.observations import NAME
-from reconciler.ledgers.proof import prove
+from reconciler.ledgers.records import Checkpoint, Mark, Word
 from reconciler.ledgers.recovery import write_entries
-from reconciler.ledgers.segments import number_lines
+from reconciler.ledgers.verify import prove
 from reconciler.model import Action, Entry, Intent
-from reconciler.plan_document import digest_of
+from reconciler.observations import NAME
+from reconciler.plans.plan_file import digest_of
+from reconciler.text.json_text import canonical
 from tests.hostile import TEXTS, VALUES, bent, encode, examples, pick, renamed, spoiled, torn
 from tests.hostile_project import NEW, OLD, SCOPE, SERVICE, World
 from tests.ledgers import make_entry, make_intent

@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.engine.apply import Policy
-from reconciler.engine.plan import make_plan
+from reconciler.engine.applying.apply import Policy
+from reconciler.engine.planning.plan import make_plan
 from reconciler.model import (
     Address,
     Rollout,

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from reconciler.catalog import read_schema
 from reconciler.kinds.web_service import KIND
 from reconciler.model import Json
+from reconciler.package_data import read_schema
 from tests.contract.world import DESCRIPTIONS
 from tests.e2e.world import clean_environment
 
@@ -121,9 +121,9 @@ HASHED = """
 import json, sys
 from reconciler.kinds.web_service import KIND
 from reconciler.model import Address, Declared, Resource
-from reconciler.plan import Wish, make_step
-from reconciler.json_text import canonical
-from reconciler.plan_document import _step_document
+from reconciler.plans.step import Wish, make_step
+from reconciler.text.json_text import canonical
+from reconciler.plans.plan_file import _step_document
 from tests.e2e.world import definition
 live = definition("https://a/b/c.ilearner")
 wanted = {"tags": {c: c for c in "zyxwvu"}, "properties": {

@@ -19,7 +19,7 @@ from reconciler.model import (
     Source,
     Step,
 )
-from reconciler.waves import arrange, assign_stages, split
+from reconciler.plans.waves import arrange, assign_stages, split
 
 FLEETS = (Address("Fleet", "a"), Address("Fleet", "b"))
 SIZES = st.lists(

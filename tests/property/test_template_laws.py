@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.document.pointers import set_at
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.fleet.overrides import find_overrides, lay_over
 from reconciler.manifests.fleet.template import Convert, compile_template
-from reconciler.manifests.substitution import Variable, escape, fits, split_text
+from reconciler.manifests.variables import Variable, escape, fits, split_text
 from reconciler.model import Finding
 from reconciler.model import Path as Path_
-from reconciler.pointers import set_at
 from tests.fleets import FLEET, read
 
 pytestmark = pytest.mark.property

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.diff import diff, is_untold
-from reconciler.intake import normalize, without_server_fields
+from reconciler.document.diff import diff, is_untold
+from reconciler.document.normalize import normalize, without_server_fields
+from reconciler.document.patch import apply_operations, make_inverse, make_operations
+from reconciler.document.pointers import find, format_pointer
 from reconciler.kinds.endpoint import KIND
 from reconciler.model import (
     ABSENT,
@@ -20,9 +22,7 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.patch import apply_operations, make_inverse, make_operations
-from reconciler.plan import Wish, find_leaves, make_step
-from reconciler.pointers import find, format_pointer
+from reconciler.plans.step import Wish, find_leaves, make_step
 from tests.property.documents import documents
 
 pytestmark = pytest.mark.property

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.cli.assembly import assemble_project
-from reconciler.cli.invocation import Invocation
+from reconciler.cli.context import Invocation
+from reconciler.cli.wiring import assemble_project
 from reconciler.model import Fate
 from reconciler.ports import Ledger
 from tests.e2e.world import EXAMPLE, MODEL, SUBSCRIPTION, Emulator

@@ -23,12 +23,12 @@ from tests.survival.places import End
 _NOWHERE = End()
 _IMPORTED = (
     "deepdiff",
-    "reconciler.cli.apply",
-    "reconciler.cli.failure",
-    "reconciler.cli.plan",
-    "reconciler.cli.saved",
-    "reconciler.cli.screen",
-    "reconciler.render.text",
+    "reconciler.cli.commands.apply",
+    "reconciler.cli.errors",
+    "reconciler.cli.commands.plan",
+    "reconciler.cli.plan_files",
+    "reconciler.cli.output",
+    "reconciler.render.plan.text",
     "tests.survival.mortal",
 )
 

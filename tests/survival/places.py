@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from reconciler.cli import assembly
-from reconciler.cli.assembly import Assembly
-from reconciler.engine.hands import Hands
+from reconciler.cli import wiring
+from reconciler.cli.wiring import Assembly
+from reconciler.engine.runtime import Hands
 from reconciler.transport import RateBudget
 
 
@@ -141,7 +141,7 @@ def watch(places: Places) -> None:
     def watched_hands(self: Assembly, *given: Any, **named: Any) -> Hands:
         return _watch_hands(hands(self, *given, **named), places)
 
-    vars(assembly)["RateBudget"] = watched_budget
+    vars(wiring)["RateBudget"] = watched_budget
     Assembly.ledger = property(watched_ledger)  # type: ignore[method-assign, assignment]
     Assembly.hands = watched_hands  # type: ignore[method-assign]
 

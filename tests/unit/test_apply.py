@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.apply import Policy
-from reconciler.engine.plan import make_plan
-from reconciler.engine.settlement import settle_open
+from reconciler.engine.applying.apply import Policy
+from reconciler.engine.applying.recover import settle_open
+from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import (
     Busy,
     LedgerConflict,
@@ -47,7 +47,7 @@ from reconciler.model import (
     StepSkipped,
     WaveStarted,
 )
-from reconciler.plan import make_removal
+from reconciler.plans.step import make_removal
 from tests.unit.test_engine import AUTHOR, HOLDER, NEW, World, carry_out, order
 
 URI = "/properties/assets/asset3/locationInfo/uri"

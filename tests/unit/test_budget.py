@@ -14,8 +14,8 @@ from reconciler.errors import ReconcilerError, Throttled, TooManyCalls
 from reconciler.model import Event, Throttling
 from reconciler.ports import Leave
 from reconciler.transport import Client, RateBudget
-from reconciler.transport.patience import Patience
-from reconciler.transport.turns import Turns
+from reconciler.transport.rate_limit import Turns
+from reconciler.transport.timeouts import Patience
 from tests.clocks import FakeClock
 from tests.scripted import Answer, Call, Script, run_scripted
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.comparers import COMPARERS
+from reconciler.document.comparers import COMPARERS
 
 _HOSTS = st.sampled_from(
     ["acct.blob.core.windows.net", "127.0.0.1", "a", "A.b", "a..b", "-", "é.b"]

@@ -19,9 +19,9 @@ from reconciler.model import (
     StepStarted,
     StepWaiting,
 )
-from reconciler.render.console import Console, describe
-from reconciler.render.paint import Paint
-from reconciler.render.progress import Progress
+from reconciler.render.events.console import Console, describe
+from reconciler.render.events.progress import Progress
+from reconciler.render.words.colour import Paint
 from tests.clocks import FakeClock
 from tests.events import HOLDER, UPDATE, every_event
 from tests.golden import check

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.baseline import find_moves, make_baseline
-from reconciler.drift_document import drift_document
+from reconciler.document.baseline import find_moves, make_baseline
 from reconciler.engine.drift import report_drift
 from reconciler.errors import BlobExpired, BlobForbidden, Unavailable
 from reconciler.kinds.web_service import KIND
@@ -22,9 +21,10 @@ from reconciler.model import (
     Json,
     Verdict,
 )
-from reconciler.render.drift import render_drift
-from reconciler.render.drift_markdown import render_drift_markdown
-from reconciler.render.paint import Paint
+from reconciler.plans.drift_file import drift_document
+from reconciler.render.drift.markdown import render_drift_markdown
+from reconciler.render.drift.text import render_drift
+from reconciler.render.words.colour import Paint
 from tests.unit.test_engine import MODEL, NEW, OLD, World, order, run, world_of
 
 URI = "/properties/assets/asset3/locationInfo/uri"
@@ -99,7 +99,7 @@ def test_both_moved_to_the_same_is_in_sync(applied: World) -> None:
 
 
 def test_what_nobody_declared_is_drift_and_never_a_plan(applied: World) -> None:
-    from reconciler.engine.plan import make_plan
+    from reconciler.engine.planning.plan import make_plan
 
     move(applied, "a", description="somebody", title="another")
     told = report(applied)

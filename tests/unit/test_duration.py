@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.duration import parse_duration
+from reconciler.text.durations import parse_duration
 
 
 @pytest.mark.parametrize(

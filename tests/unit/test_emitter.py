@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.emitter import CLEAR, ConsoleFace, Emitter, LinesFace, find_width
+from reconciler.cli.progress import CLEAR, ConsoleFace, Emitter, LinesFace, find_width
 from reconciler.model import (
     Agenda,
     Event,
@@ -21,7 +21,7 @@ from reconciler.model import (
     StepFailed,
     StepStarted,
 )
-from reconciler.render.paint import Paint
+from reconciler.render.words.colour import Paint
 from tests.clocks import FakeClock
 from tests.events import CENSUS, UPDATE, every_event
 from tests.lines import read_lines

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 import reconciler.ledgers.recovery
-from reconciler.cli.ending import Ending, find_exit_code, judge_error, judge_outcome
-from reconciler.cli.failure import report
-from reconciler.cli.invocation import Invocation
-from reconciler.cli.last_word import FINISHED, tell_outcome
-from reconciler.cli.unrecorded import find_folders, keep_unrecorded
+from reconciler.cli.context import Invocation
+from reconciler.cli.errors import report
+from reconciler.cli.exit_codes import Ending, find_exit_code, judge_error, judge_outcome
+from reconciler.cli.outcome import FINISHED, find_folders, keep_unrecorded, tell_outcome
 from reconciler.errors import LockHeld, PlanRefused, ReconcilerError, StalePlan
 from reconciler.model import Action, Address, Entry, Fate, Finding, Outcome
 from tests.events import CENSUS, HOLDER
@@ -163,7 +162,7 @@ def test_what_could_not_be_recorded_is_kept_and_how_to_take_it_in_is_said(
     assert f"reconciler ledger verify --recover {kept}" in said
     assert FINISHED not in said
     # Nowhere to keep it: it is printed, so that it can be saved by hand.
-    monkeypatch.setattr("reconciler.cli.last_word.find_folders", lambda _: [tmp_path / "none"])
+    monkeypatch.setattr("reconciler.cli.outcome.find_folders", lambda _: [tmp_path / "none"])
     tell_outcome(Invocation(), outcome, tmp_path, planned=True)
     said = capsys.readouterr().err
     assert json.dumps([CENSUS.id]) in said

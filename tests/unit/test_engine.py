@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.apply import Policy, apply_plan
-from reconciler.engine.hands import Hands
-from reconciler.engine.journal import Author
-from reconciler.engine.order import Order
-from reconciler.engine.plan import make_plan
+from reconciler.document.patch import apply_operations
+from reconciler.engine.applying.apply import Policy, apply_plan
+from reconciler.engine.applying.journal import Author
+from reconciler.engine.planning.plan import make_plan
+from reconciler.engine.planning.selection import Order
+from reconciler.engine.runtime import Hands
 from reconciler.errors import (
     LedgerInvalid,
     PlanRefused,
@@ -57,7 +58,6 @@ from reconciler.model import (
     StepFailed,
     Summary,
 )
-from reconciler.patch import apply_operations
 from reconciler.transport import RateBudget
 from tests.e2e.world import definition
 from tests.ledgers import MemoryLedger
@@ -104,6 +104,18 @@ class Ledger(MemoryLedger):
         loaded = super().load()
         memories = {**loaded.memories, **self.more}
         return replace(loaded, memories=memories, known=loaded.known or bool(self.more))
+
+
+class Counted(RateBudget):
+    """A budget that reports the calls of a service in memory, which asks nobody."""
+
+    def __init__(self, world: "World") -> None:
+        super().__init__(world.events.append)
+        self._world = world
+
+    @property
+    def sent(self) -> int:
+        return self._world.calls
 
 
 @dataclass
@@ -199,7 +211,7 @@ class World:
             resolve=lambda _: "secret",
             emit=self.events.append,
             clock=lambda: datetime(2026, 11, 20, 12, tzinfo=UTC),
-            budget=RateBudget(self.events.append),
+            budget=Counted(self),
             parallelism=parallelism,
             sleep=self.slept.append,
         )
@@ -275,7 +287,7 @@ def test_success_with_the_old_value_is_not_applied() -> None:
 
 @pytest.mark.parametrize(("lying", "said"), [("create", "not there"), ("delete", "still there")])
 def test_a_create_or_delete_that_did_nothing_is_not_applied(lying: str, said: str) -> None:
-    from reconciler.plan import make_removal
+    from reconciler.plans.step import make_removal
 
     world = world_of("a")
     world.lies = {"a", "new"}

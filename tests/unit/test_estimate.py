@@ -2,9 +2,9 @@
 
 import pytest
 
-from reconciler.estimate import estimate
 from reconciler.model import ABSENT, Action, Address, Estimate, Pace, Resource, Step
-from reconciler.render.counting import show_duration
+from reconciler.plans.estimate import estimate
+from reconciler.render.words.counting import show_duration
 from reconciler.transport import count_polls
 
 PACE = Pace(15.0, 10, 250, 25.0, 200, 10.0)

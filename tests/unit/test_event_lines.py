@@ -8,8 +8,8 @@ import jsonschema_rs
 import pytest
 
 from reconciler.model import Address, Agenda, Finding, Outcome, Place, Retrying, StepDone, Stopped
-from reconciler.render.console import describe
-from reconciler.render.event_lines import (
+from reconciler.render.events.console import describe
+from reconciler.render.events.json_lines import (
     describe_end,
     describe_event,
     describe_finding,
@@ -18,7 +18,7 @@ from reconciler.render.event_lines import (
     describe_version,
     write_line,
 )
-from reconciler.render.paint import Paint
+from reconciler.render.words.colour import Paint
 from tests.events import CENSUS, FLEET, UPDATE, every_event
 from tests.golden import check
 from tests.lines import read_lines

@@ -7,8 +7,8 @@ import pytest
 
 from reconciler.manifests import load
 from reconciler.model import Address, Finding, Member, Place, Rollout
-from reconciler.render.finding import render_findings
-from reconciler.render.paint import Paint
+from reconciler.render.findings import render_findings
+from reconciler.render.words.colour import Paint
 from tests.fleets import CSV, FLEET, KINDS, found, read, with_items
 from tests.golden import check
 

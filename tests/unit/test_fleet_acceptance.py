@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import ManifestInvalid
-from reconciler.manifests.acceptance import Acceptance, edit_files
 from reconciler.manifests.editing import Edit
+from reconciler.manifests.editing.accept import Acceptance, edit_files
 from reconciler.model import ABSENT, Absent, Json, Manifest
 from tests.fleets import FLEET, read
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import jsonschema
 
-from reconciler.catalog import read_schema
-from reconciler.drift_document import drift_document
 from reconciler.engine.drift import report_drift
 from reconciler.errors import Unavailable
-from reconciler.json_text import canonical
 from reconciler.model import ABSENT, Address, Drift, DriftReport, Member, Memory, Place, Verdict
-from reconciler.render.drift import render_drift
-from reconciler.render.drift_markdown import render_drift_markdown
-from reconciler.render.paint import Paint
+from reconciler.package_data import read_schema
+from reconciler.plans.drift_file import drift_document
+from reconciler.render.drift.markdown import render_drift_markdown
+from reconciler.render.drift.text import render_drift
+from reconciler.render.words.colour import Paint
+from reconciler.text.json_text import canonical
 from tests.golden import check
 from tests.unit.test_engine import NEW, World, order, run, world_of
 

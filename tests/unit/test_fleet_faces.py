@@ -16,15 +16,15 @@ from reconciler.model import (
     SecretReference,
     Verb,
 )
-from reconciler.plan import make_removal
-from reconciler.render.finding import render_findings
-from reconciler.render.groups import group_plan
-from reconciler.render.html import render_plan_html
-from reconciler.render.markdown import render_plan_markdown
-from reconciler.render.names import list_names
-from reconciler.render.paint import Paint
-from reconciler.render.text import render_plan
-from reconciler.render.variety import tell_variety
+from reconciler.plans.step import make_removal
+from reconciler.render.findings import render_findings
+from reconciler.render.plan.differences import tell_variety
+from reconciler.render.plan.groups import group_plan
+from reconciler.render.plan.html import render_plan_html
+from reconciler.render.plan.markdown import render_plan_markdown
+from reconciler.render.plan.text import render_plan
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.names import list_names
 from tests.golden import check
 from tests.plans import FLEET, ORPHAN, SPEC, joins, leaves, live, member, plan, step
 from tests.unit.test_html import check_page, read

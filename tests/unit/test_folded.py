@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.json_text import canonical
 from reconciler.model import ABSENT, Folding, SecretReference, fold
+from reconciler.text.json_text import canonical
 
 # Texts that are no Unicode and integers of any length are in them: a service may answer such.
 VALUES = st.recursive(

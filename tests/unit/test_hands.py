@@ -112,7 +112,7 @@ def test_what_has_rested_is_not_asked_for_while_every_thread_works() -> None:
             threading.Event().wait(0.05)
         return item
 
-    with mock.patch("reconciler.engine.hands.SimpleQueue", Moved):
+    with mock.patch("reconciler.engine.pool.SimpleQueue", Moved):
         assert sorted(World().hands(parallelism=1).weave(work, range(2))) == [0, 1]
     # Once for each time that work moved.
     assert looks == [None] * 3

@@ -8,17 +8,16 @@ from typing import Any
 import jsonschema
 import pytest
 
-from reconciler.catalog import read_schema
-from reconciler.cli.backwards import Backwards
-from reconciler.cli.history import Teller
-from reconciler.cli.invocation import Invocation
+from reconciler.cli.commands.history import Backwards, Teller
+from reconciler.cli.context import Invocation
+from reconciler.document.schema import compile_schema
 from reconciler.errors import ReconcilerError
-from reconciler.history import attribute, list_touches, parse_moment, recall
 from reconciler.kinds.web_service import KIND
 from reconciler.model import ABSENT, Action, Address, Entry, Fate
+from reconciler.package_data import read_schema
+from reconciler.plans.history import attribute, list_touches, parse_moment, recall
 from reconciler.render.history import render_entry
-from reconciler.render.paint import Paint
-from reconciler.schema import compile_schema
+from reconciler.render.words.colour import Paint
 from tests.ledgers import MemoryLedger, make_entry, make_intent
 
 CALLS = "/properties/realtimeConfiguration/maxConcurrentCalls"
@@ -214,6 +213,9 @@ SENSITIVE = {
         "vault": {"type": "object", "x-sensitive": True, "properties": {
             "plain": {"type": "string"}}},
         "free": {"x-opaque": True},
+        "nodes": {"type": "object", "additionalProperties": {
+            "type": "object", "x-compare": "sealed", "x-sealed-by": "certificateThumbprint",
+            "properties": {"value": {}, "certificateThumbprint": {"type": "string"}}}},
     },
 }  # fmt: skip
 
@@ -228,7 +230,8 @@ SENSITIVE = {
         ("/vault/plain", "PLANTED", True),
         ("/list", [{"pin": "PLANTED"}], True),
         ("/list/0", {"pin": "PLANTED"}, True),
-        ("/free", {"a": {"certificateThumbprint": "x", "value": "PLANTED"}}, True),
+        ("/nodes", {"a": {"certificateThumbprint": "x", "value": "PLANTED"}}, True),
+        ("/nodes", {"a": {"certificateThumbprint": "", "value": "plain"}}, False),
         ("/free", {"a": 1}, False),
     ],
 )

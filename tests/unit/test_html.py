@@ -28,10 +28,10 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.plan import make_removal
-from reconciler.plan_document import plan_document
-from reconciler.render.html import render_plan_html
-from reconciler.render.operations import show_operations
+from reconciler.plans.plan_file import plan_document
+from reconciler.plans.step import make_removal
+from reconciler.render.plan.html import render_plan_html
+from reconciler.render.plan.patch import show_operations
 from tests.golden import check
 from tests.plans import SPEC, live, plan, rich_plan, step, step_of_every_shape, updates
 
@@ -244,7 +244,14 @@ def planted() -> Step:
     changes = (
         Change(("a", "token"), Verb.REPLACE, "planted-1", "planted-2", sensitive=True),
         Change(("list", 0, "key"), Verb.ADD, ABSENT, "planted-3", sensitive=True),
-        Change(("node", "parameter"), Verb.REPLACE, sealed("planted-4"), sealed("planted-5")),
+        Change(
+            ("node", "parameter"),
+            Verb.REPLACE,
+            sealed("planted-4"),
+            sealed("planted-5"),
+            sensitive=True,
+            sealed_by="certificateThumbprint",
+        ),
         Change(("uri",), Verb.REPLACE, "https://u:planted-6@h/x", "https://h/x?sig=planted-7"),
     )
     ops = (

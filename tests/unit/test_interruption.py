@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from reconciler.cli.interruption import Interruption, is_closed
+from reconciler.cli.signals import Interruption, is_closed
 
 ABORT = "Aborted. What was in flight is in the ledger as begun; the next run looks at it first.\n"
 SOON = "Interrupt received. Finishing what is in flight; press Ctrl-C again to abort at once.\n"

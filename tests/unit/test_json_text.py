@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.json_text import DEEPEST, BadJson, escape_json, read_json
+from reconciler.text.json_text import DEEPEST, BadJson, escape_json, read_json
 
 
 def nested(depth: int) -> str:

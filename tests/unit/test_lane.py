@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from reconciler.transport.lane import READS, WRITES, Lane, Shape
+from reconciler.transport.token_bucket import READS, WRITES, Lane, Shape
 
 ROUNDING = 1e-3
 

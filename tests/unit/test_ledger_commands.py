@@ -6,23 +6,23 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from reconciler.catalog import read_schema
-from reconciler.cli.force_unlock import find_named
-from reconciler.cli.ledger import record_all, set_apart, take_in
-from reconciler.engine.journal import Author
-from reconciler.engine.order import Order
-from reconciler.engine.plan import make_plan
+from reconciler.cli.commands.force_unlock import find_named
+from reconciler.cli.commands.ledger import record_all, set_apart, take_in
+from reconciler.document.pointers import set_at, split_pointer
+from reconciler.engine.applying.journal import Author
+from reconciler.engine.planning.plan import make_plan
+from reconciler.engine.planning.selection import Order
 from reconciler.engine.rebuild import recollect
 from reconciler.errors import LedgerConflict, ReconcilerError, Unavailable, Unplannable
 from reconciler.model import Action, Address, Finding, Proof
-from reconciler.pointers import set_at, split_pointer
+from reconciler.package_data import read_schema
 from reconciler.render.ledger import (
     is_whole,
     proof_document,
     render_proof,
     render_recollections,
 )
-from reconciler.render.paint import Paint
+from reconciler.render.words.colour import Paint
 from tests.ledgers import MemoryLedger, make_entry, make_intent
 from tests.unit.test_engine import HOLDER, NEW, OLD, World
 from tests.unit.test_rollback import CALLS, CENSUS, URI, apply, ordered, spec, world_after

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.kinds.web_service import KIND
 from reconciler.manifests import Loaded, load
 from reconciler.manifests.definition import read_definition
 from reconciler.manifests.folder import Folder
@@ -12,7 +13,7 @@ from reconciler.model import Place
 
 PROJECT = "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: p}\nspec:\n"
 SERVICE = "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: census}\nspec:\n"
-KINDS = {"WebService": "manifest/web-service"}
+KINDS = {"WebService": KIND}
 
 
 def read(folder: Path, project: str = "  cloud: emulator\n", **files: str) -> Loaded:
@@ -289,7 +290,7 @@ def test_loopback_may_be_spoken_to_without_tls(tmp_path: Path) -> None:
     loaded = read(tmp_path, spec, census_yaml=SERVICE + "  definition: {tags: {}}\n")
     assert loaded.findings == ()
     assert loaded.project is not None
-    assert loaded.project.cloud.resource_manager == "http://127.0.0.1:1"
+    assert loaded.project.cloud.planes["resourceManager"] == "http://127.0.0.1:1"
 
 
 @pytest.mark.parametrize(

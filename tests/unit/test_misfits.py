@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from reconciler.fate import judge_intent
+from reconciler.document.patch import find_misfit, make_operations
 from reconciler.kinds.web_service import KIND
 from reconciler.ledgers.chain import START, follow, join
-from reconciler.ledgers.lines import BadLine
+from reconciler.ledgers.records import BadLine
 from reconciler.model import Action, Fate, Live
-from reconciler.patch import find_misfit, make_operations
-from reconciler.undo import undo
+from reconciler.plans.evidence import judge_intent
+from reconciler.plans.undo import undo
 from tests.ledgers import make_entry, make_intent
 from tests.plans import live, step
 

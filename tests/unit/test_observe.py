@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.engine.plan import make_plan
+from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import Rejected, Unplannable
 from reconciler.model import Agenda, Plan, Refreshing
 from tests.unit.test_engine import OLD, World, order, world_of

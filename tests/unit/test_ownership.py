@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.drift import find_drift
-from reconciler.engine.proof import prove
+from reconciler.document.normalize import normalize
+from reconciler.document.patch import apply_operations
 from reconciler.errors import NotApplied
-from reconciler.intake import normalize
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
     ABSENT,
@@ -27,9 +26,10 @@ from reconciler.model import (
     Verb,
     Verdict,
 )
-from reconciler.patch import apply_operations
-from reconciler.plan import Wish, make_step
-from reconciler.reasons import explain_changes
+from reconciler.plans.drift import find_drift
+from reconciler.plans.evidence import prove
+from reconciler.plans.reasons import explain_changes
+from reconciler.plans.step import Wish, make_step
 from tests.e2e.world import definition
 from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, Sent, live, manifest
 
@@ -171,7 +171,7 @@ def test_a_removal_is_sent_as_a_put_of_the_whole_with_all_that_is_never_returned
     body = whole(package=before["properties"]["package"])
     del body["properties"]["title"]
     step = step_for(before, exact(body, trainedModels={MODEL: {"uri": NEW}}))
-    assert KIND.find_missing(exact(body), step) == ()
+    assert tuple(KIND.check_step(exact(body), step)) == ()
     shown = copy.deepcopy(before)
     shown["properties"]["assets"]["asset1"]["locationInfo"]["credentials"] = "theirs"
     ((method, sent),) = Sent(shown).write(step)
@@ -216,7 +216,7 @@ def test_what_the_service_never_returns_must_be_given_and_all_of_it_is_named() -
     said = exact(body)
     step = make_step(Wish(RESOURCE, KIND.field, live(), KIND.bind(said, live())))
     assert step is not None
-    missing = KIND.find_missing(said, step)
+    missing = tuple(KIND.check_step(said, step))
     assert [(one.message.rpartition(" ")[2], one.next_step[:40]) for one in missing] == [
         ("properties.storageAccount.key", "Refer to it: spec.secrets: {/properties/"),
         ("properties.commitmentPlan.id", "Give it in spec.definition or the file t"),

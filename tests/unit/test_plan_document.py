@@ -6,10 +6,8 @@ import pytest
 from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 
-from reconciler.catalog import read_schema
+from reconciler.document.normalize import normalize
 from reconciler.errors import PlanInvalid
-from reconciler.intake import normalize
-from reconciler.json_text import canonical
 from reconciler.model import (
     ABSENT,
     Address,
@@ -21,8 +19,10 @@ from reconciler.model import (
     Resource,
     SecretReference,
 )
-from reconciler.plan import Wish, make_step
-from reconciler.plan_document import plan_document, read_plan
+from reconciler.package_data import read_schema
+from reconciler.plans.plan_file import plan_document, read_plan
+from reconciler.plans.step import Wish, make_step
+from reconciler.text.json_text import canonical
 from tests.property.documents import documents
 from tests.property.fields import EVERY_KEYWORD as FIELD
 

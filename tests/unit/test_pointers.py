@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.pointers import format_pointer, split_pointer
+from reconciler.document.pointers import format_pointer, split_pointer
 
 
 @given(st.lists(st.text("ab~/01 é", max_size=3)))

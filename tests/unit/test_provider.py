@@ -19,7 +19,7 @@ from reconciler.errors import (
 from reconciler.kinds.web_service import KIND
 from reconciler.kinds.web_service.provider import WebServiceProvider
 from reconciler.model import ABSENT, Cause, Json, Reason, Step
-from reconciler.plan import make_removal
+from reconciler.plans.step import make_removal
 from tests.access import access
 from tests.scripted import Answer, Call, Script, Scripted, answers, run_scripted
 from tests.unit.test_web_service import MODEL, NEW, RESOURCE, live, step_for

@@ -17,9 +17,9 @@ from reconciler.model import (
     Resource,
     SecretReference,
 )
-from reconciler.plan import Wish, make_step
-from reconciler.plan_document import plan_document
-from reconciler.reasons import explain_changes
+from reconciler.plans.plan_file import plan_document
+from reconciler.plans.reasons import explain_changes
+from reconciler.plans.step import Wish, make_step
 from tests.e2e.world import definition
 
 CALLS = "/properties/realtimeConfiguration/maxConcurrentCalls"

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3 import HTTPHeaderDict
 
+from reconciler.document.normalize import find_secrets
+from reconciler.document.pointers import find
 from reconciler.errors import Unavailable
-from reconciler.intake import find_secrets
 from reconciler.kinds.web_service import KIND
 from reconciler.model import ABSENT, Json, SecretReference
-from reconciler.pointers import find
-from reconciler.redaction import HIDDEN, Redaction, mask
+from reconciler.secrets.redaction import HIDDEN, Redaction, mask
 from reconciler.transport.replies import parse_reply
 from tests.scripted import Answer, Call
 from tests.unit.test_provider import serving

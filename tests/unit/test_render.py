@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from markdown_it import MarkdownIt
 
-from reconciler.guards import judge
 from reconciler.model import (
     ABSENT,
     Address,
@@ -19,14 +18,15 @@ from reconciler.model import (
     Resource,
     SecretReference,
 )
-from reconciler.plan import make_removal
-from reconciler.render.escape import cut, escape, shorten_uris, show_path
-from reconciler.render.finding import render_findings, render_findings_json
-from reconciler.render.groups import group_steps
-from reconciler.render.markdown import render_plan_markdown
-from reconciler.render.outcome import render_outcome
-from reconciler.render.paint import Paint
-from reconciler.render.text import render_plan
+from reconciler.plans.guards import judge
+from reconciler.plans.step import make_removal
+from reconciler.render.events.outcome import render_outcome
+from reconciler.render.findings import render_findings, render_findings_json
+from reconciler.render.plan.groups import group_steps
+from reconciler.render.plan.markdown import render_plan_markdown
+from reconciler.render.plan.text import render_plan
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.escape import cut, escape, shorten_uris, show_path
 from tests.e2e.world import definition
 from tests.golden import check
 from tests.plans import MEMORY, NEW, OLD, ORPHAN, SPEC, live, plan, step, step_of_every_shape

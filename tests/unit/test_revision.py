@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.manifests.revision import read_revision
+from reconciler.manifests.git import read_revision
 
 
 def git(folder: Path, *arguments: str) -> str:

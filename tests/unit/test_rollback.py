@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.order import Order
-from reconciler.engine.plan import make_plan
+from reconciler.document.pointers import find, set_at, split_pointer
+from reconciler.engine.planning.plan import make_plan
+from reconciler.engine.planning.selection import Order
 from reconciler.engine.rollback import plan_rollback
 from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.model import (
@@ -23,7 +24,6 @@ from reconciler.model import (
     Place,
     Plan,
 )
-from reconciler.pointers import find, set_at, split_pointer
 from tests.ledgers import make_entry, make_intent
 from tests.unit.test_engine import MODEL, NEW, OLD, World, carry_out
 

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from reconciler.model import Action, Address, Finding, Outcome, Rollout, Stopped
-from reconciler.render.html import render_plan_html
-from reconciler.render.markdown import render_plan_markdown
-from reconciler.render.outcome import render_outcome
-from reconciler.render.paint import Paint
-from reconciler.render.rollout import describe_rollouts
-from reconciler.render.text import render_plan
+from reconciler.render.events.outcome import render_outcome
+from reconciler.render.plan.html import render_plan_html
+from reconciler.render.plan.markdown import render_plan_markdown
+from reconciler.render.plan.rollout import describe_rollouts
+from reconciler.render.plan.text import render_plan
+from reconciler.render.words.colour import Paint
 from tests.golden import check
 from tests.plans import updates
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.apply import Policy
+from reconciler.engine.applying.apply import Policy
 from reconciler.engine.drift import report_drift
-from reconciler.engine.hands import Hands
-from reconciler.engine.order import Order
-from reconciler.engine.plan import make_plan
+from reconciler.engine.planning.plan import make_plan
+from reconciler.engine.planning.selection import Order
+from reconciler.engine.runtime import Hands
 from reconciler.errors import ManifestInvalid, Rejected, Unplannable
 from reconciler.model import (
     Absent,
@@ -37,9 +37,9 @@ from reconciler.model import (
     WavePaused,
     WaveStarted,
 )
-from reconciler.plan_document import plan_document, read_plan
-from reconciler.render.text import render_plan_json
-from reconciler.waves import assign_stages, split
+from reconciler.plans.plan_file import plan_document, read_plan
+from reconciler.plans.waves import assign_stages, split
+from reconciler.render.plan.text import render_plan_json
 from tests.unit.test_engine import MODEL, NEW, World, carry_out, order
 
 BIKES, CARS = Address("Fleet", "bikes"), Address("Fleet", "cars")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import SecretMissing
-from reconciler.manifests.secret import secret_resolver
+from reconciler.manifests.secrets import secret_resolver
 from reconciler.model import SecretReference
 
 

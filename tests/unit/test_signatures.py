@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from reconciler.comparers import strip_signatures
-from reconciler.diff import diff
-from reconciler.intake import normalize, restore_texts
+from reconciler.document.diff import diff
+from reconciler.document.normalize import normalize, restore_texts
+from reconciler.document.pointers import find, set_at, split_pointer
 from reconciler.kinds.web_service import KIND
 from reconciler.model import ABSENT, Json, Live, Step
-from reconciler.plan import Wish, make_step
-from reconciler.pointers import find, set_at, split_pointer
+from reconciler.plans.step import Wish, make_step
+from reconciler.secrets.signatures import strip_signatures
 from tests.property.documents import recase
 from tests.scripted import Answer, Call, answers
 from tests.unit.test_provider import serving

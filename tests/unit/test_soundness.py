@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.reach import check_reach
+from reconciler.engine.applying.admission import check_reach
 from reconciler.errors import PlanInvalid
-from reconciler.json_text import canonical
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
     ABSENT,
@@ -24,8 +23,9 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.plan import make_removal
-from reconciler.plan_document import digest_of, plan_document, read_plan
+from reconciler.plans.plan_file import digest_of, plan_document, read_plan
+from reconciler.plans.step import make_removal
+from reconciler.text.json_text import canonical
 from tests.plans import MEMORY, NEW, ORPHAN, SPEC, live, plan, step, step_of_every_shape
 
 Json = Any

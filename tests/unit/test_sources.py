@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.plan import make_plan
+from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import ManifestInvalid, Rejected, StalePlan, Unavailable, Unplannable
-from reconciler.estimate import estimate
 from reconciler.kinds.web_service import KIND
 from reconciler.kinds.web_service.provider import WebServiceProvider
 from reconciler.kinds.web_service.regions import is_copy, take_sealed
@@ -32,7 +31,8 @@ from reconciler.model import (
     Source,
     Step,
 )
-from reconciler.plan import Wish, make_step
+from reconciler.plans.estimate import estimate
+from reconciler.plans.step import Wish, make_step
 from tests.access import access
 from tests.scripted import Answer, Call, run_scripted
 from tests.unit.test_engine import World, carry_out, order, world_of
@@ -83,7 +83,7 @@ def test_a_new_service_starts_from_the_source_and_owns_what_is_declared() -> Non
         definition={**FROM, "properties": {"description": "Mine"}},
         trainedModels={MODEL: {"uri": NEW}},
     )
-    declared = KIND.bind(said, ABSENT, source(commitmentPlan={"id": "/theirs"}))
+    declared = KIND.bind_clone(said, source(commitmentPlan={"id": "/theirs"}))
     assert declared.findings == ()
     step = make_step(Wish(RESOURCE, KIND.field, ABSENT, declared, KEY))
     assert step is not None
@@ -101,7 +101,7 @@ def test_a_new_service_starts_from_the_source_and_owns_what_is_declared() -> Non
 
 
 def test_a_service_that_is_there_is_not_touched_by_its_source() -> None:
-    declared = KIND.bind(manifest(definition=FROM), live(title="Mine"), source(title="Theirs"))
+    declared = KIND.bind(manifest(definition=FROM), live(title="Mine"))
     assert declared.document == {}
     assert make_step(Wish(RESOURCE, KIND.field, live(title="Mine"), declared)) is None
 
@@ -110,7 +110,7 @@ def test_a_service_that_is_there_is_not_touched_by_its_source() -> None:
     ("location", "kept"), [("southcentralus", True), ("West Central US", False)]
 )
 def test_the_storage_account_is_not_taken_into_another_region(location: str, kept: bool) -> None:
-    declared = KIND.bind(manifest(definition={**FROM, "location": location}), ABSENT, source())
+    declared = KIND.bind_clone(manifest(definition={**FROM, "location": location}), source())
     step = make_step(Wish(RESOURCE, KIND.field, ABSENT, declared))
     assert step is not None
     assert ("name" in step.after["properties"].get("storageAccount", {})) is kept
@@ -121,7 +121,7 @@ def test_the_storage_account_is_not_taken_into_another_region(location: str, kep
 def test_the_source_itself_stays_as_it_is() -> None:
     document = source()
     before = copy.deepcopy(document)
-    KIND.bind(manifest(definition={**FROM, "location": "West Europe"}), ABSENT, document)
+    KIND.bind_clone(manifest(definition={**FROM, "location": "West Europe"}), document)
     assert document == before
 
 
@@ -203,7 +203,9 @@ def moving(before: Json) -> Step:
         "location": "West Central US",
         "properties": {"storageAccount": {"name": "west"}, "commitmentPlan": {"id": "/west"}},
     }
-    declared = KIND.bind(manifest(definition=definition), before, source())
+    said = manifest(definition=definition)
+    new = before is ABSENT
+    declared = KIND.bind_clone(said, source()) if new else KIND.bind(said, before)
     step = make_step(Wish(RESOURCE, KIND.field, before, declared, KEY))
     assert step is not None
     origin = RESOURCE.id if before is not ABSENT else f"{SCOPE}/origin"

@@ -6,7 +6,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from reconciler.transport.timed import TimedResponse
+from reconciler.transport.connections import TimedResponse
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 PART_S = 10.0
@@ -23,7 +23,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 def begin(monkeypatch: pytest.MonkeyPatch, ours: socket.socket, later_s: float) -> TimedResponse:
     """An answer that is read so long after it was asked for."""
     times = chain([0.0], repeat(later_s))
-    monkeypatch.setattr("reconciler.transport.timed.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("reconciler.transport.connections.time.monotonic", lambda: next(times))
     return TimedResponse(ours, method="GET")
 
 

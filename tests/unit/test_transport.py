@@ -22,7 +22,7 @@ from reconciler.errors import (
 )
 from reconciler.model import Event, Retrying, Throttling
 from reconciler.transport import Client, RateBudget
-from reconciler.transport.patience import Patience, read_patience
+from reconciler.transport.timeouts import Patience, read_patience
 from tests.clocks import FakeClock
 from tests.scripted import Answer, Call, Script, answers, run_scripted
 from tests.wild import run_wild

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.diff import same
+from reconciler.document.diff import same
+from reconciler.document.normalize import normalize
 from reconciler.errors import ManifestInvalid, Rejected, Unavailable
-from reconciler.intake import normalize
 from reconciler.kinds import find_kinds
 from reconciler.kinds.web_service import KIND
 from reconciler.kinds.web_service.provider import WebServiceProvider
@@ -26,7 +26,7 @@ from reconciler.model import (
     Step,
     Verb,
 )
-from reconciler.plan import Wish, make_step
+from reconciler.plans.step import Wish, make_step
 from tests.access import access
 from tests.e2e.world import definition
 from tests.scripted import Answer, Call, run_scripted
@@ -128,7 +128,7 @@ def test_a_service_that_is_missing_needs_a_definition() -> None:
 
 def test_everything_that_a_create_lacks_is_named_at_once() -> None:
     body: Json = {"properties": {"title": "T"}}
-    missing = KIND.find_missing(manifest(definition=body), created(body))
+    missing = tuple(KIND.check_step(manifest(definition=body), created(body)))
     assert [one.message.rpartition(" ")[2] for one in missing] == [
         "location",
         "properties.packageType",
@@ -140,7 +140,7 @@ def test_everything_that_a_create_lacks_is_named_at_once() -> None:
     key = ("/properties/storageAccount/key", SecretReference(env="KEY"))
     body["properties"] = definition(OLD)["properties"] | {"storageAccount": {"name": "a"}}
     body["location"] = "West Europe"
-    assert KIND.find_missing(manifest(), created(body, key)) == ()
+    assert tuple(KIND.check_step(manifest(), created(body, key))) == ()
 
 
 # What is sent.
@@ -333,7 +333,7 @@ def test_null_is_never_sent_where_it_means_absent() -> None:
 def test_a_read_only_service_takes_no_change() -> None:
     def refuse(before: Json) -> Any:
         step = step_for(before, definition={"tags": {"team": "growth"}})
-        return KIND.find_refusals(manifest(), step)
+        return tuple(KIND.check_step(manifest(), step))
 
     assert refuse(live(readOnly=False)) == ()
     (finding,) = refuse(live(readOnly=True))

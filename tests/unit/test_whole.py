@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.manifests.whole import read_whole, write_whole
+from reconciler.files import read_whole, write_whole
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o600, 0o664, 0o400])

@@ -7,16 +7,22 @@ Pure: no call is made here. A trained model is the resource of the endpoint that
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from reconciler.comparers import COMPARERS
-from reconciler.kinds.endpoint.traps import find_scope_traps, find_traps
-from reconciler.kinds.ids import IdForm
-from reconciler.kinds.plain import PlainKind, find_unknown, make_reference, make_spec
+from reconciler.document.comparers import COMPARERS
+from reconciler.document.pointers import copy_document, find, set_at
+from reconciler.kinds.base import (
+    SERVICES,
+    BaseKind,
+    find_unknown,
+    make_defined_reference,
+    make_reference,
+    make_spec,
+)
+from reconciler.kinds.endpoint.addresses import _SERVED, ID_FORM, REGIONS
+from reconciler.kinds.endpoint.checks import GUARDS, find_scope_traps, find_traps
 from reconciler.model import (
-    ABSENT,
     Absent,
     Action,
     Declared,
@@ -29,44 +35,32 @@ from reconciler.model import (
     SecretReference,
     Step,
 )
-from reconciler.pointers import copy_document, find, set_at
-from reconciler.ports import Access, Provider
+from reconciler.ports import Access, Plane, Provider
 
-# Hosts by region (azuremlps, Util.cs).
-_HOSTS: Final[Mapping[str, str]] = {
-    "South Central US": "management.azureml.net",
-    "West Europe": "europewest.management.azureml.net",
-    "Southeast Asia": "asiasoutheast.management.azureml.net",
-    "Japan East": "japaneast.management.azureml.net",
-    "West Central US": "uswestcentral.management.azureml.net",
-    "Germany Central": "germanycentral.management.azureml.de",
-}
-REGIONS: Final = {COMPARERS["location"](region): region for region in _HOSTS}
-HOSTS: Final = {plain: _HOSTS[region] for plain, region in REGIONS.items()}
-_SERVED: Final = {host: plain for plain, host in HOSTS.items()}
-ID_FORM: Final = IdForm(
-    noun="an endpoint",
-    scope="/{region}/workspaces/{workspace}/webservices/{webService}",
-    below="/endpoints/",
-    pattern=re.compile(
-        r"(?:https?://(?P<host>[^/]+))?(?:/(?P<region>[a-z]+))?/workspaces/(?P<workspace>[\w.-]+)"
-        r"/webservices/(?P<webService>[\w.-]+)/endpoints/(?P<name>[\w.-]+)/?",
-        re.IGNORECASE | re.ASCII,
-    ),
-    example="https://management.azureml.net/workspaces/…/webservices/…/endpoints/NAME",
-    advice=" Studio shows both ids in the address of the web service's page.",
-    defaults={"region": "South Central US"},
-)
 _HIDDEN: Final = "The service does not show which model it serves. What is declared is sent to it:"
 
 
-class EndpointKind(PlainKind):
+_PLANES: Final = (
+    # Published addresses; the emulator answers for each plane at one address.
+    Plane(
+        "studioManagement",
+        "Manages Classic web services.",
+        "https://management.azureml.net",
+        "http://127.0.0.1:8470",
+    ),
+    SERVICES,
+)
+
+
+class EndpointKind(BaseKind):
     """The kind `Endpoint`."""
 
     name = "Endpoint"
     schema_name = "service/endpoint"
     manifest_schema_name = "manifest/endpoint"
     id_form = ID_FORM
+    planes = _PLANES
+    guards = GUARDS
 
     def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
         """Region, workspace, web service and name; raises ManifestInvalid for what is missing."""
@@ -82,9 +76,7 @@ class EndpointKind(PlainKind):
         plain = _SERVED.get(parts.pop("host", "").lower(), parts.get("region", ""))
         return {**parts, "region": REGIONS[plain]} if plain in REGIONS else parts
 
-    def bind(
-        self, manifest: Manifest, live: Json | Absent, _source: Json | Absent = ABSENT
-    ) -> Declared:
+    def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
         """The part of the endpoint's document that the manifest speaks of."""
         document: Json = copy_document(self.declare(manifest.spec.get("definition", {})))
         models = manifest.spec.get("trainedModels", {})
@@ -100,25 +92,25 @@ class EndpointKind(PlainKind):
             tuple(find_unknown(manifest, name, known) for name in sorted(unknown)),
         )
 
-    def find_missing(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
-        """A PUT demands nothing; and no call takes a setting away (published description)."""
-        finding = Finding(
-            "no call takes a setting of an endpoint away",
-            subject=str(manifest.address),
-            place=manifest.place("/spec"),
-            next_step="Declare the value that it is to have instead.",
-        )
-        return (finding,) if step.action is Action.UPDATE else ()
+    def check_step(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
+        """What is known to go wrong with one endpoint.
 
-    def find_refusals(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
-        """What is known to go wrong with one endpoint."""
-        return tuple(find_traps(manifest, step))
+        A PUT demands nothing, and no call takes a setting away (published description).
+        """
+        yield from find_traps(manifest, step)
+        if step.extent == "whole" and step.action is Action.UPDATE:
+            yield Finding(
+                "no call takes a setting of an endpoint away",
+                subject=str(manifest.address),
+                place=manifest.place("/spec"),
+                next_step="Declare the value that it is to have instead.",
+            )
 
-    def find_conflicts(
+    def check_scope(
         self, steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json]
-    ) -> tuple[Finding, ...]:
+    ) -> Iterator[Finding]:
         """What is known to go wrong among the endpoints of one web service."""
-        return tuple(find_scope_traps(steps, peers))
+        return find_scope_traps(steps, peers)
 
     def draft(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
@@ -146,7 +138,8 @@ class EndpointKind(PlainKind):
 
 
 def _refer(manifest: Manifest, name: str, given: Json, resource: Json) -> ModelReference:
-    at = ("spec", "trainedModels", name, "uri") if given else ("spec", "definition", "Resources")
-    model = {"uri": resource.get("Location", ""), **given}
-    path = ("Resources", name)
-    return make_reference(manifest, at, name, model, (*path, "Location"), (*path, "SasBlobToken"))
+    places = ("Resources", name, "Location"), ("Resources", name, "SasBlobToken")
+    if given:
+        return make_reference(manifest, ("spec", "trainedModels", name), name, given, *places)
+    uri = resource.get("Location", "")
+    return make_defined_reference(manifest, ("Resources",), name, uri, *places)

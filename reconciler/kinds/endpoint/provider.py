@@ -14,7 +14,9 @@ from math import inf
 from typing import Final
 from urllib.parse import urlsplit
 
-from reconciler.comparers import strip_credentials
+from reconciler.document.normalize import normalize
+from reconciler.document.pointers import find, format_pointer, split_pointer
+from reconciler.document.schema import Field
 from reconciler.errors import (
     BlobForbidden,
     ReconcilerError,
@@ -25,10 +27,8 @@ from reconciler.errors import (
     Unauthorized,
     Unavailable,
 )
-from reconciler.intake import normalize
-from reconciler.kinds.endpoint.kind import HOSTS, ID_FORM, REGIONS
+from reconciler.kinds.endpoint.addresses import HOSTS, ID_FORM, REGIONS
 from reconciler.kinds.ids import quote_path
-from reconciler.kinds.plain import PlainProvider
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -42,9 +42,8 @@ from reconciler.model import (
     Step,
     Summary,
 )
-from reconciler.pointers import find, format_pointer, split_pointer
 from reconciler.ports import Access, ResolveSecret
-from reconciler.schema import Field
+from reconciler.secrets.signatures import strip_credentials
 from reconciler.transport import (
     Client,
     Reply,
@@ -66,21 +65,16 @@ _OPENS: Final = (
 )
 
 
-class EndpointProvider(PlainProvider):
+class EndpointProvider:
     """Reads and writes endpoints. Safe to use from several threads."""
 
     def __init__(self, access: Access, field: Field) -> None:
         self._access, self._field = access, field
-        self._base = access.cloud.studio_management
+        self._base = access.find_url("studioManagement")
         self.pace = _LOCAL if is_loopback(self._base) else _REAL
         self._lock = threading.Lock()
         self._clients: dict[str, Client] = {}
         self._listed: dict[str, list[Json]] = {}
-
-    @property
-    def calls(self) -> int:
-        """How many requests were sent so far."""
-        return sum(client.calls for client in self._clients.values())
 
     def scan(self, scope: str, token: SecretReference | None = None) -> Iterator[Summary]:
         """The endpoints of a web service. Nothing of them moves with every change."""

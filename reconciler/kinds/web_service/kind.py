@@ -10,11 +10,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from reconciler.document.pointers import copy_document, find, format_pointer, set_at
+from reconciler.kinds.base import (
+    SERVICES,
+    BaseKind,
+    find_unknown,
+    make_defined_reference,
+    make_reference,
+    name_some,
+)
 from reconciler.kinds.ids import IdForm
-from reconciler.kinds.plain import PlainKind, find_unknown, make_reference, name_some
-from reconciler.kinds.web_service.demands import find_lacks, find_undeclared
-from reconciler.kinds.web_service.draft import make_draft
+from reconciler.kinds.web_service.export import make_draft
 from reconciler.kinds.web_service.regions import find_region, make_seed
+from reconciler.kinds.web_service.requirements import find_lacks, find_undeclared
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -30,8 +38,7 @@ from reconciler.model import (
     Resource,
     Step,
 )
-from reconciler.pointers import copy_document, find, format_pointer, set_at
-from reconciler.ports import Access, Provider
+from reconciler.ports import Access, Plane, Provider
 
 _BLOB: Final = re.compile(r"https?://[^?#\s]+$")
 _OWNER_TAGS: Final = frozenset({"managedby"})
@@ -53,13 +60,26 @@ ID_FORM: Final = IdForm(
 )
 
 
-class WebServiceKind(PlainKind):
+_PLANES: Final = (
+    # Published addresses; the emulator answers for each plane at one address.
+    Plane(
+        "resourceManager",
+        "Manages New web services.",
+        "https://management.azure.com",
+        "http://127.0.0.1:8470",
+    ),
+    SERVICES,
+)
+
+
+class WebServiceKind(BaseKind):
     """The kind `WebService`."""
 
     name = "WebService"
     schema_name = "service/web-service"
     manifest_schema_name = "manifest/web-service"
     id_form = ID_FORM
+    planes = _PLANES
 
     def find_source(
         self, manifest: Manifest, defaults: Mapping[str, Json]
@@ -74,13 +94,18 @@ class WebServiceKind(PlainKind):
         source_id = self.id_form.make(manifest, given, ("spec", *_SOURCE, "resource"))
         return Resource(manifest.address, source_id)
 
-    def bind(
-        self, manifest: Manifest, live: Json | Absent, source: Json | Absent = ABSENT
-    ) -> Declared:
+    def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
         """The part of the service's document that the manifest speaks of.
 
         Where a definition names the place of a trained model too, `spec.trainedModels` wins.
         """
+        return self._bind(manifest, live, ABSENT)
+
+    def bind_clone(self, manifest: Manifest, source: Json) -> Declared:
+        """As `bind`, of a new service that starts from the definition of another one."""
+        return self._bind(manifest, ABSENT, source)
+
+    def _bind(self, manifest: Manifest, live: Json | Absent, source: Json | Absent) -> Declared:
         said = manifest.spec.get("definition", {})
         given = {name: value for name, value in said.items() if name != _SOURCE[-1]}
         definition = self.declare(given)
@@ -106,8 +131,8 @@ class WebServiceKind(PlainKind):
         for name, given in manifest.spec.get("trainedModels", {}).items():
             if len(known.get(name, ())) == 1:
                 path = ("properties", "assets", known[name][0], "locationInfo", "uri")
-                at = ("spec", "trainedModels", name, "uri")
-                model = make_reference(manifest, at, name, given, path)
+                entry = ("spec", "trainedModels", name)
+                model = make_reference(manifest, entry, name, given, path)
                 set_at(document, model.path, model.uri)
                 models.append(model)
             else:
@@ -118,22 +143,21 @@ class WebServiceKind(PlainKind):
         ]
         return tuple(models), tuple(findings)
 
-    def find_missing(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
-        """What a PUT must hold and the step lacks, all at once."""
-        return tuple(find_lacks(manifest, step))
+    def check_step(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
+        """Why the service would refuse any change of what is live; what a whole PUT lacks.
 
-    def find_refusals(self, manifest: Manifest, step: Step) -> tuple[Finding, ...]:
-        """Why the service would refuse any change of what is live (documented: readOnly)."""
+        A read-only service takes no change (documented: readOnly).
+        """
         frozen = find(step.before, ("properties", "readOnly")) is True
-        if not frozen or step.action is not Action.UPDATE:
-            return ()
-        finding = Finding(
-            "is read-only: the service takes no change of it, and this cannot be undone",
-            subject=str(manifest.address),
-            place=manifest.place("/spec"),
-            next_step="Destroy it and create it anew, or declare what it has.",
-        )
-        return (finding,)
+        if frozen and step.action is Action.UPDATE:
+            yield Finding(
+                "is read-only: the service takes no change of it, and this cannot be undone",
+                subject=str(manifest.address),
+                place=manifest.place("/spec"),
+                next_step="Destroy it and create it anew, or declare what it has.",
+            )
+        if step.extent == "whole":
+            yield from find_lacks(manifest, step)
 
     def find_owner(self, live: Json, project: str) -> str:
         """What the tag managed-by says, in any spelling, unless it is `reconciler` or this project.
@@ -186,8 +210,7 @@ def _defined_models(
         at = (*path, "locationInfo", "uri")
         uri = find(document, at)
         if str(kind).casefold() == "resource" and isinstance(uri, str) and _BLOB.match(uri):
-            place = ("spec", "definition", *at)
-            yield make_reference(manifest, place, str(name or asset_id), {"uri": uri}, at)
+            yield make_defined_reference(manifest, at, str(name or asset_id), uri, at)
 
 
 def _first(path: Path, word: str, *documents: Json | Absent) -> Json | Absent:

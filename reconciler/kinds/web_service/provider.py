@@ -13,10 +13,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 
+from reconciler.document.normalize import (
+    find_secrets,
+    normalize,
+    restore_texts,
+    without_server_fields,
+)
+from reconciler.document.patch import apply_operations
+from reconciler.document.pointers import copy_document, find, set_at, split_pointer
+from reconciler.document.schema import Field
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
-from reconciler.intake import find_secrets, normalize, restore_texts, without_server_fields
 from reconciler.kinds.ids import quote_path
-from reconciler.kinds.plain import PlainProvider
 from reconciler.kinds.web_service.regions import is_copy, take_sealed
 from reconciler.model import (
     ABSENT,
@@ -34,10 +41,7 @@ from reconciler.model import (
     Summary,
     Verb,
 )
-from reconciler.patch import apply_operations
-from reconciler.pointers import copy_document, find, set_at, split_pointer
 from reconciler.ports import Access, ResolveSecret
-from reconciler.schema import Field
 from reconciler.transport import (
     READS,
     WRITES,
@@ -60,20 +64,15 @@ _ABSENT: Final = frozenset({"WebServiceNotFound"})
 _ASSETS: Final = ("properties", "assets")
 
 
-class WebServiceProvider(PlainProvider):
+class WebServiceProvider:
     """Reads and writes web services. Safe to use from several threads."""
 
     def __init__(self, access: Access, field: Field) -> None:
-        base = access.cloud.resource_manager
+        base = access.find_url("resourceManager")
         self.pace = _LOCAL if is_loopback(base) else _RECORDED
         self._client = Client(base, access.emit, access.budget, redaction=access.redaction)
         self._field = field
         self._deadline_s = access.deadline_s
-
-    @property
-    def calls(self) -> int:
-        """How many requests were sent so far."""
-        return self._client.calls
 
     def scan(self, scope: str, _token: SecretReference | None = None) -> Iterator[Summary]:
         """The services of a resource group or subscription; items are sparse and may be failed."""

@@ -11,13 +11,13 @@ import copy
 from collections.abc import Iterator
 from typing import Final
 
-from reconciler.comparers import COMPARERS, is_sealed
-from reconciler.diff import same
+from reconciler.document.comparers import COMPARERS
+from reconciler.document.diff import same
+from reconciler.document.normalize import without_server_fields
+from reconciler.document.pointers import find, format_pointer, set_at
+from reconciler.document.schema import Field
 from reconciler.errors import Rejected
-from reconciler.intake import without_server_fields
 from reconciler.model import ABSENT, Absent, Json, Path
-from reconciler.pointers import find, format_pointer, set_at
-from reconciler.schema import Field
 
 _LOCATION: Final[Path] = ("location",)
 _ACCOUNT: Final[Path] = ("properties", "storageAccount", "name")
@@ -90,8 +90,8 @@ def take_sealed(field: Field, body: Json, copied: Json) -> None:
 
 def find_sealed(field: Field, document: Json, path: Path = ()) -> Iterator[Path]:
     """Where a document holds cipher text."""
-    if field.compare == "sealed":
-        if is_sealed(document):
+    if field.sealed_by:
+        if field.is_sealed(document):
             yield path
     elif isinstance(document, dict) and field.branches:
         for name, value in document.items():

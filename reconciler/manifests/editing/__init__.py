@@ -5,7 +5,7 @@ says where everything stands, blocks.py and brackets.py what to put there, notat
 it. What comes out is read again by the same strict reader, and is the wanted document or an error.
 """
 
+from reconciler.manifests.editing.changes import put
 from reconciler.manifests.editing.edits import Edit, edit_json, edit_yaml, find_document
-from reconciler.manifests.editing.wishes import is_same, put
 
-__all__ = ["Edit", "edit_json", "edit_yaml", "find_document", "is_same", "put"]
+__all__ = ["Edit", "edit_json", "edit_yaml", "find_document", "put"]

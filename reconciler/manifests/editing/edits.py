@@ -8,20 +8,21 @@ from typing import Final, Protocol
 
 import yaml
 
+from reconciler.document.pointers import find, split_pointer
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.definition import parse_json
+from reconciler.manifests.editing.changes import find_unwritable, put, split_wish
 from reconciler.manifests.editing.layout import (
     find_nearest,
     lay_out_json,
     lay_out_yaml,
     place_at,
 )
-from reconciler.manifests.editing.sheet import Sheet
 from reconciler.manifests.editing.splices import find_splices, splice
-from reconciler.manifests.editing.wishes import find_unwritable, is_same, put, split_wish
+from reconciler.manifests.editing.style import Sheet
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import Absent, Address, Finding, Json, Place
-from reconciler.pointers import find, split_pointer
+from reconciler.text.json_text import is_same
 
 _BOM: Final = "\ufeff"
 

@@ -6,20 +6,20 @@ from collections import Counter
 from typing import Final, Never
 
 from reconciler.errors import ManifestInvalid
-from reconciler.manifests.editing.blocks import (
+from reconciler.manifests.editing.block_style import (
     insert_in_block,
     remove_in_block,
     replace_in_block,
     replace_root,
 )
-from reconciler.manifests.editing.brackets import (
+from reconciler.manifests.editing.flow_style import (
     insert_in_brackets,
     remove_in_brackets,
     replace_in_brackets,
     write_json_root,
 )
 from reconciler.manifests.editing.layout import Piece
-from reconciler.manifests.editing.sheet import Sheet, Splice, Spot
+from reconciler.manifests.editing.style import Sheet, Splice, Spot
 from reconciler.model import Absent, Finding, Json
 
 _WRITE_OUT: Final = "Write the value out in each place, without anchor and alias."

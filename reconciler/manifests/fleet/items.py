@@ -10,17 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from reconciler.manifests.fleet.tally import say_places
+from reconciler.manifests.fleet.findings import say_places
 from reconciler.manifests.folder import Folder
-from reconciler.manifests.yaml_text import (
-    REFER,
-    SUSPICIOUS,
-    Places,
-    is_suspicious,
-    is_word,
-    say_name,
-)
+from reconciler.manifests.yaml_text import Places
 from reconciler.model import Finding, Json, Place
+from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, is_word, say_name
 
 _MOST_ITEMS: Final = 100_000
 _MOST_COLUMNS: Final = 1_000

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from reconciler.errors import ManifestInvalid
-from reconciler.manifests.editing import is_same
 from reconciler.manifests.yaml_text import Places
 from reconciler.model import ABSENT, Finding, Json, Path, Place
+from reconciler.text.json_text import is_same
 
 
 def lay_over(value: Json, override: Json) -> Json:

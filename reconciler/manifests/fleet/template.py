@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from reconciler.manifests.substitution import Piece, Variable, is_plain, split_text
-from reconciler.manifests.yaml_text import REFER, SUSPICIOUS, is_suspicious, say_name
+from reconciler.manifests.variables import Piece, Variable, is_plain, split_text
 from reconciler.model import ABSENT, Finding, Json, Path
+from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, say_name
 
 Values = Mapping[str, Json]
 Problems = list[Finding]

@@ -1,0 +1,250 @@
+"""`reconciler apply`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import click
+
+from reconciler.cli.context import Invocation
+from reconciler.cli.options import apply_options
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.cli.wiring import Assembly, Wanted
+    from reconciler.engine.runtime import Hands
+    from reconciler.model import Event, Plan
+    from reconciler.ports import Emit, Lease
+
+
+_INSTEAD: Final = "Apply a saved plan, or give --auto-approve."
+
+
+class _Apply(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Know of --json before anything can be wrong with the other arguments."""
+        if isinstance(ctx.obj, Invocation):
+            ctx.obj.as_json = "--json" in args
+        return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a plan is carried out; times in seconds."""
+
+    auto_approve: bool
+    fail_fast: bool
+    on_failure: Literal["stop", "continue", "rollback"]
+    lock_timeout: float
+    step_timeout: float
+    patience: float
+
+
+@click.command(cls=_Apply)
+@click.argument("paths", nargs=-1, metavar="[FILE|PATH]...")
+@click.option("--auto-approve", is_flag=True, help="Do not ask before applying.")
+@click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    help="Print JSON lines with Terraform's message types, and ask nothing.",
+)
+@apply_options
+@click.pass_obj
+def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
+    """Carry out a saved plan, or make a plan, ask, and carry it out.
+
+    FILE is a plan that was saved with plan --out: it is executed as it stands, without a
+    question. PATH is a manifest or a folder of them, as for plan. Ctrl-C finishes and records
+    what is in flight; a second one ends at once.
+    """
+    from reconciler.cli.wiring import Wanted
+
+    manner = Manner(**{one.name: given.pop(one.name) for one in fields(Manner)})
+    flags = Wanted(**given)
+    with invocation.interruption.listening():
+        check_heard(invocation)
+        if len(paths) == 1 and _is_plan(paths[0]):
+            return _apply_saved(invocation, paths[0], flags, manner)
+        return _apply_new(invocation, paths, flags, manner)
+
+
+def check_heard(invocation: Invocation) -> None:
+    """Raise ReconcilerError where nobody could read what comes of it."""
+    from reconciler.errors import ReconcilerError
+
+    why = invocation.interruption.halted()
+    if why:
+        raise ReconcilerError(
+            f"{why}: nobody would learn what is done",
+            next_step="Send it to a file, or to /dev/null.",
+        )
+
+
+def _is_plan(name: str) -> bool:
+    return not Path(name).is_dir() and Path(name).suffix not in {".yaml", ".yml"}
+
+
+def _apply_new(
+    invocation: Invocation, paths: tuple[str, ...], flags: Wanted, manner: Manner
+) -> int:
+    from reconciler.cli.wiring import assemble
+    from reconciler.engine.planning.plan import make_plan
+    from reconciler.plans.plan_file import plan_document
+
+    ask = not manner.auto_approve
+    if ask and invocation.as_json:
+        raise _refuse_asking("--json asks nothing")
+    assembly = assemble(invocation, paths, flags.allowed)
+
+    def make(hands: Hands) -> tuple[Plan, str]:
+        plan = make_plan(hands, assembly.order(flags, paths))
+        propose(invocation, hands, plan, ask=ask)
+        return plan, str(plan_document(plan)["plan_digest"])
+
+    hands = assembly.hands(flags.parallelism, flags.max_calls, manner.step_timeout)
+    return Session(invocation, assembly, hands, manner).run(make)
+
+
+def _apply_saved(invocation: Invocation, name: str, flags: Wanted, manner: Manner) -> int:
+    from reconciler.cli.output import warn_of_changes
+    from reconciler.cli.plan_files import read_saved
+    from reconciler.cli.wiring import assemble_project
+    from reconciler.engine.applying.admission import check_reach
+    from reconciler.manifests.secrets import resolve_known
+
+    _refuse_shaping(name, flags)
+    saved = read_saved(name)
+    assembly = assemble_project(invocation)
+    assembly.check_belongs(saved[0], name)
+    check_reach(saved[0], assembly.kinds, name)
+    warn_of_changes(saved[0], invocation)
+    if invocation.as_json:
+        _tell_plan(invocation, saved[0])
+    hands = assembly.hands(flags.parallelism, flags.max_calls, manner.step_timeout)
+    resolve_known(hands.resolve, (one for step in saved[0].steps for _, one in step.secrets))
+    return Session(invocation, assembly, hands, manner).run(lambda _: saved)
+
+
+def _refuse_shaping(name: str, flags: Wanted) -> None:
+    """A saved plan is what was reviewed: no flag may seem to make it do more, or less."""
+    from reconciler.errors import ReconcilerError
+
+    asked = {
+        "--target": flags.targets,
+        "--exclude": flags.excluded,
+        "--allow": flags.allowed,
+        "--rotate": flags.rotated,
+        "--prune": flags.prune,
+        "--destroy": flags.destroy,
+    }
+    given = [flag for flag, value in asked.items() if value]
+    if given:
+        raise ReconcilerError(
+            f"a saved plan is carried out as it stands, whatever {', '.join(given)} says",
+            subject=name,
+            next_step="Plan again with it, and apply that plan.",
+        )
+
+
+def propose(invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool) -> None:
+    """Show a plan, and have it approved where somebody must and it can be carried out."""
+    from reconciler.cli.approval import approve
+    from reconciler.cli.output import show
+    from reconciler.engine.applying.apply import check_calls
+
+    if invocation.as_json:
+        _tell_plan(invocation, plan)
+        return
+    show(plan, "text", invocation)
+    if ask and plan.steps and not plan.refused:
+        check_calls(hands, plan)
+        approve(
+            "Do you want to perform these actions?",
+            "Reconciler will perform the actions described above.",
+            instead=_INSTEAD,
+            cancelled="apply cancelled: nothing was written",
+        )
+
+
+def _tell_plan(invocation: Invocation, plan: Plan) -> None:
+    """A plan as JSON lines; what forbids it follows as errors."""
+    from reconciler.render.events.json_lines import describe_finding, describe_plan
+
+    for message in describe_plan(plan):
+        invocation.lines.write(message)
+    for finding in plan.findings:
+        if finding.severity == "warning":
+            invocation.lines.write(describe_finding(finding))
+
+
+def _refuse_asking(why: str) -> Exception:
+    from reconciler.errors import ReconcilerError
+
+    return ReconcilerError(why, next_step=_INSTEAD)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One apply from the lock to the last word."""
+
+    invocation: Invocation
+    assembly: Assembly
+    hands: Hands
+    manner: Manner
+    why: str = "apply"
+
+    def run(self, make: Callable[[Hands], tuple[Plan, str]]) -> int:
+        """Settle what was left open, then make a plan and carry it out, all under one lock."""
+        from reconciler.engine.applying.recover import settle_open
+
+        hands, manner = self.hands, self.manner
+        holder = self.assembly.holder(self.why)
+        with hands.ledger.lock(holder, manner.lock_timeout, hands.emit) as lease:
+            settle_open(hands, self._author(""), lease, manner.patience)
+            plan, digest = make(hands)
+            return self._carry_out(plan, digest, lease)
+
+    def _author(self, digest: str, commit: str = "") -> Any:
+        from reconciler.engine.applying.journal import Author
+
+        revision = self.assembly.revision
+        return Author(revision.author, revision.host, commit or revision.commit, digest)
+
+    def _carry_out(self, plan: Plan, digest: str, lease: Lease) -> int:
+        from reconciler.cli.outcome import FINISHED, tell_outcome
+        from reconciler.engine.applying.apply import Policy, apply_plan
+
+        invocation, manner = self.invocation, self.manner
+        if not invocation.as_json:
+            click.echo("")
+            sys.stdout.flush()
+        hands = replace(
+            self.hands,
+            emit=_watched(invocation, self.hands.emit),
+            halted=invocation.interruption.halted,
+        )
+        policy = Policy(manner.fail_fast, manner.on_failure, manner.patience)
+        author = self._author(digest, plan.inputs.commit)
+        try:
+            outcome = apply_plan(hands, plan, author, lease, policy)
+        except KeyboardInterrupt:
+            invocation.complain(FINISHED)
+            raise
+        root = Path(self.assembly.project.root)
+        return tell_outcome(invocation, outcome, root, planned=bool(plan.steps))
+
+
+def _watched(invocation: Invocation, emit: Emit) -> Emit:
+    """Tell whoever hears signals once something may be in flight."""
+    from reconciler.model import StepStarted
+
+    def tell(event: Event) -> None:
+        if isinstance(event, StepStarted):
+            invocation.interruption.note_writing()
+        emit(event)
+
+    return tell

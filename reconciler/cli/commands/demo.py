@@ -1,0 +1,78 @@
+"""`reconciler demo`."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.cli.demo.stage import Stage
+
+    _Story: TypeAlias = tuple[
+        Callable[[Path], AbstractContextManager[Stage]], Callable[[Stage], None]
+    ]
+
+
+@click.command()
+@click.option(
+    "--story",
+    type=click.Choice(["model", "fleet"]),
+    default="model",
+    show_default=True,
+    help="model: one service, its drift and a killed apply. fleet: a thousand endpoints in waves.",
+)
+@click.option(
+    "--keep",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Keep the project and the service's state in DIR, and say how to go on by hand.",
+)
+def demo(story: str, keep: Path | None) -> int:
+    """Show the whole story on an emulator: declare, plan, apply, prove, drift, be killed, recover.
+
+    It starts the emulator, and blob storage for the story of a model, and leaves nothing running.
+    The first time, blob storage is fetched from npm.
+    """
+    from reconciler.cli.demo.narration import say
+    from reconciler.cli.demo.stage import empty_folder, remove_folder
+
+    # A demo that is told to end takes its processes and its folder along.
+    signal.signal(signal.SIGTERM, _end)
+    set_stage, tell = _find_story(story)
+    folder = empty_folder(keep) if keep else Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
+    try:
+        storage = ", with blob storage beside it" if story == "model" else ""
+        say(f"Starting the service's emulator{storage}.")
+        with set_stage(folder.resolve()) as stage:
+            tell(stage)
+    finally:
+        if keep is None:
+            remove_folder(folder)
+    if keep is not None:
+        options = f" {stage.options}" if stage.options else ""
+        say(
+            f"The project is kept in {keep}. To go on by hand, in one terminal:\n\n"
+            f"    reconciler emulator --port {stage.port} --data {keep / 'emulator'}{options}\n\n"
+            f"and in another:\n\n    reconciler --chdir {keep} plan"
+        )
+    return 0
+
+
+def _find_story(name: str) -> _Story:
+    if name == "fleet":
+        from reconciler.cli.demo import fleet_story
+
+        return fleet_story.set_stage, fleet_story.tell
+    from reconciler.cli.demo import model_story, stage
+
+    return stage.set_stage, model_story.tell
+
+
+def _end(*_: Any) -> None:
+    raise KeyboardInterrupt

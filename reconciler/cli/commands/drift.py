@@ -1,0 +1,91 @@
+"""`reconciler drift`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.context import Invocation
+from reconciler.cli.options import drift_options
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.model import DriftReport
+
+_CODES = {"in-sync": 0, "drift": 2, "evidence-incomplete": 8}
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+    help="How the report is printed.",
+)
+@click.option("--unmanaged", is_flag=True, help="List the services that no manifest names.")
+@click.option(
+    "--accept",
+    "accepted",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Write what is live of this resource into its manifest. May be given again.",
+)
+@drift_options
+@click.pass_obj
+def drift(
+    invocation: Invocation,
+    /,
+    paths: tuple[str, ...],
+    form: str,
+    *,
+    unmanaged: bool,
+    accepted: tuple[str, ...],
+    **wanted: object,
+) -> int:
+    """Say who moved what since the last apply; nothing is changed.
+
+    What was applied, what is live and what is declared are compared place by place, each finding
+    with the command that settles it. What could not be read is never said to be in sync. With
+    --accept the manifest takes over what is live, every other character of it kept.
+    """
+    from dataclasses import replace
+
+    from reconciler.cli.wiring import Wanted, assemble, parse_addresses
+    from reconciler.engine.drift import report_drift
+
+    flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
+    if accepted:
+        parse_addresses("--accept", accepted)
+        flags = replace(flags, targets=accepted, refresh="full")
+    assembly = assemble(invocation, paths)
+    hands = assembly.hands(flags.parallelism, flags.max_calls)
+    report = report_drift(hands, assembly.order(flags, paths), list_unmanaged=unmanaged)
+    invocation.part_from_progress()
+    if accepted:
+        from reconciler.cli.accept import accept
+
+        accept(invocation, assembly, hands, report, paths)
+        return 0
+    _show(report, form, invocation)
+    if invocation.detailed_exitcode:
+        return _CODES[report.outcome]
+    return int(report.outcome == "evidence-incomplete")
+
+
+def _show(report: DriftReport, form: str, invocation: Invocation) -> None:
+    if form == "json":
+        from reconciler.plans.drift_file import drift_document
+        from reconciler.text.json_text import canonical, escape_json
+
+        click.echo(escape_json(canonical(drift_document(report))))
+    elif form == "markdown":
+        from reconciler.render.drift.markdown import render_drift_markdown
+
+        click.echo(render_drift_markdown(report), nl=False)
+    else:
+        from reconciler.render.drift.text import render_drift
+
+        click.echo(render_drift(report, paint=invocation.paint()), color=True)

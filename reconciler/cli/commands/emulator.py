@@ -1,0 +1,313 @@
+"""`reconciler emulator`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from reconciler.document.pointers import format_pointer
+from reconciler.emulator import (
+    Fault,
+    Flaw,
+    Workspace,
+    find_in_faults,
+    find_in_world,
+    make_faults,
+    make_world,
+)
+from reconciler.emulator.classic.world_file import DEFAULT_WORLD
+from reconciler.emulator.faults.fault_file import KINDS
+from reconciler.emulator.switches import SWITCHES
+from reconciler.emulator.tcp_ports import DEFAULT_PORT, pick_blob_port
+from reconciler.errors import ManifestInvalid
+from reconciler.manifests.yaml_text import Places, Text
+from reconciler.model import Finding, Json, Place
+
+_MOST_BYTES: Final = 1024 * 1024
+
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.emulator import Settings
+
+
+_FAULTS = """\b
+The file of --faults is YAML, a list of
+  {match: {method, path}, do, times: N | rate: 0..1, seconds, status}
+in which the first that fires wins; path is a regular expression, searched in path and
+query, without look-around; without times and rate a fault fires always. A write to a Classic
+endpoint has no operation: what would befall its operation keeps it from taking effect. To do:
+"""
+_WORLD = """\b
+The file of --world is YAML:
+  workspaces:
+  - id: 32 hexadecimal digits
+    region: South Central US       # or another of the service's regions
+    tier: standard                 # or free: 3 endpoints a service, ThrottleLevel Low
+    token: TEXT                    # default: the token of the emulator
+    webServices:
+    - id: 32 hexadecimal digits
+      name: TEXT
+      kind: predictive             # or training, which has no resources
+      resources: ["Bike Rental [trained model]"]
+Each service comes with its endpoint "default". What a folder of --data knows already stays as
+it is. Without --world there is this:
+"""
+_CLASSIC = """\b
+Classic has no call by which Studio publishes; here PUT workspaces/W/webservices/ID does, with
+{Name, Description, Resources: [names]}, and over a service that is there publishes it anew: its
+Version moves, its endpoint "default" with it, and others by their refresh.
+
+\b
+A scoring call (POST .../execute) answers with SHA-256 over the model's bytes and the row, as a
+probability, and "1" from 0.5 on as label. A Classic endpoint takes the bytes in when the PATCH
+is accepted, a New service when it is first scored after a write; of a model that is not in
+this blob storage, the address stands for the bytes.
+"""
+
+
+def _list_choices() -> str:
+    """The switches, the faults and the world, for the end of the help."""
+    switches = (
+        f"  {switch.name}={'|'.join(switch.values) or 'N'}\n      {switch.meaning}"
+        + ("" if switch.values else f" (default {switch.default})")
+        for switch in SWITCHES
+    )
+    faults = (f"  {kind.name}\n      {kind.meaning}" for kind in KINDS)
+    world = (
+        f"  workspace {workspace.id}\n"
+        + "\n".join(f"  web service {one.id}: {one.name}" for one in workspace.web_services)
+        for workspace in DEFAULT_WORLD
+    )
+    return "\n\n".join(
+        (
+            "\b\nSwitches, the default first:\n" + "\n".join(switches),
+            _FAULTS + "\n".join(faults),
+            _WORLD + "\n".join(world),
+            _CLASSIC,
+        )
+    )
+
+
+@click.command(epilog=_list_choices())
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="The port; 0 takes a free one.",
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Keep the state in this folder.")
+@click.option("--seed", type=int, help="Make ids, keys, cipher text and faults repeatable.")
+@click.option(
+    "--operation-seconds",
+    type=click.FloatRange(0, 3600),
+    default=0.2,
+    show_default=True,
+    help="How long an operation runs, and a Classic PATCH takes to take effect.",
+)
+@click.option(
+    "--limits",
+    type=click.Choice(["off", "resource-manager"]),
+    default="off",
+    show_default=True,
+    help="Throttle by Resource Manager's published limits.",
+)
+@click.option("--blob-url", metavar="URL", default="", help="Blob storage that runs already.")
+@click.option("--no-blob", is_flag=True, help="Start no blob storage.")
+@click.option(
+    "--switch", "switches", metavar="NAME=VALUE", multiple=True, help="Settle an unknown; below."
+)
+@click.option("--log", type=click.Path(path_type=Path), help="Append a JSON line for each request.")
+@click.option(
+    "--faults", type=click.Path(path_type=Path), help="What goes wrong on purpose; below."
+)
+@click.option(
+    "--world", type=click.Path(path_type=Path), help="Classic's workspaces and services; below."
+)
+@click.option(
+    "--crash-after",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Be killed once N requests are answered.",
+)
+def emulator(  # noqa: PLR0917 - click hands every option over as an argument
+    host: str,
+    port: int,
+    data: Path | None,
+    seed: int | None,
+    operation_seconds: float,
+    limits: str,
+    blob_url: str,
+    *,
+    no_blob: bool,
+    switches: tuple[str, ...],
+    log: Path | None,
+    faults: Path | None,
+    world: Path | None,
+    crash_after: int | None,
+) -> None:
+    """Run the service locally, with blob storage (Azurite) beside it.
+
+    It prints one JSON line when it is ready, lets nobody in without its token
+    (RECONCILER_EMULATOR_TOKEN, else "emulator"), and stops on SIGTERM or Ctrl-C. `cloud:
+    emulator` in a project means its default address.
+    """
+    from reconciler.cli.wiring import hush_loggers
+    from reconciler.emulator import Settings
+
+    hush_loggers()
+    settings = Settings(
+        host=host,
+        port=port,
+        data=data,
+        seed=seed,
+        operation_seconds=operation_seconds,
+        limits="resource-manager" if limits == "resource-manager" else "off",
+        blob_url=blob_url,
+        token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or "emulator",
+        switches=_parse_switches(switches),
+        log=log,
+        faults=read_faults(faults) if faults else (),
+        world=read_world(world) if world else DEFAULT_WORLD,
+        crash_after=crash_after or 0,
+    )
+    with _blob_storage(settings, wanted=not (no_blob or blob_url)) as url:
+        _serve(settings, url or blob_url)
+
+
+def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:
+    from reconciler.emulator.switches import Choices
+
+    chosen = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"--switch {text}: it reads NAME=VALUE")
+        chosen[name] = value
+    try:
+        Choices(chosen)
+    except ValueError as error:
+        raise click.UsageError(f"--switch: {error}") from error
+    return chosen
+
+
+@contextlib.contextmanager
+def _blob_storage(settings: Settings, *, wanted: bool) -> Iterator[str]:
+    """Azurite, where it is wanted: on its usual port beside an emulator on its own."""
+    from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
+    from reconciler.errors import ReconcilerError
+
+    if settings.data is not None:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not wanted:
+        yield ""
+        return
+    folder = settings.data / "blobs" if settings.data is not None else None
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(run_azurite(pick_blob_port(settings.port, folder), folder))
+        except AzuriteUnavailable as error:
+            raise ReconcilerError(
+                f"blob storage cannot be started: {error}",
+                next_step="Go without with --no-blob, or name running storage with --blob-url.",
+            ) from error
+        yield url
+
+
+def _serve(settings: Settings, blob_url: str) -> None:
+    from dataclasses import replace
+
+    from reconciler.errors import ReconcilerError
+
+    try:
+        from reconciler.emulator.server import serve
+    except ImportError as error:
+        raise ReconcilerError(
+            "the emulator's server is not installed",
+            next_step="Install it: pip install 'reconciler[emulator]'",
+        ) from error
+
+    def announce(planes: dict[str, str]) -> None:
+        blob = planes.pop("blob") or None
+        click.echo(json.dumps({"ready": True, **planes, "blob": blob}))
+
+    try:
+        serve(replace(settings, blob_url=blob_url), announce)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ReconcilerError(
+                f"port {settings.port} is taken",
+                next_step="Choose another with --port, or let it find one with --port 0.",
+            ) from error
+        raise
+
+
+if TYPE_CHECKING:  # only named here
+    import yaml
+
+
+def read_faults(file: Path) -> tuple[Fault, ...]:
+    """The faults of a file, in order. Raises ManifestInvalid with all that is wrong with it."""
+    return make_faults(_read(file, "faults", find_in_faults))
+
+
+def read_world(file: Path) -> tuple[Workspace, ...]:
+    """The workspaces of a file. Raises ManifestInvalid with all that is wrong with it."""
+    return make_world(_read(file, "world", find_in_world))
+
+
+def _read(file: Path, option: str, find_flaws: Callable[[object], Iterator[Flaw]]) -> Json:
+    """A file's one document, in which nothing is wrong."""
+    parsed = Text(str(file), _read_text(file))
+    nodes = list(parsed.compose())
+    document = parsed.build(nodes[0]) if nodes else None
+    findings = [*parsed.findings, *_find_documents(parsed, nodes, option)]
+    if nodes:
+        places = Places(parsed.file, nodes[0])
+        for flaw in find_flaws(document):
+            place = places[format_pointer(flaw.path)]
+            findings.append(Finding(flaw.message, place=place, next_step=flaw.next_step))
+    if findings:
+        raise ManifestInvalid(tuple(sorted(findings, key=_order)))
+    return document
+
+
+def _read_text(file: Path) -> str:
+    """The text of a regular file of bounded size, in UTF-8."""
+    state = file.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise _refuse(file, "is not a regular file")
+    if state.st_size > _MOST_BYTES:
+        raise _refuse(file, f"is {state.st_size / 1_000_000:.0f} MB; it may have at most 1 MB")
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _refuse(file, "is not text in UTF-8") from error
+
+
+def _refuse(file: Path, message: str) -> ManifestInvalid:
+    return ManifestInvalid((Finding(message, subject=str(file)),))
+
+
+def _find_documents(parsed: Text, nodes: list[yaml.Node], option: str) -> Iterator[Finding]:
+    if not nodes and not parsed.findings:
+        step = f"Write what it is to hold, or leave --{option} out."
+        yield Finding(f"holds no {option}", place=Place(parsed.file, 1, 1), next_step=step)
+    for node in nodes[1:]:
+        yield Finding(
+            "a second document", place=parsed.place(node), next_step="Keep all in one document."
+        )
+
+
+def _order(finding: Finding) -> tuple[int, int, str]:
+    at = finding.place
+    return (at.line, at.column, finding.message) if at else (0, 0, finding.message)

@@ -1,0 +1,59 @@
+"""`reconciler forget`."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.cli.context import Invocation
+from reconciler.cli.options import LOCK_TIMEOUT
+
+
+@click.command()
+@click.argument("address")
+@LOCK_TIMEOUT
+@click.pass_obj
+def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None:
+    """Stop managing a resource: drop it from the ledger and delete nothing.
+
+    The service stays as it is. If a manifest still names the resource, the next apply manages it
+    again. The ADDRESS of a fleet stands for all its members that the ledger remembers.
+    """
+    from reconciler.cli.wiring import (
+        assemble_project,
+        lock_ledger,
+        not_in_ledger,
+        now,
+        parse_addresses,
+    )
+    from reconciler.model import Action, Entry
+    from reconciler.plans.waves import find_members
+
+    assembly = assemble_project(invocation)
+    (named,) = parse_addresses("forget", [address])
+    ledger, revision = assembly.ledger, assembly.revision
+    with lock_ledger(assembly, f"forget {address}", lock_timeout) as lease:
+        known = ledger.load().memories
+        members = find_members(named, (), known)
+        if not all(member in known for member in members):
+            raise not_in_ledger(named, (*known, *(one.fleet for one in known.values())))
+        for member in members:
+            ledger.record(
+                Entry(
+                    address=member,
+                    id=known[member].id,
+                    action=Action.FORGET,
+                    at=now(),
+                    by=revision.author,
+                    host=revision.host,
+                    commit=revision.commit,
+                    plan_digest="",
+                    patch=(),
+                    inverse=(),
+                    owned={},
+                    secrets={},
+                    fence=lease.holder.fence,
+                    fleet=known[member].fleet,
+                )
+            )
+            click.echo(f"  {Action.FORGET.symbol} {member}")
+    click.echo("\nForgotten. Nothing was deleted.")

@@ -1,0 +1,236 @@
+"""`reconciler history`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from reconciler.cli.context import Invocation
+
+_IN_MEMORY = 1 << 20
+
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.document.schema import Field
+    from reconciler.model import Address, Entry, Intent
+    from reconciler.plans.history import Moment, Run
+    from reconciler.ports import Ledger
+
+
+@click.command()
+@click.argument("address", required=False, default="")
+@click.option(
+    "--at",
+    metavar="TIME",
+    default="",
+    help="What was remembered then: an ISO time, a date (its end, in UTC), or #N for right after"
+    " entry N.",
+)
+@click.option("--blame", is_flag=True, help="Who wrote each value last; needs ADDRESS.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def history(
+    invocation: Invocation, /, address: str, at: str, *, blame: bool, as_json: bool
+) -> None:
+    """Say what was applied when, by whom and from which commit; the newest comes first.
+
+    Only the ledger is read, no service is asked. Values that are sensitive are never shown. The
+    ADDRESS of a fleet stands for all its members.
+    """
+    from reconciler.cli.wiring import assemble_project, parse_addresses
+
+    if blame and not address:
+        raise click.UsageError("--blame needs the ADDRESS of a resource")
+    named = parse_addresses("history", [address])[0] if address else None
+    moment = _parse(at) if at else None
+    assembly = assemble_project(invocation)
+    teller = Teller(
+        invocation,
+        assembly.ledger,
+        assembly.project.moved,
+        {name: kind.field for name, kind in assembly.kinds.items()},
+        as_json=as_json,
+    )
+    if blame and named is not None:
+        teller.tell_authors(named, moment)
+    elif moment is not None:
+        teller.tell_memories(named, moment)
+    else:
+        teller.tell_entries(named)
+
+
+def _parse(at: str) -> Moment:
+    from reconciler.plans.history import parse_moment
+
+    try:
+        return parse_moment(at)
+    except ValueError as error:
+        raise click.UsageError(
+            f"--at {at} is no time; it reads 2026-11-20, 2026-11-20T12:00:00Z or #12"
+        ) from error
+
+
+class Teller:
+    """Prints what one ledger tells, as text or as JSON."""
+
+    def __init__(
+        self,
+        invocation: Invocation,
+        ledger: Ledger,
+        moved: Mapping[Address, Address],
+        fields: Mapping[str, Field],
+        *,
+        as_json: bool,
+    ) -> None:
+        self._paint = invocation.paint()
+        self._ledger = ledger
+        self._moved = moved
+        self._fields = fields
+        self._as_json = as_json
+
+    def tell_entries(self, address: Address | None) -> None:
+        """Every entry, what was begun and nobody saw the end of first; then the newest.
+
+        For people, what one apply did to many members of a fleet is told at once.
+        """
+        from reconciler.plans.history import gather_runs
+
+        undecided = [one for one in self._ledger.load().open if self._is_of(one, address)]
+        entries = self._entries(address)
+        with Backwards() as texts:
+            for entry in entries if self._as_json else gather_runs(entries):
+                texts.add(self._show(entry))
+            for intent in undecided:
+                texts.add(self._show(intent))
+            if not texts and address is not None:
+                raise self._unknown(address)
+            self._print(texts, empty="The ledger holds nothing yet.")
+
+    def tell_memories(self, address: Address | None, moment: Moment) -> None:
+        """What was remembered at a moment, of one resource or of all."""
+        from reconciler.plans.history import recall
+        from reconciler.render.history import memories_document, render_memory
+
+        found = recall(self._entries(address), self._moved, moment)
+        if not found and address is not None:
+            self._check_known(address)
+        if self._as_json:
+            click.echo(json.dumps(memories_document(moment, found, self._fields), indent=2))
+            return
+        shown = [
+            render_memory(entry, self._fields.get(one.kind), self._paint)
+            for one, entry in sorted(found.items())
+        ]
+        head = f"Remembered at {moment}:" if shown else f"Nothing was remembered at {moment}."
+        click.echo("\n\n".join([head, *shown]), color=True)
+
+    def tell_authors(self, address: Address, moment: Moment | None) -> None:
+        """Who wrote each value that is remembered, now or at a moment."""
+        from reconciler.plans.history import attribute
+        from reconciler.render.history import blame_document, render_blame
+
+        entries = self._of_one(address, self._entries(address))
+        authors = attribute(one for one in entries if not moment or moment.covers(one))
+        if not authors:
+            self._check_known(address)
+        field = self._fields.get(address.kind)
+        if self._as_json:
+            click.echo(json.dumps(blame_document(address, authors, field), indent=2))
+            return
+        nothing = "No value of it is remembered."
+        click.echo(render_blame(authors, field, self._paint) or nothing, color=True)
+
+    def _entries(self, address: Address | None) -> Iterator[Entry]:
+        """The entries of an address, by whatever name it had; of all without one."""
+        return (one for one in self._ledger.entries() if self._is_of(one, address))
+
+    def _is_of(self, found: Entry | Intent, address: Address | None) -> bool:
+        from reconciler.plans.history import rename
+
+        return address in {None, found.address, found.fleet, rename(found.address, self._moved)}
+
+    def _of_one(self, address: Address, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The entries of one resource; raises ReconcilerError for those of a fleet."""
+        from reconciler.errors import ReconcilerError
+
+        for entry in entries:
+            if entry.fleet == address:
+                step = f"Name a member: reconciler history {entry.address} --blame"
+                raise ReconcilerError("is a fleet", subject=str(address), next_step=step)
+            yield entry
+
+    def _check_known(self, address: Address) -> None:
+        if not any(True for _ in self._entries(address)):
+            raise self._unknown(address)
+
+    def _unknown(self, address: Address) -> Exception:
+        from reconciler.cli.wiring import not_in_ledger
+
+        names = (name for one in self._ledger.entries() for name in (one.address, one.fleet))
+        return not_in_ledger(address, names)
+
+    def _show(self, entry: Entry | Intent | Run) -> str:
+        from reconciler.plans.history import Run
+        from reconciler.render.history import entry_document, render_entry, render_run
+
+        if isinstance(entry, Run):
+            return render_run(entry, self._paint)
+        field = self._fields.get(entry.address.kind)
+        if self._as_json:
+            return json.dumps(entry_document(entry, field))
+        return render_entry(entry, field, self._paint)
+
+    def _print(self, texts: Iterable[str], *, empty: str) -> None:
+        from reconciler.render.history import FORMAT_VERSION
+
+        if self._as_json:
+            click.echo(f'{{"format_version": "{FORMAT_VERSION}", "entries": [', nl=False)
+            for number, text in enumerate(texts):
+                click.echo(f"{',' if number else ''}\n  {text}", nl=False)
+            click.echo("\n]}")
+            return
+        told = False
+        for text in texts:
+            told = True
+            click.echo(text, color=True)
+        if not told:
+            click.echo(empty)
+
+
+class Backwards:
+    """Takes texts as they come and gives them back, the last first."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by __exit__
+        self._ends = array("Q")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def add(self, text: str) -> None:
+        """Take one more."""
+        self._file.write(text.encode("utf-8", "surrogatepass"))
+        self._ends.append(self._file.tell())
+
+    def __iter__(self) -> Iterator[str]:
+        for number in range(len(self._ends) - 1, -1, -1):
+            start = self._ends[number - 1] if number else 0
+            self._file.seek(start)
+            yield self._file.read(self._ends[number] - start).decode("utf-8", "surrogatepass")

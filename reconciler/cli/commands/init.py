@@ -1,0 +1,72 @@
+"""`reconciler init`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+_SCHEMAS = ("project", "fleet", "web-service", "endpoint")
+_SCHEMA_FOLDER = ".schemas"
+_SECRETS = "secrets/"
+_MODELINE = re.compile(r"(?<=\$schema=)\S*?([a-z-]+\.schema\.json)")
+
+
+@click.command()
+@click.argument("folder", default=".", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
+    """Write a small project that validates and plans at once, into FOLDER (here by default).
+
+    Nothing that is there already is overwritten. Editors that know the YAML language server
+    complete the manifests by the schemas that are written beside them.
+    """
+    from reconciler.errors import ReconcilerError
+
+    files = _make_files()
+    there = [name for name in files if (folder / name).exists()]
+    if there:
+        raise ReconcilerError(
+            f"there is already {', '.join(there)}",
+            subject=str(folder),
+            next_step="Nothing was written. Choose an empty folder: reconciler init FOLDER",
+        )
+    for name, data in files.items():
+        _write(folder / name, data, secret=name.startswith(_SECRETS))
+        click.echo(f"  {name}")
+    enter = "" if folder == Path() else f"cd {folder}\n    "
+    click.echo(
+        "\nThe project is ready. It plans against the emulator; in another terminal run\n"
+        f"    reconciler emulator\nand then\n    {enter}reconciler validate\n    reconciler plan"
+    )
+
+
+def _write(file: Path, data: bytes, *, secret: bool) -> None:
+    """Write a file and its folder; a secret is its owner's alone from the start."""
+    file.parent.mkdir(mode=0o700 if secret else 0o777, parents=True, exist_ok=True)
+    file.touch(mode=0o600 if secret else 0o666)
+    file.write_bytes(data)
+
+
+def _make_files() -> dict[str, bytes]:
+    """The files of a project by their relative names, in order."""
+    import json
+
+    from reconciler.manifests.schema import bundle_schema
+    from reconciler.package_data import find_example
+
+    example = find_example("census")
+    found = (file for file in example.rglob("*") if file.is_file())
+    files = {file.relative_to(example).as_posix(): file.read_bytes() for file in found}
+    for name in _SCHEMAS:
+        text = json.dumps(bundle_schema(f"manifest/{name}"), indent=2, ensure_ascii=False)
+        files[f"{_SCHEMA_FOLDER}/{name}.schema.json"] = f"{text}\n".encode()
+    return {name: _point_editor(name, files[name]) for name in sorted(files)}
+
+
+def _point_editor(name: str, data: bytes) -> bytes:
+    """Have the first line of a manifest name the schema in the new project."""
+    if not name.endswith(".yaml"):
+        return data
+    up = "../" * name.count("/")
+    return _MODELINE.sub(rf"{up}{_SCHEMA_FOLDER}/\1", data.decode()).encode()

@@ -1,0 +1,229 @@
+"""`reconciler ledger`: housekeeping of what was applied."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.context import Invocation
+from reconciler.cli.options import AUTO_APPROVE, LOCK_TIMEOUT
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from collections.abc import Iterable
+
+    from reconciler.cli.wiring import Assembly
+    from reconciler.model import Address, Entry
+    from reconciler.ports import Lease, Ledger
+
+_MOST_BYTES = 512 * 1024 * 1024
+
+
+@click.group()
+def ledger() -> None:
+    """Look after the ledger of what was applied."""
+
+
+@ledger.command()
+@click.option(
+    "--recover",
+    metavar="FILE",
+    default="",
+    help="First take in what an apply could not record, from its errored.ledger.json.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@LOCK_TIMEOUT
+@click.pass_obj
+def verify(invocation: Invocation, recover: str, *, as_json: bool, lock_timeout: float) -> int:
+    """Look at every line of the ledger, archives included.
+
+    A line that is missing, changed or out of order is named, and the exit code is 1. What is
+    taken in with --recover is recorded once, however often it is given.
+    """
+    from reconciler.cli.wiring import assemble_project
+    from reconciler.render.ledger import is_whole, proof_document, render_proof
+
+    assembly = assemble_project(invocation)
+    recovered = _recover(assembly, recover, lock_timeout) if recover else None
+    proof = assembly.ledger.verify()
+    invocation.part_from_progress()
+    if as_json:
+        taken = None if recovered is None else recovered.taken
+        click.echo(json.dumps(proof_document(proof, taken), indent=2))
+    else:
+        if recovered is not None:
+            click.echo(f"{recovered}\n")
+        click.echo(render_proof(proof, invocation.paint()), color=True)
+    return 0 if is_whole(proof) else 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Recovered:
+    """How many entries of a file were taken in, of how many, and where the file is now."""
+
+    taken: int
+    given: int
+    kept: Path
+
+    def __str__(self) -> str:
+        from reconciler.render.ledger import count_entries
+        from reconciler.render.words.escape import escape
+
+        told = f"{self.taken:,} of {count_entries(self.given)} taken in"
+        already = "" if self.taken == self.given else "; the others were there already"
+        return f"Recovered: {told}{already}. The file is now {escape(str(self.kept))}."
+
+
+def _recover(assembly: Assembly, name: str, within_s: float) -> _Recovered:
+    from reconciler.cli.wiring import lock_ledger
+
+    entries = _read_errored(Path(name))
+    with lock_ledger(assembly, "ledger verify --recover", within_s) as lease:
+        taken = take_in(assembly.ledger, lease, entries)
+    return _Recovered(taken, len(entries), set_apart(Path(name)))
+
+
+def _read_errored(file: Path) -> list[Entry]:
+    from reconciler.errors import LedgerInvalid
+    from reconciler.ledgers.recovery import read_entries
+
+    if file.stat().st_size > _MOST_BYTES:
+        raise LedgerInvalid("is larger than what an apply leaves unrecorded", subject=str(file))
+    try:
+        return list(read_entries(file.read_text(encoding="utf-8")))
+    except UnicodeDecodeError as error:
+        raise LedgerInvalid("holds no entries: it is no text", subject=str(file)) from error
+    except LedgerInvalid as error:
+        error.subject = str(file)
+        raise
+
+
+def take_in(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> int:
+    """Record the entries that the ledger does not hold; returns how many there were."""
+    from reconciler.plans.history import attach, find_unrecorded
+
+    missing = find_unrecorded(ledger.entries(), entries)
+    record_all(ledger, lease, attach(missing, ledger.load().open))
+    return len(missing)
+
+
+def set_apart(file: Path) -> Path:
+    """Rename a file that has been taken in, over no other one; returns its new name."""
+    number, target = 1, file.with_name(f"{file.name}.recovered")
+    while target.exists():
+        number += 1
+        target = file.with_name(f"{file.name}.recovered-{number}")
+    return file.rename(target)
+
+
+@ledger.command()
+@AUTO_APPROVE
+@LOCK_TIMEOUT
+@click.pass_obj
+def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) -> None:
+    """Remember anew from what is live.
+
+    For a ledger that is lost or broken. What a manifest declares and live has is taken to be what
+    was applied; a place that differs is left out. No service is changed, and a plan afterwards has
+    the same changes as before. The ledger that is there is kept beside the new one.
+    """
+    from reconciler.cli.wiring import Wanted, assemble, lock_ledger
+    from reconciler.engine.applying.journal import Author
+    from reconciler.engine.rebuild import recollect
+    from reconciler.render.ledger import render_recollections
+    from reconciler.render.words.escape import escape
+
+    assembly = assemble(invocation, [])
+    hands = assembly.hands(Wanted().parallelism)
+    revision = assembly.revision
+    author = Author(revision.author, revision.host, revision.commit, "")
+    with ExitStack() as held:
+        lease = _try_lock(held, assembly, lock_timeout)
+        found = recollect(hands, assembly.order(Wanted()), author)
+        there, lost = _look_back(assembly.ledger, {one.resource.address for one in found})
+        invocation.part_from_progress()
+        click.echo(render_recollections(found, lost))
+        if there and not auto_approve:
+            _approve_rebuild()
+        if lease is not None:
+            lease.check()
+        kept = assembly.ledger.set_aside()
+        if lease is None:
+            lease = held.enter_context(lock_ledger(assembly, "ledger rebuild", lock_timeout))
+        record_all(assembly.ledger, lease, [one.entry for one in found if one.entry is not None])
+    aside = f"\nThe ledger that was there is kept as {escape(kept)}." if kept else ""
+    click.echo(f"{aside}\nRebuilt from what is live. Nothing was changed.")
+
+
+def _try_lock(held: ExitStack, assembly: Assembly, within_s: float) -> Lease | None:
+    """The lock; None where the ledger is too broken to be locked, so that nobody writes to it."""
+    from reconciler.cli.wiring import lock_ledger
+    from reconciler.errors import LedgerInvalid
+
+    try:
+        return held.enter_context(lock_ledger(assembly, "ledger rebuild", within_s))
+    except LedgerInvalid:
+        return None
+
+
+def _look_back(ledger: Ledger, named: set[Address]) -> tuple[bool, set[Address]]:
+    """Whether a ledger is there, and what only it remembers; broken ones tell nothing."""
+    from reconciler.errors import LedgerInvalid
+
+    try:
+        snapshot = ledger.load()
+    except LedgerInvalid:
+        return True, set()
+    return snapshot.known, set(snapshot.memories) - named
+
+
+def _approve_rebuild() -> None:
+    from reconciler.cli.approval import approve
+
+    approve(
+        "Do you want to rebuild the ledger?",
+        "A ledger is there. Reconciler will keep it beside the new one, which no longer tells\n"
+        "who applied what, and when.",
+        instead="Give --auto-approve.",
+        cancelled="rebuild cancelled: the ledger is as it was",
+    )
+
+
+def record_all(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> None:
+    """Record entries under a lock."""
+    from dataclasses import replace
+
+    for entry in entries:
+        lease.check()
+        ledger.record(replace(entry, fence=lease.holder.fence))
+
+
+@ledger.command()
+@LOCK_TIMEOUT
+@click.pass_obj
+def compact(invocation: Invocation, *, lock_timeout: float) -> None:
+    """Archive all but what is remembered.
+
+    The ledger begins anew with that. The archive stays beside it and part of the chain: history
+    and verify look at it too.
+    """
+    from reconciler.cli.wiring import assemble_project, lock_ledger
+    from reconciler.render.ledger import count_entries
+    from reconciler.render.words.counting import count
+    from reconciler.render.words.escape import escape
+
+    assembly = assemble_project(invocation)
+    with lock_ledger(assembly, "ledger compact", lock_timeout):
+        before = assembly.ledger.verify()
+        archive = assembly.ledger.compact()
+        left = assembly.ledger.load()
+    if not archive:
+        click.echo("There is nothing to archive.")
+        return
+    held = f"{count_entries(before.entries)} and {count(before.intents, 'intent')}"
+    click.echo(f"Archived: {held}, to {escape(archive)}.")
+    click.echo(f"The ledger begins anew with {count(len(left.memories), 'resource')} remembered.")

@@ -1,0 +1,55 @@
+"""`reconciler plan`."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.cli.context import Invocation
+from reconciler.cli.options import plan_options
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--out", metavar="FILE", default="", help="Save the plan, for apply to execute.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "html"]),
+    default="text",
+    show_default=True,
+    help="How the plan is printed: markdown is one comment, html one page to open from disk.",
+)
+@click.option("--summary", is_flag=True, help="A line for each resource instead of its changes.")
+@plan_options
+@click.pass_obj
+def plan(
+    invocation: Invocation,
+    /,
+    paths: tuple[str, ...],
+    out: str,
+    form: str,
+    *,
+    summary: bool,
+    **wanted: object,
+) -> int:
+    """Show what would change, as a patch on each service's own definition.
+
+    PATH is a manifest or a folder of them: manifests/ by default, or the project's folder.
+    """
+    from reconciler.cli.output import advise, show
+    from reconciler.cli.plan_files import save
+    from reconciler.cli.wiring import Wanted, assemble
+    from reconciler.engine.planning.plan import make_plan
+
+    flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
+    assembly = assemble(invocation, paths, flags.allowed)
+    hands = assembly.hands(flags.parallelism, flags.max_calls)
+    made = make_plan(hands, assembly.order(flags, paths))
+    if out:
+        save(made, out)
+    show(made, form, invocation, summary=summary)
+    if form == "text":
+        advise(made, out)
+    if not invocation.detailed_exitcode:
+        return 1 if made.refused else 0
+    return 3 if made.refused else 2 if made.steps else 0

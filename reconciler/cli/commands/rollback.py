@@ -1,0 +1,126 @@
+"""`reconciler rollback`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.context import Invocation
+from reconciler.cli.options import rollback_options
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from reconciler.cli.wiring import Assembly, Wanted
+    from reconciler.engine.runtime import Hands
+    from reconciler.model import Address, Plan
+
+
+@click.command()
+@click.argument("address")
+@click.option(
+    "--to",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="As it was right after entry N of the ledger; without it, before the last entry.",
+)
+@click.option("--out", metavar="FILE", default="", help="Only save the plan, for apply to execute.")
+@rollback_options
+@click.pass_obj
+def rollback(
+    invocation: Invocation,
+    /,
+    address: str,
+    to: int | None,
+    out: str,
+    form: str,
+    *,
+    allowed: tuple[str, ...],
+    max_calls: int | None,
+    **given: Any,
+) -> int:
+    """Undo what was applied to one resource, and leave alone what others changed elsewhere.
+
+    The way back is a plan like any other: shown, asked for, carried out and proven. The entries
+    are told by history. No secret comes back, and a manifest that declares otherwise is named.
+    """
+    from reconciler.cli.commands.apply import Manner, Session, check_heard, propose
+    from reconciler.cli.wiring import Assembly, Wanted, load_all, parse_addresses
+    from reconciler.plans.plan_file import plan_document
+
+    if form != "text" and not out:
+        raise click.UsageError(f"--format {form} goes with --out: what is applied is told as text")
+    (named,) = parse_addresses("rollback", [address])
+    # Where one manifest is broken another resource can still be led back.
+    assembly = Assembly(invocation, *load_all(invocation, []))
+    wanted = Wanted(allowed=allowed, max_calls=max_calls)
+    manner = Manner(fail_fast=False, on_failure="stop", **given)
+    hands = assembly.hands(wanted.parallelism, max_calls, manner.step_timeout)
+    _check_known(assembly, named)
+    if out:
+        plan = _make_plan(assembly, hands, wanted, named, to)
+        return _save(invocation, plan, out, form)
+
+    def make(hands: Hands) -> tuple[Plan, str]:
+        plan = _make_plan(assembly, hands, wanted, named, to)
+        if plan.steps:
+            propose(invocation, hands, plan, ask=not manner.auto_approve)
+        else:
+            _show_nothing(invocation, plan)
+        return plan, str(plan_document(plan)["plan_digest"])
+
+    with invocation.interruption.listening():
+        check_heard(invocation)
+        return Session(invocation, assembly, hands, manner, f"rollback {address}").run(make)
+
+
+def _make_plan(
+    assembly: Assembly, hands: Hands, wanted: Wanted, address: Address, to: int | None
+) -> Plan:
+    from dataclasses import replace
+
+    from reconciler.engine.rollback import plan_rollback
+
+    plan = plan_rollback(hands, assembly.order(wanted), address, to, assembly.project.moved)
+    broken = [one for one in assembly.loaded.findings if one.severity == "error" and not one.guard]
+    told = tuple(replace(one, severity="warning") for one in broken)
+    return replace(plan, findings=(*plan.findings, *told))
+
+
+def _check_known(assembly: Assembly, address: Address) -> None:
+    from reconciler.cli.wiring import not_in_ledger
+    from reconciler.errors import ReconcilerError
+    from reconciler.plans.history import rename
+
+    moved = assembly.project.moved
+    known: set[Address] = set()
+    for one in assembly.ledger.entries():
+        known.add(rename(one.address, moved))
+        if one.fleet == address:
+            step = f"A rollback is of one resource: reconciler rollback {one.address}"
+            raise ReconcilerError("is a fleet", subject=str(address), next_step=step)
+    if address not in known:
+        raise not_in_ledger(address, known)
+
+
+def _save(invocation: Invocation, plan: Plan, out: str, form: str) -> int:
+    from reconciler.cli.output import advise, show
+    from reconciler.cli.plan_files import save
+
+    save(plan, out)
+    if form != "text" or plan.steps:
+        show(plan, form, invocation)
+    else:
+        _show_nothing(invocation, plan)
+    if form == "text":
+        advise(plan, out)
+    if not invocation.detailed_exitcode:
+        return 1 if plan.refused else 0
+    return 3 if plan.refused else 2 if plan.steps else 0
+
+
+def _show_nothing(invocation: Invocation, plan: Plan) -> None:
+    from reconciler.render.words.escape import escape
+
+    invocation.part_from_progress()
+    names = ", ".join(escape(str(one.address)) for one in plan.unchanged)
+    click.echo(f"No changes. {names} has nothing that is to be undone.")

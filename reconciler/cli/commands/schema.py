@@ -1,0 +1,35 @@
+"""`reconciler schema`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("kind", required=False)
+@click.option("--fields", is_flag=True, help="Print the table of fields instead.")
+def schema(kind: str | None, *, fields: bool) -> None:
+    """Print the JSON Schema of a kind, or name the kinds there are.
+
+    Editors use it to complete manifests; --fields prints who owns each field of the service's
+    document, its default, whether it can change, and whether it is secret.
+    """
+    import json
+
+    from reconciler.kinds import find_kinds
+    from reconciler.manifests.schema import bundle_schema, extend_project
+    from reconciler.render.schema_fields import render_fields
+
+    kinds = find_kinds()
+    names = {"Project": "manifest/project", "Fleet": "manifest/fleet"}
+    names |= {name: found.manifest_schema_name for name, found in kinds.items()}
+    if kind is None:
+        click.echo("\n".join(names))
+    elif kind not in names or (fields and kind not in kinds):
+        raise click.UsageError(f"no kind is called {kind}; there are {', '.join(names)}")
+    elif fields:
+        click.echo(render_fields(kinds[kind].field))
+    else:
+        extension = extend_project(kinds.values()) if kind == "Project" else ""
+        bundled = bundle_schema(names[kind], extension)
+        click.echo(json.dumps(bundled, indent=2, ensure_ascii=False))

@@ -1,0 +1,38 @@
+"""`reconciler validate`."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.cli.context import Invocation
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--json", "as_json", is_flag=True, help="Print Terraform's validation JSON.")
+@click.pass_obj
+def validate(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -> int:
+    """Check every manifest without asking any service; all findings in one run.
+
+    PATH is a manifest or a folder of them: manifests/ by default, or the project's folder.
+    """
+    from reconciler.cli.wiring import load_all
+    from reconciler.render.findings import render_findings, render_findings_json
+    from reconciler.render.words.counting import count
+
+    loaded, _ = load_all(invocation, paths)
+    wrong = any(found.severity == "error" for found in loaded.findings)
+    if as_json:
+        click.echo(render_findings_json(loaded.findings))
+        return int(wrong)
+    if loaded.findings:
+        click.echo(render_findings(loaded.findings, paint=invocation.paint()), color=True)
+    if not wrong:
+        members = sum(one.member is not None for one in loaded.manifests)
+        fleets = f"{count(members, 'member')} of {count(len(loaded.rollouts), 'fleet')}"
+        among = f", with {fleets} among them," if loaded.rollouts else ""
+        resources = count(len(loaded.manifests), "resource")
+        counted = f"{resources}{among} in {count(len(loaded.files), 'file')}"
+        left = f", {count(loaded.foreign, 'other document')} left alone" if loaded.foreign else ""
+        click.echo(f"Success! The configuration is valid: {counted}{left}.")
+    return int(wrong)

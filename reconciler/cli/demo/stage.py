@@ -1,0 +1,211 @@
+"""The stage that the demo plays on: a folder, an emulator, storage, and other people's writes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.blobs import upload_model
+from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
+from reconciler.emulator.processes import die_with_parent, end_process
+from reconciler.emulator.tcp_ports import DEFAULT_PORT, find_free_port, is_free, pick_blob_port
+from reconciler.errors import ReconcilerError
+from reconciler.package_data import find_example
+
+_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+_SERVICE = (
+    f"/subscriptions/{_SUBSCRIPTION}/resourceGroups/census/providers"
+    "/Microsoft.MachineLearning/webServices/census?api-version=2017-01-01"
+)
+_MANIFEST = """\
+apiVersion: reconciler/v1
+kind: WebService
+metadata: {{name: census}}
+spec:
+  trainedModels:
+    Census Model [trained model]:
+      uri: {blob}/models/census/2026-11-20.ilearner
+  definition: {{properties: {{realtimeConfiguration: {{maxConcurrentCalls: 20}}}}}}
+"""
+_PROJECT = """\
+apiVersion: reconciler/v1
+kind: Project
+metadata: {{name: census}}
+spec:
+  cloud: {{resourceManager: "{url}", blob: "{blob}"}}
+  defaults: {{subscription: {subscription}, resourceGroup: census}}
+  guards: {{blobs: {guard}}}
+"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What runs. `why_no_blob` says why storage is missing, where it is.
+
+    `options` are those by which the emulator is started again on what it has kept.
+    """
+
+    folder: Path
+    url: str
+    port: int
+    blob: str
+    why_no_blob: str
+    options: str = ""
+
+    def run(self, *arguments: str) -> int:
+        """One command of reconciler, as a person would run it, its output passed on."""
+        sys.stdout.flush()
+        command = [sys.executable, "-m", "reconciler", *arguments]
+        done = subprocess.run(  # noqa: S603 - our own command
+            command,
+            cwd=self.folder,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "RECONCILER_IN_AUTOMATION": "1"},
+        )
+        return done.returncode
+
+    def run_killed(self, *arguments: str) -> None:
+        """One command of reconciler, killed once the service has begun to do what it was sent."""
+        sys.stdout.flush()
+        with subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "reconciler", *arguments],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "RECONCILER_IN_AUTOMATION": "1"},
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
+        ) as process:
+            while process.poll() is None and not self._is_changing():
+                time.sleep(0.02)
+            process.kill()
+
+    def _is_changing(self) -> bool:
+        return bool(self.read()["provisioningState"] == "Provisioning")
+
+    def deploy(self, model: str) -> None:
+        """The service as the data scientists left it, serving `model`."""
+        definition = json.loads(
+            (find_example("census") / "manifests" / "census.definition.json").read_bytes()
+        )
+        properties = definition["properties"]
+        properties["storageAccount"]["key"] = "demo"
+        properties["assets"]["asset3"]["locationInfo"]["uri"] = model
+        self._call("PUT", definition)
+
+    def change(self, properties: dict[str, Any]) -> None:
+        """Somebody else's PATCH, past any manifest."""
+        self._call("PATCH", {"properties": {"packageType": "Graph", **properties}})
+
+    def read(self) -> dict[str, Any]:
+        """The live definition's properties, as somebody else reads them."""
+        properties: dict[str, Any] = self._send("GET", self.url + _SERVICE, None)[0]["properties"]
+        return properties
+
+    def _call(self, method: str, body: Any) -> None:
+        _, operation = self._send(method, self.url + _SERVICE, body)
+        while self._send("GET", operation, None)[0]["status"] == "Provisioning":
+            time.sleep(0.05)
+
+    def _send(self, method: str, url: str, body: Any) -> tuple[Any, str]:
+        token = os.environ.get("RECONCILER_EMULATOR_TOKEN") or "emulator"
+        request = urllib.request.Request(  # noqa: S310 - our own emulator
+            url,
+            method=method,
+            data=json.dumps(body).encode() if body is not None else None,
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - see above
+            operation = reply.headers.get("Azure-AsyncOperation", "")
+            return json.loads(reply.read() or b"null"), operation
+
+
+@contextlib.contextmanager
+def set_stage(folder: Path) -> Iterator[Stage]:
+    """Bring everything up in a folder, and take it down again."""
+    port = pick_port()
+    state = folder / "emulator"
+    with contextlib.ExitStack() as stack:
+        blob, why = "", ""
+        try:
+            azurite = run_azurite(pick_blob_port(port, state / "blobs"), state / "blobs")
+            blob = stack.enter_context(azurite)
+        except AzuriteUnavailable as error:
+            why = str(error)
+        storage = ["--blob-url", blob] if blob else ["--no-blob"]
+        url = stack.enter_context(run_emulator(port, state, storage))
+        account = f"{blob or 'http://127.0.0.1:10000'}/devstoreaccount1"
+        stage = Stage(folder, url, port, account, why)
+        _write_project(stage)
+        yield stage
+
+
+def _write_project(stage: Stage) -> None:
+    guard = "skip" if stage.why_no_blob else "required"
+    project = _PROJECT.format(
+        url=stage.url, blob=stage.blob, subscription=_SUBSCRIPTION, guard=guard
+    )
+    (stage.folder / "manifests").mkdir(parents=True, exist_ok=True)
+    (stage.folder / "reconciler.yaml").write_text(project, encoding="utf-8")
+    manifest = _MANIFEST.format(blob=stage.blob)
+    (stage.folder / "manifests" / "census.yaml").write_text(manifest, encoding="utf-8")
+
+
+def pick_port() -> int:
+    """The emulator's own port, or a free one."""
+    return DEFAULT_PORT if is_free(DEFAULT_PORT) else find_free_port()
+
+
+@contextlib.contextmanager
+def run_emulator(port: int, state: Path, options: Sequence[str]) -> Iterator[str]:
+    """Start the emulator, give its address, and end it."""
+    command = [sys.executable, "-m", "reconciler", "emulator", "--port", str(port), *options]
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [*command, "--data", str(state), "--operation-seconds", "0.5"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
+    )
+    try:
+        line = process.stdout.readline() if process.stdout else b""
+        if not line:
+            raise ReconcilerError("the emulator did not start")
+        yield json.loads(line)["resourceManager"]
+    finally:
+        end_process(process)
+        if process.stdout:
+            process.stdout.close()
+
+
+def upload_models(stage: Stage) -> None:
+    """Two trained models, as real bytes in real storage."""
+    for day, weight in (("2026-10-02", 0.41), ("2026-11-20", 0.57)):
+        trained = {"model": "logistic regression", "trained": day, "weights": [weight] * 500}
+        uri = f"{stage.blob}/models/census/{day}.ilearner"
+        upload_model(uri, json.dumps(trained).encode(), os.environ)
+
+
+def empty_folder(folder: Path) -> Path:
+    """A folder to keep the story in; refuses one that holds something."""
+    if folder.exists() and any(folder.iterdir()):
+        raise ReconcilerError(
+            "the folder is not empty", subject=str(folder), next_step="Name one that is not there."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def remove_folder(folder: Path) -> None:
+    """Leave nothing lying about."""
+    shutil.rmtree(folder, ignore_errors=True)

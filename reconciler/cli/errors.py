@@ -1,0 +1,81 @@
+"""How a command that failed says so: the error form, and the exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.context import Invocation
+from reconciler.errors import ReconcilerError
+from reconciler.model import Finding
+from reconciler.render.findings import render_findings
+
+if TYPE_CHECKING:  # start-up: it brings the faces of an apply along
+    from reconciler.cli.exit_codes import Ending
+
+
+def report(error: Exception, invocation: Invocation) -> int:
+    """Say what went wrong and what to do next; returns the exit code.
+
+    It is said on stderr, or with --json as diagnostics on stdout for as long as that is read.
+    """
+    from reconciler.cli.exit_codes import find_exit_code, judge_error
+
+    findings = _explain(error)
+    ending = judge_error(error)
+    if not (invocation.as_json and _write_lines(findings, ending, invocation)):
+        invocation.complain(render_findings(findings, paint=invocation.paint(sys.stderr)))
+    if not isinstance(error, (ReconcilerError, click.ClickException)):
+        _trace(error)
+    return find_exit_code(ending, detailed=invocation.detailed_exitcode)
+
+
+def _write_lines(findings: Sequence[Finding], ending: Ending, invocation: Invocation) -> bool:
+    """Whether somebody has read it."""
+    from reconciler.render.events.json_lines import describe_failure, describe_finding
+
+    for finding in findings:
+        invocation.lines.write(describe_finding(finding))
+    invocation.lines.end(describe_failure(ending, findings[0].message))
+    return not invocation.lines.broken
+
+
+def _explain(error: Exception) -> tuple[Finding, ...]:
+    if isinstance(error, ReconcilerError):
+        return error.findings()
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "reconciler"
+        return (
+            Finding(error.format_message(), next_step=f"{command} --help shows what there is."),
+        )
+    if isinstance(error, click.ClickException):
+        return (Finding(error.format_message()),)
+    if isinstance(error, OSError):
+        return (_explain_os(error),)
+    return (
+        Finding(
+            f"ended by an unexpected {type(error).__name__}: this is a defect of reconciler",
+            next_step="Run it again with RECONCILER_LOG=debug to see where.",
+        ),
+    )
+
+
+def _explain_os(error: OSError) -> Finding:
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return Finding(
+        error.strerror or type(error).__name__,
+        subject=str(error.filename or ""),
+        next_step="Make room on the disk, then run it again." if full else "",
+    )
+
+
+def _trace(error: Exception) -> None:
+    """Where it happened, without the error's own text, which might hold anything."""
+    if os.environ.get("RECONCILER_LOG", "").lower() in {"debug", "trace"}:
+        sys.stderr.writelines(traceback.format_tb(error.__traceback__))

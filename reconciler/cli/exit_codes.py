@@ -1,0 +1,63 @@
+"""How an apply ended: one word of it, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+from reconciler.errors import LockHeld, PlanRefused, StalePlan
+from reconciler.model import Outcome
+from reconciler.render.events.outcome import INTERRUPTED
+
+Ending: TypeAlias = Literal[
+    "applied",
+    "no-changes",
+    "incomplete",
+    "rolled-back",
+    "refused",
+    "stale",
+    "locked",
+    "interrupted",
+    "error",
+]
+_CODES: Final[Mapping[Ending, int]] = {
+    "applied": 0,
+    "no-changes": 0,
+    "error": 1,
+    "refused": 3,
+    "stale": 4,
+    "locked": 5,
+    "incomplete": 6,
+    "rolled-back": 7,
+    "interrupted": 130,
+}
+_OF_ERRORS: Final[tuple[tuple[type[BaseException], Ending], ...]] = (
+    (PlanRefused, "refused"),
+    (StalePlan, "stale"),
+    (LockHeld, "locked"),
+    (KeyboardInterrupt, "interrupted"),
+)
+
+
+def judge_outcome(outcome: Outcome, halted: str, *, planned: bool) -> Ending:
+    """What an apply came to; `planned` says whether there was anything to do."""
+    if halted == INTERRUPTED:
+        return "interrupted"
+    if outcome.unrestored or outcome.unrecorded:
+        return "incomplete"
+    if outcome.rolled_back:
+        return "rolled-back"
+    if outcome.failures or outcome.not_started:
+        return "incomplete"
+    return "applied" if planned else "no-changes"
+
+
+def judge_error(error: BaseException) -> Ending:
+    """What a command came to that ended by an error."""
+    return next((word for kind, word in _OF_ERRORS if isinstance(error, kind)), "error")
+
+
+def find_exit_code(ending: Ending, *, detailed: bool) -> int:
+    """The exit code; above 1 only where it was asked for, but for an interruption."""
+    code = _CODES[ending]
+    return code if detailed or ending == "interrupted" else min(code, 1)

@@ -1,0 +1,148 @@
+"""The last that is told of an apply: what was done, what was kept beside the ledger, the code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from reconciler.cli.context import Invocation
+from reconciler.cli.exit_codes import Ending, find_exit_code, judge_outcome
+from reconciler.cli.progress import silence
+from reconciler.cli.signals import CLOSED
+from reconciler.model import Entry, Fate, Finding, Outcome
+from reconciler.render.events.json_lines import describe_end, describe_finding
+from reconciler.render.events.outcome import INTERRUPTED, render_outcome
+from reconciler.render.findings import render_findings
+from reconciler.render.words.counting import count
+
+_NAME: Final = "errored.ledger"
+_MOST: Final = 100
+_UNKNOWN_AUTHOR: Final = "Without them the next plan does not know who did it."
+_UNKNOWN: Final = "Without them the next apply looks at what is live before anything else."
+
+
+FINISHED: Final = "What was begun was finished and recorded. Plan again to see what is left."
+
+
+def tell_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, planned: bool) -> int:
+    """Tell it where somebody listens; returns the exit code."""
+    halted = invocation.interruption.halted()
+    ending = judge_outcome(outcome, halted, planned=planned)
+    invocation.part_from_progress()
+    unrecorded = _keep(invocation, outcome, root)
+    if invocation.as_json:
+        heard = _tell_lines(invocation, outcome, ending, unrecorded)
+    else:
+        heard = halted != CLOSED and _tell_text(invocation, outcome, halted)
+    if not heard:
+        paint = invocation.paint(sys.stderr)
+        invocation.complain(render_outcome(outcome, paint=paint, halted=halted or CLOSED))
+    if not (heard and invocation.as_json):
+        _tell_more(invocation, unrecorded, halted)
+    return find_exit_code(ending, detailed=invocation.detailed_exitcode) or int(not heard)
+
+
+def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding, ...]:
+    """Keep what could not be recorded, and say where."""
+    if not outcome.unrecorded:
+        return ()
+    from reconciler.ledgers.recovery import write_entries
+
+    text = write_entries(outcome.unrecorded)
+    kept = keep_unrecorded(text, find_folders(root))
+    if kept is None:
+        invocation.complain(text)
+    return (describe_unrecorded(outcome.unrecorded, kept),)
+
+
+def _tell_lines(
+    invocation: Invocation, outcome: Outcome, ending: Ending, unrecorded: tuple[Finding, ...]
+) -> bool:
+    """Whether somebody has read it."""
+    lines = invocation.lines
+    for finding in (*outcome.failures, *outcome.unrestored, *unrecorded):
+        lines.write(describe_finding(finding))
+    lines.end(describe_end(outcome, ending, invocation.interruption.halted()))
+    return not lines.broken
+
+
+def _tell_text(invocation: Invocation, outcome: Outcome, halted: str) -> bool:
+    """Whether it could be written."""
+    try:
+        click.echo(render_outcome(outcome, paint=invocation.paint(), halted=halted), color=True)
+    except OSError:
+        silence(sys.stdout)
+        return False
+    return True
+
+
+def _tell_more(invocation: Invocation, unrecorded: tuple[Finding, ...], halted: str) -> None:
+    if unrecorded:
+        text = render_findings(unrecorded, paint=invocation.paint(sys.stderr))
+        invocation.complain(f"\n{text}")
+    elif halted == INTERRUPTED:
+        invocation.complain(FINISHED)
+
+
+def keep_unrecorded(text: str, folders: Sequence[Path]) -> Path | None:
+    """Write the entries to the first folder that takes them; None where none does.
+
+    A file is its owner's alone, and none that is there already is touched.
+    """
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            return _write_new(folder, text.encode())
+    return None
+
+
+def find_folders(root: Path) -> list[Path]:
+    """Where to try: the project, where we stand, and where temporary files go."""
+    found = [root, Path()]
+    with contextlib.suppress(OSError):  # there may be no such place left
+        found.append(Path(tempfile.gettempdir()))
+    return found
+
+
+def describe_unrecorded(entries: Sequence[Entry], kept: Path | None) -> Finding:
+    """What to do about it, wherever they are kept."""
+    place = str(kept) if kept else "FILE"
+    where = f"They are kept in {place}" if kept else "They follow; save them in a FILE"
+    what, without = f"{count(len(entries), 'step')} done and not recorded", _UNKNOWN_AUTHOR
+    if any(entry.fate is not Fate.DONE for entry in entries):
+        what, without = f"what became of {count(len(entries), 'step')} is not recorded", _UNKNOWN
+    return Finding(
+        f"{what}: the ledger cannot be written",
+        detail=(f"{where}. {without}",),
+        next_step=f"Make the ledger writable, then: reconciler ledger verify --recover {place}",
+    )
+
+
+def _write_new(folder: Path, data: bytes) -> Path:
+    for path in _names(folder):
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            path.unlink()
+            raise
+        return path
+    raise FileExistsError
+
+
+def _names(folder: Path) -> Iterator[Path]:
+    yield folder / f"{_NAME}.json"
+    for number in range(1, _MOST):
+        yield folder / f"{_NAME}.{number}.json"

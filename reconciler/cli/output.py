@@ -1,0 +1,73 @@
+"""What plan, show and apply print on stdout."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from reconciler.cli.context import Invocation, is_automated
+from reconciler.cli.plan_files import find_changed_files
+from reconciler.model import Finding, Plan
+from reconciler.render.findings import render_findings
+from reconciler.render.plan.text import render_plan, render_plan_json
+from reconciler.render.words.counting import count
+
+_RULE = "─" * 72
+
+
+def show(plan: Plan, form: str, invocation: Invocation, *, summary: bool = False) -> None:
+    """Print a plan in one of its forms."""
+    invocation.part_from_progress()
+    if form == "json":
+        click.echo(render_plan_json(plan), nl=False)
+    elif form == "markdown":
+        from reconciler.render.plan.markdown import render_plan_markdown
+
+        click.echo(render_plan_markdown(plan), nl=False)
+    elif form == "html":
+        from reconciler.render.plan.html import render_plan_html
+
+        # The page says of itself that it is UTF-8, whatever the terminal speaks.
+        click.echo(render_plan_html(plan).encode(), nl=False)
+    else:
+        click.echo(render_plan(plan, paint=invocation.paint(), summary=summary), color=True)
+
+
+def warn_of_changes(plan: Plan, invocation: Invocation) -> None:
+    """Say on stderr which manifests have changed since a plan was saved."""
+    root = Path(invocation.project_file).parent
+    changed = find_changed_files(plan, root)
+    if not changed or len(changed) == len(plan.inputs.files):
+        return  # none, or the plan is looked at away from its project
+    finding = Finding(
+        f"{count(len(changed), 'file')} changed since this plan was made",
+        detail=tuple(changed[:20]),
+        next_step="The plan is what was reviewed. Plan again to take the change in.",
+        severity="warning",
+    )
+    if invocation.as_json:
+        from reconciler.render.events.json_lines import describe_finding
+
+        invocation.lines.write(describe_finding(finding))
+        return
+    invocation.complain(render_findings([finding], paint=invocation.paint(sys.stderr)) + "\n")
+
+
+def advise(plan: Plan, out: str) -> None:
+    """The next command, where somebody reads along."""
+    if is_automated() or plan.refused or not plan.steps:
+        return
+    if out:
+        click.echo(
+            f"\n{_RULE}\n\nSaved the plan to: {out}\n\n"
+            "To perform exactly these actions, run the following command to apply:\n"
+            f'    reconciler apply "{out}"'
+        )
+    else:
+        click.echo(
+            f"\n{_RULE}\n\nNote: You didn't use the --out option to save this plan, so reconciler"
+            " can't guarantee to take\nexactly these actions if you run"
+            ' "reconciler apply" now.'
+        )

@@ -1,0 +1,93 @@
+"""A plan in a file: written whole or not at all, and never believed once changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from reconciler.errors import PlanInvalid
+from reconciler.model import Plan
+from reconciler.plans.plan_file import read_plan
+from reconciler.render.plan.text import render_plan_json
+from reconciler.text.json_text import escape_json
+
+_MOST_BYTES = 512 * 1024 * 1024
+
+
+def save(plan: Plan, name: str) -> None:
+    """Write a plan, readable by its owner; an existing file stays until the new one is whole.
+
+    A device or a pipe is written to and never replaced. Raises OSError naming the file.
+    """
+    from reconciler.files import write_whole
+
+    target, text = Path(name), render_plan_json(plan)
+    try:
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8")
+        else:
+            write_whole(target, text, mode=0o600)
+    except OSError as error:
+        error.filename = name
+        raise
+
+
+def pick_patch(plan: Plan, part: str, target: str) -> str:
+    """The `patch` or `inverse` of a plan's steps as JSON; raises PlanInvalid for a wrong target.
+
+    A fleet as the target stands for its members.
+    """
+    found = {
+        str(step.resource.address): step.ops if part == "patch" else step.inverse
+        for step in plan.steps
+        if target in {"", str(step.resource.address), str(step.fleet)}
+    }
+    if target and not found:
+        names = [str(step.resource.address) for step in plan.steps]
+        raise PlanInvalid(
+            "the plan does not change it",
+            subject=target,
+            next_step=f"It changes: {', '.join(names) or 'nothing'}.",
+        )
+    chosen = next(iter(found)) if len(found) == 1 else ""
+    return escape_json(json.dumps(found[chosen] if chosen else found, indent=2, ensure_ascii=False))
+
+
+def find_changed_files(plan: Plan, root: Path) -> list[str]:
+    """The files that a plan was made from and that are not what they were, or are gone."""
+    files = sorted(plan.inputs.files.items())
+    return [name for name, known in files if _digest(root, name) != known]
+
+
+def _digest(root: Path, name: str) -> str:
+    """The digest of a file of the project; empty for anything else that a plan may name."""
+    try:
+        path = (root / name).resolve()
+        if not path.is_relative_to(root.resolve()) or not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except (OSError, ValueError):
+        return ""
+
+
+def read_saved(name: str) -> tuple[Plan, str]:
+    """A saved plan and its digest; raises PlanInvalid naming the file."""
+    try:
+        with Path(name).open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        return read_plan("" if len(data) > _MOST_BYTES else data.decode())
+    except FileNotFoundError as error:
+        raise PlanInvalid(
+            "there is no such plan file",
+            subject=name,
+            next_step=f"Make one: reconciler plan --out {name}",
+        ) from error
+    except OSError as error:
+        raise PlanInvalid(f"cannot be read: {error.strerror}", subject=name) from error
+    except UnicodeDecodeError as error:
+        raise PlanInvalid("not a saved plan: it is no text", subject=name) from error
+    except PlanInvalid as error:
+        error.subject = name
+        raise

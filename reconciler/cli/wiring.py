@@ -1,0 +1,291 @@
+"""Putting the hands together for one run: project, manifests, services, ledger, storage."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Literal
+
+from reconciler.blobs import BlobStorage
+from reconciler.cli.context import Invocation
+from reconciler.engine.planning.selection import Order
+from reconciler.engine.runtime import Hands, Providers
+from reconciler.errors import ManifestInvalid, PlanInvalid, ReconcilerError
+from reconciler.kinds import find_kinds
+from reconciler.ledgers.opening import open_ledger
+from reconciler.ledgers.process import describe_process
+from reconciler.manifests import PROJECT_FILE, Loaded, load
+from reconciler.manifests.git import Revision, read_revision
+from reconciler.manifests.secrets import resolve_known, secret_resolver
+from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
+from reconciler.observations import ObservationCache
+from reconciler.package_data import read_schema
+from reconciler.plans.guards import GUARDS, is_allowed
+from reconciler.plans.plan_file import digest_of
+from reconciler.ports import Access, Emit, Kind, Lease, Ledger
+from reconciler.secrets.redaction import Redaction
+from reconciler.transport import RateBudget, token_credential
+
+_NOWHERE: Final = logging.NullHandler()
+
+
+_STEP_TIMEOUT_S: Final = 1800.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the flags of a command ask of a plan."""
+
+    targets: Sequence[str] = ()
+    excluded: Sequence[str] = ()
+    allowed: Collection[str] = ()
+    rotated: Sequence[str] = ()
+    prune: bool = False
+    destroy: bool = False
+    refresh: Literal["auto", "full", "none"] = "auto"
+    parallelism: int = 10
+    max_calls: int | None = None
+
+
+class Assembly:
+    """One project with everything that is needed to plan and apply it."""
+
+    def __init__(self, invocation: Invocation, loaded: Loaded, kinds: Mapping[str, Kind]) -> None:
+        if loaded.project is None:
+            raise ManifestInvalid(loaded.findings)
+        hush_loggers()
+        self._invocation = invocation
+        self.kinds = kinds
+        self.loaded = loaded
+        self.project: Project = loaded.project
+
+    @cached_property
+    def revision(self) -> Revision:
+        """Where the work tree stands and who is at work; read once."""
+        return read_revision(Path(self.project.root))
+
+    @property
+    def emit(self) -> Emit:
+        """Tells what happens, as it happens."""
+        return self._invocation.emitter
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What was applied before, and will be."""
+        return open_ledger(self.project, os.environ, token_credential)
+
+    @cached_property
+    def observations(self) -> ObservationCache:
+        """What was seen of the services before, in the form that the schemas of today give."""
+        schemas = sorted(digest_of(read_schema(kind.schema_name)) for kind in self.kinds.values())
+        folder = Path(self.project.root, self.project.ledger)
+        return ObservationCache(folder, self.project.cloud.name, " ".join(schemas))
+
+    def check_belongs(self, plan: Plan, name: str) -> None:
+        """Raise PlanInvalid for a plan of another project, or of the services of another cloud."""
+        made_for = plan.inputs.project
+        if made_for != self.project.name:
+            raise PlanInvalid(
+                f'was made for the project "{made_for}", and this is "{self.project.name}"',
+                subject=name,
+                next_step="Apply it where it was made, or plan again here.",
+            )
+        here = self.project.cloud.name
+        if plan.inputs.cloud != here:
+            raise PlanInvalid(
+                f"was made for {plan.inputs.cloud}, and spec.cloud is now {here}",
+                subject=name,
+                next_step="Plan again.",
+            )
+
+    def hands(
+        self,
+        parallelism: int,
+        max_calls: int | None = None,
+        step_timeout_s: float = _STEP_TIMEOUT_S,
+    ) -> Hands:
+        """The ports, wired for this project; a command has them once, and one budget with them.
+
+        An operation of the service is followed for `step_timeout_s` seconds.
+        """
+        emit = self.emit
+        budget = RateBudget(emit, most=max_calls)
+        cloud = self.project.cloud
+        redaction = Redaction(os.environ)
+        resolve = secret_resolver(Path(self.project.root), os.environ, redaction.know)
+        resolve_known(resolve, self.loaded.secrets)
+        access = Access(cloud, emit, budget, step_timeout_s, resolve, redaction)
+        return Hands(
+            kinds=self.kinds,
+            providers=Providers(self.kinds, access),
+            ledger=self.ledger,
+            observations=self.observations,
+            blobs=BlobStorage(
+                resolve,
+                cloud.blob,
+                environment=os.environ,
+                token_credential=token_credential,
+            ),
+            resolve=resolve,
+            emit=emit,
+            clock=lambda: datetime.now(UTC),
+            budget=budget,
+            parallelism=parallelism,
+        )
+
+    def holder(self, why: str) -> Holder:
+        """Ourselves, as whoever holds the lock of the ledger."""
+        return make_holder(self.revision, why)
+
+    def order(self, wanted: Wanted, paths: Sequence[str] = ()) -> Order:
+        """What a plan is asked for; raises ManifestInvalid for a flag that names nothing.
+
+        Where only some `paths` were read, nothing is an orphan.
+        """
+        return Order(
+            whole=not paths,
+            prune=wanted.prune,
+            destroy=wanted.destroy,
+            manifests=self.loaded.manifests,
+            defaults=self.project.defaults,
+            limits=self.project.guards,
+            inputs=self._inputs(wanted),
+            targets=parse_addresses("--target", wanted.targets),
+            excluded=parse_addresses("--exclude", wanted.excluded),
+            allowed=_check_guards(wanted.allowed, find_guards(self.kinds)),
+            rotate=parse_addresses("--rotate", wanted.rotated),
+            refresh=wanted.refresh,
+            rollouts=self.loaded.rollouts,
+        )
+
+    def _inputs(self, wanted: Wanted) -> Inputs:
+        used = {manifest.address.kind for manifest in self.loaded.manifests}
+        schemas = {
+            kind.schema_name: digest_of(read_schema(kind.schema_name))
+            for name, kind in self.kinds.items()
+            if name in used
+        }
+        return Inputs(
+            project=self.project.name,
+            files=dict(sorted(self.loaded.files.items())),
+            cloud=self.project.cloud.name,
+            commit=self.revision.commit,
+            dirty=self.revision.dirty,
+            schemas=schemas,
+            targets=tuple(wanted.targets),
+            excluded=tuple(wanted.excluded),
+        )
+
+
+def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:
+    """Everything that people wrote, with every finding; nothing is raised for what they wrote."""
+    kinds = find_kinds()
+    project = Path(invocation.project_file) if invocation.project_file else None
+    folder = project.parent if project else Path()
+    return load(folder, project, [Path(path) for path in paths], kinds), kinds
+
+
+def assemble(
+    invocation: Invocation, paths: Sequence[str], allowed: Collection[str] = ()
+) -> Assembly:
+    """The project with its manifests; raises ManifestInvalid with every error found in them."""
+    loaded, kinds = load_all(invocation, paths)
+    errors = tuple(
+        found
+        for found in loaded.findings
+        if found.severity == "error" and not (found.guard and is_allowed(found, allowed))
+    )
+    if errors:
+        raise ManifestInvalid(errors)
+    return Assembly(invocation, loaded, kinds)
+
+
+def assemble_project(invocation: Invocation) -> Assembly:
+    """The project alone, for a plan that is already made: its manifests are not read."""
+    name = invocation.project_file or PROJECT_FILE
+    loaded, kinds = load_all(invocation, [name])
+    return Assembly(invocation, loaded, kinds)
+
+
+def parse_addresses(flag: str, given: Sequence[str]) -> tuple[Address, ...]:
+    """What a flag names; raises ManifestInvalid with everything that is no address."""
+    addresses, wrong = [], []
+    for text in given:
+        try:
+            addresses.append(Address.parse(text))
+        except ValueError:
+            wrong.append(
+                Finding(
+                    f'{flag} "{text}" is no address',
+                    next_step="Addresses read Kind/name, such as WebService/census.",
+                )
+            )
+    if wrong:
+        raise ManifestInvalid(tuple(wrong))
+    return tuple(addresses)
+
+
+def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
+    """Every guard by its name, those of the kinds last: what it protects against."""
+    brought = (guard for kind in kinds.values() for guard in kind.guards.items())
+    return {**GUARDS, **dict(brought)}
+
+
+def _check_guards(given: Collection[str], known: Collection[str]) -> Collection[str]:
+    wrong = tuple(
+        Finding(
+            f'--allow "{text}": there is no such guard',
+            next_step=f"The guards are {', '.join(known)}.",
+        )
+        for text in given
+        if text.partition("=")[0] not in known
+    )
+    if wrong:
+        raise ManifestInvalid(wrong)
+    return given
+
+
+def make_holder(revision: Revision, why: str) -> Holder:
+    """This process as the holder of a lock; `why` is the command, as a person reads it."""
+    host, pid, started = describe_process()
+    return Holder(
+        id=str(uuid.uuid4()),
+        who=revision.author,
+        why=why,
+        host=host,
+        pid=pid,
+        started=started,
+        since=now(),
+        commit=revision.commit,
+    )
+
+
+def lock_ledger(assembly: Assembly, why: str, within_s: float) -> AbstractContextManager[Lease]:
+    """Take the lock of the project's ledger; waits for it up to `within_s` seconds."""
+    return assembly.ledger.lock(assembly.holder(why), within_s, assembly.emit)
+
+
+def now() -> str:
+    """The time as a ledger writes it, in UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def not_in_ledger(address: Address, known: Iterable[Address | None]) -> ReconcilerError:
+    """What is said of an address that the ledger does not know."""
+    names = sorted({str(one) for one in known if one is not None})
+    near = difflib.get_close_matches(str(address), names, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "It was never applied, or is forgotten."
+    return ReconcilerError("is not in the ledger", subject=str(address), next_step=hint)
+
+
+def hush_loggers() -> None:
+    """Have nothing that is logged printed; may be done again."""
+    logging.getLogger().addHandler(_NOWHERE)

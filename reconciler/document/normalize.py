@@ -1,0 +1,148 @@
+"""What comes in from a service, brought once to the form in which everything else thinks.
+
+Property names take the schema's spelling (the service returns PascalCase for large payloads);
+map keys keep theirs. Secrets that a service should not have returned are dropped here, and
+addresses lose their signatures wherever they stand, so that no later floor can keep one by
+accident. What is sent back unchanged gets them again from the reply as it came.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from reconciler.document.schema import Field, Shape
+from reconciler.model import ABSENT, Absent, Json
+from reconciler.secrets.signatures import find_signatures, strip_credentials, strip_signatures
+
+_NESTED: Final = (dict, list)
+
+
+def normalize(field: Field, document: Json) -> Json:
+    """The document in the schema's spelling and without secrets; shares what needs no change."""
+    bare = _without_signatures(document) if _is_signed(document) else document
+    return _normalize(field, bare)
+
+
+def restore_texts(
+    field: Field, document: Json, raw: Json | Absent, redact: Callable[[Json], Json] = lambda v: v
+) -> Json:
+    """The document with its texts as they stand in `raw`, where they are still the same.
+
+    `raw` is what the document was normalized from once it was redacted; it may have been changed
+    since.
+    """
+    if document == raw:
+        return document  # nothing was taken away
+    if isinstance(document, str) and isinstance(raw, str):
+        return raw if normalize(field, redact(raw)) == document else document
+    if isinstance(document, dict) and isinstance(raw, dict):
+        came = {**{field.spelling(name): value for name, value in raw.items()}, **raw}
+        return {
+            name: restore_texts(field.child(name), value, came.get(name, ABSENT), redact)
+            for name, value in document.items()
+        }
+    if isinstance(document, list) and isinstance(raw, list):
+        return _restore_items(field.child(0), document, raw, redact)
+    return document
+
+
+def _restore_items(
+    field: Field, items: list[Json], raw: list[Json], redact: Callable[[Json], Json]
+) -> list[Json]:
+    """Items by what they are, where something was taken out of them; else by where they stand."""
+    taken = [(one, bare) for one in raw if (bare := normalize(field, redact(one))) != one]
+    restored = []
+    for index, item in enumerate(items):
+        there = raw[index] if index < len(raw) else ABSENT
+        came = next((one for one, bare in taken if bare == item), there)
+        restored.append(restore_texts(field, item, came, redact))
+    return restored
+
+
+def find_secrets(field: Field, document: Json) -> Iterator[str]:
+    """Every secret and signature in a document, such as one that is about to be sent."""
+    if isinstance(document, str):
+        yield from (document,) if field.secret else find_signatures(document)
+    elif isinstance(document, dict):
+        for name, value in document.items():
+            yield from find_secrets(field.child(name), value)
+    elif isinstance(document, list):
+        for item in document:
+            yield from find_secrets(field.child(0), item)
+
+
+def _is_signed(document: Json) -> bool:
+    """Whether a text in it may hold what is stripped: asked of all replies, so of bytes at once.
+
+    Both names are ASCII letters, and so spelled alike in whatever text.
+    """
+    data = marshal.dumps(document).lower()
+    return b"sig" in data or b"key=" in data
+
+
+def _without_signatures(document: Json) -> Json:
+    """The same without signatures; shares what has none."""
+    if isinstance(document, dict):
+        bare = {name: _without_signatures(value) for name, value in document.items()}
+        return document if all(map(_same_object, bare.values(), document.values())) else bare
+    if isinstance(document, list):
+        items = [_without_signatures(item) for item in document]
+        return document if all(map(_same_object, items, document)) else items
+    return strip_signatures(document) if isinstance(document, str) else document
+
+
+def _normalize(field: Field, document: Json) -> Json:
+    if isinstance(document, dict) and field.branches:
+        return _normalize_object(field, document)
+    if isinstance(document, list) and field.shape is Shape.LIST and field.items is not None:
+        items = [_normalize(field.items, item) for item in document]
+        return document if all(map(_same_object, items, document)) else items
+    if field.bare and isinstance(document, str):
+        return strip_credentials(document)
+    return document
+
+
+def _same_object(one: object, other: object) -> bool:
+    return one is other
+
+
+def _normalize_object(field: Field, document: dict[str, Json]) -> Json:
+    result: dict[str, Json] = {}
+    changed = False
+    properties = field.properties
+    if field.is_plain(document):
+        return document
+    for name, value in document.items():
+        child, spelling = properties.get(name), name
+        if child is None:
+            spelling = _spelling(field, name, document) if properties else name
+            child = field.child(spelling)
+        if child.secret and value not in ("", None):
+            changed = True
+            continue
+        # Most values are plain; a call for each of them would cost more than reading the reply.
+        kept = _normalize(child, value) if child.compare or type(value) in _NESTED else value
+        changed = changed or kept is not value or spelling != name
+        result[spelling] = kept
+    return result if changed else document
+
+
+def _spelling(field: Field, name: str, document: dict[str, Json]) -> str:
+    """The schema's spelling, unless the document holds that spelling too: then both are kept."""
+    spelling = field.spelling(name)
+    return name if spelling in document else spelling
+
+
+def without_server_fields(field: Field, document: Json | Absent) -> Json | Absent:
+    """The part of a document that people may declare: an exported definition can be declared."""
+    if field.read_only or document is ABSENT:
+        return ABSENT
+    if isinstance(document, dict) and field.branches:
+        kept = (
+            (name, without_server_fields(field.child(name), value))
+            for name, value in document.items()
+        )
+        return {name: value for name, value in kept if value is not ABSENT}
+    return document

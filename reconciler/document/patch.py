@@ -1,0 +1,156 @@
+"""Changes as RFC 6902 operations, their inverse, and whether a document still bears them.
+
+`test` operations stand first and speak of the document as it was; what RFC 6902 cannot say,
+that something is absent, stands beside the patch as a list of pointers. jsonpatch applies; it
+invents nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import jsonpatch
+from jsonpatch import JsonPatchException
+from jsonpointer import JsonPointerException
+
+from reconciler.document.diff import same
+from reconciler.document.pointers import (
+    copy_along,
+    copy_document,
+    find,
+    format_pointer,
+    split_pointer,
+)
+from reconciler.document.schema import Field
+from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
+
+# What jsonpatch raises where an operation does not fit a document.
+MISFITS: Final = (JsonPatchException, JsonPointerException, TypeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A value that a patch relies on and that is not there any more."""
+
+    pointer: str
+    expected: Json | Absent
+    found: Json | Absent
+
+
+def make_operations(changes: Sequence[Change], before: Json | Absent) -> tuple[Json, ...]:
+    """RFC 6902 operations: first tests on what is relied upon, then the changes in order."""
+    patched = [change for change in changes if change.verb is not Verb.WRITE]
+    tests = {} if before is ABSENT else dict(_tests(patched, before))
+    guards = [{"op": "test", "path": path, "value": value} for path, value in tests.items()]
+    return (*guards, *map(_operation, patched))
+
+
+def make_inverse(changes: Sequence[Change]) -> tuple[Json, ...]:
+    """The operations that lead back: derived from the same changes, never diffed again."""
+    patched = [change for change in changes if change.verb is not Verb.WRITE]
+    return tuple(_operation(_invert(change)) for change in reversed(patched))
+
+
+def make_absences(changes: Sequence[Change]) -> tuple[str, ...]:
+    """Pointers that must be absent for the changes to mean what was reviewed.
+
+    A list is relied on whole, and an index in it may mean another item before the changes.
+    """
+    added: list[Path] = []
+    for change in changes:
+        path = change.path
+        listed = any(isinstance(segment, int) for segment in path)
+        inside = any(path[: len(known)] == known for known in added)
+        if change.verb is Verb.ADD and path and not (listed or inside):
+            added.append(path)
+    return tuple(format_pointer(path) for path in added)
+
+
+def apply_operations(operations: Iterable[Json], document: Json | Absent) -> Json:
+    """The document after the operations; neither is changed, and nothing is shared.
+
+    Raises one of MISFITS where an operation does not fit.
+    """
+    start = None if document is ABSENT else copy_document(document)
+    changes = [copy_document(operation) for operation in operations]
+    return jsonpatch.JsonPatch(changes).apply(start, in_place=True)
+
+
+def _loosen(operations: Sequence[Json], document: Json | Absent) -> Json:
+    """The document as these operations can change it, which are copies themselves."""
+    if document is ABSENT:
+        return None
+    if any("from" in one for one in operations):
+        return copy_document(document)  # what is moved takes along what it shares
+    try:
+        return copy_along(document, [split_pointer(one["path"]) for one in operations])
+    except ValueError:  # no pointer: whoever applies it says so
+        return copy_document(document)
+
+
+def apply_in_place(operation: Json, document: Json) -> None:
+    """Change a document by one operation; raises as `apply_operations` does."""
+    jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+
+
+def find_misfit(operations: Iterable[Json], document: Json | Absent) -> str | None:
+    """The pointer of the first change that a document has no place for; None where all fit."""
+    changes = [copy_document(one) for one in operations if one["op"] != "test"]
+    left = _loosen(changes, document)
+    for operation in changes:
+        try:
+            left = jsonpatch.JsonPatch([operation]).apply(left, in_place=True)
+        except MISFITS:
+            return str(operation["path"])
+    return None
+
+
+def find_mismatches(
+    field: Field, operations: Iterable[Json], absences: Iterable[str], live: Json | Absent
+) -> Iterator[Mismatch]:
+    """What a patch relies on and `live` has not, compared as the schema compares."""
+    for operation in operations:
+        if operation["op"] == "test":
+            path = split_pointer(operation["path"])
+            found = find(live, path)
+            if not same(field.at(path), operation["value"], found):
+                yield Mismatch(operation["path"], operation["value"], found)
+    for pointer in absences:
+        found = find(live, split_pointer(pointer))
+        if not same(field.at(split_pointer(pointer)), ABSENT, found):
+            yield Mismatch(pointer, ABSENT, found)
+
+
+def _operation(change: Change) -> Json:
+    path = format_pointer(change.path)
+    if change.verb is Verb.REMOVE:
+        return {"op": "remove", "path": path}
+    return {"op": change.verb.value, "path": path, "value": change.after}
+
+
+def _invert(change: Change) -> Change:
+    verbs = {Verb.ADD: Verb.REMOVE, Verb.REMOVE: Verb.ADD, Verb.REPLACE: Verb.REPLACE}
+    return replace(change, verb=verbs[change.verb], before=change.after, after=change.before)
+
+
+def _tests(changes: Sequence[Change], before: Json) -> Iterator[tuple[str, Json]]:
+    """Values of `before` that the changes rely on; a list is relied on whole, for its indexes."""
+    for change in changes:
+        for depth, segment in enumerate(change.path):
+            if isinstance(segment, int):
+                path = change.path[:depth]
+                yield format_pointer(path), find(before, path)
+                break
+        else:
+            if change.verb is not Verb.ADD:
+                yield _test(change)
+
+
+def _test(change: Change) -> tuple[str, Json]:
+    if change.sealed_by:
+        # The service makes new cipher text at every write. What can be relied on is that it is
+        # sealed, and by what.
+        return format_pointer((*change.path, change.sealed_by)), change.before[change.sealed_by]
+    return format_pointer(change.path), change.before

@@ -1,0 +1,308 @@
+"""The annotated JSON Schema of a service's document, compiled once to a frozen `Field` tree.
+
+The tree is all that the rules see: who owns a field, whether it can be read back, how two
+values are compared, what a change of it means. Raw JSON Schema goes no further than this module.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from reconciler.document.comparers import (
+    CARRIERS,
+    COMPARERS,
+    SEALED,
+    Comparer,
+    compare_sealed,
+    is_sealed,
+)
+from reconciler.errors import SchemaInvalid
+from reconciler.model import ABSENT, Absent, Json, Path
+
+_KEYWORDS: Final = frozenset(
+    {
+        "x-sensitive",
+        "x-immutable",
+        "x-irreversible",
+        "x-server-default",
+        "x-empty",
+        "x-absent",
+        "x-epoch",
+        "x-writers",
+        "x-list",
+        "x-key",
+        "x-compare",
+        "x-sealed-by",
+        "x-model",
+        "x-opaque",
+        "x-source",
+    }
+)
+_LISTS: Final = ("atomic", "keyed", "set")
+
+
+class Shape(enum.Enum):
+    """How a walk goes on below a field. An object has named properties, a map free keys."""
+
+    OBJECT = "object"
+    MAP = "map"
+    LIST = "list"
+    SCALAR = "scalar"
+    OPAQUE = "opaque"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Field:
+    """One field of a service's document and everything that is known of it.
+
+    `read_only` belongs to the service; `write_only` is never returned; what is `secret`, write-only
+    and sensitive, may never be kept or shown. `default` is what the service takes an absent field
+    for; that one that is `untold` is absent proves nothing. Where an `epoch` moves, what was
+    written before may have been undone; `writers` says who else is known to write a field. `folded`
+    finds the schema's spelling of a property by its casefolded name. A `model` is the address of a
+    trained model. A value whose property `sealed_by` is not empty is cipher text; a `bare` value
+    is kept without the credentials that it may hold. An object or a map `branches`;
+    an object is `flat` where all its properties are plain values; a `verbatim`
+    value is compared as it stands.
+    """
+
+    shape: Shape
+    types: frozenset[str] = frozenset()
+    read_only: bool = False
+    write_only: bool = False
+    sensitive: bool = False
+    immutable: bool = False
+    irreversible: bool = False
+    default: Json | Absent = ABSENT
+    empty_is_absent: bool = False
+    untold: bool = False
+    epoch: bool = False
+    writers: str = ""
+    compare: str = ""
+    comparer: Comparer | None = None
+    sealed_by: str = ""
+    model: bool = False
+    items_relate: str = "atomic"
+    key: str = ""
+    properties: Mapping[str, Field] = field(default_factory=dict)
+    folded: Mapping[str, str] = field(default_factory=dict)
+    items: Field | None = None
+    description: str = ""
+    source: str = ""
+    branches: bool = field(init=False)
+    secret: bool = field(init=False)
+    flat: bool = field(init=False)
+    verbatim: bool = field(init=False)
+    bare: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Asked for at every value of every document, so they are worked out once.
+        plain = bool(self.properties) and all(map(_is_plain, self.properties.values()))
+        object.__setattr__(self, "flat", plain and not self.compare)
+        object.__setattr__(self, "branches", self.shape in {Shape.OBJECT, Shape.MAP})
+        object.__setattr__(self, "secret", self.write_only and self.sensitive)
+        object.__setattr__(self, "bare", self.compare in CARRIERS)
+        hidden = self.read_only or self.write_only
+        formed = self.compare or self.empty_is_absent or self.numeric or self.items is not None
+        object.__setattr__(self, "verbatim", not (hidden or formed or self.branches))
+
+    @property
+    def numeric(self) -> bool:
+        """Whether 1 and 1.0 are one value here."""
+        return bool(self.types) and self.types <= {"integer", "number"}
+
+    def is_sealed(self, value: Json | Absent) -> bool:
+        """Whether a value is cipher text, which the service makes anew at every write."""
+        return bool(self.sealed_by) and is_sealed(value, self.sealed_by)
+
+    def child(self, segment: str | int) -> Field:
+        """The field one step below; `UNKNOWN` where the schema says nothing."""
+        if self.shape is Shape.OPAQUE:
+            return UNKNOWN
+        if isinstance(segment, str):
+            found = self.properties.get(segment)
+            if found is not None:
+                return found
+        return self.items or UNKNOWN
+
+    def at(self, path: Path) -> Field:
+        """The field at the end of a path."""
+        found = self
+        for segment in path:
+            found = found.child(segment)
+        return found
+
+    def spelling(self, name: str) -> str:
+        """The schema's own spelling of a property name; map keys keep theirs."""
+        if name in self.properties:
+            return name
+        return self.folded.get(name.casefold(), name)
+
+    def is_plain(self, document: dict[str, Json]) -> bool:
+        """Whether an object is flat and spelled as here, or a map of such objects.
+
+        Most of what a service returns is, and a look at each value would cost more than reading it.
+        """
+        if self.flat:
+            return document.keys() <= self.properties.keys()
+        items = self.items
+        if self.properties or items is None or not items.flat or items.secret or items.read_only:
+            return False
+        known = items.properties.keys()
+        for value in document.values():
+            if type(value) is not dict or not value.keys() <= known:
+                return False
+        return True
+
+
+def _is_plain(field: Field) -> bool:
+    if field.secret or field.read_only or field.bare or field.branches:
+        return False
+    return field.items is None or _is_plain(field.items)
+
+
+UNKNOWN: Final = Field(Shape.OPAQUE, description="not described by the service's vendor")
+
+
+def compile_schema(schema: Json, comparers: Mapping[str, Comparer] | None = None) -> Field:
+    """Compile an annotated schema (draft 2020-12, local `$ref` only).
+
+    `comparers` are those that a kind brings beside the common ones.
+    Raises SchemaInvalid naming the pointer for an unknown `x-` word, a wrong value of a known
+    one, a reference to nothing, or a recursion that is not cut by `x-opaque`.
+    """
+    return _Compiler(schema, {**COMPARERS, **(comparers or {})}).compile(schema, "#", ())
+
+
+class _Compiler:
+    def __init__(self, root: Json, comparers: Mapping[str, Comparer]) -> None:
+        self._root, self._comparers = root, comparers
+
+    def compile(self, node: Json, place: str, trail: tuple[str, ...]) -> Field:
+        node, trail = self._follow(node, place, trail)
+        self._check_words(node, place)
+        shape = _shape(node)
+        properties = {
+            name: self.compile(child, f"{place}/properties/{name}", trail)
+            for name, child in node.get("properties", {}).items()
+            if shape is Shape.OBJECT
+        }
+        return Field(
+            shape=shape,
+            types=_types(node),
+            read_only=node.get("readOnly", False),
+            write_only=node.get("writeOnly", False) or _all(properties, "write_only"),
+            sensitive=node.get("x-sensitive", False) or _all(properties, "secret"),
+            immutable=node.get("x-immutable", False),
+            irreversible=node.get("x-irreversible", False),
+            default=node.get("x-server-default", ABSENT),
+            empty_is_absent=node.get("x-empty") == "absent",
+            untold=node.get("x-absent") == "unknown",
+            epoch=node.get("x-epoch", False),
+            writers=node.get("x-writers", ""),
+            compare=node.get("x-compare", ""),
+            comparer=self._comparer(node),
+            sealed_by=node.get("x-sealed-by", ""),
+            model=node.get("x-model", False),
+            items_relate=node.get("x-list", "atomic"),
+            key=node.get("x-key", ""),
+            properties=MappingProxyType(properties),
+            folded=MappingProxyType({name.casefold(): name for name in properties}),
+            items=self._items(node, shape, place, trail),
+            description=node.get("description", ""),
+            source=node.get("x-source", ""),
+        )
+
+    def _comparer(self, node: Json) -> Comparer | None:
+        name = node.get("x-compare", "")
+        if name == SEALED:
+            return functools.partial(compare_sealed, node["x-sealed-by"])
+        return self._comparers[name] if name else None
+
+    def _items(self, node: Json, shape: Shape, place: str, trail: tuple[str, ...]) -> Field | None:
+        word = "items" if shape is Shape.LIST else "additionalProperties"
+        below = node.get(word)
+        if shape not in {Shape.OBJECT, Shape.MAP, Shape.LIST} or not isinstance(below, dict):
+            return None
+        return self.compile(below, f"{place}/{word}", trail)
+
+    def _follow(
+        self, node: Json, place: str, trail: tuple[str, ...]
+    ) -> tuple[Json, tuple[str, ...]]:
+        """Lay a node's own words over those of what it refers to."""
+        while "$ref" in node:
+            target = node["$ref"]
+            if target in trail:
+                raise SchemaInvalid(f"{place}: {target} contains itself; cut it with x-opaque")
+            trail = (*trail, target)
+            own = {word: value for word, value in node.items() if word != "$ref"}
+            node = {**self._resolve(target, place), **own}
+        return node, trail
+
+    def _resolve(self, target: str, place: str) -> Json:
+        found: Json = self._root
+        for segment in target.removeprefix("#/").split("/"):
+            found = found.get(segment) if isinstance(found, dict) else None
+        if not target.startswith("#/") or not isinstance(found, dict):
+            raise SchemaInvalid(f"{place}: {target} refers to nothing")
+        return found
+
+    def _check_words(self, node: Json, place: str) -> None:
+        unknown = sorted(word for word in node if word.startswith("x-") and word not in _KEYWORDS)
+        if unknown:
+            raise SchemaInvalid(f"{place}: unknown word {unknown[0]!r}")
+        if node.get("x-compare", SEALED) not in {*self._comparers, SEALED}:
+            raise SchemaInvalid(f"{place}: no comparer is called {node['x-compare']!r}")
+        if (node.get("x-compare") == SEALED) != ("x-sealed-by" in node):
+            raise SchemaInvalid(f"{place}: x-compare sealed and x-sealed-by go together")
+        if node.get("x-list", "atomic") not in _LISTS:
+            raise SchemaInvalid(f"{place}: x-list must be one of {', '.join(_LISTS)}")
+        if (node.get("x-list") == "keyed") != ("x-key" in node):
+            raise SchemaInvalid(f"{place}: x-list keyed and x-key go together")
+        if node.get("x-empty", "absent") != "absent":
+            raise SchemaInvalid(f"{place}: x-empty can only be 'absent'")
+        if node.get("x-absent", "unknown") != "unknown":
+            raise SchemaInvalid(f"{place}: x-absent can only be 'unknown'")
+        if node.get("x-epoch") and place.count("/") != 2:
+            raise SchemaInvalid(f"{place}: x-epoch can only stand at the top")
+
+
+def _all(properties: Mapping[str, Field], flag: str) -> bool:
+    """An object of nothing but hidden properties is hidden itself: nothing of it comes back."""
+    return bool(properties) and all(getattr(below, flag) for below in properties.values())
+
+
+def _types(node: Json) -> frozenset[str]:
+    said = node.get("type", ())
+    return frozenset((said,) if isinstance(said, str) else said) - {"null"}
+
+
+def _shape(node: Json) -> Shape:
+    types = _types(node)
+    if node.get("x-opaque") or not types:
+        return Shape.OPAQUE
+    if "object" in types:
+        if node.get("properties"):
+            return Shape.OBJECT
+        return Shape.MAP if isinstance(node.get("additionalProperties"), dict) else Shape.OPAQUE
+    return Shape.LIST if "array" in types else Shape.SCALAR
+
+
+def find_epochs(root: Field) -> list[tuple[str, ...]]:
+    """The places at which a move says that what was written before may have been undone."""
+    return [(name,) for name, below in root.properties.items() if below.epoch]
+
+
+def walk_fields(root: Field, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Field]]:
+    """Every field below `root`, in the schema's order; `*` stands for a map key or list index."""
+    for name, below in root.properties.items():
+        yield (*path, name), below
+        yield from walk_fields(below, (*path, name))
+    if root.items is not None:
+        yield (*path, "*"), root.items
+        yield from walk_fields(root.items, (*path, "*"))

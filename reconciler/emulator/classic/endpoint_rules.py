@@ -1,0 +1,205 @@
+"""What a write to a Classic endpoint must be like (published description, documentation).
+
+Statuses and codes of refusals were never recorded; the phrases that are known are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from reconciler.emulator.classic.workspaces import Endpoint
+from reconciler.emulator.replies import Refusal
+from reconciler.emulator.switches import Choices
+
+Json = Any
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,22}[a-z0-9])?")
+_LOW_MOST: Final = 4
+_HIGH_MOST: Final = 200
+_DEFAULT_CALLS: Final = {"free": 4, "standard": 20}
+_MOST_ENDPOINTS: Final = {"free": 3, "standard": 10_000}
+# Sent by a published client along with what counts.
+_ADDRESSED: Final = ("WebServiceId", "EndpointName")
+_LOCATION: Final = ("BaseLocation", "RelativeLocation", "SasBlobToken")
+
+
+def bad_argument(message: str) -> Refusal:
+    """The 400 of Classic, whose envelope has no details."""
+    return Refusal(400, "BadArgument", message)
+
+
+def forbid(message: str) -> Refusal:
+    """The 403 of Classic."""
+    return Refusal(403, "Forbidden", message)
+
+
+def check_name(name: str) -> str:
+    """An endpoint's name."""
+    if not _NAME.fullmatch(name):
+        raise bad_argument(
+            "The endpoint name must have at most 24 characters: lower-case letters, digits, and"
+            " hyphens anywhere but first and last."
+        )
+    return name
+
+
+def check_room(tier: str, count: int) -> None:
+    """Whether a service may have one endpoint more than it has."""
+    most = _MOST_ENDPOINTS[tier]
+    if count >= most:
+        raise forbid(f"A web service of a {tier} workspace has at most {most} endpoints.")
+
+
+def take_new(body: Json, tier: str, choices: Choices) -> Json:
+    """The settings of an endpoint that a PUT makes."""
+    known = {name: _CHECKS[name] for name in _PUT_FIELDS}
+    given = _take(body, known, _ADDRESSED, choices)
+    level = given.setdefault("ThrottleLevel", "Low")
+    calls = _LOW_MOST if level == "Low" else _DEFAULT_CALLS[tier]
+    asked = given.setdefault("MaxConcurrentCalls", calls)
+    given["MaxConcurrentCalls"] = _limit_calls(level, asked, tier, choices)
+    return given
+
+
+def take_changes(body: Json, endpoint: Endpoint, tier: str, choices: Choices) -> Json:
+    """The settings that a PATCH changes; `endpoint` is as it will be without it."""
+    known = {name: _CHECKS[name] for name in _PATCH_FIELDS}
+    given = _take(body, known, ("Resources",), choices)
+    level = given.get("ThrottleLevel", endpoint.settings["ThrottleLevel"])
+    calls = given.get("MaxConcurrentCalls")
+    if calls is not None:
+        given["MaxConcurrentCalls"] = _limit_calls(level, calls, tier, choices)
+    elif "ThrottleLevel" in given:
+        stored = endpoint.settings["MaxConcurrentCalls"]
+        capped = min(stored, _LOW_MOST) if level == "Low" else stored
+        given["MaxConcurrentCalls"] = _limit_calls(level, capped, tier, choices)
+    return given
+
+
+def _take(
+    body: Json,
+    known: Mapping[str, Callable[[Json], bool]],
+    passed: tuple[str, ...],
+    choices: Choices,
+) -> Json:
+    """The known fields of a body, each of which must be right; `passed` are not looked at."""
+    if not isinstance(body, dict):
+        raise bad_argument("The request must be a JSON object.")
+    strange = [name for name in body if name not in known and name not in passed]
+    if strange and choices["classic-unknown-fields"] == "reject":
+        raise bad_argument(f"The request has a field that is not known: {strange[0][:60]}.")
+    given = {name: value for name, value in body.items() if name in known and value is not None}
+    for name, value in given.items():
+        if not known[name](value):
+            raise bad_argument(f"The value of {name} is not valid.")
+    return given
+
+
+def _limit_calls(level: str, calls: int, tier: str, choices: Choices) -> int:
+    if level == "High" and tier == "free":
+        raise forbid("A free workspace has endpoints of ThrottleLevel Low only.")
+    if level == "High" or calls <= _LOW_MOST:
+        return calls
+    if choices["classic-low-calls"] == "cap":
+        return _LOW_MOST
+    raise bad_argument(f"ThrottleLevel Low caps MaxConcurrentCalls at {_LOW_MOST}.")
+
+
+def take_models(body: Json, endpoint: Endpoint, now: float) -> dict[str, Json]:
+    """The locations that a PATCH names, by the resource that each is for."""
+    resources = body.get("Resources")
+    if resources is None:
+        return {}
+    if not isinstance(resources, list) or not all(isinstance(one, dict) for one in resources):
+        raise bad_argument("The value of Resources is not valid.")
+    if resources and not endpoint.models:
+        # The phrase of the help page; the reply that carries it was never recorded.
+        raise bad_argument("This Web Service has no updatable resources.")
+    located = {}
+    for resource in resources:
+        name = resource.get("Name")
+        if not isinstance(name, str) or name not in endpoint.models:
+            raise bad_argument(f"There is no updatable resource named '{str(name)[:200]}'.")
+        if name in located:
+            raise bad_argument(f"The resource '{name[:200]}' stands there twice.")
+        located[name] = _take_location(resource.get("Location"), now)
+    return located
+
+
+def _take_location(location: Json, now: float) -> Json:
+    if not isinstance(location, dict):
+        raise bad_model("there is no Location")
+    parts = {name: location.get(name) or "" for name in _LOCATION}
+    if not all(isinstance(part, str) for part in parts.values()):
+        raise bad_model("a part of the Location is not text")
+    if not parts["BaseLocation"].casefold().startswith(("https://", "http://")):
+        raise bad_model("BaseLocation is no address")
+    if not parts["RelativeLocation"].casefold().endswith(".ilearner"):
+        raise bad_model("RelativeLocation does not end in .ilearner")
+    _check_signature(parts["SasBlobToken"], now)
+    return parts
+
+
+def _check_signature(token: str, now: float) -> None:
+    """Refuse a signature that does not open the blob for reading now."""
+    query = {name: values[0] for name, values in parse_qs(token.lstrip("?")).items()}
+    if not query.get("sig"):
+        raise bad_model("SasBlobToken is no signature")
+    # A signature that refers to a stored policy (si) may leave the rest to it.
+    if "r" not in query.get("sp", "r" if "si" in query else ""):
+        raise bad_model("the signature does not permit to read")
+    if not _read_time(query.get("st", ""), 0) <= now < _read_time(query.get("se", ""), now + 1):
+        raise bad_model("the signature is not valid at this time")
+
+
+def _read_time(text: str, default: float) -> float:
+    """Seconds since 1970 of a time of a signature; no time at all is what is said."""
+    if not text:
+        return default
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise bad_model("the signature names no time that can be read") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def bad_model(reason: str) -> Refusal:
+    """The refusal of a model; a public report has the phrase alone."""
+    return bad_argument(f"invalid model URL: {reason}")
+
+
+def wants_overwrite(body: Json) -> bool:
+    """Whether a refresh puts the published models back; a published client sends it as text."""
+    value = body.get("OverwriteResources", False) if isinstance(body, dict) else None
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.casefold() in {"true", "false"}:
+        return value.casefold() == "true"
+    raise bad_argument("The value of OverwriteResources is not valid.")
+
+
+def _is_text(most: int) -> Callable[[Json], bool]:
+    return lambda value: isinstance(value, str) and len(value) <= most
+
+
+def _is_number_of_calls(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _HIGH_MOST
+
+
+_CHECKS: Final[Mapping[str, Callable[[Json], bool]]] = {
+    "Description": _is_text(2000),
+    "ThrottleLevel": lambda value: value in ("Low", "High"),
+    "MaxConcurrentCalls": _is_number_of_calls,
+    "DiagnosticsTraceLevel": lambda value: value in ("None", "Error", "All"),
+    "PreventUpdate": lambda value: isinstance(value, bool),
+}
+_PUT_FIELDS: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpdate")
+_PATCH_FIELDS: Final = (
+    "Description",
+    "ThrottleLevel",
+    "MaxConcurrentCalls",
+    "DiagnosticsTraceLevel",
+)

@@ -1,0 +1,281 @@
+"""The calls on the endpoints of Classic web services.
+
+No operation can be polled: a PATCH is accepted, and takes effect some seconds later.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reconciler.emulator.classic import endpoint_rules as rules
+from reconciler.emulator.classic.views import render_compact, show_endpoint
+from reconciler.emulator.classic.workspaces import (
+    DEFAULT,
+    UNSAID,
+    Endpoint,
+    EndpointKey,
+    WebService,
+    Workspaces,
+    publish_models,
+)
+from reconciler.emulator.replies import Answer, Refusal
+from reconciler.emulator.requests import Call
+from reconciler.emulator.state import Before
+from reconciler.emulator.storage import Storage
+from reconciler.emulator.switches import Choices
+
+Json = Any
+NOT_MODIFIED: Final = Answer(304)
+
+
+@dataclass(frozen=True)
+class ClassicParts:
+    """What the calls of Classic work with. `seconds` is how long a PATCH takes to take effect.
+
+    With `remembers` it is kept what each write replaced, for `look_back`.
+    """
+
+    workspaces: Workspaces
+    choices: Choices
+    storage: Storage
+    clock: Callable[[], float]
+    seconds: float
+    blob_url: str
+    remembers: bool
+
+
+class Endpoints:
+    """Answers the calls on endpoints from the state. One thread only."""
+
+    def __init__(self, parts: ClassicParts) -> None:
+        self._parts = parts
+        self._workspaces = parts.workspaces
+        self._choices = parts.choices
+        self._rendered: dict[str, bytes] = {}
+        self._befores: dict[EndpointKey, Before] = {}
+        self._undo: Callable[[], None] | None = None
+
+    def list_all(self, service: WebService) -> Answer:
+        """All endpoints of a web service; 204 and no body where there is none."""
+        endpoints = self._workspaces.endpoints[service.workspace, service.id]
+        if not endpoints:
+            return Answer(204)
+        rendered = [self._render(endpoints[name]) for name in sorted(endpoints)]
+        return Answer(200, data=b"[" + b",".join(rendered) + b"]")
+
+    def get(self, service: WebService, name: str) -> Answer:
+        """One endpoint."""
+        endpoint = self.find(service, name)
+        return Answer(200, data=self._render(endpoint)) if endpoint else self._answer_missing(name)
+
+    def _answer_missing(self, name: str) -> Answer:
+        if self._choices["classic-missing-endpoint"] == "204":
+            return Answer(204)
+        return Answer(404, _make_missing(name).body)
+
+    def put(self, call: Call, service: WebService, name: str) -> Answer:
+        """Make an endpoint, bound to what the web service is now."""
+        rules.check_name(name)
+        tier = self._workspaces.workspaces[service.workspace].tier
+        settings = rules.take_new(call.document(), tier, self._choices)
+        old = self.find(service, name)
+        if old is not None:
+            return self._put_over(old, settings)
+        rules.check_room(tier, len(self._workspaces.endpoints[service.workspace, service.id]))
+        now = self._parts.clock()
+        endpoint = self._workspaces.make_endpoint(service, name, settings, now)
+        self._remember(endpoint.key, None, now)
+        self._workspaces.keep(endpoint)
+        self._undo = lambda: self._drop(endpoint)
+        return self._reply("put", endpoint)
+
+    def _put_over(self, endpoint: Endpoint, settings: Json) -> Answer:
+        if self._choices["classic-put-existing"] == "reject":
+            raise rules.bad_argument(f"The endpoint '{endpoint.name}' exists already.")
+        self._accept(endpoint, {"settings": {**UNSAID, **settings}}, {})
+        return self._reply("put", endpoint)
+
+    async def patch(self, call: Call, service: WebService, name: str) -> Answer:
+        """Change an endpoint: its settings at once or later, its model later."""
+        try:
+            return await self._patch(call, service, name)
+        except Refusal as refusal:
+            if refusal.status == 400:
+                refusal.status = int(self._choices["classic-refused-patch-status"])
+                if self._choices["classic-refused-patch-body"] == "empty":
+                    refusal.body = {}
+            raise
+
+    async def _patch(self, call: Call, service: WebService, name: str) -> Answer:
+        endpoint = self.find(service, name) or _refuse_missing(name)
+        body, tier = call.document(), self._workspaces.workspaces[service.workspace].tier
+        self._check_default(endpoint, body)
+        foreseen = endpoint.foresee()
+        settings = rules.take_changes(body, foreseen, tier, self._choices)
+        located = rules.take_models(body, foreseen, self._parts.clock())
+        models = {one: await self._take_in(location) for one, location in located.items()}
+        # Meanwhile it may have gone, and other calls have written.
+        self.begin()
+        endpoint = self.find(service, name) or _refuse_missing(name)
+        if not (name == DEFAULT and self._choices["classic-patch-default"] == "ignore"):
+            self._accept(endpoint, {"settings": settings}, {"models": models} if models else {})
+        return self._reply("patch", endpoint)
+
+    def _check_default(self, endpoint: Endpoint, body: Json) -> None:
+        reading = self._choices["classic-patch-default"]
+        models = isinstance(body, dict) and body.get("Resources")
+        if endpoint.name == DEFAULT and (
+            reading == "reject" or (reading == "reject-model" and models)
+        ):
+            raise rules.bad_argument("The default endpoint cannot be patched.")
+
+    async def _take_in(self, location: Json) -> Json:
+        """A model as an endpoint holds it: its bytes count from now on, as the service copies them.
+
+        Where they cannot be had (other storage, or trusted), the address stands for them.
+        """
+        base, relative = location["BaseLocation"], location["RelativeLocation"]
+        uri = f"{base.rstrip('/')}/{relative.lstrip('/')}"
+        data = None
+        if self._parts.blob_url and uri.startswith(f"{self._parts.blob_url.rstrip('/')}/"):
+            token = location["SasBlobToken"].lstrip("?")
+            data = await self._parts.storage.fetch(f"{uri}?{token}")
+            if data is None and self._choices["classic-model"] == "check":
+                raise rules.bad_model("the blob cannot be read")
+        digest = hashlib.sha256(uri.encode() if data is None else data).hexdigest()
+        return {"location": location, "digest": digest}
+
+    def refresh(self, call: Call, service: WebService, name: str) -> Answer:
+        """Move an endpoint to the service's version; its models only with OverwriteResources."""
+        endpoint = self.find(service, name) or _refuse_missing(name)
+        overwrite = rules.wants_overwrite(call.document() if call.body else {})
+        if name == DEFAULT:
+            raise rules.bad_argument("The default endpoint cannot be refreshed.")
+        foreseen, published = endpoint.foresee(), publish_models(service)
+        models = published if overwrite else _keep_models(foreseen.models, published)
+        if foreseen.version == service.version and foreseen.models == models:
+            return NOT_MODIFIED
+        if foreseen.settings["PreventUpdate"]:
+            if self._choices["classic-prevent-update"] == "not-modified":
+                return NOT_MODIFIED
+            raise rules.bad_argument(f"The endpoint '{name}' prevents updates.")
+        self._accept(endpoint, {"version": service.version, "all_models": models}, {})
+        return Answer(int(self._choices["classic-refresh-status"]))
+
+    def delete(self, service: WebService, name: str) -> Answer:
+        """Take an endpoint away; the default one only as the last."""
+        endpoint = self.find(service, name) or _refuse_missing(name)
+        others = len(self._workspaces.endpoints[service.workspace, service.id]) - 1
+        if name == DEFAULT and others:
+            raise rules.bad_argument(
+                "The default endpoint cannot be deleted while there are other endpoints."
+            )
+        self._remember(endpoint.key, self._render(endpoint), self._parts.clock())
+        self._drop(endpoint)
+        self._undo = lambda: self._workspaces.bring_back(endpoint)
+        return Answer(int(self._choices["classic-delete-status"]))
+
+    def find(self, service: WebService, name: str) -> Endpoint | None:
+        """An endpoint, once writes whose time has come have taken effect."""
+        endpoint = self._workspaces.endpoints[service.workspace, service.id].get(name)
+        if endpoint is not None:
+            self.settle(endpoint)
+        return endpoint
+
+    def settle(self, endpoint: Endpoint) -> None:
+        """Let writes take effect whose time has come."""
+        if endpoint.pending and endpoint.settle(self._parts.clock()):
+            self._rendered.pop(endpoint.api_id, None)
+
+    def forget_rendered(self) -> None:
+        """A publication has moved endpoints."""
+        self._rendered.clear()
+
+    def look_back(self, call: Call) -> Before | None:
+        """What GET showed before the last write since the start, and when that took effect."""
+        match call.segments:
+            case (_, workspace, _, service, _, name):
+                return self._befores.get((workspace, service, name))
+        return None
+
+    def show_before(self, before: Before) -> Answer:
+        """The reply to a GET before the last write."""
+        if before.document is not None:
+            return Answer(200, data=before.document)
+        return self._answer_missing(before.key[-1])
+
+    def bend(self, answer: Answer) -> bool:
+        """Let the write that an answer accepts never take effect; False where there was none."""
+        undo, self._undo = self._undo, None
+        if undo is None or answer.status >= 300:
+            return False
+        undo()
+        return True
+
+    def begin(self) -> None:
+        """A new call: what an earlier one wrote stands."""
+        self._undo = None
+
+    def _accept(self, endpoint: Endpoint, change: Json, delayed: Json) -> None:
+        """A write: `change` takes effect at once if so switched, `delayed` never."""
+        now = self._parts.clock()
+        later = now + self._parts.seconds
+        soon = later if self._choices["classic-delayed"] == "all" else now
+        added = [{"due": soon, **change}, *([{"due": later, **delayed}] if delayed else [])]
+        self._remember(endpoint.key, self._render(endpoint), added[-1]["due"])
+        endpoint.pending += added
+        self._workspaces.keep(endpoint)
+
+        def undo() -> None:
+            endpoint.pending = [
+                one for one in endpoint.pending if all(one is not each for each in added)
+            ]
+            self._workspaces.keep(endpoint)
+
+        self._undo = undo
+
+    def _reply(self, method: str, endpoint: Endpoint) -> Answer:
+        status = int(self._choices[f"classic-{method}-status"])
+        if status == 204 or self._choices["classic-write-body"] == "empty":
+            return Answer(status)
+        return Answer(status, data=self._render(endpoint))
+
+    def _render(self, endpoint: Endpoint) -> bytes:
+        """The bytes of a document: made once, until the next change."""
+        self.settle(endpoint)
+        data = self._rendered.get(endpoint.api_id)
+        if data is None:
+            workspace = self._workspaces.workspaces[endpoint.workspace]
+            data = render_compact(show_endpoint(endpoint, workspace, self._choices))
+            self._rendered[endpoint.api_id] = data
+        return data
+
+    def _drop(self, endpoint: Endpoint) -> None:
+        self._rendered.pop(endpoint.api_id, None)
+        self._workspaces.drop_endpoint(endpoint)
+
+    def _remember(self, key: EndpointKey, document: bytes | None, ended: float) -> None:
+        if self._parts.remembers:
+            self._befores[key] = Before(key, document, ended)
+
+
+def _keep_models(models: Json, published: Json) -> Json:
+    """The models of a version, with those that an endpoint has already in place of them."""
+    return {name: copy.deepcopy(models.get(name, model)) for name, model in published.items()}
+
+
+def _refuse_missing(name: str) -> Endpoint:
+    raise _make_missing(name)
+
+
+def _make_missing(name: str) -> Refusal:
+    return not_found(f"There is no endpoint named '{name[:60]}'.")
+
+
+def not_found(message: str) -> Refusal:
+    """The 404 of Classic."""
+    return Refusal(404, "NotFound", message)

@@ -1,0 +1,140 @@
+"""Classic's management calls: who may make them, and which one is meant."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from typing import Any, Final
+
+from reconciler.emulator.classic import endpoint_rules as rules
+from reconciler.emulator.classic.endpoints import ClassicParts, Endpoints, not_found
+from reconciler.emulator.classic.views import render_compact, show_service
+from reconciler.emulator.classic.workspaces import WebService
+from reconciler.emulator.classic.world_file import Publication
+from reconciler.emulator.replies import Answer, Refusal
+from reconciler.emulator.requests import Call
+
+Json = Any
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_PUBLISHED: Final = ("Name", "Description", "Resources")
+
+
+class Classic:
+    """Answers the calls on Classic web services, and hands on those on their endpoints."""
+
+    def __init__(self, parts: ClassicParts, token: str) -> None:
+        self._parts = parts
+        self._workspaces = parts.workspaces
+        self._token = token
+        self.endpoints = Endpoints(parts)
+
+    def authorize(self, call: Call, given: str) -> None:
+        """A workspace's token opens all of it, an endpoint's key what is done to that endpoint."""
+        workspace = self._workspaces.workspaces.get(call.segments[1])
+        tokens = [workspace.token or self._token] if workspace else []
+        match call.segments:
+            case (_, known, _, service, _, name, *_):
+                endpoint = self._workspaces.endpoints.get((known, service), {}).get(name)
+                tokens += [endpoint.primary, endpoint.secondary] if endpoint else []
+        if not any(is_same(given, token) for token in tokens):
+            raise Refusal(
+                401,
+                "Unauthorized",
+                "The credentials supplied are not valid for this workspace or endpoint.",
+            )
+
+    async def answer(self, call: Call) -> Answer:
+        """The call that a path and method mean; ids and names count as they are spelled."""
+        self.endpoints.begin()
+        workspace, rest = call.segments[1], call.segments[3:]
+        words = [segment.casefold() for segment in rest]
+        match words:
+            case []:
+                allow(call, "GET")
+                return self._list_services(workspace)
+            case [_]:
+                return self._route_service(call, workspace, rest[0])
+            case [_, "endpoints"]:
+                allow(call, "GET")
+                return self.endpoints.list_all(self._find(workspace, rest[0]))
+            case [_, "endpoints", _]:
+                return await self._route_endpoint(call, self._find(workspace, rest[0]), rest[2])
+            case [_, "endpoints", _, "refresh"]:
+                allow(call, "POST")
+                return self.endpoints.refresh(call, self._find(workspace, rest[0]), rest[2])
+        raise not_found("The address names no operation.")
+
+    def _route_service(self, call: Call, workspace: str, service_id: str) -> Answer:
+        allow(call, "GET", "PUT", "DELETE")
+        if call.method == "PUT":
+            return self._publish(call, workspace, service_id)
+        service = self._find(workspace, service_id)
+        if call.method == "DELETE":
+            self._workspaces.drop_service(service)
+            return Answer(int(self._parts.choices["classic-delete-status"]))
+        return Answer(200, data=render_compact(self._show(service)))
+
+    async def _route_endpoint(self, call: Call, service: WebService, name: str) -> Answer:
+        allow(call, "GET", "PUT", "PATCH", "DELETE")
+        if call.method == "PUT":
+            return self.endpoints.put(call, service, name)
+        if call.method == "PATCH":
+            return await self.endpoints.patch(call, service, name)
+        if call.method == "DELETE":
+            return self.endpoints.delete(service, name)
+        return self.endpoints.get(service, name)
+
+    def _list_services(self, workspace: str) -> Answer:
+        services = self._workspaces.services
+        shown = [self._show(services[key]) for key in sorted(services) if key[0] == workspace]
+        return Answer(200, data=render_compact(shown)) if shown else Answer(204)
+
+    def _publish(self, call: Call, workspace: str, service_id: str) -> Answer:
+        """Publish a web service, or publish it anew; `Resources`, a list of names, is ours alone.
+
+        What a client publishes as code has no updatable resources; what is published anew keeps
+        those it had.
+        """
+        old = self._workspaces.services.get((workspace, service_id))
+        body = call.document()
+        if not _ID.fullmatch(service_id) or not isinstance(body, dict):
+            raise rules.bad_argument(
+                "A web service is published as an object, under 32 hex digits."
+            )
+        before = (old.name, old.description, old.resources) if old else ("", "", [])
+        name, description, resources = (
+            body.get(field, value) for field, value in zip(_PUBLISHED, before, strict=True)
+        )
+        if not (isinstance(name, str) and name and isinstance(description, str)):
+            raise rules.bad_argument("The value of Name or Description is not valid.")
+        if not isinstance(resources, list) or not all(isinstance(one, str) for one in resources):
+            raise rules.bad_argument("The value of Resources is not valid.")
+        publication = Publication(service_id, name, tuple(dict.fromkeys(resources)))
+        now = self._parts.clock()
+        service = self._workspaces.publish(workspace, publication, description, now)
+        self.endpoints.forget_rendered()
+        return Answer(200 if old else 201, data=render_compact(self._show(service)))
+
+    def _show(self, service: WebService) -> Json:
+        count = len(self._workspaces.endpoints[service.workspace, service.id])
+        return show_service(service, count, self._parts.choices)
+
+    def _find(self, workspace: str, service_id: str) -> WebService:
+        service = self._workspaces.services.get((workspace, service_id))
+        if service is None:
+            raise not_found(f"There is no web service '{service_id[:60]}' in the workspace.")
+        return service
+
+
+def allow(call: Call, *methods: str) -> None:
+    """Refuse a method that is not known at an address."""
+    if call.method not in methods:
+        message = f"The method {call.method[:20]} is not supported here."
+        raise Refusal(405, "MethodNotAllowed", message, headers={"Allow": ", ".join(methods)})
+
+
+def is_same(given: str, wanted: str) -> bool:
+    """Whether two secrets are equal, in a time that does not tell where they differ."""
+    return hmac.compare_digest(
+        given.encode("utf-8", "surrogateescape"), wanted.encode("utf-8", "surrogateescape")
+    )

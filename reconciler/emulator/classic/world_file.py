@@ -1,0 +1,159 @@
+"""What Classic has no call for: workspaces, their tokens, and what Studio published into them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from reconciler.emulator.file_findings import Flaw, find_unknown, find_wrong
+
+Json = Any
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_TIERS: Final = ("free", "standard")
+_KINDS: Final = ("predictive", "training")
+_WORKSPACE_FIELDS: Final = ("id", "region", "tier", "token", "webServices")
+_SERVICE_FIELDS: Final = ("id", "name", "kind", "resources")
+_MOST: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A web service as Studio published it; a training service has no `resources`."""
+
+    id: str
+    name: str
+    resources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace. Without a `token` of its own the management token opens it."""
+
+    id: str
+    region: str = "South Central US"
+    tier: Literal["free", "standard"] = "standard"
+    token: str = ""
+    web_services: tuple[Publication, ...] = ()
+
+
+_BIKES: Final = "Bike Rental"
+DEFAULT_WORLD: Final = (
+    Workspace(
+        "333533ce0e6e44b38365410aec94d7f2",
+        web_services=(
+            Publication(
+                "a0cba3efb20040e195abc08c1fb08e6b",
+                f"{_BIKES} [Predictive Exp.]",
+                (f"{_BIKES} [trained model]",),
+            ),
+            Publication("7d1c52a90b3e4f68a2c4e6f8091b3d5f", f"{_BIKES} [Training Exp.]"),
+        ),
+    ),
+)
+
+
+def make_world(document: Json) -> tuple[Workspace, ...]:
+    """The workspaces of a document in which no flaw was found."""
+    return tuple(
+        Workspace(
+            one["id"],
+            one.get("region", "South Central US"),
+            one.get("tier", "standard"),
+            one.get("token", ""),
+            tuple(
+                Publication(service["id"], service["name"], tuple(service.get("resources", ())))
+                for service in one.get("webServices", ())
+            ),
+        )
+        for one in document["workspaces"]
+    )
+
+
+def find_in_world(document: Json) -> Iterator[Flaw]:
+    """All that is not right about a world."""
+    if not isinstance(document, dict):
+        yield Flaw((), "must be a mapping with workspaces", "Begin with: workspaces:")
+        return
+    yield from find_unknown(document, ("workspaces",))
+    if "workspaces" not in document:
+        yield Flaw((), "the world lacks workspaces")
+        return
+    yield from _find_in_list(document, "workspaces", _find_in_workspace)
+
+
+def _find_in_list(
+    holder: Mapping[str, Json], field: str, find: Callable[[Mapping[str, Json]], Iterator[Flaw]]
+) -> Iterator[Flaw]:
+    """What is wrong with a list of things with ids, each of which may stand there once."""
+    items = holder[field]
+    if not isinstance(items, list):
+        yield Flaw((field,), f"{field} must be a list")
+        return
+    if len(items) > _MOST:
+        yield Flaw((field, _MOST), f"is one too many: {field} may have {_MOST:,}")
+        return
+    seen = set()
+    for index, item in enumerate(items):
+        if not isinstance(item, dict):
+            yield Flaw((field, index), f"must be a mapping, as each of {field} is")
+            continue
+        for flaw in find(item):
+            yield replace(flaw, path=(field, index, *flaw.path))
+        if "id" in item and str(item["id"]) in seen:
+            yield Flaw((field, index, "id"), "the id stands there for the second time")
+        seen.add(str(item.get("id")))
+
+
+def _find_in_workspace(workspace: Mapping[str, Json]) -> Iterator[Flaw]:
+    yield from find_unknown(workspace, _WORKSPACE_FIELDS)
+    if "id" not in workspace:
+        yield Flaw((), "the workspace lacks id")
+    yield from find_wrong(workspace, _WORKSPACE_DEMANDS, {"tier": _TIERS})
+    if "webServices" in workspace:
+        yield from _find_in_list(workspace, "webServices", _find_in_service)
+
+
+def _find_in_service(service: Mapping[str, Json]) -> Iterator[Flaw]:
+    yield from find_unknown(service, _SERVICE_FIELDS)
+    for name in ("id", "name"):
+        if name not in service:
+            yield Flaw((), f"the web service lacks {name}")
+    yield from find_wrong(service, _SERVICE_DEMANDS, {"kind": _KINDS})
+    if service.get("kind") == "training" and service.get("resources"):
+        step = "Leave resources out, or say kind: predictive."
+        yield Flaw(("resources",), "a training service has no updatable resources", step)
+
+
+def _demand_id(value: Json) -> str:
+    known = isinstance(value, str) and _ID.fullmatch(value)
+    return "" if known else "must be 32 hexadecimal digits, in small letters"
+
+
+def _demand_text(value: Json) -> str:
+    return "" if isinstance(value, str) and 0 < len(value) <= 500 else "must be text"
+
+
+def _demand_resources(value: Json) -> str:
+    if not isinstance(value, list) or any(_demand_text(one) for one in value):
+        return "must be a list of names"
+    return "" if len(set(value)) == len(value) else "holds a name twice"
+
+
+def _demand_word(words: tuple[str, ...]) -> Callable[[Json], str]:
+    return lambda value: "" if value in words else f"must be {' or '.join(words)}"
+
+
+_WORKSPACE_DEMANDS: Final[Mapping[str, Callable[[Json], str]]] = {
+    "id": _demand_id,
+    "region": _demand_text,
+    "tier": _demand_word(_TIERS),
+    "token": _demand_text,
+}
+_SERVICE_DEMANDS: Final[Mapping[str, Callable[[Json], str]]] = {
+    "id": _demand_id,
+    "name": _demand_text,
+    "kind": _demand_word(_KINDS),
+    "resources": _demand_resources,
+}

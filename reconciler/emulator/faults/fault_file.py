@@ -1,0 +1,198 @@
+"""What goes wrong on purpose: the entries of a fault file, and what is not right about them.
+
+The command reads the file and knows where things stand in it; what may stand there is said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from reconciler.emulator.file_findings import Flaw, find_unknown, find_wrong
+
+Json = Any
+MOST_FAULTS: Final = 1000
+_LONGEST_PATH: Final = 500
+_METHODS: Final = ("GET", "PUT", "PATCH", "POST", "DELETE")
+_FIELDS: Final = ("match", "do", "times", "rate", "seconds", "status")
+_MATCH_FIELDS: Final = ("method", "path")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way to go wrong."""
+
+    name: str
+    meaning: str
+
+
+KINDS: Final = (
+    Kind("throttle", "429 with Retry-After: 1 (of a scoring call, 503 without); nothing is done"),
+    Kind("error", "a 5xx, which `status` names (500); nothing is done"),
+    Kind("drop-reply", "the work is done, the connection closes without an answer"),
+    Kind("drop-request", "the connection closes without an answer; nothing is done"),
+    Kind("slow", "the work is done, the answer comes after `seconds` (2)"),
+    Kind("hang", "no answer ever, the connection stays open; nothing is done"),
+    Kind("fail-operation", "the write is accepted, its operation ends Failed, nothing changes"),
+    Kind("stuck-operation", "the write is accepted, its operation never ends"),
+    Kind("silent-rollback", "the operation ends Succeeded, the old value is still live"),
+    Kind("stale-read", "GET shows what was before the last write, for `seconds` (2) after it"),
+    Kind("list-omission", "a list leaves out one of its items"),
+    Kind("truncate", "the body ends in the middle of the length that was promised"),
+    Kind("wrong-type", "200 with a page of HTML; nothing is done"),
+    Kind("invalid-model", "400 for a write that carries the address of a model"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One entry: what to `do` with which requests, and how often.
+
+    `path` is searched in a request's path and query; empty `method` and `path` mean any. Without
+    `times` and `rate` it fires always. `seconds` is None where the entry does not say: a read is
+    then stale for two seconds after a write, but as often as it fires with `times` or `rate`.
+    """
+
+    do: str
+    method: str = ""
+    path: str = ""
+    times: int | None = None
+    rate: float | None = None
+    seconds: float | None = None
+    status: int = 500
+
+
+def compile_path(pattern: str) -> Callable[[str], bool]:
+    """Whether a pattern is found in a text. Raises ValueError for what is no pattern.
+
+    Python's own engine tries every way to match, for hours if need be. This one takes time in
+    proportion to the text, whatever the pattern; it knows no look-around and no back references.
+    """
+    import jsonschema_rs
+
+    try:
+        found = jsonschema_rs.validator_for(
+            {"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions()
+        )
+    except (ValueError, jsonschema_rs.ValidationError) as error:
+        raise ValueError("no regular expression that can be searched") from error
+    return found.is_valid
+
+
+def make_faults(document: Json) -> tuple[Fault, ...]:
+    """The entries of a document in which no flaw was found."""
+    return tuple(
+        Fault(
+            do=entry["do"],
+            method=entry["match"].get("method", "").upper(),
+            path=entry["match"].get("path", ""),
+            times=entry.get("times"),
+            rate=entry.get("rate"),
+            seconds=entry.get("seconds"),
+            status=entry.get("status", 500),
+        )
+        for entry in document
+    )
+
+
+def find_in_faults(document: Json) -> Iterator[Flaw]:
+    """All that is not right about a document of faults."""
+    if not isinstance(document, list):
+        yield Flaw((), "must be a list of faults", "Begin each with: - match:")
+        return
+    if len(document) > MOST_FAULTS:
+        yield Flaw((MOST_FAULTS,), f"is one fault too many: there may be {MOST_FAULTS}")
+    for index, entry in enumerate(document[:MOST_FAULTS]):
+        for flaw in _find_in_entry(entry):
+            yield replace(flaw, path=(index, *flaw.path))
+
+
+def _find_in_entry(entry: Json) -> Iterator[Flaw]:
+    if not isinstance(entry, dict):
+        yield Flaw((), "a fault must be a mapping with match and do")
+        return
+    yield from find_unknown(entry, _FIELDS)
+    for name in ("match", "do"):
+        if name not in entry:
+            yield Flaw((), f"the fault lacks {name}")
+    if "match" in entry:
+        for flaw in _find_in_match(entry["match"]):
+            yield replace(flaw, path=("match", *flaw.path))
+    yield from find_wrong(entry, _DEMANDS, {"do": _NAMES})
+    yield from _find_contradictions(entry)
+
+
+def _find_in_match(match: Json) -> Iterator[Flaw]:
+    if not isinstance(match, dict):
+        yield Flaw((), "match must be a mapping with method and path, or either")
+        return
+    yield from find_unknown(match, _MATCH_FIELDS)
+    yield from find_wrong(match, _MATCH_DEMANDS, {})
+
+
+def _find_contradictions(entry: Mapping[str, Json]) -> Iterator[Flaw]:
+    if "times" in entry and "rate" in entry:
+        yield Flaw(("rate",), "times and rate exclude one another", "Keep one of them.")
+    do = entry.get("do")
+    if do in _NAMES and "seconds" in entry and do not in {"slow", "stale-read"}:
+        yield Flaw(("seconds",), f"seconds says nothing to {do}", "Leave it out.")
+    if do in _NAMES and "status" in entry and do != "error":
+        yield Flaw(("status",), f"status says nothing to {do}", "Leave it out.")
+
+
+def _demand_kind(value: Json) -> str:
+    return "" if value in _NAMES else "names no fault that there is"
+
+
+def _demand_method(value: Json) -> str:
+    known = isinstance(value, str) and value.upper() in _METHODS
+    return "" if known else f"must be {' or '.join(_METHODS)}"
+
+
+def _demand_path(value: Json) -> str:
+    if not isinstance(value, str):
+        return "must be text, a regular expression"
+    if len(value) > _LONGEST_PATH:
+        return f"must have at most {_LONGEST_PATH} characters"
+    try:
+        compile_path(value)
+    except ValueError as error:
+        return f"is {error} (look-around and back references cannot)"
+    return ""
+
+
+def _demand_times(value: Json) -> str:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return "" if whole and value >= 1 else "must be a whole number from 1"
+
+
+def _demand_rate(value: Json) -> str:
+    return "" if _is_number(value) and 0 <= value <= 1 else "must be a number from 0 to 1"
+
+
+def _demand_seconds(value: Json) -> str:
+    return "" if _is_number(value) and 0 <= value <= 3600 else "must be a number from 0 to 3600"
+
+
+def _demand_status(value: Json) -> str:
+    known = isinstance(value, int) and 500 <= value <= 599
+    return "" if known else "must be a whole number from 500 to 599"
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_NAMES: Final = tuple(kind.name for kind in KINDS)
+_DEMANDS: Final[Mapping[str, Callable[[Json], str]]] = {
+    "do": _demand_kind,
+    "times": _demand_times,
+    "rate": _demand_rate,
+    "seconds": _demand_seconds,
+    "status": _demand_status,
+}
+_MATCH_DEMANDS: Final[Mapping[str, Callable[[Json], str]]] = {
+    "method": _demand_method,
+    "path": _demand_path,
+}

@@ -1,0 +1,220 @@
+"""What a fault does: in place of the work, or to what the work led to.
+
+A fault concerns only the requests that it can act on; one that then finds nothing to act on (a
+write that was refused, a list without items) has not fired, and keeps its times.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Final
+
+from reconciler.emulator.classic.endpoint_rules import bad_argument
+from reconciler.emulator.classic.endpoints import Endpoints
+from reconciler.emulator.classic.views import render_compact
+from reconciler.emulator.faults.fault_file import Fault
+from reconciler.emulator.faults.fault_plan import Entry, FaultPlan
+from reconciler.emulator.replies import Answer, Refusal, bad_request
+from reconciler.emulator.requests import PREVIEW, Call
+from reconciler.emulator.resource_manager import definitions
+from reconciler.emulator.resource_manager.management import no_such_service
+from reconciler.emulator.resource_manager.operations import Operations
+from reconciler.emulator.resource_manager.views import PROVIDER
+from reconciler.emulator.scoring.model import refuse
+from reconciler.emulator.state import Before, Key, make_key
+from reconciler.emulator.switches import Choices
+
+Json = Any
+NO_ANSWER: Final = Answer(0)
+_DEFAULT_SECONDS: Final = 2.0
+_ENDS: Final = ("fail-operation", "stuck-operation", "silent-rollback")
+_PAGE: Final = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body></body></html>"
+_CODES: Final = {502: "BadGateway", 503: "ServiceUnavailable", 504: "GatewayTimeout"}
+
+
+class Mischief:
+    """Chooses a request's fault from the plan, and carries it out as far as bodies go."""
+
+    def __init__(
+        self, plan: FaultPlan, operations: Operations, endpoints: Endpoints, choices: Choices
+    ) -> None:
+        self._plan = plan
+        self._operations = operations
+        self._endpoints = endpoints
+        self._choices = choices
+
+    def choose(self, call: Call) -> Entry | None:
+        """The fault of a request, if any fires."""
+        return self._plan.choose(call.method, call.target, lambda one: self._concerns(one, call))
+
+    def _concerns(self, fault: Fault, call: Call) -> bool:
+        if fault.do in _ENDS:
+            return call.method != "GET" and call.plane != "services"
+        if fault.do == "invalid-model":
+            return _carries_model(call)
+        if fault.do == "list-omission":
+            return call.method == "GET" and _ends_with(call, "webservices", "endpoints")
+        if fault.do == "stale-read":
+            return self._can_look_back(fault, call)
+        return True
+
+    def forestall(self, entry: Entry | None, call: Call) -> Answer | None:
+        """The answer in place of the work; None lets the work be done. May raise Refusal."""
+        match entry.do if entry else "":
+            case "throttle":
+                raise self._throttle(call)
+            case "error" if entry:
+                raise _fail(entry.fault.status)
+            case "invalid-model":
+                raise _refuse_model(call)
+            case "wrong-type":
+                return Answer(200, data=_PAGE, media="text/html; charset=utf-8")
+            case "drop-request" | "hang":
+                return NO_ANSWER
+        return None
+
+    def alter(
+        self, entry: Entry | None, call: Call | None, answer: Answer
+    ) -> tuple[Answer, Entry | None]:
+        """What becomes of an answer, and the fault if it has really fired."""
+        if entry is None or call is None:
+            return answer, None
+        altered = self._alter(entry, call, answer)
+        if altered is None:
+            entry.give_back()
+            return answer, None
+        return altered, entry
+
+    def _alter(self, entry: Entry, call: Call, answer: Answer) -> Answer | None:
+        """The answer as it goes out; None where the fault finds nothing to act on."""
+        match entry.do:
+            case "drop-reply":
+                return NO_ANSWER
+            case "list-omission":
+                return _omit(answer, entry)
+            case "stale-read":
+                return self._show_stale(call, answer)
+            case "truncate":
+                return answer if answer.data or answer.body is not None else None
+            case do if do in _ENDS:
+                return answer if self._bend(call, answer, do) else None
+        return answer
+
+    def _throttle(self, call: Call) -> Refusal:
+        if call.plane == "services":
+            return refuse("ServiceUnavailable", "RequestThrottled", "Request was throttled.")
+        refusal = Refusal(
+            429,
+            "TooManyRequests",
+            "The request is being throttled.",
+            headers={"Retry-After": "1"},
+        )
+        if self._choices["throttle-body"] == "empty":
+            refusal.body = {}
+        return refusal
+
+    def _bend(self, call: Call, answer: Answer, do: str) -> bool:
+        if call.plane == "classic":
+            return self._endpoints.bend(answer)
+        return self._operations.bend(answer, do)
+
+    def _can_look_back(self, fault: Fault, call: Call) -> bool:
+        before = self._look_back(call)
+        if before is None:
+            return False
+        limited = fault.times is None and fault.rate is None
+        seconds = _DEFAULT_SECONDS if fault.seconds is None and limited else fault.seconds
+        return seconds is None or self._operations.now() < before.ended + seconds
+
+    def _look_back(self, call: Call) -> Before | None:
+        """What a GET showed before the last write, if it is one of a single thing."""
+        if call.method != "GET":
+            return None
+        if call.plane == "classic":
+            return self._endpoints.look_back(call)
+        key = _find_key(call)
+        return self._operations.look_back(key) if key else None
+
+    def _show_stale(self, call: Call, answer: Answer) -> Answer | None:
+        before = self._look_back(call)
+        if before is None or answer.status not in {200, 204, 404}:
+            return None
+        if call.plane == "classic":
+            return self._endpoints.show_before(before)
+        if before.document is None:
+            return Answer(404, no_such_service(call.segments[-1]).body)
+        shown = before.document
+        if call.version == PREVIEW:
+            shown = {**shown, "properties": definitions.bare(shown["properties"])}
+        return replace(answer, status=200, body=shown, data=b"")
+
+
+def _refuse_model(call: Call) -> Refusal:
+    """As a public report of Classic spells it; its status and code are not known."""
+    message = "invalid model URL"
+    classic = call.plane == "classic"
+    return bad_argument(message) if classic else bad_request("InvalidModelUrl", message)
+
+
+def answer_after(entry: Entry) -> float:
+    """How many seconds a slow answer takes."""
+    return _DEFAULT_SECONDS if entry.fault.seconds is None else entry.fault.seconds
+
+
+def _fail(status: int) -> Refusal:
+    code = _CODES.get(status, "InternalServerError")
+    return Refusal(status, code, "The service cannot answer the request now.")
+
+
+def _ends_with(call: Call, *words: str) -> bool:
+    return bool(call.segments) and call.segments[-1].casefold() in words
+
+
+def _find_key(call: Call) -> Key | None:
+    """The service whose definition a call is about, unless a region's copy is."""
+    match [segment.casefold() for segment in call.segments]:
+        case [_, subscription, _, group, _, provider, "webservices", name] if (
+            provider == PROVIDER.casefold() and "region" not in call.query
+        ):
+            return make_key(subscription, group, name)
+    return None
+
+
+def _carries_model(call: Call) -> bool:
+    """Whether a write names a model: an asset that lies at an http address, or a resource."""
+    try:
+        document = json.loads(call.body)
+    except (ValueError, RecursionError):
+        return False
+    if call.plane == "classic":
+        return call.method == "PATCH" and bool(_get(document, "Resources"))
+    if call.method not in {"PUT", "PATCH"}:
+        return False
+    assets = _get(_get(document, "properties"), "assets")
+    uris = (_get(_get(asset, "locationInfo"), "uri") for asset in _values(assets))
+    return any(isinstance(uri, str) and uri.casefold().startswith("http") for uri in uris)
+
+
+def _values(mapping: Json) -> list[Json]:
+    return list(mapping.values()) if isinstance(mapping, dict) else []
+
+
+def _get(mapping: Json, name: str) -> Json:
+    """A property, whose name counts in any case."""
+    if not isinstance(mapping, dict):
+        return None
+    return next((v for key, v in mapping.items() if key.casefold() == name.casefold()), None)
+
+
+def _omit(answer: Answer, entry: Entry) -> Answer | None:
+    """The list without one of its items; None where there is none to leave out."""
+    bare = json.loads(answer.data) if answer.data else None
+    items = bare if isinstance(bare, list) else _get(answer.body, "value")
+    if not items:
+        return None
+    gone = entry.chance.randrange(len(items))
+    kept = [item for index, item in enumerate(items) if index != gone]
+    if items is bare:
+        return replace(answer, data=render_compact(kept)) if kept else Answer(204)
+    return replace(answer, body={**answer.body, "value": kept})

@@ -1,0 +1,120 @@
+"""One request, taken apart: what is asked of which resource."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, unquote
+
+from reconciler.emulator.replies import Refusal
+
+PREVIEW: Final = "2016-05-01-preview"
+_VERSIONS: Final = ("2017-01-01", PREVIEW)
+# No recorded definition nests more than a dozen deep.
+_DEEPEST: Final = 100
+Plane = Literal["resource-manager", "classic", "services"]
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request. `segments` are decoded; `query` has folded names; `origin` is what was called.
+
+    `target` is path and query as they came; `closing` is done once the reply is on its way.
+    """
+
+    method: str
+    segments: tuple[str, ...]
+    query: Mapping[str, str]
+    body: bytes
+    origin: str
+    target: str
+    closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, compare=False)
+
+    @property
+    def plane(self) -> Plane:
+        """Whose call it is, by its path; Resource Manager's where it is nobody else's."""
+        match [segment.casefold() for segment in self.segments[:3]]:
+            case ["workspaces", _, "webservices"]:
+                return "classic"
+            case ["workspaces" | "subscriptions", _, "services"] if len(self.segments) > 3:
+                return "services"
+        return "resource-manager"
+
+    @property
+    def version(self) -> str:
+        """The api-version; refuses a call without one, or with one that nobody registered."""
+        version = self.query.get("api-version", "")
+        if not version:
+            raise Refusal(
+                400,
+                "MissingApiVersionParameter",
+                "The api-version query parameter (?api-version=) is required for all requests.",
+            )
+        if version.casefold() not in _VERSIONS:
+            raise Refusal(
+                400,
+                "InvalidApiVersionParameter",
+                f"The api-version '{version[:40]}' is invalid. The supported versions are"
+                f" '{','.join(_VERSIONS)}'.",
+            )
+        return version.casefold()
+
+    def document(self) -> Any:
+        """The body as JSON; refuses what is none."""
+        try:
+            return _read(self.body)
+        except (ValueError, RecursionError) as error:
+            raise Refusal(
+                400,
+                "InvalidRequestContent",
+                "The request content was invalid and could not be deserialized.",
+            ) from error
+
+
+def _read(body: bytes) -> Any:
+    """The value of a JSON text; raises ValueError for what is none, or is nested too deeply."""
+    document = json.loads(body, parse_constant=_refuse, parse_float=_read_float)
+    layer = [document]
+    for _ in range(_DEEPEST):
+        if not layer:
+            return document
+        layer = [
+            below
+            for one in layer
+            if isinstance(one, (dict, list))
+            for below in (one.values() if isinstance(one, dict) else one)
+        ]
+    raise ValueError("nested too deeply")
+
+
+def _refuse(name: str) -> Any:
+    """NaN and the infinities are no JSON, though Python reads them."""
+    raise ValueError(name)
+
+
+def _read_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)
+    return value
+
+
+def make_call(method: str, raw_path: str, raw_query: str, body: bytes, origin: str) -> Call:
+    """A request from its raw target: an escaped slash does not part segments."""
+    segments = tuple(unquote(part) for part in raw_path.split("/") if part)
+    pairs = parse_qsl(raw_query, keep_blank_values=True)
+    target = f"{raw_path}?{raw_query}" if raw_query else raw_path
+    return Call(method, segments, {k.casefold(): v for k, v in pairs}, body, origin, target)
+
+
+def check_name(name: str) -> str:
+    """A service's name: letters, digits, '.', '_' and '-'."""
+    if not _NAME.fullmatch(name) or name in {".", ".."}:
+        raise Refusal(400, "InvalidResourceName", "The provided resource name is invalid.")
+    return name

@@ -1,0 +1,338 @@
+"""What a write makes of a definition, and what a read shows of it. Pure but for `Chance`."""
+
+from __future__ import annotations
+
+import copy
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from reconciler.emulator.randomness import Chance
+from reconciler.emulator.replies import Refusal, bad_request
+from reconciler.emulator.resource_manager import regions
+from reconciler.emulator.resource_manager.shapes import Shape, find_faults, spell
+from reconciler.emulator.switches import Choices
+
+Json = Any
+LARGE_PARTS: Final = ("assets", "input", "output", "package", "parameters", "exampleRequest")
+# These keep the casing of the blob they came from (recorded: large payloads, 2017).
+CASED_PARTS: Final = ("assets", "input", "output", "exampleRequest")
+# Every known region is spelled with these, and it becomes part of addresses.
+_LOCATION: Final = re.compile(r"[A-Za-z0-9 ._-]{1,64}", re.ASCII)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SERVER_OWNED: Final = ("createdOn", "modifiedOn", "provisioningState", "swaggerLocation")
+_ORDER: Final = (
+    "payloadsInBlobStorage",
+    "provisioningState",
+    "createdOn",
+    "modifiedOn",
+    "title",
+    "description",
+    "swaggerLocation",
+    "readOnly",
+    "realtimeConfiguration",
+    "diagnostics",
+    "storageAccount",
+    "machineLearningWorkspace",
+    "commitmentPlan",
+    "assets",
+    "input",
+    "output",
+    "packageType",
+    "exampleRequest",
+    "exposeSampleData",
+    "parameters",
+    "package",
+)
+_SPARSE: Final = frozenset(_ORDER) - frozenset(LARGE_PARTS) - {"commitmentPlan"}
+_DEMANDED: Final = (
+    ("storageAccount", "name"),
+    ("storageAccount", "key"),
+    ("commitmentPlan", "id"),
+    ("machineLearningWorkspace", "id"),
+)
+
+
+def take_body(body: Json, shape: Shape, *, bare_parameters: bool) -> dict[str, Json]:
+    """A request's body in one spelling; refuses what is no definition.
+
+    With `bare_parameters` (2016-05-01-preview) parameters are plain values.
+    """
+    if not isinstance(body, dict):
+        raise bad_request("InvalidRequestBody", "The request body must be a JSON object.")
+    taken: dict[str, Json] = spell(shape, body)
+    if bare_parameters:
+        _each_parameter_map(taken.get("properties"), _wrap_bare)
+    fault = next(find_faults(shape, taken), None)
+    if fault is not None:
+        raise bad_request("InvalidRequestBody", f"The request body is not valid. {fault}.")
+    properties = taken.get("properties")
+    if not isinstance(properties, dict):
+        raise bad_request("MissingProperties", "The request body has no properties.")
+    for name in _SERVER_OWNED:
+        properties.pop(name, None)
+    return taken
+
+
+def check_put(body: dict[str, Json], choices: Choices) -> None:
+    """Refuse a PUT that lacks what the service demands, naming every part."""
+    missing = [] if _given(body, "location") else ["location"]
+    properties = body["properties"]
+    missing += [] if _given(properties, "packageType") else ["properties.packageType"]
+    if choices["put-demands"] == "all":
+        missing += [
+            f"properties.{part}.{name}"
+            for part, name in _DEMANDED
+            if not _given(properties.get(part) or {}, name)
+        ]
+    if missing:
+        raise bad_request("MissingRequiredProperty", f"Required: {', '.join(missing)}.")
+    if not _LOCATION.fullmatch(body["location"]):
+        raise bad_request("InvalidRequestBody", "The request body is not valid. location.")
+
+
+def check_expiry(body: dict[str, Json], now: float) -> None:
+    """Refuse diagnostics that would have ended already (documented: web-service-error-codes)."""
+    diagnostics = body["properties"].get("diagnostics")
+    expiry = diagnostics.get("expiry") if isinstance(diagnostics, dict) else None
+    if expiry is None:
+        return
+    try:
+        moment = datetime.fromisoformat(str(expiry))
+    except ValueError as error:
+        message = "properties.diagnostics.expiry is not a date and time"
+        raise bad_request(
+            "InvalidRequestBody", f"The request body is not valid. {message}."
+        ) from error
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if zoned - _EPOCH <= timedelta(seconds=now):
+        raise bad_request("ExpiryTimeInThePast", "The expiry time cannot be in the past.")
+
+
+def _given(part: dict[str, Json], name: str) -> bool:
+    return part.get(name) not in (None, "")
+
+
+def make_definition(
+    body: dict[str, Json], old: dict[str, Json] | None, chance: Chance, choices: Choices
+) -> Json:
+    """The properties that a PUT stores: of an old definition its keys are kept at most."""
+    properties = {name: value for name, value in body["properties"].items() if value is not None}
+    keys = {name: v for name, v in (properties.get("keys") or {}).items() if v is not None}
+    kept = (old or {}).get("keys", {}) if choices["put-keys"] == "keep" else {}
+    properties["keys"] = {
+        name: keys.get(name) or kept.get(name) or chance.key() for name in ("primary", "secondary")
+    }
+    defaults = {
+        "description": "",
+        "readOnly": False,
+        "exposeSampleData": True,
+        "realtimeConfiguration": {"maxConcurrentCalls": 4},
+        "diagnostics": {"level": "None"},
+        "parameters": {},
+    }
+    return {**defaults, **properties}
+
+
+def merge_patch(old: Json, body: dict[str, Json], choices: Choices) -> Json:
+    """The properties after a PATCH: merged at the top level, and inside `keys`."""
+    given = body["properties"]
+    if str(given.get("packageType", "")).casefold() != "graph":
+        raise bad_request("MissingRequiredProperty", "Required: properties.packageType.")
+    check_storage_account(old, body)
+    given = _judge_nulls(given, choices)
+    merged = copy.deepcopy(old)
+    for name, value in given.items():
+        if name in {"keys", "storageAccount"}:
+            kept = {k: v for k, v in (value or {}).items() if v}
+            merged[name] = {**merged.get(name, {}), **kept}
+        elif name == "assets" and choices["patch-assets"] == "merge":
+            merged[name] = {**merged.get(name, {}), **(value or {})}
+        elif value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = value
+    if "parameters" not in given and merged.get("parameters") == {}:
+        # Recorded: an empty map vanishes with the first update that does not send it.
+        del merged["parameters"]
+    return merged
+
+
+def check_storage_account(old: Json, body: dict[str, Json]) -> None:
+    """Refuse another storage account (public report azure-powershell#3465)."""
+    given = (body["properties"].get("storageAccount") or {}).get("name") or ""
+    name = old.get("storageAccount", {}).get("name", "")
+    if given and name and given.casefold() != name.casefold():
+        raise bad_request(
+            "CannotChangeStorageAccount",
+            "The StorageAccount cannot be changed. Currently configured storage account name"
+            f" = '{name}'.",
+        )
+
+
+def _judge_nulls(given: dict[str, Json], choices: Choices) -> dict[str, Json]:
+    nulls = [name for name, value in given.items() if value is None]
+    if nulls and choices["null-in-patch"] == "reject":
+        raise bad_request("NullValue", f"Null is not a value of properties.{nulls[0]}.")
+    if choices["null-in-patch"] == "ignore":
+        return {name: value for name, value in given.items() if value is not None}
+    return given
+
+
+def merge_tags(old: Json, body: dict[str, Json], choices: Choices) -> Json:
+    """The tags after a PATCH."""
+    if body.get("tags") is None:
+        return old
+    return {**old, **body["tags"]} if choices["patch-tags"] == "merge" else body["tags"]
+
+
+def check_location(old: str, body: dict[str, Json]) -> None:
+    """A PATCH may repeat the location and not change it."""
+    given = body.get("location")
+    if given and regions.short_name(given) != regions.short_name(old):
+        raise Refusal(
+            400,
+            "InvalidResourceLocation",
+            f"The resource already exists in location '{regions.short_name(old)}'.",
+        )
+
+
+def check_seals(body: dict[str, Json], location: str, choices: Choices) -> None:
+    """Refuse what only another region's certificate opens (recorded: one a region)."""
+
+    def check(parameters: Json) -> None:
+        for name, parameter in parameters.items():
+            given = parameter.get("certificateThumbprint") if isinstance(parameter, dict) else None
+            region = regions.sealed_for(given) if isinstance(given, str) else ""
+            if region and region != regions.display_name(location):
+                message = f"The value of parameter '{name}' is encrypted for {region}."
+                raise bad_request("InvalidCertificateThumbprint", message)
+
+    if choices["foreign-seal"] == "reject":
+        _each_parameter_map(body["properties"], check)
+
+
+def seal_parameters(properties: Json, location: str, chance: Chance, choices: Choices) -> None:
+    """Encrypt every sealed parameter anew, as any write does, to the region's certificate."""
+    if choices["plain-credentials"] == "seal":
+        _mark_credentials(properties)
+
+    def seal(parameters: Json) -> None:
+        for parameter in parameters.values():
+            if isinstance(parameter, dict) and parameter.get("certificateThumbprint"):
+                parameter["value"] = chance.seal()
+                parameter["certificateThumbprint"] = regions.thumbprint(location)
+
+    _each_parameter_map(properties, seal)
+
+
+def _mark_credentials(properties: Json) -> None:
+    package = properties.get("package") or {}
+    nodes = package.get("nodes") or {}
+    for parameter in (package.get("graphParameters") or {}).values():
+        if parameter and parameter.get("type") == "Credential":
+            for link in filter(None, parameter.get("links") or ()):
+                node = nodes.get(link.get("nodeId")) or {}
+                fed = (node.get("parameters") or {}).get(link.get("parameterKey"))
+                if isinstance(fed, dict) and fed.get("value"):
+                    fed["certificateThumbprint"] = fed.get("certificateThumbprint") or "plain"
+
+
+def _each_parameter_map(properties: Json, act: Any) -> None:
+    """Call `act` with the top parameters and with those of each node."""
+    if not isinstance(properties, dict):
+        return
+    if isinstance(properties.get("parameters"), dict):
+        act(properties["parameters"])
+    package = properties.get("package")
+    nodes = package.get("nodes") if isinstance(package, dict) else None
+    for node in nodes.values() if isinstance(nodes, dict) else ():
+        if isinstance(node, dict) and isinstance(node.get("parameters"), dict):
+            act(node["parameters"])
+
+
+def _wrap_bare(parameters: Json) -> None:
+    for name, value in parameters.items():
+        if not isinstance(value, dict):
+            parameters[name] = {"value": value, "certificateThumbprint": ""}
+
+
+def bare(properties: Json) -> Json:
+    """The properties as 2016-05-01-preview shows them: parameters are plain values."""
+    shown = copy.deepcopy(properties)
+
+    def unwrap(parameters: Json) -> None:
+        for name, value in parameters.items():
+            if isinstance(value, dict) and "value" in value:
+                parameters[name] = value["value"]
+
+    _each_parameter_map(shown, unwrap)
+    return shown
+
+
+def show_full(properties: Json, cased: Json, choices: Choices) -> Json:
+    """What GET shows: in the recorded order, without what is never returned."""
+    shown = {**properties, **cased}
+    shown.pop("keys", None)
+    shown["storageAccount"] = _without(shown.get("storageAccount") or {}, "key")
+    if choices["commitment-plan-returned"] == "no":
+        shown.pop("commitmentPlan", None)
+    if choices["credentials-returned"] == "no" and "assets" not in cased:
+        shown["assets"] = {k: _hide_credentials(v) for k, v in (shown.get("assets") or {}).items()}
+    if "assets" not in properties:
+        shown.pop("assets", None)
+    for name in ("input", "output"):
+        if name in shown and name not in cased:
+            shown[name] = _order_columns(shown[name])
+    if isinstance(shown.get("exampleRequest"), dict) and "exampleRequest" not in cased:
+        example = shown["exampleRequest"]
+        shown["exampleRequest"] = {k: v for k, v in example.items() if v is not None}
+    if isinstance(shown.get("package"), dict):
+        package = shown["package"]
+        order = ("edges", "graphParameters", "nodes")
+        shown["package"] = {name: package[name] for name in order if name in package}
+    return {name: shown[name] for name in _ORDER if name in shown}
+
+
+def show_sparse(shown: Json) -> Json:
+    """What LIST shows of a definition; a failed service shows even less."""
+    sparse = {name: value for name, value in shown.items() if name in _SPARSE}
+    if not sparse.get("title"):
+        sparse.pop("title", None)
+    if sparse.get("provisioningState") == "Failed":
+        sparse["storageAccount"] = {}
+        for name in ("packageType", "diagnostics", "title"):
+            sparse.pop(name, None)
+    return sparse
+
+
+def _without(part: Json, name: str) -> Json:
+    return {key: value for key, value in part.items() if key != name}
+
+
+def _hide_credentials(asset: Json) -> Json:
+    info = asset.get("locationInfo") if isinstance(asset, dict) else None
+    if not isinstance(info, dict) or not info.get("credentials"):
+        return asset
+    return {**asset, "locationInfo": _without(info, "credentials")}
+
+
+def _order_columns(ports: Json) -> Json:
+    """Columns whose names are numbers come first, ascending (recorded)."""
+    if not isinstance(ports, dict) or not isinstance(ports.get("properties"), dict):
+        return ports
+    tables = {}
+    for port, table in ports["properties"].items():
+        columns = table.get("properties") if isinstance(table, dict) else None
+        if isinstance(columns, dict):
+            numbers = sorted((name for name in columns if _is_index(name)), key=int)
+            others = [name for name in columns if not _is_index(name)]
+            ordered = {name: columns[name] for name in numbers + others}
+            tables[port] = {**table, "properties": ordered}
+        else:
+            tables[port] = table
+    return {**ports, "properties": tables}
+
+
+def _is_index(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and (name == "0" or name[0] != "0")

@@ -1,0 +1,292 @@
+"""The calls on web services."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from reconciler.emulator.randomness import Chance
+from reconciler.emulator.replies import Answer, Refusal, bad_request, render
+from reconciler.emulator.requests import PREVIEW, Call, check_name
+from reconciler.emulator.resource_manager import definitions, regions, views
+from reconciler.emulator.resource_manager.operations import Operations
+from reconciler.emulator.resource_manager.shapes import Shape
+from reconciler.emulator.state import Service, State, make_key
+from reconciler.emulator.storage import Storage
+from reconciler.emulator.switches import Choices
+
+Json = Any
+_PROVISIONING = {"provisioningState": "Provisioning"}
+_PROVISIONING_WHOLE = {"payloadsInBlobStorage": False, **_PROVISIONING}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the calls work with."""
+
+    state: State
+    chance: Chance
+    choices: Choices
+    shape: Shape
+    storage: Storage
+    operations: Operations
+
+
+class Management:
+    """Answers the calls on web services from the state. One thread only."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._state = parts.state
+        self._chance = parts.chance
+        self._choices = parts.choices
+        self._shape = parts.shape
+        self._storage = parts.storage
+        self._operations = parts.operations
+        self._rendered: dict[tuple[str, float, str], bytes] = {}
+
+    async def put(self, call: Call, subscription: str, group: str, name: str) -> Answer:
+        """Create a service, or replace the whole definition of one."""
+        body = self._take(call)
+        definitions.check_put(body, self._choices)
+        definitions.check_seals(body, body["location"], self._choices)
+        old = self._operations.settle(make_key(subscription, group, check_name(name)))
+        if old is not None:
+            self._refuse_write(old)
+            definitions.check_storage_account(old.properties, body)
+        new = await self._make_new(body, old)
+        service = old or Service(
+            subscription,
+            group,
+            name,
+            new["location"],
+            self._chance.hex32(),
+            0.0,
+            0.0,
+            exists=False,
+        )
+        headers = await self._start(service, "PUT", new)
+        if old is not None and self._choices["put-existing-reply"] == "definition":
+            return Answer(200, views.show_whole(service, new, self._choices), headers)
+        stub = views.show_stub(service, new, _PROVISIONING_WHOLE)
+        return Answer(201 if old is None else 200, stub, headers)
+
+    async def _make_new(self, body: dict[str, Json], old: Service | None) -> dict[str, Json]:
+        cased = await self._take_in_payload(body)
+        before = old.properties if old else None
+        properties = definitions.make_definition(body, before, self._chance, self._choices)
+        location = regions.display_name(body["location"])
+        definitions.seal_parameters(properties, location, self._chance, self._choices)
+        tags = body.get("tags") or {}
+        return {"properties": properties, "cased": cased, "tags": tags, "location": location}
+
+    async def patch(self, call: Call, subscription: str, group: str, name: str) -> Answer:
+        """Change a part of a definition."""
+        service = self._existing(subscription, group, name)
+        body = self._take(call)
+        self._refuse_write(service)
+        definitions.check_location(service.location, body)
+        definitions.check_seals(body, service.location, self._choices)
+        properties = definitions.merge_patch(service.properties, body, self._choices)
+        definitions.seal_parameters(properties, service.location, self._chance, self._choices)
+        given = body["properties"]
+        new = {
+            "properties": properties,
+            "cased": {part: raw for part, raw in service.cased.items() if part not in given},
+            "tags": definitions.merge_tags(service.tags, body, self._choices),
+            "location": service.location,
+        }
+        headers = await self._start(service, "PATCH", new)
+        return Answer(200, views.show_stub(service, new, _PROVISIONING), headers)
+
+    def get(self, call: Call, subscription: str, group: str, name: str) -> Answer:
+        """The whole definition, or the one encrypted for another region."""
+        service = self._existing(subscription, group, name)
+        region = call.query.get("region")
+        if region is None and call.version != PREVIEW:
+            return Answer(200, data=self._render(service))
+        if region is None:
+            running = self._operations.running(service)
+            shown = views.show_current(service, running, self._choices)
+        else:
+            copied = _regional(service, region)
+            shown = views.show_whole(service, {"properties": copied}, self._choices)
+        if call.version == PREVIEW:
+            shown["properties"] = definitions.bare(shown["properties"])
+        return Answer(200, shown)
+
+    def _render(self, service: Service) -> bytes:
+        """The bytes of a definition: made once, until the next write."""
+        key = (service.service_id, service.modified, service.operation)
+        data = self._rendered.get(key)
+        if data is None:
+            if len(self._rendered) > 20_000:
+                self._rendered.clear()
+            running = self._operations.running(service)
+            data = render(views.show_current(service, running, self._choices))
+            self._rendered[key] = data
+        return data
+
+    def delete(self, subscription: str, group: str, name: str) -> Answer:
+        """Take a service away; one that is not there is no error."""
+        service = self._operations.settle(make_key(subscription, group, name))
+        if service is None:
+            return Answer(204, timed=False)
+        self._refuse_busy(service)
+        operation = self._operations.begin(service, "DELETE", None)
+        return Answer(202, None, self._operations.announce(operation, results=True))
+
+    def list_keys(self, subscription: str, group: str, name: str) -> Answer:
+        """The keys: the only place that shows them."""
+        keys = self._existing(subscription, group, name).properties.get("keys", {})
+        return Answer(200, {part: keys.get(part, "") for part in ("primary", "secondary")})
+
+    def create_regional(self, call: Call, subscription: str, group: str, name: str) -> Answer:
+        """Make the copy of a definition whose secrets are sealed for another region."""
+        service = self._existing(subscription, group, name)
+        region = call.query.get("region", "")
+        if not region:
+            raise bad_request("MissingRegion", "The query parameter region is required.")
+        self._refuse_busy(service)
+        operation = self._operations.begin(service, "REGION", {"region": region})
+        body = views.show_stub(service, None, _PROVISIONING_WHOLE)
+        body["id"] = service.name  # recorded: the bare name, not the whole id
+        body.pop("tags", None)
+        return Answer(202, body, self._operations.announce(operation))
+
+    def list_services(self, call: Call, subscription: str, group: str | None) -> Answer:
+        """A page of services: of a group by name, of a subscription region by region."""
+        chosen = self._choose(subscription, group)
+        start = _read_token(call.query.get("$skiptoken", ""))
+        end = start + int(self._choices["list-page-size"])
+        items = [
+            views.show_sparse(service, self._operations.running(service), self._choices)
+            for service in chosen[start:end]
+        ]
+        page: dict[str, Json] = {"value": items}
+        if end < len(chosen):
+            path = "/".join(quote(segment) for segment in call.segments)
+            query = f"api-version={call.query['api-version']}&%24skiptoken={_write_token(end)}"
+            page["nextLink"] = f"{call.origin}/{path}?{query}"
+        if group is not None:
+            return Answer(200, page)
+        ids = {"x-ms-original-request-ids": Chance(None).guid()}
+        return Answer(200, page, ids, front=True, timed=False)
+
+    def _choose(self, subscription: str, group: str | None) -> list[Service]:
+        folded, within = subscription.casefold(), (group or "").casefold()
+        keys = [
+            key
+            for key in self._state.services
+            if key[0] == folded and (group is None or key[1] == within)
+        ]
+        found = [service for key in keys if (service := self._operations.settle(key))]
+        found.sort(key=lambda one: one.name.casefold())
+        return sorted(found, key=lambda one: one.location) if group is None else found
+
+    async def _start(self, service: Service, verb: str, outcome: Json) -> dict[str, str]:
+        failure = await self._find_failure(outcome["properties"])
+        return self._operations.announce(self._operations.begin(service, verb, outcome, failure))
+
+    async def _find_failure(self, properties: Json) -> Json:
+        """Why the operation will fail: a model that cannot be read, where that is checked."""
+        if self._choices["model-uri"] != "check":
+            return None
+        for asset_id, asset in (properties.get("assets") or {}).items():
+            uri = ((asset or {}).get("locationInfo") or {}).get("uri") or ""
+            if uri.startswith("http") and not await self._storage.has_blob(uri):
+                message = "The trained model could not be read from its location."
+                return {
+                    "code": "BadRequest",
+                    "target": f"assets.{asset_id}.locationInfo.uri",
+                    "message": "The request is invalid.",
+                    "details": [{"code": "ModelNotFound", "message": message}],
+                }
+        return None
+
+    def _take(self, call: Call) -> dict[str, Json]:
+        preview = call.version == PREVIEW
+        body = definitions.take_body(call.document(), self._shape, bare_parameters=preview)
+        definitions.check_expiry(body, self._operations.now())
+        return body
+
+    async def _take_in_payload(self, body: dict[str, Json]) -> Json:
+        """Large parts from the blob that a PUT points to; returns those whose casing is kept."""
+        properties = body["properties"]
+        location = properties.pop("payloadsLocation", None)
+        if not properties.pop("payloadsInBlobStorage", False):
+            return {}
+        if not isinstance(location, dict) or not location.get("uri"):
+            raise bad_request("MissingRequiredProperty", "Required: payloadsLocation.uri.")
+        if any(properties.get(part) for part in definitions.LARGE_PARTS):
+            raise bad_request("InlinePayload", "The parts lie in a blob and in the request.")
+        raw = await self._storage.fetch_json(location["uri"])
+        folded = {name.casefold(): value for name, value in raw.items()}
+        wrapped = {
+            part: folded[part.casefold()]
+            for part in definitions.LARGE_PARTS
+            if part.casefold() in folded
+        }
+        taken = definitions.take_body({"properties": wrapped}, self._shape, bare_parameters=False)
+        properties.update(taken["properties"])
+        return {part: wrapped[part] for part in definitions.CASED_PARTS if part in wrapped}
+
+    def _existing(self, subscription: str, group: str, name: str) -> Service:
+        service = self._operations.settle(make_key(subscription, group, name))
+        if service is None:
+            raise no_such_service(name)
+        return service
+
+    def _refuse_write(self, service: Service) -> None:
+        self._refuse_busy(service)
+        if service.properties.get("readOnly"):
+            detail = ("WebServiceReadOnly", f"The web service {service.name} is read-only.")
+            status = int(self._choices["read-only-status"])
+            raise Refusal(status, "BadRequest", "The request is invalid.", detail)
+
+    def _refuse_busy(self, service: Service) -> None:
+        if service.operation and self._choices["write-while-provisioning"] == "conflict":
+            message = f"Another operation on {service.name} is still in progress."
+            raise Refusal(
+                409,
+                "Conflict",
+                "The request conflicts with the current state of the resource.",
+                ("WebServiceProvisioning", message),
+            )
+
+
+def no_such_service(name: str) -> Refusal:
+    """The recorded 404 for a service that is not there."""
+    message = f"No Web Service could be found with the provided name: {name}."
+    return _not_found("WebServiceNotFound", message)
+
+
+def _not_found(code: str, message: str) -> Refusal:
+    return Refusal(404, "NotFound", "The specified resource was not found.", (code, message))
+
+
+def _regional(service: Service, region: str) -> Json:
+    copied = service.regions.get(regions.short_name(region))
+    if copied is None:
+        message = (
+            f"Web Service Definition for region {region} was not found. Please use the same URL"
+            " making a POST call and wait for it succeeded, then try GET again."
+        )
+        raise _not_found("PerRegionPayloadNotFound", message)
+    return copied
+
+
+def _write_token(start: int) -> str:
+    """Opaque, and without `=`, at which a published client cuts the address."""
+    return base64.urlsafe_b64encode(f"page:{start}".encode()).decode().rstrip("=")
+
+
+def _read_token(token: str) -> int:
+    if not token:
+        return 0
+    try:
+        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+        return max(0, int(text.removeprefix("page:")))
+    except ValueError as error:
+        raise Refusal(400, "InvalidSkipToken", "The skip token is not valid.") from error

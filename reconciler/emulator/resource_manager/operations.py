@@ -1,0 +1,242 @@
+"""Long-running operations: begun by a write, carried out when their time has come.
+
+Nothing runs in the background. What is due is done by the next call that looks, so that a
+restart changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import quote
+
+from reconciler.emulator.randomness import Chance
+from reconciler.emulator.replies import Answer, Refusal, write_time
+from reconciler.emulator.resource_manager import definitions, regions
+from reconciler.emulator.resource_manager.views import PROVIDER, show_whole
+from reconciler.emulator.state import Before, Key, Operation, Service, State
+from reconciler.emulator.switches import Choices
+
+Json = Any
+_VERSION = "?api-version=2017-01-01"
+_LINK: Final = "Azure-AsyncOperation"
+
+
+class Operations:
+    """Begins operations, carries them out, tells of them.
+
+    With `remembers` it keeps what each write replaced, for `look_back`.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        chance: Chance,
+        choices: Choices,
+        clock: Callable[[], float],
+        seconds: float,
+        *,
+        remembers: bool = False,
+    ) -> None:
+        self._state = state
+        self._chance = chance
+        self._choices = choices
+        self._clock = clock
+        self._seconds = seconds
+        self._remembers = remembers
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
+    def begin(self, service: Service, verb: str, outcome: Json, failure: Json = None) -> Operation:
+        """An operation on a service, whose `outcome` it will bear once it has ended."""
+        now = self._clock()
+        running = self.running(service)
+        operation = Operation(
+            id=self._chance.guid(),
+            subscription=service.subscription,
+            location=regions.short_name(service.location),
+            key=service.key,
+            verb=verb,
+            started=now,
+            ends=now + self._seconds,
+            outcome=outcome,
+            failure=failure,
+            before=running.before if running else service.state,
+        )
+        if not service.exists:
+            service.created = service.modified = now
+            service.tags, service.location = outcome["tags"], outcome["location"]
+        service.state, service.operation = "Provisioning", operation.id
+        self._state.keep(service, operation, count=self._chance.count)
+        return operation
+
+    def settle(self, key: Key) -> Service | None:
+        """The service of a key, once an operation whose time has come is carried out."""
+        service = self._state.services.get(key)
+        if service is not None and service.operation:
+            self._finish(self._state.operations[service.operation])
+            service = self._state.services.get(key)
+        return service
+
+    def look_back(self, key: Key) -> Before | None:
+        """What GET showed before the last write, also while that write still runs."""
+        service = self.settle(key)
+        running = self.running(service) if service else None
+        if service and running and running.verb != "REGION":
+            return self._show_before(service, running, math.inf)
+        return self._state.befores.get(key)
+
+    def _show_before(self, service: Service, operation: Operation, ended: float) -> Before:
+        if not service.exists:
+            return Before(service.key, None, ended)
+        settled = replace(service, state=operation.before)
+        return Before(service.key, show_whole(settled, None, self._choices), ended)
+
+    def bend(self, answer: Answer, do: str) -> bool:
+        """Let the operation that an answer announces end otherwise; False where it does not."""
+        link = answer.headers.get(_LINK, "").removesuffix(_VERSION)
+        operation = self._state.operations.get(link.rpartition("/")[2])
+        if operation is None:
+            return False
+        if do == "fail-operation":
+            message = "The service ended the operation unexpectedly."
+            operation.failure = {"code": "InternalServerError", "message": message}
+        elif do == "stuck-operation":
+            operation.ends = math.inf
+        else:
+            operation.void = True
+        self._state.keep(operation, count=self._chance.count)
+        return True
+
+    def running(self, service: Service) -> Operation | None:
+        """The operation that still runs on a service."""
+        return self._state.operations.get(service.operation)
+
+    def announce(self, operation: Operation, *, results: bool = False) -> dict[str, str]:
+        """The headers that lead to an operation; `{origin}` is what the client called."""
+        headers = {
+            _LINK: self._where(operation, "operationsStatus", "{origin}"),
+            "Azure-AsyncOperationPercentComplete": "0",
+        }
+        if results:
+            headers["Location"] = self._where(operation, "operationresults", "{origin}")
+        return headers
+
+    def tell_status(self, operation_id: str) -> Answer:
+        """How far an operation is; recorded clients read `status`, whatever the OpenAPI says."""
+        operation = self._find(operation_id)
+        if operation.told and self._choices["operation-after-end"] == "gone":
+            raise _unknown(operation_id)
+        body: dict[str, Json] = {
+            "id": self._where(operation, "operationsStatus", "").removesuffix(_VERSION),
+            "name": operation.id,
+            self._choices["status-field"]: _word(operation),
+            "startTime": write_time(operation.started),
+        }
+        if operation.done:
+            body["endTime"] = write_time(operation.ends)
+        body["percentComplete"] = self._percent(operation)
+        if operation.done and operation.failure:
+            body[self._choices["failed-operation"]] = operation.failure
+        if operation.done and not operation.told:
+            operation.told = True
+            self._state.keep(operation, count=self._chance.count)
+        return Answer(200, body)
+
+    def tell_result(self, operation_id: str) -> Answer:
+        """202 while an operation runs; what follows was never recorded."""
+        operation = self._find(operation_id)
+        if not operation.done:
+            where = self._where(operation, "operationresults", "{origin}")
+            return Answer(202, None, {"Location": where})
+        return Answer(int(self._choices["operation-results"]))
+
+    def _find(self, operation_id: str) -> Operation:
+        operation = self._state.operations.get(operation_id.casefold())
+        if operation is None:
+            raise _unknown(operation_id)
+        self._finish(operation)
+        return operation
+
+    def _where(self, operation: Operation, word: str, origin: str) -> str:
+        subscription, location = (
+            quote(part, safe="") for part in (operation.subscription, operation.location)
+        )
+        scope = f"{origin}/subscriptions/{subscription}/providers/{PROVIDER}"
+        return f"{scope}/locations/{location}/{word}/{operation.id}{_VERSION}"
+
+    def _percent(self, operation: Operation) -> float:
+        if operation.done:
+            return 1.0
+        whole = max(operation.ends - operation.started, 1e-9)
+        return round(min(0.9, max(0.0, (self._clock() - operation.started) / whole)), 1)
+
+    def _finish(self, operation: Operation) -> None:
+        if operation.done or self._clock() < operation.ends:
+            return
+        operation.done = True
+        service = self._state.services.get(operation.key)
+        if service is None or service.operation != operation.id:
+            self._state.keep(operation, count=self._chance.count)
+            return
+        service.operation = ""
+        count = self._chance.count
+        if operation.failure or (operation.void and service.exists):
+            _leave(service, operation)
+            self._state.keep(service, operation, count=count)
+        elif operation.void:
+            self._state.keep(operation, count=count, gone=service)
+        elif operation.verb == "REGION":
+            self._copy_to_region(service, operation)
+        else:
+            self._carry_out(service, operation)
+
+    def _copy_to_region(self, service: Service, operation: Operation) -> None:
+        region = operation.outcome["region"]
+        copied = copy.deepcopy(service.properties)
+        definitions.seal_parameters(copied, region, self._chance, self._choices)
+        service.regions[regions.short_name(region)] = copied
+        service.state, service.modified = "Succeeded", _moment_after(operation)
+        self._state.keep(service, operation, count=self._chance.count)
+
+    def _carry_out(self, service: Service, operation: Operation) -> None:
+        kept: list[Operation | Before] = [operation]
+        if self._remembers:
+            kept.append(self._show_before(service, operation, operation.ends))
+        count = self._chance.count
+        if operation.verb == "DELETE":
+            self._state.keep(*kept, count=count, gone=service)
+            return
+        for name, value in operation.outcome.items():
+            setattr(service, name, value)
+        service.state, service.modified = "Succeeded", _moment_after(operation)
+        service.exists = True
+        self._state.keep(service, *kept, count=count)
+
+
+def _leave(service: Service, operation: Operation) -> None:
+    """The service as it was; one that was to be made is there, as one that failed."""
+    service.state = operation.before if service.exists else "Failed"
+    if operation.void or not service.exists:
+        service.modified = _moment_after(operation)
+    service.exists = True
+
+
+def _moment_after(operation: Operation) -> float:
+    """Recorded: modifiedOn lies a moment after the end of the operation."""
+    return operation.ends + 0.012346
+
+
+def _word(operation: Operation) -> str:
+    if not operation.done:
+        return "Provisioning"
+    return "Failed" if operation.failure else "Succeeded"
+
+
+def _unknown(operation_id: str) -> Refusal:
+    return Refusal(404, "NotFound", f"The operation {operation_id[:64]} was not found.")

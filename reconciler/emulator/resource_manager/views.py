@@ -1,0 +1,77 @@
+"""What a reply shows of a service: whole, sparse, or as the stub that follows a write."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from reconciler.emulator.replies import write_time
+from reconciler.emulator.resource_manager import definitions, regions
+from reconciler.emulator.state import Operation, Service
+from reconciler.emulator.switches import Choices
+
+Json = Any
+PROVIDER: Final = "Microsoft.MachineLearning"
+
+
+def make_id(subscription: str, group: str, kind: str, name: str) -> str:
+    """A Resource Manager id, in the casing that was given."""
+    scope = f"/subscriptions/{subscription}/resourceGroups/{group}"
+    return f"{scope}/providers/{PROVIDER}/{kind}/{name}"
+
+
+def show_current(service: Service, running: Operation | None, choices: Choices) -> dict[str, Json]:
+    """What GET shows now, also while an operation runs."""
+    reading = choices["get-while-provisioning"]
+    outcome = running.outcome if running and running.verb in {"PUT", "PATCH"} else None
+    if running and (reading == "stub" or not service.exists):
+        return show_stub(service, outcome or {}, {"provisioningState": "Provisioning"})
+    return show_whole(service, outcome if reading == "new" else None, choices)
+
+
+def show_whole(service: Service, outcome: Json, choices: Choices) -> dict[str, Json]:
+    """The definition; `outcome` lays what a write would make of it over what is stored."""
+    new: dict[str, Json] = outcome or {}
+    stored: dict[str, Json] = new.get("properties") or service.properties
+    properties = {**stored, **_server_owned(service)}
+    cased = new.get("cased", service.cased)
+    shown = _envelope(service, new)
+    shown["properties"] = definitions.show_full(properties, cased, choices)
+    return shown
+
+
+def show_stub(service: Service, outcome: Json, properties: Json) -> dict[str, Json]:
+    """The envelope with next to nothing in it."""
+    return {**_envelope(service, outcome or {}), "properties": properties}
+
+
+def show_sparse(service: Service, running: Operation | None, choices: Choices) -> Json:
+    """The item of a list."""
+    shown = show_current(service, running, choices)
+    full = {**shown["properties"], **_server_owned(service)}
+    item = {**shown, "properties": definitions.show_sparse(full)}
+    if service.state == "Failed":
+        item.pop("tags", None)
+    return item
+
+
+def _envelope(service: Service, new: dict[str, Json]) -> dict[str, Json]:
+    return {
+        "id": make_id(service.subscription, service.group, "webServices", service.name),
+        "name": service.name,
+        "type": f"{PROVIDER}/webServices",
+        "location": new.get("location", service.location),
+        "tags": new.get("tags", service.tags),
+    }
+
+
+def _server_owned(service: Service) -> dict[str, Json]:
+    host = regions.services_host(service.location)
+    plain = service.subscription.replace("-", "")
+    swagger = f"https://{host}/subscriptions/{plain}/services/{service.service_id}/swagger.json"
+    return {
+        "payloadsInBlobStorage": False,
+        "provisioningState": service.state,
+        "createdOn": write_time(service.created),
+        "modifiedOn": write_time(service.modified),
+        "swaggerLocation": swagger,
+    }

@@ -1,0 +1,211 @@
+"""The journal of one apply: what is about to be sent is durable before it is sent.
+
+An intent without an outcome says that nobody knows: the next run looks at what is live before it
+does anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from reconciler.document.baseline import make_baseline
+from reconciler.document.pointers import find, format_pointer, split_pointer
+from reconciler.document.schema import Field
+from reconciler.engine.runtime import Hands
+from reconciler.errors import LedgerInvalid, LedgerUnwritten
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Entry,
+    Fate,
+    Intent,
+    Json,
+    Live,
+    Memory,
+    SecretReference,
+    Step,
+    Verb,
+)
+from reconciler.plans.plan_file import digest_of_step
+from reconciler.ports import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who applies, from where, from which commit, by which plan."""
+
+    by: str
+    host: str
+    commit: str
+    plan_digest: str
+
+
+class Journal:
+    """Writes intents and their outcomes under a lock. Safe to use from several threads."""
+
+    def __init__(
+        self, hands: Hands, author: Author, lease: Lease, remembered: Mapping[Address, Memory]
+    ) -> None:
+        self._hands = hands
+        self._author = author
+        self._lease = lease
+        self._remembered = remembered
+
+    def begin(self, step: Step, live: Live | Absent, attempt: int) -> Intent:
+        """Note what is about to be sent; durable when this returns.
+
+        Raises LedgerConflict where the lock is no longer ours, LedgerInvalid where it cannot be
+        written; either way nothing may be sent.
+        """
+        self._lease.check()
+        written = list(_write_down(step))
+        intent = Intent(
+            address=step.resource.address,
+            id=step.resource.id,
+            action=step.action,
+            at=self._now(),
+            by=self._author.by,
+            host=self._author.host,
+            commit=self._author.commit,
+            plan_digest=self._author.plan_digest,
+            step_digest=digest_of_step(step),
+            attempt=attempt,
+            fence=self._lease.holder.fence,
+            patch=(*step.ops, *(forth for forth, _ in written)),
+            inverse=(*(back for _, back in reversed(written)), *step.inverse),
+            owns=step.owns,
+            absences=step.absences,
+            secrets={
+                format_pointer(change.path): change.after.version
+                for change in step.changes
+                if isinstance(change.after, SecretReference)
+            },
+            digests={format_pointer(one.path): one.digest_after for one in step.models},
+            stamp="" if live is ABSENT else live.stamp,
+            extent=step.extent,
+            wave=step.wave,
+            fleet=step.fleet,
+            token=_write_token(step),
+        )
+        intent = replace(intent, sequence=self._hands.ledger.intend(intent))
+        self._lease.check()
+        return intent
+
+    def finish(self, intent: Intent, document: Json | Absent, sent: Json | Absent = ABSENT) -> None:
+        """Note that it is done, with what was read back.
+
+        `sent` is the document that was wanted, for what the service never shows. Raises
+        LedgerUnwritten, which holds the entry, where it cannot be written.
+        """
+        self._record(self._remember(self._close(intent), intent, document, sent))
+
+    def close(self, intent: Intent, fate: Fate, note: str) -> None:
+        """Note that it is not done, or that nobody can tell; what is remembered stays."""
+        self._record(replace(self._close(intent), fate=fate, note=note))
+
+    def note_gone(self, step: Step) -> None:
+        """Note that what was to be destroyed is gone, so that it is remembered no more."""
+        self._lease.check()
+        self._record(
+            Entry(
+                address=step.resource.address,
+                id=step.resource.id,
+                action=step.action,
+                at=self._now(),
+                by=self._author.by,
+                host=self._author.host,
+                commit=self._author.commit,
+                plan_digest=self._author.plan_digest,
+                patch=(),
+                inverse=(),
+                owned={},
+                secrets={},
+                note="it was gone already",
+                fence=self._lease.holder.fence,
+                fleet=step.fleet,
+            )
+        )
+
+    def _record(self, entry: Entry) -> None:
+        try:
+            self._hands.ledger.record(entry)
+        except LedgerInvalid as error:
+            raise LedgerUnwritten(error, entry) from error
+
+    def _close(self, intent: Intent) -> Entry:
+        """Who began it did it, whoever finds out."""
+        return Entry(
+            address=intent.address,
+            id=intent.id,
+            action=intent.action,
+            at=self._now(),
+            by=intent.by,
+            host=intent.host,
+            commit=intent.commit,
+            plan_digest=intent.plan_digest,
+            patch=intent.patch,
+            inverse=intent.inverse,
+            owned={},
+            secrets={},
+            intent=intent.sequence,
+            fence=self._lease.holder.fence,
+            step_digest=intent.step_digest,
+            wave=intent.wave,
+            fleet=intent.fleet,
+            token=intent.token,
+        )
+
+    def _remember(
+        self, entry: Entry, intent: Intent, document: Json | Absent, sent: Json | Absent
+    ) -> Entry:
+        field = self._hands.kinds[intent.address.kind].field
+        memory = self._remembered.get(intent.address)
+        if intent.action is not Action.UPDATE:
+            memory = None
+        owned = dict(_find_owned(field, intent.owns, document, sent))
+        return replace(
+            entry,
+            owned=owned,
+            secrets={**(memory.secrets if memory else {}), **intent.secrets},
+            digests={**(memory.digests if memory else {}), **intent.digests},
+            baseline=make_baseline(field, document, owned),
+        )
+
+    def _now(self) -> str:
+        return self._hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _write_down(step: Step) -> Iterator[tuple[Json, Json]]:
+    """What is written beside the patch and is no secret, and what undoes it as far as is known."""
+    before = {model.path: model.before for model in step.models if model.before}
+    for change in step.changes:
+        if change.verb is Verb.WRITE and not isinstance(change.after, SecretReference):
+            place = {"path": format_pointer(change.path)}
+            known = change.path in before
+            back = {"op": "add", "value": before[change.path]} if known else {"op": "remove"}
+            forth = {"op": "replace" if known else "add", "value": change.after}
+            yield {**forth, **place}, {**back, **place}
+
+
+def _write_token(step: Step) -> str:
+    return str(step.resource.token) if step.resource.token is not None else ""
+
+
+def document_of(live: Live | Absent) -> Json | Absent:
+    """The document of what was read."""
+    return live if isinstance(live, Absent) else live.document
+
+
+def _find_owned(
+    field: Field, owns: Iterable[str], document: Json | Absent, sent: Json | Absent
+) -> Iterator[tuple[str, Json]]:
+    """What the manifest speaks of, as read back, or as sent where the service shows nothing."""
+    for pointer in owns:
+        path = split_pointer(pointer)
+        shown = find(document, path)
+        value = find(sent, path) if shown is ABSENT else shown
+        if value is not ABSENT and not field.at(path).secret:
+            yield pointer, value

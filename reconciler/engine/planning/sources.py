@@ -1,0 +1,208 @@
+"""What new resources are made from: observed where they are live, never taken for empty.
+
+A source counts only while its resource is not there yet. What it gives is in the plan, as it was
+when the plan was made; only what is sealed for another region comes from the service's copy for
+that region when the plan is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.engine.observe import Observation, Survey, observe
+from reconciler.engine.planning.selection import Order
+from reconciler.engine.runtime import Hands
+from reconciler.errors import ReconcilerError
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Cause,
+    Finding,
+    Folded,
+    Json,
+    Manifest,
+    Reason,
+    Resource,
+    Source,
+    Step,
+)
+from reconciler.ports import ClonesFrom, KeepsCopies
+
+_WHERE = "/spec/definition/from"
+
+
+@dataclass(frozen=True)
+class Seed:
+    """What one resource starts from, or the `obstacles` that keep it from starting."""
+
+    source: Source
+    document: Json | Absent = ABSENT
+    obstacles: tuple[Finding, ...] = ()
+
+
+def find_seeds(
+    hands: Hands, order: Order, chosen: Mapping[Resource, Manifest], survey: Survey
+) -> tuple[Mapping[Resource, Seed], Survey]:
+    """The source of each resource that is to be made, and all that is observed by then."""
+    located = {
+        resource: seed
+        for resource, manifest in chosen.items()
+        if survey[resource].document is ABSENT
+        and not order.destroy
+        and (seed := _locate(hands, order, manifest, resource)) is not None
+    }
+    wanted = {resource: seed.source.id for resource, seed in located.items() if not seed.obstacles}
+    known = {one.id.casefold() for one in survey.seen}
+    unseen = {
+        source_id.casefold(): Resource(resource.address, source_id)
+        for resource, source_id in wanted.items()
+        if source_id.casefold() not in known
+    }
+    if unseen:
+        survey = survey.join(observe(hands, unseen.values(), order.refresh))
+    by_id = {one.id.casefold(): seen for one, seen in survey.seen.items()}
+    taken = {
+        resource: _take(located[resource], chosen[resource], by_id[source_id.casefold()])
+        for resource, source_id in wanted.items()
+    }
+    return {**located, **taken}, survey
+
+
+def _locate(hands: Hands, order: Order, manifest: Manifest, resource: Resource) -> Seed | None:
+    """Where the source is, by the manifest that declares it or by its own id."""
+    kind = hands.kinds[manifest.address.kind]
+    if not isinstance(kind, ClonesFrom):
+        return None
+    try:
+        named = kind.find_source(manifest, order.defaults)
+        if named is None:
+            return None
+        if isinstance(named, Address):
+            others = {other.address: other for other in order.manifests}
+            if named not in others:
+                return Seed(Source("", str(named)), obstacles=(_undeclared(manifest, named),))
+            named = kind.identify(others[named], order.defaults)
+            source = Source(named.id, str(named.address))
+        else:
+            source = Source(named.id, named.short_id)
+    except ReconcilerError as error:
+        return Seed(Source("", ""), obstacles=error.findings())
+    if source.id.casefold() == resource.id.casefold():
+        finding = _obstacle(manifest, "starts from itself", "Name the service it is made from.")
+        return Seed(source, obstacles=(finding,))
+    return Seed(source)
+
+
+def _take(seed: Seed, manifest: Manifest, seen: Observation) -> Seed:
+    name = seed.source.name
+    if isinstance(seen.document, Folded):
+        return replace(seed, document=seen.document.open())
+    if seen.document is ABSENT:
+        finding = _obstacle(
+            manifest,
+            f"starts from {name}, and there is no such service",
+            "Create that first, or name another.",
+            seed.source.id,
+        )
+    else:
+        why = seen.finding.message if seen.finding is not None else "it was not read"
+        finding = _obstacle(
+            manifest,
+            f"starts from {name}, which could not be read: {why}",
+            seen.finding.next_step if seen.finding is not None else "",
+            seed.source.id,
+        )
+    return replace(seed, obstacles=(finding,))
+
+
+def _undeclared(manifest: Manifest, source: Address) -> Finding:
+    return _obstacle(
+        manifest,
+        f"starts from {source}, which no manifest declares",
+        "Plan with the file that declares it, or name the service: from: {resource: {name: NAME}}",
+    )
+
+
+def _obstacle(manifest: Manifest, message: str, next_step: str, *detail: str) -> Finding:
+    return Finding(
+        message,
+        subject=str(manifest.address),
+        place=manifest.place(_WHERE),
+        detail=detail,
+        next_step=next_step,
+    )
+
+
+def tell_source(hands: Hands, step: Step, seed: Seed | None) -> Step:
+    """The step with what it is made from: its seed, or itself where it moves to another region."""
+    kind = hands.kinds[step.resource.address.kind]
+    if not isinstance(kind, ClonesFrom):
+        return step
+    if seed is not None and step.action is Action.CREATE:
+        region = kind.find_region(seed.document, step.after)
+        return step.having(source=replace(seed.source, region=region))
+    if step.action is Action.REPLACE:
+        region = kind.find_region(step.before, step.after)
+        own = Source(step.resource.id, str(step.resource.address), region)
+        return step.having(source=own) if region else step
+    return step
+
+
+def look_at_copies(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], tuple[Finding, ...]]:
+    """The steps with whether the regional copies that they need are there, and what is in the way.
+
+    A copy that is not there is made by the apply, before anything else of its step.
+    """
+    wanted = [step for step in steps if step.source is not None and step.source.region]
+    looked = dict(hands.spread(lambda step: (step.resource, _look(hands, step)), wanted))
+    found = [looked.get(step.resource, (step, ()))[0] for step in steps]
+    obstacles = [one for step in steps for one in looked.get(step.resource, (step, ()))[1]]
+    told = [step.having(because=(*_explain(step), *step.because)) for step in found]
+    return told, (*obstacles, *_find_leaving(steps))
+
+
+def _look(hands: Hands, step: Step) -> tuple[Step, tuple[Finding, ...]]:
+    if step.source is None:
+        return step, ()
+    provider = hands.provider(step.resource.address)
+    try:
+        there = isinstance(provider, KeepsCopies) and provider.has_copy(step.source)
+    except ReconcilerError as error:
+        subject = str(step.resource.address)
+        return step, tuple(replace(one, subject=subject) for one in error.findings())
+    return step.having(source=replace(step.source, copy="there" if there else "missing")), ()
+
+
+def _explain(step: Step) -> Iterator[Reason]:
+    source = step.source
+    if source is None:
+        return
+    if step.action is Action.CREATE:
+        yield Reason("", Cause.SOURCE, f"from {source.name}, as it is live now")
+    if source.region:
+        made = "is made first" if source.copy == "missing" else "is there"
+        note = f"secrets are those of its copy for {source.region}, which {made}"
+        yield Reason("", Cause.SOURCE, note)
+
+
+def _find_leaving(steps: Sequence[Step]) -> Iterator[Finding]:
+    """Copies are made when the plan is applied: their source must not go by the same plan."""
+    leaving = {
+        step.resource.id.casefold(): step.resource
+        for step in steps
+        if step.action in {Action.DELETE, Action.REPLACE}
+    }
+    for step in steps:
+        source = step.source
+        if source is None or not source.region:
+            continue
+        gone = leaving.get(source.id.casefold())
+        if gone is not None and gone != step.resource:
+            yield Finding(
+                f"its secrets are sealed anew by {source.name}, which this plan destroys",
+                subject=str(step.resource.address),
+                next_step=f"Apply this first: --target {step.resource.address}",
+            )

@@ -1,0 +1,161 @@
+"""The bounded pool: it runs tasks on worker threads, and keeps those that rest until they are due.
+
+It knows no service, no plan and no ledger. Only the runtime calls it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Final, Generic, TypeAlias, TypeVar
+
+from reconciler.ports import Budget
+
+_LOOK_EVERY_S: Final = 0.2
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+# Work that may rest: it yields for how many seconds, and returns what it came to.
+Work: TypeAlias = Generator[float, None, Result]
+
+
+class Scheduler(Generic[Result]):
+    """Tasks that run on at most `parallelism` threads, and tasks that rest until they are due.
+
+    Once the caller stops asking, what waits for its next call waits no longer than `grace_s`
+    seconds. The same holds once `halted` returns a reason.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        halted: Callable[[], str],
+        sleep: Callable[[float], None],
+        parallelism: int,
+        grace_s: float,
+    ) -> None:
+        self._budget, self._halted, self._rest = budget, halted, sleep
+        self._parallelism, self._grace_s = parallelism, grace_s
+        self._moved: SimpleQueue[tuple[Work[Result], Future[float | _End[Result]]]] = SimpleQueue()
+        self._resting: list[tuple[float, int, Work[Result]]] = []
+        self._count = itertools.count()
+        self._ahead = 0.0
+        self._running = 0
+
+    def run(
+        self, work: Callable[[Item], Work[Result]], items: Iterable[Item | None]
+    ) -> Iterator[Result]:
+        """The results as they come; None among the items means that no item is ready yet."""
+        waiting = iter(items)
+        with ThreadPoolExecutor(self._parallelism) as pool, self._ending():
+            begins = False
+            while True:
+                for _ in range(self._parallelism - self._running):
+                    task = self._pick(work, waiting, begins=begins)
+                    if task is None:
+                        break
+                    # New and rested tasks alternate: what resumes again and again must not keep
+                    # the rest from beginning.
+                    begins = not begins
+                    self._submit(pool, task)
+                if not self._running and not self._resting:
+                    return
+                yield from self._take()
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Stop the budget where the work inside ends before its time."""
+        try:
+            yield
+        except BaseException:
+            self._budget.stop(self._grace_s)
+            raise
+
+    def _submit(self, pool: ThreadPoolExecutor, task: Work[Result]) -> None:
+        """Let work go on until it rests or ends."""
+        self._running += 1
+        future = pool.submit(_advance, task)
+        future.add_done_callback(lambda done: self._moved.put((task, done)))
+
+    def _pick(
+        self,
+        work: Callable[[Item], Work[Result]],
+        waiting: Iterator[Item | None],
+        *,
+        begins: bool,
+    ) -> Work[Result] | None:
+        """Work that begins, or goes on: whichever is asked for first, if there is any."""
+        for fresh in (begins, not begins):
+            task = self._begin(work, waiting) if fresh else self._find_rested()
+            if task is not None:
+                return task
+        return None
+
+    def _begin(
+        self, work: Callable[[Item], Work[Result]], waiting: Iterator[Item | None]
+    ) -> Work[Result] | None:
+        item = next(waiting, None)
+        return None if item is None else work(item)
+
+    def _find_rested(self) -> Work[Result] | None:
+        """Work whose rest is over, the longest ago first."""
+        if self._resting and self._resting[0][0] <= self._now():
+            return heapq.heappop(self._resting)[2]
+        return None
+
+    def _take(self) -> Iterator[Result]:
+        """Wait until something moves: the result of what has ended, nothing for what rests."""
+        # What has rested goes on only where a thread is free for it.
+        free = self._running < self._parallelism
+        left = self._resting[0][0] - self._now() if self._resting and free else None
+        if not self._running and left is not None:
+            self._sleep(max(0.0, left))
+            return
+        try:
+            task, future = self._moved.get(timeout=self._shorten(left))
+        except Empty:
+            if self._halted():
+                self._budget.stop(self._grace_s)
+            return
+        self._running -= 1
+        moved = future.result()
+        if isinstance(moved, _End):
+            yield moved.result
+        else:
+            due = self._now() + moved
+            heapq.heappush(self._resting, (due, next(self._count), task))
+
+    def _shorten(self, left: float | None) -> float | None:
+        """How long to wait at most before something else must be looked at."""
+        if left is None:
+            return _LOOK_EVERY_S if self._grace_s else None
+        return max(0.0, min(left, _LOOK_EVERY_S))
+
+    def _now(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep; a clock that a test holds may run ahead of ours."""
+        before = self._now()
+        self._rest(seconds)
+        self._ahead += max(0.0, before + seconds - self._now())
+
+
+@dataclass(frozen=True, slots=True)
+class _End(Generic[Result]):
+    """What work came to."""
+
+    result: Result
+
+
+def _advance(task: Work[Result]) -> float | _End[Result]:
+    """Go on with work until it rests, for so many seconds, or ends."""
+    try:
+        return next(task)
+    except StopIteration as end:
+        return _End(end.value)

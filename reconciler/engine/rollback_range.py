@@ -1,0 +1,137 @@
+"""What is to be undone of one resource, read from the ledger, and why it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.document.pointers import split_pointer
+from reconciler.document.schema import Field
+from reconciler.engine.runtime import Hands
+from reconciler.errors import ReconcilerError
+from reconciler.model import (
+    ABSENT,
+    Action,
+    Address,
+    Change,
+    Entry,
+    Fate,
+    Finding,
+    Memory,
+    Path,
+    Snapshot,
+    Verb,
+)
+from reconciler.plans.guards import is_final
+from reconciler.plans.history import rename
+from reconciler.plans.undo import find_touched
+
+_MOST_NAMED: Final = 10
+_DECLARE: Final = "Declare what it had then, and apply: reconciler history {subject} --at '#{to}'"
+_NOBODY_KNOWS: Final = "Declare what it is to have, and apply: what it had then is not known."
+_PRUNE: Final = "To destroy it: remove its manifest, then reconciler apply --prune --allow deletes"
+# What cannot be undone change by change, and why.
+_REFUSED: Final[Mapping[Action, str]] = {
+    Action.CREATE: "it was created by #{number}, so before that there was nothing",
+    Action.REPLACE: (
+        "it was replaced by #{number}, and the keys and secrets of the one before are not known"
+    ),
+    Action.DELETE: "it was destroyed by #{number}, and its keys and secrets are not known",
+    Action.FORGET: "it was forgotten by #{number}, and what was done to it meanwhile is not known",
+    Action.ADOPT: (
+        "it was taken over by #{number} as it was found, and what it had before is not known"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Past:
+    """The entries of one resource that are to be undone, the newest first, and the one before.
+
+    `to` is the number of `kept`, 0 where there is none. `named` says that people asked for it.
+    """
+
+    address: Address
+    to: int
+    undone: Sequence[Entry]
+    kept: Entry | None
+    named: bool
+
+    @property
+    def places(self) -> Collection[Path]:
+        """Where something is undone."""
+        return find_touched(self.undone)
+
+    @property
+    def instead(self) -> str:
+        """How to get there where undoing does not."""
+        return _DECLARE.format(subject=self.address, to=self.to) if self.to else _NOBODY_KNOWS
+
+
+def read_past(
+    hands: Hands, address: Address, to: int | None, moved: Mapping[Address, Address]
+) -> Past:
+    """What comes after entry `to`, or the last entry alone; raises ReconcilerError for no entry."""
+    done = [
+        entry
+        for entry in hands.ledger.entries()
+        if entry.fate is Fate.DONE and address in {entry.address, rename(entry.address, moved)}
+    ]
+    if not done:
+        raise _refuse(address, "is not in the ledger", "It was never applied.")
+    if to is None:
+        kept = done[-2] if len(done) > 1 else None
+        return Past(address, kept.sequence if kept else 0, done[-1:], kept, named=False)
+    numbers = [entry.sequence for entry in done]
+    if to not in numbers:
+        there = ", ".join(f"#{number}" for number in numbers[-_MOST_NAMED:])
+        raise _refuse(address, f"no entry #{to} of it is done", f"Done are {there}.")
+    if to == numbers[-1]:
+        why = "Who moved it since: reconciler drift. To go back by one entry, leave --to out."
+        raise _refuse(address, f"nothing was applied after #{to}", why)
+    at = numbers.index(to)
+    return Past(address, to, done[:at:-1], done[at], named=True)
+
+
+def _refuse(address: Address, what: str, why: str) -> ReconcilerError:
+    return ReconcilerError(what, subject=str(address), next_step=why)
+
+
+def find_barriers(
+    field: Field, past: Past, snapshot: Snapshot, memory: Memory | None
+) -> Iterator[Finding]:
+    """Everything in the ledger that stands in the way."""
+    for entry in past.undone:
+        if entry.action in _REFUSED:
+            instead = _PRUNE if entry.action is Action.CREATE else ""
+            yield _barrier(past, _REFUSED[entry.action].format(number=entry.sequence), instead)
+        elif memory is not None and entry.id.casefold() != memory.id.casefold():
+            yield _barrier(past, f"#{entry.sequence} was applied to another service: {entry.id}")
+        yield from _find_final(field, past, entry)
+    for intent in snapshot.open:
+        if memory is not None and intent.id.casefold() == memory.id.casefold():
+            yield _barrier(
+                past,
+                f"what became of #{intent.sequence} is not known",
+                "Leave --out away: a rollback that is applied finds out first.",
+            )
+
+
+def _barrier(past: Past, why: str, instead: str = "") -> Finding:
+    return Finding(
+        f"cannot be rolled back: {why}",
+        subject=str(past.address),
+        next_step=instead or past.instead,
+    )
+
+
+def _find_final(field: Field, past: Past, entry: Entry) -> Iterator[Finding]:
+    for operation in entry.patch:
+        path = split_pointer(operation["path"])
+        lasting = field.at(path).irreversible
+        after = operation.get("value", ABSENT)
+        change = Change(path, Verb.REPLACE, ABSENT, after, irreversible=lasting)
+        if operation["op"] != "test" and is_final(change):
+            said = f"{operation['path']} was changed for good by #{entry.sequence}"
+            yield _barrier(past, said, "The service allows no way back from it.")

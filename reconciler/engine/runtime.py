@@ -1,0 +1,125 @@
+"""The ports that an engine works with, and the bounded pool that it works on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.engine.pool import Item, Result, Scheduler, Work
+from reconciler.model import Address, Pace, Progress, Resource
+from reconciler.ports import (
+    Access,
+    Blobs,
+    Budget,
+    Clock,
+    Emit,
+    HasTiming,
+    Kind,
+    Ledger,
+    Observations,
+    Provider,
+    ResolveSecret,
+    WaitsUntilIdle,
+)
+
+# What is assumed of a service that publishes nothing: one call takes a second, none is limited.
+UNKNOWN_TIMING: Final = Pace(1.0, 0, 1000, 1000.0, 1000, 1000.0)
+
+
+class Providers(Mapping[str, Provider]):
+    """The calls of each kind by its name, connected when they are first asked for."""
+
+    def __init__(self, kinds: Mapping[str, Kind], access: Access) -> None:
+        self._kinds, self._access = kinds, access
+        self._lock = threading.Lock()
+        self._connected: dict[str, Provider] = {}
+
+    def __getitem__(self, name: str) -> Provider:
+        with self._lock:
+            if name not in self._connected:
+                self._connected[name] = self._kinds[name].connect(self._access)
+            return self._connected[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What an engine reaches the world with. `providers` holds one per kind name.
+
+    `halted` says why nothing more may be begun, or "" while everything may.
+    """
+
+    kinds: Mapping[str, Kind]
+    providers: Mapping[str, Provider]
+    ledger: Ledger
+    observations: Observations
+    blobs: Blobs
+    resolve: ResolveSecret
+    emit: Emit
+    clock: Clock
+    budget: Budget
+    parallelism: int = 10
+    halted: Callable[[], str] = lambda: ""
+    sleep: Callable[[float], None] = time.sleep
+
+    def provider(self, address: Address) -> Provider:
+        """The calls for an address."""
+        return self.providers[address.kind]
+
+    @property
+    def calls(self) -> int:
+        """How many requests were sent so far to all services."""
+        return self.budget.sent
+
+    def timing(self, kind: str) -> Pace:
+        """How fast the service of a kind takes calls, as far as it is known."""
+        provider = self.providers[kind]
+        return provider.pace if isinstance(provider, HasTiming) else UNKNOWN_TIMING
+
+    def wait_until_idle(self, resource: Resource) -> Iterator[Progress]:
+        """Wait until no operation runs on the resource, as far as its service can be asked.
+
+        Raises StillRunning where one has not ended in time.
+        """
+        provider = self.provider(resource.address)
+        return provider.settle(resource) if isinstance(provider, WaitsUntilIdle) else iter(())
+
+    def spread(
+        self, work: Callable[[Item], Result], items: Iterable[Item], grace_s: float = 0.0
+    ) -> Iterator[Result]:
+        """The results of `work` as they come, at most `parallelism` at a time.
+
+        Only as many items are taken as are worked on, so that nothing new starts once the
+        caller stops asking. What is in flight is finished before an exception goes on; what only
+        waits for the turn of its next call waits for no more than `grace_s` seconds then.
+        """
+
+        def once(item: Item) -> Work[Result]:
+            return work(item)
+            yield 0.0
+
+        return self.weave(once, items, grace_s)
+
+    def weave(
+        self,
+        work: Callable[[Item], Work[Result]],
+        items: Iterable[Item | None],
+        grace_s: float = 0.0,
+    ) -> Iterator[Result]:
+        """As `spread`, of work that rests: it yields for how many seconds.
+
+        What rests holds up nobody: others are begun meanwhile, beyond `parallelism` of them. None
+        among the items says that there is none before something that was begun goes on.
+        """
+        scheduler: Scheduler[Result] = Scheduler(
+            self.budget, self.halted, self.sleep, self.parallelism, grace_s
+        )
+        return scheduler.run(work, items)

@@ -1,0 +1,136 @@
+"""What a whole definition must hold: to be sent at all, and to be all that there is to be.
+
+A PUT replaces the whole definition (documented). What GET never returns is lost with it unless it
+is given again, and the service cannot be without the parts that make its graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from reconciler.document.pointers import find, format_pointer, split_pointer
+from reconciler.model import ABSENT, Absent, Action, Finding, Json, Manifest, Path, Step
+
+_ASSETS: Final[Path] = ("properties", "assets")
+_NODES: Final[Path] = ("properties", "package", "nodes")
+
+# What a PUT must hold (recorded: every PUT sends them; documented as required for a fresh
+# deployment: how-to-deploy-to-multiple-regions).
+_DEMANDED: Final[Mapping[Path, str]] = {
+    ("location",): "a region, such as South Central US",
+    ("properties", "packageType"): "Graph",
+    ("properties", "storageAccount", "name"): "the storage account of the region",
+    ("properties", "storageAccount", "key"): "the key of the storage account",
+    ("properties", "commitmentPlan", "id"): "the plan that pays, as a Resource Manager id",
+    ("properties", "machineLearningWorkspace", "id"): "the Studio workspace",
+}
+# Whether a PUT over a service that leaves its keys out keeps them or makes new ones is not known.
+_KEPT: Final[Mapping[Path, str]] = {
+    ("properties", "keys", "primary"): "a key that callers present; GET …/listKeys shows it",
+    ("properties", "keys", "secondary"): "a key that callers present; GET …/listKeys shows it",
+}
+# What a web service cannot be without.
+_GRAPH: Final[tuple[Path, ...]] = (
+    ("location",),
+    ("properties", "packageType"),
+    ("properties", "storageAccount", "name"),
+    ("properties", "machineLearningWorkspace", "id"),
+    _ASSETS,
+    ("properties", "input"),
+    ("properties", "output"),
+    ("properties", "package"),
+)
+# What every asset has (OpenAPI 2017-01-01: required).
+_ASSET: Final[tuple[Path, ...]] = (("name",), ("type",), ("locationInfo", "uri"))
+# What another region needs of its own (documented: how-to-deploy-to-multiple-regions).
+_REGIONAL: Final = frozenset(
+    {("properties", "storageAccount", "name"), ("properties", "commitmentPlan", "id")}
+)
+_SECRET: Final = frozenset({"key", "primary", "secondary"})
+_NONE: Final[tuple[Json | Absent, ...]] = (ABSENT, None, "", {}, [])
+
+
+def find_lacks(manifest: Manifest, step: Step) -> Iterator[Finding]:
+    """What a step that sends the whole definition lacks."""
+    secrets = {pointer for pointer, _ in step.secrets}
+    over = step.action is Action.UPDATE
+    for path, meaning in {**_DEMANDED, **(_KEPT if over else {})}.items():
+        pointer = format_pointer(path)
+        if pointer not in secrets and _is_lacking(step, path):
+            yield Finding(
+                f"cannot be {'sent whole' if over else 'created'} without {_dotted(path)}",
+                subject=str(manifest.address),
+                place=manifest.place("/spec/ownership" if over else "/spec/definition"),
+                detail=tuple(_explain(step, path, meaning)),
+                next_step=f"Refer to it: spec.secrets: {{{pointer}: {{env: NAME}}}}"
+                if path[-1] in _SECRET
+                else "Give it in spec.definition or the file that it names.",
+            )
+
+
+_WHY: Final = (
+    "Something is removed. Only a PUT of the whole definition is known to remove, and the service"
+    " never returns this."
+)
+
+
+def _is_lacking(step: Step, path: Path) -> bool:
+    moved = step.source is not None and bool(step.source.region) and path in _REGIONAL
+    return find(step.after, path) in (ABSENT, None, "") or (
+        moved and format_pointer(path) not in step.owns
+    )
+
+
+def _explain(step: Step, path: Path, meaning: str) -> Iterator[str]:
+    yield f"It is {meaning}."
+    if step.action is Action.UPDATE:
+        yield _WHY
+    elif step.source is not None and step.source.region and path in _REGIONAL:
+        yield f"Another region, {step.source.region}, needs its own."
+    elif step.source is not None:
+        yield f"It cannot be taken over from {step.source.name}: the service never returns it."
+
+
+def find_undeclared(
+    manifest: Manifest, live: Json | Absent, definition: Json, document: Json
+) -> Iterator[Finding]:
+    """What a web service cannot be without and an exact manifest does not declare.
+
+    `document` is the definition with the trained models bound to it. What live has not either is
+    no loss.
+    """
+    paths = [path for path in _GRAPH if find(definition, path) in _NONE]
+    if _ASSETS not in paths:
+        named = _named_assets(manifest, document)
+        paths += [path for path in named if find(document, path) in _NONE]
+    for path in paths:
+        if live is ABSENT or find(live, path) not in _NONE:
+            yield Finding(
+                f"ownership: exact needs the whole definition: {_dotted(path)} is not declared",
+                subject=str(manifest.address),
+                place=manifest.place("/spec/ownership"),
+                detail=("What an exact manifest does not declare is removed.",),
+                next_step="Write the whole of it with: "
+                f"reconciler export {manifest.address} --full",
+            )
+
+
+def _named_assets(manifest: Manifest, document: Json) -> Iterator[Path]:
+    """What each asset must have that is declared, or that a secret or a declared node names."""
+    assets: dict[str, Json] = dict(document["properties"]["assets"])
+    for pointer in manifest.spec.get("secrets", {}):
+        path = split_pointer(pointer)
+        if path[:2] == _ASSETS and len(path) > 2:
+            assets.setdefault(path[2], None)
+    nodes = find(document, _NODES)
+    for node in nodes.values() if isinstance(nodes, dict) else ():
+        asset_id = find(node, ("assetId",))
+        if isinstance(asset_id, str) and asset_id not in assets:
+            yield (*_ASSETS, asset_id)
+    for asset_id in assets:
+        yield from ((*_ASSETS, asset_id, *part) for part in _ASSET)
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))

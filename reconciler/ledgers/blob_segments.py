@@ -1,0 +1,248 @@
+"""A chain of lines in append blobs: one after another, each long enough for some thousand steps.
+
+A line is one block, so that no reader sees half of it, and it is added only where the chain still
+ends as its writer saw it. Of two writers one is first; the other looks again and follows. What is
+full ends with a line that says so, after which nobody adds to it any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.errors import LedgerInvalid
+from reconciler.ledgers.blob_client import Added, Container, Kept, NotThere, Overtaken, Unreachable
+from reconciler.ledgers.chain import (
+    RESTORE,
+    START,
+    End,
+    Numbered,
+    begins_with_checkpoint,
+    check_fence,
+    end_after,
+    invalid,
+    join,
+)
+from reconciler.ledgers.records import BadLine, Mark, Word
+
+_NAME: Final = re.compile(r"[0-9]{6,}\.jsonl", re.ASCII)
+_TAIL_BYTES: Final = 1 << 16
+_ATTEMPTS: Final = 100
+_SENDINGS: Final = 2
+_UNTOLD: Final = (
+    "Storage did not answer, so nobody knows whether the line is there. Try again when it can be"
+    " reached: reconciler ledger verify shows what is recorded."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the next line goes: into which segment, at which byte, after what."""
+
+    number: int = 1
+    position: int = 0
+    end: End = START
+    etag: str = ""
+
+
+class Segments:
+    """The segments of one ledger. Safe to use from several threads and machines."""
+
+    def __init__(self, container: Container, prefix: str, most_blocks: int) -> None:
+        """`most_blocks` is after how many lines a segment is full."""
+        self._container = container
+        self._prefix = f"{prefix}ledger/"
+        self._most_blocks = most_blocks
+        self._lock = threading.Lock()
+        self._head: Head | None = None
+
+    def name_of(self, number: int) -> str:
+        """What the blob of a segment is called."""
+        return f"{self._prefix}{number:06}.jsonl"
+
+    def find(self) -> list[Kept]:
+        """The segments that are there, in order."""
+        found = self._container.list_blobs(self._prefix)
+        named = [one for one in found if _NAME.fullmatch(one.name.removeprefix(self._prefix))]
+        return sorted(named, key=lambda one: self.number_of(one.name))
+
+    def number_of(self, name: str) -> int:
+        """The number in a segment's name."""
+        return int(name.removeprefix(self._prefix).removesuffix(".jsonl"))
+
+    def read(self) -> list[tuple[str, bytes]]:
+        """The bytes of the segments since the last checkpoint, with their addresses."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._read_back(self.find())
+            except NotThere:
+                continue  # compacted at this moment: what takes its place is listed now
+        raise self._busy()
+
+    def _read_back(self, found: list[Kept]) -> list[tuple[str, bytes]]:
+        parts: list[tuple[str, bytes]] = []
+        for one in reversed(found):
+            data = self._container.read(one.name, 0, one.size)
+            parts.insert(0, (self.address_of(one.name), data))
+            if begins_with_checkpoint(data.partition(b"\n")[0]):
+                break
+        return parts
+
+    def address_of(self, name: str) -> str:
+        """A blob's address, as people see it."""
+        return f"{self._container.address}/{name}"
+
+    def number(self) -> Iterator[Numbered]:
+        """The lines since the last checkpoint, numbered in their segment."""
+        for address, data in self.read():
+            yield from number_lines(address, data)
+
+    def find_head(self) -> Head:
+        """Where the next line goes, as storage says now; raises LedgerInvalid."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._find_head()
+            except NotThere:
+                continue  # compacted at this moment
+        raise self._busy()
+
+    def _find_head(self) -> Head:
+        begun = [one for one in self.find() if one.size]
+        if not begun:
+            return Head()
+        last = begun[-1]
+        line = self._read_last(last)
+        try:
+            end = end_after(line)
+        except BadLine as error:
+            raise invalid(self.address_of(last.name), 0, error) from error
+        number = self.number_of(last.name)
+        if json.loads(line).get("kind") == "close":
+            return Head(number + 1, 0, end)
+        return Head(number, last.size, end, last.etag)
+
+    def _read_last(self, segment: Kept) -> bytes:
+        length = _TAIL_BYTES
+        while True:
+            start = max(0, segment.size - length)
+            data = self._container.read(segment.name, start, segment.size - start)
+            if not data.endswith(b"\n"):
+                why = BadLine("is not whole")
+                raise invalid(self.address_of(segment.name), 0, why)
+            if start == 0 or data.count(b"\n") > 1:
+                return data[:-1].rpartition(b"\n")[2]
+            length *= 4
+
+    def append(self, word: Word) -> int:
+        """Add a word's line; it is there when this returns its sequence.
+
+        Raises LedgerConflict where a later lock has been taken, LedgerInvalid where it cannot be
+        written.
+        """
+        with self._lock:
+            for _ in range(_ATTEMPTS):
+                head = self._head or self.find_head()
+                self._head = None
+                check_fence(word.fence, head.end.fence, self.address_of(self._prefix))
+                line = self._join(head, word)
+                added = self._put(head, line)
+                if added is not None:
+                    self._go_on(head, line, added)
+                    return head.end.sequence + 1
+        raise self._busy()
+
+    def put(self, head: Head, line: bytes) -> bool:
+        """Add a line exactly there; False where somebody else was first."""
+        with self._lock:
+            self._head = None
+            return self._put(head, line) is not None
+
+    def _put(self, head: Head, line: bytes) -> Added | None:
+        """What the segment is with the line in it; None where another was first.
+
+        An answer that is lost is no answer: the line is looked for where it should be. If it is
+        not there, sending it again can do no harm, because it fits nowhere else.
+        """
+        name = self.name_of(head.number)
+        for left in reversed(range(_SENDINGS)):
+            try:
+                if head.position == 0:
+                    self._begin(name)
+                return self._container.append(name, line, head.position, head.etag)
+            except (NotThere, Overtaken):
+                return Added(1) if self._is_there(name, head.position, line) else None
+            except Unreachable as error:
+                if self._is_told(name, head.position, line):
+                    return Added(1)
+                if not left:
+                    raise _untold(error) from None
+        return None
+
+    def _begin(self, name: str) -> None:
+        try:
+            self._container.begin(name)
+        except Overtaken:
+            return  # somebody has begun it, and may not have written to it
+
+    def _is_there(self, name: str, position: int, line: bytes) -> bool:
+        found = next((one for one in self.find() if one.name == name), None)
+        if found is None or found.size < position + len(line):
+            return False
+        try:
+            return self._container.read(name, position, len(line)) == line
+        except NotThere:
+            return False
+
+    def _is_told(self, name: str, position: int, line: bytes) -> bool:
+        """The same, where the answer was lost; raises LedgerInvalid where this one is too."""
+        try:
+            return self._is_there(name, position, line)
+        except Unreachable as error:
+            raise _untold(error) from None
+
+    def _go_on(self, head: Head, line: bytes, added: Added) -> None:
+        """Remember where the next line goes, and end a segment that is full.
+
+        Whoever is first ends it: the next line goes to the next segment.
+        """
+        end = end_after(line[:-1])
+        after = Head(head.number, head.position + len(line), end, added.etag)
+        if added.blocks < self._most_blocks:
+            self._head = after if added.etag else None
+            return
+        with contextlib.suppress(LedgerInvalid):
+            # What was asked for is done; if this is not, the next line tries again.
+            self._put(after, join(end, Mark("close")))
+
+    def _join(self, head: Head, word: Word) -> bytes:
+        try:
+            return join(head.end, word)
+        except BadLine as error:
+            raise LedgerInvalid(
+                f"a line of the ledger {error}",
+                subject=self.address_of(self._prefix),
+                next_step=RESTORE,
+            ) from error
+
+    def _busy(self) -> LedgerInvalid:
+        return LedgerInvalid(
+            "the ledger is written by too many at once",
+            subject=self.address_of(self._prefix),
+            next_step="Try again.",
+        )
+
+
+def _untold(error: Unreachable) -> LedgerInvalid:
+    return LedgerInvalid(error.message, subject=error.subject, next_step=_UNTOLD)
+
+
+def number_lines(address: str, data: bytes) -> Iterator[Numbered]:
+    """The lines of a blob, numbered; what stands behind the last end of a line is one too."""
+    if data:
+        for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1):
+            yield address, number, line

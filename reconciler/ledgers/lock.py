@@ -1,0 +1,231 @@
+"""The lock while it is held: waited for, kept alive, and no longer believed once it may be lost.
+
+How a lock is taken, renewed and given back is each ledger's own business (`Claim`); what is the
+same for all of them is here. Time is counted by the machine's own clock, which no one sets and
+which goes on while it sleeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Final, Protocol, TypeVar
+
+from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
+from reconciler.ledgers.process import describe_process, name_machine
+from reconciler.ledgers.records import BadLine, is_count
+from reconciler.model import Holder, Json, LockAwaited
+from reconciler.ports import Emit
+from reconciler.text.json_text import encode_canonical, read_json
+
+LONGEST: Final = 1 << 16
+VERSION: Final = 1
+_FIRST_WAIT_S: Final = 1.0
+_LONGEST_WAIT_S: Final = 16.0
+_TEXTS: Final = ("id", "who", "why", "host", "started", "since", "commit")
+_LONGEST_TEXT: Final = 1000
+_Taken = TypeVar("_Taken")
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """For how long a lock is good that nobody renews, and how often it is renewed, in seconds."""
+
+    lease_s: float = 60.0
+    renew_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What is written about the lock: who holds it, on which machine, and the highest fence."""
+
+    fence: int = 0
+    holder: Holder | None = None
+    machine: str = ""
+
+
+class Claim(Protocol):
+    """One holder's hold on the lock."""
+
+    def renew(self) -> bool:
+        """Hold it for another lease; False where it is somebody else's or nobody's now."""
+        ...
+
+    def stands(self) -> bool:
+        """Whether it is still written that it is ours."""
+        ...
+
+    def release(self) -> None:
+        """Give it back, if it is still ours."""
+        ...
+
+
+class KeptLease:
+    """A lock that is renewed by a thread of its own until the block ends."""
+
+    def __init__(
+        self, holder: Holder, claim: Claim, rhythm: Rhythm, *, taken_at: float, subject: str
+    ) -> None:
+        """`taken_at` is when taking it began, by `read_clock`."""
+        self.holder = holder
+        self._claim = claim
+        self._rhythm = rhythm
+        self._renewed = taken_at
+        self._subject = subject
+        self._lost = threading.Event()
+        self._ended = threading.Event()
+
+    def check(self) -> None:
+        """Raise LedgerConflict once the lock is no longer surely ours."""
+        if read_clock() - self._renewed >= self._rhythm.lease_s:
+            raise self._conflict("could not be renewed in time")
+        if self._lost.is_set() or not self._claim.stands():
+            self._lost.set()
+            raise self._conflict("was taken by somebody else")
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[KeptLease]:
+        """Keep it alive while the block runs, then give it back."""
+        beat = threading.Thread(target=self._keep, name="ledger-lock", daemon=True)
+        beat.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            beat.join()
+            # Whoever cannot give it back loses it by being silent.
+            with contextlib.suppress(OSError, ReconcilerError):
+                self._claim.release()
+
+    def _keep(self) -> None:
+        pause = self._rhythm.renew_s
+        while not self._ended.wait(pause):
+            started = read_clock()
+            pause = self._rhythm.renew_s
+            try:
+                if not self._claim.renew():
+                    self._lost.set()
+                    return
+                self._renewed = started
+            except (OSError, ReconcilerError):
+                pause /= 4
+
+    def _conflict(self, what: str) -> LedgerConflict:
+        return LedgerConflict(
+            f"the lock of the ledger {what}",
+            subject=self._subject,
+            next_step="Nothing more was written. See who works, then plan again.",
+        )
+
+
+def read_clock() -> float:
+    """Seconds that only ever grow, also while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def wait_for(
+    take: Callable[[], _Taken],
+    within_s: float,
+    emit: Emit,
+    sleep: Callable[[float], None] = time.sleep,
+) -> _Taken:
+    """What `take` returns once it raises LockHeld no more; that is raised when time is over."""
+    ends = read_clock() + within_s
+    pause = _FIRST_WAIT_S
+    while True:
+        try:
+            return take()
+        except LockHeld as error:
+            left = ends - read_clock()
+            if left <= 0:
+                raise
+            pause = min(pause, left)
+            emit(LockAwaited(error.holder, pause))
+        sleep(pause)
+        pause = min(2 * pause, _LONGEST_WAIT_S)
+
+
+def complete(holder: Holder, fence: int) -> Holder:
+    """A holder with its fence, and with when its process began where that is our own.
+
+    What it says of itself is cut, so that whoever is refused can read it.
+    """
+    host, pid, started = describe_process()
+    own = holder.pid == pid
+    said = {name: getattr(holder, name)[:_LONGEST_TEXT] for name in _TEXTS}
+    return replace(
+        holder,
+        **{
+            **said,
+            "host": said["host"] or host,
+            "started": said["started"] or (started if own else ""),
+        },
+        fence=fence,
+    )
+
+
+def held_by(holder: Holder, subject: str) -> LockHeld:
+    """The refusal that names who holds the lock."""
+    return LockHeld(
+        f"the ledger is locked by {holder.who}@{holder.host} (pid {holder.pid})"
+        f" since {holder.since}: {holder.why}",
+        holder,
+        subject=subject,
+        next_step=(
+            f"Wait for it with --lock-timeout, or run reconciler force-unlock {holder.id} if it is"
+            " sure that nobody works."
+        ),
+    )
+
+
+def not_held(lock_id: str, holder: Holder | None, subject: str) -> ReconcilerError:
+    """The refusal to take a lock from somebody who does not hold it."""
+    hint = f"It is held as {holder.id} by {holder.who}@{holder.host}." if holder else "It is free."
+    return ReconcilerError(f"nobody holds the lock {lock_id}", subject=subject, next_step=hint)
+
+
+def write_holding(holding: Holding, renewed: str) -> bytes:
+    """The lock's file; `renewed` is for people to read."""
+    document = {
+        "version": VERSION,
+        "fence": holding.fence,
+        "holder": asdict(holding.holder) if holding.holder else None,
+        "machine": holding.machine,
+        "renewed": renewed,
+    }
+    return encode_canonical(document) + b"\n"
+
+
+def read_holding(data: bytes) -> Holding:
+    """What the lock's file says; nothing where it is empty. Raises BadLine."""
+    if not data:
+        return Holding()
+    try:
+        document = read_json(data) if len(data) <= LONGEST else None
+    except ValueError as error:
+        raise BadLine("is not JSON") from error
+    if not isinstance(document, dict) or document.get("version") != VERSION:
+        raise BadLine("is not that of a lock")
+    fence, machine = document.get("fence"), document.get("machine")
+    if type(fence) is not int or not is_count(fence) or type(machine) is not str:
+        raise BadLine("is not that of a lock")
+    return Holding(fence, _read_holder(document.get("holder")), machine)
+
+
+def _read_holder(said: Json) -> Holder | None:
+    if said is None:
+        return None
+    if not isinstance(said, dict) or not all(type(said.get(name)) is str for name in _TEXTS):
+        raise BadLine("names no usable holder")
+    pid, fence = said.get("pid"), said.get("fence")
+    if type(pid) is not int or type(fence) is not int:
+        raise BadLine("names no usable holder")
+    return Holder(pid=pid, fence=fence, **{name: said[name] for name in _TEXTS})
+
+
+def hold(holder: Holder, fence: int) -> Holding:
+    """What is written when a holder on this machine takes the lock."""
+    return Holding(fence, complete(holder, fence), name_machine())

@@ -1,0 +1,135 @@
+"""Taking what is live over into the files that declare it: only the values that moved are edited.
+
+All files of all manifests are worked out before the first is written, so that nothing is half
+taken over where one of them cannot be edited.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from reconciler.document.pointers import format_pointer, split_pointer
+from reconciler.errors import ManifestInvalid
+from reconciler.files import read_whole
+from reconciler.manifests.definition import parse_json
+from reconciler.manifests.editing import Edit, edit_json, edit_yaml, find_document, put
+from reconciler.manifests.fleet.overrides import find_overrides
+from reconciler.manifests.variables import escape
+from reconciler.manifests.yaml_text import Text
+from reconciler.model import Finding, Json, Manifest
+
+_DEFINITION: Final = "/spec/definition"
+_MOST_OVERRIDES: Final = 100
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """What is to be written into one manifest: edits by pointers into its document."""
+
+    manifest: Manifest
+    edits: tuple[Edit, ...]
+
+
+def edit_files(root: Path, accepted: Iterable[Acceptance]) -> Mapping[Path, str]:
+    """The new text of every file that changes; nothing is written.
+
+    A part that a definition file holds is edited there; what a fleet's template makes is left as
+    it is, and an override of the member is written. Raises ManifestInvalid with a finding for
+    each edit that cannot be made.
+    """
+    accepted = list(accepted)
+    texts: dict[Path, str] = {}
+    findings = list(_find_crowds(accepted))
+    for one in () if findings else accepted:
+        try:
+            wanted = _by_file(one)
+        except ManifestInvalid as error:
+            findings += _concern(one.manifest, error)
+            continue
+        for name, edits in wanted.items():
+            path = root / name
+            text = texts.get(path) or read_whole(path)
+            try:
+                texts[path] = _edit(one.manifest, name, text, edits)
+            except ManifestInvalid as error:
+                findings += _concern(one.manifest, error)
+    if findings:
+        raise ManifestInvalid(tuple(findings))
+    return texts
+
+
+def _find_crowds(accepted: Iterable[Acceptance]) -> Iterator[Finding]:
+    """Fleets of which so many members have moved that overrides would hide what they share."""
+    fleets = Counter(one.manifest.member.fleet for one in accepted if one.manifest.member)
+    for fleet, members in fleets.items():
+        if members > _MOST_OVERRIDES:
+            message = f"{members:,} members have moved, and at most {_MOST_OVERRIDES} get overrides"
+            step = "Change the template or the items, or accept some of the members by address."
+            yield Finding(message, subject=str(fleet), next_step=step)
+
+
+def _concern(manifest: Manifest, error: ManifestInvalid) -> Iterator[Finding]:
+    place = manifest.place("/spec")
+    for found in error.findings():
+        yield replace(found, subject=str(manifest.address), place=found.place or place)
+
+
+def _by_file(one: Acceptance) -> Mapping[str, list[Edit]]:
+    """The edits by the file that holds each place; in a definition file pointers start anew."""
+    manifest = one.manifest
+    if manifest.member is not None:
+        return {manifest.file: list(_override(one))}
+    mounted = manifest.place(f"{_DEFINITION}/properties").file
+    found: dict[str, list[Edit]] = {}
+    for edit in one.edits:
+        if mounted != manifest.file and edit.pointer.startswith(f"{_DEFINITION}/"):
+            there = edit.pointer.removeprefix(_DEFINITION)
+            found.setdefault(mounted, []).append(Edit(there, edit.value))
+        else:
+            found.setdefault(manifest.file, []).append(edit)
+    return found
+
+
+def _override(one: Acceptance) -> Iterator[Edit]:
+    """The edits of a fleet's manifest by which one of its members comes to what is wanted."""
+    before = after = one.manifest.spec
+    for edit in one.edits:
+        after = put(after, split_pointer(edit.pointer)[1:], edit.value)
+    for path, value in find_overrides(before, after):
+        at = ("spec", "overrides", one.manifest.address.name, *map(escape, path))
+        yield Edit(format_pointer(at), escape(value))
+
+
+def _edit(manifest: Manifest, name: str, text: str, edits: Sequence[Edit]) -> str:
+    if name.endswith(".json"):
+        document, _, _ = parse_json(name, text)
+        return edit_json(name, text, _spell(document, edits))
+    owner = manifest.member.fleet if manifest.member else manifest.address
+    index = find_document(name, text, owner) if name == manifest.file else 0
+    parsed = Text(name, text)
+    document = parsed.build(list(parsed.compose())[index])
+    return edit_yaml(name, text, index, _spell(document, edits))
+
+
+def _spell(document: Json, edits: Iterable[Edit]) -> list[Edit]:
+    """The edits with the names as the file spells them: a definition may be in another casing."""
+    return [Edit(_spell_pointer(document, edit.pointer), edit.value) for edit in edits]
+
+
+def _spell_pointer(document: Json, pointer: str) -> str:
+    path: list[str] = []
+    for segment in split_pointer(pointer):
+        spelling = segment
+        if isinstance(document, dict):
+            if segment not in document:
+                alike = (name for name in document if name.casefold() == segment.casefold())
+                spelling = next(alike, segment)
+            document = document.get(spelling)
+        elif isinstance(document, list) and segment.isdecimal() and int(segment) < len(document):
+            document = document[int(segment)]
+        path.append(spelling)
+    return format_pointer(tuple(path))

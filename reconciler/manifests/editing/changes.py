@@ -1,0 +1,128 @@
+"""What an edit asks for, as values: the document that must come out, and the least that changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final, Never
+
+from reconciler.errors import ManifestInvalid
+from reconciler.manifests.editing.layout import Piece
+from reconciler.model import ABSENT, Absent, Finding, Json
+from reconciler.secrets.suspicion import REFER, is_suspicious, is_unwritable
+from reconciler.text.json_text import is_same
+
+_DEEPEST: Final = 64
+
+
+def put(document: Json, path: tuple[str, ...], value: Json | Absent) -> Json | Absent:
+    """The document with a value put at a path, or taken away; shares what stays.
+
+    What is missing on the way, or null, becomes a mapping; a list takes an item behind its last.
+    Raises ManifestInvalid, without a place, where something else stands in the way.
+    """
+    if not path:
+        return value
+    if isinstance(document, list):
+        return _put_item(document, path, value)
+    if document is not None and not isinstance(document, dict):
+        _refuse("is neither a mapping nor a list, and nothing can stand in it")
+    members = document or {}
+    below = put(members.get(path[0]), path[1:], value)
+    if isinstance(below, Absent):
+        return {name: member for name, member in members.items() if name != path[0]}
+    return {**members, path[0]: below}
+
+
+def _put_item(items: list[Json], path: tuple[str, ...], value: Json | Absent) -> Json:
+    at = int(path[0]) if path[0].isdecimal() else len(items) if path[0] == "-" else -1
+    if not 0 <= at <= len(items):
+        _refuse("the list here has no such item")
+    below = put(items[at] if at < len(items) else None, path[1:], value)
+    return [*items[:at], *([] if isinstance(below, Absent) else [below]), *items[at + 1 :]]
+
+
+def _refuse(message: str) -> Never:
+    raise ManifestInvalid((Finding(message, next_step="Change it by hand."),))
+
+
+def split_wish(
+    piece: Piece | None, path: tuple[str, ...], before: Json | Absent, after: Json | Absent
+) -> Iterator[tuple[tuple[str, ...], Json | Absent]]:
+    """The smaller edits that come to the same, so that comments and quotes inside stay.
+
+    In this order each leaves the paths of the later ones as they are.
+    """
+    if is_same(before, after):
+        return
+    if isinstance(before, Absent) or isinstance(after, Absent):
+        yield path, after
+    elif piece and piece.form == "mapping" and _share_names(before, after):
+        for name, value in after.items():
+            below = before.get(name, ABSENT)
+            yield from split_wish(piece.find((name,)), (*path, name), below, value)
+        yield from (((*path, name), ABSENT) for name in before if name not in after)
+    elif piece and piece.form == "sequence" and isinstance(after, list) and before and after:
+        yield from _split_list(piece, path, before, after)
+    else:
+        yield path, after
+
+
+def _share_names(before: Json, after: Json) -> bool:
+    """Whether one mapping is another one changed, and not something else altogether."""
+    return isinstance(before, dict) and isinstance(after, dict) and bool(before.keys() & after)
+
+
+def _split_list(
+    piece: Piece, path: tuple[str, ...], before: list[Json], after: list[Json]
+) -> Iterator[tuple[tuple[str, ...], Json | Absent]]:
+    gone = _find_gone(before, after)
+    kept = [at for at in range(len(before)) if at not in gone]
+    for value, at in zip(after, kept, strict=False):
+        yield from split_wish(piece.find((str(at),)), (*path, str(at)), before[at], value)
+    for at in sorted(gone, reverse=True):
+        yield (*path, str(at)), ABSENT
+    for value in after[len(kept) :]:
+        yield (*path, "-"), value
+
+
+def _find_gone(before: list[Json], after: list[Json]) -> set[int]:
+    """Which items were taken out of a list; its last ones, if others changed too."""
+    gone, at = set(), 0
+    for index, item in enumerate(before):
+        if at < len(after) and is_same(item, after[at]):
+            at += 1
+        else:
+            gone.add(index)
+    return gone if at == len(after) else set(range(len(after), len(before)))
+
+
+def find_unwritable(value: Json | Absent, depth: int = 0) -> Iterator[Finding]:
+    """Why no manifest may hold a value; no finding quotes it."""
+    if depth > _DEEPEST:
+        yield Finding(f"would be nested more than {_DEEPEST} levels deep")
+    elif isinstance(value, dict):
+        for name, below in value.items():
+            yield from find_unwritable(name)
+            yield from find_unwritable(below, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            yield from find_unwritable(item, depth + 1)
+    elif isinstance(value, str):
+        yield from _find_unwritable_text(value)
+    elif _is_odd(value):
+        yield Finding("would hold a number that no manifest can hold")
+
+
+def _find_unwritable_text(text: str) -> Iterator[Finding]:
+    if is_suspicious(text):
+        message = "would hold what looks like a key or a shared access signature"
+        yield Finding(message, next_step=REFER)
+    elif is_unwritable(text):
+        yield Finding("would hold characters that no file in UTF-8 can hold")
+
+
+def _is_odd(value: Json) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return isinstance(value, int) and abs(value) >= 10**38

@@ -1,0 +1,119 @@
+"""Manifests written for people: the YAML of a document, and what cannot stand in one.
+
+What is written here is read back by this package without a finding: a value that would be refused
+is left out, and said.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+import yaml
+
+from reconciler.document.pointers import format_pointer, split_pointer
+from reconciler.manifests.definition import check_definition
+from reconciler.manifests.schema import check_document, definition_schema
+from reconciler.model import Address, Draft, Json
+from reconciler.secrets.suspicion import is_unwritable
+from reconciler.text.json_text import escape_json
+
+API_VERSION: Final = "reconciler/v1"
+_WIDTH: Final = 100
+
+
+def write_manifest(
+    schema: str, address: Address, draft: Draft, definition_file: str = ""
+) -> tuple[str, str]:
+    """The text of a manifest, and that of its definition file where one is named.
+
+    `schema` is the name of the kind's manifest schema.
+    """
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": address.kind,
+        "metadata": {"name": address.name},
+        "spec": json.loads(json.dumps(draft.spec)),
+    }
+    left_out = _clean(schema, document)
+    definition = ""
+    if definition_file and "definition" in document["spec"]:
+        whole = document["spec"]["definition"]
+        definition = escape_json(json.dumps(whole, indent=2, ensure_ascii=False)) + "\n"
+        document["spec"]["definition"] = {"file": definition_file}
+    text = yaml.dump(
+        document,
+        Dumper=yaml.CSafeDumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=_WIDTH,
+        default_flow_style=False,
+    )
+    return text + _comment(draft, left_out), definition
+
+
+def _comment(draft: Draft, left_out: list[str]) -> str:
+    lines = list(draft.notes)
+    if left_out:
+        lines += ["Left out, because a manifest cannot hold it; it stays as it is:", *left_out]
+    return "".join(f"# {line.encode('unicode_escape').decode()}\n" for line in lines)
+
+
+def _clean(schema: str, document: Json) -> list[str]:
+    """Remove what would be refused when it is read; returns the pointers of it."""
+    unwritable = list(_find_unwritable(document, ()))
+    removed = [pointer for pointer in unwritable if _remove(document, pointer)]
+    for _ in range(_ROUNDS):
+        found = {pointer for pointer, _ in check_document(schema, document)}
+        found |= set(_find_undeclarable(schema, document))
+        # The deepest first: what stands around it may then be in order.
+        gone = [one for one in sorted(found, key=len, reverse=True) if _remove(document, one)]
+        removed += gone
+        if not gone:
+            break
+    return sorted(removed)
+
+
+_ROUNDS: Final = 50
+
+
+def _find_undeclarable(schema: str, document: Json) -> Iterator[str]:
+    service = definition_schema(schema)
+    definition = document["spec"].get("definition")
+    for path, _ in check_definition(service, definition) if service and definition else ():
+        yield format_pointer(("spec", "definition", *path))
+
+
+def _find_unwritable(value: Json, path: tuple[str | int, ...]) -> Iterator[str]:
+    """Text that looks like a secret, or that no file in UTF-8 can hold."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            if is_unwritable(name):
+                yield format_pointer((*path, name))
+            else:
+                yield from _find_unwritable(below, (*path, name))
+    elif isinstance(value, list):
+        if any(True for item in value for _ in _find_unwritable(item, ())):
+            yield format_pointer(path)
+    elif isinstance(value, str) and is_unwritable(value):
+        yield format_pointer(path)
+
+
+def _remove(document: Json, pointer: str) -> bool:
+    """Take a place below spec away; a list goes whole, because its items are one value."""
+    path = split_pointer(pointer)
+    if path[:1] != ("spec",) or len(path) < 2:
+        return False
+    holder = document
+    for depth, segment in enumerate(path[:-1]):
+        if not isinstance(holder, dict) or segment not in holder:
+            return False
+        if isinstance(holder[segment], list):
+            path = path[: depth + 1]
+            break
+        holder = holder[segment]
+    if not isinstance(holder, dict) or path[-1] not in holder:
+        return False
+    del holder[path[-1]]
+    return True

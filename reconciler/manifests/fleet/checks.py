@@ -1,0 +1,207 @@
+"""Parts of manifests with variables in them: a fleet's template, and what is laid over it."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path as File
+from typing import Final
+
+from reconciler.document.pointers import format_pointer
+from reconciler.manifests.fleet.items import Items
+from reconciler.manifests.fleet.template import Convert, Problems, Template, compile_template
+from reconciler.manifests.folder import Folder
+from reconciler.manifests.references import (
+    Found,
+    check_secrets,
+    find_references,
+    locate_file,
+    settle_definition,
+    settle_files,
+    take_in_definition,
+)
+from reconciler.manifests.schema import definition_schema, say_types, wanted_types
+from reconciler.manifests.variables import is_plain
+from reconciler.manifests.yaml_text import Places, read_plain
+from reconciler.model import Finding, Json, Path
+from reconciler.secrets.suspicion import is_word, say_name
+
+# What an address may lose when a definition is brought to its form, variables and all.
+_LOSABLE: Final = re.compile(r"[?#@=%]")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A spec, or some of it, with variables.
+
+    `varies` says that what its definition holds may differ from item to item in more than its
+    values, so that it must be checked for each; `points` says the same of the pointers of secrets.
+    """
+
+    template: Template
+    places: Places
+    varies: bool = False
+    points: bool = False
+
+
+@dataclass
+class Surroundings:
+    """What makes parts ready: files are taken in, and all is checked that needs no item.
+
+    `schema` is the manifest schema of the members' kind, `file` the fleet's own.
+    """
+
+    folder: Folder
+    file: File
+    schema: str
+    items: Items
+    definitions: set[str] = field(default_factory=set)
+    firsts: dict[Finding, Finding] = field(default_factory=dict)
+
+    @property
+    def service(self) -> str:
+        """The schema of the service's document, or "" for a kind whose manifests hold none."""
+        return definition_schema(self.schema)
+
+    def prepare(self, spec: Json, places: Places) -> tuple[Part, list[Finding]]:
+        """A part, and what is wrong with it; `places` are those of a document that holds it."""
+        spec = copy.deepcopy(spec)
+        before = len(self.folder.findings)
+        if self.service:
+            self.definitions.add(take_in_definition(self.folder, self.file, spec, places))
+        found = self.folder.findings[before:]
+        del self.folder.findings[before:]
+        varies = _varies(spec.get("definition"), tabular=self.items.header is not None)
+        wrong = list(self._settle(spec, varies=varies))
+        found += [_place(places, pointer, finding) for pointer, finding in wrong]
+        files = frozenset(
+            ("spec", *path, "file")
+            for path, reference in find_references(spec)
+            if not is_plain(reference.get("file", ""))
+        )
+        template = compile_template(spec, _Setting(self, places, files), ("spec",))
+        secrets = spec.get("secrets")
+        points = isinstance(secrets, dict) and not all(map(is_plain, secrets))
+        return Part(template, places, varies, points), [*found, *template.findings]
+
+    def compile(self, value: Json, places: Places, path: Path) -> Template:
+        """A value outside of a spec."""
+        return compile_template(value, _Setting(self, places), path)
+
+    def check(self, parts: Sequence[Part], spec: Json) -> Iterator[Found]:
+        """Check of a spec that was made from parts what could not be before the item was known."""
+        if any(part.varies for part in parts):
+            yield from settle_definition(self.service, spec)
+        if any(part.points for part in parts):
+            yield from check_secrets(self.service, spec)
+
+    def _settle(self, spec: Json, *, varies: bool) -> Iterator[Found]:
+        """Do what can be done once for all items: bring the plain parts to their final form."""
+        checked = copy.copy(spec)
+        yield from settle_definition(self.service, checked)
+        if not varies and "definition" in spec:
+            spec["definition"] = checked["definition"]
+        secrets = spec.get("secrets")
+        if isinstance(secrets, dict):
+            plain = {name: one for name, one in secrets.items() if is_plain(name)}
+            yield from check_secrets(self.service, {"secrets": plain})
+        constant = (one for one in find_references(spec) if is_plain(one[1].get("file", "")))
+        yield from settle_files(self.folder, self.file, constant)
+
+
+def _place(places: Places, pointer: str, finding: Finding) -> Finding:
+    return replace(finding, place=finding.place or places.nearest(pointer))
+
+
+def _varies(value: Json, *, tabular: bool) -> bool:
+    """Whether an item can change what a value holds: its keys, or what stands for a whole."""
+    if isinstance(value, dict):
+        below = value.values()
+        return not all(map(is_plain, value)) or any(_varies(one, tabular=tabular) for one in below)
+    if isinstance(value, list):
+        return any(_varies(one, tabular=tabular) for one in value)
+    if not isinstance(value, str) or is_plain(value):
+        return False
+    return bool(_LOSABLE.search(value)) or (not tabular and value.startswith("${"))
+
+
+@dataclass(frozen=True)
+class _Setting:
+    around: Surroundings
+    places: Places
+    files: frozenset[Path] = frozenset()
+
+    def find(self, finding: Finding, path: Path) -> Finding:
+        return replace(finding, place=self.places.nearest(format_pointer(path)))
+
+    def find_first(self, finding: Finding, path: Path) -> Finding:
+        firsts = self.around.firsts
+        if finding not in firsts:
+            firsts[finding] = self.find(finding, path)
+        return firsts[finding]
+
+    def check_name(self, name: str, path: Path) -> Finding | None:
+        items = self.around.items
+        if name in items.names or not items.names:
+            return None
+        tabular = items.header is not None
+        holder = items.header or items.all[0].place
+        words = list(filter(is_word, items.names))
+        others = len(items.names) - len(words)
+        near = difflib.get_close_matches(name, words, n=1)
+        return self.find(
+            Finding(
+                f"no {'column is called' if tabular else 'item has'} {say_name(name, 'that')}",
+                detail=(f"On {holder} there are {', '.join(words + _others(others))}.",),
+                next_step=f"Did you mean ${{{near[0]}}}?" if near else "",
+            ),
+            path,
+        )
+
+    def converter(self, path: Path, *, whole: bool) -> Convert | None:
+        if path in self.files:
+            return self._locating(path)
+        types = wanted_types(self.around.schema, path)
+        if not whole or self.around.items.header is None or not types or "string" in types:
+            return None
+        return self._reading(types, path)
+
+    def _locating(self, path: Path) -> Convert:
+        """What names a secret's file from the project's folder."""
+        around = self.around
+
+        def locate(value: Json, problems: Problems) -> Json:
+            found = locate_file(around.folder, around.file, str(value))
+            if isinstance(found, Finding):
+                problems.append(self.find(found, path))
+            return found
+
+        return locate
+
+    def _reading(self, types: frozenset[str], path: Path) -> Convert:
+        """What reads a cell as a value of another type, where such a one is needed."""
+        wrong = self.find(Finding(f"{path[-1]} must be {say_types(sorted(types))}"), path)
+
+        def read(value: Json, problems: Problems) -> Json:
+            found = read_plain(value)
+            if not (_TYPES[type(found)] & types) or (found is None and value):
+                problems.append(wrong)
+            return found
+
+        return read
+
+
+def _others(count: int) -> list[str]:
+    """Columns that are not named, because what is called so might be a secret."""
+    return [f"{count:,} that no word names"] if count else []
+
+
+_TYPES: Final[Mapping[type, frozenset[str]]] = {
+    bool: frozenset({"boolean"}),
+    int: frozenset({"integer", "number"}),
+    float: frozenset({"number"}),
+    type(None): frozenset({"null"}),
+}

@@ -1,0 +1,247 @@
+"""What was seen of services, kept beside the ledger so that it need not be read again.
+
+It is a cache: nothing is lost with it but reads, so whatever is wrong with it (a damaged file, a
+folder that cannot be written) it is empty, and never an error. Commands use it side by side
+without a lock. It holds documents as they come in, without secrets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+import threading
+import zlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from reconciler.files import make_folder
+from reconciler.model import ABSENT, Absent, Folded, Sighting
+from reconciler.text.json_text import read_json
+
+NAME: Final = "observations.sqlite3"
+_VERSION: Final = 4
+_PATIENCE_S: Final = 5.0
+# A reply that became one of our documents was no longer.
+_MOST_BYTES: Final = 128 << 20
+# In seconds since 1970: what a calendar knows.
+_LAST: Final = 250_000_000_000.0
+# A link would lead to somebody else's file.
+_OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_Found = TypeVar("_Found")
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS seen (
+    key TEXT PRIMARY KEY, stamp TEXT NOT NULL, settled INTEGER NOT NULL, read_at REAL NOT NULL,
+    digest BLOB NOT NULL, document BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS noticed (
+    about TEXT NOT NULL, key TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (about, key)
+) WITHOUT ROWID;
+"""
+
+
+class ObservationCache:
+    """Observations of one project's services. Safe to use from several threads and processes."""
+
+    def __init__(self, folder: Path, cloud: str, form: str) -> None:
+        """`cloud` is the address that was asked; `form` tells in which form documents are kept.
+
+        What was kept of another cloud or in another form is not found.
+        """
+        self._file = folder / NAME
+        self._prefix = f"{hashlib.sha256(f'{form} {cloud}'.encode()).hexdigest()[:16]} "
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def load(self) -> Mapping[str, Sighting]:
+        """By casefolded id: when each was seen, with which stamp; without the documents."""
+        query = "SELECT key, stamp, settled, read_at FROM seen WHERE key > ? AND key < ?"
+        start = len(self._prefix)
+
+        def find(connection: sqlite3.Connection) -> Mapping[str, Sighting]:
+            return {
+                key[start:]: Sighting(stamp, settled=bool(settled), at=at)
+                for key, stamp, settled, at in connection.execute(query, self._bounds)
+                if type(key) is str and type(stamp) is str and _is_time(at)
+            }
+
+        return self._ask(find, {})
+
+    def recall(self, resource_id: str) -> Folded | Absent:
+        """The document that was seen; ABSENT where there is none, or none that is whole."""
+        query = "SELECT digest, document FROM seen WHERE key = ?"
+
+        def find(connection: sqlite3.Connection) -> Folded | Absent:
+            row = connection.execute(query, (self._key(resource_id),)).fetchone()
+            return ABSENT if row is None else _take(*row)
+
+        none: Folded | Absent = ABSENT
+        return self._ask(find, none)
+
+    def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
+        """Keep documents by id; what was kept of the same id before is replaced."""
+        rows = [
+            (
+                self._key(name),
+                one.stamp,
+                one.settled,
+                one.at,
+                _digest(document.packed),
+                document.packed,
+            )
+            for name, one, document in seen
+        ]
+        self._write("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def drop(self, resource_ids: Iterable[str]) -> None:
+        """Forget what is no longer there."""
+        self._write("DELETE FROM seen WHERE key = ?", [(self._key(name),) for name in resource_ids])
+
+    def notice(
+        self, found: Mapping[str, Collection[str]], now: float
+    ) -> Mapping[tuple[str, str], float]:
+        """When each finding of each resource was first noticed, in seconds since 1970.
+
+        What was noticed of these resources before and is not found any more is forgotten; what
+        was noticed of others stays.
+        """
+        keys = {(name, one): (self._key(name), one) for name, all_ in found.items() for one in all_}
+
+        def find(connection: sqlite3.Connection) -> dict[tuple[str, str], float]:
+            known: dict[tuple[str, str], float] = {}
+            for name in found:
+                about = (self._key(name),)
+                query = "SELECT about, key, at FROM noticed WHERE about = ?"
+                known.update(
+                    {
+                        (name, key): at
+                        for name, key, at in connection.execute(query, about)
+                        if _is_time(at)
+                    }
+                )
+                connection.execute("DELETE FROM noticed WHERE about = ?", about)
+            kept = {key: known.get(key, now) for key in keys.values()}
+            rows = [(*key, at) for key, at in kept.items()]
+            connection.executemany("INSERT INTO noticed VALUES (?, ?, ?)", rows)
+            return kept
+
+        nothing: dict[tuple[str, str], float] = {}
+        kept = self._ask(find, nothing)
+        return {name: kept.get(key, now) for name, key in keys.items()}
+
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            self._ask(lambda connection: connection.executemany(statement, rows), None)
+
+    @property
+    def _bounds(self) -> tuple[str, str]:
+        return self._prefix, f"{self._prefix}\U0010ffff"
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name.casefold()
+
+    def _ask(self, work: Callable[[sqlite3.Connection], _Found], otherwise: _Found) -> _Found:
+        """What the work finds in one transaction; `otherwise` where the file does not serve."""
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._open()
+                with self._connection:
+                    return work(self._connection)
+            except (sqlite3.Error, OSError, UnicodeError) as error:
+                self._close()
+                if _is_damage(error):
+                    with contextlib.suppress(OSError):
+                        self._discard()
+                return otherwise
+
+    def _open(self) -> sqlite3.Connection:
+        make_folder(self._file.parent)
+        self._hide_from_git()
+        os.close(os.open(self._file, _OPEN, 0o600))
+        try:
+            return self._connect()
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                raise
+            self._discard()
+            return self._connect()
+
+    def _hide_from_git(self) -> None:
+        """A cache must not make a work tree look changed; the ledger may well be committed."""
+        ignore = self._file.parent / ".gitignore"
+        with contextlib.suppress(FileExistsError), ignore.open("x", encoding="utf-8") as file:
+            file.write(f"{NAME}*\n.gitignore\n")
+
+    def _discard(self) -> None:
+        """Take a damaged file away; the next one begins empty."""
+        for path in self._file.parent.glob(f"{NAME}*"):
+            path.unlink(missing_ok=True)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._file, timeout=_PATIENCE_S, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # What a power cut takes from a cache is read again.
+            connection.execute("PRAGMA synchronous = OFF")
+            if connection.execute("PRAGMA user_version").fetchone()[0] not in {0, _VERSION}:
+                connection.executescript("DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS noticed;")
+            connection.executescript(f"{_TABLES} PRAGMA user_version = {_VERSION};")
+            if not _is_ours(connection):
+                raise _Foreign
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._close()
+
+
+class _Foreign(sqlite3.Error):
+    """A file that holds something else than was made here: views, triggers, other columns."""
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    """Whether there is nothing but our tables, as they were made."""
+    made = [one.replace("IF NOT EXISTS ", "").strip() for one in _TABLES.split(";") if one.strip()]
+    found = connection.execute("SELECT sql FROM sqlite_master")
+    return sorted(str(sql) for (sql,) in found) == sorted(made)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, float) and 0 <= value < _LAST
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the file itself is at fault, not a full disk or somebody who holds it for long."""
+    if isinstance(error, _Foreign):
+        return True
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _digest(packed: bytes) -> bytes:
+    return hashlib.sha256(packed).digest()
+
+
+def _take(digest: object, packed: object) -> Folded | Absent:
+    """What was kept, where it is still that, and what can be walked once it is opened."""
+    if not isinstance(packed, bytes) or _digest(packed) != digest:
+        return ABSENT
+    opened = zlib.decompressobj()
+    try:
+        document = read_json(opened.decompress(packed, _MOST_BYTES))
+    except (ValueError, zlib.error):
+        return ABSENT
+    return Folded(packed) if opened.eof and isinstance(document, dict) else ABSENT

@@ -1,0 +1,46 @@
+"""The shipped data, found and read: JSON Schemas and example projects.
+
+In an installed wheel they lie inside the package, in a checkout beside it; nothing else is
+searched, so no file of a stranger's working folder can take a schema's place.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import resources
+from pathlib import Path
+
+from reconciler.errors import SchemaInvalid
+from reconciler.model import Json
+
+_PACKAGE = Path(__file__).parent
+_FOLDERS = (_PACKAGE / "_schemas", _PACKAGE.parent / "schemas")
+_EXAMPLES = (_PACKAGE / "_examples", _PACKAGE.parent / "manifests")
+
+
+@functools.cache
+def read_schema(name: str) -> Json:
+    """The schema called `name`, such as "service/web-service". Treat it as frozen.
+
+    `PACKAGE:NAME` is that of another installed package: a file below its folder. Raises
+    SchemaInvalid when the installation lacks it.
+    """
+    package, _, path = name.rpartition(":")
+    for folder in (resources.files(package),) if package else _FOLDERS:
+        file = folder / f"{path}.schema.json"
+        if file.is_file():
+            return json.loads(file.read_text(encoding="utf-8"))
+    raise SchemaInvalid(
+        f"no schema {name!r} is installed", next_step="Install reconciler again from its wheel."
+    )
+
+
+def find_example(name: str) -> Path:
+    """The folder of a shipped example project; raises SchemaInvalid when there is none."""
+    for folder in _EXAMPLES:
+        if (folder / name).is_dir():
+            return folder / name
+    raise SchemaInvalid(
+        f"no example {name!r} is installed", next_step="Install reconciler again from its wheel."
+    )

@@ -1,0 +1,263 @@
+"""What the entries of a ledger tell of the past: what changed, what was known when, who wrote it.
+
+Entries come oldest first, whoever keeps them. What is sensitive is told by the schema; where there
+is none, nothing may be shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time
+from itertools import chain, groupby, islice
+from typing import Final
+
+from reconciler.document.pointers import split_pointer
+from reconciler.document.schema import Field
+from reconciler.model import ABSENT, Absent, Action, Address, Entry, Fate, Intent, Json, Path
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_RUN_FROM: Final = 3
+_GONE = frozenset({Action.DELETE, Action.FORGET})
+# What holds for the whole resource: all that is remembered afterwards was written then.
+_WHOLE = frozenset({Action.CREATE, Action.REPLACE})
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in the past: right after an entry, or a time."""
+
+    sequence: int = 0
+    time: datetime | None = None
+
+    def covers(self, entry: Entry) -> bool:
+        """Whether the entry was there by then; one whose time cannot be read was not."""
+        if self.time is None:
+            return entry.sequence <= self.sequence
+        try:
+            return parse_time(entry.at) <= self.time
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"#{self.sequence}" if self.time is None else f"{self.time:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """One place that an entry changed. `hidden`: its values may not be shown."""
+
+    pointer: str
+    verb: str
+    before: Json | Absent
+    after: Json | Absent
+    hidden: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Authorship:
+    """Who wrote the value that is remembered at one place.
+
+    `wrote` is False where it was found as it is: whoever wrote it did so before, or elsewhere.
+    `label` is the version of a secret, whose value nobody knows.
+    """
+
+    pointer: str
+    value: Json | Absent
+    entry: Entry
+    wrote: bool
+    label: str = ""
+
+
+def parse_moment(text: str) -> Moment:
+    """`#12`, a date, which stands for its end, or an ISO time; UTC where no zone is given.
+
+    Raises ValueError for anything else.
+    """
+    if text.startswith("#"):
+        if not text[1:].isascii() or not text[1:].isdecimal():
+            raise ValueError(text)
+        return Moment(sequence=int(text[1:]))
+    if _DATE.fullmatch(text):
+        day = datetime.fromisoformat(text).date()
+        return Moment(time=datetime.combine(day, time(23, 59, 59), UTC))
+    return Moment(time=parse_time(text))
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO time, in UTC; raises ValueError for what is none."""
+    found = datetime.fromisoformat(text)
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one apply did alike to members of a fleet, one right after another.
+
+    `names` are those of the members, in the order of the entries.
+    """
+
+    first: Entry
+    last: Entry
+    names: Sequence[str]
+
+
+def gather_runs(entries: Iterable[Entry]) -> Iterator[Entry | Run]:
+    """The entries in their order, each by itself where fewer than three make a run."""
+    for run, group in groupby(entries, _find_run):
+        rest = iter(group)
+        few = list(islice(rest, _RUN_FROM))
+        if run is None or len(few) < _RUN_FROM:
+            yield from chain(few, rest)
+            continue
+        # The entries themselves are let go: there may be ten thousand.
+        last, names = few[-1], [one.address.name for one in few]
+        for last in rest:
+            names.append(last.address.name)
+        yield Run(few[0], last, names)
+
+
+def _find_run(entry: Entry) -> tuple[object, ...] | None:
+    if entry.fleet is None:
+        return None
+    author = (entry.plan_digest, entry.by, entry.host, entry.commit)
+    return (entry.fleet, entry.address.kind, entry.action, entry.fate, *author)
+
+
+def rename(address: Address, moved: Mapping[Address, Address]) -> Address:
+    """What an address is called now."""
+    known = {address}
+    while moved.get(address, address) not in known:
+        address = moved[address]
+        known.add(address)
+    return address
+
+
+def recall(
+    entries: Iterable[Entry], moved: Mapping[Address, Address], moment: Moment | None = None
+) -> dict[Address, Entry]:
+    """The entry by which each resource was remembered at a moment, or is now."""
+    last: dict[Address, Entry] = {}
+    for entry in entries:
+        if entry.fate is not Fate.DONE or (moment is not None and not moment.covers(entry)):
+            continue
+        address = rename(entry.address, moved)
+        if entry.action in _GONE:
+            last.pop(address, None)
+        else:
+            last[address] = replace(entry, address=address)
+    return last
+
+
+def attribute(entries: Iterable[Entry]) -> list[Authorship]:
+    """Who wrote each value that is remembered of one resource, by the entries of its address."""
+    found: dict[str, Authorship] = {}
+    for entry in entries:
+        if entry.fate is Fate.DONE:
+            found = {} if entry.action in _GONE else dict(_attribute_one(entry, found))
+    return [found[pointer] for pointer in sorted(found)]
+
+
+def _attribute_one(
+    entry: Entry, before: Mapping[str, Authorship]
+) -> Iterator[tuple[str, Authorship]]:
+    written = [split_pointer(op["path"]) for op in entry.patch if op["op"] != "test"]
+    for pointer, value in entry.owned.items():
+        known, path = before.get(pointer), split_pointer(pointer)
+        wrote = entry.action in _WHOLE or any(_overlap(path, one) for one in written)
+        if known is None or wrote or not _is_same(known.value, value):
+            known = Authorship(pointer, value, entry, wrote)
+        yield pointer, known
+    for pointer, label in entry.secrets.items():
+        known = before.get(pointer)
+        if known is None or known.label != label or entry.action in _WHOLE:
+            wrote = entry.action is not Action.ADOPT
+            known = Authorship(pointer, ABSENT, entry, wrote, label)
+        yield pointer, known
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one[: len(other)] == other or other[: len(one)] == one
+
+
+def _is_same(one: Json | Absent, other: Json | Absent) -> bool:
+    """JSON tells true from 1, Python does not."""
+    return type(one) is type(other) and bool(one == other)
+
+
+def find_unrecorded(known: Iterable[Entry], entries: Iterable[Entry]) -> list[Entry]:
+    """The entries that a ledger does not hold, under whatever number it would.
+
+    An entry of another run may have closed the same intent meanwhile.
+    """
+    written, closed = set(), set()
+    for entry in known:
+        written.add((entry.address, entry.at, entry.plan_digest, entry.step_digest))
+        closed.add((entry.address, entry.intent, entry.step_digest))
+    return [
+        entry
+        for entry in entries
+        if (entry.address, entry.at, entry.plan_digest, entry.step_digest) not in written
+        and not (entry.intent and (entry.address, entry.intent, entry.step_digest) in closed)
+    ]
+
+
+def attach(entries: Iterable[Entry], begun: Iterable[Intent]) -> list[Entry]:
+    """The entries, each the outcome of its intent where that is open, else of none.
+
+    A ledger that was rebuilt meanwhile may know the intent no more, or another by its number.
+    """
+    known = {(one.sequence, one.address, one.step_digest) for one in begun}
+    return [
+        entry
+        if (entry.intent, entry.address, entry.step_digest) in known
+        else replace(entry, intent=0)
+        for entry in entries
+    ]
+
+
+def list_touches(field: Field | None, entry: Entry | Intent) -> Iterator[Touch]:
+    """The places that an entry changed, in the order of its patch."""
+    for forth, back in pair_operations(entry):
+        before = ABSENT if back is None else back.get("value", ABSENT)
+        after = forth.get("value", ABSENT)
+        path = split_pointer(forth["path"])
+        hidden = is_hidden(field, path, before, after)
+        yield Touch(forth["path"], forth["op"], before, after, hidden)
+
+
+def pair_operations(entry: Entry | Intent) -> list[tuple[Json, Json | None]]:
+    """Each change of an entry with what undoes it, or None where nothing does; tests left out."""
+    forth = [op for op in entry.patch if op["op"] != "test"]
+    back = [op for op in entry.inverse if op["op"] != "test"]
+    if len(back) != len(forth):
+        return [(op, None) for op in forth]
+    return list(zip(forth, reversed(back), strict=True))
+
+
+def is_hidden(field: Field | None, path: Path, *values: Json | Absent) -> bool:
+    """Whether what stands at a place may not be shown: it is, lies in, or holds what is sensitive.
+
+    Where there is no schema nobody can tell, so nothing may be shown.
+    """
+    if field is None:
+        return True
+    for segment in path:
+        if field.sensitive:
+            return True
+        field = field.child(segment)
+    return field.sensitive or any(_holds_sensitive(field, value) for value in values)
+
+
+def _holds_sensitive(field: Field, value: Json | Absent) -> bool:
+    if field.is_sealed(value):
+        return True
+    if isinstance(value, dict):
+        return any(
+            field.child(name).sensitive or _holds_sensitive(field.child(name), below)
+            for name, below in value.items()
+        )
+    if isinstance(value, list):
+        return any(_holds_sensitive(field.child(0), item) for item in value)
+    return False

@@ -1,0 +1,198 @@
+"""Whether a saved plan is one that can have been made here.
+
+A digest proves that nothing was changed since it was computed, and anybody can compute one. So
+what is shown, what is compared with live and what is sent must agree in every step, and nothing
+in it may lead anywhere but where it says.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from reconciler.document.patch import find_misfit, make_absences, make_inverse, make_operations
+from reconciler.document.pointers import format_pointer
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Change,
+    Json,
+    Plan,
+    SecretReference,
+    Step,
+    Verb,
+)
+from reconciler.package_data import read_schema
+
+_ADDRESS: Final = re.compile(r"[A-Za-z]{1,100}/[A-Za-z0-9][A-Za-z0-9._-]{0,259}", re.ASCII)
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,999}", re.ASCII)
+_EXTENTS: Final[Mapping[Action, tuple[str, ...]]] = {
+    Action.CREATE: ("whole",),
+    Action.UPDATE: ("parts", "whole"),
+    Action.REPLACE: ("whole",),
+    Action.DELETE: ("none",),
+}
+_MOST_WAVES: Final = 1_000_000
+
+
+def find_misshapen(body: Json) -> str:
+    """The pointer of a place at which a plan's document is not as its schema says, after "at".
+
+    Empty where all of it is.
+    """
+    error = next(iter(_validator().iter_errors(_without_halves(body))), None)
+    return "" if error is None else format_pointer(tuple(error.instance_path)) or "/"
+
+
+@functools.cache
+def _validator() -> Any:
+    import jsonschema_rs  # noqa: PLC0415 - only a plan that is read again is held to its schema
+
+    return jsonschema_rs.validator_for(read_schema("output/plan"))
+
+
+def _without_halves(body: Json) -> Json:
+    """The document for whoever cannot read halves of surrogate pairs, which JSON can hold."""
+    try:
+        orjson.dumps(body)
+    except TypeError:
+        text = json.dumps(body, ensure_ascii=False)
+        return json.loads(text.encode("utf-8", "replace"))
+    return body
+
+
+def find_unsound(plan: Plan) -> Iterator[str]:
+    """What in a plan does not go together, each with the resource that it is said of."""
+    named = Counter(step.resource.address for step in plan.steps)
+    owners = Counter(step.resource.id.casefold() for step in plan.steps)
+    for step in plan.steps:
+        address = str(step.resource.address)
+        if not _ADDRESS.fullmatch(address):
+            yield f"{address} is no address"
+        if named[step.resource.address] > 1 or owners[step.resource.id.casefold()] > 1:
+            yield f"{address}: the same resource is changed twice"
+        for what, holds in _DEMANDS.items():
+            if not holds(step):
+                yield f"{address}: {what}"
+                break  # what comes later relies on it
+
+
+def _has_action(step: Step) -> bool:
+    return step.extent in _EXTENTS.get(step.action, ())
+
+
+def _has_documents(step: Step) -> bool:
+    before, after = (isinstance(one, dict) for one in (step.before, step.after))
+    made, gone = step.action is Action.CREATE, step.action is Action.DELETE
+    return (before or made) and (after or gone)
+
+
+def _has_paths(step: Step) -> bool:
+    paths = [one.path for one in step.changes] + [one.path for one in step.models]
+    return all(
+        type(part) is str or (type(part) is int and part >= 0) for at in paths for part in at
+    )
+
+
+def _has_values(step: Step) -> bool:
+    return all(map(_has_value, step.changes))
+
+
+def _has_value(change: Change) -> bool:
+    before, after = (one is not ABSENT for one in (change.before, change.after))
+    needed = {Verb.REPLACE: (True, True), Verb.REMOVE: (True, False)}
+    return (before, after) == needed.get(change.verb, (False, True))
+
+
+def _has_operations(step: Step) -> bool:
+    """Whether what is done is what is shown."""
+    if step.action is Action.DELETE:
+        gone = Change((), Verb.REMOVE, step.before, ABSENT)
+        return step.changes == (gone,) and not (step.ops or step.inverse or step.absences)
+    made = step.action is Action.CREATE
+    shown = (
+        make_operations(step.changes, step.before),
+        () if made else make_inverse(step.changes),
+        () if made else make_absences(step.changes),
+    )
+    # As text: to Python true is 1, to the service it is not.
+    return _write(shown) == _write((step.ops, step.inverse, step.absences))
+
+
+def _write(value: Json) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _fits(step: Step) -> bool:
+    """Whether the operations can be carried out on what they were made for."""
+    return find_misfit(step.ops, step.before) is None
+
+
+def _has_secrets(step: Step) -> bool:
+    """Whether every secret is looked for in one place, and is shown as one that is written.
+
+    A signature is not: it goes along with what the step owns beside it.
+    """
+    written = {
+        format_pointer(change.path): change.after
+        for change in step.changes
+        if isinstance(change.after, SecretReference)
+    }
+    secrets = dict(step.secrets)
+    beside = {_around(pointer) for pointer in step.owns}
+    along = secrets.keys() - written.keys()
+    shown = {pointer: secrets[pointer] for pointer in secrets.keys() - along}
+    goes = all(_around(pointer) in beside for pointer in along)
+    return goes and written == shown and all(map(_is_reference, secrets.values()))
+
+
+def _around(pointer: str) -> str:
+    return pointer.rpartition("/")[0]
+
+
+def _is_reference(reference: SecretReference) -> bool:
+    if reference.env:
+        return not reference.file and _VARIABLE.fullmatch(reference.env) is not None
+    return bool(reference.file) and "\0" not in reference.file
+
+
+def _has_models(step: Step) -> bool:
+    """Whether the trained models that are shown are those that are put in.
+
+    What the service does not show is told as it is remembered.
+    """
+    put = {change.path: change for change in step.changes}
+    return all(
+        model.path in put
+        and put[model.path].after == model.after
+        and (put[model.path].before is ABSENT or _text(put[model.path].before) == model.before)
+        for model in step.models
+    )
+
+
+def _text(value: Json | Absent) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _has_waves(step: Step) -> bool:
+    return all(0 <= one <= _MOST_WAVES for one in (step.wave, step.stage))
+
+
+_DEMANDS: Final[Mapping[str, Callable[[Step], bool]]] = {
+    "no plan has such an action": _has_action,
+    "it has no definition before or after": _has_documents,
+    "a path is none": _has_paths,
+    "a change lacks a value, or has one too many": _has_values,
+    "the patch is not what is shown": _has_operations,
+    "the patch does not fit the definition": _fits,
+    "the secrets are not what is shown": _has_secrets,
+    "the trained models are not what is put in": _has_models,
+    "its wave is none": _has_waves,
+}

@@ -1,0 +1,355 @@
+"""The plan as a JSON document with a digest: the only form in which it is saved.
+
+It has Terraform's keys where Terraform has them. It can hold no secret: a step knows only where
+one is found. What was written is read back to the very same plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields
+from typing import Final
+
+from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
+from reconciler.errors import PlanInvalid
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    Cause,
+    Change,
+    Estimate,
+    Finding,
+    Inputs,
+    Json,
+    Member,
+    ModelChange,
+    Path,
+    Place,
+    Plan,
+    Reason,
+    Refresh,
+    Resource,
+    Rollout,
+    SecretReference,
+    Source,
+    Step,
+    Verb,
+)
+from reconciler.plans.plan_checks import find_misshapen, find_unsound
+from reconciler.text.json_text import DEEPEST, encode_canonical, is_same, read_json
+
+FORMAT_VERSION: Final = "1.0"
+_ACTIONS: Final[Mapping[Action, list[str]]] = {
+    Action.CREATE: ["create"],
+    Action.UPDATE: ["update"],
+    Action.REPLACE: ["delete", "create"],
+    Action.DELETE: ["delete"],
+    Action.FORGET: ["forget"],
+    Action.ADOPT: ["adopt"],
+}
+_DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
+
+
+def plan_document(plan: Plan) -> Json:
+    """The plan as values that JSON can hold, its digest included."""
+    body = _body_of(plan)
+    return {**body, "plan_digest": digest_of(body)}
+
+
+def _body_of(plan: Plan) -> dict[str, Json]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "timestamp": plan.made_at,
+        "resource_changes": [_step_document(step) for step in plan.steps],
+        "resource_drift": [_drift_document(step) for step in plan.steps if has_drifted(step)],
+        "unchanged": _resource_documents(plan.unchanged),
+        "orphans": _resource_documents(plan.orphans),
+        "not_observable": {address: list(ats) for address, ats in plan.not_observable.items()},
+        "findings": [_finding_document(finding) for finding in plan.findings],
+        "inputs": asdict(plan.inputs),
+        "refresh": asdict(plan.refresh),
+        "estimate": asdict(plan.estimate),
+        "rollouts": [_rollout_document(one) for one in plan.rollouts],
+        "last_set": {address: dict(said) for address, said in plan.last_set.items()},
+        "baseline": plan.baseline,
+        "outcome": _outcome(plan),
+    }
+
+
+def _resource_documents(resources: Collection[Resource]) -> Json:
+    return [_resource_document(one) for one in resources]
+
+
+def _resource_document(resource: Resource) -> Json:
+    return {"address": str(resource.address), "id": resource.id, **_token_document(resource)}
+
+
+def _token_document(resource: Resource) -> Json:
+    """Where its token is found, of the few that have one of their own."""
+    return {} if resource.token is None else {"token": asdict(resource.token)}
+
+
+def digest_of(body: Json) -> str:
+    """sha256 over the canonical form of everything but the digest itself."""
+    kept = {name: value for name, value in body.items() if name != "plan_digest"}
+    return f"sha256:{hashlib.sha256(encode_canonical(kept)).hexdigest()}"
+
+
+def digest_of_step(step: Step) -> str:
+    """sha256 over the canonical form of one step as it stands in the plan."""
+    return digest_of(_step_document(step))
+
+
+def _outcome(plan: Plan) -> str:
+    if plan.refused:
+        return "refused"
+    return "changes" if plan.steps else "no-changes"
+
+
+def _step_document(step: Step) -> Json:
+    hidden = {format_pointer(change.path): True for change in step.changes if change.sensitive}
+    # What is made from no item says nothing of one.
+    member = {"member": _member_document(step.member)} if step.member else {}
+    return {
+        "address": str(step.resource.address),
+        "type": step.resource.address.kind,
+        "name": step.resource.address.name,
+        "id": step.resource.id,
+        **_token_document(step.resource),
+        "change": {
+            "actions": _ACTIONS[step.action],
+            "before": None if step.before is ABSENT else step.before,
+            "after": None if step.after is ABSENT else step.after,
+            "before_sensitive": hidden,
+            "after_sensitive": hidden,
+            "replace_paths": [list(split_pointer(at)) for at in step.replace_paths],
+        },
+        "action_reason": step.reason,
+        "attributes": [_change_document(change) for change in step.changes],
+        "patch": list(step.ops),
+        "inverse": list(step.inverse),
+        "preconditions": [{"absent": pointer} for pointer in step.absences],
+        "secrets": {pointer: asdict(reference) for pointer, reference in step.secrets},
+        "model": [asdict(model) for model in step.models],
+        "not_observable": list(step.not_observable),
+        "unchanged_attributes": step.unchanged,
+        "extent": step.extent,
+        "source": asdict(step.source) if step.source else None,
+        "because": [_reason_document(reason) for reason in step.because],
+        "labels": dict(step.labels),
+        "owns": list(step.owns),
+        "wave": step.wave,
+        "fleet": str(step.fleet) if step.fleet else None,
+        "stage": step.stage,
+        **member,
+    }
+
+
+def _member_document(member: Member) -> Json:
+    return {"number": member.number, "place": asdict(member.place)}
+
+
+def _member_of(step: Json) -> Member | None:
+    said = step.get("member")
+    if said is None:
+        return None
+    return Member(Address.parse(step["fleet"]), said["number"], Place(**said["place"]))
+
+
+def _rollout_document(rollout: Rollout) -> Json:
+    return {**asdict(rollout), "fleet": str(rollout.fleet), "sizes": list(rollout.sizes)}
+
+
+def _rollout_of(said: Json) -> Rollout:
+    given = {**said, "fleet": Address.parse(said["fleet"]), "sizes": tuple(said["sizes"])}
+    return Rollout(**given)
+
+
+def _reason_document(reason: Reason) -> Json:
+    said = {"pointer": reason.pointer, "cause": reason.cause.value, "note": reason.note}
+    return said if reason.remembered is ABSENT else {**said, "remembered": reason.remembered}
+
+
+def has_drifted(step: Step) -> bool:
+    """Whether others have moved something of it since the last apply."""
+    return any(one.cause in _DRIFTED for one in step.because)
+
+
+def _drift_document(step: Step) -> Json:
+    """What others moved since the last apply: Terraform's form, of the places that moved alone."""
+    moved = [one for one in step.because if one.cause in _DRIFTED]
+    then: Json = {}
+    now: Json = {}
+    for reason in moved:
+        path = split_pointer(reason.pointer)
+        live = find(step.before, path)
+        if reason.remembered is not ABSENT:
+            set_at(then, path, reason.remembered)
+            if live is not ABSENT:
+                set_at(now, path, live)
+    return {
+        **_resource_document(step.resource),
+        "type": step.resource.address.kind,
+        "name": step.resource.address.name,
+        "change": {"actions": ["update"], "before": then, "after": now},
+        "pointers": [reason.pointer for reason in moved],
+    }
+
+
+def _change_document(change: Change) -> Json:
+    # Not `asdict`, which copies every value: a plan of thousands has a million of them.
+    # The patch says by what a value is sealed.
+    names = (one.name for one in fields(change) if one.name != "sealed_by")
+    said = {name: getattr(change, name) for name in names}
+    if isinstance(change.after, SecretReference):
+        said["after"] = {"reference": asdict(change.after)}
+    return {
+        name: value
+        for name, value in said.items()
+        if value is not ABSENT and not (name in _FLAGS and value is False)
+    }
+
+
+def _finding_document(finding: Finding) -> Json:
+    return asdict(finding)
+
+
+def read_plan(text: str) -> tuple[Plan, str]:
+    """A saved plan and its digest; raises PlanInvalid for anything but an unchanged plan."""
+    try:
+        body = read_json(text, deepest=_DEEPEST)
+    except ValueError as error:
+        raise PlanInvalid("not a saved plan: it is no JSON", next_step=_AGAIN) from error
+    if not isinstance(body, dict) or "plan_digest" not in body:
+        raise PlanInvalid("not a saved plan: it has no plan_digest", next_step=_AGAIN)
+    version = str(body.get("format_version", ""))
+    if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
+        raise PlanInvalid(
+            f"the saved plan has format version {version[:20]!r}; "
+            f"this reconciler reads {FORMAT_VERSION}",
+            next_step="Make the plan and apply it with the same version of reconciler.",
+        )
+    if digest_of(body) != body["plan_digest"]:
+        raise PlanInvalid("the saved plan was changed after it was made", next_step=_AGAIN)
+    misshapen = find_misshapen(body)
+    if misshapen:
+        raise _invalid(f"it is not as it must be at {misshapen}")
+    try:
+        plan = _plan_of(body)
+        again = {**_body_of(plan), "plan_digest": body["plan_digest"]}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _invalid("a part of it cannot be read") from error
+    for what in find_unsound(plan):
+        raise _invalid(what)
+    # Nothing stands in it that was passed over, or that its other parts do not say as well.
+    if not is_same(again, body):
+        raise _invalid("its parts contradict one another")
+    return plan, str(body["plan_digest"])
+
+
+def _invalid(what: str) -> PlanInvalid:
+    return PlanInvalid(f"no plan that was made here: {what}", next_step=_AGAIN)
+
+
+# Documents nest in a plan: in its steps, and in their changes.
+_DEEPEST: Final = DEEPEST + 10
+_AGAIN: Final = "Make it again: reconciler plan --out FILE"
+
+
+def _reason_of(said: Json) -> Reason:
+    return Reason(
+        said["pointer"], Cause(said["cause"]), said["note"], said.get("remembered", ABSENT)
+    )
+
+
+def _plan_of(body: Json) -> Plan:
+    lists = {name: tuple(body["inputs"][name]) for name in ("targets", "excluded")}
+    inputs = {**body["inputs"], **lists}
+    return Plan(
+        steps=tuple(_step_of(said) for said in body["resource_changes"]),
+        unchanged=_resources_of(body["unchanged"]),
+        findings=tuple(_finding_of(said) for said in body["findings"]),
+        inputs=Inputs(**inputs),
+        refresh=Refresh(**body["refresh"]),
+        estimate=Estimate(**body["estimate"]),
+        made_at=body["timestamp"],
+        baseline=body["baseline"],
+        orphans=_resources_of(body["orphans"]),
+        not_observable={name: tuple(ats) for name, ats in body["not_observable"].items()},
+        rollouts=tuple(_rollout_of(one) for one in body.get("rollouts", ())),
+        last_set={name: dict(ats) for name, ats in body.get("last_set", {}).items()},
+    )
+
+
+def _resources_of(listed: Json) -> tuple[Resource, ...]:
+    return tuple(_resource_of(Address.parse(said["address"]), said) for said in listed)
+
+
+def _resource_of(address: Address, said: Json) -> Resource:
+    token = SecretReference(**said["token"]) if "token" in said else None
+    return Resource(address, said["id"], token)
+
+
+def _step_of(said: Json) -> Step:
+    change = said["change"]
+    action = next(act for act, words in _ACTIONS.items() if words == change["actions"])
+    return Step(
+        resource=_resource_of(Address(said["type"], said["name"]), said),
+        action=action,
+        changes=tuple(_change_of(one, said["patch"]) for one in said["attributes"]),
+        ops=tuple(said["patch"]),
+        inverse=tuple(said["inverse"]),
+        before=ABSENT if action is Action.CREATE else change["before"],
+        after=ABSENT if action is Action.DELETE else change["after"],
+        absences=tuple(one["absent"] for one in said["preconditions"]),
+        secrets=tuple((at, SecretReference(**ref)) for at, ref in sorted(said["secrets"].items())),
+        replace_paths=tuple(format_pointer(tuple(path)) for path in change["replace_paths"]),
+        models=tuple(ModelChange(**{**one, "path": tuple(one["path"])}) for one in said["model"]),
+        not_observable=tuple(said["not_observable"]),
+        unchanged=said["unchanged_attributes"],
+        reason=said["action_reason"],
+        because=tuple(_reason_of(one) for one in said["because"]),
+        extent=said["extent"],
+        source=Source(**said["source"]) if said["source"] else None,
+        labels=said["labels"],
+        owns=tuple(said["owns"]),
+        wave=said.get("wave", 0),
+        fleet=Address.parse(said["fleet"]) if said.get("fleet") else None,
+        stage=said.get("stage", 0),
+        member=_member_of(said),
+    )
+
+
+def _change_of(said: Json, patch: Json) -> Change:
+    after = said.get("after", ABSENT)
+    if said["verb"] == "write" and isinstance(after, dict) and "reference" in after:
+        after = SecretReference(**after["reference"])
+    path, before = tuple(said["path"]), said.get("before", ABSENT)
+    return Change(
+        path=path,
+        verb=Verb(said["verb"]),
+        before=before,
+        after=after,
+        sealed_by=_find_seal(path, before, patch) if said.get("sensitive") else "",
+        **{name: True for name in _FLAGS if said.get(name)},
+    )
+
+
+def _find_seal(path: Path, before: Json | Absent, patch: Json) -> str:
+    """The property by which a value is sealed: the patch relies on it, and not on the value."""
+    for name in before if isinstance(before, dict) else ():
+        at = format_pointer((*path, name))
+        if any(one["op"] == "test" and one["path"] == at for one in patch):
+            return str(name)
+    return ""
+
+
+_FLAGS: Final = ("sensitive", "immutable", "irreversible", "opaque")
+
+
+def _finding_of(said: Json) -> Finding:
+    place = Place(**said["place"]) if said["place"] else None
+    return Finding(**{**said, "place": place, "detail": tuple(said["detail"])})

@@ -1,0 +1,206 @@
+"""Undoing entries of a ledger on what is live now, whatever else has changed there since.
+
+Every change of an entry has its inverse; what nobody changed through an entry stays as it is. An
+index into a list means an item only while the list is as the entry left it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import starmap
+from typing import Final
+
+from reconciler.document.diff import is_unseen, same
+from reconciler.document.overlay import overlay
+from reconciler.document.patch import MISFITS, apply_in_place, apply_operations
+from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
+from reconciler.document.schema import Field
+from reconciler.errors import ReconcilerError
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Cause,
+    Declared,
+    Entry,
+    Json,
+    Live,
+    Path,
+    Reason,
+    Step,
+)
+from reconciler.plans.history import pair_operations
+from reconciler.plans.step import Wish, lead_to, make_removal
+
+_UNKNOWN: Final = "its keys and secrets are not known here"
+_BECAUSE: Final = Reason("", Cause.ROLLBACK, "another step of the same apply failed")
+_WORDS: Final = {Action.DELETE: "destroyed", Action.REPLACE: "replaced", Action.UPDATE: "deleted"}
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """One place at which an entry cannot be undone any more, and why."""
+
+    sequence: int
+    pointer: str
+    why: str
+
+
+def undo(field: Field, entries: Iterable[Entry], live: Json) -> tuple[Json, tuple[Misfit, ...]]:
+    """The document without the entries, the newest of which comes first; `live` is not changed.
+
+    With what does not fit any more, all of the first entry of which something does not.
+    """
+    document = copy.deepcopy(live)
+    for entry in entries:
+        misfits = (*_find_moved_lists(field, entry, document), *_undo_one(field, entry, document))
+        if misfits:
+            return document, misfits
+    return document, ()
+
+
+def _undo_one(field: Field, entry: Entry, document: Json) -> Iterator[Misfit]:
+    for forth, back in reversed(pair_operations(entry)):
+        pointer = forth["path"]
+        if back is None:
+            yield Misfit(entry.sequence, pointer, "what was there before is not known")
+        elif not (back["op"] == "remove" and _stays(field, forth, document)):
+            try:
+                apply_in_place(copy.deepcopy(back), document)
+            except MISFITS:
+                yield Misfit(entry.sequence, pointer, "there is no such place any more")
+
+
+def _stays(field: Field, forth: Json, document: Json) -> bool:
+    """Whether what was added need not be taken away: it is gone, or others have filled it."""
+    path = split_pointer(forth["path"])
+    now = find(document, path)
+    return now is ABSENT or (forth["value"] == {} and field.at(path).branches and now != {})
+
+
+def _find_moved_lists(field: Field, entry: Entry, document: Json) -> Iterator[Misfit]:
+    """Lists whose items an entry names by number and that are not as it left them."""
+    changes = [forth for forth, _ in pair_operations(entry)]
+    for test in entry.patch:
+        inside = [op for op in changes if op["path"].startswith(f"{test['path']}/")]
+        if test["op"] != "test" or not isinstance(test["value"], list) or not inside:
+            continue
+        path = split_pointer(test["path"])
+        if not _alike(field.at(path), _make_list(test, inside), find(document, path)):
+            why = "the list has changed since, and its items are told by their number"
+            yield Misfit(entry.sequence, test["path"], why)
+
+
+def _make_list(test: Json, inside: Iterable[Json]) -> Json | Absent:
+    """The list that a test speaks of, once it was changed; ABSENT where that cannot have been."""
+    left = copy.deepcopy(test["value"])
+    try:
+        for operation in inside:
+            apply_in_place({**operation, "path": operation["path"][len(test["path"]) :]}, left)
+    except MISFITS:
+        return ABSENT
+    return left
+
+
+def _alike(field: Field, one: Json | Absent, other: Json | Absent) -> bool:
+    """Whether two lists hold the same items in the same order."""
+    if not isinstance(one, list) or not isinstance(other, list) or len(one) != len(other):
+        return False
+    item = field.child(0)
+    return all(starmap(lambda a, b: same(item, a, b), zip(one, other, strict=True)))
+
+
+def find_touched(entries: Iterable[Entry]) -> set[Path]:
+    """The places that entries changed; of a list, the list."""
+    return {
+        _above_index(entry, split_pointer(forth["path"]))
+        for entry in entries
+        for forth, _ in pair_operations(entry)
+    }
+
+
+def _above_index(entry: Entry, path: Path) -> Path:
+    tested = [op for op in entry.patch if op["op"] == "test" and isinstance(op["value"], list)]
+    for test in tested:
+        at = split_pointer(test["path"])
+        if path[: len(at)] == at:
+            return at
+    return path
+
+
+def overlaps(path: Path, places: Collection[Path]) -> bool:
+    """Whether a place lies in, or around, one of these."""
+    return any(path[: len(one)] == one or one[: len(path)] == path for one in places)
+
+
+def restore(
+    field: Field, owned: Mapping[str, Json], places: Collection[Path], document: Json
+) -> None:
+    """Put back into `document` what was remembered at the places that are undone.
+
+    Somebody else may have moved a place between two entries: then the inverse of the later one
+    leads to what they made of it, not to what the earlier one left.
+    """
+    for pointer, value in owned.items():
+        path = split_pointer(pointer)
+        here = overlaps(path, places) and isinstance(find(document, path[:-1]), dict)
+        if not here or is_unseen(field, path, document):
+            continue
+        if not same(field.at(path), value, find(document, path)):
+            set_at(document, path, copy.deepcopy(value))
+
+
+class Irreversible(ReconcilerError):
+    """A step that cannot be led back; the message says why."""
+
+
+def make_undo(field: Field, step: Step, live: Live | Absent) -> Step:
+    """The step that leads back from what is live after `step`; raises Irreversible with the why."""
+    if step.action is Action.CREATE:
+        if live is ABSENT:
+            raise _refuse(step, "it is gone")
+        return make_removal(step.resource, live.document, _BECAUSE)
+    if step.action is not Action.UPDATE or live is ABSENT:
+        raise _refuse(step, f"it was {_WORDS[step.action]}, and {_UNKNOWN}")
+    lasting = [change for change in step.changes if change.irreversible]
+    if lasting:
+        raise _refuse(step, "the service allows no way back from what was changed")
+    return _make_update(field, step, live.document)
+
+
+def _make_update(field: Field, step: Step, live: Json) -> Step:
+    try:
+        desired = apply_operations(step.inverse, live)
+    except MISFITS as error:
+        raise _refuse(step, "somebody has changed it since") from error
+    # Nobody declares it, so no secret is due: what is written is the inverse, the models that were
+    # there as far as that is remembered, and what opens them.
+    models: Json = {}
+    for model in step.models:
+        if model.before:
+            set_at(models, model.path, model.before)
+    undo = lead_to(Wish(step.resource, field, live, Declared(models)), desired)
+    if undo is None:
+        raise _refuse(step, "only what is not observable was written")
+    changed = {format_pointer(change.path) for change in step.changes}
+    signatures = tuple(one for one in step.secrets if one[0] not in changed)
+    return replace(
+        undo,
+        because=(_BECAUSE,),
+        secrets=(*undo.secrets, *signatures),
+        after=overlay(field, desired, models),
+        owns=step.owns,
+        labels=step.labels,
+        wave=step.wave,
+        fleet=step.fleet,
+    )
+
+
+def _refuse(step: Step, why: str) -> Irreversible:
+    return Irreversible(
+        f"cannot be rolled back: {why}",
+        subject=str(step.resource.address),
+        next_step="It stays as it was applied. Declare what it must be, then plan and apply.",
+    )

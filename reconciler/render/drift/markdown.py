@@ -1,0 +1,86 @@
+"""A drift report as one bounded comment, in which nothing from outside is obeyed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from reconciler.document.pointers import split_pointer
+from reconciler.model import Drift, DriftReport
+from reconciler.plans.reasons import format_author
+from reconciler.render.drift.groups import DriftGroup, group_standings
+from reconciler.render.drift.text import (
+    count_hidden,
+    count_verdicts,
+    describe_knowledge,
+    describe_note,
+    list_commands,
+    list_values,
+)
+from reconciler.render.plan.markdown import code, keep_within, write_marker
+from reconciler.render.words.escape import show_path
+
+_ROWS: Final = 25_000
+_FINDINGS: Final = 30_000
+_NAMED: Final = 8
+
+
+def render_drift_markdown(report: DriftReport) -> str:
+    """The report in less than 60,000 characters; what matters most is cut last."""
+    groups = group_standings(report)
+    lines = [write_marker("drift", report.inputs.project), f"### {count_verdicts(report)}"]
+    if report.outcome == "evidence-incomplete":
+        lines.append("\n> **Evidence incomplete**: what could not be read is not in sync.")
+    if groups:
+        lines += ["", "| resource | verdict | last applied |", "|---|---|---|"]
+        lines += keep_within((_row(one) for one in groups), _ROWS)
+        lines += ["", "<details><summary>What moved</summary>", ""]
+        lines += keep_within(_findings(groups), _FINDINGS)
+        lines += ["", "</details>"]
+    lines += ["", describe_knowledge(report)]
+    hidden = count_hidden(report.findings)
+    if hidden:
+        lines += ["", code(hidden)]
+    if report.baseline == "lost":
+        lines += ["", "baseline: lost; only what is declared can be compared."]
+    return "\n".join(lines) + "\n"
+
+
+def _row(group: DriftGroup) -> str:
+    authors = {format_author(one.memory) for one in group.standings}
+    author = authors.pop() if len(authors) == 1 else ""
+    applied = code(author) if author else ""
+    return f"| {_who(group)} | **{group.verdict.value}** | {applied} |"
+
+
+def _who(group: DriftGroup) -> str:
+    return code(group.title) + ("" if group.alone else f" {code(group.list_names(_NAMED))}")
+
+
+def _findings(groups: Sequence[DriftGroup]) -> Iterator[str]:
+    for group in groups:
+        yield f"- {_who(group)}"
+        yield from (_line(one) for one in group.places)
+
+
+def _line(findings: Sequence[Drift]) -> str:
+    one = findings[0]
+    place = code(show_path(split_pointer(one.pointer))) if one.pointer else ""
+    note, since = describe_note(findings), min(one.since for one in findings)
+    parts = [
+        f"**{one.verdict.value}**",
+        place,
+        "sensitive value" if one.hidden else _values(findings) if one.pointer else "",
+        code(note) if note else "",
+        f"first seen {since[:10]}" if since else "",
+        " or ".join(code(command) for command in list_commands(findings)),
+    ]
+    return "  - " + "; ".join(part for part in parts if part)
+
+
+def _values(findings: Sequence[Drift]) -> str:
+    words = {"remembered": "was", "live": "live", "declared": "declared"}
+    return ", ".join(
+        " ".join([words[name], code(shown), *(f"({code(note)})" for note in notes)])
+        for name, (shown, notes) in list_values(findings).items()
+    )

@@ -1,0 +1,192 @@
+"""A drift report as a person reads it: what moved, since when, and the command that settles it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from reconciler.document.pointers import split_pointer
+from reconciler.model import ABSENT, Drift, DriftReport, Verdict
+from reconciler.plans.drift_file import count_coverage
+from reconciler.plans.reasons import format_author
+from reconciler.render.drift.groups import DriftGroup, group_standings
+from reconciler.render.plan.differences import tell_values
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.counting import count, show_duration
+from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
+
+_TABLE_ABOVE: Final = 20
+_NAMED: Final = 8
+# What takes the address of a fleet for all its members.
+_OF_FLEETS: Final = ("--target", "--rotate", "--accept")
+_COLOURS: Final[Mapping[Verdict, str]] = {
+    Verdict.IN_SYNC: "green",
+    Verdict.PENDING: "cyan",
+    Verdict.UNMANAGED: "cyan",
+    Verdict.CREDENTIAL_EXPIRING: "yellow",
+    Verdict.DRIFTED: "yellow",
+}
+
+
+def render_drift(report: DriftReport, *, paint: Paint) -> str:
+    """The whole report: what was found of each resource, then what is known and how well."""
+    groups = group_standings(report)
+    parts = [_render_table(groups, paint)] if len(groups) > _TABLE_ABOVE else []
+    parts += [_render_group(group, report, paint) for group in groups]
+    parts.append("\n".join(_closing(report, paint)))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _render_table(groups: Sequence[DriftGroup], paint: Paint) -> str:
+    width = max(len(one.verdict.value) for one in groups)
+    return "\n".join(
+        f"  {_verdict(one.verdict, paint)}{' ' * (width - len(one.verdict.value))}  {one.title}"
+        for one in groups
+    )
+
+
+def _verdict(verdict: Verdict, paint: Paint) -> str:
+    return paint(_COLOURS.get(verdict, "red"), verdict.value)
+
+
+def _render_group(group: DriftGroup, report: DriftReport, paint: Paint) -> str:
+    authors = {format_author(one.memory) for one in group.standings}
+    author = authors.pop() if len(authors) == 1 else ""
+    applied = f", last applied {escape(author)}" if author else ""
+    lines = [
+        f"  # {paint('bold', group.title)}: {_verdict(group.verdict, paint)}{applied}",
+        *([] if group.alone else [f"  # {group.list_names(_NAMED)}"]),
+    ]
+    for findings in group.places:
+        lines += [f"    {line}" for line in describe_findings(findings, report.made_at)]
+    return "\n".join(lines)
+
+
+def describe_findings(findings: Sequence[Drift], now: str) -> Iterator[str]:
+    """What, the three values, since when, and what settles it: a line each.
+
+    The same finding of several is told by the first of them, with what differs.
+    """
+    first = findings[0]
+    place = show_path(split_pointer(first.pointer))
+    yield ": ".join(part for part in (first.verdict.value, place) if part) + _note(findings)
+    if first.hidden:
+        yield "    (sensitive value)"
+    elif first.pointer:
+        for name, (value, notes) in list_values(findings).items():
+            note = f"   # {'; '.join(notes)}" if notes else ""
+            yield f"    {name.ljust(10)} {value}{note}"
+    since = min(one.since for one in findings)
+    if since:
+        yield f"    first seen {since[:10]}{_age(since, now)}"
+    yield from (f"    {'settle:' if n == 0 else 'or:    '} {escape(command)}"
+                for n, command in enumerate(list_commands(findings)))  # fmt: skip
+
+
+def _note(findings: Sequence[Drift]) -> str:
+    note = describe_note(findings)
+    return f" ({escape(cut(note, 300))})" if note else ""
+
+
+def describe_note(findings: Sequence[Drift]) -> str:
+    """The note of the first, with its name where others have another one."""
+    first = findings[0]
+    alike = all(one.note == first.note for one in findings)
+    return first.note if alike else f"{first.resource.address.name}: {first.note}"
+
+
+def list_commands(findings: Sequence[Drift]) -> list[str]:
+    """What settles it; of several members, for the whole fleet where the command can."""
+    first = findings[0]
+    if len(findings) == 1 or first.fleet is None:
+        return list(first.settle)
+    one, fleet = str(first.resource.address), str(first.fleet)
+    wide = [_widen(command.split(" "), one, fleet) for command in first.settle]
+    return [f"{said}, and so on" if one in said else said for said in wide]
+
+
+def _widen(words: Sequence[str], one: str, fleet: str) -> str:
+    """A command for a fleet in place of one of its members, where only options name that."""
+    flags = ("", *words[:-1])
+    return " ".join(
+        fleet if word == one and flag in _OF_FLEETS else word
+        for flag, word in zip(flags, words, strict=True)
+    )
+
+
+def list_values(findings: Sequence[Drift]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The values that the first has, addresses without what they share, and what differs."""
+    first = findings[0]
+    told = {"remembered": first.remembered, "live": first.live, "declared": first.declared}
+    there = {name: value for name, value in told.items() if value is not ABSENT}
+    if all(isinstance(value, str) and "://" in value for value in there.values()):
+        shortened = shorten_uris(*there.values())
+        shown = {name: f'"{escape(cut(one))}"' for name, one in zip(there, shortened, strict=True)}
+    else:
+        shown = {name: show_value(value) for name, value in there.items()}
+    names = [one.resource.address.name for one in findings]
+    return {
+        name: (
+            shown.get(name, "(not there)"),
+            tell_values(names, [getattr(one, name) for one in findings]),
+        )
+        for name in told
+        if name in shown or name == "live"
+    }
+
+
+def _age(since: str, now: str) -> str:
+    seconds = (datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds()
+    return f", {show_duration(seconds)} ago" if seconds >= 1 else ""
+
+
+def count_verdicts(report: DriftReport) -> str:
+    """Such as `Drift: 1 drifted, 2 pending; 5 of 8 in sync.`."""
+    counted = Counter(one.verdict for one in report.standings)
+    total = sum(counted.values())
+    calm = counted.pop(Verdict.IN_SYNC, 0)
+    if not counted:
+        return f"No drift. {count(total, 'service')} in sync."
+    said = ", ".join(f"{number:,} {verdict.value}" for verdict, number in sorted(counted.items()))
+    return f"Drift: {said}; {calm:,} of {total:,} in sync."
+
+
+def describe_knowledge(report: DriftReport) -> str:
+    """How much of what is managed is known, and how fresh that is."""
+    covered, refresh = count_coverage(report), report.refresh
+    said = (
+        f"Coverage: {covered['known']:,} of {count(covered['total'], 'service')};"
+        f" read {refresh.read:,} in {count(refresh.calls, 'call')}"
+    )
+    if refresh.oldest:
+        said += f"; oldest observation {show_duration(refresh.oldest)}"
+    return f"{said}."
+
+
+def count_hidden(findings: Iterable[Drift]) -> str:
+    """What the service never shows, in one sentence; empty where there is none."""
+    hidden = [one for one in findings if one.verdict is Verdict.NOT_OBSERVABLE]
+    if not hidden:
+        return ""
+    notes = sorted({one.note.removeprefix("set when last applied ") for one in hidden})
+    when = escape(cut(notes[0])) if len(notes) == 1 else f"{len(notes)} different times"
+    services = count(len({one.resource for one in hidden}), "service")
+    return f"Not observable: {count(len(hidden), 'declared value')} of {services} (set {when})."
+
+
+def _closing(report: DriftReport, paint: Paint) -> Iterator[str]:
+    word, _, rest = count_verdicts(report).partition(" ")
+    if report.outcome == "in-sync":
+        yield paint("green", count_verdicts(report))
+    else:
+        yield f"{paint('bold', word)} {rest}"
+    if report.outcome == "evidence-incomplete":
+        yield paint("red", "Evidence incomplete") + ": what could not be read is not in sync."
+    hidden = count_hidden(report.findings)
+    if hidden:
+        yield hidden
+    if report.baseline == "lost":
+        yield "baseline: lost. There is no ledger, so only what is declared can be compared."
+    yield describe_knowledge(report)

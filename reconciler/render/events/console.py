@@ -1,0 +1,229 @@
+"""Events as the lines that a person follows, in Terraform's words, and as a bar for many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, TypeAlias, assert_never
+
+from reconciler.model import (
+    Action,
+    Agenda,
+    Event,
+    FleetStopped,
+    Holder,
+    LockAwaited,
+    Refreshed,
+    Refreshing,
+    Retrying,
+    RollbackStarted,
+    Settled,
+    StepDone,
+    StepDoubted,
+    StepFailed,
+    StepSkipped,
+    StepStarted,
+    StepWaiting,
+    Throttling,
+    WavePaused,
+    WaveStarted,
+)
+from reconciler.render.events.progress import Progress
+from reconciler.render.plan.rollout import describe_stop
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.counting import count
+from reconciler.render.words.escape import cut, escape
+
+_STARTS = {
+    Action.CREATE: "Creating...",
+    Action.UPDATE: "Modifying...",
+    Action.REPLACE: "Replacing...",
+    Action.DELETE: "Destroying...",
+}
+_GOES_ON = {
+    Action.CREATE: "Still creating...",
+    Action.UPDATE: "Still modifying...",
+    Action.REPLACE: "Still replacing...",
+    Action.DELETE: "Still destroying...",
+}
+_ENDS = {
+    Action.CREATE: "Creation complete after",
+    Action.UPDATE: "Modifications complete after",
+    Action.REPLACE: "Replacement complete after",
+    Action.DELETE: "Destruction complete after",
+}
+
+
+_MOST_NAMED: Final = 20
+# Above so many a bar says more than the lines.
+_BAR_ABOVE: Final = 10
+_LONGEST: Final = 600
+
+
+class Console:
+    """Tells events one after another; what is too many to be named is counted.
+
+    With a `clock`, which gives seconds, more than ten reads or steps are drawn as a bar, and what
+    goes as it should is told by it alone.
+    """
+
+    def __init__(self, paint: Paint, clock: Callable[[], float] | None = None) -> None:
+        self._paint = paint
+        self._clock = clock
+        self._names_reads = True
+        self._reads: Progress | None = None
+        self._steps: Progress | None = None
+
+    def describe(self, event: Event) -> str | None:
+        """The line of an event, or None for one that needs none or that the bar tells."""
+        if isinstance(event, Agenda):
+            return self._open(event)
+        self._count(event)
+        told = isinstance(event, StepStarted | StepDone | StepSkipped) and self._steps is not None
+        if told or (isinstance(event, Refreshing) and not self._names_reads):
+            return None
+        return describe(event, self._paint)
+
+    def draw(self, width: int) -> str:
+        """The bar for so many columns; "" where there is none."""
+        shown = self._reads or self._steps
+        if shown is None or self._clock is None:
+            return ""
+        return shown.draw(self._clock(), width, self._paint)
+
+    def _open(self, agenda: Agenda) -> str | None:
+        if agenda.steps:
+            self._steps = self._begin("Applying", len(agenda.steps))
+            return None
+        self._reads = self._begin("Refreshing", agenda.reads)
+        self._names_reads = self._reads is None and agenda.reads <= _MOST_NAMED
+        many = f"Refreshing state of {count(agenda.reads, 'service')}..."
+        return None if self._names_reads else many
+
+    def _begin(self, name: str, total: int) -> Progress | None:
+        """A bar for so many; None where they are few, or where nothing can be drawn over."""
+        if self._clock is None or total <= _BAR_ABOVE:
+            return None
+        return Progress(name, total, self._clock())
+
+    def _count(self, event: Event) -> None:
+        """Let the bars know; one that is full is gone."""
+        match event:
+            case Refreshed(failed=failed):
+                self._reads = _advance(self._reads, failed=failed)
+            case StepStarted() if self._clock is not None:
+                self._reads = None
+                if self._steps is not None:
+                    self._steps.begin(self._clock())
+            case StepDone():
+                self._steps = _advance(self._steps)
+            case StepFailed():
+                self._steps = _advance(self._steps, failed=True)
+            case StepSkipped():
+                self._steps = _advance(self._steps, skipped=True)
+            case RollbackStarted(steps):
+                self._steps = self._begin("Rolling back", steps)
+            case _:
+                return
+
+
+def _advance(
+    progress: Progress | None, *, failed: bool = False, skipped: bool = False
+) -> Progress | None:
+    if progress is None:
+        return None
+    progress.failed += failed
+    progress.skipped += skipped
+    progress.done += not (failed or skipped)
+    return progress if progress.ended < progress.total else None
+
+
+def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a kind of event
+    """The line of an event, or None for one that needs none."""
+    match event:
+        case Agenda() | Refreshed():
+            return None
+        case WaveStarted(wave, steps, None):
+            return f"{paint('bold', f'Wave {wave}:')} {count(steps, 'step')}"
+        case WaveStarted() | WavePaused() | FleetStopped():
+            subject = paint("bold", escape(str(event.fleet)) + ":")
+            return f"{subject} {_describe_of_fleet(event, paint)}"
+        case RollbackStarted(steps):
+            said = f"{count(steps, 'step')}, the last one first"
+            return f"{paint('bold', 'Rolling back:')} {said}"
+        case LockAwaited(holder, seconds):
+            said = f"{describe_holder(holder)}; trying again in {_seconds(math.ceil(seconds))}"
+            return f"{paint('bold', 'Acquiring the lock of the ledger:')} {said}"
+        case Retrying(subject, reason, seconds):
+            said = f"{_line(reason)}; trying again in {_seconds(seconds)}"
+            return f"{paint('bold', escape(subject) + ':')} {said}"
+        case Throttling(subject, reason, seconds):
+            said = f"{_line(reason)}; the next one goes in {_seconds(math.ceil(seconds))}"
+            return f"{paint('bold', escape(subject) + ':')} {said}"
+        case _:
+            resource = event.resource
+            named = isinstance(event, Refreshing | StepStarted | StepDone)
+            name = f" [{escape(resource.short_id)}]" if named else ""
+            subject = paint("bold", escape(str(resource.address)) + ":")
+            return f"{subject} {_describe_of_resource(event, paint)}{name}"
+
+
+def _describe_of_fleet(event: WaveStarted | WavePaused | FleetStopped, paint: Paint) -> str:
+    match event:
+        case WaveStarted(wave, steps, waves=waves):
+            return f"Wave {wave} of {waves}: {count(steps, 'member')}"
+        case WavePaused(seconds=seconds):
+            return f"The next wave begins in {_seconds(math.ceil(seconds))}"
+        case FleetStopped(failed=failed, max_failures=most):
+            stopped = paint("red", "Stopped:")
+            return f"{stopped} {describe_stop(failed, most)}; no other member is begun"
+    assert_never(event)
+
+
+_OfResource: TypeAlias = (
+    Refreshing
+    | Settled
+    | StepStarted
+    | StepWaiting
+    | StepDoubted
+    | StepDone
+    | StepFailed
+    | StepSkipped
+)
+
+
+def _describe_of_resource(event: _OfResource, paint: Paint) -> str:  # noqa: PLR0911 - one a kind
+    match event:
+        case Refreshing():
+            return "Refreshing state..."
+        case Settled(fate=fate, note=note):
+            return f"Settled: {fate}{f' ({_line(note)})' if note else ''}"
+        case StepStarted(action=action):
+            return _STARTS[action]
+        case StepWaiting(action=action, elapsed=elapsed):
+            return f"{_GOES_ON[action]} [{_seconds(elapsed)} elapsed]"
+        case StepDoubted(reason=reason):
+            return f"Looking again: {_line(reason)}"
+        case StepDone(action=action, elapsed=elapsed):
+            return f"{_ENDS[action]} {_seconds(elapsed)}"
+        case StepFailed(finding=finding):
+            return f"{paint('red', 'Failed:')} {escape(cut(finding.message, _LONGEST))}"
+        case StepSkipped(reason=reason):
+            return f"Skipped: {_line(reason)}"
+    assert_never(event)
+
+
+def describe_holder(holder: Holder) -> str:
+    """Who holds a lock, for what, where and since when."""
+    why = f" for {_line(holder.why)}" if holder.why else ""
+    where = f"{_line(holder.host)}, process {holder.pid}"
+    return f"held{why} by {_line(holder.who)} on {where}, since {_line(holder.since)}"
+
+
+def _line(text: str) -> str:
+    return escape(cut(text.rstrip("."), _LONGEST))
+
+
+def _seconds(elapsed: float) -> str:
+    minutes, seconds = divmod(int(elapsed), 60)
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

@@ -1,0 +1,262 @@
+"""What happens while a command runs as JSON lines, with Terraform's message types and ours.
+
+Each function gives one message without its time; `write_line` makes a line of it. No value of a
+resource is in any of them. The form is in `schemas/output/events.schema.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Final
+
+from reconciler.model import (
+    Action,
+    Address,
+    Agenda,
+    Event,
+    Finding,
+    FleetStopped,
+    Json,
+    LockAwaited,
+    Outcome,
+    Plan,
+    Refreshed,
+    Refreshing,
+    Resource,
+    Retrying,
+    RollbackStarted,
+    Settled,
+    Step,
+    StepDone,
+    StepDoubted,
+    StepFailed,
+    StepSkipped,
+    StepStarted,
+    StepWaiting,
+    Throttling,
+    WavePaused,
+    WaveStarted,
+)
+from reconciler.plans.plan_file import has_drifted
+from reconciler.render.events.console import describe
+from reconciler.render.events.outcome import sum_up_outcome
+from reconciler.render.findings import describe_diagnostic
+from reconciler.render.plan.text import count_actions
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.counting import count
+from reconciler.render.words.escape import cut, escape
+
+FORM: Final = "1.0"
+_PLAIN: Final = Paint()
+_LONGEST: Final = 600
+_TYPES: Final[Mapping[type, str]] = {
+    Agenda: "agenda",
+    Refreshing: "refresh_start",
+    LockAwaited: "lock_awaited",
+    Settled: "step_settled",
+    WaveStarted: "wave_start",
+    WavePaused: "wave_pause",
+    FleetStopped: "fleet_stopped",
+    StepStarted: "apply_start",
+    StepWaiting: "apply_progress",
+    StepDoubted: "step_doubted",
+    StepDone: "apply_complete",
+    StepFailed: "apply_errored",
+    StepSkipped: "step_skipped",
+    RollbackStarted: "rollback_start",
+    Retrying: "retrying",
+    Throttling: "throttling",
+}
+_PLANNED: Final[Mapping[Action, str]] = {
+    Action.CREATE: "Plan to create",
+    Action.UPDATE: "Plan to update",
+    Action.REPLACE: "Plan to replace",
+    Action.DELETE: "Plan to delete",
+    Action.FORGET: "Plan to forget",
+}
+
+
+def write_line(message: Json, at: datetime) -> str:
+    """The message as one line of ASCII, with the time in UTC."""
+    stamp = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    said = {**message, "@timestamp": stamp}
+    return json.dumps(said, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def describe_version(version: str) -> Json:
+    """The first message: who speaks, and in which form."""
+    return _message("version", f"Reconciler {version}", reconciler=version, ui=FORM)
+
+
+def describe_note(said: str, level: str = "info") -> Json:
+    """Something that is neither an event nor a finding."""
+    return _message("log", said, level)
+
+
+def describe_finding(finding: Finding) -> Json:
+    """An error or a warning."""
+    word, level = ("Error", "error") if finding.severity == "error" else ("Warning", "warn")
+    said = f"{word}: {escape(cut(finding.message, _LONGEST))}"
+    return _message("diagnostic", said, level, diagnostic=describe_diagnostic(finding))
+
+
+def describe_plan(plan: Plan) -> Iterator[Json]:
+    """What others have moved, what is planned, and how much that is."""
+    for step in plan.steps:
+        if has_drifted(step):
+            change = {"resource": _resource(step.resource.address), "action": "update"}
+            said = f"{_name(step.resource)}: Drift detected (update)"
+            yield _message("resource_drift", said, change=change)
+    for step in plan.steps:
+        said = f"{_name(step.resource)}: {_PLANNED[step.action]}"
+        yield _message("planned_change", said, change=_change(step))
+    actions = [step.action for step in plan.steps]
+    changes = _count(
+        sum(action in {Action.CREATE, Action.REPLACE} for action in actions),
+        sum(action is Action.UPDATE for action in actions),
+        sum(action in {Action.DELETE, Action.REPLACE} for action in actions),
+        "plan",
+    )
+    yield _message("change_summary", count_actions(plan), changes=changes)
+
+
+def describe_end(outcome: Outcome, word: str, halted: str = "") -> Json:
+    """The last message: what was done, and in one word what it came to."""
+    return _end(outcome, word, sum_up_outcome(outcome, halted), "info")
+
+
+def describe_failure(word: str, said: str) -> Json:
+    """The last message where an error came before anything was done, or after all was told."""
+    return _end(Outcome(), word, escape(cut(said, _LONGEST)), "error")
+
+
+def _end(outcome: Outcome, word: str, said: str, level: str) -> Json:
+    changes = _count(len(outcome.added), len(outcome.changed), len(outcome.destroyed), "apply")
+    changes |= {
+        "failed": len(outcome.failures),
+        "not_started": len(outcome.not_started),
+        "restored": len(outcome.rolled_back),
+        "unrestored": len(outcome.unrestored),
+    }
+    stopped = [
+        {
+            "fleet": str(one.fleet),
+            "failed": one.failed,
+            "max_failures": one.max_failures,
+            "not_started": len(one.not_started),
+        }
+        for one in outcome.stopped
+    ]
+    return _message("change_summary", said, level, changes=changes, outcome=word, stopped=stopped)
+
+
+def describe_event(event: Event) -> Json:
+    """The message of an event; every event has one."""
+    return _message(_type(event), _say(event), **_tell(event))
+
+
+def _type(event: Event) -> str:
+    if isinstance(event, Refreshed):
+        return "refresh_errored" if event.failed else "refresh_complete"
+    return _TYPES[type(event)]
+
+
+def _say(event: Event) -> str:
+    match event:
+        case Agenda(reads=reads, steps=()):
+            return f"{count(reads, 'service')} to be read"
+        case Agenda(steps=steps):
+            return f"{count(len(steps), 'step')} to be carried out"
+        case Refreshed(resource, failed):
+            return f"{_name(resource)}: Refresh {'failed' if failed else 'complete'}"
+        case _:
+            return describe(event, _PLAIN) or ""
+
+
+def _tell(event: Event) -> dict[str, Json]:  # noqa: PLR0911 - one a kind of message
+    """What the message says beside its text."""
+    match event:
+        case Agenda(reads, steps):
+            return {"agenda": {"reads": reads, "steps": len(steps)}}
+        case LockAwaited(holder, seconds):
+            return {"lock": asdict(holder), "seconds": seconds}
+        case WaveStarted(wave, steps, None):
+            return {"wave": {"number": wave, "steps": steps}}
+        case WaveStarted(wave, steps, fleet, waves):
+            of = {"fleet": str(fleet), "waves": waves}
+            return {"wave": {"number": wave, "steps": steps, **of}}
+        case WavePaused(fleet, seconds):
+            return {"pause": {"fleet": str(fleet), "seconds": seconds}}
+        case FleetStopped(fleet, failed, most):
+            return {"stopped": {"fleet": str(fleet), "failed": failed, "max_failures": most}}
+        case RollbackStarted(steps):
+            return {"rollback": {"steps": steps}}
+        case Retrying(subject, reason, seconds) | Throttling(subject, reason, seconds):
+            told = {"subject": subject, "reason": cut(reason, _LONGEST), "seconds": seconds}
+            return {"call": told}
+        case Refreshing(resource) | Refreshed(resource):
+            return {"hook": {"resource": _resource(resource.address), **_identity(resource)}}
+        case _:
+            return {"hook": _hook(event)}
+
+
+def _hook(
+    event: Settled | StepStarted | StepWaiting | StepDoubted | StepDone | StepFailed | StepSkipped,
+) -> Json:
+    hook: dict[str, Json] = {
+        "resource": _resource(event.resource.address),
+        "action": event.action.value,
+        **_identity(event.resource),
+    }
+    match event:
+        case StepWaiting(elapsed=elapsed) | StepDone(elapsed=elapsed):
+            hook["elapsed_seconds"] = int(elapsed)
+        case StepDoubted(reason=reason) | StepSkipped(reason=reason):
+            hook["reason"] = cut(reason, _LONGEST)
+        case Settled(fate=fate, note=note):
+            hook |= {"fate": fate.value, "note": cut(note, _LONGEST)}
+        case _:
+            pass
+    return hook
+
+
+def _change(step: Step) -> Json:
+    change = {"resource": _resource(step.resource.address), "action": step.action.value}
+    return {**change, "reason": step.reason} if step.reason else change
+
+
+def _resource(address: Address) -> Json:
+    return {
+        "addr": str(address),
+        "module": "",
+        "resource": str(address),
+        "implied_provider": "reconciler",
+        "resource_type": address.kind,
+        "resource_name": address.name,
+        "resource_key": None,
+    }
+
+
+def _identity(resource: Resource) -> dict[str, Json]:
+    return {"id_key": "id", "id_value": resource.id}
+
+
+def _count(add: int, change: int, remove: int, operation: str) -> dict[str, Json]:
+    return {"add": add, "change": change, "import": 0, "remove": remove, "operation": operation}
+
+
+def _name(resource: Resource) -> str:
+    return escape(str(resource.address))
+
+
+def _message(kind: str, said: str, level: str = "info", **told: Json) -> Json:
+    return {
+        "@level": level,
+        "@message": said,
+        "@module": "reconciler.ui",
+        "type": kind,
+        **told,
+    }

@@ -1,0 +1,87 @@
+"""What an apply came to, as the last thing that a person reads of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from reconciler.model import Address, Outcome, Stopped
+from reconciler.render.findings import render_findings
+from reconciler.render.plan.rollout import describe_stop
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.counting import count
+from reconciler.render.words.escape import escape
+
+INTERRUPTED: Final = "interrupted"
+_NAMED: Final = 20
+
+
+def render_outcome(outcome: Outcome, *, paint: Paint, halted: str = "") -> str:
+    """Terraform's sentence, every failure with what to do, and what was left alone.
+
+    `halted` is why nothing more could be begun at some point, "" where everything could.
+    """
+    return "\n\n".join(part for part in _render(outcome, paint, halted) if part)
+
+
+def sum_up_outcome(outcome: Outcome, halted: str = "") -> str:
+    """The first sentence: `Apply complete! Resources: 0 added, 1 changed, 0 destroyed.`."""
+    head, counts, _ = _sum_up(outcome, halted)
+    return f"{head} {counts}"
+
+
+def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
+    head, counts, colour = _sum_up(outcome, halted)
+    yield f"{paint(colour, head)} {counts}"
+    yield render_findings(outcome.failures, paint=paint)
+    yield render_findings(outcome.unrestored, paint=paint)
+    for stopped in outcome.stopped:
+        yield _tell_stopped(stopped, paint)
+    own = {address for one in outcome.stopped for address in one.not_started}
+    left = [address for address in outcome.not_started if address not in own]
+    if left:
+        yield "\n".join(_name_left(left, halted))
+    if outcome.unseen:
+        said = f"What was written to {count(len(outcome.unseen), 'resource')} is not observable"
+        yield f"{said}: the service took it, and does not show it."
+
+
+def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
+    """What is said first, how much of it, and in which colour."""
+    restored = f"Resources: {len(outcome.rolled_back)} restored"
+    if outcome.unrestored:
+        counts = f"{restored}, {len(outcome.unrestored)} not restored."
+        return "Apply failed and was rolled back in part!", counts, "red"
+    if outcome.rolled_back:
+        return "Apply failed and was rolled back!", f"{restored}.", "red"
+    counts = (
+        f"Resources: {len(outcome.added)} added, {len(outcome.changed)} changed,"
+        f" {len(outcome.destroyed)} destroyed."
+    )
+    amiss = [f"{len(outcome.failures)} failed"] if outcome.failures else []
+    amiss += [f"{len(outcome.not_started)} not started"] if outcome.not_started else []
+    if not amiss:
+        return "Apply complete!", counts, "green"
+    word = "incomplete" if not halted else INTERRUPTED if halted == INTERRUPTED else "stopped"
+    return f"Apply {word}!", f"{counts} {', '.join(amiss)}.", "red"
+
+
+def _tell_stopped(stopped: Stopped, paint: Paint) -> str:
+    """Why a fleet went no further, and the command that goes on."""
+    fleet, why = escape(str(stopped.fleet)), describe_stop(stopped.failed, stopped.max_failures)
+    left = count(len(stopped.not_started), "member")
+    prune = " --prune" if stopped.destroys else ""
+    return (
+        f"{paint('bold', f'{fleet} was stopped:')} {why}; {left} not started.\n"
+        f"Once that is mended, go on with: reconciler apply --target {fleet}{prune}"
+    )
+
+
+def _name_left(left: Sequence[Address], halted: str) -> Iterator[str]:
+    why = {"": "because of what failed", INTERRUPTED: "because of the interruption"}
+    yield f"{count(len(left), 'step')} not started, {why.get(halted, f'because {escape(halted)}')}:"
+    for address in left[:_NAMED]:
+        yield f"  {escape(str(address))}"
+    if len(left) > _NAMED:
+        yield f"  … and {len(left) - _NAMED:,} more"
+    yield "Plan again to see what is left."

@@ -1,0 +1,79 @@
+"""How far many things of one sort have come, as one line of a terminal that is drawn over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.counting import show_duration
+
+_WIDEST_BAR: Final = 30
+_NARROWEST_BAR: Final = 10
+_GAP: Final = "  "
+# So many a minute are told as so many a second.
+_FAST: Final = 600
+
+
+@dataclass
+class Progress:
+    """Counts what has ended of `total`. Times are seconds of one clock, whichever.
+
+    The rate is of what was done since `started`; what needed no doing took no time.
+    """
+
+    name: str
+    total: int
+    started: float
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    begun: bool = False
+
+    def begin(self, now: float) -> None:
+        """The first of them begins; the time before was spent on something else."""
+        if not self.begun:
+            self.started, self.begun = now, True
+
+    @property
+    def ended(self) -> int:
+        """How many have come to an end, whichever end."""
+        return self.done + self.failed + self.skipped
+
+    def draw(self, now: float, width: int, paint: Paint) -> str:
+        """The line, at most one column short of `width`; what has no room is left out."""
+        parts = list(self._tell(now))
+        while len(parts) > 1 and _size(parts) >= width:
+            parts.pop()
+        room = width - 1 - _size(parts) - len(_GAP)
+        if room >= _NARROWEST_BAR:
+            parts.insert(1, (self._bar(min(room, _WIDEST_BAR)), ""))
+        if _size(parts) >= width:
+            return parts[0][0][: max(width - 1, 0)]
+        return _GAP.join(paint(colour, said) if colour else said for said, colour in parts)
+
+    def _tell(self, now: float) -> list[tuple[str, str]]:
+        """What there is to say, the most telling first, each with its colour."""
+        parts = [(self.name, "bold"), (f"{self.ended:,}/{self.total:,}", "")]
+        if self.failed:
+            parts.append((f"{self.failed:,} failed", "red"))
+        elapsed = now - self.started
+        worked = self.done + self.failed
+        if worked and elapsed > 0:
+            left = (self.total - self.ended) * elapsed / worked
+            parts += [(f"{show_duration(left)} left", ""), (_show_rate(worked / elapsed), "")]
+        return parts
+
+    def _bar(self, width: int) -> str:
+        cells = width - 2
+        full = cells * self.ended // self.total if self.total else cells
+        return f"[{'#' * full}{'-' * (cells - full)}]"
+
+
+def _size(parts: list[tuple[str, str]]) -> int:
+    return len(_GAP.join(said for said, _ in parts))
+
+
+def _show_rate(a_second: float) -> str:
+    a_minute = a_second * 60
+    return f"{a_second:.0f}/s" if a_minute >= _FAST else f"{a_minute:.0f}/min"

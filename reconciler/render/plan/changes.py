@@ -1,0 +1,49 @@
+"""The changes of one step as lines: models first, then attributes by their path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from reconciler.model import Action, Step
+from reconciler.render.plan.rows import Row, describe_rest, describe_whole, make_rows
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.counting import count
+
+_MOST_LINES: Final = 60
+_MOST_CREATED: Final = 24
+
+
+def render_changes(step: Step, paint: Paint, like: Sequence[Step] = ()) -> Iterator[str]:
+    """Every change of a step and what is not shown of it, for the block around it.
+
+    `like` are all that it stands for: what differs between them is noted.
+    """
+    yield from render_difference(step, paint, like)
+    rest = describe_rest(step)
+    if rest and all(describe_rest(one) == rest for one in like):
+        yield paint("faint", f"  # ({rest})")
+
+
+def render_difference(step: Step, paint: Paint, like: Sequence[Step] = ()) -> Iterator[str]:
+    """Every change of a step, bounded; the same lines for the same changes of another resource."""
+    for said in describe_whole(step, like):
+        line = f"  # ({said})"
+        yield line if step.action is Action.DELETE else paint("faint", line)
+    most = _MOST_CREATED if step.action is Action.CREATE else _MOST_LINES
+    rows, more = make_rows(step, most, like)
+    for row in rows:
+        yield from _row_lines(row, paint)
+    if more:
+        yield paint("faint", f"  # (and {count(more, 'more attribute')})")
+
+
+def _row_lines(row: Row, paint: Paint) -> Iterator[str]:
+    values = " -> ".join(value for value in (row.before, row.after, row.said) if value)
+    head = f"{paint.symbol(row.sign)} {row.name}{f' = {values}' if values else ':'}"
+    if row.about:
+        yield head
+        yield from (f"      {line}" for line in (*(f"# {one}" for one in row.notes), *row.about))
+    else:
+        yield f"{head}   # {'; '.join(row.notes)}" if row.notes else head
+        yield from (f"      {line}" for line in row.lines)

@@ -1,0 +1,106 @@
+"""What differs between the members of a group in one change, told in a few words.
+
+Few values are told with how many members have each; where nearly every member has another one,
+that alone is said. So whoever is odd among a thousand stands out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeAlias
+
+from reconciler.model import ABSENT, Absent, Json, SecretReference
+from reconciler.render.words.counting import count
+from reconciler.render.words.escape import cut, escape, shorten_uris, show_value
+from reconciler.render.words.names import list_names
+from reconciler.secrets.signatures import strip_credentials
+from reconciler.text.json_text import canonical
+
+OWN: Final = "each its own"
+_FEW: Final = 4
+_MANY: Final = 3
+_NAMED: Final = 2
+_LONGEST: Final = 60
+
+_Value: TypeAlias = Json | Absent
+
+
+def tell_variety(
+    names: Sequence[str], before: Sequence[_Value], after: Sequence[_Value]
+) -> tuple[str, ...]:
+    """Notes on the values of one change, in the order of the members' names; none for the same."""
+    then, now = tell_values(names, before), tell_values(names, after)
+    return now if then in (now, now[:1]) else (*now, *(f"was {one}" for one in then))
+
+
+def tell_values(names: Sequence[str], values: Sequence[_Value]) -> tuple[str, ...]:
+    """The same of one value of each."""
+    alike = _gather(names, map(_key, values))
+    if len(alike) == 1:
+        return ()
+    if len(alike) == len(values) and len(values) >= _MANY:
+        return (OWN, *_tell_folders(names, values))
+    if len(alike) <= _FEW:
+        shown = {_key(value): _show(value) for value in values}
+        return (_tally((shown[key], members) for key, members in alike.items()),)
+    return (f"{len(alike):,} different values", *_tell_folders(names, values))
+
+
+def find_usual(values: Sequence[_Value]) -> list[bool]:
+    """Of each value whether it is the most frequent one; where there are many, all are usual."""
+    keys = [_key(value) for value in values]
+    counted = Counter(keys)
+    ((most, _),) = counted.most_common(1)
+    return [len(counted) > _FEW or key == most for key in keys]
+
+
+def _gather(names: Sequence[str], keys: Iterable[str]) -> dict[str, list[str]]:
+    """Who has each, the most frequent first."""
+    found: dict[str, list[str]] = {}
+    for name, key in zip(names, keys, strict=True):
+        found.setdefault(key, []).append(name)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def _key(value: _Value) -> str:
+    if value is ABSENT or isinstance(value, SecretReference):
+        return repr(value)
+    return canonical(strip_credentials(value) if isinstance(value, str) else value)
+
+
+def _show(value: _Value) -> str:
+    if value is ABSENT:
+        return "not there"
+    if isinstance(value, SecretReference):
+        return escape(cut(f"{value}, version {value.version}" if value.version else str(value)))
+    return show_value(cut(strip_credentials(value), _LONGEST) if isinstance(value, str) else value)
+
+
+def _tally(alike: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """`8 on 998 members, 200 on loc412`."""
+    return ", ".join(
+        f"{shown} on {list_names(members, _NAMED)}"
+        if len(members) <= _NAMED
+        else f"{shown} on {count(len(members), 'member')}"
+        for shown, members in alike
+    )
+
+
+def _tell_folders(names: Sequence[str], values: Sequence[_Value]) -> Iterator[str]:
+    """Where addresses lie of which each is another, unless they all lie together."""
+    if not all(isinstance(value, str) and "://" in value for value in values):
+        return
+    parts = [strip_credentials(str(value)).split("/") for value in values]
+    # As deep as the places are still few; the first three parts are scheme, nothing and host.
+    for depth in range(max(map(len, parts)) - 1, 2, -1):
+        alike = _gather(names, (_cut_at(depth, one) for one in parts))
+        if len(alike) <= _FEW:
+            if len(alike) > 1:
+                shown = (f'"{escape(cut(one, _LONGEST))}"' for one in shorten_uris(*alike))
+                yield _tally(zip(shown, alike.values(), strict=True))
+            return
+
+
+def _cut_at(depth: int, parts: Sequence[str]) -> str:
+    return "/".join([*parts[:depth], "…"] if parts[depth:] else parts)

@@ -1,0 +1,107 @@
+"""A plan as one page that needs nothing else: opened from disk, read by eye, ear or keyboard.
+
+Whatever comes from outside passes one gate, the environment's `finalize`, which makes it harmless
+and short, and then the template's own escaping. The page may load nothing; its one script and its
+style are known to it by their digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from importlib.resources import files
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reconciler import __version__
+from reconciler.model import Plan
+from reconciler.plans.plan_file import plan_document
+from reconciler.render.plan.page import WORDS, count_by_word, make_entries, make_notices
+from reconciler.render.plan.rollout import describe_rollouts
+from reconciler.render.plan.text import (
+    NOTHING_TO_DO,
+    SAID,
+    count_actions,
+    describe_baseline,
+    describe_comparison,
+    describe_coverage,
+    describe_orphans,
+    describe_refusal,
+    is_baseline_lost,
+    list_grave,
+)
+from reconciler.render.words.counting import count
+from reconciler.render.words.escape import cut, escape
+
+_MOST_CHARACTERS: Final = 2_000
+_MOST_NAMED: Final = 2_000
+_MOST_UNFOLDED: Final = 50
+
+
+def render_plan_html(plan: Plan) -> str:
+    """The whole plan as one page; the same bytes for the same plan."""
+    entries = make_entries(plan)
+    numbers = {step.resource.address: one.number for one in entries for step in one.group.steps}
+    style, script = _read("plan.css"), _read("plan.js")
+    page = _make_environment().get_template("plan.html.j2")
+    return page.render(
+        plan=plan,
+        title=count_actions(plan) if plan.steps else NOTHING_TO_DO,
+        comparison="" if plan.steps else describe_comparison(plan).replace("\n", " "),
+        refusal=describe_refusal(plan) if plan.refused else "",
+        grave=list_grave([one.group for one in entries], _MOST_NAMED),
+        notices=make_notices(plan.findings),
+        entries=entries,
+        numbers={str(address): number for address, number in numbers.items()},
+        counts=count_by_word(entries),
+        baseline=describe_baseline(plan).replace("\n", " ") if is_baseline_lost(plan) else "",
+        orphans=describe_orphans(plan),
+        coverage=describe_coverage(plan),
+        rollouts=list(describe_rollouts(plan)),
+        digest=plan_document(plan)["plan_digest"],
+        version=__version__,
+        style=style,
+        script=script,
+        policy=_make_policy(style, script),
+    )
+
+
+def _make_environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("reconciler", "render/plan"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_make_harmless,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.globals |= {"count": count, "said": SAID, "words": WORDS}
+    made.globals |= {"most_named": _MOST_NAMED, "most_unfolded": _MOST_UNFOLDED}
+    return made
+
+
+def _make_harmless(value: object) -> object:
+    """Anything that is shown, but for numbers and what the page itself is made of."""
+    if isinstance(value, (Markup, int)):
+        return value
+    return escape(cut(str(value), _MOST_CHARACTERS))
+
+
+def _make_policy(style: str, script: str) -> str:
+    """What the page may load: nothing; an empty icon keeps browsers from asking for one."""
+    return (
+        f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)};"
+        " img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _source(text: str) -> str:
+    digest = b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _read(name: str) -> str:
+    return files("reconciler.render.plan").joinpath(name).read_text(encoding="utf-8")

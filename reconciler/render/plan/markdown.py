@@ -1,0 +1,170 @@
+"""A plan as one comment on a pull request: bounded, folded, and nothing in it is obeyed.
+
+Whatever comes from outside stands in a code span or a fence, where no mention, link, HTML or table
+syntax is read. What must be seen is written first and is the last to be cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from reconciler.model import Action, Finding, Plan
+from reconciler.plans.guards import is_final
+from reconciler.render.findings import gather_findings
+from reconciler.render.plan.groups import Group, group_steps
+from reconciler.render.plan.rollout import describe_rollouts
+from reconciler.render.plan.text import (
+    count_actions,
+    describe_coverage,
+    describe_hidden,
+    list_lines,
+    render_group,
+    sum_up,
+)
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.counting import count
+from reconciler.render.words.escape import cut, escape, show_path
+from reconciler.render.words.names import list_names
+
+MOST: Final = 60_000
+# What may be said of steps, in characters, so that all that frames it always fits.
+_MUST_SEE: Final = 30_000
+_DETAILS: Final = 55_000
+_NAMED: Final = 8
+_MOST_NAMED: Final = 100
+# Names are bounded where they are listed.
+_ALL: Final = 10_000
+_PLAIN: Final = Paint()
+_SAID: Final = {
+    Action.CREATE: "create",
+    Action.UPDATE: "update in place",
+    Action.REPLACE: "**replace**: destroyed, then created",
+    Action.DELETE: "**destroy**",
+}
+
+
+def render_plan_markdown(plan: Plan) -> str:
+    """The plan in less than 60,000 characters, with a marker by which to find the comment again."""
+    groups = group_steps(plan.steps, {one.subject for one in plan.refused})
+    head = [write_marker("plan", plan.inputs.project), f"### {_title(plan)}"]
+    head += keep_within(_must_see(plan, groups), _MUST_SEE)
+    if plan.steps:
+        head += ["", "| | resource | change |", "|---|---|---|"]
+    tail = ["", describe_coverage(plan), *_notes(plan)]
+    left = _DETAILS - len("\n".join([*head, *tail]))
+    rows = keep_within(map(_row, list_lines(groups)), max(2_000, left // 2))
+    left -= len("\n".join(rows))
+    details = _fold(groups, left) if plan.steps else []
+    return "\n".join([*head, *rows, *details, *tail]) + "\n"
+
+
+def write_marker(what: str, project: str) -> str:
+    """A comment that nobody sees and by which a tool finds this comment again."""
+    return f"<!-- reconciler {what} {re.sub(r'[^A-Za-z0-9._]', '_', project)[:100]} -->"
+
+
+def _title(plan: Plan) -> str:
+    if not plan.steps:
+        return "No changes. The web services match the manifests."
+    return count_actions(plan)
+
+
+def _must_see(plan: Plan, groups: Sequence[Group]) -> Iterator[str]:
+    for finding, names in gather_findings(plan.findings):
+        yield f"\n{_finding(finding, names)}"
+    for group in groups:
+        who = _who(group, _MOST_NAMED)
+        if group.step.action in {Action.DELETE, Action.REPLACE}:
+            yield f"\n> ⚠ {who}: {_SAID[group.step.action]}"
+        for change in group.step.changes:
+            if is_final(change):
+                yield f"\n> ⚠ {who}: cannot be undone: {code(show_path(change.path))}"
+
+
+def _who(group: Group, most: int) -> str:
+    """The address; of several also their names."""
+    return code(group.title) + ("" if group.alone else f" {code(group.list_names(most), _ALL)}")
+
+
+def _finding(finding: Finding, names: str) -> str:
+    word = "Refused" if finding.guard and finding.severity == "error" else "Warning"
+    said = " ".join(code(one, _ALL) for one in (finding.subject, names) if one)
+    subject = f"{said}: " if said else ""
+    step = f" {code(finding.next_step)}" if finding.next_step else ""
+    return f"> **{word}**: {subject}{code(finding.message)}{step}"
+
+
+def _row(group: Group) -> str:
+    what = sum_up(group)
+    said = f"{_SAID[group.step.action]} {code(what) if what else ''}"
+    return f"| `{group.step.action.symbol}` | {_who(group, _NAMED)} | {said} |"
+
+
+def keep_within(lines: Iterable[str], most: int) -> list[str]:
+    """The lines that fit into so many characters, and how many do not."""
+    kept, size, left = [], 0, 0
+    for line in lines:
+        size += len(line) + 1
+        if size > most:
+            left += 1
+        else:
+            kept.append(line)
+    return [*kept, f"\n… and {left} more"] if left else kept
+
+
+def _fold(groups: Sequence[Group], most: int) -> list[str]:
+    shown, size = [], 400
+    for number, group in enumerate(groups):
+        text = render_group(group, _PLAIN)
+        size += len(text) + 2
+        if size > most:
+            shown.append(
+                f"  # … and {count(len(groups) - number, 'more change')} in the saved plan"
+            )
+            break
+        shown.append(text)
+    body = "\n\n".join(shown)
+    fence = _fence(body, 3)
+    return [
+        "",
+        "<details><summary>What changes</summary>",
+        "",
+        fence,
+        body,
+        fence,
+        "",
+        "</details>",
+    ]
+
+
+def _notes(plan: Plan) -> Sequence[str]:
+    hidden = "" if plan.steps else describe_hidden(plan)
+    notes = [f"\n{hidden}"] if hidden else []
+    notes += [f"\n{code(rollout)}" for rollout in describe_rollouts(plan)]
+    if plan.orphans:
+        them = code(list_names((str(one.address) for one in plan.orphans), _MOST_NAMED), _ALL)
+        notes.append(f"\n{count(len(plan.orphans), 'orphan')} in the ledger: {them}")
+    if plan.baseline == "lost":
+        notes.append("\nbaseline: lost; who changed what before is not known.")
+    commit = f"`{plan.inputs.commit[:12]}`" if plan.inputs.commit.isalnum() else ""
+    if commit:
+        notes.append(
+            f"\nMade from {commit}{', with uncommitted changes' if plan.inputs.dirty else ''}."
+        )
+    return notes
+
+
+def code(text: str, most: int = 300) -> str:
+    """A code span that holds any text, in a table too; nothing in it is read as Markdown."""
+    shown = escape(cut(text, most)).replace("|", "\\|")
+    fence = _fence(shown, 1)
+    pad = " " if shown[:1] in {"`", " ", ""} or shown[-1:] in {"`", " "} else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def _fence(text: str, least: int) -> str:
+    """Backticks, more than any run of them in the text."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    return "`" * max(least, longest + 1)

@@ -1,0 +1,65 @@
+"""Free-form JSON that changed, described in words by DeepDiff."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from reconciler.model import Json
+from reconciler.render.words.counting import count
+from reconciler.render.words.escape import cut, escape
+
+_MOST_LINES = 12
+# What is compared pair by pair; a service may answer millions of values.
+_MOST_VALUES = 5_000
+
+
+def describe_change(before: Json, after: Json) -> list[str]:
+    """A sentence for each difference, bounded; the whole value is `value`."""
+    if too_many := _count_too_many(before, after):
+        return [too_many]
+    from deepdiff import DeepDiff  # noqa: PLC0415 - slow to import and rarely needed
+
+    # verbose_level 2 names the values of what was added and removed, not only their places.
+    said = DeepDiff(before, after, verbose_level=2, ignore_numeric_type_changes=False).pretty()
+    lines = sorted(re.sub(r"\broot\b", "value", line) for line in said.splitlines())
+    shown = [escape(cut(line, 160)) for line in lines[:_MOST_LINES]]
+    if len(lines) > _MOST_LINES:
+        shown.append(f"… and {len(lines) - _MOST_LINES} more differences")
+    return shown
+
+
+def _count_too_many(*structures: Json) -> str:
+    """What is said of structures that are too large to be compared; empty for all others."""
+    counts = [_count_values(one) for one in structures]
+    if max(counts) <= _MOST_VALUES:
+        return ""
+    return f"{' -> '.join(count(one, 'value') for one in counts)}: too many to be compared here"
+
+
+def _count_values(value: Json) -> int:
+    total, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (dict, list)) and one:
+            waiting.extend(one.values() if isinstance(one, dict) else one)
+        else:
+            total += 1
+    return total
+
+
+def compare_lines(before: Json, after: Json) -> list[str]:
+    """What differs between two structures, as lines of a diff of their JSON, bounded."""
+    if too_many := _count_too_many(before, after):
+        return [too_many]
+    import difflib  # noqa: PLC0415 - only needed for structures
+
+    one, other = (
+        json.dumps(v, indent=1, sort_keys=True, ensure_ascii=False) for v in (before, after)
+    )
+    found = difflib.unified_diff(one.splitlines(), other.splitlines(), lineterm="", n=1)
+    lines = [line for line in list(found)[2:] if not line.startswith("@@")]
+    shown = [f"{line[:1]} {escape(cut(line[1:], 120))}" for line in lines[:_MOST_LINES]]
+    if len(lines) > _MOST_LINES:
+        shown.append(f"… and {len(lines) - _MOST_LINES} more lines")
+    return shown

@@ -1,0 +1,132 @@
+"""What a page lists: steps with all that is folded below them, and notices of all findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.model import Action, Cause, Finding, Plan, Step
+from reconciler.plans.guards import is_final
+from reconciler.render.plan.groups import Group, group_plan, is_grave
+from reconciler.render.plan.patch import show_operations
+from reconciler.render.plan.rows import Row, describe_rest, describe_whole, make_rows
+from reconciler.render.plan.text import sum_up
+
+WORDS: Final = {
+    Action.CREATE: "create",
+    Action.UPDATE: "update",
+    Action.REPLACE: "replace",
+    Action.DELETE: "destroy",
+    Action.FORGET: "forget",
+    Action.ADOPT: "adopt",
+}
+_OPEN_UP_TO: Final = 5
+# How many rows a page may hold, shared out among its entries; of patches twice as many lines.
+_ROWS: Final = 20_000
+_LEAST, _MOST = 4, 300
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the list: a step, or several that are shown as one.
+
+    `tags` are what a reviewer must not miss, `more` counts the changes that are not in `rows`.
+    `own` says of each member of a fleet what is its own.
+    """
+
+    number: int
+    group: Group
+    own: Sequence[str]
+    word: str
+    tags: tuple[str, ...]
+    unfolded: bool
+    summary: str
+    whole: Sequence[str]
+    rows: Sequence[Row]
+    more: int
+    rest: str
+    patch: Sequence[str]
+
+    @property
+    def step(self) -> Step:
+        """The only one, or the one that stands for all."""
+        return self.group.step
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message, and everything that it is said of."""
+
+    word: str
+    message: str
+    findings: Sequence[Finding]
+
+
+def make_entries(plan: Plan) -> list[Entry]:
+    """The plan's steps in the order in which they are to be read, those that are alike as one."""
+    groups = group_plan(plan)
+    most = min(max(_ROWS // max(len(groups), 1), _LEAST), _MOST)
+    refused = {finding.subject for finding in plan.refused}
+    made = []
+    for number, group in enumerate(groups, 1):
+        tags = tuple(_tags(group.steps, refused))
+        made.append(_make_entry(number, group, tags, most, few=len(groups) <= _OPEN_UP_TO))
+    return made
+
+
+def _make_entry(number: int, group: Group, tags: tuple[str, ...], most: int, *, few: bool) -> Entry:
+    step = group.step
+    rows, more = make_rows(step, most, group.steps if group.fleet else ())
+    return Entry(
+        number=number,
+        group=group,
+        own=_tell_own(group),
+        word=WORDS[step.action],
+        tags=tags,
+        unfolded=is_grave(step) or few,
+        summary=sum_up(group),
+        whole=describe_whole(step, group.steps),
+        rows=rows,
+        more=more,
+        rest=describe_rest(step) if group.alone else "",
+        patch=show_operations(step, 2 * most) if step.ops else (),
+    )
+
+
+def _tell_own(group: Group) -> Sequence[str]:
+    """What each member does, where that is not the same for all."""
+    told = [sum_up(Group((step,), step)) for step in group.steps]
+    return told if len(set(told)) > 1 else [""] * len(told)
+
+
+def _tags(group: Sequence[Step], refused: set[str]) -> Iterator[str]:
+    if any(is_final(change) for change in group[0].changes):
+        yield "cannot be undone"
+    if any(str(step.resource.address) in refused for step in group):
+        yield "refused"
+    causes = {reason.cause for step in group for reason in step.because}
+    yield from (cause.value for cause in (Cause.CONFLICT, Cause.DRIFT) if cause in causes)
+
+
+def count_by_word(entries: Sequence[Entry]) -> dict[str, tuple[str, int]]:
+    """The sign of each action that the plan has, and how many resources it is done to."""
+    counted: dict[str, tuple[str, int]] = {}
+    for entry in entries:
+        _, before = counted.get(entry.word, ("", 0))
+        counted[entry.word] = (entry.step.action.symbol, before + len(entry.group.steps))
+    return counted
+
+
+def make_notices(findings: Sequence[Finding]) -> list[Notice]:
+    """The findings by what they say, those that refuse first; each is kept."""
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for finding in sorted(findings, key=lambda one: one.severity != "error"):
+        alike.setdefault((_word(finding), finding.message), []).append(finding)
+    return [Notice(word, message, found) for (word, message), found in alike.items()]
+
+
+def _word(finding: Finding) -> str:
+    if finding.severity == "error" and finding.guard:
+        return "Refused"
+    return "Error" if finding.severity == "error" else "Warning"

@@ -1,0 +1,222 @@
+"""The changes of one step as rows: escaped and bounded, before any face lays them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from reconciler.document.pointers import format_pointer
+from reconciler.model import Action, Change, Json, ModelChange, Path, SecretReference, Step, Verb
+from reconciler.plans.guards import is_final
+from reconciler.render.plan.differences import find_usual, tell_variety
+from reconciler.render.plan.opaque import compare_lines, describe_change
+from reconciler.render.words.counting import count
+from reconciler.render.words.escape import (
+    cut,
+    escape,
+    shorten_uris,
+    show_path,
+    show_pointer,
+    show_value,
+)
+
+HIDDEN: Final = "(sensitive value)"
+_WHOLE: Final = (
+    "sent as the whole definition: whether an update removes what it leaves out is not known"
+)
+_SIGNS: Final[Mapping[Verb, str]] = {
+    Verb.ADD: "+",
+    Verb.REPLACE: "~",
+    Verb.REMOVE: "-",
+    Verb.WRITE: "~",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One change as it is shown.
+
+    `before` and `after` are values, empty where there is none; `said` stands in their place where
+    they may not be shown or are not known. `about` tells where a model lies and which bytes it
+    has; `lines` compare two structures.
+    """
+
+    sign: str
+    name: str
+    before: str = ""
+    after: str = ""
+    said: str = ""
+    notes: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+def make_rows(step: Step, most: int, like: Sequence[Step] = ()) -> tuple[list[Row], int]:
+    """Models first, then at most so many other changes; and how many more there are.
+
+    `like` are all that change in the same places, with `step` among them: what differs between
+    them is noted.
+    """
+    if step.action is Action.DELETE:
+        return [], 0
+    changes = _to_show(step)
+    rows = [_model_row(model, step) for model in step.models]
+    rows += [_change_row(change, step) for change in changes[:most]]
+    if len(like) > 1:
+        rows = list(_compare(rows, step, like))
+    return rows, max(len(changes) - most, 0)
+
+
+def find_typical(like: Sequence[Step]) -> Step:
+    """Of steps that change in the same places the first that is least at odds with the others."""
+    usual = [0] * len(like)
+    for column in _list_columns(like):
+        for values in ([one.before for one in column], [one.after for one in column]):
+            for number, is_usual in enumerate(find_usual(values)):
+                usual[number] += is_usual
+    return like[usual.index(max(usual))]
+
+
+def _list_columns(
+    like: Sequence[Step], most: int | None = None
+) -> Iterator[tuple[ModelChange | Change, ...]]:
+    """What all change in the place of each row."""
+    return zip(*([*step.models, *_to_show(step)][:most] for step in like), strict=True)
+
+
+def _compare(rows: Sequence[Row], step: Step, like: Sequence[Step]) -> Iterator[Row]:
+    """The rows of one of some steps, with what differs between all of them."""
+    names = [one.resource.address.name for one in like]
+    for row, column in zip(rows, _list_columns(like, len(rows)), strict=True):
+        notes = row.notes
+        if notes and len({tuple(_notes(column[0].path, one)) for one in like}) > 1:
+            notes = (f"{escape(cut(step.resource.address.name))}: {notes[0]}", *notes[1:])
+        hidden = any(isinstance(one, Change) and is_hidden(one) for one in column)
+        if not hidden or all(isinstance(one.after, SecretReference) for one in column):
+            before, after = [one.before for one in column], [one.after for one in column]
+            notes = (*notes, *tell_variety(names, before, after))
+        yield replace(row, notes=notes)
+
+
+def describe_whole(step: Step, like: Sequence[Step] = ()) -> list[str]:
+    """What is to be said of the resource as a whole, or of all, before any of its changes."""
+    notes = _notes_at("", step)
+    if step.action is Action.DELETE:
+        sizes = {_size(one.before) for one in (step, *like)}
+        gone = count(sizes.pop(), "attribute") if len(sizes) == 1 else "all attributes"
+        return ["; ".join([f"{gone} will be gone", *notes])]
+    whole = step.action is Action.UPDATE and step.extent == "whole"
+    return [*notes, _WHOLE] if whole else notes
+
+
+def describe_rest(step: Step) -> str:
+    """What is not shown of a step; empty where all is."""
+    rest = [f"{count(step.unchanged, 'unchanged attribute')} hidden"] if step.unchanged > 0 else []
+    rest += [f"{len(step.not_observable)} not observable"] if step.not_observable else []
+    return ", ".join(rest)
+
+
+def is_hidden(change: Change) -> bool:
+    """Whether its values are never shown: sensitive values, and cipher text."""
+    return change.sensitive
+
+
+def _to_show(step: Step) -> list[Change]:
+    """What is no model and no mere container for what is added below it."""
+    models = {model.path for model in step.models}
+    containers = {
+        change.path[:length] for change in step.changes for length in range(1, len(change.path))
+    }
+    shown = [
+        change
+        for change in step.changes
+        if change.path not in models
+        and change.path
+        and not (change.after == {} and change.path in containers)
+    ]
+    if step.action is Action.CREATE:
+        # What was written for the whole service tells more than its hundredth column.
+        shown.sort(key=lambda one: (one.verb is not Verb.WRITE, len(one.path)))
+    return shown
+
+
+def _model_row(model: ModelChange, step: Step) -> Row:
+    before, after = model.before, model.after
+    if before == after:
+        before = ""  # it is written once more
+    if before:
+        before, after = shorten_uris(before, after)
+    return Row(
+        sign="~" if model.before else "+",
+        name=f'trained model "{escape(model.name)}"',
+        before=f'"{escape(before)}"' if before else "",
+        after=f'"{escape(after)}"',
+        notes=_notes(model.path, step),
+        about=(show_pointer(model.path), *_digest(model)),
+    )
+
+
+def _digest(model: ModelChange) -> Iterator[str]:
+    if model.digest_after:
+        told = {"streamed": "", "metadata": " (as its uploader says)", "md5": ""}[model.trust]
+        before = f"{_short(model.digest_before)} -> " if model.digest_before else ""
+        kind = model.digest_after.partition(":")[0]
+        yield f"{kind} {before}{_short(model.digest_after)}{told}"
+    elif model.trust == "none":
+        yield "its storage tells no digest; give sha256 to have its bytes compared"
+
+
+def _short(digest: str) -> str:
+    return f"{digest.partition(':')[2][:8]}…"
+
+
+def _change_row(change: Change, step: Step) -> Row:
+    row = Row(
+        sign=_SIGNS[Verb.ADD if step.action is Action.CREATE else change.verb],
+        name=show_path(change.path),
+        notes=_notes(change.path, step, final=is_final(change)),
+    )
+    if change.verb is Verb.WRITE:
+        return replace(row, said=_written(change))
+    if is_hidden(change):
+        return replace(row, said=HIDDEN)
+    structures = _is_structure(change.before) or _is_structure(change.after)
+    if change.verb is Verb.REPLACE and structures:
+        tell = describe_change if change.opaque else compare_lines
+        return replace(row, lines=tuple(tell(change.before, change.after)))
+    return replace(
+        row,
+        before="" if change.verb is Verb.ADD else show_value(change.before),
+        after="" if change.verb is Verb.REMOVE else show_value(change.after),
+    )
+
+
+def _written(change: Change) -> str:
+    if not isinstance(change.after, SecretReference):
+        return f"{show_value(change.after)} (what it was is not observable)"
+    label = f", version {escape(cut(change.after.version))}" if change.after.version else ""
+    return f"(sensitive value, written from {escape(str(change.after))}{label})"
+
+
+def _notes(path: Path, step: Step, *, final: bool = False) -> tuple[str, ...]:
+    """Why, where there is more to say than that the manifest asks for it."""
+    pointer = format_pointer(path)
+    grave = ["cannot be undone"] if final else []
+    grave += ["forces replacement"] if pointer in step.replace_paths else []
+    return (*grave, *_notes_at(pointer, step))
+
+
+def _notes_at(pointer: str, step: Step) -> list[str]:
+    found = [one.note for one in step.because if one.pointer == pointer and one.note]
+    return [escape(cut(note)) for note in found]
+
+
+def _is_structure(value: Json) -> bool:
+    return isinstance(value, (dict, list)) and bool(value)
+
+
+def _size(document: Json) -> int:
+    if isinstance(document, dict):
+        return sum(_size(value) for value in document.values())
+    return 1

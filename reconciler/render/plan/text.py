@@ -1,0 +1,323 @@
+"""A plan as a person reads it, in Terraform's symbols and sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from reconciler.document.pointers import format_pointer
+from reconciler.model import Action, Cause, Plan, Step, Verb
+from reconciler.plans.guards import is_final
+from reconciler.plans.plan_file import plan_document
+from reconciler.plans.waves import arrange
+from reconciler.render.findings import render_findings
+from reconciler.render.plan.changes import render_changes, render_difference
+from reconciler.render.plan.differences import OWN
+from reconciler.render.plan.groups import Group, group_plan, is_grave
+from reconciler.render.plan.rollout import describe_rollouts
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.counting import count, show_duration
+from reconciler.render.words.escape import escape, show_path
+from reconciler.render.words.names import list_names
+from reconciler.text.json_text import canonical, escape_json
+
+SAID: Final = {
+    Action.CREATE: "will be created",
+    Action.UPDATE: "will be updated in-place",
+    Action.REPLACE: "must be replaced",
+    Action.DELETE: "will be destroyed",
+    Action.FORGET: "will be forgotten",
+    Action.ADOPT: "will be remembered as it is",
+}
+NOTHING_TO_DO: Final = "No changes. Your web services match the manifests."
+BASELINE_LOST: Final = (
+    "baseline: lost. There is no ledger (yet, or any more), so it is not known who changed what\n"
+    "since the last apply; the changes are the same without it."
+)
+_TABLE_ABOVE: Final = 20
+_NAMED: Final = 8
+_MOST_NAMED: Final = 100
+
+
+def render_plan(plan: Plan, *, paint: Paint, summary: bool = False) -> str:
+    """The whole plan: what will happen, what forbids it, and how well it is known.
+
+    With `summary` a line for each resource stands in place of its changes.
+    """
+    parts = [*_render_steps(plan, paint, summary=summary), *_render_notes(plan, paint)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def render_plan_json(plan: Plan) -> str:
+    """The plan's document on one line, which is also what is saved."""
+    return escape_json(canonical(plan_document(plan))) + "\n"
+
+
+def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
+    if not plan.steps:
+        word, _, match = NOTHING_TO_DO.partition(" Your")
+        yield paint("green", word) + paint("bold", f" Your{match}")
+        yield describe_comparison(plan)
+        yield describe_hidden(plan)
+        return
+    yield "Reconciler will perform the following actions:"
+    groups = group_plan(plan)
+    lines = list(list_lines(groups))
+    if summary or len(lines) > _TABLE_ABOVE:
+        yield _render_table(lines, paint)
+    if not summary:
+        yield from (render_group(group, paint) for group in groups)
+    if len(plan.steps) > 1:
+        yield _render_grave(groups, paint)
+
+
+def describe_comparison(plan: Plan) -> str:
+    """What was compared, where nothing differs."""
+    compared = count(len(plan.unchanged), "service")
+    return (
+        f"Reconciler compared {compared} with the manifests and found no differences,\n"
+        "so nothing has to be done."
+    )
+
+
+def _render_grave(groups: Sequence[Group], paint: Paint) -> str:
+    """What takes a service away or cannot be undone, once more where the eye rests."""
+    lines = [
+        f"  {paint.symbol(group.step.action.symbol)} {group.title} {said}"
+        for group, said in list_grave(groups, _MOST_NAMED)
+    ]
+    return "\n".join(["Mind these:", *lines]) if lines else ""
+
+
+def list_grave(groups: Sequence[Group], most: int) -> list[tuple[Group, str]]:
+    """What takes resources away, then what cannot be undone, each with what is said of it.
+
+    Of several, that says who they are: at most so many names and ranges.
+    """
+    taken = [
+        (group, SAID[group.step.action])
+        for group in groups
+        if group.step.action in {Action.DELETE, Action.REPLACE}
+    ]
+    final = [
+        (group, f"{'is' if group.alone else 'are'} changed for good: {show_path(change.path)}")
+        for group in groups
+        for change in group.step.changes
+        if is_final(change)
+    ]
+    return [
+        (group, said if group.alone else f"{said}: {group.list_names(most)}")
+        for group, said in taken + final
+    ]
+
+
+def list_lines(groups: Iterable[Group]) -> Iterator[Group]:
+    """What has a line in the summary: every resource, but a fleet's members together."""
+    for group in groups:
+        if group.fleet is not None or group.step.action is Action.DELETE:
+            yield group
+        else:
+            yield from (Group((step,), step) for step in group.steps)
+
+
+def _render_table(groups: Sequence[Group], paint: Paint) -> str:
+    width = max(len(group.title) for group in groups)
+    rows = (
+        f"  {paint.symbol(group.step.action.symbol)}{' ' * (3 - len(group.step.action.symbol))} "
+        f"{group.title.ljust(width)}  {sum_up(group)}"
+        for group in groups
+    )
+    return "\n".join(rows)
+
+
+def sum_up(group: Group) -> str:
+    """What is changed, in a few words."""
+    words = {_sum_up(step) for step in group.steps}
+    return words.pop() if len(words) == 1 else _sum_up(group.step, named=False)
+
+
+def _sum_up(step: Step, *, named: bool = True) -> str:
+    if step.action is Action.DELETE:
+        return ""
+    models = [
+        f"model → …/{escape(model.after.rpartition('/')[2])}" if named else f"model → {OWN}"
+        for model in step.models
+    ]
+    others = sum(change.after != {} for change in step.changes) - len(models)
+    if others > 0 or not models:
+        models.append(count(max(others, 0), "attribute"))
+    return ", ".join(models)
+
+
+def render_group(group: Group, paint: Paint) -> str:
+    """The block of one step, or of several that are shown as one."""
+    if group.alone:
+        return _render_step(group, paint)
+    if group.fleet is not None or group.step.action is Action.DELETE:
+        return _render_members(group, paint)
+    lines = [
+        f"  # {paint('bold', f'the same change on {group.title}')}: {group.list_names(_NAMED)}",
+        f'  {paint.symbol("~")} resource "{escape(group.step.resource.address.kind)}" (each) {{',
+        *(f"      {line}" for line in render_difference(group.step, paint)),
+        "    }",
+    ]
+    return "\n".join(lines)
+
+
+def _render_step(group: Group, paint: Paint) -> str:
+    step, address = group.step, group.step.resource.address
+    fleet = f", a member of {escape(str(group.fleet))}" if group.fleet else ""
+    item = (
+        f" (item {step.member.number} on {escape(str(step.member.place))})" if step.member else ""
+    )
+    block = f'resource "{escape(address.kind)}" "{escape(address.name)}" {{'
+    lines = [
+        f"  # {paint('bold', group.title)} {SAID[step.action]}{fleet}{item}",
+        f"{_sign(step, paint)} {block}",
+        *(f"      {line}" for line in render_changes(step, paint)),
+        "    }",
+    ]
+    return "\n".join(lines)
+
+
+def _render_members(group: Group, paint: Paint) -> str:
+    """Several by the first of them, with what differs between them; who takes away is named."""
+    step, address = group.step, group.step.resource.address
+    most = _MOST_NAMED if is_grave(step) else _NAMED
+    more = f"(and {len(group.steps) - 1:,} more)"
+    block = f'resource "{escape(address.kind)}" "{escape(address.name)}" {more} {{'
+    lines = [
+        f"  # {paint('bold', group.title)} {SAID[step.action]}",
+        f"  # {group.list_names(most)}",
+        f"{_sign(step, paint)} {block}",
+        *(f"      {line}" for line in render_changes(step, paint, group.steps)),
+        "    }",
+    ]
+    return "\n".join(lines)
+
+
+def _sign(step: Step, paint: Paint) -> str:
+    sign = paint.symbol(step.action.symbol)
+    return sign.rjust(len(sign) + 3 - len(step.action.symbol))
+
+
+def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
+    if is_baseline_lost(plan):
+        yield describe_baseline(plan)
+    if plan.orphans:
+        yield "\n".join(_orphan_lines(plan))
+    if plan.findings:
+        yield render_findings(plan.findings, paint=paint)
+    yield "\n".join(_closing(plan, paint))
+
+
+def describe_baseline(plan: Plan) -> str:
+    """What it means that there is no ledger."""
+    unknown = {
+        (step.resource, reason.pointer)
+        for step in plan.steps
+        for reason in step.because
+        if reason.cause is Cause.UNKNOWN
+    }
+    again = any(
+        change.verb is Verb.WRITE and (step.resource, format_pointer(change.path)) in unknown
+        for step in plan.steps
+        for change in step.changes
+    )
+    return BASELINE_LOST + ("\nOnly what is not observable is written once more." if again else "")
+
+
+def is_baseline_lost(plan: Plan) -> bool:
+    """Whether it matters to this plan that there is no ledger."""
+    return plan.baseline == "lost" and any(step.action is not Action.CREATE for step in plan.steps)
+
+
+def _orphan_lines(plan: Plan) -> Iterator[str]:
+    what, how = describe_orphans(plan)
+    yield what
+    if len(plan.orphans) > _TABLE_ABOVE:
+        yield f"  {list_names((str(one.address) for one in plan.orphans), _MOST_NAMED)}"
+    else:
+        for resource in plan.orphans:
+            yield f"  {escape(str(resource.address))} [{escape(resource.short_id)}]"
+    yield how
+
+
+def describe_orphans(plan: Plan) -> tuple[str, str]:
+    """What orphans there are, and what can be done about them."""
+    them = "it" if len(plan.orphans) == 1 else "them"
+    return (
+        f"{count(len(plan.orphans), 'orphan')}: in the ledger, and no manifest names {them}.",
+        (
+            f"What is live stays as it is. To destroy {them}: --prune. To stop managing {them}:"
+            " reconciler forget ADDRESS"
+        ),
+    )
+
+
+def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
+    if plan.steps:
+        word, _, counts = count_actions(plan).partition(" ")
+        yield f"{paint('bold', word)} {counts}"
+    if plan.refused:
+        word, _, why = describe_refusal(plan).partition(" ")
+        yield f"{paint('red', word)} {why}"
+    yield from describe_rollouts(plan)
+    yield describe_coverage(plan)
+
+
+def describe_refusal(plan: Plan) -> str:
+    """`Refused by the guard replace: apply will not carry it out.`."""
+    guards = sorted({finding.guard for finding in plan.refused if finding.guard})
+    named = f"{'guard' if len(guards) == 1 else 'guards'} {', '.join(guards)}"
+    return f"Refused by the {named}: apply will not carry it out."
+
+
+def count_actions(plan: Plan) -> str:
+    """Terraform's sentence: `Plan: 0 to add, 1 to change, 0 to destroy.`."""
+    actions = [step.action for step in plan.steps]
+    add = sum(action in {Action.CREATE, Action.REPLACE} for action in actions)
+    change = sum(action is Action.UPDATE for action in actions)
+    destroy = sum(action in {Action.DELETE, Action.REPLACE} for action in actions)
+    return f"Plan: {add} to add, {change} to change, {destroy} to destroy."
+
+
+def describe_hidden(plan: Plan) -> str:
+    """What is declared and could not be compared, so that no changes is not taken for more."""
+    known = Counter(
+        plan.last_set.get(address, {}).get(pointer, "")
+        for address, pointers in plan.not_observable.items()
+        for pointer in pointers
+    )
+    return "\n".join(_describe_unseen(said, number) for said, number in known.most_common(_NAMED))
+
+
+def _describe_unseen(last_set: str, number: int) -> str:
+    verb, them = ("is", "it") if number == 1 else ("are", "them")
+    why = f" (set {escape(last_set)})" if last_set else f": the service never shows {them}"
+    return f"{count(number, 'declared attribute')} {verb} not observable{why}."
+
+
+def describe_coverage(plan: Plan) -> str:
+    """How live was read, and what the apply will take."""
+    refresh = plan.refresh
+    read = (
+        f"Read {refresh.read:,} of {count(refresh.total, 'service')}"
+        f" in {count(refresh.calls, 'call')}"
+    )
+    if refresh.oldest:
+        read += f"; oldest observation {show_duration(refresh.oldest)}"
+    if not plan.estimate.writes:
+        return f"{read}."
+    writes = count(plan.estimate.writes, "write")
+    needs = f"{read}; the apply needs {writes}, about {show_duration(plan.estimate.seconds)}"
+    return f"{needs}{_describe_waves(plan)}."
+
+
+def _describe_waves(plan: Plan) -> str:
+    """How many steps are taken one after another, where people asked for an order."""
+    if len({step.wave for step in plan.steps}) < 2:
+        return ""
+    waves = [f"{len(wave.steps):,}" for wave in arrange(plan.steps)]
+    return f", in {len(waves)} waves: {', then '.join(waves)}"

@@ -1,0 +1,57 @@
+"""The table of a service's fields: who owns each, its default, whether it changes, is secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from reconciler.document.schema import Field, Shape, walk_fields
+from reconciler.model import ABSENT
+
+_HEAD = ("FIELD", "OWNER", "DEFAULT", "CHANGE", "SECRECY")
+
+
+def render_fields(root: Field) -> str:
+    """One line a field, columns aligned; `*` stands for any name or item."""
+    rows = [_HEAD, *(_row(path, field) for path, field in walk_fields(root) if _is_leaf(field))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _is_leaf(field: Field) -> bool:
+    return field.shape in {Shape.SCALAR, Shape.OPAQUE} or bool(field.compare)
+
+
+def _row(path: tuple[str, ...], field: Field) -> tuple[str, ...]:
+    return (
+        ".".join(path),
+        "service" if field.read_only else "you",
+        "" if field.default is ABSENT else json.dumps(field.default),
+        ", ".join(_changes(field)),
+        ", ".join(_secrecy(field)),
+    )
+
+
+def _changes(field: Field) -> Iterator[str]:
+    if field.read_only:
+        yield "never declared"
+    elif field.immutable:
+        yield "forces replacement"
+    elif field.irreversible:
+        yield "cannot be undone"
+    else:
+        yield "in place"
+
+
+def _secrecy(field: Field) -> Iterator[str]:
+    if field.secret:
+        yield "secret"
+    if field.write_only:
+        yield "never returned"
+    if field.untold:
+        yield "not always returned"
+    if field.sealed_by:
+        yield "not observable where sealed"

@@ -1,0 +1,264 @@
+"""One budget of calls for all workers of a command: how many, and when each may go.
+
+Reads and writes to a subscription go in lanes of their own, so that neither waits for the other.
+In a lane calls go in the order in which they were asked for, whoever asks. What the service says
+to one of them (Retry-After, 429 and 503, how many are left of the hour) holds for all.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final
+
+from reconciler.errors import ReconcilerError, Throttled, TooManyCalls
+from reconciler.model import Throttling
+from reconciler.ports import Emit
+from reconciler.transport.replies import LATER, read_retry_after
+from reconciler.transport.token_bucket import READS, WRITES, Lane
+
+_PLACE: Final = re.compile(r"https?://([^/?#]+)(?:/subscriptions/([^/?#]+))?", re.IGNORECASE)
+# Resource Manager's own address, and its regional fronts.
+_PUBLISHED: Final = re.compile(r"([a-z0-9-]+\.)?management\.azure\.com(:443)?")
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
+_REFUSALS: Final = frozenset({429, 503})
+_LONGEST_S: Final = 60.0
+
+
+class RateBudget:
+    """The calls of one command, with one identity; safe to use from several threads.
+
+    `most` is how many may be sent at all. `clock` and `sleep` count seconds.
+    """
+
+    def __init__(
+        self,
+        emit: Emit,
+        *,
+        most: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self._emit = emit
+        self._most = most
+        self._time = _Time(clock, sleep)
+        self._lock = threading.Lock()
+        self._sent = 0
+        self._gates: dict[tuple[str, str, str], _Gate] = {}
+
+    @property
+    def sent(self) -> int:
+        """How many calls were let go so far, repeated ones included."""
+        return self._sent
+
+    def admit(self, method: str, url: str, within_s: float) -> _Leave:
+        """Wait until a call may go, then let it.
+
+        Raises TooManyCalls for one more than may be sent, Throttled where the service has taken
+        none for `within_s` seconds, ReconcilerError where it would wait after the budget's end.
+        """
+        self._count()
+        return self._gate(method, url).enter(within_s)
+
+    def check(self, needed: int) -> None:
+        """Raise TooManyCalls where so many more calls may not be sent."""
+        if self._most is None or needed <= self._most - self._sent:
+            return
+        before = f" after {self._sent}" if self._sent else ""
+        raise TooManyCalls(
+            f"{needed} calls are needed{before}, and --max-calls allows {self._most}",
+            next_step="Nothing was changed. Do less at once with --target, or allow more:"
+            f" --max-calls {self._sent + needed}",
+        )
+
+    def stop(self, within_s: float) -> None:
+        """Let nobody wait for a call any longer than that: the command is ending."""
+        self._time.stop(within_s)
+
+    def _count(self) -> None:
+        with self._lock:
+            if self._most is not None and self._sent >= self._most:
+                raise TooManyCalls(
+                    f"all {self._most} calls that --max-calls allows were sent",
+                    next_step="Nothing more is sent. Plan again, with more, to see what is live.",
+                )
+            self._sent += 1
+
+    def _gate(self, method: str, url: str) -> _Gate:
+        place = _PLACE.match(url)
+        host, subscription = (place[1], place[2] or "") if place else ("", "")
+        direction = "reads" if method in {"GET", "HEAD"} else "writes"
+        key = (host.lower(), subscription.lower(), direction)
+        with self._lock:
+            if key not in self._gates:
+                self._gates[key] = _Gate(key[0], direction, self._time, self._emit)
+            return self._gates[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Leave:
+    """Leave to send one call, after it waited for `waited_s` seconds."""
+
+    waited_s: float
+    _gate: _Gate
+    _cuts: int
+
+    def learn(self, status: int, headers: Mapping[str, str], said: str, within_s: float) -> float:
+        """Take in what came back; returns for how many seconds no call like it will go now.
+
+        A service that asks for more than `within_s` seconds is asked again after a minute.
+        """
+        return self._gate.learn(status, headers, said, self._cuts, within_s)
+
+
+class _Time:
+    """What time it is, and sleeping that ends when the command does."""
+
+    def __init__(self, clock: Callable[[], float], sleep: Callable[[float], object] | None) -> None:
+        self.clock = clock
+        self._sleep = sleep
+        self._ending = threading.Event()
+        self._end = 0.0
+
+    def stop(self, within_s: float) -> None:
+        if not self._ending.is_set():
+            self._end = self.clock() + within_s
+        self._ending.set()
+
+    def rest(self, seconds: float) -> None:
+        """Sleep for so long, or shorter: then ask again what there is to wait for."""
+        ending = self._ending.is_set()
+        if ending and self.clock() + seconds > self._end:
+            raise ReconcilerError(
+                "was interrupted while a call waited for its turn",
+                next_step="The call was not sent.",
+            )
+        sleep = self._sleep or (time.sleep if ending else self._ending.wait)
+        sleep(min(seconds, _LONGEST_S))
+
+
+class _Gate:
+    """A lane and those who wait to go there, one after another."""
+
+    def __init__(self, host: str, direction: str, time_: _Time, emit: Emit) -> None:
+        usual = READS if direction == "reads" else WRITES
+        published = _PUBLISHED.fullmatch(host) is not None
+        self._lane = Lane(usual, time_.clock(), published=published)
+        self._subject = f"{direction} of {host}"
+        self._header = f"x-ms-ratelimit-remaining-subscription-{direction}"
+        self._time = time_
+        self._emit = emit
+        self._turns = Turns()
+        self._lock = threading.Lock()
+        self._said = ""
+
+    def enter(self, within_s: float) -> _Leave:
+        started = self._time.clock()
+        with self._turns:
+            while True:
+                now = self._time.clock()
+                with self._lock:
+                    wait = self._lane.take(now)
+                    cuts = self._lane.cuts
+                    starved = self._lane.find_starved(now)
+                if not wait:
+                    return _Leave(now - started, self, cuts)
+                if starved > within_s:
+                    raise self._give_up()
+                self._time.rest(wait)
+
+    def learn(
+        self, status: int, headers: Mapping[str, str], said: str, cuts: int, within_s: float
+    ) -> float:
+        left = headers.get(self._header, "")
+        if left and _COUNT.fullmatch(left):
+            self._count_down(int(left))
+        if status not in _REFUSALS:
+            with self._lock:
+                self._lane.accept()
+            return 0.0
+        return self._shut(read_retry_after(headers), said, cuts, within_s)
+
+    def _shut(self, asked: float | None, said: str, cuts: int, within_s: float) -> float:
+        with self._lock:
+            pause = self._back_off() if asked is None else asked
+            if pause > within_s:
+                pause = min(pause, _LONGEST_S)
+            self._said = said
+            fresh = self._lane.refuse(self._time.clock(), cuts, pause)
+        if fresh and pause:
+            self._emit(Throttling(self._subject, said, pause))
+        return pause
+
+    def _back_off(self) -> float:
+        """A wait that grows while nothing is accepted, with some chance in it."""
+        grown: float = 0.2 * 2 ** min(self._lane.streak, 6)
+        return min(grown, 10.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
+    def _count_down(self, left: int) -> None:
+        with self._lock:
+            now = self._time.clock()
+            low = self._lane.count_down(left, now)
+            rate = self._lane.hour.find_rate(now)
+        if low:
+            self._emit(Throttling(self._subject, f"only {left} are left of this hour", 1 / rate))
+
+    def _give_up(self) -> Throttled:
+        return Throttled(
+            f"the service takes no call any more: {self._said}",
+            status=429,
+            next_step=LATER,
+        )
+
+
+class Turns:
+    """Use it in a `with`. Who waits sleeps until it is handed over to them by name."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._taken = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        try:
+            mine.acquire()
+        except BaseException:
+            self._leave(mine)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+    def _leave(self, mine: threading.Lock) -> None:
+        """Wait no longer; what was handed over just now goes on to the next."""
+        with self._lock:
+            waits = mine in self._waiting
+            if waits:
+                self._waiting.remove(mine)
+        if not waits:
+            self._hand_over()
