@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.model import Entry, Finding, Holder
+from reconciler.model import Entry, Finding, LockOwner
 
 
 class ReconcilerError(Exception):
@@ -114,13 +114,13 @@ class LedgerConflict(ReconcilerError):
 
 
 class LockHeld(ReconcilerError):
-    """Somebody else holds the lock of the ledger; `holder` says who."""
+    """Somebody else holds the lock of the ledger; `lock_owner` says who."""
 
     def __init__(
-        self, message: str, holder: Holder, *, subject: str = "", next_step: str = ""
+        self, message: str, lock_owner: LockOwner, *, subject: str = "", next_step: str = ""
     ) -> None:
         super().__init__(message, subject=subject, next_step=next_step)
-        self.holder = holder
+        self.lock_owner = lock_owner
 
 
 class SecretMissing(ReconcilerError):

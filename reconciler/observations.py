@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from reconciler.files import make_folder
-from reconciler.model import ABSENT, Absent, Folded, Sighting
+from reconciler.model import ABSENT, Absent, CachedStamp, CompressedDocument
 from reconciler.text.json_text import read_json
 
 NAME: Final = "observations.sqlite3"
 _VERSION: Final = 4
-_PATIENCE_S: Final = 5.0
+_BUSY_TIMEOUT_S: Final = 5.0
 # A reply that became one of our documents was no longer.
 _MOST_BYTES: Final = 128 << 20
 # In seconds since 1970: what a calendar knows.
@@ -55,38 +55,38 @@ class ObservationCache:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
-    def load(self) -> Mapping[str, Sighting]:
+    def load(self) -> Mapping[str, CachedStamp]:
         """By casefolded id: when each was seen, with which stamp; without the documents."""
         query = "SELECT key, stamp, settled, read_at FROM seen WHERE key > ? AND key < ?"
         start = len(self._prefix)
 
-        def find(connection: sqlite3.Connection) -> Mapping[str, Sighting]:
+        def find(connection: sqlite3.Connection) -> Mapping[str, CachedStamp]:
             return {
-                key[start:]: Sighting(stamp, settled=bool(settled), at=at)
-                for key, stamp, settled, at in connection.execute(query, self._bounds)
+                key[start:]: CachedStamp(stamp, idle=bool(idle), at=at)
+                for key, stamp, idle, at in connection.execute(query, self._bounds)
                 if type(key) is str and type(stamp) is str and _is_time(at)
             }
 
         return self._ask(find, {})
 
-    def recall(self, resource_id: str) -> Folded | Absent:
+    def recall(self, resource_id: str) -> CompressedDocument | Absent:
         """The document that was seen; ABSENT where there is none, or none that is whole."""
         query = "SELECT digest, document FROM seen WHERE key = ?"
 
-        def find(connection: sqlite3.Connection) -> Folded | Absent:
+        def find(connection: sqlite3.Connection) -> CompressedDocument | Absent:
             row = connection.execute(query, (self._key(resource_id),)).fetchone()
-            return ABSENT if row is None else _take(*row)
+            return ABSENT if row is None else _read_packed(*row)
 
-        none: Folded | Absent = ABSENT
+        none: CompressedDocument | Absent = ABSENT
         return self._ask(find, none)
 
-    def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
+    def keep(self, seen: Iterable[tuple[str, CachedStamp, CompressedDocument]]) -> None:
         """Keep documents by id; what was kept of the same id before is replaced."""
         rows = [
             (
                 self._key(name),
                 one.stamp,
-                one.settled,
+                one.idle,
                 one.at,
                 _digest(document.packed),
                 document.packed,
@@ -181,7 +181,7 @@ class ObservationCache:
             path.unlink(missing_ok=True)
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._file, timeout=_PATIENCE_S, check_same_thread=False)
+        connection = sqlite3.connect(self._file, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             # What a power cut takes from a cache is read again.
@@ -235,7 +235,7 @@ def _digest(packed: bytes) -> bytes:
     return hashlib.sha256(packed).digest()
 
 
-def _take(digest: object, packed: object) -> Folded | Absent:
+def _read_packed(digest: object, packed: object) -> CompressedDocument | Absent:
     """What was kept, where it is still that, and what can be walked once it is opened."""
     if not isinstance(packed, bytes) or _digest(packed) != digest:
         return ABSENT
@@ -244,4 +244,4 @@ def _take(digest: object, packed: object) -> Folded | Absent:
         document = read_json(opened.decompress(packed, _MOST_BYTES))
     except (ValueError, zlib.error):
         return ABSENT
-    return Folded(packed) if opened.eof and isinstance(document, dict) else ABSENT
+    return CompressedDocument(packed) if opened.eof and isinstance(document, dict) else ABSENT

@@ -17,29 +17,29 @@ from reconciler.model import (
     Absent,
     Address,
     Blob,
+    CachedStamp,
+    CloneSource,
     Cloud,
+    CompressedDocument,
     Declared,
-    Draft,
     Entry,
     Event,
+    ExportedSpec,
     Finding,
-    Folded,
-    Holder,
     Intent,
     Json,
     Live,
+    LockOwner,
     Manifest,
     ModelReference,
-    Pace,
-    Progress,
-    Proof,
+    OperationStatus,
     Resource,
     SecretReference,
-    Sighting,
+    ServiceTiming,
     Snapshot,
-    Source,
     Step,
     Summary,
+    VerifyReport,
 )
 from reconciler.secrets.redaction import Redaction
 
@@ -48,7 +48,7 @@ Clock: TypeAlias = Callable[[], datetime]
 ResolveSecret: TypeAlias = Callable[[SecretReference], str]
 
 
-class Leave(Protocol):
+class Permit(Protocol):
     """Leave to send one call."""
 
     @property
@@ -61,7 +61,7 @@ class Leave(Protocol):
         ...
 
 
-class Budget(Protocol):
+class RateLimiter(Protocol):
     """How many calls a command may send, and when each may go; one for all of its workers."""
 
     @property
@@ -69,7 +69,7 @@ class Budget(Protocol):
         """How many calls were let go so far, repeated ones included."""
         ...
 
-    def admit(self, method: str, url: str, within_s: float) -> Leave:
+    def admit(self, method: str, url: str, within_s: float) -> Permit:
         """Wait until a call may go.
 
         Raises TooManyCalls for one more than may be sent, Throttled where the service has taken
@@ -96,7 +96,7 @@ class Access:
 
     cloud: Cloud
     emit: Emit
-    budget: Budget
+    rate_limiter: RateLimiter
     deadline_s: float
     resolve: ResolveSecret
     redaction: Redaction
@@ -128,7 +128,9 @@ class Provider(Protocol):
         """The document now; ABSENT only for an authoritative 404; raises ServiceError else."""
         ...
 
-    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
+    def write(
+        self, step: Step, live: Live | Absent, resolve: ResolveSecret
+    ) -> Iterator[OperationStatus]:
         """Send the step's one verb and follow its operation to the end.
 
         A regional copy of its source that is not there is made before anything else. `live` is
@@ -169,7 +171,7 @@ class ShowsPeers(Protocol):
 class WaitsUntilIdle(Protocol):
     """A provider that can follow operations of others. Without it nothing is waited for."""
 
-    def settle(self, resource: Resource) -> Iterator[Progress]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
         """Wait until no operation runs on the resource, whoever began it; sends no write.
 
         Raises StillRunning where one has not ended in time.
@@ -181,7 +183,7 @@ class WaitsUntilIdle(Protocol):
 class KeepsCopies(Protocol):
     """A provider whose service keeps a copy of a resource for another region."""
 
-    def has_copy(self, source: Source) -> bool:
+    def has_copy(self, source: CloneSource) -> bool:
         """Whether the source has a copy for the region that is as the source is now.
 
         False where the source is not there; raises ServiceError where it cannot be told.
@@ -194,7 +196,7 @@ class HasTiming(Protocol):
     """A provider that knows how fast its service takes calls. Without it `UNKNOWN_TIMING` holds."""
 
     @property
-    def pace(self) -> Pace:
+    def timing(self) -> ServiceTiming:
         """How fast the service takes calls, as far as it is published or recorded."""
         ...
 
@@ -218,7 +220,7 @@ class Kind(Protocol):
     """What a kind of resource knows: its schemas, how a manifest binds to it, what to call it.
 
     Pure: only `connect` leads to calls. `kinds.base.BaseKind` has the usual answers, so that a
-    kind writes `bind`, `draft` and `connect`. What else a kind can do is said by the capabilities
+    kind writes `bind`, `export` and `connect`. What else a kind can do is said by the capabilities
     below: `ClonesFrom`, `KnowsOwner`, `ChecksSteps`, `ChecksScopes`.
     """
 
@@ -263,9 +265,9 @@ class Kind(Protocol):
         """The part of the service's document that the manifest speaks of, with findings."""
         ...
 
-    def draft(
+    def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
-    ) -> Draft:
+    ) -> ExportedSpec:
         """What a person would write for a live document: what matters of it, or all."""
         ...
 
@@ -332,7 +334,7 @@ class Lease(Protocol):
     """The lock, held until its context ends and kept alive meanwhile."""
 
     @property
-    def holder(self) -> Holder:
+    def lock_owner(self) -> LockOwner:
         """Who holds it: ourselves, with the fence that it was taken with."""
         ...
 
@@ -351,18 +353,20 @@ class Ledger(Protocol):
         """Everything remembered, in one read; raises LedgerInvalid naming the first bad line."""
         ...
 
-    def lock(self, holder: Holder, within_s: float, emit: Emit) -> AbstractContextManager[Lease]:
+    def lock(
+        self, lock_owner: LockOwner, within_s: float, emit: Emit
+    ) -> AbstractContextManager[Lease]:
         """Take the lock, waiting for it up to `within_s` seconds: 1 s, doubling to 16 s.
 
         Raises LockHeld naming who holds it. A holder that is dead or silent for a minute loses it.
         """
         ...
 
-    def find_holder(self) -> Holder | None:
+    def find_lock_owner(self) -> LockOwner | None:
         """Who holds the lock now."""
         ...
 
-    def unlock(self, lock_id: str) -> Holder:
+    def unlock(self, lock_id: str) -> LockOwner:
         """Take the lock from whoever holds it by that id; raises ReconcilerError for none."""
         ...
 
@@ -382,7 +386,7 @@ class Ledger(Protocol):
         """The entries, oldest first, each with the patch and inverse of its intent."""
         ...
 
-    def verify(self) -> Proof:
+    def verify(self) -> VerifyReport:
         """Look at every line, archives included; nothing is raised for what does not fit."""
         ...
 
@@ -395,18 +399,18 @@ class Ledger(Protocol):
         ...
 
 
-class Observations(Protocol):
+class ObservationStore(Protocol):
     """What was seen before: a cache, which may be empty at any time and never fails."""
 
-    def load(self) -> Mapping[str, Sighting]:
+    def load(self) -> Mapping[str, CachedStamp]:
         """What there is, by casefolded id, without the documents."""
         ...
 
-    def recall(self, resource_id: str) -> Folded | Absent:
+    def recall(self, resource_id: str) -> CompressedDocument | Absent:
         """The document of one; ABSENT where there is none any more."""
         ...
 
-    def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
+    def keep(self, seen: Iterable[tuple[str, CachedStamp, CompressedDocument]]) -> None:
         """Keep documents, each by its id."""
         ...
 
@@ -427,7 +431,7 @@ class Observations(Protocol):
 class Blobs(Protocol):
     """Identity of model blobs."""
 
-    def look(self, model: ModelReference) -> Blob | Absent:
+    def inspect(self, model: ModelReference) -> Blob | Absent:
         """What is known of the bytes; ABSENT when storage authoritatively has none.
 
         Raises BlobForbidden, BlobExpired or Unavailable.

@@ -3,7 +3,7 @@
 from reconciler.model import Cloud, SecretReference
 from reconciler.ports import Access
 from reconciler.secrets.redaction import Redaction
-from reconciler.transport import RateBudget
+from reconciler.transport import CommandRateLimiter
 
 PLANES = ("resourceManager", "studioManagement", "services")
 
@@ -14,11 +14,11 @@ def access(url: str, deadline_s: float = 60.0, secret: str = "token") -> Access:
     def resolve(reference: SecretReference) -> str:
         return secret if reference.env == "MODELS_SAS" else "workspace-token"
 
-    budget = RateBudget(lambda _: None)
+    rate_limiter = CommandRateLimiter(lambda _: None)
     return Access(
         Cloud(url, dict.fromkeys(PLANES, url)),
         lambda _: None,
-        budget,
+        rate_limiter,
         deadline_s,
         resolve,
         Redaction(),

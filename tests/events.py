@@ -7,20 +7,20 @@ from reconciler.model import (
     Address,
     Agenda,
     Event,
-    Fate,
     Finding,
     FleetStopped,
-    Holder,
+    IntentResolved,
     LockAwaited,
+    LockOwner,
     Refreshed,
     Refreshing,
     Resource,
     Retrying,
     RollbackStarted,
-    Settled,
     StepDone,
     StepDoubted,
     StepFailed,
+    StepResult,
     StepSkipped,
     StepStarted,
     StepWaiting,
@@ -31,7 +31,7 @@ from reconciler.model import (
 
 STEPS = (Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE)
 CENSUS = Resource(Address("WebService", "census"), "/x/CensusPre.2016.8.17")
-HOLDER = Holder(
+LOCK_OWNER = LockOwner(
     id="5f0c",
     who="ci",
     why="apply",
@@ -49,10 +49,12 @@ UPDATE = Action.UPDATE
 def every_event() -> list[Event]:
     """Every kind of event at least once; each action where it has words of its own."""
     events: list[Event] = [
-        LockAwaited(HOLDER, 1.5),
-        Settled(CENSUS, UPDATE, Fate.DONE, ""),
-        Settled(CENSUS, UPDATE, Fate.NOT_DONE, "live is as it was"),
-        Settled(CENSUS, UPDATE, Fate.UNKNOWN, "live is neither as it was nor as was wanted"),
+        LockAwaited(LOCK_OWNER, 1.5),
+        IntentResolved(CENSUS, UPDATE, StepResult.DONE, ""),
+        IntentResolved(CENSUS, UPDATE, StepResult.NOT_DONE, "live is as it was"),
+        IntentResolved(
+            CENSUS, UPDATE, StepResult.UNKNOWN, "live is neither as it was nor as was wanted"
+        ),
         Agenda(reads=1),
         Refreshing(CENSUS),
         Refreshed(CENSUS),

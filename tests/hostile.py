@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from reconciler.cli import main
-from reconciler.transport.timeouts import Patience
+from reconciler.transport.timeouts import Timeouts
 
 Json = Any
 
@@ -173,26 +173,26 @@ def bent(
         places = list(find_places(changed))
         if not places:
             break
-        holder, key = draw(st.sampled_from(places))
+        lock_owner, key = draw(st.sampled_from(places))
         how = draw(st.sampled_from(["put", "put", "put", "drop", "name", "twice", "swap"]))
-        _bend(draw, holder, key, how, values)
+        _bend(draw, lock_owner, key, how, values)
     return changed
 
 
 def _bend(
-    draw: st.DrawFn, holder: Json, key: Json, how: str, values: st.SearchStrategy[Json]
+    draw: st.DrawFn, lock_owner: Json, key: Json, how: str, values: st.SearchStrategy[Json]
 ) -> None:
     if how == "drop":
-        del holder[key]
-    elif how == "name" and isinstance(holder, dict):
-        holder[draw(TEXTS)] = holder.pop(key)
-    elif how == "twice" and isinstance(holder, list):
-        holder.append(copy.deepcopy(holder[key]))
-    elif how == "swap" and isinstance(holder, dict):
-        other = draw(st.sampled_from(sorted(holder)))
-        holder[key], holder[other] = holder[other], holder[key]
+        del lock_owner[key]
+    elif how == "name" and isinstance(lock_owner, dict):
+        lock_owner[draw(TEXTS)] = lock_owner.pop(key)
+    elif how == "twice" and isinstance(lock_owner, list):
+        lock_owner.append(copy.deepcopy(lock_owner[key]))
+    elif how == "swap" and isinstance(lock_owner, dict):
+        other = draw(st.sampled_from(sorted(lock_owner)))
+        lock_owner[key], lock_owner[other] = lock_owner[other], lock_owner[key]
     else:
-        holder[key] = draw(values)
+        lock_owner[key] = draw(values)
 
 
 @st.composite
@@ -200,8 +200,8 @@ def spoiled(draw: st.DrawFn, document: Json) -> Json:
     """A document with one of the worst values at one of its places, all of them as likely."""
     changed = copy.deepcopy(document)
     places = list(find_places(changed))
-    holder, key = places[draw(st.integers(0, len(places) - 1))]
-    holder[key] = draw(pick(WORST))
+    lock_owner, key = places[draw(st.integers(0, len(places) - 1))]
+    lock_owner[key] = draw(pick(WORST))
     return changed
 
 
@@ -227,10 +227,10 @@ def find_places(document: Json) -> Iterator[tuple[Json, Json]]:
     """Every place of a document, as what holds it and under which key; the outer ones first."""
     waiting = [document]
     while waiting:
-        holder = waiting.pop(0)
-        below = holder.items() if isinstance(holder, dict) else enumerate(holder)
+        lock_owner = waiting.pop(0)
+        below = lock_owner.items() if isinstance(lock_owner, dict) else enumerate(lock_owner)
         for key, value in list(below):
-            yield holder, key
+            yield lock_owner, key
             if isinstance(value, (dict, list)):
                 waiting.append(value)
 
@@ -338,7 +338,7 @@ class _Watch:
 
 _WATCH: Final = _Watch()
 # An answer is waited for, and asked for again at once, or not at all.
-_HASTY: Final = Patience(retries=1, total_s=0.01, throttled_s=0.01, connect_s=5.0, read_s=5.0)
+_HASTY: Final = Timeouts(retries=1, total_s=0.01, throttled_s=0.01, connect_s=5.0, read_s=5.0)
 _QUICK: Final = {
     "RECONCILER_INPUT": "0",
     "RECONCILER_IN_AUTOMATION": "1",
@@ -354,7 +354,7 @@ def run(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
     with (
         mock.patch.dict(os.environ, {**_QUICK, **(environment or {})}),
         mock.patch("reconciler.manifests.git._ask_git", return_value=("", False)),
-        mock.patch("reconciler.transport.client.read_patience", return_value=_HASTY),
+        mock.patch("reconciler.transport.client.read_timeouts", return_value=_HASTY),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -371,7 +371,7 @@ def run(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
     return Ran(code, said[0], said[1], frozenset(_WATCH.touched), frozenset(_WATCH.called))
 
 
-def judge(
+def check_run(
     ran: Ran, folder: Path, *, called: Sequence[str] = (), codes: frozenset[int] = EXIT_CODES
 ) -> None:
     """A command ended as one may: whatever it was given.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.world import MODEL, SUBSCRIPTION, definition
-from tests.hostile import Asked, Ran, Wild, answer, encode, judge, run, run_wild
+from tests.hostile import Asked, Ran, Wild, answer, check_run, encode, run, run_wild
 
 Json = Any
 SCOPE = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/census/providers/Microsoft.MachineLearning"
@@ -34,7 +34,7 @@ def make_live() -> Json:
     }
 
 
-def make_wanted() -> Json:
+def make_flags() -> Json:
     """What is declared: something else in every part that people own."""
     body = definition(NEW)
     properties = body["properties"]
@@ -89,8 +89,8 @@ class World:
     def run(self, *arguments: str) -> Ran:
         return run(self.folder, *arguments, environment={"CENSUS_KEY": KEY})
 
-    def judge(self, ran: Ran) -> None:
-        judge(ran, self.folder, called=[self.wild.address])
+    def check_run(self, ran: Ran) -> None:
+        check_run(ran, self.folder, called=[self.wild.address])
         assert sorted(one.name for one in self.outer.iterdir()) == [self.folder.name]
         assert self.elsewhere.asked == []
         assert KEY not in ran.said
@@ -123,5 +123,5 @@ def run_world(outer: Path) -> Iterator[World]:
             "  definition: {file: census.definition.json}\n"
             "  secrets: {/properties/keys/primary: {env: CENSUS_KEY}}\n"
         )
-        (folder / "manifests" / "census.definition.json").write_text(json.dumps(make_wanted()))
+        (folder / "manifests" / "census.definition.json").write_text(json.dumps(make_flags()))
         yield World(outer, folder, wild, elsewhere)

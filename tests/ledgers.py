@@ -11,13 +11,13 @@ from reconciler.model import (
     Action,
     Address,
     Entry,
-    Fate,
     Finding,
-    Holder,
     Intent,
-    Memory,
-    Proof,
+    LastApplied,
+    LockOwner,
     Snapshot,
+    StepResult,
+    VerifyReport,
 )
 from reconciler.ports import Emit
 
@@ -29,10 +29,10 @@ class HeldLock:
     """The lock while it is held."""
 
     ledger: "MemoryLedger"
-    holder: Holder
+    lock_owner: LockOwner
 
     def check(self) -> None:
-        if self.ledger.holder != self.holder:
+        if self.ledger.lock_owner != self.lock_owner:
             raise LedgerConflict("somebody else has taken the lock since", subject="memory")
 
 
@@ -45,7 +45,7 @@ class MemoryLedger:
 
     lines: list[Entry | Intent] = field(default_factory=list)
     archives: list[tuple[Entry | Intent, ...]] = field(default_factory=list)
-    holder: Holder | None = None
+    lock_owner: LockOwner | None = None
     fence: int = 0
     broken: LedgerInvalid | None = None
     record_error: Exception | None = None
@@ -53,45 +53,45 @@ class MemoryLedger:
     guard: Any = field(default_factory=threading.RLock)
 
     def load(self) -> Snapshot:
-        memories: dict[Address, Memory] = {}
+        last_applied_by_address: dict[Address, LastApplied] = {}
         for entry in self.entries():
-            if entry.fate is not Fate.DONE:
+            if entry.result is not StepResult.DONE:
                 continue
             if entry.action in _GONE:
-                memories.pop(entry.address, None)
+                last_applied_by_address.pop(entry.address, None)
             else:
-                memories[entry.address] = remember(entry)
+                last_applied_by_address[entry.address] = remember(entry)
         with self.guard:
             known = bool(self.lines)
             closed = {line.intent for line in self.lines if isinstance(line, Entry)}
             left = [one for one in self._intents() if one.sequence not in closed]
             fence = max((line.fence for line in self.lines), default=0)
-        return Snapshot(memories, known, tuple(left), fence)
+        return Snapshot(last_applied_by_address, known, tuple(left), fence)
 
     @contextmanager
-    def lock(self, holder: Holder, within_s: float, emit: Emit) -> Iterator[HeldLock]:
+    def lock(self, lock_owner: LockOwner, within_s: float, emit: Emit) -> Iterator[HeldLock]:
         with self.guard:
-            if self.holder is not None:
-                raise LockHeld("the ledger is locked", self.holder, subject="memory")
+            if self.lock_owner is not None:
+                raise LockHeld("the ledger is locked", self.lock_owner, subject="memory")
             self.fence += 1
-            self.holder = replace(holder, fence=self.fence)
-            held = HeldLock(self, self.holder)
+            self.lock_owner = replace(lock_owner, fence=self.fence)
+            held = HeldLock(self, self.lock_owner)
         try:
             yield held
         finally:
             with self.guard:
-                if self.holder == held.holder:
-                    self.holder = None
+                if self.lock_owner == held.lock_owner:
+                    self.lock_owner = None
 
-    def find_holder(self) -> Holder | None:
-        return self.holder
+    def find_lock_owner(self) -> LockOwner | None:
+        return self.lock_owner
 
-    def unlock(self, lock_id: str) -> Holder:
+    def unlock(self, lock_id: str) -> LockOwner:
         with self.guard:
-            if self.holder is None or self.holder.id != lock_id:
+            if self.lock_owner is None or self.lock_owner.id != lock_id:
                 raise ReconcilerError("nobody holds the lock by that id", subject=lock_id)
-            holder, self.holder = self.holder, None
-        return holder
+            lock_owner, self.lock_owner = self.lock_owner, None
+        return lock_owner
 
     def intend(self, intent: Intent) -> int:
         return self._append(intent)
@@ -113,12 +113,12 @@ class MemoryLedger:
                 else:
                     yield line
 
-    def verify(self) -> Proof:
+    def verify(self) -> VerifyReport:
         intents = sum(1 for _ in self._intents())
-        return Proof(len(self.lines) - intents, intents, self.findings)
+        return VerifyReport(len(self.lines) - intents, intents, self.findings)
 
     def compact(self) -> str:
-        kept = {one.sequence for one in self.load().memories.values()}
+        kept = {one.sequence for one in self.load().last_applied_by_address.values()}
         with self.guard:
             self.archives.append(tuple(self.lines))
             self.lines = [one for one in self.lines if one.sequence in kept]
@@ -146,9 +146,9 @@ class MemoryLedger:
         return number
 
 
-def remember(entry: Entry) -> Memory:
+def remember(entry: Entry) -> LastApplied:
     """What an entry has a ledger remember."""
-    return Memory(
+    return LastApplied(
         id=entry.id,
         owned=entry.owned,
         secrets=entry.secrets,

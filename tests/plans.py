@@ -12,25 +12,25 @@ from reconciler.model import (
     GuardLimits,
     Inputs,
     Json,
+    LastApplied,
     Manifest,
     Member,
-    Memory,
-    Pace,
-    Place,
     Plan,
     Reason,
     Refresh,
     Resource,
     SecretReference,
+    ServiceTiming,
+    SourceLocation,
     Step,
 )
 from reconciler.plans.estimate import estimate
-from reconciler.plans.guards import judge
+from reconciler.plans.guards import check_guards
 from reconciler.plans.reasons import explain_changes
-from reconciler.plans.step import Wish, make_removal, make_step
+from reconciler.plans.step import Comparison, make_removal, make_step
 from tests.e2e.world import MODEL, definition
 
-PACE = Pace(15.0, 10, 250, 25.0, 200, 10.0)
+TIMING = ServiceTiming(15.0, 10, 250, 25.0, 200, 10.0)
 ORPHAN = Reason("", Cause.ORPHAN, "no manifest names it any more")
 OLD, NEW = (
     f"https://acct.blob.core.windows.net/models/census/{day}.ilearner"
@@ -51,16 +51,16 @@ def step(
     spec: Json,
     *,
     name: str = "census",
-    memory: Memory | None = None,
+    last_applied: LastApplied | None = None,
     secrets: Mapping[str, SecretReference] | None = None,
 ) -> Step:
     resource = Resource(Address("WebService", name), "/x/CensusPre.2016.8.17")
     manifest = Manifest(resource.address, spec, "census.yaml", "sha256:0")
     declared = KIND.bind(manifest, before)
-    wish = Wish(resource, KIND.field, before, declared, secrets or {}, memory)
-    made = make_step(wish)
+    comparison = Comparison(resource, KIND.field, before, declared, secrets or {}, last_applied)
+    made = make_step(comparison)
     assert made is not None
-    return replace(made, because=tuple(explain_changes(wish, made.changes)))
+    return replace(made, reasons=tuple(explain_changes(comparison, made.changes)))
 
 
 def plan(*steps: Step, findings: tuple[Finding, ...] = (), baseline: str = "kept") -> Plan:
@@ -72,11 +72,11 @@ def plan(*steps: Step, findings: tuple[Finding, ...] = (), baseline: str = "kept
         refresh=Refresh("full", len(steps) or 3, len(steps) or 3, len(steps) or 3),
         made_at="2026-11-20T12:00:00Z",
         baseline="lost" if baseline == "lost" else "kept",
-        estimate=estimate(steps, PACE, 10),
+        estimate=estimate(steps, TIMING, 10),
     )
 
 
-MEMORY = Memory(
+MEMORY = LastApplied(
     "/x",
     {"/properties/realtimeConfiguration/maxConcurrentCalls": 20},
     {},
@@ -120,7 +120,9 @@ def step_of_every_shape(name: str = "census") -> Step:
 
 def rich_plan() -> Plan:
     """Every action, every kind of change, refused and warned of: what a reviewer dreads."""
-    swapped = step(live(realtimeConfiguration={"maxConcurrentCalls": 10}), SPEC, memory=MEMORY)
+    swapped = step(
+        live(realtimeConfiguration={"maxConcurrentCalls": 10}), SPEC, last_applied=MEMORY
+    )
     model = replace(
         swapped.models[0], digest_before=f"sha256:1b4f0e98{'0' * 56}",
         digest_after=f"sha256:9f86d081{'0' * 56}", trust="streamed",
@@ -143,11 +145,13 @@ def rich_plan() -> Plan:
     missing = Finding(
         f'trained model "{MODEL}": the model blob does not exist',
         subject="WebService/census",
-        place=Place("manifests/census.yaml", 10, 7),
+        place=SourceLocation("manifests/census.yaml", 10, 7),
         detail=(NEW,),
         severity="warning",
     )
-    made = plan(*steps, findings=(*judge(steps, GuardLimits(), 30, ()), missing), baseline="lost")
+    made = plan(
+        *steps, findings=(*check_guards(steps, GuardLimits(), 30, ()), missing), baseline="lost"
+    )
     inputs = Inputs(
         "bike-rental",
         {"manifests/census.yaml": "sha256:0"},
@@ -178,7 +182,7 @@ def updates(number: int) -> Plan:
             },
         }
         before = live(realtimeConfiguration={"maxConcurrentCalls": 10})
-        return step(before, spec, name=f"service-{at:05}", memory=MEMORY)
+        return step(before, spec, name=f"service-{at:05}", last_applied=MEMORY)
 
     return plan(*(one(at) for at in range(number)))
 
@@ -196,8 +200,8 @@ def member(number: int, calls: int = 20, folder: str = "models/rental") -> Step:
     before["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = (
         f"https://acct.example.org/models/rental/v1/{number:03}.il"
     )
-    made = step(before, spec, name=f"loc{number:03}", memory=MEMORY)
-    item = Member(FLEET, number, Place("manifests/locations.csv", number + 1, 1))
+    made = step(before, spec, name=f"loc{number:03}", last_applied=MEMORY)
+    item = Member(FLEET, number, SourceLocation("manifests/locations.csv", number + 1, 1))
     return replace(made, fleet=FLEET, stage=0 if number == 1 else 1, member=item)
 
 

@@ -116,8 +116,8 @@ class Play:
         self.told |= {"plan.txt": planned.out, "plan.md": faces["markdown"]}
 
     def _outcome_of_plan(self) -> str:
-        told = {"nothing": "no-changes", "refused": "refused"}
-        return told.get(self.script.outcome, "changes")
+        reported = {"nothing": "no-changes", "refused": "refused"}
+        return reported.get(self.script.outcome, "changes")
 
     def _check_patches(self) -> None:
         """Any library leads by the patch from what is live to what is desired, and back."""

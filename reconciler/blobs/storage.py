@@ -17,7 +17,7 @@ from reconciler.model import ABSENT, Absent, Blob, ModelReference
 from reconciler.ports import ResolveSecret
 from reconciler.transport import Where, check_validity, find_credential, split_address
 
-_PATIENCE: Final[Mapping[str, Any]] = {
+_TIMEOUTS: Final[Mapping[str, Any]] = {
     "connection_timeout": 10,
     "read_timeout": 60,
     "retry_total": 2,
@@ -43,7 +43,7 @@ class BlobStorage:
         self._environment = environment
         self._token_credential = token_credential
 
-    def look(self, model: ModelReference) -> Blob | Absent:
+    def inspect(self, model: ModelReference) -> Blob | Absent:
         """What is known of the bytes; ABSENT when storage authoritatively has none.
 
         The digest is computed from every byte where the model is pinned, else it is what the
@@ -57,10 +57,10 @@ class BlobStorage:
             ResourceNotFoundError,
         )
 
-        where = take_apart(model)
+        where = split_model_address(model)
         credential, ends = self._credential(model, where)
         try:
-            return self._look(model, where, credential, ends)
+            return self._inspect(model, where, credential, ends)
         except ResourceNotFoundError:
             return ABSENT
         except ClientAuthenticationError as error:
@@ -73,11 +73,11 @@ class BlobStorage:
             # The library's text may quote the address with its signature.
             raise _unavailable(model, "storage cannot be reached") from error
 
-    def _look(self, model: ModelReference, where: Where, credential: Any, ends: str) -> Blob:
+    def _inspect(self, model: ModelReference, where: Where, credential: Any, ends: str) -> Blob:
         from azure.storage.blob import BlobClient  # noqa: PLC0415 - see look
 
         with BlobClient(
-            where.account_url, where.container, where.name, credential=credential, **_PATIENCE
+            where.account_url, where.container, where.name, credential=credential, **_TIMEOUTS
         ) as client:
             found = client.get_blob_properties()
             digest, trust = _digest_of(client, found, pinned=bool(model.sha256))
@@ -92,7 +92,7 @@ class BlobStorage:
         return found, ""
 
 
-def take_apart(model: ModelReference) -> Where:
+def split_model_address(model: ModelReference) -> Where:
     """A model's address; raises ReconcilerError for one that is none of a blob, or not https."""
     try:
         where = split_address(model.uri)
@@ -110,9 +110,9 @@ def _digest_of(client: Any, found: Any, *, pinned: bool) -> tuple[str, Any]:
         for part in client.download_blob().chunks():
             running.update(part)
         return f"sha256:{running.hexdigest()}", "streamed"
-    told = (found.metadata or {}).get("sha256", "").lower()
-    if len(told) == 64 and set(told) <= set("0123456789abcdef"):
-        return f"sha256:{told}", "metadata"
+    stated = (found.metadata or {}).get("sha256", "").lower()
+    if len(stated) == 64 and set(stated) <= set("0123456789abcdef"):
+        return f"sha256:{stated}", "metadata"
     md5 = found.content_settings.content_md5
     return (f"md5:{bytes(md5).hex()}", "md5") if md5 else ("", "none")
 

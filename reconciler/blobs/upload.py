@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Mapping
 
-from reconciler.blobs.storage import take_apart
+from reconciler.blobs.storage import split_model_address
 from reconciler.model import ModelReference
 from reconciler.transport import storage_credential
 
@@ -20,7 +20,7 @@ def upload_model(uri: str, data: bytes, environment: Mapping[str, str]) -> str:
     from azure.core.exceptions import ResourceExistsError  # noqa: PLC0415 - a slow import
     from azure.storage.blob import ContainerClient  # noqa: PLC0415 - a slow import
 
-    where = take_apart(ModelReference(name=uri, uri=uri, path=()))
+    where = split_model_address(ModelReference(name=uri, uri=uri, path=()))
     digest = hashlib.sha256(data).hexdigest()
     credential = storage_credential(where, environment)
     with ContainerClient(

@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.context import Invocation
-from reconciler.cli.terraform_flags import spell
+from reconciler.cli.terraform_flags import normalize_flags
 
 _COMMANDS = (
     "init",
@@ -94,12 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(50_000, 20, 100)
     invocation = Invocation()
     invocation.deaf = _occupy_streams()
-    given = spell(sys.argv[1:] if arguments is None else arguments)
-    with _hushed():
+    given = normalize_flags(sys.argv[1:] if arguments is None else arguments)
+    with _without_unraisable_text():
         try:
             return _run(given, invocation)
         except Exception as error:  # noqa: BLE001 - not even its explanation could be told
-            _mention(type(error))
+            _print_unraisable(type(error))
             return 1
 
 
@@ -140,21 +140,21 @@ def _refuse_secrets(given: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _hushed() -> Iterator[None]:
+def _without_unraisable_text() -> Iterator[None]:
     """Have Python say of an error that nobody awaits no more than its name.
 
     An error's own text may hold anything, an address with its signature for one.
     """
     kept = threading.excepthook, sys.unraisablehook
-    threading.excepthook = lambda failed: _mention(failed.exc_type)
-    sys.unraisablehook = lambda failed: _mention(failed.exc_type)
+    threading.excepthook = lambda failed: _print_unraisable(failed.exc_type)
+    sys.unraisablehook = lambda failed: _print_unraisable(failed.exc_type)
     try:
         yield
     finally:
         threading.excepthook, sys.unraisablehook = kept
 
 
-def _mention(kind: type[BaseException]) -> None:
+def _print_unraisable(kind: type[BaseException]) -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(f"Error: ended by an unexpected {kind.__name__}\n")
 
@@ -164,7 +164,7 @@ def _interrupted(invocation: Invocation) -> int:
         from reconciler.render.events.json_lines import describe_failure
 
         invocation.lines.end(describe_failure("interrupted", "Interrupted."))
-    invocation.complain("\nInterrupted.")
+    invocation.print_error("\nInterrupted.")
     return 130
 
 

@@ -11,7 +11,7 @@ import click
 from reconciler.cli.context import Invocation
 from reconciler.cli.wiring import Assembly, load_all
 from reconciler.document.pointers import format_pointer
-from reconciler.engine.runtime import Hands
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.files import read_whole, write_whole
 from reconciler.manifests.editing import Edit
@@ -42,7 +42,7 @@ _TAKEN = (
 def accept(
     invocation: Invocation,
     assembly: Assembly,
-    hands: Hands,
+    runtime: Runtime,
     report: DriftReport,
     paths: Sequence[str],
 ) -> None:
@@ -53,7 +53,9 @@ def accept(
     """
     manifests = {one.address: one for one in assembly.loaded.manifests}
     accepted = [
-        Acceptance(manifests[address], tuple(_edits(hands, manifests[address], findings, assembly)))
+        Acceptance(
+            manifests[address], tuple(_edits(runtime, manifests[address], findings, assembly))
+        )
         for address, findings in _by_address(report).items()
     ]
     if not accepted:
@@ -73,7 +75,7 @@ def accept(
 def _by_address(report: DriftReport) -> Mapping[Address, list[Drift]]:
     found: dict[Address, list[Drift]] = {}
     # What was never applied differs from live with nobody to say which of the two moved.
-    new = {one.resource for one in report.standings if one.memory is None}
+    new = {one.resource for one in report.statuses if one.last_applied is None}
     for finding in report.findings:
         first = finding.verdict is Verdict.PENDING and finding.resource in new and finding.pointer
         if finding.verdict in _TAKEN or first:
@@ -82,11 +84,11 @@ def _by_address(report: DriftReport) -> Mapping[Address, list[Drift]]:
 
 
 def _edits(
-    hands: Hands, manifest: Manifest, findings: Sequence[Drift], assembly: Assembly
+    runtime: Runtime, manifest: Manifest, findings: Sequence[Drift], assembly: Assembly
 ) -> Iterator[Edit]:
     """What to write where: a trained model by its name, anything else in the definition."""
     live = {one.pointer: one for one in findings}
-    models = _find_models(hands, manifest, assembly)
+    models = _find_models(runtime, manifest, assembly)
     for pointer, finding in live.items():
         if finding.hidden:
             raise _hidden(manifest, finding)
@@ -100,23 +102,23 @@ def _edits(
             continue
         yield Edit(f"{at}/uri", finding.live)
         if model.sha256:
-            yield Edit(f"{at}/sha256", _look(hands, model, str(finding.live)))
+            yield Edit(f"{at}/sha256", _find_digest(runtime, model, str(finding.live)))
 
 
 def _find_models(
-    hands: Hands, manifest: Manifest, assembly: Assembly
+    runtime: Runtime, manifest: Manifest, assembly: Assembly
 ) -> Mapping[str, ModelReference]:
-    kind = hands.kinds[manifest.address.kind]
+    kind = runtime.kinds[manifest.address.kind]
     resource = kind.identify(manifest, assembly.project.defaults)
-    seen = hands.observations.recall(resource.id)
+    seen = runtime.observations.recall(resource.id)
     bound = kind.bind(manifest, seen if isinstance(seen, Absent) else seen.open()).models
     return {format_pointer(one.path): one for one in bound if one.entry}
 
 
-def _look(hands: Hands, model: ModelReference, uri: str) -> str | Absent:
+def _find_digest(runtime: Runtime, model: ModelReference, uri: str) -> str | Absent:
     """The digest of the model that is live, to be pinned in its turn; ABSENT for none known."""
     try:
-        blob = hands.blobs.look(replace(model, uri=uri))
+        blob = runtime.blobs.inspect(replace(model, uri=uri))
     except ReconcilerError:
         return ABSENT
     return _plain_digest(blob.digest) if isinstance(blob, Blob) else ABSENT

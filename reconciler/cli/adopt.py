@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reconciler.cli.wiring import Assembly
 from reconciler.engine.observe import observe
-from reconciler.engine.runtime import Hands
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.manifests.editing.write import write_manifest
 from reconciler.model import Address, Finding, Live, Manifest, Resource
@@ -23,11 +23,11 @@ _LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
-class Adopter:
+class Importer:
     """Reads services and writes manifests of them into a folder of the project."""
 
     assembly: Assembly
-    hands: Hands
+    runtime: Runtime
     folder: Path
     full: bool
     force: bool
@@ -41,16 +41,18 @@ class Adopter:
         for manifest in self.assembly.loaded.manifests:
             if manifest.address == address:
                 return kind.identify(manifest, defaults)
-        memory = self.assembly.ledger.load().memories.get(address)
-        if memory is not None:
-            return memory.resource(address)
+        last_applied = self.assembly.ledger.load().last_applied_by_address.get(address)
+        if last_applied is not None:
+            return last_applied.resource(address)
         return kind.identify(Manifest(address, {}, "", ""), defaults)
 
     def expand(self, addresses: Iterable[Address]) -> list[Address]:
         """The addresses, with the members of a fleet in its place."""
-        memories = self.assembly.ledger.load().memories
+        last_applied_by_address = self.assembly.ledger.load().last_applied_by_address
         manifests = self.assembly.loaded.manifests
-        return [one for at in addresses for one in find_members(at, manifests, memories)]
+        return [
+            one for at in addresses for one in find_members(at, manifests, last_applied_by_address)
+        ]
 
     def find_all(self) -> list[Resource]:
         """Every service of the project's scope that no manifest names, by address."""
@@ -62,7 +64,7 @@ class Adopter:
             named = [one for one in manifests if one.address.kind == name]
             known = {kind.identify(one, defaults).id.casefold() for one in named}
             taken = {one.address.name for one in named}
-            provider = self.hands.provider(probe.address)
+            provider = self.runtime.provider(probe.address)
             for summary in provider.scan(kind.scope(probe), probe.token):
                 resource_id = kind.locate(probe.address, summary.id, {}).id
                 if resource_id.casefold() not in known:
@@ -89,7 +91,7 @@ class Adopter:
         """What is live; raises Unplannable with every service that could not be read."""
         found: list[tuple[Resource, Live]] = []
         missing: list[Finding] = []
-        for seen in observe(self.hands, resources).seen.values():
+        for seen in observe(self.runtime, resources).seen.values():
             if seen.live is None:
                 missing.extend(one for one in (seen.finding,) if one)
             elif isinstance(seen.live, Live):
@@ -122,9 +124,9 @@ class Adopter:
             kind, address = self._kind(resource.address), resource.address
             _check_name(address)
             defaults = self.assembly.project.defaults
-            draft = kind.draft(resource, live.document, defaults, full=self.full)
+            exported = kind.export(resource, live.document, defaults, full=self.full)
             beside = f"{address.name}.definition.json" if self.full else ""
-            text, definition = write_manifest(kind.manifest_schema_name, address, draft, beside)
+            text, definition = write_manifest(kind.manifest_schema_name, address, exported, beside)
             yield self.folder / f"{address.name}.yaml", text
             if definition:
                 yield self.folder / beside, definition

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:  # start-up: most commands need it, `version` does not
-    from reconciler.cli.progress import ConsoleFace, Emitter, LinesFace
+    from reconciler.cli.progress import ConsoleSink, Emitter, JsonLinesSink
     from reconciler.cli.signals import Interruption
     from reconciler.render.words.colour import Paint
 
@@ -35,32 +35,32 @@ class Invocation:
         return Emitter(self.lines if self.as_json else self.console)
 
     @cached_property
-    def console(self) -> ConsoleFace:
+    def console(self) -> ConsoleSink:
         """What a person follows."""
-        from reconciler.cli.progress import ConsoleFace, find_width
+        from reconciler.cli.progress import ConsoleSink, get_width
 
-        width = find_width(sys.stderr, os.environ)
-        return ConsoleFace(sys.stderr, self.paint(sys.stderr), width=width)
+        width = get_width(sys.stderr, os.environ)
+        return ConsoleSink(sys.stderr, self.paint(sys.stderr), width=width)
 
     @cached_property
-    def lines(self) -> LinesFace:
+    def lines(self) -> JsonLinesSink:
         """What a machine follows, begun by who speaks."""
         import reconciler
-        from reconciler.cli.progress import LinesFace
+        from reconciler.cli.progress import JsonLinesSink
         from reconciler.render.events.json_lines import describe_version
 
-        face = LinesFace(sys.stdout)
-        face.write(describe_version(reconciler.__version__))
-        return face
+        sink = JsonLinesSink(sys.stdout)
+        sink.write(describe_version(reconciler.__version__))
+        return sink
 
     @cached_property
     def interruption(self) -> Interruption:
         """Whether anything more may be begun."""
         from reconciler.cli.signals import Interruption
 
-        return Interruption(self.is_heard, self._clear)
+        return Interruption(self.is_output_open, self._clear)
 
-    def is_heard(self) -> bool:
+    def is_output_open(self) -> bool:
         """Whether what is told on stdout still reaches anybody."""
         from reconciler.cli.signals import is_closed
 
@@ -73,14 +73,14 @@ class Invocation:
 
         return CLEAR if not self.as_json and self.console.drawn else "\n"
 
-    def part_from_progress(self) -> None:
+    def clear_progress(self) -> None:
         """Make room, on stderr, for what follows the progress."""
         if "emitter" in self.__dict__:  # nobody was told anything before it was made
-            self.emitter.part()
+            self.emitter.clear_line()
 
-    def complain(self, text: str) -> None:
+    def print_error(self, text: str) -> None:
         """Print on stderr, after the progress, for as long as anybody reads there."""
-        self.part_from_progress()
+        self.clear_progress()
         with contextlib.suppress(OSError):
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()

@@ -17,7 +17,7 @@ from reconciler.model import Finding
 from reconciler.render.findings import render_findings
 
 if TYPE_CHECKING:  # start-up: it brings the faces of an apply along
-    from reconciler.cli.exit_codes import Ending
+    from reconciler.cli.exit_codes import ExitWord
 
 
 def report(error: Exception, invocation: Invocation) -> int:
@@ -25,24 +25,24 @@ def report(error: Exception, invocation: Invocation) -> int:
 
     It is said on stderr, or with --json as diagnostics on stdout for as long as that is read.
     """
-    from reconciler.cli.exit_codes import find_exit_code, judge_error
+    from reconciler.cli.exit_codes import classify_error, get_exit_code
 
     findings = _explain(error)
-    ending = judge_error(error)
-    if not (invocation.as_json and _write_lines(findings, ending, invocation)):
-        invocation.complain(render_findings(findings, paint=invocation.paint(sys.stderr)))
+    exit_word = classify_error(error)
+    if not (invocation.as_json and _write_lines(findings, exit_word, invocation)):
+        invocation.print_error(render_findings(findings, paint=invocation.paint(sys.stderr)))
     if not isinstance(error, (ReconcilerError, click.ClickException)):
         _trace(error)
-    return find_exit_code(ending, detailed=invocation.detailed_exitcode)
+    return get_exit_code(exit_word, detailed=invocation.detailed_exitcode)
 
 
-def _write_lines(findings: Sequence[Finding], ending: Ending, invocation: Invocation) -> bool:
+def _write_lines(findings: Sequence[Finding], exit_word: ExitWord, invocation: Invocation) -> bool:
     """Whether somebody has read it."""
     from reconciler.render.events.json_lines import describe_failure, describe_finding
 
     for finding in findings:
         invocation.lines.write(describe_finding(finding))
-    invocation.lines.end(describe_failure(ending, findings[0].message))
+    invocation.lines.end(describe_failure(exit_word, findings[0].message))
     return not invocation.lines.broken
 
 

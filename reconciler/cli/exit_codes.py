@@ -9,7 +9,7 @@ from reconciler.errors import LockHeld, PlanRefused, StalePlan
 from reconciler.model import Outcome
 from reconciler.render.events.outcome import INTERRUPTED
 
-Ending: TypeAlias = Literal[
+ExitWord: TypeAlias = Literal[
     "applied",
     "no-changes",
     "incomplete",
@@ -20,7 +20,7 @@ Ending: TypeAlias = Literal[
     "interrupted",
     "error",
 ]
-_CODES: Final[Mapping[Ending, int]] = {
+_CODES: Final[Mapping[ExitWord, int]] = {
     "applied": 0,
     "no-changes": 0,
     "error": 1,
@@ -31,7 +31,7 @@ _CODES: Final[Mapping[Ending, int]] = {
     "rolled-back": 7,
     "interrupted": 130,
 }
-_OF_ERRORS: Final[tuple[tuple[type[BaseException], Ending], ...]] = (
+_OF_ERRORS: Final[tuple[tuple[type[BaseException], ExitWord], ...]] = (
     (PlanRefused, "refused"),
     (StalePlan, "stale"),
     (LockHeld, "locked"),
@@ -39,7 +39,7 @@ _OF_ERRORS: Final[tuple[tuple[type[BaseException], Ending], ...]] = (
 )
 
 
-def judge_outcome(outcome: Outcome, halted: str, *, planned: bool) -> Ending:
+def classify_outcome(outcome: Outcome, halted: str, *, planned: bool) -> ExitWord:
     """What an apply came to; `planned` says whether there was anything to do."""
     if halted == INTERRUPTED:
         return "interrupted"
@@ -52,12 +52,12 @@ def judge_outcome(outcome: Outcome, halted: str, *, planned: bool) -> Ending:
     return "applied" if planned else "no-changes"
 
 
-def judge_error(error: BaseException) -> Ending:
+def classify_error(error: BaseException) -> ExitWord:
     """What a command came to that ended by an error."""
     return next((word for kind, word in _OF_ERRORS if isinstance(error, kind)), "error")
 
 
-def find_exit_code(ending: Ending, *, detailed: bool) -> int:
+def get_exit_code(exit_word: ExitWord, *, detailed: bool) -> int:
     """The exit code; above 1 only where it was asked for, but for an interruption."""
-    code = _CODES[ending]
-    return code if detailed or ending == "interrupted" else min(code, 1)
+    code = _CODES[exit_word]
+    return code if detailed or exit_word == "interrupted" else min(code, 1)

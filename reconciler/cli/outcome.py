@@ -13,10 +13,10 @@ from typing import Final
 import click
 
 from reconciler.cli.context import Invocation
-from reconciler.cli.exit_codes import Ending, find_exit_code, judge_outcome
+from reconciler.cli.exit_codes import ExitWord, classify_outcome, get_exit_code
 from reconciler.cli.progress import silence
 from reconciler.cli.signals import CLOSED
-from reconciler.model import Entry, Fate, Finding, Outcome
+from reconciler.model import Entry, Finding, Outcome, StepResult
 from reconciler.render.events.json_lines import describe_end, describe_finding
 from reconciler.render.events.outcome import INTERRUPTED, render_outcome
 from reconciler.render.findings import render_findings
@@ -31,22 +31,22 @@ _UNKNOWN: Final = "Without them the next apply looks at what is live before anyt
 FINISHED: Final = "What was begun was finished and recorded. Plan again to see what is left."
 
 
-def tell_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, planned: bool) -> int:
+def report_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, planned: bool) -> int:
     """Tell it where somebody listens; returns the exit code."""
     halted = invocation.interruption.halted()
-    ending = judge_outcome(outcome, halted, planned=planned)
-    invocation.part_from_progress()
+    exit_word = classify_outcome(outcome, halted, planned=planned)
+    invocation.clear_progress()
     unrecorded = _keep(invocation, outcome, root)
     if invocation.as_json:
-        heard = _tell_lines(invocation, outcome, ending, unrecorded)
+        output_open = _report_lines(invocation, outcome, exit_word, unrecorded)
     else:
-        heard = halted != CLOSED and _tell_text(invocation, outcome, halted)
-    if not heard:
+        output_open = halted != CLOSED and _report_text(invocation, outcome, halted)
+    if not output_open:
         paint = invocation.paint(sys.stderr)
-        invocation.complain(render_outcome(outcome, paint=paint, halted=halted or CLOSED))
-    if not (heard and invocation.as_json):
-        _tell_more(invocation, unrecorded, halted)
-    return find_exit_code(ending, detailed=invocation.detailed_exitcode) or int(not heard)
+        invocation.print_error(render_outcome(outcome, paint=paint, halted=halted or CLOSED))
+    if not (output_open and invocation.as_json):
+        _report_rest(invocation, unrecorded, halted)
+    return get_exit_code(exit_word, detailed=invocation.detailed_exitcode) or int(not output_open)
 
 
 def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding, ...]:
@@ -56,24 +56,24 @@ def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding
     from reconciler.ledgers.recovery import write_entries
 
     text = write_entries(outcome.unrecorded)
-    kept = keep_unrecorded(text, find_folders(root))
+    kept = keep_unrecorded(text, list_folders(root))
     if kept is None:
-        invocation.complain(text)
+        invocation.print_error(text)
     return (describe_unrecorded(outcome.unrecorded, kept),)
 
 
-def _tell_lines(
-    invocation: Invocation, outcome: Outcome, ending: Ending, unrecorded: tuple[Finding, ...]
+def _report_lines(
+    invocation: Invocation, outcome: Outcome, exit_word: ExitWord, unrecorded: tuple[Finding, ...]
 ) -> bool:
     """Whether somebody has read it."""
     lines = invocation.lines
     for finding in (*outcome.failures, *outcome.unrestored, *unrecorded):
         lines.write(describe_finding(finding))
-    lines.end(describe_end(outcome, ending, invocation.interruption.halted()))
+    lines.end(describe_end(outcome, exit_word, invocation.interruption.halted()))
     return not lines.broken
 
 
-def _tell_text(invocation: Invocation, outcome: Outcome, halted: str) -> bool:
+def _report_text(invocation: Invocation, outcome: Outcome, halted: str) -> bool:
     """Whether it could be written."""
     try:
         click.echo(render_outcome(outcome, paint=invocation.paint(), halted=halted), color=True)
@@ -83,12 +83,12 @@ def _tell_text(invocation: Invocation, outcome: Outcome, halted: str) -> bool:
     return True
 
 
-def _tell_more(invocation: Invocation, unrecorded: tuple[Finding, ...], halted: str) -> None:
+def _report_rest(invocation: Invocation, unrecorded: tuple[Finding, ...], halted: str) -> None:
     if unrecorded:
         text = render_findings(unrecorded, paint=invocation.paint(sys.stderr))
-        invocation.complain(f"\n{text}")
+        invocation.print_error(f"\n{text}")
     elif halted == INTERRUPTED:
-        invocation.complain(FINISHED)
+        invocation.print_error(FINISHED)
 
 
 def keep_unrecorded(text: str, folders: Sequence[Path]) -> Path | None:
@@ -102,7 +102,7 @@ def keep_unrecorded(text: str, folders: Sequence[Path]) -> Path | None:
     return None
 
 
-def find_folders(root: Path) -> list[Path]:
+def list_folders(root: Path) -> list[Path]:
     """Where to try: the project, where we stand, and where temporary files go."""
     found = [root, Path()]
     with contextlib.suppress(OSError):  # there may be no such place left
@@ -115,7 +115,7 @@ def describe_unrecorded(entries: Sequence[Entry], kept: Path | None) -> Finding:
     place = str(kept) if kept else "FILE"
     where = f"They are kept in {place}" if kept else "They follow; save them in a FILE"
     what, without = f"{count(len(entries), 'step')} done and not recorded", _UNKNOWN_AUTHOR
-    if any(entry.fate is not Fate.DONE for entry in entries):
+    if any(entry.result is not StepResult.DONE for entry in entries):
         what, without = f"what became of {count(len(entries), 'step')} is not recorded", _UNKNOWN
     return Finding(
         f"{what}: the ledger cannot be written",

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.context import Invocation, is_automated
-from reconciler.cli.plan_files import find_changed_files
+from reconciler.cli.plan_files import list_changed_files
 from reconciler.model import Finding, Plan
 from reconciler.render.findings import render_findings
 from reconciler.render.plan.text import render_plan, render_plan_json
@@ -19,7 +19,7 @@ _RULE = "─" * 72
 
 def show(plan: Plan, form: str, invocation: Invocation, *, summary: bool = False) -> None:
     """Print a plan in one of its forms."""
-    invocation.part_from_progress()
+    invocation.clear_progress()
     if form == "json":
         click.echo(render_plan_json(plan), nl=False)
     elif form == "markdown":
@@ -38,7 +38,7 @@ def show(plan: Plan, form: str, invocation: Invocation, *, summary: bool = False
 def warn_of_changes(plan: Plan, invocation: Invocation) -> None:
     """Say on stderr which manifests have changed since a plan was saved."""
     root = Path(invocation.project_file).parent
-    changed = find_changed_files(plan, root)
+    changed = list_changed_files(plan, root)
     if not changed or len(changed) == len(plan.inputs.files):
         return  # none, or the plan is looked at away from its project
     finding = Finding(
@@ -52,7 +52,7 @@ def warn_of_changes(plan: Plan, invocation: Invocation) -> None:
 
         invocation.lines.write(describe_finding(finding))
         return
-    invocation.complain(render_findings([finding], paint=invocation.paint(sys.stderr)) + "\n")
+    invocation.print_error(render_findings([finding], paint=invocation.paint(sys.stderr)) + "\n")
 
 
 def advise(plan: Plan, out: str) -> None:

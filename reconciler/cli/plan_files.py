@@ -54,7 +54,7 @@ def pick_patch(plan: Plan, part: str, target: str) -> str:
     return escape_json(json.dumps(found[chosen] if chosen else found, indent=2, ensure_ascii=False))
 
 
-def find_changed_files(plan: Plan, root: Path) -> list[str]:
+def list_changed_files(plan: Plan, root: Path) -> list[str]:
     """The files that a plan was made from and that are not what they were, or are gone."""
     files = sorted(plan.inputs.files.items())
     return [name for name, known in files if _digest(root, name) != known]

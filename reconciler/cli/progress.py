@@ -24,14 +24,14 @@ CLEAR: Final = "\r\x1b[K"
 _DRAWN_EVERY_S: Final = 0.1
 
 
-class Face(Protocol):
+class EventSink(Protocol):
     """Somewhere that events are told."""
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Tell one event; whatever is raised is not heard of again."""
         ...
 
-    def part(self) -> None:
+    def clear_line(self) -> None:
         """Leave the screen ready for something else."""
         ...
 
@@ -39,23 +39,23 @@ class Face(Protocol):
 class Emitter:
     """Tells events to one face, one after another, from any thread; never raises an error."""
 
-    def __init__(self, face: Face) -> None:
-        self._face = face
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = sink
         self._lock = threading.RLock()
 
     def __call__(self, event: Event) -> None:
         """Tell an event."""
         # A face is no reason for an apply to end: neither a stream that is gone nor a defect is.
         with self._lock, contextlib.suppress(Exception):
-            self._face.tell(event)
+            self._sink.emit(event)
 
-    def part(self) -> None:
+    def clear_line(self) -> None:
         """Leave the screen ready for something else."""
         with self._lock, contextlib.suppress(Exception):
-            self._face.part()
+            self._sink.clear_line()
 
 
-class ConsoleFace:
+class ConsoleSink:
     """Lines on stderr, and a bar below them where it is a terminal that can be drawn over.
 
     `width` gives the columns of that terminal now; None for what is none.
@@ -77,7 +77,7 @@ class ConsoleFace:
         self._progressed = False
         self.drawn = False
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Print the line of an event above the bar, and draw the bar anew."""
         line = self._console.describe(event)
         bar = self._console.draw(self._width()) if self._width else ""
@@ -90,7 +90,7 @@ class ConsoleFace:
         self._progressed = self._progressed or bool(line)
         self._write(text)
 
-    def part(self) -> None:
+    def clear_line(self) -> None:
         """Take the bar away, and leave a blank line between the progress and what follows."""
         text = (CLEAR if self.drawn else "") + ("\n" if self._progressed else "")
         self.drawn = self._progressed = False
@@ -102,7 +102,7 @@ class ConsoleFace:
             self._stream.flush()
 
 
-class LinesFace:
+class JsonLinesSink:
     """JSON lines on stdout. `broken` once one could not be written: then nobody is told more."""
 
     def __init__(
@@ -113,11 +113,11 @@ class LinesFace:
         self._ended = False
         self.broken = False
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Print the line of an event."""
         self.write(describe_event(event))
 
-    def part(self) -> None:
+    def clear_line(self) -> None:
         """Nothing stands between two lines."""
 
     def end(self, message: Json) -> None:
@@ -146,7 +146,7 @@ def silence(stream: TextIO) -> None:
         os.close(nowhere)
 
 
-def find_width(stream: TextIO, environment: Mapping[str, str]) -> Callable[[], int] | None:
+def get_width(stream: TextIO, environment: Mapping[str, str]) -> Callable[[], int] | None:
     """The columns of a terminal that can be drawn over, asked anew each time; None for none."""
     dumb = environment.get("TERM", "dumb") == "dumb"
     logged = environment.get("CI", "").lower() not in {"", "0", "false"}

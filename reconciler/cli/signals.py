@@ -28,17 +28,17 @@ _STDERR: Final = 2
 class Interruption:
     """Hears signals, and is asked by whoever is about to begin something.
 
-    `is_heard` says whether what is told still reaches anybody; `clear` gives what must be written
-    to stderr before a line of its own.
+    `is_output_open` says whether what is told still reaches anybody; `clear` gives what must be
+    written to stderr before a line of its own.
     """
 
     def __init__(
         self,
-        is_heard: Callable[[], bool] = lambda: True,
+        is_output_open: Callable[[], bool] = lambda: True,
         clear: Callable[[], str] = lambda: "",
         abort: Callable[[int], Any] = os._exit,
     ) -> None:
-        self._is_heard, self._clear, self._abort = is_heard, clear, abort
+        self._is_output_open, self._clear, self._abort = is_output_open, clear, abort
         self._writing = False
         self.interrupted = False
 
@@ -46,7 +46,7 @@ class Interruption:
         """Why nothing more may be begun, or "" while everything may."""
         if self.interrupted:
             return INTERRUPTED
-        return "" if self._is_heard() else CLOSED
+        return "" if self._is_output_open() else CLOSED
 
     def note_writing(self) -> None:
         """From now on something may be in flight."""
@@ -75,14 +75,14 @@ class Interruption:
         """
         again, self.interrupted = self.interrupted, True
         if not again and self._writing:
-            self._say(_SOON)
+            self._write_stderr(_SOON)
         elif not again:
             raise KeyboardInterrupt
         elif number == signal.SIGINT:
-            self._say(f"Aborted. {_OPEN}\n" if self._writing else "Aborted.\n")
+            self._write_stderr(f"Aborted. {_OPEN}\n" if self._writing else "Aborted.\n")
             self._abort(130)
 
-    def _say(self, text: str) -> None:
+    def _write_stderr(self, text: str) -> None:
         """Only where it can be written now: a reader that stands still must not hold us up."""
         with contextlib.suppress(OSError):
             if select.select([], [_STDERR], [], 0)[1]:

@@ -33,7 +33,7 @@ _SINGLE = re.compile(r"-([a-z][a-z-]+)(=.*)?", re.DOTALL)
 _OTHER_WORDS: Final = {"--refresh=true": "--refresh=auto", "--refresh=false": "--refresh=none"}
 
 
-def spell(arguments: Sequence[str]) -> list[str]:
+def normalize_flags(arguments: Sequence[str]) -> list[str]:
     """The arguments with `-out=F` as `--out=F`; `--no-color` may stand anywhere."""
     spelled: list[str] = []
     colourless = False

@@ -16,8 +16,8 @@ from typing import Final, Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.cli.context import Invocation
-from reconciler.engine.planning.selection import Order
-from reconciler.engine.runtime import Hands, Providers
+from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.runtime import Providers, Runtime
 from reconciler.errors import ManifestInvalid, PlanInvalid, ReconcilerError
 from reconciler.kinds import find_kinds
 from reconciler.ledgers.opening import open_ledger
@@ -25,14 +25,14 @@ from reconciler.ledgers.process import describe_process
 from reconciler.manifests import PROJECT_FILE, Loaded, load
 from reconciler.manifests.git import Revision, read_revision
 from reconciler.manifests.secrets import resolve_known, secret_resolver
-from reconciler.model import Address, Finding, Holder, Inputs, Plan, Project
+from reconciler.model import Address, Finding, Inputs, LockOwner, Plan, Project
 from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
 from reconciler.plans.guards import GUARDS, is_allowed
 from reconciler.plans.plan_file import digest_of
 from reconciler.ports import Access, Emit, Kind, Lease, Ledger
 from reconciler.secrets.redaction import Redaction
-from reconciler.transport import RateBudget, token_credential
+from reconciler.transport import CommandRateLimiter, token_credential
 
 _NOWHERE: Final = logging.NullHandler()
 
@@ -41,7 +41,7 @@ _STEP_TIMEOUT_S: Final = 1800.0
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlanFlags:
     """What the flags of a command ask of a plan."""
 
     targets: Sequence[str] = ()
@@ -61,7 +61,7 @@ class Assembly:
     def __init__(self, invocation: Invocation, loaded: Loaded, kinds: Mapping[str, Kind]) -> None:
         if loaded.project is None:
             raise ManifestInvalid(loaded.findings)
-        hush_loggers()
+        silence_library_logs()
         self._invocation = invocation
         self.kinds = kinds
         self.loaded = loaded
@@ -106,24 +106,24 @@ class Assembly:
                 next_step="Plan again.",
             )
 
-    def hands(
+    def runtime(
         self,
         parallelism: int,
         max_calls: int | None = None,
         step_timeout_s: float = _STEP_TIMEOUT_S,
-    ) -> Hands:
+    ) -> Runtime:
         """The ports, wired for this project; a command has them once, and one budget with them.
 
         An operation of the service is followed for `step_timeout_s` seconds.
         """
         emit = self.emit
-        budget = RateBudget(emit, most=max_calls)
+        rate_limiter = CommandRateLimiter(emit, most=max_calls)
         cloud = self.project.cloud
         redaction = Redaction(os.environ)
         resolve = secret_resolver(Path(self.project.root), os.environ, redaction.know)
         resolve_known(resolve, self.loaded.secrets)
-        access = Access(cloud, emit, budget, step_timeout_s, resolve, redaction)
-        return Hands(
+        access = Access(cloud, emit, rate_limiter, step_timeout_s, resolve, redaction)
+        return Runtime(
             kinds=self.kinds,
             providers=Providers(self.kinds, access),
             ledger=self.ledger,
@@ -137,36 +137,36 @@ class Assembly:
             resolve=resolve,
             emit=emit,
             clock=lambda: datetime.now(UTC),
-            budget=budget,
+            rate_limiter=rate_limiter,
             parallelism=parallelism,
         )
 
-    def holder(self, why: str) -> Holder:
+    def lock_owner(self, why: str) -> LockOwner:
         """Ourselves, as whoever holds the lock of the ledger."""
-        return make_holder(self.revision, why)
+        return make_lock_owner(self.revision, why)
 
-    def order(self, wanted: Wanted, paths: Sequence[str] = ()) -> Order:
+    def request(self, flags: PlanFlags, paths: Sequence[str] = ()) -> PlanRequest:
         """What a plan is asked for; raises ManifestInvalid for a flag that names nothing.
 
         Where only some `paths` were read, nothing is an orphan.
         """
-        return Order(
+        return PlanRequest(
             whole=not paths,
-            prune=wanted.prune,
-            destroy=wanted.destroy,
+            prune=flags.prune,
+            destroy=flags.destroy,
             manifests=self.loaded.manifests,
             defaults=self.project.defaults,
             limits=self.project.guards,
-            inputs=self._inputs(wanted),
-            targets=parse_addresses("--target", wanted.targets),
-            excluded=parse_addresses("--exclude", wanted.excluded),
-            allowed=_check_guards(wanted.allowed, find_guards(self.kinds)),
-            rotate=parse_addresses("--rotate", wanted.rotated),
-            refresh=wanted.refresh,
+            inputs=self._inputs(flags),
+            targets=parse_addresses("--target", flags.targets),
+            excluded=parse_addresses("--exclude", flags.excluded),
+            allowed=_check_guards(flags.allowed, find_guards(self.kinds)),
+            rotate=parse_addresses("--rotate", flags.rotated),
+            refresh=flags.refresh,
             rollouts=self.loaded.rollouts,
         )
 
-    def _inputs(self, wanted: Wanted) -> Inputs:
+    def _inputs(self, flags: PlanFlags) -> Inputs:
         used = {manifest.address.kind for manifest in self.loaded.manifests}
         schemas = {
             kind.schema_name: digest_of(read_schema(kind.schema_name))
@@ -180,8 +180,8 @@ class Assembly:
             commit=self.revision.commit,
             dirty=self.revision.dirty,
             schemas=schemas,
-            targets=tuple(wanted.targets),
-            excluded=tuple(wanted.excluded),
+            targets=tuple(flags.targets),
+            excluded=tuple(flags.excluded),
         )
 
 
@@ -253,10 +253,10 @@ def _check_guards(given: Collection[str], known: Collection[str]) -> Collection[
     return given
 
 
-def make_holder(revision: Revision, why: str) -> Holder:
+def make_lock_owner(revision: Revision, why: str) -> LockOwner:
     """This process as the holder of a lock; `why` is the command, as a person reads it."""
     host, pid, started = describe_process()
-    return Holder(
+    return LockOwner(
         id=str(uuid.uuid4()),
         who=revision.author,
         why=why,
@@ -270,7 +270,7 @@ def make_holder(revision: Revision, why: str) -> Holder:
 
 def lock_ledger(assembly: Assembly, why: str, within_s: float) -> AbstractContextManager[Lease]:
     """Take the lock of the project's ledger; waits for it up to `within_s` seconds."""
-    return assembly.ledger.lock(assembly.holder(why), within_s, assembly.emit)
+    return assembly.ledger.lock(assembly.lock_owner(why), within_s, assembly.emit)
 
 
 def now() -> str:
@@ -286,6 +286,6 @@ def not_in_ledger(address: Address, known: Iterable[Address | None]) -> Reconcil
     return ReconcilerError("is not in the ledger", subject=str(address), next_step=hint)
 
 
-def hush_loggers() -> None:
+def silence_library_logs() -> None:
     """Have nothing that is logged printed; may be done again."""
     logging.getLogger().addHandler(_NOWHERE)

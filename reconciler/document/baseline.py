@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.document.diff import form, is_untold
+from reconciler.document.diff import form, is_omitted
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field, Shape
 from reconciler.model import ABSENT, Absent, Json, Path
@@ -42,7 +42,7 @@ def make_baseline(field: Field, document: Json | Absent, owned: Collection[str])
     }
 
 
-def find_moves(
+def list_moves(
     field: Field, baseline: Mapping[str, Json], document: Json | Absent, owned: Collection[str]
 ) -> Iterator[Move]:
     """Undeclared places that differ from the baseline, in order of their pointers."""
@@ -56,7 +56,7 @@ def find_moves(
         # What is declared by now, wholly or in part, is compared where declarations are.
         if any(path[: len(one)] == one or one[: len(path)] == path for one in held):
             continue
-        if then is not ABSENT and is_untold(field, path, document):
+        if then is not ABSENT and is_omitted(field, path, document):
             continue
         yield Move(pointer, ABSENT if _is_digest(then) else then, find(document, path))
 

@@ -46,26 +46,26 @@ def same(field: Field, one: Json | Absent, other: Json | Absent) -> bool:
     return one is other or _text(form(field, one)) == _text(form(field, other))
 
 
-def is_untold(field: Field, path: Path, document: Json | Absent) -> bool:
+def is_omitted(field: Field, path: Path, document: Json | Absent) -> bool:
     """Whether a document does not tell what is at a place: that it is absent proves nothing.
 
     `field` is that of the whole document.
     """
     for segment in path:
         field, document = field.child(segment), find(document, (segment,))
-        if field.untold and document is ABSENT:
+        if field.omitted and document is ABSENT:
             return True
     return False
 
 
-def is_unseen(field: Field, path: Path, document: Json | Absent) -> bool:
+def is_not_observable(field: Field, path: Path, document: Json | Absent) -> bool:
     """Whether a place cannot be compared: the service never shows it, or did not this time."""
     below = field
     for segment in path:
         below = below.child(segment)
         if below.write_only or below.read_only:
             return True
-    return is_untold(field, path, document)
+    return is_omitted(field, path, document)
 
 
 def form(field: Field, value: Json | Absent) -> Json | Absent:
@@ -150,7 +150,7 @@ def _unique(keys: list[str]) -> list[str] | None:
 def _walk(field: Field, path: Path, before: Json, after: Json, changes: list[Change]) -> None:
     if before is after or field.read_only or field.write_only:
         return
-    if field.untold and (before is ABSENT or after is ABSENT):
+    if field.omitted and (before is ABSENT or after is ABSENT):
         return
     kind = type(before)
     if kind is type(after):

@@ -95,7 +95,7 @@ def apply_in_place(operation: Json, document: Json) -> None:
     jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
 
 
-def find_misfit(operations: Iterable[Json], document: Json | Absent) -> str | None:
+def check_operations(operations: Iterable[Json], document: Json | Absent) -> str | None:
     """The pointer of the first change that a document has no place for; None where all fit."""
     changes = [copy_document(one) for one in operations if one["op"] != "test"]
     left = _loosen(changes, document)
@@ -107,7 +107,7 @@ def find_misfit(operations: Iterable[Json], document: Json | Absent) -> str | No
     return None
 
 
-def find_mismatches(
+def check_preconditions(
     field: Field, operations: Iterable[Json], absences: Iterable[str], live: Json | Absent
 ) -> Iterator[Mismatch]:
     """What a patch relies on and `live` has not, compared as the schema compares."""

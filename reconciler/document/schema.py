@@ -62,11 +62,11 @@ class Field:
 
     `read_only` belongs to the service; `write_only` is never returned; what is `secret`, write-only
     and sensitive, may never be kept or shown. `default` is what the service takes an absent field
-    for; that one that is `untold` is absent proves nothing. Where an `epoch` moves, what was
-    written before may have been undone; `writers` says who else is known to write a field. `folded`
-    finds the schema's spelling of a property by its casefolded name. A `model` is the address of a
-    trained model. A value whose property `sealed_by` is not empty is cipher text; a `bare` value
-    is kept without the credentials that it may hold. An object or a map `branches`;
+    for; that one that is `omitted` is absent proves nothing. Where an `epoch` moves, what was
+    written before may have been undone; `writers` says who else is known to write a field.
+    `casefolded` finds the schema's spelling of a property by its casefolded name. A `model` is the
+    address of a trained model. A value whose property `sealed_by` is not empty is cipher text; a
+    `bare` value is kept without the credentials that it may hold. An object or a map `branches`;
     an object is `flat` where all its properties are plain values; a `verbatim`
     value is compared as it stands.
     """
@@ -80,7 +80,7 @@ class Field:
     irreversible: bool = False
     default: Json | Absent = ABSENT
     empty_is_absent: bool = False
-    untold: bool = False
+    omitted: bool = False
     epoch: bool = False
     writers: str = ""
     compare: str = ""
@@ -90,7 +90,7 @@ class Field:
     items_relate: str = "atomic"
     key: str = ""
     properties: Mapping[str, Field] = field(default_factory=dict)
-    folded: Mapping[str, str] = field(default_factory=dict)
+    casefolded: Mapping[str, str] = field(default_factory=dict)
     items: Field | None = None
     description: str = ""
     source: str = ""
@@ -141,7 +141,7 @@ class Field:
         """The schema's own spelling of a property name; map keys keep theirs."""
         if name in self.properties:
             return name
-        return self.folded.get(name.casefold(), name)
+        return self.casefolded.get(name.casefold(), name)
 
     def is_plain(self, document: dict[str, Json]) -> bool:
         """Whether an object is flat and spelled as here, or a map of such objects.
@@ -202,7 +202,7 @@ class _Compiler:
             irreversible=node.get("x-irreversible", False),
             default=node.get("x-server-default", ABSENT),
             empty_is_absent=node.get("x-empty") == "absent",
-            untold=node.get("x-absent") == "unknown",
+            omitted=node.get("x-absent") == "unknown",
             epoch=node.get("x-epoch", False),
             writers=node.get("x-writers", ""),
             compare=node.get("x-compare", ""),
@@ -212,7 +212,7 @@ class _Compiler:
             items_relate=node.get("x-list", "atomic"),
             key=node.get("x-key", ""),
             properties=MappingProxyType(properties),
-            folded=MappingProxyType({name.casefold(): name for name in properties}),
+            casefolded=MappingProxyType({name.casefold(): name for name in properties}),
             items=self._items(node, shape, place, trail),
             description=node.get("description", ""),
             source=node.get("x-source", ""),

@@ -5,9 +5,9 @@ known. It shares data with the client (the service's schema), never code, so tha
 cannot cancel itself in the other.
 """
 
-from reconciler.emulator.classic.world_file import Workspace, find_in_world, make_world
-from reconciler.emulator.faults.fault_file import KINDS, Fault, Kind, find_in_faults, make_faults
-from reconciler.emulator.file_findings import Flaw
+from reconciler.emulator.classic.world_file import Workspace, check_world, make_world
+from reconciler.emulator.faults.fault_file import KINDS, Fault, Kind, check_fault_file, make_faults
+from reconciler.emulator.file_findings import FileFinding
 from reconciler.emulator.settings import Settings
 from reconciler.emulator.switches import SWITCHES, Switch
 
@@ -15,13 +15,13 @@ __all__ = [
     "KINDS",
     "SWITCHES",
     "Fault",
-    "Flaw",
+    "FileFinding",
     "Kind",
     "Settings",
     "Switch",
     "Workspace",
-    "find_in_faults",
-    "find_in_world",
+    "check_fault_file",
+    "check_world",
     "make_faults",
     "make_world",
 ]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.emulator.processes import die_with_parent, end_process
-from reconciler.emulator.tcp_ports import find_free_port
+from reconciler.emulator.tcp_ports import pick_free_port
 
 VERSION: Final = "3.37.0"
 _MAIN: Final = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")
@@ -41,7 +41,7 @@ def run_azurite(port: int = 0, folder: Path | None = None) -> Iterator[str]:
     node = _find_node()
     main = _install(node) / _MAIN
     with tempfile.TemporaryDirectory(prefix="reconciler-azurite-") as scratch:
-        process, url = _start(node, main, port or find_free_port(), folder, scratch)
+        process, url = _start(node, main, port or pick_free_port(), folder, scratch)
         try:
             _await_ready(process, url)
             yield url

@@ -13,7 +13,7 @@ _WORD: Final = re.compile(r"[A-Za-z_-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class FileFinding:
     """What is not right, and the way to it from the top of the document."""
 
     path: tuple[str | int, ...]
@@ -21,26 +21,26 @@ class Flaw:
     next_step: str = ""
 
 
-def find_unknown(mapping: Mapping[str, Json], known: Collection[str]) -> Iterator[Flaw]:
+def check_unknown(mapping: Mapping[str, Json], known: Collection[str]) -> Iterator[FileFinding]:
     """The fields that there are not."""
     for name in mapping:
         if name not in known:
             # A slip of the pen makes a name of what was meant as a secret.
             said = f' "{name}"' if _WORD.fullmatch(name) else ""
-            yield Flaw((name,), f"unknown field{said}", suggest(name, known))
+            yield FileFinding((name,), f"unknown field{said}", suggest(name, known))
 
 
-def find_wrong(
+def check_values(
     mapping: Mapping[str, Json],
     demands: Mapping[str, Callable[[Json], str]],
     words: Mapping[str, Collection[str]],
-) -> Iterator[Flaw]:
+) -> Iterator[FileFinding]:
     """The fields that break a demand, each of which says how; `words` are the values to choose."""
     for name, demand in demands.items():
         complaint = demand(mapping[name]) if name in mapping else ""
         if complaint:
             hint = suggest(mapping[name], words[name]) if name in words else ""
-            yield Flaw((name,), f"{name} {complaint}", hint)
+            yield FileFinding((name,), f"{name} {complaint}", hint)
 
 
 def suggest(given: Json, known: Collection[str]) -> str:

@@ -26,14 +26,14 @@ class Limits:
         """The header that tells what is left this hour; refuses with 429 what is too much."""
         kind = "reads" if method in {"GET", "HEAD"} else "writes"
         if self._enforced:
-            self._take(kind, subscription)
+            self._count_call(kind, subscription)
         hour = int(self._clock() // 3600)
         key = (subscription.casefold(), kind, hour)
         self._hours[key] = self._hours.get(key, 0) + 1
         left = max(0, _HOURLY[kind] - self._hours[key])
         return {f"x-ms-ratelimit-remaining-subscription-{kind}": str(left)}
 
-    def _take(self, kind: str, subscription: str) -> None:
+    def _count_call(self, kind: str, subscription: str) -> None:
         most, rate = _BUCKETS[kind]
         key, now = (subscription.casefold(), kind), self._clock()
         level, then = self._buckets.get(key, (most, now))

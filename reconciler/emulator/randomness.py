@@ -8,14 +8,14 @@ import os
 import uuid
 
 
-class Chance:
+class RandomSource:
     """A stream of bytes; `count` is how far a seeded one has come, to be kept over a restart."""
 
     def __init__(self, seed: int | None, count: int = 0) -> None:
         self._seed = seed
         self.count = count
 
-    def take(self, length: int) -> bytes:
+    def read_bytes(self, length: int) -> bytes:
         """The next bytes."""
         if self._seed is None:
             return os.urandom(length)
@@ -27,16 +27,16 @@ class Chance:
 
     def guid(self) -> str:
         """A GUID."""
-        return str(uuid.UUID(bytes=self.take(16), version=4))
+        return str(uuid.UUID(bytes=self.read_bytes(16), version=4))
 
     def hex32(self) -> str:
         """32 hexadecimal digits, as a service's id has."""
-        return self.take(16).hex()
+        return self.read_bytes(16).hex()
 
     def key(self) -> str:
         """A service key: base64 of 64 bytes."""
-        return base64.b64encode(self.take(64)).decode()
+        return base64.b64encode(self.read_bytes(64)).decode()
 
     def seal(self) -> str:
         """Cipher text that says nothing: it starts as recorded envelopes do."""
-        return "MIIC" + base64.b64encode(self.take(420)).decode()
+        return "MIIC" + base64.b64encode(self.read_bytes(420)).decode()

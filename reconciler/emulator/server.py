@@ -22,16 +22,16 @@ from reconciler.emulator.classic.endpoints import ClassicParts
 from reconciler.emulator.classic.management import Classic, is_same
 from reconciler.emulator.classic.workspaces import Workspaces
 from reconciler.emulator.faults.broken_replies import CutOff, Lost, hold, pause, send_last
-from reconciler.emulator.faults.fault_plan import Entry, FaultPlan
-from reconciler.emulator.faults.injection import Mischief, answer_after
+from reconciler.emulator.faults.fault_plan import FaultEntry, FaultPlan
+from reconciler.emulator.faults.injection import FaultInjector, answer_after
 from reconciler.emulator.limits import Limits
-from reconciler.emulator.randomness import Chance
+from reconciler.emulator.randomness import RandomSource
 from reconciler.emulator.replies import Answer, Refusal, identify_lean, identify_request, render
 from reconciler.emulator.requests import Call, make_call
 from reconciler.emulator.resource_manager.management import Management, Parts
 from reconciler.emulator.resource_manager.operations import Operations
 from reconciler.emulator.resource_manager.plans import Plans
-from reconciler.emulator.resource_manager.shapes import load_shape
+from reconciler.emulator.resource_manager.shapes import load_definition_schema
 from reconciler.emulator.resource_manager.views import PROVIDER
 from reconciler.emulator.scoring.calls import Services
 from reconciler.emulator.settings import Settings
@@ -60,29 +60,38 @@ class Server:
         self._storage = Storage()
         self._limits = Limits(time.time, enforced=settings.limits != "off")
         self._log: IO[str] | None = None
-        chance = Chance(settings.seed, self._state.count)
+        random_source = RandomSource(settings.seed, self._state.count)
         seconds = settings.operation_seconds
         plan = FaultPlan(settings.faults, settings.seed)
         self._operations = Operations(
             self._state,
-            chance,
+            random_source,
             self._choices,
             time.time,
             seconds,
             remembers=plan.holds("stale-read"),
         )
-        workspaces = Workspaces(self._state, chance)
+        workspaces = Workspaces(self._state, random_source)
         workspaces.seed(settings.world, time.time())
         self._classic = self._make_classic(workspaces, remembers=plan.holds("stale-read"))
         self._services = Services(
             self._state, self._operations, workspaces, self._classic.endpoints, self._storage
         )
-        self._mischief = Mischief(plan, self._operations, self._classic.endpoints, self._choices)
+        self._fault_injector = FaultInjector(
+            plan, self._operations, self._classic.endpoints, self._choices
+        )
         self._stopped = asyncio.Event()
         self._answered = 0
         self._plans = Plans(self._state, time.time)
         self._management = Management(
-            Parts(self._state, chance, self._choices, load_shape(), self._storage, self._operations)
+            Parts(
+                self._state,
+                random_source,
+                self._choices,
+                load_definition_schema(),
+                self._storage,
+                self._operations,
+            )
         )
 
     def _make_classic(self, workspaces: Workspaces, *, remembers: bool) -> Classic:
@@ -132,7 +141,7 @@ class Server:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         started, body = time.perf_counter(), b""
-        entry: Entry | None = None
+        entry: FaultEntry | None = None
         call: Call | None = None
         try:
             body = await request.read()
@@ -144,8 +153,8 @@ class Server:
                 f"{request.scheme}://{request.host}",
             )
             self._authorize(call, request)
-            entry = self._mischief.choose(call)
-            answer = self._mischief.forestall(entry, call) or await self._answer(call)
+            entry = self._fault_injector.choose(call)
+            answer = self._fault_injector.answer_early(entry, call) or await self._answer(call)
         except web.HTTPRequestEntityTooLarge:
             answer = _refused(Refusal(413, "RequestEntityTooLarge", "The request is too large."))
         except Refusal as refusal:
@@ -156,7 +165,7 @@ class Server:
             code = "InternalServerError"
             answer = _refused(Refusal(500, code, "The service ended the request unexpectedly."))
             sys.stderr.write(f"emulator: {request.method} failed: {type(error).__name__}\n")
-        answer, entry = self._mischief.alter(entry, call, answer)
+        answer, entry = self._fault_injector.modify(entry, call, answer)
         answer = replace(answer, lean=call is not None and call.plane != "resource-manager")
         try:
             return await self._deliver(request, answer, entry, body, started)
@@ -168,7 +177,7 @@ class Server:
         self,
         request: web.Request,
         answer: Answer,
-        entry: Entry | None,
+        entry: FaultEntry | None,
         body: bytes,
         started: float,
     ) -> web.StreamResponse:
@@ -230,9 +239,9 @@ class Server:
         _allow(call, "GET")
         operation = call.segments[-1]
         if word == "operationsstatus":
-            return self._operations.tell_status(operation)
+            return self._operations.describe_status(operation)
         if word == "operationresults":
-            return self._operations.tell_result(operation)
+            return self._operations.describe_result(operation)
         raise _unknown_path(call)
 
     async def _route_group(
@@ -292,7 +301,7 @@ class Server:
             )
 
     def _respond(
-        self, request: web.Request, answer: Answer, entry: Entry | None, seconds: float
+        self, request: web.Request, answer: Answer, entry: FaultEntry | None, seconds: float
     ) -> web.StreamResponse:
         if not answer.status:
             return Lost()
@@ -314,7 +323,7 @@ class Server:
         self,
         request: web.Request,
         answer: Answer,
-        entry: Entry | None,
+        entry: FaultEntry | None,
         body: bytes,
         seconds: float,
     ) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the server's framework is imported when the server starts
     import aiohttp
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
-_PATIENCE_S: Final = 30
+_TIMEOUT_S: Final = 30
 # Published for everyone's use with the storage emulator.
 _ACCOUNT: Final = "devstoreaccount1"
 _KEY: Final = (
@@ -38,8 +38,8 @@ class Storage:
         """Make the session; inside the server's loop."""
         import aiohttp
 
-        patience = aiohttp.ClientTimeout(total=_PATIENCE_S)
-        self._session = aiohttp.ClientSession(timeout=patience)
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(timeout=timeout)
 
     async def close(self) -> None:
         """Let go of the connections."""

@@ -18,14 +18,14 @@ def pick_blob_port(port: int, folder: Path | None) -> int:
     note = folder / "port" if folder is not None else None
     if note is not None and note.exists() and note.read_text(encoding="utf-8").isdecimal():
         wished = int(note.read_text(encoding="utf-8"))
-    picked = wished if wished and is_free(wished) else find_free_port()
+    picked = wished if wished and is_free(wished) else pick_free_port()
     if note is not None:
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(str(picked), encoding="utf-8")
     return picked
 
 
-def find_free_port() -> int:
+def pick_free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

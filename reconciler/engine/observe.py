@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
-from reconciler.engine.runtime import Hands
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     ReconcilerError,
     ServiceError,
@@ -30,15 +30,15 @@ from reconciler.model import (
     ABSENT,
     Absent,
     Agenda,
+    CachedStamp,
+    CompressedDocument,
     Finding,
-    Folded,
     Live,
     Refresh,
     Refreshed,
     Refreshing,
     Resource,
-    Sighting,
-    fold,
+    compress,
 )
 from reconciler.ports import ReadsMany
 
@@ -56,24 +56,24 @@ class Observation:
     """
 
     resource: Resource
-    document: Folded | Absent | None
+    document: CompressedDocument | Absent | None
     finding: Finding | None = None
     at: float = 0.0
     fresh: bool = True
     stamp: str = ""
-    settled: bool = False
+    idle: bool = False
 
     @property
     def live(self) -> Live | Absent | None:
         """What was seen, opened anew each time; without the reply as it came."""
-        if not isinstance(self.document, Folded):
+        if not isinstance(self.document, CompressedDocument):
             return self.document
         read_at = datetime.fromtimestamp(self.at, UTC)
-        return Live(self.document.open(), None, read_at, self.stamp, self.settled)
+        return Live(self.document.open(), None, read_at, self.stamp, self.idle)
 
 
 @dataclass(frozen=True)
-class Survey:
+class ObservedResources:
     """Many observations, in the order that was asked for, and how they were come by."""
 
     seen: Mapping[Resource, Observation]
@@ -82,7 +82,7 @@ class Survey:
     def __getitem__(self, resource: Resource) -> Observation:
         return self.seen[resource]
 
-    def join(self, other: Survey) -> Survey:
+    def join(self, other: ObservedResources) -> ObservedResources:
         """Both, where the second was asked for because of the first."""
         one, two = self.refresh, other.refresh
         refresh = Refresh(
@@ -92,140 +92,151 @@ class Survey:
             calls=one.calls + two.calls,
             oldest=max(one.oldest, two.oldest),
         )
-        return Survey({**self.seen, **other.seen}, refresh)
+        return ObservedResources({**self.seen, **other.seen}, refresh)
 
 
-def observe(hands: Hands, resources: Iterable[Resource], mode: Mode = "full") -> Survey:
+def observe(
+    runtime: Runtime, resources: Iterable[Resource], mode: Mode = "full"
+) -> ObservedResources:
     """Observe every resource once; nothing is raised for a read that failed.
 
     Raises TooManyCalls where there are more to be read than calls may be sent.
     """
     asked = list(dict.fromkeys(resources))
-    calls = hands.calls
-    remembered = {} if mode == "full" else _remember(hands, asked, mode)
+    calls = runtime.calls
+    remembered = {} if mode == "full" else _recall_unchanged(runtime, asked, mode)
     wanted = [resource for resource in asked if resource not in remembered]
     found = dict(remembered)
     if mode == "none":
-        found.update((resource, _never_seen(resource)) for resource in wanted)
+        found.update((resource, _report_never_seen(resource)) for resource in wanted)
         wanted = []
-    hands.emit(Agenda(reads=len(wanted)))
-    reader = _Reader(hands)
-    read = list(_read_lists(hands, reader, wanted))
+    runtime.emit(Agenda(reads=len(wanted)))
+    reader = _Reader(runtime)
+    read = list(_read_lists(runtime, reader, wanted))
     listed = {seen.resource for seen in read}
     left = [resource for resource in wanted if resource not in listed]
-    hands.budget.check(len(left))
-    read += hands.spread(reader.read, left)
+    runtime.rate_limiter.check(len(left))
+    read += runtime.run_all(reader.read, left)
     found.update((seen.resource, seen) for seen in read)
-    _keep(hands, read)
-    ages = [hands.clock().timestamp() - seen.at for seen in remembered.values()]
+    _keep(runtime, read)
+    ages = [runtime.clock().timestamp() - seen.at for seen in remembered.values()]
     refresh = Refresh(
         mode=mode,
         read=len(wanted),
         total=len(asked),
-        calls=hands.calls - calls,
+        calls=runtime.calls - calls,
         oldest=round(max(0.0, *ages), 1) if ages else 0.0,
     )
-    return Survey({resource: found[resource] for resource in asked}, refresh)
+    return ObservedResources({resource: found[resource] for resource in asked}, refresh)
 
 
-def _read_lists(hands: Hands, reader: _Reader, wanted: Sequence[Resource]) -> Iterator[Observation]:
+def _read_lists(
+    runtime: Runtime, reader: _Reader, wanted: Sequence[Resource]
+) -> Iterator[Observation]:
     """What the lists of the services show whole: one call in the place of many reads."""
-    scopes = [found for found in _by_scope(hands, wanted).values() if len(found) >= _WORTH]
-    lists = [found for found in scopes if isinstance(hands.provider(found[0].address), ReadsMany)]
-    for seen in hands.spread(reader.read_list, lists):
+    scopes = [found for found in _by_scope(runtime, wanted).values() if len(found) >= _WORTH]
+    lists = [found for found in scopes if isinstance(runtime.provider(found[0].address), ReadsMany)]
+    for seen in runtime.run_all(reader.read_list, lists):
         yield from seen
 
 
-def _by_scope(hands: Hands, resources: Iterable[Resource]) -> dict[tuple[str, str], list[Resource]]:
+def _by_scope(
+    runtime: Runtime, resources: Iterable[Resource]
+) -> dict[tuple[str, str], list[Resource]]:
     scopes: dict[tuple[str, str], list[Resource]] = {}
     for resource in resources:
         kind = resource.address.kind
-        scopes.setdefault((kind, hands.kinds[kind].scope(resource)), []).append(resource)
+        scopes.setdefault((kind, runtime.kinds[kind].scope(resource)), []).append(resource)
     return scopes
 
 
-def _remember(hands: Hands, asked: Sequence[Resource], mode: Mode) -> dict[Resource, Observation]:
+def _recall_unchanged(
+    runtime: Runtime, asked: Sequence[Resource], mode: Mode
+) -> dict[Resource, Observation]:
     """What need not be read: with `auto` what has not changed, with `none` whatever was seen."""
-    known = hands.observations.load()
-    sighted = {
+    known = runtime.observations.load()
+    cached_stamps = {
         resource: known[resource.id.casefold()]
         for resource in asked
         if resource.id.casefold() in known
     }
     if mode == "auto":
-        sighted = _confirm(hands, {one: at for one, at in sighted.items() if at.settled})
+        cached_stamps = _confirm(runtime, {one: at for one, at in cached_stamps.items() if at.idle})
     found = {}
-    for resource, sighting in sighted.items():
-        document = hands.observations.recall(resource.id)
+    for resource, cached_stamp in cached_stamps.items():
+        document = runtime.observations.recall(resource.id)
         if document is not ABSENT:
             found[resource] = Observation(
                 resource,
                 document,
-                at=sighting.at,
+                at=cached_stamp.at,
                 fresh=False,
-                stamp=sighting.stamp,
-                settled=sighting.settled,
+                stamp=cached_stamp.stamp,
+                idle=cached_stamp.idle,
             )
     return found
 
 
-def _take(hands: Hands, resource: Resource, live: Live | Absent) -> Observation:
+def _make_observation(runtime: Runtime, resource: Resource, live: Live | Absent) -> Observation:
     """What was seen just now."""
-    at = hands.clock().timestamp()
+    at = runtime.clock().timestamp()
     if isinstance(live, Absent):
         return Observation(resource, ABSENT, at=at)
-    document = fold(live.document)
-    return Observation(resource, document, at=at, stamp=live.stamp, settled=live.settled)
+    document = compress(live.document)
+    return Observation(resource, document, at=at, stamp=live.stamp, idle=live.idle)
 
 
-def _confirm(hands: Hands, sighted: Mapping[Resource, Sighting]) -> dict[Resource, Sighting]:
+def _confirm(
+    runtime: Runtime, cached_stamps: Mapping[Resource, CachedStamp]
+) -> dict[Resource, CachedStamp]:
     """Those whose stamp is still the same, by the lists of their scopes."""
-    same: dict[Resource, Sighting] = {}
-    for (_, scope), resources in _by_scope(hands, sighted).items():
+    same: dict[Resource, CachedStamp] = {}
+    for (_, scope), resources in _by_scope(runtime, cached_stamps).items():
         if len(resources) >= _WORTH:
-            stamps = _list_stamps(hands, scope, resources)
+            stamps = _list_stamps(runtime, scope, resources)
             same.update(
-                (one, sighted[one])
+                (one, cached_stamps[one])
                 for one in resources
-                if sighted[one].stamp and stamps.get(one.id.casefold()) == sighted[one].stamp
+                if cached_stamps[one].stamp
+                and stamps.get(one.id.casefold()) == cached_stamps[one].stamp
             )
     return same
 
 
-def _list_stamps(hands: Hands, scope: str, resources: Sequence[Resource]) -> dict[str, str]:
+def _list_stamps(runtime: Runtime, scope: str, resources: Sequence[Resource]) -> dict[str, str]:
     """The stamps of what has settled, by casefolded id; as far as the list is worth its calls.
 
     A list that cannot be read tells nothing: then everything is read.
     """
     stamps: dict[str, str] = {}
     pages = math.ceil(len(resources) / _WORTH)
-    provider = hands.provider(resources[0].address)
+    provider = runtime.provider(resources[0].address)
     try:
         for number, item in enumerate(provider.scan(scope, resources[0].token)):
             if number >= pages * _PAGE:
                 break
-            if item.settled:
+            if item.idle:
                 stamps[item.id.casefold()] = item.stamp
     except ServiceError:
         return {}
     return stamps
 
 
-def _keep(hands: Hands, read: Sequence[Observation]) -> None:
-    hands.observations.keep(
-        (seen.resource.id, Sighting(seen.stamp, seen.settled, seen.at), seen.document)
+def _keep(runtime: Runtime, read: Sequence[Observation]) -> None:
+    runtime.observations.keep(
+        (seen.resource.id, CachedStamp(seen.stamp, seen.idle, seen.at), seen.document)
         for seen in read
-        if isinstance(seen.document, Folded)
+        if isinstance(seen.document, CompressedDocument)
     )
-    hands.observations.drop(seen.resource.id for seen in read if seen.document is ABSENT)
+    runtime.observations.drop(seen.resource.id for seen in read if seen.document is ABSENT)
 
 
-def keep_sight(hands: Hands, resource: Resource, live: Live | Absent) -> None:
+def cache_observation(runtime: Runtime, resource: Resource, live: Live | Absent) -> None:
     """Keep what one read found."""
-    _keep(hands, [_take(hands, resource, live)])
+    _keep(runtime, [_make_observation(runtime, resource, live)])
 
 
-def _never_seen(resource: Resource) -> Observation:
+def _report_never_seen(resource: Resource) -> Observation:
     finding = Finding(
         "was never read, and --refresh none reads nothing",
         subject=str(resource.address),
@@ -235,8 +246,8 @@ def _never_seen(resource: Resource) -> Observation:
 
 
 class _Reader:
-    def __init__(self, hands: Hands) -> None:
-        self._hands = hands
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._hopeless = ""
         self._answered = threading.Event()
 
@@ -244,30 +255,32 @@ class _Reader:
         if self._hopeless:
             finding = Finding(f"was not read: {self._hopeless}", subject=str(resource.address))
             return Observation(resource, None, finding)
-        self._hands.emit(Refreshing(resource))
+        self._runtime.emit(Refreshing(resource))
         try:
-            live = self._hands.provider(resource.address).read(resource)
+            live = self._runtime.provider(resource.address).read(resource)
         except ReconcilerError as error:
-            self._judge(error)
-            self._hands.emit(Refreshed(resource, failed=True))
+            self._raise_if_fatal(error)
+            self._runtime.emit(Refreshed(resource, failed=True))
             error.subject = error.subject or str(resource.address)
             return Observation(resource, None, error.findings()[0])
         self._answered.set()
-        self._hands.emit(Refreshed(resource))
-        return _take(self._hands, resource, live)
+        self._runtime.emit(Refreshed(resource))
+        return _make_observation(self._runtime, resource, live)
 
     def read_list(self, resources: Sequence[Resource]) -> list[Observation]:
         """What one list shows of the resources of a scope."""
-        provider = self._hands.provider(resources[0].address)
+        provider = self._runtime.provider(resources[0].address)
         found = provider.read_many(resources) if isinstance(provider, ReadsMany) else {}
         if found:
             self._answered.set()
         for resource in found:
-            self._hands.emit(Refreshing(resource))
-            self._hands.emit(Refreshed(resource))
-        return [_take(self._hands, resource, live) for resource, live in found.items()]
+            self._runtime.emit(Refreshing(resource))
+            self._runtime.emit(Refreshed(resource))
+        return [
+            _make_observation(self._runtime, resource, live) for resource, live in found.items()
+        ]
 
-    def _judge(self, error: ReconcilerError) -> None:
+    def _raise_if_fatal(self, error: ReconcilerError) -> None:
         unreachable = isinstance(error, Unavailable) and not error.status
         refused = isinstance(error, Unauthorized) and error.status == 401
         nobody = unreachable or refused or isinstance(error, Throttled)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from reconciler.ports import Budget
+from reconciler.ports import RateLimiter
 
-_LOOK_EVERY_S: Final = 0.2
+_POLL_EVERY_S: Final = 0.2
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 # Work that may rest: it yields for how many seconds, and returns what it came to.
-Work: TypeAlias = Generator[float, None, Result]
+ResumableTask: TypeAlias = Generator[float, None, Result]
 
 
 class Scheduler(Generic[Result]):
@@ -33,30 +33,32 @@ class Scheduler(Generic[Result]):
 
     def __init__(
         self,
-        budget: Budget,
+        rate_limiter: RateLimiter,
         halted: Callable[[], str],
         sleep: Callable[[float], None],
         parallelism: int,
         grace_s: float,
     ) -> None:
-        self._budget, self._halted, self._rest = budget, halted, sleep
+        self._rate_limiter, self._halted, self._rest = rate_limiter, halted, sleep
         self._parallelism, self._grace_s = parallelism, grace_s
-        self._moved: SimpleQueue[tuple[Work[Result], Future[float | _End[Result]]]] = SimpleQueue()
-        self._resting: list[tuple[float, int, Work[Result]]] = []
+        self._moved: SimpleQueue[
+            tuple[ResumableTask[Result], Future[float | _TaskResult[Result]]]
+        ] = SimpleQueue()
+        self._resting: list[tuple[float, int, ResumableTask[Result]]] = []
         self._count = itertools.count()
         self._ahead = 0.0
         self._running = 0
 
     def run(
-        self, work: Callable[[Item], Work[Result]], items: Iterable[Item | None]
+        self, work: Callable[[Item], ResumableTask[Result]], items: Iterable[Item | None]
     ) -> Iterator[Result]:
         """The results as they come; None among the items means that no item is ready yet."""
         waiting = iter(items)
-        with ThreadPoolExecutor(self._parallelism) as pool, self._ending():
+        with ThreadPoolExecutor(self._parallelism) as pool, self._stop_calls_on_error():
             begins = False
             while True:
                 for _ in range(self._parallelism - self._running):
-                    task = self._pick(work, waiting, begins=begins)
+                    task = self._next_task(work, waiting, begins=begins)
                     if task is None:
                         break
                     # New and rested tasks alternate: what resumes again and again must not keep
@@ -65,50 +67,50 @@ class Scheduler(Generic[Result]):
                     self._submit(pool, task)
                 if not self._running and not self._resting:
                     return
-                yield from self._take()
+                yield from self._wait_for_results()
 
     @contextmanager
-    def _ending(self) -> Iterator[None]:
+    def _stop_calls_on_error(self) -> Iterator[None]:
         """Stop the budget where the work inside ends before its time."""
         try:
             yield
         except BaseException:
-            self._budget.stop(self._grace_s)
+            self._rate_limiter.stop(self._grace_s)
             raise
 
-    def _submit(self, pool: ThreadPoolExecutor, task: Work[Result]) -> None:
+    def _submit(self, pool: ThreadPoolExecutor, task: ResumableTask[Result]) -> None:
         """Let work go on until it rests or ends."""
         self._running += 1
         future = pool.submit(_advance, task)
         future.add_done_callback(lambda done: self._moved.put((task, done)))
 
-    def _pick(
+    def _next_task(
         self,
-        work: Callable[[Item], Work[Result]],
+        work: Callable[[Item], ResumableTask[Result]],
         waiting: Iterator[Item | None],
         *,
         begins: bool,
-    ) -> Work[Result] | None:
+    ) -> ResumableTask[Result] | None:
         """Work that begins, or goes on: whichever is asked for first, if there is any."""
         for fresh in (begins, not begins):
-            task = self._begin(work, waiting) if fresh else self._find_rested()
+            task = self._begin(work, waiting) if fresh else self._next_rested()
             if task is not None:
                 return task
         return None
 
     def _begin(
-        self, work: Callable[[Item], Work[Result]], waiting: Iterator[Item | None]
-    ) -> Work[Result] | None:
+        self, work: Callable[[Item], ResumableTask[Result]], waiting: Iterator[Item | None]
+    ) -> ResumableTask[Result] | None:
         item = next(waiting, None)
         return None if item is None else work(item)
 
-    def _find_rested(self) -> Work[Result] | None:
+    def _next_rested(self) -> ResumableTask[Result] | None:
         """Work whose rest is over, the longest ago first."""
         if self._resting and self._resting[0][0] <= self._now():
             return heapq.heappop(self._resting)[2]
         return None
 
-    def _take(self) -> Iterator[Result]:
+    def _wait_for_results(self) -> Iterator[Result]:
         """Wait until something moves: the result of what has ended, nothing for what rests."""
         # What has rested goes on only where a thread is free for it.
         free = self._running < self._parallelism
@@ -120,11 +122,11 @@ class Scheduler(Generic[Result]):
             task, future = self._moved.get(timeout=self._shorten(left))
         except Empty:
             if self._halted():
-                self._budget.stop(self._grace_s)
+                self._rate_limiter.stop(self._grace_s)
             return
         self._running -= 1
         moved = future.result()
-        if isinstance(moved, _End):
+        if isinstance(moved, _TaskResult):
             yield moved.result
         else:
             due = self._now() + moved
@@ -133,8 +135,8 @@ class Scheduler(Generic[Result]):
     def _shorten(self, left: float | None) -> float | None:
         """How long to wait at most before something else must be looked at."""
         if left is None:
-            return _LOOK_EVERY_S if self._grace_s else None
-        return max(0.0, min(left, _LOOK_EVERY_S))
+            return _POLL_EVERY_S if self._grace_s else None
+        return max(0.0, min(left, _POLL_EVERY_S))
 
     def _now(self) -> float:
         return time.monotonic() + self._ahead
@@ -147,15 +149,15 @@ class Scheduler(Generic[Result]):
 
 
 @dataclass(frozen=True, slots=True)
-class _End(Generic[Result]):
+class _TaskResult(Generic[Result]):
     """What work came to."""
 
     result: Result
 
 
-def _advance(task: Work[Result]) -> float | _End[Result]:
+def _advance(task: ResumableTask[Result]) -> float | _TaskResult[Result]:
     """Go on with work until it rests, for so many seconds, or ends."""
     try:
         return next(task)
     except StopIteration as end:
-        return _End(end.value)
+        return _TaskResult(end.value)

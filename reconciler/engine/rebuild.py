@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.document.baseline import make_baseline
-from reconciler.document.diff import is_unseen, same
+from reconciler.document.diff import is_not_observable, same
 from reconciler.document.pointers import find, format_pointer
 from reconciler.engine.applying.journal import Author
 from reconciler.engine.observe import observe
-from reconciler.engine.planning.selection import Order, choose, identify
-from reconciler.engine.runtime import Hands
+from reconciler.engine.planning.selection import PlanRequest, identify_resources, select_manifests
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import Unplannable
 from reconciler.model import (
     ABSENT,
@@ -24,35 +24,39 @@ from reconciler.model import (
     Finding,
     Json,
     Manifest,
-    Recollection,
+    RebuiltEntry,
     Resource,
 )
-from reconciler.plans.step import find_leaves
+from reconciler.plans.step import list_leaves
 from reconciler.ports import Kind
 
 _NOTE = "rebuilt from what was live"
 
 
-def recollect(hands: Hands, order: Order, author: Author) -> tuple[Recollection, ...]:
+def rebuild_entries(
+    runtime: Runtime, request: PlanRequest, author: Author
+) -> tuple[RebuiltEntry, ...]:
     """What can be remembered of every resource that a manifest names, all of it read now.
 
     Raises Unplannable with everything that could not be read or bound; nothing is written.
     """
-    manifests = choose(order)
-    resources = identify(hands, manifests, order.defaults)
-    survey = observe(hands, resources)
+    manifests = select_manifests(request)
+    resources = identify_resources(runtime, manifests, request.defaults)
+    observed = observe(runtime, resources)
     obstacles: list[Finding] = []
-    found: list[Recollection] = []
+    found: list[RebuiltEntry] = []
     for resource, manifest in zip(resources, manifests, strict=True):
-        seen = survey[resource]
+        seen = observed[resource]
         if seen.document is None:
             obstacles.extend(one for one in (seen.finding,) if one)
         elif isinstance(seen.document, Absent):
-            found.append(Recollection(resource))
+            found.append(RebuiltEntry(resource))
         else:
-            kind = hands.kinds[resource.address.kind]
-            at = hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
-            made, findings = _recollect(kind, resource, manifest, seen.document.open(), author, at)
+            kind = runtime.kinds[resource.address.kind]
+            at = runtime.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+            made, findings = _rebuild_entry(
+                kind, resource, manifest, seen.document.open(), author, at
+            )
             obstacles.extend(findings)
             found.append(made)
     if obstacles:
@@ -60,17 +64,17 @@ def recollect(hands: Hands, order: Order, author: Author) -> tuple[Recollection,
     return tuple(found)
 
 
-def _recollect(
+def _rebuild_entry(
     kind: Kind, resource: Resource, manifest: Manifest, live: Json, author: Author, at: str
-) -> tuple[Recollection, Sequence[Finding]]:
+) -> tuple[RebuiltEntry, Sequence[Finding]]:
     declared = kind.bind(manifest, live)
     owned: dict[str, Json] = {}
     apart: list[str] = []
-    unseen: list[str] = []
-    for path in find_leaves(kind.field, declared.document):
+    not_observable: list[str] = []
+    for path in list_leaves(kind.field, declared.document):
         pointer, now = format_pointer(path), find(live, path)
-        if is_unseen(kind.field, path, live):
-            unseen.append(pointer)
+        if is_not_observable(kind.field, path, live):
+            not_observable.append(pointer)
         elif _is_as_declared(kind, path, find(declared.document, path), now):
             owned[pointer] = now
         else:
@@ -89,14 +93,14 @@ def _recollect(
         inverse=(),
         owned=owned,
         secrets={pointer: given.get("version", "") for pointer, given in secrets.items()},
-        baseline=make_baseline(kind.field, live, {*owned, *apart, *unseen}),
+        baseline=make_baseline(kind.field, live, {*owned, *apart, *not_observable}),
         note=_NOTE,
         wave=manifest.spec.get("wave", 0),
         fleet=manifest.member.fleet if manifest.member else None,
         token=str(resource.token) if resource.token is not None else "",
     )
     models = tuple(format_pointer(one.path) for one in declared.models)
-    made = Recollection(resource, entry, tuple(apart), tuple(unseen), models)
+    made = RebuiltEntry(resource, entry, tuple(apart), tuple(not_observable), models)
     return made, declared.findings
 
 

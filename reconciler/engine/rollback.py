@@ -11,46 +11,46 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from reconciler.document.diff import is_unseen, same
+from reconciler.document.diff import is_not_observable, same
 from reconciler.document.overlay import overlay
 from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
 from reconciler.document.schema import Field
-from reconciler.engine.blob_checks import look_at_models
+from reconciler.engine.blob_checks import check_models
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.planning.plan import (
+    check_planned_step,
     estimate_steps,
-    find_hidden,
-    find_last_set,
-    find_obstacles,
     find_owners,
+    list_last_set,
+    list_not_observable,
 )
-from reconciler.engine.planning.selection import Order
-from reconciler.engine.rollback_range import Past, find_barriers, read_past
-from reconciler.engine.runtime import Hands
+from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.rollback_range import RollbackRange, check_range, read_rollback_range
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import Unplannable
 from reconciler.model import (
     ABSENT,
     Address,
     Cause,
+    CompressedDocument,
     Declared,
     Entry,
     Finding,
-    Folded,
     Json,
+    LastApplied,
     Manifest,
-    Memory,
     ModelReference,
     Path,
-    Place,
     Plan,
     Reason,
     SecretReference,
+    SourceLocation,
     Step,
     Verb,
 )
 from reconciler.plans import guards
 from reconciler.plans.reasons import format_author
-from reconciler.plans.step import Wish, find_leaves, lead_to, make_step
+from reconciler.plans.step import Comparison, list_leaves, make_step, make_step_to
 from reconciler.plans.undo import overlaps, restore, undo
 from reconciler.ports import Kind
 
@@ -58,102 +58,122 @@ _MOST_NAMED: Final = 20
 
 
 def plan_rollback(
-    hands: Hands,
-    order: Order,
+    runtime: Runtime,
+    request: PlanRequest,
     address: Address,
     to: int | None = None,
     moved: Mapping[Address, Address] | None = None,
 ) -> Plan:
     """The plan that undoes what was applied to one resource after entry `to`; the last without it.
 
-    `order` need not hold the resource's manifest. Raises ReconcilerError where there is no such
+    `request` need not hold the resource's manifest. Raises ReconcilerError where there is no such
     entry, Unplannable with everything that stands in the way.
     """
-    snapshot = hands.ledger.load()
-    past = read_past(hands, address, to, moved or {})
-    memory = snapshot.memories.get(address)
-    kind = _find_kind(hands, address)
-    barriers = tuple(find_barriers(kind.field, past, snapshot, memory))
-    if barriers or memory is None:
-        raise Unplannable(barriers or (_finding(address, "is not in the ledger", past.instead),))
-    resource, calls = memory.resource(address), hands.calls
-    survey = observe(hands, [resource])
-    manifest = next((one for one in order.manifests if one.address == address), None)
-    wish, desired = _wish(kind, past, _take(survey[resource], past), memory, manifest)
-    made = lead_to(wish, desired)
-    steps = [] if made is None else [_tell(kind.field, made, past, memory, manifest)]
+    snapshot = runtime.ledger.load()
+    rollback_range = read_rollback_range(runtime, address, to, moved or {})
+    last_applied = snapshot.last_applied_by_address.get(address)
+    kind = _find_kind(runtime, address)
+    barriers = tuple(check_range(kind.field, rollback_range, snapshot, last_applied))
+    if barriers or last_applied is None:
+        raise Unplannable(
+            barriers or (_finding(address, "is not in the ledger", rollback_range.instead),)
+        )
+    resource, calls = last_applied.resource(address), runtime.calls
+    observed = observe(runtime, [resource])
+    manifest = next((one for one in request.manifests if one.address == address), None)
+    comparison, desired = _make_comparison(
+        kind,
+        rollback_range,
+        _require_live(observed[resource], rollback_range),
+        last_applied,
+        manifest,
+    )
+    made = make_step_to(comparison, desired)
+    steps = (
+        []
+        if made is None
+        else [_complete_step(kind.field, made, rollback_range, last_applied, manifest)]
+    )
     known = manifest or Manifest(address, {}, "", "")
-    models = wish.declared.models
-    found = [one for step in steps for one in find_obstacles(hands, known, step, models)]
+    models = comparison.declared.models
+    found = [one for step in steps for one in check_planned_step(runtime, known, step, models)]
     obstacles = tuple(one for one in found if not one.guard and one.severity == "error")
     if obstacles:
         raise Unplannable(obstacles)
-    steps, looked = look_at_models(hands, steps, [wish], order.limits.blobs)
-    owners = find_owners(hands, order, steps)
-    managed = len(snapshot.memories)
-    refresh = replace(survey.refresh, calls=hands.calls - calls)
+    steps, looked = check_models(runtime, steps, [comparison], request.limits.blobs)
+    owners = find_owners(runtime, request, steps)
+    managed = len(snapshot.last_applied_by_address)
+    refresh = replace(observed.refresh, calls=runtime.calls - calls)
     return Plan(
         steps=tuple(steps),
         unchanged=() if steps else (resource,),
         findings=(
-            *guards.judge(steps, order.limits, managed, order.allowed, owners),
-            *guards.lift((*found, *looked, *_find_other_bytes(steps, past)), order.allowed),
-            *_tell_secrets(past, memory),
-            *_tell_manifest(kind, steps, manifest, memory),
+            *guards.check_guards(steps, request.limits, managed, request.allowed, owners),
+            *guards.allow((*found, *looked, *_check_bytes(steps, rollback_range)), request.allowed),
+            *_warn_of_secrets(rollback_range, last_applied),
+            *_warn_of_manifest(kind, steps, manifest, last_applied),
         ),
-        inputs=replace(order.inputs, targets=(str(address),)),
+        inputs=replace(request.inputs, targets=(str(address),)),
         refresh=refresh,
-        made_at=hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        made_at=runtime.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
         baseline="kept",
-        not_observable=find_hidden([wish]),
-        last_set=find_last_set([wish]),
-        estimate=estimate_steps(hands, steps, refresh.calls),
+        not_observable=list_not_observable([comparison]),
+        last_set=list_last_set([comparison]),
+        estimate=estimate_steps(runtime, steps, refresh.calls),
     )
 
 
-def _find_kind(hands: Hands, address: Address) -> Kind:
-    if address.kind not in hands.kinds:
-        known = ", ".join(hands.kinds)
+def _find_kind(runtime: Runtime, address: Address) -> Kind:
+    if address.kind not in runtime.kinds:
+        known = ", ".join(runtime.kinds)
         raise Unplannable((_finding(address, "there is no such kind here", f"Known: {known}."),))
-    return hands.kinds[address.kind]
+    return runtime.kinds[address.kind]
 
 
 def _finding(address: Address, what: str, next_step: str) -> Finding:
     return Finding(what, subject=str(address), next_step=next_step)
 
 
-def _take(seen: Observation, past: Past) -> Json:
+def _require_live(seen: Observation, rollback_range: RollbackRange) -> Json:
     """What is live; raises Unplannable where it cannot be read or is gone."""
-    if not isinstance(seen.document, Folded):
-        gone = _finding(past.address, "is gone: there is nothing to lead back", past.instead)
+    if not isinstance(seen.document, CompressedDocument):
+        gone = _finding(
+            rollback_range.address, "is gone: there is nothing to lead back", rollback_range.instead
+        )
         raise Unplannable((seen.finding or gone,))
     return seen.document.open()
 
 
-def _wish(
-    kind: Kind, past: Past, live: Json, memory: Memory, manifest: Manifest | None
-) -> tuple[Wish, Json]:
+def _make_comparison(
+    kind: Kind,
+    rollback_range: RollbackRange,
+    live: Json,
+    last_applied: LastApplied,
+    manifest: Manifest | None,
+) -> tuple[Comparison, Json]:
     """What is wanted back, and the whole document with it; raises Unplannable for what misfits."""
-    desired, misfits = undo(kind.field, past.undone, live)
+    desired, misfits = undo(kind.field, rollback_range.undone, live)
     if misfits:
         said = (f"#{one.sequence} cannot be undone at {one.pointer}: {one.why}" for one in misfits)
-        raise Unplannable(tuple(_finding(past.address, one, past.instead) for one in said))
-    if past.named and past.kept is not None:
-        restore(kind.field, past.kept.owned, past.places, desired)
+        raise Unplannable(
+            tuple(_finding(rollback_range.address, one, rollback_range.instead) for one in said)
+        )
+    if rollback_range.named and rollback_range.kept is not None:
+        restore(kind.field, rollback_range.kept.owned, rollback_range.places, desired)
     declared = kind.bind(manifest, live) if manifest is not None else Declared({})
-    spoken = _speak(kind.field, past, memory, desired, declared.document)
+    spoken = _merge_declared(kind.field, rollback_range, last_applied, desired, declared.document)
     secrets = _find_secrets(manifest)
     # What was written then is not known: a secret goes along only where all of them must.
     labels = {pointer: reference.version for pointer, reference in secrets.items()}
-    wish = Wish(
-        resource=memory.resource(past.address),
+    comparison = Comparison(
+        resource=last_applied.resource(rollback_range.address),
         schema=kind.field,
         live=live,
-        declared=Declared(spoken, _find_models(kind, past, live, desired, declared)),
+        declared=Declared(spoken, _find_models(kind, rollback_range, live, desired, declared)),
         secrets=secrets,
-        memory=replace(memory, secrets=labels),
+        last_applied=replace(last_applied, secrets=labels),
     )
-    return wish, overlay(kind.field, desired, spoken)
+    return comparison, overlay(kind.field, desired, spoken)
 
 
 def _find_secrets(manifest: Manifest | None) -> dict[str, SecretReference]:
@@ -161,59 +181,68 @@ def _find_secrets(manifest: Manifest | None) -> dict[str, SecretReference]:
     return {pointer: SecretReference(**one) for pointer, one in given.items()}
 
 
-def _speak(field: Field, past: Past, memory: Memory, desired: Json, declared: Json) -> Json:
+def _merge_declared(
+    field: Field,
+    rollback_range: RollbackRange,
+    last_applied: LastApplied,
+    desired: Json,
+    declared: Json,
+) -> Json:
     """What is to be remembered: what is now, and what was at the places that are undone.
 
     What the service never shows is as it was remembered then, or as it is declared: a write of
     the whole needs it.
     """
-    unseen = {
+    hidden_values = {
         format_pointer(path): find(declared, path)
-        for path in find_leaves(field, declared)
-        if is_unseen(field, path, desired) and not field.at(path).secret
+        for path in list_leaves(field, declared)
+        if is_not_observable(field, path, desired) and not field.at(path).secret
     }
-    undone = _find_undone(past)
-    kept = past.kept.owned if past.kept is not None else {}
-    remembered = {**unseen, **undone, **memory.owned, **kept}
+    undone = _find_undone(rollback_range)
+    kept = rollback_range.kept.owned if rollback_range.kept is not None else {}
+    remembered = {**hidden_values, **undone, **last_applied.owned, **kept}
     document: Json = {}
-    for pointer in sorted({*unseen, *undone, *memory.owned}, key=len):
+    for pointer in sorted({*hidden_values, *undone, *last_applied.owned}, key=len):
         path = split_pointer(pointer)
         shown = find(desired, path)
-        if shown is ABSENT and is_unseen(field, path, desired):
+        if shown is ABSENT and is_not_observable(field, path, desired):
             shown = remembered[pointer]
         if shown is not ABSENT:
             _put(document, path, shown)
     return document
 
 
-def _find_undone(past: Past) -> Mapping[str, Json]:
+def _find_undone(rollback_range: RollbackRange) -> Mapping[str, Json]:
     """What was remembered at the places that are undone, by any of the entries."""
-    entries = (*reversed(past.undone), *((past.kept,) if past.kept else ()))
+    entries = (
+        *reversed(rollback_range.undone),
+        *((rollback_range.kept,) if rollback_range.kept else ()),
+    )
     return {
         pointer: value
         for entry in entries
         for pointer, value in entry.owned.items()
-        if overlaps(split_pointer(pointer), past.places)
+        if overlaps(split_pointer(pointer), rollback_range.places)
     }
 
 
 def _put(document: Json, path: Path, value: Json) -> None:
     """Set a value, unless something that is no object lies around it."""
-    around = (find(document, path[:depth]) for depth in range(len(path)))
-    if all(one is ABSENT or isinstance(one, dict) for one in around):
+    parents = (find(document, path[:depth]) for depth in range(len(path)))
+    if all(one is ABSENT or isinstance(one, dict) for one in parents):
         set_at(document, path, copy.deepcopy(value))
 
 
 def _find_models(
-    kind: Kind, past: Past, live: Json, desired: Json, declared: Declared
+    kind: Kind, rollback_range: RollbackRange, live: Json, desired: Json, declared: Declared
 ) -> tuple[ModelReference, ...]:
     """The trained models at the places that are undone, with the signature that opens them."""
     spoken: Json = {}
-    for path in sorted(past.places, key=len):
+    for path in sorted(rollback_range.places, key=len):
         value = find(desired, path)
         if value is not ABSENT:
             _put(spoken, path, value)
-    named = Manifest(past.address, {"definition": spoken}, "", "")
+    named = Manifest(rollback_range.address, {"definition": spoken}, "", "")
     known = {one.path: (one.sas, one.entry) for one in declared.models}
     found = []
     for one in kind.bind(named, live).models:
@@ -222,33 +251,45 @@ def _find_models(
     return tuple(found)
 
 
-def _tell(field: Field, step: Step, past: Past, memory: Memory, manifest: Manifest | None) -> Step:
+def _complete_step(
+    field: Field,
+    step: Step,
+    rollback_range: RollbackRange,
+    last_applied: LastApplied,
+    manifest: Manifest | None,
+) -> Step:
     return replace(
         step,
-        because=tuple(_explain(field, step, past, memory)),
+        reasons=tuple(_explain(field, step, rollback_range, last_applied)),
         labels=manifest.labels if manifest is not None else {},
-        wave=memory.wave,
-        fleet=memory.fleet,
+        wave=last_applied.wave,
+        fleet=last_applied.fleet,
     )
 
 
-def _explain(field: Field, step: Step, past: Past, memory: Memory) -> Iterator[Reason]:
+def _explain(
+    field: Field, step: Step, rollback_range: RollbackRange, last_applied: LastApplied
+) -> Iterator[Reason]:
     """Why each place is changed; where somebody else moved it since, that this is lost."""
-    note = f"rollback to #{past.to}" if past.to else f"rollback of #{past.undone[0].sequence}"
+    note = (
+        f"rollback to #{rollback_range.to}"
+        if rollback_range.to
+        else f"rollback of #{rollback_range.undone[0].sequence}"
+    )
     for change in step.changes:
         pointer = format_pointer(change.path)
-        then = memory.owned.get(pointer, ABSENT)
+        then = last_applied.owned.get(pointer, ABSENT)
         seen = change.verb is not Verb.WRITE and then is not ABSENT
         moved = seen and not same(field.at(change.path), then, change.before)
-        since = f"; somebody moved it since it was applied {format_author(memory)}"
+        since = f"; somebody moved it since it was applied {format_author(last_applied)}"
         yield Reason(pointer, Cause.ROLLBACK, f"{note}{since if moved else ''}")
 
 
-def _find_other_bytes(steps: Sequence[Step], past: Past) -> Iterator[Finding]:
+def _check_bytes(steps: Sequence[Step], rollback_range: RollbackRange) -> Iterator[Finding]:
     """Models that lie where they lay then, with other bytes."""
     for step in steps:
         for model in step.models:
-            then = _find_digest(past, format_pointer(model.path), model.after)
+            then = _find_digest(rollback_range, format_pointer(model.path), model.after)
             kind = then.partition(":")[0]
             if then != model.digest_after and model.digest_after.startswith(f"{kind}:"):
                 yield Finding(
@@ -260,21 +301,21 @@ def _find_other_bytes(steps: Sequence[Step], past: Past) -> Iterator[Finding]:
                 )
 
 
-def _find_digest(past: Past, pointer: str, uri: str) -> str:
-    entries: list[Entry] = [past.kept] if past.kept is not None else []
+def _find_digest(rollback_range: RollbackRange, pointer: str, uri: str) -> str:
+    entries: list[Entry] = [rollback_range.kept] if rollback_range.kept is not None else []
     known = (one.digests.get(pointer, "") for one in entries if one.owned.get(pointer) == uri)
     return next(known, "")
 
 
-def _tell_secrets(past: Past, memory: Memory) -> Iterator[Finding]:
+def _warn_of_secrets(rollback_range: RollbackRange, last_applied: LastApplied) -> Iterator[Finding]:
     """Secrets whose version was another one then: what it was nobody knows."""
-    then = past.kept.secrets if past.kept is not None else {}
-    for pointer in sorted({*then, *memory.secrets}):
-        one, other = then.get(pointer), memory.secrets.get(pointer)
+    then = rollback_range.kept.secrets if rollback_range.kept is not None else {}
+    for pointer in sorted({*then, *last_applied.secrets}):
+        one, other = then.get(pointer), last_applied.secrets.get(pointer)
         if one != other:
             yield Finding(
                 f"the secret {pointer} is not restored: {_label(one)} then, {_label(other)} now",
-                subject=str(past.address),
+                subject=str(rollback_range.address),
                 next_step="To write another: name it in spec.secrets with a new version, apply.",
                 severity="warning",
             )
@@ -286,12 +327,14 @@ def _label(version: str | None) -> str:
     return f'version "{version}"' if version else "one without a version"
 
 
-def _tell_manifest(
-    kind: Kind, steps: Sequence[Step], manifest: Manifest | None, memory: Memory
+def _warn_of_manifest(
+    kind: Kind, steps: Sequence[Step], manifest: Manifest | None, last_applied: LastApplied
 ) -> Iterator[Finding]:
     """What the manifest still declares otherwise, so that the next apply would bring it back."""
     for step in steps:
-        back = _find_brought_back(kind, step, manifest, memory) if manifest is not None else []
+        back = (
+            _find_brought_back(kind, step, manifest, last_applied) if manifest is not None else []
+        )
         if back:
             said = [f"{format_pointer(path)} on {place}" for path, place in back]
             yield Finding(
@@ -305,12 +348,14 @@ def _tell_manifest(
 
 
 def _find_brought_back(
-    kind: Kind, step: Step, manifest: Manifest, memory: Memory
-) -> list[tuple[Path, Place]]:
+    kind: Kind, step: Step, manifest: Manifest, last_applied: LastApplied
+) -> list[tuple[Path, SourceLocation]]:
     """What a manifest would make of what was undone, and where it says so."""
     declared = kind.bind(manifest, step.after)
-    wish = Wish(step.resource, kind.field, step.after, declared, memory=memory)
-    again = None if declared.findings else make_step(wish)
+    comparison = Comparison(
+        step.resource, kind.field, step.after, declared, last_applied=last_applied
+    )
+    again = None if declared.findings else make_step(comparison)
     undone = [change.path for change in step.changes]
     models = {model.path: model.place for model in declared.models}
     return [

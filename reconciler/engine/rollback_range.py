@@ -8,7 +8,7 @@ from typing import Final
 
 from reconciler.document.pointers import split_pointer
 from reconciler.document.schema import Field
-from reconciler.engine.runtime import Hands
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
     ABSENT,
@@ -16,16 +16,16 @@ from reconciler.model import (
     Address,
     Change,
     Entry,
-    Fate,
     Finding,
-    Memory,
+    LastApplied,
     Path,
     Snapshot,
+    StepResult,
     Verb,
 )
 from reconciler.plans.guards import is_final
 from reconciler.plans.history import rename
-from reconciler.plans.undo import find_touched
+from reconciler.plans.undo import list_touched
 
 _MOST_NAMED: Final = 10
 _DECLARE: Final = "Declare what it had then, and apply: reconciler history {subject} --at '#{to}'"
@@ -46,7 +46,7 @@ _REFUSED: Final[Mapping[Action, str]] = {
 
 
 @dataclass(frozen=True)
-class Past:
+class RollbackRange:
     """The entries of one resource that are to be undone, the newest first, and the one before.
 
     `to` is the number of `kept`, 0 where there is none. `named` says that people asked for it.
@@ -61,7 +61,7 @@ class Past:
     @property
     def places(self) -> Collection[Path]:
         """Where something is undone."""
-        return find_touched(self.undone)
+        return list_touched(self.undone)
 
     @property
     def instead(self) -> str:
@@ -69,20 +69,21 @@ class Past:
         return _DECLARE.format(subject=self.address, to=self.to) if self.to else _NOBODY_KNOWS
 
 
-def read_past(
-    hands: Hands, address: Address, to: int | None, moved: Mapping[Address, Address]
-) -> Past:
+def read_rollback_range(
+    runtime: Runtime, address: Address, to: int | None, moved: Mapping[Address, Address]
+) -> RollbackRange:
     """What comes after entry `to`, or the last entry alone; raises ReconcilerError for no entry."""
     done = [
         entry
-        for entry in hands.ledger.entries()
-        if entry.fate is Fate.DONE and address in {entry.address, rename(entry.address, moved)}
+        for entry in runtime.ledger.entries()
+        if entry.result is StepResult.DONE
+        and address in {entry.address, rename(entry.address, moved)}
     ]
     if not done:
         raise _refuse(address, "is not in the ledger", "It was never applied.")
     if to is None:
         kept = done[-2] if len(done) > 1 else None
-        return Past(address, kept.sequence if kept else 0, done[-1:], kept, named=False)
+        return RollbackRange(address, kept.sequence if kept else 0, done[-1:], kept, named=False)
     numbers = [entry.sequence for entry in done]
     if to not in numbers:
         there = ", ".join(f"#{number}" for number in numbers[-_MOST_NAMED:])
@@ -91,42 +92,51 @@ def read_past(
         why = "Who moved it since: reconciler drift. To go back by one entry, leave --to out."
         raise _refuse(address, f"nothing was applied after #{to}", why)
     at = numbers.index(to)
-    return Past(address, to, done[:at:-1], done[at], named=True)
+    return RollbackRange(address, to, done[:at:-1], done[at], named=True)
 
 
 def _refuse(address: Address, what: str, why: str) -> ReconcilerError:
     return ReconcilerError(what, subject=str(address), next_step=why)
 
 
-def find_barriers(
-    field: Field, past: Past, snapshot: Snapshot, memory: Memory | None
+def check_range(
+    field: Field,
+    rollback_range: RollbackRange,
+    snapshot: Snapshot,
+    last_applied: LastApplied | None,
 ) -> Iterator[Finding]:
     """Everything in the ledger that stands in the way."""
-    for entry in past.undone:
+    for entry in rollback_range.undone:
         if entry.action in _REFUSED:
             instead = _PRUNE if entry.action is Action.CREATE else ""
-            yield _barrier(past, _REFUSED[entry.action].format(number=entry.sequence), instead)
-        elif memory is not None and entry.id.casefold() != memory.id.casefold():
-            yield _barrier(past, f"#{entry.sequence} was applied to another service: {entry.id}")
-        yield from _find_final(field, past, entry)
+            yield _make_barrier(
+                rollback_range, _REFUSED[entry.action].format(number=entry.sequence), instead
+            )
+        elif last_applied is not None and entry.id.casefold() != last_applied.id.casefold():
+            yield _make_barrier(
+                rollback_range, f"#{entry.sequence} was applied to another service: {entry.id}"
+            )
+        yield from _check_irreversible(field, rollback_range, entry)
     for intent in snapshot.open:
-        if memory is not None and intent.id.casefold() == memory.id.casefold():
-            yield _barrier(
-                past,
+        if last_applied is not None and intent.id.casefold() == last_applied.id.casefold():
+            yield _make_barrier(
+                rollback_range,
                 f"what became of #{intent.sequence} is not known",
                 "Leave --out away: a rollback that is applied finds out first.",
             )
 
 
-def _barrier(past: Past, why: str, instead: str = "") -> Finding:
+def _make_barrier(rollback_range: RollbackRange, why: str, instead: str = "") -> Finding:
     return Finding(
         f"cannot be rolled back: {why}",
-        subject=str(past.address),
-        next_step=instead or past.instead,
+        subject=str(rollback_range.address),
+        next_step=instead or rollback_range.instead,
     )
 
 
-def _find_final(field: Field, past: Past, entry: Entry) -> Iterator[Finding]:
+def _check_irreversible(
+    field: Field, rollback_range: RollbackRange, entry: Entry
+) -> Iterator[Finding]:
     for operation in entry.patch:
         path = split_pointer(operation["path"])
         lasting = field.at(path).irreversible
@@ -134,4 +144,4 @@ def _find_final(field: Field, past: Past, entry: Entry) -> Iterator[Finding]:
         change = Change(path, Verb.REPLACE, ABSENT, after, irreversible=lasting)
         if operation["op"] != "test" and is_final(change):
             said = f"{operation['path']} was changed for good by #{entry.sequence}"
-            yield _barrier(past, said, "The service allows no way back from it.")
+            yield _make_barrier(rollback_range, said, "The service allows no way back from it.")

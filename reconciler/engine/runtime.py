@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.engine.pool import Item, Result, Scheduler, Work
-from reconciler.model import Address, Pace, Progress, Resource
+from reconciler.engine.pool import Item, Result, ResumableTask, Scheduler
+from reconciler.model import Address, OperationStatus, Resource, ServiceTiming
 from reconciler.ports import (
     Access,
     Blobs,
-    Budget,
     Clock,
     Emit,
     HasTiming,
     Kind,
     Ledger,
-    Observations,
+    ObservationStore,
     Provider,
+    RateLimiter,
     ResolveSecret,
     WaitsUntilIdle,
 )
 
 # What is assumed of a service that publishes nothing: one call takes a second, none is limited.
-UNKNOWN_TIMING: Final = Pace(1.0, 0, 1000, 1000.0, 1000, 1000.0)
+UNKNOWN_TIMING: Final = ServiceTiming(1.0, 0, 1000, 1000.0, 1000, 1000.0)
 
 
 class Providers(Mapping[str, Provider]):
@@ -51,7 +51,7 @@ class Providers(Mapping[str, Provider]):
 
 
 @dataclass(frozen=True)
-class Hands:
+class Runtime:
     """What an engine reaches the world with. `providers` holds one per kind name.
 
     `halted` says why nothing more may be begun, or "" while everything may.
@@ -60,12 +60,12 @@ class Hands:
     kinds: Mapping[str, Kind]
     providers: Mapping[str, Provider]
     ledger: Ledger
-    observations: Observations
+    observations: ObservationStore
     blobs: Blobs
     resolve: ResolveSecret
     emit: Emit
     clock: Clock
-    budget: Budget
+    rate_limiter: RateLimiter
     parallelism: int = 10
     halted: Callable[[], str] = lambda: ""
     sleep: Callable[[float], None] = time.sleep
@@ -77,22 +77,24 @@ class Hands:
     @property
     def calls(self) -> int:
         """How many requests were sent so far to all services."""
-        return self.budget.sent
+        return self.rate_limiter.sent
 
-    def timing(self, kind: str) -> Pace:
+    def timing(self, kind: str) -> ServiceTiming:
         """How fast the service of a kind takes calls, as far as it is known."""
         provider = self.providers[kind]
-        return provider.pace if isinstance(provider, HasTiming) else UNKNOWN_TIMING
+        return provider.timing if isinstance(provider, HasTiming) else UNKNOWN_TIMING
 
-    def wait_until_idle(self, resource: Resource) -> Iterator[Progress]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
         """Wait until no operation runs on the resource, as far as its service can be asked.
 
         Raises StillRunning where one has not ended in time.
         """
         provider = self.provider(resource.address)
-        return provider.settle(resource) if isinstance(provider, WaitsUntilIdle) else iter(())
+        return (
+            provider.wait_until_idle(resource) if isinstance(provider, WaitsUntilIdle) else iter(())
+        )
 
-    def spread(
+    def run_all(
         self, work: Callable[[Item], Result], items: Iterable[Item], grace_s: float = 0.0
     ) -> Iterator[Result]:
         """The results of `work` as they come, at most `parallelism` at a time.
@@ -102,24 +104,24 @@ class Hands:
         waits for the turn of its next call waits for no more than `grace_s` seconds then.
         """
 
-        def once(item: Item) -> Work[Result]:
+        def once(item: Item) -> ResumableTask[Result]:
             return work(item)
             yield 0.0
 
-        return self.weave(once, items, grace_s)
+        return self.run_resumable(once, items, grace_s)
 
-    def weave(
+    def run_resumable(
         self,
-        work: Callable[[Item], Work[Result]],
+        work: Callable[[Item], ResumableTask[Result]],
         items: Iterable[Item | None],
         grace_s: float = 0.0,
     ) -> Iterator[Result]:
-        """As `spread`, of work that rests: it yields for how many seconds.
+        """As `run_all`, of work that rests: it yields for how many seconds.
 
         What rests holds up nobody: others are begun meanwhile, beyond `parallelism` of them. None
         among the items says that there is none before something that was begun goes on.
         """
         scheduler: Scheduler[Result] = Scheduler(
-            self.budget, self.halted, self.sleep, self.parallelism, grace_s
+            self.rate_limiter, self.halted, self.sleep, self.parallelism, grace_s
         )
         return scheduler.run(work, items)

@@ -46,7 +46,7 @@ _MOST_COMPARED: Final = 1000
 class BaseKind:
     """The usual answers of a kind: it is found by an id made of parts, and has one schema.
 
-    A kind adds `name`, `schema_name`, `manifest_schema_name`, `id_form`, `bind`, `draft` and
+    A kind adds `name`, `schema_name`, `manifest_schema_name`, `id_form`, `bind`, `export` and
     `connect`, and whatever capability of `reconciler.ports` it has.
     """
 
@@ -95,9 +95,9 @@ class BaseKind:
 
     def scope(self, resource: Resource) -> str:
         """What holds the resource, and lists it."""
-        return self.id_form.find_scope(resource.id)
+        return self.id_form.get_scope(resource.id)
 
-    def draft_place(self, resource: Resource, defaults: Mapping[str, Json]) -> dict[str, str]:
+    def export_place(self, resource: Resource, defaults: Mapping[str, Json]) -> dict[str, str]:
         """The parts of an id that a manifest must give, beside its own name and the defaults."""
         known = self.gather(Manifest(resource.address, {}, "", ""), defaults)
         parts = self.split(resource.id)
@@ -110,7 +110,7 @@ def name_some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + more
 
 
-def find_unknown(manifest: Manifest, name: str, known: Collection[str]) -> Finding:
+def make_unknown_finding(manifest: Manifest, name: str, known: Collection[str]) -> Finding:
     """A trained model under a name that the service does not have; `known` are those it has."""
     names = sorted(known)
     there = name_some([f'"{one}"' for one in names])

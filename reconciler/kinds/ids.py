@@ -56,7 +56,7 @@ class IdForm:
         found = self.pattern.fullmatch(resource_id)
         return {part: said for part, said in found.groupdict().items() if said} if found else {}
 
-    def find_scope(self, resource_id: str) -> str:
+    def get_scope(self, resource_id: str) -> str:
         """The id of what holds the resource."""
         return resource_id.rpartition(self.below)[0]
 

@@ -11,23 +11,23 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.blob_client import Container, NotThere, Overtaken
+from reconciler.ledgers.blob_client import BlobNotFound, Container, PreconditionFailed
 from reconciler.ledgers.blob_lock import BlobLock
-from reconciler.ledgers.blob_segments import Head, Segments, number_lines
+from reconciler.ledgers.blob_segments import AppendPosition, Segments, number_lines
 from reconciler.ledgers.chain import (
     Numbered,
     Replay,
     begins_with_checkpoint,
-    end_after,
+    chain_head_after,
     follow_all,
     join,
     name_archive,
     number_all,
 )
-from reconciler.ledgers.lock import KeptLease, Rhythm, read_clock, wait_for
-from reconciler.ledgers.records import BadLine, Checkpoint, Mark
-from reconciler.ledgers.verify import prove
-from reconciler.model import Address, Entry, Holder, Intent, Proof, Snapshot
+from reconciler.ledgers.lock import Heartbeat, HeldLock, read_clock, wait_for
+from reconciler.ledgers.records import BadLine, Checkpoint, Marker
+from reconciler.ledgers.verify import verify_lines
+from reconciler.model import Address, Entry, Intent, LockOwner, Snapshot, VerifyReport
 from reconciler.ports import Emit, Lease
 
 # Storage takes 50,000 blocks in one blob.
@@ -43,7 +43,7 @@ class AzureBlobLedger:
         container: Container,
         prefix: str = "",
         moved: Mapping[Address, Address] | None = None,
-        rhythm: Rhythm = Rhythm(),  # noqa: B008 - it is frozen
+        heartbeat: Heartbeat = Heartbeat(),  # noqa: B008 - it is frozen
         *,
         most_blocks: int = MOST_BLOCKS,
     ) -> None:
@@ -51,33 +51,39 @@ class AzureBlobLedger:
         self._container = container
         self._prefix = prefix
         self._moved = moved or {}
-        self._rhythm = rhythm
+        self._heartbeat = heartbeat
         self._segments = Segments(container, prefix, most_blocks)
-        self._lock = BlobLock(container, prefix, self._segments, rhythm)
+        self._lock = BlobLock(container, prefix, self._segments, heartbeat)
 
     def load(self) -> Snapshot:
         """Everything remembered, in one read; raises LedgerInvalid naming the first bad line."""
         replay = Replay(self._moved)
-        for word in follow_all(self._segments.number()):
-            replay.take(word)
+        for record in follow_all(self._segments.number()):
+            replay.apply(record)
         return replay.snapshot()
 
-    def lock(self, holder: Holder, within_s: float, emit: Emit) -> AbstractContextManager[Lease]:
+    def lock(
+        self, lock_owner: LockOwner, within_s: float, emit: Emit
+    ) -> AbstractContextManager[Lease]:
         """Take the lock, waiting for it up to `within_s` seconds; raises LockHeld."""
-        return wait_for(lambda: self._take(holder), within_s, emit).kept()
+        return wait_for(lambda: self._acquire(lock_owner), within_s, emit).keep_alive()
 
-    def _take(self, holder: Holder) -> KeptLease:
+    def _acquire(self, lock_owner: LockOwner) -> HeldLock:
         started = read_clock()
-        claim = self._lock.take(holder)
-        return KeptLease(
-            claim.holder, claim, self._rhythm, taken_at=started, subject=self._lock.subject
+        lock_handle = self._lock.acquire(lock_owner)
+        return HeldLock(
+            lock_handle.lock_owner,
+            lock_handle,
+            self._heartbeat,
+            acquired_at=started,
+            subject=self._lock.subject,
         )
 
-    def find_holder(self) -> Holder | None:
+    def find_lock_owner(self) -> LockOwner | None:
         """Who holds the lock now."""
-        return self._lock.find_holder()
+        return self._lock.find_lock_owner()
 
-    def unlock(self, lock_id: str) -> Holder:
+    def unlock(self, lock_id: str) -> LockOwner:
         """Take the lock from whoever holds it by that id; raises ReconcilerError for none."""
         return self._lock.free(lock_id)
 
@@ -99,14 +105,14 @@ class AzureBlobLedger:
         Raises LedgerInvalid on reaching a line that does not fit.
         """
         replay = Replay()
-        for word in follow_all(self._number_all()):
-            entry = replay.take(word)
+        for record in follow_all(self._number_all()):
+            entry = replay.apply(record)
             if entry is not None and address in {None, entry.address}:
                 yield entry
 
-    def verify(self) -> Proof:
+    def verify(self) -> VerifyReport:
         """Look at every line, archives included; nothing is raised for what does not fit."""
-        return prove(self._number_all, self._digest_archive, self._moved, lambda: None)
+        return verify_lines(self._number_all, self._digest_archive, self._moved, lambda: None)
 
     def compact(self) -> str:
         """Begin anew with what is remembered, chained to what was; returns the archive's name.
@@ -114,17 +120,17 @@ class AzureBlobLedger:
         Empty where there is nothing to archive. Raises LedgerInvalid.
         """
         for _ in range(_ATTEMPTS):
-            head = self._segments.find_head()
+            append_position = self._segments.find_append_position()
             parts = self._segments.read()
             data = b"".join(part for _, part in parts)
             if not data or (data.count(b"\n") == 1 and begins_with_checkpoint(data[:-1])):
                 return ""
-            if end_after(data[:-1].rpartition(b"\n")[2]) != head.end:
+            if chain_head_after(data[:-1].rpartition(b"\n")[2]) != append_position.chain_head:
                 continue  # a line was added between the two
             replay = Replay()
-            for word in follow_all(line for part in parts for line in number_lines(*part)):
-                replay.take(word)
-            name = self._archive(head, data, replay)
+            for record in follow_all(line for part in parts for line in number_lines(*part)):
+                replay.apply(record)
+            name = self._archive(append_position, data, replay)
             if name:
                 return name
         raise LedgerInvalid(
@@ -133,28 +139,30 @@ class AzureBlobLedger:
             next_step="Try again when nobody works.",
         )
 
-    def _archive(self, head: Head, data: bytes, replay: Replay) -> str:
+    def _archive(self, append_position: AppendPosition, data: bytes, replay: Replay) -> str:
         """Archive the lines and begin anew behind them; empty where somebody wrote meanwhile."""
-        if head.position:
-            close = join(head.end, Mark("close"))
-            if not self._segments.put(head, close):
+        if append_position.position:
+            close = join(append_position.chain_head, Marker("close"))
+            if not self._segments.put(append_position, close):
                 return ""
             data += close
-            head = Head(head.number + 1, 0, end_after(close[:-1]))
+            append_position = AppendPosition(
+                append_position.number + 1, 0, chain_head_after(close[:-1])
+            )
         count = data.count(b"\n")
-        name = name_archive(head.end.sequence, count)
+        name = name_archive(append_position.chain_head.sequence, count)
         self._container.write(f"{self._prefix}{name}", data)
         checkpoint = replay.checkpoint(name, _digest(data), count)
-        if not self._segments.put(head, self._join(head, checkpoint)):
+        if not self._segments.put(append_position, self._join(append_position, checkpoint)):
             return ""
         for one in self._segments.find():
-            if self._segments.number_of(one.name) < head.number:
+            if self._segments.number_of(one.name) < append_position.number:
                 self._delete(one.name)
         return name
 
-    def _join(self, head: Head, checkpoint: Checkpoint) -> bytes:
+    def _join(self, append_position: AppendPosition, checkpoint: Checkpoint) -> bytes:
         try:
-            return join(head.end, checkpoint)
+            return join(append_position.chain_head, checkpoint)
         except BadLine as error:
             raise LedgerInvalid(
                 f"the ledger cannot be compacted: its line {error}",
@@ -165,7 +173,7 @@ class AzureBlobLedger:
     def _delete(self, name: str) -> None:
         try:
             self._container.delete(name)
-        except NotThere:
+        except BlobNotFound:
             return  # by somebody who compacts as well
 
     def set_aside(self) -> str:
@@ -181,7 +189,7 @@ class AzureBlobLedger:
                 # The last one first: whoever adds a line meanwhile has it kept.
                 for one in reversed(found):
                     self._container.delete(one.name, one.etag)
-            except (NotThere, Overtaken):
+            except (BlobNotFound, PreconditionFailed):
                 continue
             return f"{self._container.address}/{aside}"
         raise LedgerInvalid(
@@ -206,7 +214,7 @@ class AzureBlobLedger:
     def _read_archive(self, name: str) -> bytes | None:
         try:
             return self._container.read_all(f"{self._prefix}{name}").data
-        except NotThere:
+        except BlobNotFound:
             return None
 
 

@@ -17,7 +17,7 @@ from reconciler.transport import Where, find_credential, split_address
 
 # One answer of storage is no longer than this; what is longer is asked for in parts.
 _PART: Final = 32 << 20
-_PATIENCE: Final[Mapping[str, Any]] = {
+_TIMEOUTS: Final[Mapping[str, Any]] = {
     "connection_timeout": 5,
     "read_timeout": 30,
     "retry_total": 3,
@@ -37,11 +37,11 @@ _ADDRESS: Final = (
 )
 
 
-class NotThere(Exception):
+class BlobNotFound(Exception):
     """Storage authoritatively has no such blob, or no such container."""
 
 
-class Overtaken(Exception):
+class PreconditionFailed(Exception):
     """Somebody else was first: a condition of the request does not hold any more."""
 
 
@@ -50,7 +50,7 @@ class Unreachable(LedgerInvalid):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class BlobItem:
     """A blob as a listing shows it."""
 
     name: str
@@ -59,7 +59,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Leased:
+class LeasedBlob:
     """A blob's bytes, and whether somebody has a lease on it."""
 
     data: bytes
@@ -68,7 +68,7 @@ class Leased:
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class AppendResult:
     """What a blob is after a block was added; `etag` is empty where that was not told."""
 
     blocks: int
@@ -103,61 +103,63 @@ class Container:
         self._lock = threading.Lock()
         self._opened: Any = None
 
-    def list_blobs(self, prefix: str) -> list[Kept]:
+    def list_blobs(self, prefix: str) -> list[BlobItem]:
         """The blobs whose names begin so, by name; none where there is no container."""
         try:
-            with self._asking():
+            with self._translate_errors():
                 found = self._client.list_blobs(name_starts_with=prefix)
-                return [Kept(one.name, one.size, one.etag) for one in found]
-        except NotThere:
+                return [BlobItem(one.name, one.size, one.etag) for one in found]
+        except BlobNotFound:
             return []
 
     def read(self, name: str, start: int, size: int) -> bytes:
-        """So many bytes of a blob; raises NotThere."""
+        """So many bytes of a blob; raises BlobNotFound."""
         parts = []
-        with self._asking():
+        with self._translate_errors():
             blob = self._client.get_blob_client(name)
             for offset in range(start, start + size, _PART):
                 length = min(_PART, start + size - offset)
                 parts.append(blob.download_blob(offset=offset, length=length).readall())
         return b"".join(parts)
 
-    def read_all(self, name: str) -> Leased:
-        """All of a small blob, with what is said of it; raises NotThere."""
-        with self._asking():
+    def read_all(self, name: str) -> LeasedBlob:
+        """All of a small blob, with what is said of it; raises BlobNotFound."""
+        with self._translate_errors():
             found = self._client.get_blob_client(name).download_blob()
             said = found.properties
-            return Leased(found.readall(), said.etag, said.lease.state in {"leased", "breaking"})
+            return LeasedBlob(
+                found.readall(), said.etag, said.lease.state in {"leased", "breaking"}
+            )
 
     def begin(self, name: str) -> None:
         """Make an empty blob that can be added to, and its container; raises Overtaken."""
         from azure.core import MatchConditions  # noqa: PLC0415 - a slow import
 
         def create() -> None:
-            with self._asking():
+            with self._translate_errors():
                 self._client.get_blob_client(name).create_append_blob(
                     match_condition=MatchConditions.IfMissing
                 )
 
         self._with_container(create)
 
-    def append(self, name: str, data: bytes, position: int, etag: str = "") -> Added:
+    def append(self, name: str, data: bytes, position: int, etag: str = "") -> AppendResult:
         """Add one block, if the blob still ends at `position` and is the one that was seen.
 
-        Raises NotThere, Overtaken.
+        Raises BlobNotFound, Overtaken.
         """
-        with self._asking():
+        with self._translate_errors():
             blob = self._client.get_blob_client(name)
             done = blob.append_block(
                 data, length=len(data), appendpos_condition=position, **_condition(etag)
             )
-            return Added(int(done["blob_committed_block_count"]), done["etag"])
+            return AppendResult(int(done["blob_committed_block_count"]), done["etag"])
 
     def write(self, name: str, data: bytes, lease: str = "", etag: str = "") -> None:
         """Write a whole blob, under a lease or on a condition; raises Overtaken."""
 
         def upload() -> None:
-            with self._asking():
+            with self._translate_errors():
                 self._client.get_blob_client(name).upload_blob(
                     data, overwrite=True, **_condition(etag), **({"lease": lease} if lease else {})
                 )
@@ -168,34 +170,34 @@ class Container:
         """Write a blob that is not there yet; raises Overtaken."""
 
         def upload() -> None:
-            with self._asking():
+            with self._translate_errors():
                 self._client.get_blob_client(name).upload_blob(data, overwrite=False)
 
         self._with_container(upload)
 
     def delete(self, name: str, etag: str = "") -> None:
-        """Take a blob away, if it is still as it was; raises NotThere, Overtaken."""
-        with self._asking():
+        """Take a blob away, if it is still as it was; raises BlobNotFound, Overtaken."""
+        with self._translate_errors():
             self._client.get_blob_client(name).delete_blob(**_condition(etag))
 
     def acquire(self, name: str, lease: str, seconds: int) -> None:
         """Take a lease on a blob; raises Overtaken where somebody has one."""
-        with self._asking():
+        with self._translate_errors():
             self._lease(name, lease).acquire(lease_duration=seconds)
 
     def renew(self, name: str, lease: str) -> None:
         """Renew a lease; raises Overtaken where it is ours no more."""
-        with self._asking():
+        with self._translate_errors():
             self._lease(name, lease).renew()
 
     def release(self, name: str, lease: str) -> None:
         """Give a lease back; raises Overtaken where it is ours no more."""
-        with self._asking():
+        with self._translate_errors():
             self._lease(name, lease).release()
 
     def break_lease(self, name: str, etag: str) -> None:
         """End anybody's lease at once, if the blob is still as it was; raises Overtaken."""
-        with self._asking():
+        with self._translate_errors():
             self._lease(name, None).break_lease(lease_break_period=0, **_condition(etag))
 
     def _lease(self, name: str, lease: str | None) -> Any:
@@ -212,7 +214,7 @@ class Container:
                 where = self._where
                 credential = find_credential(where, *self._credential)
                 self._opened = ContainerClient(
-                    where.account_url, where.container, credential=credential, **_PATIENCE
+                    where.account_url, where.container, credential=credential, **_TIMEOUTS
                 )
             return self._opened
 
@@ -220,19 +222,19 @@ class Container:
         """Do it, and once more when the container was made that was missing."""
         try:
             work()
-        except NotThere:
+        except BlobNotFound:
             try:
-                with self._asking():
+                with self._translate_errors():
                     self._client.create_container()
-            except Overtaken:
+            except PreconditionFailed:
                 pass  # by another writer, at this moment
             try:
                 work()
-            except NotThere:
+            except BlobNotFound:
                 raise self._invalid("the container cannot be made") from None
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         from azure.core.exceptions import (  # noqa: PLC0415 - a slow import
             AzureError,
             ClientAuthenticationError,
@@ -243,12 +245,12 @@ class Container:
         try:
             yield
         except ResourceNotFoundError:
-            raise NotThere from None
+            raise BlobNotFound from None
         except ClientAuthenticationError:
             raise self._invalid("storage does not let us work with it", _FORBIDDEN) from None
         except HttpResponseError as error:
             if error.status_code in {409, 412}:
-                raise Overtaken from None
+                raise PreconditionFailed from None
             if error.status_code in {401, 403}:
                 raise self._invalid("storage does not let us work with it", _FORBIDDEN) from None
             if error.status_code in {400, 413, 416}:

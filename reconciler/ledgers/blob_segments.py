@@ -16,37 +16,44 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.blob_client import Added, Container, Kept, NotThere, Overtaken, Unreachable
+from reconciler.ledgers.blob_client import (
+    AppendResult,
+    BlobItem,
+    BlobNotFound,
+    Container,
+    PreconditionFailed,
+    Unreachable,
+)
 from reconciler.ledgers.chain import (
     RESTORE,
     START,
-    End,
+    ChainHead,
     Numbered,
     begins_with_checkpoint,
+    chain_head_after,
     check_fence,
-    end_after,
     invalid,
     join,
 )
-from reconciler.ledgers.records import BadLine, Mark, Word
+from reconciler.ledgers.records import BadLine, Marker, Record
 
 _NAME: Final = re.compile(r"[0-9]{6,}\.jsonl", re.ASCII)
 _TAIL_BYTES: Final = 1 << 16
 _ATTEMPTS: Final = 100
 _SENDINGS: Final = 2
-_UNTOLD: Final = (
+_UNCONFIRMED: Final = (
     "Storage did not answer, so nobody knows whether the line is there. Try again when it can be"
     " reached: reconciler ledger verify shows what is recorded."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class AppendPosition:
     """Where the next line goes: into which segment, at which byte, after what."""
 
     number: int = 1
     position: int = 0
-    end: End = START
+    chain_head: ChainHead = START
     etag: str = ""
 
 
@@ -59,13 +66,13 @@ class Segments:
         self._prefix = f"{prefix}ledger/"
         self._most_blocks = most_blocks
         self._lock = threading.Lock()
-        self._head: Head | None = None
+        self._append_position: AppendPosition | None = None
 
     def name_of(self, number: int) -> str:
         """What the blob of a segment is called."""
         return f"{self._prefix}{number:06}.jsonl"
 
-    def find(self) -> list[Kept]:
+    def find(self) -> list[BlobItem]:
         """The segments that are there, in order."""
         found = self._container.list_blobs(self._prefix)
         named = [one for one in found if _NAME.fullmatch(one.name.removeprefix(self._prefix))]
@@ -80,11 +87,11 @@ class Segments:
         for _ in range(_ATTEMPTS):
             try:
                 return self._read_back(self.find())
-            except NotThere:
+            except BlobNotFound:
                 continue  # compacted at this moment: what takes its place is listed now
         raise self._busy()
 
-    def _read_back(self, found: list[Kept]) -> list[tuple[str, bytes]]:
+    def _read_back(self, found: list[BlobItem]) -> list[tuple[str, bytes]]:
         parts: list[tuple[str, bytes]] = []
         for one in reversed(found):
             data = self._container.read(one.name, 0, one.size)
@@ -102,31 +109,31 @@ class Segments:
         for address, data in self.read():
             yield from number_lines(address, data)
 
-    def find_head(self) -> Head:
+    def find_append_position(self) -> AppendPosition:
         """Where the next line goes, as storage says now; raises LedgerInvalid."""
         for _ in range(_ATTEMPTS):
             try:
-                return self._find_head()
-            except NotThere:
+                return self._find_append_position()
+            except BlobNotFound:
                 continue  # compacted at this moment
         raise self._busy()
 
-    def _find_head(self) -> Head:
+    def _find_append_position(self) -> AppendPosition:
         begun = [one for one in self.find() if one.size]
         if not begun:
-            return Head()
+            return AppendPosition()
         last = begun[-1]
         line = self._read_last(last)
         try:
-            end = end_after(line)
+            chain_head = chain_head_after(line)
         except BadLine as error:
             raise invalid(self.address_of(last.name), 0, error) from error
         number = self.number_of(last.name)
         if json.loads(line).get("kind") == "close":
-            return Head(number + 1, 0, end)
-        return Head(number, last.size, end, last.etag)
+            return AppendPosition(number + 1, 0, chain_head)
+        return AppendPosition(number, last.size, chain_head, last.etag)
 
-    def _read_last(self, segment: Kept) -> bytes:
+    def _read_last(self, segment: BlobItem) -> bytes:
         length = _TAIL_BYTES
         while True:
             start = max(0, segment.size - length)
@@ -138,7 +145,7 @@ class Segments:
                 return data[:-1].rpartition(b"\n")[2]
             length *= 4
 
-    def append(self, word: Word) -> int:
+    def append(self, record: Record) -> int:
         """Add a word's line; it is there when this returns its sequence.
 
         Raises LedgerConflict where a later lock has been taken, LedgerInvalid where it cannot be
@@ -146,47 +153,55 @@ class Segments:
         """
         with self._lock:
             for _ in range(_ATTEMPTS):
-                head = self._head or self.find_head()
-                self._head = None
-                check_fence(word.fence, head.end.fence, self.address_of(self._prefix))
-                line = self._join(head, word)
-                added = self._put(head, line)
+                append_position = self._append_position or self.find_append_position()
+                self._append_position = None
+                check_fence(
+                    record.fence, append_position.chain_head.fence, self.address_of(self._prefix)
+                )
+                line = self._join(append_position, record)
+                added = self._put(append_position, line)
                 if added is not None:
-                    self._go_on(head, line, added)
-                    return head.end.sequence + 1
+                    self._go_on(append_position, line, added)
+                    return append_position.chain_head.sequence + 1
         raise self._busy()
 
-    def put(self, head: Head, line: bytes) -> bool:
+    def put(self, append_position: AppendPosition, line: bytes) -> bool:
         """Add a line exactly there; False where somebody else was first."""
         with self._lock:
-            self._head = None
-            return self._put(head, line) is not None
+            self._append_position = None
+            return self._put(append_position, line) is not None
 
-    def _put(self, head: Head, line: bytes) -> Added | None:
+    def _put(self, append_position: AppendPosition, line: bytes) -> AppendResult | None:
         """What the segment is with the line in it; None where another was first.
 
         An answer that is lost is no answer: the line is looked for where it should be. If it is
         not there, sending it again can do no harm, because it fits nowhere else.
         """
-        name = self.name_of(head.number)
+        name = self.name_of(append_position.number)
         for left in reversed(range(_SENDINGS)):
             try:
-                if head.position == 0:
+                if append_position.position == 0:
                     self._begin(name)
-                return self._container.append(name, line, head.position, head.etag)
-            except (NotThere, Overtaken):
-                return Added(1) if self._is_there(name, head.position, line) else None
+                return self._container.append(
+                    name, line, append_position.position, append_position.etag
+                )
+            except (BlobNotFound, PreconditionFailed):
+                return (
+                    AppendResult(1)
+                    if self._is_there(name, append_position.position, line)
+                    else None
+                )
             except Unreachable as error:
-                if self._is_told(name, head.position, line):
-                    return Added(1)
+                if self._is_confirmed(name, append_position.position, line):
+                    return AppendResult(1)
                 if not left:
-                    raise _untold(error) from None
+                    raise _unconfirmed(error) from None
         return None
 
     def _begin(self, name: str) -> None:
         try:
             self._container.begin(name)
-        except Overtaken:
+        except PreconditionFailed:
             return  # somebody has begun it, and may not have written to it
 
     def _is_there(self, name: str, position: int, line: bytes) -> bool:
@@ -195,33 +210,35 @@ class Segments:
             return False
         try:
             return self._container.read(name, position, len(line)) == line
-        except NotThere:
+        except BlobNotFound:
             return False
 
-    def _is_told(self, name: str, position: int, line: bytes) -> bool:
+    def _is_confirmed(self, name: str, position: int, line: bytes) -> bool:
         """The same, where the answer was lost; raises LedgerInvalid where this one is too."""
         try:
             return self._is_there(name, position, line)
         except Unreachable as error:
-            raise _untold(error) from None
+            raise _unconfirmed(error) from None
 
-    def _go_on(self, head: Head, line: bytes, added: Added) -> None:
+    def _go_on(self, append_position: AppendPosition, line: bytes, added: AppendResult) -> None:
         """Remember where the next line goes, and end a segment that is full.
 
         Whoever is first ends it: the next line goes to the next segment.
         """
-        end = end_after(line[:-1])
-        after = Head(head.number, head.position + len(line), end, added.etag)
+        chain_head = chain_head_after(line[:-1])
+        after = AppendPosition(
+            append_position.number, append_position.position + len(line), chain_head, added.etag
+        )
         if added.blocks < self._most_blocks:
-            self._head = after if added.etag else None
+            self._append_position = after if added.etag else None
             return
         with contextlib.suppress(LedgerInvalid):
             # What was asked for is done; if this is not, the next line tries again.
-            self._put(after, join(end, Mark("close")))
+            self._put(after, join(chain_head, Marker("close")))
 
-    def _join(self, head: Head, word: Word) -> bytes:
+    def _join(self, append_position: AppendPosition, record: Record) -> bytes:
         try:
-            return join(head.end, word)
+            return join(append_position.chain_head, record)
         except BadLine as error:
             raise LedgerInvalid(
                 f"a line of the ledger {error}",
@@ -237,8 +254,8 @@ class Segments:
         )
 
 
-def _untold(error: Unreachable) -> LedgerInvalid:
-    return LedgerInvalid(error.message, subject=error.subject, next_step=_UNTOLD)
+def _unconfirmed(error: Unreachable) -> LedgerInvalid:
+    return LedgerInvalid(error.message, subject=error.subject, next_step=_UNCONFIRMED)
 
 
 def number_lines(address: str, data: bytes) -> Iterator[Numbered]:

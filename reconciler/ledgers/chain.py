@@ -18,13 +18,13 @@ from reconciler.errors import LedgerConflict, LedgerInvalid
 from reconciler.ledgers.records import (
     BadLine,
     Checkpoint,
-    Mark,
-    Word,
+    Marker,
+    Record,
+    decode_record,
+    encode_record,
     is_count,
-    read_word,
-    write_word,
 )
-from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory, Snapshot
+from reconciler.model import Action, Address, Entry, Intent, Json, LastApplied, Snapshot, StepResult
 from reconciler.text import json_text
 from reconciler.text.json_text import encode_canonical, read_json
 
@@ -47,7 +47,7 @@ OpenArchive: TypeAlias = Callable[[str], Iterator[Numbered] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class ChainHead:
     """Where a chain ends: what the next line must follow. `fence` is the highest so far."""
 
     sequence: int = 0
@@ -56,7 +56,7 @@ class End:
     version: int = 1
 
 
-START: Final = End()
+START: Final = ChainHead()
 
 
 def digest_line(line: bytes) -> str:
@@ -64,16 +64,16 @@ def digest_line(line: bytes) -> str:
     return f"sha256:{hashlib.sha256(line).hexdigest()}"
 
 
-def join(end: End, word: Word) -> bytes:
+def join(chain_head: ChainHead, record: Record) -> bytes:
     """The line of a word that follows, with its end; raises BadLine for one that is too long."""
-    said = write_word(word)
+    encoded = encode_record(record)
     document: dict[str, Json] = {
-        **said.document,
-        "version": 1 if said.plain and end.version == 1 else 2,
-        "sequence": end.sequence + 1,
-        "previous": end.digest,
+        **encoded.document,
+        "version": 1 if encoded.plain and chain_head.version == 1 else 2,
+        "sequence": chain_head.sequence + 1,
+        "previous": chain_head.digest,
     }
-    fence = max(end.fence, word.fence)
+    fence = max(chain_head.fence, record.fence)
     if document["version"] > 1:
         document["highest_fence"] = fence
     line = encode_canonical(document)
@@ -82,41 +82,43 @@ def join(end: End, word: Word) -> bytes:
     return line + b"\n"
 
 
-def follow(end: End | None, line: bytes) -> tuple[End, Word]:
+def follow(chain_head: ChainHead | None, line: bytes) -> tuple[ChainHead, Record]:
     """Where the chain ends after a line, and what the line says; raises BadLine.
 
     A checkpoint may begin a chain: what was before it is then taken on its word. So may any line
     where nobody knows what was before it, which is what None stands for.
     """
     document = _parse(line)
-    begins = end is not None and end.sequence == 0 and document.get("kind") == "checkpoint"
-    before = None if begins else end
+    begins = (
+        chain_head is not None and chain_head.sequence == 0 and document.get("kind") == "checkpoint"
+    )
+    before = None if begins else chain_head
     if before and (document["sequence"], document["previous"]) != (
         before.sequence + 1,
         before.digest,
     ):
         raise BadLine("does not follow the line before it")
-    word = read_word(document, document["sequence"])
-    after = _end_after(document, line)
-    if before and not _is_of_its_time(before, after, word.fence):
+    record = decode_record(document, document["sequence"])
+    after = _chain_head_after(document, line)
+    if before and not _is_of_its_time(before, after, record.fence):
         raise BadLine("does not follow the line before it")
-    return after, word
+    return after, record
 
 
-def _is_of_its_time(before: End, after: End, fence: int) -> bool:
+def _is_of_its_time(before: ChainHead, after: ChainHead, fence: int) -> bool:
     """Whether version and fence of a line go on from the line before."""
     if after.version < before.version:
         return False
     return after.version == 1 or after.fence == max(before.fence, fence)
 
 
-def end_after(line: bytes) -> End:
+def chain_head_after(line: bytes) -> ChainHead:
     """Where a chain ends, by its last line alone; raises BadLine."""
-    return _end_after(_parse(line), line)
+    return _chain_head_after(_parse(line), line)
 
 
-def _end_after(document: Mapping[str, Json], line: bytes) -> End:
-    return End(
+def _chain_head_after(document: Mapping[str, Json], line: bytes) -> ChainHead:
+    return ChainHead(
         document["sequence"], digest_line(line), document["highest_fence"], document["version"]
     )
 
@@ -150,15 +152,15 @@ def check_fence(fence: int, highest: int, subject: str) -> None:
         )
 
 
-def follow_all(lines: Iterable[Numbered]) -> Iterator[Word]:
+def follow_all(lines: Iterable[Numbered]) -> Iterator[Record]:
     """What every line says; raises LedgerInvalid on reaching one that does not fit."""
-    end = START
+    chain_head = START
     for name, number, line in lines:
         try:
-            end, word = follow(end, line)
+            chain_head, record = follow(chain_head, line)
         except BadLine as error:
             raise invalid(name, number, error) from error
-        yield word
+        yield record
 
 
 def invalid(name: str, number: int, why: BadLine) -> LedgerInvalid:
@@ -173,7 +175,7 @@ class Replay:
     def __init__(self, moved: Mapping[Address, Address] | None = None) -> None:
         """`moved` maps addresses that were renamed to those by which they are remembered now."""
         self._moved = moved or {}
-        self._memories: dict[Address, Memory] = {}
+        self._last_applied_by_address: dict[Address, LastApplied] = {}
         self._open: dict[int, Intent] = {}
         self._known = False
         self._fence = 0
@@ -183,21 +185,21 @@ class Replay:
         """The intents without an outcome so far, by sequence."""
         return self._open
 
-    def take(self, word: Word) -> Entry | None:
+    def apply(self, record: Record) -> Entry | None:
         """Go on by one line; returns its entry, where it has one, with what its intent says."""
-        self._fence = max(self._fence, word.fence)
-        self._known = self._known or not isinstance(word, Mark)
-        match word:
+        self._fence = max(self._fence, record.fence)
+        self._known = self._known or not isinstance(record, Marker)
+        match record:
             case Intent():
-                self._open[word.sequence] = word
+                self._open[record.sequence] = record
             case Checkpoint():
-                self._memories = dict(word.memories)
-                self._open = {intent.sequence: intent for intent in word.open}
+                self._last_applied_by_address = dict(record.last_applied_by_address)
+                self._open = {intent.sequence: intent for intent in record.open}
             case Entry():
-                return self._take_entry(word)
+                return self._apply_entry(record)
         return None
 
-    def _take_entry(self, entry: Entry) -> Entry:
+    def _apply_entry(self, entry: Entry) -> Entry:
         intent = self._open.pop(entry.intent, None)
         if intent is not None:
             entry = replace(
@@ -209,34 +211,39 @@ class Replay:
                 fleet=intent.fleet,
                 token=intent.token,
             )
-        if entry.fate is Fate.DONE:
+        if entry.result is StepResult.DONE:
             if entry.action in _GONE:
-                self._memories.pop(entry.address, None)
+                self._last_applied_by_address.pop(entry.address, None)
             else:
-                self._memories[entry.address] = _remember(entry)
+                self._last_applied_by_address[entry.address] = _remember(entry)
         return entry
 
     def snapshot(self) -> Snapshot:
         """The ledger as it is after the lines that were taken."""
-        memories = dict(self._memories)
+        last_applied_by_address = dict(self._last_applied_by_address)
         for old, new in self._moved.items():
-            if old in memories and new not in memories:
-                memories[new] = memories.pop(old)
+            if old in last_applied_by_address and new not in last_applied_by_address:
+                last_applied_by_address[new] = last_applied_by_address.pop(old)
         left = tuple(
             replace(intent, address=self._moved.get(intent.address, intent.address))
             for intent in self._open.values()
         )
-        return Snapshot(memories, self._known, left, self._fence)
+        return Snapshot(last_applied_by_address, self._known, left, self._fence)
 
     def checkpoint(self, archive: str, sha256: str, count: int) -> Checkpoint:
         """The line that stands for all that were taken."""
         return Checkpoint(
-            archive, sha256, count, self._memories, tuple(self._open.values()), self._fence
+            archive,
+            sha256,
+            count,
+            self._last_applied_by_address,
+            tuple(self._open.values()),
+            self._fence,
         )
 
 
-def _remember(entry: Entry) -> Memory:
-    return Memory(
+def _remember(entry: Entry) -> LastApplied:
+    return LastApplied(
         id=entry.id,
         owned=entry.owned,
         secrets=entry.secrets,
@@ -262,10 +269,10 @@ def name_archive(last: int, count: int) -> str:
 def begins_with_checkpoint(line: bytes) -> Checkpoint | None:
     """The checkpoint that a chain begins with, where that is what its first line says."""
     try:
-        word = follow(End(), line)[1]
+        record = follow(ChainHead(), line)[1]
     except BadLine:
         return None  # told by whoever reads on
-    return word if isinstance(word, Checkpoint) else None
+    return record if isinstance(record, Checkpoint) else None
 
 
 def number_all(lines: Iterator[Numbered], open_archive: OpenArchive) -> Iterator[Numbered]:

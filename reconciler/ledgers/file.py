@@ -20,18 +20,18 @@ from reconciler.errors import LedgerInvalid
 from reconciler.files import make_folder, replace_file, sync_folder
 from reconciler.ledgers.chain import (
     RESTORE,
-    End,
+    ChainHead,
     Numbered,
     Replay,
+    chain_head_after,
     check_fence,
-    end_after,
     follow_all,
     invalid,
     join,
     name_archive,
     number_all,
 )
-from reconciler.ledgers.file_lock import FileClaim, FileLock
+from reconciler.ledgers.file_lock import FileLock, FileLockHandle
 from reconciler.ledgers.line_file import (
     append_durably,
     find_end,
@@ -39,10 +39,10 @@ from reconciler.ledgers.line_file import (
     read_lines,
     set_torn_aside,
 )
-from reconciler.ledgers.lock import KeptLease, Rhythm, read_clock, wait_for
-from reconciler.ledgers.records import BadLine, Checkpoint, Word
-from reconciler.ledgers.verify import Torn, prove
-from reconciler.model import Address, Entry, Holder, Intent, Proof, Snapshot
+from reconciler.ledgers.lock import Heartbeat, HeldLock, read_clock, wait_for
+from reconciler.ledgers.records import BadLine, Checkpoint, Record
+from reconciler.ledgers.verify import TornTail, verify_lines
+from reconciler.model import Address, Entry, Intent, LockOwner, Snapshot, VerifyReport
 from reconciler.ports import Emit, Lease
 
 NAME: Final = "ledger.jsonl"
@@ -58,39 +58,47 @@ class FileLedger:
         self,
         folder: Path,
         moved: Mapping[Address, Address] | None = None,
-        rhythm: Rhythm = Rhythm(),  # noqa: B008 - it is frozen
+        heartbeat: Heartbeat = Heartbeat(),  # noqa: B008 - it is frozen
     ) -> None:
         """`moved` maps addresses that were renamed to those by which they are remembered now."""
         self._folder = folder
         self._moved = moved or {}
         self._file = folder / NAME
-        self._rhythm = rhythm
-        self._lock = FileLock(folder, rhythm)
+        self._heartbeat = heartbeat
+        self._lock = FileLock(folder, heartbeat)
 
     def load(self) -> Snapshot:
         """Everything remembered, in one read; raises LedgerInvalid naming the first bad line."""
         return self._replay(self._number(self._file)).snapshot()
 
-    def lock(self, holder: Holder, within_s: float, emit: Emit) -> AbstractContextManager[Lease]:
+    def lock(
+        self, lock_owner: LockOwner, within_s: float, emit: Emit
+    ) -> AbstractContextManager[Lease]:
         """Take the lock, waiting for it up to `within_s` seconds; raises LockHeld."""
-        return wait_for(lambda: self._take(holder), within_s, emit).kept()
+        return wait_for(lambda: self._acquire(lock_owner), within_s, emit).keep_alive()
 
-    def _take(self, holder: Holder) -> KeptLease:
+    def _acquire(self, lock_owner: LockOwner) -> HeldLock:
         started = read_clock()
         with self._guarded("be locked", _UNCHANGED) as handle:
-            highest = self._read_end(find_end(handle)[1]).fence
-            taken = self._lock.take(handle, holder, highest)
-        claim = FileClaim(self._lock, self._locked, taken)
-        return KeptLease(taken, claim, self._rhythm, taken_at=started, subject=str(self._lock.file))
+            highest = self._read_chain_head(find_end(handle)[1]).fence
+            acquired = self._lock.acquire(handle, lock_owner, highest)
+        lock_handle = FileLockHandle(self._lock, self._locked, acquired)
+        return HeldLock(
+            acquired,
+            lock_handle,
+            self._heartbeat,
+            acquired_at=started,
+            subject=str(self._lock.file),
+        )
 
-    def find_holder(self) -> Holder | None:
+    def find_lock_owner(self) -> LockOwner | None:
         """Who holds the lock now."""
-        return self._lock.find_holder()
+        return self._lock.find_lock_owner()
 
-    def unlock(self, lock_id: str) -> Holder:
+    def unlock(self, lock_id: str) -> LockOwner:
         """Take the lock from whoever holds it by that id; raises ReconcilerError for none."""
         with self._guarded("be unlocked", _UNCHANGED) as handle:
-            return self._lock.free(lock_id, self._read_end(find_end(handle)[1]).fence)
+            return self._lock.free(lock_id, self._read_chain_head(find_end(handle)[1]).fence)
 
     def intend(self, intent: Intent) -> int:
         """Append an intent; it is on the disk when this returns its sequence.
@@ -112,14 +120,16 @@ class FileLedger:
         Raises LedgerInvalid on reaching a line that does not fit.
         """
         replay = Replay()
-        for word in follow_all(self._number_all()):
-            entry = replay.take(word)
+        for record in follow_all(self._number_all()):
+            entry = replay.apply(record)
             if entry is not None and address in {None, entry.address}:
                 yield entry
 
-    def verify(self) -> Proof:
+    def verify(self) -> VerifyReport:
         """Look at every line, archives included; nothing is raised for what does not fit."""
-        return prove(self._number_all, self._digest_archive, self._moved, self._find_torn)
+        return verify_lines(
+            self._number_all, self._digest_archive, self._moved, self._find_torn_tail
+        )
 
     def compact(self) -> str:
         """Begin anew with what is remembered, chained to what was; returns the archive's name.
@@ -129,17 +139,17 @@ class FileLedger:
         with self._guarded("be compacted", _UNCHANGED) as handle:
             end = find_end(handle)[0]
             set_torn_aside(handle, self._file, end)
-            replay, words = Replay(), 0
-            for word in follow_all(self._number(self._file, end)):
-                replay.take(word)
-                words += 1
-            if words == 0 or (words == 1 and isinstance(word, Checkpoint)):
+            replay, records = Replay(), 0
+            for record in follow_all(self._number(self._file, end)):
+                replay.apply(record)
+                records += 1
+            if records == 0 or (records == 1 and isinstance(record, Checkpoint)):
                 return ""
-            return self._begin_anew(handle, end, replay, words)
+            return self._begin_anew(handle, end, replay, records)
 
     def _begin_anew(self, handle: int, end: int, replay: Replay, count: int) -> str:
         data = os.pread(handle, end, 0)
-        last = self._read_end(find_end(handle)[1])
+        last = self._read_chain_head(find_end(handle)[1])
         name = name_archive(last.sequence, count)
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         line = self._join(last, replay.checkpoint(name, digest, count))
@@ -209,28 +219,28 @@ class FileLedger:
             make_folder(self._folder)
             sync_folder(self._folder.parent)
 
-    def _append(self, handle: int, word: Entry | Intent) -> int:
+    def _append(self, handle: int, record: Entry | Intent) -> int:
         at, last = find_end(handle)
-        end = self._read_end(last)
-        if word.fence:
-            highest = max(end.fence, self._lock.read().fence)
-            check_fence(word.fence, highest, str(self._lock.file))
-        line = self._join(end, word)
+        chain_head = self._read_chain_head(last)
+        if record.fence:
+            highest = max(chain_head.fence, self._lock.read().fence)
+            check_fence(record.fence, highest, str(self._lock.file))
+        line = self._join(chain_head, record)
         set_torn_aside(handle, self._file, at)
         append_durably(handle, at, line)
         if at == 0:
             sync_folder(self._folder)
-        return end.sequence + 1
+        return chain_head.sequence + 1
 
-    def _read_end(self, last: bytes) -> End:
+    def _read_chain_head(self, last: bytes) -> ChainHead:
         try:
-            return end_after(last) if last else End()
+            return chain_head_after(last) if last else ChainHead()
         except BadLine as error:
             raise invalid(str(self._file), 0, error) from error
 
-    def _join(self, end: End, word: Word) -> bytes:
+    def _join(self, chain_head: ChainHead, record: Record) -> bytes:
         try:
-            return join(end, word)
+            return join(chain_head, record)
         except BadLine as error:
             raise LedgerInvalid(
                 f"a line of the ledger {error}", subject=str(self._file), next_step=RESTORE
@@ -238,8 +248,8 @@ class FileLedger:
 
     def _replay(self, lines: Iterator[Numbered]) -> Replay:
         replay = Replay(self._moved)
-        for word in follow_all(lines):
-            replay.take(word)
+        for record in follow_all(lines):
+            replay.apply(record)
         return replay
 
     def _number_all(self) -> Iterator[Numbered]:
@@ -257,7 +267,7 @@ class FileLedger:
         except OSError:
             return ""
 
-    def _find_torn(self) -> Torn | None:
+    def _find_torn_tail(self) -> TornTail | None:
         """What stands behind the last whole line, and where."""
         try:
             with self._file.open("rb") as file:
@@ -266,7 +276,7 @@ class FileLedger:
                 size = os.fstat(file.fileno()).st_size
         except OSError:
             return None
-        return Torn(str(self._file), lines + 1, size - end) if size > end else None
+        return TornTail(str(self._file), lines + 1, size - end) if size > end else None
 
     def _number(self, path: Path, end: int | None = None) -> Iterator[Numbered]:
         """The whole lines before `end`, numbered; none where there is no file.

@@ -18,17 +18,17 @@ from reconciler.errors import LedgerInvalid
 from reconciler.files import replace_file
 from reconciler.ledgers.lock import (
     LONGEST,
-    Holding,
-    Rhythm,
+    Heartbeat,
+    LockRecord,
     held_by,
-    hold,
+    make_lock_record,
     not_held,
-    read_holding,
-    write_holding,
+    read_lock_record,
+    write_lock_record,
 )
-from reconciler.ledgers.process import is_dead
+from reconciler.ledgers.process import is_lock_owner_dead
 from reconciler.ledgers.records import BadLine
-from reconciler.model import Holder
+from reconciler.model import LockOwner
 
 NAME: Final = "lock.json"
 _REPAIR: Final = "If it is sure that nobody works, move it away."
@@ -40,65 +40,65 @@ Guard: TypeAlias = Callable[[], AbstractContextManager[int]]
 class FileLock:
     """Who holds the lock, as its file says."""
 
-    def __init__(self, folder: Path, rhythm: Rhythm) -> None:
+    def __init__(self, folder: Path, heartbeat: Heartbeat) -> None:
         self.file = folder / NAME
-        self._rhythm = rhythm
+        self._heartbeat = heartbeat
 
-    def read(self) -> Holding:
+    def read(self) -> LockRecord:
         """What is written; nothing where there is no file. Raises LedgerInvalid."""
         try:
             with self.file.open("rb") as file:
-                return read_holding(file.read(LONGEST + 1))
+                return read_lock_record(file.read(LONGEST + 1))
         except FileNotFoundError:
-            return Holding()
+            return LockRecord()
         except OSError as error:
             raise self._invalid(f"cannot be read: {error.strerror}") from error
         except BadLine as error:
             raise self._invalid(str(error)) from error
 
-    def take(self, handle: int, holder: Holder, highest: int) -> Holder:
+    def acquire(self, handle: int, lock_owner: LockOwner, highest: int) -> LockOwner:
         """Become the holder, where nobody is; raises LockHeld. The ledger must be locked.
 
         `handle` is the ledger's, `highest` the highest fence that stands in it.
         """
         found = self.read()
-        if found.holder is not None and not self._is_free(handle, found, found.holder):
-            raise held_by(found.holder, str(self.file))
-        taken = hold(holder, max(found.fence, highest) + 1)
+        if found.lock_owner is not None and not self._is_free(handle, found, found.lock_owner):
+            raise held_by(found.lock_owner, str(self.file))
+        taken = make_lock_record(lock_owner, max(found.fence, highest) + 1)
         self.write(taken)
-        return taken.holder or holder
+        return taken.lock_owner or lock_owner
 
-    def write(self, holding: Holding) -> None:
+    def write(self, lock_record: LockRecord) -> None:
         """Write it down durably. The ledger must be locked."""
         renewed = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        replace_file(self.file, write_holding(holding, renewed))
+        replace_file(self.file, write_lock_record(lock_record, renewed))
 
-    def find_holder(self) -> Holder | None:
+    def find_lock_owner(self) -> LockOwner | None:
         """Who holds it and is neither dead nor silent."""
         found = self.read()
         now = datetime.now(UTC).timestamp()
-        if found.holder is None or self._is_over(found, found.holder, now):
+        if found.lock_owner is None or self._is_over(found, found.lock_owner, now):
             return None
-        return found.holder
+        return found.lock_owner
 
-    def free(self, lock_id: str, highest: int) -> Holder:
+    def free(self, lock_id: str, highest: int) -> LockOwner:
         """Take it from a holder, who can then write no more. The ledger must be locked."""
         found = self.read()
-        if found.holder is None or found.holder.id != lock_id:
-            raise not_held(lock_id, found.holder, str(self.file))
-        self.write(Holding(max(found.fence, highest) + 1))
-        return found.holder
+        if found.lock_owner is None or found.lock_owner.id != lock_id:
+            raise not_held(lock_id, found.lock_owner, str(self.file))
+        self.write(LockRecord(max(found.fence, highest) + 1))
+        return found.lock_owner
 
-    def _is_free(self, handle: int, found: Holding, holder: Holder) -> bool:
+    def _is_free(self, handle: int, found: LockRecord, lock_owner: LockOwner) -> bool:
         # The file system's own time: the clocks of machines that share it may differ.
         os.utime(handle)
-        return self._is_over(found, holder, os.fstat(handle).st_mtime)
+        return self._is_over(found, lock_owner, os.fstat(handle).st_mtime)
 
-    def _is_over(self, found: Holding, holder: Holder, now: float) -> bool:
-        if is_dead(holder, found.machine):
+    def _is_over(self, found: LockRecord, lock_owner: LockOwner, now: float) -> bool:
+        if is_lock_owner_dead(lock_owner, found.machine):
             return True
         try:
-            return now - self.file.stat().st_mtime >= self._rhythm.lease_s
+            return now - self.file.stat().st_mtime >= self._heartbeat.lease_s
         except FileNotFoundError:
             return True
 
@@ -109,12 +109,12 @@ class FileLock:
 
 
 @dataclass(frozen=True, slots=True)
-class FileClaim:
+class FileLockHandle:
     """One holder's hold on the lock of a ledger in a file."""
 
     lock: FileLock
     guard: Guard
-    holder: Holder
+    lock_owner: LockOwner
 
     def renew(self) -> bool:
         """Hold it for another lease; False where it is somebody else's or nobody's now."""
@@ -125,7 +125,7 @@ class FileClaim:
             self.lock.write(found)
             return True
 
-    def stands(self) -> bool:
+    def is_held(self) -> bool:
         """Whether it is still written that it is ours."""
         return self._names_us(self.lock.read())
 
@@ -134,8 +134,11 @@ class FileClaim:
         with self.guard():
             found = self.lock.read()
             if self._names_us(found):
-                self.lock.write(Holding(found.fence))
+                self.lock.write(LockRecord(found.fence))
 
-    def _names_us(self, found: Holding) -> bool:
-        held = found.holder
-        return held is not None and (held.id, held.fence) == (self.holder.id, self.holder.fence)
+    def _names_us(self, found: LockRecord) -> bool:
+        held = found.lock_owner
+        return held is not None and (held.id, held.fence) == (
+            self.lock_owner.id,
+            self.lock_owner.fence,
+        )

@@ -1,7 +1,7 @@
 """The lock while it is held: waited for, kept alive, and no longer believed once it may be lost.
 
-How a lock is taken, renewed and given back is each ledger's own business (`Claim`); what is the
-same for all of them is here. Time is counted by the machine's own clock, which no one sets and
+How a lock is taken, renewed and given back is each ledger's own business (`LockHandle`); what is
+the same for all of them is here. Time is counted by the machine's own clock, which no one sets and
 which goes on while it sleeps.
 """
 
@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeVar
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
 from reconciler.ledgers.process import describe_process, name_machine
 from reconciler.ledgers.records import BadLine, is_count
-from reconciler.model import Holder, Json, LockAwaited
+from reconciler.model import Json, LockAwaited, LockOwner
 from reconciler.ports import Emit
 from reconciler.text.json_text import encode_canonical, read_json
 
@@ -27,11 +27,11 @@ _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 16.0
 _TEXTS: Final = ("id", "who", "why", "host", "started", "since", "commit")
 _LONGEST_TEXT: Final = 1000
-_Taken = TypeVar("_Taken")
+_Acquired = TypeVar("_Acquired")
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class Heartbeat:
     """For how long a lock is good that nobody renews, and how often it is renewed, in seconds."""
 
     lease_s: float = 60.0
@@ -39,22 +39,22 @@ class Rhythm:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class LockRecord:
     """What is written about the lock: who holds it, on which machine, and the highest fence."""
 
     fence: int = 0
-    holder: Holder | None = None
+    lock_owner: LockOwner | None = None
     machine: str = ""
 
 
-class Claim(Protocol):
+class LockHandle(Protocol):
     """One holder's hold on the lock."""
 
     def renew(self) -> bool:
         """Hold it for another lease; False where it is somebody else's or nobody's now."""
         ...
 
-    def stands(self) -> bool:
+    def is_held(self) -> bool:
         """Whether it is still written that it is ours."""
         ...
 
@@ -63,31 +63,37 @@ class Claim(Protocol):
         ...
 
 
-class KeptLease:
+class HeldLock:
     """A lock that is renewed by a thread of its own until the block ends."""
 
     def __init__(
-        self, holder: Holder, claim: Claim, rhythm: Rhythm, *, taken_at: float, subject: str
+        self,
+        lock_owner: LockOwner,
+        lock_handle: LockHandle,
+        heartbeat: Heartbeat,
+        *,
+        acquired_at: float,
+        subject: str,
     ) -> None:
-        """`taken_at` is when taking it began, by `read_clock`."""
-        self.holder = holder
-        self._claim = claim
-        self._rhythm = rhythm
-        self._renewed = taken_at
+        """`acquired_at` is when taking it began, by `read_clock`."""
+        self.lock_owner = lock_owner
+        self._lock_handle = lock_handle
+        self._heartbeat = heartbeat
+        self._renewed = acquired_at
         self._subject = subject
         self._lost = threading.Event()
         self._ended = threading.Event()
 
     def check(self) -> None:
         """Raise LedgerConflict once the lock is no longer surely ours."""
-        if read_clock() - self._renewed >= self._rhythm.lease_s:
+        if read_clock() - self._renewed >= self._heartbeat.lease_s:
             raise self._conflict("could not be renewed in time")
-        if self._lost.is_set() or not self._claim.stands():
+        if self._lost.is_set() or not self._lock_handle.is_held():
             self._lost.set()
             raise self._conflict("was taken by somebody else")
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[KeptLease]:
+    def keep_alive(self) -> Iterator[HeldLock]:
         """Keep it alive while the block runs, then give it back."""
         beat = threading.Thread(target=self._keep, name="ledger-lock", daemon=True)
         beat.start()
@@ -98,15 +104,15 @@ class KeptLease:
             beat.join()
             # Whoever cannot give it back loses it by being silent.
             with contextlib.suppress(OSError, ReconcilerError):
-                self._claim.release()
+                self._lock_handle.release()
 
     def _keep(self) -> None:
-        pause = self._rhythm.renew_s
+        pause = self._heartbeat.renew_s
         while not self._ended.wait(pause):
             started = read_clock()
-            pause = self._rhythm.renew_s
+            pause = self._heartbeat.renew_s
             try:
-                if not self._claim.renew():
+                if not self._lock_handle.renew():
                     self._lost.set()
                     return
                 self._renewed = started
@@ -127,37 +133,37 @@ def read_clock() -> float:
 
 
 def wait_for(
-    take: Callable[[], _Taken],
+    acquire: Callable[[], _Acquired],
     within_s: float,
     emit: Emit,
     sleep: Callable[[float], None] = time.sleep,
-) -> _Taken:
-    """What `take` returns once it raises LockHeld no more; that is raised when time is over."""
+) -> _Acquired:
+    """What `acquire` returns once it raises LockHeld no more; that is raised when time is over."""
     ends = read_clock() + within_s
     pause = _FIRST_WAIT_S
     while True:
         try:
-            return take()
+            return acquire()
         except LockHeld as error:
             left = ends - read_clock()
             if left <= 0:
                 raise
             pause = min(pause, left)
-            emit(LockAwaited(error.holder, pause))
+            emit(LockAwaited(error.lock_owner, pause))
         sleep(pause)
         pause = min(2 * pause, _LONGEST_WAIT_S)
 
 
-def complete(holder: Holder, fence: int) -> Holder:
+def complete(lock_owner: LockOwner, fence: int) -> LockOwner:
     """A holder with its fence, and with when its process began where that is our own.
 
     What it says of itself is cut, so that whoever is refused can read it.
     """
     host, pid, started = describe_process()
-    own = holder.pid == pid
-    said = {name: getattr(holder, name)[:_LONGEST_TEXT] for name in _TEXTS}
+    own = lock_owner.pid == pid
+    said = {name: getattr(lock_owner, name)[:_LONGEST_TEXT] for name in _TEXTS}
     return replace(
-        holder,
+        lock_owner,
         **{
             **said,
             "host": said["host"] or host,
@@ -167,42 +173,46 @@ def complete(holder: Holder, fence: int) -> Holder:
     )
 
 
-def held_by(holder: Holder, subject: str) -> LockHeld:
+def held_by(lock_owner: LockOwner, subject: str) -> LockHeld:
     """The refusal that names who holds the lock."""
     return LockHeld(
-        f"the ledger is locked by {holder.who}@{holder.host} (pid {holder.pid})"
-        f" since {holder.since}: {holder.why}",
-        holder,
+        f"the ledger is locked by {lock_owner.who}@{lock_owner.host} (pid {lock_owner.pid})"
+        f" since {lock_owner.since}: {lock_owner.why}",
+        lock_owner,
         subject=subject,
         next_step=(
-            f"Wait for it with --lock-timeout, or run reconciler force-unlock {holder.id} if it is"
-            " sure that nobody works."
+            f"Wait for it with --lock-timeout, or run reconciler force-unlock {lock_owner.id}"
+            " if it is sure that nobody works."
         ),
     )
 
 
-def not_held(lock_id: str, holder: Holder | None, subject: str) -> ReconcilerError:
+def not_held(lock_id: str, lock_owner: LockOwner | None, subject: str) -> ReconcilerError:
     """The refusal to take a lock from somebody who does not hold it."""
-    hint = f"It is held as {holder.id} by {holder.who}@{holder.host}." if holder else "It is free."
+    hint = (
+        f"It is held as {lock_owner.id} by {lock_owner.who}@{lock_owner.host}."
+        if lock_owner
+        else "It is free."
+    )
     return ReconcilerError(f"nobody holds the lock {lock_id}", subject=subject, next_step=hint)
 
 
-def write_holding(holding: Holding, renewed: str) -> bytes:
+def write_lock_record(lock_record: LockRecord, renewed: str) -> bytes:
     """The lock's file; `renewed` is for people to read."""
     document = {
         "version": VERSION,
-        "fence": holding.fence,
-        "holder": asdict(holding.holder) if holding.holder else None,
-        "machine": holding.machine,
+        "fence": lock_record.fence,
+        "holder": asdict(lock_record.lock_owner) if lock_record.lock_owner else None,
+        "machine": lock_record.machine,
         "renewed": renewed,
     }
     return encode_canonical(document) + b"\n"
 
 
-def read_holding(data: bytes) -> Holding:
+def read_lock_record(data: bytes) -> LockRecord:
     """What the lock's file says; nothing where it is empty. Raises BadLine."""
     if not data:
-        return Holding()
+        return LockRecord()
     try:
         document = read_json(data) if len(data) <= LONGEST else None
     except ValueError as error:
@@ -212,10 +222,10 @@ def read_holding(data: bytes) -> Holding:
     fence, machine = document.get("fence"), document.get("machine")
     if type(fence) is not int or not is_count(fence) or type(machine) is not str:
         raise BadLine("is not that of a lock")
-    return Holding(fence, _read_holder(document.get("holder")), machine)
+    return LockRecord(fence, _read_lock_owner(document.get("holder")), machine)
 
 
-def _read_holder(said: Json) -> Holder | None:
+def _read_lock_owner(said: Json) -> LockOwner | None:
     if said is None:
         return None
     if not isinstance(said, dict) or not all(type(said.get(name)) is str for name in _TEXTS):
@@ -223,9 +233,9 @@ def _read_holder(said: Json) -> Holder | None:
     pid, fence = said.get("pid"), said.get("fence")
     if type(pid) is not int or type(fence) is not int:
         raise BadLine("names no usable holder")
-    return Holder(pid=pid, fence=fence, **{name: said[name] for name in _TEXTS})
+    return LockOwner(pid=pid, fence=fence, **{name: said[name] for name in _TEXTS})
 
 
-def hold(holder: Holder, fence: int) -> Holding:
+def make_lock_record(lock_owner: LockOwner, fence: int) -> LockRecord:
     """What is written when a holder on this machine takes the lock."""
-    return Holding(fence, complete(holder, fence), name_machine())
+    return LockRecord(fence, complete(lock_owner, fence), name_machine())

@@ -12,7 +12,7 @@ import os
 import platform
 from pathlib import Path
 
-from reconciler.model import Holder
+from reconciler.model import LockOwner
 
 _DEAD = ("Z", "X", "x")
 
@@ -43,9 +43,9 @@ def name_machine() -> str:
         return ""
 
 
-def is_dead(holder: Holder, machine: str) -> bool:
+def is_lock_owner_dead(lock_owner: LockOwner, machine: str) -> bool:
     """Whether it is sure that a holder of that machine does not run any more."""
     if not machine or machine != name_machine():
         return False
-    began = find_start(holder.pid)
-    return began != holder.started if holder.started else not began
+    began = find_start(lock_owner.pid)
+    return began != lock_owner.started if lock_owner.started else not began

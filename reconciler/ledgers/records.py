@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from reconciler.model import Action, Address, Entry, Fate, Intent, Json, Memory
+from reconciler.model import Action, Address, Entry, Intent, Json, LastApplied, StepResult
 from reconciler.plans.history import parse_time
 
 _TEXTS: Final = ("address", "id", "action", "at", "by", "host", "commit", "plan_digest")
@@ -28,7 +28,7 @@ _INTENT: Final[Mapping[str, type]] = {
     **dict.fromkeys(("secrets", "digests"), dict),
 }
 _REMEMBERED: Final = ("id", "at", "by", "commit", "plan_digest", "step_digest", "fleet", "token")
-_MEMORY: Final[Mapping[str, type]] = {
+_LAST_APPLIED: Final[Mapping[str, type]] = {
     **dict.fromkeys(_REMEMBERED, str),
     **dict.fromkeys(("sequence", "wave"), int),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
@@ -44,7 +44,7 @@ _JOINED: Final = ("patch", "inverse", "step_digest", "wave", "fleet", "token")
 # What older ledgers do not say, and an entry need not say where it is so.
 _SILENT: Final[Mapping[str, Json]] = {
     "intent": 0,
-    "fate": Fate.DONE.value,
+    "fate": StepResult.DONE.value,
     "note": "",
     "fence": 0,
     "step_digest": "",
@@ -54,6 +54,9 @@ _SILENT: Final[Mapping[str, Json]] = {
 }
 # What an intent or a checkpoint of an older ledger does not say.
 _LATER: Final = {"fleet": "", "token": ""}
+# The names that a ledger's lines have for fields of the model that are called otherwise.
+_SPELLINGS: Final = {"result": "fate", "owned_paths": "owns", "body": "extent"}
+_FIELDS: Final = {spelling: name for name, spelling in _SPELLINGS.items()}
 
 
 class BadLine(ValueError):
@@ -70,14 +73,14 @@ class Checkpoint:
     archive: str
     sha256: str
     count: int
-    memories: Mapping[Address, Memory]
+    last_applied_by_address: Mapping[Address, LastApplied]
     open: tuple[Intent, ...] = ()
     fence: int = 0
     sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Marker:
     """A line that says nothing of a resource.
 
     `lock`: a lock was taken, of number `fence`. `close`: the chain goes on in the next segment.
@@ -88,31 +91,31 @@ class Mark:
     sequence: int = 0
 
 
-Word: TypeAlias = Entry | Intent | Checkpoint | Mark
+Record: TypeAlias = Entry | Intent | Checkpoint | Marker
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class EncodedRecord:
     """A word as a document. `plain` is what a ledger of the first version can hold as well."""
 
     document: dict[str, Json] = field(default_factory=dict)
     plain: bool = False
 
 
-def write_word(word: Word) -> Said:
+def encode_record(record: Record) -> EncodedRecord:
     """The document of a word, without what chains it to the line before."""
-    match word:
+    match record:
         case Entry():
-            return _write_entry(word)
+            return _write_entry(record)
         case Intent():
-            return Said({"kind": "intent", **_write_plainly(word)})
+            return EncodedRecord({"kind": "intent", **_write_plainly(record)})
         case Checkpoint():
-            return Said(_write_checkpoint(word))
-        case Mark():
-            return Said({"kind": word.kind, "fence": word.fence})
+            return EncodedRecord(_write_checkpoint(record))
+        case Marker():
+            return EncodedRecord({"kind": record.kind, "fence": record.fence})
 
 
-def read_word(document: Mapping[str, Json], sequence: int) -> Word:
+def decode_record(document: Mapping[str, Json], sequence: int) -> Record:
     """The word of a document, with the sequence of its line; raises BadLine."""
     match document.get("kind", "entry"):
         case "entry":
@@ -124,15 +127,15 @@ def read_word(document: Mapping[str, Json], sequence: int) -> Word:
         case "checkpoint":
             return _read_checkpoint(document, sequence)
         case "lock":
-            return Mark("lock", _pick(document, {"fence": int})["fence"], sequence)
+            return Marker("lock", _pick(document, {"fence": int})["fence"], sequence)
         case "close":
-            return Mark("close", 0, sequence)
+            return Marker("close", 0, sequence)
     raise BadLine("is of a kind that is not known here")
 
 
 def write_entry(entry: Entry) -> dict[str, Json]:
     """The whole of an entry, without its sequence."""
-    return {**_write_plainly(entry), "fate": entry.fate.value}
+    return {**_write_plainly(entry), "fate": entry.result.value}
 
 
 def read_entry(document: Mapping[str, Json], sequence: int) -> Entry:
@@ -142,23 +145,23 @@ def read_entry(document: Mapping[str, Json], sequence: int) -> Entry:
     return Entry(**_resolve(kept), sequence=sequence)
 
 
-def _write_entry(entry: Entry) -> Said:
+def _write_entry(entry: Entry) -> EncodedRecord:
     said = write_entry(entry)
     if entry.intent:
-        return Said(
+        return EncodedRecord(
             {"kind": "outcome", **{name: said[name] for name in said if name not in _JOINED}}
         )
     loud = {name: said[name] for name in said if said[name] != _SILENT.get(name, ...)}
-    return Said(loud, plain=not set(loud) & set(_SILENT))
+    return EncodedRecord(loud, plain=not set(loud) & set(_SILENT))
 
 
-def _write_plainly(word: Entry | Intent) -> dict[str, Json]:
-    said = {name: value for name, value in _say(word).items() if name != "sequence"}
+def _write_plainly(record: Entry | Intent) -> dict[str, Json]:
+    said = {name: value for name, value in _list_values(record).items() if name != "sequence"}
     return {
         **said,
-        "address": str(word.address),
-        "action": word.action.value,
-        "fleet": _write_fleet(word.fleet),
+        "address": str(record.address),
+        "action": record.action.value,
+        "fleet": _write_fleet(record.fleet),
     }
 
 
@@ -166,9 +169,10 @@ def _write_fleet(fleet: Address | None) -> str:
     return "" if fleet is None else str(fleet)
 
 
-def _say(word: Entry | Intent | Memory) -> dict[str, Json]:
+def _list_values(record: Entry | Intent | LastApplied) -> dict[str, Json]:
     """Everything a word holds; few resources have a token of their own."""
-    return {name: value for name, value in vars(word).items() if name != "token" or value}
+    named = ((_SPELLINGS.get(name, name), value) for name, value in vars(record).items())
+    return {name: value for name, value in named if name != "token" or value}
 
 
 def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
@@ -178,8 +182,12 @@ def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
         "sha256": checkpoint.sha256,
         "count": checkpoint.count,
         "memories": [
-            {"address": str(address), **_say(memory), "fleet": _write_fleet(memory.fleet)}
-            for address, memory in checkpoint.memories.items()
+            {
+                "address": str(address),
+                **_list_values(last_applied),
+                "fleet": _write_fleet(last_applied.fleet),
+            }
+            for address, last_applied in checkpoint.last_applied_by_address.items()
         ],
         "open": [
             {"sequence": intent.sequence, **_write_plainly(intent)} for intent in checkpoint.open
@@ -199,9 +207,9 @@ def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
 
 
 def _read_intent(document: Mapping[str, Json], sequence: int) -> Intent:
-    kept = _resolve(_pick({**_LATER, **document}, _INTENT))
+    kept = _pick({**_LATER, **document}, _INTENT)
     kept |= {name: tuple(kept[name]) for name in ("owns", "absences")}
-    return Intent(**kept, sequence=sequence)
+    return Intent(**_resolve(kept), sequence=sequence)
 
 
 def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
@@ -210,21 +218,21 @@ def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
         archive=kept["archive"],
         sha256=kept["sha256"],
         count=kept["count"],
-        memories=dict(_read_memory(one) for one in kept["memories"]),
+        last_applied_by_address=dict(_read_last_applied(one) for one in kept["memories"]),
         open=tuple(_read_open(one) for one in kept["open"]),
         fence=document.get("highest_fence", 0),
         sequence=sequence,
     )
 
 
-def _read_memory(document: Json) -> tuple[Address, Memory]:
+def _read_last_applied(document: Json) -> tuple[Address, LastApplied]:
     if not isinstance(document, dict):
         raise BadLine("has no usable memories")
     address = _pick(document, {"address": str})["address"]
-    kept = _pick({**_LATER, **document}, _MEMORY)
+    kept = _pick({**_LATER, **document}, _LAST_APPLIED)
     kept["fleet"] = _read_fleet(kept["fleet"])
     try:
-        return Address.parse(address), Memory(**kept)
+        return Address.parse(address), LastApplied(**kept)
     except ValueError as error:
         raise BadLine("has no usable address or action") from error
 
@@ -304,7 +312,8 @@ def _resolve(kept: dict[str, Any]) -> dict[str, Any]:
     kept["fleet"] = _read_fleet(kept["fleet"])
     if "fate" in kept:
         try:
-            kept["fate"] = Fate(kept["fate"])
+            kept["fate"] = StepResult(kept["fate"])
         except ValueError as error:
             raise BadLine("has no usable fate") from error
-    return {**kept, "patch": tuple(kept["patch"]), "inverse": tuple(kept["inverse"])}
+    kept |= {name: tuple(kept[name]) for name in ("patch", "inverse")}
+    return {_FIELDS.get(name, name): value for name, value in kept.items()}

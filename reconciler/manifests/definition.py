@@ -15,8 +15,8 @@ from reconciler.document.normalize import normalize, without_server_fields
 from reconciler.document.pointers import format_pointer
 from reconciler.document.schema import Field, Shape, compile_schema, walk_fields
 from reconciler.manifests.folder import Folder
-from reconciler.manifests.yaml_text import DEEPEST, Places, Text
-from reconciler.model import Finding, Json, Place
+from reconciler.manifests.yaml_text import DEEPEST, SourceMap, Text
+from reconciler.model import Finding, Json, SourceLocation
 from reconciler.package_data import read_schema
 from reconciler.text.json_text import BadJson, read_json
 
@@ -32,8 +32,8 @@ def compile_service(name: str) -> Field:
 
 
 def read_definition(
-    folder: Folder, manifest: Path, name: str, place: Place
-) -> tuple[Json, Places] | None:
+    folder: Folder, manifest: Path, name: str, place: SourceLocation
+) -> tuple[Json, SourceMap] | None:
     """The document in a definition file, JSON or YAML, and where its parts stand.
 
     Returns None, with findings in `folder`, for what cannot be taken. JSON is read as the YAML
@@ -62,7 +62,7 @@ def read_definition(
     folder.findings.extend(parsed.findings)
     if parsed.findings:
         return None
-    return document, parsed.find_places(nodes[0]) if nodes else Places(parsed.file, _NOWHERE)
+    return document, parsed.find_places(nodes[0]) if nodes else SourceMap(parsed.file, _NOWHERE)
 
 
 def _to_yaml(text: str) -> str:
@@ -74,7 +74,7 @@ def _parse_yaml(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
     parsed = Text(file, text)
     nodes = list(parsed.compose())
     if len(nodes) != 1 and not parsed.findings:
-        place = Place(parsed.file, 1, 1)
+        place = SourceLocation(parsed.file, 1, 1)
         parsed.findings.append(Finding("must hold one document", place=place))
     return parsed.build(nodes[0]) if nodes else None, parsed, nodes
 
@@ -92,7 +92,7 @@ def parse_json(
     try:
         document = read(text)
     except (ValueError, RecursionError) as error:
-        place = Place(file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
+        place = SourceLocation(file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
         said = f"cannot be sent: {error}" if isinstance(error, BadJson) else "is not JSON"
         parsed.findings[:] = [Finding(said, place=place)]
         return None, parsed, nodes
@@ -119,8 +119,8 @@ def check_definition(schema: str, document: Json) -> Iterator[tuple[Path_, Findi
     A whole exported definition (it has an id and a type) may hold server-owned fields; they are
     passed over.
     """
-    folded = {name.casefold() for name in document} if isinstance(document, dict) else set()
-    exported = {"id", "type"} <= folded
+    casefolded = {name.casefold() for name in document} if isinstance(document, dict) else set()
+    exported = {"id", "type"} <= casefolded
     yield from _check(compile_service(schema), document, (), exported=exported)
 
 

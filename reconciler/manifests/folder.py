@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from reconciler.model import Finding, Place
+from reconciler.model import Finding, SourceLocation
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")
@@ -56,7 +56,7 @@ class Folder:
         """A file below a folder that we hold is held too, unless it is a link."""
         return not found.is_symlink() or self._holds(found)
 
-    def read(self, path: Path, place: Place | None = None) -> str | None:
+    def read(self, path: Path, place: SourceLocation | None = None) -> str | None:
         """The text of a file, or None with a finding at `place` (or at the file itself)."""
         try:
             data = self._read_bytes(path)
@@ -129,7 +129,7 @@ class Folder:
         self._refuse(Path(error.filename), f"cannot be read: {error.strerror}")
 
     def _refuse(
-        self, path: Path, message: str, next_step: str = "", *, place: Place | None = None
+        self, path: Path, message: str, next_step: str = "", *, place: SourceLocation | None = None
     ) -> None:
         subject = self.name(path)
         self.findings.append(Finding(message, subject=subject, place=place, next_step=next_step))

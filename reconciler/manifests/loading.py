@@ -11,7 +11,7 @@ from typing import Final
 import yaml
 
 from reconciler.document.pointers import find, split_pointer
-from reconciler.manifests.fleet.findings import Tally
+from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.project import LEDGER, make_project
 from reconciler.manifests.references import (
@@ -19,9 +19,9 @@ from reconciler.manifests.references import (
     check_secrets,
     check_sources,
     find_references,
-    settle_definition,
-    settle_files,
-    take_in_definition,
+    include_definition,
+    locate_files,
+    normalize_definition,
 )
 from reconciler.manifests.schema import (
     check_document,
@@ -29,16 +29,16 @@ from reconciler.manifests.schema import (
     extend_project,
     unknown_word,
 )
-from reconciler.manifests.yaml_text import Places, Text
+from reconciler.manifests.yaml_text import SourceMap, Text
 from reconciler.model import (
     Address,
     Finding,
     Json,
     Manifest,
-    Place,
     Project,
     Rollout,
     SecretReference,
+    SourceLocation,
 )
 from reconciler.ports import Kind
 
@@ -90,11 +90,11 @@ class _Loading:
     folder: Folder
     kinds: Mapping[str, Kind]
     project: Project | None = None
-    project_place: Place | None = None
+    project_place: SourceLocation | None = None
     manifests: dict[Address, Manifest] = field(default_factory=dict)
-    fleets: dict[Address, tuple[Rollout, Place]] = field(default_factory=dict)
+    fleets: dict[Address, tuple[Rollout, SourceLocation]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
+    counter: FindingCounter = field(default_factory=FindingCounter)
     unnamed: list[tuple[str, Finding]] = field(default_factory=list)
     definitions: set[str] = field(default_factory=set)
     subjects: set[str] = field(default_factory=set)
@@ -119,7 +119,7 @@ class _Loading:
             return
         self.load_file(file)
         if self.project is None and not (self.findings or self.folder.findings):
-            place = Place(self.folder.name(file), 1, 1)
+            place = SourceLocation(self.folder.name(file), 1, 1)
             self.findings.append(Finding("the project file holds no Project", place=place))
 
     def load_file(self, file: Path) -> None:
@@ -147,24 +147,24 @@ class _Loading:
         elif not version.startswith("reconciler/"):
             self.foreign += 1
         elif version != API_VERSION:
-            self._find(
+            self._add_finding(
                 parsed, node, "/apiVersion", unknown_word("apiVersion", version, [API_VERSION])
             )
         elif kind == "Project":
-            self._take_project(file, parsed, node)
+            self._load_project(file, parsed, node)
         elif kind == "Fleet":
-            self._take_fleet(file, parsed, node)
+            self._load_fleet(file, parsed, node)
         elif kind in self.schemas:
-            self._take_manifest(file, parsed, node, str(kind))
+            self._load_manifest(file, parsed, node, str(kind))
         else:
             known = ["Project", "Fleet", *self.schemas]
-            self._find(parsed, node, "/kind", unknown_word("kind", kind or "", known))
+            self._add_finding(parsed, node, "/kind", unknown_word("kind", kind or "", known))
 
-    def _find(self, parsed: Text, node: yaml.Node, pointer: str, finding: Finding) -> None:
-        place = Places(parsed.file, node).nearest(pointer)
+    def _add_finding(self, parsed: Text, node: yaml.Node, pointer: str, finding: Finding) -> None:
+        place = SourceMap(parsed.file, node).find_nearest(pointer)
         self.findings.append(replace(finding, place=place))
 
-    def _take_project(self, file: Path, parsed: Text, node: yaml.Node) -> None:
+    def _load_project(self, file: Path, parsed: Text, node: yaml.Node) -> None:
         place = parsed.place(node)
         if self.project_place is not None:
             finding = Finding(
@@ -182,9 +182,9 @@ class _Loading:
             *check_document(_PROJECT_SCHEMA, document, extension),
             *self._check_ledger(file, document),
         ]
-        places = Places(parsed.file, node)
+        places = SourceMap(parsed.file, node)
         for pointer, finding in found:
-            at = places.nearest(pointer)
+            at = places.find_nearest(pointer)
             self.findings.append(replace(finding, subject="Project", place=at))
         if not found and not parsed.findings:
             digest = self.folder.files[parsed.file]
@@ -198,15 +198,15 @@ class _Loading:
             message = "the ledger's folder lies outside the project's folder"
             yield _LEDGER, Finding(message, next_step="Name a folder inside it.")
 
-    def _take_manifest(self, file: Path, parsed: Text, node: yaml.Node, kind: str) -> None:
+    def _load_manifest(self, file: Path, parsed: Text, node: yaml.Node, kind: str) -> None:
         before = len(parsed.findings) + len(self.folder.findings)
         document = parsed.build(node)
         places = parsed.find_places(node)
         subject = _subject(kind, document)
         self.subjects.add(subject)
-        found = self._take_references(file, kind, document, places)
+        found = self._load_references(file, kind, document, places)
         for pointer, finding in found:
-            at = places.nearest(pointer)
+            at = places.find_nearest(pointer)
             self.findings.append(replace(finding, subject=subject, place=finding.place or at))
         if found or len(parsed.findings) + len(self.folder.findings) != before:
             return
@@ -224,28 +224,30 @@ class _Loading:
             self._refuse_second(manifest.address, place, _place_of(first))
         places.rest()
 
-    def _refuse_second(self, address: Address, place: Place, first: Place) -> None:
+    def _refuse_second(
+        self, address: Address, place: SourceLocation, first: SourceLocation
+    ) -> None:
         detail = (f"The first is on {first}.",)
         self.findings.append(replace(_TWO, subject=str(address), place=place, detail=detail))
 
-    def _take_fleet(self, file: Path, parsed: Text, node: yaml.Node) -> None:
+    def _load_fleet(self, file: Path, parsed: Text, node: yaml.Node) -> None:
         from reconciler.manifests.fleet.expansion import (  # noqa: PLC0415 - few projects have one
-            Source,
+            FleetSource,
             expand,
         )
 
         before = len(parsed.findings)
         document = parsed.build(node)
-        places = Places(parsed.file, node)
+        places = SourceMap(parsed.file, node)
         subject = _subject("Fleet", document)
         found = list(check_document(_FLEET_SCHEMA, document))
         for pointer, finding in found:
-            at = places.nearest(pointer)
+            at = places.find_nearest(pointer)
             self.findings.append(replace(finding, subject=subject, place=at))
         if found or len(parsed.findings) != before:
             self.unsure = True
             return
-        made = expand(Source(self.folder, file, document, places, self.schemas))
+        made = expand(FleetSource(self.folder, file, document, places, self.schemas))
         self.findings += made.findings
         self.definitions |= made.definitions
         self.unsure = self.unsure or bool(made.findings)
@@ -255,18 +257,18 @@ class _Loading:
             self._refuse_second(made.rollout.fleet, place, first[1])
             return
         for manifest in made.members:
-            self._keep_member(manifest)
+            self._add_member(manifest)
 
-    def _keep_member(self, manifest: Manifest) -> None:
+    def _add_member(self, manifest: Manifest) -> None:
         self.subjects.add(str(manifest.address))
         first = self.manifests.setdefault(manifest.address, manifest)
         if first is manifest or manifest.member is None:
             return
         finding = replace(_TWO, place=manifest.place("/metadata/name"))
-        self.tally.add(finding, str(manifest.address), manifest.member, _place_of(first))
+        self.counter.add(finding, str(manifest.address), manifest.member, _place_of(first))
 
-    def _take_references(
-        self, file: Path, kind: str, document: Json, places: Places
+    def _load_references(
+        self, file: Path, kind: str, document: Json, places: SourceMap
     ) -> list[Found]:
         """Take in what a manifest refers to; returns what is wrong with it, and with the rest."""
         spec = document.get("spec") if isinstance(document, dict) else None
@@ -274,12 +276,12 @@ class _Loading:
             return list(check_document(self.schemas[kind], document))
         schema = definition_schema(self.schemas[kind])
         if schema:
-            self.definitions.add(take_in_definition(self.folder, file, spec, places))
-        found = [*settle_definition(schema, spec), *check_document(self.schemas[kind], document)]
+            self.definitions.add(include_definition(self.folder, file, spec, places))
+        found = [*normalize_definition(schema, spec), *check_document(self.schemas[kind], document)]
         return [
             *found,
             *check_secrets(schema, spec),
-            *settle_files(self.folder, file, find_references(spec)),
+            *locate_files(self.folder, file, find_references(spec)),
         ]
 
     def _find_secrets(self) -> set[SecretReference]:
@@ -294,8 +296,8 @@ class _Loading:
             if manifest.member is None:
                 self.findings.append(replace(finding, subject=str(manifest.address)))
             else:
-                self.tally.add(finding, str(manifest.address), manifest.member)
-        findings = [*self.folder.findings, *self.findings, *named, *self.tally.tell()]
+                self.counter.add(finding, str(manifest.address), manifest.member)
+        findings = [*self.folder.findings, *self.findings, *named, *self.counter.list_findings()]
         if not findings and not self.manifests:
             findings.append(
                 Finding(
@@ -309,7 +311,7 @@ class _Loading:
         return Loaded(
             project=self.project,
             manifests=tuple(self.manifests[address] for address in sorted(self.manifests)),
-            findings=tuple(sorted(findings, key=_order)),
+            findings=tuple(sorted(findings, key=_sort_key)),
             files=self.folder.files,
             foreign=self.foreign,
             rollouts=tuple(rollout for rollout, _ in self.fleets.values()),
@@ -317,12 +319,12 @@ class _Loading:
         )
 
 
-def _place_of(manifest: Manifest) -> Place:
+def _place_of(manifest: Manifest) -> SourceLocation:
     """Where a manifest's name comes from: the item, where it is a member of a fleet."""
     return manifest.member.place if manifest.member else manifest.place("/metadata/name")
 
 
-def _order(finding: Finding) -> tuple[str, int, int, str]:
+def _sort_key(finding: Finding) -> tuple[str, int, int, str]:
     at = finding.place
     return (at.file, at.line, at.column, finding.message) if at else ("", 0, 0, finding.message)
 

@@ -15,7 +15,7 @@ from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.manifests import definition
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.schema import MORE, MOST
-from reconciler.manifests.yaml_text import Places
+from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Finding, Json, Manifest
 
 _ADDRESS: Final = ("definition", "from", "address")
@@ -39,7 +39,7 @@ def find_definition_file(spec: Json) -> str:
     return given["file"] if isinstance(given["file"], str) else ""
 
 
-def take_in_definition(folder: Folder, file: Path, spec: Json, places: Places) -> str:
+def include_definition(folder: Folder, file: Path, spec: Json, places: SourceMap) -> str:
     """Put the file's document in the place of `{file: …}`; returns the file's name, or "".
 
     What cannot be read is left out, with findings in `folder`.
@@ -55,7 +55,7 @@ def take_in_definition(folder: Folder, file: Path, spec: Json, places: Places) -
     return folder.name(file.parent / name)
 
 
-def settle_definition(schema: str, spec: Json) -> Iterator[Found]:
+def normalize_definition(schema: str, spec: Json) -> Iterator[Found]:
     """Check what may be declared, and bring the definition to the service schema's spelling."""
     given = spec.get(_DEFINITION)
     if not schema or not isinstance(given, dict):
@@ -76,7 +76,7 @@ def check_secrets(schema: str, spec: Json) -> Iterator[Found]:
         yield format_pointer(("spec", _SECRETS)), MORE
 
 
-def settle_files(folder: Folder, file: Path, references: Iterable[Reference]) -> Iterator[Found]:
+def locate_files(folder: Folder, file: Path, references: Iterable[Reference]) -> Iterator[Found]:
     """A secret's file is named from the manifest; from here on from the project's folder."""
     for path, reference in references:
         name = reference.get("file")

@@ -53,14 +53,14 @@ def bundle_schema(name: str, extension: str = "") -> Json:
         cloud.update(added["cloud"])
         defaults.update(added["defaults"])
     taken: dict[str, Json] = {}
-    _take_in(schema, posixpath.dirname(name), taken)
+    _include(schema, posixpath.dirname(name), taken)
     return {**schema, "$defs": {**schema.get("$defs", {}), **taken}} if taken else schema
 
 
-def _take_in(node: Json, folder: str, taken: dict[str, Json]) -> None:
+def _include(node: Json, folder: str, taken: dict[str, Json]) -> None:
     if isinstance(node, list):
         for item in node:
-            _take_in(item, folder, taken)
+            _include(item, folder, taken)
     if not isinstance(node, dict):
         return
     target, _, inside = str(node.get("$ref", "")).partition("#")
@@ -73,7 +73,7 @@ def _take_in(node: Json, folder: str, taken: dict[str, Json]) -> None:
             taken.update(other.pop("$defs", {}))
             taken[short] = {word: value for word, value in other.items() if word != "$schema"}
     for below in node.values():
-        _take_in(below, folder, taken)
+        _include(below, folder, taken)
 
 
 def definition_schema(name: str) -> str:
@@ -153,14 +153,14 @@ def check_document(name: str, document: Json, extension: str = "") -> Iterator[t
 
     validator = Draft202012Validator(_strict_schema(name, extension))
     errors = list(itertools.islice(validator.iter_errors(document), MOST))
-    told = False
+    reported = False
     for error in sorted(errors, key=lambda one: list(map(str, one.path))):
         for found in _explain(error):
-            told = True
+            reported = True
             yield found
     if len(errors) == MOST:
         yield "", MORE
-    if not told:
+    if not reported:
         # To Python's patterns a line end may stand behind the end of a text.
         for at, _ in sign_errors(name, document, extension):
             said = at.rpartition("/")[2] or "it"
@@ -217,14 +217,14 @@ def _step(node: Json, segment: str | int) -> Iterator[Json]:
     if isinstance(segment, int):
         below = [node.get("items")]
     else:
-        folded = segment.casefold()
+        casefolded = segment.casefold()
         properties = node.get("properties", {}).items()
-        below = [one for name, one in properties if name.casefold() == folded]
+        below = [one for name, one in properties if name.casefold() == casefolded]
         below = below or [node.get("additionalProperties")]
     yield from (one for one in below if isinstance(one, dict))
 
 
-def say_types(types: Iterable[str]) -> str:
+def format_types(types: Iterable[str]) -> str:
     """JSON Schema's types in plain words."""
     return " or ".join(_NAMES.get(one, one) for one in types)
 
@@ -235,7 +235,7 @@ def _explain(error: ValidationError) -> Iterator[tuple[str, Finding]]:
         yield from _explain_choice(error)
         return
     at = tuple(error.absolute_path)
-    name = _say_name(error)
+    name = _format_name(error)
     schema: Any = error.schema
     value: Any = error.validator_value
     instance: Any = error.instance
@@ -253,10 +253,10 @@ def _explain(error: ValidationError) -> Iterator[tuple[str, Finding]]:
     else:
         # What a rule says of itself is what to do about it.
         cure = schema.get("$comment", "") if isinstance(schema, dict) else ""
-        yield format_pointer(at), Finding(f"{name} {_demand(word, error)}", next_step=cure)
+        yield format_pointer(at), Finding(f"{name} {_describe_rule(word, error)}", next_step=cure)
 
 
-def _say_name(error: ValidationError) -> str:
+def _format_name(error: ValidationError) -> str:
     at = list(error.absolute_path)
     if len(at) > 1 and isinstance(at[-1], int):
         return f"{at[-2]}[{at[-1]}]"
@@ -290,11 +290,11 @@ def unknown_word(what: str, given: str, known: Sequence[str]) -> Finding:
     return Finding(f"unknown {what}{quote_word(given)}", next_step=hint)
 
 
-def _demand(word: str, error: ValidationError) -> str:
+def _describe_rule(word: str, error: ValidationError) -> str:
     value: Any = error.validator_value
     if word == "type":
         types = [value] if isinstance(value, str) else value
-        return f"must be {say_types(types)}"
+        return f"must be {format_types(types)}"
     if word in {"enum", "const"}:
         allowed = value if word == "enum" else [value]
         return "must be " + " or ".join(map(str, allowed))
@@ -329,6 +329,6 @@ def _explain_choice(error: ValidationError) -> Iterator[tuple[str, Finding]]:
             yield from _explain(one)
     else:
         types = [_NAMES.get(one.get("type", ""), "") for one in choices]
-        name = _say_name(error)
+        name = _format_name(error)
         said = " or ".join(dict.fromkeys(filter(None, types)))
         yield format_pointer(tuple(error.absolute_path)), Finding(f"{name} must be {said}")

@@ -20,15 +20,15 @@ class Variable:
     name: str
 
 
-Piece = str | Variable
+Fragment = str | Variable
 
 
-def split_text(text: str) -> tuple[Piece, ...]:
+def split_text(text: str) -> tuple[Fragment, ...]:
     """The literal pieces of a text, unescaped and never empty, and the variables between them.
 
     Raises ValueError saying what is wrong with the notation.
     """
-    pieces: list[Piece] = []
+    fragments: list[Fragment] = []
     literal, end = "", 0
     for token in _TOKEN.finditer(text):
         literal += text[end : token.start()]
@@ -36,10 +36,10 @@ def split_text(text: str) -> tuple[Piece, ...]:
         if token[1] is None:
             literal += _OPENING
             continue
-        pieces += [literal, _read_variable(token)] if literal else [_read_variable(token)]
+        fragments += [literal, _read_variable(token)] if literal else [_read_variable(token)]
         literal = ""
     literal += text[end:]
-    return tuple([*pieces, literal] if literal else pieces)
+    return tuple([*fragments, literal] if literal else fragments)
 
 
 def _read_variable(token: re.Match[str]) -> Variable:
@@ -68,23 +68,23 @@ def fits(template: str, text: str) -> bool:
     """Whether a template's text can become this text, where each variable may be any text."""
     if is_plain(template):
         return False
-    pieces = _pieces(template)
+    fragments = _fragments(template)
     at, loose = 0, False
-    for number, piece in enumerate(pieces, 1):
-        if isinstance(piece, Variable):
+    for number, fragment in enumerate(fragments, 1):
+        if isinstance(fragment, Variable):
             loose = True
             continue
-        last = number == len(pieces) and loose
-        found = max(at, len(text) - len(piece)) if last else at
-        found = text.find(piece, found)
+        last = number == len(fragments) and loose
+        found = max(at, len(text) - len(fragment)) if last else at
+        found = text.find(fragment, found)
         if found < at or (found != at and not loose):
             return False
-        at, loose = found + len(piece), False
+        at, loose = found + len(fragment), False
     return loose or at == len(text)
 
 
 @functools.lru_cache(maxsize=256)
-def _pieces(template: str) -> tuple[Piece, ...]:
+def _fragments(template: str) -> tuple[Fragment, ...]:
     try:
         return split_text(template)
     except ValueError:

@@ -16,7 +16,7 @@ import yaml
 
 from reconciler.document.pointers import read_index, split_pointer
 from reconciler.manifests.variables import fits, is_plain
-from reconciler.model import Finding, Json, Place
+from reconciler.model import Finding, Json, SourceLocation
 from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, quote_word
 
 _STR: Final = "tag:yaml.org,2002:str"
@@ -50,30 +50,34 @@ class Text:
             self.findings.append(self._explain(error))
         except RecursionError:
             self.findings.append(
-                Finding("is nested too deeply", place=Place(self.file, 1, 1), next_step=_FLATTEN)
+                Finding(
+                    "is nested too deeply",
+                    place=SourceLocation(self.file, 1, 1),
+                    next_step=_FLATTEN,
+                )
             )
 
     def build(self, node: yaml.Node) -> Json:
         """The node's value; what cannot be taken is null, with a finding."""
         return self._build(node, 0)
 
-    def place(self, node: yaml.Node) -> Place:
+    def place(self, node: yaml.Node) -> SourceLocation:
         """Where a node starts."""
         return place_of(self.file, node)
 
-    def find_places(self, node: yaml.Node) -> Places:
+    def find_places(self, node: yaml.Node) -> SourceMap:
         """Where the values of a document stand; they can rest."""
         start = node.start_mark
         lines = self._text[start.index - start.column : node.end_mark.index]
-        return Places(self.file, node, "\n" * start.line + lines)
+        return SourceMap(self.file, node, "\n" * start.line + lines)
 
     def _explain(self, error: yaml.YAMLError) -> Finding:
         mark = getattr(error, "problem_mark", None)
-        place = Place(self.file, mark.line + 1, mark.column + 1) if mark else None
+        place = SourceLocation(self.file, mark.line + 1, mark.column + 1) if mark else None
         if isinstance(error, yaml.reader.ReaderError):
             before = self._text[: error.position]
             column = len(before) - before.rfind("\n")
-            place = Place(self.file, before.count("\n") + 1, column)
+            place = SourceLocation(self.file, before.count("\n") + 1, column)
         problem = getattr(error, "problem", None) or "it holds a character that YAML forbids"
         if "nesting depth" in problem:
             # libyaml has a bound of its own, lower than ours for flow collections on one line.
@@ -186,10 +190,10 @@ def read_plain(text: str) -> int | float | bool | None:
     return number if math.isfinite(number) else None
 
 
-def place_of(file: str, node: yaml.Node) -> Place:
+def place_of(file: str, node: yaml.Node) -> SourceLocation:
     """Where a node starts, counted from 1."""
     mark: Any = node.start_mark
-    return Place(file, mark.line + 1, mark.column + 1)
+    return SourceLocation(file, mark.line + 1, mark.column + 1)
 
 
 _Entry = tuple[yaml.Node, yaml.Node]
@@ -224,7 +228,7 @@ class _Large:
         raise KeyError(segment)
 
 
-class Places(Mapping[str, Place]):
+class SourceMap(Mapping[str, SourceLocation]):
     """Where the values of one document stand, by JSON pointer; looked up when asked.
 
     A member of a mapping is where its key is. `mounted` holds the documents that were read from
@@ -236,10 +240,10 @@ class Places(Mapping[str, Place]):
         self._file = file
         self._known: yaml.Node | None = node
         self._text = text
-        self.mounted: dict[str, Places] = {}
+        self.mounted: dict[str, SourceMap] = {}
         self._large: dict[int, _Large] = {}
 
-    def __getitem__(self, pointer: str) -> Place:
+    def __getitem__(self, pointer: str) -> SourceLocation:
         for prefix, places in self.mounted.items():
             if pointer.startswith(f"{prefix}/"):
                 return places[pointer.removeprefix(prefix)]
@@ -256,7 +260,7 @@ class Places(Mapping[str, Place]):
         for places in self.mounted.values():
             places.rest()
 
-    def nearest(self, pointer: str) -> Place:
+    def find_nearest(self, pointer: str) -> SourceLocation:
         """Where a value stands, or the nearest thing around it."""
         while pointer:
             try:
@@ -265,7 +269,7 @@ class Places(Mapping[str, Place]):
                 pointer = pointer.rpartition("/")[0]
         return self[pointer]
 
-    def part(self, pointer: str, name: str = "") -> Places:
+    def part(self, pointer: str, name: str = "") -> SourceMap:
         """The places of what stands at a pointer as a document of its own.
 
         With a `name`, that document holds it under this name, and nothing else.
@@ -274,7 +278,7 @@ class Places(Mapping[str, Place]):
         if name:
             key = yaml.ScalarNode(_STR, name, key.start_mark)
             value = yaml.MappingNode(f"{_PREFIX}map", [(key, value)], key.start_mark)
-        return Places(self._file, value)
+        return SourceMap(self._file, value)
 
     def _find(self, pointer: str) -> _Entry:
         at = node = self._root
@@ -315,13 +319,13 @@ def _step(node: yaml.Node, segment: str) -> _Entry:
     A key in another casing stands for it too, or one with variables that can become it.
     """
     if isinstance(node, yaml.MappingNode):
-        folded = segment.casefold()
+        casefolded = segment.casefold()
         near = None
         for key, value in node.value:
             if key.value == segment:
                 return key, value
             name = str(key.value)
-            if near is None and (name.casefold() == folded or fits(name, segment)):
+            if near is None and (name.casefold() == casefolded or fits(name, segment)):
                 near = key, value
         if near:
             return near

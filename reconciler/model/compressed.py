@@ -23,7 +23,7 @@ STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLA
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class CompressedDocument:
     """A document as compressed JSON text."""
 
     packed: bytes
@@ -37,27 +37,27 @@ class Folded:
             return json.loads(text)  # what somebody else has written
 
 
-def fold(document: Json) -> Folded:
+def compress(document: Json) -> CompressedDocument:
     """The document kept small. Its numbers must be finite."""
     try:
         text = orjson.dumps(document, option=STRICT)
     except TypeError:
         own = json.dumps(document, separators=(",", ":"))
         text = _OWN + own.encode("utf-8", "surrogatepass")
-    return Folded(zlib.compress(text, 1))
+    return CompressedDocument(zlib.compress(text, 1))
 
 
-class Folding:
+class CompressedField:
     """A field of a dataclass for a document that may be given folded, and is read as it is."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._kept = f"_{name}"
 
-    def __set__(self, instance: Any, document: Json | Folded | Absent) -> None:
+    def __set__(self, instance: Any, document: Json | CompressedDocument | Absent) -> None:
         instance.__dict__[self._kept] = document
 
     def __get__(self, instance: Any, owner: type) -> Json:
         if instance is None:
             raise AttributeError(self._kept)  # so that the field has no default
         kept = instance.__dict__[self._kept]
-        return kept.open() if isinstance(kept, Folded) else kept
+        return kept.open() if isinstance(kept, CompressedDocument) else kept

@@ -85,7 +85,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class SourceLocation:
     """Where in a file something stands; line and column count from 1."""
 
     file: str
@@ -106,7 +106,7 @@ class Finding:
 
     message: str
     subject: str = ""
-    place: Place | None = None
+    place: SourceLocation | None = None
     detail: tuple[str, ...] = ()
     next_step: str = ""
     severity: Literal["error", "warning"] = "error"

@@ -13,8 +13,8 @@ from reconciler.model.core import (
     Finding,
     Json,
     Path,
-    Place,
     SecretReference,
+    SourceLocation,
 )
 
 
@@ -27,7 +27,7 @@ class Member:
 
     fleet: Address
     number: int
-    place: Place
+    place: SourceLocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,14 @@ class Manifest:
     file: str
     digest: str
     labels: Mapping[str, str] = field(default_factory=dict)
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, SourceLocation] = field(default_factory=dict)
     member: Member | None = None
 
-    def place(self, pointer: str) -> Place:
+    def place(self, pointer: str) -> SourceLocation:
         """Where `pointer` stands, or the nearest thing around it."""
         while pointer and pointer not in self.places:
             pointer = pointer.rpartition("/")[0]
-        return self.places.get(pointer, Place(self.file, 1, 1))
+        return self.places.get(pointer, SourceLocation(self.file, 1, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +128,10 @@ class ModelReference:
     sas: SecretReference | None = None
     sas_path: Path = ()
     entry: str = ""
-    find_place: Callable[[], Place] | None = field(default=None, compare=False, repr=False)
+    find_place: Callable[[], SourceLocation] | None = field(default=None, compare=False, repr=False)
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> SourceLocation | None:
         """Where the manifest names it; looked up when somebody must be told."""
         return self.find_place() if self.find_place is not None else None
 
@@ -142,19 +142,20 @@ class Declared:
 
     Leaves of `document` may be `SecretReference`. `places` maps a pointer into `document` to
     where a person wrote it. With `exact` it is all that there is to be: the rest is removed.
-    `seed` is what a resource that is not there yet starts from; nobody owns what is only in it.
+    `starting_document` is what a resource that is not there yet starts from; nobody owns what is
+    only in it.
     """
 
     document: Json
     models: tuple[ModelReference, ...] = ()
     findings: tuple[Finding, ...] = ()
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, SourceLocation] = field(default_factory=dict)
     exact: bool = False
-    seed: Json | Absent = ABSENT
+    starting_document: Json | Absent = ABSENT
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CloneSource:
     """The resource whose definition a new one is made from.
 
     `name` is what people call it. Where secrets must be sealed anew for another `region`, those of
@@ -169,7 +170,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Draft:
+class ExportedSpec:
     """What a person would write for a live resource: a manifest's spec, and notes beside it."""
 
     spec: Json

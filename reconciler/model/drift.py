@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reconciler.model.core import ABSENT, Absent, Address, Json, Resource
-from reconciler.model.ledger import Memory
+from reconciler.model.ledger import LastApplied
 from reconciler.model.plan import Inputs, Refresh
 
 
@@ -40,7 +40,7 @@ class Drift:
 
     `pointer` is "" where the whole resource is meant. `remembered`, `live` and `declared` are
     ABSENT where there is none; `hidden` says that they may not be shown. `since` is when it was
-    first seen, in UTC; `note` says more, `settle` are the commands that settle it. `fleet` is the
+    first seen, in UTC; `note` says more, `commands` are the commands that settle it. `fleet` is the
     fleet whose member the resource is, if any.
     """
 
@@ -53,21 +53,21 @@ class Drift:
     hidden: bool = False
     note: str = ""
     since: str = ""
-    settle: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
     fleet: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ResourceStatus:
     """What is said of one resource as a whole.
 
-    `memory` is what the ledger remembers of it, `observed_at` when it was read, in UTC, or empty;
-    `fleet` is the fleet whose member it is, if any.
+    `last_applied` is what the ledger remembers of it, `observed_at` when it was read, in UTC, or
+    empty; `fleet` is the fleet whose member it is, if any.
     """
 
     resource: Resource
     verdict: Verdict
-    memory: Memory | None = None
+    last_applied: LastApplied | None = None
     observed_at: str = ""
     fleet: Address | None = None
 
@@ -76,7 +76,7 @@ class Standing:
 class DriftReport:
     """Who moved what since the last apply, how much of it is known, and how fresh that is."""
 
-    standings: tuple[Standing, ...]
+    statuses: tuple[ResourceStatus, ...]
     findings: tuple[Drift, ...]
     inputs: Inputs
     refresh: Refresh

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from reconciler.model.core import Action, Address, Finding, Resource
-from reconciler.model.ledger import Fate, Holder
+from reconciler.model.ledger import LockOwner, StepResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +89,17 @@ class Throttling:
 class LockAwaited:
     """Somebody else holds the lock; it is tried again in `seconds`."""
 
-    holder: Holder
+    lock_owner: LockOwner
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class IntentResolved:
     """A step that an earlier run began was looked at again: what became of it, and how it shows."""
 
     resource: Resource
     action: Action
-    fate: Fate
+    result: StepResult
     note: str
 
 
@@ -163,7 +163,7 @@ Event: TypeAlias = (
     | Refreshing
     | Refreshed
     | LockAwaited
-    | Settled
+    | IntentResolved
     | WaveStarted
     | WavePaused
     | FleetStopped

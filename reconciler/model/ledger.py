@@ -10,7 +10,7 @@ from reconciler.model.core import Action, Address, Finding, Json, Resource, Secr
 
 
 @dataclass(frozen=True)
-class Memory:
+class LastApplied:
     """What the ledger remembers of one resource: the last thing applied to it.
 
     `owned` maps pointers that a manifest declared to the values that were read back; `secrets`
@@ -42,7 +42,7 @@ class Memory:
         return Resource(address, self.id, SecretReference.parse(self.token))
 
 
-class Fate(enum.StrEnum):
+class StepResult(enum.StrEnum):
     """What became of a step, by what a read showed afterwards.
 
     `NOT_DONE`: live is as it was. `UNKNOWN`: live is neither as it was nor as was wanted, or
@@ -60,9 +60,9 @@ class Intent:
 
     `patch` is that of the step and what it writes beside it, `inverse` leads back from both.
     `step_digest` is of the step as it stands in the plan; `attempt` counts from 1; `fence` is the
-    number of the lock under which it was written, which only ever grows. `owns` are the pointers
-    that are remembered once it is done, `stamp` the service's change stamp right before.
-    `absences`, `extent`, `wave` and `fleet` are as in `Step`, `token` as in `Memory`. `sequence`
+    number of the lock under which it was written, which only ever grows. `owned_paths` are the
+    pointers that are remembered once it is done, `stamp` the service's change stamp right before.
+    `absences`, `body`, `wave` and `fleet` are as in `Step`, `token` as in `LastApplied`. `sequence`
     is given by the ledger.
     """
 
@@ -79,12 +79,12 @@ class Intent:
     fence: int
     patch: tuple[Json, ...]
     inverse: tuple[Json, ...]
-    owns: tuple[str, ...] = ()
+    owned_paths: tuple[str, ...] = ()
     absences: tuple[str, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     stamp: str = ""
-    extent: str = "parts"
+    body: str = "parts"
     wave: int = 0
     fleet: Address | None = None
     token: str = ""
@@ -97,7 +97,7 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LockOwner:
     """Who holds the lock of a ledger: who, why, where and since when, from which commit.
 
     `id` is what `force-unlock` takes; `host` is where process `pid` runs, which began at `started`
@@ -124,7 +124,7 @@ class Snapshot:
     number of a lock that stands in the ledger.
     """
 
-    memories: Mapping[Address, Memory]
+    last_applied_by_address: Mapping[Address, LastApplied]
     known: bool
     open: tuple[Intent, ...] = ()
     fence: int = 0
@@ -134,9 +134,10 @@ class Snapshot:
 class Entry:
     """One line of the ledger: what was done to one resource, by whom, from which commit.
 
-    `intent` is the sequence of the intent whose outcome it is, 0 where there was none; a `fate`
+    `intent` is the sequence of the intent whose outcome it is, 0 where there was none; a `result`
     other than done closes the intent and changes no memory, and `note` says why. `fleet` is the
-    fleet whose member it was then, `token` is as in `Memory`. `sequence` is given by the ledger.
+    fleet whose member it was then, `token` is as in `LastApplied`. `sequence` is given by the
+    ledger.
     """
 
     address: Address
@@ -154,7 +155,7 @@ class Entry:
     digests: Mapping[str, str] = field(default_factory=dict)
     baseline: Mapping[str, Json] = field(default_factory=dict)
     intent: int = 0
-    fate: Fate = Fate.DONE
+    result: StepResult = StepResult.DONE
     note: str = ""
     fence: int = 0
     step_digest: str = ""
@@ -165,7 +166,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class VerifyReport:
     """What a look at every line of a ledger came to: how many there are, and what does not fit."""
 
     entries: int
@@ -174,16 +175,16 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Recollection:
+class RebuiltEntry:
     """What can be remembered of one resource without a ledger.
 
     `entry` is None where there is no such service. `apart` are the places at which live is not as
-    declared, `unseen` those that are never shown, `models` those of trained models, whose bytes at
-    the last apply nobody knows.
+    declared, `not_observable` those that are never shown, `models` those of trained models, whose
+    bytes at the last apply nobody knows.
     """
 
     resource: Resource
     entry: Entry | None = None
     apart: tuple[str, ...] = ()
-    unseen: tuple[str, ...] = ()
+    not_observable: tuple[str, ...] = ()
     models: tuple[str, ...] = ()

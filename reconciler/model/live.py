@@ -15,38 +15,38 @@ class Live:
 
     `raw` is the reply as it came (it may hold credentials): only the provider may look at it,
     to send back unchanged what it must send whole. It is never written or shown. `stamp` and
-    `settled` are as in `Sighting`.
+    `idle` are as in `CachedStamp`.
     """
 
     document: Json
     raw: Json = field(repr=False, compare=False)
     read_at: datetime
     stamp: str = ""
-    settled: bool = False
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What one cheap pass over a scope tells of a resource.
 
-    `stamp` moves with every change; `settled` is False while one is under way.
+    `stamp` moves with every change; `idle` is False while one is under way.
     """
 
     id: str
     stamp: str
-    settled: bool
+    idle: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class CachedStamp:
     """When a document was read (`at`, in seconds since 1970), and what its stamp was then.
 
-    `settled` says that no change was under way and none so recent that the read may lag behind it:
+    `idle` says that no change was under way and none so recent that the read may lag behind it:
     only then does an equal stamp prove that the document is still the same.
     """
 
     stamp: str
-    settled: bool
+    idle: bool
     at: float
 
 
@@ -67,7 +67,7 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ServiceTiming:
     """How fast a service takes calls.
 
     `step_s` is how long one write takes with all that follows it; `polls` how often its operation
@@ -87,7 +87,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class OperationStatus:
     """One look at a running operation; `percent` from 0 to 1, or None where it is not told."""
 
     status: str

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reconciler.model.compressed import Folded, Folding, fold
+from reconciler.model.compressed import CompressedDocument, CompressedField, compress
 from reconciler.model.core import (
     ABSENT,
     Absent,
@@ -20,7 +20,7 @@ from reconciler.model.core import (
     SecretReference,
     Verb,
 )
-from reconciler.model.declared import Member, Rollout, Source
+from reconciler.model.declared import CloneSource, Member, Rollout
 from reconciler.model.ledger import Entry
 
 
@@ -102,10 +102,10 @@ class Step:
 
     `ops` is RFC 6902 on `before`: first `test` operations on the values relied upon, then the
     changes; `inverse` leads back. `absences` are pointers that must still be absent, which RFC
-    6902 cannot say. `secrets` are written beside the patch and stand in no operation; `owns` are
-    the pointers that the manifest speaks of, to be remembered once the step is proven.
+    6902 cannot say. `secrets` are written beside the patch and stand in no operation; `owned_paths`
+    are the pointers that the manifest speaks of, to be remembered once the step is proven.
     `before` and `after` are documents without secrets, or ABSENT; where they are kept folded, they
-    are made anew whenever they are asked for. `extent` says how much of the
+    are made anew whenever they are asked for. `body` says how much of the
     document the write holds: the whole, or each part that changes. `source` is what a new
     resource is made from, where that is not its manifest alone. Lower waves come first; `fleet` is
     the fleet whose member it is, if any, `stage` counts the waves of that fleet from 0, and
@@ -117,8 +117,8 @@ class Step:
     changes: tuple[Change, ...]
     ops: tuple[Json, ...]
     inverse: tuple[Json, ...]
-    before: Folding = Folding()  # noqa: RUF009 - a descriptor, made once
-    after: Folding = Folding()  # noqa: RUF009 - see above
+    before: CompressedField = CompressedField()  # noqa: RUF009 - a descriptor, made once
+    after: CompressedField = CompressedField()  # noqa: RUF009 - see above
     absences: tuple[str, ...] = ()
     secrets: tuple[tuple[str, SecretReference], ...] = ()
     replace_paths: tuple[str, ...] = ()
@@ -126,26 +126,26 @@ class Step:
     not_observable: tuple[str, ...] = ()
     unchanged: int = 0
     reason: str = ""
-    because: tuple[Reason, ...] = ()
-    extent: Literal["none", "parts", "whole"] = "parts"
-    source: Source | None = None
+    reasons: tuple[Reason, ...] = ()
+    body: Literal["none", "parts", "whole"] = "parts"
+    source: CloneSource | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    owns: tuple[str, ...] = ()
+    owned_paths: tuple[str, ...] = ()
     wave: int = 0
     fleet: Address | None = None
     stage: int = 0
     member: Member | None = None
 
-    def fold(self, before: Folded | None) -> Step:
+    def compress(self, before: CompressedDocument | None) -> Step:
         """The same step with its documents folded, of which `before` may be known already."""
         documents = {"before": before or self.before, "after": self.after}
-        folded = {
-            name: one if isinstance(one, (Absent, Folded)) else fold(one)
+        compressed = {
+            name: one if isinstance(one, (Absent, CompressedDocument)) else compress(one)
             for name, one in documents.items()
         }
-        return self.having(**folded)
+        return self.copy_with(**compressed)
 
-    def having(self, **changes: Any) -> Step:
+    def copy_with(self, **changes: Any) -> Step:
         """The same step with other fields, as `replace` makes it; what is folded stays so."""
         if not changes.keys() <= self.__dataclass_fields__.keys():
             raise TypeError(f"a step has no {', '.join(changes)}")
@@ -246,8 +246,8 @@ class Outcome:
     `not_started` were left alone because of a failure or an interruption; `stopped` says which of
     them because of their own fleet. After a rollback,
     `rolled_back` are as they were before the apply, and `unrestored` says of each other why it is
-    not. `unrecorded` was done and could not be written to the ledger. Of `unseen` something was
-    written that the service took and does not show.
+    not. `unrecorded` was done and could not be written to the ledger. Of `not_observable` something
+    was written that the service took and does not show.
     """
 
     added: tuple[Address, ...] = ()
@@ -259,4 +259,4 @@ class Outcome:
     unrestored: tuple[Finding, ...] = ()
     unrecorded: tuple[Entry, ...] = ()
     stopped: tuple[Stopped, ...] = ()
-    unseen: tuple[Address, ...] = ()
+    not_observable: tuple[Address, ...] = ()

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
-from reconciler.document.baseline import find_moves
-from reconciler.document.diff import diff, is_unseen, is_untold, same
+from reconciler.document.baseline import list_moves
+from reconciler.document.diff import diff, is_not_observable, is_omitted, same
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field
 from reconciler.model import (
@@ -21,18 +21,18 @@ from reconciler.model import (
     Absent,
     Drift,
     Json,
-    Memory,
+    LastApplied,
     Path,
     Resource,
     Verb,
     Verdict,
 )
-from reconciler.plans.reasons import format_memory
+from reconciler.plans.reasons import format_last_applied
 from reconciler.plans.step import (
-    Wish,
-    desire,
+    Comparison,
     find_moved_epochs,
-    remember,
+    get_last_applied,
+    make_desired_document,
 )
 
 # What weighs more is what a resource as a whole is said to be.
@@ -51,24 +51,24 @@ _UNDECLARED: Final = "no manifest declares it"
 _EXACT: Final = "no manifest declares it, and ownership: exact removes it"
 
 
-def find_drift(wish: Wish) -> Iterator[Drift]:
+def compare_resource(comparison: Comparison) -> Iterator[Drift]:
     """Everything that is not as it was last applied, or not as the manifest wants it."""
-    if wish.live is ABSENT:
-        yield _missing(wish)
+    if comparison.live is ABSENT:
+        yield _missing(comparison)
         return
-    declared = set(wish.leaves)
-    yield from _compare_declared(wish, declared)
-    yield from _compare_secrets(wish)
-    told: list[Drift] = []
-    if wish.memory is not None:
-        told += _compare_released(wish, wish.memory, declared)
-        told += _compare_baseline(wish, wish.memory, declared)
-    yield from told
-    if wish.declared.exact:
-        yield from _compare_exact(wish, [split_pointer(one.pointer) for one in told])
+    declared = set(comparison.declared_paths)
+    yield from _compare_declared(comparison, declared)
+    yield from _compare_secrets(comparison)
+    reported: list[Drift] = []
+    if comparison.last_applied is not None:
+        reported += _compare_released(comparison, comparison.last_applied, declared)
+        reported += _compare_baseline(comparison, comparison.last_applied, declared)
+    yield from reported
+    if comparison.declared.exact:
+        yield from _compare_exact(comparison, [split_pointer(one.pointer) for one in reported])
 
 
-def weigh(findings: Collection[Drift]) -> Verdict:
+def worst_verdict(findings: Collection[Drift]) -> Verdict:
     """What is said of a resource with these findings, the gravest first."""
     said = {finding.verdict for finding in findings}
     return next((verdict for verdict in _WEIGHT if verdict in said), Verdict.IN_SYNC)
@@ -76,38 +76,42 @@ def weigh(findings: Collection[Drift]) -> Verdict:
 
 def unmanaged(resource: Resource, note: str) -> Drift:
     """A service that no manifest names."""
-    settle = (f"reconciler import {resource.address} {resource.id}",)
-    return Drift(resource, Verdict.UNMANAGED, note=note, settle=settle)
+    settle_command = (f"reconciler import {resource.address} {resource.id}",)
+    return Drift(resource, Verdict.UNMANAGED, note=note, commands=settle_command)
 
 
-def incomplete(resource: Resource, note: str, settle: str = "") -> Drift:
-    """A resource of which nothing can be said; `settle` is what would help."""
-    commands = (settle,) if settle else ("reconciler drift --refresh full",)
-    return Drift(resource, Verdict.INCOMPLETE, note=note, settle=commands)
+def incomplete(resource: Resource, note: str, settle_command: str = "") -> Drift:
+    """A resource of which nothing can be said; `settle_command` is what would help."""
+    commands = (settle_command,) if settle_command else ("reconciler drift --refresh full",)
+    return Drift(resource, Verdict.INCOMPLETE, note=note, commands=commands)
 
 
-def _missing(wish: Wish) -> Drift:
-    if wish.memory is None:
+def _missing(comparison: Comparison) -> Drift:
+    if comparison.last_applied is None:
         note = "it was never applied, and there is none"
-        return Drift(wish.resource, Verdict.PENDING, note=note, settle=(_apply(wish),))
-    note = f"it was there {format_memory(wish.memory)}"
-    forget = f"reconciler forget {wish.resource.address}"
-    return Drift(wish.resource, Verdict.MISSING, note=note, settle=(_apply(wish), forget))
+        return Drift(
+            comparison.resource, Verdict.PENDING, note=note, commands=(_apply(comparison),)
+        )
+    note = f"it was there {format_last_applied(comparison.last_applied)}"
+    forget = f"reconciler forget {comparison.resource.address}"
+    return Drift(
+        comparison.resource, Verdict.MISSING, note=note, commands=(_apply(comparison), forget)
+    )
 
 
-def _compare_declared(wish: Wish, declared: Collection[Path]) -> Iterator[Drift]:
+def _compare_declared(comparison: Comparison, declared: Collection[Path]) -> Iterator[Drift]:
     for path in sorted(declared, key=format_pointer):
-        below = wish.schema.at(path)
-        if is_unseen(wish.schema, path, wish.live):
+        below = comparison.schema.at(path)
+        if is_not_observable(comparison.schema, path, comparison.live):
             continue
-        then = remember(wish, path)
-        now, want = find(wish.live, path), find(wish.declared.document, path)
-        verdict = _judge(below, then, now, want, known=wish.memory is not None)
+        then = get_last_applied(comparison, path)
+        now, want = find(comparison.live, path), find(comparison.declared.document, path)
+        verdict = _choose_verdict(below, then, now, want, known=comparison.last_applied is not None)
         if verdict is not None:
-            yield _tell(wish, path, verdict, then, want)
+            yield _make_drift(comparison, path, verdict, then, want)
 
 
-def _judge(
+def _choose_verdict(
     below: Field,
     then: Json | Absent,
     now: Json | Absent,
@@ -124,34 +128,34 @@ def _judge(
     return Verdict.MODEL_SWAPPED if below.model else Verdict.DRIFTED
 
 
-def _tell(
-    wish: Wish, path: Path, verdict: Verdict, then: Json | Absent, want: Json | Absent
+def _make_drift(
+    comparison: Comparison, path: Path, verdict: Verdict, then: Json | Absent, want: Json | Absent
 ) -> Drift:
-    hidden = any(wish.schema.at(path[:length]).sensitive for length in range(len(path) + 1))
-    now = find(wish.live, path)
-    accept = f"reconciler drift --accept {wish.resource.address}"
-    ours = verdict is Verdict.PENDING and wish.memory is not None
+    hidden = any(comparison.schema.at(path[:length]).sensitive for length in range(len(path) + 1))
+    now = find(comparison.live, path)
+    accept = f"reconciler drift --accept {comparison.resource.address}"
+    ours = verdict is Verdict.PENDING and comparison.last_applied is not None
     return Drift(
-        wish.resource,
+        comparison.resource,
         verdict,
         format_pointer(path),
         remembered=ABSENT if hidden else then,
         live=ABSENT if hidden else now,
         declared=ABSENT if hidden else want,
         hidden=hidden,
-        note=_join(_name_model(wish, path), "" if ours else _name_writers(wish, path)),
-        settle=(_apply(wish),) if ours else (_apply(wish), accept),
+        note=_join(_name_model(comparison, path), "" if ours else _name_writers(comparison, path)),
+        commands=(_apply(comparison),) if ours else (_apply(comparison), accept),
     )
 
 
-def _name_model(wish: Wish, path: Path) -> str:
-    names = (model.name for model in wish.declared.models if model.path == path)
+def _name_model(comparison: Comparison, path: Path) -> str:
+    names = (model.name for model in comparison.declared.models if model.path == path)
     return next((f'trained model "{name}"' for name in names), "")
 
 
-def _name_writers(wish: Wish, path: Path) -> str:
+def _name_writers(comparison: Comparison, path: Path) -> str:
     """Who else is known to write a place: where to look for who moved it."""
-    writers = wish.schema.at(path).writers
+    writers = comparison.schema.at(path).writers
     return f"it is written by {writers} too" if writers else ""
 
 
@@ -159,109 +163,123 @@ def _join(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
 
 
-def _compare_secrets(wish: Wish) -> Iterator[Drift]:
+def _compare_secrets(comparison: Comparison) -> Iterator[Drift]:
     """The service never shows them: what is known is which label was written when."""
-    for pointer in wish.not_observable:
-        reference = wish.secrets.get(pointer)
-        known = wish.memory.secrets.get(pointer) if wish.memory is not None else None
+    for pointer in comparison.not_observable:
+        reference = comparison.secrets.get(pointer)
+        known = (
+            comparison.last_applied.secrets.get(pointer)
+            if comparison.last_applied is not None
+            else None
+        )
         if reference is not None and known is not None and known != reference.version:
             note = f'the label is "{reference.version}" and "{known}" was last written'
             yield Drift(
-                wish.resource, Verdict.PENDING, pointer, hidden=True, note=note,
-                settle=(_apply(wish),),
+                comparison.resource, Verdict.PENDING, pointer, hidden=True, note=note,
+                commands=(_apply(comparison),),
             )  # fmt: skip
         else:
-            pending = None if reference is not None else _find_unwritten(wish, pointer)
-            yield pending or _not_observable(wish, pointer, reference is not None)
+            pending = None if reference is not None else _find_unwritten(comparison, pointer)
+            yield pending or _not_observable(comparison, pointer, reference is not None)
 
 
-def _find_unwritten(wish: Wish, pointer: str) -> Drift | None:
+def _find_unwritten(comparison: Comparison, pointer: str) -> Drift | None:
     """A value that is not shown here, and is not what was last written; None where it is that."""
     path = split_pointer(pointer)
-    then, want = remember(wish, path), find(wish.declared.document, path)
-    known = replace(wish.schema.at(path), write_only=False)
-    unsure = then is ABSENT or bool(find_moved_epochs(wish))
-    if is_untold(wish.schema, path, wish.live):
-        settled = not unsure and same(known, then, want)
+    then, want = get_last_applied(comparison, path), find(comparison.declared.document, path)
+    known = replace(comparison.schema.at(path), write_only=False)
+    unsure = then is ABSENT or bool(find_moved_epochs(comparison))
+    if is_omitted(comparison.schema, path, comparison.live):
+        in_sync = not unsure and same(known, then, want)
     else:
-        settled = then is ABSENT or same(known, then, want)
-    if settled:
+        in_sync = then is ABSENT or same(known, then, want)
+    if in_sync:
         return None
-    found = _tell(wish, path, Verdict.PENDING, then, want)
+    found = _make_drift(comparison, path, Verdict.PENDING, then, want)
     return replace(found, note=_join(found.note, "what is live is not observable"))
 
 
-def _not_observable(wish: Wish, pointer: str, secret: bool) -> Drift:  # noqa: FBT001 - two forms of one finding
-    written = wish.memory is not None and pointer in (
-        wish.memory.secrets if secret else wish.memory.owned
+def _not_observable(comparison: Comparison, pointer: str, secret: bool) -> Drift:  # noqa: FBT001 - two forms of one finding
+    written = comparison.last_applied is not None and pointer in (
+        comparison.last_applied.secrets if secret else comparison.last_applied.owned
     )
     note = (
-        f"set {format_memory(wish.memory)}"
-        if wish.memory is not None and written
+        f"set {format_last_applied(comparison.last_applied)}"
+        if comparison.last_applied is not None and written
         else "when it was set is not known"
     )
-    settle = (f"{_apply(wish)} --rotate {wish.resource.address}",)
+    settle_command = (f"{_apply(comparison)} --rotate {comparison.resource.address}",)
     return Drift(
-        wish.resource, Verdict.NOT_OBSERVABLE, pointer, hidden=True, note=note,
-        settle=settle if secret else (),
+        comparison.resource, Verdict.NOT_OBSERVABLE, pointer, hidden=True, note=note,
+        commands=settle_command if secret else (),
     )  # fmt: skip
 
 
-def _compare_released(wish: Wish, memory: Memory, declared: Collection[Path]) -> Iterator[Drift]:
+def _compare_released(
+    comparison: Comparison, last_applied: LastApplied, declared: Collection[Path]
+) -> Iterator[Drift]:
     """What was declared when it was last applied and is no more."""
-    for pointer in sorted(memory.owned):
+    for pointer in sorted(last_applied.owned):
         path = split_pointer(pointer)
-        below = wish.schema.at(path)
+        below = comparison.schema.at(path)
         inside = any(path[: len(one)] == one or one[: len(path)] == path for one in declared)
-        unseen = is_unseen(wish.schema, path, wish.live)
-        if inside or unseen or same(below, memory.owned[pointer], find(wish.live, path)):
+        not_observable = is_not_observable(comparison.schema, path, comparison.live)
+        if (
+            inside
+            or not_observable
+            or same(below, last_applied.owned[pointer], find(comparison.live, path))
+        ):
             continue
-        yield _tell_undeclared(wish, path, memory.owned[pointer])
+        yield _report_undeclared(comparison, path, last_applied.owned[pointer])
 
 
-def _compare_baseline(wish: Wish, memory: Memory, declared: Collection[Path]) -> Iterator[Drift]:
-    if not memory.baseline:
+def _compare_baseline(
+    comparison: Comparison, last_applied: LastApplied, declared: Collection[Path]
+) -> Iterator[Drift]:
+    if not last_applied.baseline:
         return
-    owned = {*memory.owned, *map(format_pointer, declared)}
-    epochs = find_moved_epochs(wish)
-    for move in find_moves(wish.schema, memory.baseline, wish.live, owned):
+    owned = {*last_applied.owned, *map(format_pointer, declared)}
+    epochs = find_moved_epochs(comparison)
+    for move in list_moves(comparison.schema, last_applied.baseline, comparison.live, owned):
         path = split_pointer(move.pointer)
-        found = _tell_undeclared(wish, path, move.then)
-        yield _tell_epoch(wish, found) if path in epochs else found
+        found = _report_undeclared(comparison, path, move.then)
+        yield _report_epoch(comparison, found) if path in epochs else found
 
 
-def _tell_epoch(wish: Wish, found: Drift) -> Drift:
+def _report_epoch(comparison: Comparison, found: Drift) -> Drift:
     """What was written before may have been undone as a whole; where that shows is told apart."""
-    meaning = wish.schema.at(split_pointer(found.pointer)).description
+    meaning = comparison.schema.at(split_pointer(found.pointer)).description
     note = f"{meaning} What was applied before may have been undone."
-    again = f"{_apply(wish)} --rotate {wish.resource.address}"
-    return replace(found, note=note, settle=(again,))
+    again = f"{_apply(comparison)} --rotate {comparison.resource.address}"
+    return replace(found, note=note, commands=(again,))
 
 
-def _compare_exact(wish: Wish, told: Collection[Path]) -> Iterator[Drift]:
+def _compare_exact(comparison: Comparison, reported: Collection[Path]) -> Iterator[Drift]:
     """What an exact manifest would have removed, where nobody is known to have moved it."""
-    for change in diff(wish.schema, wish.live, desire(wish)):
+    for change in diff(comparison.schema, comparison.live, make_desired_document(comparison)):
         path = split_pointer(format_pointer(change.path))
-        inside = any(path[: len(one)] == one or one[: len(path)] == path for one in told)
+        inside = any(path[: len(one)] == one or one[: len(path)] == path for one in reported)
         if change.verb is Verb.REMOVE and not inside:
-            found = _tell(wish, path, Verdict.PENDING, ABSENT, ABSENT)
+            found = _make_drift(comparison, path, Verdict.PENDING, ABSENT, ABSENT)
             yield replace(found, note=_EXACT)
 
 
-def _tell_undeclared(wish: Wish, path: Path, then: Json | Absent) -> Drift:
-    below = wish.schema.at(path)
-    accept = f"reconciler drift --accept {wish.resource.address}"
+def _report_undeclared(comparison: Comparison, path: Path, then: Json | Absent) -> Drift:
+    below = comparison.schema.at(path)
+    accept = f"reconciler drift --accept {comparison.resource.address}"
     return Drift(
-        wish.resource,
+        comparison.resource,
         Verdict.MODEL_SWAPPED if below.model else Verdict.DRIFTED,
         format_pointer(path),
         remembered=ABSENT if below.sensitive else then,
-        live=ABSENT if below.sensitive else find(wish.live, path),
+        live=ABSENT if below.sensitive else find(comparison.live, path),
         hidden=below.sensitive,
-        note=_join(_EXACT if wish.declared.exact else _UNDECLARED, _name_writers(wish, path)),
-        settle=(_apply(wish), accept) if wish.declared.exact else (accept,),
+        note=_join(
+            _EXACT if comparison.declared.exact else _UNDECLARED, _name_writers(comparison, path)
+        ),
+        commands=(_apply(comparison), accept) if comparison.declared.exact else (accept,),
     )
 
 
-def _apply(wish: Wish) -> str:
-    return f"reconciler apply --target {wish.resource.address}"
+def _apply(comparison: Comparison) -> str:
+    return f"reconciler apply --target {comparison.resource.address}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Final
 
-from reconciler.model import ABSENT, Drift, DriftReport, Json, Standing, Verdict
+from reconciler.model import ABSENT, Drift, DriftReport, Json, ResourceStatus, Verdict
 
 FORMAT_VERSION: Final = "1.0"
-_UNSEEN: Final = (Verdict.INCOMPLETE,)
+_NOT_OBSERVABLE: Final = (Verdict.INCOMPLETE,)
 
 
 def drift_document(report: DriftReport) -> Json:
@@ -19,7 +19,7 @@ def drift_document(report: DriftReport) -> Json:
         "outcome": report.outcome,
         "baseline": report.baseline,
         "coverage": count_coverage(report),
-        "resources": [_standing_document(one) for one in report.standings],
+        "resources": [_status_document(one) for one in report.statuses],
         "findings": [_finding_document(one) for one in report.findings],
         "refresh": asdict(report.refresh),
         "inputs": asdict(report.inputs),
@@ -28,23 +28,27 @@ def drift_document(report: DriftReport) -> Json:
 
 def count_coverage(report: DriftReport) -> dict[str, int]:
     """How many resources something can be said of, of how many; unmanaged ones are apart."""
-    managed = [one for one in report.standings if one.verdict is not Verdict.UNMANAGED]
-    known = sum(one.verdict not in _UNSEEN for one in managed)
+    managed = [one for one in report.statuses if one.verdict is not Verdict.UNMANAGED]
+    known = sum(one.verdict not in _NOT_OBSERVABLE for one in managed)
     return {
         "known": known,
         "total": len(managed),
-        "unmanaged": len(report.standings) - len(managed),
+        "unmanaged": len(report.statuses) - len(managed),
     }
 
 
-def _standing_document(one: Standing) -> Json:
+def _status_document(one: ResourceStatus) -> Json:
     return {
         "address": str(one.resource.address),
         "id": one.resource.id,
         "verdict": one.verdict.value,
         "applied": None
-        if one.memory is None
-        else {"at": one.memory.at, "by": one.memory.by, "commit": one.memory.commit},
+        if one.last_applied is None
+        else {
+            "at": one.last_applied.at,
+            "by": one.last_applied.by,
+            "commit": one.last_applied.commit,
+        },
         "observed_at": one.observed_at,
         "fleet": str(one.fleet) if one.fleet else None,
     }
@@ -60,6 +64,6 @@ def _finding_document(one: Drift) -> Json:
         "hidden": one.hidden,
         "note": one.note,
         "since": one.since,
-        "settle": list(one.settle),
+        "settle": list(one.commands),
         "fleet": str(one.fleet) if one.fleet else None,
     }

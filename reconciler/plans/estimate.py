@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reconciler.model import Action, Estimate, Pace, Step
+from reconciler.model import Action, Estimate, ServiceTiming, Step
 
 # Read before the first write of the plan, right before its own, and back after it.
 _READS_A_STEP = 3
@@ -18,26 +18,28 @@ _READS_A_STEP = 3
 _READS_A_COPY = 3
 
 
-def estimate(steps: Sequence[Step], pace: Pace, parallelism: int, spent: int = 0) -> Estimate:
+def estimate(
+    steps: Sequence[Step], timing: ServiceTiming, parallelism: int, spent: int = 0
+) -> Estimate:
     """Writes, reads and seconds of carrying out the steps, `parallelism` at a time.
 
     `spent` counts the reads that were taken out of the bucket just before.
     """
     if not steps:
         return Estimate()
-    writes = sum(count_writes(step, pace) for step in steps)
+    writes = sum(count_writes(step, timing) for step in steps)
     copies = sum(bool(step.source and step.source.region) for step in steps)
-    reads = _READS_A_STEP * len(steps) + _READS_A_COPY * copies + pace.polls * writes
-    burst = max(0, pace.read_burst - spent)
+    reads = _READS_A_STEP * len(steps) + _READS_A_COPY * copies + timing.polls * writes
+    burst = max(0, timing.read_burst - spent)
     seconds = max(
-        math.ceil(writes / parallelism) * pace.step_s,
-        (reads - burst) / pace.read_rate,
-        (writes - pace.write_burst) / pace.write_rate,
+        math.ceil(writes / parallelism) * timing.step_s,
+        (reads - burst) / timing.read_rate,
+        (writes - timing.write_burst) / timing.write_rate,
     )
-    return Estimate(writes, reads, round(seconds + pace.lag_s, 1))
+    return Estimate(writes, reads, round(seconds + timing.lag_s, 1))
 
 
-def count_writes(step: Step, pace: Pace) -> int:
+def count_writes(step: Step, timing: ServiceTiming) -> int:
     """How many calls change something: a replacement is a delete and a create.
 
     A regional copy of the source that is not there yet is one more, and so are models that a new
@@ -45,5 +47,5 @@ def count_writes(step: Step, pace: Pace) -> int:
     """
     copies = 1 if step.source and step.source.copy == "missing" else 0
     new = step.action in {Action.CREATE, Action.REPLACE}
-    apart = 1 if new and step.models and pace.models_apart else 0
+    apart = 1 if new and step.models and timing.models_apart else 0
     return copies + apart + (2 if step.action is Action.REPLACE else 1)

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.document.diff import diff, is_unseen, is_untold, same
+from reconciler.document.diff import diff, is_not_observable, is_omitted, same
 from reconciler.document.overlay import overlay, says_nothing
 from reconciler.document.patch import (
     MISFITS,
     Mismatch,
     apply_operations,
-    find_misfit,
-    find_mismatches,
+    check_operations,
+    check_preconditions,
 )
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field
@@ -27,13 +27,13 @@ from reconciler.model import (
     Absent,
     Action,
     Change,
-    Fate,
     Finding,
     Intent,
     Json,
     Live,
     Path,
     Step,
+    StepResult,
     Verb,
 )
 
@@ -46,10 +46,10 @@ PLAN_AGAIN: Final = "Plan again: what is live has moved since this plan was made
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Evidence:
     """A fate, and the evidence for it in a few words."""
 
-    fate: Fate
+    result: StepResult
     note: str
 
     def claim(self, done: str = "done") -> str:
@@ -59,23 +59,23 @@ class Judgement:
         """
         if self == _HALF:
             return f"It is gone, and {_NONE_ANEW}."
-        return f"{_CLAIMS[self.fate, done]}: {self.note}."
+        return f"{_CLAIMS[self.result, done]}: {self.note}."
 
 
 _CLAIMS: Final = {
-    (Fate.DONE, "done"): "It was done all the same",
-    (Fate.NOT_DONE, "done"): "Nothing was changed",
-    (Fate.UNKNOWN, "done"): "It is not known whether it was done",
-    (Fate.DONE, "restored"): "It was restored all the same",
-    (Fate.NOT_DONE, "restored"): "Nothing was restored",
-    (Fate.UNKNOWN, "restored"): "It is not known whether it was restored",
+    (StepResult.DONE, "done"): "It was done all the same",
+    (StepResult.NOT_DONE, "done"): "Nothing was changed",
+    (StepResult.UNKNOWN, "done"): "It is not known whether it was done",
+    (StepResult.DONE, "restored"): "It was restored all the same",
+    (StepResult.NOT_DONE, "restored"): "Nothing was restored",
+    (StepResult.UNKNOWN, "restored"): "It is not known whether it was restored",
 }
-_UNTOLD: Final = "the ledger does not tell what was sent"
+_OMITTED: Final = "the ledger does not tell what was sent"
 _NONE_ANEW: Final = "there is none in its place"
-_HALF: Final = Judgement(Fate.UNKNOWN, f"it is gone, and {_NONE_ANEW}")
+_HALF: Final = Evidence(StepResult.UNKNOWN, f"it is gone, and {_NONE_ANEW}")
 
 
-def judge_intent(field: Field, intent: Intent, live: Live | Absent) -> Judgement:
+def assess_intent(field: Field, intent: Intent, live: Live | Absent) -> Evidence:
     """What became of an intent, by a read that was made after its operation had ended."""
     if intent.action is Action.DELETE:
         return _done("it is gone") if live is ABSENT else _not_done("it is still there")
@@ -84,15 +84,15 @@ def judge_intent(field: Field, intent: Intent, live: Live | Absent) -> Judgement
             return _not_done("it is not there")
         return _HALF if intent.action is Action.REPLACE else _unknown("it is gone")
     if intent.action is Action.CREATE:
-        return _judge_creation(field, intent, live.document)
-    return _judge_places(field, intent, live)
+        return _assess_creation(field, intent, live.document)
+    return _assess_places(field, intent, live)
 
 
-def _judge_creation(field: Field, intent: Intent, live: Json) -> Judgement:
+def _assess_creation(field: Field, intent: Intent, live: Json) -> Evidence:
     try:
         wanted = apply_operations(intent.patch, ABSENT)
     except MISFITS:
-        return _unknown(_UNTOLD)
+        return _unknown(_OMITTED)
     lost = (
         change
         for change in diff(field, live, overlay(field, live, wanted))
@@ -100,35 +100,35 @@ def _judge_creation(field: Field, intent: Intent, live: Json) -> Judgement:
     )
     missing = next(lost, None)
     paths = (split_pointer(op["path"]) for op in intent.patch if op["op"] != "test")
-    untold = next((path for path in paths if is_untold(field, path, live)), None)
-    if missing is None and untold is not None:
-        at = format_pointer(untold)
+    omitted = next((path for path in paths if is_omitted(field, path, live)), None)
+    if missing is None and omitted is not None:
+        at = format_pointer(omitted)
         return _unknown(f"it is there, and whether it has what was sent at {at} is not observable")
     if missing is None:
         return _done("it is there as it was sent")
     return _unknown(f"it is there, with another value at {format_pointer(missing.path)}")
 
 
-def _judge_places(field: Field, intent: Intent, live: Live) -> Judgement:
+def _assess_places(field: Field, intent: Intent, live: Live) -> Evidence:
     try:
         places = _find_wanted(field, intent.patch, live.document)
     except MISFITS:
-        return _unknown(_UNTOLD)
+        return _unknown(_OMITTED)
     return _compare_places(field, intent, live, places)
 
 
 def _compare_places(
     field: Field, intent: Intent, live: Live, places: Mapping[str, Json | Absent]
-) -> Judgement:
+) -> Evidence:
     if not places:
         # Nothing of it can be seen; but every change moves the stamp.
-        if live.settled and live.stamp and live.stamp == intent.stamp:
+        if live.idle and live.stamp and live.stamp == intent.stamp:
             return _not_done("the service has not changed since")
         return _unknown("what was written is not observable")
     document = live.document
     if all(_is(field, document, at, value) for at, value in places.items()):
         return _done("live has what was sent")
-    moved = next(find_mismatches(field, intent.patch, intent.absences, document), None)
+    moved = next(check_preconditions(field, intent.patch, intent.absences, document), None)
     if moved is None:
         return _not_done("live is as it was before")
     if all(_serves(field, document, at, value) for at, value in places.items()):
@@ -174,23 +174,23 @@ def _keep_seen(
     for pointer, value in wanted.items():
         path = split_pointer(pointer)
         container = value == {} and field.at(path).branches
-        if not (container or is_unseen(field, path, live)):
+        if not (container or is_not_observable(field, path, live)):
             yield pointer, value
 
 
-def _done(note: str) -> Judgement:
-    return Judgement(Fate.DONE, note)
+def _done(note: str) -> Evidence:
+    return Evidence(StepResult.DONE, note)
 
 
-def _not_done(note: str) -> Judgement:
-    return Judgement(Fate.NOT_DONE, note)
+def _not_done(note: str) -> Evidence:
+    return Evidence(StepResult.NOT_DONE, note)
 
 
-def _unknown(note: str) -> Judgement:
-    return Judgement(Fate.UNKNOWN, note)
+def _unknown(note: str) -> Evidence:
+    return Evidence(StepResult.UNKNOWN, note)
 
 
-def find_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Finding]:
+def check_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Finding]:
     """What a step relies on and live has not."""
     subject = str(step.resource.address)
     if step.action is Action.CREATE:
@@ -202,8 +202,8 @@ def find_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Findin
     if live is ABSENT:
         yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=PLAN_AGAIN)
         return
-    mismatches = tuple(find_mismatches(field, step.ops, step.absences, live.document))
-    misfit = None if mismatches else find_misfit(step.ops, live.document)
+    mismatches = tuple(check_preconditions(field, step.ops, step.absences, live.document))
+    misfit = None if mismatches else check_operations(step.ops, live.document)
     if misfit is not None:
         said = f"Saved plan is stale: there is no place for {misfit} any more"
         yield Finding(said, subject=subject, next_step=PLAN_AGAIN)
@@ -225,7 +225,9 @@ def _describe(field: Field, found: Mismatch) -> tuple[str, ...]:
     )
 
 
-def prove(field: Field, step: Step, before: Live | Absent, after: Live | Absent) -> Json | Absent:
+def check_applied(
+    field: Field, step: Step, before: Live | Absent, after: Live | Absent
+) -> Json | Absent:
     """The document that was read back, once it shows what the step wanted.
 
     `before` is what was read immediately before the write. Raises NotApplied naming the place
@@ -242,30 +244,30 @@ def prove(field: Field, step: Step, before: Live | Absent, after: Live | Absent)
     unproven = [
         (change, path)
         for change, path in _provable(field, step, after.document)
-        if not _took(
-            field.at(path), change, _want(change, wanted, path), find(after.document, path)
+        if not _was_applied(
+            field.at(path), change, _wanted_value(change, wanted, path), find(after.document, path)
         )
     ]
-    if not unproven and step.extent == "whole":
-        unproven = list(_lost(field, wanted, after.document))
+    if not unproven and step.body == "whole":
+        unproven = list(_find_lost(field, wanted, after.document))
     if unproven:
         raise _still_has(step, after.document, unproven)
     return after.document
 
 
-def _lost(field: Field, wanted: Json, have: Json) -> Iterator[tuple[Change, Path]]:
+def _find_lost(field: Field, wanted: Json, have: Json) -> Iterator[tuple[Change, Path]]:
     """What was sent whole must be there whole; only what is empty may have vanished."""
     for change in diff(field, have, overlay(field, have, wanted)):
         if not says_nothing(field.at(change.path), change.after):
             yield change, change.path
 
 
-def _want(change: Change, wanted: Json, path: Path) -> Json | Absent:
+def _wanted_value(change: Change, wanted: Json, path: Path) -> Json | Absent:
     """What a place is to have: what is written beside the patch stands in the change alone."""
     return change.after if change.verb is Verb.WRITE else find(wanted, path)
 
 
-def _took(field: Field, change: Change, wanted: Json | Absent, have: Json | Absent) -> bool:
+def _was_applied(field: Field, change: Change, wanted: Json | Absent, have: Json | Absent) -> bool:
     gone = change.verb is Verb.REMOVE and wanted is ABSENT and says_nothing(field, have)
     return gone or same(field, wanted, have)
 
@@ -314,5 +316,5 @@ def _provable(field: Field, step: Step, live: Json) -> Iterator[tuple[Change, Pa
                 path = path[:depth]
                 break
         container = change.after == {} and field.at(path).branches
-        if not (container or is_unseen(field, path, live)):
+        if not (container or is_not_observable(field, path, live)):
             yield change, path

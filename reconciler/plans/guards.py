@@ -27,7 +27,7 @@ GUARDS: Final[Mapping[str, str]] = {
 _COUNTED_FROM: Final = 10
 
 
-def judge(
+def check_guards(
     steps: Sequence[Step],
     limits: GuardLimits,
     managed: int,
@@ -40,12 +40,12 @@ def judge(
     `allowed` holds guard names, or `guard=Kind/name` for one address; `owners` names who else
     manages a resource, where somebody does.
     """
-    owned = _judge_owners(steps, owners or {})
-    found = (*_judge_each(steps), *owned, *_judge_counts(steps, limits, managed))
-    return lift(found, allowed)
+    owned = _check_owners(steps, owners or {})
+    found = (*_check_each(steps), *owned, *_check_counts(steps, limits, managed))
+    return allow(found, allowed)
 
 
-def lift(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Finding, ...]:
+def allow(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Finding, ...]:
     """What a flag allows as a warning: whoever reviews the plan must see what was allowed."""
     return tuple(
         replace(one, severity="warning", next_step=f"Allowed by --allow {one.guard}.")
@@ -60,7 +60,7 @@ def is_allowed(finding: Finding, allowed: Collection[str]) -> bool:
     return finding.guard in allowed or f"{finding.guard}={finding.subject}" in allowed
 
 
-def _judge_each(steps: Sequence[Step]) -> Iterator[Finding]:
+def _check_each(steps: Sequence[Step]) -> Iterator[Finding]:
     for step in steps:
         address = step.resource.address
         if step.action is Action.REPLACE:
@@ -85,7 +85,7 @@ def _judge_each(steps: Sequence[Step]) -> Iterator[Finding]:
 def forbid(address: Address, guard: str, message: str, *detail: str, lift: str) -> Finding:
     """What stands against a step on one resource until its flag allows it.
 
-    `lift` says what the flag is for: "To replace it".
+    `allow` says what the flag is for: "To replace it".
     """
     return Finding(
         message,
@@ -101,7 +101,7 @@ def is_final(change: Change) -> bool:
     return change.irreversible and change.after is True
 
 
-def _judge_owners(steps: Sequence[Step], owners: Mapping[Address, str]) -> Iterator[Finding]:
+def _check_owners(steps: Sequence[Step], owners: Mapping[Address, str]) -> Iterator[Finding]:
     for step in steps:
         address = step.resource.address
         if address in owners:
@@ -114,7 +114,7 @@ def _judge_owners(steps: Sequence[Step], owners: Mapping[Address, str]) -> Itera
             )
 
 
-def _judge_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> Iterator[Finding]:
+def _check_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> Iterator[Finding]:
     deletes = sum(step.action is Action.DELETE for step in steps)
     updates = sum(step.action is Action.UPDATE for step in steps)
     if deletes > limits.max_deletes:
@@ -128,7 +128,7 @@ def _judge_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> I
     if updates > most:
         yield Finding(
             f"{updates} to change, and spec.guards.maxUpdates is"
-            f" {_say_limit(limits.max_updates, managed)}",
+            f" {_format_limit(limits.max_updates, managed)}",
             detail=tuple(_count_members(steps, Action.UPDATE)),
             next_step="To change them all the same: --allow updates",
             guard="updates",
@@ -142,7 +142,7 @@ def _count_members(steps: Sequence[Step], action: Action) -> Iterator[str]:
         yield f"{fleets[fleet]:,} of them are members of {fleet}."
 
 
-def _say_limit(limit: int | str, managed: int) -> str:
+def _format_limit(limit: int | str, managed: int) -> str:
     return f"{limit}" if isinstance(limit, int) else f"{limit} of {managed} managed resources"
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from reconciler.document.pointers import split_pointer
 from reconciler.document.schema import Field
-from reconciler.model import ABSENT, Absent, Action, Address, Entry, Fate, Intent, Json, Path
+from reconciler.model import ABSENT, Absent, Action, Address, Entry, Intent, Json, Path, StepResult
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _RUN_FROM: Final = 3
@@ -122,7 +122,7 @@ def _find_run(entry: Entry) -> tuple[object, ...] | None:
     if entry.fleet is None:
         return None
     author = (entry.plan_digest, entry.by, entry.host, entry.commit)
-    return (entry.fleet, entry.address.kind, entry.action, entry.fate, *author)
+    return (entry.fleet, entry.address.kind, entry.action, entry.result, *author)
 
 
 def rename(address: Address, moved: Mapping[Address, Address]) -> Address:
@@ -140,7 +140,7 @@ def recall(
     """The entry by which each resource was remembered at a moment, or is now."""
     last: dict[Address, Entry] = {}
     for entry in entries:
-        if entry.fate is not Fate.DONE or (moment is not None and not moment.covers(entry)):
+        if entry.result is not StepResult.DONE or (moment is not None and not moment.covers(entry)):
             continue
         address = rename(entry.address, moved)
         if entry.action in _GONE:
@@ -154,7 +154,7 @@ def attribute(entries: Iterable[Entry]) -> list[Authorship]:
     """Who wrote each value that is remembered of one resource, by the entries of its address."""
     found: dict[str, Authorship] = {}
     for entry in entries:
-        if entry.fate is Fate.DONE:
+        if entry.result is StepResult.DONE:
             found = {} if entry.action in _GONE else dict(_attribute_one(entry, found))
     return [found[pointer] for pointer in sorted(found)]
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import orjson
 
-from reconciler.document.patch import find_misfit, make_absences, make_inverse, make_operations
+from reconciler.document.patch import check_operations, make_absences, make_inverse, make_operations
 from reconciler.document.pointers import format_pointer
 from reconciler.model import (
     ABSENT,
@@ -33,7 +33,7 @@ from reconciler.package_data import read_schema
 
 _ADDRESS: Final = re.compile(r"[A-Za-z]{1,100}/[A-Za-z0-9][A-Za-z0-9._-]{0,259}", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,999}", re.ASCII)
-_EXTENTS: Final[Mapping[Action, tuple[str, ...]]] = {
+_BODIES: Final[Mapping[Action, tuple[str, ...]]] = {
     Action.CREATE: ("whole",),
     Action.UPDATE: ("parts", "whole"),
     Action.REPLACE: ("whole",),
@@ -42,7 +42,7 @@ _EXTENTS: Final[Mapping[Action, tuple[str, ...]]] = {
 _MOST_WAVES: Final = 1_000_000
 
 
-def find_misshapen(body: Json) -> str:
+def check_plan_shape(body: Json) -> str:
     """The pointer of a place at which a plan's document is not as its schema says, after "at".
 
     Empty where all of it is.
@@ -68,7 +68,7 @@ def _without_halves(body: Json) -> Json:
     return body
 
 
-def find_unsound(plan: Plan) -> Iterator[str]:
+def check_plan_parts(plan: Plan) -> Iterator[str]:
     """What in a plan does not go together, each with the resource that it is said of."""
     named = Counter(step.resource.address for step in plan.steps)
     owners = Counter(step.resource.id.casefold() for step in plan.steps)
@@ -85,7 +85,7 @@ def find_unsound(plan: Plan) -> Iterator[str]:
 
 
 def _has_action(step: Step) -> bool:
-    return step.extent in _EXTENTS.get(step.action, ())
+    return step.body in _BODIES.get(step.action, ())
 
 
 def _has_documents(step: Step) -> bool:
@@ -132,7 +132,7 @@ def _write(value: Json) -> str:
 
 def _fits(step: Step) -> bool:
     """Whether the operations can be carried out on what they were made for."""
-    return find_misfit(step.ops, step.before) is None
+    return check_operations(step.ops, step.before) is None
 
 
 def _has_secrets(step: Step) -> bool:
@@ -146,7 +146,7 @@ def _has_secrets(step: Step) -> bool:
         if isinstance(change.after, SecretReference)
     }
     secrets = dict(step.secrets)
-    beside = {_around(pointer) for pointer in step.owns}
+    beside = {_around(pointer) for pointer in step.owned_paths}
     along = secrets.keys() - written.keys()
     shown = {pointer: secrets[pointer] for pointer in secrets.keys() - along}
     goes = all(_around(pointer) in beside for pointer in along)

@@ -20,6 +20,7 @@ from reconciler.model import (
     Address,
     Cause,
     Change,
+    CloneSource,
     Estimate,
     Finding,
     Inputs,
@@ -27,18 +28,17 @@ from reconciler.model import (
     Member,
     ModelChange,
     Path,
-    Place,
     Plan,
     Reason,
     Refresh,
     Resource,
     Rollout,
     SecretReference,
-    Source,
+    SourceLocation,
     Step,
     Verb,
 )
-from reconciler.plans.plan_checks import find_misshapen, find_unsound
+from reconciler.plans.plan_checks import check_plan_parts, check_plan_shape
 from reconciler.text.json_text import DEEPEST, encode_canonical, is_same, read_json
 
 FORMAT_VERSION: Final = "1.0"
@@ -136,11 +136,11 @@ def _step_document(step: Step) -> Json:
         "model": [asdict(model) for model in step.models],
         "not_observable": list(step.not_observable),
         "unchanged_attributes": step.unchanged,
-        "extent": step.extent,
+        "extent": step.body,
         "source": asdict(step.source) if step.source else None,
-        "because": [_reason_document(reason) for reason in step.because],
+        "because": [_reason_document(reason) for reason in step.reasons],
         "labels": dict(step.labels),
-        "owns": list(step.owns),
+        "owns": list(step.owned_paths),
         "wave": step.wave,
         "fleet": str(step.fleet) if step.fleet else None,
         "stage": step.stage,
@@ -156,7 +156,7 @@ def _member_of(step: Json) -> Member | None:
     said = step.get("member")
     if said is None:
         return None
-    return Member(Address.parse(step["fleet"]), said["number"], Place(**said["place"]))
+    return Member(Address.parse(step["fleet"]), said["number"], SourceLocation(**said["place"]))
 
 
 def _rollout_document(rollout: Rollout) -> Json:
@@ -175,12 +175,12 @@ def _reason_document(reason: Reason) -> Json:
 
 def has_drifted(step: Step) -> bool:
     """Whether others have moved something of it since the last apply."""
-    return any(one.cause in _DRIFTED for one in step.because)
+    return any(one.cause in _DRIFTED for one in step.reasons)
 
 
 def _drift_document(step: Step) -> Json:
     """What others moved since the last apply: Terraform's form, of the places that moved alone."""
-    moved = [one for one in step.because if one.cause in _DRIFTED]
+    moved = [one for one in step.reasons if one.cause in _DRIFTED]
     then: Json = {}
     now: Json = {}
     for reason in moved:
@@ -234,7 +234,7 @@ def read_plan(text: str) -> tuple[Plan, str]:
         )
     if digest_of(body) != body["plan_digest"]:
         raise PlanInvalid("the saved plan was changed after it was made", next_step=_AGAIN)
-    misshapen = find_misshapen(body)
+    misshapen = check_plan_shape(body)
     if misshapen:
         raise _invalid(f"it is not as it must be at {misshapen}")
     try:
@@ -242,7 +242,7 @@ def read_plan(text: str) -> tuple[Plan, str]:
         again = {**_body_of(plan), "plan_digest": body["plan_digest"]}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _invalid("a part of it cannot be read") from error
-    for what in find_unsound(plan):
+    for what in check_plan_parts(plan):
         raise _invalid(what)
     # Nothing stands in it that was passed over, or that its other parts do not say as well.
     if not is_same(again, body):
@@ -311,11 +311,11 @@ def _step_of(said: Json) -> Step:
         not_observable=tuple(said["not_observable"]),
         unchanged=said["unchanged_attributes"],
         reason=said["action_reason"],
-        because=tuple(_reason_of(one) for one in said["because"]),
-        extent=said["extent"],
-        source=Source(**said["source"]) if said["source"] else None,
+        reasons=tuple(_reason_of(one) for one in said["because"]),
+        body=said["extent"],
+        source=CloneSource(**said["source"]) if said["source"] else None,
         labels=said["labels"],
-        owns=tuple(said["owns"]),
+        owned_paths=tuple(said["owns"]),
         wave=said.get("wave", 0),
         fleet=Address.parse(said["fleet"]) if said.get("fleet") else None,
         stage=said.get("stage", 0),
@@ -351,5 +351,5 @@ _FLAGS: Final = ("sensitive", "immutable", "irreversible", "opaque")
 
 
 def _finding_of(said: Json) -> Finding:
-    place = Place(**said["place"]) if said["place"] else None
+    place = SourceLocation(**said["place"]) if said["place"] else None
     return Finding(**{**said, "place": place, "detail": tuple(said["detail"])})

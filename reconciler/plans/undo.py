@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import starmap
 from typing import Final
 
-from reconciler.document.diff import is_unseen, same
+from reconciler.document.diff import is_not_observable, same
 from reconciler.document.overlay import overlay
 from reconciler.document.patch import MISFITS, apply_in_place, apply_operations
 from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
@@ -32,10 +32,10 @@ from reconciler.model import (
     Step,
 )
 from reconciler.plans.history import pair_operations
-from reconciler.plans.step import Wish, lead_to, make_removal
+from reconciler.plans.step import Comparison, make_removal, make_step_to
 
 _UNKNOWN: Final = "its keys and secrets are not known here"
-_BECAUSE: Final = Reason("", Cause.ROLLBACK, "another step of the same apply failed")
+_REASON: Final = Reason("", Cause.ROLLBACK, "another step of the same apply failed")
 _WORDS: Final = {Action.DELETE: "destroyed", Action.REPLACE: "replaced", Action.UPDATE: "deleted"}
 
 
@@ -112,7 +112,7 @@ def _alike(field: Field, one: Json | Absent, other: Json | Absent) -> bool:
     return all(starmap(lambda a, b: same(item, a, b), zip(one, other, strict=True)))
 
 
-def find_touched(entries: Iterable[Entry]) -> set[Path]:
+def list_touched(entries: Iterable[Entry]) -> set[Path]:
     """The places that entries changed; of a list, the list."""
     return {
         _above_index(entry, split_pointer(forth["path"]))
@@ -146,7 +146,7 @@ def restore(
     for pointer, value in owned.items():
         path = split_pointer(pointer)
         here = overlaps(path, places) and isinstance(find(document, path[:-1]), dict)
-        if not here or is_unseen(field, path, document):
+        if not here or is_not_observable(field, path, document):
             continue
         if not same(field.at(path), value, find(document, path)):
             set_at(document, path, copy.deepcopy(value))
@@ -161,7 +161,7 @@ def make_undo(field: Field, step: Step, live: Live | Absent) -> Step:
     if step.action is Action.CREATE:
         if live is ABSENT:
             raise _refuse(step, "it is gone")
-        return make_removal(step.resource, live.document, _BECAUSE)
+        return make_removal(step.resource, live.document, _REASON)
     if step.action is not Action.UPDATE or live is ABSENT:
         raise _refuse(step, f"it was {_WORDS[step.action]}, and {_UNKNOWN}")
     lasting = [change for change in step.changes if change.irreversible]
@@ -181,17 +181,17 @@ def _make_update(field: Field, step: Step, live: Json) -> Step:
     for model in step.models:
         if model.before:
             set_at(models, model.path, model.before)
-    undo = lead_to(Wish(step.resource, field, live, Declared(models)), desired)
+    undo = make_step_to(Comparison(step.resource, field, live, Declared(models)), desired)
     if undo is None:
         raise _refuse(step, "only what is not observable was written")
     changed = {format_pointer(change.path) for change in step.changes}
     signatures = tuple(one for one in step.secrets if one[0] not in changed)
     return replace(
         undo,
-        because=(_BECAUSE,),
+        reasons=(_REASON,),
         secrets=(*undo.secrets, *signatures),
         after=overlay(field, desired, models),
-        owns=step.owns,
+        owned_paths=step.owned_paths,
         labels=step.labels,
         wave=step.wave,
         fleet=step.fleet,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from reconciler.model import Action, Address, Finding, Manifest, Member, Memory, Rollout, Step
+from reconciler.model import Action, Address, Finding, LastApplied, Manifest, Member, Rollout, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ def assign_stages(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> list[St
         members.sort(key=place)
         coming = [step for step in members if step.action is not Action.DELETE]
         going = [step for step in reversed(members) if step.action is Action.DELETE]
-        spread = (*split(sizes, len(coming)), *split(sizes, len(going)))
-        for step, stage in zip((*coming, *going), _number(spread), strict=True):
+        stage_sizes = (*split(sizes, len(coming)), *split(sizes, len(going)))
+        for step, stage in zip((*coming, *going), _number(stage_sizes), strict=True):
             stages[step.resource.address] = stage
-    return [step.having(stage=stages.get(step.resource.address, 0)) for step in steps]
+    return [step.copy_with(stage=stages.get(step.resource.address, 0)) for step in steps]
 
 
 def split(sizes: Sequence[int | str], total: int) -> tuple[int, ...]:
@@ -114,11 +114,13 @@ def _depth(step: Step, makers: Mapping[str, Step]) -> int:
 
 
 def group_members(
-    manifests: Iterable[Manifest], memories: Mapping[Address, Memory]
+    manifests: Iterable[Manifest], last_applied_by_address: Mapping[Address, LastApplied]
 ) -> Mapping[Address, list[Address]]:
     """The members of each fleet: what is made from it now, and what is remembered to have been."""
     declared = {one.address: one.member.fleet if one.member else None for one in manifests}
-    remembered = {address: memory.fleet for address, memory in memories.items()}
+    remembered = {
+        address: last_applied.fleet for address, last_applied in last_applied_by_address.items()
+    }
     found: dict[Address, list[Address]] = {}
     for address, fleet in sorted({**remembered, **declared}.items()):
         if fleet is not None:
@@ -127,10 +129,12 @@ def group_members(
 
 
 def find_members(
-    address: Address, manifests: Iterable[Manifest], memories: Mapping[Address, Memory]
+    address: Address,
+    manifests: Iterable[Manifest],
+    last_applied_by_address: Mapping[Address, LastApplied],
 ) -> list[Address]:
     """The members of a fleet; of anything else, the address alone."""
-    return list(group_members(manifests, memories).get(address, [address]))
+    return list(group_members(manifests, last_applied_by_address).get(address, [address]))
 
 
 def stage_members(
@@ -146,7 +150,7 @@ def stage_members(
     return assign_stages(steps, used), used
 
 
-def find_pause(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> float:
+def compute_pause(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> float:
     """For how many seconds at least it is waited between the waves of fleets."""
     last = {one.fleet: 0 for one in rollouts}
     for step in steps:

@@ -10,7 +10,7 @@ from typing import Final
 
 from reconciler.document.pointers import split_pointer
 from reconciler.document.schema import Field
-from reconciler.model import ABSENT, Absent, Action, Address, Entry, Fate, Intent, Json
+from reconciler.model import ABSENT, Absent, Action, Address, Entry, Intent, Json, StepResult
 from reconciler.plans.history import Authorship, Moment, Run, Touch, is_hidden, list_touches
 from reconciler.render.plan.rows import HIDDEN
 from reconciler.render.words.colour import Paint
@@ -25,17 +25,17 @@ _MOST_TOUCHES: Final = 20
 _MOST_NAMED: Final = 20
 _SIGNS: Final = {"add": "+", "replace": "~", "remove": "-"}
 _SAID: Final = {
-    Fate.DONE: "",
-    Fate.NOT_DONE: "not done",
-    Fate.UNKNOWN: "unknown whether it was done",
+    StepResult.DONE: "",
+    StepResult.NOT_DONE: "not done",
+    StepResult.UNKNOWN: "unknown whether it was done",
     OPEN: "begun, outcome not known yet",
 }
 
 
 def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> str:
     """What was done, when, to what and by whom; then the places that it changed."""
-    fate = _fate(entry)
-    said = paint("yellow", _SAID[fate]) if fate != Fate.DONE else ""
+    result = _result(entry)
+    said = paint("yellow", _SAID[result]) if result != StepResult.DONE else ""
     shown = [one for one in list_touches(field, entry) if not _is_container(one)]
     touches = len(shown)
     parts = [
@@ -59,7 +59,7 @@ def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> st
 def render_run(run: Run, paint: Paint) -> str:
     """What was done to many members of a fleet at once, and to which."""
     first = run.first
-    said = _SAID[_fate(first)]
+    said = _SAID[_result(first)]
     parts = [
         f"#{first.sequence} to #{run.last.sequence}",
         f"{escape(first.at)} to {escape(run.last.at)}",
@@ -77,8 +77,8 @@ def _is_container(touch: Touch) -> bool:
     return touch.verb == "add" and touch.after == {}
 
 
-def _fate(entry: Entry | Intent) -> str:
-    return entry.fate.value if isinstance(entry, Entry) else OPEN
+def _result(entry: Entry | Intent) -> str:
+    return entry.result.value if isinstance(entry, Entry) else OPEN
 
 
 def describe_author(entry: Entry | Intent) -> str:
@@ -111,7 +111,7 @@ def _show(*values: Json) -> list[str]:
     return [show_value(value) for value in values]
 
 
-def render_memory(entry: Entry, field: Field | None, paint: Paint) -> str:
+def render_recalled(entry: Entry, field: Field | None, paint: Paint) -> str:
     """What was remembered of one resource: the values that its manifest declared."""
     name = f"{paint('bold', escape(str(entry.address)))} [{escape(_short_id(entry))}]"
     lines = [f"  # {name}: #{entry.sequence}, {escape(entry.at)} by {describe_author(entry)}"]
@@ -163,7 +163,7 @@ def entry_document(entry: Entry | Intent, field: Field | None) -> Json:
         "host": entry.host,
         "commit": entry.commit,
         "plan_digest": entry.plan_digest,
-        "fate": _fate(entry),
+        "fate": _result(entry),
         "note": entry.note if isinstance(entry, Entry) else "",
         "changes": [_touch_document(one) for one in list_touches(field, entry)],
         "secrets": dict(entry.secrets),
@@ -176,7 +176,7 @@ def _touch_document(touch: Touch) -> Json:
     return {"pointer": touch.pointer, "op": touch.verb, "hidden": touch.hidden, **shown}
 
 
-def memories_document(
+def recalled_document(
     moment: Moment, entries: Mapping[Address, Entry], fields: Mapping[str, Field]
 ) -> Json:
     """What was remembered at a moment."""
@@ -184,13 +184,13 @@ def memories_document(
         "format_version": FORMAT_VERSION,
         "at": str(moment),
         "resources": [
-            _memory_document(entry, fields.get(address.kind))
+            _recalled_document(entry, fields.get(address.kind))
             for address, entry in sorted(entries.items())
         ],
     }
 
 
-def _memory_document(entry: Entry, field: Field | None) -> Json:
+def _recalled_document(entry: Entry, field: Field | None) -> Json:
     return {
         "address": str(entry.address),
         "id": entry.id,

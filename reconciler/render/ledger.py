@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from reconciler.document.pointers import split_pointer
-from reconciler.model import Address, Entry, Json, Proof, Recollection
+from reconciler.model import Address, Entry, Json, RebuiltEntry, VerifyReport
 from reconciler.render.findings import describe_diagnostic, render_findings
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count
@@ -16,28 +16,28 @@ FORMAT_VERSION: Final = "1.0"
 _MOST_NAMED: Final = 10
 
 
-def is_whole(proof: Proof) -> bool:
+def is_whole(report: VerifyReport) -> bool:
     """Whether nothing was found that breaks the chain."""
-    return all(one.severity != "error" for one in proof.findings)
+    return all(one.severity != "error" for one in report.findings)
 
 
-def render_proof(proof: Proof, paint: Paint) -> str:
+def render_verify_report(report: VerifyReport, paint: Paint) -> str:
     """`The ledger holds: 1,204 entries, 1,204 intents, chain whole.`, then what does not fit."""
-    held = f"The ledger holds: {count_entries(proof.entries)}, {count(proof.intents, 'intent')}"
-    chain = paint("green", "chain whole") if is_whole(proof) else paint("red", "chain broken")
-    findings = [render_findings(proof.findings, paint=paint)] if proof.findings else []
+    held = f"The ledger holds: {count_entries(report.entries)}, {count(report.intents, 'intent')}"
+    chain = paint("green", "chain whole") if is_whole(report) else paint("red", "chain broken")
+    findings = [render_findings(report.findings, paint=paint)] if report.findings else []
     return "\n\n".join([f"{held}, {chain}.", *findings])
 
 
-def proof_document(proof: Proof, recovered: int | None = None) -> Json:
+def verify_report_document(report: VerifyReport, recovered: int | None = None) -> Json:
     """The proof as JSON; `recovered` says how many entries were taken in before."""
     return {
         "format_version": FORMAT_VERSION,
-        "entries": proof.entries,
-        "intents": proof.intents,
-        "whole": is_whole(proof),
+        "entries": report.entries,
+        "intents": report.intents,
+        "whole": is_whole(report),
         **({} if recovered is None else {"recovered": recovered}),
-        "diagnostics": [describe_diagnostic(finding) for finding in proof.findings],
+        "diagnostics": [describe_diagnostic(finding) for finding in report.findings],
     }
 
 
@@ -46,9 +46,9 @@ def count_entries(number: int) -> str:
     return "1 entry" if number == 1 else f"{number:,} entries"
 
 
-def render_recollections(found: Sequence[Recollection], lost: Collection[Address]) -> str:
+def render_rebuilt_entries(found: Sequence[RebuiltEntry], lost: Collection[Address]) -> str:
     """What would be remembered of each resource, and what cannot be known of it."""
-    blocks = ["\n".join(_recollection_lines(one)) for one in found]
+    blocks = ["\n".join(_rebuilt_entry_lines(one)) for one in found]
     if lost:
         named = ", ".join(escape(str(one)) for one in sorted(lost)[:_MOST_NAMED])
         more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
@@ -56,7 +56,7 @@ def render_recollections(found: Sequence[Recollection], lost: Collection[Address
     return "\n\n".join(blocks)
 
 
-def _recollection_lines(one: Recollection) -> Iterator[str]:
+def _rebuilt_entry_lines(one: RebuiltEntry) -> Iterator[str]:
     name = f"{escape(str(one.resource.address))} [{escape(one.resource.short_id)}]"
     if one.entry is None:
         yield f"  # {name} is not there: nothing to remember"
@@ -64,8 +64,8 @@ def _recollection_lines(one: Recollection) -> Iterator[str]:
     yield f"  {one.entry.action.symbol} {name}: {count(len(one.entry.owned), 'value')} remembered"
     if one.apart:
         yield f"      left out, live has another value: {_name(one.apart)}"
-    if one.unseen:
-        yield f"      left out, the service never shows it: {_name(one.unseen)}"
+    if one.not_observable:
+        yield f"      left out, the service never shows it: {_name(one.not_observable)}"
     if one.entry.secrets:
         yield f"      taken to be as declared: {', '.join(_secrets(one.entry))}"
     yield "      not known: who applied what, and when"

@@ -51,7 +51,7 @@ def _secrecy(field: Field) -> Iterator[str]:
         yield "secret"
     if field.write_only:
         yield "never returned"
-    if field.untold:
+    if field.omitted:
         yield "not always returned"
     if field.sealed_by:
         yield "not observable where sealed"

@@ -63,10 +63,10 @@ class Redaction:
     def know(self, *secrets: str) -> None:
         """Take note of secrets. One of less than 8 characters would hide ordinary words."""
         with self._lock:
-            parts = {part for one in secrets for part in _take_apart(one)}
+            parts = {part for one in secrets for part in _split_secret(one)}
             new = {one for one in parts if len(one) >= _SHORTEST} - self._known
             self._known |= new
-            for form in {form for one in new for form in _spell(one)}:
+            for form in {form for one in new for form in _spell_variants(one)}:
                 data = form.encode("utf-8", "surrogatepass").lower()
                 self._forms.append(form.lower())
                 if len(data) < _LONG:
@@ -86,8 +86,8 @@ class Redaction:
             return text
         if not self._is_near(text.encode("utf-8", "surrogatepass")):
             return text
-        folded = text.lower()
-        found = sorted((form for form in self._forms if form in folded), key=len, reverse=True)
+        casefolded = text.lower()
+        found = sorted((form for form in self._forms if form in casefolded), key=len, reverse=True)
         hidden = "|".join(map(re.escape, found))
         return re.sub(hidden, HIDDEN, text, flags=re.IGNORECASE) if found else text
 
@@ -112,7 +112,7 @@ class Redaction:
         return not self._words.isdisjoint(memoryview(data[:whole]).cast("Q").tolist())
 
 
-def _take_apart(secret: str) -> Iterator[str]:
+def _split_secret(secret: str) -> Iterator[str]:
     """A secret, and what is secret of one with parts: a signed query, or a connection string."""
     yield secret
     for part in re.split("[;&?]", secret):
@@ -122,7 +122,7 @@ def _take_apart(secret: str) -> Iterator[str]:
             yield unquote(value)
 
 
-def _spell(secret: str) -> Iterator[str]:
+def _spell_variants(secret: str) -> Iterator[str]:
     """A secret as it may stand in what somebody else writes."""
     data = secret.encode("utf-8", "surrogatepass")
     yield secret

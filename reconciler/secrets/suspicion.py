@@ -47,6 +47,6 @@ def quote_word(word: str) -> str:
     return f' "{word}"' if is_word(word) else ""
 
 
-def say_name(name: str, otherwise: str) -> str:
+def format_name(name: str, otherwise: str) -> str:
     """A name in quotes, or what to say where it might be a secret."""
     return f'"{name}"' if is_word(name) else otherwise

@@ -9,13 +9,13 @@ from reconciler.secrets.sas import check_validity
 from reconciler.transport.client import Client
 from reconciler.transport.credentials import check_sendable, token_credential
 from reconciler.transport.operations import (
-    await_settled,
     count_polls,
     finish_operation,
     follow_operation,
+    wait_until_idle,
 )
 from reconciler.transport.origins import is_loopback
-from reconciler.transport.rate_limit import RateBudget
+from reconciler.transport.rate_limit import CommandRateLimiter
 from reconciler.transport.replies import Reply
 from reconciler.transport.storage import (
     Where,
@@ -29,10 +29,9 @@ __all__ = [
     "READS",
     "WRITES",
     "Client",
-    "RateBudget",
+    "CommandRateLimiter",
     "Reply",
     "Where",
-    "await_settled",
     "check_sendable",
     "check_validity",
     "count_polls",
@@ -43,4 +42,5 @@ __all__ = [
     "split_address",
     "storage_credential",
     "token_credential",
+    "wait_until_idle",
 ]

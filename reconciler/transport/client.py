@@ -21,13 +21,13 @@ from urllib.parse import urljoin
 from reconciler import __version__
 from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
-from reconciler.ports import Budget, Emit, Leave
+from reconciler.ports import Emit, Permit, RateLimiter
 from reconciler.secrets.redaction import Redaction
-from reconciler.transport.connections import Broken, Connections
+from reconciler.transport.connections import Connections, TransportError
 from reconciler.transport.credentials import Tokens
 from reconciler.transport.origins import is_address, is_loopback, origin_of
 from reconciler.transport.replies import Reply, clean, make_error, parse_reply, read_retry_after
-from reconciler.transport.timeouts import Patience, read_patience
+from reconciler.transport.timeouts import Timeouts, read_timeouts
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
@@ -45,7 +45,7 @@ _HEADERS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
+class _FailedAttempt:
     """An attempt that failed; `pause` in seconds before it is repeated, None where it is not.
 
     `refused` is what the service did not act upon: the budget keeps its pause.
@@ -66,24 +66,24 @@ class _Request:
     token: str = field(repr=False)
 
 
-class _Tries:
+class _Attempts:
     """How often the answer to one call was lost, and whether the call is worth another try."""
 
-    def __init__(self, patience: Patience, now: float) -> None:
+    def __init__(self, timeouts: Timeouts, now: float) -> None:
         self.lost = 0
         # Moves on by whatever the call waits for its turn.
-        self.until = now + patience.total_s
-        self._patience = patience
+        self.until = now + timeouts.total_s
+        self._timeouts = timeouts
         self._refused_at: float | None = None
 
-    def may_go_on(self, failure: _Failure, now: float) -> bool:
+    def may_go_on(self, failure: _FailedAttempt, now: float) -> bool:
         if failure.pause is None:
             return False
         if failure.refused:
             self._refused_at = now if self._refused_at is None else self._refused_at
-            return now + failure.pause - self._refused_at <= self._patience.throttled_s
+            return now + failure.pause - self._refused_at <= self._timeouts.throttled_s
         self.lost += 1
-        return self.lost <= self._patience.retries and now + failure.pause <= self.until
+        return self.lost <= self._timeouts.retries and now + failure.pause <= self.until
 
 
 class Client:
@@ -93,25 +93,25 @@ class Client:
         self,
         base_url: str,
         emit: Emit,
-        budget: Budget,
+        rate_limiter: RateLimiter,
         *,
         redaction: Redaction | None = None,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self.patience = patience or read_patience(os.environ)
+        self.timeouts = timeouts or read_timeouts(os.environ)
         self.sleep = sleep
         self.clock = clock
-        self._budget = budget
+        self._rate_limiter = rate_limiter
         self._emit = emit
         self.redaction = redaction or Redaction()
         self._tokens = Tokens(self.base_url, self.redaction.know)
         self._lock = threading.Lock()
         self._calls = 0
         self._connections = Connections(
-            self.base_url, self.patience.connect_s, self.patience.read_s
+            self.base_url, self.timeouts.connect_s, self.timeouts.read_s
         )
 
     @property
@@ -127,11 +127,11 @@ class Client:
         ReplyLost for a write that may have been done, any other for what surely was not.
         """
         target = self.resolve(url)
-        tries = _Tries(self.patience, self.clock())
+        tries = _Attempts(self.timeouts, self.clock())
         while True:
-            leave = self._budget.admit(method, target, self.patience.throttled_s)
-            tries.until += leave.waited_s
-            answer = self._try(_Request(method, target, body, token), leave, tries.lost)
+            permit = self._rate_limiter.admit(method, target, self.timeouts.throttled_s)
+            tries.until += permit.waited_s
+            answer = self._try(_Request(method, target, body, token), permit, tries.lost)
             if isinstance(answer, Reply):
                 return answer
             if answer.pause is None or not tries.may_go_on(answer, self.clock()):
@@ -186,40 +186,44 @@ class Client:
             )
         return target
 
-    def _try(self, request: _Request, leave: Leave, lost: int) -> Reply | _Failure:
-        within = self.patience.throttled_s
+    def _try(self, request: _Request, permit: Permit, lost: int) -> Reply | _FailedAttempt:
+        within = self.timeouts.throttled_s
         read = request.method == "GET"
         try:
             reply = self._exchange(request)
-        except Broken as broken:
-            return self._judge_loss(broken, request.url, lost, read=read)
+        except TransportError as lost_reply:
+            return self._classify_loss(lost_reply, request.url, lost, read=read)
         except Unavailable as error:
             # What was answered cannot be read. It was an answer: the service takes calls.
-            leave.learn(error.status, {}, "", within)
+            permit.learn(error.status, {}, "", within)
             again = read and not isinstance(error, _TooLong)
             pause_s = self._pause(lost) if again else None
-            return _Failure(error if read else _perhaps(error), pause_s)
+            return _FailedAttempt(error if read else _perhaps(error), pause_s)
         if reply.status < 400:
-            leave.learn(reply.status, reply.headers, "", within)
+            permit.learn(reply.status, reply.headers, "", within)
             return reply
         failed = make_error(reply)
-        pause = leave.learn(reply.status, reply.headers, failed.message, within)
+        pause = permit.learn(reply.status, reply.headers, failed.message, within)
         if isinstance(failed, Throttled):
-            return _Failure(failed, pause, refused=True)
+            return _FailedAttempt(failed, pause, refused=True)
         if reply.status < 500:
-            return _Failure(failed, None)
+            return _FailedAttempt(failed, None)
         return (
-            _Failure(failed, self._pause(lost, reply)) if read else _Failure(_perhaps(failed), None)
+            _FailedAttempt(failed, self._pause(lost, reply))
+            if read
+            else _FailedAttempt(_perhaps(failed), None)
         )
 
-    def _judge_loss(self, broken: Broken, url: str, lost: int, *, read: bool) -> _Failure:
+    def _classify_loss(
+        self, lost_reply: TransportError, url: str, lost: int, *, read: bool
+    ) -> _FailedAttempt:
         """What became of a call without an answer, and when it may be repeated."""
-        failed = self._lost(url, broken)
-        if broken.distrusted:
-            return _Failure(failed, None)
-        if read or not broken.sent:
-            return _Failure(failed, self._pause(lost))
-        return _Failure(_perhaps(failed), None)
+        failed = self._lost(url, lost_reply)
+        if lost_reply.distrusted:
+            return _FailedAttempt(failed, None)
+        if read or not lost_reply.sent:
+            return _FailedAttempt(failed, self._pause(lost))
+        return _FailedAttempt(_perhaps(failed), None)
 
     def _exchange(self, request: _Request) -> Reply:
         """One request, exactly as its parts stand here; nothing of it is kept for the next one."""
@@ -272,15 +276,15 @@ class Client:
         """The host that a service names, which may be made of what it heard."""
         return clean(self.redaction.redact(origin_of(url)[1]))
 
-    def _lost(self, url: str, broken: Broken) -> Unavailable:
+    def _lost(self, url: str, lost_reply: TransportError) -> Unavailable:
         """No answer. The library's own text may quote the URL, so it is left out."""
         scheme, host, port = origin_of(url)
         local = " Is the emulator running? Start it with: reconciler emulator"
         return Unavailable(
-            f"{scheme}://{host}:{port}: {broken.said}",
+            f"{scheme}://{host}:{port}: {lost_reply.said}",
             next_step="Check the address in spec.cloud and the network."
             + (local if is_loopback(url) else ""),
-            code=broken.name,
+            code=lost_reply.name,
         )
 
     def _pause(self, lost: int, reply: Reply | None = None) -> float:
@@ -288,7 +292,7 @@ class Client:
         asked = read_retry_after(reply.headers) if reply is not None else None
         if asked is None:
             asked = min(0.2 * 2**lost, 10.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        return min(asked, self.patience.longest_wait_s)
+        return min(asked, self.timeouts.longest_wait_s)
 
 
 def _perhaps(error: ServiceError) -> ReplyLost:

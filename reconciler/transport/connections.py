@@ -43,7 +43,7 @@ _UNREACHED: Final = "cannot be reached"
 _TARGET: Final = "X-Exact-Target"
 
 
-class Broken(Exception):
+class TransportError(Exception):
     """A call without a whole answer. `said` is what became of it, in our own words.
 
     `sent` is False where it surely never was; `distrusted` where the certificate was refused.
@@ -91,7 +91,7 @@ class Connections:
             pool = self._pool
         except (HTTPError, requests.exceptions.RequestException) as error:
             # A proxy's address that is none.
-            raise Broken(error, _UNREACHED, sent=False, distrusted=False) from error
+            raise TransportError(error, _UNREACHED, sent=False, distrusted=False) from error
         try:
             return pool.urlopen(
                 method,
@@ -114,15 +114,15 @@ class Connections:
         except HTTPError as error:
             raise self._explain(error) from error
 
-    def _explain(self, error: Exception) -> Broken:
+    def _explain(self, error: Exception) -> TransportError:
         if _is_distrust(error):
             said = "its certificate cannot be verified"
-            return Broken(error, said, sent=False, distrusted=True)
+            return TransportError(error, said, sent=False, distrusted=True)
         if isinstance(error, _UNSENT):
-            return Broken(error, _UNREACHED, sent=False, distrusted=False)
+            return TransportError(error, _UNREACHED, sent=False, distrusted=False)
         late = isinstance(error, ReadTimeoutError)
         said = f"no answer within {self._read_s:g} s" if late else "the answer broke off"
-        return Broken(error, said, sent=True, distrusted=False)
+        return TransportError(error, said, sent=True, distrusted=False)
 
 
 _UNSENT: Final = (ConnectTimeoutError, NewConnectionError, ProxyError)

@@ -21,9 +21,9 @@ from reconciler.errors import (
     StillRunning,
     Unavailable,
 )
-from reconciler.model import Json, Progress
+from reconciler.model import Json, OperationStatus
 from reconciler.transport.client import Client
-from reconciler.transport.replies import Reply, clean, look_up, read_problem, read_retry_after
+from reconciler.transport.replies import Reply, clean, get_member, read_problem, read_retry_after
 
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 5.0
@@ -46,7 +46,7 @@ class _Link:
 
 def follow_operation(
     client: Client, reply: Reply, *, deadline_s: float
-) -> Generator[Progress, None, bool]:
+) -> Generator[OperationStatus, None, bool]:
     """Poll until the operation that a reply announced has ended; nothing to do without one.
 
     Returns whether the service told of the end; where it did not, only a look at the resource
@@ -57,14 +57,14 @@ def follow_operation(
     link = _find_link(client, reply)
     if link is None:
         return reply.status != 202 and not _is_running(find_status(reply.document))
-    waiting = _Waiting(client, deadline_s)
+    waiting = _PollDelay(client, deadline_s)
     waiting.rest()
     while True:
         polled = _poll(client, link)
         if polled is None:
             return False
         word = _read_word(polled, link)
-        yield Progress(word, _percent(polled.document))
+        yield OperationStatus(word, _percent(polled.document))
         if word.casefold() == "succeeded":
             return True
         if word.casefold() in _ENDED:
@@ -75,12 +75,12 @@ def follow_operation(
         waiting.rest(polled)
 
 
-def await_settled(client: Client, url: str, *, deadline_s: float) -> Iterator[Progress]:
+def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[OperationStatus]:
     """Look at a resource until no operation runs on it, or it is gone.
 
     Raises StillRunning where one has not ended in time, and what `send` raises.
     """
-    waiting = _Waiting(client, deadline_s)
+    waiting = _PollDelay(client, deadline_s)
     while True:
         try:
             seen = client.send("GET", url)
@@ -90,8 +90,8 @@ def await_settled(client: Client, url: str, *, deadline_s: float) -> Iterator[Pr
             raise
         if not isinstance(seen.document, dict):
             raise Unavailable("the service answers no definition", status=seen.status)
-        word = find_status({"properties": look_up(seen.document, "properties")})
-        yield Progress(word)
+        word = find_status({"properties": get_member(seen.document, "properties")})
+        yield OperationStatus(word)
         if not _is_running(word):
             return
         waiting.check("an operation on it")
@@ -100,7 +100,7 @@ def await_settled(client: Client, url: str, *, deadline_s: float) -> Iterator[Pr
 
 def finish_operation(
     client: Client, reply: Reply, url: str, *, deadline_s: float
-) -> Iterator[Progress]:
+) -> Iterator[OperationStatus]:
     """Follow the operation of a write on the resource at `url`, by its own word or the resource's.
 
     Raises as `follow_operation` does.
@@ -108,14 +108,14 @@ def finish_operation(
     if (yield from follow_operation(client, reply, deadline_s=deadline_s)):
         return
     try:
-        yield from await_settled(client, url, deadline_s=deadline_s)
+        yield from wait_until_idle(client, url, deadline_s=deadline_s)
     except StillRunning:
         raise
     except ServiceError as error:
         raise _lost(error, f"what was begun cannot be followed: {error.message}") from error
 
 
-class _Waiting:
+class _PollDelay:
     """Pauses that grow, or last as long as the service asks, until a deadline."""
 
     def __init__(self, client: Client, deadline_s: float) -> None:
@@ -193,18 +193,20 @@ def _read_word(polled: Reply, link: _Link) -> str:
         return word or ("Running" if polled.status == 202 else "Succeeded")
     if isinstance(polled.document, dict) or polled.status == 202:
         return word
-    broken = Unavailable("", status=polled.status)
-    raise _lost(broken, f"the service answers the operation {link.name} without a status")
+    lost_reply = Unavailable("", status=polled.status)
+    raise _lost(lost_reply, f"the service answers the operation {link.name} without a status")
 
 
 def find_status(document: Json) -> str:
     """The status word of an operation or of a resource, whichever name it stands under; or ""."""
-    told = (
-        look_up(document, "status"),
-        look_up(document, "provisioningState"),
-        look_up(look_up(document, "properties"), "provisioningState"),
+    candidates = (
+        get_member(document, "status"),
+        get_member(document, "provisioningState"),
+        get_member(get_member(document, "properties"), "provisioningState"),
     )
-    return next((clean(word)[:60] for word in told if isinstance(word, str) and word.strip()), "")
+    return next(
+        (clean(word)[:60] for word in candidates if isinstance(word, str) and word.strip()), ""
+    )
 
 
 def _is_running(word: str) -> bool:
@@ -213,14 +215,14 @@ def _is_running(word: str) -> bool:
 
 def _percent(document: Json) -> float | None:
     """From 0 to 1; None for anything else, which the service may say too."""
-    value = look_up(document, "percentComplete")
+    value = get_member(document, "percentComplete")
     known = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if known and 0 <= value <= 1 else None
 
 
 def _failed(polled: Reply, word: str) -> OperationFailed:
     document = polled.document
-    code, message = read_problem(look_up(document, "error") or look_up(document, "errorInfo"))
+    code, message = read_problem(get_member(document, "error") or get_member(document, "errorInfo"))
     return OperationFailed(
         f"the operation {word}: {message or 'the service does not say why'}",
         status=polled.status,

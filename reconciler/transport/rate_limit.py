@@ -21,7 +21,7 @@ from reconciler.errors import ReconcilerError, Throttled, TooManyCalls
 from reconciler.model import Throttling
 from reconciler.ports import Emit
 from reconciler.transport.replies import LATER, read_retry_after
-from reconciler.transport.token_bucket import READS, WRITES, Lane
+from reconciler.transport.token_bucket import READS, WRITES, TokenBucket
 
 _PLACE: Final = re.compile(r"https?://([^/?#]+)(?:/subscriptions/([^/?#]+))?", re.IGNORECASE)
 # Resource Manager's own address, and its regional fronts.
@@ -31,7 +31,7 @@ _REFUSALS: Final = frozenset({429, 503})
 _LONGEST_S: Final = 60.0
 
 
-class RateBudget:
+class CommandRateLimiter:
     """The calls of one command, with one identity; safe to use from several threads.
 
     `most` is how many may be sent at all. `clock` and `sleep` count seconds.
@@ -57,7 +57,7 @@ class RateBudget:
         """How many calls were let go so far, repeated ones included."""
         return self._sent
 
-    def admit(self, method: str, url: str, within_s: float) -> _Leave:
+    def admit(self, method: str, url: str, within_s: float) -> _Permit:
         """Wait until a call may go, then let it.
 
         Raises TooManyCalls for one more than may be sent, Throttled where the service has taken
@@ -102,7 +102,7 @@ class RateBudget:
 
 
 @dataclass(frozen=True, slots=True)
-class _Leave:
+class _Permit:
     """Leave to send one call, after it waited for `waited_s` seconds."""
 
     waited_s: float
@@ -149,26 +149,26 @@ class _Gate:
     def __init__(self, host: str, direction: str, time_: _Time, emit: Emit) -> None:
         usual = READS if direction == "reads" else WRITES
         published = _PUBLISHED.fullmatch(host) is not None
-        self._lane = Lane(usual, time_.clock(), published=published)
+        self._bucket = TokenBucket(usual, time_.clock(), published=published)
         self._subject = f"{direction} of {host}"
         self._header = f"x-ms-ratelimit-remaining-subscription-{direction}"
         self._time = time_
         self._emit = emit
-        self._turns = Turns()
+        self._fifo_lock = FifoLock()
         self._lock = threading.Lock()
         self._said = ""
 
-    def enter(self, within_s: float) -> _Leave:
+    def enter(self, within_s: float) -> _Permit:
         started = self._time.clock()
-        with self._turns:
+        with self._fifo_lock:
             while True:
                 now = self._time.clock()
                 with self._lock:
-                    wait = self._lane.take(now)
-                    cuts = self._lane.cuts
-                    starved = self._lane.find_starved(now)
+                    wait = self._bucket.take(now)
+                    cuts = self._bucket.cuts
+                    starved = self._bucket.compute_starved_s(now)
                 if not wait:
-                    return _Leave(now - started, self, cuts)
+                    return _Permit(now - started, self, cuts)
                 if starved > within_s:
                     raise self._give_up()
                 self._time.rest(wait)
@@ -181,7 +181,7 @@ class _Gate:
             self._count_down(int(left))
         if status not in _REFUSALS:
             with self._lock:
-                self._lane.accept()
+                self._bucket.accept()
             return 0.0
         return self._shut(read_retry_after(headers), said, cuts, within_s)
 
@@ -191,21 +191,21 @@ class _Gate:
             if pause > within_s:
                 pause = min(pause, _LONGEST_S)
             self._said = said
-            fresh = self._lane.refuse(self._time.clock(), cuts, pause)
+            fresh = self._bucket.refuse(self._time.clock(), cuts, pause)
         if fresh and pause:
             self._emit(Throttling(self._subject, said, pause))
         return pause
 
     def _back_off(self) -> float:
         """A wait that grows while nothing is accepted, with some chance in it."""
-        grown: float = 0.2 * 2 ** min(self._lane.streak, 6)
+        grown: float = 0.2 * 2 ** min(self._bucket.streak, 6)
         return min(grown, 10.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
     def _count_down(self, left: int) -> None:
         with self._lock:
             now = self._time.clock()
-            low = self._lane.count_down(left, now)
-            rate = self._lane.hour.find_rate(now)
+            low = self._bucket.count_down(left, now)
+            rate = self._bucket.hour.compute_rate(now)
         if low:
             self._emit(Throttling(self._subject, f"only {left} are left of this hour", 1 / rate))
 
@@ -217,7 +217,7 @@ class _Gate:
         )
 
 
-class Turns:
+class FifoLock:
     """Use it in a `with`. Who waits sleeps until it is handed over to them by name."""
 
     def __init__(self) -> None:
@@ -236,7 +236,7 @@ class Turns:
         try:
             mine.acquire()
         except BaseException:
-            self._leave(mine)
+            self._withdraw(mine)
             raise
 
     def __exit__(
@@ -254,7 +254,7 @@ class Turns:
             else:
                 self._taken = False
 
-    def _leave(self, mine: threading.Lock) -> None:
+    def _withdraw(self, mine: threading.Lock) -> None:
         """Wait no longer; what was handed over just now goes on to the next."""
         with self._lock:
             waits = mine in self._waiting

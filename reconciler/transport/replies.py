@@ -140,20 +140,20 @@ def clean(text: str) -> str:
     return line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}…"
 
 
-def look_up(document: Json, name: str) -> Json:
+def get_member(document: Json, name: str) -> Json:
     """A member of an object by its name in any casing; None where there is none."""
     if not isinstance(document, dict):
         return None
     if name in document:
         return document[name]
-    folded = name.casefold()
-    return next((value for key, value in document.items() if key.casefold() == folded), None)
+    casefolded = name.casefold()
+    return next((value for key, value in document.items() if key.casefold() == casefolded), None)
 
 
 def read_problem(document: Json) -> tuple[str, str]:
     """The code and message of an `error` or `errorInfo` object; details are more exact."""
     code, message = _text(document, "code"), _text(document, "message")
-    details = look_up(document, "details")
+    details = get_member(document, "details")
     for detail in details if isinstance(details, list) else ():
         if _text(detail, "code") or _text(detail, "message"):
             return _text(detail, "code") or code, _text(detail, "message") or message
@@ -161,9 +161,9 @@ def read_problem(document: Json) -> tuple[str, str]:
 
 
 def _innermost(document: Json) -> tuple[str, str]:
-    return read_problem(look_up(document, "error") or document)
+    return read_problem(get_member(document, "error") or document)
 
 
 def _text(document: Json, name: str) -> str:
-    value = look_up(document, name)
+    value = get_member(document, name)
     return clean(value) if isinstance(value, str) else ""

@@ -13,7 +13,7 @@ _TIMEOUT_VARIABLE: Final = "RECONCILER_TIMEOUT"
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long one call may take. Times in seconds; `retries` counts repeats, not the first try.
 
     They are for answers that were lost. What the service refuses to take for now is sent again
@@ -28,14 +28,14 @@ class Patience:
     read_s: float = 30.0
 
 
-def read_patience(environment: Mapping[str, str]) -> Patience:
+def read_timeouts(environment: Mapping[str, str]) -> Timeouts:
     """The usual patience; RECONCILER_TIMEOUT says how many seconds an answer is waited for.
 
     Raises ReconcilerError for one that is no number of seconds between 0 and an hour.
     """
     given = environment.get(_TIMEOUT_VARIABLE, "")
     if not given:
-        return Patience()
+        return Timeouts()
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", given) or not 0 < float(given) <= 3600:
         raise ReconcilerError(
             "is no number of seconds between 0 and 3600",
@@ -43,7 +43,7 @@ def read_patience(environment: Mapping[str, str]) -> Patience:
             next_step=f"Leave it out, or set it such as {_TIMEOUT_VARIABLE}=30.",
         )
     seconds = float(given)
-    return Patience(
+    return Timeouts(
         total_s=4 * seconds,
         throttled_s=20 * seconds,
         connect_s=min(10.0, seconds),

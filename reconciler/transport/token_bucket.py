@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 
-class Shape(NamedTuple):
+class BucketLimits(NamedTuple):
     """A token bucket: so many calls at once, then so many a second."""
 
     burst: int
@@ -24,8 +24,8 @@ class Shape(NamedTuple):
 
 # Published limits of Resource Manager, by principal, subscription and region (since 2024). Deletes
 # have a bucket of their own there; recorded replies count them with the writes, which is stricter.
-READS: Final = Shape(250, 25.0)
-WRITES: Final = Shape(200, 10.0)
+READS: Final = BucketLimits(250, 25.0)
+WRITES: Final = BucketLimits(200, 10.0)
 
 # However often calls are refused: so many a second are tried, and each second so many more.
 _LEAST: Final = 2.0
@@ -71,7 +71,7 @@ class Hour:
         """Whether so little is left that it must last for the rest of the hour."""
         return self.first > self.burst and self.left <= self.first * _LOW and not self.idle
 
-    def find_rate(self, now: float) -> float:
+    def compute_rate(self, now: float) -> float:
         """Calls a second that use up what is left by the end of the hour; infinite if enough."""
         if not self.low:
             return math.inf
@@ -79,15 +79,15 @@ class Hour:
         return max(self.left / rest, 1 / _LONGEST_S)
 
 
-class Lane:
+class TokenBucket:
     """The calls of one direction to one subscription.
 
     `usual` is the shape of Resource Manager's bucket for that direction, `published` says whether
     it holds here.
     """
 
-    def __init__(self, usual: Shape, now: float, *, published: bool) -> None:
-        self._shape = usual if published else Shape(1, math.inf)
+    def __init__(self, usual: BucketLimits, now: float, *, published: bool) -> None:
+        self._shape = usual if published else BucketLimits(1, math.inf)
         self._tokens = float(self._shape.burst)
         self._then = now
         self._base, self._growth = self._shape.rate, 0.0
@@ -112,7 +112,7 @@ class Lane:
         """Take leave for one call: 0.0, or else the seconds after which to ask again."""
         if now < self._opens:
             return self._opens - now
-        rate = min(self._find_rate(now), self.hour.find_rate(now))
+        rate = min(self._compute_rate(now), self.hour.compute_rate(now))
         if rate < math.inf:
             # Only what is as fast as published has a burst.
             most = self._shape.burst if rate >= self._shape.rate else 1
@@ -152,7 +152,7 @@ class Lane:
             self._tokens = min(self._tokens, float(left))
         return self.hour.low and not before
 
-    def find_starved(self, now: float) -> float:
+    def compute_starved_s(self, now: float) -> float:
         """For how many seconds no call will have been accepted when the next one may go."""
         if self._refused_since is None:
             return 0.0
@@ -161,13 +161,13 @@ class Lane:
     def _cut(self, now: float) -> None:
         """Halve the rate; where there was none, what really went."""
         went = self._taken / max(_SHORTEST_S, now - self._opens)
-        rate = self._find_rate(now)
+        rate = self._compute_rate(now)
         self._base = max(_LEAST, (rate if rate < math.inf else went) / 2)
         self._growth = max(_LEAST, self._base / _RECOVERY_S)
         self._cuts += 1
         self._streak += 1
 
-    def _find_rate(self, now: float) -> float:
+    def _compute_rate(self, now: float) -> float:
         """Calls a second by now: from half of what it was it grows back steadily."""
         if self._base >= self._shape.rate:
             return self._shape.rate

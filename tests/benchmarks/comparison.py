@@ -65,7 +65,7 @@ class Row:
 
 @dataclass
 class Results:
-    """All rows so far; `told` is called whenever there are more."""
+    """All rows so far; `reported` is called whenever there are more."""
 
     told: Callable[["Results"], None] = lambda _: None
     rows: list[Row] = field(default_factory=list)

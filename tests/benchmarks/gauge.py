@@ -57,9 +57,9 @@ def gauge(
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout)
-    assert told.pop("code") in codes, done.stderr[-2000:]
-    return Usage(**told)
+    reported = json.loads(done.stdout)
+    assert reported.pop("code") in codes, done.stderr[-2000:]
+    return Usage(**reported)
 
 
 def median_of(usages: Sequence[Usage]) -> Usage:

@@ -24,7 +24,7 @@ class Goal:
         return self.figure <= self.most
 
 
-def judge(results: Results, sizes: Sizes) -> Iterator[Goal]:
+def check_goals(results: Results, sizes: Sizes) -> Iterator[Goal]:
     """The goals of all that was measured, in the order of the tasks."""
     for size in sizes.against_terraform:
         yield from _against_terraform(results, size)

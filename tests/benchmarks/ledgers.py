@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.ledgers.chain import START, end_after, join
+from reconciler.ledgers.chain import START, chain_head_after, join
 from reconciler.ledgers.file import FileLedger
 from reconciler.model import Address
 from tests.benchmarks.measure import Figure, take_turns, time_call
@@ -20,17 +20,17 @@ def _fill(folder: Path, entries: int) -> FileLedger:
     """A ledger of so many steps, each with its intent, of thousands of resources in turn."""
     uri = "https://acct.blob.core.windows.net/models/2026-11-20.ilearner"
     patch = ({"op": "replace", "path": "/properties/assets/asset3/locationInfo/uri", "value": uri},)
-    intent = make_intent(patch=patch, inverse=patch, owns=(patch[0]["path"],))
+    intent = make_intent(patch=patch, inverse=patch, owned_paths=(patch[0]["path"],))
     entry = make_entry(owned={patch[0]["path"]: uri})
     end = START
     with (folder / "ledger.jsonl").open("wb") as file:
         for number in range(entries):
             address = Address("WebService", f"s{number % RESOURCES}")
             line = join(end, replace(intent, address=address))
-            end = end_after(line[:-1])
+            end = chain_head_after(line[:-1])
             file.write(line)
             line = join(end, replace(entry, address=address, intent=end.sequence))
-            end = end_after(line[:-1])
+            end = chain_head_after(line[:-1])
             file.write(line)
     return FileLedger(folder)
 
@@ -56,7 +56,7 @@ def _compare(name: str, work: Callable[[FileLedger, int], float], goal: float) -
 
 def _load(ledger: FileLedger, entries: int) -> float:
     def load() -> None:
-        assert len(ledger.load().memories) == RESOURCES
+        assert len(ledger.load().last_applied_by_address) == RESOURCES
 
     return time_call(load) * 1000 / entries
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.benchmarks.comparison import Results, Row, Sizes
-from tests.benchmarks.goals import Goal, judge
+from tests.benchmarks.goals import Goal, check_goals
 from tests.benchmarks.measure import Figure
 
 README: Final = Path(__file__).parents[2] / "README.md"
@@ -67,7 +67,7 @@ class Report:
 
     @property
     def goals(self) -> Sequence[Goal]:
-        return list(judge(self.results, self.sizes))
+        return list(check_goals(self.results, self.sizes))
 
     @property
     def missed(self) -> bool:
@@ -86,8 +86,8 @@ class Report:
         if self.figures:
             parts += [_FIGURES, *map(_tell_figure, self.figures)]
         if "emulator" in self.rates:
-            told = f"{self.rates['emulator']:,.0f} reads of such a definition in a second"
-            parts.append(f"\nThe emulator answers {told}, over ten connections.\n")
+            reported = f"{self.rates['emulator']:,.0f} reads of such a definition in a second"
+            parts.append(f"\nThe emulator answers {reported}, over ten connections.\n")
         return "".join(parts)
 
     def _has(self, about: str) -> bool:
@@ -137,9 +137,9 @@ def describe_machine() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    last_applied = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0))
     return (
-        f"{cores} cores of {model}, {memory:.0f} GiB, Linux, Python {platform.python_version()},"
+        f"{cores} cores of {model}, {last_applied:.0f} GiB, Linux, Python {platform.python_version()},"
         f" requests {version('requests')}"
     )

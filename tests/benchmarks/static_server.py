@@ -2,8 +2,8 @@
 
 `python -m tests.benchmarks.static_server` prints its address and serves until it is ended. A
 definition is answered by `GET`, takes another model by `PATCH`, at once and without an operation;
-`GET /states/NAME` is the same as a state of Terraform, `GET …/endpoints` a list of Classic. `GET /counts` answers how many calls there
-were and forgets them and every write.
+`GET /states/NAME` is the same as a state of Terraform, `GET …/endpoints` a list of Classic. `GET
+/counts` answers how many calls there were and forgets them and every write.
 """
 
 import asyncio

@@ -83,8 +83,8 @@ class Case:
     @cached_property
     def classic(self) -> Classic | None:
         """The Classic endpoints that are live before, where the case is about these."""
-        told = self._read("classic")
-        return None if told is None else Classic(self.emulator, self.name, told)
+        stated = self._read("classic")
+        return None if stated is None else Classic(self.emulator, self.name, stated)
 
     @property
     def ledger(self) -> list[dict[str, Any]]:

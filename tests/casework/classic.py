@@ -15,11 +15,11 @@ _PUT = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpdate")
 
 
 class Classic:
-    """One web service and its endpoints. `told` is what `classic.yaml` says of them."""
+    """One web service and its endpoints. `stated` is what `classic.yaml` says of them."""
 
-    def __init__(self, emulator: Emulator, name: str, told: Mapping[str, Json]) -> None:
+    def __init__(self, emulator: Emulator, name: str, stated: Mapping[str, Json]) -> None:
         self.id = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
-        self._emulator, self._told = emulator, told
+        self._emulator, self._reported = emulator, stated
 
     @property
     def path(self) -> str:
@@ -28,29 +28,29 @@ class Classic:
     def set(self) -> None:
         """Publish the web service, make its endpoints, and do to them what is told."""
         self._publish()
-        for name, settings in self._told.get("endpoints", {}).items():
+        for name, settings in self._reported.get("endpoints", {}).items():
             self._deploy(name, settings)
-        if self._told.get("published") == "again":
+        if self._reported.get("published") == "again":
             self._publish()
-        for name in self._told.get("refreshed", ()):
+        for name in self._reported.get("refreshed", ()):
             self.send("POST", f"/endpoints/{name}/refresh", {"OverwriteResources": "True"})
             time.sleep(0.1)
 
     def _publish(self) -> None:
-        resources = self._told.get("resources", [MODEL])
+        resources = self._reported.get("resources", [MODEL])
         self.send("PUT", "", {"Name": "Bike Rental", "Resources": resources})
 
-    def _deploy(self, name: str, told: Mapping[str, Json]) -> None:
+    def _deploy(self, name: str, stated: Mapping[str, Json]) -> None:
         if name != "default":
-            put = {part: told[part] for part in _PUT if part in told}
+            put = {part: stated[part] for part in _PUT if part in stated}
             self.send("PUT", f"/endpoints/{name}", put)
-        self.change(name, {part: said for part, said in told.items() if part not in _PUT})
+        self.change(name, {part: said for part, said in stated.items() if part not in _PUT})
 
-    def change(self, name: str, told: Mapping[str, Json]) -> None:
+    def change(self, name: str, stated: Mapping[str, Json]) -> None:
         """Somebody else's PATCH; `model` is the address of one."""
-        body = {part: said for part, said in told.items() if part != "model"}
-        if "model" in told:
-            base, _, relative = told["model"].partition(".net/")
+        body = {part: said for part, said in stated.items() if part != "model"}
+        if "model" in stated:
+            base, _, relative = stated["model"].partition(".net/")
             where = {"BaseLocation": f"{base}.net/", "RelativeLocation": relative}
             location = {**where, "SasBlobToken": SAS}
             body["Resources"] = [{"Name": MODEL, "Location": location}]

@@ -37,22 +37,22 @@ _CLASSIC = (
 _DECEIVING = {"Cf", "Cs", "Zl", "Zp"}
 
 
-def check(case: Case, told: Mapping[str, str]) -> None:
+def check(case: Case, stated: Mapping[str, str]) -> None:
     """Hold what was told against what is kept, no more and no less.
 
     RECONCILER_BLESS=1 keeps what was told.
     """
     kept = {name for name in EXPECTED if (case.folder / name).exists()}
     if os.environ.get("RECONCILER_BLESS") == "1":
-        for name in kept - set(told):
+        for name in kept - set(stated):
             (case.folder / name).unlink()
-        for name, text in told.items():
+        for name, text in stated.items():
             (case.folder / name).write_text(text, encoding="utf-8")
-        kept = set(told)
-    for name, text in told.items():
+        kept = set(stated)
+    for name, text in stated.items():
         expected = case.folder / name
         assert text == (expected.read_text(encoding="utf-8") if expected.exists() else None), name
-    assert kept == set(told)
+    assert kept == set(stated)
 
 
 def mask(case: Case, text: str) -> str:
@@ -131,15 +131,15 @@ def _name(value: Json, known: Mapping[str, Json]) -> Json:
 
 def show_after(case: Case, before: Mapping[str, Json], after: Mapping[str, Json]) -> str:
     """What differs between two states of a group, as text."""
-    told: dict[str, Json] = {}
+    stated: dict[str, Json] = {}
     for name in sorted({*before, *after}):
         if name not in after:
-            told[name] = "is gone"
+            stated[name] = "is gone"
         elif name not in before:
-            told[name] = {"is new": _steady(case, after[name])}
+            stated[name] = {"is new": _steady(case, after[name])}
         elif differences := dict(_compare(case, before[name], after[name])):
-            told[name] = differences
-    return dump(told) + "\n"
+            stated[name] = differences
+    return dump(stated) + "\n"
 
 
 def _compare(case: Case, before: Json, after: Json) -> Iterator[tuple[str, Json]]:

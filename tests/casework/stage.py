@@ -44,11 +44,11 @@ class Stage:
         self._write_project()
         self._seed_ledger()
 
-    def _deploy(self, name: str, told: Mapping[str, Json]) -> None:
-        body = self._make_definition(told)
-        if told.get("large"):
+    def _deploy(self, name: str, stated: Mapping[str, Json]) -> None:
+        body = self._make_definition(stated)
+        if stated.get("large"):
             self._move_into_blob(name, body)
-        if told.get("failed"):
+        if stated.get("failed"):
             status, answer, headers = self._world.send("PUT", self._world.path(name), body)
             assert status == 201, answer
             while self._world.send("GET", headers["Azure-AsyncOperation"])[1]["status"] != "Failed":
@@ -56,14 +56,14 @@ class Stage:
             return
         self._world.write("PUT", name, body)
 
-    def _make_definition(self, told: Mapping[str, Json]) -> Json:
+    def _make_definition(self, stated: Mapping[str, Json]) -> Json:
         model = f"{self.case.models}/census/old.ilearner"
-        given = told.get("definition")
+        given = stated.get("definition")
         body = self.case.read_file(given) if given else definition(model)
         body["properties"].setdefault("keys", dict(KEYS))
-        for pointer in told.get("absent", ()):
+        for pointer in stated.get("absent", ()):
             remove_at(body, pointer)
-        for pointer, value in _pointers(told).items():
+        for pointer, value in _pointers(stated).items():
             set_at(body, split_pointer(pointer), copy.deepcopy(value))
         return body
 
@@ -97,10 +97,10 @@ class Stage:
 
     def _seed_ledger(self) -> None:
         ledger = FileLedger(self.folder / ".reconciler")
-        for told in self.case.ledger:
-            address = Address.parse(told["address"])
+        for stated in self.case.ledger:
+            address = Address.parse(stated["address"])
             entry = {
-                "id": self._identify(address.kind, told.get("name", address.name)),
+                "id": self._identify(address.kind, stated.get("name", address.name)),
                 "action": Action.UPDATE,
                 "at": "2026-11-02T08:00:00Z",
                 "by": "ci",
@@ -109,10 +109,10 @@ class Stage:
                 "secrets": {},
                 "digests": {},
             }
-            known = {**entry, **told, "address": address}
+            known = {**entry, **stated, "address": address}
             known.pop("name", None)
             known["action"] = Action(known["action"])
-            known["fleet"] = Address.parse(told["fleet"]) if "fleet" in told else None
+            known["fleet"] = Address.parse(stated["fleet"]) if "fleet" in stated else None
             ledger.record(Entry(host="build-7", plan_digest="", patch=(), inverse=(), **known))
 
     def _identify(self, kind: str, name: str) -> str:
@@ -122,23 +122,23 @@ class Stage:
 
     def edit(self) -> None:
         """What somebody else does between plan and apply."""
-        for name, told in self.case.script.edits.items():
-            if self.case.classic and told == "deleted":
+        for name, stated in self.case.script.edits.items():
+            if self.case.classic and stated == "deleted":
                 self.case.classic.send("DELETE", f"/endpoints/{name}")
             elif self.case.classic:
-                self.case.classic.change(name, told)
-            elif told == "deleted":
+                self.case.classic.change(name, stated)
+            elif stated == "deleted":
                 self._world.write("DELETE", name, None)
-            elif told == "made anew":
+            elif stated == "made anew":
                 self._deploy(name, self.case.live.get(name, {}))
             else:
-                self._change(name, told)
+                self._change(name, stated)
 
-    def _change(self, name: str, told: Mapping[str, Json]) -> None:
+    def _change(self, name: str, stated: Mapping[str, Json]) -> None:
         """A PATCH of the parts that hold the pointers, as they are live but for these."""
         live = self._world.get(name)
         body: Json = {"properties": {"packageType": "Graph"}}
-        for pointer, value in told.items():
+        for pointer, value in stated.items():
             path = split_pointer(pointer)
             top = path[: 2 if path[0] == "properties" else 1]
             part = live[path[0]] if len(top) == 1 else live["properties"].get(top[1], {})
@@ -158,10 +158,10 @@ class Stage:
         return {**found, **(self.case.classic.read() if self.case.classic else {})}
 
 
-def _pointers(told: Mapping[str, Json]) -> dict[str, Json]:
-    words = {name for name in told if not name.startswith("/")}
+def _pointers(stated: Mapping[str, Json]) -> dict[str, Json]:
+    words = {name for name in stated if not name.startswith("/")}
     assert words <= {"absent", "definition", "large", "failed"}, words
-    return {name: value for name, value in told.items() if name.startswith("/")}
+    return {name: value for name, value in stated.items() if name.startswith("/")}
 
 
 def remove_at(document: Json, pointer: str) -> None:

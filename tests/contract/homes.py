@@ -13,20 +13,20 @@ from typing import Any, Protocol
 from reconciler.ledgers.blob import AzureBlobLedger
 from reconciler.ledgers.blob_client import Container
 from reconciler.ledgers.file import FileLedger
-from reconciler.ledgers.lock import Rhythm
+from reconciler.ledgers.lock import Heartbeat
 from reconciler.ledgers.process import describe_process
-from reconciler.model import Holder
+from reconciler.model import LockOwner
 from reconciler.ports import Ledger
 from tests.ledgers import make_intent
 
-_SHORT = Rhythm(lease_s=1.5, renew_s=0.3)
-_SHORTEST_OF_STORAGE = Rhythm(lease_s=15, renew_s=4)
+_SHORT = Heartbeat(lease_s=1.5, renew_s=0.3)
+_SHORTEST_OF_STORAGE = Heartbeat(lease_s=15, renew_s=4)
 
 
 class Home(Protocol):
     """One ledger's place; `open` gives a ledger that knows nothing of the others."""
 
-    rhythm: Rhythm
+    heartbeat: Heartbeat
 
     def open(self, **more: Any) -> Ledger: ...
 
@@ -36,10 +36,10 @@ class Home(Protocol):
 @dataclass
 class Folder:
     folder: Path
-    rhythm: Rhythm = _SHORT
+    heartbeat: Heartbeat = _SHORT
 
     def open(self, **more: Any) -> FileLedger:
-        return FileLedger(self.folder, **{"rhythm": self.rhythm, **more})
+        return FileLedger(self.folder, **{"heartbeat": self.heartbeat, **more})
 
     def drop_lock(self) -> None:
         (self.folder / "lock.json").unlink()
@@ -49,22 +49,24 @@ class Folder:
 class Prefix:
     address: str
     prefix: str
-    rhythm: Rhythm = _SHORTEST_OF_STORAGE
+    heartbeat: Heartbeat = _SHORTEST_OF_STORAGE
 
     def container(self) -> Container:
         return Container(self.address, {})
 
     def open(self, **more: Any) -> AzureBlobLedger:
-        return AzureBlobLedger(self.container(), self.prefix, **{"rhythm": self.rhythm, **more})
+        return AzureBlobLedger(
+            self.container(), self.prefix, **{"heartbeat": self.heartbeat, **more}
+        )
 
     def drop_lock(self) -> None:
         self.container().delete(f"{self.prefix}lock.json")
 
 
-def holder(lock_id: str = "one", **more: Any) -> Holder:
+def lock_owner(lock_id: str = "one", **more: Any) -> LockOwner:
     """This process, as whoever takes the lock."""
     host, pid, started = describe_process()
-    return Holder(
+    return LockOwner(
         **{
             "id": lock_id,
             "who": "ci",
@@ -113,8 +115,8 @@ def hold(home: Home, lock_id: str = "other") -> Callable[[Connection], None]:
 
     def work(line: Connection) -> None:
         ledger = home.open()
-        with ledger.lock(holder(lock_id), 0, lambda _: None) as lease:
-            line.send(lease.holder.fence)
+        with ledger.lock(lock_owner(lock_id), 0, lambda _: None) as lease:
+            line.send(lease.lock_owner.fence)
             while (asked := line.recv()) != "end":
                 try:
                     asked(ledger, lease)
@@ -133,7 +135,7 @@ def check(ledger: Ledger, lease: Any) -> None:
 
 def write(ledger: Ledger, lease: Any) -> None:
     """Write under the lock that the other process believes it has."""
-    ledger.intend(make_intent("late", fence=lease.holder.fence))
+    ledger.intend(make_intent("late", fence=lease.lock_owner.fence))
 
 
 def load(ledger: Ledger, lease: Any) -> None:

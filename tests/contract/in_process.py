@@ -61,7 +61,7 @@ class InProcess:
         self._server, self._loop = server, loop
         self.url = url
         self.faults = Faults()
-        server._mischief._plan = self.faults
+        server._fault_injector._plan = self.faults
         self.others = Emulator(url, "", group=GROUP)
 
     def forget(self) -> None:
@@ -69,7 +69,7 @@ class InProcess:
         self._server._state.befores.clear()
         self._server._classic.endpoints._befores.clear()
 
-    def look(self, resource_id: str) -> Json:
+    def inspect(self, resource_id: str) -> Json:
         """What the service really holds of a resource, secrets included; None for nothing."""
         found: Future[Json] = Future()
         self._loop.call_soon_threadsafe(lambda: found.set_result(self._look(resource_id)))

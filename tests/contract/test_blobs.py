@@ -23,21 +23,21 @@ def uri(storage: str) -> str:
     return address
 
 
-def look(uri: str, *, sas: str = "", pin: str = "", **environment: str) -> Any:
+def inspect(uri: str, *, sas: str = "", pin: str = "", **environment: str) -> Any:
     reference = SecretReference(env="MODELS_SAS") if sas else None
     model = ModelReference("Census Model", uri, (), sha256=pin, sas=reference)
-    return BlobStorage(lambda _: sas, uri, environment=environment).look(model)
+    return BlobStorage(lambda _: sas, uri, environment=environment).inspect(model)
 
 
 def test_a_blob_that_is_there_tells_its_length_and_its_uploaders_digest(uri: str) -> None:
-    blob = look(uri)
+    blob = inspect(uri)
     assert isinstance(blob, Blob)
     assert (blob.length, blob.digest, blob.trust) == (len(DATA), f"sha256:{DIGEST}", "metadata")
     assert blob.etag
 
 
 def test_every_byte_is_read_where_the_model_is_pinned(uri: str) -> None:
-    blob = look(uri, pin="0" * 64)
+    blob = inspect(uri, pin="0" * 64)
     assert (blob.digest, blob.trust) == (f"sha256:{DIGEST}", "streamed")
 
 
@@ -45,7 +45,7 @@ def test_large_models_are_read_in_parts(storage: str) -> None:
     address = f"{storage}/{ACCOUNT}/models/large.ilearner"
     data = bytes(range(256)) * 200_000
     upload_model(address, data, {})
-    assert look(address, pin="0" * 64).digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert inspect(address, pin="0" * 64).digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def test_without_the_uploaders_word_storage_tells_md5(storage: str) -> None:
@@ -54,7 +54,7 @@ def test_without_the_uploaders_word_storage_tells_md5(storage: str) -> None:
         f"{storage}/{ACCOUNT}", "models", "plain.ilearner", credential=credential
     ) as blob:
         blob.upload_blob(DATA, overwrite=True)
-    found = look(f"{storage}/{ACCOUNT}/models/plain.ilearner")
+    found = inspect(f"{storage}/{ACCOUNT}/models/plain.ilearner")
     assert (found.digest, found.trust) == (
         f"md5:{hashlib.md5(DATA, usedforsecurity=False).hexdigest()}",
         "md5",
@@ -62,12 +62,12 @@ def test_without_the_uploaders_word_storage_tells_md5(storage: str) -> None:
 
 
 def test_a_blob_that_is_not_there_is_absent(uri: str, storage: str) -> None:
-    assert look(f"{uri}.missing") is ABSENT
-    assert look(f"{storage}/{ACCOUNT}/no-container/x.ilearner") is ABSENT
+    assert inspect(f"{uri}.missing") is ABSENT
+    assert inspect(f"{storage}/{ACCOUNT}/no-container/x.ilearner") is ABSENT
 
 
 def test_a_signature_opens_and_says_until_when(uri: str) -> None:
-    blob = look(uri, sas=sign(uri))
+    blob = inspect(uri, sas=sign(uri))
     assert blob.length == len(DATA)
     assert blob.expires.endswith("Z")
 
@@ -75,13 +75,13 @@ def test_a_signature_opens_and_says_until_when(uri: str) -> None:
 def test_a_signature_that_may_not_read_is_forbidden(uri: str) -> None:
     signature = sign(uri, read=False)
     with pytest.raises(BlobForbidden) as caught:
-        look(uri, sas=signature)
+        inspect(uri, sas=signature)
     assert signature not in str(caught.value.findings())
 
 
 def test_a_signature_that_was_tampered_with_is_forbidden(uri: str) -> None:
     with pytest.raises(BlobForbidden):
-        look(uri, sas=sign(uri).replace("sp=r", "sp=rw"))
+        inspect(uri, sas=sign(uri).replace("sp=r", "sp=rw"))
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_a_signature_out_of_its_time_says_so(
 ) -> None:
     signature = sign(uri, begins=begins, ends=ends)
     with pytest.raises(BlobExpired, match=said) as caught:
-        look(uri, sas=signature)
+        inspect(uri, sas=signature)
     assert signature not in str(caught.value.findings())
 
 
 def test_storage_that_does_not_answer_is_unavailable_and_no_absence() -> None:
     with pytest.raises(Unavailable, match="cannot be reached"):
-        look(f"http://127.0.0.1:9/{ACCOUNT}/models/x.ilearner")
+        inspect(f"http://127.0.0.1:9/{ACCOUNT}/models/x.ilearner")
 
 
 @pytest.mark.parametrize(
@@ -107,15 +107,15 @@ def test_storage_that_does_not_answer_is_unavailable_and_no_absence() -> None:
 )
 def test_an_address_that_is_none_of_a_blob_is_refused(address: str) -> None:
     with pytest.raises(ReconcilerError, match="its address is not"):
-        look(address)
+        inspect(address)
 
 
 def test_a_key_of_the_environment_is_for_its_account_alone(uri: str) -> None:
-    from reconciler.blobs.storage import take_apart
+    from reconciler.blobs.storage import split_model_address
     from reconciler.transport import storage_credential
 
     model = ModelReference("m", "https://acct.blob.core.windows.net/m/x.ilearner", ())
-    where = take_apart(model)
+    where = split_model_address(model)
     named = {"AZURE_STORAGE_ACCOUNT": "acct", "AZURE_STORAGE_KEY": "k"}
     assert storage_credential(where, named) == {"account_name": "acct", "account_key": "k"}
     assert storage_credential(where, {**named, "AZURE_STORAGE_ACCOUNT": "other"}) is None
@@ -136,7 +136,7 @@ def test_a_token_of_ours_is_shown_to_known_storage_only() -> None:
     )
     for host, count in (("evil.example", 0), ("acct.blob.core.windows.net", 1), ("own.example", 2)):
         model = ModelReference("m", f"https://{host}/models/x.ilearner", ())
-        from reconciler.blobs.storage import take_apart
+        from reconciler.blobs.storage import split_model_address
 
-        storage._credential(model, take_apart(model))
+        storage._credential(model, split_model_address(model))
         assert len(asked) == count

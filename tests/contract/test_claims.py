@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.emulator import KINDS, Fault
-from reconciler.model import Fate, Finding, Outcome, Step
+from reconciler.model import Finding, Outcome, Step, StepResult
 from tests.contract.classic import MODEL as CLASSIC_MODEL
 from tests.contract.in_process import InProcess, run_in_process
 from tests.contract.trial import NEW, SPECS, UNSEEN, Trial, make_name
@@ -170,12 +170,12 @@ class Result:
 
     def find_false_fates(self) -> Iterator[str]:
         """The last fate of each step in the ledger, where it is false."""
-        allowed = {Fate.DONE: {DONE}, Fate.NOT_DONE: {BEFORE}, Fate.UNKNOWN: ANY}
+        allowed = {StepResult.DONE: {DONE}, StepResult.NOT_DONE: {BEFORE}, StepResult.UNKNOWN: ANY}
         last = {str(entry.address): entry for entry in self.trial.ledger.entries()}
         for name, entry in last.items():
-            unseen = get_role(self.steps[name]) in UNSEEN and entry.fate is Fate.DONE
-            if self.real[name] not in allowed[entry.fate] and not unseen:
-                yield f"{name} is {self.real[name]}, and the ledger says {entry.fate}: {entry.note}"
+            unseen = get_role(self.steps[name]) in UNSEEN and entry.result is StepResult.DONE
+            if self.real[name] not in allowed[entry.result] and not unseen:
+                yield f"{name} is {self.real[name]}, and the ledger says {entry.result}: {entry.note}"
 
 
 _numbers = itertools.count()
@@ -354,7 +354,7 @@ def test_an_operation_of_somebody_else_that_does_not_end(service: InProcess) -> 
     for kind, role in roles:
         body = {"properties": {"packageType": "Graph", "description": "of somebody else"}}
         service.others.begin("PATCH", make_name(kind, role, trial.number), body)
-    trial.before = trial.look()
+    trial.before = trial.inspect()
     outcome = trial.apply([])
     assert trial.after == trial.before
     assert {one.subject for one in outcome.failures} == {*trial.before}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.errors import LedgerConflict, LedgerInvalid
-from reconciler.model import Action, Address, Entry, Fate, Memory
+from reconciler.model import Action, Address, Entry, LastApplied, StepResult
 from reconciler.ports import Ledger
 from tests.contract.homes import Home
 from tests.ledgers import make_entry, make_intent
@@ -37,45 +37,52 @@ def outcome(intent: int, name: str = "census", **more: Any) -> Entry:
 def test_without_an_entry_nothing_is_known(home: Home) -> None:
     ledger = home.open()
     snapshot = ledger.load()
-    assert (snapshot.known, snapshot.memories, snapshot.open, snapshot.fence) == (False, {}, (), 0)
+    assert (snapshot.known, snapshot.last_applied_by_address, snapshot.open, snapshot.fence) == (
+        False,
+        {},
+        (),
+        0,
+    )
     assert list(ledger.entries()) == []
-    assert (ledger.find_holder(), ledger.compact(), ledger.set_aside()) == (None, "", "")
-    proof = ledger.verify()
-    assert (proof.entries, proof.intents, proof.findings) == (0, 0, ())
+    assert (ledger.find_lock_owner(), ledger.compact(), ledger.set_aside()) == (None, "", "")
+    verify_report = ledger.verify()
+    assert (verify_report.entries, verify_report.intents, verify_report.findings) == (0, 0, ())
 
 
 def test_what_was_recorded_is_remembered_by_the_next_one(home: Home) -> None:
-    told = entry(digests={"/model": "sha256:1"}, baseline={"/x": {"digest": "sha256:2"}}, wave=3)
-    told = replace(told, fleet=FLEET)
-    home.open().record(told)
+    reported = entry(
+        digests={"/model": "sha256:1"}, baseline={"/x": {"digest": "sha256:2"}}, wave=3
+    )
+    reported = replace(reported, fleet=FLEET)
+    home.open().record(reported)
     snapshot = home.open().load()
     assert snapshot.known
-    memory = snapshot.memories[CENSUS]
-    assert memory == Memory(
+    last_applied = snapshot.last_applied_by_address[CENSUS]
+    assert last_applied == LastApplied(
         id="/x/census",
         owned={"/a~1b": [1, 1.0, True, None, ""]},
         secrets={"/key": "2026-q4"},
-        at=told.at,
-        by=told.by,
-        commit=told.commit,
-        sequence=memory.sequence,
+        at=reported.at,
+        by=reported.by,
+        commit=reported.commit,
+        sequence=last_applied.sequence,
         digests={"/model": "sha256:1"},
         baseline={"/x": {"digest": "sha256:2"}},
         wave=3,
-        plan_digest=told.plan_digest,
-        step_digest=told.step_digest,
+        plan_digest=reported.plan_digest,
+        step_digest=reported.step_digest,
         fleet=FLEET,
     )
-    assert [type(one) for one in memory.owned["/a~1b"]][:3] == [int, float, bool]
+    assert [type(one) for one in last_applied.owned["/a~1b"]][:3] == [int, float, bool]
 
 
 def test_the_last_entry_of_a_resource_counts(home: Home) -> None:
     for by in ("a", "b"):
         home.open().record(entry(by=by))
     home.open().record(entry("other"))
-    memories = home.open().load().memories
-    assert memories[CENSUS].by == "b"
-    assert len(memories) == 2
+    last_applied_by_address = home.open().load().last_applied_by_address
+    assert last_applied_by_address[CENSUS].by == "b"
+    assert len(last_applied_by_address) == 2
 
 
 @pytest.mark.parametrize("action", [Action.DELETE, Action.FORGET])
@@ -83,14 +90,14 @@ def test_what_is_gone_is_not_remembered_and_the_ledger_is_known(home: Home, acti
     home.open().record(entry(action=Action.CREATE))
     home.open().record(entry(action=action))
     snapshot = home.open().load()
-    assert (snapshot.known, snapshot.memories) == (True, {})
+    assert (snapshot.known, snapshot.last_applied_by_address) == (True, {})
 
 
 def test_entries_come_back_as_they_were_given_oldest_first(home: Home) -> None:
-    told = [entry("a"), entry("b", note="why", fence=0), entry("a", by="z", step_digest="s")]
-    for one in told:
+    reported = [entry("a"), entry("b", note="why", fence=0), entry("a", by="z", step_digest="s")]
+    for one in reported:
         home.open().record(one)
-    given = [replace(one, sequence=number) for number, one in enumerate(told, start=1)]
+    given = [replace(one, sequence=number) for number, one in enumerate(reported, start=1)]
     assert list(home.open().entries()) == given
     assert list(home.open().entries(Address("WebService", "a"))) == [given[0], given[2]]
 
@@ -99,12 +106,12 @@ def test_an_intent_is_open_until_its_outcome_is_written(home: Home) -> None:
     intent = make_intent(
         patch=({"op": "add", "path": "/x", "value": "ä\ud800"},),
         inverse=({"op": "remove", "path": "/x"},),
-        owns=("/x", "/y"),
+        owned_paths=("/x", "/y"),
         absences=("/z",),
         secrets={"/key": "q4"},
         digests={"/model": "sha256:1"},
         stamp="2026",
-        extent="whole",
+        body="whole",
         wave=2,
         fleet=FLEET,
         attempt=3,
@@ -113,29 +120,35 @@ def test_an_intent_is_open_until_its_outcome_is_written(home: Home) -> None:
     begun = replace(intent, sequence=number)
     assert home.open().load().open == (begun,)
     assert home.open().load().known
-    assert home.open().load().memories == {}
+    assert home.open().load().last_applied_by_address == {}
     home.open().record(outcome(number, owned={"/x": 1}))
     snapshot = home.open().load()
     assert snapshot.open == ()
-    memory = snapshot.memories[CENSUS]
-    assert (memory.owned, memory.wave, memory.step_digest) == ({"/x": 1}, 2, "sha256:1")
-    assert memory.fleet == FLEET
-    (told,) = home.open().entries()
-    assert (told.patch, told.inverse) == (intent.patch, intent.inverse)
-    assert (told.intent, told.step_digest, told.wave) == (number, "sha256:1", 2)
-    assert told.fleet == FLEET
+    last_applied = snapshot.last_applied_by_address[CENSUS]
+    assert (last_applied.owned, last_applied.wave, last_applied.step_digest) == (
+        {"/x": 1},
+        2,
+        "sha256:1",
+    )
+    assert last_applied.fleet == FLEET
+    (reported,) = home.open().entries()
+    assert (reported.patch, reported.inverse) == (intent.patch, intent.inverse)
+    assert (reported.intent, reported.step_digest, reported.wave) == (number, "sha256:1", 2)
+    assert reported.fleet == FLEET
 
 
-@pytest.mark.parametrize("fate", [Fate.NOT_DONE, Fate.UNKNOWN])
-def test_what_was_not_done_closes_its_intent_and_changes_no_memory(home: Home, fate: Fate) -> None:
+@pytest.mark.parametrize("result", [StepResult.NOT_DONE, StepResult.UNKNOWN])
+def test_what_was_not_done_closes_its_intent_and_changes_no_memory(
+    home: Home, result: StepResult
+) -> None:
     ledger = home.open()
     ledger.record(entry(by="before"))
     number = ledger.intend(make_intent(action=Action.DELETE))
-    ledger.record(outcome(number, action=Action.DELETE, fate=fate, note="live is as it was"))
+    ledger.record(outcome(number, action=Action.DELETE, result=result, note="live is as it was"))
     snapshot = home.open().load()
-    assert (snapshot.open, snapshot.memories[CENSUS].by) == ((), "before")
-    told = list(home.open().entries())[-1]
-    assert (told.fate, told.note) == (fate, "live is as it was")
+    assert (snapshot.open, snapshot.last_applied_by_address[CENSUS].by) == ((), "before")
+    reported = list(home.open().entries())[-1]
+    assert (reported.result, reported.note) == (result, "live is as it was")
 
 
 def test_each_intent_of_a_resource_needs_its_own_outcome(home: Home) -> None:
@@ -171,7 +184,7 @@ def test_what_was_renamed_is_remembered_and_open_by_its_new_address(home: Home) 
     number = home.open().intend(make_intent("old"))
     ledger = home.open(moved={old: new})
     snapshot = ledger.load()
-    assert set(snapshot.memories) == {new}
+    assert set(snapshot.last_applied_by_address) == {new}
     assert [one.address for one in snapshot.open] == [new]
     ledger.record(outcome(number, "new"))
     assert ledger.load().open == ()
@@ -186,7 +199,7 @@ def seed(ledger: Ledger, fence: int = 2) -> None:
         ledger.record(outcome(number, name, owned={"/n": name}, fence=fence))
     ledger.record(entry("b", Action.DELETE))
     number = ledger.intend(make_intent("c", fence=fence + 1))
-    ledger.record(outcome(number, "c", fate=Fate.UNKNOWN, fence=fence + 1))
+    ledger.record(outcome(number, "c", result=StepResult.UNKNOWN, fence=fence + 1))
     ledger.intend(make_intent("d", wave=4, fleet=FLEET, fence=fence + 1))
 
 
@@ -197,15 +210,19 @@ def test_compacting_forgets_nothing_and_stays_provable(home: Home) -> None:
         assert home.open().compact()
         assert home.open().load() == before, round_
         assert list(home.open().entries()) == entries
-        proof = home.open().verify()
-        assert (proof.entries, proof.intents, proof.findings) == (len(entries), 5 + round_, ())
+        verify_report = home.open().verify()
+        assert (verify_report.entries, verify_report.intents, verify_report.findings) == (
+            len(entries),
+            5 + round_,
+            (),
+        )
         home.open().record(outcome(home.open().intend(make_intent("e")), "e"))
         before, entries = home.open().load(), list(home.open().entries())
     (left,) = before.open
     home.open().record(outcome(left.sequence, "d", owned={"/x": 1}, fence=3))
     snapshot = home.open().load()
     assert (snapshot.open, snapshot.fence) == ((), 3)
-    remembered = snapshot.memories[Address("WebService", "d")]
+    remembered = snapshot.last_applied_by_address[Address("WebService", "d")]
     assert (remembered.wave, remembered.fleet) == (4, FLEET)
     assert home.open().verify().findings == ()
     with pytest.raises(LedgerConflict):
@@ -221,7 +238,7 @@ def test_a_ledger_that_is_open_elsewhere_goes_on_after_a_compaction(home: Home) 
     one.record(entry("d"))
     assert other.compact()
     one.record(entry("e"))
-    assert [told.address.name for told in home.open().entries()] == list("abcde")
+    assert [reported.address.name for reported in home.open().entries()] == list("abcde")
     assert home.open().verify().findings == ()
 
 
@@ -231,15 +248,15 @@ def test_an_outcome_without_its_intent_is_found(home: Home) -> None:
     ledger.record(outcome(number, "b"))
     ledger.record(outcome(number, "a"))
     ledger.record(entry("c"))
-    proof = home.open().verify()
-    assert (proof.entries, proof.intents) == (3, 1)
-    wrong, twice = proof.findings
+    verify_report = home.open().verify()
+    assert (verify_report.entries, verify_report.intents) == (3, 1)
+    wrong, twice = verify_report.findings
     assert "is the outcome of an intent of WebService/a, and of WebService/b" in wrong.message
     assert f"is the outcome of line {number}, which is no open intent" in twice.message
     assert wrong.place is not None
     assert twice.place is not None
     assert (wrong.place.line, twice.place.line) == (2, 3)
-    assert len(home.open().load().memories) == 3
+    assert len(home.open().load().last_applied_by_address) == 3
 
 
 def test_what_is_set_aside_is_kept_and_a_ledger_begins_anew(home: Home) -> None:
@@ -259,7 +276,7 @@ def test_an_entry_may_be_some_megabytes_long(home: Home) -> None:
     home.open().record(large)
     home.open().record(entry("small"))
     assert next(home.open().entries()) == replace(large, sequence=1)
-    assert len(home.open().load().memories) == 2
+    assert len(home.open().load().last_applied_by_address) == 2
 
 
 def test_threads_of_one_process_may_write_at_once(home: Home) -> None:
@@ -279,7 +296,7 @@ def test_threads_of_one_process_may_write_at_once(home: Home) -> None:
         thread.join()
     assert len(set(numbers)) == 30
     snapshot = home.open().load()
-    assert (len(snapshot.memories), snapshot.open) == (30, ())
+    assert (len(snapshot.last_applied_by_address), snapshot.open) == (30, ())
     assert home.open().verify().findings == ()
 
 
@@ -298,7 +315,7 @@ def test_processes_that_write_at_once_lose_nothing(home: Home) -> None:
     processes = [_start(_write_many, home, f"p{number}", 15) for number in range(4)]
     known = 0
     while any(process.is_alive() for process in processes):
-        seen = len(home.open().load().memories)
+        seen = len(home.open().load().last_applied_by_address)
         assert seen >= known
         known = seen
     for process in processes:

@@ -19,7 +19,7 @@ from reconciler.model import Cloud, GuardLimits, Project
 from reconciler.ports import Ledger
 from reconciler.transport.storage import _EMULATED_KEY
 from tests.contract.go_between import GoBetween, go_between
-from tests.contract.homes import Prefix, holder
+from tests.contract.homes import Prefix, lock_owner
 from tests.contract.test_ledger import entry, outcome, seed
 from tests.ledgers import make_intent
 
@@ -38,7 +38,7 @@ def between(storage: str) -> Iterator[GoBetween]:
 def shaky(between: GoBetween, prefix: Prefix) -> AzureBlobLedger:
     """The same ledger as `prefix` opens, over a line that can be made to fail."""
     address = prefix.address.replace(_origin(prefix.address), between.url)
-    return AzureBlobLedger(Container(address, {}), prefix.prefix, rhythm=prefix.rhythm)
+    return AzureBlobLedger(Container(address, {}), prefix.prefix, heartbeat=prefix.heartbeat)
 
 
 def _origin(url: str) -> str:
@@ -51,7 +51,7 @@ def names(prefix: Prefix) -> list[str]:
     return [one.name.removeprefix(prefix.prefix) for one in found]
 
 
-def told(ledger: Ledger) -> list[str]:
+def reported(ledger: Ledger) -> list[str]:
     return [one.address.name for one in ledger.entries()]
 
 
@@ -67,7 +67,7 @@ def test_a_reply_that_is_lost_leads_to_one_line(
     shaky.record(outcome(number, "b"))
     assert between.losses == []
     assert number == 2
-    assert told(prefix.open()) == ["a", "b"]
+    assert reported(prefix.open()) == ["a", "b"]
     assert prefix.open().load().open == ()
     assert prefix.open().verify().findings == ()
 
@@ -78,7 +78,7 @@ def test_another_writer_that_is_first_is_followed(
     shaky.record(entry("a"))
     between.what, between.before = APPEND, lambda: prefix.open().record(entry("first"))
     shaky.record(entry("b"))
-    assert told(prefix.open()) == ["a", "first", "b"]
+    assert reported(prefix.open()) == ["a", "first", "b"]
     assert prefix.open().verify().findings == ()
 
 
@@ -89,8 +89,8 @@ def test_a_lock_that_was_taken_meanwhile_is_seen_by_the_write_itself(
     shaky.intend(make_intent("a", fence=1))
 
     def overtake() -> None:
-        with prefix.open().lock(holder("new"), 0, lambda _: None) as lease:
-            assert lease.holder.fence == 2
+        with prefix.open().lock(lock_owner("new"), 0, lambda _: None) as lease:
+            assert lease.lock_owner.fence == 2
 
     between.what, between.before = APPEND, overtake
     with pytest.raises(LedgerConflict):
@@ -108,7 +108,7 @@ def test_storage_that_answers_no_more_leaves_it_open_whether_it_is_there(
     assert "nobody knows whether the line is there" in caught.value.next_step
     between.losses = []
     shaky.record(entry("c"))
-    assert told(prefix.open()) == ["a", "b", "c"]
+    assert reported(prefix.open()) == ["a", "b", "c"]
 
 
 def test_a_step_writes_one_small_block_and_reads_nothing(
@@ -121,7 +121,7 @@ def test_a_step_writes_one_small_block_and_reads_nothing(
     shaky.record(outcome(number, "a"))
     assert [APPEND in one for one in between.seen[before:]] == [True, True]
     before = len(between.seen)
-    assert len(shaky.load().memories) == 21
+    assert len(shaky.load().last_applied_by_address) == 21
     assert len(between.seen) - before == 2  # which blobs there are, and one of them
 
 
@@ -130,27 +130,27 @@ def test_a_full_segment_is_followed_by_another_one(prefix: Prefix) -> None:
     for number in range(10):
         ledgers[number % 2].record(entry(f"s{number}"))
         prefix.open().load()
-    assert told(prefix.open()) == [f"s{number}" for number in range(10)]
+    assert reported(prefix.open()) == [f"s{number}" for number in range(10)]
     assert names(prefix) == [f"ledger/00000{number}.jsonl" for number in (1, 2, 3, 4)]
     assert prefix.open().verify().findings == ()
     assert prefix.open().compact()
     assert [one for one in names(prefix) if one.startswith("ledger/")] == ["ledger/000005.jsonl"]
     prefix.open().record(entry("after"))
-    assert len(told(prefix.open())) == 11
+    assert len(reported(prefix.open())) == 11
 
 
 def test_a_writer_that_ends_between_two_segments_holds_nobody_up(prefix: Prefix) -> None:
     seed(prefix.open())
     before = prefix.open().load()
     segments = prefix.open()._segments
-    from reconciler.ledgers.records import Mark
+    from reconciler.ledgers.records import Marker
 
-    segments.append(Mark("close"))
+    segments.append(Marker("close"))
     assert prefix.open().load() == before
     prefix.container().begin(f"{prefix.prefix}ledger/000002.jsonl")
     assert prefix.open().load() == before
     prefix.open().record(entry("after"))
-    assert told(prefix.open())[-1] == "after"
+    assert reported(prefix.open())[-1] == "after"
     assert prefix.open().verify().findings == ()
 
 
@@ -182,7 +182,7 @@ def test_a_compaction_that_ends_anywhere_loses_nothing(
     assert prefix.open().verify().findings == ()
     prefix.open().record(entry("after"))
     assert prefix.open().compact()
-    assert told(prefix.open())[-1] == "after"
+    assert reported(prefix.open())[-1] == "after"
     assert prefix.open().verify().findings == ()
 
 
@@ -203,17 +203,17 @@ def test_a_broken_chain_is_named_by_its_blob_and_set_aside(prefix: Prefix) -> No
     name = kept.removeprefix(f"{prefix.address}/")
     assert prefix.container().read_all(name).data == data
     prefix.open().record(entry("new"))
-    assert told(prefix.open()) == ["new"]
+    assert reported(prefix.open()) == ["new"]
 
 
 def test_a_container_that_is_missing_is_made(storage: str) -> None:
     address = f"{storage}/{ACCOUNT}/made-{datetime.now(UTC):%H%M%S%f}"
     ledger = AzureBlobLedger(Container(address, {}))
     assert ledger.load().known is False
-    assert ledger.find_holder() is None
-    with ledger.lock(holder(), 0, lambda _: None):
+    assert ledger.find_lock_owner() is None
+    with ledger.lock(lock_owner(), 0, lambda _: None):
         ledger.record(entry("a"))
-    assert told(AzureBlobLedger(Container(address, {}))) == ["a"]
+    assert reported(AzureBlobLedger(Container(address, {}))) == ["a"]
 
 
 def sign(**allowed: bool) -> str:
@@ -255,10 +255,10 @@ def test_what_is_refused_names_the_right_and_shows_no_signature(
     )
     ledger = AzureBlobLedger(Signed(address, signature), prefix.prefix)
     if reachable:
-        assert len(ledger.load().memories) == 2
+        assert len(ledger.load().last_applied_by_address) == 2
     for work in (
         lambda: ledger.record(entry("a")),
-        lambda: ledger.lock(holder(), 0, lambda _: None),
+        lambda: ledger.lock(lock_owner(), 0, lambda _: None),
         ledger.compact,
         ledger.set_aside,
     ):
@@ -301,4 +301,4 @@ def test_a_project_names_its_ledger(prefix: Prefix) -> None:
     assert isinstance(open_ledger(make_project(), {}), FileLedger)
     named = make_project(ledger_container=prefix.address, ledger_prefix=prefix.prefix)
     open_ledger(named, {}).record(entry("a"))
-    assert told(prefix.open()) == ["a"]
+    assert reported(prefix.open()) == ["a"]

@@ -16,7 +16,7 @@ import pytest
 from reconciler.errors import LedgerInvalid
 from reconciler.ledgers.chain import LONGEST
 from reconciler.ledgers.file import FileLedger
-from reconciler.model import Address, Fate, Json
+from reconciler.model import Address, Json, StepResult
 from tests.contract.test_ledger import entry, outcome, seed
 from tests.ledgers import make_intent
 
@@ -61,8 +61,10 @@ def write_version_1(file: Path) -> None:
 
 def test_a_ledger_of_the_first_version_is_read_and_goes_on(ledger: FileLedger, file: Path) -> None:
     write_version_1(file)
-    memories = ledger.load().memories
-    assert {str(one): memory.sequence for one, memory in memories.items()} == {
+    last_applied_by_address = ledger.load().last_applied_by_address
+    assert {
+        str(one): last_applied.sequence for one, last_applied in last_applied_by_address.items()
+    } == {
         "WebService/a": 2,
         "WebService/b": 3,
     }
@@ -72,8 +74,8 @@ def test_a_ledger_of_the_first_version_is_read_and_goes_on(ledger: FileLedger, f
     ledger.record(entry("d"))
     versions = [json.loads(line)["version"] for line in file.read_bytes().splitlines()]
     assert versions == [1, 1, 1, 1, 2, 2]
-    proof = ledger.verify()
-    assert (proof.entries, proof.intents, proof.findings) == (5, 1, ())
+    verify_report = ledger.verify()
+    assert (verify_report.entries, verify_report.intents, verify_report.findings) == (5, 1, ())
 
 
 def without_fleets(said: Json) -> Json:
@@ -115,7 +117,7 @@ def test_each_line_carries_the_digest_of_the_one_before(ledger: FileLedger, file
 def test_an_outcome_does_not_repeat_its_intent(ledger: FileLedger, file: Path) -> None:
     patch = ({"op": "add", "path": "/x", "value": "y" * 10_000},)
     number = ledger.intend(make_intent(patch=patch, inverse=patch))
-    ledger.record(outcome(number, patch=patch, inverse=patch, fate=Fate.NOT_DONE))
+    ledger.record(outcome(number, patch=patch, inverse=patch, result=StepResult.NOT_DONE))
     said = json.loads(file.read_text().splitlines()[1])
     assert not {"patch", "inverse", "owns", "step_digest", "wave", "fleet"} & set(said)
     assert next(ledger.entries()).patch == patch
@@ -152,9 +154,9 @@ def test_a_chain_that_does_not_hold_is_named_by_its_first_bad_line(
     assert caught.value.message.startswith(f"line {first} of the ledger ")
     assert caught.value.subject == str(file)
     assert "reconciler ledger rebuild" in caught.value.next_step
-    told = ledger.verify().findings[0]
-    assert told.message == caught.value.message
-    assert str(told.place) == f"{file}:{first}:1"
+    reported = ledger.verify().findings[0]
+    assert reported.message == caught.value.message
+    assert str(reported.place) == f"{file}:{first}:1"
     if archived:
         assert len(ledger.load().open) == 4  # what is remembered does not hang on it
         assert any("which was changed since" in one.message for one in ledger.verify().findings)
@@ -208,12 +210,12 @@ def test_a_torn_last_line_is_passed_over_and_set_aside(
     ledger.intend(make_intent("b"))
     torn = file.read_bytes()[len(whole) : keep if keep < 0 else len(whole) + keep]
     file.write_bytes(whole + torn)
-    assert set(ledger.load().memories) == {Address("WebService", "a")}
+    assert set(ledger.load().last_applied_by_address) == {Address("WebService", "a")}
     assert ledger.load().open == ()
     assert file.read_bytes() == whole + torn
-    (told,) = ledger.verify().findings
-    assert (told.severity, str(told.place)) == ("warning", f"{file}:2:1")
-    assert f"{len(torn)} bytes" in told.message
+    (reported,) = ledger.verify().findings
+    assert (reported.severity, str(reported.place)) == ("warning", f"{file}:2:1")
+    assert f"{len(torn)} bytes" in reported.message
     ledger.record(entry("c"))
     assert {one.address.name for one in ledger.entries()} == {"a", "c"}
     (aside,) = file.parent.glob("*.torn-*")
@@ -292,11 +294,11 @@ def test_a_compaction_that_finds_no_room_changes_nothing(ledger: FileLedger, fil
     assert (file.read_bytes(), sorted(file.parent.iterdir())) == (before, files)
 
 
-@pytest.mark.parametrize("fate", Fate)
-def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, fate: Fate) -> None:
+@pytest.mark.parametrize("result", StepResult)
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, result: StepResult) -> None:
     (tmp_path / "taken").write_text("a file where the folder should be")
     with pytest.raises(LedgerInvalid, match="cannot be written") as caught:
-        FileLedger(tmp_path / "taken").record(replace(entry("a"), fate=fate))
+        FileLedger(tmp_path / "taken").record(replace(entry("a"), result=result))
     assert "taken" in caught.value.subject
     # What became of the step is not the ledger's to say.
     assert caught.value.next_step.startswith("Make room or give leave to write")

@@ -13,9 +13,19 @@ import pytest
 
 from reconciler.errors import LedgerConflict, LedgerInvalid, LockHeld, ReconcilerError
 from reconciler.ledgers.file import FileLedger
-from reconciler.ledgers.lock import Rhythm, read_clock, wait_for
+from reconciler.ledgers.lock import Heartbeat, read_clock, wait_for
 from reconciler.model import Event, LockAwaited
-from tests.contract.homes import Folder, Home, check, hear, hold, holder, load, run_beside, write
+from tests.contract.homes import (
+    Folder,
+    Home,
+    check,
+    hear,
+    hold,
+    load,
+    lock_owner,
+    run_beside,
+    write,
+)
 from tests.ledgers import make_intent
 
 pytestmark = pytest.mark.contract
@@ -26,14 +36,14 @@ def silent(event: Event) -> None:
 
 
 def test_who_holds_the_lock_is_named_and_nobody_else_gets_it(home: Home) -> None:
-    assert home.open().find_holder() is None
-    with home.open().lock(holder("7f3a"), 0, silent) as lease:
+    assert home.open().find_lock_owner() is None
+    with home.open().lock(lock_owner("7f3a"), 0, silent) as lease:
         lease.check()
-        assert home.open().find_holder() == lease.holder
-        with pytest.raises(LockHeld) as caught, home.open().lock(holder("b"), 0, silent):
+        assert home.open().find_lock_owner() == lease.lock_owner
+        with pytest.raises(LockHeld) as caught, home.open().lock(lock_owner("b"), 0, silent):
             pass
-        ours = lease.holder
-        assert caught.value.holder == ours
+        ours = lease.lock_owner
+        assert caught.value.lock_owner == ours
         assert caught.value.message == (
             f"the ledger is locked by ci@{ours.host} (pid {os.getpid()})"
             " since 2026-11-20T12:00:00Z: apply"
@@ -41,61 +51,61 @@ def test_who_holds_the_lock_is_named_and_nobody_else_gets_it(home: Home) -> None
         assert "reconciler force-unlock 7f3a" in caught.value.next_step
         assert "--lock-timeout" in caught.value.next_step
         assert "lock.json" in caught.value.subject
-    assert home.open().find_holder() is None
+    assert home.open().find_lock_owner() is None
 
 
 def test_the_number_of_a_lock_only_ever_grows(home: Home) -> None:
     fences = []
     for _ in range(3):
-        with home.open().lock(holder(), 0, silent) as lease:
-            fences.append(lease.holder.fence)
+        with home.open().lock(lock_owner(), 0, silent) as lease:
+            fences.append(lease.lock_owner.fence)
     assert fences == [1, 2, 3]
-    with home.open().lock(holder("dead"), 0, silent) as lease:
+    with home.open().lock(lock_owner("dead"), 0, silent) as lease:
         home.open().unlock("dead")
-    with home.open().lock(holder(), 0, silent) as lease:
-        after = lease.holder.fence
+    with home.open().lock(lock_owner(), 0, silent) as lease:
+        after = lease.lock_owner.fence
         assert after > 4
         home.open().intend(make_intent(fence=after))
     home.drop_lock()
-    with home.open().lock(holder(), 0, silent) as lease:
-        assert lease.holder.fence > after
+    with home.open().lock(lock_owner(), 0, silent) as lease:
+        assert lease.lock_owner.fence > after
 
 
 def test_the_number_of_a_lock_outlives_a_compaction(home: Home) -> None:
-    with home.open().lock(holder(), 0, silent) as lease:
-        home.open().intend(make_intent(fence=lease.holder.fence))
+    with home.open().lock(lock_owner(), 0, silent) as lease:
+        home.open().intend(make_intent(fence=lease.lock_owner.fence))
         home.open().compact()
-        home.open().intend(make_intent(fence=lease.holder.fence))
+        home.open().intend(make_intent(fence=lease.lock_owner.fence))
     home.drop_lock()
-    with home.open().lock(holder(), 0, silent) as lease:
-        assert lease.holder.fence == 2
+    with home.open().lock(lock_owner(), 0, silent) as lease:
+        assert lease.lock_owner.fence == 2
 
 
 def test_a_lock_that_is_given_back_is_given_to_who_waits(home: Home) -> None:
-    told: list[Event] = []
+    reported: list[Event] = []
     with run_beside(hold(home)) as (_, line):
         hear(line)
 
         def emit(event: Event) -> None:
-            told.append(event)
+            reported.append(event)
             line.send("end")
 
-        with home.open().lock(holder(), 30, emit) as lease:
+        with home.open().lock(lock_owner(), 30, emit) as lease:
             lease.check()
         assert hear(line) == "released"
-    (event,) = told
+    (event,) = reported
     assert isinstance(event, LockAwaited)
-    assert (event.holder.id, event.seconds) == ("other", 1.0)
+    assert (event.lock_owner.id, event.seconds) == ("other", 1.0)
 
 
 def test_nobody_waits_longer_than_asked(home: Home) -> None:
-    told: list[Event] = []
-    with home.open().lock(holder(), 0, silent):
+    reported: list[Event] = []
+    with home.open().lock(lock_owner(), 0, silent):
         started = read_clock()
-        with pytest.raises(LockHeld), home.open().lock(holder("b"), 1.2, told.append):
+        with pytest.raises(LockHeld), home.open().lock(lock_owner("b"), 1.2, reported.append):
             pass
         assert read_clock() - started >= 1.2
-    waits = [one.seconds for one in told if isinstance(one, LockAwaited)]
+    waits = [one.seconds for one in reported if isinstance(one, LockAwaited)]
     assert waits[0] == 1.0
     assert sum(waits) <= 1.2
 
@@ -103,26 +113,26 @@ def test_nobody_waits_longer_than_asked(home: Home) -> None:
 def test_waiting_doubles_up_to_a_quarter_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("reconciler.ledgers.lock.read_clock", lambda: now[0])
-    told: list[Event] = []
+    reported: list[Event] = []
 
     def take() -> str:
         if now[0] < 90:
-            raise LockHeld("held", holder())
+            raise LockHeld("held", lock_owner())
         return "taken"
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    assert wait_for(take, 100, told.append, sleep) == "taken"
-    waits = [one.seconds for one in told if isinstance(one, LockAwaited)]
+    assert wait_for(take, 100, reported.append, sleep) == "taken"
+    waits = [one.seconds for one in reported if isinstance(one, LockAwaited)]
     assert waits == [1, 2, 4, 8, 16, 16, 16, 16, 16]
 
 
 def test_a_lock_outlives_its_lease_while_its_holder_lives(home: Home) -> None:
-    with home.open().lock(holder(), 0, silent) as lease:
-        ends = read_clock() + home.rhythm.lease_s * 1.3
+    with home.open().lock(lock_owner(), 0, silent) as lease:
+        ends = read_clock() + home.heartbeat.lease_s * 1.3
         while read_clock() < ends:
-            with pytest.raises(LockHeld), home.open().lock(holder("b"), 0.4, silent):
+            with pytest.raises(LockHeld), home.open().lock(lock_owner("b"), 0.4, silent):
                 pass
             lease.check()
 
@@ -136,12 +146,12 @@ def test_whoever_is_unlocked_by_force_can_write_no_more(home: Home) -> None:
             home.open().unlock("wrong")
         assert "other" in caught.value.next_step
         assert home.open().unlock("other").id == "other"
-        assert home.open().find_holder() is None
+        assert home.open().find_lock_owner() is None
         line.send(write)
         assert hear(line) == "LedgerConflict"
         line.send(check)
         assert hear(line) == "LedgerConflict"
-        with home.open().lock(holder(), 0, silent) as lease:
+        with home.open().lock(lock_owner(), 0, silent) as lease:
             lease.check()
             line.send("end")
             assert hear(line) == "released"
@@ -160,19 +170,19 @@ def test_the_lock_of_a_process_that_was_killed_is_free_at_once(home: Home, reap:
             process.join()
         else:  # a dead process that nobody has asked for is dead as well
             os.waitid(os.P_PID, process.pid or 0, os.WEXITED | os.WNOWAIT)
-        assert home.open().find_holder() is None
-        with home.open().lock(holder(), 0, silent) as lease:
-            assert lease.holder.fence == fence + 1
+        assert home.open().find_lock_owner() is None
+        with home.open().lock(lock_owner(), 0, silent) as lease:
+            assert lease.lock_owner.fence == fence + 1
 
 
 def test_a_holder_that_was_stopped_finds_that_it_lost_the_lock(home: Home) -> None:
     with run_beside(hold(home)) as (process, line):
         fence = hear(line)
         os.kill(process.pid or 0, signal.SIGSTOP)
-        with pytest.raises(LockHeld), home.open().lock(holder(), 0, silent):
+        with pytest.raises(LockHeld), home.open().lock(lock_owner(), 0, silent):
             pass
-        with home.open().lock(holder(), 60, silent) as lease:
-            assert lease.holder.fence > fence
+        with home.open().lock(lock_owner(), 60, silent) as lease:
+            assert lease.lock_owner.fence > fence
             line.send(write)
             line.send(check)
             line.send(load)
@@ -191,8 +201,8 @@ def _race(home: Home, name: str) -> Callable[[Any], None]:
         ledger = home.open()
         while line.recv() == "go":
             try:
-                with ledger.lock(holder(name), 0, silent) as lease:
-                    line.send(lease.holder.fence)
+                with ledger.lock(lock_owner(name), 0, silent) as lease:
+                    line.send(lease.lock_owner.fence)
                     line.recv()
             except LockHeld:
                 line.send(0)
@@ -215,16 +225,16 @@ def test_of_two_that_want_the_lock_at_once_one_gets_it(home: Home) -> None:
             fences.append(said[1])
             for line in (one, other):
                 line.send("end of round")
-            with home.open().lock(holder("between"), 30, silent):
+            with home.open().lock(lock_owner("between"), 30, silent):
                 pass
     assert 0 not in fences
     assert fences == sorted(set(fences))
 
 
 def test_an_error_in_the_block_gives_the_lock_back(home: Home) -> None:
-    with pytest.raises(RuntimeError), home.open().lock(holder(), 0, silent):
+    with pytest.raises(RuntimeError), home.open().lock(lock_owner(), 0, silent):
         raise RuntimeError
-    with home.open().lock(holder(), 0, silent):
+    with home.open().lock(lock_owner(), 0, silent):
         pass
 
 
@@ -254,15 +264,15 @@ def test_a_process_of_another_machine_is_not_taken_for_dead(tmp_path: Path) -> N
     write_lock(home.folder)
     with (
         pytest.raises(LockHeld, match="ci@elsewhere"),
-        home.open(rhythm=Rhythm()).lock(holder(), 0, silent),
+        home.open(heartbeat=Heartbeat()).lock(lock_owner(), 0, silent),
     ):
         pass
-    with home.open().lock(holder(), 30, silent) as lease:  # silent for the length of a lease
-        assert lease.holder.fence == 10
+    with home.open().lock(lock_owner(), 30, silent) as lease:  # silent for the length of a lease
+        assert lease.lock_owner.fence == 10
 
 
 def test_a_number_that_came_again_is_another_process(tmp_path: Path) -> None:
-    home = Folder(tmp_path / "ledger", Rhythm())
+    home = Folder(tmp_path / "ledger", Heartbeat())
     with run_beside(hold(home)) as (process, line):
         hear(line)
         file = home.folder / "lock.json"
@@ -271,17 +281,17 @@ def test_a_number_that_came_again_is_another_process(tmp_path: Path) -> None:
         process.join()
         said["holder"]["pid"] = os.getpid()  # it runs, and began at another time
         file.write_text(json.dumps(said))
-        with home.open().lock(holder(), 0, silent) as lease:
-            assert lease.holder.fence == said["fence"] + 1
+        with home.open().lock(lock_owner(), 0, silent) as lease:
+            assert lease.lock_owner.fence == said["fence"] + 1
 
 
 def test_a_lock_says_when_it_was_renewed_and_is_its_owners_alone(tmp_path: Path) -> None:
     home = Folder(tmp_path / "ledger")
-    with home.open().lock(holder(started=""), 0, silent) as lease:
+    with home.open().lock(lock_owner(started=""), 0, silent) as lease:
         file = home.folder / "lock.json"
         said = json.loads(file.read_text())
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", said["renewed"])
-        assert said["holder"]["started"] == lease.holder.started != ""
+        assert said["holder"]["started"] == lease.lock_owner.started != ""
         assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -301,8 +311,8 @@ def test_a_lock_that_cannot_be_read_is_named_and_guards(tmp_path: Path, harm: st
     ledger = FileLedger(tmp_path)
     (tmp_path / "lock.json").write_text(harm)
     for work in (
-        lambda: ledger.lock(holder(), 0, silent),
-        ledger.find_holder,
+        lambda: ledger.lock(lock_owner(), 0, silent),
+        ledger.find_lock_owner,
         lambda: ledger.unlock("x"),
         lambda: ledger.intend(make_intent(fence=1)),
     ):
@@ -315,7 +325,7 @@ def test_a_lock_that_cannot_be_read_is_named_and_guards(tmp_path: Path, harm: st
 
 def test_a_lock_that_is_deleted_is_lost(tmp_path: Path) -> None:
     home = Folder(tmp_path / "ledger")
-    with home.open().lock(holder(), 0, silent) as lease:
+    with home.open().lock(lock_owner(), 0, silent) as lease:
         home.drop_lock()
         with pytest.raises(LedgerConflict, match="was taken by somebody else"):
             lease.check()
@@ -326,7 +336,7 @@ def test_a_lock_that_nobody_could_renew_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = FileLedger(tmp_path)
-    with ledger.lock(holder(), 0, silent) as lease:
+    with ledger.lock(lock_owner(), 0, silent) as lease:
         now = read_clock()
         monkeypatch.setattr("reconciler.ledgers.lock.read_clock", lambda: now + 61)
         with pytest.raises(LedgerConflict, match="could not be renewed in time"):
@@ -337,22 +347,22 @@ def test_reading_needs_no_leave_to_write(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         # The rights of files do not bind us; that no reader makes a file can be seen all the same.
         FileLedger(tmp_path / "none").load()
-        FileLedger(tmp_path / "none").find_holder()
+        FileLedger(tmp_path / "none").find_lock_owner()
         list(FileLedger(tmp_path / "none").entries())
         FileLedger(tmp_path / "none").verify()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_heartbeat_ends_with_the_block(home: Home) -> None:
-    with home.open().lock(holder(), 0, silent):
+    with home.open().lock(lock_owner(), 0, silent):
         assert any(one.name == "ledger-lock" for one in threading.enumerate())
     assert not any(one.name == "ledger-lock" for one in threading.enumerate())
 
 
 def test_whoever_has_a_long_name_can_still_be_named(home: Home) -> None:
     long = {"who": "x" * 50_000, "why": "\x00\ud800" * 50_000}
-    with home.open().lock(holder(**long), 0, silent) as lease:
+    with home.open().lock(lock_owner(**long), 0, silent) as lease:
         lease.check()
-        found = home.open().find_holder()
-        assert found == lease.holder
+        found = home.open().find_lock_owner()
+        assert found == lease.lock_owner
         assert (len(found.who), len(found.why)) == (1000, 1000)

@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
-from reconciler.model import ABSENT, Folded, Sighting, fold
+from reconciler.model import ABSENT, CachedStamp, CompressedDocument, compress
 from reconciler.observations import NAME, ObservationCache
 
 pytestmark = pytest.mark.contract
-SEEN = Sighting("2026-11-20T12:00:00.0260134Z", settled=True, at=1_800_000_000.5)
-DOCUMENT: Folded = fold({"id": "/S/a", "tags": {"é": "\ud800", "n": 1.0, "t": True, "none": None}})
+SEEN = CachedStamp("2026-11-20T12:00:00.0260134Z", idle=True, at=1_800_000_000.5)
+DOCUMENT: CompressedDocument = compress(
+    {"id": "/S/a", "tags": {"é": "\ud800", "n": 1.0, "t": True, "none": None}}
+)
 
 
 def make(folder: Path, cloud: str = "https://one", form: str = "1") -> ObservationCache:
@@ -30,13 +32,13 @@ def test_what_was_kept_is_recalled_whatever_the_casing_of_its_id(tmp_path: Path)
     cache = make(tmp_path)
     assert cache.load() == {}
     assert cache.recall("/S/a") is ABSENT
-    cache.keep([("/S/a", SEEN, DOCUMENT), ("/S/b", SEEN, fold({}))])
+    cache.keep([("/S/a", SEEN, DOCUMENT), ("/S/b", SEEN, compress({}))])
     for again in (cache, make(tmp_path)):
         assert again.load() == {"/s/a": SEEN, "/s/b": SEEN}
         assert again.recall("/s/A") == DOCUMENT
-    later = Sighting("x", settled=False, at=2.0)
-    cache.keep([("/s/A", later, fold({"new": 1}))])
-    assert (cache.load()["/s/a"], cache.recall("/S/a")) == (later, fold({"new": 1}))
+    later = CachedStamp("x", idle=False, at=2.0)
+    cache.keep([("/s/A", later, compress({"new": 1}))])
+    assert (cache.load()["/s/a"], cache.recall("/S/a")) == (later, compress({"new": 1}))
     cache.drop(["/S/A", "/never/there"])
     assert list(cache.load()) == ["/s/b"]
 
@@ -46,7 +48,7 @@ def test_other_clouds_and_other_forms_are_not_found(tmp_path: Path) -> None:
     for other in (make(tmp_path, cloud="https://two"), make(tmp_path, form="2")):
         assert other.load() == {}
         assert other.recall("/a") is ABSENT
-        other.keep([("/a", SEEN, fold({"other": 1}))])
+        other.keep([("/a", SEEN, compress({"other": 1}))])
     assert make(tmp_path).recall("/a") == DOCUMENT
 
 

@@ -10,10 +10,10 @@ from unittest import mock
 
 from reconciler.emulator import Fault
 from reconciler.engine.applying.apply import Policy, apply_plan
-from reconciler.engine.applying.recover import settle_open
+from reconciler.engine.applying.recover import recover_intents
 from reconciler.engine.planning.plan import make_plan
-from reconciler.engine.planning.selection import Order
-from reconciler.engine.runtime import Hands
+from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import Unplannable
 from reconciler.kinds import find_kinds
 from reconciler.model import (
@@ -37,14 +37,14 @@ from reconciler.model import (
 from reconciler.plans.step import make_removal
 from reconciler.ports import Access
 from reconciler.secrets.redaction import Redaction
-from reconciler.transport import Client, RateBudget
+from reconciler.transport import Client, CommandRateLimiter
 from tests.access import PLANES
 from tests.contract.classic import MODEL as CLASSIC_MODEL
 from tests.contract.classic import PREDICTIVE, SIGNATURE, WORKSPACE
 from tests.contract.in_process import GROUP, InProcess
 from tests.e2e.world import SUBSCRIPTION, definition
 from tests.ledgers import MemoryLedger
-from tests.unit.test_engine import AUTHOR, HOLDER, MODEL, Seen
+from tests.unit.test_engine import AUTHOR, LOCK_OWNER, MODEL, Seen
 
 Json = Any
 OLD, NEW = (f"https://acct.blob.core.windows.net/m/{name}.ilearner" for name in ("old", "new"))
@@ -123,7 +123,7 @@ class Trial:
                 self._deploy(kind, make_name(kind, role, self.number))
         self.service.forget()
         self.plan = self._make_plan()
-        self.before = self.look()
+        self.before = self.inspect()
 
     def _deploy(self, kind: str, name: str) -> None:
         if kind == "WebService":
@@ -135,20 +135,27 @@ class Trial:
         assert status < 300, answer
 
     @contextmanager
-    def hands(self, most: int | None = None) -> Iterator[Hands]:
+    def runtime(self, most: int | None = None) -> Iterator[Runtime]:
         """What an engine works with. Its waits take no time."""
         emit, kinds = self._hear, _KINDS
-        budget = RateBudget(emit, most=most, clock=self._clock.read, sleep=self._clock.sleep)
+        rate_limiter = CommandRateLimiter(
+            emit, most=most, clock=self._clock.read, sleep=self._clock.sleep
+        )
         url = self.service.url
         access = Access(
-            Cloud(url, dict.fromkeys(PLANES, url)), emit, budget, 20.0, resolve_secret, Redaction()
+            Cloud(url, dict.fromkeys(PLANES, url)),
+            emit,
+            rate_limiter,
+            20.0,
+            resolve_secret,
+            Redaction(),
         )
         client = partial(Client, clock=self._clock.read, sleep=self._clock.sleep)
         with (
             mock.patch("reconciler.kinds.web_service.provider.Client", client),
             mock.patch("reconciler.kinds.endpoint.provider.Client", client),
         ):
-            yield Hands(
+            yield Runtime(
                 kinds=kinds,
                 providers={name: kind.connect(access) for name, kind in kinds.items()},
                 ledger=self.ledger,
@@ -157,7 +164,7 @@ class Trial:
                 resolve=resolve_secret,
                 emit=emit,
                 clock=lambda: datetime.now(UTC),
-                budget=budget,
+                rate_limiter=rate_limiter,
                 parallelism=1,
                 sleep=self._clock.sleep,
             )
@@ -172,7 +179,7 @@ class Trial:
             for kind, role in self.roles
             if SPECS[kind, role] is not None
         ]
-        order = Order(
+        order = PlanRequest(
             manifests,
             DEFAULTS,
             GuardLimits(blobs="skip", max_updates=100, max_deletes=100),
@@ -182,10 +189,10 @@ class Trial:
             whole=False,
             refresh="full",
         )
-        with self.hands() as hands:
-            plan = make_plan(hands, order)
+        with self.runtime() as runtime:
+            plan = make_plan(runtime, order)
             gone = [
-                self._make_removal(hands, self._address(kind, role))
+                self._make_removal(runtime, self._address(kind, role))
                 for kind, role in self.roles
                 if SPECS[kind, role] is None
             ]
@@ -197,16 +204,16 @@ class Trial:
     def _address(self, kind: str, role: str) -> Address:
         return Address(kind, make_name(kind, role, self.number))
 
-    def _make_removal(self, hands: Hands, address: Address) -> Step:
-        resource = hands.kinds[address.kind].locate(address, address.name, DEFAULTS)
-        live = hands.provider(address).read(resource)
+    def _make_removal(self, runtime: Runtime, address: Address) -> Step:
+        resource = runtime.kinds[address.kind].locate(address, address.name, DEFAULTS)
+        live = runtime.provider(address).read(resource)
         assert isinstance(live, Live)
         return make_removal(resource, live.document, Reason("", Cause.ORPHAN))
 
-    def look(self) -> dict[str, Json]:
+    def inspect(self) -> dict[str, Json]:
         """What the service really holds of each resource."""
         return {
-            str(step.resource.address): self.service.look(step.resource.id)
+            str(step.resource.address): self.service.inspect(step.resource.id)
             for step in self.plan.steps
         }
 
@@ -215,18 +222,21 @@ class Trial:
         self._undoing = undoing or ()
         way: Literal["continue", "rollback"] = "continue" if undoing is None else "rollback"
         self.service.faults.put(*faults)
-        with self.hands(self.most) as hands, self.ledger.lock(HOLDER, 0.0, hands.emit) as lease:
-            outcome = apply_plan(hands, self.plan, AUTHOR, lease, Policy(False, way, 1.0))
+        with (
+            self.runtime(self.most) as runtime,
+            self.ledger.lock(LOCK_OWNER, 0.0, runtime.emit) as lease,
+        ):
+            outcome = apply_plan(runtime, self.plan, AUTHOR, lease, Policy(False, way, 1.0))
         self.sent = {at.rpartition("/")[2] for _, at in self.service.faults.written}
         self.service.faults.put()
-        self.after = self.look()
+        self.after = self.inspect()
         return outcome
 
     def settle(self) -> tuple[Finding, ...]:
         """Does what the next run does first. Returns what it cannot find out."""
-        with self.hands() as hands, self.ledger.lock(HOLDER, 0.0, hands.emit) as lease:
+        with self.runtime() as runtime, self.ledger.lock(LOCK_OWNER, 0.0, runtime.emit) as lease:
             try:
-                settle_open(hands, AUTHOR, lease, 10.0)
+                recover_intents(runtime, AUTHOR, lease, 10.0)
             except Unplannable as error:
                 return error.findings()
         return ()

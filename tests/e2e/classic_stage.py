@@ -28,7 +28,7 @@ class ClassicTelltale(Telltale):
 
     def answer(self, call: Call, name: str) -> Answer:
         """What is said of an endpoint, or of all of them."""
-        if call.method == "GET" and self.mischief.get("BODY"):
+        if call.method == "GET" and self.faults.get("BODY"):
             return Answer(200, self._make_odd(name), self.make_headers())
         if name == "endpoints":
             return Answer(200, list(map(self.show, self.services)), self.make_headers())
@@ -43,23 +43,23 @@ class ClassicTelltale(Telltale):
 
     def _make_odd(self, name: str) -> Any:
         """A body of no form that there is, or of names that are none."""
-        told = list(self.all_gossip())
-        shown = {**self.show("census"), "Name": told[0]}
-        named = {**self.show("census"), "Resources": [{"Name": one} for one in told]}
+        reported = list(self.all_gossip())
+        shown = {**self.show("census"), "Name": reported[0]}
+        named = {**self.show("census"), "Resources": [{"Name": one} for one in reported]}
         bodies: dict[str, Any] = {
-            "text": " ".join(told),
-            "list of texts": told,
-            "strangers": [shown, *({"Name": one} for one in told)],
+            "text": " ".join(reported),
+            "list of texts": reported,
+            "strangers": [shown, *({"Name": one} for one in reported)],
             "resources": [named] if name == "endpoints" else named,
-            "keys": [dict.fromkeys(told, "x")],
-            "parts": [{"Name": "census", "Resources": told, "Version": told[0]}],
+            "keys": [dict.fromkeys(reported, "x")],
+            "parts": [{"Name": "census", "Resources": reported, "Version": reported[0]}],
         }
-        return bodies[self.mischief["BODY"]]
+        return bodies[self.faults["BODY"]]
 
     def _take(self, call: Call, name: str) -> None:
         body = json.loads(call.body)
         document = self.services.setdefault(name, _make_endpoint())
-        if self.mischief.get(call.method) == "ignored":
+        if self.faults.get(call.method) == "ignored":
             return
         located = {one["Name"]: one["Location"] for one in body.pop("Resources", ())}
         document["Resources"] |= located

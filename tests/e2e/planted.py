@@ -208,6 +208,6 @@ if __name__ == "__main__":
         try:
             ended = main(sys.argv[2:])
         finally:
-            told = read_titles() + "\n".join(watching.started).encode()
-            (kept / "titles").write_bytes(told)
+            reported = read_titles() + "\n".join(watching.started).encode()
+            (kept / "titles").write_bytes(reported)
     sys.exit(ended)

@@ -50,7 +50,7 @@ def spellings(secret: str) -> list[str]:
 
 @dataclass
 class Telltale:
-    """`services` by name; `mischief` by method.
+    """`services` by name; `faults` by method.
 
     `heard` is what it knows of its callers, `stored` what the storage beside it knows of them.
     """
@@ -60,7 +60,7 @@ class Telltale:
     services: dict[str, Json] = field(default_factory=dict)
     heard: dict[str, str] = field(default_factory=dict)
     stored: dict[str, str] = field(default_factory=dict)
-    mischief: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
     told: int = 0
     polled: int = 0
 
@@ -68,9 +68,9 @@ class Telltale:
         path = unquote(urlsplit(call.target).path)
         stores = not path.startswith(self.managed)
         self._listen(call, self.stored if stores else self.heard)
-        word = self.mischief.get(call.method, "")
+        word = self.faults.get(call.method, "")
         if stores:
-            return self._deny(int(self.mischief.get("HEAD", "403")))
+            return self._deny(int(self.faults.get("HEAD", "403")))
         if "/operationsstatus/" in path:
             return self._tell_operation()
         if word:
@@ -82,10 +82,10 @@ class Telltale:
     # What it hears.
 
     def _listen(self, call: Call, heard: dict[str, str]) -> None:
-        told = [*call.headers.values(), *_texts(_parse(call.body))]
-        told += [unquote(call.target)] if heard is self.stored else []
+        reported = [*call.headers.values(), *_texts(_parse(call.body))]
+        reported += [unquote(call.target)] if heard is self.stored else []
         for marker in self.markers:
-            if any(marker.value in one or marker.core in one for one in told):
+            if any(marker.value in one or marker.core in one for one in reported):
                 heard[marker.place] = marker.value
 
     def forget(self, places: Iterable[str]) -> None:
@@ -125,12 +125,12 @@ class Telltale:
             return Answer(200, self.show(name), self.make_headers())
         if call.method == "DELETE":
             self.services.pop(name, None)
-        elif self.mischief.get(call.method) != "ignored":
+        elif self.faults.get(call.method) != "ignored":
             self._take(call, name)
         self.polled = 0
         place = "/subscriptions/s/providers/Microsoft.MachineLearning/locations/x/operationsstatus/"
-        told = f"{place}{self.gossip_escaped()}?{OWN['location'].value}"
-        return Answer(202, None, {**self.make_headers(), "Azure-AsyncOperation": told})
+        reported = f"{place}{self.gossip_escaped()}?{OWN['location'].value}"
+        return Answer(202, None, {**self.make_headers(), "Azure-AsyncOperation": reported})
 
     def _take(self, call: Call, name: str) -> None:
         body = json.loads(call.body)
@@ -172,7 +172,7 @@ class Telltale:
 
     def _list(self, call: Call) -> Answer:
         target = urlsplit(call.target)
-        word = self.mischief.get("LIST", "")
+        word = self.faults.get("LIST", "")
         items = [self.show(name) for name in self.services]
         for item in items:
             item["properties"].pop("assets")
@@ -189,11 +189,11 @@ class Telltale:
 
     def _tell_operation(self) -> Answer:
         self.polled += 1
-        if "unfollowed" in self.mischief.values():
+        if "unfollowed" in self.faults.values():
             return self.refuse(400, "OperationUnknown")
-        if self.polled == 1 or "endless" in self.mischief.values():
+        if self.polled == 1 or "endless" in self.faults.values():
             return Answer(200, {"status": f"Running {self.gossip()}"}, self.make_headers())
-        if "failed" in self.mischief.values():
+        if "failed" in self.faults.values():
             return Answer(200, {"status": "Failed", **self._error("OperationFailed")})
         return Answer(200, {"status": "Succeeded", "echo": list(self.all_gossip())})
 
@@ -215,11 +215,11 @@ class Telltale:
     def _deny(self, status: int) -> Answer:
         """What storage says."""
         said = [spelling for secret in self.stored.values() for spelling in spellings(secret)]
-        told = quote(said[len(said) // 2], safe="") if said else ""
-        body = f"<Error><Code>Denied{told}</Code><Message>{' '.join(said)}</Message></Error>"
-        headers = {"Content-Type": "application/xml", "x-ms-error-code": told, "ETag": told}
+        reported = quote(said[len(said) // 2], safe="") if said else ""
+        body = f"<Error><Code>Denied{reported}</Code><Message>{' '.join(said)}</Message></Error>"
+        headers = {"Content-Type": "application/xml", "x-ms-error-code": reported, "ETag": reported}
         if status != 403:  # as something before storage would
-            headers = {"Content-Type": "text/html", "ETag": told}
+            headers = {"Content-Type": "text/html", "ETag": reported}
         return Answer(status, body.encode(), headers)
 
     def make_headers(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from tests.benchmarks.comparison import Results, Row, Sizes, apply_of, fleet_of,
 from tests.benchmarks.contenders import Applier, BareClient, Fleet, Reconciler
 from tests.benchmarks.documents import NEW, OLD, SERVICES, name_of
 from tests.benchmarks.gauge import Usage, gauge, measured_environment, median_of
-from tests.benchmarks.goals import Goal, judge
+from tests.benchmarks.goals import Goal, check_goals
 from tests.benchmarks.measure import Figure
 from tests.benchmarks.report import BEGIN, END, Report
 from tests.benchmarks.static_server import count_calls, run_static_server
@@ -104,7 +104,7 @@ def results() -> Results:
 
 
 def test_a_goal_is_missed_by_whoever_takes_a_little_more() -> None:
-    met = list(judge(results(), SIZES))
+    met = list(check_goals(results(), SIZES))
     assert len(met) == 10
     assert all(goal.met for goal in met)
     worse = Results()
@@ -114,7 +114,7 @@ def test_a_goal_is_missed_by_whoever_takes_a_little_more() -> None:
         usage = Usage(used.wall_s * more, used.cpu_s, used.peak_mb * more, used.calls)
         worse.add([Row(row.task, row.tool, usage, 3)])
     # A ratio of ours to ours stays, and so does what has some room.
-    missed = [goal.name for goal in judge(worse, SIZES) if not goal.met]
+    missed = [goal.name for goal in check_goals(worse, SIZES) if not goal.met]
     assert len(missed) == 7
 
 

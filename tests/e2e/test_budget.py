@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.model import Event, Throttling
-from reconciler.transport import Client, RateBudget
+from reconciler.transport import Client, CommandRateLimiter
 from tests.e2e.world import Emulator, Project, clean_environment, run_emulator
 from tests.scripted import Answer, Call, Scripted, answers, run_scripted
 
@@ -27,7 +27,7 @@ def test_published_limits_are_found_out_and_no_call_fails() -> None:
     events: list[Event] = []
     with run_emulator("--no-blob", "--limits", "resource-manager") as emulator:
         emulator.deploy("census", "https://acct.blob.core.windows.net/m/a.ilearner")
-        client = Client(emulator.url, events.append, RateBudget(events.append))
+        client = Client(emulator.url, events.append, CommandRateLimiter(events.append))
         path = f"{emulator.path('census')}?api-version=2017-01-01"
         with ThreadPoolExecutor(10) as pool:
             found = set(pool.map(lambda _: client.send("GET", path).status, range(300)))

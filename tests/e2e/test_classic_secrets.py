@@ -182,10 +182,10 @@ def test_a_fleet_whose_rows_name_secrets(stage: ClassicStage) -> None:
         finish(stage.run(*arguments), 0)
     assert {MEMBER_TOKEN.place, SAS.place, FILE_SAS.place} <= {*stage.service.heard}
     declare_fleet(stage, "v2")
-    stage.service.mischief = {"PATCH": "403"}
+    stage.service.faults = {"PATCH": "403"}
     finish(stage.run("apply", "--auto-approve"), 1, "2 not started")
     finish(stage.run("apply", "--auto-approve", "--json"), 1, "fleet_stopped")
-    stage.service.mischief = {}
+    stage.service.faults = {}
     for arguments in (
         ("apply", "--auto-approve"),
         ("drift", "--format", "json"),
@@ -218,7 +218,7 @@ def test_a_service_that_answers_what_is_no_endpoint(stage: ClassicStage, body: s
     stage.deploy()
     stage.declare()
     finish(stage.run("apply", "--auto-approve"), 0)
-    stage.service.mischief = {"BODY": body}
+    stage.service.faults = {"BODY": body}
     stage.declare(model="newer")
     for arguments in (
         ("plan", "--format", "html"),
@@ -289,14 +289,14 @@ def test_the_emulator_tells_nobody_what_it_hears_of_classic(
             ("PATCH", endpoint, [SAS.value], 4),
             ("POST", f"{endpoint}/refresh", {"OverwriteResources": SAS.value}, 4),
         ):
-            status, told, headers = running.send(method, url, sent)
-            assert status // 100 == expected, (method, url, sent, told)
-            evidence.add(f"the reply to {method} {url}", json.dumps([told, dict(headers)]))
+            status, reported, headers = running.send(method, url, sent)
+            assert status // 100 == expected, (method, url, sent, reported)
+            evidence.add(f"the reply to {method} {url}", json.dumps([reported, dict(headers)]))
         running.token = running.send("GET", endpoint)[1]["PrimaryKey"]
         assert running.send("GET", endpoint)[0] == 200
         for url in (f"{service}/endpoints", f"{running.url}/workspaces/{2:032}/webservices"):
-            status, told, _ = running.send("GET", url)
-            evidence.add("the reply to a stranger", json.dumps(told))
+            status, reported, _ = running.send("GET", url)
+            evidence.add("the reply to a stranger", json.dumps(reported))
             assert status == 401
     said = log.read_text() + "".join(capfd.readouterr())
     assert running.token not in said

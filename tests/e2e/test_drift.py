@@ -52,10 +52,10 @@ def test_who_moved_what_is_told_in_every_form(applied: Project) -> None:
     assert "settle: reconciler apply --target WebService/a" in out
     assert "Drift: 1 drifted; 1 of 2 in sync." in out
     code, text = drift(applied, "--format", "json")
-    told = json.loads(text)
-    assert (code, told["outcome"]) == (2, "drift")
-    assert [one["verdict"] for one in told["resources"]] == ["drifted", "in sync"]
-    assert told["resources"][0]["applied"]["by"]
+    reported = json.loads(text)
+    assert (code, reported["outcome"]) == (2, "drift")
+    assert [one["verdict"] for one in reported["resources"]] == ["drifted", "in sync"]
+    assert reported["resources"][0]["applied"]["by"]
     code, text = drift(applied, "--format", "markdown")
     assert code == 2
     assert text.startswith("<!-- reconciler drift census -->\n### Drift: 1 drifted;")

@@ -166,8 +166,8 @@ def test_what_is_hidden_is_told_with_when_it_was_set(
         today = f"{datetime.now(UTC):%Y-%m-%d}"
         said = f"1 declared attribute is not observable (set {today} by "
         bikes.expect(said, "plan")
-        told = json.loads(bikes.run("plan", "--format", "json").out)
-        (address,) = told["last_set"].values()
+        reported = json.loads(bikes.run("plan", "--format", "json").out)
+        (address,) = reported["last_set"].values()
         assert list(address) == [f"/Resources/{MODEL}/Location"]
         page = run(bikes.folder, "plan", "--format", "html", env=bikes.env)
         assert f"(set {today} by " in page.out
@@ -245,14 +245,14 @@ def test_many_are_read_in_one_list(emulator: Emulator, signature: str, tmp_path:
         before = len(bikes.requests())
         bikes.expect_silence()
         assert [one["method"] for one in bikes.requests()[before:]] == ["GET"]
-        told = json.loads(bikes.run("plan", "--format", "json").out)
-        assert (told["refresh"]["read"], told["refresh"]["calls"]) == (40, 1)
+        reported = json.loads(bikes.run("plan", "--format", "json").out)
+        assert (reported["refresh"]["read"], reported["refresh"]["calls"]) == (40, 1)
 
 
 def test_what_is_exported_plans_nothing(emulator: Emulator, signature: str, tmp_path: Path) -> None:
     with open_bikes(tmp_path, emulator, signature, HIDDEN) as bikes:
-        told = {"Description": "by hand", "ThrottleLevel": "High", "MaxConcurrentCalls": 6}
-        bikes.classic.send("PUT", "/endpoints/byhand", told)
+        reported = {"Description": "by hand", "ThrottleLevel": "High", "MaxConcurrentCalls": 6}
+        bikes.classic.send("PUT", "/endpoints/byhand", reported)
         bikes.expect("2 services exported", "export", "--all")
         text = (bikes.folder / "manifests" / "byhand.yaml").read_text()
         assert "# The service does not show which model it serves." in text

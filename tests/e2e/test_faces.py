@@ -111,9 +111,9 @@ def test_json_lines_tell_the_whole_apply(project: Project) -> None:
         "version", "refresh_start", "refresh_complete", "planned_change", "change_summary",
         "apply_start", "apply_complete", "change_summary",
     ]  # fmt: skip
-    told = types(messages)
-    assert list(dict.fromkeys(one for one in told if one in order)) == order[:-1]
-    assert told[-1] == "change_summary"
+    reported = types(messages)
+    assert list(dict.fromkeys(one for one in reported if one in order)) == order[:-1]
+    assert reported[-1] == "change_summary"
     assert messages[-1]["outcome"] == "applied"
     assert messages[-1]["changes"]["change"] == 1
     started = next(one for one in messages if one["type"] == "apply_start")

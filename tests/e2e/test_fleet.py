@@ -106,8 +106,8 @@ def test_a_fleet_is_created_in_waves(rentals: Rentals) -> None:
     done = rentals.run("apply", *ONE, "--auto-approve")
     assert (done.code, "Resources: 60 added" in done.out) == (0, True)
     waves = [(1, "1 member"), (2, "5 members"), (3, "54 members")]
-    told = [line for line in done.err.splitlines() if line.startswith(FLEET)]
-    assert told == [f"{FLEET}: Wave {number} of 3: {what}" for number, what in waves]
+    reported = [line for line in done.err.splitlines() if line.startswith(FLEET)]
+    assert reported == [f"{FLEET}: Wave {number} of 3: {what}" for number, what in waves]
     sent = rentals.sent("PUT")
     assert (sent[0], set(sent[1:6]), set(sent[6:])) == ("rental001", names(2, 6), names(7, 60))
     assert rentals.run("plan", "--detailed-exitcode").code == 0
@@ -140,9 +140,9 @@ def test_what_was_killed_in_the_middle_goes_on_there(rentals: Rentals) -> None:
         while process.poll() is None and len(rentals.sent("PATCH")) < 20:
             time.sleep(0.02)
         process.kill()
-        _, told = process.communicate()
+        _, reported = process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert f"{FLEET}: Wave 2 of 3: 2 members" in told
+    assert f"{FLEET}: Wave 2 of 3: 2 members" in reported
     goes_on = rentals.run("apply", "swap.plan")
     assert goes_on.code == 0
     assert f"{FLEET}: Wave 2 of 3" not in goes_on.err
@@ -157,10 +157,10 @@ def test_ctrl_c_ends_a_pause_at_once(rentals: Rentals) -> None:
     before = len(rentals.sent("PATCH"))
     with rentals.begin("apply", "--auto-approve") as process:
         assert process.stderr is not None
-        told = [process.stderr.readline()]
-        while told[-1] and "next wave" not in told[-1]:
-            told.append(process.stderr.readline())
-        assert told[-1] == f"{FLEET}: The next wave begins in 60m0s\n"
+        reported = [process.stderr.readline()]
+        while reported[-1] and "next wave" not in reported[-1]:
+            reported.append(process.stderr.readline())
+        assert reported[-1] == f"{FLEET}: The next wave begins in 60m0s\n"
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -173,8 +173,8 @@ def test_ctrl_c_ends_a_pause_at_once(rentals: Rentals) -> None:
 
 def test_rows_that_are_gone_are_destroyed_under_the_guard(rentals: Rentals) -> None:
     rentals.write("v3", count=57)
-    told = rentals.run("plan")
-    assert "3 orphans: in the ledger, and no manifest names them." in told.out
+    reported = rentals.run("plan")
+    assert "3 orphans: in the ledger, and no manifest names them." in reported.out
     left_out = rentals.run("plan", "--prune", "--exclude", FLEET, "--format", "json")
     assert json.loads(left_out.out)["resource_changes"] == []
     refused = rentals.run("apply", "--prune", *ONE, "--auto-approve", "--detailed-exitcode")

@@ -56,9 +56,9 @@ def test_validate_counts_members_and_fleets(tmp_path: Path) -> None:
 
 def test_what_is_wrong_with_rows_is_told_to_machines_too(tmp_path: Path) -> None:
     write(tmp_path, FLEET.replace("MODEL:", "M:"), "code\n001\nno name\nnor this\n")
-    told = json.loads(run(tmp_path, "validate", "--json").out)
-    assert (told["valid"], told["error_count"]) == (False, 1)
-    (name,) = told["diagnostics"]
+    reported = json.loads(run(tmp_path, "validate", "--json").out)
+    assert (reported["valid"], reported["error_count"]) == (False, 1)
+    (name,) = reported["diagnostics"]
     assert name["address"] == "Fleet/bikes"
     assert name["summary"].startswith("2 members: name is not of the form")
     assert "manifests/bikes.csv:3:1, manifests/bikes.csv:4:1" in name["detail"]

@@ -273,11 +273,11 @@ def test_plan_and_show_print_the_page_and_it_is_the_same(project: Project, open_
     project.manifest("census", world.model_uri("new"))
     planned = project.run("plan", "--out", "p.json", "--format", "html", "--detailed-exitcode")
     assert planned.code == 2
-    seeds = [
+    starting_documents = [
         project.run("show", "p.json", "--format", "html", env={"PYTHONHASHSEED": seed}).out
         for seed in ("1", "2")
     ]
-    assert seeds == [planned.out] * 2
+    assert starting_documents == [planned.out] * 2
     assert json.loads((project.folder / "p.json").read_text())["plan_digest"] in planned.out
     page = open_page(planned.out)
     expect(page).to_have_title("Plan: 0 to add, 1 to change, 0 to destroy. census")

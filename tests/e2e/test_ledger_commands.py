@@ -20,7 +20,7 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.wiring import lock_ledger
 assembly = assemble_project(Invocation())
 with lock_ledger(assembly, "a test", 0.0) as lease:
-    print(lease.holder.id, flush=True)
+    print(lease.lock_owner.id, flush=True)
     sys.stdin.read()
 """
 
@@ -52,9 +52,9 @@ def test_a_whole_ledger_is_proven(applied: Project) -> None:
         0,
         "The ledger holds: 2 entries, 2 intents, chain whole.\n",
     )
-    told = json.loads(applied.run("ledger", "verify", "--json").out)
-    jsonschema.validate(told, read_schema("output/ledger"))
-    assert (told["entries"], told["whole"]) == (2, True)
+    reported = json.loads(applied.run("ledger", "verify", "--json").out)
+    jsonschema.validate(reported, read_schema("output/ledger"))
+    assert (reported["entries"], reported["whole"]) == (2, True)
 
 
 def test_a_line_that_was_changed_is_named_and_fails(applied: Project) -> None:
@@ -66,10 +66,10 @@ def test_a_line_that_was_changed_is_named_and_fails(applied: Project) -> None:
     assert done.code == 1
     assert "chain broken" in done.out
     assert "ledger.jsonl" in done.out
-    told = applied.run("ledger", "verify", "--json")
-    document = json.loads(told.out)
+    reported = applied.run("ledger", "verify", "--json")
+    document = json.loads(reported.out)
     jsonschema.validate(document, read_schema("output/ledger"))
-    assert (told.code, document["whole"]) == (1, False)
+    assert (reported.code, document["whole"]) == (1, False)
     assert document["diagnostics"]
 
 
@@ -116,12 +116,12 @@ def test_nothing_is_set_aside_where_anything_could_not_be_read(applied: Project)
 
 
 def test_a_compacted_ledger_remembers_and_can_be_proven(applied: Project) -> None:
-    memories = applied.run("history", "--at", "2999-01-01", "--json").out
+    last_applied_by_address = applied.run("history", "--at", "2999-01-01", "--json").out
     done = applied.run("ledger", "compact")
     assert done.code == 0, done.said
     assert "Archived: 2 entries and 2 intents, to ledger-" in done.out
     assert "2 resources remembered" in done.out
-    assert applied.run("history", "--at", "2999-01-01", "--json").out == memories
+    assert applied.run("history", "--at", "2999-01-01", "--json").out == last_applied_by_address
     assert applied.run("plan", "--detailed-exitcode").code == 0
     assert applied.run("ledger", "verify").code == 0
     applied.manifest("a", applied.emulator.model_uri("newest"))

@@ -43,8 +43,8 @@ def test_what_one_machine_applied_the_other_remembers(pair: tuple[Shared, Shared
     assert done.code == 0, done.said
     assert not list(one.folder.glob(".reconciler/ledger*"))
     assert other.run("plan", "--detailed-exitcode").code == 0
-    (told,) = json.loads(other.run("history", "--json").out)["entries"]
-    assert told["address"] == "WebService/a"
+    (reported,) = json.loads(other.run("history", "--json").out)["entries"]
+    assert reported["address"] == "WebService/a"
     assert other.run("ledger", "verify").out.startswith("The ledger holds: 1 entry, 1 intent")
     compacted = other.run("ledger", "compact")
     assert compacted.code == 0, compacted.said

@@ -36,8 +36,8 @@ def test_an_orphan_is_told_and_left_as_it_is(applied: Project) -> None:
     assert planned.code == 0
     assert "1 orphan: in the ledger, and no manifest names it.\n  WebService/b [b]\n" in planned.out
     assert "--prune" in planned.out
-    told = json.loads(applied.run("plan", "--format", "json").out)
-    assert [one["address"] for one in told["orphans"]] == ["WebService/b"]
+    reported = json.loads(applied.run("plan", "--format", "json").out)
+    assert [one["address"] for one in reported["orphans"]] == ["WebService/b"]
     for part in (("--target", "WebService/a"), ("manifests/a.yaml",)):
         assert "orphan" not in applied.run("plan", *part).out
 

@@ -13,7 +13,7 @@ NAMES = ("a", "b", "c", "d", "e")
 
 
 @pytest.fixture
-def settled(project: Project) -> Project:
+def idle_project(project: Project) -> Project:
     """Five services that nobody has changed for as long as a read may lag, seen once."""
     world = project.emulator
     for name in NAMES:
@@ -24,62 +24,64 @@ def settled(project: Project) -> Project:
     return project
 
 
-def test_only_what_moved_is_read_again(settled: Project) -> None:
-    world = settled.emulator
-    silent = settled.run("plan")
+def test_only_what_moved_is_read_again(idle_project: Project) -> None:
+    world = idle_project.emulator
+    silent = idle_project.run("plan")
     assert "Read 0 of 5 services in 1 call; oldest observation " in silent.out
     assert "Refreshing" not in silent.err
     world.patch("c", description="moved by somebody else")
-    settled.manifest("c", world.model_uri("new"))
-    moved = settled.run("plan", "--out", "p.json")
+    idle_project.manifest("c", world.model_uri("new"))
+    moved = idle_project.run("plan", "--out", "p.json")
     assert "Read 1 of 5 services in 2 calls; oldest observation " in moved.out
     assert moved.err.startswith("WebService/c: Refreshing state...")
     assert "Plan: 0 to add, 1 to change, 0 to destroy." in moved.out
-    refresh = json.loads((settled.folder / "p.json").read_text())["refresh"]
+    refresh = json.loads((idle_project.folder / "p.json").read_text())["refresh"]
     assert (refresh["mode"], refresh["read"], refresh["calls"]) == ("auto", 1, 2)
-    assert settled.run("apply", "p.json").code == 0
+    assert idle_project.run("apply", "p.json").code == 0
     assert world.model("c") == world.model_uri("new")
     # What was just written is read again: a read may lag behind it.
-    assert "Read 1 of 5 services in 2 calls" in settled.run("plan").out
+    assert "Read 1 of 5 services in 2 calls" in idle_project.run("plan").out
 
 
-def test_full_reads_all_and_none_reads_nothing(settled: Project) -> None:
-    world = settled.emulator
+def test_full_reads_all_and_none_reads_nothing(idle_project: Project) -> None:
+    world = idle_project.emulator
     world.patch("c", description="unseen")
     for flag in ("--refresh=full", "-refresh=full"):
-        assert "Read 5 of 5 services in 5 calls." in settled.run("plan", flag).out
+        assert "Read 5 of 5 services in 5 calls." in idle_project.run("plan", flag).out
     more = "  definition: {properties: {description: seen}}"
-    settled.manifest("c", world.model_uri("old"), more=more)
+    idle_project.manifest("c", world.model_uri("old"), more=more)
     world.patch("c", description="unseen again")
-    blind = settled.run("plan", "-refresh=false", "--out", "p.json")
+    blind = idle_project.run("plan", "-refresh=false", "--out", "p.json")
     assert "Read 0 of 5 services in 0 calls; oldest observation " in blind.out
     assert '"unseen" -> "seen"' in blind.out
     # What was planned from memory is held against live before anything is written.
-    stale = settled.run("apply", "p.json", "--detailed-exitcode")
+    stale = idle_project.run("apply", "p.json", "--detailed-exitcode")
     assert stale.code == 4
     assert "Saved plan is stale: /properties/description has changed" in stale.err
     assert "unseen again" in stale.err
 
 
-def test_a_new_manifest_must_be_read_once(settled: Project) -> None:
-    settled.manifest("f", settled.emulator.model_uri("old"))
-    done = settled.run("plan", "--refresh=none")
+def test_a_new_manifest_must_be_read_once(idle_project: Project) -> None:
+    idle_project.manifest("f", idle_project.emulator.model_uri("old"))
+    done = idle_project.run("plan", "--refresh=none")
     assert done.code == 1
     assert "WebService/f: was never read, and --refresh none reads nothing" in done.err
 
 
-def test_losing_the_cache_costs_reads_and_no_truth(settled: Project) -> None:
-    for file in Path(settled.folder, ".reconciler").glob("observations*"):
+def test_losing_the_cache_costs_reads_and_no_truth(idle_project: Project) -> None:
+    for file in Path(idle_project.folder, ".reconciler").glob("observations*"):
         file.write_bytes(b"rubbish")
-    assert "Read 5 of 5 services in 5 calls." in settled.run("plan").out
-    assert "Read 0 of 5 services in 1 call" in settled.run("plan").out
+    assert "Read 5 of 5 services in 5 calls." in idle_project.run("plan").out
+    assert "Read 0 of 5 services in 1 call" in idle_project.run("plan").out
 
 
-def test_no_secret_is_kept(settled: Project) -> None:
-    world = settled.emulator
+def test_no_secret_is_kept(idle_project: Project) -> None:
+    world = idle_project.emulator
     world.write("PUT", "a", _with_secrets(world.get("a")))
-    assert settled.run("plan", "--refresh=full").code == 0
-    kept = b"".join(file.read_bytes() for file in Path(settled.folder, ".reconciler").iterdir())
+    assert idle_project.run("plan", "--refresh=full").code == 0
+    kept = b"".join(
+        file.read_bytes() for file in Path(idle_project.folder, ".reconciler").iterdir()
+    )
     assert kept
     assert b"planted" not in kept
 

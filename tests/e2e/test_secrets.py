@@ -23,7 +23,7 @@ from reconciler.cli.commands.plan import plan
 from reconciler.cli.commands.show import show
 from reconciler.ledgers.file import FileLedger
 from reconciler.ledgers.line_file import append_durably
-from reconciler.model import Holder, Sighting, fold
+from reconciler.model import CachedStamp, LockOwner, compress
 from reconciler.observations import ObservationCache
 from reconciler.transport import token_credential
 from tests.e2e.classic_stage import CLASSIC, ClassicStage
@@ -110,7 +110,7 @@ def test_reads_that_fail(stage: Stage, word: str) -> None:
     stage.deploy()
     stage.declare()
     finish(stage.run(*APPLY), 0)
-    stage.service.mischief = {"GET": word}
+    stage.service.faults = {"GET": word}
     timeout = "0.05" if word == "429" else "0.1"
     stage.declare(model="newer")
     for arguments in (
@@ -127,7 +127,7 @@ def test_reads_that_fail(stage: Stage, word: str) -> None:
 def test_writes_that_fail(stage: Stage, word: str) -> None:
     stage.deploy()
     stage.declare()
-    stage.service.mischief = {"PATCH": word}
+    stage.service.faults = {"PATCH": word}
     timeout = {"429": "0.05", "slow": "0.3"}.get(word, "5")
     for level, *arguments in (("", "--json"), ("debug", "--on-failure", "rollback")):
         more = (*APPLY, "--patience", "0s", "--step-timeout", "1s", *arguments)
@@ -142,7 +142,7 @@ def test_a_service_that_leads_elsewhere(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
     for word, said in (("elsewhere", "another origin"), ("circle", "circle")):
-        stage.service.mischief = {"LIST": word}
+        stage.service.faults = {"LIST": word}
         finish(stage.run("export", "--all"), 1, said)
 
 
@@ -167,8 +167,10 @@ def test_a_ledger_that_is_locked_broken_or_full(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
     ledger = FileLedger(stage.folder / ".reconciler")
-    holder = Holder("1", "somebody", "a test", "elsewhere", 1, "", "2026-11-20T12:00:00Z", "")
-    with ledger.lock(holder, 0.0, lambda _: None):
+    lock_owner = LockOwner(
+        "1", "somebody", "a test", "elsewhere", 1, "", "2026-11-20T12:00:00Z", ""
+    )
+    with ledger.lock(lock_owner, 0.0, lambda _: None):
         finish(stage.run(*APPLY), 1, "locked by somebody")
         finish(stage.run("force-unlock", "1", "--force"), 0)
     with mock.patch("reconciler.ledgers.file.append_durably", fill_up_after(1)):
@@ -200,9 +202,9 @@ DEFECTS = [
     ("reconciler.kinds.web_service.provider.WebServiceProvider.read", PLAN),
     ("reconciler.engine.planning.plan.make_plan", PLAN),
     ("reconciler.cli.errors.render_findings", ("plan", "nowhere")),
-    ("reconciler.ledgers.lock.KeptLease._keep", APPLY),
+    ("reconciler.ledgers.lock.HeldLock._keep", APPLY),
     ("reconciler.transport.client.Client._exchange", APPLY),
-    ("reconciler.blobs.storage.BlobStorage.look", PLAN),
+    ("reconciler.blobs.storage.BlobStorage.inspect", PLAN),
 ]
 CLASSIC_DEFECTS = [
     ("reconciler.kinds.endpoint.provider.EndpointProvider.write", APPLY),
@@ -309,7 +311,7 @@ def test_what_is_logged_and_how_processes_are_called(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
     finish(stage.spawn(*PLAN), 0, "the model blob may not be read")
-    stage.service.mischief = {"HEAD": "501"}
+    stage.service.faults = {"HEAD": "501"}
     applied = finish(stage.spawn(*APPLY), 0, "Storage answers 501")
     assert "Unexpected return type" not in applied.err  # what azure-storage-blob logs of it
     titles = (stage.root / "kept").rglob("titles")
@@ -403,8 +405,8 @@ def test_the_emulator_tells_nobody_what_it_hears(
             body["properties"]["storageAccount"]["key"] = OWN["storage"].value
             world.write("PUT", "census", body)
             world.patch("census", keys={"primary": OWN["primary"].value})
-            _, told, _ = world.send("GET", world.path("census") + "/listKeys")
-            assert told == keys
+            _, reported, _ = world.send("GET", world.path("census") + "/listKeys")
+            assert reported == keys
             signed = f"{world.url}{world.path('census')}?api-version=2017-01-01&{SAS.value}"
             for method, path, sent in (
                 ("GET", world.path("census"), None),
@@ -416,8 +418,8 @@ def test_the_emulator_tells_nobody_what_it_hears(
             ):
                 evidence.add(f"the reply to {method}", json.dumps(world.send(method, path, sent)))
             world.token = AROUND["ANOTHER_TOKEN"].core
-            status, told, _ = world.send("GET", world.path("census"))
-            evidence.add("the reply to a stranger", json.dumps(told))
+            status, reported, _ = world.send("GET", world.path("census"))
+            evidence.add("the reply to a stranger", json.dumps(reported))
             assert status == 401
             send_raw(world.url, f"GET / HTTP/1.1\r\nAuthorization: {TOKEN.value}\0\r\n\r\n")
             send_raw(world.url, f"{TOKEN.value}\r\n\r\n")
@@ -464,6 +466,6 @@ def test_the_search_finds_a_marker_however_it_is_spelled(tmp_path: Path) -> None
     evidence = Evidence(tmp_path, MARKERS)
     assert evidence.find() == [f"{SAS.place} (raw) in a"]
     cache = ObservationCache(tmp_path / "cache", "cloud", "form")
-    cache.keep([("id", Sighting("", settled=True, at=0.0), fold({"a": TOKEN.value}))])
+    cache.keep([("id", CachedStamp("", idle=True, at=0.0), compress({"a": TOKEN.value}))])
     cache.close()
     assert f"{TOKEN.place} (raw) in cache/observations.sqlite3, unpacked" in evidence.find()

@@ -8,9 +8,9 @@ import pytest
 from tests.e2e.world import run_emulator
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
-from tests.survival.kills import die_anytime, die_everywhere, open_lanes
+from tests.survival.kills import die_anytime, die_everywhere, open_harnesses
 from tests.survival.nursery import open_nursery
-from tests.survival.rivals import MET, kill_holder, race
+from tests.survival.rivals import MET, kill_lock_owner, race
 from tests.survival.soak import soak
 from tests.survival.storage import die_where_it_counts, open_stored
 from tests.survival.verdict import Story
@@ -18,17 +18,17 @@ from tests.survival.verdict import Story
 pytestmark = pytest.mark.e2e
 
 
-def tell(stories: Iterable[Story]) -> list[str]:
+def check_stories(stories: Iterable[Story]) -> list[str]:
     """Where each died, if all holds in all."""
-    told = list(stories)
-    wrong = [str(story) for story in told if story.wrong]
+    reported = list(stories)
+    wrong = [str(story) for story in reported if story.wrong]
     assert not wrong, "\n".join(wrong)
-    return [story.place for story in told]
+    return [story.place for story in reported]
 
 
 def test_a_kill_at_any_place_is_made_good_by_the_next_run(tmp_path: Path) -> None:
-    with open_lanes(tmp_path, "--operation-seconds=0.05") as lanes:
-        died = tell(die_everywhere(lanes, everywhere=False))
+    with open_harnesses(tmp_path, "--operation-seconds=0.05") as harnesses:
+        died = check_stories(die_everywhere(harnesses, everywhere=False))
     assert {
         "after ledger.intend",
         "about to send PATCH kept",
@@ -45,34 +45,36 @@ def test_a_kill_at_any_place_is_made_good_by_the_next_run(tmp_path: Path) -> Non
 
 
 def test_a_kill_at_any_moment_is_made_good_by_the_next_run(tmp_path: Path) -> None:
-    with open_lanes(tmp_path, "--operation-seconds=0.5", count=1) as (lane,):
-        tell(die_anytime(lane, services=40, rounds=3, seed=1))
+    with open_harnesses(tmp_path, "--operation-seconds=0.5", count=1) as (harness,):
+        check_stories(die_anytime(harness, services=40, rounds=3, seed=1))
 
 
 def test_of_two_at_once_one_does_the_work(tmp_path: Path) -> None:
     with (
-        open_lanes(tmp_path, "--operation-seconds=0.3", count=1) as (lane,),
+        open_harnesses(tmp_path, "--operation-seconds=0.3", count=1) as (harness,),
         open_nursery(tmp_path / "rival") as rival,
     ):
-        lane.prepare()
-        assert MET in tell(race(lane, rival) for _ in range(4))
-        tell([race(lane, rival, "--lock-timeout", "60s"), kill_holder(lane, rival)])
+        harness.prepare()
+        assert MET in check_stories(race(harness, rival) for _ in range(4))
+        check_stories(
+            [race(harness, rival, "--lock-timeout", "60s"), kill_lock_owner(harness, rival)]
+        )
 
 
 def test_a_power_cut_leaves_a_ledger_to_go_on_with(tmp_path: Path) -> None:
-    with open_lanes(tmp_path, "--operation-seconds=0.05", count=1) as (lane,):
-        assert len(tell(cut_everywhere(lane))) > 40
+    with open_harnesses(tmp_path, "--operation-seconds=0.05", count=1) as (harness,):
+        assert len(check_stories(cut_everywhere(harness))) > 40
 
 
 def test_a_kill_with_the_ledger_in_blob_storage_is_made_good(tmp_path: Path) -> None:
     log = f"--log={tmp_path / 'requests.jsonl'}"
     with (
         run_emulator("--operation-seconds=0.05", log) as emulator,
-        open_stored(tmp_path, emulator, 3) as lanes,
+        open_stored(tmp_path, emulator, 3) as harnesses,
         open_nursery(tmp_path / "rival") as rival,
     ):
-        assert len(tell(die_where_it_counts(lanes, most=6))) >= 5
-        tell([race(lanes[0], rival)])
+        assert len(check_stories(die_where_it_counts(harnesses, most=6))) >= 5
+        check_stories([race(harnesses[0], rival)])
 
 
 def test_of_a_service_gone_mad_only_what_is_not_so_is_told(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from reconciler.manifests import load
 from reconciler.manifests.editing.write import write_manifest
 from reconciler.model import Address, Json, Resource, Verb
 from reconciler.model import Path as Path_
-from reconciler.plans.step import Wish, make_step
+from reconciler.plans.step import Comparison, make_step
 from tests.contract.test_reads import RECORDED
 from tests.e2e.world import definition
 from tests.property.documents import documents, recase
@@ -39,11 +39,11 @@ def assert_silent(live: Json, mode: str) -> None:
     """
     document = normalize(KIND.field, live)
     full = mode != "short"
-    draft = KIND.draft(RESOURCE, document, DEFAULTS, full=full)
+    exported = KIND.export(RESOURCE, document, DEFAULTS, full=full)
     if mode == "exact":
-        draft = replace(draft, spec={**draft.spec, "ownership": "exact"})
+        exported = replace(exported, spec={**exported.spec, "ownership": "exact"})
     beside = "census.definition.json" if full else ""
-    text, whole = write_manifest("manifest/web-service", RESOURCE.address, draft, beside)
+    text, whole = write_manifest("manifest/web-service", RESOURCE.address, exported, beside)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "manifests").mkdir()
@@ -60,7 +60,7 @@ def assert_silent(live: Json, mode: str) -> None:
     for finding in declared.findings:
         place = finding.message.rpartition(": ")[2].removesuffix(" is not declared")
         assert any(overlaps(place, ".".join(map(str, path))) for path in unheld), finding
-    step = make_step(Wish(RESOURCE, KIND.field, document, declared))
+    step = make_step(Comparison(RESOURCE, KIND.field, document, declared))
     changes = step.changes if step else ()
     removed = [change for change in changes if change.verb is Verb.REMOVE]
     assert bool(removed) is bool(changes), changes

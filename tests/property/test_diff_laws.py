@@ -13,7 +13,7 @@ from reconciler.document.normalize import normalize
 from reconciler.document.overlay import overlay
 from reconciler.document.patch import (
     apply_operations,
-    find_mismatches,
+    check_preconditions,
     make_absences,
     make_inverse,
     make_operations,
@@ -126,7 +126,7 @@ def test_a_patch_finds_what_it_relies_on_in_the_document_it_was_made_for(
     live, declared = data.draw(lives(field)), data.draw(lives(field))
     changes = diff(field, live, overlay(field, live, declared))
     operations = make_operations(changes, live)
-    assert list(find_mismatches(field, operations, make_absences(changes), live)) == []
+    assert list(check_preconditions(field, operations, make_absences(changes), live)) == []
 
 
 @FIELDS

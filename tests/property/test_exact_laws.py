@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from reconciler.document.diff import keys_of, same
 from reconciler.document.normalize import normalize
 from reconciler.document.overlay import keep_declared
-from reconciler.document.patch import apply_operations, find_mismatches
+from reconciler.document.patch import apply_operations, check_preconditions
 from reconciler.document.pointers import find, split_pointer
 from reconciler.document.schema import UNKNOWN, Field, Shape
 from reconciler.kinds.web_service import KIND
 from reconciler.model import ABSENT, Absent, Address, Declared, Json, Path, Resource, Step
-from reconciler.plans.step import Wish, find_leaves, make_step
+from reconciler.plans.step import Comparison, list_leaves, make_step
 from tests.property.documents import documents
 from tests.property.fields import EVERY_KEYWORD
 
@@ -93,7 +93,7 @@ def stray_items(field: Field, live: Json, declared: Json, path: Path) -> Iterato
 
 
 def exact_step(field: Field, live: Json, declared: Json) -> Step | None:
-    return make_step(Wish(RESOURCE, field, live, Declared(declared, exact=True)))
+    return make_step(Comparison(RESOURCE, field, live, Declared(declared, exact=True)))
 
 
 def after(step: Step | None, live: Json) -> Json:
@@ -108,7 +108,7 @@ def test_nothing_is_left_that_nobody_declares(field: Field, data: st.DataObject)
     declared.pop("newPart", None)
     result = after(exact_step(field, live, declared), live)
     assert list(strays(field, result, declared)) == []
-    for path in find_leaves(field, declared):
+    for path in list_leaves(field, declared):
         if not any(field.at(path[:n]).write_only for n in range(1, len(path) + 1)):
             wanted, have = find(declared, path), find(result, path)
             assert same(field.at(path), wanted, have) or isinstance(wanted, (dict, list)), path
@@ -142,13 +142,13 @@ def test_an_exact_step_leads_there_and_back(field: Field, data: st.DataObject) -
     step = exact_step(field, live, declared)
     if step is None:
         return
-    assert list(find_mismatches(field, step.ops, step.absences, live)) == []
+    assert list(check_preconditions(field, step.ops, step.absences, live)) == []
     assert exact_step(field, after(step, live), declared) is None
     assert same(field, apply_operations(step.inverse, after(step, live)), live)
     gone = [op["path"] for op in step.ops if op["op"] == "remove"]
     if not step.replace_paths:
         removes = any(not inside_a_list(live, pointer) for pointer in gone)
-        assert step.extent == ("whole" if removes else "parts")
+        assert step.body == ("whole" if removes else "parts")
 
 
 def inside_a_list(document: Json, pointer: str) -> bool:

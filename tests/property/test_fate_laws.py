@@ -17,16 +17,16 @@ from reconciler.model import (
     Absent,
     Address,
     Declared,
-    Fate,
     Intent,
     Json,
     Live,
     Path,
     Resource,
     Step,
+    StepResult,
 )
-from reconciler.plans.evidence import judge_intent
-from reconciler.plans.step import Wish, lead_to
+from reconciler.plans.evidence import assess_intent
+from reconciler.plans.step import Comparison, make_step_to
 from tests.ledgers import make_intent
 from tests.property.documents import respell
 from tests.property.test_diff_laws import FIELDS, LAW, lives, pytestmark
@@ -36,7 +36,7 @@ __all__ = ["pytestmark"]
 
 
 def step_between(field: Field, one: Json, other: Json) -> Step:
-    step = lead_to(Wish(RESOURCE, field, one, Declared({})), other)
+    step = make_step_to(Comparison(RESOURCE, field, one, Declared({})), other)
     assume(step is not None)
     assert step is not None
     return step
@@ -44,14 +44,14 @@ def step_between(field: Field, one: Json, other: Json) -> Step:
 
 def intent_of(step: Step) -> Intent:
     return make_intent(
-        action=step.action, patch=step.ops, absences=step.absences, extent=step.extent, stamp="1"
+        action=step.action, patch=step.ops, absences=step.absences, body=step.body, stamp="1"
     )
 
 
 def seen(document: Json | Absent, stamp: str = "1") -> Live | Absent:
     if document is ABSENT:
         return ABSENT
-    return Live(document, {}, datetime.now(UTC), stamp, settled=True)
+    return Live(document, {}, datetime.now(UTC), stamp, idle=True)
 
 
 @FIELDS
@@ -62,7 +62,9 @@ def test_what_is_live_as_it_was_wanted_is_done(field: Field, data: st.DataObject
     step = step_between(field, one, other)
     after = apply_operations((op for op in step.ops if op["op"] != "test"), one)
     spelled = respell(field, after, random.Random(seed))
-    assert judge_intent(field, intent_of(step), seen(spelled, "2")).fate is not Fate.NOT_DONE
+    assert (
+        assess_intent(field, intent_of(step), seen(spelled, "2")).result is not StepResult.NOT_DONE
+    )
 
 
 @FIELDS
@@ -71,7 +73,10 @@ def test_what_is_live_as_it_was_wanted_is_done(field: Field, data: st.DataObject
 def test_what_is_live_as_it_was_is_not_done(field: Field, data: st.DataObject) -> None:
     one, other = data.draw(lives(field)), data.draw(lives(field))
     step = step_between(field, one, other)
-    assert judge_intent(field, intent_of(step), seen(copy.deepcopy(one))).fate is Fate.NOT_DONE
+    assert (
+        assess_intent(field, intent_of(step), seen(copy.deepcopy(one))).result
+        is StepResult.NOT_DONE
+    )
 
 
 @FIELDS
@@ -86,7 +91,7 @@ def test_what_is_called_done_differs_nowhere_that_can_be_seen(
     half = apply_operations(changing[: round(part * len(changing))], one)
     after = apply_operations(changing, one)
     wrong = [change.path for change in diff(field, half, after)]
-    if judge_intent(field, intent_of(step), seen(half, "2")).fate is Fate.DONE:
+    if assess_intent(field, intent_of(step), seen(half, "2")).result is StepResult.DONE:
         assert [path for path in wrong if not is_nothing(field, half, after, path)] == []
 
 

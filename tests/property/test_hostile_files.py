@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from reconciler.errors import LedgerInvalid
 from reconciler.ledgers.blob_segments import number_lines
-from reconciler.ledgers.chain import START, Replay, digest_line, end_after, follow_all, join
-from reconciler.ledgers.records import Checkpoint, Mark, Word
+from reconciler.ledgers.chain import START, Replay, chain_head_after, digest_line, follow_all, join
+from reconciler.ledgers.records import Checkpoint, Marker, Record
 from reconciler.ledgers.recovery import write_entries
-from reconciler.ledgers.verify import prove
+from reconciler.ledgers.verify import verify_lines
 from reconciler.model import Action, Entry, Intent
 from reconciler.observations import NAME
 from reconciler.plans.plan_file import digest_of
@@ -78,7 +78,7 @@ FORMS = [
 @examples(50)
 def test_a_plan_is_shown_or_refused(world: World, saved: Json, data: st.DataObject) -> None:
     (world.folder / "saved.plan").write_bytes(world.place(data.draw(plans(saved))))
-    world.judge(world.run("show", "saved.plan", *data.draw(pick(FORMS))))
+    world.check_run(world.run("show", "saved.plan", *data.draw(pick(FORMS))))
 
 
 @given(data=st.data())
@@ -90,7 +90,7 @@ def test_a_plan_writes_where_it_says_or_nowhere(
     empty(folder)
     world.play({})
     (world.folder / "saved.plan").write_bytes(plan)
-    world.judge(world.run("apply", "saved.plan", *QUICK))
+    world.check_run(world.run("apply", "saved.plan", *QUICK))
     written = {
         asked.target.partition("?")[0] for asked in world.wild.asked if asked.method != "GET"
     }
@@ -101,7 +101,7 @@ def test_a_plan_writes_where_it_says_or_nowhere(
 @pytest.mark.parametrize("name", ["/dev/zero", "/proc/self/mem", "."])
 def test_no_plan_is_read_without_end(world: World, name: str) -> None:
     ran = world.run("show", name)
-    world.judge(ran)
+    world.check_run(ran)
     assert ran.code == 1
 
 
@@ -130,7 +130,7 @@ REMEMBERED: Json = {
 }
 WORDS = (
     make_entry(action=Action.ADOPT, id=SERVICE, **REMEMBERED),
-    make_intent(id=SERVICE, fence=1, owns=(URI,), absences=("/x",), **OPS),
+    make_intent(id=SERVICE, fence=1, owned_paths=(URI,), absences=("/x",), **OPS),
     make_entry(id=SERVICE, intent=3, fence=1, **REMEMBERED),
     make_entry("gone", id=f"{SCOPE}/webServices/gone", **OPS, **REMEMBERED),
     make_intent("new", Action.CREATE, id=f"{SCOPE}/webServices/new", patch=ADDED),
@@ -140,17 +140,17 @@ WORDS = (
 
 def make_checkpoint() -> Checkpoint:
     replay = Replay()
-    replay.take(make_entry(id=SERVICE, sequence=1, **REMEMBERED))
-    replay.take(make_intent("other", id=f"{SCOPE}/webServices/other", sequence=2, **OPS))
+    replay.apply(make_entry(id=SERVICE, sequence=1, **REMEMBERED))
+    replay.apply(make_intent("other", id=f"{SCOPE}/webServices/other", sequence=2, **OPS))
     return replay.checkpoint("ledger-1-1.jsonl", "sha256:0", 1)
 
 
-def make_ledger(*words: Word) -> list[Json]:
+def make_ledger(*words: Record) -> list[Json]:
     """The documents of the words, as the lines of a ledger say them."""
     end, lines = START, []
-    for word in words:
-        line = join(end, word)
-        end = end_after(line[:-1])
+    for record in words:
+        line = join(end, record)
+        end = chain_head_after(line[:-1])
         lines.append(json.loads(line))
     return lines
 
@@ -167,7 +167,7 @@ def chain(documents: list[Json]) -> bytes:
 
 
 # In both, the outcome names an intent by its number.
-LEDGERS = [make_ledger(Mark("lock", 1), *WORDS), make_ledger(make_checkpoint(), *WORDS)]
+LEDGERS = [make_ledger(Marker("lock", 1), *WORDS), make_ledger(make_checkpoint(), *WORDS)]
 
 
 @st.composite
@@ -199,7 +199,7 @@ def test_a_ledger_is_read_or_refused(world: World, folder: Path, data: st.DataOb
     empty(folder)
     world.play({})
     (folder / "ledger.jsonl").write_bytes(world.place(ledger))
-    world.judge(world.run(*use))
+    world.check_run(world.run(*use))
 
 
 @given(ledger=ledgers())
@@ -210,11 +210,11 @@ def test_lines_of_a_container_are_followed_or_refused(ledger: bytes) -> None:
     def number() -> Iterator[tuple[str, int, bytes]]:
         return number_lines("https://acct/ledger/000001.jsonl", ledger)
 
-    assert prove(number, lambda _: "", {}, lambda: None).entries >= 0
+    assert verify_lines(number, lambda _: "", {}, lambda: None).entries >= 0
     replay = Replay()
     try:
-        for word in follow_all(number()):
-            replay.take(word)
+        for record in follow_all(number()):
+            replay.apply(record)
     except LedgerInvalid:
         return
     assert all(isinstance(one, Intent) for one in replay.snapshot().open)
@@ -236,7 +236,7 @@ def test_a_lock_is_read_or_refused(world: World, folder: Path, data: st.DataObje
     empty(folder)
     world.play({})
     (folder / "lock.json").write_bytes(lock)
-    world.judge(world.run(*use))
+    world.check_run(world.run(*use))
 
 
 # What could not be recorded.
@@ -262,8 +262,8 @@ def test_what_was_not_recorded_is_taken_in_or_refused(
     file = world.folder / "errored.ledger.json"
     file.write_bytes(data.draw(st.one_of(crooked, torn(encode(UNRECORDED)))))
     empty(folder)
-    world.judge(world.run("ledger", "verify", "--recover", file.name))
-    world.judge(world.run("history", "--json"))
+    world.check_run(world.run("ledger", "verify", "--recover", file.name))
+    world.check_run(world.run("history", "--json"))
     for left in world.folder.glob("errored.ledger.json*"):
         left.unlink()
 
@@ -349,8 +349,8 @@ def test_a_cache_is_believed_or_read_anew(
         with closing(sqlite3.connect(folder / NAME)) as base, base:
             spell(base, statement, values)
     for mode in ("none", "auto"):
-        world.judge(world.run("plan", "--refresh", mode))
-    world.judge(world.run("drift", "--unmanaged"))
+        world.check_run(world.run("plan", "--refresh", mode))
+    world.check_run(world.run("drift", "--unmanaged"))
 
 
 def spell(base: sqlite3.Connection, statement: str, values: tuple[Json, ...]) -> None:
@@ -378,7 +378,7 @@ def test_nothing_is_written_through_a_link(
     (folder / name).symlink_to(target)
     world.play({})
     for use in (["apply", "--auto-approve", *QUICK], ["drift", "--unmanaged"]):
-        world.judge(world.run(*use))
+        world.check_run(world.run(*use))
     assert list(tmp_path.iterdir()) == ([target] if there else [])
     assert not there or target.read_text() == "theirs\n"
 
@@ -390,7 +390,7 @@ def test_a_folder_of_the_ledger_that_leads_out_is_refused(
     folder.symlink_to(tmp_path)
     try:
         ran = world.run("apply", "--auto-approve", *QUICK)
-        world.judge(ran)
+        world.check_run(ran)
         assert "the ledger's folder lies outside the project's folder" in ran.err
         assert list(tmp_path.iterdir()) == []
     finally:

@@ -96,7 +96,7 @@ def test_a_fleet_is_planned_or_what_is_wrong_is_told(
     use, text = data.draw(pick(USES)), data.draw(crooked(document))
     write(fleet, text, CSV.encode())
     fleet.play({})
-    fleet.judge(fleet.run(*use))
+    fleet.check_run(fleet.run(*use))
 
 
 @given(data=st.data())
@@ -105,7 +105,7 @@ def test_items_are_taken_or_what_is_wrong_is_told(fleet: World, data: st.DataObj
     use, text = data.draw(pick(USES)), data.draw(rows())
     write(fleet, encode(DOCUMENT), text)
     fleet.play({})
-    fleet.judge(fleet.run(*use))
+    fleet.check_run(fleet.run(*use))
 
 
 # What lies outside the project, however an item leads there.
@@ -121,7 +121,7 @@ def test_items_come_from_inside_the_project(fleet: World, name: str) -> None:
     spec = {**SPEC, "items": {"csv": name}}
     write(fleet, encode({**DOCUMENT, "spec": spec}), CSV.encode())
     ran = fleet.run("validate")
-    fleet.judge(ran)
+    fleet.check_run(ran)
     link.unlink()
     assert ran.code == 1
     assert "root:" not in ran.said
@@ -136,7 +136,7 @@ def test_no_item_names_a_file_outside_the_project(fleet: World, cell: str) -> No
     spec["overrides"] = {}
     write(fleet, encode({**DOCUMENT, "spec": spec}), f"code,calls,city\n{cell},4,b\n".encode())
     ran = fleet.run("validate")
-    fleet.judge(ran)
+    fleet.check_run(ran)
     assert ran.code == 1
 
 
@@ -182,6 +182,6 @@ def test_a_large_fleet_is_refused_while_one_waits(fleet: World, name: str) -> No
     rows = "".join(f"{number},Enschede,4\n" for number in range(200))
     write(fleet, GROWING[name](), f"{HEADER}\n{rows}".encode())
     ran = fleet.run("validate")
-    fleet.judge(ran)
+    fleet.check_run(ran)
     assert ran.code == 1
     assert len(ran.err) < 2_000_000

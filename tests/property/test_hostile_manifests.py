@@ -75,7 +75,7 @@ def test_a_project_is_valid_or_what_is_wrong_is_told(
     put(world, usual, PROJECT, data.draw(texts(usual[PROJECT])))
     flags = data.draw(pick([[], ["--json"]]))
     ran = world.run("validate", *flags)
-    world.judge(ran)
+    world.check_run(ran)
     if flags and ran.out:
         json.loads(ran.out, parse_constant=pytest.fail)
 
@@ -99,7 +99,7 @@ def test_a_manifest_is_planned_or_what_is_wrong_is_told(
     use, text = data.draw(pick(USES)), data.draw(texts(usual[name]))
     put(world, usual, name, text)
     world.play({})
-    world.judge(world.run(*use))
+    world.check_run(world.run(*use))
 
 
 FAULTS = [
@@ -144,7 +144,7 @@ def test_a_large_file_is_refused_while_one_waits(
 ) -> None:
     put(world, usual, MANIFEST, GROWING[name].encode())
     ran = world.run("validate")
-    world.judge(ran)
+    world.check_run(ran)
     assert ran.code == 1
 
 
@@ -161,7 +161,7 @@ def test_a_name_is_a_name_to_its_last_character(
     text = HEAD.replace("{name: census}", said) + "  definition: {tags: {a: b}}\n"
     put(world, usual, MANIFEST, text.encode())
     ran = world.run("validate")
-    world.judge(ran)
+    world.check_run(ran)
     assert message in ran.said
 
 
@@ -172,7 +172,7 @@ def test_the_ledger_stays_in_the_project(world: World, usual: dict[str, bytes], 
     put(world, usual, PROJECT, write_yaml(project))
     for use in (["validate"], ["apply", "--auto-approve"]):
         ran = world.run(*use)
-        world.judge(ran)
+        world.check_run(ran)
         assert "the ledger's folder lies outside the project's folder" in ran.said
         assert "reconciler.yaml line" in ran.said
 
@@ -191,7 +191,7 @@ def test_a_definition_that_cannot_be_sent(
 ) -> None:
     put(world, usual, DEFINITION, text.encode())
     ran = world.run("plan")
-    world.judge(ran)
+    world.check_run(ran)
     assert message in ran.err
     assert f"on {DEFINITION} line 1" in ran.err
 
@@ -204,6 +204,6 @@ def test_a_definition_file_of_a_strange_name(
     manifest["spec"]["definition"] = {"file": name}
     put(world, usual, MANIFEST, write_yaml(manifest))
     ran = world.run("validate")
-    world.judge(ran)
+    world.check_run(ran)
     assert ran.code == 1
     assert Path(world.folder).exists()

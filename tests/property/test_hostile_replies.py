@@ -128,7 +128,7 @@ def test_a_service_that_says_anything_is_told_of(
     clear(world)
     world.play(script)
     ran = world.run(*use)
-    world.judge(ran)
+    world.check_run(ran)
     if "json" in use and ran.out:
         json.loads(ran.out, parse_constant=pytest.fail)
     assert {asked.method for asked in world.wild.asked} <= {"GET"}
@@ -141,13 +141,13 @@ def test_an_apply_ends_whatever_the_service_says(
 ) -> None:
     clear(world)
     world.play(script)
-    world.judge(
+    world.check_run(
         world.run("apply", "--auto-approve", "--patience=0s", "--step-timeout=0.1s", *flags)
     )
     assert {asked.target.partition("?")[0] for asked in world.wild.asked if asked.body} <= {SERVICE}
     world.play({})
-    world.judge(world.run("ledger", "verify"))
-    world.judge(world.run("history"))
+    world.check_run(world.run("ledger", "verify"))
+    world.check_run(world.run("history"))
 
 
 def clear(world: World) -> None:
@@ -178,7 +178,7 @@ def test_a_name_from_a_list_is_the_name_of_a_file_or_refused(world: World, name:
     listed = {**LIVE, "id": SERVICE.replace("webServices/census", f"webServices/{name}")}
     world.play({"list": answer(200, encode({"value": [listed]}))})
     ran = world.run("export", "--all", "--folder", "out")
-    world.judge(ran)
+    world.check_run(ran)
     written = list((world.folder / "out").iterdir()) if (world.folder / "out").exists() else []
     assert len(written) == (ran.code == 0)
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", one.name) for one in written)
@@ -190,7 +190,7 @@ def test_the_next_page_is_never_elsewhere(world: World, link: str) -> None:
     page = {"value": [LIVE], "nextLink": link}
     world.play({"list": answer(200, encode(page))})
     ran = world.run("export", "--all", "--folder", "out")
-    world.judge(ran)
+    world.check_run(ran)
     assert ran.code == 1
     assert not (world.folder / "out").exists()
 
@@ -200,7 +200,7 @@ def test_the_next_page_is_never_elsewhere(world: World, link: str) -> None:
 def test_an_operation_is_never_elsewhere(world: World, link: str, header: str) -> None:
     clear(world)
     world.play({"write": answer(202, b"", {header: link})})
-    world.judge(world.run("apply", "--auto-approve", "--patience=0s", "--step-timeout=0.1s"))
+    world.check_run(world.run("apply", "--auto-approve", "--patience=0s", "--step-timeout=0.1s"))
 
 
 def test_a_list_without_an_end_ends(world: World) -> None:
@@ -212,5 +212,5 @@ def test_a_list_without_an_end_ends(world: World) -> None:
 
     world.wild.script = reply
     ran = world.run("export", "--all", "--folder", "out")
-    world.judge(ran)
+    world.check_run(ran)
     assert ran.code == 1

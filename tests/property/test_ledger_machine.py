@@ -25,13 +25,13 @@ from hypothesis.stateful import (
 
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
 from reconciler.ledgers.file import FileLedger
-from reconciler.model import Action, Address, Entry, Fate, Holder, Intent, Memory
+from reconciler.model import Action, Address, Entry, Intent, LastApplied, LockOwner, StepResult
 from tests.ledgers import make_entry, make_intent, remember
 
 pytestmark = pytest.mark.property
 NAMES = st.sampled_from(["a", "b", "c"])
 ACTIONS = st.sampled_from([Action.CREATE, Action.UPDATE, Action.DELETE])
-FATES = st.sampled_from(list(Fate))
+FATES = st.sampled_from(list(StepResult))
 WRITERS = st.integers(0, 2)
 GONE = (Action.DELETE, Action.FORGET)
 
@@ -50,7 +50,7 @@ class Ledgers(RuleBasedStateMachine):
         self.durable = 0  # how many bytes of the file somebody was told of
         self.entries: list[Entry] = []
         self.open: dict[int, Intent] = {}
-        self.memories: dict[Address, Memory] = {}
+        self.last_applied_by_address: dict[Address, LastApplied] = {}
         self.fence = 0  # the highest that was ever given away
         self.written_fence = 0
 
@@ -99,15 +99,15 @@ class Ledgers(RuleBasedStateMachine):
             self.open[number] = intent
         return intent
 
-    @rule(writer=WRITERS, intent=begun, fate=FATES, value=st.integers())
-    def end(self, writer: int, intent: Intent, fate: Fate, value: int) -> None:
+    @rule(writer=WRITERS, intent=begun, result=FATES, value=st.integers())
+    def end(self, writer: int, intent: Intent, result: StepResult, value: int) -> None:
         if intent.sequence not in self.open:
             return
         entry = make_entry(
             intent.address.name,
             intent.action,
             intent=intent.sequence,
-            fate=fate,
+            result=result,
             owned={"/x": value},
             patch=intent.patch,
             inverse=intent.inverse,
@@ -129,11 +129,11 @@ class Ledgers(RuleBasedStateMachine):
 
     def keep(self, entry: Entry) -> None:
         self.entries.append(entry)
-        if entry.fate is Fate.DONE:
+        if entry.result is StepResult.DONE:
             if entry.action in GONE:
-                self.memories.pop(entry.address, None)
+                self.last_applied_by_address.pop(entry.address, None)
             else:
-                self.memories[entry.address] = remember(entry)
+                self.last_applied_by_address[entry.address] = remember(entry)
 
     @rule(writer=WRITERS, name=NAMES, data=st.data())
     def cut(self, writer: int, name: str, data: st.DataObject) -> None:
@@ -159,17 +159,17 @@ class Ledgers(RuleBasedStateMachine):
     def lock(self, writer: int, data: st.DataObject) -> None:
         if writer in self.held:
             return
-        me = Holder(f"w{writer}", "ci", "apply", "", 0, "", "2026-11-20T12:00:00Z")
+        me = LockOwner(f"w{writer}", "ci", "apply", "", 0, "", "2026-11-20T12:00:00Z")
         me = replace(me, pid=os.getpid())
         stack = contextlib.ExitStack()
-        holding = self.writers[writer].find_holder()
+        holding = self.writers[writer].find_lock_owner()
         if holding is not None:
             with pytest.raises(LockHeld, match=holding.who):
                 stack.enter_context(self.writers[writer].lock(me, 0, lambda _: None))
             return
         lease = stack.enter_context(self.writers[writer].lock(me, 0, lambda _: None))
-        assert lease.holder.fence > self.fence
-        self.fence = lease.holder.fence
+        assert lease.lock_owner.fence > self.fence
+        self.fence = lease.lock_owner.fence
         self.held[writer] = (stack, self.fence)
 
     @rule(writer=WRITERS)
@@ -180,7 +180,7 @@ class Ledgers(RuleBasedStateMachine):
 
     @rule(writer=WRITERS)
     def force_unlock(self, writer: int) -> None:
-        holding = self.writers[writer].find_holder()
+        holding = self.writers[writer].find_lock_owner()
         if holding is None:
             with pytest.raises(ReconcilerError, match="nobody holds the lock"):
                 self.writers[writer].unlock("w0")
@@ -193,13 +193,13 @@ class Ledgers(RuleBasedStateMachine):
         ledger = FileLedger(self.folder)
         assert list(ledger.entries()) == self.entries
         snapshot = ledger.load()
-        assert snapshot.memories == self.memories
+        assert snapshot.last_applied_by_address == self.last_applied_by_address
         assert {one.sequence: one for one in snapshot.open} == self.open
         assert snapshot.fence == self.written_fence
         assert snapshot.known == (self.lines > 0)
-        proof = ledger.verify()
-        assert proof.entries == len(self.entries)
-        assert all(one.severity == "warning" for one in proof.findings)
+        verify_report = ledger.verify()
+        assert verify_report.entries == len(self.entries)
+        assert all(one.severity == "warning" for one in verify_report.findings)
 
 
 TestLedgers = Ledgers.TestCase

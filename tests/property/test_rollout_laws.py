@@ -16,8 +16,8 @@ from reconciler.model import (
     StepStarted,
     WavePaused,
 )
-from tests.unit.test_engine import carry_out, order
-from tests.unit.test_rollouts import Town, fleet_order, member, names_of, town
+from tests.unit.test_engine import carry_out, make_request
+from tests.unit.test_rollouts import Town, fleet_request, member, names_of, town
 
 FLEETS = [Address("Fleet", name) for name in ("a", "b")]
 NAMES = {FLEETS[0]: names_of("a", 6), FLEETS[1]: names_of("b", 6), None: names_of("x", 3)}
@@ -46,9 +46,9 @@ def test_fleets_go_in_their_waves_and_stop_by_themselves(
         for fleet in FLEETS
         for number, name in enumerate(NAMES[fleet], start=1)
     ]
-    asked = fleet_order(*made, *order(*NAMES[None]).manifests, rollouts=rollouts)
-    plan = make_plan(world.hands(), asked)
-    outcome = carry_out(world.hands(parallelism), plan, policy)
+    asked = fleet_request(*made, *make_request(*NAMES[None]).manifests, rollouts=rollouts)
+    plan = make_plan(world.runtime(), asked)
+    outcome = carry_out(world.runtime(parallelism), plan, policy)
 
     done = {one.name for one in outcome.changed}
     failed = {str(one.subject).partition("/")[2] for one in outcome.failures}

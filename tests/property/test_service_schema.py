@@ -121,7 +121,7 @@ HASHED = """
 import json, sys
 from reconciler.kinds.web_service import KIND
 from reconciler.model import Address, Declared, Resource
-from reconciler.plans.step import Wish, make_step
+from reconciler.plans.step import Comparison, make_step
 from reconciler.text.json_text import canonical
 from reconciler.plans.plan_file import _step_document
 from tests.e2e.world import definition
@@ -130,7 +130,7 @@ wanted = {"tags": {c: c for c in "zyxwvu"}, "properties": {
     "assets": {f"a{n}": {"name": f"n{n}", "type": "Module"} for n in range(9)},
     "package": {"nodes": {c: {"assetId": c} for c in "qwertz"}, "edges": []},
     "title": "T", "description": "D", "diagnostics": {"level": "All"}}}
-step = make_step(Wish(Resource(Address("WebService", "x"), "/x"), KIND.field, live, Declared(wanted)))
+step = make_step(Comparison(Resource(Address("WebService", "x"), "/x"), KIND.field, live, Declared(wanted)))
 print(json.dumps(list(map(list, (c.path for c in step.changes)))))
 print(canonical(_step_document(step)))
 """

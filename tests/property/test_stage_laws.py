@@ -12,11 +12,11 @@ from reconciler.model import (
     ABSENT,
     Action,
     Address,
+    CloneSource,
     Member,
-    Place,
     Resource,
     Rollout,
-    Source,
+    SourceLocation,
     Step,
 )
 from reconciler.plans.waves import arrange, assign_stages, split
@@ -48,10 +48,12 @@ def make_step(number: int, said: tuple[Action, Address | None, int, int | None],
         inverse=(),
         before=ABSENT,
         after=ABSENT,
-        source=Source(f"/X/s{maker:02}", "") if made else None,
+        source=CloneSource(f"/X/s{maker:02}", "") if made else None,
         wave=wave,
         fleet=fleet,
-        member=Member(fleet, item, Place("items.csv", item + 1, 1)) if fleet and known else None,
+        member=Member(fleet, item, SourceLocation("items.csv", item + 1, 1))
+        if fleet and known
+        else None,
     )
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from reconciler.document.pointers import set_at
 from reconciler.errors import ManifestInvalid
-from reconciler.manifests.fleet.overrides import find_overrides, lay_over
+from reconciler.manifests.fleet.overrides import lay_over, make_overrides
 from reconciler.manifests.fleet.template import Convert, compile_template
 from reconciler.manifests.variables import Variable, escape, fits, split_text
 from reconciler.model import Finding
@@ -41,13 +41,13 @@ PIECES = st.lists(
 )
 
 
-class Setting:
+class TemplateContext:
     """Around a template that may use any name, in a manifest that takes anything."""
 
-    def find(self, finding: Finding, path: Path_) -> Finding:
+    def locate(self, finding: Finding, path: Path_) -> Finding:
         return finding
 
-    find_first = find
+    locate_first = locate
 
     def check_name(self, name: str, path: Path_) -> Finding | None:
         return None
@@ -57,7 +57,7 @@ class Setting:
 
 
 def fill(template: Json, values: dict[str, Json]) -> tuple[Json, list[Finding]]:
-    compiled = compile_template(template, Setting())
+    compiled = compile_template(template, TemplateContext())
     problems: list[Finding] = []
     return compiled.make(values, problems), [*compiled.findings, *problems]
 
@@ -109,7 +109,7 @@ def test_filling_changes_no_template_and_no_other_member(template: Json, value: 
     """What one item gives is never seen by the next."""
     template = {"same": escape(template), "own": ["${x}"]}
     kept = copy.deepcopy(template)
-    compiled = compile_template(template, Setting())
+    compiled = compile_template(template, TemplateContext())
     first = compiled.make({"x": value}, [])
     second = compiled.make({"x": "other"}, [])
     assert template == kept
@@ -130,7 +130,7 @@ MAPPINGS = st.dictionaries(st.sampled_from("abcd"), NESTED)
 @given(MAPPINGS, MAPPINGS)
 def test_overrides_lead_from_one_value_to_the_other(before: Json, after: Json) -> None:
     override: dict[str, Json] = {}
-    for path, value in find_overrides(before, after):
+    for path, value in make_overrides(before, after):
         set_at(override, path, value)
     kept = copy.deepcopy(before)
     assert json.dumps(lay_over(before, override), sort_keys=True) == json.dumps(
@@ -144,7 +144,7 @@ def test_overrides_lead_from_one_value_to_the_other(before: Json, after: Json) -
 @given(MAPPINGS)
 def test_nothing_laid_over_leaves_all(value: Json) -> None:
     assert lay_over(value, {}) == value
-    assert list(find_overrides(value, copy.deepcopy(value))) == []
+    assert list(make_overrides(value, copy.deepcopy(value))) == []
 
 
 @LAW
@@ -152,7 +152,7 @@ def test_nothing_laid_over_leaves_all(value: Json) -> None:
 def test_null_is_no_override(before: Json, name: str) -> None:
     after = {**before, name: {"deep": None}}
     with pytest.raises(ManifestInvalid, match="null"):
-        list(find_overrides(before, after))
+        list(make_overrides(before, after))
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)

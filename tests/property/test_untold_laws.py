@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.document.diff import diff, is_untold
+from reconciler.document.diff import diff, is_omitted
 from reconciler.document.normalize import normalize, without_server_fields
 from reconciler.document.patch import apply_operations, make_inverse, make_operations
 from reconciler.document.pointers import find, format_pointer
@@ -16,13 +16,13 @@ from reconciler.model import (
     Address,
     Declared,
     Json,
-    Memory,
+    LastApplied,
     Path,
     Resource,
     Step,
     Verb,
 )
-from reconciler.plans.step import Wish, find_leaves, make_step
+from reconciler.plans.step import Comparison, list_leaves, make_step
 from tests.property.documents import documents
 
 pytestmark = pytest.mark.property
@@ -48,15 +48,15 @@ def hide(live: Json) -> Json:
     return hidden
 
 
-def remember(live: Json, declared: Json) -> Memory:
+def remember(live: Json, declared: Json) -> LastApplied:
     """As if all that is live and declared had been applied."""
-    leaves = ((path, find(live, path)) for path in find_leaves(FIELD, declared))
+    leaves = ((path, find(live, path)) for path in list_leaves(FIELD, declared))
     owned = {format_pointer(path): value for path, value in leaves if value is not ABSENT}
-    return Memory(RESOURCE.id, owned, {}, "2026-11-02T08:00:00Z", "ci", "", 1)
+    return LastApplied(RESOURCE.id, owned, {}, "2026-11-02T08:00:00Z", "ci", "", 1)
 
 
-def wish(live: Json, declared: Json, memory: Memory | None) -> Wish:
-    return Wish(RESOURCE, FIELD, live, Declared(declared), memory=memory)
+def comparison(live: Json, declared: Json, last_applied: LastApplied | None) -> Comparison:
+    return Comparison(RESOURCE, FIELD, live, Declared(declared), last_applied=last_applied)
 
 
 def touched(step: Step | None) -> set[Path]:
@@ -79,9 +79,9 @@ def test_a_patch_and_its_inverse_lead_there_and_back_as_far_as_is_told(
 @LAW
 def test_what_is_remembered_stands_for_what_is_not_shown(data: st.DataObject) -> None:
     live, declared = data.draw(LIVES), data.draw(DECLARED)
-    memory = remember(live, declared)
-    shown = make_step(wish(live, declared, memory))
-    hidden = make_step(wish(hide(live), declared, memory))
+    last_applied = remember(live, declared)
+    shown = make_step(comparison(live, declared, last_applied))
+    hidden = make_step(comparison(hide(live), declared, last_applied))
     assert touched(hidden) == touched(shown)
 
 
@@ -91,10 +91,10 @@ def test_what_nobody_remembers_and_nothing_shows_is_written(data: st.DataObject)
     live, declared = hide(data.draw(LIVES)), data.draw(DECLARED)
     untold = {
         path
-        for path in find_leaves(FIELD, declared)
-        if is_untold(FIELD, path, live) and find(declared, path) not in ("", None, {})
+        for path in list_leaves(FIELD, declared)
+        if is_omitted(FIELD, path, live) and find(declared, path) not in ("", None, {})
     }
-    step = make_step(wish(live, declared, None))
+    step = make_step(comparison(live, declared, None))
     written = {
         change.path
         for change in (step.changes if step is not None else ())
@@ -107,7 +107,7 @@ def test_what_nobody_remembers_and_nothing_shows_is_written(data: st.DataObject)
 @LAW
 def test_what_is_written_beside_the_patch_is_not_observable(data: st.DataObject) -> None:
     live, declared = hide(data.draw(LIVES)), data.draw(DECLARED)
-    one = wish(live, declared, None)
+    one = comparison(live, declared, None)
     step = make_step(one)
     if step is not None:
         beside = [format_pointer(one.path) for one in step.changes if one.verb is Verb.WRITE]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.emulator import Workspace, find_in_world, make_world
+from reconciler.emulator import Workspace, check_world, make_world
 
 pytestmark = pytest.mark.property
 ANY = st.recursive(
@@ -45,10 +45,10 @@ def step(document: Any, path: tuple[str | int, ...]) -> Any:
 
 @given(WORLDS)
 def test_a_document_is_a_world_or_each_flaw_has_a_place_in_it(document: Any) -> None:
-    flaws = list(find_in_world(document))
-    for flaw in flaws:
-        step(document, flaw.path)
-        assert flaw.message
+    flaws = list(check_world(document))
+    for finding in flaws:
+        step(document, finding.path)
+        assert finding.message
     if not flaws:
         world = make_world(document)
         assert all(isinstance(one, Workspace) for one in world)
@@ -60,7 +60,7 @@ def test_a_document_is_a_world_or_each_flaw_has_a_place_in_it(document: Any) -> 
 @given(st.lists(WORKSPACES, max_size=2))
 def test_what_a_workspace_says_is_what_is_made_of_it(workspaces: list[Any]) -> None:
     document = {"workspaces": workspaces}
-    if any(True for _ in find_in_world(document)):
+    if any(True for _ in check_world(document)):
         return
     for said, made in zip(workspaces, make_world(document), strict=True):
         assert made.id == said["id"]

@@ -11,9 +11,9 @@ from pathlib import Path
 from tests.e2e.world import run_emulator
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
-from tests.survival.kills import die_anytime, die_everywhere, die_twice, open_lanes
+from tests.survival.kills import die_anytime, die_everywhere, die_twice, open_harnesses
 from tests.survival.nursery import open_nursery
-from tests.survival.rivals import kill_holder, race, stop_holder
+from tests.survival.rivals import kill_lock_owner, race, stop_lock_owner
 from tests.survival.soak import soak
 from tests.survival.storage import die_where_it_counts, open_stored
 from tests.survival.verdict import Story
@@ -34,37 +34,40 @@ class Given:
 
 def prove_places(folder: Path, given: Given) -> bool:
     """Killed at every place of a plan with a creation, an update, a replacement and a deletion."""
-    with open_lanes(folder, _SOON) as lanes:
-        return _tell(die_everywhere(lanes))
+    with open_harnesses(folder, _SOON) as harnesses:
+        return _tell(die_everywhere(harnesses))
 
 
 def prove_again(folder: Path, given: Given) -> bool:
     """Killed half-way, and the run after it killed at every place."""
-    with open_lanes(folder, _SOON) as lanes:
-        return _tell(die_twice(lanes))
+    with open_harnesses(folder, _SOON) as harnesses:
+        return _tell(die_twice(harnesses))
 
 
 def prove_moments(folder: Path, given: Given) -> bool:
     """Killed at any moment, while operations run at the service."""
-    with open_lanes(folder, "--operation-seconds=0.5", count=1) as (lane,):
-        return _tell(die_anytime(lane, given.services or 40, given.rounds or 50, given.seed))
+    with open_harnesses(folder, "--operation-seconds=0.5", count=1) as (harness,):
+        return _tell(die_anytime(harness, given.services or 40, given.rounds or 50, given.seed))
 
 
 def prove_rivals(folder: Path, given: Given) -> bool:
     """Two at once and one winner; a holder who is killed, and one who is held up for a minute."""
     rounds = given.rounds or 20
-    with open_lanes(folder, _LATE, count=1) as (lane,), open_nursery(folder / "rival") as rival:
-        lane.prepare()
-        told = _tell(race(lane, rival) for _ in range(rounds))
-        told &= _tell(race(lane, rival, "--lock-timeout", "60s") for _ in range(rounds))
-        told &= _tell(kill_holder(lane, rival) for _ in range(rounds))
-        return told & _tell(stop_holder(lane, rival) for _ in range(1))
+    with (
+        open_harnesses(folder, _LATE, count=1) as (harness,),
+        open_nursery(folder / "rival") as rival,
+    ):
+        harness.prepare()
+        reported = _tell(race(harness, rival) for _ in range(rounds))
+        reported &= _tell(race(harness, rival, "--lock-timeout", "60s") for _ in range(rounds))
+        reported &= _tell(kill_lock_owner(harness, rival) for _ in range(rounds))
+        return reported & _tell(stop_lock_owner(harness, rival) for _ in range(1))
 
 
 def prove_cuts(folder: Path, given: Given) -> bool:
     """A power cut at every line of the ledger, and within each."""
-    with open_lanes(folder, _SOON, count=1) as (lane,):
-        return _tell(cut_everywhere(lane))
+    with open_harnesses(folder, _SOON, count=1) as (harness,):
+        return _tell(cut_everywhere(harness))
 
 
 def prove_storage(folder: Path, given: Given) -> bool:
@@ -72,13 +75,13 @@ def prove_storage(folder: Path, given: Given) -> bool:
     log = f"--log={folder / 'requests.jsonl'}"
     with (
         run_emulator(_SOON, log) as emulator,
-        open_stored(folder, emulator, 8) as lanes,
+        open_stored(folder, emulator, 8) as harnesses,
         open_nursery(folder / "rival") as rival,
     ):
-        told = _tell(die_where_it_counts(lanes, 100))
-        told &= _tell(race(lanes[0], rival) for _ in range(given.rounds or 20))
-        told &= _tell(kill_holder(lanes[0], rival) for _ in range(given.rounds or 20))
-        return told & _tell(stop_holder(lanes[0], rival) for _ in range(1))
+        reported = _tell(die_where_it_counts(harnesses, 100))
+        reported &= _tell(race(harnesses[0], rival) for _ in range(given.rounds or 20))
+        reported &= _tell(kill_lock_owner(harnesses[0], rival) for _ in range(given.rounds or 20))
+        return reported & _tell(stop_lock_owner(harnesses[0], rival) for _ in range(1))
 
 
 def prove_chaos(folder: Path, given: Given) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.world import Emulator, run_emulator
-from tests.survival.fleet import APPLY, Fleet, Wish, model
+from tests.survival.fleet import APPLY, DeclaredService, Fleet, model
 from tests.survival.nursery import Ended, Nursery, open_nursery
-from tests.survival.verdict import judge_silence
+from tests.survival.verdict import check_silence
 
 INCOMPLETE = 6
 
@@ -38,10 +38,10 @@ def make_chaos(folder: Path, services: int, seed: int, throttled: str = "") -> C
     with open_nursery(folder / "said") as nursery:
         with _run(*options) as emulator:
             fleet = Fleet(folder / "fleet", emulator, log)
-            fleet.declare(dict.fromkeys(names, Wish(model("one"))))
+            fleet.declare(dict.fromkeys(names, DeclaredService(model("one"))))
             begun = nursery.run(fleet.folder, *APPLY)
             assert begun.code == 0, begun.said
-        fleet.declare(dict.fromkeys(names, Wish(model("two"))))
+        fleet.declare(dict.fromkeys(names, DeclaredService(model("two"))))
         traffic = fleet.traffic.begin()
         with _run(*options, f"--faults={faults}", f"--seed={seed}") as emulator:
             fleet.move(emulator)
@@ -64,9 +64,11 @@ def _run(*options: str) -> Iterator[Emulator]:
 
 def _find_wrong(fleet: Fleet, ended: Ended, odd: str) -> list[str]:
     wrong = [] if ended.code == INCOMPLETE else [f"it ended with {ended.code}: {ended.said}"]
-    told = sorted(name for name in fleet.wishes if f"Error: WebService/{name}:" in ended.out)
-    if told != [odd]:
-        wrong.append(f"told of {told}, and it was {odd}: {ended.said}")
+    reported = sorted(
+        name for name in fleet.declared_services if f"Error: WebService/{name}:" in ended.out
+    )
+    if reported != [odd]:
+        wrong.append(f"told of {reported}, and it was {odd}: {ended.said}")
     found = sorted({text.partition(":")[0] for text in fleet.compare()})
     if found != [odd]:
         wrong.append(f"live is otherwise than declared: {found}, and it was {odd}")
@@ -76,7 +78,7 @@ def _find_wrong(fleet: Fleet, ended: Ended, odd: str) -> list[str]:
 def _put_right(fleet: Fleet, nursery: Nursery) -> list[str]:
     again = nursery.run(fleet.folder, *APPLY)
     wrong = [] if again.code == 0 else [f"the next apply ended with {again.code}: {again.said}"]
-    return [*wrong, *fleet.compare(), *judge_silence(fleet, nursery)]
+    return [*wrong, *fleet.compare(), *check_silence(fleet, nursery)]
 
 
 def _go_wrong(odd: str, throttled: str) -> list[Any]:

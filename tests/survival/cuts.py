@@ -3,29 +3,29 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.survival.fleet import APPLY, Wish, model
-from tests.survival.kills import Lane
-from tests.survival.verdict import Story, judge_silence
+from tests.survival.fleet import APPLY, DeclaredService, model
+from tests.survival.kills import Harness
+from tests.survival.verdict import Story, check_silence
 
 NAMES = ("changed", "changed-too", "deleted")
 
 
-def cut_everywhere(lane: Lane) -> Iterator[Story]:
+def cut_everywhere(harness: Harness) -> Iterator[Story]:
     """Every line of a ledger missing, begun, there by half and there but for its end."""
-    file = lane.fleet.ledger_file
-    _write_history(lane)
+    file = harness.fleet.ledger_file
+    _write_history(harness)
     data = file.read_bytes()
     for cut in _find_cuts(data):
-        yield _cut(lane, file, data, cut)
+        yield _cut(harness, file, data, cut)
 
 
-def _write_history(lane: Lane) -> None:
+def _write_history(harness: Harness) -> None:
     """Two applies over services that were there before: what of them is declared can be read."""
     for name in NAMES:
-        lane.fleet.emulator.deploy(name, model("old"))
+        harness.fleet.emulator.deploy(name, model("old"))
     for names, shown in ((NAMES, "one"), (NAMES[:-1], "two")):
-        lane.fleet.declare(dict.fromkeys(names, Wish(model(shown), whole=False)))
-        ended = lane.nursery.run(lane.fleet.folder, *APPLY)
+        harness.fleet.declare(dict.fromkeys(names, DeclaredService(model(shown), whole=False)))
+        ended = harness.nursery.run(harness.fleet.folder, *APPLY)
         assert ended.code == 0, ended.said
 
 
@@ -38,13 +38,13 @@ def _find_cuts(data: bytes) -> list[int]:
     return sorted(cuts)
 
 
-def _cut(lane: Lane, file: Path, data: bytes, cut: int) -> Story:
+def _cut(harness: Harness, file: Path, data: bytes, cut: int) -> Story:
     """What is live is as declared: whatever the ledger has forgotten, nothing is written."""
     file.write_bytes(data[:cut])
-    traffic = lane.fleet.traffic.begin()
-    ended = lane.nursery.run(lane.fleet.folder, *APPLY)
+    traffic = harness.fleet.traffic.begin()
+    ended = harness.nursery.run(harness.fleet.folder, *APPLY)
     wrong = [] if ended.code == 0 else [f"the next apply ended with {ended.code}: {ended.said}"]
     wrong += [f"it sent {effect}" for effect in traffic.effects()]
-    wrong += [*lane.fleet.compare(), *judge_silence(lane.fleet, lane.nursery)]
+    wrong += [*harness.fleet.compare(), *check_silence(harness.fleet, harness.nursery)]
     title = f"cut at byte {cut} of {len(data)}"
     return Story(title, title, wrong)

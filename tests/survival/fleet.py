@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reconciler.cli.context import Invocation
 from reconciler.cli.wiring import assemble_project
-from reconciler.model import Fate
+from reconciler.model import StepResult
 from reconciler.ports import Ledger
 from tests.e2e.world import EXAMPLE, MODEL, SUBSCRIPTION, Emulator
 from tests.survival.traffic import Traffic
@@ -30,7 +30,7 @@ def model(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Wish:
+class DeclaredService:
     """What is declared of a service. Another `location` means another service in its place.
 
     Of one that others have made (not `whole`), the model alone is declared.
@@ -40,7 +40,7 @@ class Wish:
     location: str = HERE
     whole: bool = True
 
-    def verbs_from(self, old: "Wish | None") -> list[str]:
+    def verbs_from(self, old: "DeclaredService | None") -> list[str]:
         """The writes that lead here."""
         if old is None:
             return ["PUT"]
@@ -49,12 +49,14 @@ class Wish:
         return [] if old == self else ["PATCH"]
 
 
-Wishes = Mapping[str, Wish]
+DeclaredServices = Mapping[str, DeclaredService]
 
 
-def expect_verbs(old: Wishes, new: Wishes) -> dict[str, list[str]]:
+def expect_verbs(old: DeclaredServices, new: DeclaredServices) -> dict[str, list[str]]:
     """The writes of each service that lead from one state to another, and no more."""
-    expected = {name: wish.verbs_from(old.get(name)) for name, wish in new.items()}
+    expected = {
+        name: declared_service.verbs_from(old.get(name)) for name, declared_service in new.items()
+    }
     expected |= {name: ["DELETE"] for name in old if name not in new}
     # Before a service goes to another region, its copy for there is made.
     copies = [name for name, verbs in expected.items() if verbs == ["DELETE", "PUT"]]
@@ -73,7 +75,7 @@ class Fleet:
     emulator: Emulator
     log: Path
     ledger: str = ""
-    wishes: dict[str, Wish] = field(default_factory=dict)
+    declared_services: dict[str, DeclaredService] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         (self.folder / "manifests").mkdir(parents=True)
@@ -103,13 +105,13 @@ class Fleet:
     def traffic(self) -> Traffic:
         return Traffic(self.log, self.group)
 
-    def declare(self, wishes: Wishes) -> None:
+    def declare(self, declared_services: DeclaredServices) -> None:
         """Say in manifests what shall be, and nothing else."""
         shutil.rmtree(self.folder / "manifests")
         (self.folder / "manifests").mkdir()
-        for name, wish in wishes.items():
-            (self.folder / "manifests" / f"{name}.yaml").write_text(_spell(name, wish))
-        self.wishes = dict(wishes)
+        for name, declared_service in declared_services.items():
+            (self.folder / "manifests" / f"{name}.yaml").write_text(_spell(name, declared_service))
+        self.declared_services = dict(declared_services)
 
     @property
     def ledger_file(self) -> Path:
@@ -123,7 +125,7 @@ class Fleet:
 
     def count_done(self) -> dict[str, int]:
         """How often the ledger tells of each service that something was done to it."""
-        done = (one for one in self.open_ledger().entries() if one.fate is Fate.DONE)
+        done = (one for one in self.open_ledger().entries() if one.result is StepResult.DONE)
         return dict(Counter(one.address.name for one in done))
 
     def tear_ledger(self) -> None:
@@ -140,21 +142,24 @@ class Fleet:
         assert status == 200, listed
         live = {item["name"] for item in listed["value"]}
         assert "nextLink" not in listed
-        wrong = [f"{name} is there" for name in sorted(live - set(self.wishes))]
-        wrong += [f"{name} is not there" for name in sorted(set(self.wishes) - live)]
+        wrong = [f"{name} is there" for name in sorted(live - set(self.declared_services))]
+        wrong += [f"{name} is not there" for name in sorted(set(self.declared_services) - live)]
         with ThreadPoolExecutor(4) as pool:
-            found = pool.map(self._compare, sorted(live & set(self.wishes)))
+            found = pool.map(self._compare, sorted(live & set(self.declared_services)))
             return wrong + [text for texts in found for text in texts]
 
     def _compare(self, name: str) -> list[str]:
-        wish, live = self.wishes[name], self.emulator.get(name)
+        declared_service, live = self.declared_services[name], self.emulator.get(name)
         state = live["properties"]["provisioningState"]
         if state != "Succeeded":
             return [f"{name} is {state}"]
         properties = live["properties"]
         shown = {
-            "model": (properties["assets"]["asset3"]["locationInfo"]["uri"], wish.model),
-            "location": (live["location"], wish.location),
+            "model": (
+                properties["assets"]["asset3"]["locationInfo"]["uri"],
+                declared_service.model,
+            ),
+            "location": (live["location"], declared_service.location),
             "calls": (properties["realtimeConfiguration"]["maxConcurrentCalls"], CALLS),
         }
         return [
@@ -164,13 +169,13 @@ class Fleet:
         ]
 
 
-def _spell(name: str, wish: Wish) -> str:
-    number = (HERE, THERE).index(wish.location)
+def _spell(name: str, declared_service: DeclaredService) -> str:
+    number = (HERE, THERE).index(declared_service.location)
     rest = (
         f"  definition: {{file: ../definition{number}.json}}\n"
         "  secrets:\n    /properties/storageAccount/key: {file: ../key}\n"
     )
     return (
         f"apiVersion: reconciler/v1\nkind: WebService\nmetadata: {{name: {name}}}\nspec:\n"
-        f"  trainedModels:\n    {MODEL}: {{uri: '{wish.model}'}}\n{rest if wish.whole else ''}"
+        f"  trainedModels:\n    {MODEL}: {{uri: '{declared_service.model}'}}\n{rest if declared_service.whole else ''}"
     )

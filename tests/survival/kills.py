@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.e2e.world import Emulator, run_emulator
-from tests.survival.fleet import APPLY, HERE, THERE, Fleet, Wish, Wishes, model
+from tests.survival.fleet import APPLY, HERE, THERE, DeclaredService, DeclaredServices, Fleet, model
 from tests.survival.nursery import Ended, Nursery, open_nursery
 from tests.survival.places import End
-from tests.survival.verdict import Story, judge
+from tests.survival.verdict import Story, check_story
 
-LANES = 8
+HARNESSES = 8
 WRITTEN = ("after ledger.intend", "after ledger.record")
 _TELLING = ("ledger", "lease", "write", "PUT", "PATCH", "DELETE", "POST")
 _HALF_DONE = ("after ledger.intend", "answered PATCH kept", "answered DELETE moved")
@@ -25,19 +25,19 @@ ORDERLY = (*APPLY, "--parallelism", "1")
 # From one to the other and back are the same steps in the same order: a creation, an update, a
 # replacement and a deletion. So a story begins where the last one ended.
 LOW = {
-    "at-low": Wish(model("one")),
-    "kept": Wish(model("one")),
-    "moved": Wish(model("one"), HERE),
+    "at-low": DeclaredService(model("one")),
+    "kept": DeclaredService(model("one")),
+    "moved": DeclaredService(model("one"), HERE),
 }
 HIGH = {
-    "at-high": Wish(model("one")),
-    "kept": Wish(model("two")),
-    "moved": Wish(model("one"), THERE),
+    "at-high": DeclaredService(model("one")),
+    "kept": DeclaredService(model("two")),
+    "moved": DeclaredService(model("one"), THERE),
 }
 
 
 @dataclass
-class Lane:
+class Harness:
     """A project whose stories follow one another, and the nursery of their runs."""
 
     fleet: Fleet
@@ -54,9 +54,9 @@ class Lane:
         ended = self.nursery.run(self.fleet.folder, *APPLY)
         assert ended.code == 0, ended.said
 
-    def tip(self) -> Wishes:
+    def tip(self) -> DeclaredServices:
         """Declare the other state; returns the one before."""
-        old = self.fleet.wishes
+        old = self.fleet.declared_services
         self.tips += 1
         self.fleet.declare(HIGH if self.tips % 2 else LOW)
         return old
@@ -88,7 +88,7 @@ class Lane:
                 wrong.append(f"it ended with {ended.code}: {ended.said}")
         if torn and places:
             self.fleet.tear_ledger()
-        wrong += judge(self.fleet, self.nursery, old, traffic, before)
+        wrong += check_story(self.fleet, self.nursery, old, traffic, before)
         numbers = " and ".join(str(end.at) for end in ends)
         where = ", then ".join(places)
         return Story(f"killed at {numbers}, {where or 'which are not there'}", where, wrong)
@@ -100,59 +100,59 @@ class Lane:
 
 
 @contextlib.contextmanager
-def open_lanes(folder: Path, *options: str, count: int = LANES) -> Iterator[list[Lane]]:
+def open_harnesses(folder: Path, *options: str, count: int = HARNESSES) -> Iterator[list[Harness]]:
     """Lanes side by side, each with a resource group of its own at one emulator."""
     log = f"--log={folder / 'requests.jsonl'}"
     with (
         run_emulator("--no-blob", log, *options) as emulator,
-        lay_lanes(folder, emulator, count) as lanes,
+        make_harnesses(folder, emulator, count) as harnesses,
     ):
-        yield lanes
+        yield harnesses
 
 
 @contextlib.contextmanager
-def lay_lanes(
+def make_harnesses(
     folder: Path, emulator: Emulator, count: int, container: str = ""
-) -> Iterator[list[Lane]]:
+) -> Iterator[list[Harness]]:
     """The same at an emulator that logs into the folder; with a `container` for the ledgers."""
     log = folder / "requests.jsonl"
     with contextlib.ExitStack() as stack:
-        lanes = []
+        harnesses = []
         for number in range(count):
             group = f"lane{number}"
             nursery = stack.enter_context(open_nursery(folder / "said" / group))
             world = replace(emulator, group=group)
             ledger = f"{{container: '{container}', prefix: {group}/}}" if container else ""
-            lanes.append(Lane(Fleet(folder / group, world, log, ledger), nursery))
-        yield lanes
+            harnesses.append(Harness(Fleet(folder / group, world, log, ledger), nursery))
+        yield harnesses
 
 
-def tell(
-    lanes: Sequence[Lane], whole: Iterable[Sequence[End]], torn: Iterable[Sequence[End]] = ()
+def run_stories(
+    harnesses: Sequence[Harness], whole: Iterable[Sequence[End]], torn: Iterable[Sequence[End]] = ()
 ) -> Iterator[Story]:
     """A story for each ending, told by a lane that is free."""
-    free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
-    for lane in lanes:
-        free.put(lane)
+    free: queue.SimpleQueue[Harness] = queue.SimpleQueue()
+    for harness in harnesses:
+        free.put(harness)
 
     def work(ends: Sequence[End], torn: bool) -> Story:
-        lane = free.get()
+        harness = free.get()
         try:
-            return lane.die(*ends, torn=torn)
+            return harness.die(*ends, torn=torn)
         finally:
-            free.put(lane)
+            free.put(harness)
 
-    with ThreadPoolExecutor(len(lanes)) as pool:
+    with ThreadPoolExecutor(len(harnesses)) as pool:
         orders = [*((ends, False) for ends in whole), *((ends, True) for ends in torn)]
         yield from pool.map(lambda order: work(*order), orders)
 
 
-def die_everywhere(lanes: Sequence[Lane], *, everywhere: bool = True) -> Iterator[Story]:
+def die_everywhere(harnesses: Sequence[Harness], *, everywhere: bool = True) -> Iterator[Story]:
     """A story for each place of a plan with all four actions, and for each line of the ledger.
 
     Not `everywhere` leaves out what comes before and after a mere read.
     """
-    places = prepare(lanes)
+    places = prepare(harnesses)
     lines = sum(name in WRITTEN for name in places)
     whole = [
         End(number)
@@ -160,66 +160,70 @@ def die_everywhere(lanes: Sequence[Lane], *, everywhere: bool = True) -> Iterato
         if everywhere or any(word in name for word in _TELLING)
     ]
     halves = [End(number, WRITTEN) for number in range(1, lines + 1)]
-    return tell(lanes, [(end,) for end in whole], [(end,) for end in halves])
+    return run_stories(harnesses, [(end,) for end in whole], [(end,) for end in halves])
 
 
-def die_twice(lanes: Sequence[Lane]) -> Iterator[Story]:
+def die_twice(harnesses: Sequence[Harness]) -> Iterator[Story]:
     """A story for each place of a run that makes good what one before it left half done."""
-    prepare(lanes)
+    prepare(harnesses)
     ends = []
     for name in _HALF_DONE:
         first = End(1, (name,))
-        again = range(1, len(lanes[0].list_places(first)) + 1)
+        again = range(1, len(harnesses[0].list_places(first)) + 1)
         ends += [(first, End(number)) for number in again]
-    return tell(lanes, ends)
+    return run_stories(harnesses, ends)
 
 
-def prepare(lanes: Sequence[Lane]) -> list[str]:
+def prepare(harnesses: Sequence[Harness]) -> list[str]:
     """Every lane as it is declared; returns the places of a whole run."""
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        list(pool.map(Lane.prepare, lanes))
-    return lanes[0].list_places()
+    with ThreadPoolExecutor(len(harnesses)) as pool:
+        list(pool.map(Harness.prepare, harnesses))
+    return harnesses[0].list_places()
 
 
-def die_anytime(lane: Lane, services: int, rounds: int, seed: int) -> Iterator[Story]:
+def die_anytime(harness: Harness, services: int, rounds: int, seed: int) -> Iterator[Story]:
     """Stories in which a run over many services is killed at any moment, some of them twice."""
-    chance = random.Random(seed)
-    lane.fleet.declare(_invent(chance, {}, services, 0))
+    randomness = random.Random(seed)
+    harness.fleet.declare(_invent(randomness, {}, services, 0))
     started = time.monotonic()
-    ended = lane.nursery.run(lane.fleet.folder, *APPLY)
+    ended = harness.nursery.run(harness.fleet.folder, *APPLY)
     assert ended.code == 0, ended.said
     span = time.monotonic() - started
     for number in range(1, rounds + 1):
-        traffic = lane.fleet.traffic.begin()
-        before = lane.fleet.count_done()
-        old = lane.fleet.wishes
-        lane.fleet.declare(_invent(chance, old, services, number))
-        moments = [chance.uniform(0, span) for _ in range(1 + (chance.random() < 0.3))]
+        traffic = harness.fleet.traffic.begin()
+        before = harness.fleet.count_done()
+        old = harness.fleet.declared_services
+        harness.fleet.declare(_invent(randomness, old, services, number))
+        moments = [randomness.uniform(0, span) for _ in range(1 + (randomness.random() < 0.3))]
         for moment in moments:
-            _kill_after(lane, moment)
+            _kill_after(harness, moment)
         title = "killed after " + " and ".join(f"{moment:.3f} s" for moment in moments)
-        yield Story(title, title, judge(lane.fleet, lane.nursery, old, traffic, before))
+        yield Story(title, title, check_story(harness.fleet, harness.nursery, old, traffic, before))
 
 
-def _kill_after(lane: Lane, seconds: float) -> None:
-    pid = lane.nursery.start(lane.fleet.folder, *APPLY)
+def _kill_after(harness: Harness, seconds: float) -> None:
+    pid = harness.nursery.start(harness.fleet.folder, *APPLY)
     time.sleep(seconds)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    lane.nursery.wait()
+    harness.nursery.wait()
 
 
-def _invent(chance: random.Random, old: Wishes, services: int, number: int) -> dict[str, Wish]:
+def _invent(
+    randomness: random.Random, old: DeclaredServices, services: int, number: int
+) -> dict[str, DeclaredService]:
     """What is declared next: most have a new model, some move, some go and others come."""
     new = {}
-    for name, wish in old.items():
-        drawn = chance.random()
+    for name, declared_service in old.items():
+        drawn = randomness.random()
         if drawn < 0.6:
-            new[name] = replace(wish, model=model(f"m{number}"))
+            new[name] = replace(declared_service, model=model(f"m{number}"))
         elif drawn < 0.7:
-            new[name] = replace(wish, location=THERE if wish.location == HERE else HERE)
+            new[name] = replace(
+                declared_service, location=THERE if declared_service.location == HERE else HERE
+            )
         elif drawn < 0.9:
-            new[name] = wish
+            new[name] = declared_service
     for missing in range(services - len(new)):
-        new[f"s{number:03}-{missing:03}"] = Wish(model(f"m{number}"))
+        new[f"s{number:03}-{missing:03}"] = DeclaredService(model(f"m{number}"))
     return new

@@ -73,9 +73,9 @@ class Nursery:
 
     def wait(self) -> Ended:
         """Wait for the end of what was started."""
-        told = self._hear()
+        reported = self._hear()
         out, err = (Path(self._folder, name).read_text(errors="replace") for name in ("out", "err"))
-        return Ended(told["code"], out, err, told["peak_kb"])
+        return Ended(reported["code"], out, err, reported["peak_kb"])
 
     def run(
         self, folder: Path, *arguments: str, note: Path | None = None, end: End = _NOWHERE

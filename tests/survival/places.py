@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from reconciler.cli import wiring
 from reconciler.cli.wiring import Assembly
-from reconciler.engine.runtime import Hands
-from reconciler.transport import RateBudget
+from reconciler.engine.runtime import Runtime
+from reconciler.transport import CommandRateLimiter
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Watched:
         self._places.reach(f"after the end of {name}")
 
 
-class WatchedBudget:
+class WatchedRateLimiter:
     """A budget in which a call that is about to be sent is a place, and so is its answer."""
 
     def __init__(self, inner: Any, places: Places) -> None:
@@ -100,13 +100,13 @@ class WatchedBudget:
         return getattr(self._inner, name)
 
     def admit(self, method: str, url: str, within_s: float) -> Any:
-        leave = self._inner.admit(method, url, within_s)
+        permit = self._inner.admit(method, url, within_s)
         call = f"{method} {_describe(url)}"
         self._places.reach(f"about to send {call}")
-        return WatchedLeave(leave, call, self._places)
+        return WatchedPermit(permit, call, self._places)
 
 
-class WatchedLeave:
+class WatchedPermit:
     """Leave to send one call; a lost answer is never learnt of, and so no place."""
 
     def __init__(self, inner: Any, call: str, places: Places) -> None:
@@ -130,31 +130,31 @@ def _describe(url: str) -> str:
 
 def watch(places: Places) -> None:
     """From now on, all that a command of this process reaches the world with is watched."""
-    hands, ledger = Assembly.hands, vars(Assembly)["ledger"]
+    runtime, ledger = Assembly.runtime, vars(Assembly)["ledger"]
 
-    def watched_budget(*given: Any, **named: Any) -> Any:
-        return WatchedBudget(RateBudget(*given, **named), places)
+    def watched_rate_limiter(*given: Any, **named: Any) -> Any:
+        return WatchedRateLimiter(CommandRateLimiter(*given, **named), places)
 
     def watched_ledger(self: Assembly) -> Any:
         return Watched(ledger.__get__(self, Assembly), "ledger", places)
 
-    def watched_hands(self: Assembly, *given: Any, **named: Any) -> Hands:
-        return _watch_hands(hands(self, *given, **named), places)
+    def watched_runtime(self: Assembly, *given: Any, **named: Any) -> Runtime:
+        return _watch_runtime(runtime(self, *given, **named), places)
 
-    vars(wiring)["RateBudget"] = watched_budget
+    vars(wiring)["CommandRateLimiter"] = watched_rate_limiter
     Assembly.ledger = property(watched_ledger)  # type: ignore[method-assign, assignment]
-    Assembly.hands = watched_hands  # type: ignore[method-assign]
+    Assembly.runtime = watched_runtime  # type: ignore[method-assign]
 
 
-def _watch_hands(hands: Hands, places: Places) -> Hands:
-    ledger: Any = hands.ledger
+def _watch_runtime(runtime: Runtime, places: Places) -> Runtime:
+    ledger: Any = runtime.ledger
     if not isinstance(ledger, Watched):
         ledger = Watched(ledger, "ledger", places)
     providers: Any = {
-        name: Watched(provider, "provider", places) for name, provider in hands.providers.items()
+        name: Watched(provider, "provider", places) for name, provider in runtime.providers.items()
     }
-    observations: Any = Watched(hands.observations, "observations", places)
-    blobs: Any = Watched(hands.blobs, "blobs", places)
+    observations: Any = Watched(runtime.observations, "observations", places)
+    blobs: Any = Watched(runtime.blobs, "blobs", places)
     return replace(
-        hands, providers=providers, ledger=ledger, observations=observations, blobs=blobs
+        runtime, providers=providers, ledger=ledger, observations=observations, blobs=blobs
     )

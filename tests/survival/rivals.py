@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.survival.fleet import APPLY
-from tests.survival.kills import ORDERLY, Lane
+from tests.survival.kills import ORDERLY, Harness
 from tests.survival.nursery import Nursery
 from tests.survival.places import End
-from tests.survival.verdict import Story, judge
+from tests.survival.verdict import Story, check_story
 
 HELD = 5
 _PATIENT = ("--lock-timeout", "120s")
@@ -20,17 +20,17 @@ MET = f"two at once: {[0, HELD]}"
 _IDLE = "Resources: 0 added, 0 changed, 0 destroyed."
 
 
-def race(lane: Lane, rival: Nursery, *flags: str) -> Story:
+def race(harness: Harness, rival: Nursery, *flags: str) -> Story:
     """Two applies begin at the same moment: one does the work, the other nothing.
 
     The other says who holds the lock; only with a --lock-timeout, or where it came too late to
     meet anybody, it finds nothing to do.
     """
-    with _story(lane) as finish:
-        for nursery in (lane.nursery, rival):
-            nursery.start(lane.fleet.folder, *APPLY, *flags)
-        ended = sorted((lane.nursery.wait(), rival.wait()), key=lambda one: one.code)
-        wrong = lane.fleet.compare()
+    with _story(harness) as finish:
+        for nursery in (harness.nursery, rival):
+            nursery.start(harness.fleet.folder, *APPLY, *flags)
+        ended = sorted((harness.nursery.wait(), rival.wait()), key=lambda one: one.code)
+        wrong = harness.fleet.compare()
         codes = [one.code for one in ended]
         if codes != [0, 0] and (flags or codes != [0, HELD]):
             wrong.append(f"they ended with {codes}: {ended[0].said}{ended[1].said}")
@@ -40,40 +40,40 @@ def race(lane: Lane, rival: Nursery, *flags: str) -> Story:
         return finish(f"two at once{', one waits' if flags else ''}: {codes}", wrong)
 
 
-def kill_holder(lane: Lane, rival: Nursery) -> Story:
+def kill_lock_owner(harness: Harness, rival: Nursery) -> Story:
     """Somebody waits for the lock when its holder is killed: he takes it, and goes on."""
-    with _story(lane) as finish:
-        pid = lane.nursery.start(lane.fleet.folder, *APPLY)
-        _await(lambda: bool(lane.fleet.open_ledger().find_holder()))
-        rival.start(lane.fleet.folder, *APPLY, *_PATIENT)
+    with _story(harness) as finish:
+        pid = harness.nursery.start(harness.fleet.folder, *APPLY)
+        _await(lambda: bool(harness.fleet.open_ledger().find_lock_owner()))
+        rival.start(harness.fleet.folder, *APPLY, *_PATIENT)
         time.sleep(0.3)  # somewhere in the work of the one, the other waits
         os.kill(pid, signal.SIGKILL)
-        first, second = lane.nursery.wait(), rival.wait()
-        wrong = lane.fleet.compare()
+        first, second = harness.nursery.wait(), rival.wait()
+        wrong = harness.fleet.compare()
         if (first.code, second.code) != (-signal.SIGKILL, 0):
             wrong.append(f"they ended with {first.code} and {second.code}: {second.said}")
         return finish("the holder is killed, another waits", wrong)
 
 
-def stop_holder(lane: Lane, rival: Nursery) -> Story:
+def stop_lock_owner(harness: Harness, rival: Nursery) -> Story:
     """A holder who is held up for more than a minute loses the lock, and notices when he goes on.
 
     He is held up as he follows an operation, which is where most of the time goes.
     """
-    place = lane.list_places().index("answered PATCH kept") + 1
-    with _story(lane) as finish:
-        note = lane.note
+    place = harness.list_places().index("answered PATCH kept") + 1
+    with _story(harness) as finish:
+        note = harness.note
         note.unlink(missing_ok=True)
-        pid = lane.nursery.start(
-            lane.fleet.folder, *ORDERLY, note=note, end=End(place, by=signal.SIGSTOP)
+        pid = harness.nursery.start(
+            harness.fleet.folder, *ORDERLY, note=note, end=End(place, by=signal.SIGSTOP)
         )
         try:
             _await(lambda: _is_stopped(pid))
-            second = rival.run(lane.fleet.folder, *APPLY, *_PATIENT)
+            second = rival.run(harness.fleet.folder, *APPLY, *_PATIENT)
         finally:
             os.kill(pid, signal.SIGCONT)
-        first = lane.nursery.wait()
-        wrong = lane.fleet.compare()
+        first = harness.nursery.wait()
+        wrong = harness.fleet.compare()
         if second.code != 0 or first.code == 0:
             wrong.append(
                 f"they ended with {first.code} and {second.code}: {first.said}{second.said}"
@@ -82,14 +82,14 @@ def stop_holder(lane: Lane, rival: Nursery) -> Story:
 
 
 @contextlib.contextmanager
-def _story(lane: Lane) -> Iterator[Callable[[str, list[str]], Story]]:
+def _story(harness: Harness) -> Iterator[Callable[[str, list[str]], Story]]:
     """Declare the other state; gives what ends the story with its verdict."""
-    traffic = lane.fleet.traffic.begin()
-    before = lane.fleet.count_done()
-    old = lane.tip()
+    traffic = harness.fleet.traffic.begin()
+    before = harness.fleet.count_done()
+    old = harness.tip()
 
     def finish(title: str, wrong: list[str]) -> Story:
-        more = judge(lane.fleet, lane.nursery, old, traffic, before)
+        more = check_story(harness.fleet, harness.nursery, old, traffic, before)
         return Story(title, title, [*wrong, *more])
 
     yield finish

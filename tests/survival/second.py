@@ -19,7 +19,7 @@ class Second:
 
     emulator: Emulator
     names: Sequence[str]
-    chance: random.Random
+    randomness: random.Random
     rest_s: float
     edits: int = 0
     known: dict[str, str] = field(default_factory=dict)
@@ -46,16 +46,16 @@ class Second:
         ]
 
     def _write(self, ended: threading.Event) -> None:
-        while not ended.wait(self.rest_s * self.chance.uniform(0.5, 1.5)):
-            self._edit(self.chance.choice(self.names))
+        while not ended.wait(self.rest_s * self.randomness.uniform(0.5, 1.5)):
+            self._edit(self.randomness.choice(self.names))
 
     def _edit(self, name: str) -> None:
         self.edits += 1
         text = f"edit {self.edits}"
-        changed: Any = self.chance.choice(
+        changed: Any = self.randomness.choice(
             [
                 {"description": text},
-                {"realtimeConfiguration": {"maxConcurrentCalls": self.chance.randint(11, 99)}},
+                {"realtimeConfiguration": {"maxConcurrentCalls": self.randomness.randint(11, 99)}},
                 self._swap_model(name),
             ]
         )
@@ -84,11 +84,11 @@ class Second:
 
     def _follow(self, operation: str) -> int:
         while True:
-            status, told, _ = self.emulator.send("GET", operation)
+            status, reported, _ = self.emulator.send("GET", operation)
             if status != 200:
                 return 0
-            if told["status"] != "Provisioning":
-                return 200 if told["status"] == "Succeeded" else 400
+            if reported["status"] != "Provisioning":
+                return 200 if reported["status"] == "Succeeded" else 400
             time.sleep(0.02)
 
     def _note(self, name: str, text: str, status: int) -> None:

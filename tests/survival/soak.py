@@ -11,10 +11,10 @@ from pathlib import Path
 from statistics import median
 
 from tests.e2e.world import Emulator, clean_environment, run_emulator
-from tests.survival.fleet import APPLY, Fleet, Wish, model
+from tests.survival.fleet import APPLY, DeclaredService, Fleet, model
 from tests.survival.nursery import open_nursery
 from tests.survival.second import Second
-from tests.survival.verdict import judge_silence
+from tests.survival.verdict import check_silence
 
 # What ends an apply without its being wrong: stale because of the other, or incomplete.
 _ALLOWED = frozenset({0, 4, 6})
@@ -71,51 +71,57 @@ def soak(folder: Path, services: int, seconds: float, seed: int) -> Soak:
     log, faults = folder / "requests.jsonl", folder / "faults.yaml"
     faults.write_text(json.dumps(_FAULTS))
     options = ("--no-blob", "--operation-seconds=0.2", f"--log={log}", f"--data={folder / 'data'}")
-    told = Soak(services)
+    reported = Soak(services)
     with run_emulator(*options) as emulator:
         fleet = _deploy(folder, replace(emulator, group="soak"), log, services)
     with run_emulator(*options, f"--faults={faults}", f"--seed={seed}") as emulator:
         fleet.move(replace(emulator, group="soak"))
         # Whatever moves between the plan and its check makes it stale: some plans must get through.
         rest_s = services / 100
-        second = Second(fleet.emulator, list(fleet.wishes), random.Random(seed + 1), rest_s)
-        _stir(fleet, second, told, seconds, random.Random(seed))
-        _settle(fleet, told)
-    told.edits, told.faults = second.edits, fleet.traffic.count_faults()
+        second = Second(
+            fleet.emulator, list(fleet.declared_services), random.Random(seed + 1), rest_s
+        )
+        _stir(fleet, second, reported, seconds, random.Random(seed))
+        _settle(fleet, reported)
+    reported.edits, reported.faults = second.edits, fleet.traffic.count_faults()
     with run_emulator(*options) as emulator, open_nursery(folder / "said") as nursery:
         fleet.move(replace(emulator, group="soak"))
         second.emulator = fleet.emulator
-        told.wrong += [*fleet.compare(), *second.find_undone(), *judge_silence(fleet, nursery)]
-    return told
+        reported.wrong += [*fleet.compare(), *second.find_undone(), *check_silence(fleet, nursery)]
+    return reported
 
 
 def _deploy(folder: Path, emulator: Emulator, log: Path, services: int) -> Fleet:
     fleet = Fleet(folder / "fleet", emulator, log)
-    fleet.declare({f"s{number:03}": Wish(model("m0")) for number in range(services)})
+    fleet.declare({f"s{number:03}": DeclaredService(model("m0")) for number in range(services)})
     code, _, said = _apply(fleet)
     assert code == 0, said
     return fleet
 
 
-def _stir(fleet: Fleet, second: Second, told: Soak, seconds: float, chance: random.Random) -> None:
+def _stir(
+    fleet: Fleet, second: Second, reported: Soak, seconds: float, randomness: random.Random
+) -> None:
     """Declare something else and apply it, again and again, while the other writes."""
     at_first = _resident_kb(fleet.emulator)
     end = time.monotonic() + seconds
     with second.writing():
         while time.monotonic() < end:
-            names = chance.sample(sorted(fleet.wishes), max(1, len(fleet.wishes) // 20))
-            newer = {name: Wish(model(f"m{len(told.peaks)}")) for name in names}
-            fleet.declare({**fleet.wishes, **newer})
-            told.apply(fleet)
-    told.emulator_kb = at_first, _resident_kb(fleet.emulator)
+            names = randomness.sample(
+                sorted(fleet.declared_services), max(1, len(fleet.declared_services) // 20)
+            )
+            newer = {name: DeclaredService(model(f"m{len(reported.peaks)}")) for name in names}
+            fleet.declare({**fleet.declared_services, **newer})
+            reported.apply(fleet)
+    reported.emulator_kb = at_first, _resident_kb(fleet.emulator)
 
 
-def _settle(fleet: Fleet, told: Soak) -> None:
+def _settle(fleet: Fleet, reported: Soak) -> None:
     """Apply until all is done; an operation may fail here too, and is then told."""
     for _ in range(_MOST_TRIES):
-        if told.apply(fleet) == 0:
+        if reported.apply(fleet) == 0:
             return
-    told.wrong.append(f"still not done after {_MOST_TRIES} applies in peace")
+    reported.wrong.append(f"still not done after {_MOST_TRIES} applies in peace")
 
 
 def _apply(fleet: Fleet) -> tuple[int, int, str]:

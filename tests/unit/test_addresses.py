@@ -9,7 +9,7 @@ from reconciler.errors import Rejected, Unavailable
 from reconciler.transport import client as wire
 from reconciler.transport import follow_operation
 from tests.scripted import Answer, Call, answers, run_scripted
-from tests.unit.test_transport import OK, Told
+from tests.unit.test_transport import OK, Recorder
 
 Point = Callable[[str, str], str]
 # Ways to point elsewhere, of the own host and another one.
@@ -45,10 +45,10 @@ def test_a_next_page_elsewhere_is_not_asked_for(point: Point) -> None:
             following = point(call.headers["Host"], elsewhere.url[7:])
             return Answer(200, {"value": [1], "nextLink": following})
 
-        with Told(script) as told:
+        with Recorder(script) as reported:
             with pytest.raises(Rejected, match="the service points to") as caught:
-                list(told.client.pages("/list"))
-            assert len(told.calls) == 1
+                list(reported.client.pages("/list"))
+            assert len(reported.calls) == 1
         assert elsewhere.calls == []
     assert "Nothing was sent there." in caught.value.next_step
     assert len(caught.value.message) < 400
@@ -65,25 +65,25 @@ def test_an_operation_elsewhere_is_not_asked_for(name: str, header: str) -> None
             following = ELSEWHERE[name](call.headers["Host"], elsewhere.url[7:])
             return Answer(202, None, {header: following})
 
-        with Told(script) as told:
-            reply = told.client.send("PATCH", "/x", {})
+        with Recorder(script) as reported:
+            reply = reported.client.send("PATCH", "/x", {})
             with pytest.raises(Rejected, match="the service points to"):
-                list(follow_operation(told.client, reply, deadline_s=60))
-            assert len(told.calls) == 1
+                list(follow_operation(reported.client, reply, deadline_s=60))
+            assert len(reported.calls) == 1
         assert elsewhere.calls == []
 
 
 @pytest.mark.parametrize("link", [7, True, ["/x"], {"a": 1}])
 def test_a_next_page_that_is_no_text_is_named(link: Any) -> None:
     page = Answer(200, {"value": [1], "nextLink": link})
-    with Told(answers(page)) as told, pytest.raises(Unavailable, match="no address"):
-        list(told.client.pages("/list"))
+    with Recorder(answers(page)) as reported, pytest.raises(Unavailable, match="no address"):
+        list(reported.client.pages("/list"))
 
 
 @pytest.mark.parametrize("link", [None, "", 0, False])
 def test_no_next_page_is_said_in_many_ways(link: Any) -> None:
-    with Told(answers(Answer(200, {"value": [1], "nextLink": link}))) as told:
-        assert list(told.client.pages("/list")) == [1]
+    with Recorder(answers(Answer(200, {"value": [1], "nextLink": link}))) as reported:
+        assert list(reported.client.pages("/list")) == [1]
 
 
 def test_a_list_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_a_list_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
         following = f"http://{call.headers['Host']}/list?page={number}"
         return Answer(200, {"value": [number], "nextLink": following})
 
-    with Told(script) as told:
+    with Recorder(script) as reported:
         with pytest.raises(Unavailable, match="more than 20 pages"):
-            list(told.client.pages("/list"))
-        assert len(told.calls) == 20
+            list(reported.client.pages("/list"))
+        assert len(reported.calls) == 20

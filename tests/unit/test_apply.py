@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.engine.applying.apply import Policy
-from reconciler.engine.applying.recover import settle_open
+from reconciler.engine.applying.recover import recover_intents
 from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import (
     Busy,
@@ -33,22 +33,22 @@ from reconciler.model import (
     Address,
     Cause,
     Event,
-    Fate,
+    IntentResolved,
     Json,
     Live,
+    OperationStatus,
     Plan,
-    Progress,
     Reason,
     Resource,
     RollbackStarted,
-    Settled,
     Step,
     StepDoubted,
+    StepResult,
     StepSkipped,
     WaveStarted,
 )
 from reconciler.plans.step import make_removal
-from tests.unit.test_engine import AUTHOR, HOLDER, NEW, World, carry_out, order
+from tests.unit.test_engine import AUTHOR, LOCK_OWNER, NEW, World, carry_out, make_request
 
 URI = "/properties/assets/asset3/locationInfo/uri"
 LOST = ReplyLost("the answer broke off")
@@ -78,13 +78,13 @@ class Liar(World):
                 self.documents = now
         return super().read(resource)
 
-    def settle(self, resource: Resource) -> Iterator[Progress]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
         self.settled_for.append(resource.short_id)
         if self.running is not None:
             raise self.running
-        yield Progress("Provisioning")
+        yield OperationStatus("Provisioning")
 
-    def write(self, step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+    def write(self, step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
         name = step.resource.short_id
         words = self.script.get(name, [])
         word = words.pop(0) if words else "done"
@@ -95,7 +95,7 @@ class Liar(World):
         else:
             self.written.append((name, Action.FORGET))
         if word in {"failed", "rejected-later", "throttled-later", "cut-short"}:
-            yield Progress("Accepted")
+            yield OperationStatus("Accepted")
         errors: dict[str, ServiceError] = {
             "lost-reply": LOST,
             "lost-request": LOST,
@@ -122,14 +122,14 @@ def liar(*names: str, **script: list[str]) -> Liar:
 
 
 def planned(world: World, *names: str, **more: Any) -> Plan:
-    return make_plan(world.hands(), order(*names, **more))
+    return make_plan(world.runtime(), make_request(*names, **more))
 
 
-def fates(world: World) -> list[Fate]:
-    return [entry.fate for entry in world.ledger.entries()]
+def fates(world: World) -> list[StepResult]:
+    return [entry.result for entry in world.ledger.entries()]
 
 
-def told(world: World, kind: type[Event]) -> list[Any]:
+def reported(world: World, kind: type[Event]) -> list[Any]:
     return [event for event in world.events if isinstance(event, kind)]
 
 
@@ -139,7 +139,7 @@ def test_what_is_about_to_be_sent_is_written_down_first() -> None:
     seen: list[int] = []
     real = world.write
 
-    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
         (intent,) = world.ledger.load().open
         assert intent.patch == step.ops
         assert (intent.fence, intent.attempt) == (1, 1)
@@ -147,7 +147,7 @@ def test_what_is_about_to_be_sent_is_written_down_first() -> None:
         return real(step, live, resolve)
 
     world.write = write  # type: ignore[method-assign]
-    carry_out(world.hands(), plan)
+    carry_out(world.runtime(), plan)
     (entry,) = world.kept
     assert [entry.intent] == seen == [1]
     assert world.ledger.load().open == ()
@@ -155,32 +155,32 @@ def test_what_is_about_to_be_sent_is_written_down_first() -> None:
 
 def test_a_write_whose_reply_was_lost_is_read_back_and_not_sent_again() -> None:
     world = liar("a", a=["lost-reply"])
-    outcome = carry_out(world.hands(), planned(world, "a"))
+    outcome = carry_out(world.runtime(), planned(world, "a"))
     assert (len(outcome.changed), outcome.failures) == (1, ())
     assert world.written == [("a", Action.UPDATE)]
     assert world.settled_for == ["a"]
-    assert fates(world) == [Fate.DONE]
-    assert [one.reason for one in told(world, StepDoubted)] == ["the answer broke off"]
+    assert fates(world) == [StepResult.DONE]
+    assert [one.reason for one in reported(world, StepDoubted)] == ["the answer broke off"]
     assert world.slept == []
 
 
 def test_a_write_that_never_arrived_is_sent_once_no_read_can_lag_any_more() -> None:
     world = liar("a", a=["lost-request", "done"])
-    outcome = carry_out(world.hands(), planned(world, "a"))
+    outcome = carry_out(world.runtime(), planned(world, "a"))
     assert outcome.failures == ()
     assert world.uri("a") == NEW
-    assert fates(world) == [Fate.NOT_DONE, Fate.DONE]
+    assert fates(world) == [StepResult.NOT_DONE, StepResult.DONE]
     assert sum(world.slept) == pytest.approx(10.0, abs=0.1)
 
 
 def test_a_write_that_never_arrives_is_given_up_after_three_tries() -> None:
     world = liar("a", a=["lost-request"] * 9)
-    outcome = carry_out(world.hands(), planned(world, "a"))
+    outcome = carry_out(world.runtime(), planned(world, "a"))
     (failure,) = outcome.failures
     assert failure.message == "the answer broke off"
     assert failure.next_step == "Nothing was changed: live is as it was before. Apply again."
     assert len(world.written) == 3
-    assert fates(world) == [Fate.NOT_DONE] * 3
+    assert fates(world) == [StepResult.NOT_DONE] * 3
     assert world.ledger.load().open == ()
 
 
@@ -188,13 +188,13 @@ def test_a_lost_reply_and_a_second_writer_are_told_apart() -> None:
     world = liar("a", a=["lost-request"])
     plan = planned(world, "a")
 
-    def settle(resource: Resource) -> Iterator[Progress]:
+    def recover(resource: Resource) -> Iterator[OperationStatus]:
         assets = world.documents["a"]["properties"]["assets"]
         assets["asset3"]["locationInfo"]["uri"] = "https://somebody/else.ilearner"
         return iter(())
 
-    world.settle = settle  # type: ignore[method-assign]
-    outcome = carry_out(world.hands(), plan)
+    world.wait_until_idle = recover  # type: ignore[method-assign]
+    outcome = carry_out(world.runtime(), plan)
     (failure,) = outcome.failures
     assert failure.next_step == (
         f"It is not known whether it was done: live has another value at {URI}."
@@ -202,37 +202,43 @@ def test_a_lost_reply_and_a_second_writer_are_told_apart() -> None:
     )
     assert len(world.written) == 1
     (entry,) = world.ledger.entries()
-    assert (entry.fate, entry.note) == (Fate.UNKNOWN, f"live has another value at {URI}")
+    assert (entry.result, entry.note) == (StepResult.UNKNOWN, f"live has another value at {URI}")
 
 
 @pytest.mark.parametrize(
-    ("word", "written", "fate"),
-    [("lost-reply", 1, [Fate.DONE]), ("lost-request", 2, [Fate.NOT_DONE, Fate.DONE])],
+    ("word", "written", "result"),
+    [
+        ("lost-reply", 1, [StepResult.DONE]),
+        ("lost-request", 2, [StepResult.NOT_DONE, StepResult.DONE]),
+    ],
 )
 def test_a_delete_whose_reply_was_lost_is_read_back(
-    word: str, written: int, fate: list[Fate]
+    word: str, written: int, result: list[StepResult]
 ) -> None:
     world = liar("a", a=[word])
     plan = planned(world, "a")
     gone = make_removal(plan.steps[0].resource, world.documents["a"], Reason("", Cause.ORPHAN))
-    outcome = carry_out(world.hands(), replace(plan, steps=(gone,)))
+    outcome = carry_out(world.runtime(), replace(plan, steps=(gone,)))
     assert [one.name for one in outcome.destroyed] == ["a"]
     assert len(world.written) == written
-    assert fates(world) == fate
+    assert fates(world) == result
 
 
 @pytest.mark.parametrize(
-    ("word", "written", "fate"),
-    [("lost-reply", 1, [Fate.DONE]), ("lost-request", 2, [Fate.NOT_DONE, Fate.DONE])],
+    ("word", "written", "result"),
+    [
+        ("lost-reply", 1, [StepResult.DONE]),
+        ("lost-request", 2, [StepResult.NOT_DONE, StepResult.DONE]),
+    ],
 )
 def test_a_create_whose_reply_was_lost_is_read_back(
-    word: str, written: int, fate: list[Fate]
+    word: str, written: int, result: list[StepResult]
 ) -> None:
     world = liar("a", a=[word])
-    outcome = carry_out(world.hands(), creation(world))
+    outcome = carry_out(world.runtime(), creation(world))
     assert [one.name for one in outcome.added] == ["a"]
     assert len(world.written) == written
-    assert fates(world) == fate
+    assert fates(world) == result
 
 
 def creation(world: World) -> Plan:
@@ -249,48 +255,48 @@ def creation(world: World) -> Plan:
         inverse=(),
         absences=(),
         changes=(),
-        extent="whole",
+        body="whole",
     )
     return replace(plan, steps=(step,))
 
 
 def test_a_service_that_is_busy_is_waited_for_and_looked_at_anew() -> None:
     world = liar("a", a=["busy", "busy", "done"])
-    outcome = carry_out(world.hands(), planned(world, "a"))
+    outcome = carry_out(world.runtime(), planned(world, "a"))
     assert outcome.failures == ()
     assert world.settled_for == ["a", "a"]
-    assert fates(world) == [Fate.NOT_DONE, Fate.NOT_DONE, Fate.DONE]
+    assert fates(world) == [StepResult.NOT_DONE, StepResult.NOT_DONE, StepResult.DONE]
 
 
 def test_what_somebody_elses_operation_leaves_may_make_the_step_stale() -> None:
     world = liar("a", a=["busy"])
     plan = planned(world, "a")
 
-    def settle(resource: Resource) -> Iterator[Progress]:
+    def recover(resource: Resource) -> Iterator[OperationStatus]:
         world.documents["a"]["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = "https://b"
         return iter(())
 
-    world.settle = settle  # type: ignore[method-assign]
-    outcome = carry_out(world.hands(), plan)
+    world.wait_until_idle = recover  # type: ignore[method-assign]
+    outcome = carry_out(world.runtime(), plan)
     assert "stale" in outcome.failures[0].message
-    assert fates(world) == [Fate.NOT_DONE]
+    assert fates(world) == [StepResult.NOT_DONE]
 
 
 def test_what_has_no_place_any_more_makes_the_plan_stale() -> None:
     world = liar("a")
-    wanted = order("a")
+    wanted = make_request("a")
     named = [replace(one, spec={"definition": {"tags": {"new": "x"}}}) for one in wanted.manifests]
-    plan = make_plan(world.hands(), replace(wanted, manifests=named))
+    plan = make_plan(world.runtime(), replace(wanted, manifests=named))
     del world.documents["a"]["tags"]
     with pytest.raises(StalePlan, match="there is no place for /tags/new any more"):
-        carry_out(world.hands(), plan)
+        carry_out(world.runtime(), plan)
     assert world.written == []
     assert fates(world) == []
 
 
 def test_a_read_that_lags_behind_the_write_is_waited_for() -> None:
     world = liar("a", a=["lags"])
-    outcome = carry_out(world.hands(), planned(world, "a"))
+    outcome = carry_out(world.runtime(), planned(world, "a"))
     assert outcome.failures == ()
     assert world.written == [("a", Action.UPDATE)]
     assert world.slept == pytest.approx([0.2, 0.3, 0.45], abs=0.05)
@@ -298,39 +304,42 @@ def test_a_read_that_lags_behind_the_write_is_waited_for() -> None:
 
 def test_success_that_does_not_show_is_sent_once_more_and_then_not_believed() -> None:
     world = liar("a", a=["nothing"] * 9)
-    outcome = carry_out(world.hands(), planned(world, "a"), Policy(patience_s=1.0))
+    outcome = carry_out(world.runtime(), planned(world, "a"), Policy(read_back_s=1.0))
     assert "the service reports success and it still has" in outcome.failures[0].message
     assert len(world.written) == 2
-    assert fates(world) == [Fate.NOT_DONE, Fate.NOT_DONE]
+    assert fates(world) == [StepResult.NOT_DONE, StepResult.NOT_DONE]
     assert sum(world.slept) == pytest.approx(2.0, abs=0.1)
 
 
 def test_success_that_shows_at_the_second_go_is_success() -> None:
     world = liar("a", a=["nothing", "done"])
-    outcome = carry_out(world.hands(), planned(world, "a"))
+    outcome = carry_out(world.runtime(), planned(world, "a"))
     assert outcome.failures == ()
-    assert len(told(world, StepDoubted)) == 2
+    assert len(reported(world, StepDoubted)) == 2
 
 
 def test_an_operation_that_does_not_end_stays_open_and_is_followed_by_the_next_run() -> None:
     world = liar("a", a=["still-running"])
-    outcome = carry_out(world.hands(), planned(world, "a"))
+    outcome = carry_out(world.runtime(), planned(world, "a"))
     assert outcome.failures[0].message == "the operation has not ended"
     (intent,) = world.ledger.load().open
     assert intent.address.name == "a"
-    settle(world)
-    assert fates(world) == [Fate.DONE]
+    recover(world)
+    assert fates(world) == [StepResult.DONE]
     assert world.written == [("a", Action.UPDATE)]
 
 
 def test_what_was_refused_is_read_back_and_closed() -> None:
     world = liar("a", a=["rejected"])
-    outcome = carry_out(world.hands(), planned(world, "a"))
+    outcome = carry_out(world.runtime(), planned(world, "a"))
     (failure,) = outcome.failures
     assert failure.message == "no such region"
     assert failure.next_step == "Nothing was changed: live is as it was before."
     (entry,) = world.ledger.entries()
-    assert (entry.fate, entry.note) == (Fate.NOT_DONE, "live is as it was before; no such region")
+    assert (entry.result, entry.note) == (
+        StepResult.NOT_DONE,
+        "live is as it was before; no such region",
+    )
     assert world.slept == []
 
 
@@ -347,18 +356,18 @@ def test_what_failed_after_it_was_accepted_is_looked_at_and_not_sent_again(
 ) -> None:
     world = liar("a", a=[word])
     plan = creation(world) if action is Action.CREATE else planned(world, "a")
-    (failure,) = carry_out(world.hands(), plan).failures
+    (failure,) = carry_out(world.runtime(), plan).failures
     said = {Action.CREATE: "it is not there", Action.UPDATE: "live is as it was before"}[action]
     assert failure.next_step == f"Nothing was changed: {said}."
     assert len(world.written) == 1
     (entry,) = world.ledger.entries()
-    assert (entry.fate, entry.note) == (Fate.NOT_DONE, f"{said}; {failure.message}")
+    assert (entry.result, entry.note) == (StepResult.NOT_DONE, f"{said}; {failure.message}")
     assert sum(world.slept) == pytest.approx(waited, abs=0.1)
 
 
 def test_what_failed_and_is_live_all_the_same_is_remembered() -> None:
     world = liar("a", a=["done-and-failed"])
-    (failure,) = carry_out(world.hands(), planned(world, "a")).failures
+    (failure,) = carry_out(world.runtime(), planned(world, "a")).failures
     assert failure.next_step == "It was done all the same: live has what was sent."
     (entry,) = world.kept
     assert entry.owned == {URI: NEW}
@@ -376,7 +385,7 @@ def test_what_failed_and_is_live_all_the_same_is_remembered() -> None:
 )
 def test_what_is_not_read_back_has_no_other_evidence(word: str, proven: str) -> None:
     world = liar("a", a=[word] * 3)
-    (failure,) = carry_out(world.hands(), planned(world, "a")).failures
+    (failure,) = carry_out(world.runtime(), planned(world, "a")).failures
     assert failure.next_step == proven
     assert (word == "busy") is (world.ledger.load().open == ())
 
@@ -418,7 +427,7 @@ def test_what_cannot_be_read_back_stays_open(
     world = liar("a", a=[word])
     plan = planned(world, "a")
     world.running = error
-    (failure,) = carry_out(world.hands(), plan).failures
+    (failure,) = carry_out(world.runtime(), plan).failures
     assert (failure.message, failure.next_step) == (message, proven)
     assert len(world.ledger.load().open) == 1
 
@@ -428,12 +437,12 @@ def test_a_success_that_cannot_be_read_back_may_have_been_done() -> None:
     plan = planned(world, "a")
     write = world.write
 
-    def write_last(step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+    def write_last(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
         yield from write(step, live, resolve)
         world.fails["a"] = Unavailable("no answer")
 
     world.write = write_last  # type: ignore[method-assign]
-    (failure,) = carry_out(world.hands(), plan).failures
+    (failure,) = carry_out(world.runtime(), plan).failures
     assert failure.message == "no answer"
     assert failure.next_step == (
         "It may have been done: the service reports success. Plan again to see what is live."
@@ -464,7 +473,7 @@ def test_what_cannot_be_read_before_it_is_sent_leaves_the_evidence_so_far(
         return real(resource)
 
     world.read = read  # type: ignore[method-assign]
-    (failure,) = carry_out(world.hands(), plan).failures
+    (failure,) = carry_out(world.runtime(), plan).failures
     assert (failure.message, failure.next_step) == ("no answer", proven)
     assert len(world.written) == len(words)
 
@@ -472,10 +481,10 @@ def test_what_cannot_be_read_before_it_is_sent_leaves_the_evidence_so_far(
 # What an earlier run began.
 
 
-def settle(world: World, patience_s: float = 0.0) -> None:
-    hands = world.hands()
-    with world.ledger.lock(HOLDER, 0.0, hands.emit) as lease:
-        settle_open(hands, replace(AUTHOR, by="another"), lease, patience_s)
+def recover(world: World, read_back_s: float = 0.0) -> None:
+    runtime = world.runtime()
+    with world.ledger.lock(LOCK_OWNER, 0.0, runtime.emit) as lease:
+        recover_intents(runtime, replace(AUTHOR, by="another"), lease, read_back_s)
 
 
 def cut_off(world: World, *, sent: bool, action: str = "update") -> Plan:
@@ -493,14 +502,14 @@ def cut_off(world: World, *, sent: bool, action: str = "update") -> Plan:
         plan = replace(plan, steps=(gone,))
     real = world.write
 
-    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
         if sent:
             yield from real(step, live, resolve)
         raise Killed
 
     world.write = write  # type: ignore[method-assign, assignment]
     with pytest.raises(Killed):
-        carry_out(world.hands(), plan)
+        carry_out(world.runtime(), plan)
     world.write = real  # type: ignore[method-assign]
     assert len(world.ledger.load().open) == 1
     return plan
@@ -512,25 +521,25 @@ def test_what_was_begun_is_settled_by_what_is_live(action: str, sent: bool) -> N
     world = liar("a")
     cut_off(world, sent=sent, action=action)
     writes = len(world.written)
-    settle(world)
+    recover(world)
     (entry,) = world.ledger.entries()
-    assert entry.fate is (Fate.DONE if sent else Fate.NOT_DONE)
+    assert entry.result is (StepResult.DONE if sent else StepResult.NOT_DONE)
     assert entry.by == "ci"
     assert len(world.written) == writes
     assert world.ledger.load().open == ()
-    (event,) = told(world, Settled)
-    assert (event.resource.address, event.fate) == (Address("WebService", "a"), entry.fate)
+    (event,) = reported(world, IntentResolved)
+    assert (event.resource.address, event.result) == (Address("WebService", "a"), entry.result)
     assert event.note
 
 
 def test_what_was_done_before_the_end_is_remembered_as_if_nothing_had_happened() -> None:
     killed, whole = liar("a"), liar("a")
     cut_off(killed, sent=True)
-    settle(killed)
-    carry_out(whole.hands(), planned(whole, "a"))
+    recover(killed)
+    carry_out(whole.runtime(), planned(whole, "a"))
     (found,), (wanted,) = (
-        killed.ledger.load().memories.values(),
-        whole.ledger.load().memories.values(),
+        killed.ledger.load().last_applied_by_address.values(),
+        whole.ledger.load().last_applied_by_address.values(),
     )
     assert (found.owned, found.baseline) == (wanted.owned, wanted.baseline)
     assert planned(killed, "a", refresh="full").steps == ()
@@ -540,14 +549,14 @@ def test_what_somebody_else_wrote_since_is_unknown() -> None:
     world = liar("a")
     cut_off(world, sent=False)
     world.documents["a"]["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = "https://else"
-    settle(world)
-    assert fates(world) == [Fate.UNKNOWN]
+    recover(world)
+    assert fates(world) == [StepResult.UNKNOWN]
 
 
 def test_a_write_that_may_still_arrive_is_waited_for() -> None:
     world = liar("a")
     cut_off(world, sent=False)
-    settle(world, patience_s=3.0)
+    recover(world, read_back_s=3.0)
     assert sum(world.slept) == pytest.approx(3.0, abs=0.1)
 
 
@@ -556,7 +565,7 @@ def test_what_cannot_be_told_now_stays_open_and_stops_the_run() -> None:
     cut_off(world, sent=True)
     world.running = StillRunning("the operation has not ended")
     with pytest.raises(Unplannable) as caught:
-        settle(world)
+        recover(world)
     (finding,) = caught.value.findings()
     assert finding.subject == "WebService/a"
     assert finding.next_step == (
@@ -582,12 +591,12 @@ def test_what_is_proven_is_said_also_where_the_ledger_cannot_be_written(
     plan = planned(world, "a")
     real = world.write
 
-    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
         world.ledger.record_error = kind("no room", next_step="Make room.")
         return real(step, live, resolve)
 
     world.write = write  # type: ignore[method-assign]
-    (failure,) = carry_out(world.hands(), plan).failures
+    (failure,) = carry_out(world.runtime(), plan).failures
     assert failure.message == "no room"
     assert failure.next_step == f"{proven} That is not recorded. Make room."
 
@@ -605,25 +614,25 @@ def test_a_plan_tells_of_what_was_begun_and_changes_nothing() -> None:
 def test_a_saved_plan_goes_on_where_it_was_cut_off() -> None:
     world = liar("a", "b")
     plan = planned(world, "a", "b")
-    carry_out(world.hands(), replace(plan, steps=plan.steps[:1]))
+    carry_out(world.runtime(), replace(plan, steps=plan.steps[:1]))
     world.written.clear()
-    outcome = carry_out(world.hands(), plan)
+    outcome = carry_out(world.runtime(), plan)
     assert [one.name for one in outcome.changed] == ["b"]
     assert world.written == [("b", Action.UPDATE)]
-    assert [one.reason for one in told(world, StepSkipped)] == ["this plan has done it before"]
+    assert [one.reason for one in reported(world, StepSkipped)] == ["this plan has done it before"]
 
 
 def test_what_is_to_be_destroyed_and_is_gone_is_remembered_no_more() -> None:
     world = liar("a")
     plan = planned(world, "a")
-    carry_out(world.hands(), plan)
+    carry_out(world.runtime(), plan)
     live = world.documents.pop("a")
     gone = make_removal(plan.steps[0].resource, live, Reason("", Cause.ORPHAN))
     world.written.clear()
-    outcome = carry_out(world.hands(), replace(plan, steps=(gone,)))
+    outcome = carry_out(world.runtime(), replace(plan, steps=(gone,)))
     assert (outcome.failures, world.written) == ((), [])
-    assert [one.reason for one in told(world, StepSkipped)] == ["it is gone already"]
-    assert world.ledger.load().memories == {}
+    assert [one.reason for one in reported(world, StepSkipped)] == ["it is gone already"]
+    assert world.ledger.load().last_applied_by_address == {}
     assert world.kept[-1].note == "it was gone already"
 
 
@@ -640,9 +649,9 @@ def in_waves(plan: Plan, **waves: int) -> Plan:
 def test_waves_go_one_after_another() -> None:
     world = liar("a", "b", "c")
     plan = in_waves(planned(world, "a", "b", "c"), a=2, b=0, c=1)
-    carry_out(world.hands(parallelism=8), plan)
+    carry_out(world.runtime(parallelism=8), plan)
     assert [name for name, _ in world.written] == ["b", "c", "a"]
-    assert told(world, WaveStarted) == [WaveStarted(0, 1), WaveStarted(1, 1), WaveStarted(2, 1)]
+    assert reported(world, WaveStarted) == [WaveStarted(0, 1), WaveStarted(1, 1), WaveStarted(2, 1)]
 
 
 def test_what_is_destroyed_goes_last_and_in_the_opposite_order() -> None:
@@ -657,7 +666,7 @@ def test_what_is_destroyed_goes_last_and_in_the_opposite_order() -> None:
         )
         for one in plan.steps[:2]
     ]
-    carry_out(world.hands(), replace(plan, steps=(*steps, plan.steps[2])))
+    carry_out(world.runtime(), replace(plan, steps=(*steps, plan.steps[2])))
     assert [name for name, _ in world.written] == ["c", "b", "a"]
 
 
@@ -674,7 +683,7 @@ def test_a_failure_stops_as_much_as_the_policy_says(
 ) -> None:
     world = liar("a", "b", "c", a=["rejected"])
     plan = in_waves(planned(world, "a", "b", "c"), a=0, b=0, c=1)
-    outcome = carry_out(world.hands(parallelism=1), plan, policy)
+    outcome = carry_out(world.runtime(parallelism=1), plan, policy)
     assert [name for name, _ in world.written] == written
     assert [one.name for one in outcome.not_started] == left
     assert len(outcome.failures) == 1
@@ -684,20 +693,20 @@ def test_a_rollback_leads_back_what_was_done_in_reverse_order_and_proves_it() ->
     world = liar("a", "b", "c", c=["rejected"])
     before = copy.deepcopy(world.documents)
     plan = in_waves(planned(world, "a", "b", "c"), a=0, b=1, c=2)
-    outcome = carry_out(world.hands(), plan, Policy(on_failure="rollback"))
+    outcome = carry_out(world.runtime(), plan, Policy(on_failure="rollback"))
     assert world.documents == before
     assert [name for name, _ in world.written] == ["a", "b", "c", "b", "a"]
     assert [one.name for one in outcome.rolled_back] == ["b", "a"]
     assert (outcome.changed, outcome.unrestored) == ((), ())
-    assert told(world, RollbackStarted) == [RollbackStarted(2)]
-    assert fates(world)[-2:] == [Fate.DONE, Fate.DONE]
+    assert reported(world, RollbackStarted) == [RollbackStarted(2)]
+    assert fates(world)[-2:] == [StepResult.DONE, StepResult.DONE]
 
 
 def test_what_was_created_is_destroyed_again_by_a_rollback() -> None:
     world = liar("a", "b", b=["rejected"])
     update = planned(world, "b")
     plan = replace(update, steps=(*creation(world).steps, replace(update.steps[0], wave=1)))
-    outcome = carry_out(world.hands(), plan, Policy(on_failure="rollback"))
+    outcome = carry_out(world.runtime(), plan, Policy(on_failure="rollback"))
     assert "a" not in world.documents
     assert [one.name for one in outcome.rolled_back] == ["a"]
     assert outcome.added == ()
@@ -708,7 +717,7 @@ def test_what_cannot_be_led_back_is_said() -> None:
     update = planned(world, "a", "b", "c")
     replaced = replace(update.steps[0], action=Action.REPLACE)
     plan = replace(update, steps=(replaced, replace(update.steps[2], wave=1)))
-    outcome = carry_out(world.hands(), plan, Policy(on_failure="rollback"))
+    outcome = carry_out(world.runtime(), plan, Policy(on_failure="rollback"))
     (finding,) = outcome.unrestored
     assert "it was replaced, and its keys and secrets are not known here" in finding.message
     assert [one.name for one in outcome.added] == ["a"]
@@ -717,7 +726,7 @@ def test_what_cannot_be_led_back_is_said() -> None:
 def test_a_rollback_that_does_not_take_is_said() -> None:
     world = liar("a", "b", b=["rejected"], a=["done", "rejected"])
     plan = in_waves(planned(world, "a", "b"), a=0, b=1)
-    outcome = carry_out(world.hands(), plan, Policy(on_failure="rollback"))
+    outcome = carry_out(world.runtime(), plan, Policy(on_failure="rollback"))
     assert [one.message for one in outcome.unrestored] == ["no such region"]
     assert [one.name for one in outcome.changed] == ["a"]
 
@@ -750,8 +759,8 @@ def test_what_a_rollback_has_not_restored_is_said_of_the_rollback(
         if isinstance(event, RollbackStarted):
             world.running = running
 
-    hands = replace(world.hands(), emit=hear)
-    outcome = carry_out(hands, plan, Policy(on_failure="rollback"))
+    runtime = replace(world.runtime(), emit=hear)
+    outcome = carry_out(runtime, plan, Policy(on_failure="rollback"))
     assert [one.next_step for one in outcome.unrestored] == [proven]
 
 
@@ -760,12 +769,12 @@ def test_somebody_who_takes_the_lock_stops_us_before_the_next_write() -> None:
     plan = planned(world, "a", "b")
     real = world.write
 
-    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
         yield from real(step, live, resolve)
         world.ledger.unlock("1")
 
     world.write = write  # type: ignore[method-assign]
-    outcome = carry_out(world.hands(parallelism=1), plan)
+    outcome = carry_out(world.runtime(parallelism=1), plan)
     assert world.written == [("a", Action.UPDATE)]
     assert [one.name for one in outcome.changed] == ["a"]
     assert [one.message for one in outcome.failures] == ["somebody else has taken the lock since"]
@@ -774,8 +783,8 @@ def test_somebody_who_takes_the_lock_stops_us_before_the_next_write() -> None:
 def test_an_interruption_finishes_what_was_begun_and_begins_nothing_more() -> None:
     world = liar("a", "b", "c")
     plan = planned(world, "a", "b", "c")
-    hands = world.hands(parallelism=1)
-    halted = replace(hands, halted=lambda: "interrupted" if world.written else "")
+    runtime = world.runtime(parallelism=1)
+    halted = replace(runtime, halted=lambda: "interrupted" if world.written else "")
     outcome = carry_out(halted, plan)
     assert [one.name for one in outcome.changed] == ["a"]
     assert [one.name for one in outcome.not_started] == ["b", "c"]

@@ -12,10 +12,10 @@ import pytest
 
 from reconciler.errors import ReconcilerError, Throttled, TooManyCalls
 from reconciler.model import Event, Throttling
-from reconciler.ports import Leave
-from reconciler.transport import Client, RateBudget
-from reconciler.transport.rate_limit import Turns
-from reconciler.transport.timeouts import Patience
+from reconciler.ports import Permit
+from reconciler.transport import Client, CommandRateLimiter
+from reconciler.transport.rate_limit import FifoLock
+from reconciler.transport.timeouts import Timeouts
 from tests.clocks import FakeClock
 from tests.scripted import Answer, Call, Script, run_scripted
 
@@ -24,22 +24,22 @@ LOCAL = "http://127.0.0.1:8470/subscriptions/s/x"
 PATIENT = 600.0
 
 
-class Told:
+class Recorder:
     """A budget on a clock that a test holds, and what it said."""
 
     def __init__(self, most: int | None = None) -> None:
         self.clock = FakeClock()
         self.events: list[Event] = []
-        self.budget = RateBudget(
+        self.rate_limiter = CommandRateLimiter(
             self.events.append, most=most, clock=self.clock, sleep=self.clock.sleep
         )
 
-    def admit(self, method: str = "GET", url: str = LOCAL) -> Leave:
-        return self.budget.admit(method, url, PATIENT)
+    def admit(self, method: str = "GET", url: str = LOCAL) -> Permit:
+        return self.rate_limiter.admit(method, url, PATIENT)
 
     def refuse(self, method: str = "GET", url: str = LOCAL, pause: str = "7") -> float:
-        leave = self.admit(method, url)
-        return leave.learn(429, {"Retry-After": pause}, "busy", PATIENT)
+        permit = self.admit(method, url)
+        return permit.learn(429, {"Retry-After": pause}, "busy", PATIENT)
 
     def time(self, calls: int, method: str = "GET", url: str = LOCAL) -> float:
         """Seconds that so many calls take, each asked for when the one before has gone."""
@@ -62,43 +62,43 @@ class Told:
 def test_resource_managers_published_limits_hold_beforehand(
     host: str, method: str, calls: int
 ) -> None:
-    told = Told()
+    recorder = Recorder()
     url = f"https://{host}/subscriptions/s/resourceGroups/g"
-    assert told.time(calls, method, url) == pytest.approx(2.0)
+    assert recorder.time(calls, method, url) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:8470", "management.azure.com.example.org", "xmanagement.azure.com"]
 )
 def test_any_other_address_is_not_slowed_down_beforehand(host: str) -> None:
-    assert Told().time(2000, "GET", f"https://{host}/subscriptions/s/x") == 0.0
+    assert Recorder().time(2000, "GET", f"https://{host}/subscriptions/s/x") == 0.0
 
 
 def test_reads_and_writes_wait_for_themselves_alone() -> None:
-    told = Told()
-    assert told.time(250, "GET", AZURE.format("s")) == 0.0
-    assert told.time(100, "PUT", AZURE.format("s")) == 0.0
-    assert told.time(100, "DELETE", AZURE.format("s")) == 0.0
-    assert told.time(1, "PATCH", AZURE.format("s")) == pytest.approx(0.1)
-    told.refuse("PUT")
-    assert told.time(10, "GET") == 0.0
-    assert told.time(1, "DELETE") == pytest.approx(7.0)
+    recorder = Recorder()
+    assert recorder.time(250, "GET", AZURE.format("s")) == 0.0
+    assert recorder.time(100, "PUT", AZURE.format("s")) == 0.0
+    assert recorder.time(100, "DELETE", AZURE.format("s")) == 0.0
+    assert recorder.time(1, "PATCH", AZURE.format("s")) == pytest.approx(0.1)
+    recorder.refuse("PUT")
+    assert recorder.time(10, "GET") == 0.0
+    assert recorder.time(1, "DELETE") == pytest.approx(7.0)
 
 
 def test_a_subscription_and_a_regional_front_have_lanes_of_their_own() -> None:
-    told = Told()
-    told.time(250, "GET", AZURE.format("ABC"))
-    assert told.time(1, "GET", AZURE.format("abc")) > 0
-    assert told.time(250, "GET", AZURE.format("other")) == 0.0
-    assert told.time(250, "GET", AZURE.format("abc").replace("://", "://westus.")) == 0.0
+    recorder = Recorder()
+    recorder.time(250, "GET", AZURE.format("ABC"))
+    assert recorder.time(1, "GET", AZURE.format("abc")) > 0
+    assert recorder.time(250, "GET", AZURE.format("other")) == 0.0
+    assert recorder.time(250, "GET", AZURE.format("abc").replace("://", "://westus.")) == 0.0
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 502])
 def test_errors_pay_too(status: int) -> None:
-    told = Told()
+    recorder = Recorder()
     for _ in range(250):
-        told.admit("GET", AZURE.format("s")).learn(status, {}, "", PATIENT)
-    assert told.time(1, "GET", AZURE.format("s")) == pytest.approx(1 / 25)
+        recorder.admit("GET", AZURE.format("s")).learn(status, {}, "", PATIENT)
+    assert recorder.time(1, "GET", AZURE.format("s")) == pytest.approx(1 / 25)
 
 
 # What one is told holds for all.
@@ -106,53 +106,53 @@ def test_errors_pay_too(status: int) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_what_one_is_told_everybody_waits_for(status: int) -> None:
-    told = Told()
-    told.admit().learn(status, {"Retry-After": "7"}, "busy", PATIENT)
-    assert told.time(1) == pytest.approx(7.0)
+    recorder = Recorder()
+    recorder.admit().learn(status, {"Retry-After": "7"}, "busy", PATIENT)
+    assert recorder.time(1) == pytest.approx(7.0)
 
 
 def test_a_wait_of_all_is_told_once() -> None:
-    told = Told()
-    leaves = [told.admit() for _ in range(10)]
-    for leave in leaves:
-        leave.learn(429, {"Retry-After": "7"}, "busy", PATIENT)
-    told.time(20)
-    assert told.events == [Throttling("reads of 127.0.0.1:8470", "busy", 7.0)]
+    recorder = Recorder()
+    leaves = [recorder.admit() for _ in range(10)]
+    for permit in leaves:
+        permit.learn(429, {"Retry-After": "7"}, "busy", PATIENT)
+    recorder.time(20)
+    assert recorder.events == [Throttling("reads of 127.0.0.1:8470", "busy", 7.0)]
 
 
 def test_where_the_service_names_no_time_the_wait_grows_until_a_call_is_accepted() -> None:
-    told = Told()
-    waits = [told.admit().learn(503, {}, "busy", PATIENT) for _ in range(9)]
+    recorder = Recorder()
+    waits = [recorder.admit().learn(503, {}, "busy", PATIENT) for _ in range(9)]
     for number, wait in enumerate(waits):
         assert 0.5 <= wait / min(0.2 * 2**number, 10.0) <= 1.0
-    told.admit().learn(200, {}, "", PATIENT)
-    assert told.admit().learn(503, {}, "busy", PATIENT) <= 0.2
+    recorder.admit().learn(200, {}, "", PATIENT)
+    assert recorder.admit().learn(503, {}, "busy", PATIENT) <= 0.2
 
 
 def test_who_asks_for_more_than_patience_is_asked_again_in_a_minute() -> None:
-    told = Told()
-    assert told.refuse(pause="600") == 600.0
-    assert Told().refuse(pause="601") == 60.0
+    recorder = Recorder()
+    assert recorder.refuse(pause="600") == 600.0
+    assert Recorder().refuse(pause="601") == 60.0
 
 
 def test_little_left_of_the_hour_is_told_once_and_spread() -> None:
-    told = Told()
+    recorder = Recorder()
     header = "x-ms-ratelimit-remaining-subscription-writes"
     for left in (1200, 60, 59):
-        told.admit("PUT").learn(200, {header: str(left)}, "", PATIENT)
-    assert told.time(2, "PUT") == pytest.approx(120.0, rel=0.05)
-    (event,) = told.events
+        recorder.admit("PUT").learn(200, {header: str(left)}, "", PATIENT)
+    assert recorder.time(2, "PUT") == pytest.approx(120.0, rel=0.05)
+    (event,) = recorder.events
     assert isinstance(event, Throttling)
     assert event.reason == "only 60 are left of this hour"
-    assert told.time(10, "GET") == 0.0
+    assert recorder.time(10, "GET") == 0.0
 
 
 @pytest.mark.parametrize("left", ["", "-1", "many", "9" * 5000, "\uff11\uff12"])
 def test_a_count_that_is_none_is_passed_over(left: str) -> None:
-    told = Told()
+    recorder = Recorder()
     header = "x-ms-ratelimit-remaining-subscription-reads"
-    told.admit().learn(200, {header: left}, "", PATIENT)
-    assert told.time(10) == 0.0
+    recorder.admit().learn(200, {header: left}, "", PATIENT)
+    assert recorder.time(10) == 0.0
 
 
 # Turns.
@@ -166,28 +166,28 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 
 def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
-    turns, order = Turns(), list[int]()
+    fifo_lock, order = FifoLock(), list[int]()
 
     def work(number: int) -> None:
-        with turns:
+        with fifo_lock:
             order.append(number)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
-    with turns:
+    with fifo_lock:
         for waiting, thread in enumerate(threads, 1):
             thread.start()
-            eventually(lambda waiting=waiting: len(turns._waiting) == waiting)  # type: ignore[misc]
+            eventually(lambda waiting=waiting: len(fifo_lock._waiting) == waiting)  # type: ignore[misc]
     for thread in threads:
         thread.join()
     assert order == list(range(20))
 
 
 def test_a_turn_is_held_by_one_at_a_time() -> None:
-    turns, inside, most = Turns(), list[int](), list[int]()
+    fifo_lock, inside, most = FifoLock(), list[int](), list[int]()
 
     def work(number: int) -> None:
         for _ in range(200):
-            with turns:
+            with fifo_lock:
                 inside.append(number)
                 most.append(len(inside))
                 inside.remove(number)
@@ -199,43 +199,45 @@ def test_a_turn_is_held_by_one_at_a_time() -> None:
 
 
 def test_who_is_interrupted_leaves_the_line() -> None:
-    turns = Turns()
+    fifo_lock = FifoLock()
     holds, let_go = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with turns:
+        with fifo_lock:
             holds.set()
             let_go.wait(30)
 
     def interrupt() -> None:
-        eventually(lambda: len(turns._waiting) == 1)
+        eventually(lambda: len(fifo_lock._waiting) == 1)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     threads = [threading.Thread(target=work) for work in (hold, interrupt)]
     threads[0].start()
     holds.wait(30)
     threads[1].start()
-    with pytest.raises(KeyboardInterrupt), turns:
+    with pytest.raises(KeyboardInterrupt), fifo_lock:
         pass
-    assert not turns._waiting
+    assert not fifo_lock._waiting
     let_go.set()
     for thread in threads:
         thread.join()
-    with turns:
+    with fifo_lock:
         pass
 
 
 # The end.
 
 
-def blocked(budget: RateBudget, calls: int) -> tuple[list[threading.Thread], list[Exception]]:
+def blocked(
+    rate_limiter: CommandRateLimiter, calls: int
+) -> tuple[list[threading.Thread], list[Exception]]:
     """So many threads that wait for a service that asked for five minutes."""
     errors: list[Exception] = []
-    budget.admit("GET", LOCAL, PATIENT).learn(429, {"Retry-After": "300"}, "busy", PATIENT)
+    rate_limiter.admit("GET", LOCAL, PATIENT).learn(429, {"Retry-After": "300"}, "busy", PATIENT)
 
     def work() -> None:
         try:
-            budget.admit("GET", LOCAL, PATIENT)
+            rate_limiter.admit("GET", LOCAL, PATIENT)
         except ReconcilerError as error:
             errors.append(error)
 
@@ -246,11 +248,11 @@ def blocked(budget: RateBudget, calls: int) -> tuple[list[threading.Thread], lis
 
 
 def test_all_who_wait_wake_up_when_the_command_ends() -> None:
-    budget = RateBudget(lambda _: None)
-    threads, errors = blocked(budget, 10)
-    (gate,) = budget._gates.values()
-    eventually(lambda: len(gate._turns._waiting) == 9)
-    budget.stop(0.0)
+    rate_limiter = CommandRateLimiter(lambda _: None)
+    threads, errors = blocked(rate_limiter, 10)
+    (gate,) = rate_limiter._gates.values()
+    eventually(lambda: len(gate._fifo_lock._waiting) == 9)
+    rate_limiter.stop(0.0)
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
@@ -260,49 +262,49 @@ def test_all_who_wait_wake_up_when_the_command_ends() -> None:
 
 
 def test_what_was_begun_may_wait_a_little_longer() -> None:
-    told = Told()
-    told.refuse(pause="20")
-    told.budget.stop(30.0)
-    assert told.time(1) == pytest.approx(20.0)
-    told.refuse(pause="20")
+    recorder = Recorder()
+    recorder.refuse(pause="20")
+    recorder.rate_limiter.stop(30.0)
+    assert recorder.time(1) == pytest.approx(20.0)
+    recorder.refuse(pause="20")
     with pytest.raises(ReconcilerError, match="interrupted"):
-        told.admit()
+        recorder.admit()
 
 
 def test_nobody_waits_for_a_service_that_has_taken_nothing_for_too_long() -> None:
     """Else each of a thousand would be as patient as the first."""
-    told = Told()
-    while told.clock.now < 1000 + PATIENT:
+    recorder = Recorder()
+    while recorder.clock.now < 1000 + PATIENT:
         try:
-            told.refuse(pause="50")
+            recorder.refuse(pause="50")
         except Throttled:
             break
-    at = told.clock.now
+    at = recorder.clock.now
     assert 1000 + PATIENT - 50 <= at <= 1000 + PATIENT
     for _ in range(100):
         with pytest.raises(Throttled, match="takes no call any more: busy"):
-            told.admit()
-    assert told.clock.now == at
-    told.clock.now += 100
-    told.admit().learn(200, {}, "", PATIENT)
-    assert told.time(1) < 1
+            recorder.admit()
+    assert recorder.clock.now == at
+    recorder.clock.now += 100
+    recorder.admit().learn(200, {}, "", PATIENT)
+    assert recorder.time(1) < 1
 
 
 def test_no_more_calls_go_than_may_be_sent() -> None:
-    told = Told(most=3)
+    recorder = Recorder(most=3)
     for method in ("GET", "PUT", "GET"):
-        told.admit(method)
+        recorder.admit(method)
     for url in (LOCAL, AZURE.format("s")):
         with pytest.raises(TooManyCalls, match="all 3 calls that --max-calls allows were sent"):
-            told.admit("GET", url)
+            recorder.admit("GET", url)
 
 
 def test_threads_that_race_for_the_last_calls_do_not_send_one_more() -> None:
-    budget = RateBudget(lambda _: None, most=100)
+    rate_limiter = CommandRateLimiter(lambda _: None, most=100)
 
     def work(_: int) -> bool:
         try:
-            budget.admit("GET", LOCAL, PATIENT)
+            rate_limiter.admit("GET", LOCAL, PATIENT)
         except TooManyCalls:
             return False
         return True
@@ -312,18 +314,18 @@ def test_threads_that_race_for_the_last_calls_do_not_send_one_more() -> None:
 
 
 def test_what_needs_more_is_refused_beforehand_with_both_numbers() -> None:
-    told = Told(most=10)
-    told.budget.check(10)
+    recorder = Recorder(most=10)
+    recorder.rate_limiter.check(10)
     with pytest.raises(TooManyCalls) as caught:
-        told.budget.check(11)
+        recorder.rate_limiter.check(11)
     assert caught.value.message == "11 calls are needed, and --max-calls allows 10"
-    told.time(4)
-    told.budget.check(6)
+    recorder.time(4)
+    recorder.rate_limiter.check(6)
     with pytest.raises(TooManyCalls) as caught:
-        told.budget.check(7)
+        recorder.rate_limiter.check(7)
     assert caught.value.message == "7 calls are needed after 4, and --max-calls allows 10"
     assert "--max-calls 11" in caught.value.next_step
-    Told().budget.check(10**9)
+    Recorder().rate_limiter.check(10**9)
 
 
 # All of it, over real sockets.
@@ -365,12 +367,12 @@ def test_no_call_fails_where_three_of_ten_are_refused(seed: int) -> None:
     taken, script = moody(seed, 0.3)
     clock, events = FastClock(), list[Event]()
     with run_scripted(script) as server:
-        budget = RateBudget(events.append, clock=clock, sleep=clock.sleep)
+        rate_limiter = CommandRateLimiter(events.append, clock=clock, sleep=clock.sleep)
         client = Client(
             server.url,
             events.append,
-            budget,
-            patience=Patience(retries=0, connect_s=20, read_s=20),
+            rate_limiter,
+            timeouts=Timeouts(retries=0, connect_s=20, read_s=20),
             clock=clock,
             sleep=clock.sleep,
         )
@@ -387,6 +389,6 @@ def test_no_call_fails_where_three_of_ten_are_refused(seed: int) -> None:
     refused = sent - 200
     assert 40 <= refused <= 130
     # Each wait of all is told once, however many had to wait.
-    told = [event for event in events if isinstance(event, Throttling)]
-    assert len(told) == len(events) <= refused
-    assert all(re.fullmatch(r"(reads|writes) of 127\.0\.0\.1:\d+", one.subject) for one in told)
+    recorder = [event for event in events if isinstance(event, Throttling)]
+    assert len(recorder) == len(events) <= refused
+    assert all(re.fullmatch(r"(reads|writes) of 127\.0\.0\.1:\d+", one.subject) for one in recorder)

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reconciler.transport.connections import Broken, Connections
+from reconciler.transport.connections import Connections, TransportError
 
 HOST = "service.test"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -99,7 +99,7 @@ def test_a_target_goes_through_a_proxy_as_it_stands(
 def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sent(
     proxy: Proxy,
 ) -> None:
-    with pytest.raises(Broken, match="its certificate cannot be verified") as refused:
+    with pytest.raises(TransportError, match="its certificate cannot be verified") as refused:
         send(f"https://{HOST}")
     assert refused.value.distrusted
     assert not refused.value.sent
@@ -110,7 +110,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sen
 def test_what_nobody_listens_to_was_never_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-    with pytest.raises(Broken, match="cannot be reached") as lost:
+    with pytest.raises(TransportError, match="cannot be reached") as lost:
         send(f"http://127.0.0.1:{port}")
     assert not lost.value.sent
 
@@ -123,5 +123,5 @@ def test_a_proxy_that_is_none_is_no_way_to_the_service(
         monkeypatch.setenv(name, address)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(Broken, match="cannot be reached"):
+    with pytest.raises(TransportError, match="cannot be reached"):
         send(f"https://{HOST}")

@@ -20,10 +20,10 @@ from reconciler.model import (
     StepWaiting,
 )
 from reconciler.render.events.console import Console, describe
-from reconciler.render.events.progress import Progress
+from reconciler.render.events.progress import ProgressBar
 from reconciler.render.words.colour import Paint
 from tests.clocks import FakeClock
-from tests.events import HOLDER, UPDATE, every_event
+from tests.events import LOCK_OWNER, UPDATE, every_event
 from tests.golden import check
 
 PLAIN = Paint()
@@ -43,13 +43,13 @@ def test_nothing_from_outside_moves_the_terminal() -> None:
     steer = "\x1b[2J\r\u202e"
     resource = Resource(Address("WebService", f"a{steer}"), f"/x/{steer}")
     finding = Finding(f"it said {steer}{'x' * 5000}")
-    holder = replace(HOLDER, who=steer, why=steer, host=steer, since=steer)
+    lock_owner = replace(LOCK_OWNER, who=steer, why=steer, host=steer, since=steer)
     events: list[Event] = [
         Refreshing(resource),
         StepStarted(resource, UPDATE),
         StepFailed(resource, UPDATE, finding),
         StepSkipped(resource, UPDATE, steer),
-        LockAwaited(holder, 1.0),
+        LockAwaited(lock_owner, 1.0),
     ]
     for event in events:
         line = describe(event, PLAIN)
@@ -84,7 +84,7 @@ def test_a_fleet_is_a_bar_and_only_what_is_odd_has_a_line() -> None:
 
 
 def test_the_bar_keeps_to_its_width_whatever_that_is() -> None:
-    progress = Progress("Applying", 1000, 0.0, done=213, failed=1)
+    progress = ProgressBar("Applying", 1000, 0.0, done=213, failed=1)
     for width in range(1, 200):
         assert len(progress.draw(320.0, width, PLAIN)) < max(width, 1), width
     assert "[" in progress.draw(320.0, 80, PLAIN)
@@ -94,7 +94,7 @@ def test_the_bar_keeps_to_its_width_whatever_that_is() -> None:
 
 
 def test_before_anything_has_ended_no_rate_and_no_time_are_made_up() -> None:
-    assert Progress("Applying", 11, 0.0).draw(9.0, 40, PLAIN) == f"Applying  [{'-' * 21}]  0/11"
+    assert ProgressBar("Applying", 11, 0.0).draw(9.0, 40, PLAIN) == f"Applying  [{'-' * 21}]  0/11"
 
 
 def test_the_rate_counts_from_the_first_step_and_not_what_was_skipped() -> None:

@@ -68,17 +68,17 @@ def test_the_emulators_token_never_goes_elsewhere(monkeypatch: pytest.MonkeyPatc
 
 def test_each_token_is_told_before_it_is_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, Identity())
-    told: list[str] = []
-    assert [Tokens(AZURE, told.append).get()] == told == ["token-1"]
+    reported: list[str] = []
+    assert [Tokens(AZURE, reported.append).get()] == reported == ["token-1"]
     monkeypatch.setenv("RECONCILER_EMULATOR_TOKEN", "of-my-own")
-    assert Tokens("http://127.0.0.1:1", told.append).get() == told[-1] == "of-my-own"
+    assert Tokens("http://127.0.0.1:1", reported.append).get() == reported[-1] == "of-my-own"
 
 
 def test_the_published_token_is_nobody_s_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RECONCILER_EMULATOR_TOKEN", raising=False)
-    told: list[str] = []
-    assert Tokens("http://127.0.0.1:1", told.append).get() == "emulator"
-    assert told == []
+    reported: list[str] = []
+    assert Tokens("http://127.0.0.1:1", reported.append).get() == "emulator"
+    assert reported == []
 
 
 @pytest.mark.parametrize("token", ["planted\n", "plan ted", "plantéd", "planted\r\nX: y"])

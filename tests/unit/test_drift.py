@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.document.baseline import find_moves, make_baseline
+from reconciler.document.baseline import list_moves, make_baseline
 from reconciler.engine.drift import report_drift
 from reconciler.errors import BlobExpired, BlobForbidden, Unavailable
 from reconciler.kinds.web_service import KIND
@@ -25,7 +25,7 @@ from reconciler.plans.drift_file import drift_document
 from reconciler.render.drift.markdown import render_drift_markdown
 from reconciler.render.drift.text import render_drift
 from reconciler.render.words.colour import Paint
-from tests.unit.test_engine import MODEL, NEW, OLD, World, order, run, world_of
+from tests.unit.test_engine import MODEL, NEW, OLD, World, make_request, run, world_of
 
 URI = "/properties/assets/asset3/locationInfo/uri"
 
@@ -33,12 +33,12 @@ URI = "/properties/assets/asset3/locationInfo/uri"
 @pytest.fixture
 def applied() -> World:
     """Two services, applied and remembered as a ledger does."""
-    from reconciler.model import Memory
+    from reconciler.model import LastApplied
 
     world = world_of("a", "b")
     run(world, "a", "b")
     for entry in world.kept:
-        world.ledger.more[entry.address] = Memory(
+        world.ledger.more[entry.address] = LastApplied(
             entry.id, entry.owned, entry.secrets, entry.at, entry.by, entry.commit, 1,
             entry.digests, entry.baseline,
         )  # fmt: skip
@@ -46,11 +46,11 @@ def applied() -> World:
 
 
 def report(world: World, uri: str = NEW, **more: Any) -> DriftReport:
-    return report_drift(world.hands(), order("a", "b", uri=uri, refresh="full", **more))
+    return report_drift(world.runtime(), make_request("a", "b", uri=uri, refresh="full", **more))
 
 
-def verdicts(told: DriftReport) -> list[str]:
-    return [f"{one.resource.address.name} {one.verdict.value}" for one in told.standings]
+def verdicts(reported: DriftReport) -> list[str]:
+    return [f"{one.resource.address.name} {one.verdict.value}" for one in reported.statuses]
 
 
 def move(world: World, name: str, **properties: Json) -> None:
@@ -61,35 +61,35 @@ def swap(world: World, name: str, uri: str) -> None:
     world.documents[name]["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = uri
 
 
-def only(told: DriftReport) -> Drift:
-    (found,) = told.findings
+def only(reported: DriftReport) -> Drift:
+    (found,) = reported.findings
     return found
 
 
 def test_what_was_applied_is_in_sync(applied: World) -> None:
-    told = report(applied)
-    assert verdicts(told) == ["a in sync", "b in sync"]
-    assert (told.outcome, told.findings) == ("in-sync", ())
+    reported = report(applied)
+    assert verdicts(reported) == ["a in sync", "b in sync"]
+    assert (reported.outcome, reported.findings) == ("in-sync", ())
 
 
 def test_another_model_than_was_applied_is_a_swap(applied: World) -> None:
     swap(applied, "a", OLD)
-    told = report(applied)
-    assert verdicts(told) == ["a model-swapped", "b in sync"]
-    found = only(told)
+    reported = report(applied)
+    assert verdicts(reported) == ["a model-swapped", "b in sync"]
+    found = only(reported)
     assert (found.pointer, found.remembered, found.live, found.declared) == (URI, NEW, OLD, NEW)
-    assert found.settle == (
+    assert found.commands == (
         "reconciler apply --target WebService/a",
         "reconciler drift --accept WebService/a",
     )
-    assert told.outcome == "drift"
+    assert reported.outcome == "drift"
 
 
 def test_a_manifest_that_moved_is_pending_and_both_are_a_conflict(applied: World) -> None:
     swap(applied, "a", OLD)
-    told = report(applied, uri=NEW.replace("new", "newer"))
-    assert verdicts(told) == ["a conflict", "b pending"]
-    assert told.findings[1].settle == ("reconciler apply --target WebService/b",)
+    reported = report(applied, uri=NEW.replace("new", "newer"))
+    assert verdicts(reported) == ["a conflict", "b pending"]
+    assert reported.findings[1].commands == ("reconciler apply --target WebService/b",)
 
 
 def test_both_moved_to_the_same_is_in_sync(applied: World) -> None:
@@ -102,22 +102,22 @@ def test_what_nobody_declared_is_drift_and_never_a_plan(applied: World) -> None:
     from reconciler.engine.planning.plan import make_plan
 
     move(applied, "a", description="somebody", title="another")
-    told = report(applied)
-    assert [one.pointer for one in told.findings] == [
+    reported = report(applied)
+    assert [one.pointer for one in reported.findings] == [
         "/properties/description",
         "/properties/title",
     ]
-    assert {one.verdict for one in told.findings} == {Verdict.DRIFTED}
-    assert told.findings[1].remembered == "Census income"
-    assert told.findings[1].note == "no manifest declares it"
-    assert make_plan(applied.hands(), order("a", "b", refresh="full")).steps == ()
+    assert {one.verdict for one in reported.findings} == {Verdict.DRIFTED}
+    assert reported.findings[1].remembered == "Census income"
+    assert reported.findings[1].note == "no manifest declares it"
+    assert make_plan(applied.runtime(), make_request("a", "b", refresh="full")).steps == ()
 
 
 def test_what_was_declared_once_is_remembered(applied: World) -> None:
     at = Address("WebService", "a")
-    memory = applied.ledger.more[at]
+    last_applied = applied.ledger.more[at]
     calls = "/properties/realtimeConfiguration/maxConcurrentCalls"
-    applied.ledger.more[at] = replace(memory, owned={**memory.owned, calls: 20})
+    applied.ledger.more[at] = replace(last_applied, owned={**last_applied.owned, calls: 20})
     found = only(report(applied))
     assert (found.pointer, found.remembered, found.live) == (calls, 20, 10)
     assert found.declared is ABSENT
@@ -125,14 +125,14 @@ def test_what_was_declared_once_is_remembered(applied: World) -> None:
 
 def test_a_service_that_is_gone_is_missing(applied: World) -> None:
     del applied.documents["a"]
-    told = report(applied)
-    assert verdicts(told) == ["a missing", "b in sync"]
-    assert only(told).settle[1] == "reconciler forget WebService/a"
+    reported = report(applied)
+    assert verdicts(reported) == ["a missing", "b in sync"]
+    assert only(reported).commands[1] == "reconciler forget WebService/a"
 
 
 def test_one_that_was_never_there_is_pending() -> None:
-    told = report(World())
-    assert verdicts(told) == ["a pending", "b pending"]
+    reported = report(World())
+    assert verdicts(reported) == ["a pending", "b pending"]
 
 
 @pytest.mark.parametrize("others", ["in sync", "drifted"])
@@ -140,29 +140,33 @@ def test_a_read_that_fails_is_never_in_sync_and_never_missing(applied: World, ot
     applied.fails["a"] = Unavailable("no answer", status=500)
     if others == "drifted":
         swap(applied, "b", OLD)
-    told = report(applied)
-    assert verdicts(told)[0] == "a evidence incomplete"
-    assert told.outcome == ("evidence-incomplete" if others == "in sync" else "drift")
-    assert drift_document(told)["coverage"] == {"known": 1, "total": 2, "unmanaged": 0}
-    assert "Coverage: 1 of 2 services" in render_drift(told, paint=Paint())
+    reported = report(applied)
+    assert verdicts(reported)[0] == "a evidence incomplete"
+    assert reported.outcome == ("evidence-incomplete" if others == "in sync" else "drift")
+    assert drift_document(reported)["coverage"] == {"known": 1, "total": 2, "unmanaged": 0}
+    assert "Coverage: 1 of 2 services" in render_drift(reported, paint=Paint())
 
 
 def test_what_cannot_be_bound_is_incomplete(applied: World) -> None:
     applied.documents["a"]["properties"]["assets"]["asset3"]["name"] = "Renamed"
-    told = report(applied)
-    assert verdicts(told)[0] == "a evidence incomplete"
-    assert f'no trained model is named "{MODEL}"' in " ".join(one.note for one in told.findings)
+    reported = report(applied)
+    assert verdicts(reported)[0] == "a evidence incomplete"
+    assert f'no trained model is named "{MODEL}"' in " ".join(one.note for one in reported.findings)
 
 
 def test_services_that_no_manifest_names_are_listed_when_asked_for(applied: World) -> None:
     applied.add("z")
-    told = report_drift(applied.hands(), order("a", uri=NEW), list_unmanaged=True)
-    assert verdicts(told) == ["a in sync", "b unmanaged", "z unmanaged"]
-    assert "the ledger remembers it" in told.findings[0].note
-    assert told.findings[1].settle[0].startswith("reconciler import WebService/z /subscriptions/")
+    reported = report_drift(applied.runtime(), make_request("a", uri=NEW), list_unmanaged=True)
+    assert verdicts(reported) == ["a in sync", "b unmanaged", "z unmanaged"]
+    assert "the ledger remembers it" in reported.findings[0].note
+    assert (
+        reported.findings[1]
+        .commands[0]
+        .startswith("reconciler import WebService/z /subscriptions/")
+    )
     applied.fails["list"] = Unavailable("no list", status=500)
-    told = report_drift(applied.hands(), order("a", uri=NEW), list_unmanaged=True)
-    assert told.outcome == "evidence-incomplete"
+    reported = report_drift(applied.runtime(), make_request("a", uri=NEW), list_unmanaged=True)
+    assert reported.outcome == "evidence-incomplete"
 
 
 class Storage:
@@ -171,7 +175,7 @@ class Storage:
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
-    def look(self, _: Any) -> Any:
+    def inspect(self, _: Any) -> Any:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -201,12 +205,14 @@ SOON = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=3)).strftime("%Y
 def test_the_bytes_behind_the_address_are_looked_at(
     applied: World, answer: Any, verdict: Verdict | None, said: str
 ) -> None:
-    for at, memory in applied.ledger.more.items():
-        applied.ledger.more[at] = replace(memory, digests={URI: "sha256:1"})
-    hands = replace(applied.hands(), blobs=Storage(answer))
-    told = report_drift(hands, order("a", uri=NEW, limits=GuardLimits(blobs="required")))
-    assert [one.verdict for one in told.findings] == ([verdict] if verdict else [])
-    assert said in "".join(one.note for one in told.findings)
+    for at, last_applied in applied.ledger.more.items():
+        applied.ledger.more[at] = replace(last_applied, digests={URI: "sha256:1"})
+    runtime = replace(applied.runtime(), blobs=Storage(answer))
+    reported = report_drift(
+        runtime, make_request("a", uri=NEW, limits=GuardLimits(blobs="required"))
+    )
+    assert [one.verdict for one in reported.findings] == ([verdict] if verdict else [])
+    assert said in "".join(one.note for one in reported.findings)
 
 
 def test_a_finding_keeps_its_first_day(applied: World) -> None:
@@ -218,29 +224,29 @@ def test_a_secret_is_not_observable_and_says_when_it_was_set(applied: World) -> 
     key = "/properties/keys/primary"
     at = Address("WebService", "a")
     applied.ledger.more[at] = replace(applied.ledger.more[at], secrets={key: "q3"})
-    asked = order("a", uri=NEW)
+    asked = make_request("a", uri=NEW)
     spec = asked.manifests[0].spec
     for label, verdict in (("q3", Verdict.NOT_OBSERVABLE), ("q4", Verdict.PENDING)):
         spec["secrets"] = {key: {"env": "K", "version": label}}
-        found = only(report_drift(applied.hands(), asked))
+        found = only(report_drift(applied.runtime(), asked))
         assert (found.verdict, found.pointer, found.hidden) == (verdict, key, True)
     spec["secrets"] = {key: {"env": "K", "version": "q3"}}
-    told = report_drift(applied.hands(), asked)
-    assert told.outcome == "in-sync"
-    assert "set when last applied 2026-11-20 by ci@4f1c2aa" in told.findings[0].note
+    reported = report_drift(applied.runtime(), asked)
+    assert reported.outcome == "in-sync"
+    assert "set when last applied 2026-11-20 by ci@4f1c2aa" in reported.findings[0].note
     assert "Not observable: 1 declared value of 1 service (set 2026-11-20 by ci@4f1c2aa)." in (
-        render_drift(told, paint=Paint())
+        render_drift(reported, paint=Paint())
     )
 
 
 def test_names_from_outside_move_no_terminal_and_no_comment(applied: World) -> None:
     evil = "\x1b[31m<img src=x onerror=alert(1)>\u202e@everyone|`\n"
     move(applied, "a", description=evil)
-    told = report(applied)
-    text = render_drift(told, paint=Paint())
+    reported = report(applied)
+    text = render_drift(reported, paint=Paint())
     assert "\x1b" not in text
     assert "\u202e" not in text
-    markdown = render_drift_markdown(told)
+    markdown = render_drift_markdown(reported)
     assert "\x1b" not in markdown
     assert all("<img" not in line.replace(span, "") for line in markdown.splitlines()
                for span in [line[line.find("`") : line.rfind("`") + 1]])  # fmt: skip
@@ -249,9 +255,9 @@ def test_names_from_outside_move_no_terminal_and_no_comment(applied: World) -> N
 def test_a_comment_is_bounded_however_much_moved() -> None:
     names = [f"s{number:04}" for number in range(3000)]
     world = world_of(*names)
-    told = report_drift(world.hands(16), order(*names, uri=NEW))
-    assert len(told.findings) == 3000
-    assert len(render_drift_markdown(told)) < 60_000
+    reported = report_drift(world.runtime(16), make_request(*names, uri=NEW))
+    assert len(reported.findings) == 3000
+    assert len(render_drift_markdown(reported)) < 60_000
 
 
 def lives(**properties: Json) -> Json:
@@ -272,7 +278,7 @@ def test_another_spelling_or_another_cipher_text_is_no_move() -> None:
         for parameter in node.get("parameters", {}).values():
             if parameter.get("certificateThumbprint"):
                 parameter |= {"value": "MIICother", "certificateThumbprint": "F" * 40}
-    assert list(find_moves(KIND.field, baseline, after, ())) == []
+    assert list(list_moves(KIND.field, baseline, after, ())) == []
 
 
 def test_a_large_part_is_kept_as_a_digest_without_what_is_declared_in_it() -> None:
@@ -285,7 +291,7 @@ def test_a_large_part_is_kept_as_a_digest_without_what_is_declared_in_it() -> No
     after = copy.deepcopy(before)
     table = after["properties"]["input"]["properties"]["p"]["properties"]
     table["c1"]["type"] = "String"
-    assert list(find_moves(KIND.field, baseline, after, owned)) == []
+    assert list(list_moves(KIND.field, baseline, after, owned)) == []
     table["c2"]["type"] = "String"
     assert make_baseline(KIND.field, after, owned) != baseline
 

@@ -319,7 +319,7 @@ def test_a_mistake_of_the_editor_writes_nothing(
     wrong: list[tuple[int, int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "a: 1\n---\nz: 2\n"
-    monkeypatch.setattr(edits_module, "find_splices", lambda *_: wrong)
+    monkeypatch.setattr(edits_module, "make_splices", lambda *_: wrong)
     (found,) = refuse(text, Edit("/a", 2))
     assert "cannot be changed in place" in found
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.progress import CLEAR, ConsoleFace, Emitter, LinesFace, find_width
+from reconciler.cli.progress import CLEAR, ConsoleSink, Emitter, JsonLinesSink, get_width
 from reconciler.model import (
     Agenda,
     Event,
@@ -44,61 +44,63 @@ class Defect:
     def __init__(self) -> None:
         self.told: list[Event] = []
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         self.told.append(event)
         raise KeyError("a defect")
 
-    def part(self) -> None:
+    def clear_line(self) -> None:
         raise ZeroDivisionError
 
 
 def test_a_face_that_raises_stops_nobody_and_is_told_the_next_event_too() -> None:
-    face = Defect()
-    emitter = Emitter(face)
+    sink = Defect()
+    emitter = Emitter(sink)
     for event in every_event():
         emitter(event)
-    emitter.part()
-    assert face.told == every_event()
+    emitter.clear_line()
+    assert sink.told == every_event()
 
 
-@pytest.mark.parametrize("face", [ConsoleFace(Gone(), PLAIN, width=lambda: 80), LinesFace(Gone())])
-def test_a_stream_that_is_gone_stops_nobody(face: ConsoleFace | LinesFace) -> None:
-    emitter = Emitter(face)
+@pytest.mark.parametrize(
+    "sink", [ConsoleSink(Gone(), PLAIN, width=lambda: 80), JsonLinesSink(Gone())]
+)
+def test_a_stream_that_is_gone_stops_nobody(sink: ConsoleSink | JsonLinesSink) -> None:
+    emitter = Emitter(sink)
     for event in every_event():
         emitter(event)
-    emitter.part()
-    assert not isinstance(face, LinesFace) or face.broken
+    emitter.clear_line()
+    assert not isinstance(sink, JsonLinesSink) or sink.broken
 
 
 def test_lines_are_broken_by_the_first_that_cannot_be_written(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as stream:
-        face = LinesFace(stream)
-        Emitter(face)(DONE)
-        assert not face.broken
-    Emitter(face)(DONE)
-    assert face.broken
+        sink = JsonLinesSink(stream)
+        Emitter(sink)(DONE)
+        assert not sink.broken
+    Emitter(sink)(DONE)
+    assert sink.broken
     assert len(read_lines((tmp_path / "out").read_text())) == 1
 
 
 def test_a_full_disk_breaks_lines() -> None:
     with open("/dev/full", "w") as stream:  # noqa: PTH123 - a device
-        face = LinesFace(stream)
-        Emitter(face)(DONE)
-        assert face.broken
+        sink = JsonLinesSink(stream)
+        Emitter(sink)(DONE)
+        assert sink.broken
 
 
 def test_a_defect_of_a_line_is_no_broken_stdout() -> None:
     stream = io.StringIO()
-    face = LinesFace(stream)
-    Emitter(face)(StepStarted(CENSUS, "no action"))  # type: ignore[arg-type]
-    Emitter(face)(DONE)
-    assert not face.broken
+    sink = JsonLinesSink(stream)
+    Emitter(sink)(StepStarted(CENSUS, "no action"))  # type: ignore[arg-type]
+    Emitter(sink)(DONE)
+    assert not sink.broken
     assert len(read_lines(stream.getvalue())) == 1
 
 
 def test_many_threads_never_mix_their_lines() -> None:
     stream = io.StringIO()
-    emitter = Emitter(LinesFace(stream))
+    emitter = Emitter(JsonLinesSink(stream))
 
     def work() -> None:
         for event in every_event() * 20:
@@ -114,42 +116,42 @@ def test_many_threads_never_mix_their_lines() -> None:
 
 def test_the_bar_is_drawn_over_and_taken_away() -> None:
     stream, clock = io.StringIO(), FakeClock()
-    face = ConsoleFace(stream, PLAIN, width=lambda: 40, clock=clock)
-    face.tell(FLEET)
+    sink = ConsoleSink(stream, PLAIN, width=lambda: 40, clock=clock)
+    sink.emit(FLEET)
     first = "Applying  [---------------------]  0/12"
     assert stream.getvalue() == first
-    assert face.drawn
+    assert sink.drawn
     clock.now += 1
-    face.tell(StepFailed(CENSUS, UPDATE, Finding("it went wrong")))
-    face.part()
+    sink.emit(StepFailed(CENSUS, UPDATE, Finding("it went wrong")))
+    sink.clear_line()
     parts = stream.getvalue().split(CLEAR)
     assert parts == [
         first,
         "WebService/census: Failed: it went wrong\nApplying  1/12  1 failed  11 s left",
         "\n",
     ]
-    assert not face.drawn
-    face.part()
+    assert not sink.drawn
+    sink.clear_line()
     assert stream.getvalue().endswith(f"{CLEAR}\n")
 
 
 def test_it_is_drawn_no_more_often_than_is_seen() -> None:
     stream, clock = io.StringIO(), FakeClock()
-    face = ConsoleFace(stream, PLAIN, width=lambda: 40, clock=clock)
-    face.tell(Agenda(steps=((CENSUS.address, UPDATE),) * 1000))
+    sink = ConsoleSink(stream, PLAIN, width=lambda: 40, clock=clock)
+    sink.emit(Agenda(steps=((CENSUS.address, UPDATE),) * 1000))
     for _ in range(500):
         clock.now += 0.001
-        face.tell(DONE)
+        sink.emit(DONE)
     assert 3 <= stream.getvalue().count(CLEAR) <= 5
 
 
 def test_few_lines_without_a_bar_part_from_what_follows_by_a_blank_line() -> None:
     stream = io.StringIO()
-    face = ConsoleFace(stream, PLAIN)
-    face.part()
-    face.tell(StepStarted(CENSUS, UPDATE))
-    face.part()
-    face.part()
+    sink = ConsoleSink(stream, PLAIN)
+    sink.clear_line()
+    sink.emit(StepStarted(CENSUS, UPDATE))
+    sink.clear_line()
+    sink.clear_line()
     assert stream.getvalue() == "WebService/census: Modifying... [CensusPre.2016.8.17]\n\n"
 
 
@@ -157,13 +159,13 @@ def test_only_a_terminal_that_can_be_drawn_over_has_a_width() -> None:
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as stream:
         ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 57, 0, 0))
-        width = find_width(stream, {"TERM": "xterm", "NO_COLOR": "1"})
+        width = get_width(stream, {"TERM": "xterm", "NO_COLOR": "1"})
         assert width is not None
         assert width() == 57
         ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 33, 0, 0))
         assert width() == 33
-        assert find_width(stream, {"TERM": "dumb"}) is None
-        assert find_width(stream, {}) is None
-        assert find_width(stream, {"TERM": "xterm", "CI": "true"}) is None
+        assert get_width(stream, {"TERM": "dumb"}) is None
+        assert get_width(stream, {}) is None
+        assert get_width(stream, {"TERM": "xterm", "CI": "true"}) is None
         os.close(ours)
-    assert find_width(io.StringIO(), {"TERM": "xterm"}) is None
+    assert get_width(io.StringIO(), {"TERM": "xterm"}) is None

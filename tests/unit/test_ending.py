@@ -14,11 +14,11 @@ import pytest
 import reconciler.ledgers.recovery
 from reconciler.cli.context import Invocation
 from reconciler.cli.errors import report
-from reconciler.cli.exit_codes import Ending, find_exit_code, judge_error, judge_outcome
-from reconciler.cli.outcome import FINISHED, find_folders, keep_unrecorded, tell_outcome
+from reconciler.cli.exit_codes import ExitWord, classify_error, classify_outcome, get_exit_code
+from reconciler.cli.outcome import FINISHED, keep_unrecorded, list_folders, report_outcome
 from reconciler.errors import LockHeld, PlanRefused, ReconcilerError, StalePlan
-from reconciler.model import Action, Address, Entry, Fate, Finding, Outcome
-from tests.events import CENSUS, HOLDER
+from reconciler.model import Action, Address, Entry, Finding, Outcome, StepResult
+from tests.events import CENSUS, LOCK_OWNER
 from tests.lines import check_stream
 
 ONE = (CENSUS.address,)
@@ -44,12 +44,12 @@ ENTRY = Entry(
         (Outcome(changed=ONE, unrecorded=(ENTRY,)), "", "incomplete"),
     ],
 )
-def test_the_word_of_an_outcome(outcome: Outcome, halted: str, word: Ending) -> None:
-    assert judge_outcome(outcome, halted, planned=True) == word
+def test_the_word_of_an_outcome(outcome: Outcome, halted: str, word: ExitWord) -> None:
+    assert classify_outcome(outcome, halted, planned=True) == word
 
 
 def test_nothing_to_do_is_a_word_of_its_own() -> None:
-    assert judge_outcome(Outcome(), "", planned=False) == "no-changes"
+    assert classify_outcome(Outcome(), "", planned=False) == "no-changes"
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_nothing_to_do_is_a_word_of_its_own() -> None:
         ("interrupted", 130, 130),
     ],
 )  # fmt: skip
-def test_the_exit_code_of_a_word(word: Ending, code: int, plain: int) -> None:
-    assert find_exit_code(word, detailed=True) == code
-    assert find_exit_code(word, detailed=False) == plain
+def test_the_exit_code_of_a_word(word: ExitWord, code: int, plain: int) -> None:
+    assert get_exit_code(word, detailed=True) == code
+    assert get_exit_code(word, detailed=False) == plain
 
 
 def test_the_word_of_an_error() -> None:
-    errors = [PlanRefused(FAILED), StalePlan(FAILED), LockHeld("held", HOLDER), OSError("x")]
+    errors = [PlanRefused(FAILED), StalePlan(FAILED), LockHeld("held", LOCK_OWNER), OSError("x")]
     words = ["refused", "stale", "locked", "error"]
-    assert [judge_error(error) for error in errors] == words
-    assert judge_error(KeyboardInterrupt()) == "interrupted"
+    assert [classify_error(error) for error in errors] == words
+    assert classify_error(KeyboardInterrupt()) == "interrupted"
 
 
 def test_an_error_is_a_diagnostic_where_lines_are_asked_for(
@@ -77,7 +77,7 @@ def test_an_error_is_a_diagnostic_where_lines_are_asked_for(
 ) -> None:
     invocation = Invocation()
     invocation.as_json = invocation.detailed_exitcode = True
-    error = LockHeld("somebody holds it", HOLDER, subject="the ledger", next_step="Wait.")
+    error = LockHeld("somebody holds it", LOCK_OWNER, subject="the ledger", next_step="Wait.")
     assert report(error, invocation) == 5
     said = capsys.readouterr()
     messages = check_stream(said.out)
@@ -115,7 +115,7 @@ def test_an_outcome_in_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     invocation = Invocation()
     invocation.as_json = True
     outcome = Outcome(changed=ONE, failures=FAILED, not_started=ONE)
-    assert tell_outcome(invocation, outcome, tmp_path, planned=True) == 1
+    assert report_outcome(invocation, outcome, tmp_path, planned=True) == 1
     said = capsys.readouterr()
     messages = check_stream(said.out)
     assert [one["type"] for one in messages] == ["version", "diagnostic", "change_summary"]
@@ -127,7 +127,7 @@ def test_an_outcome_that_stdout_does_not_take_is_told_on_stderr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sys, "stdout", Full())
-    assert tell_outcome(Invocation(), Outcome(changed=ONE), tmp_path, planned=True) == 1
+    assert report_outcome(Invocation(), Outcome(changed=ONE), tmp_path, planned=True) == 1
     assert "Apply complete! Resources: 0 added, 1 changed" in capsys.readouterr().err
 
 
@@ -137,7 +137,7 @@ def test_an_interrupted_apply_says_that_all_is_recorded(
     invocation = Invocation()
     invocation.interruption.interrupted = True
     outcome = Outcome(changed=ONE, not_started=ONE)
-    assert tell_outcome(invocation, outcome, tmp_path, planned=True) == 130
+    assert report_outcome(invocation, outcome, tmp_path, planned=True) == 130
     said = capsys.readouterr()
     assert said.out.startswith("Apply interrupted! Resources: 0 added, 1 changed")
     assert said.err == f"{FINISHED}\n"
@@ -153,7 +153,7 @@ def test_what_could_not_be_recorded_is_kept_and_how_to_take_it_in_is_said(
     )
     invocation = Invocation()
     outcome = Outcome(changed=ONE, failures=FAILED, unrecorded=(ENTRY,))
-    assert tell_outcome(invocation, outcome, tmp_path, planned=True) == 1
+    assert report_outcome(invocation, outcome, tmp_path, planned=True) == 1
     kept = tmp_path / "errored.ledger.json"
     assert json.loads(kept.read_text()) == [CENSUS.id]
     said = capsys.readouterr().err
@@ -162,8 +162,8 @@ def test_what_could_not_be_recorded_is_kept_and_how_to_take_it_in_is_said(
     assert f"reconciler ledger verify --recover {kept}" in said
     assert FINISHED not in said
     # Nowhere to keep it: it is printed, so that it can be saved by hand.
-    monkeypatch.setattr("reconciler.cli.outcome.find_folders", lambda _: [tmp_path / "none"])
-    tell_outcome(Invocation(), outcome, tmp_path, planned=True)
+    monkeypatch.setattr("reconciler.cli.outcome.list_folders", lambda _: [tmp_path / "none"])
+    report_outcome(Invocation(), outcome, tmp_path, planned=True)
     said = capsys.readouterr().err
     assert json.dumps([CENSUS.id]) in said
     assert "They follow; save them in a FILE" in said
@@ -172,9 +172,9 @@ def test_what_could_not_be_recorded_is_kept_and_how_to_take_it_in_is_said(
 def test_what_was_not_done_is_not_said_to_be_done_because_it_is_not_recorded(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    unrecorded = (ENTRY, replace(ENTRY, fate=Fate.NOT_DONE))
+    unrecorded = (ENTRY, replace(ENTRY, result=StepResult.NOT_DONE))
     outcome = Outcome(failures=FAILED, unrecorded=unrecorded)
-    tell_outcome(Invocation(), outcome, tmp_path, planned=True)
+    report_outcome(Invocation(), outcome, tmp_path, planned=True)
     said = capsys.readouterr().err
     assert "what became of 2 steps is not recorded: the ledger cannot be written" in said
     assert "done and not recorded" not in said
@@ -212,12 +212,12 @@ def test_the_project_is_tried_first_and_the_temporary_folder_last(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert find_folders(Path("/project")) == [Path("/project"), Path(), tmp_path]
+    assert list_folders(Path("/project")) == [Path("/project"), Path(), tmp_path]
 
 
 def test_the_address_of_what_was_left_is_made_harmless(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     outcome = replace(Outcome(), not_started=(Address("WebService", "a\x1b[2J"),))
-    tell_outcome(Invocation(), outcome, tmp_path, planned=True)
+    report_outcome(Invocation(), outcome, tmp_path, planned=True)
     assert "\x1b" not in capsys.readouterr().out

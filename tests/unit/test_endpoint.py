@@ -26,16 +26,16 @@ from reconciler.model import (
     Address,
     Finding,
     Json,
+    LastApplied,
     Live,
     Manifest,
-    Memory,
     Resource,
     SecretReference,
     Step,
     Verb,
 )
 from reconciler.plans.plan_file import plan_document, read_plan
-from reconciler.plans.step import Wish, make_removal, make_step
+from reconciler.plans.step import Comparison, make_removal, make_step
 from reconciler.render.findings import render_findings
 from reconciler.render.words.colour import Paint
 from tests.access import access
@@ -53,7 +53,7 @@ SAS = "?sv=2020&sp=r&se=2035-01-01T00:00:00Z&sig=PLANTED"
 SIGNED = {MODEL: {"uri": NEW, "sas": {"env": "MODELS_SAS"}}}
 WHERE = ("Resources", MODEL, "Location")
 POINTER = f"/Resources/{MODEL}/Location"
-MEMORY = Memory(RESOURCE.id, {POINTER: OLD}, {}, "2026-11-02T08:00:00Z", "ci", "4f1c2aa9", 3)
+MEMORY = LastApplied(RESOURCE.id, {POINTER: OLD}, {}, "2026-11-02T08:00:00Z", "ci", "4f1c2aa9", 3)
 
 
 def manifest(name: str = "e1", **spec: Json) -> Manifest:
@@ -100,14 +100,16 @@ def document(**more: Json) -> Json:
     return live.document
 
 
-def wish_for(live: Json | Absent, memory: Memory | None = None, **spec: Json) -> Wish:
+def comparison_for(
+    live: Json | Absent, last_applied: LastApplied | None = None, **spec: Json
+) -> Comparison:
     declared = KIND.bind(manifest(**spec), live)
     assert declared.findings == ()
-    return Wish(RESOURCE, KIND.field, live, declared, {}, memory)
+    return Comparison(RESOURCE, KIND.field, live, declared, {}, last_applied)
 
 
-def step_for(live: Json | Absent, memory: Memory | None = None, **spec: Json) -> Step:
-    made = make_step(wish_for(live, memory, **spec))
+def step_for(live: Json | Absent, last_applied: LastApplied | None = None, **spec: Json) -> Step:
+    made = make_step(comparison_for(live, last_applied, **spec))
     assert made is not None
     return made
 
@@ -138,8 +140,8 @@ def test_the_kind_is_found_by_its_entry_point() -> None:
 
 def test_an_endpoint_is_named_by_region_workspace_and_web_service() -> None:
     assert KIND.identify(manifest(), DEFAULTS) == RESOURCE
-    told = {"region": "West Europe", "name": "other", "token": {"env": "STUDIO_TOKEN"}}
-    other = KIND.identify(manifest(resource=told), DEFAULTS)
+    reported = {"region": "West Europe", "name": "other", "token": {"env": "STUDIO_TOKEN"}}
+    other = KIND.identify(manifest(resource=reported), DEFAULTS)
     assert other.id == "/westeurope/workspaces/w1/webservices/s1/endpoints/other"
     assert (other.short_id, other.token) == ("other", SecretReference(env="STUDIO_TOKEN"))
     assert KIND.scope(RESOURCE) == SERVICE
@@ -313,7 +315,7 @@ def test_a_key_that_may_not_list_still_reads_its_endpoint() -> None:
 def test_a_list_tells_ids_that_lead_back() -> None:
     with run_scripted(answers(Answer(body=[raw()]))) as server:
         (one,) = connect(server.url).scan(SERVICE, None)
-    assert (one.id, one.stamp, one.settled) == (RESOURCE.id, "", False)
+    assert (one.id, one.stamp, one.idle) == (RESOURCE.id, "", False)
 
 
 # What is planned.
@@ -327,8 +329,8 @@ def test_a_model_that_is_not_shown_is_written_where_the_manifest_moved() -> None
 
 
 def test_a_model_that_is_as_it_was_remembered_is_left_alone() -> None:
-    told = {MODEL: {**SIGNED[MODEL], "uri": OLD}}
-    assert make_step(wish_for(document(), MEMORY, trainedModels=told)) is None
+    reported = {MODEL: {**SIGNED[MODEL], "uri": OLD}}
+    assert make_step(comparison_for(document(), MEMORY, trainedModels=reported)) is None
 
 
 def test_a_model_that_nobody_remembers_is_written() -> None:
@@ -341,12 +343,12 @@ def test_a_model_that_is_shown_is_compared() -> None:
     step = step_for(live, None, trainedModels=SIGNED)
     assert [(one.verb, one.before) for one in step.changes] == [(Verb.REPLACE, OLD)]
     same = {MODEL: {"uri": OLD.replace("acct", "ACCT")}}
-    assert make_step(wish_for(live, None, trainedModels=same)) is None
+    assert make_step(comparison_for(live, None, trainedModels=same)) is None
 
 
 def test_no_signature_goes_where_no_model_does() -> None:
-    told = {MODEL: {**SIGNED[MODEL], "uri": OLD}}
-    step = step_for(document(), MEMORY, trainedModels=told, definition={"Description": "x"})
+    reported = {MODEL: {**SIGNED[MODEL], "uri": OLD}}
+    step = step_for(document(), MEMORY, trainedModels=reported, definition={"Description": "x"})
     assert step.secrets == ()
 
 
@@ -447,7 +449,7 @@ def test_a_model_without_a_signature_is_not_sent() -> None:
 Peers = Sequence[tuple[str, Mapping[str, Json]]]
 
 
-def judge(peers: Peers, *steps: Step) -> tuple[Finding, ...]:
+def check_conflicts(peers: Peers, *steps: Step) -> tuple[Finding, ...]:
     one = document()
     live = [{**one, "Name": name, **settings} for name, settings in peers]
     return tuple(KIND.check_scope([(manifest(), step) for step in steps], live))
@@ -463,9 +465,9 @@ FREE: Peers = [
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("crowded-free", lambda new: judge(FREE, new)),
-        ("crowded", lambda new: judge([(f"e{n}", {}) for n in range(10_000)], new)),
-        ("default-removed", lambda _: judge(FREE, make_removal(
+        ("crowded-free", lambda new: check_conflicts(FREE, new)),
+        ("crowded", lambda new: check_conflicts([(f"e{n}", {}) for n in range(10_000)], new)),
+        ("default-removed", lambda _: check_conflicts(FREE, make_removal(
             Resource(Address("Endpoint", "default"), f"{SERVICE}/endpoints/default"), document(), ORPHAN
         ))),
     ],
@@ -479,8 +481,8 @@ def test_a_trap_among_endpoints_as_it_is_read(
 
 def test_room_for_one_more_is_no_trap() -> None:
     new = step_for(ABSENT, definition={"Description": "x"})
-    assert judge(FREE[:2], new) == ()
-    assert judge([], new) == ()
+    assert check_conflicts(FREE[:2], new) == ()
+    assert check_conflicts([], new) == ()
 
 
 @pytest.mark.parametrize(("status", "name"), [(401, "token"), (404, "no-web-service")])
@@ -497,13 +499,13 @@ def test_the_refusal_of_a_token_or_of_an_address_as_it_is_read(status: int, name
 
 
 def test_a_draft_declares_what_is_shown_and_says_what_is_not() -> None:
-    draft = KIND.draft(RESOURCE, document(Resources=shown(OLD)), DEFAULTS, full=False)
-    assert draft.spec == {
+    exported = KIND.export(RESOURCE, document(Resources=shown(OLD)), DEFAULTS, full=False)
+    assert exported.spec == {
         "trainedModels": {MODEL: {"uri": OLD}},
         "definition": {"ThrottleLevel": "High", "MaxConcurrentCalls": 20},
     }
-    assert draft.notes == ()
-    hidden = KIND.draft(RESOURCE, document(), {}, full=True)
+    assert exported.notes == ()
+    hidden = KIND.export(RESOURCE, document(), {}, full=True)
     assert hidden.spec["resource"] == {"workspace": "w1", "webService": "s1"}
     assert "trainedModels" not in hidden.spec
     assert MODEL in hidden.notes[-1]
@@ -513,13 +515,13 @@ def test_a_draft_declares_what_is_shown_and_says_what_is_not() -> None:
 @pytest.mark.parametrize("full", [False, True])
 def test_a_draft_plans_nothing(resources: Json, full: bool) -> None:
     live = document(Resources=resources, Description="x", PreventUpdate=True)
-    draft = KIND.draft(RESOURCE, live, DEFAULTS, full=full)
-    assert make_step(wish_for(live, **draft.spec)) is None
+    exported = KIND.export(RESOURCE, live, DEFAULTS, full=full)
+    assert make_step(comparison_for(live, **exported.spec)) is None
 
 
 def test_no_call_takes_a_setting_away() -> None:
     step = step_for(document(), definition={"Description": "x"})
-    whole = dataclasses.replace(step, extent="whole")
+    whole = dataclasses.replace(step, body="whole")
     (finding,) = KIND.check_step(manifest(), whole)
     assert finding.message == "no call takes a setting of an endpoint away"
     assert not [*KIND.check_step(manifest(), step_for(ABSENT, definition={"Description": "x"}))]
@@ -527,6 +529,6 @@ def test_no_call_takes_a_setting_away() -> None:
 
 def test_a_draft_names_the_region_as_a_manifest_does() -> None:
     other = Resource(RESOURCE.address, RESOURCE.id.replace("southcentralus", "westeurope"))
-    draft = KIND.draft(other, document(), DEFAULTS, full=False)
-    assert draft.spec["resource"] == {"region": "West Europe"}
-    assert KIND.identify(manifest(**draft.spec), DEFAULTS) == other
+    exported = KIND.export(other, document(), DEFAULTS, full=False)
+    assert exported.spec["resource"] == {"region": "West Europe"}
+    assert KIND.identify(manifest(**exported.spec), DEFAULTS) == other

@@ -13,8 +13,8 @@ from reconciler.document.patch import apply_operations
 from reconciler.engine.applying.apply import Policy, apply_plan
 from reconciler.engine.applying.journal import Author
 from reconciler.engine.planning.plan import make_plan
-from reconciler.engine.planning.selection import Order
-from reconciler.engine.runtime import Hands
+from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     LedgerInvalid,
     PlanRefused,
@@ -31,34 +31,34 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
+    CachedStamp,
     Cause,
+    CloneSource,
+    CompressedDocument,
     Entry,
     Event,
-    Fate,
-    Folded,
     GuardLimits,
-    Holder,
     Inputs,
     Json,
+    LastApplied,
     Live,
+    LockOwner,
     Manifest,
-    Memory,
+    OperationStatus,
     Outcome,
-    Pace,
     Plan,
-    Progress,
     Reason,
     Refreshing,
     Resource,
-    Sighting,
+    ServiceTiming,
     Snapshot,
-    Source,
     Step,
     StepDone,
     StepFailed,
+    StepResult,
     Summary,
 )
-from reconciler.transport import RateBudget
+from reconciler.transport import CommandRateLimiter
 from tests.e2e.world import definition
 from tests.ledgers import MemoryLedger
 
@@ -72,17 +72,17 @@ AUTHOR = Author("ci", "builder", "4f1c2aa", "sha256:0")
 class Seen:
     """A cache of observations in memory."""
 
-    kept: dict[str, tuple[Sighting, Folded]] = field(default_factory=dict)
+    kept: dict[str, tuple[CachedStamp, CompressedDocument]] = field(default_factory=dict)
 
-    def load(self) -> Mapping[str, Sighting]:
-        return {name: sighting for name, (sighting, _) in self.kept.items()}
+    def load(self) -> Mapping[str, CachedStamp]:
+        return {name: cached_stamp for name, (cached_stamp, _) in self.kept.items()}
 
-    def recall(self, resource_id: str) -> Folded | Absent:
+    def recall(self, resource_id: str) -> CompressedDocument | Absent:
         return self.kept[resource_id.casefold()][1]
 
-    def keep(self, seen: Iterable[tuple[str, Sighting, Folded]]) -> None:
-        for name, sighting, document in seen:
-            self.kept[name.casefold()] = (sighting, document)
+    def keep(self, seen: Iterable[tuple[str, CachedStamp, CompressedDocument]]) -> None:
+        for name, cached_stamp, document in seen:
+            self.kept[name.casefold()] = (cached_stamp, document)
 
     def drop(self, resource_ids: Iterable[str]) -> None:
         for name in resource_ids:
@@ -98,15 +98,19 @@ class Seen:
 class Ledger(MemoryLedger):
     """A ledger that may remember more than was recorded in it."""
 
-    more: dict[Address, Memory] = field(default_factory=dict)
+    more: dict[Address, LastApplied] = field(default_factory=dict)
 
     def load(self) -> Snapshot:
         loaded = super().load()
-        memories = {**loaded.memories, **self.more}
-        return replace(loaded, memories=memories, known=loaded.known or bool(self.more))
+        last_applied_by_address = {**loaded.last_applied_by_address, **self.more}
+        return replace(
+            loaded,
+            last_applied_by_address=last_applied_by_address,
+            known=loaded.known or bool(self.more),
+        )
 
 
-class Counted(RateBudget):
+class Counted(CommandRateLimiter):
     """A budget that reports the calls of a service in memory, which asks nobody."""
 
     def __init__(self, world: "World") -> None:
@@ -129,18 +133,20 @@ class World:
     ledger: Ledger = field(default_factory=Ledger)
     events: list[Event] = field(default_factory=list)
     left_out: set[str] = field(default_factory=set)
-    settled: bool = True
+    idle: bool = True
     slept: list[float] = field(default_factory=list)
     copies: set[str] = field(default_factory=set)
     calls: int = 0
     seen: Seen = field(default_factory=Seen)
-    pace: Pace = field(default_factory=lambda: Pace(15.0, 10, 250, 25.0, 200, 10.0))
+    timing: ServiceTiming = field(
+        default_factory=lambda: ServiceTiming(15.0, 10, 250, 25.0, 200, 10.0)
+    )
     lock: Any = field(default_factory=threading.Lock)
 
     @property
     def kept(self) -> list[Entry]:
         """What was done, and written down."""
-        return [entry for entry in self.ledger.entries() if entry.fate is Fate.DONE]
+        return [entry for entry in self.ledger.entries() if entry.result is StepResult.DONE]
 
     def add(self, name: str, uri: str = OLD) -> None:
         body = definition(uri)
@@ -159,7 +165,7 @@ class World:
             raise self.fails["list"]
         for name in sorted(set(self.documents) - self.left_out):
             document = self.documents[name]
-            yield Summary(f"{scope}{PROVIDER}{name}", str(document.get("stamp", "1")), settled=True)
+            yield Summary(f"{scope}{PROVIDER}{name}", str(document.get("stamp", "1")), idle=True)
 
     def read(self, resource: Resource) -> Live | Absent:
         with self.lock:
@@ -170,7 +176,7 @@ class World:
         if document is None:
             return ABSENT
         stamp = str(document.get("stamp", "1"))
-        return Live(copy.deepcopy(document), {}, datetime.now(UTC), stamp, self.settled)
+        return Live(copy.deepcopy(document), {}, datetime.now(UTC), stamp, self.idle)
 
     def read_many(self, resources: Sequence[Resource]) -> Mapping[Resource, Live]:
         return {}
@@ -178,15 +184,15 @@ class World:
     def find_peers(self, resource: Resource) -> Sequence[Json]:
         return ()
 
-    def has_copy(self, source: Source) -> bool:
+    def has_copy(self, source: CloneSource) -> bool:
         if source.region in self.fails:
             raise self.fails[source.region]
         return source.region in self.copies
 
-    def write(self, step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
+    def write(self, step: Step, live: Live | Absent, _: Any) -> Iterator[OperationStatus]:
         name = step.resource.address.name
         self.written.append((name, step.action))
-        yield Progress("Provisioning", 0.5)
+        yield OperationStatus("Provisioning", 0.5)
         if name in self.lies:
             return
         if step.action is Action.DELETE:
@@ -195,14 +201,14 @@ class World:
         start = ABSENT if live is ABSENT else live.document
         self.documents[name] = apply_operations(step.ops, start)
 
-    def settle(self, resource: Resource) -> Iterator[Progress]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
         return iter(())
 
-    def look(self, _: Any) -> Any:
+    def inspect(self, _: Any) -> Any:
         return ABSENT
 
-    def hands(self, parallelism: int = 4) -> Hands:
-        return Hands(
+    def runtime(self, parallelism: int = 4) -> Runtime:
+        return Runtime(
             kinds={"WebService": KIND},
             providers={"WebService": self},
             ledger=self.ledger,
@@ -211,14 +217,16 @@ class World:
             resolve=lambda _: "secret",
             emit=self.events.append,
             clock=lambda: datetime(2026, 11, 20, 12, tzinfo=UTC),
-            budget=Counted(self),
+            rate_limiter=Counted(self),
             parallelism=parallelism,
             sleep=self.slept.append,
         )
 
 
-def order(*names: str, uri: str = NEW, limits: GuardLimits | None = None, **more: Any) -> Order:
-    return Order(
+def make_request(
+    *names: str, uri: str = NEW, limits: GuardLimits | None = None, **more: Any
+) -> PlanRequest:
+    return PlanRequest(
         manifests=[
             Manifest(
                 Address("WebService", name),
@@ -235,17 +243,17 @@ def order(*names: str, uri: str = NEW, limits: GuardLimits | None = None, **more
     )
 
 
-HOLDER = Holder("1", "ci", "apply", "builder", 1, "", "2026-11-20T12:00:00Z")
+LOCK_OWNER = LockOwner("1", "ci", "apply", "builder", 1, "", "2026-11-20T12:00:00Z")
 
 
-def carry_out(hands: Hands, plan: Plan, policy: Policy | None = None) -> Outcome:
-    with hands.ledger.lock(HOLDER, 0.0, hands.emit) as lease:
-        return apply_plan(hands, plan, AUTHOR, lease, policy)
+def carry_out(runtime: Runtime, plan: Plan, policy: Policy | None = None) -> Outcome:
+    with runtime.ledger.lock(LOCK_OWNER, 0.0, runtime.emit) as lease:
+        return apply_plan(runtime, plan, AUTHOR, lease, policy)
 
 
 def run(world: World, *names: str, **more: Any) -> tuple[Plan, Outcome]:
-    plan = make_plan(world.hands(), order(*names, **more))
-    return plan, carry_out(world.hands(), plan)
+    plan = make_plan(world.runtime(), make_request(*names, **more))
+    return plan, carry_out(world.runtime(), plan)
 
 
 def world_of(*names: str) -> World:
@@ -291,7 +299,7 @@ def test_a_create_or_delete_that_did_nothing_is_not_applied(lying: str, said: st
 
     world = world_of("a")
     world.lies = {"a", "new"}
-    plan = make_plan(world.hands(), order("a"))
+    plan = make_plan(world.runtime(), make_request("a"))
     resource = plan.steps[0].resource
     if lying == "delete":
         step = make_removal(resource, world.documents["a"], Reason("", Cause.ORPHAN))
@@ -306,11 +314,11 @@ def test_a_create_or_delete_that_did_nothing_is_not_applied(lying: str, said: st
             "a.yaml",
             "sha256:0",
         )
-        more = Order(
+        more = PlanRequest(
             [manifest], {"subscription": "s", "resourceGroup": "g"}, GuardLimits(), Inputs("p", {})
         )
-        (step,) = make_plan(world.hands(), more).steps
-    outcome = carry_out(world.hands(), replace(plan, steps=(step,), findings=()))
+        (step,) = make_plan(world.runtime(), more).steps
+    outcome = carry_out(world.runtime(), replace(plan, steps=(step,), findings=()))
     assert said in outcome.failures[0].message
     assert world.kept == []
 
@@ -319,7 +327,7 @@ def test_every_read_that_failed_is_said_and_there_is_no_plan() -> None:
     world = world_of("a", "b", "c")
     world.fails = {"a": Unavailable("no answer", status=500), "c": Unavailable("cut", status=500)}
     with pytest.raises(Unplannable) as caught:
-        make_plan(world.hands(), order("a", "b", "c"))
+        make_plan(world.runtime(), make_request("a", "b", "c"))
     said = {one.subject for one in caught.value.findings()}
     assert {"WebService/a", "WebService/c"} <= said
 
@@ -338,17 +346,17 @@ def test_a_service_that_answers_nobody_is_not_asked_a_thousand_times(error: Exce
     world = world_of(*names)
     world.fails = dict.fromkeys(names, error)
     with pytest.raises(Unplannable):
-        make_plan(world.hands(parallelism=4), order(*names))
+        make_plan(world.runtime(parallelism=4), make_request(*names))
     assert world.calls < 20
 
 
 def test_a_stale_step_voids_the_whole_plan_before_the_first_write() -> None:
     world = world_of("a", "b")
-    plan = make_plan(world.hands(), order("a", "b"))
+    plan = make_plan(world.runtime(), make_request("a", "b"))
     assets = world.documents["b"]["properties"]["assets"]
     assets["asset3"]["locationInfo"]["uri"] = "https://somebody/else"
     with pytest.raises(StalePlan) as caught:
-        carry_out(world.hands(), plan)
+        carry_out(world.runtime(), plan)
     (finding,) = caught.value.findings()
     assert finding.subject == "WebService/b"
     assert "https://somebody/else" in finding.detail[1]
@@ -357,16 +365,16 @@ def test_a_stale_step_voids_the_whole_plan_before_the_first_write() -> None:
 
 def test_a_service_that_is_gone_or_there_voids_a_plan() -> None:
     world = world_of("a")
-    plan = make_plan(world.hands(), order("a"))
+    plan = make_plan(world.runtime(), make_request("a"))
     del world.documents["a"]
     with pytest.raises(StalePlan, match="gone"):
-        carry_out(world.hands(), plan)
+        carry_out(world.runtime(), plan)
 
 
 def test_a_change_between_the_check_and_the_write_stops_that_step() -> None:
     world = world_of("a")
-    plan = make_plan(world.hands(), order("a"))
-    hands = world.hands()
+    plan = make_plan(world.runtime(), make_request("a"))
+    runtime = world.runtime()
     reads = 0
     real = world.read
 
@@ -379,36 +387,36 @@ def test_a_change_between_the_check_and_the_write_stops_that_step() -> None:
         return real(resource)
 
     world.read = read  # type: ignore[method-assign]
-    outcome = carry_out(hands, plan)
+    outcome = carry_out(runtime, plan)
     assert "stale" in outcome.failures[0].message
     assert world.written == []
 
 
 def test_a_ledger_that_cannot_be_written_stops_before_the_next_write() -> None:
     world = world_of("a", "b", "c")
-    plan = make_plan(world.hands(), order("a", "b", "c"))
+    plan = make_plan(world.runtime(), make_request("a", "b", "c"))
     world.ledger.record_error = LedgerInvalid("the ledger cannot be written: full")
-    outcome = carry_out(world.hands(parallelism=1), plan)
+    outcome = carry_out(world.runtime(parallelism=1), plan)
     assert (len(outcome.failures), len(outcome.not_started)) == (1, 2)
     assert world.written == []
 
 
 def test_what_was_done_and_cannot_be_recorded_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of("a", "b", "c")
-    plan = make_plan(world.hands(), order("a", "b", "c"))
+    plan = make_plan(world.runtime(), make_request("a", "b", "c"))
 
     def record(_: Entry) -> None:
         raise LedgerInvalid("the ledger cannot be written: full")
 
     monkeypatch.setattr(world.ledger, "record", record)
-    outcome = carry_out(world.hands(parallelism=1), plan)
+    outcome = carry_out(world.runtime(parallelism=1), plan)
     assert world.written == [("a", Action.UPDATE)]
     assert [entry.address.name for entry in outcome.unrecorded] == ["a"]
     assert outcome.unrecorded[0].owned == {"/properties/assets/asset3/locationInfo/uri": NEW}
     assert [one.name for one in outcome.not_started] == ["b", "c"]
 
 
-class Ended(RateBudget):
+class Ended(CommandRateLimiter):
     """A budget that remembers how long those who wait were given."""
 
     def __init__(self) -> None:
@@ -421,15 +429,15 @@ class Ended(RateBudget):
 
 def test_an_interrupt_ends_the_waiting_of_readers_at_once_and_of_writers_soon() -> None:
     world = world_of("a", "b")
-    plan, ended = make_plan(world.hands(), order("a", "b")), Ended()
-    hands = replace(world.hands(), budget=ended)
+    plan, ended = make_plan(world.runtime(), make_request("a", "b")), Ended()
+    runtime = replace(world.runtime(), rate_limiter=ended)
 
-    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[OperationStatus]:
         raise KeyboardInterrupt
 
     world.write = write  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        carry_out(hands, plan)
+        carry_out(runtime, plan)
     assert ended.given == [30.0]
 
     def read(resource: Resource) -> Live | Absent:
@@ -437,21 +445,21 @@ def test_an_interrupt_ends_the_waiting_of_readers_at_once_and_of_writers_soon() 
 
     world.read = read  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        make_plan(hands, order("a", "b", refresh="full"))
+        make_plan(runtime, make_request("a", "b", refresh="full"))
     assert ended.given == [30.0, 0.0]
 
 
 def test_once_no_call_may_be_sent_any_more_no_further_step_begins() -> None:
     world = world_of("a", "b", "c")
-    plan = make_plan(world.hands(), order("a", "b", "c"))
+    plan = make_plan(world.runtime(), make_request("a", "b", "c"))
     begun: list[str] = []
 
-    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[OperationStatus]:
         begun.append(step.resource.address.name)
         raise TooManyCalls("all were sent")
 
     world.write = write  # type: ignore[method-assign]
-    outcome = carry_out(world.hands(parallelism=1), plan)
+    outcome = carry_out(world.runtime(parallelism=1), plan)
     assert begun == ["a"]
     assert [one.message for one in outcome.failures] == ["all were sent"]
     assert [one.name for one in outcome.not_started] == ["b", "c"]
@@ -459,31 +467,33 @@ def test_once_no_call_may_be_sent_any_more_no_further_step_begins() -> None:
 
 def test_what_needs_more_calls_than_may_be_sent_is_refused_before_the_first() -> None:
     world = world_of("a", "b", "c")
-    plan = make_plan(world.hands(), order("a", "b", "c"))
+    plan = make_plan(world.runtime(), make_request("a", "b", "c"))
     needed, calls = plan.estimate.reads + plan.estimate.writes, world.calls
-    few = replace(world.hands(), budget=RateBudget(world.events.append, most=needed - 1))
+    few = replace(
+        world.runtime(), rate_limiter=CommandRateLimiter(world.events.append, most=needed - 1)
+    )
     with pytest.raises(TooManyCalls, match=f"{needed} calls are needed"):
         carry_out(few, plan)
     with pytest.raises(TooManyCalls, match="3 calls are needed"):
         make_plan(
-            replace(few, budget=RateBudget(world.events.append, most=2)),
-            order("a", "b", "c", refresh="full"),
+            replace(few, rate_limiter=CommandRateLimiter(world.events.append, most=2)),
+            make_request("a", "b", "c", refresh="full"),
         )
     assert (world.calls, world.written) == (calls, [])
 
 
 def test_a_surprise_in_one_step_leaves_the_others_alone_and_tells_nothing_secret() -> None:
     world = world_of("a", "b")
-    plan = make_plan(world.hands(), order("a", "b"))
+    plan = make_plan(world.runtime(), make_request("a", "b"))
     real = world.write
 
-    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[OperationStatus]:
         if step.resource.address.name == "a":
             raise RuntimeError("planted-secret")
         return real(step, live, _)
 
     world.write = write  # type: ignore[method-assign]
-    outcome = carry_out(world.hands(), plan)
+    outcome = carry_out(world.runtime(), plan)
     assert [str(one) for one in outcome.changed] == ["WebService/b"]
     assert "RuntimeError" in outcome.failures[0].message
     assert "planted-secret" not in str(outcome.failures)
@@ -492,18 +502,18 @@ def test_a_surprise_in_one_step_leaves_the_others_alone_and_tells_nothing_secret
 def test_a_refused_plan_is_never_applied() -> None:
     world = world_of("a", "b")
     limits = GuardLimits(max_updates=1, blobs="skip")
-    plan = make_plan(world.hands(), order("a", "b", limits=limits))
+    plan = make_plan(world.runtime(), make_request("a", "b", limits=limits))
     assert [one.guard for one in plan.refused] == ["updates"]
     with pytest.raises(PlanRefused):
-        carry_out(world.hands(), plan)
+        carry_out(world.runtime(), plan)
     assert world.written == []
-    allowed = make_plan(world.hands(), order("a", "b", limits=limits, allowed=["updates"]))
+    allowed = make_plan(world.runtime(), make_request("a", "b", limits=limits, allowed=["updates"]))
     assert allowed.refused == ()
 
 
-def memories(count: int) -> Mapping[Address, Memory]:
+def last_applied_by_address(count: int) -> Mapping[Address, LastApplied]:
     return {
-        Address("WebService", f"m{n}"): Memory(f"/{n}", {}, {}, "2026-11-02", "ci", "", n)
+        Address("WebService", f"m{n}"): LastApplied(f"/{n}", {}, {}, "2026-11-02", "ci", "", n)
         for n in range(count)
     }
 
@@ -516,15 +526,15 @@ def test_a_percentage_counts_from_ten_managed_resources_on(
 ) -> None:
     names = [f"s{number}" for number in range(updates)]
     world = world_of(*names)
-    world.ledger.more = dict(memories(managed))
-    plan = make_plan(world.hands(), order(*names))
+    world.ledger.more = dict(last_applied_by_address(managed))
+    plan = make_plan(world.runtime(), make_request(*names))
     assert bool(plan.refused) is refused
 
 
 @pytest.mark.parametrize(("mode", "severity"), [("required", "error"), ("warn", "warning")])
 def test_a_model_that_is_missing_is_a_finding_by_the_guard(mode: Any, severity: str) -> None:
     world = world_of("a")
-    plan = make_plan(world.hands(), order("a", limits=GuardLimits(blobs=mode)))
+    plan = make_plan(world.runtime(), make_request("a", limits=GuardLimits(blobs=mode)))
     (finding,) = plan.findings
     assert finding.message == f'trained model "{MODEL}": the model blob does not exist'
     assert finding.severity == severity
@@ -532,11 +542,11 @@ def test_a_model_that_is_missing_is_a_finding_by_the_guard(mode: Any, severity: 
 
 def test_two_manifests_for_one_service_are_refused_before_any_call() -> None:
     world = world_of("a")
-    twice = order("a", "b")
+    twice = make_request("a", "b")
     for manifest in twice.manifests:
         manifest.spec["resource"] = {"name": "Same" if manifest.file == "a.yaml" else "same"}
     with pytest.raises(Exception, match="two manifests declare"):
-        make_plan(world.hands(), twice)
+        make_plan(world.runtime(), twice)
     assert world.calls == 0
 
 
@@ -557,7 +567,7 @@ def test_no_more_runs_at_once_than_is_allowed() -> None:
         return found
 
     world.read = read  # type: ignore[method-assign]
-    make_plan(world.hands(parallelism=3), order(*world.documents))
+    make_plan(world.runtime(parallelism=3), make_request(*world.documents))
     assert most == 3
     assert sum(isinstance(event, Refreshing) for event in world.events) == 30
 
@@ -566,21 +576,21 @@ def test_a_credential_in_the_clear_over_a_sealed_one_makes_no_plan() -> None:
     world = world_of("a")
     node = {"parameters": {"Password": {"value": "MIICx", "certificateThumbprint": "A" * 40}}}
     world.documents["a"]["properties"]["package"]["nodes"]["n"] = node
-    asked = order("a")
+    asked = make_request("a")
     clear = {"Password": {"value": "planted-password", "certificateThumbprint": ""}}
     asked.manifests[0].spec["definition"] = {
         "properties": {"package": {"nodes": {"n": {"parameters": clear}}}}
     }
     with pytest.raises(Unplannable, match="stands here in the clear") as raised:
-        make_plan(world.hands(), asked)
+        make_plan(world.runtime(), asked)
     assert "planted-password" not in str(raised.value.findings())
 
 
 def test_what_was_allowed_is_still_told() -> None:
     names = [f"s{number}" for number in range(3)]
     limits = GuardLimits(max_updates=1, blobs="skip")
-    asked = order(*names, limits=limits, allowed=["updates"])
-    plan = make_plan(world_of(*names).hands(), asked)
+    asked = make_request(*names, limits=limits, allowed=["updates"])
+    plan = make_plan(world_of(*names).runtime(), asked)
     assert plan.refused == ()
     (finding,) = plan.findings
     assert (finding.severity, finding.guard) == ("warning", "updates")

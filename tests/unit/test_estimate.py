@@ -2,13 +2,13 @@
 
 import pytest
 
-from reconciler.model import ABSENT, Action, Address, Estimate, Pace, Resource, Step
+from reconciler.model import ABSENT, Action, Address, Estimate, Resource, ServiceTiming, Step
 from reconciler.plans.estimate import estimate
 from reconciler.render.words.counting import show_duration
 from reconciler.transport import count_polls
 
-PACE = Pace(15.0, 10, 250, 25.0, 200, 10.0)
-QUICK = Pace(0.1, 1, 250, 25.0, 200, 10.0)
+TIMING = ServiceTiming(15.0, 10, 250, 25.0, 200, 10.0)
+QUICK = ServiceTiming(0.1, 1, 250, 25.0, 200, 10.0)
 
 
 def steps(number: int, action: Action = Action.UPDATE) -> list[Step]:
@@ -17,17 +17,17 @@ def steps(number: int, action: Action = Action.UPDATE) -> list[Step]:
 
 
 def test_nothing_takes_nothing() -> None:
-    assert estimate([], PACE, 10) == Estimate(0, 0, 0.0)
+    assert estimate([], TIMING, 10) == Estimate(0, 0, 0.0)
 
 
 def test_few_steps_wait_for_their_operations() -> None:
-    assert estimate(steps(1), PACE, 10) == Estimate(1, 13, 15.0)
-    assert estimate(steps(11), PACE, 10).seconds == 30.0
-    assert estimate(steps(11), PACE, 11).seconds == 15.0
+    assert estimate(steps(1), TIMING, 10) == Estimate(1, 13, 15.0)
+    assert estimate(steps(11), TIMING, 10).seconds == 30.0
+    assert estimate(steps(11), TIMING, 11).seconds == 15.0
 
 
 def test_a_replacement_writes_twice() -> None:
-    assert estimate(steps(1, Action.REPLACE), PACE, 1) == Estimate(2, 23, 30.0)
+    assert estimate(steps(1, Action.REPLACE), TIMING, 1) == Estimate(2, 23, 30.0)
 
 
 def test_many_steps_wait_for_the_bucket_of_reads() -> None:
@@ -38,7 +38,7 @@ def test_many_steps_wait_for_the_bucket_of_reads() -> None:
 
 
 def test_writes_may_be_what_takes_longest() -> None:
-    reads_free = Pace(0.1, 0, 250, 1000.0, 200, 10.0)
+    reads_free = ServiceTiming(0.1, 0, 250, 1000.0, 200, 10.0)
     assert estimate(steps(1000), reads_free, 64).seconds == 80.0
 
 

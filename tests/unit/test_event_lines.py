@@ -7,7 +7,16 @@ from datetime import UTC, datetime
 import jsonschema_rs
 import pytest
 
-from reconciler.model import Address, Agenda, Finding, Outcome, Place, Retrying, StepDone, Stopped
+from reconciler.model import (
+    Address,
+    Agenda,
+    Finding,
+    Outcome,
+    Retrying,
+    SourceLocation,
+    StepDone,
+    Stopped,
+)
 from reconciler.render.events.console import describe
 from reconciler.render.events.json_lines import (
     describe_end,
@@ -42,17 +51,17 @@ def test_both_faces_say_the_same_of_an_event() -> None:
 def test_a_plan_is_told_as_terraform_tells_it_and_without_any_value() -> None:
     made = rich_plan()
     text = "".join(write_line(one, AT) for one in describe_plan(made))
-    told = read_lines(text)
+    reported = read_lines(text)
     assert [
-        one["change"]["resource"]["addr"] for one in told if one["type"] == "planned_change"
+        one["change"]["resource"]["addr"] for one in reported if one["type"] == "planned_change"
     ] == [str(step.resource.address) for step in made.steps]
     assert {
-        one["change"]["resource"]["addr"] for one in told if one["type"] == "resource_drift"
+        one["change"]["resource"]["addr"] for one in reported if one["type"] == "resource_drift"
     } == {"WebService/census"}
-    assert told[-1]["changes"] == {
+    assert reported[-1]["changes"] == {
         "add": 2, "change": 40, "import": 0, "remove": 2, "operation": "plan",
     }  # fmt: skip
-    replaced = next(one for one in told if one.get("change", {}).get("action") == "replace")
+    replaced = next(one for one in reported if one.get("change", {}).get("action") == "replace")
     assert replaced["change"]["reason"] == "replace_because_cannot_update"
     assert "ilearner" not in text
     assert [one["type"] for one in map(json.loads, map(json.dumps, describe_plan(plan())))] == [
@@ -64,7 +73,7 @@ def test_the_rest_of_a_stream() -> None:
     finding = Finding(
         "it is wrong \x1b[2J",
         subject="WebService/census",
-        place=Place("manifests/census.yaml", 9, 5),
+        place=SourceLocation("manifests/census.yaml", 9, 5),
         detail=("more",),
         next_step="Do it again.",
     )

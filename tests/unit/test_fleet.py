@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.manifests import load
-from reconciler.model import Address, Finding, Member, Place, Rollout
+from reconciler.model import Address, Finding, Member, Rollout, SourceLocation
 from reconciler.render.findings import render_findings
 from reconciler.render.words.colour import Paint
 from tests.fleets import CSV, FLEET, KINDS, found, read, with_items
@@ -44,8 +44,11 @@ def test_each_row_becomes_an_ordinary_manifest(tmp_path: Path) -> None:
         },
     }
     fleet = Address("Fleet", "bikes")
-    assert second.member == Member(fleet, 2, Place(ROWS, 3, 1))
-    assert (first.labels, third.member) == ({"team": "growth"}, Member(fleet, 3, Place(ROWS, 4, 1)))
+    assert second.member == Member(fleet, 2, SourceLocation(ROWS, 3, 1))
+    assert (first.labels, third.member) == (
+        {"team": "growth"},
+        Member(fleet, 3, SourceLocation(ROWS, 4, 1)),
+    )
     assert second.file == AT
     assert second.digest == loaded.files[AT]
     assert set(loaded.files) == {"reconciler.yaml", AT, ROWS}
@@ -90,7 +93,7 @@ def test_a_list_keeps_the_types_of_its_items(tmp_path: Path) -> None:
         "description": "Location 7 has 8",
         "realtimeConfiguration": {"maxConcurrentCalls": 8},
     }
-    assert manifest.member == Member(Address("Fleet", "bikes"), 1, Place(AT, 5, 18))
+    assert manifest.member == Member(Address("Fleet", "bikes"), 1, SourceLocation(AT, 5, 18))
 
 
 def test_a_text_of_a_list_does_not_become_a_number(tmp_path: Path) -> None:
@@ -200,7 +203,7 @@ def test_what_breaks_the_schema_of_the_kind_names_the_row(tmp_path: Path) -> Non
     assert finding == Finding(
         "maxConcurrentCalls must be at most 200",
         subject="WebService/loc004",
-        place=Place(AT, 15, 35),
+        place=SourceLocation(AT, 15, 35),
         detail=(f"Item 4 is on {ROWS}:5:1.",),
     )
     assert len(loaded.manifests) == 3
@@ -236,7 +239,7 @@ def test_ten_thousand_equal_names_are_one_finding(tmp_path: Path) -> None:
     assert finding == Finding(
         "9,999 members: the name is that of an earlier item",
         subject="Fleet/bikes",
-        place=Place(AT, 8, 16),
+        place=SourceLocation(AT, 8, 16),
         detail=(
             f"Their items are on {ROWS}:3:1, {ROWS}:4:1, {ROWS}:5:1 and 9,996 more.",
             f"The first is on {ROWS}:2:1.",

@@ -8,7 +8,16 @@ import jsonschema
 
 from reconciler.engine.drift import report_drift
 from reconciler.errors import Unavailable
-from reconciler.model import ABSENT, Address, Drift, DriftReport, Member, Memory, Place, Verdict
+from reconciler.model import (
+    ABSENT,
+    Address,
+    Drift,
+    DriftReport,
+    LastApplied,
+    Member,
+    SourceLocation,
+    Verdict,
+)
 from reconciler.package_data import read_schema
 from reconciler.plans.drift_file import drift_document
 from reconciler.render.drift.markdown import render_drift_markdown
@@ -16,7 +25,7 @@ from reconciler.render.drift.text import render_drift
 from reconciler.render.words.colour import Paint
 from reconciler.text.json_text import canonical
 from tests.golden import check
-from tests.unit.test_engine import NEW, World, order, run, world_of
+from tests.unit.test_engine import NEW, World, make_request, run, world_of
 
 FLEET = Address("Fleet", "rental")
 NAMES = [f"loc{number:03}" for number in range(1, 41)]
@@ -28,7 +37,7 @@ def drifted() -> World:
     world = world_of(*NAMES, "census")
     run(world, *NAMES, "census")
     for entry in world.kept:
-        world.ledger.more[entry.address] = Memory(
+        world.ledger.more[entry.address] = LastApplied(
             entry.id, entry.owned, entry.secrets, entry.at, entry.by, entry.commit, 1,
             entry.digests, entry.baseline,
         )  # fmt: skip
@@ -44,18 +53,18 @@ def drifted() -> World:
 
 
 def report(world: World, **more: Any) -> DriftReport:
-    asked = order(*NAMES, "census", refresh="full", **more)
+    asked = make_request(*NAMES, "census", refresh="full", **more)
     of_fleet = [
-        replace(one, member=Member(FLEET, number, Place("rental.csv", number + 1, 1)))
+        replace(one, member=Member(FLEET, number, SourceLocation("rental.csv", number + 1, 1)))
         for number, one in enumerate(asked.manifests[:-1], 1)
     ]
-    return report_drift(world.hands(), replace(asked, manifests=[*of_fleet, asked.manifests[-1]]))
+    return report_drift(world.runtime(), replace(asked, manifests=[*of_fleet, asked.manifests[-1]]))
 
 
 def test_what_moved_alike_is_told_once_and_who_is_odd_apart() -> None:
-    told = report(drifted())
-    check("fleet-drift", render_drift(told, paint=PLAIN))
-    check("fleet-drift-comment", render_drift_markdown(told).removesuffix("\n"))
+    reported = report(drifted())
+    check("fleet-drift", render_drift(reported, paint=PLAIN))
+    check("fleet-drift-comment", render_drift_markdown(reported).removesuffix("\n"))
 
 
 def test_a_document_tells_of_each_whose_member_it_is() -> None:
@@ -67,43 +76,43 @@ def test_a_document_tells_of_each_whose_member_it_is() -> None:
 
 
 def test_a_secret_is_not_told_where_members_differ() -> None:
-    told = report(drifted())
+    reported = report(drifted())
     hidden = tuple(
         replace(one, hidden=True, remembered=ABSENT, live=ABSENT, declared=ABSENT)
-        for one in told.findings
+        for one in reported.findings
     )
     for text in (
-        render_drift(replace(told, findings=hidden), paint=PLAIN),
-        render_drift_markdown(replace(told, findings=hidden)),
+        render_drift(replace(reported, findings=hidden), paint=PLAIN),
+        render_drift_markdown(replace(reported, findings=hidden)),
     ):
         assert NEW not in text
         assert "each its own" not in text
 
 
 def test_the_first_day_of_a_fleet_is_the_earliest() -> None:
-    told = report(drifted())
+    reported = report(drifted())
     findings = tuple(
         replace(one, since=f"2026-11-{number % 9 + 11:02}T12:00:00Z")
-        for number, one in enumerate(told.findings)
+        for number, one in enumerate(reported.findings)
     )
-    text = render_drift(replace(told, findings=findings), paint=PLAIN)
+    text = render_drift(replace(reported, findings=findings), paint=PLAIN)
     assert text.count("first seen 2026-11-11, 9 d ago") >= 1
 
 
 def test_commands_that_know_no_fleet_are_for_each() -> None:
-    told = report(drifted())
+    reported = report(drifted())
     odd = tuple(
         Drift(
             one.resource,
             Verdict.DRIFTED,
-            settle=(
+            commands=(
                 f"reconciler forget {one.resource.address}",
                 f"reconciler apply --target {one.resource.address} --rotate {one.resource.address}",
             ),
             fleet=one.fleet,
         )
-        for one in told.standings
+        for one in reported.statuses
     )
-    text = render_drift(replace(told, findings=odd), paint=PLAIN)
+    text = render_drift(replace(reported, findings=odd), paint=PLAIN)
     assert "settle: reconciler forget WebService/loc001, and so on\n" in text
     assert "or:     reconciler apply --target Fleet/rental --rotate Fleet/rental\n" in text

@@ -18,7 +18,7 @@ from reconciler.model import (
 )
 from reconciler.plans.step import make_removal
 from reconciler.render.findings import render_findings
-from reconciler.render.plan.differences import tell_variety
+from reconciler.render.plan.differences import describe_differences
 from reconciler.render.plan.groups import group_plan
 from reconciler.render.plan.html import render_plan_html
 from reconciler.render.plan.markdown import render_plan_markdown
@@ -171,28 +171,30 @@ NAMES = [f"loc{number:03}" for number in range(1, 1001)]
 def test_values_that_differ_are_counted_and_the_odd_ones_named() -> None:
     same: list[object] = [4] * 1000
     odd = [200 if name == "loc412" else 8 for name in NAMES]
-    assert tell_variety(NAMES, same, same) == ()
-    assert tell_variety(NAMES, same, odd) == ("8 on 999 members, 200 on loc412",)
-    assert tell_variety(NAMES, odd, same) == ("was 8 on 999 members, 200 on loc412",)
-    assert tell_variety(NAMES, same, NAMES) == ("each its own",)
-    assert tell_variety(NAMES, NAMES, NAMES[::-1]) == ("each its own",)
-    assert tell_variety(NAMES, same, [name[-1] for name in NAMES]) == ("10 different values",)
-    assert tell_variety(NAMES[:3], [ABSENT, 1, True], [1, 1, 1]) == ("was each its own",)
-    assert tell_variety(NAMES[:4], [ABSENT, 1, True, True], [1] * 4) == (
+    assert describe_differences(NAMES, same, same) == ()
+    assert describe_differences(NAMES, same, odd) == ("8 on 999 members, 200 on loc412",)
+    assert describe_differences(NAMES, odd, same) == ("was 8 on 999 members, 200 on loc412",)
+    assert describe_differences(NAMES, same, NAMES) == ("each its own",)
+    assert describe_differences(NAMES, NAMES, NAMES[::-1]) == ("each its own",)
+    assert describe_differences(NAMES, same, [name[-1] for name in NAMES]) == (
+        "10 different values",
+    )
+    assert describe_differences(NAMES[:3], [ABSENT, 1, True], [1, 1, 1]) == ("was each its own",)
+    assert describe_differences(NAMES[:4], [ABSENT, 1, True, True], [1] * 4) == (
         "was true on loc003, loc004, not there on loc001, 1 on loc002",
     )
 
 
 def test_addresses_that_lie_elsewhere_are_named_and_no_signature_is() -> None:
     uris = [f"https://acct.example.org/models/{name}/m.il?sv=1&sig=planted" for name in NAMES]
-    assert tell_variety(NAMES, uris, uris) == ("each its own",)
+    assert describe_differences(NAMES, uris, uris) == ("each its own",)
     uris[2] = "https://u:planted@evil.example.org/m.il"
-    own, told = tell_variety(NAMES, uris, uris)
+    own, reported = describe_differences(NAMES, uris, uris)
     assert own == "each its own"
-    assert told == (
+    assert reported == (
         '"https://acct.example.org/models/…" on 999 members, "https://evil.example.org/m.il" on loc003'
     )
-    few = tell_variety(NAMES, [1] * 1000, [uris[0], *uris[2:3] * 999])
+    few = describe_differences(NAMES, [1] * 1000, [uris[0], *uris[2:3] * 999])
     assert "planted" not in f"{few}"
 
 
@@ -218,10 +220,10 @@ def test_a_note_that_is_another_for_each_says_whose_it_is() -> None:
     steps = []
     for number in range(3):
         made = member(number)
-        (drifted,) = (reason for reason in made.because if reason.note)
+        (drifted,) = (reason for reason in made.reasons if reason.note)
         reason = replace(drifted, note=f"drift: was {number}")
-        because = tuple(reason if one is drifted else one for one in made.because)
-        steps.append(replace(made, because=because))
+        because = tuple(reason if one is drifted else one for one in made.reasons)
+        steps.append(replace(made, reasons=because))
     assert "# loc000: drift: was 0" in text_of(plan(*steps))
 
 

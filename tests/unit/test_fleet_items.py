@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model import Place
+from reconciler.model import SourceLocation
 from tests.fleets import CSV, FLEET, found, read
 
 ROWS = "manifests/bikes.csv"
@@ -63,8 +63,8 @@ def test_rows_are_counted_by_the_line_on_which_they_begin(tmp_path: Path) -> Non
     loaded = read(tmp_path, DESCRIBED, '\ncode,calls,team\n\n1,5,"a\nb"\n2,5,c\n')
     members = [one.member for one in loaded.manifests]
     assert [(one.number, one.place) for one in members if one] == [
-        (1, Place(ROWS, 4, 1)),
-        (2, Place(ROWS, 6, 1)),
+        (1, SourceLocation(ROWS, 4, 1)),
+        (2, SourceLocation(ROWS, 6, 1)),
     ]
 
 

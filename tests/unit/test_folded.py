@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import ABSENT, Folding, SecretReference, fold
+from reconciler.model import ABSENT, CompressedField, SecretReference, compress
 from reconciler.text.json_text import canonical
 
 # Texts that are no Unicode and integers of any length are in them: a service may answer such.
@@ -29,41 +29,41 @@ def exactly(value: Any) -> str:
 
 @given(VALUES)
 def test_a_document_comes_back_as_it_was(document: Any) -> None:
-    assert exactly(fold(document).open()) == exactly(document)
+    assert exactly(compress(document).open()) == exactly(document)
 
 
 @pytest.mark.parametrize(
     "hard", [2**64, -(2**63) - 1, "\ud800", {"\udfff": 1}, 5e-324, -0.0, 1e300]
 )
 def test_what_the_fast_encoder_cannot_write_comes_back_too(hard: Any) -> None:
-    assert exactly(fold({"hard": hard}).open()) == exactly({"hard": hard})
+    assert exactly(compress({"hard": hard}).open()) == exactly({"hard": hard})
 
 
 def test_what_is_opened_is_shared_with_nobody() -> None:
-    folded = fold({"a": [1]})
+    folded = compress({"a": [1]})
     folded.open()["a"].append(2)
     assert folded.open() == {"a": [1]}
 
 
 @dataclass(frozen=True)
-class Holder:
-    document: Folding = Folding()  # noqa: RUF009 - a descriptor, made once
+class LockOwner:
+    document: CompressedField = CompressedField()  # noqa: RUF009 - a descriptor, made once
 
 
 def test_a_field_holds_what_it_was_given() -> None:
     given = {"a": [1]}
-    assert Holder(given).document is given
-    folded = Holder(fold(given))
+    assert LockOwner(given).document is given
+    folded = LockOwner(compress(given))
     given["a"].append(2)
     assert folded.document == {"a": [1]}
     assert replace(folded) == folded
-    assert Holder(ABSENT).document is ABSENT
-    assert Holder(None).document is None
+    assert LockOwner(ABSENT).document is ABSENT
+    assert LockOwner(None).document is None
 
 
 def test_a_field_has_no_document_by_itself() -> None:
     with pytest.raises(TypeError, match="document"):
-        Holder()
+        LockOwner()
 
 
 @given(VALUES)
@@ -85,4 +85,4 @@ def test_what_is_no_json_is_never_written_as_such(strange: Any) -> None:
     with pytest.raises(TypeError):
         canonical({"a": strange})
     with pytest.raises(TypeError):
-        fold({"a": strange})
+        compress({"a": strange})

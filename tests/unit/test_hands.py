@@ -8,12 +8,12 @@ from unittest import mock
 
 import pytest
 
-from reconciler.transport import RateBudget
+from reconciler.transport import CommandRateLimiter
 from tests.unit.test_engine import World
 
 
 def test_work_that_rests_holds_up_nobody() -> None:
-    hands = replace(World().hands(parallelism=2), sleep=lambda _: None)
+    runtime = replace(World().runtime(parallelism=2), sleep=lambda _: None)
     begun: list[int] = []
 
     def work(item: int) -> Generator[float, None, int]:
@@ -22,11 +22,11 @@ def test_work_that_rests_holds_up_nobody() -> None:
             yield 0.01
         return item
 
-    assert sorted(hands.weave(work, range(50))) == list(range(50))
+    assert sorted(runtime.run_resumable(work, range(50))) == list(range(50))
 
 
 def test_work_that_goes_on_again_and_again_lets_others_begin() -> None:
-    hands = World().hands(parallelism=1)
+    runtime = World().runtime(parallelism=1)
     begun: list[int] = []
     turns = iter(range(1_000))
 
@@ -37,12 +37,12 @@ def test_work_that_goes_on_again_and_again_lets_others_begin() -> None:
             yield 0.0
         return item
 
-    assert sorted(hands.weave(work, range(5))) == list(range(5))
+    assert sorted(runtime.run_resumable(work, range(5))) == list(range(5))
 
 
 def test_what_may_not_begin_yet_is_asked_for_again_once_something_went_on() -> None:
     world = World()
-    hands = world.hands(parallelism=4)
+    runtime = world.runtime(parallelism=4)
     ended: list[int] = []
     begun_after: dict[int, int] = {}
 
@@ -58,12 +58,12 @@ def test_what_may_not_begin_yet_is_asked_for_again_once_something_went_on() -> N
         ended.append(item)
         return item
 
-    assert sorted(hands.weave(work, items())) == list(range(6))
+    assert sorted(runtime.run_resumable(work, items())) == list(range(6))
     assert all(begun_after[item] >= item // 2 * 2 for item in range(6))
 
 
 def test_no_more_than_the_parallelism_runs_at_once() -> None:
-    hands = World().hands(parallelism=3)
+    runtime = World().runtime(parallelism=3)
     lock, running, most = threading.Lock(), 0, 0
 
     def work(item: int) -> Generator[float, None, int]:
@@ -78,13 +78,13 @@ def test_no_more_than_the_parallelism_runs_at_once() -> None:
             yield 0.001
         return item
 
-    assert sorted(hands.weave(work, range(20))) == list(range(20))
+    assert sorted(runtime.run_resumable(work, range(20))) == list(range(20))
     assert most == 3
 
 
 def test_what_has_rested_longest_goes_on_first_and_before_anything_new() -> None:
     world = World()
-    hands = world.hands(parallelism=1)
+    runtime = world.runtime(parallelism=1)
     order: list[str] = []
 
     def work(item: str) -> Generator[float, None, None]:
@@ -92,7 +92,7 @@ def test_what_has_rested_longest_goes_on_first_and_before_anything_new() -> None
         yield {"a": 5.0, "b": 1.0}[item]
         order.append(f"{item} ends")
 
-    list(hands.weave(work, "ab"))
+    list(runtime.run_resumable(work, "ab"))
     assert order == ["a begins", "b begins", "b ends", "a ends"]
     assert sum(world.slept) == pytest.approx(5.0, abs=0.1)
 
@@ -113,13 +113,13 @@ def test_what_has_rested_is_not_asked_for_while_every_thread_works() -> None:
         return item
 
     with mock.patch("reconciler.engine.pool.SimpleQueue", Moved):
-        assert sorted(World().hands(parallelism=1).weave(work, range(2))) == [0, 1]
+        assert sorted(World().runtime(parallelism=1).run_resumable(work, range(2))) == [0, 1]
     # Once for each time that work moved.
     assert looks == [None] * 3
 
 
 def test_a_surprise_ends_everything() -> None:
-    hands = World().hands(parallelism=2)
+    runtime = World().runtime(parallelism=2)
 
     def work(item: int) -> Generator[float, None, int]:
         yield 0.0
@@ -128,22 +128,22 @@ def test_a_surprise_ends_everything() -> None:
         return item
 
     with pytest.raises(RuntimeError):
-        list(hands.weave(work, range(10)))
+        list(runtime.run_resumable(work, range(10)))
 
 
 def test_once_nothing_more_may_be_begun_nobody_waits_long_for_a_turn() -> None:
     ended = threading.Event()
 
-    class Budget(RateBudget):
+    class RateLimiter(CommandRateLimiter):
         def stop(self, within_s: float) -> None:
             assert within_s == 30.0
             ended.set()
 
-    budget = Budget(lambda _: None)
-    hands = replace(World().hands(), budget=budget, halted=lambda: "interrupted")
+    rate_limiter = RateLimiter(lambda _: None)
+    runtime = replace(World().runtime(), rate_limiter=rate_limiter, halted=lambda: "interrupted")
 
     def work(item: int) -> int:
         assert ended.wait(20)
         return item
 
-    assert list(hands.spread(work, [1], 30.0)) == [1]
+    assert list(runtime.run_all(work, [1], 30.0)) == [1]

@@ -8,12 +8,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from reconciler.cli.commands.history import Backwards, Teller
+from reconciler.cli.commands.history import HistoryPrinter, ReversedSpool
 from reconciler.cli.context import Invocation
 from reconciler.document.schema import compile_schema
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.web_service import KIND
-from reconciler.model import ABSENT, Action, Address, Entry, Fate
+from reconciler.model import ABSENT, Action, Address, Entry, StepResult
 from reconciler.package_data import read_schema
 from reconciler.plans.history import attribute, list_touches, parse_moment, recall
 from reconciler.render.history import render_entry
@@ -49,7 +49,10 @@ def story() -> MemoryLedger:
     )
     ledger.record(
         make_entry(
-            at=days[3], fate=Fate.NOT_DONE, note="live is as it was", **replaced(TITLE, 1, 2)
+            at=days[3],
+            result=StepResult.NOT_DONE,
+            note="live is as it was",
+            **replaced(TITLE, 1, 2),
         )
     )
     number = ledger.intend(make_intent(at=days[4], **replaced(TITLE, "A", "B")))
@@ -62,14 +65,16 @@ def tell(
     *,
     moved: Mapping[Address, Address] | None = None,
     as_json: bool = False,
-) -> Teller:
-    return Teller(Invocation(), ledger, moved or {}, {"WebService": KIND.field}, as_json=as_json)
+) -> HistoryPrinter:
+    return HistoryPrinter(
+        Invocation(), ledger, moved or {}, {"WebService": KIND.field}, as_json=as_json
+    )
 
 
 def test_the_newest_comes_first_and_what_is_open_before_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tell(story()).tell_entries(None)
+    tell(story()).print_entries(None)
     out = capsys.readouterr().out
     heads = [line for line in out.splitlines() if line.startswith("#")]
     assert [head.split()[0] for head in heads] == ["#5", "#4", "#3", "#2", "#1"]
@@ -88,13 +93,13 @@ def test_one_resource_is_told_alone_by_every_name_it_had(
 ) -> None:
     ledger = story()
     new = Address("WebService", "renamed")
-    teller = tell(ledger, moved={CENSUS: new})
-    teller.tell_entries(new)
+    printer = tell(ledger, moved={CENSUS: new})
+    printer.print_entries(new)
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines() if line[:1] == "#"] == [
         "#5", "#4", "#3", "#1",
     ]  # fmt: skip
-    teller.tell_memories(None, parse_moment("#3"))
+    printer.print_recalled(None, parse_moment("#3"))
     assert "# WebService/renamed [census]: #3" in capsys.readouterr().out
 
 
@@ -109,7 +114,7 @@ def test_what_was_done_to_a_fleet_at_once_is_told_at_once(
     for name in ("loc007", "loc009"):
         ledger.record(make_entry(name, by="ann", fleet=fleet, owned={CALLS: 10}, **again))
     ledger.record(make_entry("census"))
-    tell(ledger).tell_entries(None)
+    tell(ledger).print_entries(None)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if line[:1] == "#"] == [
         "#1003",
@@ -124,22 +129,22 @@ def test_what_was_done_to_a_fleet_at_once_is_told_at_once(
         ),
         "      loc001 to loc1000",
     ]
-    tell(ledger).tell_entries(fleet)
+    tell(ledger).print_entries(fleet)
     assert capsys.readouterr().out.splitlines() == lines[1:]
-    tell(ledger).tell_entries(Address("WebService", "loc007"))
+    tell(ledger).print_entries(Address("WebService", "loc007"))
     assert "#7  2026" in capsys.readouterr().out
-    tell(ledger, as_json=True).tell_entries(fleet)
+    tell(ledger, as_json=True).print_entries(fleet)
     assert len(json.loads(capsys.readouterr().out)["entries"]) == 1002
-    tell(ledger).tell_memories(fleet, parse_moment("#1003"))
+    tell(ledger).print_recalled(fleet, parse_moment("#1003"))
     assert capsys.readouterr().out.count("  # WebService/loc") == 1000
 
 
 def test_an_address_that_nobody_knows_is_an_error_with_the_nearest() -> None:
-    teller, wrong = tell(story()), Address("WebService", "censsus")
+    printer, wrong = tell(story()), Address("WebService", "censsus")
     asked: list[Callable[[], None]] = [
-        lambda: teller.tell_entries(wrong),
-        lambda: teller.tell_memories(wrong, parse_moment("#9")),
-        lambda: teller.tell_authors(wrong, None),
+        lambda: printer.print_entries(wrong),
+        lambda: printer.print_recalled(wrong, parse_moment("#9")),
+        lambda: printer.print_authors(wrong, None),
     ]
     for ask in asked:
         with pytest.raises(ReconcilerError) as caught:
@@ -175,7 +180,7 @@ def test_each_value_has_its_last_writer() -> None:
     ledger = story()
     ledger.record(make_entry(owned={CALLS: 20, TITLE: "theirs"}, secrets={"/k": "v1"}))
     ledger.record(make_entry(owned={CALLS: 20, TITLE: "theirs"}, secrets={"/k": "v1"}))
-    ledger.record(make_entry(fate=Fate.UNKNOWN, owned={CALLS: 99}))
+    ledger.record(make_entry(result=StepResult.UNKNOWN, owned={CALLS: 99}))
     found = {one.pointer: one for one in attribute(ledger.entries(CENSUS))}
     assert (found[CALLS].entry.sequence, found[CALLS].wrote) == (3, True)
     # Nobody wrote it through here: it is what the manifest took over.
@@ -191,14 +196,14 @@ def test_a_creation_wrote_all_that_it_left() -> None:
 
 
 def test_authors_are_told_with_value_time_and_commit(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(story()).tell_authors(CENSUS, None)
+    tell(story()).print_authors(CENSUS, None)
     assert capsys.readouterr().out == (
         "properties.realtimeConfiguration.maxConcurrentCalls = 20\n"
         "    #3  2026-11-04T08:00:00Z  by bob@4f1c2aa\n"
         'properties.title = "A"\n'
         "    #1  2026-11-02T08:00:00Z  by ann@4f1c2aa, which found it so\n"
     )
-    tell(story()).tell_authors(CENSUS, parse_moment("#2"))
+    tell(story()).print_authors(CENSUS, parse_moment("#2"))
     assert "maxConcurrentCalls = 10\n    #1 " in capsys.readouterr().out
 
 
@@ -242,10 +247,10 @@ def test_what_is_sensitive_is_shown_in_no_form(
     ledger.record(make_entry(owned={pointer: value}, **replaced(pointer, value, value)))
     for as_json in (False, True):
         field = compile_schema(SENSITIVE)
-        teller = Teller(Invocation(), ledger, {}, {"WebService": field}, as_json=as_json)
-        teller.tell_entries(None)
-        teller.tell_memories(None, parse_moment("#1"))
-        teller.tell_authors(CENSUS, None)
+        printer = HistoryPrinter(Invocation(), ledger, {}, {"WebService": field}, as_json=as_json)
+        printer.print_entries(None)
+        printer.print_recalled(None, parse_moment("#1"))
+        printer.print_authors(CENSUS, None)
         out = capsys.readouterr().out
         assert "PLANTED" not in out
         word = '"hidden": true' if as_json else "(sensitive value)"
@@ -271,10 +276,10 @@ def test_nothing_in_a_ledger_moves_a_terminal(capsys: pytest.CaptureFixture[str]
     )  # fmt: skip
     ledger.intend(make_intent(bad, by=bad))
     for as_json in (False, True):
-        teller = tell(ledger, as_json=as_json)
-        teller.tell_entries(None)
-        teller.tell_memories(None, parse_moment("#1"))
-        teller.tell_authors(Address("WebService", bad), None)
+        printer = tell(ledger, as_json=as_json)
+        printer.print_entries(None)
+        printer.print_recalled(None, parse_moment("#1"))
+        printer.print_authors(Address("WebService", bad), None)
     out = capsys.readouterr().out
     assert not {"\x1b", "\u202e", "\x9b"} & set(out)
 
@@ -282,31 +287,33 @@ def test_nothing_in_a_ledger_moves_a_terminal(capsys: pytest.CaptureFixture[str]
 def test_every_form_of_json_holds_to_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
     ledger = story()
     ledger.record(make_entry(owned={TITLE: "A"}, secrets={"/properties/keys/primary": "v1"}))
-    teller = tell(ledger, as_json=True)
+    printer = tell(ledger, as_json=True)
     asked: list[Callable[[], None]] = [
-        lambda: teller.tell_entries(None),
-        lambda: teller.tell_memories(None, parse_moment("2026-11-30")),
-        lambda: teller.tell_authors(CENSUS, None),
-        lambda: tell(MemoryLedger(), as_json=True).tell_entries(None),
+        lambda: printer.print_entries(None),
+        lambda: printer.print_recalled(None, parse_moment("2026-11-30")),
+        lambda: printer.print_authors(CENSUS, None),
+        lambda: tell(MemoryLedger(), as_json=True).print_entries(None),
     ]
-    told = []
+    reported = []
     for ask in asked:
         ask()
-        told.append(json.loads(capsys.readouterr().out))
-        jsonschema.validate(told[-1], read_schema("output/history"))
-    entries, memories, blame, nothing = told
+        reported.append(json.loads(capsys.readouterr().out))
+        jsonschema.validate(reported[-1], read_schema("output/history"))
+    entries, last_applied_by_address, blame, nothing = reported
     assert [one["fate"] for one in entries["entries"]][:3] == ["open", "done", "not done"]
     assert entries["entries"][3]["changes"] == [
         {"pointer": CALLS, "op": "replace", "hidden": False, "before": 10, "after": 20}
     ]
-    assert memories["resources"][0]["owned"] == [{"pointer": TITLE, "hidden": False, "value": "A"}]
+    assert last_applied_by_address["resources"][0]["owned"] == [
+        {"pointer": TITLE, "hidden": False, "value": "A"}
+    ]
     assert blame["fields"][0]["version"] == "v1"
     assert nothing["entries"] == []
 
 
 def test_what_comes_is_given_back_the_last_first() -> None:
     texts = ["a", "", "ü\ud800", "x" * 3_000_000, "end"]
-    with Backwards() as backwards:
+    with ReversedSpool() as backwards:
         for text in texts:
             backwards.add(text)
         assert list(backwards) == texts[::-1]
@@ -324,19 +331,19 @@ class Long(MemoryLedger):
 
 
 def test_many_entries_are_told_without_being_held() -> None:
-    told = 0
+    reported = 0
 
-    class Counting(Teller):
+    class Counting(HistoryPrinter):
         def _print(self, texts: Any, **_: Any) -> None:
-            nonlocal told
-            told = sum(1 for _ in texts)
+            nonlocal reported
+            reported = sum(1 for _ in texts)
 
-    teller = Counting(Invocation(), Long(), {}, {"WebService": KIND.field}, as_json=False)
+    printer = Counting(Invocation(), Long(), {}, {"WebService": KIND.field}, as_json=False)
     tracemalloc.start()
     try:
-        teller.tell_entries(None)
+        printer.print_entries(None)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert told == 10_000
+    assert reported == 10_000
     assert most < 3_000_000, "an entry held would be more than a kilobyte"

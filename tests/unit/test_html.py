@@ -20,11 +20,11 @@ from reconciler.model import (
     Inputs,
     Json,
     ModelChange,
-    Place,
     Plan,
     Reason,
     Resource,
     SecretReference,
+    SourceLocation,
     Step,
     Verb,
 )
@@ -150,13 +150,15 @@ def hostile_plan() -> Plan:
     made = replace(
         made,
         resource=resource,
-        because=reasons,
+        reasons=reasons,
         labels={HOSTILE: HOSTILE},
         models=(replace(model, trust="streamed"),),
         not_observable=(HOSTILE,),
         replace_paths=(f"/{HOSTILE}",),
     )
-    finding = Finding(HOSTILE, HOSTILE, Place(HOSTILE, 1, 2), (HOSTILE,), HOSTILE, guard=HOSTILE)
+    finding = Finding(
+        HOSTILE, HOSTILE, SourceLocation(HOSTILE, 1, 2), (HOSTILE,), HOSTILE, guard=HOSTILE
+    )
     alike = [replace(made, resource=Resource(Address("W", f"{n}{HOSTILE}"), "/")) for n in "abc"]
     removed = make_removal(resource, live(), Reason("", Cause.ORPHAN, HOSTILE))
     final = Change(("p", HOSTILE), Verb.REPLACE, False, True, irreversible=True)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from reconciler.transport.token_bucket import READS, WRITES, Lane, Shape
+from reconciler.transport.token_bucket import READS, WRITES, BucketLimits, TokenBucket
 
 ROUNDING = 1e-3
 
@@ -13,36 +13,38 @@ ROUNDING = 1e-3
 class Road:
     """A lane, and the time at which calls went through it."""
 
-    def __init__(self, shape: Shape = READS, *, published: bool = True) -> None:
+    def __init__(self, limits: BucketLimits = READS, *, published: bool = True) -> None:
         self.now = 50.0
-        self.lane = Lane(shape, self.now, published=published)
+        self.bucket = TokenBucket(limits, self.now, published=published)
 
     def go(self, calls: int = 1) -> list[float]:
         """When each of so many calls went that were asked for one right after the other."""
         return [self._go() for _ in range(calls)]
 
     def _go(self) -> float:
-        while wait := self.lane.take(self.now):
+        while wait := self.bucket.take(self.now):
             self.now += wait
         return self.now
 
     def storm(self, calls: int, pause: float) -> list[bool]:
         """So many calls are under way at once, and each is refused; which of them cut the rate."""
         self.go(calls)
-        cuts = self.lane.cuts
-        return [self.lane.refuse(self.now, cuts, pause) for _ in range(calls)]
+        cuts = self.bucket.cuts
+        return [self.bucket.refuse(self.now, cuts, pause) for _ in range(calls)]
 
 
 def gaps(times: list[float]) -> list[float]:
     return [later - earlier for earlier, later in pairwise(times)]
 
 
-@pytest.mark.parametrize(("shape", "rate"), [(READS, 25), (WRITES, 10)])
-def test_a_bucket_gives_its_burst_at_once_and_then_its_rate(shape: Shape, rate: int) -> None:
-    road = Road(shape)
-    times = road.go(shape.burst + 3 * rate)
-    assert times[shape.burst - 1] == 50.0
-    assert times[shape.burst] == pytest.approx(50 + 1 / rate)
+@pytest.mark.parametrize(("limits", "rate"), [(READS, 25), (WRITES, 10)])
+def test_a_bucket_gives_its_burst_at_once_and_then_its_rate(
+    limits: BucketLimits, rate: int
+) -> None:
+    road = Road(limits)
+    times = road.go(limits.burst + 3 * rate)
+    assert times[limits.burst - 1] == 50.0
+    assert times[limits.burst] == pytest.approx(50 + 1 / rate)
     assert times[-1] == pytest.approx(53.0)
 
 
@@ -70,7 +72,7 @@ def test_the_longest_wait_of_a_storm_counts() -> None:
     road = Road(published=False)
     road.go(3)
     for pause in (2.0, 9.0, 4.0):
-        road.lane.refuse(road.now, 0, pause)
+        road.bucket.refuse(road.now, 0, pause)
     assert road.go() == [59.0]
 
 
@@ -132,15 +134,15 @@ def test_where_nothing_is_published_it_is_half_of_what_really_went() -> None:
 
 def test_a_service_of_unknown_limits_is_found_out_with_few_refusals() -> None:
     """A bucket of 250 and 25 a second that says nothing beforehand, and asks for a second each."""
-    road, there = Road(published=False), Lane(READS, 50.0, published=True)
+    road, there = Road(published=False), TokenBucket(READS, 50.0, published=True)
     done = refused = 0
     while done < 1000:
         road.go()
         road.now += 0.001
         if there.take(road.now):
-            refused += road.lane.refuse(road.now, road.lane.cuts, 1.0)
+            refused += road.bucket.refuse(road.now, road.bucket.cuts, 1.0)
         else:
-            road.lane.accept()
+            road.bucket.accept()
             done += 1
     assert refused <= 40
     assert road.now - 50 <= 1.5 * (1000 - 250) / 25
@@ -160,13 +162,13 @@ def test_a_chance_refusal_of_a_fast_service_does_not_last() -> None:
 
 def test_starving_lasts_from_the_first_refusal_to_the_next_chance() -> None:
     road = Road(published=False)
-    assert road.lane.find_starved(road.now) == 0.0
+    assert road.bucket.compute_starved_s(road.now) == 0.0
     road.storm(1, 30.0)
-    assert road.lane.find_starved(road.now) == 30.0
+    assert road.bucket.compute_starved_s(road.now) == 30.0
     road.now += 100
-    assert road.lane.find_starved(road.now) == 100.0
-    road.lane.accept()
-    assert (road.lane.find_starved(road.now), road.lane.streak) == (0.0, 0)
+    assert road.bucket.compute_starved_s(road.now) == 100.0
+    road.bucket.accept()
+    assert (road.bucket.compute_starved_s(road.now), road.bucket.streak) == (0.0, 0)
 
 
 # What is left of the hour.
@@ -175,11 +177,11 @@ def test_starving_lasts_from_the_first_refusal_to_the_next_chance() -> None:
 @pytest.mark.parametrize("published", [True, False])
 def test_what_is_left_of_an_hour_is_spread_when_it_is_little(published: bool) -> None:
     road = Road(WRITES, published=published)
-    assert road.lane.count_down(1200, road.now) is False
+    assert road.bucket.count_down(1200, road.now) is False
     road.now += 1800
-    assert road.lane.count_down(61, road.now) is False
-    assert road.lane.count_down(60, road.now) is True
-    assert road.lane.count_down(59, road.now) is False
+    assert road.bucket.count_down(61, road.now) is False
+    assert road.bucket.count_down(60, road.now) is True
+    assert road.bucket.count_down(59, road.now) is False
     road.go()
     assert gaps(road.go(3)) == [pytest.approx(1800 / 59, rel=0.05)] * 2
 
@@ -187,42 +189,42 @@ def test_what_is_left_of_an_hour_is_spread_when_it_is_little(published: bool) ->
 def test_a_call_a_minute_goes_even_then() -> None:
     """Only an answer can tell that a new hour has begun."""
     road = Road(published=False)
-    road.lane.count_down(15_000, road.now)
-    road.lane.count_down(1, road.now)
+    road.bucket.count_down(15_000, road.now)
+    road.bucket.count_down(1, road.now)
     road.go()
     assert gaps(road.go(2)) == [pytest.approx(60.0)]
 
 
 def test_a_new_hour_ends_the_spreading() -> None:
     road = Road(published=False)
-    road.lane.count_down(15_000, road.now)
-    road.lane.count_down(700, road.now)
-    assert road.lane.hour.find_rate(road.now) < 1
-    road.lane.count_down(14_999, road.now)
-    assert road.lane.hour.find_rate(road.now) == math.inf
-    road.lane.count_down(700, road.now)
-    assert road.lane.hour.find_rate(road.now + 3600) > 100
+    road.bucket.count_down(15_000, road.now)
+    road.bucket.count_down(700, road.now)
+    assert road.bucket.hour.compute_rate(road.now) < 1
+    road.bucket.count_down(14_999, road.now)
+    assert road.bucket.hour.compute_rate(road.now) == math.inf
+    road.bucket.count_down(700, road.now)
+    assert road.bucket.hour.compute_rate(road.now + 3600) > 100
 
 
 def test_answers_that_overtake_one_another_begin_no_new_hour() -> None:
     road = Road(published=False)
     for left in (15_000, 700, 710, 699):
-        road.lane.count_down(left, road.now)
-    assert road.lane.hour.low
+        road.bucket.count_down(left, road.now)
+    assert road.bucket.hour.low
 
 
 def test_what_is_taken_when_nothing_is_left_was_no_limit() -> None:
     road = Road(published=False)
     for left in (15_000, 0, 0):
-        road.lane.count_down(left, road.now)
-    assert road.lane.hour.find_rate(road.now) == math.inf
+        road.bucket.count_down(left, road.now)
+    assert road.bucket.hour.compute_rate(road.now) == math.inf
 
 
 def test_a_count_no_larger_than_the_bucket_is_what_is_left_in_the_bucket() -> None:
     """Somebody else with the same identity has taken out of it too."""
     road = Road()
-    road.lane.count_down(5, road.now)
+    road.bucket.count_down(5, road.now)
     assert gaps(road.go(7)) == [0.0] * 4 + [pytest.approx(1 / 25)] * 2
     elsewhere = Road(published=False)
-    elsewhere.lane.count_down(0, elsewhere.now)
+    elsewhere.bucket.count_down(0, elsewhere.now)
     assert set(elsewhere.go(100)) == {50.0}

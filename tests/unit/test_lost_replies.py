@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.errors import Busy, Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Retrying
-from reconciler.transport import Client, RateBudget
+from reconciler.transport import Client, CommandRateLimiter
 from tests.scripted import Answer, answers
-from tests.unit.test_transport import OK, PATIENCE, Told, failing
+from tests.unit.test_transport import OK, TIMEOUTS, Recorder, failing
 from tests.wild import run_wild
 
 WRITES = ("PUT", "PATCH", "DELETE", "POST")
@@ -47,19 +47,19 @@ LOST = {
 @pytest.mark.parametrize("method", WRITES)
 @pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
 def test_a_write_without_a_clear_answer_may_have_been_done(lost: Answer, method: str) -> None:
-    with Told(answers(lost, OK)) as told:
-        error = failing(told, method, {})
-        assert len(told.calls) == 1
+    with Recorder(answers(lost, OK)) as recorder:
+        error = failing(recorder, method, {})
+        assert len(recorder.calls) == 1
     assert isinstance(error, ReplyLost)
     assert "done" not in f"{error.message} {error.next_step}", "only a read can tell"
-    assert told.events == []
+    assert recorder.events == []
 
 
 @pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
 def test_a_read_without_a_clear_answer_is_tried_again_and_says_so(lost: Answer) -> None:
-    with Told(answers(lost, OK)) as told:
-        assert told.client.send("GET", "/x").document == {"value": 1}
-        (event,) = told.events
+    with Recorder(answers(lost, OK)) as recorder:
+        assert recorder.client.send("GET", "/x").document == {"value": 1}
+        (event,) = recorder.events
     assert isinstance(event, Retrying)
     assert event.subject == "GET 127.0.0.1"
     assert event.reason
@@ -67,9 +67,9 @@ def test_a_read_without_a_clear_answer_is_tried_again_and_says_so(lost: Answer) 
 
 @pytest.mark.parametrize("name", ["html", "cut", "half", "no-gzip"])
 def test_a_read_whose_answer_never_becomes_one_fails(name: str) -> None:
-    with Told(answers(LOST[name])) as told:
-        error = failing(told)
-        assert len(told.calls) == 1 + PATIENCE.retries
+    with Recorder(answers(LOST[name])) as recorder:
+        error = failing(recorder)
+        assert len(recorder.calls) == 1 + TIMEOUTS.retries
     assert isinstance(error, Unavailable)
     assert not isinstance(error, ReplyLost)
 
@@ -92,43 +92,43 @@ REFUSED = {
 def test_a_write_that_was_refused_was_not_done(
     refusal: Answer, kind: type[ServiceError], method: str
 ) -> None:
-    with Told(answers(refusal)) as told:
-        error = failing(told, method, {})
+    with Recorder(answers(refusal)) as recorder:
+        error = failing(recorder, method, {})
     assert type(error) is kind
 
 
 def test_a_write_that_never_reached_anybody_was_not_done() -> None:
-    with Told(answers(OK)) as told:
+    with Recorder(answers(OK)) as recorder:
         pass  # nobody listens at its address any more
-    error = failing(told, "PATCH", {})
+    error = failing(recorder, "PATCH", {})
     assert type(error) is Unavailable
     assert "cannot be reached" in error.message
 
 
 def test_a_service_that_is_busy_is_told_from_one_that_refuses() -> None:
     body = {"error": {"code": "Conflict", "message": "Another operation is running."}}
-    with Told(answers(Answer(409, body))) as told:
-        error = failing(told, "PATCH", {})
-        assert len(told.calls) == 1
+    with Recorder(answers(Answer(409, body))) as recorder:
+        error = failing(recorder, "PATCH", {})
+        assert len(recorder.calls) == 1
     assert isinstance(error, Busy)
     assert (error.status, error.code) == (409, "Conflict")
     assert error.next_step == "Wait until what runs on it has ended, then plan again."
 
 
 def test_a_page_in_place_of_a_refusal_is_named() -> None:
-    with Told(answers(Answer(404, PAGE, HTML))) as told:
-        error = failing(told)
+    with Recorder(answers(Answer(404, PAGE, HTML))) as recorder:
+        error = failing(recorder)
     assert error.message == "the service answers with status 404 and text/html that is not JSON"
     assert "a proxy may be answering" in error.next_step
 
 
 def test_a_deep_document_is_no_answer_and_a_text_of_brackets_is() -> None:
     deep = Answer(200, b'{"a":' * 101 + b"1" + b"}" * 101)
-    with Told(answers(deep)) as told:
-        assert "not JSON" in failing(told).message
+    with Recorder(answers(deep)) as recorder:
+        assert "not JSON" in failing(recorder).message
     flat = {"text": "[" * 500, "list": [[1], {"a": "}"}]}
-    with Told(answers(Answer(200, flat))) as told:
-        assert told.client.send("GET", "/x").document == flat
+    with Recorder(answers(Answer(200, flat))) as recorder:
+        assert recorder.client.send("GET", "/x").document == flat
 
 
 WILD = {
@@ -148,8 +148,8 @@ def test_what_is_no_http_is_a_lost_answer(bytes_: bytes) -> None:
         client = Client(
             url,
             lambda _: None,
-            RateBudget(lambda _: None),
-            patience=PATIENCE,
+            CommandRateLimiter(lambda _: None),
+            timeouts=TIMEOUTS,
             sleep=lambda _: None,
         )
         with pytest.raises(ReplyLost):
@@ -210,7 +210,7 @@ def secure_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 def test_who_cannot_be_trusted_was_sent_nothing(tmp_path: Path) -> None:
     with secure_server(tmp_path) as (url, reached):
-        client = Client(url, lambda _: None, RateBudget(lambda _: None), patience=PATIENCE)
+        client = Client(url, lambda _: None, CommandRateLimiter(lambda _: None), timeouts=TIMEOUTS)
         with pytest.raises(Unavailable, match="certificate") as caught:
             client.send("PATCH", "/x", {})
         assert reached == []
@@ -223,9 +223,9 @@ def test_no_token_is_logged_however_much_is(
     monkeypatch.setenv("RECONCILER_EMULATOR_TOKEN", "PLANTED")
     monkeypatch.setenv("RECONCILER_LOG", "debug")
     caplog.set_level(logging.DEBUG)
-    with Told(answers(LOST["dropped"], LOST["html"], OK)) as told:
-        told.client.send("GET", "/x")
-        told.client.send("PATCH", "/x", {"secret": "PLANTED"})
-        assert told.calls[0].headers["Authorization"] == "Bearer PLANTED"
+    with Recorder(answers(LOST["dropped"], LOST["html"], OK)) as recorder:
+        recorder.client.send("GET", "/x")
+        recorder.client.send("PATCH", "/x", {"secret": "PLANTED"})
+        assert recorder.calls[0].headers["Authorization"] == "Bearer PLANTED"
     assert "urllib3" in {record.name.partition(".")[0] for record in caplog.records}
     assert "PLANTED" not in caplog.text

@@ -9,7 +9,7 @@ from reconciler.manifests import Loaded, load
 from reconciler.manifests.definition import read_definition
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import Text
-from reconciler.model import Place
+from reconciler.model import SourceLocation
 
 PROJECT = "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: p}\nspec:\n"
 SERVICE = "apiVersion: reconciler/v1\nkind: WebService\nmetadata: {name: census}\nspec:\n"
@@ -369,5 +369,8 @@ def test_a_number_beyond_all_floats_is_no_definition(tmp_path: Path) -> None:
     (tmp_path / "d.yaml").write_text("properties: {title: 1.0e+400}")
     for name in ("d.json", "d.yaml"):
         folder = Folder(tmp_path)
-        assert read_definition(folder, tmp_path / "m.yaml", name, Place("m.yaml", 1, 1)) is None
+        assert (
+            read_definition(folder, tmp_path / "m.yaml", name, SourceLocation("m.yaml", 1, 1))
+            is None
+        )
         assert len(folder.findings) == 1

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from reconciler.document.patch import find_misfit, make_operations
+from reconciler.document.patch import check_operations, make_operations
 from reconciler.kinds.web_service import KIND
 from reconciler.ledgers.chain import START, follow, join
 from reconciler.ledgers.records import BadLine
-from reconciler.model import Action, Fate, Live
-from reconciler.plans.evidence import judge_intent
+from reconciler.model import Action, Live, StepResult
+from reconciler.plans.evidence import assess_intent
 from reconciler.plans.undo import undo
 from tests.ledgers import make_entry, make_intent
 from tests.plans import live, step
@@ -21,16 +21,16 @@ EDGES = "/properties/package/edges"
 
 
 def seen(document: Json) -> Live:
-    return Live(document, None, datetime.now(UTC), "2", settled=True)
+    return Live(document, None, datetime.now(UTC), "2", idle=True)
 
 
 def test_what_has_no_place_any_more_is_named_and_nothing_is_changed() -> None:
     made = step(live(), {"definition": {"tags": {"one": "x"}}})
     document = live()
-    assert find_misfit(made.ops, document) is None
+    assert check_operations(made.ops, document) is None
     assert "one" not in document["tags"]
     del document["tags"]
-    assert find_misfit(made.ops, document) == "/tags/one"
+    assert check_operations(made.ops, document) == "/tags/one"
     assert made.ops == make_operations(made.changes, made.before)
 
 
@@ -48,9 +48,9 @@ def test_what_has_no_place_any_more_is_named_and_nothing_is_changed() -> None:
 def test_nobody_knows_what_became_of_what_cannot_have_been_sent(
     patch: tuple[Json, ...], action: Action
 ) -> None:
-    judged = judge_intent(KIND.field, make_intent(action=action, patch=patch), seen(live()))
-    assert judged.fate in {Fate.UNKNOWN, Fate.NOT_DONE}
-    assert judged.note
+    evidence = assess_intent(KIND.field, make_intent(action=action, patch=patch), seen(live()))
+    assert evidence.result in {StepResult.UNKNOWN, StepResult.NOT_DONE}
+    assert evidence.note
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ import pytest
 from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import Rejected, Unplannable
 from reconciler.model import Agenda, Plan, Refreshing
-from tests.unit.test_engine import OLD, World, order, world_of
+from tests.unit.test_engine import OLD, World, make_request, world_of
 
 NAMES = ("a", "b", "c", "d")
 
 
 def plan(world: World, refresh: str = "auto") -> Plan:
-    return make_plan(world.hands(), order(*NAMES, uri=OLD, refresh=refresh))
+    return make_plan(world.runtime(), make_request(*NAMES, uri=OLD, refresh=refresh))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_what_is_gone_from_list_and_service_is_absent_and_forgotten(seen: World)
 
 
 def test_what_had_not_settled_when_it_was_seen_is_read(seen: World) -> None:
-    seen.settled = False
+    seen.idle = False
     plan(seen, "full")
     assert plan(seen).refresh.read == 4
 
@@ -81,13 +81,16 @@ def test_a_list_that_cannot_be_read_proves_nothing(seen: World) -> None:
 
 
 def test_one_service_is_read_without_a_list(seen: World) -> None:
-    made = make_plan(seen.hands(), order("a", uri=OLD))
+    made = make_plan(seen.runtime(), make_request("a", uri=OLD))
     assert (made.refresh.read, made.refresh.calls) == (1, 1)
 
 
 def test_the_oldest_observation_that_was_relied_upon_is_told(seen: World) -> None:
-    for at, (sighting, document) in seen.seen.kept.items():
-        old = sighting.at - (720 if at.endswith("/b") else 5)
-        seen.seen.kept[at] = (type(sighting)(sighting.stamp, sighting.settled, old), document)
+    for at, (cached_stamp, document) in seen.seen.kept.items():
+        old = cached_stamp.at - (720 if at.endswith("/b") else 5)
+        seen.seen.kept[at] = (
+            type(cached_stamp)(cached_stamp.stamp, cached_stamp.idle, old),
+            document,
+        )
     assert plan(seen).refresh.oldest == 720.0
     assert plan(seen, "full").refresh.oldest == 0.0

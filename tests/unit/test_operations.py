@@ -13,10 +13,10 @@ from reconciler.errors import (
     StillRunning,
     Unavailable,
 )
-from reconciler.model import Progress
-from reconciler.transport import await_settled, follow_operation
+from reconciler.model import OperationStatus
+from reconciler.transport import follow_operation, wait_until_idle
 from tests.scripted import Answer, Call, answers, run_scripted
-from tests.unit.test_transport import OK, PATIENCE, Told
+from tests.unit.test_transport import OK, TIMEOUTS, Recorder
 
 Ended = TypeVar("Ended")
 HTML = {"Content-Type": "text/html"}
@@ -45,17 +45,17 @@ class Followed:
                 return (first or accepted)(operation)
             return polls[min(number - 1, len(polls) - 1)]
 
-        with Told(script) as told:
-            reply = told.client.send("PATCH", "/x", {})
+        with Recorder(script) as reported:
+            reply = reported.client.send("PATCH", "/x", {})
             try:
-                steps = follow_operation(told.client, reply, deadline_s=deadline_s)
+                steps = follow_operation(reported.client, reply, deadline_s=deadline_s)
                 self.told_end = self._listen(steps)
             except ReconcilerError as error:
                 self.error = error
-            self.slept = told.slept
-            self.targets = [call.target for call in told.calls[1:]]
+            self.slept = reported.slept
+            self.targets = [call.target for call in reported.calls[1:]]
 
-    def _listen(self, steps: Generator[Progress, None, Ended]) -> Ended:
+    def _listen(self, steps: Generator[OperationStatus, None, Ended]) -> Ended:
         while True:
             try:
                 step = next(steps)
@@ -169,7 +169,7 @@ def test_an_operation_that_cannot_be_followed_may_still_be_done(status: int) -> 
 def test_an_operation_that_cannot_be_reached_any_more_may_still_be_done() -> None:
     followed = Followed(RUNNING, Answer(drop=True))
     assert isinstance(followed.error, ReplyLost)
-    assert len(followed.targets) == 2 + PATIENCE.retries
+    assert len(followed.targets) == 2 + TIMEOUTS.retries
 
 
 HOSTILE: dict[str, Any] = {
@@ -269,10 +269,14 @@ def test_the_address_of_a_result_may_move() -> None:
             return Answer(204)
         return Answer(202, None, {"Location": f"http://{call.headers['Host']}/result/{number}"})
 
-    with Told(script) as told:
-        reply = told.client.send("DELETE", "/x")
-        list(follow_operation(told.client, reply, deadline_s=60))
-        assert [call.target for call in told.calls[1:]] == ["/result/0", "/result/1", "/result/2"]
+    with Recorder(script) as reported:
+        reply = reported.client.send("DELETE", "/x")
+        list(follow_operation(reported.client, reply, deadline_s=60))
+        assert [call.target for call in reported.calls[1:]] == [
+            "/result/0",
+            "/result/1",
+            "/result/2",
+        ]
 
 
 def test_a_result_that_nobody_knows_has_not_told_the_end() -> None:
@@ -329,10 +333,12 @@ def test_a_reply_without_an_operation_is_done_unless_it_says_otherwise(
 
 def settling(*seen: Answer, deadline_s: float = 60.0) -> tuple[list[str], list[float]]:
     """The states that were seen of a resource, and the pauses between the looks."""
-    with Told(answers(*seen)) as told:
-        words = [step.status for step in await_settled(told.client, "/x", deadline_s=deadline_s)]
-        assert {call.method for call in told.calls} == {"GET"}
-        return words, told.slept
+    with Recorder(answers(*seen)) as reported:
+        words = [
+            step.status for step in wait_until_idle(reported.client, "/x", deadline_s=deadline_s)
+        ]
+        assert {call.method for call in reported.calls} == {"GET"}
+        return words, reported.slept
 
 
 def state(word: Any, name: str = "provisioningState") -> Answer:

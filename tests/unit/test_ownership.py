@@ -16,20 +16,20 @@ from reconciler.model import (
     Action,
     Cause,
     Json,
+    LastApplied,
     Live,
     Manifest,
-    Memory,
-    Place,
     Reason,
     SecretReference,
+    SourceLocation,
     Step,
     Verb,
     Verdict,
 )
-from reconciler.plans.drift import find_drift
-from reconciler.plans.evidence import prove
+from reconciler.plans.drift import compare_resource
+from reconciler.plans.evidence import check_applied
 from reconciler.plans.reasons import explain_changes
-from reconciler.plans.step import Wish, make_step
+from reconciler.plans.step import Comparison, make_step
 from tests.e2e.world import definition
 from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, Sent, live, manifest
 
@@ -50,25 +50,25 @@ def whole(**properties: Json) -> Json:
 
 def exact(body: Json, **spec: Json) -> Manifest:
     said = manifest(definition=normalize(KIND.field, body), ownership="exact", **spec)
-    place = {"/spec/ownership": Place("census.yaml", 7, 3)}
+    place = {"/spec/ownership": SourceLocation("census.yaml", 7, 3)}
     return Manifest(said.address, said.spec, said.file, said.digest, places=place)
 
 
-def wish_for(before: Json, said: Manifest) -> Wish:
+def comparison_for(before: Json, said: Manifest) -> Comparison:
     declared = KIND.bind(said, before)
     assert declared.findings == ()
-    return Wish(RESOURCE, KIND.field, before, declared, KEYS)
+    return Comparison(RESOURCE, KIND.field, before, declared, KEYS)
 
 
 def step_for(before: Json, said: Manifest) -> Step:
-    made = make_step(wish_for(before, said))
+    made = make_step(comparison_for(before, said))
     assert made is not None
     return made
 
 
 def test_what_is_declared_whole_is_no_change() -> None:
-    wish = wish_for(live(), exact(whole()))
-    assert make_step(Wish(RESOURCE, KIND.field, wish.live, wish.declared)) is None
+    comparison = comparison_for(live(), exact(whole()))
+    assert make_step(Comparison(RESOURCE, KIND.field, comparison.live, comparison.declared)) is None
 
 
 def test_what_nobody_declares_is_removed_and_nothing_else() -> None:
@@ -85,7 +85,7 @@ def test_what_nobody_declares_is_removed_and_nothing_else() -> None:
         ("properties", "title"),
         ("tags", "stray"),
     ]
-    assert step.extent == "whole"
+    assert step.body == "whole"
     assert step.unchanged > 50
 
 
@@ -155,8 +155,8 @@ def test_an_asset_that_only_a_secret_names_is_not_dropped_behind_its_back() -> N
     ]
     declared = KIND.bind(exact(whole()), before)
     named = {pointer: SecretReference(env="C")}
-    kept = make_step(Wish(RESOURCE, KIND.field, before, declared, named))
-    gone = make_step(Wish(RESOURCE, KIND.field, before, declared))
+    kept = make_step(Comparison(RESOURCE, KIND.field, before, declared, named))
+    gone = make_step(Comparison(RESOURCE, KIND.field, before, declared))
     for step, there in ((kept, True), (gone, False)):
         assert step is not None
         assert ("asset9" in step.after["properties"]["assets"]) is there
@@ -192,11 +192,13 @@ def test_a_removal_is_sent_as_a_put_of_the_whole_with_all_that_is_never_returned
 def test_a_removal_takes_secrets_and_plan_along_that_were_written_before() -> None:
     body = whole()
     del body["properties"]["title"]
-    wish = wish_for(live(), exact(body))
+    comparison = comparison_for(live(), exact(body))
     plan = body["properties"]["commitmentPlan"]["id"]
     owned = {"/properties/commitmentPlan/id": plan}
-    memory = Memory(RESOURCE.id, owned, dict.fromkeys(KEYS, "v1"), "2026-11-20", "ci", "", 1)
-    step = make_step(replace(wish, memory=memory))
+    last_applied = LastApplied(
+        RESOURCE.id, owned, dict.fromkeys(KEYS, "v1"), "2026-11-20", "ci", "", 1
+    )
+    step = make_step(replace(comparison, last_applied=last_applied))
     assert step is not None
     assert dict(step.secrets) == KEYS
     written = {change.path: change.after for change in step.changes if change.verb is Verb.WRITE}
@@ -205,7 +207,7 @@ def test_a_removal_takes_secrets_and_plan_along_that_were_written_before() -> No
 
 def test_a_change_that_removes_nothing_stays_an_update_of_its_parts() -> None:
     step = step_for(live(), exact(whole(title="New")))
-    assert (step.action, step.extent) == (Action.UPDATE, "parts")
+    assert (step.action, step.body) == (Action.UPDATE, "parts")
     ((method, _),) = Sent(live()).write(step)
     assert method == "PATCH"
 
@@ -214,7 +216,7 @@ def test_what_the_service_never_returns_must_be_given_and_all_of_it_is_named() -
     body = whole()
     del body["properties"]["title"], body["properties"]["commitmentPlan"]
     said = exact(body)
-    step = make_step(Wish(RESOURCE, KIND.field, live(), KIND.bind(said, live())))
+    step = make_step(Comparison(RESOURCE, KIND.field, live(), KIND.bind(said, live())))
     assert step is not None
     missing = tuple(KIND.check_step(said, step))
     assert [(one.message.rpartition(" ")[2], one.next_step[:40]) for one in missing] == [
@@ -244,13 +246,13 @@ def removal() -> tuple[Json, Step]:
 def test_what_the_service_fills_in_again_is_to_be_declared_and_every_place_is_told() -> None:
     before, step = removal()
     after: Json = apply_operations(step.ops, before)
-    assert prove(KIND.field, step, shown(before), shown(after)) == after
+    assert check_applied(KIND.field, step, shown(before), shown(after)) == after
     after["properties"]["description"] = ""
-    assert prove(KIND.field, step, shown(before), shown(after)) == after
+    assert check_applied(KIND.field, step, shown(before), shown(after)) == after
     after["properties"]["diagnostics"] = {"level": "None"}
     after["properties"]["realtimeConfiguration"] = {"maxConcurrentCalls": 4}
     with pytest.raises(NotApplied) as caught:
-        prove(KIND.field, step, shown(before), shown(after))
+        check_applied(KIND.field, step, shown(before), shown(after))
     (finding,) = caught.value.findings()
     assert finding.message.endswith("still has {'level': 'None'} at /properties/diagnostics")
     assert finding.detail == (
@@ -263,19 +265,19 @@ def test_what_was_kept_and_is_lost_is_not_applied() -> None:
     before, step = removal()
     after: Json = apply_operations(step.ops, before)
     del after["properties"]["package"]["graphParameters"]  # it was empty
-    assert prove(KIND.field, step, shown(before), shown(after)) == after
+    assert check_applied(KIND.field, step, shown(before), shown(after)) == after
     del after["properties"]["assets"]["asset2"]
     with pytest.raises(NotApplied, match="still has nothing at /properties/assets/asset2/"):
-        prove(KIND.field, step, shown(before), shown(after))
+        check_applied(KIND.field, step, shown(before), shown(after))
 
 
 def test_why_something_is_removed_is_said() -> None:
     body = whole()
     del body["properties"]["title"]
-    wish = wish_for(live(), exact(body))
-    step = make_step(wish)
+    comparison = comparison_for(live(), exact(body))
+    step = make_step(comparison)
     assert step is not None
-    reasons = {one.pointer: one for one in explain_changes(wish, step.changes)}
+    reasons = {one.pointer: one for one in explain_changes(comparison, step.changes)}
     pointer = "/properties/title"
     assert reasons[pointer] == Reason(pointer, Cause.UNDECLARED, "not declared")
 
@@ -286,18 +288,24 @@ def test_why_something_is_removed_is_said() -> None:
 def test_what_an_exact_manifest_would_remove_is_never_said_to_be_in_sync() -> None:
     before = live()
     before["tags"]["stray"] = "1"
-    wish = wish_for(before, exact(whole()))
-    (pending,) = [one for one in find_drift(wish) if one.verdict is not Verdict.NOT_OBSERVABLE]
+    comparison = comparison_for(before, exact(whole()))
+    (pending,) = [
+        one for one in compare_resource(comparison) if one.verdict is not Verdict.NOT_OBSERVABLE
+    ]
     assert (pending.verdict, pending.pointer) == (Verdict.PENDING, "/tags/stray")
-    assert pending.settle == (
+    assert pending.commands == (
         "reconciler apply --target WebService/census",
         "reconciler drift --accept WebService/census",
     )
-    memory = Memory(RESOURCE.id, {"/tags/stray": "0"}, {}, "2026-11-20", "ci", "", 1)
-    told = [one for one in find_drift(replace(wish, memory=memory)) if one.pointer]
-    (moved,) = [one for one in told if one.pointer == "/tags/stray"]
-    assert (moved.verdict, moved.remembered, moved.settle) == (
+    last_applied = LastApplied(RESOURCE.id, {"/tags/stray": "0"}, {}, "2026-11-20", "ci", "", 1)
+    reported = [
+        one
+        for one in compare_resource(replace(comparison, last_applied=last_applied))
+        if one.pointer
+    ]
+    (moved,) = [one for one in reported if one.pointer == "/tags/stray"]
+    assert (moved.verdict, moved.remembered, moved.commands) == (
         Verdict.DRIFTED,
         "0",
-        pending.settle,
+        pending.commands,
     )

@@ -21,7 +21,7 @@ from reconciler.model import (
 )
 from reconciler.package_data import read_schema
 from reconciler.plans.plan_file import plan_document, read_plan
-from reconciler.plans.step import Wish, make_step
+from reconciler.plans.step import Comparison, make_step
 from reconciler.text.json_text import canonical
 from tests.property.documents import documents
 from tests.property.fields import EVERY_KEYWORD as FIELD
@@ -32,14 +32,14 @@ DOCUMENTS = documents(FIELD).map(lambda made: normalize(FIELD, made))
 
 
 def make_plan(live: Json, declared: Json, *, exact: bool = False) -> Plan:
-    wish = Wish(
+    comparison = Comparison(
         RESOURCE,
         FIELD,
         live,
         Declared(declared, exact=exact),
         secrets={"/key": SecretReference(env="KEY", version="2026-q4")},
     )
-    step = make_step(wish)
+    step = make_step(comparison)
     return Plan(
         steps=(step,) if step else (),
         unchanged=() if step else (RESOURCE,),

@@ -150,9 +150,9 @@ def test_an_operation_that_nobody_knows_is_waited_for_at_the_resource() -> None:
     assert (words, asked) == (["Accepted", "Succeeded"], ["/op", RESOURCE.id])
 
 
-@pytest.mark.parametrize("look", [Answer(403, {}), Answer(200, [])])
-def test_a_look_that_fails_after_a_write_was_accepted_leaves_it_open(look: Answer) -> None:
-    _, error = written(update(), Answer(202), look)
+@pytest.mark.parametrize("inspect", [Answer(403, {}), Answer(200, [])])
+def test_a_look_that_fails_after_a_write_was_accepted_leaves_it_open(inspect: Answer) -> None:
+    _, error = written(update(), Answer(202), inspect)
     assert isinstance(error, ReplyLost)
     assert "what was begun cannot be followed" in error.message
 
@@ -163,7 +163,7 @@ def test_a_look_that_fails_after_a_write_was_accepted_leaves_it_open(look: Answe
 def test_what_runs_is_waited_for_and_nothing_is_written() -> None:
     seen = answers(state("Updating"), state("Provisioning"), state("Failed"))
     with serving(seen) as (provider, server):
-        words = [one.status for one in provider.settle(RESOURCE)]
+        words = [one.status for one in provider.wait_until_idle(RESOURCE)]
         assert {call.method for call in server.calls} == {"GET"}
         assert {call.target.partition("?")[0] for call in server.calls} == {RESOURCE.id}
     assert words == ["Updating", "Provisioning", "Failed"]
@@ -171,7 +171,7 @@ def test_what_runs_is_waited_for_and_nothing_is_written() -> None:
 
 def test_what_is_gone_has_settled() -> None:
     with serving(answers(GONE)) as (provider, _):
-        assert list(provider.settle(RESOURCE)) == []
+        assert list(provider.wait_until_idle(RESOURCE)) == []
 
 
 def test_what_does_not_settle_in_time_still_runs() -> None:
@@ -179,7 +179,7 @@ def test_what_does_not_settle_in_time_still_runs() -> None:
         serving(answers(state("Provisioning")), deadline_s=0.3) as (provider, _),
         pytest.raises(StillRunning) as caught,
     ):
-        list(provider.settle(RESOURCE))
+        list(provider.wait_until_idle(RESOURCE))
     assert caught.value.subject == "WebService/census"
 
 
@@ -221,10 +221,10 @@ def test_a_stamp_or_state_that_is_none_proves_nothing(word: Json, stamp: Json) -
     with serving(answers(Answer(200, odd))) as (provider, _):
         seen = provider.read(RESOURCE)
     assert seen is not ABSENT
-    assert (seen.stamp, seen.settled) == ("", False)
+    assert (seen.stamp, seen.idle) == ("", False)
     with serving(answers(Answer(200, {"value": [odd]}))) as (provider, _):
         (item,) = provider.scan("/subscriptions/s")
-    assert (item.stamp, item.settled) == ("", False)
+    assert (item.stamp, item.idle) == ("", False)
 
 
 @pytest.mark.parametrize("body", [[], {}, "text", 7])

@@ -8,12 +8,14 @@ import pytest
 
 from reconciler.errors import LedgerInvalid
 from reconciler.ledgers.recovery import read_entries, write_entries
-from reconciler.model import Fate
+from reconciler.model import StepResult
 from tests.ledgers import make_entry
 
 ENTRIES = [
     make_entry("a", patch=({"op": "add", "path": "/x", "value": "ä\ud800"},), wave=2, intent=7),
-    make_entry("b", fate=Fate.UNKNOWN, note="nobody knows", fence=3, owned={"/x": [1, 1.0]}),
+    make_entry(
+        "b", result=StepResult.UNKNOWN, note="nobody knows", fence=3, owned={"/x": [1, 1.0]}
+    ),
 ]
 
 

@@ -14,11 +14,11 @@ from reconciler.model import (
     GuardLimits,
     ModelChange,
     Outcome,
-    Place,
     Resource,
     SecretReference,
+    SourceLocation,
 )
-from reconciler.plans.guards import judge
+from reconciler.plans.guards import check_guards
 from reconciler.plans.step import make_removal
 from reconciler.render.events.outcome import render_outcome
 from reconciler.render.findings import render_findings, render_findings_json
@@ -35,7 +35,7 @@ PLAIN = Paint()
 
 
 def test_a_model_is_swapped_and_drift_is_told() -> None:
-    made = step(live(realtimeConfiguration={"maxConcurrentCalls": 10}), SPEC, memory=MEMORY)
+    made = step(live(realtimeConfiguration={"maxConcurrentCalls": 10}), SPEC, last_applied=MEMORY)
     model = replace(
         made.models[0], digest_before=f"sha256:1b4f0e98{'0' * 56}",
         digest_after=f"sha256:9f86d081{'0' * 56}", trust="streamed",
@@ -75,13 +75,13 @@ def test_a_replacement_and_a_removal_are_told_first_and_last_and_refused() -> No
     removed = make_removal(Resource(Address("WebService", "z"), "/x/z"), live(), ORPHAN)
     updated = step(live(), SPEC, name="a")
     steps = (updated, replaced, removed)
-    findings = judge(steps, GuardLimits(), 3, ())
+    findings = check_guards(steps, GuardLimits(), 3, ())
     check("refused", render_plan(plan(*steps, findings=findings), paint=PLAIN))
 
 
 def test_an_irreversible_change_is_refused() -> None:
     made = step(live(), {"definition": {"properties": {"readOnly": True}}})
-    findings = judge((made,), GuardLimits(), 1, ())
+    findings = check_guards((made,), GuardLimits(), 1, ())
     check("irreversible", render_plan(plan(made, findings=findings), paint=PLAIN))
 
 
@@ -89,8 +89,8 @@ def test_what_cannot_be_undone_is_told_before_what_can() -> None:
     last = step(live(), {"definition": {"properties": {"readOnly": True}}}, name="z")
     removed = make_removal(Resource(Address("WebService", "y"), "/x/y"), live(), ORPHAN)
     text = render_plan(plan(step(live(), SPEC, name="a"), last, removed), paint=PLAIN)
-    told = re.findall(r"# WebService/(\w) ", text)
-    assert told == ["y", "z", "a"]
+    reported = re.findall(r"# WebService/(\w) ", text)
+    assert reported == ["y", "z", "a"]
     assert text.index("is changed for good: properties.readOnly") > text.index("# WebService/a")
 
 
@@ -105,7 +105,7 @@ def test_the_comment_on_a_pull_request() -> None:
         live(), {"definition": {"properties": {"storageAccount": {"name": "other"}}}}, name="b"
     )
     steps = (step(live(), SPEC, name="a"), replaced)
-    findings = judge(steps, GuardLimits(), 3, ())
+    findings = check_guards(steps, GuardLimits(), 3, ())
     made = plan(*steps, findings=findings, baseline="lost")
     check("comment", render_plan_markdown(made).removesuffix("\n"))
     check("comment-nothing", render_plan_markdown(plan()).removesuffix("\n"))
@@ -186,10 +186,13 @@ def test_nothing_to_do() -> None:
 def test_no_changes_claims_nothing_of_what_the_service_never_shows() -> None:
     one = replace(plan(), not_observable={"WebService/a": ("/properties/keys/primary",)})
     two = replace(plan(), not_observable={"WebService/a": ("/x",), "WebService/b": ("/y",)})
-    for face in (render_plan_markdown, lambda made: render_plan(made, paint=PLAIN)):
-        assert "1 declared attribute is not observable: the service never shows it." in face(one)
-        assert "2 declared attributes are not observable" in face(two)
-        assert "not observable" not in face(plan())
+    for render_output in (render_plan_markdown, lambda made: render_plan(made, paint=PLAIN)):
+        assert (
+            "1 declared attribute is not observable: the service never shows it."
+            in render_output(one)
+        )
+        assert "2 declared attributes are not observable" in render_output(two)
+        assert "not observable" not in render_output(plan())
 
 
 def test_colour_adds_nothing_but_colour() -> None:
@@ -205,7 +208,7 @@ def test_findings_have_one_form() -> None:
         Finding(
             'no trained model is named "Census Model"',
             subject="WebService/census",
-            place=Place("manifests/census.yaml", 9, 5),
+            place=SourceLocation("manifests/census.yaml", 9, 5),
             detail=('The service has: "Census Model [trained model]".',),
             next_step='Did you mean "Census Model [trained model]"?',
         ),
@@ -213,9 +216,9 @@ def test_findings_have_one_form() -> None:
         Finding("bad \x1b[2J name\nof two lines", subject="a\x07b"),
     ]
     check("findings", render_findings(findings, paint=PLAIN))
-    told = json.loads(render_findings_json(findings))
-    assert (told["valid"], told["error_count"], told["warning_count"]) == (False, 2, 1)
-    assert told["diagnostics"][0]["range"]["start"] == {"line": 9, "column": 5}
+    reported = json.loads(render_findings_json(findings))
+    assert (reported["valid"], reported["error_count"], reported["warning_count"]) == (False, 2, 1)
+    assert reported["diagnostics"][0]["range"]["start"] == {"line": 9, "column": 5}
 
 
 def test_only_what_has_the_same_next_step_is_told_together() -> None:
@@ -296,11 +299,11 @@ def test_addresses_are_shortened_to_what_tells_them_apart() -> None:
 def test_a_digest_says_how_far_it_can_be_trusted() -> None:
     made = step(live(), SPEC)
 
-    def told(digest: str, trust: str) -> str:
+    def reported(digest: str, trust: str) -> str:
         model: ModelChange = replace(made.models[0], digest_after=digest, trust=trust)
         return render_plan(plan(replace(made, models=(model,))), paint=PLAIN)
 
-    assert "sha256 9f86d081…\n" in told("sha256:9f86d08100", "streamed")
-    assert "sha256 9f86d081… (as its uploader says)" in told("sha256:9f86d08100", "metadata")
-    assert "md5 9f86d081…" in told("md5:9f86d08100", "md5")
-    assert "tells no digest" in told("", "none")
+    assert "sha256 9f86d081…\n" in reported("sha256:9f86d08100", "streamed")
+    assert "sha256 9f86d081… (as its uploader says)" in reported("sha256:9f86d08100", "metadata")
+    assert "md5 9f86d081…" in reported("md5:9f86d08100", "md5")
+    assert "tells no digest" in reported("", "none")

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.document.pointers import find, set_at, split_pointer
 from reconciler.engine.planning.plan import make_plan
-from reconciler.engine.planning.selection import Order
+from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.rollback import plan_rollback
 from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.model import (
@@ -21,8 +21,8 @@ from reconciler.model import (
     Inputs,
     Json,
     Manifest,
-    Place,
     Plan,
+    SourceLocation,
 )
 from tests.ledgers import make_entry, make_intent
 from tests.unit.test_engine import MODEL, NEW, OLD, World, carry_out
@@ -39,7 +39,7 @@ class Storage(World):
 
     blobs: dict[str, str] | None = None
 
-    def look(self, model: Any) -> Any:
+    def inspect(self, model: Any) -> Any:
         if self.blobs is None or model.uri not in self.blobs:
             return ABSENT
         return Blob(model.uri, 10, "e", self.blobs[model.uri], "metadata")
@@ -50,14 +50,14 @@ def spec(uri: str = NEW, calls: int = 20, **more: Any) -> dict[str, Any]:
     return {"trainedModels": {MODEL: {"uri": uri}}, "definition": {"properties": properties}}
 
 
-def ordered(given: Json, *, blobs: Any = "skip", allowed: tuple[str, ...] = ()) -> Order:
+def ordered(given: Json, *, blobs: Any = "skip", allowed: tuple[str, ...] = ()) -> PlanRequest:
     places = {
-        "/spec/definition": Place("manifests/census.yaml", 9, 3),
-        f"/spec/definition{CALLS}": Place("manifests/census.yaml", 12, 7),
-        f"/spec/trainedModels/{MODEL}/uri": Place("manifests/census.yaml", 7, 11),
+        "/spec/definition": SourceLocation("manifests/census.yaml", 9, 3),
+        f"/spec/definition{CALLS}": SourceLocation("manifests/census.yaml", 12, 7),
+        f"/spec/trainedModels/{MODEL}/uri": SourceLocation("manifests/census.yaml", 7, 11),
     }
     manifest = Manifest(CENSUS, given, "manifests/census.yaml", "sha256:0", places=places)
-    return Order(
+    return PlanRequest(
         manifests=[manifest] if given else [],
         defaults={"subscription": "s", "resourceGroup": "g"},
         limits=GuardLimits(blobs=blobs),
@@ -67,7 +67,7 @@ def ordered(given: Json, *, blobs: Any = "skip", allowed: tuple[str, ...] = ()) 
 
 
 def apply(world: World, given: Json) -> None:
-    outcome = carry_out(world.hands(), make_plan(world.hands(), ordered(given)))
+    outcome = carry_out(world.runtime(), make_plan(world.runtime(), ordered(given)))
     assert outcome.failures == ()
 
 
@@ -82,7 +82,7 @@ def world_after(*specs: Json) -> Storage:
 
 
 def roll(world: World, given: Json, to: int | None = None, **more: Any) -> Plan:
-    return plan_rollback(world.hands(), ordered(given, **more), CENSUS, to)
+    return plan_rollback(world.runtime(), ordered(given, **more), CENSUS, to)
 
 
 def live(world: World, pointer: str) -> Any:
@@ -108,30 +108,30 @@ def test_the_last_apply_is_undone_and_what_others_changed_elsewhere_stays() -> N
     assert {op["path"]: op["value"] for op in step.ops if op["op"] == "test"} == {
         URI: NEW, CALLS: 20,
     }  # fmt: skip
-    assert {one.note for one in step.because} == {f"rollback to #{first}"}
-    assert {one.cause for one in step.because} == {Cause.ROLLBACK}
-    assert (step.action, step.extent) == (Action.UPDATE, "parts")
+    assert {one.note for one in step.reasons} == {f"rollback to #{first}"}
+    assert {one.cause for one in step.reasons} == {Cause.ROLLBACK}
+    assert (step.action, step.body) == (Action.UPDATE, "parts")
     assert [(one.before, one.after) for one in step.models] == [(NEW, OLD)]
-    assert set(step.owns) == {URI, CALLS}
-    assert carry_out(world.hands(), plan).failures == ()
+    assert set(step.owned_paths) == {URI, CALLS}
+    assert carry_out(world.runtime(), plan).failures == ()
     assert (live(world, URI), live(world, CALLS)) == (OLD, 10)
     assert live(world, "/properties/title") == "theirs"
-    assert world.ledger.load().memories[CENSUS].owned == {URI: OLD, CALLS: 10}
+    assert world.ledger.load().last_applied_by_address[CENSUS].owned == {URI: OLD, CALLS: 10}
 
 
 def test_an_entry_further_back_is_led_back_to_through_all_after_it() -> None:
     world = world_after(spec(OLD, 10), spec(NEW, 10), spec(NEW, 20), spec(NEWEST, 30))
     first, second, *_ = numbers(world)
-    assert carry_out(world.hands(), roll(world, {}, second)).failures == ()
+    assert carry_out(world.runtime(), roll(world, {}, second)).failures == ()
     assert (live(world, URI), live(world, CALLS)) == (NEW, 10)
-    assert carry_out(world.hands(), roll(world, {}, first)).failures == ()
+    assert carry_out(world.runtime(), roll(world, {}, first)).failures == ()
     assert (live(world, URI), live(world, CALLS)) == (OLD, 10)
 
 
 def test_a_rollback_is_undone_by_the_next_one() -> None:
     world = world_after(spec(OLD, 10), spec(NEW, 20))
     for wanted in (OLD, NEW, OLD):
-        carry_out(world.hands(), roll(world, {}))
+        carry_out(world.runtime(), roll(world, {}))
         assert live(world, URI) == wanted
 
 
@@ -143,7 +143,7 @@ def test_to_an_entry_means_as_it_was_right_after_it_whoever_moved_it_since() -> 
     first, _ = numbers(world)
     (step,) = roll(world, {}, first).steps
     assert [(one.before, one.after) for one in step.changes] == [(25, 10)]
-    assert step.because[0].note == (
+    assert step.reasons[0].note == (
         f"rollback to #{first}; somebody moved it since it was applied 2026-11-20 by ci@4f1c2aa"
     )
     # Without --to it is what was there before the last entry.
@@ -171,7 +171,7 @@ def test_what_an_apply_added_is_taken_away_by_a_whole_write_with_its_secrets() -
     assert any("cannot be sent whole without" in one for one in plain)
     plan = roll(world, sendable(given["definition"]))
     (step,) = plan.steps
-    assert step.extent == "whole"
+    assert step.body == "whole"
     assert [pointer for pointer, _ in step.secrets] == sorted(SECRETS)
     assert find(step.after, ("properties", "commitmentPlan", "id")) == "/plans/p"
     assert live(world, "/tags/owner") == "growth", "what was there before stays"
@@ -302,8 +302,8 @@ def test_what_was_done_to_another_service_of_that_address_is_not_led_back() -> N
 
 def test_what_was_begun_and_never_told_is_found_out_first() -> None:
     world = world_after(spec(OLD, 10), spec(NEW, 20))
-    memory = world.ledger.load().memories[CENSUS]
-    number = world.ledger.intend(make_intent(id=memory.id.upper()))
+    last_applied = world.ledger.load().last_applied_by_address[CENSUS]
+    number = world.ledger.intend(make_intent(id=last_applied.id.upper()))
     assert refusals(lambda: roll(world, {})) == [
         f"cannot be rolled back: what became of #{number} is not known"
     ]
@@ -318,7 +318,7 @@ def test_an_entry_that_is_not_there_is_an_error(name: str, to: int | None, said:
     world = world_after(spec(OLD, 10), spec(NEW, 20))
     assert numbers(world) == [2, 4]
     with pytest.raises(ReconcilerError, match=said) as caught:
-        plan_rollback(world.hands(), ordered({}), Address("WebService", name), to)
+        plan_rollback(world.runtime(), ordered({}), Address("WebService", name), to)
     assert caught.value.next_step
 
 
@@ -346,8 +346,8 @@ def test_a_model_with_other_bytes_than_then_is_refused() -> None:
     world = world_after()
     world.blobs = {OLD: "sha256:then", NEW: "sha256:n"}
     for uri in (NEW, OLD, NEW):
-        plan = make_plan(world.hands(), ordered(spec(uri, 10), blobs="required"))
-        carry_out(world.hands(), plan)
+        plan = make_plan(world.runtime(), ordered(spec(uri, 10), blobs="required"))
+        carry_out(world.runtime(), plan)
     assert roll(world, {}, blobs="required").refused == ()
     world.blobs[OLD] = "sha256:now"
     (refused,) = roll(world, {}, blobs="required").refused
@@ -384,20 +384,20 @@ def test_secrets_are_said_not_to_be_restored() -> None:
     )
     assert plan.steps[0].secrets == ()
     assert plan.steps[0].not_observable == (key,)
-    carry_out(world.hands(), plan)
-    assert world.ledger.load().memories[CENSUS].secrets == {key: "v2"}
+    carry_out(world.runtime(), plan)
+    assert world.ledger.load().last_applied_by_address[CENSUS].secrets == {key: "v2"}
 
 
 def test_guards_hold_as_for_any_plan() -> None:
     world = world_after(spec(OLD, 10), spec(NEW, 20))
     limits = replace(ordered({}), limits=GuardLimits(max_updates=0, blobs="skip"))
-    plan = plan_rollback(world.hands(), limits, CENSUS)
+    plan = plan_rollback(world.runtime(), limits, CENSUS)
     assert [one.guard for one in plan.refused] == ["updates"]
 
 
 def test_an_address_that_moved_is_rolled_back_by_its_old_entries() -> None:
     world = world_after(spec(OLD, 10), spec(NEW, 20))
     new = Address("WebService", "renamed")
-    world.ledger.more = {new: world.ledger.load().memories[CENSUS]}
-    plan = plan_rollback(world.hands(), ordered({}), new, None, {CENSUS: new})
+    world.ledger.more = {new: world.ledger.load().last_applied_by_address[CENSUS]}
+    plan = plan_rollback(world.runtime(), ordered({}), new, None, {CENSUS: new})
     assert [step.resource.address for step in plan.steps] == [new]

@@ -11,8 +11,8 @@ import pytest
 from reconciler.engine.applying.apply import Policy
 from reconciler.engine.drift import report_drift
 from reconciler.engine.planning.plan import make_plan
-from reconciler.engine.planning.selection import Order
-from reconciler.engine.runtime import Hands
+from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid, Rejected, Unplannable
 from reconciler.model import (
     Absent,
@@ -25,11 +25,11 @@ from reconciler.model import (
     Live,
     Manifest,
     Member,
+    OperationStatus,
     Outcome,
-    Place,
     Plan,
-    Progress,
     Rollout,
+    SourceLocation,
     Step,
     StepSkipped,
     StepStarted,
@@ -40,7 +40,7 @@ from reconciler.model import (
 from reconciler.plans.plan_file import plan_document, read_plan
 from reconciler.plans.waves import assign_stages, split
 from reconciler.render.plan.text import render_plan_json
-from tests.unit.test_engine import MODEL, NEW, World, carry_out, order
+from tests.unit.test_engine import MODEL, NEW, World, carry_out, make_request
 
 BIKES, CARS = Address("Fleet", "bikes"), Address("Fleet", "cars")
 FILE = "manifests/bikes.csv"
@@ -53,14 +53,16 @@ class Town(World):
     refuses: set[str] = field(default_factory=set)
     begun: list[str] = field(default_factory=list)
 
-    def write(self, step: Step, live: Live | Absent, resolve: Any) -> Iterator[Progress]:
+    def write(
+        self, step: Step, live: Live | Absent, resolve_request: Any
+    ) -> Iterator[OperationStatus]:
         name = step.resource.address.name
         self.begun.append(name)
         if name in self.refuses:
             raise Rejected("no such region", subject=str(step.resource.address), status=400)
-        yield from super().write(step, live, resolve)
+        yield from super().write(step, live, resolve_request)
 
-    def told(self, *kinds: type[Event]) -> list[Event]:
+    def reported(self, *kinds: type[Event]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kinds)]
 
 
@@ -81,18 +83,18 @@ def member(name: str, number: int, fleet: Address = BIKES, **spec: Json) -> Mani
         {"trainedModels": {MODEL: {"uri": NEW}}, **spec},
         "manifests/fleet.yaml",
         "sha256:0",
-        member=Member(fleet, number, Place(FILE, number + 1, 1)),
+        member=Member(fleet, number, SourceLocation(FILE, number + 1, 1)),
     )
 
 
-def fleet_order(*manifests: Manifest, **more: Any) -> Order:
+def fleet_request(*manifests: Manifest, **more: Any) -> PlanRequest:
     given = {"rollouts": (Rollout(BIKES, (1, "50%", "100%")),), "limits": None, **more}
-    return replace(order(**given), manifests=manifests)
+    return replace(make_request(**given), manifests=manifests)
 
 
-def bikes(count: int, **more: Any) -> Order:
+def bikes(count: int, **more: Any) -> PlanRequest:
     made = [member(name, number) for number, name in enumerate(names_of("b", count), start=1)]
-    return fleet_order(*made, **more)
+    return fleet_request(*made, **more)
 
 
 def stages(plan: Plan) -> dict[str, int]:
@@ -123,7 +125,7 @@ def test_only_what_changes_is_counted_in_the_order_of_the_items() -> None:
     world = town(*names_of("b", 6))
     world.add("b02", NEW)
     made = [member(name, 7 - int(name[1:])) for name in names_of("b", 6)]
-    plan = make_plan(world.hands(), fleet_order(*made))
+    plan = make_plan(world.runtime(), fleet_request(*made))
     assert stages(plan) == {"b06": 0, "b05": 1, "b04": 1, "b03": 2, "b01": 2}
     assert {step.fleet for step in plan.steps} == {BIKES}
     assert plan.rollouts == (Rollout(BIKES, (1, "50%", "100%")),)
@@ -131,20 +133,20 @@ def test_only_what_changes_is_counted_in_the_order_of_the_items() -> None:
 
 
 def test_a_plan_of_a_fleet_is_saved_and_read_as_it_was() -> None:
-    plan = make_plan(town(*names_of("b", 3)).hands(), bikes(3))
+    plan = make_plan(town(*names_of("b", 3)).runtime(), bikes(3))
     assert read_plan(render_plan_json(plan))[0] == plan
     (first, *_) = plan_document(plan)["resource_changes"]
     assert first["member"] == {"number": 1, "place": {"file": FILE, "line": 2, "column": 1}}
 
 
 def test_what_is_no_member_has_neither_fleet_nor_item() -> None:
-    plan = make_plan(town("a").hands(), order("a"))
+    plan = make_plan(town("a").runtime(), make_request("a"))
     assert (plan.steps[0].fleet, plan.steps[0].member, plan.rollouts) == (None, None, ())
     assert "member" not in plan_document(plan)["resource_changes"][0]
 
 
 def test_what_has_no_item_any_more_is_destroyed_first_in_an_order_of_its_own() -> None:
-    plan = make_plan(town(*names_of("b", 4)).hands(), bikes(4, destroy=True))
+    plan = make_plan(town(*names_of("b", 4)).runtime(), bikes(4, destroy=True))
     assert {step.action for step in plan.steps} == {Action.DELETE}
     assert stages(plan) == {"b04": 0, "b03": 1, "b02": 2, "b01": 2}
     old = ("b03", "b04")
@@ -160,9 +162,9 @@ def test_what_has_no_item_any_more_is_destroyed_first_in_an_order_of_its_own() -
 
 def test_the_estimate_holds_the_pauses() -> None:
     world = town(*names_of("b", 4))
-    at_once = make_plan(world.hands(), bikes(4))
+    at_once = make_plan(world.runtime(), bikes(4))
     rollouts = (Rollout(BIKES, (1, "50%", "100%"), pause_s=600.0),)
-    plan = make_plan(world.hands(), bikes(4, rollouts=rollouts))
+    plan = make_plan(world.runtime(), bikes(4, rollouts=rollouts))
     assert plan.estimate.seconds == at_once.estimate.seconds + 1200.0
 
 
@@ -172,11 +174,11 @@ def test_the_estimate_holds_the_pauses() -> None:
 def test_the_address_of_a_fleet_means_all_its_members() -> None:
     world = town("a", *names_of("b", 3), "c")
     other = member("c", 1, CARS)
-    made = (*bikes(3).manifests, *order("a").manifests, other)
+    made = (*bikes(3).manifests, *make_request("a").manifests, other)
     rollouts = (Rollout(BIKES), Rollout(CARS))
 
     def changed(**more: Any) -> str:
-        plan = make_plan(world.hands(), fleet_order(*made, rollouts=rollouts, **more))
+        plan = make_plan(world.runtime(), fleet_request(*made, rollouts=rollouts, **more))
         return " ".join(step.resource.address.name for step in plan.steps)
 
     one = Address("WebService", "b02")
@@ -185,13 +187,13 @@ def test_the_address_of_a_fleet_means_all_its_members() -> None:
     assert changed(targets=[BIKES, CARS], excluded=[one]) == "b01 b03 c"
     assert changed(excluded=[BIKES]) == "a c"
     assert changed(targets=[one]) == "b02"
-    report = report_drift(world.hands(), fleet_order(*made, targets=[CARS]))
-    assert [one.resource.address.name for one in report.standings] == ["c"]
+    report = report_drift(world.runtime(), fleet_request(*made, targets=[CARS]))
+    assert [one.resource.address.name for one in report.statuses] == ["c"]
 
 
 def test_a_fleet_without_members_means_nothing_rather_than_everything() -> None:
     plan = make_plan(
-        town("a").hands(), replace(order("a", targets=[CARS]), rollouts=[Rollout(CARS)])
+        town("a").runtime(), replace(make_request("a", targets=[CARS]), rollouts=[Rollout(CARS)])
     )
     assert (plan.steps, plan.unchanged) == ((), ())
 
@@ -206,7 +208,7 @@ def test_an_unknown_fleet_is_named_with_the_one_that_was_meant() -> None:
     }
     for name, value in asked.items():
         with pytest.raises(ManifestInvalid) as caught:
-            make_plan(town().hands(), bikes(2, **{name: value}))
+            make_plan(town().runtime(), bikes(2, **{name: value}))
         (finding,) = caught.value.findings()
         assert (finding.subject, finding.next_step) == ("Fleet/bike", "Did you mean Fleet/bikes?")
 
@@ -215,7 +217,7 @@ def test_a_guard_is_lifted_for_a_whole_fleet() -> None:
     world = town(*names_of("b", 2), "c")
     moved: Json = {"definition": {"properties": {"readOnly": True}}}
     made = [member("b01", 1, **moved), member("b02", 2, **moved), member("c", 1, CARS, **moved)]
-    plan = make_plan(world.hands(), fleet_order(*made, allowed=[f"irreversible={BIKES}"]))
+    plan = make_plan(world.runtime(), fleet_request(*made, allowed=[f"irreversible={BIKES}"]))
     assert {found.subject for found in plan.findings if found.severity == "error"} == {
         "WebService/c"
     }
@@ -225,22 +227,25 @@ def test_the_secrets_of_a_whole_fleet_are_written_again() -> None:
     world = town("b01", "b02")
     secrets: Json = {"/properties/keys/primary": {"env": "KEY", "version": "1"}}
     made = [member(name, number, secrets=secrets) for number, name in enumerate(["b01", "b02"], 1)]
-    carry_out(world.hands(), make_plan(world.hands(), fleet_order(*made)))
-    assert make_plan(world.hands(), fleet_order(*made)).steps == ()
-    assert len(make_plan(world.hands(), fleet_order(*made, rotate=[BIKES])).steps) == 2
+    carry_out(world.runtime(), make_plan(world.runtime(), fleet_request(*made)))
+    assert make_plan(world.runtime(), fleet_request(*made)).steps == ()
+    assert len(make_plan(world.runtime(), fleet_request(*made, rotate=[BIKES])).steps) == 2
 
 
 def removed(world: Town, **more: Any) -> Plan:
     """What follows once the rows of all but the first are gone, and an order of its own remains."""
     limits = GuardLimits(max_deletes=9, blobs="skip")
-    return make_plan(world.hands(), bikes(1, limits=limits, prune=True, **more))
+    return make_plan(world.runtime(), bikes(1, limits=limits, prune=True, **more))
 
 
 def test_what_was_a_member_is_remembered_so_and_pruned_with_its_fleet() -> None:
     world = town(*names_of("b", 4), "lone")
-    both = replace(bikes(4), manifests=(*bikes(4).manifests, *order("lone").manifests))
-    carry_out(world.hands(), make_plan(world.hands(), both))
-    assert {one.fleet for one in world.ledger.load().memories.values()} == {BIKES, None}
+    both = replace(bikes(4), manifests=(*bikes(4).manifests, *make_request("lone").manifests))
+    carry_out(world.runtime(), make_plan(world.runtime(), both))
+    assert {one.fleet for one in world.ledger.load().last_applied_by_address.values()} == {
+        BIKES,
+        None,
+    }
 
     plan = removed(world)
     gone = {step.resource.address.name: step.fleet for step in plan.steps}
@@ -249,11 +254,11 @@ def test_what_was_a_member_is_remembered_so_and_pruned_with_its_fleet() -> None:
     assert set(stages(removed(world, targets=[BIKES]))) == {"b02", "b03", "b04"}
     assert set(stages(removed(world, excluded=[BIKES]))) == {"lone"}
     assert set(stages(removed(world, targets=[Address("WebService", "b03")]))) == {"b03"}
-    told = make_plan(world.hands(), replace(bikes(1), targets=[BIKES]))
-    assert (told.steps, told.orphans) == ((), ())
+    reported = make_plan(world.runtime(), replace(bikes(1), targets=[BIKES]))
+    assert (reported.steps, reported.orphans) == ((), ())
     # The manifest of the fleet itself is gone.
-    nothing = replace(order(), whole=True, prune=True, targets=[BIKES])
-    assert set(stages(make_plan(world.hands(), nothing))) == set(names_of("b", 4))
+    nothing = replace(make_request(), whole=True, prune=True, targets=[BIKES])
+    assert set(stages(make_plan(world.runtime(), nothing))) == set(names_of("b", 4))
 
 
 # What is said of a member.
@@ -263,7 +268,7 @@ def test_an_obstacle_of_a_member_names_its_row() -> None:
     world = town("b01")
     world.fails["b02"] = Rejected("no", subject="WebService/b02", status=400)
     with pytest.raises(Unplannable) as caught:
-        make_plan(world.hands(), bikes(2))
+        make_plan(world.runtime(), bikes(2))
     (finding,) = caught.value.findings()
     assert finding.detail[-1] == f"Item 2 is on {FILE}:3:1."
 
@@ -271,7 +276,9 @@ def test_an_obstacle_of_a_member_names_its_row() -> None:
 def test_two_rows_of_one_service_are_both_named() -> None:
     same: Json = {"resource": {"name": "one"}}
     with pytest.raises(ManifestInvalid) as caught:
-        make_plan(town().hands(), fleet_order(member("b01", 1, **same), member("b02", 2, **same)))
+        make_plan(
+            town().runtime(), fleet_request(member("b01", 1, **same), member("b02", 2, **same))
+        )
     (finding,) = caught.value.findings()
     assert finding.detail[0] == f"WebService/b01 declares it too, on {FILE}:2:1."
     assert finding.detail[1] == f"Item 2 is on {FILE}:3:1."
@@ -287,9 +294,11 @@ def test_a_failure_of_a_member_names_its_row() -> None:
 # How it is carried out.
 
 
-def run(world: Town, asked: Order, policy: Policy | None = None, parallelism: int = 4) -> Outcome:
-    plan = make_plan(world.hands(), asked)
-    return carry_out(world.hands(parallelism), plan, policy)
+def run(
+    world: Town, asked: PlanRequest, policy: Policy | None = None, parallelism: int = 4
+) -> Outcome:
+    plan = make_plan(world.runtime(), asked)
+    return carry_out(world.runtime(parallelism), plan, policy)
 
 
 def test_a_wave_begins_once_the_one_before_has_ended() -> None:
@@ -298,7 +307,7 @@ def test_a_wave_begins_once_the_one_before_has_ended() -> None:
     assert len(outcome.changed) == 8
     assert world.begun[0] == "b01"
     assert set(world.begun[1:4]) == {"b02", "b03", "b04"}
-    assert world.told(WaveStarted) == [
+    assert world.reported(WaveStarted) == [
         WaveStarted(1, 1, BIKES, 3),
         WaveStarted(2, 3, BIKES, 3),
         WaveStarted(3, 4, BIKES, 3),
@@ -309,14 +318,14 @@ def test_a_wave_begins_once_the_one_before_has_ended() -> None:
 def test_a_fleet_in_one_wave_tells_of_none() -> None:
     world = town(*names_of("b", 3))
     run(world, bikes(3, rollouts=(Rollout(BIKES),)))
-    assert world.told(WaveStarted, WavePaused) == []
+    assert world.reported(WaveStarted, WavePaused) == []
 
 
 def test_between_two_waves_it_is_paused() -> None:
     world = town(*names_of("b", 3))
     run(world, bikes(3, rollouts=(Rollout(BIKES, (1, "100%"), pause_s=30.0),)))
-    told = world.told(WaveStarted, WavePaused)
-    assert told == [
+    reported = world.reported(WaveStarted, WavePaused)
+    assert reported == [
         WaveStarted(1, 1, BIKES, 2),
         WavePaused(BIKES, 30.0),
         WaveStarted(2, 2, BIKES, 2),
@@ -329,10 +338,10 @@ def test_nobody_else_waits_for_the_pause_of_a_fleet() -> None:
     world = town("a", "b01", "b02", "c1", "c2")
     cars = [member("c1", 1, CARS), member("c2", 2, CARS)]
     rollouts = (Rollout(BIKES, (1, "100%"), pause_s=30.0), Rollout(CARS, (1, "100%")))
-    made = (*bikes(2).manifests, *cars, *order("a").manifests)
-    plan = make_plan(world.hands(), fleet_order(*made, rollouts=rollouts))
-    hands = world.hands(parallelism=1)  # one thread does all of it: a pause may not hold it
-    outcome = carry_out(hands, plan)
+    made = (*bikes(2).manifests, *cars, *make_request("a").manifests)
+    plan = make_plan(world.runtime(), fleet_request(*made, rollouts=rollouts))
+    runtime = world.runtime(parallelism=1)  # one thread does all of it: a pause may not hold it
+    outcome = carry_out(runtime, plan)
     assert len(outcome.changed) == 5
     assert world.begun[-1] == "b02"
 
@@ -341,16 +350,16 @@ def test_more_failures_than_may_be_stop_the_rest_of_that_fleet_alone() -> None:
     world = town("a", *names_of("b", 8), "c1", "c2", "late")
     world.refuses = {"b01"}
     cars = [member("c1", 1, CARS), member("c2", 2, CARS)]
-    late = [replace(one, spec={**one.spec, "wave": 1}) for one in order("late").manifests]
-    made = (*bikes(8).manifests, *cars, *order("a").manifests, *late)
+    late = [replace(one, spec={**one.spec, "wave": 1}) for one in make_request("late").manifests]
+    made = (*bikes(8).manifests, *cars, *make_request("a").manifests, *late)
     rollouts = (Rollout(BIKES, (1, "100%")), Rollout(CARS, (1, "100%")))
-    outcome = run(world, fleet_order(*made, rollouts=rollouts))
+    outcome = run(world, fleet_request(*made, rollouts=rollouts))
     assert {one.name for one in outcome.changed} == {"a", "c1", "c2"}
     assert [one.subject for one in outcome.failures] == ["WebService/b01"]
     left = tuple(Address("WebService", name) for name in names_of("b", 8)[1:])
     assert outcome.stopped == (Stopped(BIKES, 1, 0, left),)
     assert set(outcome.not_started) == {*left, Address("WebService", "late")}
-    assert world.told(FleetStopped) == [FleetStopped(BIKES, 1, 0)]
+    assert world.reported(FleetStopped) == [FleetStopped(BIKES, 1, 0)]
 
 
 def test_of_one_wave_too_what_has_not_begun_is_not_begun() -> None:
@@ -369,7 +378,7 @@ def test_as_many_failures_as_may_be_stop_no_later_wave_of_the_fleet(policy: Poli
     world.refuses = {"b01"}
     made = [member(name, number, wave=number) for number, name in enumerate(names_of("b", 5), 1)]
     outcome = run(
-        world, fleet_order(*made, rollouts=(Rollout(BIKES, (1, "100%"), 0.0, 1),)), policy
+        world, fleet_request(*made, rollouts=(Rollout(BIKES, (1, "100%"), 0.0, 1),)), policy
     )
     assert [one.name for one in outcome.changed] == names_of("b", 5)[1:]
     assert [one.subject for one in outcome.failures] == ["WebService/b01"]
@@ -379,8 +388,8 @@ def test_as_many_failures_as_may_be_stop_no_later_wave_of_the_fleet(policy: Poli
 def test_a_failure_elsewhere_keeps_later_waves_from_a_fleet_as_from_all() -> None:
     world = town("a", "b01", "b02")
     world.refuses = {"a"}
-    made = (*order("a").manifests, member("b01", 1), member("b02", 2, wave=1))
-    outcome = run(world, fleet_order(*made, rollouts=(Rollout(BIKES, (1, "100%"), 0.0, 9),)))
+    made = (*make_request("a").manifests, member("b01", 1), member("b02", 2, wave=1))
+    outcome = run(world, fleet_request(*made, rollouts=(Rollout(BIKES, (1, "100%"), 0.0, 9),)))
     assert [one.name for one in outcome.changed] == ["b01"]
     assert [one.name for one in outcome.not_started] == ["b02"]
     assert outcome.stopped == ()
@@ -388,20 +397,20 @@ def test_a_failure_elsewhere_keeps_later_waves_from_a_fleet_as_from_all() -> Non
 
 def test_nothing_is_destroyed_of_a_fleet_that_was_stopped() -> None:
     world = town(*names_of("b", 4))
-    carry_out(world.hands(), make_plan(world.hands(), bikes(4)))
+    carry_out(world.runtime(), make_plan(world.runtime(), bikes(4)))
     world.add("b01")
     world.refuses = {"b01"}
     plan = removed(world, refresh="full")
-    outcome = carry_out(world.hands(), plan, Policy(on_failure="continue"))
+    outcome = carry_out(world.runtime(), plan, Policy(on_failure="continue"))
     assert outcome.destroyed == ()
     assert (outcome.stopped[0].destroys, len(outcome.stopped[0].not_started)) == (True, 3)
 
 
 def test_a_deletion_that_fails_stops_the_others() -> None:
     world = town(*names_of("b", 4))
-    carry_out(world.hands(), make_plan(world.hands(), bikes(4)))
+    carry_out(world.runtime(), make_plan(world.runtime(), bikes(4)))
     world.refuses = {"b04"}
-    outcome = carry_out(world.hands(), removed(world))
+    outcome = carry_out(world.runtime(), removed(world))
     assert outcome.destroyed == ()
     assert {one.name for one in outcome.stopped[0].not_started} == {"b02", "b03"}
 
@@ -409,9 +418,9 @@ def test_a_deletion_that_fails_stops_the_others() -> None:
 def test_fail_fast_stops_every_fleet_and_waits_for_no_pause() -> None:
     world = town("a", *names_of("b", 4))
     world.refuses = {"a"}
-    made = (*order("a").manifests, *bikes(4).manifests)
+    made = (*make_request("a").manifests, *bikes(4).manifests)
     rollouts = (Rollout(BIKES, (1, "100%"), pause_s=3600.0, max_failures=9),)
-    outcome = run(world, fleet_order(*made, rollouts=rollouts), Policy(fail_fast=True))
+    outcome = run(world, fleet_request(*made, rollouts=rollouts), Policy(fail_fast=True))
     assert outcome.changed in {(), (Address("WebService", "b01"),)}
     assert len(outcome.not_started) + len(outcome.changed) == 4
     assert sum(world.slept) < 1.0
@@ -429,12 +438,12 @@ def test_one_failure_stops_every_fleet_where_all_is_to_be_led_back() -> None:
 
 def test_an_interruption_ends_a_pause_at_once() -> None:
     world = town(*names_of("b", 3))
-    plan = make_plan(world.hands(), bikes(3, rollouts=(Rollout(BIKES, (1, "100%"), 3600.0),)))
+    plan = make_plan(world.runtime(), bikes(3, rollouts=(Rollout(BIKES, (1, "100%"), 3600.0),)))
 
     def halted() -> str:
         return "interrupted" if sum(world.slept) > 1.0 else ""
 
-    outcome = carry_out(replace(world.hands(), halted=halted), plan)
+    outcome = carry_out(replace(world.runtime(), halted=halted), plan)
     assert [one.name for one in outcome.changed] == ["b01"]
     assert [one.name for one in outcome.not_started] == ["b02", "b03"]
     assert sum(world.slept) < 2.0
@@ -446,7 +455,7 @@ def test_an_interruption_ends_a_pause_at_once() -> None:
 def cut_after(world: Town, plan: Plan, count: int) -> None:
     """As if the process had died once so many were done."""
     halted = replace(
-        world.hands(parallelism=1), halted=lambda: "killed" if len(world.written) >= count else ""
+        world.runtime(parallelism=1), halted=lambda: "killed" if len(world.written) >= count else ""
     )
     carry_out(halted, plan)
     world.begun.clear()
@@ -454,21 +463,21 @@ def cut_after(world: Town, plan: Plan, count: int) -> None:
     world.slept.clear()
 
 
-def at(world: Town, minute: int) -> Hands:
-    return replace(world.hands(), clock=lambda: datetime(2026, 11, 20, 12, minute, tzinfo=UTC))
+def at(world: Town, minute: int) -> Runtime:
+    return replace(world.runtime(), clock=lambda: datetime(2026, 11, 20, 12, minute, tzinfo=UTC))
 
 
 def test_a_plan_that_is_applied_again_goes_on_in_the_wave_that_was_cut_off() -> None:
     world = town(*names_of("b", 8))
     rollouts = (Rollout(BIKES, (1, "50%", "100%"), pause_s=60.0),)
-    plan = make_plan(world.hands(), bikes(8, rollouts=rollouts))
+    plan = make_plan(world.runtime(), bikes(8, rollouts=rollouts))
     cut_after(world, plan, 2)
-    outcome = carry_out(world.hands(), plan)
+    outcome = carry_out(world.runtime(), plan)
     assert set(world.begun[:2]) == {"b03", "b04"}
     assert sorted(world.begun) == names_of("b", 8)[2:]
     assert len(outcome.changed) == 6
-    assert len(world.told(StepSkipped)) == 2
-    assert world.told(WaveStarted, WavePaused) == [
+    assert len(world.reported(StepSkipped)) == 2
+    assert world.reported(WaveStarted, WavePaused) == [
         WaveStarted(2, 2, BIKES, 3),
         WavePaused(BIKES, 60.0),
         WaveStarted(3, 4, BIKES, 3),
@@ -478,22 +487,24 @@ def test_a_plan_that_is_applied_again_goes_on_in_the_wave_that_was_cut_off() -> 
 @pytest.mark.parametrize(("minute", "left"), [(0, [300.0]), (2, [180.0]), (5, []), (59, [])])
 def test_of_a_pause_that_was_cut_off_the_rest_is_waited(minute: int, left: list[float]) -> None:
     world = town(*names_of("b", 3))
-    plan = make_plan(world.hands(), bikes(3, rollouts=(Rollout(BIKES, (1, "100%"), 300.0),)))
+    plan = make_plan(world.runtime(), bikes(3, rollouts=(Rollout(BIKES, (1, "100%"), 300.0),)))
     cut_after(world, plan, 1)
     carry_out(at(world, minute), plan)
-    assert [one.seconds for one in world.told(WavePaused) if isinstance(one, WavePaused)] == left
+    assert [
+        one.seconds for one in world.reported(WavePaused) if isinstance(one, WavePaused)
+    ] == left
     assert sorted(world.begun) == ["b02", "b03"]
 
 
 def test_what_failed_before_does_not_count_again() -> None:
     world = town(*names_of("b", 4))
     plan = make_plan(
-        world.hands(), bikes(4, rollouts=(Rollout(BIKES, (1, "50%", "100%"), 0.0, 0),))
+        world.runtime(), bikes(4, rollouts=(Rollout(BIKES, (1, "50%", "100%"), 0.0, 0),))
     )
     world.refuses = {"b02"}
-    assert len(carry_out(world.hands(parallelism=1), plan).stopped) == 1
+    assert len(carry_out(world.runtime(parallelism=1), plan).stopped) == 1
     world.refuses = set()
-    outcome = carry_out(world.hands(parallelism=1), plan)
+    outcome = carry_out(world.runtime(parallelism=1), plan)
     assert (len(outcome.changed), outcome.failures, outcome.stopped) == (3, (), ())
     started = [one.resource.address.name for one in world.events if isinstance(one, StepStarted)]
     assert started.count("b01") == 1

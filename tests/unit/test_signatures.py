@@ -11,7 +11,7 @@ from reconciler.document.normalize import normalize, restore_texts
 from reconciler.document.pointers import find, set_at, split_pointer
 from reconciler.kinds.web_service import KIND
 from reconciler.model import ABSENT, Json, Live, Step
-from reconciler.plans.step import Wish, make_step
+from reconciler.plans.step import Comparison, make_step
 from reconciler.secrets.signatures import strip_signatures
 from tests.property.documents import recase
 from tests.scripted import Answer, Call, answers
@@ -133,7 +133,7 @@ def test_what_is_no_signature_stays(text: str) -> None:
 def planned(document: Json, **spec: Json) -> Step | None:
     declared = KIND.bind(manifest(**spec), document)
     assert declared.findings == ()
-    return make_step(Wish(RESOURCE, KIND.field, document, declared))
+    return make_step(Comparison(RESOURCE, KIND.field, document, declared))
 
 
 @pytest.mark.parametrize("pointer", SIGNED)

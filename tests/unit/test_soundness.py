@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.applying.admission import check_reach
+from reconciler.engine.applying.admission import check_admission
 from reconciler.errors import PlanInvalid
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
@@ -16,10 +16,10 @@ from reconciler.model import (
     Action,
     Address,
     Change,
+    CloneSource,
     Plan,
     Resource,
     SecretReference,
-    Source,
     Step,
     Verb,
 )
@@ -41,7 +41,7 @@ def placed(made: Step) -> Step:
     return replace(made, resource=Resource(made.resource.address, ID))
 
 
-UPDATE = placed(step(live(), SPEC, memory=MEMORY))
+UPDATE = placed(step(live(), SPEC, last_applied=MEMORY))
 EVERY = placed(step_of_every_shape())
 CREATE = placed(step(ABSENT, {"definition": {"location": "x", "tags": {"a": "b"}}}))
 REMOVE = placed(make_removal(UPDATE.resource, live(), ORPHAN))
@@ -60,7 +60,7 @@ def read(*steps: Step) -> Plan:
 def test_what_is_planned_here_is_sound_and_stays_where_it_is(made: Step) -> None:
     again = read(made)
     assert again.steps == (made,)
-    check_reach(again, KINDS, "p.json")
+    check_admission(again, KINDS, "p.json")
 
 
 SECRET = SecretReference(env="AWS_SECRET_ACCESS_KEY")
@@ -91,7 +91,7 @@ CROOKED: dict[str, tuple[Callable[[], Step], str]] = {
     "its absences are gone": (lambda: replace(EVERY, absences=()), "not what is shown"),
     "a removal that patches": (lambda: replace(REMOVE, ops=UPDATE.ops), "not what is shown"),
     "a removal as an update": (
-        lambda: replace(REMOVE, action=Action.UPDATE, extent="parts", after={}),
+        lambda: replace(REMOVE, action=Action.UPDATE, body="parts", after={}),
         "a path is none|not what is shown",
     ),
     "a model that is not put in": (
@@ -119,7 +119,7 @@ CROOKED: dict[str, tuple[Callable[[], Step], str]] = {
         "no plan has such an action",
     ),
     "an update that sends nothing": (
-        lambda: replace(UPDATE, extent="none"),
+        lambda: replace(UPDATE, body="none"),
         "no plan has such an action",
     ),
     "an update of nothing": (
@@ -235,10 +235,10 @@ ELSEWHERE = {
 def test_a_plan_never_leads_elsewhere(name: str) -> None:
     crooked = read(replace(UPDATE, resource=Resource(UPDATE.resource.address, ELSEWHERE[name])))
     with pytest.raises(PlanInvalid, match="is no id"):
-        check_reach(crooked, KINDS, "p.json")
-    source = Source(ELSEWHERE[name], "x", "westeurope", "there")
+        check_admission(crooked, KINDS, "p.json")
+    source = CloneSource(ELSEWHERE[name], "x", "westeurope", "there")
     with pytest.raises(PlanInvalid, match="is no id") as caught:
-        check_reach(read(replace(CREATE, source=source)), KINDS, "p.json")
+        check_admission(read(replace(CREATE, source=source)), KINDS, "p.json")
     assert caught.value.subject == "p.json"
     assert "reconciler plan --out p.json" in caught.value.next_step
 
@@ -249,20 +249,20 @@ def test_a_secret_is_written_only_where_one_is_kept() -> None:
         UPDATE, changes=(*UPDATE.changes, written), secrets=(("/properties/title", SECRET),)
     )
     with pytest.raises(PlanInvalid, match="/properties/title is no place of a secret"):
-        check_reach(read(crooked), KINDS, "p.json")
+        check_admission(read(crooked), KINDS, "p.json")
 
 
 def test_nothing_goes_past_the_patch() -> None:
     written = Change(TITLE, Verb.WRITE, ABSENT, "unseen")
     crooked = replace(UPDATE, changes=(*UPDATE.changes, written))
     with pytest.raises(PlanInvalid, match="/properties/title is nothing that is written beside"):
-        check_reach(read(crooked), KINDS, "p.json")
+        check_admission(read(crooked), KINDS, "p.json")
 
 
 def test_a_kind_that_is_not_here_is_refused() -> None:
     crooked = replace(UPDATE, resource=Resource(Address("Endpoint", "x"), ID))
     with pytest.raises(PlanInvalid, match="there is no such kind"):
-        check_reach(read(crooked), KINDS, "p.json")
+        check_admission(read(crooked), KINDS, "p.json")
 
 
 def test_a_plan_is_not_changed_by_being_looked_at() -> None:

@@ -13,29 +13,29 @@ from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import ManifestInvalid, Rejected, StalePlan, Unavailable, Unplannable
 from reconciler.kinds.web_service import KIND
 from reconciler.kinds.web_service.provider import WebServiceProvider
-from reconciler.kinds.web_service.regions import is_copy, take_sealed
+from reconciler.kinds.web_service.regions import apply_sealed, is_copy
 from reconciler.model import (
     ABSENT,
     Absent,
     Action,
     Address,
     Cause,
+    CloneSource,
     Json,
     Live,
-    Pace,
+    OperationStatus,
     Plan,
-    Progress,
     Reason,
     Resource,
     SecretReference,
-    Source,
+    ServiceTiming,
     Step,
 )
 from reconciler.plans.estimate import estimate
-from reconciler.plans.step import Wish, make_step
+from reconciler.plans.step import Comparison, make_step
 from tests.access import access
 from tests.scripted import Answer, Call, run_scripted
-from tests.unit.test_engine import World, carry_out, order, world_of
+from tests.unit.test_engine import World, carry_out, make_request, world_of
 from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, SCOPE, live, manifest
 
 DEFAULTS = {"subscription": "s", "resourceGroup": "g"}
@@ -85,10 +85,10 @@ def test_a_new_service_starts_from_the_source_and_owns_what_is_declared() -> Non
     )
     declared = KIND.bind_clone(said, source(commitmentPlan={"id": "/theirs"}))
     assert declared.findings == ()
-    step = make_step(Wish(RESOURCE, KIND.field, ABSENT, declared, KEY))
+    step = make_step(Comparison(RESOURCE, KIND.field, ABSENT, declared, KEY))
     assert step is not None
-    assert (step.action, step.extent) == (Action.CREATE, "whole")
-    assert step.owns == (
+    assert (step.action, step.body) == (Action.CREATE, "whole")
+    assert step.owned_paths == (
         "/properties/description",
         "/properties/assets/asset3/locationInfo/uri",
     )
@@ -103,7 +103,7 @@ def test_a_new_service_starts_from_the_source_and_owns_what_is_declared() -> Non
 def test_a_service_that_is_there_is_not_touched_by_its_source() -> None:
     declared = KIND.bind(manifest(definition=FROM), live(title="Mine"))
     assert declared.document == {}
-    assert make_step(Wish(RESOURCE, KIND.field, live(title="Mine"), declared)) is None
+    assert make_step(Comparison(RESOURCE, KIND.field, live(title="Mine"), declared)) is None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_service_that_is_there_is_not_touched_by_its_source() -> None:
 )
 def test_the_storage_account_is_not_taken_into_another_region(location: str, kept: bool) -> None:
     declared = KIND.bind_clone(manifest(definition={**FROM, "location": location}), source())
-    step = make_step(Wish(RESOURCE, KIND.field, ABSENT, declared))
+    step = make_step(Comparison(RESOURCE, KIND.field, ABSENT, declared))
     assert step is not None
     assert ("name" in step.after["properties"].get("storageAccount", {})) is kept
     region = "" if kept else "westcentralus"
@@ -130,7 +130,7 @@ def test_the_source_itself_stays_as_it_is() -> None:
 
 def test_the_copys_cipher_text_takes_the_place_of_what_is_sealed_for_elsewhere() -> None:
     body = source()
-    take_sealed(KIND.field, body, source(THERE))
+    apply_sealed(KIND.field, body, source(THERE))
     assert password(body) == sealed(THERE)
     assert body["properties"]["package"]["nodes"]["node1"]["parameters"]["Plain"]["value"] == "x"
 
@@ -138,7 +138,7 @@ def test_the_copys_cipher_text_takes_the_place_of_what_is_sealed_for_elsewhere()
 def test_what_is_sealed_for_the_region_already_is_not_replaced() -> None:
     body = source()
     body["properties"]["package"]["nodes"]["node1"]["parameters"]["Password"] = sealed(THERE, "own")
-    take_sealed(KIND.field, body, source(THERE))
+    apply_sealed(KIND.field, body, source(THERE))
     assert password(body) == sealed(THERE, "own")
 
 
@@ -146,7 +146,7 @@ def test_what_the_copy_has_not_is_refused_and_named() -> None:
     body = source()
     body["properties"]["parameters"] = {"a/b": sealed(HERE), "c": sealed(HERE)}
     with pytest.raises(Rejected, match="none there: /properties/parameters/a~1b and 1 more"):
-        take_sealed(KIND.field, body, source(THERE))
+        apply_sealed(KIND.field, body, source(THERE))
 
 
 def test_a_copy_is_of_what_the_source_is_now_but_for_what_is_sealed() -> None:
@@ -206,10 +206,10 @@ def moving(before: Json) -> Step:
     said = manifest(definition=definition)
     new = before is ABSENT
     declared = KIND.bind_clone(said, source()) if new else KIND.bind(said, before)
-    step = make_step(Wish(RESOURCE, KIND.field, before, declared, KEY))
+    step = make_step(Comparison(RESOURCE, KIND.field, before, declared, KEY))
     assert step is not None
     origin = RESOURCE.id if before is not ABSENT else f"{SCOPE}/origin"
-    return replace(step, source=Source(origin, "WebService/origin", "westcentralus"))
+    return replace(step, source=CloneSource(origin, "WebService/origin", "westcentralus"))
 
 
 def test_a_copy_that_is_there_is_used() -> None:
@@ -257,30 +257,30 @@ def test_nothing_is_deleted_where_the_copy_is_not_made_or_lacks_a_secret(made: J
 
 def starting(world: World, *, location: str = "", names: str = "west", **more: Any) -> Any:
     """An order for services that start from the service census."""
-    asked = order(*names.split(), **more)
+    asked = make_request(*names.split(), **more)
     body: Json = {**FROM, "properties": {"storageAccount": {"name": "w"}}}
     body["properties"]["commitmentPlan"] = {"id": "/p"}
     for one in asked.manifests:
         one.spec["definition"] = {**body, **({"location": location} if location else {})}
         one.spec["secrets"] = {"/properties/storageAccount/key": {"env": "KEY"}}
-    plain = order("census", uri=OLD)
+    plain = make_request("census", uri=OLD)
     targets = [one.address for one in asked.manifests]
     return replace(asked, manifests=[*asked.manifests, *plain.manifests], targets=targets)
 
 
 def test_a_source_is_read_only_where_the_service_is_not_there() -> None:
     world = world_of("census")
-    plan = make_plan(world.hands(), starting(world))
+    plan = make_plan(world.runtime(), starting(world))
     assert (plan.refresh.read, plan.refresh.total, world.calls) == (2, 2, 2)
     (step,) = plan.steps
     assert step.source is not None
     assert (step.source.name, step.source.region) == ("WebService/census", "")
     note = "from WebService/census, as it is live now"
-    assert step.because[0] == Reason("", Cause.SOURCE, note)
-    carry_out(world.hands(), plan)
+    assert step.reasons[0] == Reason("", Cause.SOURCE, note)
+    carry_out(world.runtime(), plan)
     assert world.uri("west") == NEW
     world.calls = 0
-    assert make_plan(world.hands(), starting(world)).steps == ()
+    assert make_plan(world.runtime(), starting(world)).steps == ()
     assert world.calls == 1
 
 
@@ -288,7 +288,7 @@ def test_a_source_is_read_only_where_the_service_is_not_there() -> None:
 def test_one_source_of_many_is_read_once(planned: bool) -> None:
     world = world_of("census")
     asked = starting(world, names="a b c")
-    plan = make_plan(world.hands(), replace(asked, targets=()) if planned else asked)
+    plan = make_plan(world.runtime(), replace(asked, targets=()) if planned else asked)
     assert (len(plan.steps), world.calls, plan.refresh.read) == (3, 4, 4)
 
 
@@ -312,7 +312,7 @@ def test_a_source_that_is_not_there_or_cannot_be_read_is_an_obstacle(gone: bool,
 
     world.read = read  # type: ignore[method-assign]
     with pytest.raises(Unplannable) as caught:
-        make_plan(world.hands(), starting(world, names="a b"))
+        make_plan(world.runtime(), starting(world, names="a b"))
     assert [(one.subject, one.message) for one in caught.value.findings()] == [
         ("WebService/a", said),
         ("WebService/b", said),
@@ -325,7 +325,7 @@ def test_an_address_that_was_not_read_and_the_service_itself_are_no_sources() ->
     asked.manifests[0].spec["definition"]["from"] = {"address": "WebService/elsewhere"}
     asked.manifests[1].spec["definition"]["from"] = {"resource": {"name": "B"}}
     with pytest.raises(Unplannable) as caught:
-        make_plan(world.hands(), asked)
+        make_plan(world.runtime(), asked)
     assert [one.message for one in caught.value.findings()] == [
         "starts from WebService/elsewhere, which no manifest declares",
         "starts from itself",
@@ -333,7 +333,7 @@ def test_an_address_that_was_not_read_and_the_service_itself_are_no_sources() ->
 
 
 def region_plan(world: World, **more: Any) -> Plan:
-    return make_plan(world.hands(), starting(world, location="West Central US", **more))
+    return make_plan(world.runtime(), starting(world, location="West Central US", **more))
 
 
 @pytest.mark.parametrize(("there", "writes"), [(True, 1), (False, 2)])
@@ -344,9 +344,9 @@ def test_a_copy_that_must_be_made_is_one_more_write(there: bool, writes: int) ->
     (step,) = plan.steps
     assert step.source is not None
     assert step.source.copy == ("there" if there else "missing")
-    pace = Pace(1.0, 0, 10, 1.0, 10, 1.0)
-    assert estimate(plan.steps, pace, 1).writes == plan.estimate.writes == writes
-    assert estimate(plan.steps, pace, 1).reads == 6
+    timing = ServiceTiming(1.0, 0, 10, 1.0, 10, 1.0)
+    assert estimate(plan.steps, timing, 1).writes == plan.estimate.writes == writes
+    assert estimate(plan.steps, timing, 1).reads == 6
 
 
 def test_a_copy_that_cannot_be_looked_at_is_an_obstacle() -> None:
@@ -367,7 +367,7 @@ def test_a_source_that_the_same_plan_destroys_seals_nothing_any_more() -> None:
     census.spec["secrets"] = {"/properties/storageAccount/key": {"env": "KEY"}}
     both = replace(asked, targets=())
     with pytest.raises(Unplannable, match="which this plan destroys") as caught:
-        make_plan(world.hands(), both)
+        make_plan(world.runtime(), both)
     (finding,) = caught.value.findings()
     assert finding.next_step == "Apply this first: --target WebService/west"
 
@@ -377,19 +377,19 @@ def test_a_source_that_is_gone_by_then_voids_the_plan_before_the_first_write() -
     plan = region_plan(world)
     del world.documents["census"]
     with pytest.raises(StalePlan, match="WebService/census, which it is made from, is gone"):
-        carry_out(world.hands(), plan)
+        carry_out(world.runtime(), plan)
     assert world.written == []
 
 
 def test_steps_that_touch_one_service_go_one_after_another() -> None:
     world = world_of("census")
     asked = starting(world, location="West Central US", names="a b c d")
-    plan = make_plan(world.hands(), asked)
+    plan = make_plan(world.runtime(), asked)
     running: set[str] = set()
     most = 0
     real = world.write
 
-    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[Progress]:
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[OperationStatus]:
         nonlocal most
         running.add(step.resource.address.name)
         most = max(most, len(running))
@@ -399,6 +399,6 @@ def test_steps_that_touch_one_service_go_one_after_another() -> None:
         running.discard(step.resource.address.name)
 
     world.write = write  # type: ignore[method-assign]
-    outcome = carry_out(world.hands(), plan)
+    outcome = carry_out(world.runtime(), plan)
     assert (len(outcome.added), most) == (4, 1)
     assert Address("WebService", "a") in outcome.added

@@ -19,14 +19,14 @@ from reconciler.model import (
     Address,
     Declared,
     Json,
+    LastApplied,
     Manifest,
-    Memory,
     Resource,
     SecretReference,
     Step,
     Verb,
 )
-from reconciler.plans.step import Wish, make_step
+from reconciler.plans.step import Comparison, make_step
 from tests.access import access
 from tests.e2e.world import definition
 from tests.scripted import Answer, Call, run_scripted
@@ -56,13 +56,13 @@ def step_for(
 ) -> Step:
     declared = KIND.bind(manifest(**spec), before)
     assert declared.findings == ()
-    made = make_step(Wish(RESOURCE, KIND.field, before, declared, secrets or {}))
+    made = make_step(Comparison(RESOURCE, KIND.field, before, declared, secrets or {}))
     assert made is not None
     return made
 
 
 def created(body: Json, *secrets: tuple[str, SecretReference]) -> Step:
-    return Step(RESOURCE, Action.CREATE, (), (), (), ABSENT, body, secrets=secrets, extent="whole")
+    return Step(RESOURCE, Action.CREATE, (), (), (), ABSENT, body, secrets=secrets, body="whole")
 
 
 def test_the_built_in_kind_is_found_by_its_entry_point() -> None:
@@ -212,8 +212,8 @@ def test_a_secret_is_put_in_at_the_last_moment() -> None:
     document = live()
     secrets = {"/properties/keys/primary": SecretReference(env="KEY", version="1")}
     declared = KIND.bind(manifest(), document)
-    memory = Memory(RESOURCE.id, {}, {}, "2026-11-20", "ci", "", 1)
-    step = make_step(Wish(RESOURCE, KIND.field, document, declared, secrets, memory))
+    last_applied = LastApplied(RESOURCE.id, {}, {}, "2026-11-20", "ci", "", 1)
+    step = make_step(Comparison(RESOURCE, KIND.field, document, declared, secrets, last_applied))
     assert step is not None
     assert step.ops == ()
     ((_, body),) = Sent(document).write(step)
@@ -226,8 +226,8 @@ def test_the_credentials_of_an_asset_go_along_with_the_complete_assets() -> None
     pointer = "/properties/assets/asset3/locationInfo/credentials"
     secrets = {pointer: SecretReference(env="KEY", version="1")}
     declared = KIND.bind(manifest(), document)
-    memory = Memory(RESOURCE.id, {}, {}, "2026-11-20", "ci", "", 1)
-    step = make_step(Wish(RESOURCE, KIND.field, document, declared, secrets, memory))
+    last_applied = LastApplied(RESOURCE.id, {}, {}, "2026-11-20", "ci", "", 1)
+    step = make_step(Comparison(RESOURCE, KIND.field, document, declared, secrets, last_applied))
     assert step is not None
     ((_, body),) = Sent(document).write(step)
     assets = copy.deepcopy(document["properties"]["assets"])
@@ -273,7 +273,9 @@ def test_a_definition_in_another_casing_is_the_same() -> None:
     }
     assert same(KIND.field, normalize(KIND.field, shown), document)
     declared = Declared({"properties": {"title": document["properties"]["title"]}})
-    assert make_step(Wish(RESOURCE, KIND.field, normalize(KIND.field, shown), declared)) is None
+    assert (
+        make_step(Comparison(RESOURCE, KIND.field, normalize(KIND.field, shown), declared)) is None
+    )
 
 
 @pytest.mark.parametrize("body", [[], {}, {"id": "x"}, {"id": "x", "properties": []}, "text", 7])
@@ -306,7 +308,7 @@ def test_a_scan_takes_sparse_and_failed_items_as_they_come() -> None:
     with run_scripted(lambda *_: Answer(200, {"value": items})) as server:
         provider = WebServiceProvider(access(server.url), KIND.field)
         found = list(provider.scan("/subscriptions/s/resourceGroups/g"))
-    assert [(one.id, one.stamp, one.settled) for one in found] == [
+    assert [(one.id, one.stamp, one.idle) for one in found] == [
         ("/a", "t", True),
         ("/b", "", True),
         ("/c", "", False),

@@ -14,8 +14,8 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.options import apply_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.cli.wiring import Assembly, Wanted
-    from reconciler.engine.runtime import Hands
+    from reconciler.cli.wiring import Assembly, PlanFlags
+    from reconciler.engine.runtime import Runtime
     from reconciler.model import Event, Plan
     from reconciler.ports import Emit, Lease
 
@@ -32,7 +32,7 @@ class _Apply(click.Command):
 
 
 @dataclass(frozen=True)
-class Manner:
+class ApplyFlags:
     """How a plan is carried out; times in seconds."""
 
     auto_approve: bool
@@ -61,18 +61,18 @@ def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> in
     question. PATH is a manifest or a folder of them, as for plan. Ctrl-C finishes and records
     what is in flight; a second one ends at once.
     """
-    from reconciler.cli.wiring import Wanted
+    from reconciler.cli.wiring import PlanFlags
 
-    manner = Manner(**{one.name: given.pop(one.name) for one in fields(Manner)})
-    flags = Wanted(**given)
+    apply_flags = ApplyFlags(**{one.name: given.pop(one.name) for one in fields(ApplyFlags)})
+    flags = PlanFlags(**given)
     with invocation.interruption.listening():
-        check_heard(invocation)
+        check_output_open(invocation)
         if len(paths) == 1 and _is_plan(paths[0]):
-            return _apply_saved(invocation, paths[0], flags, manner)
-        return _apply_new(invocation, paths, flags, manner)
+            return _apply_saved(invocation, paths[0], flags, apply_flags)
+        return _apply_new(invocation, paths, flags, apply_flags)
 
 
-def check_heard(invocation: Invocation) -> None:
+def check_output_open(invocation: Invocation) -> None:
     """Raise ReconcilerError where nobody could read what comes of it."""
     from reconciler.errors import ReconcilerError
 
@@ -89,47 +89,49 @@ def _is_plan(name: str) -> bool:
 
 
 def _apply_new(
-    invocation: Invocation, paths: tuple[str, ...], flags: Wanted, manner: Manner
+    invocation: Invocation, paths: tuple[str, ...], flags: PlanFlags, apply_flags: ApplyFlags
 ) -> int:
     from reconciler.cli.wiring import assemble
     from reconciler.engine.planning.plan import make_plan
     from reconciler.plans.plan_file import plan_document
 
-    ask = not manner.auto_approve
+    ask = not apply_flags.auto_approve
     if ask and invocation.as_json:
         raise _refuse_asking("--json asks nothing")
     assembly = assemble(invocation, paths, flags.allowed)
 
-    def make(hands: Hands) -> tuple[Plan, str]:
-        plan = make_plan(hands, assembly.order(flags, paths))
-        propose(invocation, hands, plan, ask=ask)
+    def make(runtime: Runtime) -> tuple[Plan, str]:
+        plan = make_plan(runtime, assembly.request(flags, paths))
+        propose(invocation, runtime, plan, ask=ask)
         return plan, str(plan_document(plan)["plan_digest"])
 
-    hands = assembly.hands(flags.parallelism, flags.max_calls, manner.step_timeout)
-    return Session(invocation, assembly, hands, manner).run(make)
+    runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)
+    return Session(invocation, assembly, runtime, apply_flags).run(make)
 
 
-def _apply_saved(invocation: Invocation, name: str, flags: Wanted, manner: Manner) -> int:
+def _apply_saved(
+    invocation: Invocation, name: str, flags: PlanFlags, apply_flags: ApplyFlags
+) -> int:
     from reconciler.cli.output import warn_of_changes
     from reconciler.cli.plan_files import read_saved
     from reconciler.cli.wiring import assemble_project
-    from reconciler.engine.applying.admission import check_reach
+    from reconciler.engine.applying.admission import check_admission
     from reconciler.manifests.secrets import resolve_known
 
     _refuse_shaping(name, flags)
     saved = read_saved(name)
     assembly = assemble_project(invocation)
     assembly.check_belongs(saved[0], name)
-    check_reach(saved[0], assembly.kinds, name)
+    check_admission(saved[0], assembly.kinds, name)
     warn_of_changes(saved[0], invocation)
     if invocation.as_json:
-        _tell_plan(invocation, saved[0])
-    hands = assembly.hands(flags.parallelism, flags.max_calls, manner.step_timeout)
-    resolve_known(hands.resolve, (one for step in saved[0].steps for _, one in step.secrets))
-    return Session(invocation, assembly, hands, manner).run(lambda _: saved)
+        _print_plan_lines(invocation, saved[0])
+    runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)
+    resolve_known(runtime.resolve, (one for step in saved[0].steps for _, one in step.secrets))
+    return Session(invocation, assembly, runtime, apply_flags).run(lambda _: saved)
 
 
-def _refuse_shaping(name: str, flags: Wanted) -> None:
+def _refuse_shaping(name: str, flags: PlanFlags) -> None:
     """A saved plan is what was reviewed: no flag may seem to make it do more, or less."""
     from reconciler.errors import ReconcilerError
 
@@ -150,18 +152,18 @@ def _refuse_shaping(name: str, flags: Wanted) -> None:
         )
 
 
-def propose(invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool) -> None:
+def propose(invocation: Invocation, runtime: Runtime, plan: Plan, *, ask: bool) -> None:
     """Show a plan, and have it approved where somebody must and it can be carried out."""
     from reconciler.cli.approval import approve
     from reconciler.cli.output import show
     from reconciler.engine.applying.apply import check_calls
 
     if invocation.as_json:
-        _tell_plan(invocation, plan)
+        _print_plan_lines(invocation, plan)
         return
     show(plan, "text", invocation)
     if ask and plan.steps and not plan.refused:
-        check_calls(hands, plan)
+        check_calls(runtime, plan)
         approve(
             "Do you want to perform these actions?",
             "Reconciler will perform the actions described above.",
@@ -170,7 +172,7 @@ def propose(invocation: Invocation, hands: Hands, plan: Plan, *, ask: bool) -> N
         )
 
 
-def _tell_plan(invocation: Invocation, plan: Plan) -> None:
+def _print_plan_lines(invocation: Invocation, plan: Plan) -> None:
     """A plan as JSON lines; what forbids it follows as errors."""
     from reconciler.render.events.json_lines import describe_finding, describe_plan
 
@@ -193,19 +195,19 @@ class Session:
 
     invocation: Invocation
     assembly: Assembly
-    hands: Hands
-    manner: Manner
+    runtime: Runtime
+    apply_flags: ApplyFlags
     why: str = "apply"
 
-    def run(self, make: Callable[[Hands], tuple[Plan, str]]) -> int:
+    def run(self, make: Callable[[Runtime], tuple[Plan, str]]) -> int:
         """Settle what was left open, then make a plan and carry it out, all under one lock."""
-        from reconciler.engine.applying.recover import settle_open
+        from reconciler.engine.applying.recover import recover_intents
 
-        hands, manner = self.hands, self.manner
-        holder = self.assembly.holder(self.why)
-        with hands.ledger.lock(holder, manner.lock_timeout, hands.emit) as lease:
-            settle_open(hands, self._author(""), lease, manner.patience)
-            plan, digest = make(hands)
+        runtime, apply_flags = self.runtime, self.apply_flags
+        lock_owner = self.assembly.lock_owner(self.why)
+        with runtime.ledger.lock(lock_owner, apply_flags.lock_timeout, runtime.emit) as lease:
+            recover_intents(runtime, self._author(""), lease, apply_flags.patience)
+            plan, digest = make(runtime)
             return self._carry_out(plan, digest, lease)
 
     def _author(self, digest: str, commit: str = "") -> Any:
@@ -215,36 +217,36 @@ class Session:
         return Author(revision.author, revision.host, commit or revision.commit, digest)
 
     def _carry_out(self, plan: Plan, digest: str, lease: Lease) -> int:
-        from reconciler.cli.outcome import FINISHED, tell_outcome
+        from reconciler.cli.outcome import FINISHED, report_outcome
         from reconciler.engine.applying.apply import Policy, apply_plan
 
-        invocation, manner = self.invocation, self.manner
+        invocation, apply_flags = self.invocation, self.apply_flags
         if not invocation.as_json:
             click.echo("")
             sys.stdout.flush()
-        hands = replace(
-            self.hands,
-            emit=_watched(invocation, self.hands.emit),
+        runtime = replace(
+            self.runtime,
+            emit=_watched(invocation, self.runtime.emit),
             halted=invocation.interruption.halted,
         )
-        policy = Policy(manner.fail_fast, manner.on_failure, manner.patience)
+        policy = Policy(apply_flags.fail_fast, apply_flags.on_failure, apply_flags.patience)
         author = self._author(digest, plan.inputs.commit)
         try:
-            outcome = apply_plan(hands, plan, author, lease, policy)
+            outcome = apply_plan(runtime, plan, author, lease, policy)
         except KeyboardInterrupt:
-            invocation.complain(FINISHED)
+            invocation.print_error(FINISHED)
             raise
         root = Path(self.assembly.project.root)
-        return tell_outcome(invocation, outcome, root, planned=bool(plan.steps))
+        return report_outcome(invocation, outcome, root, planned=bool(plan.steps))
 
 
 def _watched(invocation: Invocation, emit: Emit) -> Emit:
     """Tell whoever hears signals once something may be in flight."""
     from reconciler.model import StepStarted
 
-    def tell(event: Event) -> None:
+    def emit_and_note(event: Event) -> None:
         if isinstance(event, StepStarted):
             invocation.interruption.note_writing()
         emit(event)
 
-    return tell
+    return emit_and_note

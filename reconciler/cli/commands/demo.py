@@ -39,7 +39,7 @@ def demo(story: str, keep: Path | None) -> int:
     It starts the emulator, and blob storage for the story of a model, and leaves nothing running.
     The first time, blob storage is fetched from npm.
     """
-    from reconciler.cli.demo.narration import say
+    from reconciler.cli.demo.narration import print_text
     from reconciler.cli.demo.stage import empty_folder, remove_folder
 
     # A demo that is told to end takes its processes and its folder along.
@@ -48,7 +48,7 @@ def demo(story: str, keep: Path | None) -> int:
     folder = empty_folder(keep) if keep else Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
     try:
         storage = ", with blob storage beside it" if story == "model" else ""
-        say(f"Starting the service's emulator{storage}.")
+        print_text(f"Starting the service's emulator{storage}.")
         with set_stage(folder.resolve()) as stage:
             tell(stage)
     finally:
@@ -56,7 +56,7 @@ def demo(story: str, keep: Path | None) -> int:
             remove_folder(folder)
     if keep is not None:
         options = f" {stage.options}" if stage.options else ""
-        say(
+        print_text(
             f"The project is kept in {keep}. To go on by hand, in one terminal:\n\n"
             f"    reconciler emulator --port {stage.port} --data {keep / 'emulator'}{options}\n\n"
             f"and in another:\n\n    reconciler --chdir {keep} plan"
@@ -68,10 +68,10 @@ def _find_story(name: str) -> _Story:
     if name == "fleet":
         from reconciler.cli.demo import fleet_story
 
-        return fleet_story.set_stage, fleet_story.tell
+        return fleet_story.set_stage, fleet_story.run_story
     from reconciler.cli.demo import model_story, stage
 
-    return stage.set_stage, model_story.tell
+    return stage.set_stage, model_story.run_story
 
 
 def _end(*_: Any) -> None:

@@ -53,21 +53,21 @@ def drift(
     """
     from dataclasses import replace
 
-    from reconciler.cli.wiring import Wanted, assemble, parse_addresses
+    from reconciler.cli.wiring import PlanFlags, assemble, parse_addresses
     from reconciler.engine.drift import report_drift
 
-    flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
+    flags = PlanFlags(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     if accepted:
         parse_addresses("--accept", accepted)
         flags = replace(flags, targets=accepted, refresh="full")
     assembly = assemble(invocation, paths)
-    hands = assembly.hands(flags.parallelism, flags.max_calls)
-    report = report_drift(hands, assembly.order(flags, paths), list_unmanaged=unmanaged)
-    invocation.part_from_progress()
+    runtime = assembly.runtime(flags.parallelism, flags.max_calls)
+    report = report_drift(runtime, assembly.request(flags, paths), list_unmanaged=unmanaged)
+    invocation.clear_progress()
     if accepted:
         from reconciler.cli.accept import accept
 
-        accept(invocation, assembly, hands, report, paths)
+        accept(invocation, assembly, runtime, report, paths)
         return 0
     _show(report, form, invocation)
     if invocation.detailed_exitcode:

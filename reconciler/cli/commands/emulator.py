@@ -16,10 +16,10 @@ import click
 from reconciler.document.pointers import format_pointer
 from reconciler.emulator import (
     Fault,
-    Flaw,
+    FileFinding,
     Workspace,
-    find_in_faults,
-    find_in_world,
+    check_fault_file,
+    check_world,
     make_faults,
     make_world,
 )
@@ -28,8 +28,8 @@ from reconciler.emulator.faults.fault_file import KINDS
 from reconciler.emulator.switches import SWITCHES
 from reconciler.emulator.tcp_ports import DEFAULT_PORT, pick_blob_port
 from reconciler.errors import ManifestInvalid
-from reconciler.manifests.yaml_text import Places, Text
-from reconciler.model import Finding, Json, Place
+from reconciler.manifests.yaml_text import SourceMap, Text
+from reconciler.model import Finding, Json, SourceLocation
 
 _MOST_BYTES: Final = 1024 * 1024
 
@@ -161,10 +161,10 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
     (RECONCILER_EMULATOR_TOKEN, else "emulator"), and stops on SIGTERM or Ctrl-C. `cloud:
     emulator` in a project means its default address.
     """
-    from reconciler.cli.wiring import hush_loggers
+    from reconciler.cli.wiring import silence_library_logs
     from reconciler.emulator import Settings
 
-    hush_loggers()
+    silence_library_logs()
     settings = Settings(
         host=host,
         port=port,
@@ -257,27 +257,31 @@ if TYPE_CHECKING:  # only named here
 
 def read_faults(file: Path) -> tuple[Fault, ...]:
     """The faults of a file, in order. Raises ManifestInvalid with all that is wrong with it."""
-    return make_faults(_read(file, "faults", find_in_faults))
+    return make_faults(_read(file, "faults", check_fault_file))
 
 
 def read_world(file: Path) -> tuple[Workspace, ...]:
     """The workspaces of a file. Raises ManifestInvalid with all that is wrong with it."""
-    return make_world(_read(file, "world", find_in_world))
+    return make_world(_read(file, "world", check_world))
 
 
-def _read(file: Path, option: str, find_flaws: Callable[[object], Iterator[Flaw]]) -> Json:
+def _read(
+    file: Path, option: str, check_document: Callable[[object], Iterator[FileFinding]]
+) -> Json:
     """A file's one document, in which nothing is wrong."""
     parsed = Text(str(file), _read_text(file))
     nodes = list(parsed.compose())
     document = parsed.build(nodes[0]) if nodes else None
-    findings = [*parsed.findings, *_find_documents(parsed, nodes, option)]
+    findings = [*parsed.findings, *_check_documents(parsed, nodes, option)]
     if nodes:
-        places = Places(parsed.file, nodes[0])
-        for flaw in find_flaws(document):
-            place = places[format_pointer(flaw.path)]
-            findings.append(Finding(flaw.message, place=place, next_step=flaw.next_step))
+        places = SourceMap(parsed.file, nodes[0])
+        for file_finding in check_document(document):
+            place = places[format_pointer(file_finding.path)]
+            findings.append(
+                Finding(file_finding.message, place=place, next_step=file_finding.next_step)
+            )
     if findings:
-        raise ManifestInvalid(tuple(sorted(findings, key=_order)))
+        raise ManifestInvalid(tuple(sorted(findings, key=_sort_key)))
     return document
 
 
@@ -298,16 +302,16 @@ def _refuse(file: Path, message: str) -> ManifestInvalid:
     return ManifestInvalid((Finding(message, subject=str(file)),))
 
 
-def _find_documents(parsed: Text, nodes: list[yaml.Node], option: str) -> Iterator[Finding]:
+def _check_documents(parsed: Text, nodes: list[yaml.Node], option: str) -> Iterator[Finding]:
     if not nodes and not parsed.findings:
         step = f"Write what it is to hold, or leave --{option} out."
-        yield Finding(f"holds no {option}", place=Place(parsed.file, 1, 1), next_step=step)
+        yield Finding(f"holds no {option}", place=SourceLocation(parsed.file, 1, 1), next_step=step)
     for node in nodes[1:]:
         yield Finding(
             "a second document", place=parsed.place(node), next_step="Keep all in one document."
         )
 
 
-def _order(finding: Finding) -> tuple[int, int, str]:
+def _sort_key(finding: Finding) -> tuple[int, int, str]:
     at = finding.place
     return (at.line, at.column, finding.message) if at else (0, 0, finding.message)

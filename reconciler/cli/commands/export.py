@@ -10,7 +10,7 @@ import click
 from reconciler.cli.context import Invocation
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.cli.adopt import Adopter
+    from reconciler.cli.adopt import Importer
 
 
 @click.command()
@@ -52,29 +52,29 @@ def export(
 
     if bool(addresses) == everything:
         raise click.UsageError("name what to export, or say --all")
-    adopter = make_adopter(invocation, folder, full=full, force=force)
-    named = adopter.expand(parse_addresses("export", addresses))
+    importer = make_importer(invocation, folder, full=full, force=force)
+    named = importer.expand(parse_addresses("export", addresses))
     if form == "json" and len(named) != 1:
         raise click.UsageError("--format json prints one definition: name its address")
-    resources = [adopter.locate(one) for one in named] if named else adopter.find_all()
-    services = adopter.read(resources)
+    resources = [importer.locate(one) for one in named] if named else importer.find_all()
+    services = importer.read(resources)
     if form == "json":
         print_definition(services[0][1].document)
         return
-    report(invocation, adopter.write(services), len(services))
+    report(invocation, importer.write(services), len(services))
 
 
-def make_adopter(
+def make_importer(
     invocation: Invocation, folder: Path | None, *, full: bool, force: bool
-) -> Adopter:
+) -> Importer:
     """The project, which need not hold a manifest yet."""
-    from reconciler.cli.adopt import Adopter
+    from reconciler.cli.adopt import Importer
     from reconciler.cli.wiring import assemble
 
     assembly = assemble(invocation, [], allowed=["empty"])
     root = Path(invocation.project_file).parent
     target = folder if folder is not None else root / "manifests"
-    return Adopter(assembly, assembly.hands(10), target, full, force)
+    return Importer(assembly, assembly.runtime(10), target, full, force)
 
 
 def print_definition(document: object) -> None:
@@ -91,7 +91,7 @@ def report(invocation: Invocation, files: list[str], services: int) -> None:
     from reconciler.render.words.counting import count
     from reconciler.render.words.escape import escape
 
-    invocation.part_from_progress()
+    invocation.clear_progress()
     for name in files:
         click.echo(f"  {escape(name)}")
     click.echo(f"\n{count(services, 'service')} exported. Nothing was changed.")

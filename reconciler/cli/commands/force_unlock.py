@@ -9,7 +9,7 @@ import click
 from reconciler.cli.context import Invocation
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.model import Holder
+    from reconciler.model import LockOwner
     from reconciler.ports import Ledger
 
 
@@ -25,11 +25,11 @@ def force_unlock(invocation: Invocation, lock_id: str, *, force: bool) -> None:
     """
     from reconciler.cli.approval import approve
     from reconciler.cli.wiring import assemble_project
-    from reconciler.render.events.console import describe_holder
+    from reconciler.render.events.console import describe_lock_owner
 
     ledger = assemble_project(invocation).ledger
-    holder = find_named(ledger, lock_id)
-    click.echo(f"The lock is {describe_holder(holder)}.")
+    lock_owner = find_named(ledger, lock_id)
+    click.echo(f"The lock is {describe_lock_owner(lock_owner)}.")
     if not force:
         approve(
             "Do you really want to force-unlock?",
@@ -42,17 +42,17 @@ def force_unlock(invocation: Invocation, lock_id: str, *, force: bool) -> None:
     click.echo("The ledger is unlocked.")
 
 
-def find_named(ledger: Ledger, lock_id: str) -> Holder:
+def find_named(ledger: Ledger, lock_id: str) -> LockOwner:
     """Who holds the lock by that id; raises ReconcilerError where nobody does."""
     from reconciler.errors import ReconcilerError
-    from reconciler.render.events.console import describe_holder
+    from reconciler.render.events.console import describe_lock_owner
 
-    holder = ledger.find_holder()
-    if holder is None:
+    lock_owner = ledger.find_lock_owner()
+    if lock_owner is None:
         raise ReconcilerError("the ledger is not locked", next_step="There is nothing to unlock.")
-    if holder.id != lock_id:
+    if lock_owner.id != lock_id:
         raise ReconcilerError(
-            f"no lock has the id {lock_id}: the one there is is {describe_holder(holder)}",
-            next_step=f"To take it away: reconciler force-unlock {holder.id}",
+            f"no lock has the id {lock_id}: the one there is is {describe_lock_owner(lock_owner)}",
+            next_step=f"To take it away: reconciler force-unlock {lock_owner.id}",
         )
-    return holder
+    return lock_owner

@@ -32,7 +32,7 @@ def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None
     (named,) = parse_addresses("forget", [address])
     ledger, revision = assembly.ledger, assembly.revision
     with lock_ledger(assembly, f"forget {address}", lock_timeout) as lease:
-        known = ledger.load().memories
+        known = ledger.load().last_applied_by_address
         members = find_members(named, (), known)
         if not all(member in known for member in members):
             raise not_in_ledger(named, (*known, *(one.fleet for one in known.values())))
@@ -51,7 +51,7 @@ def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None
                     inverse=(),
                     owned={},
                     secrets={},
-                    fence=lease.holder.fence,
+                    fence=lease.lock_owner.fence,
                     fleet=known[member].fleet,
                 )
             )

@@ -50,7 +50,7 @@ def history(
     named = parse_addresses("history", [address])[0] if address else None
     moment = _parse(at) if at else None
     assembly = assemble_project(invocation)
-    teller = Teller(
+    printer = HistoryPrinter(
         invocation,
         assembly.ledger,
         assembly.project.moved,
@@ -58,11 +58,11 @@ def history(
         as_json=as_json,
     )
     if blame and named is not None:
-        teller.tell_authors(named, moment)
+        printer.print_authors(named, moment)
     elif moment is not None:
-        teller.tell_memories(named, moment)
+        printer.print_recalled(named, moment)
     else:
-        teller.tell_entries(named)
+        printer.print_entries(named)
 
 
 def _parse(at: str) -> Moment:
@@ -76,7 +76,7 @@ def _parse(at: str) -> Moment:
         ) from error
 
 
-class Teller:
+class HistoryPrinter:
     """Prints what one ledger tells, as text or as JSON."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Teller:
         self._fields = fields
         self._as_json = as_json
 
-    def tell_entries(self, address: Address | None) -> None:
+    def print_entries(self, address: Address | None) -> None:
         """Every entry, what was begun and nobody saw the end of first; then the newest.
 
         For people, what one apply did to many members of a fleet is told at once.
@@ -103,7 +103,7 @@ class Teller:
 
         undecided = [one for one in self._ledger.load().open if self._is_of(one, address)]
         entries = self._entries(address)
-        with Backwards() as texts:
+        with ReversedSpool() as texts:
             for entry in entries if self._as_json else gather_runs(entries):
                 texts.add(self._show(entry))
             for intent in undecided:
@@ -112,25 +112,25 @@ class Teller:
                 raise self._unknown(address)
             self._print(texts, empty="The ledger holds nothing yet.")
 
-    def tell_memories(self, address: Address | None, moment: Moment) -> None:
+    def print_recalled(self, address: Address | None, moment: Moment) -> None:
         """What was remembered at a moment, of one resource or of all."""
         from reconciler.plans.history import recall
-        from reconciler.render.history import memories_document, render_memory
+        from reconciler.render.history import recalled_document, render_recalled
 
         found = recall(self._entries(address), self._moved, moment)
         if not found and address is not None:
             self._check_known(address)
         if self._as_json:
-            click.echo(json.dumps(memories_document(moment, found, self._fields), indent=2))
+            click.echo(json.dumps(recalled_document(moment, found, self._fields), indent=2))
             return
         shown = [
-            render_memory(entry, self._fields.get(one.kind), self._paint)
+            render_recalled(entry, self._fields.get(one.kind), self._paint)
             for one, entry in sorted(found.items())
         ]
         head = f"Remembered at {moment}:" if shown else f"Nothing was remembered at {moment}."
         click.echo("\n\n".join([head, *shown]), color=True)
 
-    def tell_authors(self, address: Address, moment: Moment | None) -> None:
+    def print_authors(self, address: Address, moment: Moment | None) -> None:
         """Who wrote each value that is remembered, now or at a moment."""
         from reconciler.plans.history import attribute
         from reconciler.render.history import blame_document, render_blame
@@ -195,15 +195,15 @@ class Teller:
                 click.echo(f"{',' if number else ''}\n  {text}", nl=False)
             click.echo("\n]}")
             return
-        told = False
+        printed = False
         for text in texts:
-            told = True
+            printed = True
             click.echo(text, color=True)
-        if not told:
+        if not printed:
             click.echo(empty)
 
 
-class Backwards:
+class ReversedSpool:
     """Takes texts as they come and gives them back, the last first."""
 
     def __init__(self) -> None:

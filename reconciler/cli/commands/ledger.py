@@ -45,20 +45,20 @@ def verify(invocation: Invocation, recover: str, *, as_json: bool, lock_timeout:
     taken in with --recover is recorded once, however often it is given.
     """
     from reconciler.cli.wiring import assemble_project
-    from reconciler.render.ledger import is_whole, proof_document, render_proof
+    from reconciler.render.ledger import is_whole, render_verify_report, verify_report_document
 
     assembly = assemble_project(invocation)
     recovered = _recover(assembly, recover, lock_timeout) if recover else None
-    proof = assembly.ledger.verify()
-    invocation.part_from_progress()
+    verify_report = assembly.ledger.verify()
+    invocation.clear_progress()
     if as_json:
         taken = None if recovered is None else recovered.taken
-        click.echo(json.dumps(proof_document(proof, taken), indent=2))
+        click.echo(json.dumps(verify_report_document(verify_report, taken), indent=2))
     else:
         if recovered is not None:
             click.echo(f"{recovered}\n")
-        click.echo(render_proof(proof, invocation.paint()), color=True)
-    return 0 if is_whole(proof) else 1
+        click.echo(render_verify_report(verify_report, invocation.paint()), color=True)
+    return 0 if is_whole(verify_report) else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ class _Recovered:
         from reconciler.render.ledger import count_entries
         from reconciler.render.words.escape import escape
 
-        told = f"{self.taken:,} of {count_entries(self.given)} taken in"
+        counts = f"{self.taken:,} of {count_entries(self.given)} taken in"
         already = "" if self.taken == self.given else "; the others were there already"
-        return f"Recovered: {told}{already}. The file is now {escape(str(self.kept))}."
+        return f"Recovered: {counts}{already}. The file is now {escape(str(self.kept))}."
 
 
 def _recover(assembly: Assembly, name: str, within_s: float) -> _Recovered:
@@ -83,8 +83,8 @@ def _recover(assembly: Assembly, name: str, within_s: float) -> _Recovered:
 
     entries = _read_errored(Path(name))
     with lock_ledger(assembly, "ledger verify --recover", within_s) as lease:
-        taken = take_in(assembly.ledger, lease, entries)
-    return _Recovered(taken, len(entries), set_apart(Path(name)))
+        taken = record_missing(assembly.ledger, lease, entries)
+    return _Recovered(taken, len(entries), rename_taken_in(Path(name)))
 
 
 def _read_errored(file: Path) -> list[Entry]:
@@ -102,7 +102,7 @@ def _read_errored(file: Path) -> list[Entry]:
         raise
 
 
-def take_in(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> int:
+def record_missing(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> int:
     """Record the entries that the ledger does not hold; returns how many there were."""
     from reconciler.plans.history import attach, find_unrecorded
 
@@ -111,7 +111,7 @@ def take_in(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> int:
     return len(missing)
 
 
-def set_apart(file: Path) -> Path:
+def rename_taken_in(file: Path) -> Path:
     """Rename a file that has been taken in, over no other one; returns its new name."""
     number, target = 1, file.with_name(f"{file.name}.recovered")
     while target.exists():
@@ -131,22 +131,22 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
     was applied; a place that differs is left out. No service is changed, and a plan afterwards has
     the same changes as before. The ledger that is there is kept beside the new one.
     """
-    from reconciler.cli.wiring import Wanted, assemble, lock_ledger
+    from reconciler.cli.wiring import PlanFlags, assemble, lock_ledger
     from reconciler.engine.applying.journal import Author
-    from reconciler.engine.rebuild import recollect
-    from reconciler.render.ledger import render_recollections
+    from reconciler.engine.rebuild import rebuild_entries
+    from reconciler.render.ledger import render_rebuilt_entries
     from reconciler.render.words.escape import escape
 
     assembly = assemble(invocation, [])
-    hands = assembly.hands(Wanted().parallelism)
+    runtime = assembly.runtime(PlanFlags().parallelism)
     revision = assembly.revision
     author = Author(revision.author, revision.host, revision.commit, "")
     with ExitStack() as held:
-        lease = _try_lock(held, assembly, lock_timeout)
-        found = recollect(hands, assembly.order(Wanted()), author)
-        there, lost = _look_back(assembly.ledger, {one.resource.address for one in found})
-        invocation.part_from_progress()
-        click.echo(render_recollections(found, lost))
+        lease = _lock_if_readable(held, assembly, lock_timeout)
+        found = rebuild_entries(runtime, assembly.request(PlanFlags()), author)
+        there, lost = _read_what_remains(assembly.ledger, {one.resource.address for one in found})
+        invocation.clear_progress()
+        click.echo(render_rebuilt_entries(found, lost))
         if there and not auto_approve:
             _approve_rebuild()
         if lease is not None:
@@ -159,7 +159,7 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
     click.echo(f"{aside}\nRebuilt from what is live. Nothing was changed.")
 
 
-def _try_lock(held: ExitStack, assembly: Assembly, within_s: float) -> Lease | None:
+def _lock_if_readable(held: ExitStack, assembly: Assembly, within_s: float) -> Lease | None:
     """The lock; None where the ledger is too broken to be locked, so that nobody writes to it."""
     from reconciler.cli.wiring import lock_ledger
     from reconciler.errors import LedgerInvalid
@@ -170,7 +170,7 @@ def _try_lock(held: ExitStack, assembly: Assembly, within_s: float) -> Lease | N
         return None
 
 
-def _look_back(ledger: Ledger, named: set[Address]) -> tuple[bool, set[Address]]:
+def _read_what_remains(ledger: Ledger, named: set[Address]) -> tuple[bool, set[Address]]:
     """Whether a ledger is there, and what only it remembers; broken ones tell nothing."""
     from reconciler.errors import LedgerInvalid
 
@@ -178,7 +178,7 @@ def _look_back(ledger: Ledger, named: set[Address]) -> tuple[bool, set[Address]]
         snapshot = ledger.load()
     except LedgerInvalid:
         return True, set()
-    return snapshot.known, set(snapshot.memories) - named
+    return snapshot.known, set(snapshot.last_applied_by_address) - named
 
 
 def _approve_rebuild() -> None:
@@ -199,7 +199,7 @@ def record_all(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> None:
 
     for entry in entries:
         lease.check()
-        ledger.record(replace(entry, fence=lease.holder.fence))
+        ledger.record(replace(entry, fence=lease.lock_owner.fence))
 
 
 @ledger.command()
@@ -226,4 +226,7 @@ def compact(invocation: Invocation, *, lock_timeout: float) -> None:
         return
     held = f"{count_entries(before.entries)} and {count(before.intents, 'intent')}"
     click.echo(f"Archived: {held}, to {escape(archive)}.")
-    click.echo(f"The ledger begins anew with {count(len(left.memories), 'resource')} remembered.")
+    click.echo(
+        f"The ledger begins anew with {count(len(left.last_applied_by_address), 'resource')}"
+        " remembered."
+    )

@@ -38,13 +38,13 @@ def plan(
     """
     from reconciler.cli.output import advise, show
     from reconciler.cli.plan_files import save
-    from reconciler.cli.wiring import Wanted, assemble
+    from reconciler.cli.wiring import PlanFlags, assemble
     from reconciler.engine.planning.plan import make_plan
 
-    flags = Wanted(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
+    flags = PlanFlags(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     assembly = assemble(invocation, paths, flags.allowed)
-    hands = assembly.hands(flags.parallelism, flags.max_calls)
-    made = make_plan(hands, assembly.order(flags, paths))
+    runtime = assembly.runtime(flags.parallelism, flags.max_calls)
+    made = make_plan(runtime, assembly.request(flags, paths))
     if out:
         save(made, out)
     show(made, form, invocation, summary=summary)

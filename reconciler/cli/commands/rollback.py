@@ -10,8 +10,8 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.options import rollback_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.cli.wiring import Assembly, Wanted
-    from reconciler.engine.runtime import Hands
+    from reconciler.cli.wiring import Assembly, PlanFlags
+    from reconciler.engine.runtime import Runtime
     from reconciler.model import Address, Plan
 
 
@@ -43,8 +43,8 @@ def rollback(
     The way back is a plan like any other: shown, asked for, carried out and proven. The entries
     are told by history. No secret comes back, and a manifest that declares otherwise is named.
     """
-    from reconciler.cli.commands.apply import Manner, Session, check_heard, propose
-    from reconciler.cli.wiring import Assembly, Wanted, load_all, parse_addresses
+    from reconciler.cli.commands.apply import ApplyFlags, Session, check_output_open, propose
+    from reconciler.cli.wiring import Assembly, PlanFlags, load_all, parse_addresses
     from reconciler.plans.plan_file import plan_document
 
     if form != "text" and not out:
@@ -52,38 +52,38 @@ def rollback(
     (named,) = parse_addresses("rollback", [address])
     # Where one manifest is broken another resource can still be led back.
     assembly = Assembly(invocation, *load_all(invocation, []))
-    wanted = Wanted(allowed=allowed, max_calls=max_calls)
-    manner = Manner(fail_fast=False, on_failure="stop", **given)
-    hands = assembly.hands(wanted.parallelism, max_calls, manner.step_timeout)
+    wanted = PlanFlags(allowed=allowed, max_calls=max_calls)
+    apply_flags = ApplyFlags(fail_fast=False, on_failure="stop", **given)
+    runtime = assembly.runtime(wanted.parallelism, max_calls, apply_flags.step_timeout)
     _check_known(assembly, named)
     if out:
-        plan = _make_plan(assembly, hands, wanted, named, to)
+        plan = _make_plan(assembly, runtime, wanted, named, to)
         return _save(invocation, plan, out, form)
 
-    def make(hands: Hands) -> tuple[Plan, str]:
-        plan = _make_plan(assembly, hands, wanted, named, to)
+    def make(runtime: Runtime) -> tuple[Plan, str]:
+        plan = _make_plan(assembly, runtime, wanted, named, to)
         if plan.steps:
-            propose(invocation, hands, plan, ask=not manner.auto_approve)
+            propose(invocation, runtime, plan, ask=not apply_flags.auto_approve)
         else:
             _show_nothing(invocation, plan)
         return plan, str(plan_document(plan)["plan_digest"])
 
     with invocation.interruption.listening():
-        check_heard(invocation)
-        return Session(invocation, assembly, hands, manner, f"rollback {address}").run(make)
+        check_output_open(invocation)
+        return Session(invocation, assembly, runtime, apply_flags, f"rollback {address}").run(make)
 
 
 def _make_plan(
-    assembly: Assembly, hands: Hands, wanted: Wanted, address: Address, to: int | None
+    assembly: Assembly, runtime: Runtime, flags: PlanFlags, address: Address, to: int | None
 ) -> Plan:
     from dataclasses import replace
 
     from reconciler.engine.rollback import plan_rollback
 
-    plan = plan_rollback(hands, assembly.order(wanted), address, to, assembly.project.moved)
+    plan = plan_rollback(runtime, assembly.request(flags), address, to, assembly.project.moved)
     broken = [one for one in assembly.loaded.findings if one.severity == "error" and not one.guard]
-    told = tuple(replace(one, severity="warning") for one in broken)
-    return replace(plan, findings=(*plan.findings, *told))
+    warnings = tuple(replace(one, severity="warning") for one in broken)
+    return replace(plan, findings=(*plan.findings, *warnings))
 
 
 def _check_known(assembly: Assembly, address: Address) -> None:
@@ -121,6 +121,6 @@ def _save(invocation: Invocation, plan: Plan, out: str, form: str) -> int:
 def _show_nothing(invocation: Invocation, plan: Plan) -> None:
     from reconciler.render.words.escape import escape
 
-    invocation.part_from_progress()
+    invocation.clear_progress()
     names = ", ".join(escape(str(one.address)) for one in plan.unchanged)
     click.echo(f"No changes. {names} has nothing that is to be undone.")

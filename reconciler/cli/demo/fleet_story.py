@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from reconciler.cli.demo.narration import run, say, show_file
+from reconciler.cli.demo.narration import print_text, run, show_file
 from reconciler.cli.demo.stage import Stage, pick_port, run_emulator
 from reconciler.package_data import find_example
 
@@ -39,32 +39,36 @@ def _point_at(file: Path, url: str) -> None:
     file.write_text(text.replace("blobs: warn", "blobs: skip"), encoding="utf-8")
 
 
-def tell(stage: Stage) -> None:
+def run_story(stage: Stage) -> None:
     """From one manifest and one file to a thousand endpoints."""
-    say(
+    print_text(
         "A bike rental has a thousand locations, and a model for each. One manifest makes them all:"
     )
     show_file(stage, _MANIFEST)
     show_file(stage, "manifests/locations.csv", 4)
-    say("validate fills the template in with every row, and asks no service.")
+    print_text("validate fills the template in with every row, and asks no service.")
     run(stage, "validate")
-    say("plan shows a thousand on one screen: the first of them, and in what the others differ.")
+    print_text(
+        "plan shows a thousand on one screen: the first of them, and in what the others differ."
+    )
     run(stage, "plan", "--out", "all.plan")
-    say(
+    print_text(
         "apply goes in waves: one location, then a tenth. At one the service does not take the"
         " model;\nthat stops the rest, before nine hundred more are touched."
     )
     run(stage, "apply", "all.plan", fails=True)
-    say("What is left? Who is at odds with the others stands apart.")
+    print_text("What is left? Who is at odds with the others stands apart.")
     run(stage, "plan", "--out", "rest.plan")
-    say("The model can be read again. apply goes on, in waves of what is left.")
+    print_text("The model can be read again. apply goes on, in waves of what is left.")
     run(stage, "apply", "rest.plan")
-    say("Is it so? A thousand endpoints are read in one call.")
+    print_text("Is it so? A thousand endpoints are read in one call.")
     run(stage, "plan")
     _train_anew(stage)
-    say("A new generation of models is one line in git, and this is what it comes to:")
+    print_text("A new generation of models is one line in git, and this is what it comes to:")
     run(stage, "plan")
-    say("That is all: one template, one file of rows, a thousand endpoints, in waves that stop.")
+    print_text(
+        "That is all: one template, one file of rows, a thousand endpoints, in waves that stop."
+    )
 
 
 def _train_anew(stage: Stage) -> None:

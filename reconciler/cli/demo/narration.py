@@ -8,7 +8,7 @@ from reconciler.cli.demo.stage import Stage
 from reconciler.errors import ReconcilerError
 
 
-def say(text: str) -> None:
+def print_text(text: str) -> None:
     """Say what comes next."""
     click.secho(f"\n{text}\n", bold=True)
 

@@ -18,7 +18,7 @@ from typing import Any
 from reconciler.blobs import upload_model
 from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
 from reconciler.emulator.processes import die_with_parent, end_process
-from reconciler.emulator.tcp_ports import DEFAULT_PORT, find_free_port, is_free, pick_blob_port
+from reconciler.emulator.tcp_ports import DEFAULT_PORT, is_free, pick_blob_port, pick_free_port
 from reconciler.errors import ReconcilerError
 from reconciler.package_data import find_example
 
@@ -164,7 +164,7 @@ def _write_project(stage: Stage) -> None:
 
 def pick_port() -> int:
     """The emulator's own port, or a free one."""
-    return DEFAULT_PORT if is_free(DEFAULT_PORT) else find_free_port()
+    return DEFAULT_PORT if is_free(DEFAULT_PORT) else pick_free_port()
 
 
 @contextlib.contextmanager

@@ -53,10 +53,10 @@ def check_room(tier: str, count: int) -> None:
         raise forbid(f"A web service of a {tier} workspace has at most {most} endpoints.")
 
 
-def take_new(body: Json, tier: str, choices: Choices) -> Json:
+def parse_new_settings(body: Json, tier: str, choices: Choices) -> Json:
     """The settings of an endpoint that a PUT makes."""
     known = {name: _CHECKS[name] for name in _PUT_FIELDS}
-    given = _take(body, known, _ADDRESSED, choices)
+    given = _parse_settings(body, known, _ADDRESSED, choices)
     level = given.setdefault("ThrottleLevel", "Low")
     calls = _LOW_MOST if level == "Low" else _DEFAULT_CALLS[tier]
     asked = given.setdefault("MaxConcurrentCalls", calls)
@@ -64,10 +64,10 @@ def take_new(body: Json, tier: str, choices: Choices) -> Json:
     return given
 
 
-def take_changes(body: Json, endpoint: Endpoint, tier: str, choices: Choices) -> Json:
+def parse_changed_settings(body: Json, endpoint: Endpoint, tier: str, choices: Choices) -> Json:
     """The settings that a PATCH changes; `endpoint` is as it will be without it."""
     known = {name: _CHECKS[name] for name in _PATCH_FIELDS}
-    given = _take(body, known, ("Resources",), choices)
+    given = _parse_settings(body, known, ("Resources",), choices)
     level = given.get("ThrottleLevel", endpoint.settings["ThrottleLevel"])
     calls = given.get("MaxConcurrentCalls")
     if calls is not None:
@@ -79,7 +79,7 @@ def take_changes(body: Json, endpoint: Endpoint, tier: str, choices: Choices) ->
     return given
 
 
-def _take(
+def _parse_settings(
     body: Json,
     known: Mapping[str, Callable[[Json], bool]],
     passed: tuple[str, ...],
@@ -108,7 +108,7 @@ def _limit_calls(level: str, calls: int, tier: str, choices: Choices) -> int:
     raise bad_argument(f"ThrottleLevel Low caps MaxConcurrentCalls at {_LOW_MOST}.")
 
 
-def take_models(body: Json, endpoint: Endpoint, now: float) -> dict[str, Json]:
+def parse_models(body: Json, endpoint: Endpoint, now: float) -> dict[str, Json]:
     """The locations that a PATCH names, by the resource that each is for."""
     resources = body.get("Resources")
     if resources is None:
@@ -125,11 +125,11 @@ def take_models(body: Json, endpoint: Endpoint, now: float) -> dict[str, Json]:
             raise bad_argument(f"There is no updatable resource named '{str(name)[:200]}'.")
         if name in located:
             raise bad_argument(f"The resource '{name[:200]}' stands there twice.")
-        located[name] = _take_location(resource.get("Location"), now)
+        located[name] = _parse_location(resource.get("Location"), now)
     return located
 
 
-def _take_location(location: Json, now: float) -> Json:
+def _parse_location(location: Json, now: float) -> Json:
     if not isinstance(location, dict):
         raise bad_model("there is no Location")
     parts = {name: location.get(name) or "" for name in _LOCATION}

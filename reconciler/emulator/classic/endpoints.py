@@ -36,7 +36,7 @@ NOT_MODIFIED: Final = Answer(304)
 class ClassicParts:
     """What the calls of Classic work with. `seconds` is how long a PATCH takes to take effect.
 
-    With `remembers` it is kept what each write replaced, for `look_back`.
+    With `remembers` it is kept what each write replaced, for `get_before_last_write`.
     """
 
     workspaces: Workspaces
@@ -81,7 +81,7 @@ class Endpoints:
         """Make an endpoint, bound to what the web service is now."""
         rules.check_name(name)
         tier = self._workspaces.workspaces[service.workspace].tier
-        settings = rules.take_new(call.document(), tier, self._choices)
+        settings = rules.parse_new_settings(call.document(), tier, self._choices)
         old = self.find(service, name)
         if old is not None:
             return self._put_over(old, settings)
@@ -114,9 +114,9 @@ class Endpoints:
         endpoint = self.find(service, name) or _refuse_missing(name)
         body, tier = call.document(), self._workspaces.workspaces[service.workspace].tier
         self._check_default(endpoint, body)
-        foreseen = endpoint.foresee()
-        settings = rules.take_changes(body, foreseen, tier, self._choices)
-        located = rules.take_models(body, foreseen, self._parts.clock())
+        foreseen = endpoint.preview()
+        settings = rules.parse_changed_settings(body, foreseen, tier, self._choices)
+        located = rules.parse_models(body, foreseen, self._parts.clock())
         models = {one: await self._take_in(location) for one, location in located.items()}
         # Meanwhile it may have gone, and other calls have written.
         self.begin()
@@ -155,7 +155,7 @@ class Endpoints:
         overwrite = rules.wants_overwrite(call.document() if call.body else {})
         if name == DEFAULT:
             raise rules.bad_argument("The default endpoint cannot be refreshed.")
-        foreseen, published = endpoint.foresee(), publish_models(service)
+        foreseen, published = endpoint.preview(), publish_models(service)
         models = published if overwrite else _keep_models(foreseen.models, published)
         if foreseen.version == service.version and foreseen.models == models:
             return NOT_MODIFIED
@@ -183,19 +183,19 @@ class Endpoints:
         """An endpoint, once writes whose time has come have taken effect."""
         endpoint = self._workspaces.endpoints[service.workspace, service.id].get(name)
         if endpoint is not None:
-            self.settle(endpoint)
+            self.finish_due(endpoint)
         return endpoint
 
-    def settle(self, endpoint: Endpoint) -> None:
+    def finish_due(self, endpoint: Endpoint) -> None:
         """Let writes take effect whose time has come."""
-        if endpoint.pending and endpoint.settle(self._parts.clock()):
+        if endpoint.pending and endpoint.finish_due(self._parts.clock()):
             self._rendered.pop(endpoint.api_id, None)
 
     def forget_rendered(self) -> None:
         """A publication has moved endpoints."""
         self._rendered.clear()
 
-    def look_back(self, call: Call) -> Before | None:
+    def get_before_last_write(self, call: Call) -> Before | None:
         """What GET showed before the last write since the start, and when that took effect."""
         match call.segments:
             case (_, workspace, _, service, _, name):
@@ -208,7 +208,7 @@ class Endpoints:
             return Answer(200, data=before.document)
         return self._answer_missing(before.key[-1])
 
-    def bend(self, answer: Answer) -> bool:
+    def spoil(self, answer: Answer) -> bool:
         """Let the write that an answer accepts never take effect; False where there was none."""
         undo, self._undo = self._undo, None
         if undo is None or answer.status >= 300:
@@ -246,7 +246,7 @@ class Endpoints:
 
     def _render(self, endpoint: Endpoint) -> bytes:
         """The bytes of a document: made once, until the next change."""
-        self.settle(endpoint)
+        self.finish_due(endpoint)
         data = self._rendered.get(endpoint.api_id)
         if data is None:
             workspace = self._workspaces.workspaces[endpoint.workspace]

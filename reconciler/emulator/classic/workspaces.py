@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from reconciler.emulator.classic.world_file import Publication, Workspace
-from reconciler.emulator.randomness import Chance
+from reconciler.emulator.randomness import RandomSource
 from reconciler.emulator.state import State
 
 Json = Any
@@ -61,34 +61,34 @@ class Endpoint:
         """What it is found by; names count as they are spelled."""
         return self.workspace, self.service, self.name
 
-    def settle(self, now: float) -> bool:
+    def finish_due(self, now: float) -> bool:
         """Let writes take effect whose time has come; whether any did."""
         due = [change for change in self.pending if change["due"] <= now]
         for change in due:
-            self.take(change)
+            self.apply_change(change)
             self.pending.remove(change)
         return bool(due)
 
-    def take(self, change: Json) -> None:
+    def apply_change(self, change: Json) -> None:
         """Let a write take effect; `all_models` stand in place of those there were."""
         self.settings.update(change.get("settings", {}))
         self.models = copy.deepcopy(change.get("all_models", self.models))
         self.models.update(change.get("models", {}))
         self.version = change.get("version", self.version)
 
-    def foresee(self) -> Endpoint:
+    def preview(self) -> Endpoint:
         """The endpoint once all that is pending has taken effect."""
         foreseen = copy.deepcopy(self)
-        foreseen.settle(float("inf"))
+        foreseen.finish_due(float("inf"))
         return foreseen
 
 
 class Workspaces:
     """The records of Classic, by key; every change is committed before the reply speaks of it."""
 
-    def __init__(self, state: State, chance: Chance) -> None:
+    def __init__(self, state: State, random_source: RandomSource) -> None:
         self._state = state
-        self._chance = chance
+        self._random_source = random_source
         self.workspaces = {one["id"]: Workspace(**one) for one in state.read("workspace")}
         self.services: dict[tuple[str, str], WebService] = {}
         self.endpoints: dict[tuple[str, str], dict[str, Endpoint]] = {}
@@ -133,7 +133,7 @@ class Workspaces:
         endpoints = self.endpoints[workspace, service.id]
         default = endpoints.get(DEFAULT)
         if default is not None:
-            default.take({"version": now, "all_models": publish_models(service)})
+            default.apply_change({"version": now, "all_models": publish_models(service)})
         elif old is None:
             default = self.make_endpoint(service, DEFAULT, self._default_settings(workspace), now)
         self._write([_row(service), *([_row(default)] if default else [])])
@@ -149,9 +149,9 @@ class Workspaces:
             service.workspace,
             service.id,
             name,
-            self._chance.hex32(),
-            self._chance.key(),
-            self._chance.key(),
+            self._random_source.hex32(),
+            self._random_source.key(),
+            self._random_source.key(),
             now,
             service.version,
             {**UNSAID, **settings},
@@ -201,7 +201,7 @@ class Workspaces:
         rows: list[tuple[str, tuple[str, ...], Json]],
         gone: Iterable[tuple[str, tuple[str, ...]]] = (),
     ) -> None:
-        self._state.write(rows, gone, count=self._chance.count)
+        self._state.write(rows, gone, count=self._random_source.count)
 
 
 def publish_models(service: WebService) -> Json:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from reconciler.emulator.file_findings import Flaw, find_unknown, find_wrong
+from reconciler.emulator.file_findings import FileFinding, check_unknown, check_values
 
 Json = Any
 _ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -71,89 +71,91 @@ def make_world(document: Json) -> tuple[Workspace, ...]:
     )
 
 
-def find_in_world(document: Json) -> Iterator[Flaw]:
+def check_world(document: Json) -> Iterator[FileFinding]:
     """All that is not right about a world."""
     if not isinstance(document, dict):
-        yield Flaw((), "must be a mapping with workspaces", "Begin with: workspaces:")
+        yield FileFinding((), "must be a mapping with workspaces", "Begin with: workspaces:")
         return
-    yield from find_unknown(document, ("workspaces",))
+    yield from check_unknown(document, ("workspaces",))
     if "workspaces" not in document:
-        yield Flaw((), "the world lacks workspaces")
+        yield FileFinding((), "the world lacks workspaces")
         return
-    yield from _find_in_list(document, "workspaces", _find_in_workspace)
+    yield from _check_list(document, "workspaces", _check_workspace)
 
 
-def _find_in_list(
-    holder: Mapping[str, Json], field: str, find: Callable[[Mapping[str, Json]], Iterator[Flaw]]
-) -> Iterator[Flaw]:
+def _check_list(
+    parent: Mapping[str, Json],
+    field: str,
+    find: Callable[[Mapping[str, Json]], Iterator[FileFinding]],
+) -> Iterator[FileFinding]:
     """What is wrong with a list of things with ids, each of which may stand there once."""
-    items = holder[field]
+    items = parent[field]
     if not isinstance(items, list):
-        yield Flaw((field,), f"{field} must be a list")
+        yield FileFinding((field,), f"{field} must be a list")
         return
     if len(items) > _MOST:
-        yield Flaw((field, _MOST), f"is one too many: {field} may have {_MOST:,}")
+        yield FileFinding((field, _MOST), f"is one too many: {field} may have {_MOST:,}")
         return
     seen = set()
     for index, item in enumerate(items):
         if not isinstance(item, dict):
-            yield Flaw((field, index), f"must be a mapping, as each of {field} is")
+            yield FileFinding((field, index), f"must be a mapping, as each of {field} is")
             continue
-        for flaw in find(item):
-            yield replace(flaw, path=(field, index, *flaw.path))
+        for file_finding in find(item):
+            yield replace(file_finding, path=(field, index, *file_finding.path))
         if "id" in item and str(item["id"]) in seen:
-            yield Flaw((field, index, "id"), "the id stands there for the second time")
+            yield FileFinding((field, index, "id"), "the id stands there for the second time")
         seen.add(str(item.get("id")))
 
 
-def _find_in_workspace(workspace: Mapping[str, Json]) -> Iterator[Flaw]:
-    yield from find_unknown(workspace, _WORKSPACE_FIELDS)
+def _check_workspace(workspace: Mapping[str, Json]) -> Iterator[FileFinding]:
+    yield from check_unknown(workspace, _WORKSPACE_FIELDS)
     if "id" not in workspace:
-        yield Flaw((), "the workspace lacks id")
-    yield from find_wrong(workspace, _WORKSPACE_DEMANDS, {"tier": _TIERS})
+        yield FileFinding((), "the workspace lacks id")
+    yield from check_values(workspace, _WORKSPACE_DEMANDS, {"tier": _TIERS})
     if "webServices" in workspace:
-        yield from _find_in_list(workspace, "webServices", _find_in_service)
+        yield from _check_list(workspace, "webServices", _check_service)
 
 
-def _find_in_service(service: Mapping[str, Json]) -> Iterator[Flaw]:
-    yield from find_unknown(service, _SERVICE_FIELDS)
+def _check_service(service: Mapping[str, Json]) -> Iterator[FileFinding]:
+    yield from check_unknown(service, _SERVICE_FIELDS)
     for name in ("id", "name"):
         if name not in service:
-            yield Flaw((), f"the web service lacks {name}")
-    yield from find_wrong(service, _SERVICE_DEMANDS, {"kind": _KINDS})
+            yield FileFinding((), f"the web service lacks {name}")
+    yield from check_values(service, _SERVICE_DEMANDS, {"kind": _KINDS})
     if service.get("kind") == "training" and service.get("resources"):
         step = "Leave resources out, or say kind: predictive."
-        yield Flaw(("resources",), "a training service has no updatable resources", step)
+        yield FileFinding(("resources",), "a training service has no updatable resources", step)
 
 
-def _demand_id(value: Json) -> str:
+def _check_id(value: Json) -> str:
     known = isinstance(value, str) and _ID.fullmatch(value)
     return "" if known else "must be 32 hexadecimal digits, in small letters"
 
 
-def _demand_text(value: Json) -> str:
+def _check_text(value: Json) -> str:
     return "" if isinstance(value, str) and 0 < len(value) <= 500 else "must be text"
 
 
-def _demand_resources(value: Json) -> str:
-    if not isinstance(value, list) or any(_demand_text(one) for one in value):
+def _check_resources(value: Json) -> str:
+    if not isinstance(value, list) or any(_check_text(one) for one in value):
         return "must be a list of names"
     return "" if len(set(value)) == len(value) else "holds a name twice"
 
 
-def _demand_word(words: tuple[str, ...]) -> Callable[[Json], str]:
+def _make_word_check(words: tuple[str, ...]) -> Callable[[Json], str]:
     return lambda value: "" if value in words else f"must be {' or '.join(words)}"
 
 
 _WORKSPACE_DEMANDS: Final[Mapping[str, Callable[[Json], str]]] = {
-    "id": _demand_id,
-    "region": _demand_text,
-    "tier": _demand_word(_TIERS),
-    "token": _demand_text,
+    "id": _check_id,
+    "region": _check_text,
+    "tier": _make_word_check(_TIERS),
+    "token": _check_text,
 }
 _SERVICE_DEMANDS: Final[Mapping[str, Callable[[Json], str]]] = {
-    "id": _demand_id,
-    "name": _demand_text,
-    "kind": _demand_word(_KINDS),
-    "resources": _demand_resources,
+    "id": _check_id,
+    "name": _check_text,
+    "kind": _make_word_check(_KINDS),
+    "resources": _check_resources,
 }

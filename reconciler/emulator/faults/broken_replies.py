@@ -13,7 +13,7 @@ from aiohttp import web
 if TYPE_CHECKING:  # a type of the framework's that nothing else needs
     from aiohttp.abc import AbstractStreamWriter
 
-_LOOK_S: Final = 0.1
+_POLL_S: Final = 0.1
 
 
 class Lost(web.StreamResponse):
@@ -42,7 +42,7 @@ class CutOff(web.StreamResponse):
 async def hold(request: web.Request, stopped: asyncio.Event) -> None:
     """Wait until the client or the server has had enough; the framework tells of neither."""
     while not stopped.is_set() and request.transport is not None:
-        await pause(_LOOK_S, stopped)
+        await pause(_POLL_S, stopped)
 
 
 async def pause(seconds: float, stopped: asyncio.Event) -> None:

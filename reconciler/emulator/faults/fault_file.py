@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from reconciler.emulator.file_findings import Flaw, find_unknown, find_wrong
+from reconciler.emulator.file_findings import FileFinding, check_unknown, check_values
 
 Json = Any
 MOST_FAULTS: Final = 1000
@@ -96,61 +96,61 @@ def make_faults(document: Json) -> tuple[Fault, ...]:
     )
 
 
-def find_in_faults(document: Json) -> Iterator[Flaw]:
+def check_fault_file(document: Json) -> Iterator[FileFinding]:
     """All that is not right about a document of faults."""
     if not isinstance(document, list):
-        yield Flaw((), "must be a list of faults", "Begin each with: - match:")
+        yield FileFinding((), "must be a list of faults", "Begin each with: - match:")
         return
     if len(document) > MOST_FAULTS:
-        yield Flaw((MOST_FAULTS,), f"is one fault too many: there may be {MOST_FAULTS}")
+        yield FileFinding((MOST_FAULTS,), f"is one fault too many: there may be {MOST_FAULTS}")
     for index, entry in enumerate(document[:MOST_FAULTS]):
-        for flaw in _find_in_entry(entry):
-            yield replace(flaw, path=(index, *flaw.path))
+        for file_finding in _check_entry(entry):
+            yield replace(file_finding, path=(index, *file_finding.path))
 
 
-def _find_in_entry(entry: Json) -> Iterator[Flaw]:
+def _check_entry(entry: Json) -> Iterator[FileFinding]:
     if not isinstance(entry, dict):
-        yield Flaw((), "a fault must be a mapping with match and do")
+        yield FileFinding((), "a fault must be a mapping with match and do")
         return
-    yield from find_unknown(entry, _FIELDS)
+    yield from check_unknown(entry, _FIELDS)
     for name in ("match", "do"):
         if name not in entry:
-            yield Flaw((), f"the fault lacks {name}")
+            yield FileFinding((), f"the fault lacks {name}")
     if "match" in entry:
-        for flaw in _find_in_match(entry["match"]):
-            yield replace(flaw, path=("match", *flaw.path))
-    yield from find_wrong(entry, _DEMANDS, {"do": _NAMES})
-    yield from _find_contradictions(entry)
+        for file_finding in _check_match(entry["match"]):
+            yield replace(file_finding, path=("match", *file_finding.path))
+    yield from check_values(entry, _DEMANDS, {"do": _NAMES})
+    yield from _check_contradictions(entry)
 
 
-def _find_in_match(match: Json) -> Iterator[Flaw]:
+def _check_match(match: Json) -> Iterator[FileFinding]:
     if not isinstance(match, dict):
-        yield Flaw((), "match must be a mapping with method and path, or either")
+        yield FileFinding((), "match must be a mapping with method and path, or either")
         return
-    yield from find_unknown(match, _MATCH_FIELDS)
-    yield from find_wrong(match, _MATCH_DEMANDS, {})
+    yield from check_unknown(match, _MATCH_FIELDS)
+    yield from check_values(match, _MATCH_DEMANDS, {})
 
 
-def _find_contradictions(entry: Mapping[str, Json]) -> Iterator[Flaw]:
+def _check_contradictions(entry: Mapping[str, Json]) -> Iterator[FileFinding]:
     if "times" in entry and "rate" in entry:
-        yield Flaw(("rate",), "times and rate exclude one another", "Keep one of them.")
+        yield FileFinding(("rate",), "times and rate exclude one another", "Keep one of them.")
     do = entry.get("do")
     if do in _NAMES and "seconds" in entry and do not in {"slow", "stale-read"}:
-        yield Flaw(("seconds",), f"seconds says nothing to {do}", "Leave it out.")
+        yield FileFinding(("seconds",), f"seconds says nothing to {do}", "Leave it out.")
     if do in _NAMES and "status" in entry and do != "error":
-        yield Flaw(("status",), f"status says nothing to {do}", "Leave it out.")
+        yield FileFinding(("status",), f"status says nothing to {do}", "Leave it out.")
 
 
-def _demand_kind(value: Json) -> str:
+def _check_kind(value: Json) -> str:
     return "" if value in _NAMES else "names no fault that there is"
 
 
-def _demand_method(value: Json) -> str:
+def _check_method(value: Json) -> str:
     known = isinstance(value, str) and value.upper() in _METHODS
     return "" if known else f"must be {' or '.join(_METHODS)}"
 
 
-def _demand_path(value: Json) -> str:
+def _check_path(value: Json) -> str:
     if not isinstance(value, str):
         return "must be text, a regular expression"
     if len(value) > _LONGEST_PATH:
@@ -162,20 +162,20 @@ def _demand_path(value: Json) -> str:
     return ""
 
 
-def _demand_times(value: Json) -> str:
+def _check_times(value: Json) -> str:
     whole = isinstance(value, int) and not isinstance(value, bool)
     return "" if whole and value >= 1 else "must be a whole number from 1"
 
 
-def _demand_rate(value: Json) -> str:
+def _check_rate(value: Json) -> str:
     return "" if _is_number(value) and 0 <= value <= 1 else "must be a number from 0 to 1"
 
 
-def _demand_seconds(value: Json) -> str:
+def _check_seconds(value: Json) -> str:
     return "" if _is_number(value) and 0 <= value <= 3600 else "must be a number from 0 to 3600"
 
 
-def _demand_status(value: Json) -> str:
+def _check_status(value: Json) -> str:
     known = isinstance(value, int) and 500 <= value <= 599
     return "" if known else "must be a whole number from 500 to 599"
 
@@ -186,13 +186,13 @@ def _is_number(value: Json) -> bool:
 
 _NAMES: Final = tuple(kind.name for kind in KINDS)
 _DEMANDS: Final[Mapping[str, Callable[[Json], str]]] = {
-    "do": _demand_kind,
-    "times": _demand_times,
-    "rate": _demand_rate,
-    "seconds": _demand_seconds,
-    "status": _demand_status,
+    "do": _check_kind,
+    "times": _check_times,
+    "rate": _check_rate,
+    "seconds": _check_seconds,
+    "status": _check_status,
 }
 _MATCH_DEMANDS: Final[Mapping[str, Callable[[Json], str]]] = {
-    "method": _demand_method,
-    "path": _demand_path,
+    "method": _check_method,
+    "path": _check_path,
 }

@@ -10,16 +10,16 @@ from reconciler.emulator.faults.fault_file import Fault, compile_path
 
 
 @dataclass
-class Entry:
+class FaultEntry:
     """A fault with what is left of its times, and chance of its own.
 
-    `chance` depends on the seed and the entry's number alone, so that neither other entries nor
-    what the service draws of its own chance can shift it.
+    `random_source` depends on the seed and the entry's number alone, so that neither other entries
+    nor what the service draws of its own chance can shift it.
     """
 
     fault: Fault
     matches: Callable[[str], bool]
-    chance: random.Random
+    random_source: random.Random
     left: int | None
 
     @property
@@ -32,7 +32,7 @@ class Entry:
         if self.left is not None:
             self.left -= self.left > 0
             return True
-        return self.fault.rate is None or self.chance.random() < self.fault.rate
+        return self.fault.rate is None or self.random_source.random() < self.fault.rate
 
     def give_back(self) -> None:
         """It found nothing to act on, and has not fired."""
@@ -45,7 +45,7 @@ class FaultPlan:
 
     def __init__(self, faults: Iterable[Fault], seed: int | None) -> None:
         self._entries = [
-            Entry(fault, compile_path(fault.path), _make_chance(seed, number), fault.times)
+            FaultEntry(fault, compile_path(fault.path), _make_random(seed, number), fault.times)
             for number, fault in enumerate(faults)
         ]
 
@@ -53,7 +53,9 @@ class FaultPlan:
         """Whether any entry is of a kind."""
         return any(entry.do == do for entry in self._entries)
 
-    def choose(self, method: str, target: str, concerns: Callable[[Fault], bool]) -> Entry | None:
+    def choose(
+        self, method: str, target: str, concerns: Callable[[Fault], bool]
+    ) -> FaultEntry | None:
         """The entry that fires for a request; `target` is its path and query.
 
         One that does not match, has nothing left, or does not concern the request draws nothing.
@@ -71,5 +73,5 @@ class FaultPlan:
         return None
 
 
-def _make_chance(seed: int | None, number: int) -> random.Random:
+def _make_random(seed: int | None, number: int) -> random.Random:
     return random.Random(None if seed is None else f"{seed}/{number}")  # noqa: S311 - no secret

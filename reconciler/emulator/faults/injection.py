@@ -14,7 +14,7 @@ from reconciler.emulator.classic.endpoint_rules import bad_argument
 from reconciler.emulator.classic.endpoints import Endpoints
 from reconciler.emulator.classic.views import render_compact
 from reconciler.emulator.faults.fault_file import Fault
-from reconciler.emulator.faults.fault_plan import Entry, FaultPlan
+from reconciler.emulator.faults.fault_plan import FaultEntry, FaultPlan
 from reconciler.emulator.replies import Answer, Refusal, bad_request
 from reconciler.emulator.requests import PREVIEW, Call
 from reconciler.emulator.resource_manager import definitions
@@ -33,7 +33,7 @@ _PAGE: Final = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><
 _CODES: Final = {502: "BadGateway", 503: "ServiceUnavailable", 504: "GatewayTimeout"}
 
 
-class Mischief:
+class FaultInjector:
     """Chooses a request's fault from the plan, and carries it out as far as bodies go."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Mischief:
         self._endpoints = endpoints
         self._choices = choices
 
-    def choose(self, call: Call) -> Entry | None:
+    def choose(self, call: Call) -> FaultEntry | None:
         """The fault of a request, if any fires."""
         return self._plan.choose(call.method, call.target, lambda one: self._concerns(one, call))
 
@@ -56,10 +56,10 @@ class Mischief:
         if fault.do == "list-omission":
             return call.method == "GET" and _ends_with(call, "webservices", "endpoints")
         if fault.do == "stale-read":
-            return self._can_look_back(fault, call)
+            return self._has_earlier_state(fault, call)
         return True
 
-    def forestall(self, entry: Entry | None, call: Call) -> Answer | None:
+    def answer_early(self, entry: FaultEntry | None, call: Call) -> Answer | None:
         """The answer in place of the work; None lets the work be done. May raise Refusal."""
         match entry.do if entry else "":
             case "throttle":
@@ -74,19 +74,19 @@ class Mischief:
                 return NO_ANSWER
         return None
 
-    def alter(
-        self, entry: Entry | None, call: Call | None, answer: Answer
-    ) -> tuple[Answer, Entry | None]:
+    def modify(
+        self, entry: FaultEntry | None, call: Call | None, answer: Answer
+    ) -> tuple[Answer, FaultEntry | None]:
         """What becomes of an answer, and the fault if it has really fired."""
         if entry is None or call is None:
             return answer, None
-        altered = self._alter(entry, call, answer)
+        altered = self._modify(entry, call, answer)
         if altered is None:
             entry.give_back()
             return answer, None
         return altered, entry
 
-    def _alter(self, entry: Entry, call: Call, answer: Answer) -> Answer | None:
+    def _modify(self, entry: FaultEntry, call: Call, answer: Answer) -> Answer | None:
         """The answer as it goes out; None where the fault finds nothing to act on."""
         match entry.do:
             case "drop-reply":
@@ -98,7 +98,7 @@ class Mischief:
             case "truncate":
                 return answer if answer.data or answer.body is not None else None
             case do if do in _ENDS:
-                return answer if self._bend(call, answer, do) else None
+                return answer if self._spoil(call, answer, do) else None
         return answer
 
     def _throttle(self, call: Call) -> Refusal:
@@ -114,30 +114,30 @@ class Mischief:
             refusal.body = {}
         return refusal
 
-    def _bend(self, call: Call, answer: Answer, do: str) -> bool:
+    def _spoil(self, call: Call, answer: Answer, do: str) -> bool:
         if call.plane == "classic":
-            return self._endpoints.bend(answer)
-        return self._operations.bend(answer, do)
+            return self._endpoints.spoil(answer)
+        return self._operations.spoil(answer, do)
 
-    def _can_look_back(self, fault: Fault, call: Call) -> bool:
-        before = self._look_back(call)
+    def _has_earlier_state(self, fault: Fault, call: Call) -> bool:
+        before = self._get_before_last_write(call)
         if before is None:
             return False
         limited = fault.times is None and fault.rate is None
         seconds = _DEFAULT_SECONDS if fault.seconds is None and limited else fault.seconds
         return seconds is None or self._operations.now() < before.ended + seconds
 
-    def _look_back(self, call: Call) -> Before | None:
+    def _get_before_last_write(self, call: Call) -> Before | None:
         """What a GET showed before the last write, if it is one of a single thing."""
         if call.method != "GET":
             return None
         if call.plane == "classic":
-            return self._endpoints.look_back(call)
+            return self._endpoints.get_before_last_write(call)
         key = _find_key(call)
-        return self._operations.look_back(key) if key else None
+        return self._operations.get_before_last_write(key) if key else None
 
     def _show_stale(self, call: Call, answer: Answer) -> Answer | None:
-        before = self._look_back(call)
+        before = self._get_before_last_write(call)
         if before is None or answer.status not in {200, 204, 404}:
             return None
         if call.plane == "classic":
@@ -157,7 +157,7 @@ def _refuse_model(call: Call) -> Refusal:
     return bad_argument(message) if classic else bad_request("InvalidModelUrl", message)
 
 
-def answer_after(entry: Entry) -> float:
+def answer_after(entry: FaultEntry) -> float:
     """How many seconds a slow answer takes."""
     return _DEFAULT_SECONDS if entry.fault.seconds is None else entry.fault.seconds
 
@@ -207,13 +207,13 @@ def _get(mapping: Json, name: str) -> Json:
     return next((v for key, v in mapping.items() if key.casefold() == name.casefold()), None)
 
 
-def _omit(answer: Answer, entry: Entry) -> Answer | None:
+def _omit(answer: Answer, entry: FaultEntry) -> Answer | None:
     """The list without one of its items; None where there is none to leave out."""
     bare = json.loads(answer.data) if answer.data else None
     items = bare if isinstance(bare, list) else _get(answer.body, "value")
     if not items:
         return None
-    gone = entry.chance.randrange(len(items))
+    gone = entry.random_source.randrange(len(items))
     kept = [item for index, item in enumerate(items) if index != gone]
     if items is bare:
         return replace(answer, data=render_compact(kept)) if kept else Answer(204)

@@ -1,4 +1,4 @@
-"""What a write makes of a definition, and what a read shows of it. Pure but for `Chance`."""
+"""What a write makes of a definition, and what a read shows of it. Pure but for `RandomSource`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from reconciler.emulator.randomness import Chance
+from reconciler.emulator.randomness import RandomSource
 from reconciler.emulator.replies import Refusal, bad_request
 from reconciler.emulator.resource_manager import regions
-from reconciler.emulator.resource_manager.shapes import Shape, find_faults, spell
+from reconciler.emulator.resource_manager.shapes import DefinitionSchema, check_definition, spell
 from reconciler.emulator.switches import Choices
 
 Json = Any
@@ -53,17 +53,17 @@ _DEMANDED: Final = (
 )
 
 
-def take_body(body: Json, shape: Shape, *, bare_parameters: bool) -> dict[str, Json]:
+def parse_body(body: Json, schema: DefinitionSchema, *, bare_parameters: bool) -> dict[str, Json]:
     """A request's body in one spelling; refuses what is no definition.
 
     With `bare_parameters` (2016-05-01-preview) parameters are plain values.
     """
     if not isinstance(body, dict):
         raise bad_request("InvalidRequestBody", "The request body must be a JSON object.")
-    taken: dict[str, Json] = spell(shape, body)
+    taken: dict[str, Json] = spell(schema, body)
     if bare_parameters:
         _each_parameter_map(taken.get("properties"), _wrap_bare)
-    fault = next(find_faults(shape, taken), None)
+    fault = next(check_definition(schema, taken), None)
     if fault is not None:
         raise bad_request("InvalidRequestBody", f"The request body is not valid. {fault}.")
     properties = taken.get("properties")
@@ -114,14 +114,18 @@ def _given(part: dict[str, Json], name: str) -> bool:
 
 
 def make_definition(
-    body: dict[str, Json], old: dict[str, Json] | None, chance: Chance, choices: Choices
+    body: dict[str, Json],
+    old: dict[str, Json] | None,
+    random_source: RandomSource,
+    choices: Choices,
 ) -> Json:
     """The properties that a PUT stores: of an old definition its keys are kept at most."""
     properties = {name: value for name, value in body["properties"].items() if value is not None}
     keys = {name: v for name, v in (properties.get("keys") or {}).items() if v is not None}
     kept = (old or {}).get("keys", {}) if choices["put-keys"] == "keep" else {}
     properties["keys"] = {
-        name: keys.get(name) or kept.get(name) or chance.key() for name in ("primary", "secondary")
+        name: keys.get(name) or kept.get(name) or random_source.key()
+        for name in ("primary", "secondary")
     }
     defaults = {
         "description": "",
@@ -140,7 +144,7 @@ def merge_patch(old: Json, body: dict[str, Json], choices: Choices) -> Json:
     if str(given.get("packageType", "")).casefold() != "graph":
         raise bad_request("MissingRequiredProperty", "Required: properties.packageType.")
     check_storage_account(old, body)
-    given = _judge_nulls(given, choices)
+    given = _check_nulls(given, choices)
     merged = copy.deepcopy(old)
     for name, value in given.items():
         if name in {"keys", "storageAccount"}:
@@ -170,7 +174,7 @@ def check_storage_account(old: Json, body: dict[str, Json]) -> None:
         )
 
 
-def _judge_nulls(given: dict[str, Json], choices: Choices) -> dict[str, Json]:
+def _check_nulls(given: dict[str, Json], choices: Choices) -> dict[str, Json]:
     nulls = [name for name, value in given.items() if value is None]
     if nulls and choices["null-in-patch"] == "reject":
         raise bad_request("NullValue", f"Null is not a value of properties.{nulls[0]}.")
@@ -212,7 +216,9 @@ def check_seals(body: dict[str, Json], location: str, choices: Choices) -> None:
         _each_parameter_map(body["properties"], check)
 
 
-def seal_parameters(properties: Json, location: str, chance: Chance, choices: Choices) -> None:
+def seal_parameters(
+    properties: Json, location: str, random_source: RandomSource, choices: Choices
+) -> None:
     """Encrypt every sealed parameter anew, as any write does, to the region's certificate."""
     if choices["plain-credentials"] == "seal":
         _mark_credentials(properties)
@@ -220,7 +226,7 @@ def seal_parameters(properties: Json, location: str, chance: Chance, choices: Ch
     def seal(parameters: Json) -> None:
         for parameter in parameters.values():
             if isinstance(parameter, dict) and parameter.get("certificateThumbprint"):
-                parameter["value"] = chance.seal()
+                parameter["value"] = random_source.seal()
                 parameter["certificateThumbprint"] = regions.thumbprint(location)
 
     _each_parameter_map(properties, seal)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from reconciler.emulator.randomness import Chance
+from reconciler.emulator.randomness import RandomSource
 from reconciler.emulator.replies import Answer, Refusal, bad_request, render
 from reconciler.emulator.requests import PREVIEW, Call, check_name
 from reconciler.emulator.resource_manager import definitions, regions, views
 from reconciler.emulator.resource_manager.operations import Operations
-from reconciler.emulator.resource_manager.shapes import Shape
+from reconciler.emulator.resource_manager.shapes import DefinitionSchema
 from reconciler.emulator.state import Service, State, make_key
 from reconciler.emulator.storage import Storage
 from reconciler.emulator.switches import Choices
@@ -27,9 +27,9 @@ class Parts:
     """What the calls work with."""
 
     state: State
-    chance: Chance
+    random_source: RandomSource
     choices: Choices
-    shape: Shape
+    schema: DefinitionSchema
     storage: Storage
     operations: Operations
 
@@ -39,19 +39,19 @@ class Management:
 
     def __init__(self, parts: Parts) -> None:
         self._state = parts.state
-        self._chance = parts.chance
+        self._random_source = parts.random_source
         self._choices = parts.choices
-        self._shape = parts.shape
+        self._schema = parts.schema
         self._storage = parts.storage
         self._operations = parts.operations
         self._rendered: dict[tuple[str, float, str], bytes] = {}
 
     async def put(self, call: Call, subscription: str, group: str, name: str) -> Answer:
         """Create a service, or replace the whole definition of one."""
-        body = self._take(call)
+        body = self._parse_definition(call)
         definitions.check_put(body, self._choices)
         definitions.check_seals(body, body["location"], self._choices)
-        old = self._operations.settle(make_key(subscription, group, check_name(name)))
+        old = self._operations.finish_due(make_key(subscription, group, check_name(name)))
         if old is not None:
             self._refuse_write(old)
             definitions.check_storage_account(old.properties, body)
@@ -61,7 +61,7 @@ class Management:
             group,
             name,
             new["location"],
-            self._chance.hex32(),
+            self._random_source.hex32(),
             0.0,
             0.0,
             exists=False,
@@ -75,21 +75,23 @@ class Management:
     async def _make_new(self, body: dict[str, Json], old: Service | None) -> dict[str, Json]:
         cased = await self._take_in_payload(body)
         before = old.properties if old else None
-        properties = definitions.make_definition(body, before, self._chance, self._choices)
+        properties = definitions.make_definition(body, before, self._random_source, self._choices)
         location = regions.display_name(body["location"])
-        definitions.seal_parameters(properties, location, self._chance, self._choices)
+        definitions.seal_parameters(properties, location, self._random_source, self._choices)
         tags = body.get("tags") or {}
         return {"properties": properties, "cased": cased, "tags": tags, "location": location}
 
     async def patch(self, call: Call, subscription: str, group: str, name: str) -> Answer:
         """Change a part of a definition."""
         service = self._existing(subscription, group, name)
-        body = self._take(call)
+        body = self._parse_definition(call)
         self._refuse_write(service)
         definitions.check_location(service.location, body)
         definitions.check_seals(body, service.location, self._choices)
         properties = definitions.merge_patch(service.properties, body, self._choices)
-        definitions.seal_parameters(properties, service.location, self._chance, self._choices)
+        definitions.seal_parameters(
+            properties, service.location, self._random_source, self._choices
+        )
         given = body["properties"]
         new = {
             "properties": properties,
@@ -130,7 +132,7 @@ class Management:
 
     def delete(self, subscription: str, group: str, name: str) -> Answer:
         """Take a service away; one that is not there is no error."""
-        service = self._operations.settle(make_key(subscription, group, name))
+        service = self._operations.finish_due(make_key(subscription, group, name))
         if service is None:
             return Answer(204, timed=False)
         self._refuse_busy(service)
@@ -171,17 +173,17 @@ class Management:
             page["nextLink"] = f"{call.origin}/{path}?{query}"
         if group is not None:
             return Answer(200, page)
-        ids = {"x-ms-original-request-ids": Chance(None).guid()}
+        ids = {"x-ms-original-request-ids": RandomSource(None).guid()}
         return Answer(200, page, ids, front=True, timed=False)
 
     def _choose(self, subscription: str, group: str | None) -> list[Service]:
-        folded, within = subscription.casefold(), (group or "").casefold()
+        casefolded, within = subscription.casefold(), (group or "").casefold()
         keys = [
             key
             for key in self._state.services
-            if key[0] == folded and (group is None or key[1] == within)
+            if key[0] == casefolded and (group is None or key[1] == within)
         ]
-        found = [service for key in keys if (service := self._operations.settle(key))]
+        found = [service for key in keys if (service := self._operations.finish_due(key))]
         found.sort(key=lambda one: one.name.casefold())
         return sorted(found, key=lambda one: one.location) if group is None else found
 
@@ -205,9 +207,9 @@ class Management:
                 }
         return None
 
-    def _take(self, call: Call) -> dict[str, Json]:
+    def _parse_definition(self, call: Call) -> dict[str, Json]:
         preview = call.version == PREVIEW
-        body = definitions.take_body(call.document(), self._shape, bare_parameters=preview)
+        body = definitions.parse_body(call.document(), self._schema, bare_parameters=preview)
         definitions.check_expiry(body, self._operations.now())
         return body
 
@@ -222,18 +224,18 @@ class Management:
         if any(properties.get(part) for part in definitions.LARGE_PARTS):
             raise bad_request("InlinePayload", "The parts lie in a blob and in the request.")
         raw = await self._storage.fetch_json(location["uri"])
-        folded = {name.casefold(): value for name, value in raw.items()}
+        casefolded = {name.casefold(): value for name, value in raw.items()}
         wrapped = {
-            part: folded[part.casefold()]
+            part: casefolded[part.casefold()]
             for part in definitions.LARGE_PARTS
-            if part.casefold() in folded
+            if part.casefold() in casefolded
         }
-        taken = definitions.take_body({"properties": wrapped}, self._shape, bare_parameters=False)
+        taken = definitions.parse_body({"properties": wrapped}, self._schema, bare_parameters=False)
         properties.update(taken["properties"])
         return {part: wrapped[part] for part in definitions.CASED_PARTS if part in wrapped}
 
     def _existing(self, subscription: str, group: str, name: str) -> Service:
-        service = self._operations.settle(make_key(subscription, group, name))
+        service = self._operations.finish_due(make_key(subscription, group, name))
         if service is None:
             raise no_such_service(name)
         return service

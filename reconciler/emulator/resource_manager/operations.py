@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
-from reconciler.emulator.randomness import Chance
+from reconciler.emulator.randomness import RandomSource
 from reconciler.emulator.replies import Answer, Refusal, write_time
 from reconciler.emulator.resource_manager import definitions, regions
 from reconciler.emulator.resource_manager.views import PROVIDER, show_whole
@@ -28,13 +28,13 @@ _LINK: Final = "Azure-AsyncOperation"
 class Operations:
     """Begins operations, carries them out, tells of them.
 
-    With `remembers` it keeps what each write replaced, for `look_back`.
+    With `remembers` it keeps what each write replaced, for `get_before_last_write`.
     """
 
     def __init__(
         self,
         state: State,
-        chance: Chance,
+        random_source: RandomSource,
         choices: Choices,
         clock: Callable[[], float],
         seconds: float,
@@ -42,7 +42,7 @@ class Operations:
         remembers: bool = False,
     ) -> None:
         self._state = state
-        self._chance = chance
+        self._random_source = random_source
         self._choices = choices
         self._clock = clock
         self._seconds = seconds
@@ -57,7 +57,7 @@ class Operations:
         now = self._clock()
         running = self.running(service)
         operation = Operation(
-            id=self._chance.guid(),
+            id=self._random_source.guid(),
             subscription=service.subscription,
             location=regions.short_name(service.location),
             key=service.key,
@@ -72,10 +72,10 @@ class Operations:
             service.created = service.modified = now
             service.tags, service.location = outcome["tags"], outcome["location"]
         service.state, service.operation = "Provisioning", operation.id
-        self._state.keep(service, operation, count=self._chance.count)
+        self._state.keep(service, operation, count=self._random_source.count)
         return operation
 
-    def settle(self, key: Key) -> Service | None:
+    def finish_due(self, key: Key) -> Service | None:
         """The service of a key, once an operation whose time has come is carried out."""
         service = self._state.services.get(key)
         if service is not None and service.operation:
@@ -83,9 +83,9 @@ class Operations:
             service = self._state.services.get(key)
         return service
 
-    def look_back(self, key: Key) -> Before | None:
+    def get_before_last_write(self, key: Key) -> Before | None:
         """What GET showed before the last write, also while that write still runs."""
-        service = self.settle(key)
+        service = self.finish_due(key)
         running = self.running(service) if service else None
         if service and running and running.verb != "REGION":
             return self._show_before(service, running, math.inf)
@@ -94,10 +94,10 @@ class Operations:
     def _show_before(self, service: Service, operation: Operation, ended: float) -> Before:
         if not service.exists:
             return Before(service.key, None, ended)
-        settled = replace(service, state=operation.before)
-        return Before(service.key, show_whole(settled, None, self._choices), ended)
+        idle = replace(service, state=operation.before)
+        return Before(service.key, show_whole(idle, None, self._choices), ended)
 
-    def bend(self, answer: Answer, do: str) -> bool:
+    def spoil(self, answer: Answer, do: str) -> bool:
         """Let the operation that an answer announces end otherwise; False where it does not."""
         link = answer.headers.get(_LINK, "").removesuffix(_VERSION)
         operation = self._state.operations.get(link.rpartition("/")[2])
@@ -110,7 +110,7 @@ class Operations:
             operation.ends = math.inf
         else:
             operation.void = True
-        self._state.keep(operation, count=self._chance.count)
+        self._state.keep(operation, count=self._random_source.count)
         return True
 
     def running(self, service: Service) -> Operation | None:
@@ -127,7 +127,7 @@ class Operations:
             headers["Location"] = self._where(operation, "operationresults", "{origin}")
         return headers
 
-    def tell_status(self, operation_id: str) -> Answer:
+    def describe_status(self, operation_id: str) -> Answer:
         """How far an operation is; recorded clients read `status`, whatever the OpenAPI says."""
         operation = self._find(operation_id)
         if operation.told and self._choices["operation-after-end"] == "gone":
@@ -145,10 +145,10 @@ class Operations:
             body[self._choices["failed-operation"]] = operation.failure
         if operation.done and not operation.told:
             operation.told = True
-            self._state.keep(operation, count=self._chance.count)
+            self._state.keep(operation, count=self._random_source.count)
         return Answer(200, body)
 
-    def tell_result(self, operation_id: str) -> Answer:
+    def describe_result(self, operation_id: str) -> Answer:
         """202 while an operation runs; what follows was never recorded."""
         operation = self._find(operation_id)
         if not operation.done:
@@ -182,12 +182,12 @@ class Operations:
         operation.done = True
         service = self._state.services.get(operation.key)
         if service is None or service.operation != operation.id:
-            self._state.keep(operation, count=self._chance.count)
+            self._state.keep(operation, count=self._random_source.count)
             return
         service.operation = ""
-        count = self._chance.count
+        count = self._random_source.count
         if operation.failure or (operation.void and service.exists):
-            _leave(service, operation)
+            _restore(service, operation)
             self._state.keep(service, operation, count=count)
         elif operation.void:
             self._state.keep(operation, count=count, gone=service)
@@ -199,16 +199,16 @@ class Operations:
     def _copy_to_region(self, service: Service, operation: Operation) -> None:
         region = operation.outcome["region"]
         copied = copy.deepcopy(service.properties)
-        definitions.seal_parameters(copied, region, self._chance, self._choices)
+        definitions.seal_parameters(copied, region, self._random_source, self._choices)
         service.regions[regions.short_name(region)] = copied
         service.state, service.modified = "Succeeded", _moment_after(operation)
-        self._state.keep(service, operation, count=self._chance.count)
+        self._state.keep(service, operation, count=self._random_source.count)
 
     def _carry_out(self, service: Service, operation: Operation) -> None:
         kept: list[Operation | Before] = [operation]
         if self._remembers:
             kept.append(self._show_before(service, operation, operation.ends))
-        count = self._chance.count
+        count = self._random_source.count
         if operation.verb == "DELETE":
             self._state.keep(*kept, count=count, gone=service)
             return
@@ -219,7 +219,7 @@ class Operations:
         self._state.keep(service, *kept, count=count)
 
 
-def _leave(service: Service, operation: Operation) -> None:
+def _restore(service: Service, operation: Operation) -> None:
     """The service as it was; one that was to be made is there, as one that failed."""
     service.state = operation.before if service.exists else "Failed"
     if operation.void or not service.exists:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from reconciler.emulator.randomness import Chance
+from reconciler.emulator.randomness import RandomSource
 from reconciler.emulator.replies import Answer, Refusal, bad_request, write_time
 from reconciler.emulator.requests import Call, check_name
 from reconciler.emulator.resource_manager import regions
@@ -57,7 +57,7 @@ class Plans:
             "type": f"{PROVIDER}/commitmentPlans",
             "location": regions.display_name(body["location"]),
             "tags": body.get("tags") or {},
-            "etag": Chance(None).guid(),
+            "etag": RandomSource(None).guid(),
             "properties": {
                 "chargeForOverage": False,
                 "creationDate": write_time(self._clock()),

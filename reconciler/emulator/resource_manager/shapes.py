@@ -27,19 +27,19 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 @dataclass
-class Shape:
+class DefinitionSchema:
     """One place of the document: `properties` by folded name, with spelling, or free `keys`."""
 
     types: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     least: float = -math.inf
     most: float = math.inf
-    properties: dict[str, tuple[str, Shape]] = field(default_factory=dict)
-    keys: Shape | None = None
-    items: Shape | None = None
+    properties: dict[str, tuple[str, DefinitionSchema]] = field(default_factory=dict)
+    keys: DefinitionSchema | None = None
+    items: DefinitionSchema | None = None
 
 
-def load_shape() -> Shape:
+def load_definition_schema() -> DefinitionSchema:
     """The shape of the whole document."""
     for folder in _FOLDERS:
         if (folder / _FILE).is_file():
@@ -48,55 +48,55 @@ def load_shape() -> Shape:
     raise FileNotFoundError(str(_FILE))
 
 
-def _make(node: Any, root: Any) -> Shape:
+def _make(node: Any, root: Any) -> DefinitionSchema:
     if "$ref" in node:
         node = {**root["$defs"][node["$ref"].rpartition("/")[2]], **node}
     said = node.get("type", ())
-    shape = Shape(
+    schema = DefinitionSchema(
         types=tuple(t for t in ([said] if isinstance(said, str) else said) if t != "null"),
         values=tuple(node.get("enum", ())),
         least=node.get("minimum", -math.inf),
         most=node.get("maximum", math.inf),
     )
     for name, below in node.get("properties", {}).items():
-        shape.properties[name.casefold()] = (name, _make(below, root))
+        schema.properties[name.casefold()] = (name, _make(below, root))
     if isinstance(node.get("additionalProperties"), dict):
-        shape.keys = _make(node["additionalProperties"], root)
+        schema.keys = _make(node["additionalProperties"], root)
     if isinstance(node.get("items"), dict):
-        shape.items = _make(node["items"], root)
-    return shape
+        schema.items = _make(node["items"], root)
+    return schema
 
 
-def spell(shape: Shape, value: Any) -> Any:
+def spell(schema: DefinitionSchema, value: Any) -> Any:
     """The value with the schema's property names; unknown properties are dropped."""
-    if isinstance(value, dict) and shape.properties:
+    if isinstance(value, dict) and schema.properties:
         spelled = {}
         for name, below in value.items():
-            known = shape.properties.get(name.casefold())
+            known = schema.properties.get(name.casefold())
             if known is not None:
                 spelled[known[0]] = spell(known[1], below)
         return spelled
-    if isinstance(value, dict) and shape.keys is not None:
-        return {name: spell(shape.keys, below) for name, below in value.items()}
-    if isinstance(value, list) and shape.items is not None:
-        return [spell(shape.items, item) for item in value]
+    if isinstance(value, dict) and schema.keys is not None:
+        return {name: spell(schema.keys, below) for name, below in value.items()}
+    if isinstance(value, list) and schema.items is not None:
+        return [spell(schema.items, item) for item in value]
     return value
 
 
-def find_faults(shape: Shape, value: Any, path: str = "") -> Iterator[str]:
+def check_definition(schema: DefinitionSchema, value: Any, path: str = "") -> Iterator[str]:
     """What a spelled value breaks; null is judged elsewhere."""
     if value is None:
         return
-    if shape.types and not any(_is_type(value, name) for name in shape.types):
-        yield f"{path}: expected {' or '.join(shape.types)}"
+    if schema.types and not any(_is_type(value, name) for name in schema.types):
+        yield f"{path}: expected {' or '.join(schema.types)}"
         return
-    if isinstance(value, str) and shape.values:
-        allowed = {known.casefold() for known in shape.values}
+    if isinstance(value, str) and schema.values:
+        allowed = {known.casefold() for known in schema.values}
         if value.casefold() not in allowed:
-            yield f"{path}: expected one of {', '.join(shape.values)}"
-    if isinstance(value, (int, float)) and not shape.least <= value <= shape.most:
-        yield f"{path}: expected {shape.least} to {shape.most}"
-    yield from _find_faults_below(shape, value, path)
+            yield f"{path}: expected one of {', '.join(schema.values)}"
+    if isinstance(value, (int, float)) and not schema.least <= value <= schema.most:
+        yield f"{path}: expected {schema.least} to {schema.most}"
+    yield from _check_below(schema, value, path)
 
 
 def _is_type(value: Any, name: str) -> bool:
@@ -105,13 +105,13 @@ def _is_type(value: Any, name: str) -> bool:
     return isinstance(value, _TYPES[name])
 
 
-def _find_faults_below(shape: Shape, value: Any, path: str) -> Iterator[str]:
+def _check_below(schema: DefinitionSchema, value: Any, path: str) -> Iterator[str]:
     if isinstance(value, dict):
         for name, below in value.items():
-            known = shape.properties.get(name.casefold())
-            child = known[1] if known else shape.keys
+            known = schema.properties.get(name.casefold())
+            child = known[1] if known else schema.keys
             if child is not None:
-                yield from find_faults(child, below, f"{path}.{name}".lstrip("."))
-    if isinstance(value, list) and shape.items is not None:
+                yield from check_definition(child, below, f"{path}.{name}".lstrip("."))
+    if isinstance(value, list) and schema.items is not None:
         for index, item in enumerate(value):
-            yield from find_faults(shape.items, item, f"{path}[{index}]")
+            yield from check_definition(schema.items, item, f"{path}[{index}]")

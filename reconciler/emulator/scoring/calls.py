@@ -63,7 +63,7 @@ class Services:
 
         The recorded description asks no key of those who read it.
         """
-        if _find_tail(call) == _SWAGGER:
+        if _get_call_path(call) == _SWAGGER:
             return
         if not any(is_same(given, key) for key in self._find(call).keys):
             raise scoring.refuse(
@@ -72,7 +72,7 @@ class Services:
 
     async def answer(self, call: Call) -> Answer:
         """Score the rows of a call, or say what can be scored."""
-        tail = _find_tail(call)
+        tail = _get_call_path(call)
         if tail == _SWAGGER:
             allow(call, "GET")
             return self._describe(call)
@@ -81,8 +81,8 @@ class Services:
         allow(call, "POST")
         _check_version(call)
         scored = self._find(call)
-        self._enter(call, scored)
-        table = _take_input(call, scored)
+        self._acquire(call, scored)
+        table = _parse_input(call, scored)
         model = scoring.combine_digests(await self._digest_models(scored.of))
         result = scoring.score(table, model)
         if call.query.get("format", "").casefold() == "swagger":
@@ -111,7 +111,7 @@ class Services:
             host = regions.services_host(of.location)
         return Answer(200, data=render_compact(describe(host, path, info, inputs, outputs)))
 
-    def _enter(self, call: Call, scored: Scored) -> None:
+    def _acquire(self, call: Call, scored: Scored) -> None:
         """Count a call until its reply is on the way; refuse one more than there may be at once."""
         service = call.segments[3]
         if self._running[service] >= scored.most_calls:
@@ -121,9 +121,9 @@ class Services:
             )
             raise scoring.refuse("ServiceUnavailable", "RequestThrottled", message)
         self._running[service] += 1
-        call.closing.callback(self._leave, service)
+        call.closing.callback(self._release, service)
 
-    def _leave(self, service: str) -> None:
+    def _release(self, service: str) -> None:
         self._running[service] -= 1
         if not self._running[service]:
             del self._running[service]
@@ -144,7 +144,7 @@ class Services:
         endpoint = self._workspaces.by_api_id.get(api_id)
         if endpoint is None or endpoint.workspace != workspace:
             return None
-        self._endpoints.settle(endpoint)
+        self._endpoints.finish_due(endpoint)
         keys = (endpoint.primary, endpoint.secondary)
         return Scored(endpoint.name, keys, endpoint.settings["MaxConcurrentCalls"], endpoint)
 
@@ -152,7 +152,7 @@ class Services:
         if service_id not in self._ids:
             self._ids = {one.service_id: one.key for one in self._state.services.values()}
         key = self._ids.get(service_id)
-        service = self._operations.settle(key) if key else None
+        service = self._operations.finish_due(key) if key else None
         if service is None or service.subscription.replace("-", "") != subscription:
             return None
         properties = service.properties
@@ -207,7 +207,7 @@ def _read_ports(side: Json) -> dict[str, Json]:
     return {name: port.get("properties") or {} for name, port in ports.items()}
 
 
-def _find_tail(call: Call) -> list[str]:
+def _get_call_path(call: Call) -> list[str]:
     """What of a service is called."""
     return [segment.casefold() for segment in call.segments[4:]]
 
@@ -222,7 +222,7 @@ def _check_version(call: Call) -> None:
         raise scoring.refuse("BadArgument", "BadVersionCall", message)
 
 
-def _take_input(call: Call, scored: Scored) -> scoring.Table:
+def _parse_input(call: Call, scored: Scored) -> scoring.Table:
     """The one table that a call brings."""
     body = call.document() if call.body else None
     inputs = body.get("Inputs") if isinstance(body, dict) else None
@@ -246,4 +246,4 @@ def _take_input(call: Call, scored: Scored) -> scoring.Table:
             " input data to the correct service inputs and try again."
         )
         raise scoring.refuse("BadArgument", "InvalidInputNames", message)
-    return scoring.take_table(value)
+    return scoring.parse_table(value)

@@ -51,10 +51,10 @@ def refuse(code: str, detail: str, message: str) -> Refusal:
     return Refusal(status, code, summary, (detail, message))
 
 
-def take_table(value: Json) -> Table:
+def parse_table(value: Json) -> Table:
     """An input as it came: columns and values, or (format=swagger) a list of row objects."""
     if isinstance(value, list):
-        return _take_rows(value)
+        return _parse_rows(value)
     columns = value.get("ColumnNames") if isinstance(value, dict) else None
     rows = value.get("Values") if isinstance(value, dict) else None
     if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
@@ -66,7 +66,7 @@ def take_table(value: Json) -> Table:
     return Table(columns, rows)
 
 
-def _take_rows(value: list[Json]) -> Table:
+def _parse_rows(value: list[Json]) -> Table:
     if not all(isinstance(row, dict) for row in value):
         raise _unreadable("Each row must be an object.")
     columns = list(value[0]) if value else []
@@ -107,7 +107,7 @@ def show_table(table: Table, *, details: bool) -> Json:
     if not details:
         return {"type": "table", "value": {"Values": values}}
     given = len(table.columns) - len(_ADDED)
-    types = [_find_type([row[index] for row in values]) for index in range(given)]
+    types = [_infer_type([row[index] for row in values]) for index in range(given)]
     shown = {
         "ColumnNames": table.columns,
         "ColumnTypes": [*types, *(kind for _, kind in _ADDED)],
@@ -131,7 +131,7 @@ def _write(value: Json) -> str | None:
     return json.dumps(value)
 
 
-def _find_type(values: list[str | None]) -> str:
+def _infer_type(values: list[str | None]) -> str:
     for kind, pattern in _TYPES:
         if all(value is None or pattern.fullmatch(value) for value in values):
             return kind

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from reconciler.document.diff import is_untold
+from reconciler.document.diff import is_omitted
 from reconciler.document.pointers import format_pointer, split_pointer
 from reconciler.errors import ManifestInvalid, PlanInvalid
 from reconciler.model import Address, Plan, SecretReference, Step, Verb
 from reconciler.ports import Kind
 
 
-def check_reach(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
+def check_admission(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
     """Raise PlanInvalid, of the file `name`, for a plan that no planning here can have made."""
     for step in plan.steps:
-        for what in _find_strange(step, kinds):
+        for what in _check_step_admission(step, kinds):
             raise PlanInvalid(
                 f"no plan that was made here: {step.resource.address}: {what}",
                 subject=name,
@@ -22,7 +22,7 @@ def check_reach(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
             )
 
 
-def _find_strange(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str]:
+def _check_step_admission(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str]:
     """Ids that are none, secrets where they would be seen, and what would go past the patch."""
     kind = kinds.get(step.resource.address.kind)
     if kind is None:
@@ -38,7 +38,7 @@ def _find_strange(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str]:
         if change.sealed_by != (field.sealed_by if field.is_sealed(change.before) else ""):
             yield f"the patch does not rely on the whole value at {format_pointer(change.path)}"
         secret = isinstance(change.after, SecretReference)
-        hidden = field.write_only or is_untold(kind.field, change.path, step.before)
+        hidden = field.write_only or is_omitted(kind.field, change.path, step.before)
         if change.verb is Verb.WRITE and not (field.secret if secret else hidden):
             yield f"{format_pointer(change.path)} is nothing that is written beside the patch"
 

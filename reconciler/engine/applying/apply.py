@@ -15,13 +15,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from reconciler.document.diff import is_untold
+from reconciler.document.diff import is_omitted
 from reconciler.engine.applying.journal import Author, Journal, document_of
 from reconciler.engine.applying.rollout import Fleets, Task
 from reconciler.engine.applying.step_run import Worker
 from reconciler.engine.observe import observe
-from reconciler.engine.pool import Work
-from reconciler.engine.runtime import Hands
+from reconciler.engine.pool import ResumableTask
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     LedgerConflict,
     LedgerInvalid,
@@ -40,8 +40,8 @@ from reconciler.model import (
     Agenda,
     Entry,
     Finding,
+    LastApplied,
     Live,
-    Memory,
     Outcome,
     Plan,
     Resource,
@@ -53,7 +53,7 @@ from reconciler.model import (
     StepStarted,
     WaveStarted,
 )
-from reconciler.plans.evidence import PLAN_AGAIN, find_stale
+from reconciler.plans.evidence import PLAN_AGAIN, check_stale
 from reconciler.plans.plan_file import digest_of_step
 from reconciler.plans.undo import make_undo
 from reconciler.plans.waves import arrange, name_item
@@ -73,17 +73,17 @@ class Policy:
     what comes later is begun only with `continue`; `rollback` then leads back all that was done.
     What more of a fleet may begin is also told by its own failures: more than it allows stop the
     rest of it, whatever the policy says, and as many as it allows do not stop it in later waves.
-    With `rollback`, one failure of anything stops every fleet. A read may lag `patience_s` seconds
+    With `rollback`, one failure of anything stops every fleet. A read may lag `read_back_s` seconds
     behind a write before it counts as not applied, or for as long as is known of the service.
     """
 
     fail_fast: bool = False
     on_failure: Literal["stop", "continue", "rollback"] = "stop"
-    patience_s: float = 10.0
+    read_back_s: float = 10.0
 
 
 def apply_plan(
-    hands: Hands, plan: Plan, author: Author, lease: Lease, policy: Policy | None = None
+    runtime: Runtime, plan: Plan, author: Author, lease: Lease, policy: Policy | None = None
 ) -> Outcome:
     """Carry out every step and say what came of each.
 
@@ -93,50 +93,50 @@ def apply_plan(
     """
     if plan.refused:
         raise PlanRefused(plan.refused)
-    check_calls(hands, plan)
+    check_calls(runtime, plan)
     policy = policy or Policy()
-    hands.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
-    remembered = hands.ledger.load().memories
+    runtime.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
+    remembered = runtime.ledger.load().last_applied_by_address
     done = [step for step in plan.steps if _is_done(step, author, remembered)]
     for step in done:
-        hands.emit(StepSkipped(step.resource, step.action, "this plan has done it before"))
+        runtime.emit(StepSkipped(step.resource, step.action, "this plan has done it before"))
     names = {step.resource.address for step in done}
     left = [step for step in plan.steps if step.resource.address not in names]
-    _check_secrets(hands, left)
-    left, gone = _check_all(hands, left)
-    journal = Journal(hands, author, lease, remembered)
+    _check_secrets(runtime, left)
+    left, gone = _check_all(runtime, left)
+    journal = Journal(runtime, author, lease, remembered)
     for step in gone:
         journal.note_gone(step)
-        hands.emit(StepSkipped(step.resource, step.action, "it is gone already"))
-    fleets = Fleets(hands, plan, left, strict=policy.on_failure == "rollback")
-    fleets.resume(done, remembered, hands.clock())
-    run = _Run(hands, Worker(hands, journal, policy.patience_s), policy, fleets)
+        runtime.emit(StepSkipped(step.resource, step.action, "it is gone already"))
+    fleets = Fleets(runtime, plan, left, strict=policy.on_failure == "rollback")
+    fleets.resume(done, remembered, runtime.clock())
+    run = _Run(runtime, Worker(runtime, journal, policy.read_back_s), policy, fleets)
     run.carry_out(left)
     if policy.on_failure == "rollback" and run.failures:
         run.roll_back()
     return run.sum_up(plan)
 
 
-def _is_done(step: Step, author: Author, remembered: Mapping[Address, Memory]) -> bool:
+def _is_done(step: Step, author: Author, remembered: Mapping[Address, LastApplied]) -> bool:
     """Whether this plan has done the step before: it is the last thing that is remembered."""
-    memory = remembered.get(step.resource.address)
-    if memory is None or memory.plan_digest != author.plan_digest:
+    last_applied = remembered.get(step.resource.address)
+    if last_applied is None or last_applied.plan_digest != author.plan_digest:
         return False
-    return memory.step_digest == digest_of_step(step)
+    return last_applied.step_digest == digest_of_step(step)
 
 
-def check_calls(hands: Hands, plan: Plan) -> None:
+def check_calls(runtime: Runtime, plan: Plan) -> None:
     """Raise TooManyCalls where the apply needs more calls than may still be sent."""
-    hands.budget.check(plan.estimate.reads + plan.estimate.writes)
+    runtime.rate_limiter.check(plan.estimate.reads + plan.estimate.writes)
 
 
-def _check_secrets(hands: Hands, steps: Sequence[Step]) -> None:
+def _check_secrets(runtime: Runtime, steps: Sequence[Step]) -> None:
     """Every secret must be there before the first write; none is kept."""
     missing: list[Finding] = []
     for step in steps:
         for _, reference in step.secrets:
             try:
-                hands.resolve(reference)
+                runtime.resolve(reference)
             except ReconcilerError as error:
                 subject, detail = str(step.resource.address), (f"{reference}",)
                 found = (replace(one, subject=subject, detail=detail) for one in error.findings())
@@ -145,11 +145,11 @@ def _check_secrets(hands: Hands, steps: Sequence[Step]) -> None:
         raise Unplannable(tuple(missing))
 
 
-def _check_all(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
+def _check_all(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
     """The steps still to be done, and deletions of what is gone; raises StalePlan for the rest."""
     sources = {step.resource: _find_regional(step) for step in steps}
     named = [step.resource for step in steps]
-    seen = observe(hands, [*named, *(one for one in sources.values() if one)])
+    seen = observe(runtime, [*named, *(one for one in sources.values() if one)])
     unread = tuple(one.finding for one in seen.seen.values() if one.finding is not None)
     if unread:
         raise StalePlan(unread)
@@ -163,7 +163,7 @@ def _check_all(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], list[St
             continue
         left.append(step)
         if live is not None:
-            stale.extend(find_stale(hands.kinds[step.resource.address.kind].field, step, live))
+            stale.extend(check_stale(runtime.kinds[step.resource.address.kind].field, step, live))
         source = sources[step.resource]
         if source is not None and step.source is not None and seen[source].document is ABSENT:
             said = f"Saved plan is stale: {step.source.name}, which it is made from, is gone"
@@ -184,10 +184,10 @@ def _find_regional(step: Step) -> Resource | None:
 class _Run:
     """One apply under way: what is done, what failed, and whether anything more may begin."""
 
-    def __init__(self, hands: Hands, worker: Worker, policy: Policy, fleets: Fleets) -> None:
-        self._hands, self._worker, self._policy, self._fleets = hands, worker, policy, fleets
+    def __init__(self, runtime: Runtime, worker: Worker, policy: Policy, fleets: Fleets) -> None:
+        self._runtime, self._worker, self._policy, self._fleets = runtime, worker, policy, fleets
         self._stopped = threading.Event()
-        self._turns = _Turns()
+        self._resource_locks = _ResourceLocks()
         self._guard = threading.Lock()
         self._done: list[_Done] = []
         self.failures: dict[Resource, Finding] = {}
@@ -207,13 +207,13 @@ class _Run:
                 self._barring = frozenset(self._failed)
             goes_on = any(not self._may_not(step.fleet) for step in wave.steps)
             if len({one.number for one in waves}) > 1 and goes_on:
-                self._hands.emit(WaveStarted(wave.number, len(wave.steps)))
+                self._runtime.emit(WaveStarted(wave.number, len(wave.steps)))
             self._run_wave(wave.steps)
 
     def _run_wave(self, steps: Sequence[Step]) -> None:
-        tasks = self._fleets.give(steps, self._run, self._may_not)
+        tasks = self._fleets.schedule(steps, self._run, self._may_not)
         try:
-            for _ in self._hands.weave(_begin, tasks, _GRACE_S):
+            for _ in self._runtime.run_resumable(_begin, tasks, _GRACE_S):
                 pass
         except BaseException:
             self._stopped.set()
@@ -223,9 +223,9 @@ class _Run:
         """Whether nothing more of a fleet may begin, or of what is no member of one."""
         barred = bool(self._barring) and (fleet is None or self._barring != {fleet})
         stopped = self._stopped.is_set() or barred or self._fleets.is_stopped(fleet)
-        return stopped or bool(self._hands.halted())
+        return stopped or bool(self._runtime.halted())
 
-    def _run(self, step: Step) -> Work[None]:
+    def _run(self, step: Step) -> ResumableTask[None]:
         """Do one step; what goes wrong is noted, so that the others go on."""
         error = None
         if self._may_not(step.fleet):
@@ -235,7 +235,7 @@ class _Run:
             error = yield from self._attempt(step, self._done)
         if error is not None:
             with self._guard:
-                self.failures[step.resource] = _tell(step, error)
+                self.failures[step.resource] = _make_finding(step, error)
                 self._failed.add(step.fleet)
             if self._policy.fail_fast or isinstance(error, _STOPPING):
                 self._stopped.set()
@@ -243,37 +243,39 @@ class _Run:
 
     def _attempt(
         self, step: Step, done: list[_Done], worker: Worker | None = None
-    ) -> Work[ReconcilerError | None]:
+    ) -> ResumableTask[ReconcilerError | None]:
         """Do one step and note it in `done`; returns what went wrong."""
         started = time.monotonic()
-        self._hands.emit(StepStarted(step.resource, step.action))
+        self._runtime.emit(StepStarted(step.resource, step.action))
         try:
-            with self._turns.hold(step):
+            with self._resource_locks.hold(step):
                 after = yield from (worker or self._worker).carry_out(step)
         except Exception as error:  # noqa: BLE001 - one step's surprise must not stop the others
-            known = error if isinstance(error, ReconcilerError) else _surprise(step, error)
+            known = error if isinstance(error, ReconcilerError) else _make_defect_error(step, error)
             if isinstance(error, LedgerUnwritten):
                 with self._guard:
                     self._unrecorded.append(error.entry)
-            self._hands.emit(StepFailed(step.resource, step.action, _tell(step, known)))
+            self._runtime.emit(StepFailed(step.resource, step.action, _make_finding(step, known)))
             return known
         with self._guard:
             done.append((step, after))
-        self._hands.emit(StepDone(step.resource, step.action, time.monotonic() - started))
+        self._runtime.emit(StepDone(step.resource, step.action, time.monotonic() - started))
         return None
 
     def roll_back(self) -> None:
         """Lead back what was done, the last first, each proven; what cannot be is said."""
-        self._hands.emit(RollbackStarted(len(self._done)))
+        self._runtime.emit(RollbackStarted(len(self._done)))
         undoer = replace(self._worker, undoes=True)
         for step, after in reversed(self._done):
-            field = self._hands.kinds[step.resource.address.kind].field
+            field = self._runtime.kinds[step.resource.address.kind].field
             try:
                 undo = make_undo(field, step, after)
             except ReconcilerError as error:
                 self._unrestored.extend(error.findings())
                 continue
-            (failed,) = self._hands.weave(lambda one: self._attempt(one, [], undoer), [undo])
+            (failed,) = self._runtime.run_resumable(
+                lambda one: self._attempt(one, [], undoer), [undo]
+            )
             if failed is None:
                 self._rolled_back.append(step.resource.address)
             else:
@@ -295,24 +297,24 @@ class _Run:
             unrestored=tuple(self._unrestored),
             unrecorded=tuple(self._unrecorded),
             stopped=tuple(self._fleets.sum_up(self._not_started)),
-            unseen=tuple(self._find_unseen(kept)),
+            not_observable=tuple(self._find_not_observable(kept)),
         )
 
-    def _find_unseen(self, kept: Collection[Address]) -> Iterator[Address]:
+    def _find_not_observable(self, kept: Collection[Address]) -> Iterator[Address]:
         """What was taken by a service that need not show it, and does not."""
         for step, after in self._done:
             address = step.resource.address
-            field, live = self._hands.kinds[address.kind].field, document_of(after)
+            field, live = self._runtime.kinds[address.kind].field, document_of(after)
             paths = (change.path for change in step.changes)
-            if address in kept and any(is_untold(field, path, live) for path in paths if path):
+            if address in kept and any(is_omitted(field, path, live) for path in paths if path):
                 yield address
 
 
-def _begin(task: Task) -> Work[None]:
+def _begin(task: Task) -> ResumableTask[None]:
     return task()
 
 
-class _Turns:
+class _ResourceLocks:
     """Steps that touch the same resource, their own or as a source, go one after another."""
 
     def __init__(self) -> None:
@@ -332,7 +334,7 @@ class _Turns:
             yield
 
 
-def _tell(step: Step, error: ReconcilerError) -> Finding:
+def _make_finding(step: Step, error: ReconcilerError) -> Finding:
     """What a step failed by; it is named, also where something else is to blame."""
     finding, address = name_item(error.findings()[0], step.member), str(step.resource.address)
     if finding.subject in {"", address}:
@@ -340,7 +342,7 @@ def _tell(step: Step, error: ReconcilerError) -> Finding:
     return replace(finding, detail=(*finding.detail, f"It stopped {address}."))
 
 
-def _surprise(step: Step, error: Exception) -> ReconcilerError:
+def _make_defect_error(step: Step, error: Exception) -> ReconcilerError:
     """A defect of this program or of the machine; its text might hold anything, so is left out."""
     return ReconcilerError(
         f"ended by an unexpected {type(error).__name__}",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from reconciler.document.baseline import make_baseline
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field
-from reconciler.engine.runtime import Hands
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import LedgerInvalid, LedgerUnwritten
 from reconciler.model import (
     ABSENT,
@@ -20,13 +20,13 @@ from reconciler.model import (
     Action,
     Address,
     Entry,
-    Fate,
     Intent,
     Json,
+    LastApplied,
     Live,
-    Memory,
     SecretReference,
     Step,
+    StepResult,
     Verb,
 )
 from reconciler.plans.plan_file import digest_of_step
@@ -47,9 +47,13 @@ class Journal:
     """Writes intents and their outcomes under a lock. Safe to use from several threads."""
 
     def __init__(
-        self, hands: Hands, author: Author, lease: Lease, remembered: Mapping[Address, Memory]
+        self,
+        runtime: Runtime,
+        author: Author,
+        lease: Lease,
+        remembered: Mapping[Address, LastApplied],
     ) -> None:
-        self._hands = hands
+        self._runtime = runtime
         self._author = author
         self._lease = lease
         self._remembered = remembered
@@ -73,10 +77,10 @@ class Journal:
             plan_digest=self._author.plan_digest,
             step_digest=digest_of_step(step),
             attempt=attempt,
-            fence=self._lease.holder.fence,
+            fence=self._lease.lock_owner.fence,
             patch=(*step.ops, *(forth for forth, _ in written)),
             inverse=(*(back for _, back in reversed(written)), *step.inverse),
-            owns=step.owns,
+            owned_paths=step.owned_paths,
             absences=step.absences,
             secrets={
                 format_pointer(change.path): change.after.version
@@ -85,12 +89,12 @@ class Journal:
             },
             digests={format_pointer(one.path): one.digest_after for one in step.models},
             stamp="" if live is ABSENT else live.stamp,
-            extent=step.extent,
+            body=step.body,
             wave=step.wave,
             fleet=step.fleet,
             token=_write_token(step),
         )
-        intent = replace(intent, sequence=self._hands.ledger.intend(intent))
+        intent = replace(intent, sequence=self._runtime.ledger.intend(intent))
         self._lease.check()
         return intent
 
@@ -102,9 +106,9 @@ class Journal:
         """
         self._record(self._remember(self._close(intent), intent, document, sent))
 
-    def close(self, intent: Intent, fate: Fate, note: str) -> None:
+    def close(self, intent: Intent, result: StepResult, note: str) -> None:
         """Note that it is not done, or that nobody can tell; what is remembered stays."""
-        self._record(replace(self._close(intent), fate=fate, note=note))
+        self._record(replace(self._close(intent), result=result, note=note))
 
     def note_gone(self, step: Step) -> None:
         """Note that what was to be destroyed is gone, so that it is remembered no more."""
@@ -124,14 +128,14 @@ class Journal:
                 owned={},
                 secrets={},
                 note="it was gone already",
-                fence=self._lease.holder.fence,
+                fence=self._lease.lock_owner.fence,
                 fleet=step.fleet,
             )
         )
 
     def _record(self, entry: Entry) -> None:
         try:
-            self._hands.ledger.record(entry)
+            self._runtime.ledger.record(entry)
         except LedgerInvalid as error:
             raise LedgerUnwritten(error, entry) from error
 
@@ -151,7 +155,7 @@ class Journal:
             owned={},
             secrets={},
             intent=intent.sequence,
-            fence=self._lease.holder.fence,
+            fence=self._lease.lock_owner.fence,
             step_digest=intent.step_digest,
             wave=intent.wave,
             fleet=intent.fleet,
@@ -161,21 +165,21 @@ class Journal:
     def _remember(
         self, entry: Entry, intent: Intent, document: Json | Absent, sent: Json | Absent
     ) -> Entry:
-        field = self._hands.kinds[intent.address.kind].field
-        memory = self._remembered.get(intent.address)
+        field = self._runtime.kinds[intent.address.kind].field
+        last_applied = self._remembered.get(intent.address)
         if intent.action is not Action.UPDATE:
-            memory = None
-        owned = dict(_find_owned(field, intent.owns, document, sent))
+            last_applied = None
+        owned = dict(_find_owned(field, intent.owned_paths, document, sent))
         return replace(
             entry,
             owned=owned,
-            secrets={**(memory.secrets if memory else {}), **intent.secrets},
-            digests={**(memory.digests if memory else {}), **intent.digests},
+            secrets={**(last_applied.secrets if last_applied else {}), **intent.secrets},
+            digests={**(last_applied.digests if last_applied else {}), **intent.digests},
             baseline=make_baseline(field, document, owned),
         )
 
     def _now(self) -> str:
-        return self._hands.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._runtime.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _write_down(step: Step) -> Iterator[tuple[Json, Json]]:
@@ -200,10 +204,10 @@ def document_of(live: Live | Absent) -> Json | Absent:
 
 
 def _find_owned(
-    field: Field, owns: Iterable[str], document: Json | Absent, sent: Json | Absent
+    field: Field, owned_paths: Iterable[str], document: Json | Absent, sent: Json | Absent
 ) -> Iterator[tuple[str, Json]]:
     """What the manifest speaks of, as read back, or as sent where the service shows nothing."""
-    for pointer in owns:
+    for pointer in owned_paths:
         path = split_pointer(pointer)
         shown = find(document, path)
         value = find(sent, path) if shown is ABSENT else shown

@@ -15,13 +15,13 @@ from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias
 
-from reconciler.engine.pool import Work
-from reconciler.engine.runtime import Hands
+from reconciler.engine.pool import ResumableTask
+from reconciler.engine.runtime import Runtime
 from reconciler.model import (
     Action,
     Address,
     FleetStopped,
-    Memory,
+    LastApplied,
     Plan,
     Rollout,
     Step,
@@ -30,18 +30,18 @@ from reconciler.model import (
     WaveStarted,
 )
 
-_LOOK_EVERY_S: Final = 0.2
+_POLL_EVERY_S: Final = 0.2
 # Whether nothing more of a fleet may begin, or of what is no member of one.
 MayNot: TypeAlias = Callable[[Address | None], bool]
-Task: TypeAlias = Callable[[], Work[None]]
+Task: TypeAlias = Callable[[], ResumableTask[None]]
 
 
 @dataclass
-class _Lane:
+class _FleetProgress:
     """One fleet: `stages` is how many waves it has, `sizes` how much of each is to be done.
 
     `stage` is the one that is under way, `running` counts what of it has begun and not ended, and
-    `owed` is the pause before the next one.
+    `pause_left_s` is the pause before the next one.
     """
 
     rollout: Rollout
@@ -49,7 +49,7 @@ class _Lane:
     sizes: Counter[int] = field(default_factory=Counter)
     stage: int | None = None
     running: int = 0
-    owed: float = 0.0
+    pause_left_s: float = 0.0
     failed: int = 0
 
 
@@ -60,24 +60,24 @@ class Fleets:
     of anything stops every fleet.
     """
 
-    def __init__(self, hands: Hands, plan: Plan, left: Sequence[Step], *, strict: bool) -> None:
-        self._emit = hands.emit
+    def __init__(self, runtime: Runtime, plan: Plan, left: Sequence[Step], *, strict: bool) -> None:
+        self._emit = runtime.emit
         self._guard = threading.Lock()
         self._strict = strict
         self._any_failed = False
         given = {one.fleet: one for one in plan.rollouts}
-        self._lanes: dict[Address, _Lane] = {}
+        self._progress: dict[Address, _FleetProgress] = {}
         for step in plan.steps:
             if step.fleet is not None:
                 rollout = given.get(step.fleet, Rollout(step.fleet))
-                lane = self._lanes.setdefault(step.fleet, _Lane(rollout))
-                lane.stages = max(lane.stages, step.stage + 1)
+                progress = self._progress.setdefault(step.fleet, _FleetProgress(rollout))
+                progress.stages = max(progress.stages, step.stage + 1)
         for step in left:
             if step.fleet is not None:
-                self._lanes[step.fleet].sizes[step.stage] += 1
+                self._progress[step.fleet].sizes[step.stage] += 1
 
     def resume(
-        self, done: Iterable[Step], remembered: Mapping[Address, Memory], now: datetime
+        self, done: Iterable[Step], remembered: Mapping[Address, LastApplied], now: datetime
     ) -> None:
         """Take up what an earlier run of the same plan has done: its last pause may not be over."""
         ended: dict[Address, list[tuple[int, str]]] = {}
@@ -86,14 +86,14 @@ class Fleets:
                 at = remembered[step.resource.address].at
                 ended.setdefault(step.fleet, []).append((step.stage, at))
         for fleet, stages in ended.items():
-            lane = self._lanes[fleet]
+            progress = self._progress[fleet]
             last, at = max(stages)
-            if lane.sizes and min(lane.sizes) > last:
-                pause = lane.rollout.pause_s
-                lane.owed = min(max(pause - _measure(at, now), 0.0), pause)
+            if progress.sizes and min(progress.sizes) > last:
+                pause = progress.rollout.pause_s
+                progress.pause_left_s = min(max(pause - _measure(at, now), 0.0), pause)
 
-    def give(
-        self, steps: Iterable[Step], run: Callable[[Step], Work[None]], may_not: MayNot
+    def schedule(
+        self, steps: Iterable[Step], run: Callable[[Step], ResumableTask[None]], may_not: MayNot
     ) -> Iterator[Task | None]:
         """The tasks of carrying out steps, in turn of one fleet and another, with their pauses.
 
@@ -104,7 +104,7 @@ class Fleets:
         for step in sorted(steps, key=_stage):
             waiting.setdefault(step.fleet, deque()).append(step)
         while waiting:
-            taken = [self._take(queue, run, may_not) for queue in waiting.values()]
+            taken = [self._next_task(queue, run, may_not) for queue in waiting.values()]
             waiting = {fleet: queue for fleet, queue in waiting.items() if queue}
             given = [one for one in taken if one is not None]
             if given:
@@ -112,43 +112,43 @@ class Fleets:
             else:
                 yield None
 
-    def _take(
-        self, queue: deque[Step], run: Callable[[Step], Work[None]], may_not: MayNot
+    def _next_task(
+        self, queue: deque[Step], run: Callable[[Step], ResumableTask[None]], may_not: MayNot
     ) -> Task | None:
         step = queue[0]
         if step.fleet is not None and not may_not(step.fleet):
-            lane = self._lanes[step.fleet]
-            if lane.stage != step.stage:
-                if lane.running:
+            progress = self._progress[step.fleet]
+            if progress.stage != step.stage:
+                if progress.running:
                     return None
-                if lane.owed:
-                    return self._pause(lane, may_not)
-                self._begin(lane, step.stage)
+                if progress.pause_left_s:
+                    return self._pause(progress, may_not)
+                self._begin(progress, step.stage)
         self._count(step.fleet, 1)
         return partial(run, queue.popleft())
 
-    def _pause(self, lane: _Lane, may_not: MayNot) -> Task:
-        fleet, seconds, lane.owed = lane.rollout.fleet, lane.owed, 0.0
+    def _pause(self, progress: _FleetProgress, may_not: MayNot) -> Task:
+        fleet, seconds, progress.pause_left_s = progress.rollout.fleet, progress.pause_left_s, 0.0
         self._count(fleet, 1)
-        return partial(self._rest, fleet, seconds, may_not)
+        return partial(self._wait_pause, fleet, seconds, may_not)
 
     def _count(self, fleet: Address | None, more: int) -> None:
         if fleet is not None:
             with self._guard:
-                self._lanes[fleet].running += more
+                self._progress[fleet].running += more
 
-    def _begin(self, lane: _Lane, stage: int) -> None:
-        lane.stage, lane.owed = stage, lane.rollout.pause_s
-        if lane.stages > 1:
-            fleet, steps = lane.rollout.fleet, lane.sizes[stage]
-            self._emit(WaveStarted(stage + 1, steps, fleet, lane.stages))
+    def _begin(self, progress: _FleetProgress, stage: int) -> None:
+        progress.stage, progress.pause_left_s = stage, progress.rollout.pause_s
+        if progress.stages > 1:
+            fleet, steps = progress.rollout.fleet, progress.sizes[stage]
+            self._emit(WaveStarted(stage + 1, steps, fleet, progress.stages))
 
-    def _rest(self, fleet: Address, seconds: float, may_not: MayNot) -> Work[None]:
+    def _wait_pause(self, fleet: Address, seconds: float, may_not: MayNot) -> ResumableTask[None]:
         """Let a pause go by, unless nothing more may begin; holds up nobody else."""
         self._emit(WavePaused(fleet, seconds))
         while seconds > 0 and not may_not(fleet):
-            yield min(seconds, _LOOK_EVERY_S)
-            seconds -= _LOOK_EVERY_S
+            yield min(seconds, _POLL_EVERY_S)
+            seconds -= _POLL_EVERY_S
         self._count(fleet, -1)
 
     def end(self, fleet: Address | None, *, failed: bool) -> None:
@@ -162,9 +162,9 @@ class Fleets:
             self._any_failed = True
             if fleet is None:
                 return
-            lane = self._lanes[fleet]
-            lane.failed += 1
-            failed, most = lane.failed, lane.rollout.max_failures
+            progress = self._progress[fleet]
+            progress.failed += 1
+            failed, most = progress.failed, progress.rollout.max_failures
         if failed == most + 1:
             self._emit(FleetStopped(fleet, failed, most))
 
@@ -172,18 +172,20 @@ class Fleets:
         """Whether nothing more of a fleet may begin."""
         if fleet is None:
             return False
-        lane = self._lanes[fleet]
-        return lane.failed > lane.rollout.max_failures or (self._strict and self._any_failed)
+        progress = self._progress[fleet]
+        return progress.failed > progress.rollout.max_failures or (
+            self._strict and self._any_failed
+        )
 
     def sum_up(self, left: Collection[Step]) -> Iterator[Stopped]:
         """The fleets that were stopped by their failures, with what of `left` was not begun."""
-        for fleet, lane in self._lanes.items():
+        for fleet, progress in self._progress.items():
             steps = [step for step in left if step.fleet == fleet]
-            if lane.failed > lane.rollout.max_failures and steps:
+            if progress.failed > progress.rollout.max_failures and steps:
                 yield Stopped(
                     fleet,
-                    lane.failed,
-                    lane.rollout.max_failures,
+                    progress.failed,
+                    progress.rollout.max_failures,
                     tuple(step.resource.address for step in steps),
                     any(step.action is Action.DELETE for step in steps),
                 )

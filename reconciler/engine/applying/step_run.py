@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.engine.applying.journal import Journal, document_of
-from reconciler.engine.observe import keep_sight
-from reconciler.engine.pool import Work
-from reconciler.engine.runtime import Hands
+from reconciler.engine.observe import cache_observation
+from reconciler.engine.pool import ResumableTask
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     Busy,
     LedgerConflict,
@@ -36,16 +36,16 @@ from reconciler.model import (
     ABSENT,
     Absent,
     Action,
-    Fate,
     Intent,
     Live,
-    Progress,
+    OperationStatus,
     Resource,
     Step,
     StepDoubted,
+    StepResult,
     StepWaiting,
 )
-from reconciler.plans.evidence import Judgement, find_stale, judge_intent, prove
+from reconciler.plans.evidence import Evidence, assess_intent, check_applied, check_stale
 
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 2.0
@@ -67,16 +67,16 @@ _LOOK: Final = "Plan again to see what is live."
 class Worker:
     """Carries out steps, one on each thread that asks.
 
-    A read may lag `patience_s` seconds, or for as long as is known of the service. `undoes` says
+    A read may lag `read_back_s` seconds, or for as long as is known of the service. `undoes` says
     that the steps lead back what an apply did.
     """
 
-    hands: Hands
+    runtime: Runtime
     journal: Journal
-    patience_s: float
+    read_back_s: float
     undoes: bool = False
 
-    def carry_out(self, step: Step) -> Work[Live | Absent]:
+    def carry_out(self, step: Step) -> ResumableTask[Live | Absent]:
         """Do a step and prove it; returns what was read back. Rests while a read may lag.
 
         Raises StalePlan, NotApplied, LedgerInvalid, LedgerConflict or ServiceError. What became of
@@ -87,7 +87,7 @@ class Worker:
             attempt = _Attempt(self, step, number, evidence)
             after = yield from attempt.run(last=number == _MOST_TRIES)
             if after is not None:
-                keep_sight(self.hands, step.resource, after)
+                cache_observation(self.runtime, step.resource, after)
                 return after
             evidence = attempt.evidence
         raise AssertionError  # the last attempt raises what it met
@@ -100,22 +100,22 @@ class _Attempt:
     """
 
     def __init__(self, worker: Worker, step: Step, number: int, evidence: str) -> None:
-        self._hands, self._journal = worker.hands, worker.journal
+        self._runtime, self._journal = worker.runtime, worker.journal
         self._step, self._number, self.evidence = step, number, evidence
         self._done = "restored" if worker.undoes else "done"
         self._again = _LOOK if worker.undoes else "Apply again."
-        self._provider = worker.hands.provider(step.resource.address)
-        self._lag_s = worker.hands.timing(step.resource.address.kind).lag_s
-        self._patience_s = max(worker.patience_s, self._lag_s)
-        self._field = worker.hands.kinds[step.resource.address.kind].field
-        self._waiting = _Waiting(worker.hands, step)
+        self._provider = worker.runtime.provider(step.resource.address)
+        self._lag_s = worker.runtime.timing(step.resource.address.kind).lag_s
+        self._read_back_s = max(worker.read_back_s, self._lag_s)
+        self._field = worker.runtime.kinds[step.resource.address.kind].field
+        self._reporter = _ProgressReporter(worker.runtime, step)
         # Whether the service may have taken a part of the step.
         self._begun = False
 
-    def run(self, *, last: bool) -> Work[Live | Absent | None]:
+    def run(self, *, last: bool) -> ResumableTask[Live | Absent | None]:
         """What was read back; None where nothing was done and it may be sent once more."""
         before = self._look_first()
-        stale = tuple(find_stale(self._field, self._step, before))
+        stale = tuple(check_stale(self._field, self._step, before))
         if stale:
             raise StalePlan(stale)
         intent = self._journal.begin(self._step, before, self._number)
@@ -133,13 +133,13 @@ class _Attempt:
             raise
 
     def _send(self, before: Live | Absent) -> None:
-        for _ in self._provider.write(self._step, before, self._hands.resolve):
+        for _ in self._provider.write(self._step, before, self._runtime.resolve):
             self._begun = True
-            self._waiting.tell()
+            self._reporter.report()
 
     def _find_out(
         self, intent: Intent, error: ReconcilerError, *, last: bool
-    ) -> Work[Live | Absent | None]:
+    ) -> ResumableTask[Live | Absent | None]:
         """Finds out what became of a write that ended by an error.
 
         Raises the error where the write is not sent again.
@@ -150,65 +150,67 @@ class _Attempt:
             error.evidence = self._perhaps(error) if self._begun else self._describe_unsent(error)
             raise error
         if isinstance(error, ReplyLost) or self._begun:
-            return (yield from self._look_again(intent, error, last=last))
+            return (yield from self._read_until_known(intent, error, last=last))
         if isinstance(error, Busy):
-            self._yield(intent, error, last=last)
+            self._wait_for_other_operation(intent, error, last=last)
             return None
         self._give_up(intent, error)
         raise error
 
     def _confirm(
         self, intent: Intent, before: Live | Absent, *, last: bool
-    ) -> Work[Live | Absent | None]:
+    ) -> ResumableTask[Live | Absent | None]:
         """Read until it shows: the service says that it is done.
 
         Of a service that is known to lag that is no reason for doubt yet.
         """
-        doubts: list[NotApplied] = []
+        unproven: list[NotApplied] = []
 
         def shows(after: Live | Absent) -> bool:
             try:
-                prove(self._field, self._step, before, after)
+                check_applied(self._field, self._step, before, after)
             except NotApplied as error:
-                if not doubts and not self._lag_s:
-                    self._tell(error.message)
-                doubts.append(error)
-                self._waiting.tell()
+                if not unproven and not self._lag_s:
+                    self._report_doubt(error.message)
+                unproven.append(error)
+                self._reporter.report()
                 return False
-            doubts.clear()
+            unproven.clear()
             return True
 
         try:
-            after = yield from read_until(self._hands, self._step.resource, self._patience_s, shows)
+            after = yield from read_until(
+                self._runtime, self._step.resource, self._read_back_s, shows
+            )
         except ReconcilerError as unread:
             unread.evidence = self._perhaps(unread, "the service reports success")
             raise
-        if not doubts:
-            self._close(intent, Judgement(Fate.DONE, ""), after)
+        if not unproven:
+            self._close(intent, Evidence(StepResult.DONE, ""), after)
             return after
-        judged = judge_intent(self._field, intent, after)
-        self.evidence = judged.claim(self._done)
-        self._close(intent, judged, after)
+        evidence = assess_intent(self._field, intent, after)
+        self.evidence = evidence.claim(self._done)
+        self._close(intent, evidence, after)
         # Whatever undoes it may do so for ever: it is sent once more, not again and again.
-        self._retry_or_raise(judged, doubts[-1], last=last or self._number > 1)
+        self._retry_or_raise(evidence, unproven[-1], last=last or self._number > 1)
         return None
 
-    def _yield(self, intent: Intent, error: Busy, *, last: bool) -> None:
+    def _wait_for_other_operation(self, intent: Intent, error: Busy, *, last: bool) -> None:
         """Let somebody else's operation end: what it leaves is compared with the plan anew."""
-        self._tell(error.message)
+        self._report_doubt(error.message)
         self.evidence = error.evidence = self._describe_unsent(error)
         try:
-            self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
+            self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
         except ReconcilerError as unread:
             unread.evidence = self.evidence
             raise (unread if isinstance(unread, _OPEN) else error) from unread
-        judged = Judgement(Fate.NOT_DONE, "the service was busy")
-        self._close(intent, judged, ABSENT)
-        self._retry_or_raise(judged, error, last=last)
+        evidence = Evidence(StepResult.NOT_DONE, "the service was busy")
+        self._close(intent, evidence, ABSENT)
+        self._retry_or_raise(evidence, error, last=last)
 
-    def _look_again(
+    def _read_until_known(
         self, intent: Intent, error: ReconcilerError, *, last: bool
-    ) -> Work[Live | Absent | None]:
+    ) -> ResumableTask[Live | Absent | None]:
         """Read until it shows what became of a write that may have been done, or a part of it.
 
         That it was not done is believed only once no read can lag any more, or at once where the
@@ -216,26 +218,26 @@ class _Attempt:
         """
         lost = isinstance(error, ReplyLost)
         agreed = isinstance(error, OperationFailed) and self._step.action in _SINGLE
-        patience_s = 0.0 if agreed else self._patience_s
+        read_back_s = 0.0 if agreed else self._read_back_s
         if not agreed:
-            self._tell(error.message)
+            self._report_doubt(error.message)
 
         def shows(after: Live | Absent) -> bool:
-            self._waiting.tell()
-            return judge_intent(self._field, intent, after).fate is Fate.DONE
+            self._reporter.report()
+            return assess_intent(self._field, intent, after).result is StepResult.DONE
 
         try:
-            self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
-            after = yield from read_until(self._hands, self._step.resource, patience_s, shows)
+            self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
+            after = yield from read_until(self._runtime, self._step.resource, read_back_s, shows)
         except ReconcilerError as unread:
             raise self._leave_open(error, unread) from unread
-        judged = judge_intent(self._field, intent, after)
-        self.evidence = judged.claim(self._done)
-        self._close(intent, judged, after, None if lost else error)
-        if lost and judged.fate is Fate.DONE:
+        evidence = assess_intent(self._field, intent, after)
+        self.evidence = evidence.claim(self._done)
+        self._close(intent, evidence, after, None if lost else error)
+        if lost and evidence.result is StepResult.DONE:
             return after
-        error.evidence = self._describe(judged, error)
-        self._retry_or_raise(judged, error, last=last or not lost)
+        error.evidence = self._describe(evidence, error)
+        self._retry_or_raise(evidence, error, last=last or not lost)
         return None
 
     def _leave_open(self, error: ReconcilerError, unread: ReconcilerError) -> ReconcilerError:
@@ -247,51 +249,51 @@ class _Attempt:
         error.evidence = self._perhaps(error, f"it could not be read back ({why})")
         return error
 
-    def _retry_or_raise(self, judged: Judgement, error: ReconcilerError, *, last: bool) -> None:
+    def _retry_or_raise(self, evidence: Evidence, error: ReconcilerError, *, last: bool) -> None:
         """Sending once more is safe where live is as it was, and nothing was taken away first."""
-        safe = judged.fate is Fate.NOT_DONE and self._step.action is not Action.REPLACE
-        if last or not safe or self._hands.halted():
+        safe = evidence.result is StepResult.NOT_DONE and self._step.action is not Action.REPLACE
+        if last or not safe or self._runtime.halted():
             raise error
-        self._tell(f"{judged.note}; it is sent again")
+        self._report_doubt(f"{evidence.note}; it is sent again")
 
     def _give_up(self, intent: Intent, error: ReconcilerError) -> None:
         """Note what a write came to that was not taken; what cannot be read stays open."""
         self.evidence = error.evidence = self._describe_unsent(error)
         try:
-            self._waiting.follow(self._hands.wait_until_idle(self._step.resource))
+            self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
             live = self._provider.read(self._step.resource)
         except ReconcilerError:
             return
-        judged = judge_intent(self._field, intent, live)
-        if judged.fate is Fate.NOT_DONE:
-            self.evidence = error.evidence = judged.claim(self._done)
-        self._close(intent, judged, live, error)
+        evidence = assess_intent(self._field, intent, live)
+        if evidence.result is StepResult.NOT_DONE:
+            self.evidence = error.evidence = evidence.claim(self._done)
+        self._close(intent, evidence, live, error)
 
     def _close(
         self,
         intent: Intent,
-        judged: Judgement,
+        evidence: Evidence,
         live: Live | Absent,
         error: ReconcilerError | None = None,
     ) -> None:
         """Note what became of the write by what was read, and the error that ended it for good."""
-        note = f"{judged.note}; {error.message}" if error else judged.note
+        note = f"{evidence.note}; {error.message}" if error else evidence.note
         try:
-            if judged.fate is Fate.DONE:
+            if evidence.result is StepResult.DONE:
                 self._journal.finish(intent, document_of(live), self._step.after)
             else:
-                self._journal.close(intent, judged.fate, note)
+                self._journal.close(intent, evidence.result, note)
         except (LedgerUnwritten, LedgerConflict) as unwritten:
             done = f"It was {self._done}."
-            unwritten.evidence = done if judged.fate is Fate.DONE else self.evidence
+            unwritten.evidence = done if evidence.result is StepResult.DONE else self.evidence
             unwritten.evidence += " That is not recorded."
             raise
 
-    def _describe(self, judged: Judgement, error: ReconcilerError) -> str:
+    def _describe(self, evidence: Evidence, error: ReconcilerError) -> str:
         """The evidence of reads, and what to do."""
-        if judged.fate is Fate.UNKNOWN:
+        if evidence.result is StepResult.UNKNOWN:
             return f"{self.evidence} {_LOOK}"
-        again = judged.fate is Fate.NOT_DONE and isinstance(error, ReplyLost)
+        again = evidence.result is StepResult.NOT_DONE and isinstance(error, ReplyLost)
         return f"{self.evidence} {self._again}" if again else self.evidence
 
     def _describe_unsent(self, error: ReconcilerError) -> str:
@@ -304,48 +306,48 @@ class _Attempt:
         said = f"{what} may have been {self._done}{f': {why}' if why else ''}".rstrip(".")
         return f"{said}." if isinstance(error, _OPEN) else f"{said}. {_LOOK}"
 
-    def _tell(self, reason: str) -> None:
-        self._hands.emit(StepDoubted(self._step.resource, self._step.action, reason))
+    def _report_doubt(self, reason: str) -> None:
+        self._runtime.emit(StepDoubted(self._step.resource, self._step.action, reason))
 
 
-class _Waiting:
+class _ProgressReporter:
     """Waits for one step, and says so every ten seconds."""
 
-    def __init__(self, hands: Hands, step: Step) -> None:
-        self._hands, self._step = hands, step
+    def __init__(self, runtime: Runtime, step: Step) -> None:
+        self._runtime, self._step = runtime, step
         self._started = self._shown = time.monotonic()
 
-    def follow(self, progress: Iterable[Progress]) -> None:
+    def follow(self, progress: Iterable[OperationStatus]) -> None:
         """Wait for an operation to end."""
         for _ in progress:
-            self.tell()
+            self.report()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Say that it still runs, where it was not said for a while."""
         now = time.monotonic()
         if now - self._shown >= _SHOWN_EVERY_S:
             self._shown = now
             resource, action = self._step.resource, self._step.action
-            self._hands.emit(StepWaiting(resource, action, now - self._started))
+            self._runtime.emit(StepWaiting(resource, action, now - self._started))
 
 
 def read_until(
-    hands: Hands,
+    runtime: Runtime,
     resource: Resource,
-    patience_s: float,
+    read_back_s: float,
     shows: Callable[[Live | Absent], bool],
-) -> Work[Live | Absent]:
-    """The first read that shows what is looked for, or the last one within `patience_s` seconds.
+) -> ResumableTask[Live | Absent]:
+    """The first read that shows what is looked for, or the last one within `read_back_s` seconds.
 
     Rests between them.
     """
-    provider = hands.provider(resource.address)
+    provider = runtime.provider(resource.address)
     waited, pause = 0.0, _FIRST_S
     while True:
         live = provider.read(resource)
-        if shows(live) or waited >= patience_s:
+        if shows(live) or waited >= read_back_s:
             return live
-        pause = min(pause, patience_s - waited)
+        pause = min(pause, read_back_s - waited)
         yield pause
         waited += pause
         pause = min(pause * _GROWTH, _LONGEST_S)

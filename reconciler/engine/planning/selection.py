@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.engine.observe import Mode
-from reconciler.engine.runtime import Hands
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid
 from reconciler.model import (
     Address,
@@ -23,7 +23,7 @@ from reconciler.plans.waves import group_members, name_items
 
 
 @dataclass(frozen=True)
-class Order:
+class PlanRequest:
     """What a plan is asked for.
 
     `targets` limits it to these addresses and `excluded` leaves some out; `allowed` lifts guards
@@ -49,33 +49,35 @@ class Order:
     rollouts: Sequence[Rollout] = ()
 
 
-def resolve(order: Order, snapshot: Snapshot) -> Order:
+def resolve_request(request: PlanRequest, snapshot: Snapshot) -> PlanRequest:
     """The same order, with the members of each fleet that it names beside the fleet itself.
 
     Raises ManifestInvalid with every address that nothing bears. What is only remembered bears its
     address where it may be destroyed.
     """
-    memories = snapshot.memories if order.prune or order.destroy else {}
-    fleets = group_members(order.manifests, memories)
-    known = {*fleets, *(one.address for one in order.manifests), *memories}
-    known.update(one.fleet for one in order.rollouts)
-    named = (*order.targets, *order.excluded, *order.rotate)
+    last_applied_by_address = (
+        snapshot.last_applied_by_address if request.prune or request.destroy else {}
+    )
+    fleets = group_members(request.manifests, last_applied_by_address)
+    known = {*fleets, *(one.address for one in request.manifests), *last_applied_by_address}
+    known.update(one.fleet for one in request.rollouts)
+    named = (*request.targets, *request.excluded, *request.rotate)
     unknown = [_no_such_address(str(at), known) for at in named if at not in known]
-    lifted = [text.partition("=")[2] for text in order.allowed if "=" in text]
+    lifted = [text.partition("=")[2] for text in request.allowed if "=" in text]
     names = frozenset(map(str, known))
     unknown += [_no_such_address(at, known) for at in lifted if at not in names]
     if unknown:
         raise ManifestInvalid(tuple(unknown))
     return replace(
-        order,
-        targets=_expand(order.targets, fleets),
-        excluded=_expand(order.excluded, fleets),
-        rotate=_expand(order.rotate, fleets),
-        allowed=frozenset(_expand_guards(order.allowed, fleets)),
+        request,
+        targets=_expand_addresses(request.targets, fleets),
+        excluded=_expand_addresses(request.excluded, fleets),
+        rotate=_expand_addresses(request.rotate, fleets),
+        allowed=frozenset(_expand_guards(request.allowed, fleets)),
     )
 
 
-def _expand(
+def _expand_addresses(
     addresses: Iterable[Address], fleets: Mapping[Address, Sequence[Address]]
 ) -> frozenset[Address]:
     """The addresses themselves too: a fleet without members must not come to mean everything."""
@@ -92,13 +94,13 @@ def _expand_guards(
         yield from (f"{guard}={member}" for member in named.get(address, ()))
 
 
-def choose(order: Order) -> list[Manifest]:
+def select_manifests(request: PlanRequest) -> list[Manifest]:
     """The manifests that are targeted, by address; the order must be resolved."""
     found = [
         manifest
-        for manifest in order.manifests
-        if manifest.address not in order.excluded
-        and (not order.targets or manifest.address in order.targets)
+        for manifest in request.manifests
+        if manifest.address not in request.excluded
+        and (not request.targets or manifest.address in request.targets)
     ]
     return sorted(found, key=lambda manifest: manifest.address)
 
@@ -112,8 +114,8 @@ def _no_such_address(address: str, known: Collection[Address]) -> Finding:
     )
 
 
-def identify(
-    hands: Hands, manifests: Sequence[Manifest], defaults: Mapping[str, str]
+def identify_resources(
+    runtime: Runtime, manifests: Sequence[Manifest], defaults: Mapping[str, str]
 ) -> list[Resource]:
     """The resources of manifests, in their order; raises ManifestInvalid for two of one."""
     found: list[Resource] = []
@@ -121,7 +123,7 @@ def identify(
     first: dict[str, Manifest] = {}
     for manifest in manifests:
         try:
-            resource = hands.kinds[manifest.address.kind].identify(manifest, defaults)
+            resource = runtime.kinds[manifest.address.kind].identify(manifest, defaults)
         except ManifestInvalid as error:
             obstacles.extend(error.findings())
             continue

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.engine.observe import Observation, Survey, observe
-from reconciler.engine.planning.selection import Order
-from reconciler.engine.runtime import Hands
+from reconciler.engine.observe import Observation, ObservedResources, observe
+from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
     ABSENT,
@@ -20,13 +20,13 @@ from reconciler.model import (
     Action,
     Address,
     Cause,
+    CloneSource,
+    CompressedDocument,
     Finding,
-    Folded,
     Json,
     Manifest,
     Reason,
     Resource,
-    Source,
     Step,
 )
 from reconciler.ports import ClonesFrom, KeepsCopies
@@ -35,77 +35,92 @@ _WHERE = "/spec/definition/from"
 
 
 @dataclass(frozen=True)
-class Seed:
+class StartingDocument:
     """What one resource starts from, or the `obstacles` that keep it from starting."""
 
-    source: Source
+    source: CloneSource
     document: Json | Absent = ABSENT
     obstacles: tuple[Finding, ...] = ()
 
 
-def find_seeds(
-    hands: Hands, order: Order, chosen: Mapping[Resource, Manifest], survey: Survey
-) -> tuple[Mapping[Resource, Seed], Survey]:
+def find_starting_documents(
+    runtime: Runtime,
+    request: PlanRequest,
+    chosen: Mapping[Resource, Manifest],
+    observed: ObservedResources,
+) -> tuple[Mapping[Resource, StartingDocument], ObservedResources]:
     """The source of each resource that is to be made, and all that is observed by then."""
     located = {
-        resource: seed
+        resource: starting
         for resource, manifest in chosen.items()
-        if survey[resource].document is ABSENT
-        and not order.destroy
-        and (seed := _locate(hands, order, manifest, resource)) is not None
+        if observed[resource].document is ABSENT
+        and not request.destroy
+        and (starting := _locate(runtime, request, manifest, resource)) is not None
     }
-    wanted = {resource: seed.source.id for resource, seed in located.items() if not seed.obstacles}
-    known = {one.id.casefold() for one in survey.seen}
-    unseen = {
+    wanted = {
+        resource: starting.source.id
+        for resource, starting in located.items()
+        if not starting.obstacles
+    }
+    known = {one.id.casefold() for one in observed.seen}
+    unobserved = {
         source_id.casefold(): Resource(resource.address, source_id)
         for resource, source_id in wanted.items()
         if source_id.casefold() not in known
     }
-    if unseen:
-        survey = survey.join(observe(hands, unseen.values(), order.refresh))
-    by_id = {one.id.casefold(): seen for one, seen in survey.seen.items()}
+    if unobserved:
+        observed = observed.join(observe(runtime, unobserved.values(), request.refresh))
+    by_id = {one.id.casefold(): seen for one, seen in observed.seen.items()}
     taken = {
-        resource: _take(located[resource], chosen[resource], by_id[source_id.casefold()])
+        resource: _fill_starting_document(
+            located[resource], chosen[resource], by_id[source_id.casefold()]
+        )
         for resource, source_id in wanted.items()
     }
-    return {**located, **taken}, survey
+    return {**located, **taken}, observed
 
 
-def _locate(hands: Hands, order: Order, manifest: Manifest, resource: Resource) -> Seed | None:
+def _locate(
+    runtime: Runtime, request: PlanRequest, manifest: Manifest, resource: Resource
+) -> StartingDocument | None:
     """Where the source is, by the manifest that declares it or by its own id."""
-    kind = hands.kinds[manifest.address.kind]
+    kind = runtime.kinds[manifest.address.kind]
     if not isinstance(kind, ClonesFrom):
         return None
     try:
-        named = kind.find_source(manifest, order.defaults)
+        named = kind.find_source(manifest, request.defaults)
         if named is None:
             return None
         if isinstance(named, Address):
-            others = {other.address: other for other in order.manifests}
+            others = {other.address: other for other in request.manifests}
             if named not in others:
-                return Seed(Source("", str(named)), obstacles=(_undeclared(manifest, named),))
-            named = kind.identify(others[named], order.defaults)
-            source = Source(named.id, str(named.address))
+                return StartingDocument(
+                    CloneSource("", str(named)), obstacles=(_undeclared(manifest, named),)
+                )
+            named = kind.identify(others[named], request.defaults)
+            source = CloneSource(named.id, str(named.address))
         else:
-            source = Source(named.id, named.short_id)
+            source = CloneSource(named.id, named.short_id)
     except ReconcilerError as error:
-        return Seed(Source("", ""), obstacles=error.findings())
+        return StartingDocument(CloneSource("", ""), obstacles=error.findings())
     if source.id.casefold() == resource.id.casefold():
         finding = _obstacle(manifest, "starts from itself", "Name the service it is made from.")
-        return Seed(source, obstacles=(finding,))
-    return Seed(source)
+        return StartingDocument(source, obstacles=(finding,))
+    return StartingDocument(source)
 
 
-def _take(seed: Seed, manifest: Manifest, seen: Observation) -> Seed:
-    name = seed.source.name
-    if isinstance(seen.document, Folded):
-        return replace(seed, document=seen.document.open())
+def _fill_starting_document(
+    starting: StartingDocument, manifest: Manifest, seen: Observation
+) -> StartingDocument:
+    name = starting.source.name
+    if isinstance(seen.document, CompressedDocument):
+        return replace(starting, document=seen.document.open())
     if seen.document is ABSENT:
         finding = _obstacle(
             manifest,
             f"starts from {name}, and there is no such service",
             "Create that first, or name another.",
-            seed.source.id,
+            starting.source.id,
         )
     else:
         why = seen.finding.message if seen.finding is not None else "it was not read"
@@ -113,9 +128,9 @@ def _take(seed: Seed, manifest: Manifest, seen: Observation) -> Seed:
             manifest,
             f"starts from {name}, which could not be read: {why}",
             seen.finding.next_step if seen.finding is not None else "",
-            seed.source.id,
+            starting.source.id,
         )
-    return replace(seed, obstacles=(finding,))
+    return replace(starting, obstacles=(finding,))
 
 
 def _undeclared(manifest: Manifest, source: Address) -> Finding:
@@ -136,44 +151,44 @@ def _obstacle(manifest: Manifest, message: str, next_step: str, *detail: str) ->
     )
 
 
-def tell_source(hands: Hands, step: Step, seed: Seed | None) -> Step:
+def set_source(runtime: Runtime, step: Step, starting: StartingDocument | None) -> Step:
     """The step with what it is made from: its seed, or itself where it moves to another region."""
-    kind = hands.kinds[step.resource.address.kind]
+    kind = runtime.kinds[step.resource.address.kind]
     if not isinstance(kind, ClonesFrom):
         return step
-    if seed is not None and step.action is Action.CREATE:
-        region = kind.find_region(seed.document, step.after)
-        return step.having(source=replace(seed.source, region=region))
+    if starting is not None and step.action is Action.CREATE:
+        region = kind.find_region(starting.document, step.after)
+        return step.copy_with(source=replace(starting.source, region=region))
     if step.action is Action.REPLACE:
         region = kind.find_region(step.before, step.after)
-        own = Source(step.resource.id, str(step.resource.address), region)
-        return step.having(source=own) if region else step
+        own = CloneSource(step.resource.id, str(step.resource.address), region)
+        return step.copy_with(source=own) if region else step
     return step
 
 
-def look_at_copies(hands: Hands, steps: Sequence[Step]) -> tuple[list[Step], tuple[Finding, ...]]:
+def check_copies(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], tuple[Finding, ...]]:
     """The steps with whether the regional copies that they need are there, and what is in the way.
 
     A copy that is not there is made by the apply, before anything else of its step.
     """
     wanted = [step for step in steps if step.source is not None and step.source.region]
-    looked = dict(hands.spread(lambda step: (step.resource, _look(hands, step)), wanted))
+    looked = dict(runtime.run_all(lambda step: (step.resource, _check_copy(runtime, step)), wanted))
     found = [looked.get(step.resource, (step, ()))[0] for step in steps]
     obstacles = [one for step in steps for one in looked.get(step.resource, (step, ()))[1]]
-    told = [step.having(because=(*_explain(step), *step.because)) for step in found]
-    return told, (*obstacles, *_find_leaving(steps))
+    explained = [step.copy_with(reasons=(*_explain(step), *step.reasons)) for step in found]
+    return explained, (*obstacles, *_check_leaving_sources(steps))
 
 
-def _look(hands: Hands, step: Step) -> tuple[Step, tuple[Finding, ...]]:
+def _check_copy(runtime: Runtime, step: Step) -> tuple[Step, tuple[Finding, ...]]:
     if step.source is None:
         return step, ()
-    provider = hands.provider(step.resource.address)
+    provider = runtime.provider(step.resource.address)
     try:
         there = isinstance(provider, KeepsCopies) and provider.has_copy(step.source)
     except ReconcilerError as error:
         subject = str(step.resource.address)
         return step, tuple(replace(one, subject=subject) for one in error.findings())
-    return step.having(source=replace(step.source, copy="there" if there else "missing")), ()
+    return step.copy_with(source=replace(step.source, copy="there" if there else "missing")), ()
 
 
 def _explain(step: Step) -> Iterator[Reason]:
@@ -188,7 +203,7 @@ def _explain(step: Step) -> Iterator[Reason]:
         yield Reason("", Cause.SOURCE, note)
 
 
-def _find_leaving(steps: Sequence[Step]) -> Iterator[Finding]:
+def _check_leaving_sources(steps: Sequence[Step]) -> Iterator[Finding]:
     """Copies are made when the plan is applied: their source must not go by the same plan."""
     leaving = {
         step.resource.id.casefold(): step.resource

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from reconciler.document.pointers import find
-from reconciler.kinds.base import find_unknown
+from reconciler.kinds.base import make_unknown_finding
 from reconciler.model import ABSENT, Action, Finding, Json, Manifest, Step
 from reconciler.plans.guards import forbid
 
@@ -24,7 +24,7 @@ _FREE: Final = 3
 _MOST: Final = 10_000
 
 
-def find_traps(manifest: Manifest, step: Step) -> Iterator[Finding]:
+def check_endpoint_step(manifest: Manifest, step: Step) -> Iterator[Finding]:
     """What speaks against one step, by itself."""
     if step.resource.short_id == _DEFAULT and step.action is not Action.CREATE:
         yield forbid(
@@ -36,9 +36,9 @@ def find_traps(manifest: Manifest, step: Step) -> Iterator[Finding]:
             " To go on",
         )
     if step.models and find(step.before, ("Resources",)) == {}:
-        yield _find_training(step)
+        yield _check_training(step)
     level, calls = step.after.get("ThrottleLevel", "Low"), step.after.get("MaxConcurrentCalls", 0)
-    if level == "Low" and calls > _LOW and "/MaxConcurrentCalls" in step.owns:
+    if level == "Low" and calls > _LOW and "/MaxConcurrentCalls" in step.owned_paths:
         yield Finding(
             f"MaxConcurrentCalls is {calls}, and ThrottleLevel Low answers at most {_LOW} at once",
             subject=str(step.resource.address),
@@ -47,20 +47,20 @@ def find_traps(manifest: Manifest, step: Step) -> Iterator[Finding]:
         )
 
 
-def find_scope_traps(
+def check_endpoint_scope(
     steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json]
 ) -> Iterator[Finding]:
     """What speaks against the steps on one web service together; `peers` are all its endpoints."""
     # A new endpoint has the models of its web service, as the others have.
-    told = [one["Resources"] for one in peers if isinstance(one.get("Resources"), dict)]
-    known = {name for names in told for name in names}
+    shown_resources = [one["Resources"] for one in peers if isinstance(one.get("Resources"), dict)]
+    known = {name for names in shown_resources for name in names}
     for manifest, step in steps:
-        if step.action is Action.CREATE and manifest is not None and told:
+        if step.action is Action.CREATE and manifest is not None and shown_resources:
             wanted = sorted({str(model.path[1]) for model in step.models} - known)
             if known:
-                yield from (find_unknown(manifest, name, known) for name in wanted)
+                yield from (make_unknown_finding(manifest, name, known) for name in wanted)
             elif wanted:
-                yield _find_training(step)
+                yield _check_training(step)
         if step.action is Action.DELETE and step.resource.short_id == _DEFAULT:
             yield forbid(
                 step.resource.address,
@@ -69,11 +69,11 @@ def find_scope_traps(
                 "The service keeps it for as long as there are other endpoints.",
                 lift="Leave it: nobody need call it. To go on",
             )
-    yield from _find_crowding([step for _, step in steps], peers)
-    yield from _find_behind([step for _, step in steps], peers)
+    yield from _check_count([step for _, step in steps], peers)
+    yield from _check_refresh_due([step for _, step in steps], peers)
 
 
-def _find_crowding(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Finding]:
+def _check_count(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Finding]:
     """More endpoints than there may be. The tier is told by the default endpoint alone."""
     new = [step for step in steps if step.action is Action.CREATE]
     total = len(peers) + len(new) - sum(step.action is Action.DELETE for step in steps)
@@ -92,7 +92,7 @@ def _find_crowding(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Fin
         )
 
 
-def _find_behind(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Finding]:
+def _check_refresh_due(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Finding]:
     """Models on endpoints that are due for a refresh, which may put the published ones back."""
     published = next((one.get("Version") for one in peers if one["Name"] == _DEFAULT), None)
     due = [
@@ -114,7 +114,7 @@ def _find_behind(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Findi
         )
 
 
-def _find_training(step: Step) -> Finding:
+def _check_training(step: Step) -> Finding:
     return forbid(
         step.resource.address,
         "training-service",

@@ -15,18 +15,18 @@ from reconciler.document.pointers import copy_document, find, set_at
 from reconciler.kinds.base import (
     SERVICES,
     BaseKind,
-    find_unknown,
     make_defined_reference,
     make_reference,
     make_spec,
+    make_unknown_finding,
 )
 from reconciler.kinds.endpoint.addresses import _SERVED, ID_FORM, REGIONS
-from reconciler.kinds.endpoint.checks import GUARDS, find_scope_traps, find_traps
+from reconciler.kinds.endpoint.checks import GUARDS, check_endpoint_scope, check_endpoint_step
 from reconciler.model import (
     Absent,
     Action,
     Declared,
-    Draft,
+    ExportedSpec,
     Finding,
     Json,
     Manifest,
@@ -89,7 +89,7 @@ class EndpointKind(BaseKind):
         return Declared(
             document,
             tuple(_refer(manifest, name, models.get(name, {}), named[name]) for name in named),
-            tuple(find_unknown(manifest, name, known) for name in sorted(unknown)),
+            tuple(make_unknown_finding(manifest, name, known) for name in sorted(unknown)),
         )
 
     def check_step(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
@@ -97,8 +97,8 @@ class EndpointKind(BaseKind):
 
         A PUT demands nothing, and no call takes a setting away (published description).
         """
-        yield from find_traps(manifest, step)
-        if step.extent == "whole" and step.action is Action.UPDATE:
+        yield from check_endpoint_step(manifest, step)
+        if step.body == "whole" and step.action is Action.UPDATE:
             yield Finding(
                 "no call takes a setting of an endpoint away",
                 subject=str(manifest.address),
@@ -110,11 +110,11 @@ class EndpointKind(BaseKind):
         self, steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json]
     ) -> Iterator[Finding]:
         """What is known to go wrong among the endpoints of one web service."""
-        return find_scope_traps(steps, peers)
+        return check_endpoint_scope(steps, peers)
 
-    def draft(
+    def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
-    ) -> Draft:
+    ) -> ExportedSpec:
         """The models that it shows, and its settings: in full also those that need not be said."""
         models: Json = document.get("Resources") or {}
         shown = {name: one["Location"] for name, one in models.items() if "Location" in one}
@@ -124,9 +124,9 @@ class EndpointKind(BaseKind):
             if word in document and not below.read_only and word != "Resources"
             and (full or document[word] not in (None, below.default))
         }  # fmt: skip
-        spec = make_spec(self.draft_place(resource, defaults), shown, settings)
+        spec = make_spec(self.export_place(resource, defaults), shown, settings)
         notes = [f"  {json.dumps(one)}: {{uri: …, sas: …}}" for one in models if one not in shown]
-        return Draft(spec, (_HIDDEN, "trainedModels:", *notes) if notes else ())
+        return ExportedSpec(spec, (_HIDDEN, "trainedModels:", *notes) if notes else ())
 
     def connect(self, access: Access) -> Provider:
         """Open the calls to the management of Classic, each within the budget."""

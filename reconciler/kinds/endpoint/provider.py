@@ -35,10 +35,10 @@ from reconciler.model import (
     Action,
     Json,
     Live,
-    Pace,
-    Progress,
+    OperationStatus,
     Resource,
     SecretReference,
+    ServiceTiming,
     Step,
     Summary,
 )
@@ -54,8 +54,8 @@ from reconciler.transport import (
 )
 
 # No limit of calls was ever published. It takes about 30 s until a PATCH takes effect.
-_REAL: Final = Pace(1.0, 0, 0, inf, 0, inf, lag_s=45.0, models_apart=True)
-_LOCAL: Final = Pace(0.1, 0, 0, inf, 0, inf, lag_s=1.0, models_apart=True)
+_REAL: Final = ServiceTiming(1.0, 0, 0, inf, 0, inf, lag_s=45.0, models_apart=True)
+_LOCAL: Final = ServiceTiming(0.1, 0, 0, inf, 0, inf, lag_s=1.0, models_apart=True)
 _PUT: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpdate")
 _PATCH: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "DiagnosticsTraceLevel")
 _TRIES: Final = 3
@@ -71,7 +71,7 @@ class EndpointProvider:
     def __init__(self, access: Access, field: Field) -> None:
         self._access, self._field = access, field
         self._base = access.find_url("studioManagement")
-        self.pace = _LOCAL if is_loopback(self._base) else _REAL
+        self.timing = _LOCAL if is_loopback(self._base) else _REAL
         self._lock = threading.Lock()
         self._clients: dict[str, Client] = {}
         self._listed: dict[str, list[Json]] = {}
@@ -79,11 +79,11 @@ class EndpointProvider:
     def scan(self, scope: str, token: SecretReference | None = None) -> Iterator[Summary]:
         """The endpoints of a web service. Nothing of them moves with every change."""
         for one in self._list(scope, token):
-            yield Summary(f"{scope}/endpoints/{one['Name']}", "", settled=False)
+            yield Summary(f"{scope}/endpoints/{one['Name']}", "", idle=False)
 
     def read_many(self, resources: Sequence[Resource]) -> Mapping[Resource, Live]:
         """A list holds whole endpoints (published description); a key of one may not list."""
-        scope, token = ID_FORM.find_scope(resources[0].id), resources[0].token
+        scope, token = ID_FORM.get_scope(resources[0].id), resources[0].token
         try:
             found = {one["Name"]: one for one in self._list(scope, token)}
         except TooManyCalls:
@@ -96,7 +96,7 @@ class EndpointProvider:
 
     def find_peers(self, resource: Resource) -> Sequence[Json]:
         """All endpoints of the web service, as they were listed last."""
-        scope = ID_FORM.find_scope(resource.id)
+        scope = ID_FORM.get_scope(resource.id)
         if scope not in self._listed:
             self.read_many([resource])
         return self._listed.get(scope, ())
@@ -110,16 +110,18 @@ class EndpointProvider:
         try:
             reply = self._send("GET", resource.id, resource.token)
             if reply.status != 204:
-                return Live(self._take(reply.document), None, datetime.now(UTC))
+                return Live(self._normalize_endpoint(reply.document), None, datetime.now(UTC))
         except Rejected as error:
             if error.status != 404:
                 raise
-        scope = ID_FORM.find_scope(resource.id)
+        scope = ID_FORM.get_scope(resource.id)
         if scope not in self._listed:
             self._list(scope, resource.token)
         return ABSENT
 
-    def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
+    def write(
+        self, step: Step, _live: Live | Absent, resolve: ResolveSecret
+    ) -> Iterator[OperationStatus]:
         """A new endpoint is a PUT, and its models are a PATCH like those of any other.
 
         Raises BlobExpired or BlobForbidden for a signature that is no use, before anything is sent.
@@ -139,7 +141,7 @@ class EndpointProvider:
         if body:
             yield from self._write("PATCH", resource, body)
 
-    def _write(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
+    def _write(self, method: str, resource: Resource, body: Json) -> Iterator[OperationStatus]:
         """Send a write; a PATCH again where it was lost, or refused as is at times (reported)."""
         for left in range(_TRIES, 0, -1):
             try:
@@ -153,9 +155,9 @@ class EndpointProvider:
                 if left == 1 or not again:
                     raise
                 if isinstance(error, ReplyLost):
-                    yield Progress("Perhaps accepted")
+                    yield OperationStatus("Perhaps accepted")
             else:
-                yield Progress("Accepted")
+                yield OperationStatus("Accepted")
                 return
 
     def _list(self, scope: str, token: SecretReference | None) -> list[Json]:
@@ -164,10 +166,10 @@ class EndpointProvider:
         items = [] if reply.status == 204 else reply.document
         if not isinstance(items, list):
             raise Unavailable("the service answers a list without items", status=reply.status)
-        self._listed[scope] = found = [self._take(one) for one in items]
+        self._listed[scope] = found = [self._normalize_endpoint(one) for one in items]
         return found
 
-    def _take(self, raw: Json) -> Json:
+    def _normalize_endpoint(self, raw: Json) -> Json:
         """An endpoint as it is kept: its resources by name, where each lies as one address."""
         shown = normalize(self._field, raw)
         if not isinstance(shown, dict) or not isinstance(shown.get("Name"), str):
@@ -210,7 +212,7 @@ class EndpointProvider:
             if base not in self._clients:
                 access = self._access
                 self._clients[base] = Client(
-                    base, access.emit, access.budget, redaction=access.redaction
+                    base, access.emit, access.rate_limiter, redaction=access.redaction
                 )
             return self._clients[base]
 
@@ -229,7 +231,7 @@ def _locate(shown: dict[str, Json]) -> dict[str, Json]:
 def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
     """Every declared model: whether a PATCH of one leaves the others alone is not known."""
     secrets = dict(step.secrets)
-    for path in map(split_pointer, step.owns):
+    for path in map(split_pointer, step.owned_paths):
         uri = find(step.after, path)
         if path[:1] == ("Resources",) and path[-1] == "Location" and isinstance(uri, str):
             base, name = f"{split_address(uri).account_url}/", path[1]

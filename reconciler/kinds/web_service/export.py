@@ -13,7 +13,7 @@ from typing import Final
 from reconciler.document.pointers import find, format_pointer, set_at
 from reconciler.document.schema import Field, Shape, walk_fields
 from reconciler.kinds.base import make_spec
-from reconciler.model import ABSENT, Absent, Draft, Json, Path
+from reconciler.model import ABSENT, Absent, ExportedSpec, Json, Path
 
 _SETTINGS: Final[tuple[Path, ...]] = (
     ("tags",),
@@ -25,14 +25,14 @@ _MODEL_URI: Final = re.compile(r"https?://[^?#\s]+")
 _QUIET: Final[tuple[Json, ...]] = ({}, [], None, "")
 
 
-def make_draft(field: Field, place: dict[str, str], document: Json, *, full: bool) -> Draft:
+def export_spec(field: Field, place: dict[str, str], document: Json, *, full: bool) -> ExportedSpec:
     """The spec for a live document at a place, and what a person must know of it."""
     whole = _known(field, document)
     definition = {} if whole is ABSENT else whole
     if not full:
         definition = _settings(definition)
     spec = make_spec(place, dict(_find_models(document)), definition)
-    return Draft(spec, tuple(_notes(field, full=full)))
+    return ExportedSpec(spec, tuple(_notes(field, full=full)))
 
 
 def _find_models(document: Json) -> Iterator[tuple[str, str]]:

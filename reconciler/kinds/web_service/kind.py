@@ -14,22 +14,22 @@ from reconciler.document.pointers import copy_document, find, format_pointer, se
 from reconciler.kinds.base import (
     SERVICES,
     BaseKind,
-    find_unknown,
     make_defined_reference,
     make_reference,
+    make_unknown_finding,
     name_some,
 )
 from reconciler.kinds.ids import IdForm
-from reconciler.kinds.web_service.export import make_draft
-from reconciler.kinds.web_service.regions import find_region, make_seed
-from reconciler.kinds.web_service.requirements import find_lacks, find_undeclared
+from reconciler.kinds.web_service.export import export_spec
+from reconciler.kinds.web_service.regions import find_region, make_starting_document
+from reconciler.kinds.web_service.requirements import check_required, check_undeclared
 from reconciler.model import (
     ABSENT,
     Absent,
     Action,
     Address,
     Declared,
-    Draft,
+    ExportedSpec,
     Finding,
     Json,
     Manifest,
@@ -110,14 +110,20 @@ class WebServiceKind(BaseKind):
         given = {name: value for name, value in said.items() if name != _SOURCE[-1]}
         definition = self.declare(given)
         document = copy_document(definition)
-        seed = ABSENT if source is ABSENT else make_seed(self.field, source, document)
-        if live is ABSENT and seed is ABSENT and not document:
+        starting_document = (
+            ABSENT if source is ABSENT else make_starting_document(self.field, source, document)
+        )
+        if live is ABSENT and starting_document is ABSENT and not document:
             return Declared({}, findings=(_does_not_exist(manifest),))
         exact = manifest.spec.get("ownership") == "exact"
-        models, findings = self._bind_models(manifest, seed if live is ABSENT else live, document)
+        models, findings = self._bind_models(
+            manifest, starting_document if live is ABSENT else live, document
+        )
         if exact:
-            findings = (*find_undeclared(manifest, live, definition, document), *findings)
-        return Declared(document, models, findings, exact=exact, seed=seed)
+            findings = (*check_undeclared(manifest, live, definition, document), *findings)
+        return Declared(
+            document, models, findings, exact=exact, starting_document=starting_document
+        )
 
     def find_region(self, source: Json, after: Json) -> str:
         """The region of `after`, in lower case without blanks, where it is not the source's."""
@@ -156,8 +162,8 @@ class WebServiceKind(BaseKind):
                 place=manifest.place("/spec"),
                 next_step="Destroy it and create it anew, or declare what it has.",
             )
-        if step.extent == "whole":
-            yield from find_lacks(manifest, step)
+        if step.body == "whole":
+            yield from check_required(manifest, step)
 
     def find_owner(self, live: Json, project: str) -> str:
         """What the tag managed-by says, in any spelling, unless it is `reconciler` or this project.
@@ -172,12 +178,12 @@ class WebServiceKind(BaseKind):
                 return value
         return ""
 
-    def draft(
+    def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
-    ) -> Draft:
+    ) -> ExportedSpec:
         """The models that it serves, its tags and settings; or the whole definition."""
-        place = self.draft_place(resource, defaults)
-        return make_draft(self.field, place, document, full=full)
+        place = self.export_place(resource, defaults)
+        return export_spec(self.field, place, document, full=full)
 
     def connect(self, access: Access) -> Provider:
         """Open the calls to Resource Manager, each within the budget."""
@@ -241,4 +247,4 @@ def _not_one_model(manifest: Manifest, name: str, known: Mapping[str, list[str]]
             next_step="Say which by its asset in spec.definition: "
             "properties: {assets: {ID: {locationInfo: {uri: …}}}}",
         )
-    return find_unknown(manifest, name, known)
+    return make_unknown_finding(manifest, name, known)

@@ -24,19 +24,19 @@ from reconciler.document.pointers import copy_document, find, set_at, split_poin
 from reconciler.document.schema import Field
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
 from reconciler.kinds.ids import quote_path
-from reconciler.kinds.web_service.regions import is_copy, take_sealed
+from reconciler.kinds.web_service.regions import apply_sealed, is_copy
 from reconciler.model import (
     ABSENT,
     Absent,
     Action,
+    CloneSource,
     Json,
     Live,
-    Pace,
+    OperationStatus,
     Path,
-    Progress,
     Resource,
     SecretReference,
-    Source,
+    ServiceTiming,
     Step,
     Summary,
     Verb,
@@ -46,17 +46,17 @@ from reconciler.transport import (
     READS,
     WRITES,
     Client,
-    await_settled,
     count_polls,
     finish_operation,
     is_loopback,
+    wait_until_idle,
 )
 
 _VERSION: Final = "?api-version=2017-01-01"
 # Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017); the
 # emulator's take what it is told to, a fifth of a second by default.
-_RECORDED: Final = Pace(15.0, count_polls(15.0), *READS, *WRITES)
-_LOCAL: Final = Pace(0.5, count_polls(0.2), *READS, *WRITES)
+_RECORDED: Final = ServiceTiming(15.0, count_polls(15.0), *READS, *WRITES)
+_LOCAL: Final = ServiceTiming(0.5, count_polls(0.2), *READS, *WRITES)
 _LAG: Final = timedelta(seconds=10)
 _ID: Final = re.compile(r"/[^\x00-\x1f\x7f-\x9f?#]{1,2000}")
 _LONGEST_STAMP: Final = 64
@@ -69,8 +69,8 @@ class WebServiceProvider:
 
     def __init__(self, access: Access, field: Field) -> None:
         base = access.find_url("resourceManager")
-        self.pace = _LOCAL if is_loopback(base) else _RECORDED
-        self._client = Client(base, access.emit, access.budget, redaction=access.redaction)
+        self.timing = _LOCAL if is_loopback(base) else _RECORDED
+        self._client = Client(base, access.emit, access.rate_limiter, redaction=access.redaction)
         self._field = field
         self._deadline_s = access.deadline_s
 
@@ -78,8 +78,8 @@ class WebServiceProvider:
         """The services of a resource group or subscription; items are sparse and may be failed."""
         path = f"{_quote(scope)}/providers/Microsoft.MachineLearning/webServices{_VERSION}"
         for item in self._client.pages(path):
-            stamp, settled = _read_stamp(item)
-            yield Summary(_read_id(item), stamp, settled)
+            stamp, idle = _read_stamp(item)
+            yield Summary(_read_id(item), stamp, idle)
 
     def read(self, resource: Resource) -> Live | Absent:
         """The definition now; ABSENT only where the service says that it has no such service."""
@@ -91,8 +91,8 @@ class WebServiceProvider:
             return ABSENT
         document, raw = got
         now = datetime.now(UTC)
-        stamp, settled = _read_stamp(document)
-        return Live(document, raw, now, stamp, settled and _is_past(stamp, now))
+        stamp, idle = _read_stamp(document)
+        return Live(document, raw, now, stamp, idle and _is_past(stamp, now))
 
     def _get(self, url: str, absent: Collection[str]) -> tuple[Json, Json] | Absent:
         """A definition, normalized and as it came; `absent` are the codes that say there is none.
@@ -111,23 +111,25 @@ class WebServiceProvider:
             raise Unavailable("the service answers no definition")
         return document, reply.raw
 
-    def has_copy(self, source: Source) -> bool:
+    def has_copy(self, source: CloneSource) -> bool:
         """Whether there is a copy for the region, made of the definition as it is now."""
         live = self._read_definition(_quote(source.id) + _VERSION, _ABSENT)
         copied = self._read_copy(source)
         return live is not ABSENT and is_copy(self._field, copied, live)
 
-    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[Progress]:
+    def write(
+        self, step: Step, live: Live | Absent, resolve: ResolveSecret
+    ) -> Iterator[OperationStatus]:
         """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT.
 
         All that a PUT holds is there before anything is deleted.
         """
         try:
-            if step.extent == "parts" and live is not ABSENT:
+            if step.body == "parts" and live is not ABSENT:
                 yield from self._call("PATCH", step.resource, self._partial(step, live, resolve))
                 return
             whole = None
-            if step.extent == "whole":
+            if step.body == "whole":
                 copied = yield from self._fetch_copy(step.source)
                 whole = self._whole(step, live, resolve, copied)
             if step.action in {Action.DELETE, Action.REPLACE}:
@@ -137,14 +139,16 @@ class WebServiceProvider:
         except ReconcilerError as error:
             raise _name(error, step.resource) from error
 
-    def settle(self, resource: Resource) -> Iterator[Progress]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
         """Look at it until its state says that no operation runs; one that is gone has settled."""
         try:
-            yield from await_settled(self._client, _url(resource), deadline_s=self._deadline_s)
+            yield from wait_until_idle(self._client, _url(resource), deadline_s=self._deadline_s)
         except ReconcilerError as error:
             raise _name(error, resource) from error
 
-    def _fetch_copy(self, source: Source | None) -> Generator[Progress, None, Json | Absent]:
+    def _fetch_copy(
+        self, source: CloneSource | None
+    ) -> Generator[OperationStatus, None, Json | Absent]:
         """The definition as it is sealed for a region, made by the service where it is not yet."""
         if source is None or not source.region:
             return ABSENT
@@ -159,7 +163,7 @@ class WebServiceProvider:
             )
         return copied
 
-    def _read_copy(self, source: Source) -> Json | Absent:
+    def _read_copy(self, source: CloneSource) -> Json | Absent:
         absent = {*_ABSENT, "PerRegionPayloadNotFound"}
         return self._read_definition(_regional_url(source), absent)
 
@@ -167,7 +171,7 @@ class WebServiceProvider:
         got = self._get(url, absent)
         return ABSENT if isinstance(got, Absent) else got[0]
 
-    def _call(self, method: str, resource: Resource, body: Json) -> Iterator[Progress]:
+    def _call(self, method: str, resource: Resource, body: Json) -> Iterator[OperationStatus]:
         try:
             yield from self._finish(method, _url(resource), _url(resource), body)
         except ServiceError as error:
@@ -177,12 +181,14 @@ class WebServiceProvider:
             if method == "PATCH":
                 raise _gone(error) from error
 
-    def _finish(self, method: str, url: str, of: str, body: Json = None) -> Iterator[Progress]:
+    def _finish(
+        self, method: str, url: str, of: str, body: Json = None
+    ) -> Iterator[OperationStatus]:
         """Send a write and wait until whatever it began on the resource at `of` has ended."""
         # What goes out may come back: in an error, or in the definition.
         self._client.redaction.know(*find_secrets(self._field, body))
         reply = self._client.send(method, url, body)
-        yield Progress("Accepted")
+        yield OperationStatus("Accepted")
         yield from finish_operation(self._client, reply, of, deadline_s=self._deadline_s)
 
     def _whole(
@@ -198,7 +204,7 @@ class WebServiceProvider:
         if live is not ABSENT:
             _put_back_credentials(find(body, _ASSETS), live.raw, self._field)
         if copied is not ABSENT:
-            take_sealed(self._field, body, copied)
+            apply_sealed(self._field, body, copied)
         _set_written(body, step, resolve)
         return body
 
@@ -240,9 +246,9 @@ def _read_stamp(item: Json) -> tuple[str, bool]:
     if not isinstance(properties, dict):
         return "", False
     state, stamp = properties.get("provisioningState"), properties.get("modifiedOn")
-    settled = isinstance(state, str) and state in {"Succeeded", "Failed"}
+    idle = isinstance(state, str) and state in {"Succeeded", "Failed"}
     known = isinstance(stamp, str) and len(stamp) <= _LONGEST_STAMP and stamp.isascii()
-    return str(stamp) if known else "", settled
+    return str(stamp) if known else "", idle
 
 
 def _is_past(stamp: str, now: datetime) -> bool:
@@ -317,7 +323,7 @@ def _url(resource: Resource) -> str:
     return _quote(resource.id) + _VERSION
 
 
-def _regional_url(source: Source, tail: str = "") -> str:
+def _regional_url(source: CloneSource, tail: str = "") -> str:
     return f"{_quote(source.id)}{tail}{_VERSION}&region={quote(source.region, safe='')}"
 
 

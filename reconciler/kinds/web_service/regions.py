@@ -32,18 +32,18 @@ def find_region(field: Field, source: Json, after: Json) -> str:
     return str(COMPARERS["location"](there))
 
 
-def make_seed(field: Field, source: Json, declared: Json) -> Json:
+def make_starting_document(field: Field, source: Json, declared: Json) -> Json:
     """What a new service starts from: what people own of the source and GET shows of it.
 
     What is never returned is never taken over, even where it is. Nor is the storage account into
     another region, which needs one of its own.
     """
-    seed = _without_hidden(field, without_server_fields(field, source))
+    starting_document = _without_hidden(field, without_server_fields(field, source))
     if find_region(field, source, {**source, **declared}):
-        account = find(seed, _ACCOUNT[:-1])
+        account = find(starting_document, _ACCOUNT[:-1])
         if isinstance(account, dict):
             account.pop(_ACCOUNT[-1], None)
-    return seed
+    return starting_document
 
 
 def _without_hidden(field: Field, document: Json) -> Json:
@@ -64,7 +64,7 @@ def is_copy(field: Field, copied: Json | Absent, source: Json) -> bool:
     )
 
 
-def take_sealed(field: Field, body: Json, copied: Json) -> None:
+def apply_sealed(field: Field, body: Json, copied: Json) -> None:
     """Put the copy's cipher text into `body` in the place of what another certificate sealed.
 
     Raises Rejected naming every secret that the copy has not, before anything is sent.

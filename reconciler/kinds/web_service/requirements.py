@@ -51,7 +51,7 @@ _SECRET: Final = frozenset({"key", "primary", "secondary"})
 _NONE: Final[tuple[Json | Absent, ...]] = (ABSENT, None, "", {}, [])
 
 
-def find_lacks(manifest: Manifest, step: Step) -> Iterator[Finding]:
+def check_required(manifest: Manifest, step: Step) -> Iterator[Finding]:
     """What a step that sends the whole definition lacks."""
     secrets = {pointer for pointer, _ in step.secrets}
     over = step.action is Action.UPDATE
@@ -78,7 +78,7 @@ _WHY: Final = (
 def _is_lacking(step: Step, path: Path) -> bool:
     moved = step.source is not None and bool(step.source.region) and path in _REGIONAL
     return find(step.after, path) in (ABSENT, None, "") or (
-        moved and format_pointer(path) not in step.owns
+        moved and format_pointer(path) not in step.owned_paths
     )
 
 
@@ -92,7 +92,7 @@ def _explain(step: Step, path: Path, meaning: str) -> Iterator[str]:
         yield f"It cannot be taken over from {step.source.name}: the service never returns it."
 
 
-def find_undeclared(
+def check_undeclared(
     manifest: Manifest, live: Json | Absent, definition: Json, document: Json
 ) -> Iterator[Finding]:
     """What a web service cannot be without and an exact manifest does not declare.

@@ -17,7 +17,7 @@ from reconciler.errors import ManifestInvalid
 from reconciler.files import read_whole
 from reconciler.manifests.definition import parse_json
 from reconciler.manifests.editing import Edit, edit_json, edit_yaml, find_document, put
-from reconciler.manifests.fleet.overrides import find_overrides
+from reconciler.manifests.fleet.overrides import make_overrides
 from reconciler.manifests.variables import escape
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import Finding, Json, Manifest
@@ -43,7 +43,7 @@ def edit_files(root: Path, accepted: Iterable[Acceptance]) -> Mapping[Path, str]
     """
     accepted = list(accepted)
     texts: dict[Path, str] = {}
-    findings = list(_find_crowds(accepted))
+    findings = list(_check_override_counts(accepted))
     for one in () if findings else accepted:
         try:
             wanted = _by_file(one)
@@ -62,7 +62,7 @@ def edit_files(root: Path, accepted: Iterable[Acceptance]) -> Mapping[Path, str]
     return texts
 
 
-def _find_crowds(accepted: Iterable[Acceptance]) -> Iterator[Finding]:
+def _check_override_counts(accepted: Iterable[Acceptance]) -> Iterator[Finding]:
     """Fleets of which so many members have moved that overrides would hide what they share."""
     fleets = Counter(one.manifest.member.fleet for one in accepted if one.manifest.member)
     for fleet, members in fleets.items():
@@ -99,7 +99,7 @@ def _override(one: Acceptance) -> Iterator[Edit]:
     before = after = one.manifest.spec
     for edit in one.edits:
         after = put(after, split_pointer(edit.pointer)[1:], edit.value)
-    for path, value in find_overrides(before, after):
+    for path, value in make_overrides(before, after):
         at = ("spec", "overrides", one.manifest.address.name, *map(escape, path))
         yield Edit(format_pointer(at), escape(value))
 
@@ -107,20 +107,20 @@ def _override(one: Acceptance) -> Iterator[Edit]:
 def _edit(manifest: Manifest, name: str, text: str, edits: Sequence[Edit]) -> str:
     if name.endswith(".json"):
         document, _, _ = parse_json(name, text)
-        return edit_json(name, text, _spell(document, edits))
+        return edit_json(name, text, _respell_edits(document, edits))
     owner = manifest.member.fleet if manifest.member else manifest.address
     index = find_document(name, text, owner) if name == manifest.file else 0
     parsed = Text(name, text)
     document = parsed.build(list(parsed.compose())[index])
-    return edit_yaml(name, text, index, _spell(document, edits))
+    return edit_yaml(name, text, index, _respell_edits(document, edits))
 
 
-def _spell(document: Json, edits: Iterable[Edit]) -> list[Edit]:
+def _respell_edits(document: Json, edits: Iterable[Edit]) -> list[Edit]:
     """The edits with the names as the file spells them: a definition may be in another casing."""
-    return [Edit(_spell_pointer(document, edit.pointer), edit.value) for edit in edits]
+    return [Edit(_respell_pointer(document, edit.pointer), edit.value) for edit in edits]
 
 
-def _spell_pointer(document: Json, pointer: str) -> str:
+def _respell_pointer(document: Json, pointer: str) -> str:
     path: list[str] = []
     for segment in split_pointer(pointer):
         spelling = segment

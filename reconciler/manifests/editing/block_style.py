@@ -10,8 +10,8 @@ from typing import Final
 
 from reconciler.manifests.editing.layout import (
     BREAK,
-    Entry,
-    Piece,
+    Node,
+    NodeEntry,
     column,
     line_end,
     line_start,
@@ -19,11 +19,11 @@ from reconciler.manifests.editing.layout import (
 )
 from reconciler.manifests.editing.style import (
     WIDTH,
-    Sheet,
+    Layout,
+    Slot,
     Splice,
-    Spot,
-    find_key_quote,
-    find_quote,
+    choose_key_quote,
+    choose_quote,
     write_block,
     write_entry,
     write_inline,
@@ -37,7 +37,7 @@ _BLOCK_STYLES: Final = ("|", ">")
 
 
 @dataclass(frozen=True)
-class _Extent:
+class _Span:
     """What a value takes up: its first line up to `head`, and the lines from `body` to `end`."""
 
     head: int
@@ -49,115 +49,115 @@ class _Extent:
         return self.body < self.end
 
 
-def _extend(text: str, entry: Entry) -> _Extent:
+def _extend(text: str, entry: NodeEntry) -> _Span:
     old, below = entry.value, line_end(text, entry.value.end)
     if old.style in _BLOCK_STYLES:
         head = old.body + len(text[old.body : old.end].split(maxsplit=1)[0])
         if BREAK.search(text, head, old.end):
-            return _Extent(head, next_line(text, head), next_line(text, old.end))
-        return _Extent(head, below, below)
+            return _Span(head, next_line(text, head), next_line(text, old.end))
+        return _Span(head, below, below)
     if old.entries and not old.flow and BREAK.search(text, entry.after, old.entries[0].start):
         first = old.entries[0].start
         head = entry.after if old.start == first else _end_of_properties(text, old)
-        return _Extent(head, line_start(text, first), next_line(text, old.end))
-    return _Extent(old.end, below, below)
+        return _Span(head, line_start(text, first), next_line(text, old.end))
+    return _Span(old.end, below, below)
 
 
-def _end_of_properties(text: str, piece: Piece) -> int:
-    line = text[piece.start : line_end(text, piece.start)]
-    return piece.start + len(line.partition(" #")[0].rstrip(_BLANKS))
+def _end_of_properties(text: str, node: Node) -> int:
+    line = text[node.start : line_end(text, node.start)]
+    return node.start + len(line.partition(" #")[0].rstrip(_BLANKS))
 
 
-def replace_in_block(sheet: Sheet, spot: Spot, value: Json) -> list[Splice]:
+def replace_in_block(layout: Layout, slot: Slot, value: Json) -> list[Splice]:
     """Put another value in the place of an entry's; a comment behind it stays there."""
-    text, entry = sheet.text, spot.entry
+    text, entry = layout.text, slot.entry
     if entry.after < 0:
         return [(entry.value.end, entry.value.end, f": {write_inline(value, '', 0, flow=True)}")]
-    extent = _extend(text, entry)
-    head, body = _write_value(sheet, spot, extent, value)
+    span = _extend(text, entry)
+    head, body = _write_value(layout, slot, span, value)
     start = entry.value.start
-    if not head or start >= extent.head:
+    if not head or start >= span.head:
         start, head = entry.after, f" {head}" if head else ""
-    between = text[extent.head : extent.body]
-    if extent.has_body:
-        below = "".join(line + sheet.newline for line in body)
+    between = text[span.head : span.body]
+    if span.has_body:
+        below = "".join(line + layout.newline for line in body)
     else:
-        below = "".join(sheet.newline + line for line in body)
-    return [(start, extent.end, head + between + below)]
+        below = "".join(layout.newline + line for line in body)
+    return [(start, span.end, head + between + below)]
 
 
-def _write_value(sheet: Sheet, spot: Spot, extent: _Extent, value: Json) -> tuple[str, list[str]]:
+def _write_value(layout: Layout, slot: Slot, span: _Span, value: Json) -> tuple[str, list[str]]:
     """What stands behind the colon or the dash, and the lines below it."""
-    old, quote = spot.entry.value, find_quote(spot.holder, spot.entry)
-    indent = column(sheet.text, spot.holder.entries[0].start)
-    indent += 2 if spot.holder.form == "sequence" else sheet.step
+    old, quote = slot.entry.value, choose_quote(slot.parent, slot.entry)
+    indent = column(layout.text, slot.parent.entries[0].start)
+    indent += 2 if slot.parent.form == "sequence" else layout.step
     if old.style in _BLOCK_STYLES and isinstance(value, str):
-        block = write_block(value, old.style, _find_indent(sheet.text, extent) or indent)
+        block = write_block(value, old.style, _measure_indent(layout.text, span) or indent)
         if block:
             return block
-    room = WIDTH - column(sheet.text, spot.entry.after) - 1
+    room = WIDTH - column(layout.text, slot.entry.after) - 1
     inline = write_inline(value, quote, room, flow=False)
     if inline is not None:
         return inline, []
-    lines = write_lines(value, quote, indent, sheet.step)
-    kept = 1 if _may_begin_behind_dash(sheet.text, spot, extent) else 0
+    lines = write_lines(value, quote, indent, layout.step)
+    kept = 1 if _may_begin_behind_dash(layout.text, slot, span) else 0
     return "".join(lines[:kept]), [" " * indent + line for line in lines[kept:]]
 
 
-def _find_indent(text: str, extent: _Extent) -> int:
+def _measure_indent(text: str, span: _Span) -> int:
     """By how much the lines of a block are indented; 0 where that cannot be seen."""
-    lines = BREAK.split(text[extent.body : extent.end])
+    lines = BREAK.split(text[span.body : span.end])
     return min((len(line) - len(line.lstrip(" ")) for line in lines if line.strip(" ")), default=0)
 
 
-def _may_begin_behind_dash(text: str, spot: Spot, extent: _Extent) -> bool:
+def _may_begin_behind_dash(text: str, slot: Slot, span: _Span) -> bool:
     """Whether a dash's value may begin on its line: nothing else stands there."""
-    entry = spot.entry
+    entry = slot.entry
     return (
-        spot.holder.form == "sequence"
-        and not extent.has_body
+        slot.parent.form == "sequence"
+        and not span.has_body
         and text[entry.after : entry.value.start] in {"", " "}
-        and not text[extent.head : extent.body].strip(_BLANKS)
+        and not text[span.head : span.body].strip(_BLANKS)
     )
 
 
-def replace_root(sheet: Sheet, value: Json) -> list[Splice]:
+def replace_root(layout: Layout, value: Json) -> list[Splice]:
     """Put another value in the place of a root that was empty, or will be."""
     inline = write_inline(value, "", WIDTH, flow=False)
-    lines = [inline] if inline is not None else write_lines(value, "", 0, sheet.step)
-    return [(sheet.root.start, sheet.root.end, sheet.newline.join(lines))]
+    lines = [inline] if inline is not None else write_lines(value, "", 0, layout.step)
+    return [(layout.root.start, layout.root.end, layout.newline.join(lines))]
 
 
-def insert_in_block(sheet: Sheet, holder: Piece, name: str, value: Json) -> list[Splice]:
+def insert_in_block(layout: Layout, parent: Node, name: str, value: Json) -> list[Splice]:
     """Add an entry on lines of its own behind the last one."""
-    text, quote = sheet.text, find_key_quote(holder)
-    indent = column(text, holder.entries[0].start)
+    text, quote = layout.text, choose_key_quote(parent)
+    indent = column(text, parent.entries[0].start)
     head = "-"
-    if holder.form == "mapping":
+    if parent.form == "mapping":
         head = f"{write_text(name, quote, flow=False, key=True)}:"
-    lines = [" " * indent + line for line in write_entry(head, value, quote, indent, sheet.step)]
-    below = line_end(text, holder.end)
-    if below == len(text) and _ends_openly(text, holder):
-        start = line_start(text, holder.entries[-1].start)
-        return [(start, start, "".join(line + sheet.newline for line in lines))]
-    return [(below, below, "".join(sheet.newline + line for line in lines))]
+    lines = [" " * indent + line for line in write_entry(head, value, quote, indent, layout.step)]
+    below = line_end(text, parent.end)
+    if below == len(text) and _ends_openly(text, parent):
+        start = line_start(text, parent.entries[-1].start)
+        return [(start, start, "".join(line + layout.newline for line in lines))]
+    return [(below, below, "".join(layout.newline + line for line in lines))]
 
 
-def _ends_openly(text: str, piece: Piece) -> bool:
+def _ends_openly(text: str, node: Node) -> bool:
     """Whether a line break at the file's end would become part of the text that ends there."""
-    while piece.entries:
-        piece = piece.entries[-1].value
-    header = text[piece.body : line_end(text, piece.body)].partition(" ")[0]
-    return piece.style in _BLOCK_STYLES and "-" not in header
+    while node.entries:
+        node = node.entries[-1].value
+    header = text[node.body : line_end(text, node.body)].partition(" ")[0]
+    return node.style in _BLOCK_STYLES and "-" not in header
 
 
-def remove_in_block(sheet: Sheet, spot: Spot) -> list[Splice]:
+def remove_in_block(layout: Layout, slot: Slot) -> list[Splice]:
     """Take one of several entries away: its lines, with the comment behind it."""
-    text, entry = sheet.text, spot.entry
+    text, entry = layout.text, slot.entry
     end = entry.value.end
-    if sheet.is_first(entry.start):
+    if layout.is_first(entry.start):
         return [(line_start(text, entry.start), next_line(text, end), "")]
-    following = spot.holder.entries[spot.index + 1].start
+    following = slot.parent.entries[slot.index + 1].start
     if text[next_line(text, end) : following].strip():
         return [(len(text[: entry.start].rstrip(_BLANKS)), line_end(text, end), "")]
     return [(entry.start, following, "")]

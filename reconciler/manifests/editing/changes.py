@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final, Never
 
 from reconciler.errors import ManifestInvalid
-from reconciler.manifests.editing.layout import Piece
+from reconciler.manifests.editing.layout import Node
 from reconciler.model import ABSENT, Absent, Finding, Json
 from reconciler.secrets.suspicion import REFER, is_suspicious, is_unwritable
 from reconciler.text.json_text import is_same
@@ -46,8 +46,8 @@ def _refuse(message: str) -> Never:
     raise ManifestInvalid((Finding(message, next_step="Change it by hand."),))
 
 
-def split_wish(
-    piece: Piece | None, path: tuple[str, ...], before: Json | Absent, after: Json | Absent
+def split_change(
+    node: Node | None, path: tuple[str, ...], before: Json | Absent, after: Json | Absent
 ) -> Iterator[tuple[tuple[str, ...], Json | Absent]]:
     """The smaller edits that come to the same, so that comments and quotes inside stay.
 
@@ -57,13 +57,13 @@ def split_wish(
         return
     if isinstance(before, Absent) or isinstance(after, Absent):
         yield path, after
-    elif piece and piece.form == "mapping" and _share_names(before, after):
+    elif node and node.form == "mapping" and _share_names(before, after):
         for name, value in after.items():
             below = before.get(name, ABSENT)
-            yield from split_wish(piece.find((name,)), (*path, name), below, value)
+            yield from split_change(node.find((name,)), (*path, name), below, value)
         yield from (((*path, name), ABSENT) for name in before if name not in after)
-    elif piece and piece.form == "sequence" and isinstance(after, list) and before and after:
-        yield from _split_list(piece, path, before, after)
+    elif node and node.form == "sequence" and isinstance(after, list) and before and after:
+        yield from _split_list(node, path, before, after)
     else:
         yield path, after
 
@@ -74,12 +74,12 @@ def _share_names(before: Json, after: Json) -> bool:
 
 
 def _split_list(
-    piece: Piece, path: tuple[str, ...], before: list[Json], after: list[Json]
+    node: Node, path: tuple[str, ...], before: list[Json], after: list[Json]
 ) -> Iterator[tuple[tuple[str, ...], Json | Absent]]:
     gone = _find_gone(before, after)
     kept = [at for at in range(len(before)) if at not in gone]
     for value, at in zip(after, kept, strict=False):
-        yield from split_wish(piece.find((str(at),)), (*path, str(at)), before[at], value)
+        yield from split_change(node.find((str(at),)), (*path, str(at)), before[at], value)
     for at in sorted(gone, reverse=True):
         yield (*path, str(at)), ABSENT
     for value in after[len(kept) :]:
@@ -97,24 +97,24 @@ def _find_gone(before: list[Json], after: list[Json]) -> set[int]:
     return gone if at == len(after) else set(range(len(after), len(before)))
 
 
-def find_unwritable(value: Json | Absent, depth: int = 0) -> Iterator[Finding]:
+def check_writable(value: Json | Absent, depth: int = 0) -> Iterator[Finding]:
     """Why no manifest may hold a value; no finding quotes it."""
     if depth > _DEEPEST:
         yield Finding(f"would be nested more than {_DEEPEST} levels deep")
     elif isinstance(value, dict):
         for name, below in value.items():
-            yield from find_unwritable(name)
-            yield from find_unwritable(below, depth + 1)
+            yield from check_writable(name)
+            yield from check_writable(below, depth + 1)
     elif isinstance(value, list):
         for item in value:
-            yield from find_unwritable(item, depth + 1)
+            yield from check_writable(item, depth + 1)
     elif isinstance(value, str):
-        yield from _find_unwritable_text(value)
+        yield from _check_writable_text(value)
     elif _is_odd(value):
         yield Finding("would hold a number that no manifest can hold")
 
 
-def _find_unwritable_text(text: str) -> Iterator[Finding]:
+def _check_writable_text(text: str) -> Iterator[Finding]:
     if is_suspicious(text):
         message = "would hold what looks like a key or a shared access signature"
         yield Finding(message, next_step=REFER)

@@ -11,17 +11,17 @@ import yaml
 from reconciler.document.pointers import find, split_pointer
 from reconciler.errors import ManifestInvalid
 from reconciler.manifests.definition import parse_json
-from reconciler.manifests.editing.changes import find_unwritable, put, split_wish
+from reconciler.manifests.editing.changes import check_writable, put, split_change
 from reconciler.manifests.editing.layout import (
-    find_nearest,
+    find_nearest_node,
     lay_out_json,
     lay_out_yaml,
     place_at,
 )
-from reconciler.manifests.editing.splices import find_splices, splice
-from reconciler.manifests.editing.style import Sheet
+from reconciler.manifests.editing.splices import make_splices, splice
+from reconciler.manifests.editing.style import Layout
 from reconciler.manifests.yaml_text import Text
-from reconciler.model import Absent, Address, Finding, Json, Place
+from reconciler.model import Absent, Address, Finding, Json, SourceLocation
 from reconciler.text.json_text import is_same
 
 _BOM: Final = "\ufeff"
@@ -60,8 +60,8 @@ class _Opened:
     """A text that was read: its document, where everything stands, and what else it says."""
 
     document: Json
-    sheet: Sheet
-    around: object = None
+    layout: Layout
+    comparable: object = None
 
 
 def find_document(file: str, text: str, address: Address) -> int:
@@ -76,7 +76,7 @@ def find_document(file: str, text: str, address: Address) -> int:
         kind, name = (_read_text(node, path) for path in (("kind",), ("metadata", "name")))
         if (kind, name) == (address.kind, address.name):
             return number
-    finding = Finding("no document here is its manifest", str(address), Place(file, 1, 1))
+    finding = Finding("no document here is its manifest", str(address), SourceLocation(file, 1, 1))
     raise ManifestInvalid((finding,))
 
 
@@ -107,12 +107,12 @@ class _YamlForm:
         parsed = Text(self.file, text)
         nodes = list(parsed.compose())
         if not parsed.findings and self.document >= len(nodes):
-            place = Place(self.file, 1, 1)
+            place = SourceLocation(self.file, 1, 1)
             parsed.findings.append(Finding(f"has no document {self.document + 1}", place=place))
         value = None if parsed.findings else parsed.build(nodes[self.document])
         _check(parsed.findings)
-        root, around = lay_out_yaml(text, self.document)
-        return _Opened(value, Sheet(text, root), around)
+        root, comparable = lay_out_yaml(text, self.document)
+        return _Opened(value, Layout(text, root), comparable)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class _JsonForm:
     def open(self, text: str) -> _Opened:
         document, parsed, _ = parse_json(self.file, text)
         _check(parsed.findings)
-        return _Opened(document, Sheet(text, lay_out_json(text), json=True))
+        return _Opened(document, Layout(text, lay_out_json(text), json=True))
 
 
 def _check(findings: Iterable[Finding]) -> None:
@@ -141,13 +141,13 @@ def _edit(form: _Form, text: str, edits: Sequence[Edit]) -> str:
         except ManifestInvalid as error:
             findings += (_locate(form, original, edit, found) for found in error.findings())
     _check(findings)
-    return bom + opened.sheet.text
+    return bom + opened.layout.text
 
 
 def _locate(form: _Form, original: _Opened, edit: Edit, finding: Finding) -> Finding:
     """A finding of an edit, with the nearest place that a person can look at."""
-    offset = find_nearest(original.sheet.root, split_pointer(edit.pointer))
-    place = place_at(form.file, original.sheet.text, offset)
+    offset = find_nearest_node(original.layout.root, split_pointer(edit.pointer))
+    place = place_at(form.file, original.layout.text, offset)
     return replace(finding, subject=edit.pointer, place=place)
 
 
@@ -155,9 +155,9 @@ def _make(form: _Form, opened: _Opened, edit: Edit) -> _Opened:
     path = split_pointer(edit.pointer)
     if not path:
         _check([Finding("the whole document is not one place in it", next_step=_BY_HAND)])
-    _check([*find_unwritable(edit.value), *find_unwritable(list(path))])
-    before, piece = find(opened.document, path), opened.sheet.root.find(path)
-    smaller = list(split_wish(piece, path, before, edit.value))
+    _check([*check_writable(edit.value), *check_writable(list(path))])
+    before, node = find(opened.document, path), opened.layout.root.find(path)
+    smaller = list(split_change(node, path, before, edit.value))
     if len(smaller) > _MOST_SMALLER:
         smaller = [(path, edit.value)]
     for part, value in smaller:
@@ -168,14 +168,14 @@ def _make(form: _Form, opened: _Opened, edit: Edit) -> _Opened:
 def _put(form: _Form, opened: _Opened, path: tuple[str, ...], value: Json | Absent) -> _Opened:
     """Make one change, and read back what came out: the wanted document, nothing else moved."""
     wanted = put(opened.document, path, value)
-    changed = splice(opened.sheet.text, find_splices(opened.sheet, path, value))
+    changed = splice(opened.layout.text, make_splices(opened.layout, path, value))
     detail: tuple[str, ...] = ()
     try:
         after = form.open(changed)
     except ManifestInvalid as error:
         detail = tuple(found.message for found in error.findings()[:3])
     else:
-        if is_same(after.document, wanted) and after.around == opened.around:
+        if is_same(after.document, wanted) and after.comparable == opened.comparable:
             return after
     finding = Finding(_BESIDE, detail=detail, next_step=_BY_HAND)
     raise ManifestInvalid((finding,))

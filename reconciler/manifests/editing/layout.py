@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from reconciler.model import Place
+from reconciler.model import SourceLocation
 
 BREAK: Final = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _COMMENT: Final = r"#[^\r\n\x85\u2028\u2029]*"
@@ -29,7 +29,7 @@ _DECODER: Final = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
-class Piece:
+class Node:
     """A value in the text, from `start` up to `end`; comments and line ends around it are not in.
 
     `body` is where it begins behind its tag and its anchor. `flow` says that it stands between
@@ -45,7 +45,7 @@ class Piece:
     style: str = ""
     anchor: str = ""
     text: str = ""
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[NodeEntry, ...] = ()
 
     def index(self, segment: str) -> int | None:
         """Which entry a pointer's segment leads to."""
@@ -55,14 +55,14 @@ class Piece:
         at = int(segment) if self.form == "sequence" and segment.isdecimal() else -1
         return at if 0 <= at < len(self.entries) else None
 
-    def find(self, path: tuple[str, ...]) -> Piece | None:
+    def find(self, path: tuple[str, ...]) -> Node | None:
         """What a path leads to."""
         at = self.index(path[0]) if path else None
         if at is None:
             return None if path else self
         return self.entries[at].value.find(path[1:])
 
-    def walk(self) -> Iterator[Piece]:
+    def walk(self) -> Iterator[Node]:
         """The piece and all below it, keys included."""
         yield self
         for entry in self.entries:
@@ -72,7 +72,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Entry:
+class NodeEntry:
     """A member of a mapping, or an item of a list.
 
     `start` is where its key, question mark, dash or bare item is; `after` where a value may
@@ -81,8 +81,8 @@ class Entry:
 
     start: int
     after: int
-    key: Piece | None
-    value: Piece
+    key: Node | None
+    value: Node
 
 
 def line_start(text: str, offset: int) -> int:
@@ -119,21 +119,21 @@ def is_rest(text: str, offset: int) -> bool:
     return found is not None and found.end() == line_end(text, offset)
 
 
-def place_at(file: str, text: str, offset: int) -> Place:
+def place_at(file: str, text: str, offset: int) -> SourceLocation:
     """An offset as line and column."""
     lines = sum(1 for _ in BREAK.finditer(text, 0, offset))
-    return Place(file, lines + 1, column(text, offset) + 1)
+    return SourceLocation(file, lines + 1, column(text, offset) + 1)
 
 
-def find_nearest(root: Piece, path: tuple[str, ...]) -> int:
+def find_nearest_node(root: Node, path: tuple[str, ...]) -> int:
     """Where a path leads to, or the nearest thing around it: its key, or the item."""
-    piece, offset = root, root.start
+    node, offset = root, root.start
     for segment in path:
-        at = piece.index(segment)
+        at = node.index(segment)
         if at is None:
             break
-        entry = piece.entries[at]
-        piece, offset = entry.value, entry.key.start if entry.key else entry.value.start
+        entry = node.entries[at]
+        node, offset = entry.value, entry.key.start if entry.key else entry.value.start
     return offset
 
 
@@ -148,7 +148,7 @@ def _split_events(text: str) -> list[list[yaml.Event]]:
     return documents
 
 
-def lay_out_yaml(text: str, document: int) -> tuple[Piece, list[list[tuple[object, ...]]]]:
+def lay_out_yaml(text: str, document: int) -> tuple[Node, list[list[tuple[object, ...]]]]:
     """One document of a YAML text without a BOM that can be composed; and what the others say.
 
     The latter is the same wherever in the text they stand.
@@ -156,7 +156,7 @@ def lay_out_yaml(text: str, document: int) -> tuple[Piece, list[list[tuple[objec
     documents = _split_events(text)
     events = iter(documents.pop(document))
     others = [[_sign(event) for event in one] for one in documents]
-    return _Layout(text, events).piece(next(events)), others
+    return _LayoutBuilder(text, events).node(next(events)), others
 
 
 def _sign(event: yaml.Event) -> tuple[object, ...]:
@@ -164,27 +164,27 @@ def _sign(event: yaml.Event) -> tuple[object, ...]:
     return type(event), *(getattr(event, name, None) for name in names)
 
 
-class _Layout:
+class _LayoutBuilder:
     """A document's events, taken one after the other."""
 
     def __init__(self, text: str, events: Iterator[yaml.Event]) -> None:
         self._text = text
         self._events = events
 
-    def piece(self, event: Any) -> Piece:
+    def node(self, event: Any) -> Node:
         start, end = event.start_mark.index, event.end_mark.index
         if isinstance(event, yaml.AliasEvent):
-            return Piece("alias", start, start, end, anchor=str(event.anchor))
+            return Node("alias", start, start, end, anchor=str(event.anchor))
         body, anchor = self._behind_properties(event), event.anchor or ""
         if isinstance(event, yaml.ScalarEvent):
             style = event.style or ""
             if style in _BLOCKS:
                 end = _end_of_block(self._text, body, end)
             text = str(event.value)
-            return Piece("scalar", start, body, end, style=style, anchor=anchor, text=text)
+            return Node("scalar", start, body, end, style=style, anchor=anchor, text=text)
         form: Any = "mapping" if isinstance(event, yaml.MappingStartEvent) else "sequence"
         flow = bool(event.flow_style)
-        whole = Piece(form, start, body, end, flow=flow, anchor=anchor)
+        whole = Node(form, start, body, end, flow=flow, anchor=anchor)
         return self._fill(whole)
 
     def _behind_properties(self, event: Any) -> int:
@@ -198,10 +198,10 @@ class _Layout:
             offset = min(behind, max(event.end_mark.index, found.end()))
         return offset
 
-    def _fill(self, whole: Piece) -> Piece:
+    def _fill(self, whole: Node) -> Node:
         bracket = self._text[whole.body : whole.body + 1] in {"{", "["} and whole.flow
         last = whole.body + bracket
-        entries: list[Entry] = []
+        entries: list[NodeEntry] = []
         for event in self._events:
             if isinstance(event, yaml.CollectionEndEvent):
                 end: Any = event.end_mark
@@ -212,18 +212,18 @@ class _Layout:
             last = entry.value.end
         return replace(whole, end=last, entries=tuple(entries))
 
-    def _entry(self, whole: Piece, event: yaml.Event, last: int) -> Entry:
+    def _entry(self, whole: Node, event: yaml.Event, last: int) -> NodeEntry:
         start = skip_gap(self._text, last, commas=whole.flow)
-        value = self.piece(event)
+        value = self.node(event)
         if whole.form == "sequence":
-            return _pin(Entry(start, start if whole.flow else start + 1, None, value))
-        key, value = value, self.piece(next(self._events))
+            return _pin(NodeEntry(start, start if whole.flow else start + 1, None, value))
+        key, value = value, self.node(next(self._events))
         colon = skip_gap(self._text, key.end)
         after = colon + 1 if self._text[colon : colon + 1] == ":" else -1
-        return _pin(Entry(start, after, key, value))
+        return _pin(NodeEntry(start, after, key, value))
 
 
-def _pin(entry: Entry) -> Entry:
+def _pin(entry: NodeEntry) -> NodeEntry:
     """Pin a value that is not written to where it would be: libyaml has it before what follows."""
     value = entry.value
     if value.form != "scalar" or value.start < value.end:
@@ -261,29 +261,29 @@ def _lines(text: str, start: int, end: int) -> list[tuple[int, str]]:
     return lines
 
 
-def lay_out_json(text: str) -> Piece:
+def lay_out_json(text: str) -> Node:
     """A JSON text that is known to be valid."""
-    return _json_piece(text, skip_gap(text, 0))
+    return _json_node(text, skip_gap(text, 0))
 
 
-def _json_piece(text: str, start: int) -> Piece:
+def _json_node(text: str, start: int) -> Node:
     if text[start] not in "{[":
         value, end = _DECODER.raw_decode(text, start)
         is_text = isinstance(value, str)
         style, said = ('"', value) if is_text else ("", "")
-        return Piece("scalar", start, start, end, style=style, text=said)
-    entries: list[Entry] = []
+        return Node("scalar", start, start, end, style=style, text=said)
+    entries: list[NodeEntry] = []
     form: Literal["mapping", "sequence"] = "mapping" if text[start] == "{" else "sequence"
     offset = skip_gap(text, start + 1)
     while text[offset] not in "}]":
         entries.append(_json_entry(text, form, offset))
         offset = skip_gap(text, entries[-1].value.end, commas=True)
-    return Piece(form, start, start, offset + 1, flow=True, entries=tuple(entries))
+    return Node(form, start, start, offset + 1, flow=True, entries=tuple(entries))
 
 
-def _json_entry(text: str, form: str, start: int) -> Entry:
+def _json_entry(text: str, form: str, start: int) -> NodeEntry:
     if form == "sequence":
-        return Entry(start, start, None, _json_piece(text, start))
-    key = _json_piece(text, start)
+        return NodeEntry(start, start, None, _json_node(text, start))
+    key = _json_node(text, start)
     after = skip_gap(text, key.end) + 1
-    return Entry(start, after, key, _json_piece(text, skip_gap(text, after)))
+    return NodeEntry(start, after, key, _json_node(text, skip_gap(text, after)))

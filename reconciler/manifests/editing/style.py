@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 import yaml
 
-from reconciler.manifests.editing.layout import BREAK, Entry, Piece, column, line_start
+from reconciler.manifests.editing.layout import BREAK, Node, NodeEntry, column, line_start
 from reconciler.model import Json
 from reconciler.text.json_text import escape_json
 
@@ -71,8 +71,8 @@ def is_plain_text(text: str, *, flow: bool) -> bool:
 def _reads_as(written: str, text: str, *, flow: bool, key: bool) -> bool:
     entry = f"{written}: x" if key else f"x: {written}"
     # Between brackets a dash alone is text or not, depending on what follows.
-    around = (f"{{{entry}}}", f"{{{entry} }}") if flow else (entry,)
-    return all(_read_entry(one, key=key) == text for one in around)
+    variants = (f"{{{entry}}}", f"{{{entry} }}") if flow else (entry,)
+    return all(_read_entry(one, key=key) == text for one in variants)
 
 
 def _read_entry(written: str, *, key: bool) -> str | None:
@@ -164,24 +164,24 @@ def write_json(value: Json, *, step: str | None = None, colon: str = ": ") -> st
 
 
 @dataclass(frozen=True)
-class Spot:
+class Slot:
     """An entry, and the mapping or list that holds it."""
 
-    holder: Piece
+    parent: Node
     index: int
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> NodeEntry:
         """The entry itself."""
-        return self.holder.entries[self.index]
+        return self.parent.entries[self.index]
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Layout:
     """A document in its text. A splice replaces what stands between two offsets of it."""
 
     text: str
-    root: Piece
+    root: Node
     json: bool = False
 
     @cached_property
@@ -196,10 +196,10 @@ class Sheet:
         return next(self._find_steps(), 2)
 
     def _find_steps(self) -> Iterator[int]:
-        for piece in self.root.walk():
-            for entry in piece.entries if _is_block_mapping(piece) else ():
+        for node in self.root.walk():
+            for entry in node.entries if _is_block_mapping(node) else ():
                 if _is_block_mapping(entry.value):
-                    inner, outer = entry.value.entries[0].start, piece.entries[0].start
+                    inner, outer = entry.value.entries[0].start, node.entries[0].start
                     yield column(self.text, inner) - column(self.text, outer)
 
     @cached_property
@@ -211,14 +211,14 @@ class Sheet:
     @cached_property
     def json_colon(self) -> str:
         """The colon of JSON with the blanks around it."""
-        entries = (entry for piece in self.root.walk() for entry in piece.entries if entry.key)
+        entries = (entry for node in self.root.walk() for entry in node.entries if entry.key)
         between = (self.text[entry.key.end : entry.value.start] for entry in entries if entry.key)
         return next((colon for colon in between if _COLON.fullmatch(colon)), ": ")
 
     @cached_property
     def aliases(self) -> Counter[str]:
         """How often each anchor is referred to."""
-        return Counter(piece.anchor for piece in self.root.walk() if piece.form == "alias")
+        return Counter(node.anchor for node in self.root.walk() if node.form == "alias")
 
     def margin(self, offset: int) -> str:
         """The blanks with which the line of an offset begins."""
@@ -230,11 +230,11 @@ class Sheet:
         return not self.text[line_start(self.text, offset) : offset].strip(_BLANKS)
 
 
-def _is_block_mapping(piece: Piece) -> bool:
-    return piece.form == "mapping" and not piece.flow and bool(piece.entries)
+def _is_block_mapping(node: Node) -> bool:
+    return node.form == "mapping" and not node.flow and bool(node.entries)
 
 
-def find_quote(holder: Piece, entry: Entry) -> str:
+def choose_quote(parent: Node, entry: NodeEntry) -> str:
     """How a text is quoted in the place of an entry's value: as that is.
 
     Between brackets it is quoted in JSON's way where the key is.
@@ -242,12 +242,12 @@ def find_quote(holder: Piece, entry: Entry) -> str:
     value, beside = entry.value, entry.key or entry.value
     if value.style in {"'", '"'}:
         return value.style
-    if value.form == "scalar" and is_plain_text(value.text, flow=holder.flow):
+    if value.form == "scalar" and is_plain_text(value.text, flow=parent.flow):
         return ""
-    return '"' if holder.flow and beside.style == '"' else ""
+    return '"' if parent.flow and beside.style == '"' else ""
 
 
-def find_key_quote(holder: Piece) -> str:
+def choose_key_quote(parent: Node) -> str:
     """How what is added to a mapping or a list is quoted: doubly if the last entry is."""
-    last = holder.entries[-1]
+    last = parent.entries[-1]
     return '"' if (last.key or last.value).style == '"' else ""

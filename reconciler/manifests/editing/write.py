@@ -15,7 +15,7 @@ import yaml
 from reconciler.document.pointers import format_pointer, split_pointer
 from reconciler.manifests.definition import check_definition
 from reconciler.manifests.schema import check_document, definition_schema
-from reconciler.model import Address, Draft, Json
+from reconciler.model import Address, ExportedSpec, Json
 from reconciler.secrets.suspicion import is_unwritable
 from reconciler.text.json_text import escape_json
 
@@ -24,7 +24,7 @@ _WIDTH: Final = 100
 
 
 def write_manifest(
-    schema: str, address: Address, draft: Draft, definition_file: str = ""
+    schema: str, address: Address, exported: ExportedSpec, definition_file: str = ""
 ) -> tuple[str, str]:
     """The text of a manifest, and that of its definition file where one is named.
 
@@ -34,7 +34,7 @@ def write_manifest(
         "apiVersion": API_VERSION,
         "kind": address.kind,
         "metadata": {"name": address.name},
-        "spec": json.loads(json.dumps(draft.spec)),
+        "spec": json.loads(json.dumps(exported.spec)),
     }
     left_out = _clean(schema, document)
     definition = ""
@@ -50,11 +50,11 @@ def write_manifest(
         width=_WIDTH,
         default_flow_style=False,
     )
-    return text + _comment(draft, left_out), definition
+    return text + _comment(exported, left_out), definition
 
 
-def _comment(draft: Draft, left_out: list[str]) -> str:
-    lines = list(draft.notes)
+def _comment(exported: ExportedSpec, left_out: list[str]) -> str:
+    lines = list(exported.notes)
     if left_out:
         lines += ["Left out, because a manifest cannot hold it; it stays as it is:", *left_out]
     return "".join(f"# {line.encode('unicode_escape').decode()}\n" for line in lines)
@@ -105,15 +105,15 @@ def _remove(document: Json, pointer: str) -> bool:
     path = split_pointer(pointer)
     if path[:1] != ("spec",) or len(path) < 2:
         return False
-    holder = document
+    parent = document
     for depth, segment in enumerate(path[:-1]):
-        if not isinstance(holder, dict) or segment not in holder:
+        if not isinstance(parent, dict) or segment not in parent:
             return False
-        if isinstance(holder[segment], list):
+        if isinstance(parent[segment], list):
             path = path[: depth + 1]
             break
-        holder = holder[segment]
-    if not isinstance(holder, dict) or path[-1] not in holder:
+        parent = parent[segment]
+    if not isinstance(parent, dict) or path[-1] not in parent:
         return False
-    del holder[path[-1]]
+    del parent[path[-1]]
     return True

@@ -18,16 +18,16 @@ from reconciler.manifests.references import (
     Found,
     check_secrets,
     find_references,
+    include_definition,
     locate_file,
-    settle_definition,
-    settle_files,
-    take_in_definition,
+    locate_files,
+    normalize_definition,
 )
-from reconciler.manifests.schema import definition_schema, say_types, wanted_types
+from reconciler.manifests.schema import definition_schema, format_types, wanted_types
 from reconciler.manifests.variables import is_plain
-from reconciler.manifests.yaml_text import Places, read_plain
+from reconciler.manifests.yaml_text import SourceMap, read_plain
 from reconciler.model import Finding, Json, Path
-from reconciler.secrets.suspicion import is_word, say_name
+from reconciler.secrets.suspicion import format_name, is_word
 
 # What an address may lose when a definition is brought to its form, variables and all.
 _LOSABLE: Final = re.compile(r"[?#@=%]")
@@ -42,13 +42,13 @@ class Part:
     """
 
     template: Template
-    places: Places
+    places: SourceMap
     varies: bool = False
     points: bool = False
 
 
 @dataclass
-class Surroundings:
+class FleetContext:
     """What makes parts ready: files are taken in, and all is checked that needs no item.
 
     `schema` is the manifest schema of the members' kind, `file` the fleet's own.
@@ -66,42 +66,42 @@ class Surroundings:
         """The schema of the service's document, or "" for a kind whose manifests hold none."""
         return definition_schema(self.schema)
 
-    def prepare(self, spec: Json, places: Places) -> tuple[Part, list[Finding]]:
+    def prepare(self, spec: Json, places: SourceMap) -> tuple[Part, list[Finding]]:
         """A part, and what is wrong with it; `places` are those of a document that holds it."""
         spec = copy.deepcopy(spec)
         before = len(self.folder.findings)
         if self.service:
-            self.definitions.add(take_in_definition(self.folder, self.file, spec, places))
+            self.definitions.add(include_definition(self.folder, self.file, spec, places))
         found = self.folder.findings[before:]
         del self.folder.findings[before:]
         varies = _varies(spec.get("definition"), tabular=self.items.header is not None)
-        wrong = list(self._settle(spec, varies=varies))
+        wrong = list(self._normalize_plain_parts(spec, varies=varies))
         found += [_place(places, pointer, finding) for pointer, finding in wrong]
         files = frozenset(
             ("spec", *path, "file")
             for path, reference in find_references(spec)
             if not is_plain(reference.get("file", ""))
         )
-        template = compile_template(spec, _Setting(self, places, files), ("spec",))
+        template = compile_template(spec, _PartContext(self, places, files), ("spec",))
         secrets = spec.get("secrets")
         points = isinstance(secrets, dict) and not all(map(is_plain, secrets))
         return Part(template, places, varies, points), [*found, *template.findings]
 
-    def compile(self, value: Json, places: Places, path: Path) -> Template:
+    def compile(self, value: Json, places: SourceMap, path: Path) -> Template:
         """A value outside of a spec."""
-        return compile_template(value, _Setting(self, places), path)
+        return compile_template(value, _PartContext(self, places), path)
 
     def check(self, parts: Sequence[Part], spec: Json) -> Iterator[Found]:
         """Check of a spec that was made from parts what could not be before the item was known."""
         if any(part.varies for part in parts):
-            yield from settle_definition(self.service, spec)
+            yield from normalize_definition(self.service, spec)
         if any(part.points for part in parts):
             yield from check_secrets(self.service, spec)
 
-    def _settle(self, spec: Json, *, varies: bool) -> Iterator[Found]:
+    def _normalize_plain_parts(self, spec: Json, *, varies: bool) -> Iterator[Found]:
         """Do what can be done once for all items: bring the plain parts to their final form."""
         checked = copy.copy(spec)
-        yield from settle_definition(self.service, checked)
+        yield from normalize_definition(self.service, checked)
         if not varies and "definition" in spec:
             spec["definition"] = checked["definition"]
         secrets = spec.get("secrets")
@@ -109,11 +109,11 @@ class Surroundings:
             plain = {name: one for name, one in secrets.items() if is_plain(name)}
             yield from check_secrets(self.service, {"secrets": plain})
         constant = (one for one in find_references(spec) if is_plain(one[1].get("file", "")))
-        yield from settle_files(self.folder, self.file, constant)
+        yield from locate_files(self.folder, self.file, constant)
 
 
-def _place(places: Places, pointer: str, finding: Finding) -> Finding:
-    return replace(finding, place=finding.place or places.nearest(pointer))
+def _place(places: SourceMap, pointer: str, finding: Finding) -> Finding:
+    return replace(finding, place=finding.place or places.find_nearest(pointer))
 
 
 def _varies(value: Json, *, tabular: bool) -> bool:
@@ -129,33 +129,33 @@ def _varies(value: Json, *, tabular: bool) -> bool:
 
 
 @dataclass(frozen=True)
-class _Setting:
-    around: Surroundings
-    places: Places
+class _PartContext:
+    context: FleetContext
+    places: SourceMap
     files: frozenset[Path] = frozenset()
 
-    def find(self, finding: Finding, path: Path) -> Finding:
-        return replace(finding, place=self.places.nearest(format_pointer(path)))
+    def locate(self, finding: Finding, path: Path) -> Finding:
+        return replace(finding, place=self.places.find_nearest(format_pointer(path)))
 
-    def find_first(self, finding: Finding, path: Path) -> Finding:
-        firsts = self.around.firsts
+    def locate_first(self, finding: Finding, path: Path) -> Finding:
+        firsts = self.context.firsts
         if finding not in firsts:
-            firsts[finding] = self.find(finding, path)
+            firsts[finding] = self.locate(finding, path)
         return firsts[finding]
 
     def check_name(self, name: str, path: Path) -> Finding | None:
-        items = self.around.items
+        items = self.context.items
         if name in items.names or not items.names:
             return None
         tabular = items.header is not None
-        holder = items.header or items.all[0].place
+        header = items.header or items.all[0].place
         words = list(filter(is_word, items.names))
         others = len(items.names) - len(words)
         near = difflib.get_close_matches(name, words, n=1)
-        return self.find(
+        return self.locate(
             Finding(
-                f"no {'column is called' if tabular else 'item has'} {say_name(name, 'that')}",
-                detail=(f"On {holder} there are {', '.join(words + _others(others))}.",),
+                f"no {'column is called' if tabular else 'item has'} {format_name(name, 'that')}",
+                detail=(f"On {header} there are {', '.join(words + _others(others))}.",),
                 next_step=f"Did you mean ${{{near[0]}}}?" if near else "",
             ),
             path,
@@ -164,26 +164,26 @@ class _Setting:
     def converter(self, path: Path, *, whole: bool) -> Convert | None:
         if path in self.files:
             return self._locating(path)
-        types = wanted_types(self.around.schema, path)
-        if not whole or self.around.items.header is None or not types or "string" in types:
+        types = wanted_types(self.context.schema, path)
+        if not whole or self.context.items.header is None or not types or "string" in types:
             return None
         return self._reading(types, path)
 
     def _locating(self, path: Path) -> Convert:
         """What names a secret's file from the project's folder."""
-        around = self.around
+        context = self.context
 
         def locate(value: Json, problems: Problems) -> Json:
-            found = locate_file(around.folder, around.file, str(value))
+            found = locate_file(context.folder, context.file, str(value))
             if isinstance(found, Finding):
-                problems.append(self.find(found, path))
+                problems.append(self.locate(found, path))
             return found
 
         return locate
 
     def _reading(self, types: frozenset[str], path: Path) -> Convert:
         """What reads a cell as a value of another type, where such a one is needed."""
-        wrong = self.find(Finding(f"{path[-1]} must be {say_types(sorted(types))}"), path)
+        wrong = self.locate(Finding(f"{path[-1]} must be {format_types(sorted(types))}"), path)
 
         def read(value: Json, problems: Problems) -> Json:
             found = read_plain(value)

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.document.pointers import format_pointer
-from reconciler.manifests.fleet.checks import Part, Surroundings
-from reconciler.manifests.fleet.findings import Tally
+from reconciler.manifests.fleet.checks import FleetContext, Part
+from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.fleet.items import Item, Items, check_formulas, read_items
-from reconciler.manifests.fleet.overrides import Layers, lay_over
+from reconciler.manifests.fleet.overrides import OverlaidPlaces, lay_over
 from reconciler.manifests.fleet.template import Problems, Template, Values
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.references import find_definition_file
 from reconciler.manifests.schema import MOST, check_document, is_valid, sign_errors, unknown_word
 from reconciler.manifests.variables import is_plain
-from reconciler.manifests.yaml_text import Places
-from reconciler.model import Address, Finding, Json, Manifest, Member, Place, Rollout
-from reconciler.secrets.suspicion import say_name
+from reconciler.manifests.yaml_text import SourceMap
+from reconciler.model import Address, Finding, Json, Manifest, Member, Rollout, SourceLocation
+from reconciler.secrets.suspicion import format_name
 from reconciler.text.durations import parse_duration
 
 _ALL: Final = "100%"
@@ -39,17 +39,17 @@ _PLAIN: Final = Finding(
 
 _TEMPLATE: Final = "/spec/template"
 _SUGGESTED: Final = 20
-_MOST_TOLD: Final = 100_000
+_MOST_REPORTED: Final = 100_000
 
 
 @dataclass(frozen=True)
-class Source:
+class FleetSource:
     """A fleet's manifest, checked against its schema. `schemas` are those of the kinds."""
 
     folder: Folder
     file: Path
     document: Json
-    places: Places
+    places: SourceMap
     schemas: Mapping[str, str]
 
 
@@ -66,7 +66,7 @@ class Expansion:
     definitions: set[str] = field(default_factory=set)
 
 
-def expand(source: Source) -> Expansion:
+def expand(source: FleetSource) -> Expansion:
     """Make a fleet's members; what is wrong with many of them is found once."""
     spec, places = source.document["spec"], source.places
     fleet = Address("Fleet", source.document["metadata"]["name"])
@@ -76,19 +76,19 @@ def expand(source: Source) -> Expansion:
     kind = spec["template"]["kind"]
     if kind in source.schemas:
         schema = source.schemas[kind]
-        around = Surroundings(source.folder, source.file, schema, items, expansion.definitions)
-        mould, wrong = make_mould(around, source.document, places)
+        context = FleetContext(source.folder, source.file, schema, items, expansion.definitions)
+        member_template, wrong = make_member_template(context, source.document, places)
         found += wrong
         if not found:
-            found += _make_members(source, mould, items, expansion)
+            found += _make_members(source, member_template, items, expansion)
     expansion.findings += (replace(one, subject=one.subject or str(fleet)) for one in found)
     return expansion
 
 
-def _check_spec(source: Source) -> Iterator[Finding]:
+def _check_spec(source: FleetSource) -> Iterator[Finding]:
     spec, places = source.document["spec"], source.places
     for pointer, finding in check_waves(spec.get("waves", ("100%",))):
-        yield replace(finding, place=places.nearest(pointer))
+        yield replace(finding, place=places.find_nearest(pointer))
     kind = spec["template"]["kind"]
     if kind not in source.schemas:
         unknown = unknown_word("kind", kind, list(source.schemas))
@@ -98,62 +98,62 @@ def _check_spec(source: Source) -> Iterator[Finding]:
 
 
 def _make_members(
-    source: Source, mould: Mould, items: Items, expansion: Expansion
+    source: FleetSource, member_template: MemberTemplate, items: Items, expansion: Expansion
 ) -> Iterator[Finding]:
     """Fill the mould with each item; the members go into the expansion."""
-    tally, names, told, ended = Tally(), dict[str, Place](), 0, False
+    counter, names, reported, ended = FindingCounter(), dict[str, SourceLocation](), 0, False
     fleet = expansion.rollout.fleet
     file = source.folder.name(source.file)
     digest = source.folder.files[file]
     same = replace(_SAME, place=source.places[f"{_TEMPLATE}/metadata/name"])
     for item in items.all:
         try:
-            cast = mould.cast(item)
+            expanded = member_template.expand(item)
         except TooLarge:
             place = source.places[_TEMPLATE]
             yield Finding(_TOO_LARGE, place=place, next_step="Make several fleets of it.")
             return
         member = Member(fleet, item.number, item.place)
-        subject = f"{mould.kind}/{cast.name}" if cast.name else str(fleet)
-        for problem in dict.fromkeys(cast.problems):
-            tally.add(problem, subject, member)
-        told += len(cast.problems)
-        ended = told > _MOST_TOLD or len(cast.problems) >= MOST
+        subject = f"{member_template.kind}/{expanded.name}" if expanded.name else str(fleet)
+        for problem in dict.fromkeys(expanded.problems):
+            counter.add(problem, subject, member)
+        reported += len(expanded.problems)
+        ended = reported > _MOST_REPORTED or len(expanded.problems) >= MOST
         if ended:
             yield Finding(_TOO_MANY, place=source.places[_TEMPLATE])
             break
-        first = names.setdefault(cast.name, item.place)
-        if cast.name and first is not item.place:
-            tally.add(same, subject, member, first)
-        elif not cast.problems:
-            expansion.members.append(_make_manifest(cast, member, file, digest))
-    yield from tally.tell()
-    yield from check_formulas(items, mould.find_used())
+        first = names.setdefault(expanded.name, item.place)
+        if expanded.name and first is not item.place:
+            counter.add(same, subject, member, first)
+        elif not expanded.problems:
+            expansion.members.append(_make_manifest(expanded, member, file, digest))
+    yield from counter.list_findings()
+    yield from check_formulas(items, member_template.list_used())
     if "" not in names and not ended:
         yield from _check_overrides(source, names, [one.address.name for one in expansion.members])
 
 
-def _make_manifest(cast: Cast, member: Member, file: str, digest: str) -> Manifest:
+def _make_manifest(expanded: ExpandedMember, member: Member, file: str, digest: str) -> Manifest:
     return Manifest(
-        address=Address(cast.document["kind"], cast.name),
-        spec=cast.document["spec"],
+        address=Address(expanded.document["kind"], expanded.name),
+        spec=expanded.document["spec"],
         file=file,
         digest=digest,
-        labels=cast.document["metadata"].get("labels", {}),
-        places=cast.places,
+        labels=expanded.document["metadata"].get("labels", {}),
+        places=expanded.places,
         member=member,
     )
 
 
 def _check_overrides(
-    source: Source, names: Collection[str], good: Collection[str]
+    source: FleetSource, names: Collection[str], good: Collection[str]
 ) -> Iterator[Finding]:
     """Overrides of members that there are not; the first of them with a `good` name near it."""
     unknown = [name for name in source.document["spec"].get("overrides", {}) if name not in names]
     for number, name in enumerate(unknown):
         near = difflib.get_close_matches(name, good, n=1) if number < _SUGGESTED else []
         yield Finding(
-            f"no member is called {say_name(name, 'that')}",
+            f"no member is called {format_name(name, 'that')}",
             place=source.places[f"/spec/overrides{format_pointer((name,))}"],
             next_step=f'Did you mean "{near[0]}"?' if near else "Take it out, or correct it.",
         )
@@ -172,7 +172,7 @@ class TooLarge(Exception):
 
 
 @dataclass(frozen=True)
-class Cast:
+class ExpandedMember:
     """What came of an item: a manifest's document, and what is wrong with it.
 
     `name` is empty where the item gives no whole one. With problems the document is not whole.
@@ -180,12 +180,12 @@ class Cast:
 
     name: str
     document: Json
-    places: Places | Layers
+    places: SourceMap | OverlaidPlaces
     problems: Sequence[Finding]
 
 
 @dataclass
-class Mould:
+class MemberTemplate:
     """Makes the documents of members.
 
     `header` is what they have in common beside metadata and spec; `metadata` lacks the name, which
@@ -193,12 +193,12 @@ class Mould:
     definition file that differs from item to item: the template is prepared once for each file.
     """
 
-    around: Surroundings
+    context: FleetContext
     header: Json
     name: Template
     metadata: Template
     spec: Json
-    places: Places
+    places: SourceMap
     named: Template | None = None
     overrides: dict[str, Part] = field(default_factory=dict)
     parts: dict[str, tuple[Part, list[Finding]]] = field(default_factory=dict)
@@ -210,23 +210,23 @@ class Mould:
         """The kind of the members."""
         return str(self.header["kind"])
 
-    def cast(self, item: Item) -> Cast:
+    def expand(self, item: Item) -> ExpandedMember:
         """The document of a member; raises TooLarge before it takes too much memory."""
         problems: Problems = []
         called = self._fill(self.name, item.values, problems)
         name = called if isinstance(called, str) and not problems else ""
         metadata = {"name": called, **self._fill(self.metadata, item.values, problems)}
         parts = [self._choose_part(item.values, problems)]
-        places: Places | Layers = parts[0].places
+        places: SourceMap | OverlaidPlaces = parts[0].places
         spec = self._fill(parts[0].template, item.values, problems)
         if name in self.overrides:
             parts.append(self.overrides[name])
             spec = lay_over(spec, self._fill(parts[1].template, item.values, problems))
-            places = Layers(parts[1].places, parts[0].places)
+            places = OverlaidPlaces(parts[1].places, parts[0].places)
         document = {**self.header, "metadata": metadata, "spec": spec}
         if not problems:
             problems += self._check(document, parts, places)
-        return Cast(name, document, places, problems)
+        return ExpandedMember(name, document, places, problems)
 
     def _fill(self, template: Template, values: Values, problems: Problems) -> Json:
         self.left -= template.size
@@ -252,66 +252,70 @@ class Mould:
     def add_part(self, file: str, spec: Json) -> list[Finding]:
         """Prepare the template's spec with a definition file; returns what is wrong with it."""
         places = self.places.part("")
-        part, found = self.around.prepare(spec, places)
+        part, found = self.context.prepare(spec, places)
         self.parts[file] = part, found
         return found
 
-    def find_used(self) -> Iterator[str]:
+    def list_used(self) -> Iterator[str]:
         """The names that any part uses, each once."""
         parts = [*self.overrides.values(), *(part for part, _ in self.parts.values())]
         templates = [self.name, self.metadata, self.named, *(part.template for part in parts)]
         yield from dict.fromkeys(name for one in templates if one for name in one.used)
 
     def _check(
-        self, document: Json, parts: Sequence[Part], places: Places | Layers
+        self, document: Json, parts: Sequence[Part], places: SourceMap | OverlaidPlaces
     ) -> Iterator[Finding]:
-        for pointer, finding in self.around.check(parts, document["spec"]):
-            yield replace(finding, place=places.nearest(pointer))
-        if not is_valid(self.around.schema, document):
+        for pointer, finding in self.context.check(parts, document["spec"]):
+            yield replace(finding, place=places.find_nearest(pointer))
+        if not is_valid(self.context.schema, document):
             yield from self._explain(document, places)
 
-    def _explain(self, document: Json, places: Places | Layers) -> Sequence[Finding]:
+    def _explain(self, document: Json, places: SourceMap | OverlaidPlaces) -> Sequence[Finding]:
         """What breaks the schema; explained once for all members in which the same is wrong."""
-        schema = self.around.schema
+        schema = self.context.schema
         signed = sign_errors(schema, document)
-        key = tuple((places.nearest(pointer), sign) for pointer, sign in signed)
+        key = tuple((places.find_nearest(pointer), sign) for pointer, sign in signed)
         if key not in self.explained:
             self.explained[key] = [
-                replace(finding, place=places.nearest(pointer))
+                replace(finding, place=places.find_nearest(pointer))
                 for pointer, finding in check_document(schema, document)
             ]
         return self.explained[key]
 
 
-def make_mould(around: Surroundings, fleet: Json, places: Places) -> tuple[Mould, list[Finding]]:
+def make_member_template(
+    context: FleetContext, fleet: Json, places: SourceMap
+) -> tuple[MemberTemplate, list[Finding]]:
     """The mould of a fleet's manifest, and what is wrong with it whatever the items hold."""
     template = fleet["spec"]["template"]
     within = places.part("/spec/template")
     name = template["metadata"]["name"]
     others = {word: said for word, said in template["metadata"].items() if word != "name"}
-    mould = Mould(
-        around=around,
+    member_template = MemberTemplate(
+        context=context,
         header={"apiVersion": fleet["apiVersion"], "kind": template["kind"]},
-        name=around.compile(name, within, ("metadata", "name")),
-        metadata=around.compile(others, within, ("metadata",)),
+        name=context.compile(name, within, ("metadata", "name")),
+        metadata=context.compile(others, within, ("metadata",)),
         spec=template["spec"],
         places=within,
     )
-    found = [*mould.name.findings, *mould.metadata.findings]
-    file = find_definition_file(template["spec"]) if around.service else ""
+    found = [*member_template.name.findings, *member_template.metadata.findings]
+    file = find_definition_file(template["spec"]) if context.service else ""
     if not is_plain(file):
-        mould.named = around.compile(file, within, ("spec", *_FILE))
-        mould.spec = {name: one for name, one in mould.spec.items() if name != _FILE[0]}
-        found += mould.named.findings
-    found += mould.add_part("", mould.spec)
+        member_template.named = context.compile(file, within, ("spec", *_FILE))
+        member_template.spec = {
+            name: one for name, one in member_template.spec.items() if name != _FILE[0]
+        }
+        found += member_template.named.findings
+    found += member_template.add_part("", member_template.spec)
     for name, override in fleet["spec"].get("overrides", {}).items():
         at = places.part(f"{_OVERRIDES}{format_pointer((name,))}", "spec")
         if is_plain(find_definition_file(override)):
-            mould.overrides[name], wrong = around.prepare(override, at)
+            member_template.overrides[name], wrong = context.prepare(override, at)
             found += wrong
         else:
-            found.append(replace(_PLAIN, place=at.nearest("/spec/definition/file")))
-    return mould, found
+            found.append(replace(_PLAIN, place=at.find_nearest("/spec/definition/file")))
+    return member_template, found
 
 
 def make_rollout(fleet: Address, spec: Json) -> Rollout:

@@ -6,23 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from reconciler.model import Address, Finding, Member, Place
+from reconciler.model import Address, Finding, Member, SourceLocation
 
 _SHOWN: Final = 3
 
 
-class Tally:
+class FindingCounter:
     """Findings of members by what they say and where, with the members that they concern."""
 
     def __init__(self) -> None:
         self._concerned: dict[tuple[Address, Finding], list[tuple[str, Member]]] = {}
-        self._others: dict[tuple[Address, Finding], list[Place]] = {}
+        self._others: dict[tuple[Address, Finding], list[SourceLocation]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._concerned)
 
     def add(
-        self, finding: Finding, subject: str, member: Member, other: Place | None = None
+        self, finding: Finding, subject: str, member: Member, other: SourceLocation | None = None
     ) -> None:
         """Note what is wrong with a member, called `subject`, and what it clashes with."""
         key = (member.fleet, finding)
@@ -30,7 +30,7 @@ class Tally:
         if other is not None:
             self._others.setdefault(key, []).append(other)
 
-    def tell(self) -> Iterator[Finding]:
+    def list_findings(self) -> Iterator[Finding]:
         """Each finding, with the rows that it concerns."""
         for (fleet, finding), concerned in self._concerned.items():
             others = list(dict.fromkeys(self._others.get((fleet, finding), ())))
@@ -40,9 +40,9 @@ class Tally:
             else:
                 subject, places = str(fleet), [member.place for _, member in concerned]
                 said = f"{len(concerned):,} members: {finding.message}"
-                rows = f"Their items are on {say_places(places)}."
+                rows = f"Their items are on {format_places(places)}."
             firsts = (
-                [f"The first {_BE[len(others) > 1]} on {say_places(others)}."] if others else []
+                [f"The first {_BE[len(others) > 1]} on {format_places(others)}."] if others else []
             )
             detail = (rows, *firsts, *finding.detail)
             yield replace(finding, message=said, subject=subject, detail=detail)
@@ -51,7 +51,7 @@ class Tally:
 _BE: Final = ("is", "ones are")
 
 
-def say_places(places: Sequence[Place]) -> str:
+def format_places(places: Sequence[SourceLocation]) -> str:
     """The first places of some, and how many more there are."""
     shown = ", ".join(map(str, places[:_SHOWN]))
     more = len(places) - _SHOWN

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from reconciler.manifests.fleet.findings import say_places
+from reconciler.manifests.fleet.findings import format_places
 from reconciler.manifests.folder import Folder
-from reconciler.manifests.yaml_text import Places
-from reconciler.model import Finding, Json, Place
-from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, is_word, say_name
+from reconciler.manifests.yaml_text import SourceMap
+from reconciler.model import Finding, Json, SourceLocation
+from reconciler.secrets.suspicion import REFER, SUSPICIOUS, format_name, is_suspicious, is_word
 
 _MOST_ITEMS: Final = 100_000
 _MOST_COLUMNS: Final = 1_000
@@ -28,7 +28,7 @@ class Item:
 
     number: int
     values: Mapping[str, Json]
-    place: Place
+    place: SourceLocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Items:
 
     all: Sequence[Item] = ()
     names: tuple[str, ...] = ()
-    header: Place | None = None
+    header: SourceLocation | None = None
     findings: tuple[Finding, ...] = ()
 
 
-def read_items(folder: Folder, manifest: Path, given: Json, places: Places) -> Items:
+def read_items(folder: Folder, manifest: Path, given: Json, places: SourceMap) -> Items:
     """The items that a checked `spec.items` names, with findings for what cannot be taken."""
     if "list" in given:
         found = _read_list(given["list"], places)
@@ -63,13 +63,13 @@ def read_items(folder: Folder, manifest: Path, given: Json, places: Places) -> I
     return found
 
 
-def _read_list(entries: Sequence[Json], places: Places) -> Items:
+def _read_list(entries: Sequence[Json], places: SourceMap) -> Items:
     numbered = enumerate(entries)
     items = [Item(index + 1, values, places[f"{_LIST}/{index}"]) for index, values in numbered]
     return Items(items, tuple(dict.fromkeys(name for item in items for name in item.values)))
 
 
-def _read_csv(folder: Folder, manifest: Path, name: str, place: Place) -> Items:
+def _read_csv(folder: Folder, manifest: Path, name: str, place: SourceLocation) -> Items:
     path = manifest.parent / name
     if not folder.holds(path):
         step = "Move it into the folder, next to the manifest."
@@ -90,7 +90,7 @@ def _parse(file: str, text: str) -> Items:
     findings: list[Finding] = []
     rows = list(_read_rows(file, text, findings))
     if not rows and not findings:
-        nothing = Finding("is empty", file, Place(file, 1, 1), next_step=_NAME_COLUMNS)
+        nothing = Finding("is empty", file, SourceLocation(file, 1, 1), next_step=_NAME_COLUMNS)
         findings.append(nothing)
     if not findings:
         findings += _check_header(*rows[0])
@@ -105,7 +105,7 @@ def _parse(file: str, text: str) -> Items:
     return Items(items, tuple(columns), header, tuple(findings))
 
 
-_Row = tuple[Place, list[str]]
+_Row = tuple[SourceLocation, list[str]]
 
 
 def _read_rows(file: str, text: str, findings: list[Finding]) -> Iterator[_Row]:
@@ -115,19 +115,19 @@ def _read_rows(file: str, text: str, findings: list[Finding]) -> Iterator[_Row]:
     try:
         for cells in reader:
             if any(cells):
-                yield Place(file, line, 1), cells
+                yield SourceLocation(file, line, 1), cells
             line = reader.line_num + 1
     except csv.Error as error:
-        place = Place(file, line, 1)
+        place = SourceLocation(file, line, 1)
         findings.append(Finding(f"is not CSV: {error}", file, place, next_step=_QUOTING))
 
 
-def _check_header(place: Place, columns: Sequence[str]) -> Iterator[Finding]:
-    for message, next_step in _judge_columns(columns):
+def _check_header(place: SourceLocation, columns: Sequence[str]) -> Iterator[Finding]:
+    for message, next_step in _check_columns(columns):
         yield Finding(message, place.file, place, next_step=next_step)
 
 
-def _judge_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _check_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What is wrong with the names of columns, and what to do."""
     separator = next((one for one in _SEPARATORS if one in columns[0]), "")
     if len(columns) == 1 and separator:
@@ -143,16 +143,16 @@ def _judge_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
         if not name.strip():
             yield f"column {number} has no name", _NAME_COLUMNS
         elif name != name.strip():
-            said = say_name(name.strip(), str(number))
+            said = format_name(name.strip(), str(number))
             yield f"there are blanks around the name of column {said}", _NO_BLANKS
     for name, times in Counter(columns).items():
         if times > 1 and name.strip():
-            said = say_name(name, "the same")
+            said = format_name(name, "the same")
             yield f"{times} columns are called {said}", "Rename all but one."
 
 
 def _check_lengths(columns: int, rows: Sequence[_Row]) -> Iterator[Finding]:
-    wrong: dict[int, list[Place]] = {}
+    wrong: dict[int, list[SourceLocation]] = {}
     for place, cells in rows:
         if len(cells) != columns:
             wrong.setdefault(len(cells), []).append(place)
@@ -162,7 +162,7 @@ def _check_lengths(columns: int, rows: Sequence[_Row]) -> Iterator[Finding]:
             f"{many} {number} cells, and there are {columns} columns",
             places[0].file,
             places[0],
-            detail=() if len(places) == 1 else (f"They are {say_places(places)}.",),
+            detail=() if len(places) == 1 else (f"They are {format_places(places)}.",),
             next_step="Put quotes around a cell that holds a comma."
             if number > columns
             else "Write a comma for each cell that is empty.",
@@ -170,13 +170,13 @@ def _check_lengths(columns: int, rows: Sequence[_Row]) -> Iterator[Finding]:
 
 
 def _check_secrets(columns: Sequence[str], rows: Sequence[_Row]) -> Iterator[Finding]:
-    found: dict[int, list[Place]] = {}
+    found: dict[int, list[SourceLocation]] = {}
     for place, cells in rows:
         for index, cell in enumerate(cells):
             if len(cell) > 20 and is_suspicious(cell):
                 found.setdefault(index, []).append(place)
     for index, places in found.items():
-        name = say_name(columns[index] if index < len(columns) else "", str(index + 1))
+        name = format_name(columns[index] if index < len(columns) else "", str(index + 1))
         yield _in_column(name, SUSPICIOUS, REFER, places)
 
 
@@ -186,12 +186,14 @@ def check_formulas(items: Items, used: Iterable[str]) -> Iterator[Finding]:
         places = [one.place for one in items.all if one.values.get(name, "")[:1] == "="]
         if places:
             step = f'{_NO_FORMULA}: "=${{{name if is_word(name) else "NAME"}}}".'
-            said = say_name(name, str(items.names.index(name) + 1))
+            said = format_name(name, str(items.names.index(name) + 1))
             yield _in_column(said, "holds a formula of a spreadsheet", step, places)
 
 
-def _in_column(name: str, message: str, next_step: str, places: Sequence[Place]) -> Finding:
-    detail = () if len(places) == 1 else (f"It does so on {say_places(places)}.",)
+def _in_column(
+    name: str, message: str, next_step: str, places: Sequence[SourceLocation]
+) -> Finding:
+    detail = () if len(places) == 1 else (f"It does so on {format_places(places)}.",)
     return Finding(f"column {name} {message}", places[0].file, places[0], detail, next_step)
 
 

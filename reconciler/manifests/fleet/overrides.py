@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from reconciler.errors import ManifestInvalid
-from reconciler.manifests.yaml_text import Places
-from reconciler.model import ABSENT, Finding, Json, Path, Place
+from reconciler.manifests.yaml_text import SourceMap
+from reconciler.model import ABSENT, Finding, Json, Path, SourceLocation
 from reconciler.text.json_text import is_same
 
 
@@ -28,7 +28,7 @@ def lay_over(value: Json, override: Json) -> Json:
     return joined
 
 
-def find_overrides(before: Json, after: Json, path: Path = ()) -> Iterator[tuple[Path, Json]]:
+def make_overrides(before: Json, after: Json, path: Path = ()) -> Iterator[tuple[Path, Json]]:
     """What an override must hold, by path, to make one value of another.
 
     Raises ManifestInvalid where none can: null in an override takes something away.
@@ -36,7 +36,7 @@ def find_overrides(before: Json, after: Json, path: Path = ()) -> Iterator[tuple
     if isinstance(before, dict) and isinstance(after, dict):
         yield from (((*path, name), None) for name in before if name not in after)
         for name, value in after.items():
-            yield from find_overrides(before.get(name, ABSENT), value, (*path, name))
+            yield from make_overrides(before.get(name, ABSENT), value, (*path, name))
     elif not is_same(before, after):
         if _holds_null(after):
             raise ManifestInvalid((_NULL,))
@@ -56,14 +56,14 @@ _NULL: Final = Finding(
 )
 
 
-class Layers(Mapping[str, Place]):
+class OverlaidPlaces(Mapping[str, SourceLocation]):
     """Where the values of a member stand: in its override, or in the template below."""
 
-    def __init__(self, override: Places, template: Places) -> None:
+    def __init__(self, override: SourceMap, template: SourceMap) -> None:
         self._override = override
         self._template = template
 
-    def __getitem__(self, pointer: str) -> Place:
+    def __getitem__(self, pointer: str) -> SourceLocation:
         if pointer.startswith("/spec/") and pointer in self._override:
             return self._override[pointer]
         return self._template[pointer]
@@ -74,7 +74,7 @@ class Layers(Mapping[str, Place]):
     def __len__(self) -> int:
         return 0
 
-    def nearest(self, pointer: str) -> Place:
+    def find_nearest(self, pointer: str) -> SourceLocation:
         """Where a value stands, or the nearest thing around it."""
         while pointer and pointer not in self:
             pointer = pointer.rpartition("/")[0]

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from reconciler.manifests.variables import Piece, Variable, is_plain, split_text
+from reconciler.manifests.variables import Fragment, Variable, is_plain, split_text
 from reconciler.model import ABSENT, Finding, Json, Path
-from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, say_name
+from reconciler.secrets.suspicion import REFER, SUSPICIOUS, format_name, is_suspicious
 
 Values = Mapping[str, Json]
 Problems = list[Finding]
@@ -21,14 +21,14 @@ Fill = Callable[[Values, Problems], Json]
 Convert = Callable[[Json, Problems], Json]
 
 
-class Setting(Protocol):
+class TemplateContext(Protocol):
     """What is known around a template. Paths are those of the manifest that it becomes."""
 
-    def find(self, finding: Finding, path: Path) -> Finding:
+    def locate(self, finding: Finding, path: Path) -> Finding:
         """The finding with the place at which a value of the template stands."""
         ...
 
-    def find_first(self, finding: Finding, path: Path) -> Finding:
+    def locate_first(self, finding: Finding, path: Path) -> Finding:
         """The same, but where such a finding was asked for before, that one with its place."""
         ...
 
@@ -60,17 +60,17 @@ class Template:
         return self.fill(values, problems) if self.fill else self.value
 
 
-def compile_template(value: Json, setting: Setting, path: Path = ()) -> Template:
+def compile_template(value: Json, context: TemplateContext, path: Path = ()) -> Template:
     """Read all variables of a value that stands at a path; raises nothing for what is wrong."""
     template = Template(value)
-    template.fill = _Compiler(template, setting).compile(value, path)
+    template.fill = _Compiler(template, context).compile(value, path)
     return template
 
 
 @dataclass(frozen=True)
 class _Compiler:
     template: Template
-    setting: Setting
+    context: TemplateContext
 
     def compile(self, value: Json, path: Path) -> Fill | None:
         if isinstance(value, str):
@@ -102,7 +102,7 @@ class _Compiler:
     def _with_keys(self, value: dict[str, Json], makers: Mapping[str, Fill], path: Path) -> Fill:
         """What makes a mapping of which some keys hold variables."""
         keys = {name: self._join(self._split(name, (*path, name)), (*path, name)) for name in value}
-        twice = {name: self.setting.find(_TWICE, (*path, name)) for name in value}
+        twice = {name: self.context.locate(_TWICE, (*path, name)) for name in value}
 
         def fill(values: Values, problems: Problems) -> Json:
             filled: dict[str, Json] = {}
@@ -126,55 +126,57 @@ class _Compiler:
         ]
 
     def _compile_text(self, text: str, path: Path) -> Fill:
-        pieces = self._split(text, path)
-        alone = pieces[0] if len(pieces) == 1 else ""
+        fragments = self._split(text, path)
+        alone = fragments[0] if len(fragments) == 1 else ""
         whole = isinstance(alone, Variable)
         make = (
-            self._look(alone.name, path)
+            self._make_lookup(alone.name, path)
             if isinstance(alone, Variable)
-            else self._join(pieces, path)
+            else self._join(fragments, path)
         )
-        convert = self.setting.converter(path, whole=whole)
+        convert = self.context.converter(path, whole=whole)
         if convert is None:
             return make
         return lambda values, problems: convert(make(values, problems), problems)
 
-    def _split(self, text: str, path: Path) -> Sequence[Piece]:
+    def _split(self, text: str, path: Path) -> Sequence[Fragment]:
         """The pieces of a text; what is wrong with it is found once, not for each item."""
         try:
-            pieces = split_text(text)
+            fragments = split_text(text)
         except ValueError as error:
             finding = Finding(str(error), next_step=_ESCAPE)
-            self.template.findings.append(self.setting.find(finding, path))
+            self.template.findings.append(self.context.locate(finding, path))
             return (text,)
-        names = [piece.name for piece in pieces if isinstance(piece, Variable)]
+        names = [fragment.name for fragment in fragments if isinstance(fragment, Variable)]
         self.template.used.update(names)
-        wrong = (self.setting.check_name(name, path) for name in dict.fromkeys(names))
+        wrong = (self.context.check_name(name, path) for name in dict.fromkeys(names))
         self.template.findings += filter(None, wrong)
-        return pieces
+        return fragments
 
     def _count(self, size: int) -> None:
         self.template.size += size
 
-    def _look(self, name: str, path: Path) -> Fill:
+    def _make_lookup(self, name: str, path: Path) -> Fill:
         """What finds the value of a name, of whatever type."""
-        said = say_name(name, "value of that name")
-        missing = self.setting.find_first(Finding(f"the item has no {said}"), path)
+        said = format_name(name, "value of that name")
+        missing = self.context.locate_first(Finding(f"the item has no {said}"), path)
 
-        def look(values: Values, problems: Problems) -> Json:
+        def look_up(values: Values, problems: Problems) -> Json:
             value = values.get(name, ABSENT)
             if value is ABSENT:
                 problems.append(missing)
                 return None
             return value
 
-        return look
+        return look_up
 
-    def _join(self, pieces: Sequence[Piece], path: Path) -> Fill:
+    def _join(self, fragments: Sequence[Fragment], path: Path) -> Fill:
         """What makes one text, never of what looks like a secret."""
-        parts = [one if isinstance(one, str) else self._spell(one.name, path) for one in pieces]
-        self._count(_NODE + sum(len(one) for one in pieces if isinstance(one, str)))
-        secret = self.setting.find(_SECRET, path)
+        parts = [
+            one if isinstance(one, str) else self._make_speller(one.name, path) for one in fragments
+        ]
+        self._count(_NODE + sum(len(one) for one in fragments if isinstance(one, str)))
+        secret = self.context.locate(_SECRET, path)
 
         def fill(values: Values, problems: Problems) -> Json:
             made = [one if isinstance(one, str) else one(values, problems) for one in parts]
@@ -185,16 +187,16 @@ class _Compiler:
 
         return fill
 
-    def _spell(self, name: str, path: Path) -> Callable[[Values, Problems], str]:
+    def _make_speller(self, name: str, path: Path) -> Callable[[Values, Problems], str]:
         """What spells a value within a text."""
-        look, called = self._look(name, path), say_name(name, "a value")
+        look_up, called = self._make_lookup(name, path), format_name(name, "a value")
         empty, several = (
-            self.setting.find_first(Finding(f"{called} {said}, and stands within a text"), path)
+            self.context.locate_first(Finding(f"{called} {said}, and stands within a text"), path)
             for said in ("is empty", "is no single value")
         )
 
         def spell(values: Values, problems: Problems) -> str:
-            value = look(values, problems)
+            value = look_up(values, problems)
             if isinstance(value, str) and value:
                 return value
             if isinstance(value, bool):

@@ -8,7 +8,7 @@ from typing import Final
 from reconciler.document.pointers import split_pointer
 from reconciler.model import Drift, DriftReport
 from reconciler.plans.reasons import format_author
-from reconciler.render.drift.groups import DriftGroup, group_standings
+from reconciler.render.drift.groups import DriftGroup, group_statuses
 from reconciler.render.drift.text import (
     count_hidden,
     count_verdicts,
@@ -27,7 +27,7 @@ _NAMED: Final = 8
 
 def render_drift_markdown(report: DriftReport) -> str:
     """The report in less than 60,000 characters; what matters most is cut last."""
-    groups = group_standings(report)
+    groups = group_statuses(report)
     lines = [write_marker("drift", report.inputs.project), f"### {count_verdicts(report)}"]
     if report.outcome == "evidence-incomplete":
         lines.append("\n> **Evidence incomplete**: what could not be read is not in sync.")
@@ -47,7 +47,7 @@ def render_drift_markdown(report: DriftReport) -> str:
 
 
 def _row(group: DriftGroup) -> str:
-    authors = {format_author(one.memory) for one in group.standings}
+    authors = {format_author(one.last_applied) for one in group.statuses}
     author = authors.pop() if len(authors) == 1 else ""
     applied = code(author) if author else ""
     return f"| {_who(group)} | **{group.verdict.value}** | {applied} |"

@@ -11,8 +11,8 @@ from reconciler.document.pointers import split_pointer
 from reconciler.model import ABSENT, Drift, DriftReport, Verdict
 from reconciler.plans.drift_file import count_coverage
 from reconciler.plans.reasons import format_author
-from reconciler.render.drift.groups import DriftGroup, group_standings
-from reconciler.render.plan.differences import tell_values
+from reconciler.render.drift.groups import DriftGroup, group_statuses
+from reconciler.render.plan.differences import describe_values
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count, show_duration
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
@@ -32,7 +32,7 @@ _COLOURS: Final[Mapping[Verdict, str]] = {
 
 def render_drift(report: DriftReport, *, paint: Paint) -> str:
     """The whole report: what was found of each resource, then what is known and how well."""
-    groups = group_standings(report)
+    groups = group_statuses(report)
     parts = [_render_table(groups, paint)] if len(groups) > _TABLE_ABOVE else []
     parts += [_render_group(group, report, paint) for group in groups]
     parts.append("\n".join(_closing(report, paint)))
@@ -52,7 +52,7 @@ def _verdict(verdict: Verdict, paint: Paint) -> str:
 
 
 def _render_group(group: DriftGroup, report: DriftReport, paint: Paint) -> str:
-    authors = {format_author(one.memory) for one in group.standings}
+    authors = {format_author(one.last_applied) for one in group.statuses}
     author = authors.pop() if len(authors) == 1 else ""
     applied = f", last applied {escape(author)}" if author else ""
     lines = [
@@ -101,9 +101,9 @@ def list_commands(findings: Sequence[Drift]) -> list[str]:
     """What settles it; of several members, for the whole fleet where the command can."""
     first = findings[0]
     if len(findings) == 1 or first.fleet is None:
-        return list(first.settle)
+        return list(first.commands)
     one, fleet = str(first.resource.address), str(first.fleet)
-    wide = [_widen(command.split(" "), one, fleet) for command in first.settle]
+    wide = [_widen(command.split(" "), one, fleet) for command in first.commands]
     return [f"{said}, and so on" if one in said else said for said in wide]
 
 
@@ -119,8 +119,8 @@ def _widen(words: Sequence[str], one: str, fleet: str) -> str:
 def list_values(findings: Sequence[Drift]) -> dict[str, tuple[str, tuple[str, ...]]]:
     """The values that the first has, addresses without what they share, and what differs."""
     first = findings[0]
-    told = {"remembered": first.remembered, "live": first.live, "declared": first.declared}
-    there = {name: value for name, value in told.items() if value is not ABSENT}
+    values = {"remembered": first.remembered, "live": first.live, "declared": first.declared}
+    there = {name: value for name, value in values.items() if value is not ABSENT}
     if all(isinstance(value, str) and "://" in value for value in there.values()):
         shortened = shorten_uris(*there.values())
         shown = {name: f'"{escape(cut(one))}"' for name, one in zip(there, shortened, strict=True)}
@@ -130,9 +130,9 @@ def list_values(findings: Sequence[Drift]) -> dict[str, tuple[str, tuple[str, ..
     return {
         name: (
             shown.get(name, "(not there)"),
-            tell_values(names, [getattr(one, name) for one in findings]),
+            describe_values(names, [getattr(one, name) for one in findings]),
         )
-        for name in told
+        for name in values
         if name in shown or name == "live"
     }
 
@@ -144,7 +144,7 @@ def _age(since: str, now: str) -> str:
 
 def count_verdicts(report: DriftReport) -> str:
     """Such as `Drift: 1 drifted, 2 pending; 5 of 8 in sync.`."""
-    counted = Counter(one.verdict for one in report.standings)
+    counted = Counter(one.verdict for one in report.statuses)
     total = sum(counted.values())
     calm = counted.pop(Verdict.IN_SYNC, 0)
     if not counted:

@@ -11,13 +11,13 @@ from reconciler.model import (
     Agenda,
     Event,
     FleetStopped,
-    Holder,
+    IntentResolved,
     LockAwaited,
+    LockOwner,
     Refreshed,
     Refreshing,
     Retrying,
     RollbackStarted,
-    Settled,
     StepDone,
     StepDoubted,
     StepFailed,
@@ -28,7 +28,7 @@ from reconciler.model import (
     WavePaused,
     WaveStarted,
 )
-from reconciler.render.events.progress import Progress
+from reconciler.render.events.progress import ProgressBar
 from reconciler.render.plan.rollout import describe_stop
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count
@@ -71,16 +71,16 @@ class Console:
         self._paint = paint
         self._clock = clock
         self._names_reads = True
-        self._reads: Progress | None = None
-        self._steps: Progress | None = None
+        self._reads: ProgressBar | None = None
+        self._steps: ProgressBar | None = None
 
     def describe(self, event: Event) -> str | None:
         """The line of an event, or None for one that needs none or that the bar tells."""
         if isinstance(event, Agenda):
             return self._open(event)
         self._count(event)
-        told = isinstance(event, StepStarted | StepDone | StepSkipped) and self._steps is not None
-        if told or (isinstance(event, Refreshing) and not self._names_reads):
+        in_bar = isinstance(event, StepStarted | StepDone | StepSkipped) and self._steps is not None
+        if in_bar or (isinstance(event, Refreshing) and not self._names_reads):
             return None
         return describe(event, self._paint)
 
@@ -100,11 +100,11 @@ class Console:
         many = f"Refreshing state of {count(agenda.reads, 'service')}..."
         return None if self._names_reads else many
 
-    def _begin(self, name: str, total: int) -> Progress | None:
+    def _begin(self, name: str, total: int) -> ProgressBar | None:
         """A bar for so many; None where they are few, or where nothing can be drawn over."""
         if self._clock is None or total <= _BAR_ABOVE:
             return None
-        return Progress(name, total, self._clock())
+        return ProgressBar(name, total, self._clock())
 
     def _count(self, event: Event) -> None:
         """Let the bars know; one that is full is gone."""
@@ -128,14 +128,14 @@ class Console:
 
 
 def _advance(
-    progress: Progress | None, *, failed: bool = False, skipped: bool = False
-) -> Progress | None:
-    if progress is None:
+    progress_bar: ProgressBar | None, *, failed: bool = False, skipped: bool = False
+) -> ProgressBar | None:
+    if progress_bar is None:
         return None
-    progress.failed += failed
-    progress.skipped += skipped
-    progress.done += not (failed or skipped)
-    return progress if progress.ended < progress.total else None
+    progress_bar.failed += failed
+    progress_bar.skipped += skipped
+    progress_bar.done += not (failed or skipped)
+    return progress_bar if progress_bar.ended < progress_bar.total else None
 
 
 def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a kind of event
@@ -151,8 +151,10 @@ def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a
         case RollbackStarted(steps):
             said = f"{count(steps, 'step')}, the last one first"
             return f"{paint('bold', 'Rolling back:')} {said}"
-        case LockAwaited(holder, seconds):
-            said = f"{describe_holder(holder)}; trying again in {_seconds(math.ceil(seconds))}"
+        case LockAwaited(lock_owner, seconds):
+            said = (
+                f"{describe_lock_owner(lock_owner)}; trying again in {_seconds(math.ceil(seconds))}"
+            )
             return f"{paint('bold', 'Acquiring the lock of the ledger:')} {said}"
         case Retrying(subject, reason, seconds):
             said = f"{_line(reason)}; trying again in {_seconds(seconds)}"
@@ -182,7 +184,7 @@ def _describe_of_fleet(event: WaveStarted | WavePaused | FleetStopped, paint: Pa
 
 _OfResource: TypeAlias = (
     Refreshing
-    | Settled
+    | IntentResolved
     | StepStarted
     | StepWaiting
     | StepDoubted
@@ -196,8 +198,8 @@ def _describe_of_resource(event: _OfResource, paint: Paint) -> str:  # noqa: PLR
     match event:
         case Refreshing():
             return "Refreshing state..."
-        case Settled(fate=fate, note=note):
-            return f"Settled: {fate}{f' ({_line(note)})' if note else ''}"
+        case IntentResolved(result=result, note=note):
+            return f"Settled: {result}{f' ({_line(note)})' if note else ''}"
         case StepStarted(action=action):
             return _STARTS[action]
         case StepWaiting(action=action, elapsed=elapsed):
@@ -213,11 +215,11 @@ def _describe_of_resource(event: _OfResource, paint: Paint) -> str:  # noqa: PLR
     assert_never(event)
 
 
-def describe_holder(holder: Holder) -> str:
+def describe_lock_owner(lock_owner: LockOwner) -> str:
     """Who holds a lock, for what, where and since when."""
-    why = f" for {_line(holder.why)}" if holder.why else ""
-    where = f"{_line(holder.host)}, process {holder.pid}"
-    return f"held{why} by {_line(holder.who)} on {where}, since {_line(holder.since)}"
+    why = f" for {_line(lock_owner.why)}" if lock_owner.why else ""
+    where = f"{_line(lock_owner.host)}, process {lock_owner.pid}"
+    return f"held{why} by {_line(lock_owner.who)} on {where}, since {_line(lock_owner.since)}"
 
 
 def _line(text: str) -> str:

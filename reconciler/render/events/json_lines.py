@@ -19,6 +19,7 @@ from reconciler.model import (
     Event,
     Finding,
     FleetStopped,
+    IntentResolved,
     Json,
     LockAwaited,
     Outcome,
@@ -28,7 +29,6 @@ from reconciler.model import (
     Resource,
     Retrying,
     RollbackStarted,
-    Settled,
     Step,
     StepDone,
     StepDoubted,
@@ -56,7 +56,7 @@ _TYPES: Final[Mapping[type, str]] = {
     Agenda: "agenda",
     Refreshing: "refresh_start",
     LockAwaited: "lock_awaited",
-    Settled: "step_settled",
+    IntentResolved: "step_settled",
     WaveStarted: "wave_start",
     WavePaused: "wave_pause",
     FleetStopped: "fleet_stopped",
@@ -155,7 +155,7 @@ def _end(outcome: Outcome, word: str, said: str, level: str) -> Json:
 
 def describe_event(event: Event) -> Json:
     """The message of an event; every event has one."""
-    return _message(_type(event), _say(event), **_tell(event))
+    return _message(_type(event), _format_message(event), **_list_fields(event))
 
 
 def _type(event: Event) -> str:
@@ -164,7 +164,7 @@ def _type(event: Event) -> str:
     return _TYPES[type(event)]
 
 
-def _say(event: Event) -> str:
+def _format_message(event: Event) -> str:
     match event:
         case Agenda(reads=reads, steps=()):
             return f"{count(reads, 'service')} to be read"
@@ -176,13 +176,13 @@ def _say(event: Event) -> str:
             return describe(event, _PLAIN) or ""
 
 
-def _tell(event: Event) -> dict[str, Json]:  # noqa: PLR0911 - one a kind of message
+def _list_fields(event: Event) -> dict[str, Json]:  # noqa: PLR0911 - one a kind of message
     """What the message says beside its text."""
     match event:
         case Agenda(reads, steps):
             return {"agenda": {"reads": reads, "steps": len(steps)}}
-        case LockAwaited(holder, seconds):
-            return {"lock": asdict(holder), "seconds": seconds}
+        case LockAwaited(lock_owner, seconds):
+            return {"lock": asdict(lock_owner), "seconds": seconds}
         case WaveStarted(wave, steps, None):
             return {"wave": {"number": wave, "steps": steps}}
         case WaveStarted(wave, steps, fleet, waves):
@@ -195,8 +195,8 @@ def _tell(event: Event) -> dict[str, Json]:  # noqa: PLR0911 - one a kind of mes
         case RollbackStarted(steps):
             return {"rollback": {"steps": steps}}
         case Retrying(subject, reason, seconds) | Throttling(subject, reason, seconds):
-            told = {"subject": subject, "reason": cut(reason, _LONGEST), "seconds": seconds}
-            return {"call": told}
+            call = {"subject": subject, "reason": cut(reason, _LONGEST), "seconds": seconds}
+            return {"call": call}
         case Refreshing(resource) | Refreshed(resource):
             return {"hook": {"resource": _resource(resource.address), **_identity(resource)}}
         case _:
@@ -204,7 +204,13 @@ def _tell(event: Event) -> dict[str, Json]:  # noqa: PLR0911 - one a kind of mes
 
 
 def _hook(
-    event: Settled | StepStarted | StepWaiting | StepDoubted | StepDone | StepFailed | StepSkipped,
+    event: IntentResolved
+    | StepStarted
+    | StepWaiting
+    | StepDoubted
+    | StepDone
+    | StepFailed
+    | StepSkipped,
 ) -> Json:
     hook: dict[str, Json] = {
         "resource": _resource(event.resource.address),
@@ -216,8 +222,8 @@ def _hook(
             hook["elapsed_seconds"] = int(elapsed)
         case StepDoubted(reason=reason) | StepSkipped(reason=reason):
             hook["reason"] = cut(reason, _LONGEST)
-        case Settled(fate=fate, note=note):
-            hook |= {"fate": fate.value, "note": cut(note, _LONGEST)}
+        case IntentResolved(result=result, note=note):
+            hook |= {"fate": result.value, "note": cut(note, _LONGEST)}
         case _:
             pass
     return hook
@@ -252,11 +258,11 @@ def _name(resource: Resource) -> str:
     return escape(str(resource.address))
 
 
-def _message(kind: str, said: str, level: str = "info", **told: Json) -> Json:
+def _message(kind: str, said: str, level: str = "info", **fields: Json) -> Json:
     return {
         "@level": level,
         "@message": said,
         "@module": "reconciler.ui",
         "type": kind,
-        **told,
+        **fields,
     }

@@ -36,13 +36,14 @@ def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
     yield render_findings(outcome.failures, paint=paint)
     yield render_findings(outcome.unrestored, paint=paint)
     for stopped in outcome.stopped:
-        yield _tell_stopped(stopped, paint)
+        yield _describe_stopped(stopped, paint)
     own = {address for one in outcome.stopped for address in one.not_started}
     left = [address for address in outcome.not_started if address not in own]
     if left:
         yield "\n".join(_name_left(left, halted))
-    if outcome.unseen:
-        said = f"What was written to {count(len(outcome.unseen), 'resource')} is not observable"
+    if outcome.not_observable:
+        number = count(len(outcome.not_observable), "resource")
+        said = f"What was written to {number} is not observable"
         yield f"{said}: the service took it, and does not show it."
 
 
@@ -66,7 +67,7 @@ def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
     return f"Apply {word}!", f"{counts} {', '.join(amiss)}.", "red"
 
 
-def _tell_stopped(stopped: Stopped, paint: Paint) -> str:
+def _describe_stopped(stopped: Stopped, paint: Paint) -> str:
     """Why a fleet went no further, and the command that goes on."""
     fleet, why = escape(str(stopped.fleet)), describe_stop(stopped.failed, stopped.max_failures)
     left = count(len(stopped.not_started), "member")

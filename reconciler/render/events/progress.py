@@ -16,7 +16,7 @@ _FAST: Final = 600
 
 
 @dataclass
-class Progress:
+class ProgressBar:
     """Counts what has ended of `total`. Times are seconds of one clock, whichever.
 
     The rate is of what was done since `started`; what needed no doing took no time.
@@ -42,7 +42,7 @@ class Progress:
 
     def draw(self, now: float, width: int, paint: Paint) -> str:
         """The line, at most one column short of `width`; what has no room is left out."""
-        parts = list(self._tell(now))
+        parts = list(self._list_parts(now))
         while len(parts) > 1 and _size(parts) >= width:
             parts.pop()
         room = width - 1 - _size(parts) - len(_GAP)
@@ -52,7 +52,7 @@ class Progress:
             return parts[0][0][: max(width - 1, 0)]
         return _GAP.join(paint(colour, said) if colour else said for said, colour in parts)
 
-    def _tell(self, now: float) -> list[tuple[str, str]]:
+    def _list_parts(self, now: float) -> list[tuple[str, str]]:
         """What there is to say, the most telling first, each with its colour."""
         parts = [(self.name, "bold"), (f"{self.ended:,}/{self.total:,}", "")]
         if self.failed:

@@ -26,28 +26,28 @@ _LONGEST: Final = 60
 _Value: TypeAlias = Json | Absent
 
 
-def tell_variety(
+def describe_differences(
     names: Sequence[str], before: Sequence[_Value], after: Sequence[_Value]
 ) -> tuple[str, ...]:
     """Notes on the values of one change, in the order of the members' names; none for the same."""
-    then, now = tell_values(names, before), tell_values(names, after)
+    then, now = describe_values(names, before), describe_values(names, after)
     return now if then in (now, now[:1]) else (*now, *(f"was {one}" for one in then))
 
 
-def tell_values(names: Sequence[str], values: Sequence[_Value]) -> tuple[str, ...]:
+def describe_values(names: Sequence[str], values: Sequence[_Value]) -> tuple[str, ...]:
     """The same of one value of each."""
     alike = _gather(names, map(_key, values))
     if len(alike) == 1:
         return ()
     if len(alike) == len(values) and len(values) >= _MANY:
-        return (OWN, *_tell_folders(names, values))
+        return (OWN, *_describe_folders(names, values))
     if len(alike) <= _FEW:
         shown = {_key(value): _show(value) for value in values}
-        return (_tally((shown[key], members) for key, members in alike.items()),)
-    return (f"{len(alike):,} different values", *_tell_folders(names, values))
+        return (_format_counts((shown[key], members) for key, members in alike.items()),)
+    return (f"{len(alike):,} different values", *_describe_folders(names, values))
 
 
-def find_usual(values: Sequence[_Value]) -> list[bool]:
+def mark_usual(values: Sequence[_Value]) -> list[bool]:
     """Of each value whether it is the most frequent one; where there are many, all are usual."""
     keys = [_key(value) for value in values]
     counted = Counter(keys)
@@ -77,7 +77,7 @@ def _show(value: _Value) -> str:
     return show_value(cut(strip_credentials(value), _LONGEST) if isinstance(value, str) else value)
 
 
-def _tally(alike: Iterable[tuple[str, Sequence[str]]]) -> str:
+def _format_counts(alike: Iterable[tuple[str, Sequence[str]]]) -> str:
     """`8 on 998 members, 200 on loc412`."""
     return ", ".join(
         f"{shown} on {list_names(members, _NAMED)}"
@@ -87,7 +87,7 @@ def _tally(alike: Iterable[tuple[str, Sequence[str]]]) -> str:
     )
 
 
-def _tell_folders(names: Sequence[str], values: Sequence[_Value]) -> Iterator[str]:
+def _describe_folders(names: Sequence[str], values: Sequence[_Value]) -> Iterator[str]:
     """Where addresses lie of which each is another, unless they all lie together."""
     if not all(isinstance(value, str) and "://" in value for value in values):
         return
@@ -98,7 +98,7 @@ def _tell_folders(names: Sequence[str], values: Sequence[_Value]) -> Iterator[st
         if len(alike) <= _FEW:
             if len(alike) > 1:
                 shown = (f'"{escape(cut(one, _LONGEST))}"' for one in shorten_uris(*alike))
-                yield _tally(zip(shown, alike.values(), strict=True))
+                yield _format_counts(zip(shown, alike.values(), strict=True))
             return
 
 

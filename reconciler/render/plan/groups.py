@@ -11,7 +11,7 @@ from typing import Final
 
 from reconciler.model import Action, Address, Plan, Step
 from reconciler.plans.guards import is_final
-from reconciler.render.plan.rows import find_typical
+from reconciler.render.plan.rows import choose_typical
 from reconciler.render.words.counting import count
 from reconciler.render.words.escape import escape
 from reconciler.render.words.grouping import gather
@@ -69,7 +69,7 @@ def group_steps(ordered: Sequence[Step], refused: Collection[str] = ()) -> list[
 
 def _make_group(steps: Sequence[Step]) -> Group:
     fleet = steps[0].fleet
-    typical = find_typical(steps) if fleet is not None and len(steps) > 1 else steps[0]
+    typical = choose_typical(steps) if fleet is not None and len(steps) > 1 else steps[0]
     return Group(tuple(steps), typical, fleet)
 
 
@@ -89,10 +89,10 @@ def in_order(steps: Iterable[Step]) -> list[Step]:
 
 
 def _rank(step: Step) -> tuple[bool, int]:
-    return not is_grave(step), _ORDER.index(step.action)
+    return not is_destructive(step), _ORDER.index(step.action)
 
 
-def is_grave(step: Step) -> bool:
+def is_destructive(step: Step) -> bool:
     """Whether it takes a resource away, or changes it for good."""
     taken = step.action in {Action.DELETE, Action.REPLACE}
     return taken or any(map(is_final, step.changes))
@@ -113,13 +113,13 @@ def _shape(step: Step) -> object:
     """All that a step does but for the values that it leads from and to."""
     return (
         step.action,
-        step.extent,
+        step.body,
         tuple((one.path, one.verb, one.after == {}, is_final(one)) for one in step.changes),
         tuple((one.name, one.path, not one.before) for one in step.models),
-        tuple((one.pointer, one.cause) for one in step.because),
+        tuple((one.pointer, one.cause) for one in step.reasons),
         step.replace_paths,
     )
 
 
 def _notes(step: Step) -> tuple[tuple[str, str], ...]:
-    return tuple((reason.pointer, reason.note) for reason in step.because if reason.note)
+    return tuple((reason.pointer, reason.note) for reason in step.reasons if reason.note)

@@ -30,7 +30,7 @@ from reconciler.render.plan.text import (
     describe_orphans,
     describe_refusal,
     is_baseline_lost,
-    list_grave,
+    list_destructive,
 )
 from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape
@@ -51,7 +51,7 @@ def render_plan_html(plan: Plan) -> str:
         title=count_actions(plan) if plan.steps else NOTHING_TO_DO,
         comparison="" if plan.steps else describe_comparison(plan).replace("\n", " "),
         refusal=describe_refusal(plan) if plan.refused else "",
-        grave=list_grave([one.group for one in entries], _MOST_NAMED),
+        grave=list_destructive([one.group for one in entries], _MOST_NAMED),
         notices=make_notices(plan.findings),
         entries=entries,
         numbers={str(address): number for address, number in numbers.items()},

@@ -56,7 +56,7 @@ def render_plan_markdown(plan: Plan) -> str:
     left = _DETAILS - len("\n".join([*head, *tail]))
     rows = keep_within(map(_row, list_lines(groups)), max(2_000, left // 2))
     left -= len("\n".join(rows))
-    details = _fold(groups, left) if plan.steps else []
+    details = _collapse(groups, left) if plan.steps else []
     return "\n".join([*head, *rows, *details, *tail]) + "\n"
 
 
@@ -114,7 +114,7 @@ def keep_within(lines: Iterable[str], most: int) -> list[str]:
     return [*kept, f"\n… and {left} more"] if left else kept
 
 
-def _fold(groups: Sequence[Group], most: int) -> list[str]:
+def _collapse(groups: Sequence[Group], most: int) -> list[str]:
     shown, size = [], 400
     for number, group in enumerate(groups):
         text = render_group(group, _PLAIN)

@@ -8,7 +8,7 @@ from typing import Final
 
 from reconciler.model import Action, Cause, Finding, Plan, Step
 from reconciler.plans.guards import is_final
-from reconciler.render.plan.groups import Group, group_plan, is_grave
+from reconciler.render.plan.groups import Group, group_plan, is_destructive
 from reconciler.render.plan.patch import show_operations
 from reconciler.render.plan.rows import Row, describe_rest, describe_whole, make_rows
 from reconciler.render.plan.text import sum_up
@@ -28,7 +28,7 @@ _LEAST, _MOST = 4, 300
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PageEntry:
     """One line of the list: a step, or several that are shown as one.
 
     `tags` are what a reviewer must not miss, `more` counts the changes that are not in `rows`.
@@ -40,7 +40,7 @@ class Entry:
     own: Sequence[str]
     word: str
     tags: tuple[str, ...]
-    unfolded: bool
+    expanded: bool
     summary: str
     whole: Sequence[str]
     rows: Sequence[Row]
@@ -63,7 +63,7 @@ class Notice:
     findings: Sequence[Finding]
 
 
-def make_entries(plan: Plan) -> list[Entry]:
+def make_entries(plan: Plan) -> list[PageEntry]:
     """The plan's steps in the order in which they are to be read, those that are alike as one."""
     groups = group_plan(plan)
     most = min(max(_ROWS // max(len(groups), 1), _LEAST), _MOST)
@@ -75,16 +75,18 @@ def make_entries(plan: Plan) -> list[Entry]:
     return made
 
 
-def _make_entry(number: int, group: Group, tags: tuple[str, ...], most: int, *, few: bool) -> Entry:
+def _make_entry(
+    number: int, group: Group, tags: tuple[str, ...], most: int, *, few: bool
+) -> PageEntry:
     step = group.step
     rows, more = make_rows(step, most, group.steps if group.fleet else ())
-    return Entry(
+    return PageEntry(
         number=number,
         group=group,
-        own=_tell_own(group),
+        own=_describe_own(group),
         word=WORDS[step.action],
         tags=tags,
-        unfolded=is_grave(step) or few,
+        expanded=is_destructive(step) or few,
         summary=sum_up(group),
         whole=describe_whole(step, group.steps),
         rows=rows,
@@ -94,10 +96,10 @@ def _make_entry(number: int, group: Group, tags: tuple[str, ...], most: int, *, 
     )
 
 
-def _tell_own(group: Group) -> Sequence[str]:
+def _describe_own(group: Group) -> Sequence[str]:
     """What each member does, where that is not the same for all."""
-    told = [sum_up(Group((step,), step)) for step in group.steps]
-    return told if len(set(told)) > 1 else [""] * len(told)
+    own = [sum_up(Group((step,), step)) for step in group.steps]
+    return own if len(set(own)) > 1 else [""] * len(own)
 
 
 def _tags(group: Sequence[Step], refused: set[str]) -> Iterator[str]:
@@ -105,11 +107,11 @@ def _tags(group: Sequence[Step], refused: set[str]) -> Iterator[str]:
         yield "cannot be undone"
     if any(str(step.resource.address) in refused for step in group):
         yield "refused"
-    causes = {reason.cause for step in group for reason in step.because}
+    causes = {reason.cause for step in group for reason in step.reasons}
     yield from (cause.value for cause in (Cause.CONFLICT, Cause.DRIFT) if cause in causes)
 
 
-def count_by_word(entries: Sequence[Entry]) -> dict[str, tuple[str, int]]:
+def count_by_word(entries: Sequence[PageEntry]) -> dict[str, tuple[str, int]]:
     """The sign of each action that the plan has, and how many resources it is done to."""
     counted: dict[str, tuple[str, int]] = {}
     for entry in entries:

@@ -9,7 +9,7 @@ from typing import Final
 from reconciler.document.pointers import format_pointer
 from reconciler.model import Action, Change, Json, ModelChange, Path, SecretReference, Step, Verb
 from reconciler.plans.guards import is_final
-from reconciler.render.plan.differences import find_usual, tell_variety
+from reconciler.render.plan.differences import describe_differences, mark_usual
 from reconciler.render.plan.opaque import compare_lines, describe_change
 from reconciler.render.words.counting import count
 from reconciler.render.words.escape import (
@@ -68,12 +68,12 @@ def make_rows(step: Step, most: int, like: Sequence[Step] = ()) -> tuple[list[Ro
     return rows, max(len(changes) - most, 0)
 
 
-def find_typical(like: Sequence[Step]) -> Step:
+def choose_typical(like: Sequence[Step]) -> Step:
     """Of steps that change in the same places the first that is least at odds with the others."""
     usual = [0] * len(like)
     for column in _list_columns(like):
         for values in ([one.before for one in column], [one.after for one in column]):
-            for number, is_usual in enumerate(find_usual(values)):
+            for number, is_usual in enumerate(mark_usual(values)):
                 usual[number] += is_usual
     return like[usual.index(max(usual))]
 
@@ -95,7 +95,7 @@ def _compare(rows: Sequence[Row], step: Step, like: Sequence[Step]) -> Iterator[
         hidden = any(isinstance(one, Change) and is_hidden(one) for one in column)
         if not hidden or all(isinstance(one.after, SecretReference) for one in column):
             before, after = [one.before for one in column], [one.after for one in column]
-            notes = (*notes, *tell_variety(names, before, after))
+            notes = (*notes, *describe_differences(names, before, after))
         yield replace(row, notes=notes)
 
 
@@ -106,7 +106,7 @@ def describe_whole(step: Step, like: Sequence[Step] = ()) -> list[str]:
         sizes = {_size(one.before) for one in (step, *like)}
         gone = count(sizes.pop(), "attribute") if len(sizes) == 1 else "all attributes"
         return ["; ".join([f"{gone} will be gone", *notes])]
-    whole = step.action is Action.UPDATE and step.extent == "whole"
+    whole = step.action is Action.UPDATE and step.body == "whole"
     return [*notes, _WHOLE] if whole else notes
 
 
@@ -159,10 +159,10 @@ def _model_row(model: ModelChange, step: Step) -> Row:
 
 def _digest(model: ModelChange) -> Iterator[str]:
     if model.digest_after:
-        told = {"streamed": "", "metadata": " (as its uploader says)", "md5": ""}[model.trust]
+        trust = {"streamed": "", "metadata": " (as its uploader says)", "md5": ""}[model.trust]
         before = f"{_short(model.digest_before)} -> " if model.digest_before else ""
         kind = model.digest_after.partition(":")[0]
-        yield f"{kind} {before}{_short(model.digest_after)}{told}"
+        yield f"{kind} {before}{_short(model.digest_after)}{trust}"
     elif model.trust == "none":
         yield "its storage tells no digest; give sha256 to have its bytes compared"
 
@@ -208,7 +208,7 @@ def _notes(path: Path, step: Step, *, final: bool = False) -> tuple[str, ...]:
 
 
 def _notes_at(pointer: str, step: Step) -> list[str]:
-    found = [one.note for one in step.because if one.pointer == pointer and one.note]
+    found = [one.note for one in step.reasons if one.pointer == pointer and one.note]
     return [escape(cut(note)) for note in found]
 
 

@@ -14,7 +14,7 @@ from reconciler.plans.waves import arrange
 from reconciler.render.findings import render_findings
 from reconciler.render.plan.changes import render_changes, render_difference
 from reconciler.render.plan.differences import OWN
-from reconciler.render.plan.groups import Group, group_plan, is_grave
+from reconciler.render.plan.groups import Group, group_plan, is_destructive
 from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count, show_duration
@@ -69,7 +69,7 @@ def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
     if not summary:
         yield from (render_group(group, paint) for group in groups)
     if len(plan.steps) > 1:
-        yield _render_grave(groups, paint)
+        yield _render_destructive(groups, paint)
 
 
 def describe_comparison(plan: Plan) -> str:
@@ -81,16 +81,16 @@ def describe_comparison(plan: Plan) -> str:
     )
 
 
-def _render_grave(groups: Sequence[Group], paint: Paint) -> str:
+def _render_destructive(groups: Sequence[Group], paint: Paint) -> str:
     """What takes a service away or cannot be undone, once more where the eye rests."""
     lines = [
         f"  {paint.symbol(group.step.action.symbol)} {group.title} {said}"
-        for group, said in list_grave(groups, _MOST_NAMED)
+        for group, said in list_destructive(groups, _MOST_NAMED)
     ]
     return "\n".join(["Mind these:", *lines]) if lines else ""
 
 
-def list_grave(groups: Sequence[Group], most: int) -> list[tuple[Group, str]]:
+def list_destructive(groups: Sequence[Group], most: int) -> list[tuple[Group, str]]:
     """What takes resources away, then what cannot be undone, each with what is said of it.
 
     Of several, that says who they are: at most so many names and ranges.
@@ -184,7 +184,7 @@ def _render_step(group: Group, paint: Paint) -> str:
 def _render_members(group: Group, paint: Paint) -> str:
     """Several by the first of them, with what differs between them; who takes away is named."""
     step, address = group.step, group.step.resource.address
-    most = _MOST_NAMED if is_grave(step) else _NAMED
+    most = _MOST_NAMED if is_destructive(step) else _NAMED
     more = f"(and {len(group.steps) - 1:,} more)"
     block = f'resource "{escape(address.kind)}" "{escape(address.name)}" {more} {{'
     lines = [
@@ -217,7 +217,7 @@ def describe_baseline(plan: Plan) -> str:
     unknown = {
         (step.resource, reason.pointer)
         for step in plan.steps
-        for reason in step.because
+        for reason in step.reasons
         if reason.cause is Cause.UNKNOWN
     }
     again = any(
@@ -290,10 +290,12 @@ def describe_hidden(plan: Plan) -> str:
         for address, pointers in plan.not_observable.items()
         for pointer in pointers
     )
-    return "\n".join(_describe_unseen(said, number) for said, number in known.most_common(_NAMED))
+    return "\n".join(
+        _describe_not_observable(said, number) for said, number in known.most_common(_NAMED)
+    )
 
 
-def _describe_unseen(last_set: str, number: int) -> str:
+def _describe_not_observable(last_set: str, number: int) -> str:
     verb, them = ("is", "it") if number == 1 else ("are", "them")
     why = f" (set {escape(last_set)})" if last_set else f": the service never shows {them}"
     return f"{count(number, 'declared attribute')} {verb} not observable{why}."

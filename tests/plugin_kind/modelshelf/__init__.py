@@ -19,12 +19,12 @@ from reconciler.model import (
     Absent,
     Action,
     Declared,
-    Draft,
+    ExportedSpec,
     Finding,
     Json,
     Live,
     Manifest,
-    Progress,
+    OperationStatus,
     Resource,
     SecretReference,
     Step,
@@ -71,17 +71,17 @@ class DeploymentKind(BaseKind):
             said = "would have no replica and answer nobody"
             yield forbid(step.resource.address, "idle", said, lift="To stop it")
 
-    def draft(
+    def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
-    ) -> Draft:
+    ) -> ExportedSpec:
         """The model and its settings."""
         words = ("replicas", "note")
         spec = {
-            "resource": self.draft_place(resource, defaults),
+            "resource": self.export_place(resource, defaults),
             "model": {"uri": document["model"]},
             "definition": {word: document[word] for word in words if word in document},
         }
-        return Draft({word: said for word, said in spec.items() if said})
+        return ExportedSpec({word: said for word, said in spec.items() if said})
 
     def connect(self, access: Access) -> Shelf:
         """Open the calls to Modelshelf."""
@@ -93,13 +93,13 @@ class Shelf:
 
     def __init__(self, access: Access) -> None:
         url = access.find_url("modelshelf")
-        self._client = Client(url, access.emit, access.budget, redaction=access.redaction)
+        self._client = Client(url, access.emit, access.rate_limiter, redaction=access.redaction)
 
     def scan(self, scope: str, _token: SecretReference | None = None) -> Iterator[Summary]:
         """The deployments of a team; their version changes with every write."""
         reply = self._client.send("GET", quote_path(f"{scope}/deployments", "team"))
         for one in reply.document:
-            yield Summary(f"{scope}/deployments/{one['name']}", str(one["version"]), settled=True)
+            yield Summary(f"{scope}/deployments/{one['name']}", str(one["version"]), idle=True)
 
     def read(self, resource: Resource) -> Live | Absent:
         """The deployment now."""
@@ -110,16 +110,18 @@ class Shelf:
                 return ABSENT
             raise
         stamp = str(reply.document["version"])
-        return Live(reply.document, None, datetime.now(UTC), stamp, settled=True)
+        return Live(reply.document, None, datetime.now(UTC), stamp, idle=True)
 
-    def write(self, step: Step, _live: Live | Absent, _: ResolveSecret) -> Iterator[Progress]:
+    def write(
+        self, step: Step, _live: Live | Absent, _: ResolveSecret
+    ) -> Iterator[OperationStatus]:
         """One PUT of the whole deployment, or one DELETE."""
         path = quote_path(step.resource.id, "deployment")
         if step.action is Action.DELETE:
             self._client.send("DELETE", path)
         else:
             self._client.send("PUT", path, step.after)
-        yield Progress("done")
+        yield OperationStatus("done")
 
 
 KIND: Final = DeploymentKind()
