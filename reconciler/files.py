@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +33,8 @@ def write_whole(path: Path, text: str, *, mode: int | None = None) -> None:
     `mode` is its permissions; without it the file keeps those that it has, and a new one is its
     owner's alone. A symbolic link stays one: the file that it leads to is replaced. Raises OSError.
     """
+    import tempfile  # noqa: PLC0415 - it reads every compression that Python has
+
     target = path.resolve()
     data = text.encode()
     handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

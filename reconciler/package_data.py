@@ -7,12 +7,16 @@ searched, so no file of a stranger's working folder can take a schema's place.
 from __future__ import annotations
 
 import functools
-import json
-from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
 
 from reconciler.errors import SchemaInvalid
 from reconciler.model import Json
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "_schemas", _PACKAGE.parent / "schemas")
@@ -27,13 +31,19 @@ def read_schema(name: str) -> Json:
     SchemaInvalid when the installation lacks it.
     """
     package, _, path = name.rpartition(":")
-    for folder in (resources.files(package),) if package else _FOLDERS:
+    for folder in (_find_package(package),) if package else _FOLDERS:
         file = folder / f"{path}.schema.json"
         if file.is_file():
-            return json.loads(file.read_text(encoding="utf-8"))
+            return orjson.loads(file.read_bytes())
     raise SchemaInvalid(
         f"no schema {name!r} is installed", next_step="Install reconciler again from its wheel."
     )
+
+
+def _find_package(name: str) -> Traversable:
+    from importlib import resources  # noqa: PLC0415 - slow, and only other packages need it
+
+    return resources.files(name)
 
 
 def find_example(name: str) -> Path:

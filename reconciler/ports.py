@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -32,7 +31,6 @@ from reconciler.model import (
     LockOwner,
     Manifest,
     ModelReference,
-    OperationStatus,
     Resource,
     SecretReference,
     ServiceTiming,
@@ -41,6 +39,7 @@ from reconciler.model import (
     Summary,
     VerifyReport,
 )
+from reconciler.model.values import dataclass
 from reconciler.secrets.redaction import Redaction
 
 Emit: TypeAlias = Callable[[Event], None]
@@ -128,10 +127,8 @@ class Provider(Protocol):
         """The document now; ABSENT only for an authoritative 404; raises ServiceError else."""
         ...
 
-    def write(
-        self, step: Step, live: Live | Absent, resolve: ResolveSecret
-    ) -> Iterator[OperationStatus]:
-        """Send the step's one verb and follow its operation to the end.
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
+        """Send the step's one verb and follow its operation to the end; yields at each look at it.
 
         A regional copy of its source that is not there is made before anything else. `live` is
         what was read immediately before. Yields at least once as soon as the service may have
@@ -171,10 +168,10 @@ class ShowsPeers(Protocol):
 class WaitsUntilIdle(Protocol):
     """A provider that can follow operations of others. Without it nothing is waited for."""
 
-    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
         """Wait until no operation runs on the resource, whoever began it; sends no write.
 
-        Raises StillRunning where one has not ended in time.
+        Sends no write. Raises StillRunning where one has not ended in time.
         """
         ...
 

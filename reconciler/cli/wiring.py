@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,22 +14,25 @@ from typing import Final, Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.cli.context import Invocation
+from reconciler.cli.loading import load_all
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Providers, Runtime
 from reconciler.errors import ManifestInvalid, PlanInvalid, ReconcilerError
-from reconciler.kinds import find_kinds
 from reconciler.ledgers.opening import open_ledger
 from reconciler.ledgers.process import describe_process
-from reconciler.manifests import PROJECT_FILE, Loaded, load
+from reconciler.manifests import PROJECT_FILE, Loaded
 from reconciler.manifests.git import Revision, read_revision
 from reconciler.manifests.secrets import resolve_known, secret_resolver
 from reconciler.model import Address, Finding, Inputs, LockOwner, Plan, Project
+from reconciler.model.values import dataclass
 from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
 from reconciler.plans.guards import GUARDS, is_allowed
 from reconciler.plans.plan_file import digest_of
 from reconciler.ports import Access, Emit, Kind, Lease, Ledger
 from reconciler.secrets.redaction import Redaction
+from reconciler.text.suggestions import suggest
+from reconciler.text.times import format_utc
 from reconciler.transport import CommandRateLimiter, token_credential
 
 _NOWHERE: Final = logging.NullHandler()
@@ -185,14 +186,6 @@ class Assembly:
         )
 
 
-def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:
-    """Everything that people wrote, with every finding; nothing is raised for what they wrote."""
-    kinds = find_kinds()
-    project = Path(invocation.project_file) if invocation.project_file else None
-    folder = project.parent if project else Path()
-    return load(folder, project, [Path(path) for path in paths], kinds), kinds
-
-
 def assemble(
     invocation: Invocation, paths: Sequence[str], allowed: Collection[str] = ()
 ) -> Assembly:
@@ -275,14 +268,14 @@ def lock_ledger(assembly: Assembly, why: str, within_s: float) -> AbstractContex
 
 def now() -> str:
     """The time as a ledger writes it, in UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return format_utc(datetime.now(UTC))
 
 
 def not_in_ledger(address: Address, known: Iterable[Address | None]) -> ReconcilerError:
     """What is said of an address that the ledger does not know."""
     names = sorted({str(one) for one in known if one is not None})
-    near = difflib.get_close_matches(str(address), names, n=1)
-    hint = f"Did you mean {near[0]}?" if near else "It was never applied, or is forgotten."
+    near = suggest(str(address), names)
+    hint = f"Did you mean {near}?" if near else "It was never applied, or is forgotten."
     return ReconcilerError("is not in the ledger", subject=str(address), next_step=hint)
 
 

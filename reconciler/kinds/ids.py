@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from string import Formatter
 from typing import Final
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from urllib.parse import quote
 from reconciler.document.pointers import format_pointer
 from reconciler.errors import ManifestInvalid, Rejected
 from reconciler.model import Finding, Json, Manifest, Path
+from reconciler.model.values import dataclass
 
 _SEGMENT: Final = re.compile(r"[^/?#%\x00-\x20\x7f\ud800-\udfff]+")
 _PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from reconciler.model.values import dataclass
 
 # The variables in which CI systems name the commit and who started the run (documented: GitHub
 # Actions default variables, Azure Pipelines predefined variables, GitLab CI predefined variables).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +40,7 @@ from reconciler.model import (
     SecretReference,
     SourceLocation,
 )
+from reconciler.model.values import dataclass
 from reconciler.ports import Kind
 
 API_VERSION: Final = "reconciler/v1"

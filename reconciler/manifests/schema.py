@@ -7,8 +7,6 @@ value: it might be a secret in the wrong place.
 
 from __future__ import annotations
 
-import copy
-import difflib
 import functools
 import itertools
 import json
@@ -18,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import jsonschema_rs
 
-from reconciler.document.pointers import find, format_pointer, split_pointer
+from reconciler.document.pointers import copy_document, find, format_pointer, split_pointer
 from reconciler.model import Finding, Json, Path
 from reconciler.package_data import read_schema
 from reconciler.ports import Kind
 from reconciler.secrets.suspicion import quote_word
+from reconciler.text.suggestions import suggest
 
 if TYPE_CHECKING:  # it only explains, and is imported when there is something to explain
     from jsonschema.exceptions import ValidationError
@@ -46,7 +45,7 @@ def bundle_schema(name: str, extension: str = "") -> Json:
 
     `extension` is what `extend_project` returned, for the project's schema.
     """
-    schema = copy.deepcopy(read_schema(name))
+    schema = copy_document(read_schema(name))
     if extension:
         added = json.loads(extension)
         cloud, defaults = _find_parts(schema["properties"]["spec"]["properties"])
@@ -69,7 +68,7 @@ def _include(node: Json, folder: str, taken: dict[str, Json]) -> None:
         short = posixpath.basename(name)
         node["$ref"] = f"#/$defs/{short}{inside}"
         if short not in taken:
-            other = copy.deepcopy(read_schema(name))
+            other = copy_document(read_schema(name))
             taken.update(other.pop("$defs", {}))
             taken[short] = {word: value for word, value in other.items() if word != "$schema"}
     for below in node.values():
@@ -276,17 +275,15 @@ def _explain_unknown(
 
 def _unknown_field(key: str, schema: Json) -> Finding:
     known = list(schema.get("properties", {}))
-    near = difflib.get_close_matches(key.casefold(), [one.casefold() for one in known], n=1)
-    match = next((one for one in known if near and one.casefold() == near[0]), "")
-    hint = f'Did you mean "{match}"?' if match else f"There are {', '.join(known)}."
+    near = suggest(key, known)
+    hint = f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}."
     return Finding(f"unknown field{quote_word(key)}", next_step=hint)
 
 
 def unknown_word(what: str, given: str, known: Sequence[str]) -> Finding:
     """That nothing is called like this, with what was meant or what there is."""
-    near = difflib.get_close_matches(given.casefold(), [one.casefold() for one in known], n=1)
-    match = next((one for one in known if near and one.casefold() == near[0]), "")
-    hint = f'Did you mean "{match}"?' if match else f"Known: {', '.join(known)}."
+    near = suggest(given, known)
+    hint = f'Did you mean "{near}"?' if near else f"Known: {', '.join(known)}."
     return Finding(f"unknown {what}{quote_word(given)}", next_step=hint)
 
 

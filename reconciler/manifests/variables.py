@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.model import Json
+from reconciler.model.values import dataclass
 
 _OPENING: Final = "${"
 _TOKEN: Final = re.compile(r"\$\$\{|\$\{([^{}$\r\n]*)(\}?)")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Literal
 
 from reconciler.model.core import Json
+from reconciler.model.values import dataclass
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,3 @@ class ServiceTiming:
     write_rate: float
     lag_s: float = 0.0
     models_apart: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class OperationStatus:
-    """One look at a running operation; `percent` from 0 to 1, or None where it is not told."""
-
-    status: str
-    percent: float | None = None

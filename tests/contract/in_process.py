@@ -83,7 +83,7 @@ class InProcess:
             held = endpoints._workspaces.services[workspace, service]
             endpoint = endpoints.find(held, name)
             return endpoint and copy.deepcopy([endpoint.settings, endpoint.models])
-        kept = self._server._operations.settle(make_key(SUBSCRIPTION, GROUP, name))
+        kept = self._server._operations.finish_due(make_key(SUBSCRIPTION, GROUP, name))
         if kept is None:
             return None
         # What is empty may be left out as well.

@@ -36,7 +36,6 @@ from reconciler.model import (
     IntentResolved,
     Json,
     Live,
-    OperationStatus,
     Plan,
     Reason,
     Resource,
@@ -78,13 +77,13 @@ class Liar(World):
                 self.documents = now
         return super().read(resource)
 
-    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
         self.settled_for.append(resource.short_id)
         if self.running is not None:
             raise self.running
-        yield OperationStatus("Provisioning")
+        yield
 
-    def write(self, step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
+    def write(self, step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
         name = step.resource.short_id
         words = self.script.get(name, [])
         word = words.pop(0) if words else "done"
@@ -95,7 +94,7 @@ class Liar(World):
         else:
             self.written.append((name, Action.FORGET))
         if word in {"failed", "rejected-later", "throttled-later", "cut-short"}:
-            yield OperationStatus("Accepted")
+            yield
         errors: dict[str, ServiceError] = {
             "lost-reply": LOST,
             "lost-request": LOST,
@@ -139,7 +138,7 @@ def test_what_is_about_to_be_sent_is_written_down_first() -> None:
     seen: list[int] = []
     real = world.write
 
-    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
         (intent,) = world.ledger.load().open
         assert intent.patch == step.ops
         assert (intent.fence, intent.attempt) == (1, 1)
@@ -188,7 +187,7 @@ def test_a_lost_reply_and_a_second_writer_are_told_apart() -> None:
     world = liar("a", a=["lost-request"])
     plan = planned(world, "a")
 
-    def recover(resource: Resource) -> Iterator[OperationStatus]:
+    def recover(resource: Resource) -> Iterator[None]:
         assets = world.documents["a"]["properties"]["assets"]
         assets["asset3"]["locationInfo"]["uri"] = "https://somebody/else.ilearner"
         return iter(())
@@ -272,7 +271,7 @@ def test_what_somebody_elses_operation_leaves_may_make_the_step_stale() -> None:
     world = liar("a", a=["busy"])
     plan = planned(world, "a")
 
-    def recover(resource: Resource) -> Iterator[OperationStatus]:
+    def recover(resource: Resource) -> Iterator[None]:
         world.documents["a"]["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = "https://b"
         return iter(())
 
@@ -437,7 +436,7 @@ def test_a_success_that_cannot_be_read_back_may_have_been_done() -> None:
     plan = planned(world, "a")
     write = world.write
 
-    def write_last(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
+    def write_last(step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
         yield from write(step, live, resolve)
         world.fails["a"] = Unavailable("no answer")
 
@@ -502,7 +501,7 @@ def cut_off(world: World, *, sent: bool, action: str = "update") -> Plan:
         plan = replace(plan, steps=(gone,))
     real = world.write
 
-    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
         if sent:
             yield from real(step, live, resolve)
         raise Killed
@@ -591,7 +590,7 @@ def test_what_is_proven_is_said_also_where_the_ledger_cannot_be_written(
     plan = planned(world, "a")
     real = world.write
 
-    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
         world.ledger.record_error = kind("no room", next_step="Make room.")
         return real(step, live, resolve)
 
@@ -769,7 +768,7 @@ def test_somebody_who_takes_the_lock_stops_us_before_the_next_write() -> None:
     plan = planned(world, "a", "b")
     real = world.write
 
-    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
         yield from real(step, live, resolve)
         world.ledger.unlock("1")
 

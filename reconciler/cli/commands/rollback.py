@@ -44,8 +44,9 @@ def rollback(
     are told by history. No secret comes back, and a manifest that declares otherwise is named.
     """
     from reconciler.cli.commands.apply import ApplyFlags, Session, check_output_open, propose
-    from reconciler.cli.wiring import Assembly, PlanFlags, load_all, parse_addresses
-    from reconciler.plans.plan_file import plan_document
+    from reconciler.cli.loading import load_all
+    from reconciler.cli.wiring import Assembly, PlanFlags, parse_addresses
+    from reconciler.plans.plan_file import digest_of_plan
 
     if form != "text" and not out:
         raise click.UsageError(f"--format {form} goes with --out: what is applied is told as text")
@@ -66,7 +67,7 @@ def rollback(
             propose(invocation, runtime, plan, ask=not apply_flags.auto_approve)
         else:
             _show_nothing(invocation, plan)
-        return plan, str(plan_document(plan)["plan_digest"])
+        return plan, digest_of_plan(plan)
 
     with invocation.interruption.listening():
         check_output_open(invocation)
@@ -103,6 +104,7 @@ def _check_known(assembly: Assembly, address: Address) -> None:
 
 
 def _save(invocation: Invocation, plan: Plan, out: str, form: str) -> int:
+    from reconciler.cli.exit_codes import get_exit_code
     from reconciler.cli.output import advise, show
     from reconciler.cli.plan_files import save
 
@@ -113,9 +115,7 @@ def _save(invocation: Invocation, plan: Plan, out: str, form: str) -> int:
         _show_nothing(invocation, plan)
     if form == "text":
         advise(plan, out)
-    if not invocation.detailed_exitcode:
-        return 1 if plan.refused else 0
-    return 3 if plan.refused else 2 if plan.steps else 0
+    return get_exit_code(plan.outcome, detailed=invocation.detailed_exitcode)
 
 
 def _show_nothing(invocation: Invocation, plan: Plan) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias
@@ -29,6 +29,8 @@ from reconciler.model import (
     WavePaused,
     WaveStarted,
 )
+from reconciler.model.values import dataclass
+from reconciler.text.times import seconds_since
 
 _POLL_EVERY_S: Final = 0.2
 # Whether nothing more of a fleet may begin, or of what is no member of one.
@@ -90,7 +92,7 @@ class Fleets:
             last, at = max(stages)
             if progress.sizes and min(progress.sizes) > last:
                 pause = progress.rollout.pause_s
-                progress.pause_left_s = min(max(pause - _measure(at, now), 0.0), pause)
+                progress.pause_left_s = min(max(pause - seconds_since(at, now), 0.0), pause)
 
     def schedule(
         self, steps: Iterable[Step], run: Callable[[Step], ResumableTask[None]], may_not: MayNot
@@ -189,14 +191,6 @@ class Fleets:
                     tuple(step.resource.address for step in steps),
                     any(step.action is Action.DELETE for step in steps),
                 )
-
-
-def _measure(at: str, now: datetime) -> float:
-    """How many seconds ago something was done; none where that cannot be told."""
-    try:
-        return (now - datetime.fromisoformat(at)).total_seconds()
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def _stage(step: Step) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.engine.applying.journal import Journal, document_of
@@ -21,7 +20,6 @@ from reconciler.errors import (
     Busy,
     LedgerConflict,
     LedgerUnwritten,
-    NotApplied,
     OperationFailed,
     ReconcilerError,
     Rejected,
@@ -38,14 +36,14 @@ from reconciler.model import (
     Action,
     Intent,
     Live,
-    OperationStatus,
-    Resource,
     Step,
     StepDoubted,
     StepResult,
     StepWaiting,
 )
-from reconciler.plans.evidence import Evidence, assess_intent, check_applied, check_stale
+from reconciler.model.values import dataclass
+from reconciler.plans.evidence import Evidence, assess_intent, check_stale, not_applied
+from reconciler.text.durations import growing_waits
 
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 2.0
@@ -164,35 +162,27 @@ class _Attempt:
 
         Of a service that is known to lag that is no reason for doubt yet.
         """
-        unproven: list[NotApplied] = []
+        told = bool(self._lag_s)
 
-        def shows(after: Live | Absent) -> bool:
-            try:
-                check_applied(self._field, self._step, before, after)
-            except NotApplied as error:
-                if not unproven and not self._lag_s:
-                    self._report_doubt(error.message)
-                unproven.append(error)
-                self._reporter.report()
-                return False
-            unproven.clear()
-            return True
+        def doubt(evidence: Evidence) -> None:
+            nonlocal told
+            if not told:
+                told = True
+                self._report_doubt(not_applied(intent.address, evidence).message)
+            self._reporter.report()
 
         try:
-            after = yield from read_until(
-                self._runtime, self._step.resource, self._read_back_s, shows
-            )
+            after, evidence = yield from self._read(intent, self._read_back_s, doubt, before)
         except ReconcilerError as unread:
             unread.evidence = self._perhaps(unread, "the service reports success")
             raise
-        if not unproven:
-            self._close(intent, Evidence(StepResult.DONE, ""), after)
-            return after
-        evidence = assess_intent(self._field, intent, after)
         self.evidence = evidence.claim(self._done)
         self._close(intent, evidence, after)
+        if evidence.result is StepResult.DONE:
+            return after
         # Whatever undoes it may do so for ever: it is sent once more, not again and again.
-        self._retry_or_raise(evidence, unproven[-1], last=last or self._number > 1)
+        error = not_applied(intent.address, evidence)
+        self._retry_or_raise(evidence, error, last=last or self._number > 1)
         return None
 
     def _wait_for_other_operation(self, intent: Intent, error: Busy, *, last: bool) -> None:
@@ -221,17 +211,13 @@ class _Attempt:
         read_back_s = 0.0 if agreed else self._read_back_s
         if not agreed:
             self._report_doubt(error.message)
-
-        def shows(after: Live | Absent) -> bool:
-            self._reporter.report()
-            return assess_intent(self._field, intent, after).result is StepResult.DONE
-
         try:
             self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
-            after = yield from read_until(self._runtime, self._step.resource, read_back_s, shows)
+            after, evidence = yield from self._read(
+                intent, read_back_s, lambda _: self._reporter.report()
+            )
         except ReconcilerError as unread:
             raise self._leave_open(error, unread) from unread
-        evidence = assess_intent(self._field, intent, after)
         self.evidence = evidence.claim(self._done)
         self._close(intent, evidence, after, None if lost else error)
         if lost and evidence.result is StepResult.DONE:
@@ -239,6 +225,15 @@ class _Attempt:
         error.evidence = self._describe(evidence, error)
         self._retry_or_raise(evidence, error, last=last or not lost)
         return None
+
+    def _read(
+        self,
+        intent: Intent,
+        read_back_s: float,
+        doubt: Callable[[Evidence], None],
+        before: Live | Absent | None = None,
+    ) -> ResumableTask[tuple[Live | Absent, Evidence]]:
+        return (yield from read_evidence(self._runtime, intent, read_back_s, before, doubt))
 
     def _leave_open(self, error: ReconcilerError, unread: ReconcilerError) -> ReconcilerError:
         """The error of a step that could not be read back; the next run finds out."""
@@ -317,9 +312,9 @@ class _ProgressReporter:
         self._runtime, self._step = runtime, step
         self._started = self._shown = time.monotonic()
 
-    def follow(self, progress: Iterable[OperationStatus]) -> None:
+    def follow(self, looks: Iterable[None]) -> None:
         """Wait for an operation to end."""
-        for _ in progress:
+        for _ in looks:
             self.report()
 
     def report(self) -> None:
@@ -331,23 +326,28 @@ class _ProgressReporter:
             self._runtime.emit(StepWaiting(resource, action, now - self._started))
 
 
-def read_until(
+def read_evidence(
     runtime: Runtime,
-    resource: Resource,
+    intent: Intent,
     read_back_s: float,
-    shows: Callable[[Live | Absent], bool],
-) -> ResumableTask[Live | Absent]:
-    """The first read that shows what is looked for, or the last one within `read_back_s` seconds.
+    before: Live | Absent | None = None,
+    doubt: Callable[[Evidence], None] = lambda _: None,
+) -> ResumableTask[tuple[Live | Absent, Evidence]]:
+    """The first read that shows that an intent is done, or the last one in `read_back_s` seconds.
 
-    Rests between them.
+    Rests between the reads, and calls `doubt` for each that does not show it. `before` is as in
+    `assess_intent`.
     """
-    provider = runtime.provider(resource.address)
-    waited, pause = 0.0, _FIRST_S
+    provider, field = runtime.provider(intent.address), runtime.kinds[intent.address.kind].field
+    waited, waits = 0.0, growing_waits(_FIRST_S, _LONGEST_S, _GROWTH)
     while True:
-        live = provider.read(resource)
-        if shows(live) or waited >= read_back_s:
-            return live
-        pause = min(pause, read_back_s - waited)
+        live = provider.read(intent.resource)
+        evidence = assess_intent(field, intent, live, before)
+        if evidence.result is StepResult.DONE:
+            return live, evidence
+        doubt(evidence)
+        if waited >= read_back_s:
+            return live, evidence
+        pause = min(next(waits), read_back_s - waited)
         yield pause
         waited += pause
-        pause = min(pause * _GROWTH, _LONGEST_S)

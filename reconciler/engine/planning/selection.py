@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Runtime
@@ -19,7 +18,9 @@ from reconciler.model import (
     Rollout,
     Snapshot,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.waves import group_members, name_items
+from reconciler.text.suggestions import suggest
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,11 @@ def select_manifests(request: PlanRequest) -> list[Manifest]:
 
 
 def _no_such_address(address: str, known: Collection[Address]) -> Finding:
-    near = difflib.get_close_matches(address, sorted(map(str, known)), n=1)
+    near = suggest(address, sorted(map(str, known)))
     return Finding(
         "no manifest declares this address",
         subject=address,
-        next_step=f"Did you mean {near[0]}?" if near else "Targets read Kind/name.",
+        next_step=f"Did you mean {near}?" if near else "Targets read Kind/name.",
     )
 
 

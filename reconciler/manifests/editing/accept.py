@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from reconciler.manifests.fleet.overrides import make_overrides
 from reconciler.manifests.variables import escape
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import Finding, Json, Manifest
+from reconciler.model.values import dataclass
 
 _DEFINITION: Final = "/spec/definition"
 _MOST_OVERRIDES: Final = 100

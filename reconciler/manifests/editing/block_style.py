@@ -5,7 +5,6 @@ Comments on lines of their own are never touched, unless they stand inside a val
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.manifests.editing.layout import (
@@ -31,6 +30,7 @@ from reconciler.manifests.editing.style import (
     write_text,
 )
 from reconciler.model import Json
+from reconciler.model.values import dataclass
 
 _BLANKS: Final = " \t"
 _BLOCK_STYLES: Final = ("|", ">")

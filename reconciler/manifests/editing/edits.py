@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Protocol
 
 import yaml
@@ -22,6 +22,7 @@ from reconciler.manifests.editing.splices import make_splices, splice
 from reconciler.manifests.editing.style import Layout
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import Absent, Address, Finding, Json, SourceLocation
+from reconciler.model.values import dataclass
 from reconciler.text.json_text import is_same
 
 _BOM: Final = "\ufeff"

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 import yaml
 
 from reconciler.model import SourceLocation
+from reconciler.model.values import dataclass
 
 BREAK: Final = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _COMMENT: Final = r"#[^\r\n\x85\u2028\u2029]*"

@@ -10,7 +10,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias
 
@@ -18,6 +17,7 @@ import yaml
 
 from reconciler.manifests.editing.layout import BREAK, Node, NodeEntry, column, line_start
 from reconciler.model import Json
+from reconciler.model.values import dataclass
 from reconciler.text.json_text import escape_json
 
 Splice: TypeAlias = tuple[int, int, str]

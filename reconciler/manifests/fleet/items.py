@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from reconciler.manifests.fleet.findings import format_places
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Finding, Json, SourceLocation
+from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import REFER, SUSPICIOUS, format_name, is_suspicious, is_word
 
 _MOST_ITEMS: Final = 100_000

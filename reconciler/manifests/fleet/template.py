@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol
 
 from reconciler.manifests.variables import Fragment, Variable, is_plain, split_text
 from reconciler.model import ABSENT, Finding, Json, Path
+from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import REFER, SUSPICIOUS, format_name, is_suspicious
 
 Values = Mapping[str, Json]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from reconciler.model import Address, Drift, DriftReport, Resource, ResourceStatus, Verdict
+from reconciler.model.values import dataclass
 from reconciler.render.words.counting import count
 from reconciler.render.words.escape import escape
 from reconciler.render.words.grouping import gather

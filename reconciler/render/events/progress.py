@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from reconciler.model.values import dataclass
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import show_duration
 

@@ -6,10 +6,10 @@ Told by what they do, not by how that is shown: what is cut for the eye may diff
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.model import Action, Address, Plan, Step
+from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
 from reconciler.render.plan.rows import choose_typical
 from reconciler.render.words.counting import count

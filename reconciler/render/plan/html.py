@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from reconciler import __version__
 from reconciler.model import Plan
-from reconciler.plans.plan_file import plan_document
+from reconciler.plans.plan_file import digest_of_plan
 from reconciler.render.plan.page import WORDS, count_by_word, make_entries, make_notices
 from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.plan.text import (
@@ -60,7 +60,7 @@ def render_plan_html(plan: Plan) -> str:
         orphans=describe_orphans(plan),
         coverage=describe_coverage(plan),
         rollouts=list(describe_rollouts(plan)),
-        digest=plan_document(plan)["plan_digest"],
+        digest=digest_of_plan(plan),
         version=__version__,
         style=style,
         script=script,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.model import Action, Cause, Finding, Plan, Step
+from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
 from reconciler.render.plan.groups import Group, group_plan, is_destructive
 from reconciler.render.plan.patch import show_operations

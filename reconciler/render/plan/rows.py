@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from reconciler.document.pointers import format_pointer
 from reconciler.model import Action, Change, Json, ModelChange, Path, SecretReference, Step, Verb
+from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
 from reconciler.render.plan.differences import describe_differences, mark_usual
 from reconciler.render.plan.opaque import compare_lines, describe_change

@@ -9,7 +9,7 @@ from typing import Final
 from reconciler.document.pointers import format_pointer
 from reconciler.model import Action, Cause, Plan, Step, Verb
 from reconciler.plans.guards import is_final
-from reconciler.plans.plan_file import plan_document
+from reconciler.plans.plan_file import encode_plan
 from reconciler.plans.waves import arrange
 from reconciler.render.findings import render_findings
 from reconciler.render.plan.changes import render_changes, render_difference
@@ -20,7 +20,7 @@ from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count, show_duration
 from reconciler.render.words.escape import escape, show_path
 from reconciler.render.words.names import list_names
-from reconciler.text.json_text import canonical, escape_json
+from reconciler.text.json_text import escape_json
 
 SAID: Final = {
     Action.CREATE: "will be created",
@@ -51,7 +51,7 @@ def render_plan(plan: Plan, *, paint: Paint, summary: bool = False) -> str:
 
 def render_plan_json(plan: Plan) -> str:
     """The plan's document on one line, which is also what is saved."""
-    return escape_json(canonical(plan_document(plan))) + "\n"
+    return escape_json(encode_plan(plan).decode("utf-8", "surrogatepass")) + "\n"
 
 
 def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:

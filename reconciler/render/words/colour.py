@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from reconciler.model.values import dataclass
 
 _CODES: Final = {
     "bold": "1",
