@@ -1,7 +1,7 @@
-"""The kinds of resource there are, each a folder of its own, found through entry points.
+"""The kinds of resource. Each kind is a folder of its own and is found through entry points.
 
-A third target is a package that names its kind in the group `reconciler.kinds`; nothing else
-has to know it. The built-in kinds are found the same way.
+Another package can add a kind: it names the kind in the entry point group `reconciler.kinds`. The
+built-in kinds are found the same way. No other package imports a kind by its name.
 """
 
 from __future__ import annotations
@@ -15,6 +15,6 @@ GROUP = "reconciler.kinds"
 
 
 def find_kinds() -> Mapping[str, Kind]:
-    """Every installed kind by its name, in order of name."""
+    """Return every installed kind by its name, sorted by name."""
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     return {name: found[name].load() for name in sorted(found)}

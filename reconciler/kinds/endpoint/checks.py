@@ -1,7 +1,8 @@
-"""What is known to go wrong with Classic endpoints, found before the service is asked.
+"""Checks for known problems of Classic endpoints, before any call to the service.
 
-The default endpoint, the training service, the limits of a level and of a workspace's tier
-(documented: retrain-classic-web-service, scaling-webservice, create-models-and-endpoints).
+They cover the default endpoint, training services, and the limits of a throttle level and of a
+workspace's tier (documented: retrain-classic-web-service, scaling-webservice,
+create-models-and-endpoints). The kind calls them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _MOST: Final = 10_000
 
 
 def check_endpoint_step(manifest: Manifest, step: Step) -> Iterator[Finding]:
-    """What speaks against one step, by itself."""
+    """Yield the problems of one step that follow from the step alone."""
     if step.resource.short_id == _DEFAULT and step.action is not Action.CREATE:
         yield forbid(
             step.resource.address,
@@ -50,8 +51,8 @@ def check_endpoint_step(manifest: Manifest, step: Step) -> Iterator[Finding]:
 def check_endpoint_scope(
     steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json]
 ) -> Iterator[Finding]:
-    """What speaks against the steps on one web service together; `peers` are all its endpoints."""
-    # A new endpoint has the models of its web service, as the others have.
+    """Yield the problems of all steps on one web service; `peers` are all its endpoints."""
+    # A new endpoint has the models of its web service, and so do the other endpoints.
     shown_resources = [one["Resources"] for one in peers if isinstance(one.get("Resources"), dict)]
     known = {name for names in shown_resources for name in names}
     for manifest, step in steps:
@@ -74,7 +75,10 @@ def check_endpoint_scope(
 
 
 def _check_count(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Finding]:
-    """More endpoints than there may be. The tier is told by the default endpoint alone."""
+    """Yield a finding if there would be too many endpoints.
+
+    Only the default endpoint shows the tier of the workspace.
+    """
     new = [step for step in steps if step.action is Action.CREATE]
     total = len(peers) + len(new) - sum(step.action is Action.DELETE for step in steps)
     default: Json = next((one for one in peers if one["Name"] == _DEFAULT), {})
@@ -93,7 +97,7 @@ def _check_count(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Findi
 
 
 def _check_refresh_due(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Finding]:
-    """Models on endpoints that are due for a refresh, which may put the published ones back."""
+    """Yield a finding for changed models that a due refresh may overwrite."""
     published = next((one.get("Version") for one in peers if one["Name"] == _DEFAULT), None)
     due = [
         step
