@@ -1,6 +1,7 @@
-"""Every point on which nothing is known of the service: what may be chosen, and what is taken.
+"""The switches: one for each behaviour of the service that is not known, with its values.
 
-The default is the reading that forgives a client least.
+The default is the value that is hardest for a client. The command lists the switches, and the
+parts of the emulator read them through Choices.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One unknown. The first of `values` is the default; none means any whole number."""
+    """One switch. The first of `values` is the default; empty `values` allow any whole number."""
 
     name: str
     values: tuple[str, ...]
@@ -21,7 +22,7 @@ class Switch:
 
     @property
     def default(self) -> str:
-        """What is taken where nobody chooses."""
+        """Return the value that applies if the user sets none."""
         return self.values[0] if self.values else str(self.default_number)
 
 
@@ -69,7 +70,7 @@ SWITCHES: Final = (
 
 
 class Choices:
-    """The switches as they are set. Raises ValueError for a name or value that there is not."""
+    """The values of all switches. Raises ValueError for an unknown name or value."""
 
     def __init__(self, chosen: Mapping[str, str]) -> None:
         known = {switch.name: switch for switch in SWITCHES}

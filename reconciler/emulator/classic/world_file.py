@@ -1,4 +1,8 @@
-"""What Classic has no call for: workspaces, their tokens, and what Studio published into them."""
+"""The world file: workspaces, their tokens and their web services, which no call can create.
+
+The command reads the file and knows the line numbers. This module checks the document and makes
+the values from it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace. Without a `token` of its own the management token opens it."""
+    """A workspace. Without its own `token`, the management token opens it."""
 
     id: str
     region: str = "South Central US"
@@ -55,7 +59,7 @@ DEFAULT_WORLD: Final = (
 
 
 def make_world(document: Json) -> tuple[Workspace, ...]:
-    """The workspaces of a document in which no flaw was found."""
+    """Return the workspaces of a document that `check_world` accepts."""
     return tuple(
         Workspace(
             one["id"],
@@ -72,7 +76,7 @@ def make_world(document: Json) -> tuple[Workspace, ...]:
 
 
 def check_world(document: Json) -> Iterator[FileFinding]:
-    """All that is not right about a world."""
+    """Yield the problems of a world document."""
     if not isinstance(document, dict):
         yield FileFinding((), "must be a mapping with workspaces", "Begin with: workspaces:")
         return
@@ -88,7 +92,7 @@ def _check_list(
     field: str,
     find: Callable[[Mapping[str, Json]], Iterator[FileFinding]],
 ) -> Iterator[FileFinding]:
-    """What is wrong with a list of things with ids, each of which may stand there once."""
+    """Yield the problems of a list of mappings; each id may occur once."""
     items = parent[field]
     if not isinstance(items, list):
         yield FileFinding((field,), f"{field} must be a list")

@@ -1,6 +1,7 @@
-"""What goes wrong on purpose: the entries of a fault file, and what is not right about them.
+"""The fault file: its entries, the kinds of fault, and the checks of the document.
 
-The command reads the file and knows where things stand in it; what may stand there is said here.
+The command reads the file and knows the line numbers. This module checks the document and makes
+the values from it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _MATCH_FIELDS: Final = ("method", "path")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way to go wrong."""
+    """One kind of fault."""
 
     name: str
     meaning: str
@@ -47,11 +48,12 @@ KINDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One entry: what to `do` with which requests, and how often.
+    """One entry: what to `do`, with which requests, and how often.
 
-    `path` is searched in a request's path and query; empty `method` and `path` mean any. Without
-    `times` and `rate` it fires always. `seconds` is None where the entry does not say: a read is
-    then stale for two seconds after a write, but as often as it fires with `times` or `rate`.
+    `path` is searched in a request's path and query. An empty `method` or `path` matches any.
+    Without `times` and `rate` the fault always fires. `seconds` is None if the entry does not set
+    it. Then a read is stale for two seconds after a write; with `times` or `rate` it is stale each
+    time the fault fires.
     """
 
     do: str
@@ -64,10 +66,10 @@ class Fault:
 
 
 def compile_path(pattern: str) -> Callable[[str], bool]:
-    """Whether a pattern is found in a text. Raises ValueError for what is no pattern.
+    """Return a function that searches a text for a pattern. Raises ValueError if it is invalid.
 
-    Python's own engine tries every way to match, for hours if need be. This one takes time in
-    proportion to the text, whatever the pattern; it knows no look-around and no back references.
+    Python's own engine backtracks, which can take hours. This engine takes linear time, but it
+    does not support look-around and back references.
     """
     import jsonschema_rs
 
@@ -81,7 +83,7 @@ def compile_path(pattern: str) -> Callable[[str], bool]:
 
 
 def make_faults(document: Json) -> tuple[Fault, ...]:
-    """The entries of a document in which no flaw was found."""
+    """Return the entries of a document that `check_fault_file` accepts."""
     return tuple(
         Fault(
             do=entry["do"],
@@ -97,7 +99,7 @@ def make_faults(document: Json) -> tuple[Fault, ...]:
 
 
 def check_fault_file(document: Json) -> Iterator[FileFinding]:
-    """All that is not right about a document of faults."""
+    """Yield the problems of a fault document."""
     if not isinstance(document, list):
         yield FileFinding((), "must be a list of faults", "Begin each with: - match:")
         return
