@@ -1,4 +1,7 @@
-"""Uploads a model to storage, and stores the digest of its bytes as metadata."""
+"""Uploads a model to storage, and stores the digest of its bytes as metadata.
+
+The demo calls it. An apply never uploads a model.
+"""
 
 from __future__ import annotations
 

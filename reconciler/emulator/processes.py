@@ -1,4 +1,7 @@
-"""Starts and ends child processes so that they never outlive their parent."""
+"""Ends child processes together with their parent.
+
+Code that starts a server process calls it. It knows nothing of the server.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Ids, keys and cipher text: random, or repeatable from a seed."""
+"""Ids, keys and cipher text: random, or repeatable from a seed.
+
+All stored random values come from here, so that a seed repeats a run. The ids of replies and the
+choices of faults do not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The settings of one emulator process. The command makes them; the server reads them."""
+"""The settings of one emulator process.
+
+The command makes them, and the server reads them. They do not change while the emulator runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Picks TCP ports of this machine: for the emulator and for blob storage."""
+"""Picks TCP ports of this machine for the emulator and for blob storage.
+
+The commands and Azurite call it before a server starts.
+"""
 
 from __future__ import annotations
 

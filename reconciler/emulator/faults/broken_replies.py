@@ -43,7 +43,10 @@ class CutOff(web.StreamResponse):
 
 
 async def hold(request: web.Request, stopped: asyncio.Event) -> None:
-    """Wait until the client disconnects or the server stops. It polls: there is no event for it."""
+    """Wait until the client disconnects or the server stops.
+
+    It polls, because no event reports a disconnected client.
+    """
     while not stopped.is_set() and request.transport is not None:
         await pause(_POLL_S, stopped)
 

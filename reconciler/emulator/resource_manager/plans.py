@@ -1,4 +1,8 @@
-"""Answers the calls on commitment plans; a plan is created at once, as in the recorded set-up."""
+"""Answers the calls on commitment plans.
+
+A plan is created without an operation, as in the recorded set-up calls. The server routes the
+calls to this module.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The regions of the recorded provider listings: their names, hosts and certificates."""
+"""The regions of the recorded provider listings: their names, hosts and certificates.
+
+Classic and scoring use them too. This module has no state.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The documents in replies about a service: whole, sparse (lists), or a stub (after a write)."""
+"""The documents in replies about a service: whole, sparse (lists), or a stub (after a write).
+
+They read the state and never change it. `management` and `operations` call them.
+"""
 
 from __future__ import annotations
 

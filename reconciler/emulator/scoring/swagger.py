@@ -1,4 +1,7 @@
-"""Makes the Swagger 2.0 document of a web service, as recorded but without batch jobs."""
+"""Makes the Swagger 2.0 document of a web service.
+
+The document has the form of a recorded one, without the batch jobs. `calls` uses it.
+"""
 
 from __future__ import annotations
 
