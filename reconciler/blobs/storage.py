@@ -99,7 +99,7 @@ def split_model_address(model: ModelReference) -> Where:
     except ValueError as error:
         raise ReconcilerError(f"its address is not {error}", subject=model.name) from error
     if not where.name:
-        raise ReconcilerError("its address is not that of a blob", subject=model.name)
+        raise ReconcilerError("its address is not the address of a blob", subject=model.name)
     return where
 
 
@@ -121,9 +121,9 @@ def _forbidden(model: ModelReference, credential: Any) -> BlobForbidden:
     hint = (
         "Give the identity the role Storage Blob Data Reader, or name a signature with sas."
         if credential is None or not isinstance(credential, (str, dict))
-        else "The credential lacks the right to read, or is of another account."
+        else "The credential has no read permission, or it belongs to another account."
     )
-    return BlobForbidden("storage does not let it be read", subject=model.name, next_step=hint)
+    return BlobForbidden("storage denies read access", subject=model.name, next_step=hint)
 
 
 def _unavailable(model: ModelReference, said: str) -> Unavailable:

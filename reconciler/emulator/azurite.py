@@ -106,11 +106,11 @@ def _fetch(node: Path, cache: Path, target: Path) -> None:
                 cwd=partial,
             )
         except subprocess.TimeoutExpired as error:
-            raise AzuriteUnavailable("npm did not finish fetching it in time") from error
+            raise AzuriteUnavailable("npm did not finish the download in time") from error
         if done.returncode or not (Path(partial) / _MAIN).exists():
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise AzuriteUnavailable(
-                f"npm cannot fetch it: {said[0][:200] if said else 'no reason'}"
+                f"npm cannot download it: {said[0][:200] if said else 'npm printed no error'}"
             )
         shutil.rmtree(target, ignore_errors=True)
         Path(partial).rename(target)
@@ -140,7 +140,7 @@ def _await_ready(process: subprocess.Popen[bytes], url: str) -> None:
     deadline = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise AzuriteUnavailable(f"it ended at once, with code {process.returncode}")
+            raise AzuriteUnavailable(f"it exited with code {process.returncode} at the start")
         try:
             with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own http address
                 return

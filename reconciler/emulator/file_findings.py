@@ -53,4 +53,4 @@ def check_values(
 def suggest(given: Json, known: Collection[str]) -> str:
     """Return the nearest known word as a hint; without a near word, all known words."""
     near = difflib.get_close_matches(str(given)[:60].casefold(), known, n=1)
-    return f'Did you mean "{near[0]}"?' if near else f"There are {', '.join(known)}."
+    return f'Did you mean "{near[0]}"?' if near else f"Use one of: {', '.join(known)}."

@@ -120,7 +120,7 @@ def make_unknown_finding(manifest: Manifest, name: str, known: Collection[str]) 
         f'no trained model is named "{name}"',
         subject=str(manifest.address),
         place=manifest.place(format_pointer(("spec", "trainedModels", name))),
-        detail=(f"The service has: {there or 'no trained model at all'}.",),
+        detail=(f"The service has: {there or 'no trained models'}.",),
         next_step=f'Did you mean "{near[0]}"?' if near else "Use a name that the service has.",
     )
 

@@ -63,16 +63,16 @@ class IdForm:
     def refuse(self, resource_id: str) -> ManifestInvalid:
         """Return the error for text that is not an id."""
         finding = Finding(
-            f"is no id of {self.noun}",
+            f"is not the id of {self.noun}",
             subject=resource_id,
-            next_step=f"It reads {self.example}, or is the name alone.",
+            next_step=f"Use an id such as {self.example}, or only the name.",
         )
         return ManifestInvalid((finding,))
 
     def _miss(self, manifest: Manifest, at: Path, part: str) -> Finding:
         here = f"Set {'.'.join(map(str, at))}.{part} here, or spec.defaults.{part} in the project"
         return Finding(
-            f"no {part} is given",
+            f"{part} is not set",
             subject=str(manifest.address),
             place=manifest.place(format_pointer(at)) if manifest.file else None,
             next_step=f"{here} file.{self.advice}",
@@ -90,5 +90,5 @@ def quote_path(path: str, noun: str) -> str:
     segments = path.strip("/").split("/")
     for segment in segments:
         if segment in {".", ".."} or not _SEGMENT.fullmatch(segment.replace(" ", "_")):
-            raise Rejected(f"{path} is no {noun}", next_step="Correct spec.resource.")
+            raise Rejected(f"{path} is not a valid {noun}", next_step="Correct spec.resource.")
     return "/" + "/".join(quote(segment, safe="-._~()") for segment in segments)

@@ -91,22 +91,22 @@ def test_every_finding_of_a_wrong_file_is_told_with_its_place(tmp_path: Path) ->
     said = refuse(file)
     found = re.findall(r"Error: (.*)\n\n  on FILE line (\d+), column \d+", said)
     assert [(message, int(line)) for message, line in found] == [
-        ("id must be 32 hexadecimal digits, in small letters", 2),
+        ("id must be 32 hexadecimal digits in lower case", 2),
         ('unknown field "teir"', 3),
         ("tier must be free or standard", 4),
         ("region must be text", 5),
-        ("the workspace lacks id", 5),
+        ("the workspace has no id", 5),
         ("token must be text", 6),
         ("kind must be predictive or training", 8),
-        ("the id stands there for the second time", 9),
-        ("the web service lacks name", 9),
+        ("the id occurs twice", 9),
+        ("the web service has no name", 9),
         ("a training service has no updatable resources", 11),
-        ("must be a mapping, as each of webServices is", 12),
-        ("resources holds a name twice", 13),
+        ("must be a mapping, like every entry of webServices", 12),
+        ("resources contains a name twice", 13),
         ('unknown field "resourcs"', 13),
         ("resources must be a list of names", 14),
         ("webServices must be a list", 15),
-        ("the id stands there for the second time", 16),
+        ("the id occurs twice", 16),
         ('unknown field "worlds"', 17),
     ]
     assert said.count("Error: ") == len(found)
@@ -118,7 +118,7 @@ def test_every_finding_of_a_wrong_file_is_told_with_its_place(tmp_path: Path) ->
     [
         (b"", "holds no world"),
         (b"- 1\n", "must be a mapping with workspaces"),
-        (b"{}\n", "the world lacks workspaces"),
+        (b"{}\n", "the world has no workspaces"),
         (b"workspaces: 1\n", "workspaces must be a list"),
         (b"workspaces: []\n---\n{}\n", "a second document"),
         (b"workspaces: [\n", "is not YAML"),

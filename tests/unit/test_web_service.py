@@ -82,8 +82,8 @@ def test_every_missing_part_of_an_id_is_named_at_once() -> None:
     with pytest.raises(ManifestInvalid) as caught:
         KIND.identify(manifest(), {})
     assert [one.message for one in caught.value.findings()] == [
-        "no subscription is given",
-        "no resourceGroup is given",
+        "subscription is not set",
+        "resourceGroup is not set",
     ]
 
 

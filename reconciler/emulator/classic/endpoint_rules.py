@@ -126,21 +126,21 @@ def parse_models(body: Json, endpoint: Endpoint, now: float) -> dict[str, Json]:
     for resource in resources:
         name = resource.get("Name")
         if not isinstance(name, str) or name not in endpoint.models:
-            raise bad_argument(f"There is no updatable resource named '{str(name)[:200]}'.")
+            raise bad_argument(f"No updatable resource is named '{str(name)[:200]}'.")
         if name in located:
-            raise bad_argument(f"The resource '{name[:200]}' stands there twice.")
+            raise bad_argument(f"The resource '{name[:200]}' is listed twice.")
         located[name] = _parse_location(resource.get("Location"), now)
     return located
 
 
 def _parse_location(location: Json, now: float) -> Json:
     if not isinstance(location, dict):
-        raise bad_model("there is no Location")
+        raise bad_model("Location is missing")
     parts = {name: location.get(name) or "" for name in _LOCATION}
     if not all(isinstance(part, str) for part in parts.values()):
         raise bad_model("a part of the Location is not text")
     if not parts["BaseLocation"].casefold().startswith(("https://", "http://")):
-        raise bad_model("BaseLocation is no address")
+        raise bad_model("BaseLocation is not an address")
     if not parts["RelativeLocation"].casefold().endswith(".ilearner"):
         raise bad_model("RelativeLocation does not end in .ilearner")
     _check_signature(parts["SasBlobToken"], now)
@@ -151,7 +151,7 @@ def _check_signature(token: str, now: float) -> None:
     """Refuse a signature that does not permit to read the blob now."""
     query = {name: values[0] for name, values in parse_qs(token.lstrip("?")).items()}
     if not query.get("sig"):
-        raise bad_model("SasBlobToken is no signature")
+        raise bad_model("SasBlobToken is not a signature")
     # A signature that refers to a stored policy (si) may leave the rest to it.
     if "r" not in query.get("sp", "r" if "si" in query else ""):
         raise bad_model("the signature does not permit to read")

@@ -275,7 +275,7 @@ def _refuse_missing(name: str) -> Endpoint:
 
 
 def _make_missing(name: str) -> Refusal:
-    return not_found(f"There is no endpoint named '{name[:60]}'.")
+    return not_found(f"No endpoint is named '{name[:60]}'.")
 
 
 def not_found(message: str) -> Refusal:

@@ -129,7 +129,7 @@ class Classic:
     def _find(self, workspace: str, service_id: str) -> WebService:
         service = self._workspaces.services.get((workspace, service_id))
         if service is None:
-            raise not_found(f"There is no web service '{service_id[:60]}' in the workspace.")
+            raise not_found(f"The workspace has no web service '{service_id[:60]}'.")
         return service
 
 

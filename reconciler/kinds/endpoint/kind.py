@@ -38,7 +38,7 @@ from reconciler.model import (
 )
 from reconciler.ports import Access, Plane, Provider
 
-_HIDDEN: Final = "The service does not show which model it serves. What is declared is sent to it:"
+_HIDDEN: Final = "The service does not show which model it serves. Declare the model to send it:"
 
 
 _PLANES: Final = (
@@ -102,10 +102,10 @@ class EndpointKind(BaseKind):
         yield from check_endpoint_step(manifest, step)
         if step.body == "whole" and step.action is Action.UPDATE:
             yield Finding(
-                "no call takes a setting of an endpoint away",
+                "a setting of an endpoint cannot be removed: the service has no call for it",
                 subject=str(manifest.address),
                 place=manifest.place("/spec"),
-                next_step="Declare the value that it is to have instead.",
+                next_step="Declare the value that the setting must have instead.",
             )
 
     def check_scope(

@@ -60,8 +60,8 @@ _PUT: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpd
 _PATCH: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "DiagnosticsTraceLevel")
 _TRIES: Final = 3
 _OPENS: Final = (
-    "The workspace's own token is needed (Studio: Settings, Authorization Tokens): an endpoint's"
-    " key opens that endpoint alone, and neither lists, makes nor deletes."
+    "Use the workspace's token (Studio: Settings, Authorization Tokens). An endpoint's key opens"
+    " only that endpoint; it cannot list, create or delete endpoints."
 )
 
 
@@ -171,7 +171,7 @@ class EndpointProvider:
         reply = self._send("GET", f"{scope}/endpoints", token)
         items = [] if reply.status == 204 else reply.document
         if not isinstance(items, list):
-            raise Unavailable("the service answers a list without items", status=reply.status)
+            raise Unavailable("the service did not return a list of endpoints", status=reply.status)
         self._listed[scope] = found = [self._normalize_endpoint(one) for one in items]
         return found
 
@@ -179,7 +179,7 @@ class EndpointProvider:
         """Return an endpoint with its resources by name, each with one address."""
         shown = normalize(self._field, raw)
         if not isinstance(shown, dict) or not isinstance(shown.get("Name"), str):
-            raise Unavailable("the service answers no endpoint", next_step="Plan again.")
+            raise Unavailable("the service did not return an endpoint", next_step="Plan again.")
         models = shown.get("Resources")
         if not isinstance(models, list):
             return {name: said for name, said in shown.items() if name != "Resources"}
@@ -200,14 +200,14 @@ class EndpointProvider:
 
     def _open(self, token: SecretReference | None) -> str:
         if token is not None:
-            cure = "Put the token there and nothing else: no blank, no line end."
+            cure = "Store only the token there, without spaces and line ends."
             return check_sendable(self._access.resolve(token), "the workspace's", str(token), cure)
         if is_loopback(self._base):
             return ""
         raise Unauthorized(
-            "no workspace token is given",
-            next_step="Refer to it: spec.resource: {token: {env: NAME}}, or in spec.defaults of the"
-            " project file. Studio shows it under Settings, Authorization Tokens.",
+            "the workspace token is not set",
+            next_step="Set spec.resource: {token: {env: NAME}}, or the same in spec.defaults of the"
+            " project file. Studio shows the token under Settings, Authorization Tokens.",
         )
 
     def _client(self, region: str) -> Client:
@@ -246,7 +246,7 @@ def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
             base, name = f"{split_address(uri).account_url}/", path[1]
             reference = secrets.get(format_pointer((*path[:2], "SasBlobToken")))
             if reference is None:
-                said, cure = "no signature is given", "Refer to one: sas: {env: NAME}"
+                said, cure = "no signature is given", "Add a signature: sas: {env: NAME}"
                 raise BlobForbidden(said, subject=f'trained model "{name}"', next_step=cure)
             signature = resolve(reference)
             check_validity(signature, f'trained model "{name}"', datetime.now(UTC))
@@ -263,9 +263,9 @@ def _explain(error: ServiceError, host: str, region: str) -> ServiceError:
     said = {
         401: _OPENS,
         403: _OPENS,
-        404: "Check spec.resource.workspace and webService, and that the web service is there.",
+        404: "Check spec.resource.workspace and webService, and that the web service exists.",
     }.get(error.status)
     if said is not None:
-        elsewhere = f"{host} was asked, which serves {region}; spec.resource.region names another."
+        elsewhere = f"The call went to {host} for {region}; spec.resource.region sets the region."
         error.next_step = f"{said} {elsewhere}"
     return error

@@ -76,10 +76,10 @@ def _settings(definition: Json) -> Json:
 def _notes(field: Field, *, full: bool) -> Iterator[str]:
     if not full:
         return
-    yield "The service never shows these. To create it anew, refer to them here:"
+    yield "The service never shows these values. To create the service again, set them here:"
     yield "  secrets:"
     for path, below in walk_fields(field):
         if below.secret and below.shape is Shape.SCALAR and "*" not in path and path[-1] != "uri":
             name = re.sub(r"[^A-Z0-9]+", "_", "_".join(path[1:]).upper())
             yield f"    {format_pointer(path)}: {{env: {name}}}"
-    yield "and give the plan that pays: definition: properties: commitmentPlan: {id: …}"
+    yield "and set the commitment plan: definition: properties: commitmentPlan: {id: …}"

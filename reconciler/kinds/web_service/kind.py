@@ -157,10 +157,10 @@ class WebServiceKind(BaseKind):
         frozen = find(step.before, ("properties", "readOnly")) is True
         if frozen and step.action is Action.UPDATE:
             yield Finding(
-                "is read-only: the service takes no change of it, and this cannot be undone",
+                "is read-only: the service accepts no change, and this cannot be undone",
                 subject=str(manifest.address),
                 place=manifest.place("/spec"),
-                next_step="Destroy it and create it anew, or declare what it has.",
+                next_step="Destroy it and create it again, or declare its live values.",
             )
         if step.body == "whole":
             yield from check_required(manifest, step)
@@ -227,11 +227,11 @@ def _first(path: Path, word: str, *documents: Json | Absent) -> Json | Absent:
 
 def _does_not_exist(manifest: Manifest) -> Finding:
     return Finding(
-        "there is no such service, and the manifest does not say how to create it",
+        "the service does not exist, and the manifest does not define how to create it",
         subject=str(manifest.address),
         place=manifest.place("/spec"),
-        detail=("Nothing was found under the name and resource group that the manifest gives.",),
-        next_step="Correct spec.resource, or give the whole definition: "
+        detail=("No service has the name and resource group that the manifest sets.",),
+        next_step="Correct spec.resource, or add the whole definition: "
         "definition: {file: NAME.definition.json}, or {from: {address: …}}",
     )
 
@@ -245,7 +245,7 @@ def _not_one_model(manifest: Manifest, name: str, known: Mapping[str, list[str]]
             subject=subject,
             place=place,
             detail=(f"They are the assets {name_some(known[name])}.",),
-            next_step="Say which by its asset in spec.definition: "
+            next_step="Choose one by its asset id in spec.definition: "
             "properties: {assets: {ID: {locationInfo: {uri: …}}}}",
         )
     return make_unknown_finding(manifest, name, known)

@@ -112,7 +112,7 @@ class WebServiceProvider:
         document = normalize(self._field, reply.document)
         known = isinstance(document, dict) and "id" in document
         if not known or not isinstance(document.get("properties"), dict):
-            raise Unavailable("the service answers no definition")
+            raise Unavailable("the service did not return a definition")
         return document, reply.raw
 
     def has_copy(self, source: CloneSource) -> bool:
@@ -162,8 +162,8 @@ class WebServiceProvider:
         copied = self._read_copy(source)
         if copied is ABSENT:
             raise Unavailable(
-                f"the service has made no copy of {source.name} for {source.region}",
-                next_step="Plan again in a while.",
+                f"the service did not make a copy of {source.name} for {source.region}",
+                next_step="Plan again later.",
             )
         return copied
 
@@ -239,7 +239,7 @@ def _read_id(item: Json) -> str:
     """Return the id of an item. Raises Unavailable without an id: a list must be complete."""
     found = item.get("id") if isinstance(item, dict) else None
     if not isinstance(found, str) or not _ID.fullmatch(found):
-        raise Unavailable("the service lists something without an id", status=200)
+        raise Unavailable("the service returned a list item without an id", status=200)
     return found
 
 
@@ -340,7 +340,7 @@ def _quote(path: str) -> str:
 def _gone(error: ServiceError) -> Rejected:
     """Return the error for a resource that was deleted between the read and the write."""
     return Rejected(
-        f"it is gone, somebody deleted it meanwhile: {error.message}",
+        f"it was deleted after it was read: {error.message}",
         status=error.status,
         code=error.code,
         request_id=error.request_id,

@@ -83,9 +83,9 @@ def apply_sealed(field: Field, body: Json, copied: Json) -> None:
             missing.append(format_pointer(path))
     if missing:
         raise Rejected(
-            f"secrets are sealed for another region, and its copy has none there: {missing[0]}"
+            f"the copy of the definition for the region lacks sealed secrets: {missing[0]}"
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
-            next_step="Plan again; declare what the source no longer has.",
+            next_step="Plan again, and declare the secrets that the source no longer has.",
         )
 
 

@@ -23,13 +23,13 @@ _DEMANDED: Final[Mapping[Path, str]] = {
     ("properties", "packageType"): "Graph",
     ("properties", "storageAccount", "name"): "the storage account of the region",
     ("properties", "storageAccount", "key"): "the key of the storage account",
-    ("properties", "commitmentPlan", "id"): "the plan that pays, as a Resource Manager id",
+    ("properties", "commitmentPlan", "id"): "the commitment plan, as a Resource Manager id",
     ("properties", "machineLearningWorkspace", "id"): "the Studio workspace",
 }
 # It is not known whether a PUT without keys keeps the keys of a service or makes new ones.
 _KEPT: Final[Mapping[Path, str]] = {
-    ("properties", "keys", "primary"): "a key that callers present; GET …/listKeys shows it",
-    ("properties", "keys", "secondary"): "a key that callers present; GET …/listKeys shows it",
+    ("properties", "keys", "primary"): "a key that callers send; GET …/listKeys shows it",
+    ("properties", "keys", "secondary"): "a key that callers send; GET …/listKeys shows it",
 }
 # A web service does not work without these.
 _GRAPH: Final[tuple[Path, ...]] = (
@@ -60,19 +60,19 @@ def check_required(manifest: Manifest, step: Step) -> Iterator[Finding]:
         pointer = format_pointer(path)
         if pointer not in secrets and _is_lacking(step, path):
             yield Finding(
-                f"cannot be {'sent whole' if over else 'created'} without {_dotted(path)}",
+                f"cannot be {'replaced' if over else 'created'} without {_dotted(path)}",
                 subject=str(manifest.address),
                 place=manifest.place("/spec/ownership" if over else "/spec/definition"),
                 detail=tuple(_explain(step, path, meaning)),
-                next_step=f"Refer to it: spec.secrets: {{{pointer}: {{env: NAME}}}}"
+                next_step=f"Set spec.secrets: {{{pointer}: {{env: NAME}}}}"
                 if path[-1] in _SECRET
-                else "Give it in spec.definition or the file that it names.",
+                else "Set it in spec.definition or in the file of spec.definition.",
             )
 
 
 _WHY: Final = (
-    "Something is removed. Only a PUT of the whole definition is known to remove, and the service"
-    " never returns this."
+    "The change removes a value. Only a PUT of the whole definition is known to remove values, and"
+    " the service never returns this value."
 )
 
 
@@ -88,9 +88,9 @@ def _explain(step: Step, path: Path, meaning: str) -> Iterator[str]:
     if step.action is Action.UPDATE:
         yield _WHY
     elif step.source is not None and step.source.region and path in _REGIONAL:
-        yield f"Another region, {step.source.region}, needs its own."
+        yield f"The region {step.source.region} needs its own."
     elif step.source is not None:
-        yield f"It cannot be taken over from {step.source.name}: the service never returns it."
+        yield f"It cannot be copied from {step.source.name}: the service never returns it."
 
 
 def check_undeclared(
@@ -111,8 +111,8 @@ def check_undeclared(
                 f"ownership: exact needs the whole definition: {_dotted(path)} is not declared",
                 subject=str(manifest.address),
                 place=manifest.place("/spec/ownership"),
-                detail=("What an exact manifest does not declare is removed.",),
-                next_step="Write the whole of it with: "
+                detail=("An apply removes the values that an exact manifest does not declare.",),
+                next_step="Write the whole definition with: "
                 f"reconciler export {manifest.address} --full",
             )
 
