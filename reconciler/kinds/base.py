@@ -6,7 +6,6 @@ knows no vendor.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -30,6 +29,7 @@ from reconciler.model import (
 )
 from reconciler.package_data import read_schema
 from reconciler.ports import Plane
+from reconciler.text.suggestions import suggest
 
 # Scoring and batch calls of both generations are sent here (published address).
 SERVICES: Final = Plane(
@@ -41,7 +41,6 @@ SERVICES: Final = Plane(
 )
 # A service may have a million models, and a message must stay short.
 _MOST_NAMED: Final = 20
-_MOST_COMPARED: Final = 1000
 
 
 class BaseKind:
@@ -115,13 +114,13 @@ def make_unknown_finding(manifest: Manifest, name: str, known: Collection[str]) 
     """Return the finding for a trained model that is not in `known`, the service's models."""
     names = sorted(known)
     there = name_some([f'"{one}"' for one in names])
-    near = difflib.get_close_matches(name, names[:_MOST_COMPARED], n=1)
+    near = suggest(name, names, most=1000)
     return Finding(
         f'no trained model is named "{name}"',
         subject=str(manifest.address),
         place=manifest.place(format_pointer(("spec", "trainedModels", name))),
         detail=(f"The service has: {there or 'no trained models'}.",),
-        next_step=f'Did you mean "{near[0]}"?' if near else "Use a name that the service has.",
+        next_step=f'Did you mean "{near}"?' if near else "Use a name that the service has.",
     )
 
 

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
 from reconciler.ledgers.file import FileLedger
 from reconciler.model import Action, Address, Entry, Intent, LastApplied, LockOwner, StepResult
-from tests.ledgers import make_entry, make_intent, remember
+from tests.ledgers import make_entry, make_intent
 
 pytestmark = pytest.mark.property
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -133,7 +133,7 @@ class Ledgers(RuleBasedStateMachine):
             if entry.action in GONE:
                 self.last_applied_by_address.pop(entry.address, None)
             else:
-                self.last_applied_by_address[entry.address] = remember(entry)
+                self.last_applied_by_address[entry.address] = LastApplied.of(entry)
 
     @rule(writer=WRITERS, name=NAMES, data=st.data())
     def cut(self, writer: int, name: str, data: st.DataObject) -> None:

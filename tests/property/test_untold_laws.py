@@ -52,7 +52,7 @@ def remember(live: Json, declared: Json) -> LastApplied:
     """As if all that is live and declared had been applied."""
     leaves = ((path, find(live, path)) for path in list_leaves(FIELD, declared))
     owned = {format_pointer(path): value for path, value in leaves if value is not ABSENT}
-    return LastApplied(RESOURCE.id, owned, {}, "2026-11-02T08:00:00Z", "ci", "", 1)
+    return LastApplied(RESOURCE.id, "2026-11-02T08:00:00Z", "ci", "", owned, sequence=1)
 
 
 def comparison(live: Json, declared: Json, last_applied: LastApplied | None) -> Comparison:

@@ -23,7 +23,6 @@ from reconciler.model import (
     CloneSource,
     Json,
     Live,
-    OperationStatus,
     Plan,
     Reason,
     Resource,
@@ -389,7 +388,7 @@ def test_steps_that_touch_one_service_go_one_after_another() -> None:
     most = 0
     real = world.write
 
-    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[None]:
         nonlocal most
         running.add(step.resource.address.name)
         most = max(most, len(running))

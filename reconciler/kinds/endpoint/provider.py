@@ -35,7 +35,6 @@ from reconciler.model import (
     Action,
     Json,
     Live,
-    OperationStatus,
     Resource,
     SecretReference,
     ServiceTiming,
@@ -124,9 +123,7 @@ class EndpointProvider:
             self._list(scope, resource.token)
         return ABSENT
 
-    def write(
-        self, step: Step, _live: Live | Absent, resolve: ResolveSecret
-    ) -> Iterator[OperationStatus]:
+    def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
         """Send a new endpoint as a PUT; send models as a PATCH, also for a new endpoint.
 
         Raises BlobExpired or BlobForbidden for an unusable signature, before it sends anything.
@@ -146,7 +143,7 @@ class EndpointProvider:
         if body:
             yield from self._write("PATCH", resource, body)
 
-    def _write(self, method: str, resource: Resource, body: Json) -> Iterator[OperationStatus]:
+    def _write(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
         """Send a write. Send a PATCH again if its reply was lost or it was refused at random.
 
         Users reported that the service sometimes refuses a valid PATCH of a model.
@@ -162,7 +159,7 @@ class EndpointProvider:
                 again = method == "PATCH" and (refused or isinstance(error, ReplyLost))
                 if left == 1 or not again:
                     raise
-                yield OperationStatus("sent again")
+                yield
             else:
                 return
 

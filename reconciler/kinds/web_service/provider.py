@@ -33,7 +33,6 @@ from reconciler.model import (
     CloneSource,
     Json,
     Live,
-    OperationStatus,
     Path,
     Resource,
     SecretReference,
@@ -43,6 +42,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.ports import Access, ResolveSecret
+from reconciler.text.times import parse_utc
 from reconciler.transport import (
     READS,
     WRITES,
@@ -121,9 +121,7 @@ class WebServiceProvider:
         copied = self._read_copy(source)
         return live is not ABSENT and is_copy(self._field, copied, live)
 
-    def write(
-        self, step: Step, live: Live | Absent, resolve: ResolveSecret
-    ) -> Iterator[OperationStatus]:
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
         """Send the step's verb and poll its operation; a replacement is a DELETE, then a PUT.
 
         The body of the PUT is complete before the DELETE is sent.
@@ -143,16 +141,14 @@ class WebServiceProvider:
         except ReconcilerError as error:
             raise _name(error, step.resource) from error
 
-    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
         """Poll the resource until no operation runs on it; a deleted resource counts as idle."""
         try:
             yield from wait_until_idle(self._client, _url(resource), deadline_s=self._deadline_s)
         except ReconcilerError as error:
             raise _name(error, resource) from error
 
-    def _fetch_copy(
-        self, source: CloneSource | None
-    ) -> Generator[OperationStatus, None, Json | Absent]:
+    def _fetch_copy(self, source: CloneSource | None) -> Generator[None, None, Json | Absent]:
         """Return the definition sealed for a region; the service makes it if it is missing."""
         if source is None or not source.region:
             return ABSENT
@@ -175,7 +171,7 @@ class WebServiceProvider:
         got = self._get(url, absent)
         return ABSENT if isinstance(got, Absent) else got[0]
 
-    def _call(self, method: str, resource: Resource, body: Json) -> Iterator[OperationStatus]:
+    def _call(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
         try:
             yield from self._finish(method, _url(resource), _url(resource), body)
         except ServiceError as error:
@@ -185,9 +181,7 @@ class WebServiceProvider:
             if method == "PATCH":
                 raise _gone(error) from error
 
-    def _finish(
-        self, method: str, url: str, of: str, body: Json = None
-    ) -> Iterator[OperationStatus]:
+    def _finish(self, method: str, url: str, of: str, body: Json = None) -> Iterator[None]:
         """Send a write and wait until its operation on the resource at `of` has ended."""
         # The service may return what it received: in an error, or in the definition.
         self._client.redaction.know(*find_secrets(self._field, body))
@@ -257,11 +251,9 @@ def _read_stamp(item: Json) -> tuple[str, bool]:
 def _is_past(stamp: str, now: datetime) -> bool:
     """Return whether a change is so old that a read shows it: reads were observed to lag."""
     try:
-        changed = datetime.fromisoformat(stamp)
+        return now - parse_utc(stamp) >= _LAG
     except ValueError:
         return False
-    aware = changed if changed.tzinfo else changed.replace(tzinfo=UTC)
-    return now - aware >= _LAG
 
 
 def _without_nulls(field: Field, document: Json | Absent) -> Json | Absent:
