@@ -190,9 +190,7 @@ def test_another_cloud_serves_every_region() -> None:
 def test_a_refusal_names_the_host_and_the_region_that_led_there() -> None:
     with pytest.raises(Unauthorized) as caught:
         read(Answer(401, {"error": {"code": "Unauthorized", "message": "not valid"}}))
-    assert "an endpoint's key opens that endpoint alone" in caught.value.next_step.replace(
-        "\n", " "
-    )
+    assert "An endpoint's key opens only that endpoint" in caught.value.next_step.replace("\n", " ")
     assert "spec.resource.region" in caught.value.next_step
     assert "127.0.0.1" in caught.value.next_step
 

@@ -60,7 +60,7 @@ def check_required(manifest: Manifest, step: Step) -> Iterator[Finding]:
         pointer = format_pointer(path)
         if pointer not in secrets and _is_lacking(step, path):
             yield Finding(
-                f"cannot be {'replaced' if over else 'created'} without {_dotted(path)}",
+                f"{_MISSING[over]} without {_dotted(path)}",
                 subject=str(manifest.address),
                 place=manifest.place("/spec/ownership" if over else "/spec/definition"),
                 detail=tuple(_explain(step, path, meaning)),
@@ -70,6 +70,7 @@ def check_required(manifest: Manifest, step: Step) -> Iterator[Finding]:
             )
 
 
+_MISSING: Final = ("cannot be created", "the whole definition cannot be sent")
 _WHY: Final = (
     "The change removes a value. Only a PUT of the whole definition is known to remove values, and"
     " the service never returns this value."
