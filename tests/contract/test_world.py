@@ -123,7 +123,7 @@ def test_every_finding_of_a_wrong_file_is_told_with_its_place(tmp_path: Path) ->
         (b"workspaces: []\n---\n{}\n", "a second document"),
         (b"workspaces: [\n", "is not YAML"),
         (b"\xff\xfe\xff", "is not text in UTF-8"),
-        (b"workspaces: [" + b"{}," * 1001 + b"]", "workspaces may have 1,000"),
+        (b"workspaces: [" + b"{}," * 1001 + b"]", "at most 1,000 workspaces"),
         (b"workspaces: &a [*a]", "FILE"),
         (b" " * (1024 * 1024 + 1), "at most 1 MB"),
         (b"workspaces: [{id: 1}]", "id must be 32 hexadecimal digits"),

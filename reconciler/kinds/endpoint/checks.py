@@ -31,7 +31,7 @@ def check_endpoint_step(manifest: Manifest, step: Step) -> Iterator[Finding]:
         yield forbid(
             step.resource.address,
             "default-endpoint",
-            "is the default endpoint, which must not change",
+            "is the default endpoint, which should not change",
             "Publishing the web service again undoes the change, and the service may refuse it.",
             lift="Add another endpoint for the clients: spec.resource: {name: retrained1}."
             " To go on",
