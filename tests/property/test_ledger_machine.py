@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
 from reconciler.ledgers.file import FileLedger
 from reconciler.model import Action, Address, Entry, Intent, LastApplied, LockOwner, StepResult
+from tests.laws import examples
 from tests.ledgers import make_entry, make_intent
 
 pytestmark = pytest.mark.property
@@ -204,8 +205,7 @@ class Ledgers(RuleBasedStateMachine):
 
 TestLedgers = Ledgers.TestCase
 TestLedgers.settings = settings(
-    max_examples=50,
+    examples(50),
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

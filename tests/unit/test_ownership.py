@@ -1,6 +1,5 @@
 """`ownership: exact`: what must be declared, what is removed, how it is sent, how it is proven."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +11,6 @@ from reconciler.document.patch import apply_operations
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
     ABSENT,
-    Action,
     Cause,
     Json,
     LastApplied,
@@ -32,7 +30,7 @@ from reconciler.plans.reasons import explain_changes
 from reconciler.plans.step import Comparison, make_step
 from tests.e2e.world import definition
 from tests.ledgers import make_intent
-from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, Sent, live, manifest
+from tests.wire.test_web_service import MODEL, NEW, OLD, RESOURCE, live, manifest
 
 KEYS = {
     f"/properties/{path}": SecretReference(env=path.rpartition("/")[2].upper(), version="v1")
@@ -163,33 +161,6 @@ def test_an_asset_that_only_a_secret_names_is_not_dropped_behind_its_back() -> N
         assert ("asset9" in step.after["properties"]["assets"]) is there
 
 
-def test_a_removal_is_sent_as_a_put_of_the_whole_with_all_that_is_never_returned() -> None:
-    before = live(newToUs={"a": 1})
-    before["properties"]["package"]["nodes"]["node1"]["parameters"] = {
-        "Password": {"value": "MIIC1", "certificateThumbprint": "AB5C39"}
-    }
-    before["tags"]["stray"] = "1"
-    body = whole(package=before["properties"]["package"])
-    del body["properties"]["title"]
-    step = step_for(before, exact(body, trainedModels={MODEL: {"uri": NEW}}))
-    assert tuple(KIND.check_step(exact(body), step)) == ()
-    shown = copy.deepcopy(before)
-    shown["properties"]["assets"]["asset1"]["locationInfo"]["credentials"] = "theirs"
-    ((method, sent),) = Sent(shown).write(step)
-    assert method == "PUT"
-    assert sent["tags"] == {"owner": "growth"}
-    wanted = copy.deepcopy(before["properties"])
-    wanted["assets"]["asset3"]["locationInfo"]["uri"] = NEW
-    wanted["assets"]["asset1"]["locationInfo"]["credentials"] = "theirs"
-    wanted["storageAccount"]["key"] = "secret of KEY"
-    wanted["keys"] = {"primary": "secret of PRIMARY", "secondary": "secret of SECONDARY"}
-    wanted["commitmentPlan"] = body["properties"]["commitmentPlan"]
-    for name in ("title", "modifiedOn"):
-        del wanted[name]
-    assert sent["properties"] == wanted
-    assert sent["location"] == before["location"]
-
-
 def test_a_removal_takes_secrets_and_plan_along_that_were_written_before() -> None:
     body = whole()
     del body["properties"]["title"]
@@ -204,13 +175,6 @@ def test_a_removal_takes_secrets_and_plan_along_that_were_written_before() -> No
     assert dict(step.secrets) == KEYS
     written = {change.path: change.after for change in step.changes if change.verb is Verb.WRITE}
     assert written[("properties", "commitmentPlan", "id")] == plan
-
-
-def test_a_change_that_removes_nothing_stays_an_update_of_its_parts() -> None:
-    step = step_for(live(), exact(whole(title="New")))
-    assert (step.action, step.body) == (Action.UPDATE, "parts")
-    ((method, _),) = Sent(live()).write(step)
-    assert method == "PATCH"
 
 
 def test_what_the_service_never_returns_must_be_given_and_all_of_it_is_named() -> None:

@@ -1,4 +1,4 @@
-"""The world file: workspaces, their tokens and their web services, which no call can create.
+"""The world file: workspaces, their tokens and their web services, which only Studio creates.
 
 The command reads the file and knows the line numbers. This module checks the document and makes
 the values from it.

@@ -8,7 +8,7 @@ import pytest
 from reconciler.errors import ReconcilerError, Rejected, ReplyLost, StillRunning, Unavailable
 from reconciler.transport import follow_operation, wait_until_idle
 from tests.scripted import Answer, Call, answers, run_scripted
-from tests.unit.test_transport import OK, TIMEOUTS, Recorder
+from tests.wire.test_transport import OK, TIMEOUTS, Recorder
 
 Ended = TypeVar("Ended")
 HTML = {"Content-Type": "text/html"}

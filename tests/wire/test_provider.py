@@ -22,7 +22,7 @@ from reconciler.model import ABSENT, Cause, Json, Reason, Step
 from reconciler.plans.step import make_removal
 from tests.access import access
 from tests.scripted import Answer, Call, Script, Scripted, answers, run_scripted
-from tests.unit.test_web_service import MODEL, NEW, RESOURCE, live, step_for
+from tests.wire.test_web_service import MODEL, NEW, RESOURCE, live, step_for
 
 
 @contextmanager
