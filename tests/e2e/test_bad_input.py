@@ -280,8 +280,8 @@ HTML = b"<html><body>Sign in to the network</body></html>"
         ),
         (answers(Answer(200, HTML, {"Content-Type": "text/html"})), ("text/html", "spec.cloud")),
         (answers(Answer(502, HTML, {"Content-Type": "text/html"})), ("not JSON", "proxy")),
-        (answers(Answer(200, [1, 2])), ("the service answers no definition",)),
-        (answers(Answer(200, {"id": "x"})), ("the service answers no definition",)),
+        (answers(Answer(200, [1, 2])), ("the service did not return a definition",)),
+        (answers(Answer(200, {"id": "x"})), ("the service did not return a definition",)),
         (
             answers(Answer(307, None, {"Location": "https://elsewhere.example/x"})),
             ("redirects to elsewhere.example", "the token stays here"),
