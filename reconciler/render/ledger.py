@@ -1,4 +1,7 @@
-"""What the commands over the ledger say: is its chain whole, and what is remembered anew."""
+"""Renders the output of the ledger's commands: `verify` and `rebuild`.
+
+The command line calls it. It reads and writes no ledger.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ _MOST_NAMED: Final = 10
 
 
 def is_whole(report: VerifyReport) -> bool:
-    """Whether nothing was found that breaks the chain."""
+    """Whether no finding reports a broken chain."""
     return all(one.severity != "error" for one in report.findings)
 
 
 def render_verify_report(report: VerifyReport, paint: Paint) -> str:
-    """`The ledger holds: 1,204 entries, 1,204 intents, chain whole.`, then what does not fit."""
+    """Returns `The ledger holds: 1,204 entries, 1,204 intents, chain whole.`, then the findings."""
     held = f"The ledger holds: {count_entries(report.entries)}, {count(report.intents, 'intent')}"
     chain = paint("green", "chain whole") if is_whole(report) else paint("red", "chain broken")
     findings = [render_findings(report.findings, paint=paint)] if report.findings else []
@@ -30,7 +33,7 @@ def render_verify_report(report: VerifyReport, paint: Paint) -> str:
 
 
 def verify_report_document(report: VerifyReport, recovered: int | None = None) -> Json:
-    """The proof as JSON; `recovered` says how many entries were taken in before."""
+    """Returns the verification as JSON; `recovered` counts the entries recovered before it."""
     return {
         "format_version": FORMAT_VERSION,
         "entries": report.entries,
@@ -42,12 +45,12 @@ def verify_report_document(report: VerifyReport, recovered: int | None = None) -
 
 
 def count_entries(number: int) -> str:
-    """`1 entry`, `1,204 entries`."""
+    """Returns `1 entry` or `1,204 entries`."""
     return "1 entry" if number == 1 else f"{number:,} entries"
 
 
 def render_rebuilt_entries(found: Sequence[RebuiltEntry], lost: Collection[Address]) -> str:
-    """What would be remembered of each resource, and what cannot be known of it."""
+    """Returns what the ledger would remember of each resource, and what remains unknown."""
     blocks = ["\n".join(_rebuilt_entry_lines(one)) for one in found]
     if lost:
         named = ", ".join(escape(str(one)) for one in sorted(lost)[:_MOST_NAMED])

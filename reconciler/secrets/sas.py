@@ -1,7 +1,7 @@
-"""What a shared access signature says of itself, read before it is used.
+"""Reads the validity of a shared access signature (SAS) before it is used.
 
-Storage answers 403 alike for a signature that has expired and one that was tampered with; only
-the signature's own words tell them apart.
+Storage answers 403 both for an expired signature and for one that was changed; only the fields of
+the signature show the difference.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from reconciler.errors import BlobExpired, BlobForbidden
 
 
 def check_validity(signature: str, subject: str, now: datetime) -> str:
-    """When the signature ends, or "" where it does not say.
+    """Returns when the signature ends, or "" if it does not say.
 
-    Raises BlobExpired for one that has ended or has not begun, BlobForbidden for one that does not
-    permit to read or is none. The signature itself is in no message.
+    Raises BlobExpired if it has ended or not begun; raises BlobForbidden if it does not permit to
+    read or is not a signature. No message contains the signature.
     """
     said = parse_qs(signature.lstrip("?"))
-    # What a stored policy (si) leaves to it is not told here.
+    # A stored access policy (si) may hold the other fields, which are then not known here.
     if not said.get("sig") or "r" not in said.get("sp", ["r"])[0]:
         raise BlobForbidden(
             "the signature does not permit to read" if said.get("sig") else "it is no signature",

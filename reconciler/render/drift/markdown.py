@@ -1,4 +1,7 @@
-"""A drift report as one bounded comment, in which nothing from outside is obeyed."""
+"""Renders a drift report as one Markdown comment of bounded length.
+
+Text from outside is always in a code span or a fence, so that no Markdown in it has an effect.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _NAMED: Final = 8
 
 
 def render_drift_markdown(report: DriftReport) -> str:
-    """The report in less than 60,000 characters; what matters most is cut last."""
+    """Returns the report in less than 60,000 characters; the most important parts come first."""
     groups = group_statuses(report)
     lines = [write_marker("drift", report.inputs.project), f"### {count_verdicts(report)}"]
     if report.outcome == "evidence-incomplete":

@@ -1,4 +1,7 @@
-"""What an apply came to, as the last thing that a person reads of it."""
+"""Renders the outcome of an apply: the last text that a person reads of it.
+
+The command line calls it after the last event. It decides nothing about the outcome.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,15 @@ _NAMED: Final = 20
 
 
 def render_outcome(outcome: Outcome, *, paint: Paint, halted: str = "") -> str:
-    """Terraform's sentence, every failure with what to do, and what was left alone.
+    """Returns Terraform's sentence, every failure with its next step, and the steps not started.
 
-    `halted` is why nothing more could be begun at some point, "" where everything could.
+    `halted` is the reason why the apply could not start more steps, or "" if it could.
     """
     return "\n\n".join(part for part in _render(outcome, paint, halted) if part)
 
 
 def sum_up_outcome(outcome: Outcome, halted: str = "") -> str:
-    """The first sentence: `Apply complete! Resources: 0 added, 1 changed, 0 destroyed.`."""
+    """Returns the first sentence: `Apply complete! Resources: 0 added, 1 changed, 0 destroyed.`."""
     head, counts, _ = _sum_up(outcome, halted)
     return f"{head} {counts}"
 
@@ -48,7 +51,7 @@ def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
 
 
 def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
-    """What is said first, how much of it, and in which colour."""
+    """The headline, the counts, and the colour."""
     restored = f"Resources: {len(outcome.rolled_back)} restored"
     if outcome.unrestored:
         counts = f"{restored}, {len(outcome.unrestored)} not restored."
@@ -68,7 +71,7 @@ def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
 
 
 def _describe_stopped(stopped: Stopped, paint: Paint) -> str:
-    """Why a fleet went no further, and the command that goes on."""
+    """Why a fleet's rollout stopped, and the command that continues it."""
     fleet, why = escape(str(stopped.fleet)), describe_stop(stopped.failed, stopped.max_failures)
     left = count(len(stopped.not_started), "member")
     prune = " --prune" if stopped.destroys else ""

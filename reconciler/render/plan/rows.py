@@ -1,4 +1,7 @@
-"""The changes of one step as rows: escaped and bounded, before any face lays them out."""
+"""Computes the changes of one step as rows, escaped and bounded, for every output format.
+
+The renderers only lay the rows out. This module decides which values are hidden.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,9 @@ _SIGNS: Final[Mapping[Verb, str]] = {
 class Row:
     """One change as it is shown.
 
-    `before` and `after` are values, empty where there is none; `said` stands in their place where
-    they may not be shown or are not known. `about` tells where a model lies and which bytes it
-    has; `lines` compare two structures.
+    `before` and `after` are values, empty if there is no value. `said` replaces both if they must
+    stay hidden or are not known. `about` describes the location and the bytes of a model; `lines`
+    compare two structures.
     """
 
     sign: str
@@ -53,10 +56,10 @@ class Row:
 
 
 def make_rows(step: Step, most: int, like: Sequence[Step] = ()) -> tuple[list[Row], int]:
-    """Models first, then at most so many other changes; and how many more there are.
+    """Returns the rows of models and at most `most` other changes, and the number of the others.
 
-    `like` are all that change in the same places, with `step` among them: what differs between
-    them is noted.
+    `like` are all steps that change the same places, `step` included: the rows note what differs
+    between them.
     """
     if step.action is Action.DELETE:
         return [], 0
@@ -69,7 +72,7 @@ def make_rows(step: Step, most: int, like: Sequence[Step] = ()) -> tuple[list[Ro
 
 
 def choose_typical(like: Sequence[Step]) -> Step:
-    """Of steps that change in the same places the first that is least at odds with the others."""
+    """Returns the first of the steps that have the fewest unusual values."""
     usual = [0] * len(like)
     for column in _list_columns(like):
         for values in ([one.before for one in column], [one.after for one in column]):
@@ -81,12 +84,12 @@ def choose_typical(like: Sequence[Step]) -> Step:
 def _list_columns(
     like: Sequence[Step], most: int | None = None
 ) -> Iterator[tuple[ModelChange | Change, ...]]:
-    """What all change in the place of each row."""
+    """The changes of all steps at the place of each row."""
     return zip(*([*step.models, *_to_show(step)][:most] for step in like), strict=True)
 
 
 def _compare(rows: Sequence[Row], step: Step, like: Sequence[Step]) -> Iterator[Row]:
-    """The rows of one of some steps, with what differs between all of them."""
+    """The rows of one step, with notes on what differs between all steps."""
     names = [one.resource.address.name for one in like]
     for row, column in zip(rows, _list_columns(like, len(rows)), strict=True):
         notes = row.notes
@@ -100,7 +103,7 @@ def _compare(rows: Sequence[Row], step: Step, like: Sequence[Step]) -> Iterator[
 
 
 def describe_whole(step: Step, like: Sequence[Step] = ()) -> list[str]:
-    """What is to be said of the resource as a whole, or of all, before any of its changes."""
+    """Returns the remarks on the whole resource, or on all resources, before the changes."""
     notes = _notes_at("", step)
     if step.action is Action.DELETE:
         sizes = {_size(one.before) for one in (step, *like)}
@@ -111,19 +114,19 @@ def describe_whole(step: Step, like: Sequence[Step] = ()) -> list[str]:
 
 
 def describe_rest(step: Step) -> str:
-    """What is not shown of a step; empty where all is."""
+    """Returns the counts of what is not shown of a step; empty if everything is shown."""
     rest = [f"{count(step.unchanged, 'unchanged attribute')} hidden"] if step.unchanged > 0 else []
     rest += [f"{len(step.not_observable)} not observable"] if step.not_observable else []
     return ", ".join(rest)
 
 
 def is_hidden(change: Change) -> bool:
-    """Whether its values are never shown: sensitive values, and cipher text."""
+    """Whether the values are never shown, because they are sensitive or encrypted."""
     return change.sensitive
 
 
 def _to_show(step: Step) -> list[Change]:
-    """What is no model and no mere container for what is added below it."""
+    """The changes without models and without empty mappings that only hold added values."""
     models = {model.path for model in step.models}
     containers = {
         change.path[:length] for change in step.changes for length in range(1, len(change.path))
@@ -136,7 +139,7 @@ def _to_show(step: Step) -> list[Change]:
         and not (change.after == {} and change.path in containers)
     ]
     if step.action is Action.CREATE:
-        # What was written for the whole service tells more than its hundredth column.
+        # What was written for the whole service is more important than its hundredth column.
         shown.sort(key=lambda one: (one.verb is not Verb.WRITE, len(one.path)))
     return shown
 
@@ -200,7 +203,7 @@ def _written(change: Change) -> str:
 
 
 def _notes(path: Path, step: Step, *, final: bool = False) -> tuple[str, ...]:
-    """Why, where there is more to say than that the manifest asks for it."""
+    """The reasons of a change, if there are more than that the manifest asks for it."""
     pointer = format_pointer(path)
     grave = ["cannot be undone"] if final else []
     grave += ["forces replacement"] if pointer in step.replace_paths else []
