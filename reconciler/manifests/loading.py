@@ -1,4 +1,7 @@
-"""Loading a project: its file, its manifests, and all that is wrong with them."""
+"""Loads a project: its project file, its manifests, and all findings about them.
+
+Commands call `load`. It reads files and never a service.
+"""
 
 from __future__ import annotations
 
@@ -52,11 +55,11 @@ _TWO: Final = Finding("two manifests have this address", next_step="Rename one o
 
 @dataclass(frozen=True)
 class Loaded:
-    """All that people wrote, as far as it could be read.
+    """The project and its manifests, as far as they could be read.
 
-    `files` maps the relative name of everything that was read to its digest; `foreign` counts
-    documents of other apiVersions, which are left alone. `rollouts` are those of the fleets, whose
-    members are among the manifests. `secrets` are all that is referred to, whatever is wrong.
+    `files` maps the relative name of every file read to its digest. `foreign` counts documents of
+    other apiVersions, which are ignored. `rollouts` are those of the fleets, whose members are
+    among the manifests. `secrets` are all references to secrets, also in manifests with errors.
     """
 
     project: Project | None
@@ -71,10 +74,10 @@ class Loaded:
 def load(
     folder: Path, project_file: Path | None, paths: Sequence[Path], kinds: Mapping[str, Kind]
 ) -> Loaded:
-    """Load a project and its manifests.
+    """Loads a project and its manifests.
 
     `paths` defaults to the folder's `manifests/`, or to the folder itself. Never raises for what
-    people wrote.
+    users wrote.
     """
     loading = _Loading(Folder(folder), kinds)
     loading.load_project(project_file or folder / PROJECT_FILE)
@@ -104,7 +107,7 @@ class _Loading:
 
     @functools.cached_property
     def schemas(self) -> Mapping[str, str]:
-        """By the name of a kind, that of its manifest schema."""
+        """The name of the manifest schema, by the name of the kind."""
         return {name: kind.manifest_schema_name for name, kind in self.kinds.items()}
 
     def load_project(self, file: Path) -> None:
@@ -192,7 +195,7 @@ class _Loading:
             self.project = make_project(document, file.parent, parsed.file, digest, planes)
 
     def _check_ledger(self, file: Path, document: Json) -> Iterator[tuple[str, Finding]]:
-        """Nothing is written outside the project, whatever links lead there."""
+        """Nothing may be written outside the project, not even through symbolic links."""
         path = find(document, split_pointer(_LEDGER))
         if not self.folder.holds(file.parent / (path if isinstance(path, str) else LEDGER)):
             message = "the ledger's folder lies outside the project's folder"
@@ -270,7 +273,7 @@ class _Loading:
     def _load_references(
         self, file: Path, kind: str, document: Json, places: SourceMap
     ) -> list[Found]:
-        """Take in what a manifest refers to; returns what is wrong with it, and with the rest."""
+        """Includes the files of a manifest; returns the findings about them and about the rest."""
         spec = document.get("spec") if isinstance(document, dict) else None
         if not isinstance(spec, dict):
             return list(check_document(self.schemas[kind], document))
@@ -320,7 +323,7 @@ class _Loading:
 
 
 def _place_of(manifest: Manifest) -> SourceLocation:
-    """Where a manifest's name comes from: the item, where it is a member of a fleet."""
+    """The location of a manifest's name; for a member of a fleet, of its item."""
     return manifest.member.place if manifest.member else manifest.place("/metadata/name")
 
 
@@ -330,7 +333,7 @@ def _sort_key(finding: Finding) -> tuple[str, int, int, str]:
 
 
 def _peek(node: yaml.Node, name: str) -> str | None:
-    """A top-level text of a document, before anything of it is judged."""
+    """A top-level text of a document, read before the document is checked."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value == name and isinstance(value, yaml.ScalarNode):

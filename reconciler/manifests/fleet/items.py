@@ -1,4 +1,7 @@
-"""The items of a fleet, from a CSV file or a list: what each holds, and where it stands."""
+"""Reads the items of a fleet, from a CSV file or a list, with their source locations.
+
+`expansion` calls it. It keeps cells exactly as they are in the file.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _LIST: Final = "/spec/items/list"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What one member is made from. `number` counts from 1; `place` is its row, or its entry."""
+    """The values of one member. `number` counts from 1; `place` is its row, or its list entry."""
 
     number: int
     values: Mapping[str, Json]
@@ -33,9 +36,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """All items of a fleet, and the `names` under which any of them holds something.
+    """All items of a fleet, and the `names` of the values in any of them.
 
-    Those of a CSV file hold a text under each name; the names stand on its `header`.
+    Items of a CSV file hold a text under each name; `header` is the location of these names.
     """
 
     all: Sequence[Item] = ()
@@ -45,7 +48,7 @@ class Items:
 
 
 def read_items(folder: Folder, manifest: Path, given: Json, places: SourceMap) -> Items:
-    """The items that a checked `spec.items` names, with findings for what cannot be taken."""
+    """Returns the items that a checked `spec.items` names, with findings for invalid ones."""
     if "list" in given:
         found = _read_list(given["list"], places)
         place = places[_LIST]
@@ -109,7 +112,7 @@ _Row = tuple[SourceLocation, list[str]]
 
 
 def _read_rows(file: str, text: str, findings: list[Finding]) -> Iterator[_Row]:
-    """Each row that holds something, with the line on which it begins."""
+    """Each row that is not empty, with its first line."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
     try:
@@ -128,7 +131,7 @@ def _check_header(place: SourceLocation, columns: Sequence[str]) -> Iterator[Fin
 
 
 def _check_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What is wrong with the names of columns, and what to do."""
+    """What is wrong with the names of columns, and the next step."""
     separator = next((one for one in _SEPARATORS if one in columns[0]), "")
     if len(columns) == 1 and separator:
         yield f"separates cells with {_SEPARATORS[separator]}", "Save it with commas between them."
@@ -181,7 +184,7 @@ def _check_secrets(columns: Sequence[str], rows: Sequence[_Row]) -> Iterator[Fin
 
 
 def check_formulas(items: Items, used: Iterable[str]) -> Iterator[Finding]:
-    """Columns in which a spreadsheet has saved what it works out, and not what came of it."""
+    """Reports columns in which a spreadsheet saved formulas and not their results."""
     for name in used if items.header else ():
         places = [one.place for one in items.all if one.values.get(name, "")[:1] == "="]
         if places:
