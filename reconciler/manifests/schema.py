@@ -4,6 +4,7 @@ jsonschema-rs decides, because it is a hundred times faster. For an invalid docu
 explains, and its errors become findings with a location and a suggestion. No finding quotes a
 value, because the value might be a secret in the wrong place.
 """
+
 from __future__ import annotations
 
 import copy
