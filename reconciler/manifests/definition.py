@@ -46,14 +46,14 @@ def read_definition(
     if not folder.holds(path):
         folder.findings.append(
             Finding(
-                "the definition file lies outside the project's folder",
+                "the definition file is outside the project's folder",
                 place=place,
                 next_step="Move it into the folder, next to the manifest.",
             )
         )
         return None
     if not folder.has(path):
-        folder.findings.append(Finding(f"there is no file {name}", place=place))
+        folder.findings.append(Finding(f"the file {name} does not exist", place=place))
         return None
     text = folder.read(path, place)
     if text is None:
@@ -78,7 +78,7 @@ def _parse_yaml(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
     nodes = list(parsed.compose())
     if len(nodes) != 1 and not parsed.findings:
         place = SourceLocation(parsed.file, 1, 1)
-        parsed.findings.append(Finding("must hold one document", place=place))
+        parsed.findings.append(Finding("must contain exactly one document", place=place))
     return parsed.build(nodes[0]) if nodes else None, parsed, nodes
 
 
@@ -112,7 +112,7 @@ def _read_json(text: str) -> Json:
         try:
             json.dumps(document, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise BadJson("it holds half of a character") from None
+            raise BadJson("it contains half of a surrogate pair") from None
     return document
 
 
@@ -135,7 +135,7 @@ def _check(
             yield (
                 path,
                 Finding(
-                    f"{path[-1]} is a secret and stands here in the clear",
+                    f"{path[-1]} is a secret, and its value is in plain text here",
                     next_step="Refer to it instead: spec.secrets: "
                     f"{{{format_pointer(path)}: {{env: NAME}}}}",
                 ),
@@ -145,8 +145,8 @@ def _check(
             yield (
                 path,
                 Finding(
-                    f"{path[-1]} belongs to the service and cannot be declared",
-                    next_step="Leave it out.",
+                    f"{path[-1]} is owned by the service and cannot be declared",
+                    next_step="Remove it.",
                 ),
             )
     elif isinstance(value, dict) and field.branches:

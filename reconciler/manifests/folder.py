@@ -74,7 +74,7 @@ class Folder:
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
-            self._refuse(path, "is not text in UTF-8", "Save it as such.", place=place)
+            self._refuse(path, "is not text in UTF-8", "Save it as UTF-8.", place=place)
             return None
         return text
 
@@ -125,7 +125,7 @@ class Folder:
     def _holds(self, path: Path) -> bool:
         inside = self.holds(path)
         if not inside:
-            self._refuse(path, "lies outside the project's folder", "Move it into the folder.")
+            self._refuse(path, "is outside the project's folder", "Move it into the folder.")
         return inside
 
     def _note_unreadable(self, error: OSError) -> None:

@@ -114,16 +114,16 @@ class _Loading:
         if not file.exists():
             self.findings.append(
                 Finding(
-                    f"there is no project file {file.name}",
+                    f"the project file {file.name} does not exist",
                     subject=str(file.parent.resolve().name),
-                    next_step="Make one here with: reconciler init. Or name one with --project.",
+                    next_step="Create one with: reconciler init. Or name one with --project.",
                 )
             )
             return
         self.load_file(file)
         if self.project is None and not (self.findings or self.folder.findings):
             place = SourceLocation(self.folder.name(file), 1, 1)
-            self.findings.append(Finding("the project file holds no Project", place=place))
+            self.findings.append(Finding("the project file contains no Project", place=place))
 
     def load_file(self, file: Path) -> None:
         resolved = self.folder.resolve(file)
@@ -171,7 +171,7 @@ class _Loading:
         place = parsed.place(node)
         if self.project_place is not None:
             finding = Finding(
-                "a second Project",
+                "duplicate Project",
                 place=place,
                 detail=(f"The first is on {self.project_place}.",),
                 next_step="Keep one.",
@@ -198,7 +198,7 @@ class _Loading:
         """Nothing may be written outside the project, not even through symbolic links."""
         path = find(document, split_pointer(_LEDGER))
         if not self.folder.holds(file.parent / (path if isinstance(path, str) else LEDGER)):
-            message = "the ledger's folder lies outside the project's folder"
+            message = "the ledger's folder is outside the project's folder"
             yield _LEDGER, Finding(message, next_step="Name a folder inside it.")
 
     def _load_manifest(self, file: Path, parsed: Text, node: yaml.Node, kind: str) -> None:
@@ -304,10 +304,10 @@ class _Loading:
         if not findings and not self.manifests:
             findings.append(
                 Finding(
-                    "there is no manifest",
+                    "no manifest was found",
                     subject=self.folder.name(self.folder.root),
-                    next_step="Write one, or make an example with: reconciler init. If there is to"
-                    " be none any more: --allow empty",
+                    next_step="Write one, or create an example with: reconciler init. If the"
+                    " project must be empty: --allow empty",
                     guard="empty",
                 )
             )

@@ -92,7 +92,7 @@ def locate_file(folder: Folder, file: Path, name: str) -> str | Finding:
     path = file.parent / name
     if folder.holds(path):
         return folder.name(path)
-    message = "the secret's file lies outside the project's folder"
+    message = "the secret's file is outside the project's folder"
     return Finding(message, next_step="Move it into the folder.")
 
 
@@ -138,7 +138,7 @@ def check_sources(
     for manifest in manifests:
         source = find(manifest.spec, _ADDRESS)
         if source == str(manifest.address):
-            step = "Name the service that it is made from."
+            step = "Name the resource that it is created from."
             yield manifest, _wrong(manifest, "starts from itself", step)
         elif whole and isinstance(source, str) and source not in known:
             if source not in suggestions:

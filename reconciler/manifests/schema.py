@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # it only explains errors, and is imported when there are err
 
 # So many errors usually have one common cause.
 MOST: Final = 1000
-MORE: Final = Finding(f"has more errors than {MOST:,}; those that come later are not told")
+MORE: Final = Finding(f"has more than {MOST:,} errors; the later ones are not reported")
 _NAMES: Final[Mapping[str, str]] = {
     "object": "a mapping",
     "array": "a list",
@@ -164,7 +164,7 @@ def check_document(name: str, document: Json, extension: str = "") -> Iterator[t
         # In Python's patterns, `$` also matches before a final line break.
         for at, _ in sign_errors(name, document, extension):
             said = at.rpartition("/")[2] or "it"
-            yield at, Finding(f"{said} is not of the form that is needed")
+            yield at, Finding(f"{said} does not match the required pattern")
 
 
 def sign_errors(name: str, document: Json, extension: str = "") -> Iterator[tuple[str, str]]:
@@ -278,7 +278,7 @@ def _unknown_field(key: str, schema: Json) -> Finding:
     known = list(schema.get("properties", {}))
     near = difflib.get_close_matches(key.casefold(), [one.casefold() for one in known], n=1)
     match = next((one for one in known if near and one.casefold() == near[0]), "")
-    hint = f'Did you mean "{match}"?' if match else f"There are {', '.join(known)}."
+    hint = f'Did you mean "{match}"?' if match else f"Known fields: {', '.join(known)}."
     return Finding(f"unknown field{quote_word(key)}", next_step=hint)
 
 
@@ -303,7 +303,7 @@ def _describe_rule(word: str, error: ValidationError) -> str:
     if word == "pattern":
         schema: Any = error.schema
         meant = schema.get("description", "")
-        return f"is not of the form that is needed. {meant}".rstrip()
+        return f"does not match the required pattern. {meant}".rstrip()
     if word in {"minLength", "minItems", "minProperties"}:
         return "must not be empty"
     return f"breaks the rule {word}: {value}"

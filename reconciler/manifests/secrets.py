@@ -55,7 +55,7 @@ def _from_environment(name: str, environment: Mapping[str, str]) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError:
         # Not chained, because the error contains the value.
-        raise _missing(f"env {name}", "is not text in UTF-8", f"Set {name} anew.") from None
+        raise _missing(f"env {name}", "is not text in UTF-8", f"Set {name} again.") from None
     if not value:
         state = "is empty" if name in environment else "is not set"
         raise _missing(f"env {name}", state, f"Set {name} where reconciler runs.")
@@ -67,7 +67,7 @@ def _from_file(root: Path, name: str) -> str:
     path = os.path.realpath(root / name)
     if not Path(path).is_relative_to(os.path.realpath(root)):
         hint = "Put the file inside the project, and keep it out of git."
-        raise _missing(subject, "lies outside the project's folder", hint)
+        raise _missing(subject, "is outside the project's folder", hint)
     data = _read(path, subject)
     try:
         value = data.decode("utf-8").removesuffix("\n").removesuffix("\r")

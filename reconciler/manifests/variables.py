@@ -46,7 +46,7 @@ def _read_variable(token: re.Match[str]) -> Variable:
     if not token[2]:
         raise ValueError("a ${ has no } after the name")
     if not token[1]:
-        raise ValueError("${} names nothing")
+        raise ValueError("${} has no name")
     return Variable(token[1])
 
 

@@ -126,10 +126,10 @@ class Text:
             name = self._key(key)
             if name in result:
                 before = self.place(first[name])
-                message = f"the key{quote_word(name)} stands here for the second time"
+                message = f"duplicate key{quote_word(name)}"
                 self.findings.append(
                     Finding(
-                        message, place=self.place(key), detail=(f"It stands on {before} first.",)
+                        message, place=self.place(key), detail=(f"The first one is on {before}.",)
                     )
                 )
                 continue
@@ -144,12 +144,12 @@ class Text:
                 return _UNSAID  # another finding about it would quote the name
             return str(node.value)
         if isinstance(node, yaml.ScalarNode) and node.tag == f"{_PREFIX}merge":
-            self._refuse(node, "merge keys (<<) are not taken", "Write the keys out.")
+            self._refuse(node, "merge keys (<<) are not supported", "Write the keys out.")
             return "<<"
         if not isinstance(node, yaml.ScalarNode):
             self._refuse(node, "a key must be text")
             return ""
-        self._refuse(node, "a key must be text, and YAML takes this one for something else", _QUOTE)
+        self._refuse(node, "a key must be text, and YAML reads this one as another type", _QUOTE)
         return str(node.value)
 
     def _scalar(self, node: yaml.ScalarNode) -> Json:
@@ -173,8 +173,8 @@ class Text:
     def _refuse_tag(self, node: yaml.Node) -> None:
         tag = node.tag.replace(_PREFIX, "!!")
         known = _TAG.match(tag)
-        said = f"the tag {known[0]}" if known else "what begins with ! is a tag, and"
-        self._refuse(node, f"{said} is not taken", "Leave it out, or put quotes around the text.")
+        said = f"the tag {known[0]}" if known else "a text that begins with ! is a tag, and"
+        self._refuse(node, f"{said} is not supported", "Remove it, or put quotes around the text.")
 
 
 _FLATTEN: Final = "Flatten it."

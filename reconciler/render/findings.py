@@ -30,7 +30,7 @@ def render_findings(findings: Sequence[Finding], *, paint: Paint) -> str:
         for one, names in gathered[:_MOST_SHOWN]
     ]
     if len(gathered) > _MOST_SHOWN:
-        shown.append(f"… and {len(gathered) - _MOST_SHOWN} more; --json has them all.")
+        shown.append(f"… and {len(gathered) - _MOST_SHOWN} more; --json shows them all.")
     return "\n\n".join(shown)
 
 
@@ -63,7 +63,7 @@ def _merge(findings: Sequence[Finding]) -> Finding:
     return replace(
         first,
         subject=count(len(findings), "resource"),
-        detail=first.detail if shared else (f"Of {first.subject}:", *first.detail),
+        detail=first.detail if shared else (f"For {first.subject}:", *first.detail),
         next_step=first.next_step.replace(one, every),
     )
 

@@ -28,7 +28,7 @@ _SAID: Final = {
     StepResult.DONE: "",
     StepResult.NOT_DONE: "not done",
     StepResult.UNKNOWN: "unknown whether it was done",
-    OPEN: "begun, outcome not known yet",
+    OPEN: "started, outcome not known yet",
 }
 
 
@@ -146,7 +146,7 @@ def _blame_lines(authors: Sequence[Authorship], field: Field | None, paint: Pain
         else:
             shown = HIDDEN if is_hidden(field, path, one.value) else show_value(one.value)
         yield f"{paint('bold', show_path(path))} = {shown}"
-        how = "" if one.wrote else ", which found it so"
+        how = "" if one.wrote else ", which found this value"
         entry = one.entry
         yield f"    #{entry.sequence}  {escape(entry.at)}  by {describe_author(entry)}{how}"
 

@@ -25,9 +25,9 @@ def is_whole(report: VerifyReport) -> bool:
 
 
 def render_verify_report(report: VerifyReport, paint: Paint) -> str:
-    """Returns `The ledger holds: 1,204 entries, 1,204 intents, chain whole.`, then the findings."""
+    """Returns `The ledger holds: 12 entries, 12 intents, chain intact.`, then the findings."""
     held = f"The ledger holds: {count_entries(report.entries)}, {count(report.intents, 'intent')}"
-    chain = paint("green", "chain whole") if is_whole(report) else paint("red", "chain broken")
+    chain = paint("green", "chain intact") if is_whole(report) else paint("red", "chain broken")
     findings = [render_findings(report.findings, paint=paint)] if report.findings else []
     return "\n\n".join([f"{held}, {chain}.", *findings])
 
@@ -55,22 +55,22 @@ def render_rebuilt_entries(found: Sequence[RebuiltEntry], lost: Collection[Addre
     if lost:
         named = ", ".join(escape(str(one)) for one in sorted(lost)[:_MOST_NAMED])
         more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
-        blocks.append(f"No manifest names them, so nothing is remembered of: {named}{more}")
+        blocks.append(f"No manifest declares them, so the ledger will not remember: {named}{more}")
     return "\n\n".join(blocks)
 
 
 def _rebuilt_entry_lines(one: RebuiltEntry) -> Iterator[str]:
     name = f"{escape(str(one.resource.address))} [{escape(one.resource.short_id)}]"
     if one.entry is None:
-        yield f"  # {name} is not there: nothing to remember"
+        yield f"  # {name} does not exist: nothing to remember"
         return
     yield f"  {one.entry.action.symbol} {name}: {count(len(one.entry.owned), 'value')} remembered"
     if one.apart:
-        yield f"      left out, live has another value: {_name(one.apart)}"
+        yield f"      left out, the live value differs: {_name(one.apart)}"
     if one.not_observable:
-        yield f"      left out, the service never shows it: {_name(one.not_observable)}"
+        yield f"      left out, the service never returns it: {_name(one.not_observable)}"
     if one.entry.secrets:
-        yield f"      taken to be as declared: {', '.join(_secrets(one.entry))}"
+        yield f"      assumed to be as declared: {', '.join(_secrets(one.entry))}"
     yield "      not known: who applied what, and when"
     if one.models:
         yield f"      not known: which bytes were applied at {_name(one.models)}"

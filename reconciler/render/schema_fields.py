@@ -57,4 +57,4 @@ def _secrecy(field: Field) -> Iterator[str]:
     if field.omitted:
         yield "not always returned"
     if field.sealed_by:
-        yield "not observable where sealed"
+        yield "not observable if sealed"

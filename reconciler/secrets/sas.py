@@ -22,22 +22,22 @@ def check_validity(signature: str, subject: str, now: datetime) -> str:
     # A stored access policy (si) may hold the other fields, which are then not known here.
     if not said.get("sig") or "r" not in said.get("sp", ["r"])[0]:
         raise BlobForbidden(
-            "the signature does not permit to read" if said.get("sig") else "it is no signature",
+            "the signature does not permit to read" if said.get("sig") else "it is not a signature",
             subject=subject,
-            next_step="Make one with the right to read (sp=r) and put it where sas refers to.",
+            next_step="Create one with read permission (sp=r), and store it where sas refers to.",
         )
     start, end = _instant(said, "st"), _instant(said, "se")
     if end is not None and end <= now:
         raise BlobExpired(
-            f"the signature ended at {end:%Y-%m-%dT%H:%M:%SZ}",
+            f"the signature expired at {end:%Y-%m-%dT%H:%M:%SZ}",
             subject=subject,
-            next_step="Make a new one and put it where sas refers to.",
+            next_step="Create a new one, and store it where sas refers to.",
         )
     if start is not None and start > now:
         raise BlobExpired(
-            f"the signature begins at {start:%Y-%m-%dT%H:%M:%SZ}",
+            f"the signature is not valid before {start:%Y-%m-%dT%H:%M:%SZ}",
             subject=subject,
-            next_step="Wait until then, or make one that begins earlier.",
+            next_step="Wait until then, or create one that is valid earlier.",
         )
     return f"{end:%Y-%m-%dT%H:%M:%SZ}" if end is not None else ""
 

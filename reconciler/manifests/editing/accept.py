@@ -67,7 +67,7 @@ def _check_override_counts(accepted: Iterable[Acceptance]) -> Iterator[Finding]:
     fleets = Counter(one.manifest.member.fleet for one in accepted if one.manifest.member)
     for fleet, members in fleets.items():
         if members > _MOST_OVERRIDES:
-            message = f"{members:,} members have moved, and at most {_MOST_OVERRIDES} get overrides"
+            message = f"{members:,} members changed, and at most {_MOST_OVERRIDES} get overrides"
             step = "Change the template or the items, or accept some of the members by address."
             yield Finding(message, subject=str(fleet), next_step=step)
 

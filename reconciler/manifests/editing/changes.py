@@ -29,7 +29,7 @@ def put(document: Json, path: tuple[str, ...], value: Json | Absent) -> Json | A
     if isinstance(document, list):
         return _put_item(document, path, value)
     if document is not None and not isinstance(document, dict):
-        _refuse("is neither a mapping nor a list, and nothing can stand in it")
+        _refuse("is neither a mapping nor a list, so it cannot contain values")
     members = document or {}
     below = put(members.get(path[0]), path[1:], value)
     if isinstance(below, Absent):
@@ -40,7 +40,7 @@ def put(document: Json, path: tuple[str, ...], value: Json | Absent) -> Json | A
 def _put_item(items: list[Json], path: tuple[str, ...], value: Json | Absent) -> Json:
     at = int(path[0]) if path[0].isdecimal() else len(items) if path[0] == "-" else -1
     if not 0 <= at <= len(items):
-        _refuse("the list here has no such item")
+        _refuse("the list has no such item")
     below = put(items[at] if at < len(items) else None, path[1:], value)
     return [*items[:at], *([] if isinstance(below, Absent) else [below]), *items[at + 1 :]]
 

@@ -79,7 +79,7 @@ def find_document(file: str, text: str, address: Address) -> int:
         kind, name = (_read_text(node, path) for path in (("kind",), ("metadata", "name")))
         if (kind, name) == (address.kind, address.name):
             return number
-    finding = Finding("no document here is its manifest", str(address), SourceLocation(file, 1, 1))
+    finding = Finding(_NOT_FOUND, str(address), SourceLocation(file, 1, 1))
     raise ManifestInvalid((finding,))
 
 
@@ -157,7 +157,7 @@ def _locate(form: _Form, original: _Opened, edit: Edit, finding: Finding) -> Fin
 def _make(form: _Form, opened: _Opened, edit: Edit) -> _Opened:
     path = split_pointer(edit.pointer)
     if not path:
-        _check([Finding("the whole document is not one place in it", next_step=_BY_HAND)])
+        _check([Finding("an edit cannot replace the whole document", next_step=_BY_HAND)])
     _check([*check_writable(edit.value), *check_writable(list(path))])
     before, node = find(opened.document, path), opened.layout.root.find(path)
     smaller = list(split_change(node, path, before, edit.value))
@@ -185,5 +185,6 @@ def _put(form: _Form, opened: _Opened, path: tuple[str, ...], value: Json | Abse
 
 
 _MOST_SMALLER: Final = 32
+_NOT_FOUND: Final = "no document in this file is its manifest"
 _BY_HAND: Final = "Change it by hand."
-_BESIDE: Final = "cannot be changed in place without changing what stands beside it"
+_BESIDE: Final = "cannot be changed in place without a change to the text beside it"

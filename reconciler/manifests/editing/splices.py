@@ -78,7 +78,7 @@ def _follow(layout: Layout, path: tuple[str, ...]) -> tuple[list[Slot], Node, tu
 def _check_shared(layout: Layout, node: Node) -> None:
     """Refuses to change a part of a value that several places share."""
     if node.form == "alias":
-        _refuse(f"the alias *{node.anchor} stands here for what is written elsewhere")
+        _refuse(f"the alias *{node.anchor} refers to a value that is written elsewhere")
     if layout.aliases[node.anchor]:
         _refuse_anchor(node)
 
@@ -93,7 +93,7 @@ def _check_goes(layout: Layout, node: Node) -> None:
 
 
 def _refuse_anchor(node: Node) -> Never:
-    _refuse(f"the anchor &{node.anchor} brings this to other places too")
+    _refuse(f"the anchor &{node.anchor} shares this value with other places")
 
 
 def _refuse(message: str) -> Never:

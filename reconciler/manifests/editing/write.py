@@ -56,7 +56,7 @@ def write_manifest(
 def _comment(exported: ExportedSpec, left_out: list[str]) -> str:
     lines = list(exported.notes)
     if left_out:
-        lines += ["Left out, because a manifest cannot hold it; it stays as it is:", *left_out]
+        lines += ["Left out, because a manifest cannot hold it; the service keeps it:", *left_out]
     return "".join(f"# {line.encode('unicode_escape').decode()}\n" for line in lines)
 
 

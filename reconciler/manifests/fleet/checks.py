@@ -158,7 +158,7 @@ class _PartContext:
         return self.locate(
             Finding(
                 f"no {'column is called' if tabular else 'item has'} {format_name(name, 'that')}",
-                detail=(f"On {header} there are {', '.join(words + _others(others))}.",),
+                detail=(f"The names on {header} are: {', '.join(words + _others(others))}.",),
                 next_step=f"Did you mean ${{{near[0]}}}?" if near else "",
             ),
             path,
@@ -199,7 +199,7 @@ class _PartContext:
 
 def _others(count: int) -> list[str]:
     """The columns that are not named, because their name might be a secret."""
-    return [f"{count:,} that no word names"] if count else []
+    return [f"{count:,} whose names may be secrets"] if count else []
 
 
 _TYPES: Final[Mapping[type, frozenset[str]]] = {

@@ -35,8 +35,8 @@ _FILE: Final = ("definition", "file")
 _OVERRIDES: Final = "/spec/overrides"
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _PLAIN: Final = Finding(
-    "an override names its definition file without variables",
-    next_step="It is for one member alone: write the name out.",
+    "the definition file of an override cannot have variables",
+    next_step="An override is for one member: write the name without variables.",
 )
 
 
@@ -96,7 +96,7 @@ def _check_spec(source: FleetSource) -> Iterator[Finding]:
     if kind not in source.schemas:
         unknown = unknown_word("kind", kind, list(source.schemas))
         if kind in {"Fleet", "Project"}:
-            unknown = replace(unknown, message=f"a template makes no {kind}")
+            unknown = replace(unknown, message=f"a template cannot make a {kind}")
         yield replace(unknown, place=places[f"{_TEMPLATE}/kind"])
 
 
@@ -114,7 +114,7 @@ def _make_members(
             expanded = member_template.expand(item)
         except TooLarge:
             place = source.places[_TEMPLATE]
-            yield Finding(_TOO_LARGE, place=place, next_step="Make several fleets of it.")
+            yield Finding(_TOO_LARGE, place=place, next_step="Split it into several fleets.")
             return
         member = Member(fleet, item.number, item.place)
         subject = f"{member_template.kind}/{expanded.name}" if expanded.name else str(fleet)
@@ -158,15 +158,15 @@ def _check_overrides(
         yield Finding(
             f"no member is called {format_name(name, 'that')}",
             place=source.places[f"/spec/overrides{format_pointer((name,))}"],
-            next_step=f'Did you mean "{near[0]}"?' if near else "Take it out, or correct it.",
+            next_step=f'Did you mean "{near[0]}"?' if near else "Remove it, or correct it.",
         )
 
 
 _SAME: Final = Finding(
-    "the name is that of an earlier item",
-    next_step="Let the names differ, or take out what stands twice.",
+    "an earlier item has the same name",
+    next_step="Give each item its own name, or remove the duplicate.",
 )
-_TOO_MANY: Final = "its members have too many errors; those of later items are not told"
+_TOO_MANY: Final = "its members have too many errors; those of later items are not reported"
 _TOO_LARGE: Final = "its members together would take more than 256 MB"
 
 
@@ -335,11 +335,11 @@ def check_waves(sizes: Sequence[int | str]) -> Iterator[tuple[str, Finding]]:
     """Yields findings, by pointer, for waves that miss some members or that add no members."""
     if sizes[-1] != _ALL:
         step = f"End them with {_ALL}."
-        yield _WAVES, Finding("the waves leave some of the members out", next_step=step)
+        yield _WAVES, Finding("the waves do not include all members", next_step=step)
     for number, (one, other) in enumerate(pairwise(sizes), 1):
         if _is_no_more(one, other):
-            message = f"wave {number + 1} comes no further than the one before it"
-            step = "Say how many members are done when each wave ends, not how many it takes."
+            message = f"wave {number + 1} adds no members to the wave before it"
+            step = "Give the total number of members at the end of each wave."
             yield f"{_WAVES}/{number}", Finding(message, next_step=step)
 
 

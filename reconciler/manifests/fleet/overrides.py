@@ -51,7 +51,7 @@ def _holds_null(value: Json) -> bool:
 
 
 _NULL: Final = Finding(
-    "an override cannot set something to null",
+    "an override cannot set a value to null",
     next_step="Change the template or the item by hand.",
 )
 

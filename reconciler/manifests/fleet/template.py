@@ -191,8 +191,8 @@ class _Compiler:
         """The function that formats a value as part of a text."""
         look_up, called = self._make_lookup(name, path), format_name(name, "a value")
         empty, several = (
-            self.context.locate_first(Finding(f"{called} {said}, and stands within a text"), path)
-            for said in ("is empty", "is no single value")
+            self.context.locate_first(Finding(f"{called} {said}, and it is part of a text"), path)
+            for said in ("is empty", "is not a single value")
         )
 
         def spell(values: Values, problems: Problems) -> str:
@@ -213,4 +213,4 @@ class _Compiler:
 _NODE: Final = 64
 _TWICE: Final = Finding("two keys become the same")
 _SECRET: Final = Finding(SUSPICIOUS, next_step=REFER)
-_ESCAPE: Final = "To have ${ itself, write $${."
+_ESCAPE: Final = "To write a literal ${, use $${."

@@ -33,11 +33,11 @@ def render_drift_markdown(report: DriftReport) -> str:
     groups = group_statuses(report)
     lines = [write_marker("drift", report.inputs.project), f"### {count_verdicts(report)}"]
     if report.outcome == "evidence-incomplete":
-        lines.append("\n> **Evidence incomplete**: what could not be read is not in sync.")
+        lines.append("\n> **Evidence incomplete**: some resources could not be read.")
     if groups:
         lines += ["", "| resource | verdict | last applied |", "|---|---|---|"]
         lines += keep_within((_row(one) for one in groups), _ROWS)
-        lines += ["", "<details><summary>What moved</summary>", ""]
+        lines += ["", "<details><summary>What changed</summary>", ""]
         lines += keep_within(_findings(groups), _FINDINGS)
         lines += ["", "</details>"]
     lines += ["", describe_knowledge(report)]
@@ -45,7 +45,7 @@ def render_drift_markdown(report: DriftReport) -> str:
     if hidden:
         lines += ["", code(hidden)]
     if report.baseline == "lost":
-        lines += ["", "baseline: lost; only what is declared can be compared."]
+        lines += ["", "baseline: lost; only declared values can be compared."]
     return "\n".join(lines) + "\n"
 
 

@@ -84,7 +84,7 @@ def describe_findings(findings: Sequence[Drift], now: str) -> Iterator[str]:
     since = min(one.since for one in findings)
     if since:
         yield f"    first seen {since[:10]}{_age(since, now)}"
-    yield from (f"    {'settle:' if n == 0 else 'or:    '} {escape(command)}"
+    yield from (f"    {'resolve:' if n == 0 else 'or:     '} {escape(command)}"
                 for n, command in enumerate(list_commands(findings)))  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def list_values(findings: Sequence[Drift]) -> dict[str, tuple[str, tuple[str, ..
     names = [one.resource.address.name for one in findings]
     return {
         name: (
-            shown.get(name, "(not there)"),
+            shown.get(name, "(absent)"),
             describe_values(names, [getattr(one, name) for one in findings]),
         )
         for name in values
@@ -186,10 +186,10 @@ def _closing(report: DriftReport, paint: Paint) -> Iterator[str]:
     else:
         yield f"{paint('bold', word)} {rest}"
     if report.outcome == "evidence-incomplete":
-        yield paint("red", "Evidence incomplete") + ": what could not be read is not in sync."
+        yield paint("red", "Evidence incomplete") + ": some resources could not be read."
     hidden = count_hidden(report.findings)
     if hidden:
         yield hidden
     if report.baseline == "lost":
-        yield "baseline: lost. There is no ledger, so only what is declared can be compared."
+        yield "baseline: lost. No ledger exists, so only declared values can be compared."
     yield describe_knowledge(report)

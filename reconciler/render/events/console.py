@@ -152,18 +152,16 @@ def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a
             subject = paint("bold", escape(str(event.fleet)) + ":")
             return f"{subject} {_describe_of_fleet(event, paint)}"
         case RollbackStarted(steps):
-            said = f"{count(steps, 'step')}, the last one first"
+            said = f"{count(steps, 'step')}, in reverse order"
             return f"{paint('bold', 'Rolling back:')} {said}"
         case LockAwaited(lock_owner, seconds):
-            said = (
-                f"{describe_lock_owner(lock_owner)}; trying again in {_seconds(math.ceil(seconds))}"
-            )
+            said = f"{describe_lock_owner(lock_owner)}; retrying in {_seconds(math.ceil(seconds))}"
             return f"{paint('bold', 'Acquiring the lock of the ledger:')} {said}"
         case Retrying(subject, reason, seconds):
-            said = f"{_line(reason)}; trying again in {_seconds(seconds)}"
+            said = f"{_line(reason)}; retrying in {_seconds(seconds)}"
             return f"{paint('bold', escape(subject) + ':')} {said}"
         case Throttling(subject, reason, seconds):
-            said = f"{_line(reason)}; the next one goes in {_seconds(math.ceil(seconds))}"
+            said = f"{_line(reason)}; the next request is in {_seconds(math.ceil(seconds))}"
             return f"{paint('bold', escape(subject) + ':')} {said}"
         case _:
             resource = event.resource
@@ -178,10 +176,10 @@ def _describe_of_fleet(event: WaveStarted | WavePaused | FleetStopped, paint: Pa
         case WaveStarted(wave, steps, waves=waves):
             return f"Wave {wave} of {waves}: {count(steps, 'member')}"
         case WavePaused(seconds=seconds):
-            return f"The next wave begins in {_seconds(math.ceil(seconds))}"
+            return f"The next wave starts in {_seconds(math.ceil(seconds))}"
         case FleetStopped(failed=failed, max_failures=most):
             stopped = paint("red", "Stopped:")
-            return f"{stopped} {describe_stop(failed, most)}; no other member is begun"
+            return f"{stopped} {describe_stop(failed, most)}; no further member is started"
     assert_never(event)
 
 
@@ -202,13 +200,13 @@ def _describe_of_resource(event: _OfResource, paint: Paint) -> str:  # noqa: PLR
         case Refreshing():
             return "Refreshing state..."
         case IntentResolved(result=result, note=note):
-            return f"Settled: {result}{f' ({_line(note)})' if note else ''}"
+            return f"Interrupted step: {result}{f' ({_line(note)})' if note else ''}"
         case StepStarted(action=action):
             return _STARTS[action]
         case StepWaiting(action=action, elapsed=elapsed):
             return f"{_GOES_ON[action]} [{_seconds(elapsed)} elapsed]"
         case StepDoubted(reason=reason):
-            return f"Looking again: {_line(reason)}"
+            return f"Reading again: {_line(reason)}"
         case StepDone(action=action, elapsed=elapsed):
             return f"{_ENDS[action]} {_seconds(elapsed)}"
         case StepFailed(finding=finding):

@@ -167,9 +167,9 @@ def _type(event: Event) -> str:
 def _format_message(event: Event) -> str:
     match event:
         case Agenda(reads=reads, steps=()):
-            return f"{count(reads, 'service')} to be read"
+            return f"{count(reads, 'service')} to read"
         case Agenda(steps=steps):
-            return f"{count(len(steps), 'step')} to be carried out"
+            return f"{count(len(steps), 'step')} to apply"
         case Refreshed(resource, failed):
             return f"{_name(resource)}: Refresh {'failed' if failed else 'complete'}"
         case _:

@@ -46,8 +46,8 @@ def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
         yield "\n".join(_name_left(left, halted))
     if outcome.not_observable:
         number = count(len(outcome.not_observable), "resource")
-        said = f"What was written to {number} is not observable"
-        yield f"{said}: the service took it, and does not show it."
+        said = f"The values written to {number} are not observable"
+        yield f"{said}: the service accepted them, but never returns them."
 
 
 def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
@@ -55,7 +55,7 @@ def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
     restored = f"Resources: {len(outcome.rolled_back)} restored"
     if outcome.unrestored:
         counts = f"{restored}, {len(outcome.unrestored)} not restored."
-        return "Apply failed and was rolled back in part!", counts, "red"
+        return "Apply failed and was partly rolled back!", counts, "red"
     if outcome.rolled_back:
         return "Apply failed and was rolled back!", f"{restored}.", "red"
     counts = (
@@ -77,15 +77,15 @@ def _describe_stopped(stopped: Stopped, paint: Paint) -> str:
     prune = " --prune" if stopped.destroys else ""
     return (
         f"{paint('bold', f'{fleet} was stopped:')} {why}; {left} not started.\n"
-        f"Once that is mended, go on with: reconciler apply --target {fleet}{prune}"
+        f"After you fix the cause, continue with: reconciler apply --target {fleet}{prune}"
     )
 
 
 def _name_left(left: Sequence[Address], halted: str) -> Iterator[str]:
-    why = {"": "because of what failed", INTERRUPTED: "because of the interruption"}
+    why = {"": "because of the failures", INTERRUPTED: "because of the interruption"}
     yield f"{count(len(left), 'step')} not started, {why.get(halted, f'because {escape(halted)}')}:"
     for address in left[:_NAMED]:
         yield f"  {escape(str(address))}"
     if len(left) > _NAMED:
         yield f"  … and {len(left) - _NAMED:,} more"
-    yield "Plan again to see what is left."
+    yield "Run plan to see the remaining changes."

@@ -17,7 +17,7 @@ from reconciler.render.words.names import list_names
 from reconciler.secrets.signatures import strip_credentials
 from reconciler.text.json_text import canonical
 
-OWN: Final = "each its own"
+OWN: Final = "different for each"
 _FEW: Final = 4
 _MANY: Final = 3
 _NAMED: Final = 2
@@ -71,7 +71,7 @@ def _key(value: _Value) -> str:
 
 def _show(value: _Value) -> str:
     if value is ABSENT:
-        return "not there"
+        return "absent"
     if isinstance(value, SecretReference):
         return escape(cut(f"{value}, version {value.version}" if value.version else str(value)))
     return show_value(cut(strip_credentials(value), _LONGEST) if isinstance(value, str) else value)

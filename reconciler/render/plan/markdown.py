@@ -147,11 +147,11 @@ def _notes(plan: Plan) -> Sequence[str]:
         them = code(list_names((str(one.address) for one in plan.orphans), _MOST_NAMED), _ALL)
         notes.append(f"\n{count(len(plan.orphans), 'orphan')} in the ledger: {them}")
     if plan.baseline == "lost":
-        notes.append("\nbaseline: lost; who changed what before is not known.")
+        notes.append("\nbaseline: lost; it is not known who made earlier changes.")
     commit = f"`{plan.inputs.commit[:12]}`" if plan.inputs.commit.isalnum() else ""
     if commit:
         notes.append(
-            f"\nMade from {commit}{', with uncommitted changes' if plan.inputs.dirty else ''}."
+            f"\nCreated from {commit}{', with uncommitted changes' if plan.inputs.dirty else ''}."
         )
     return notes
 

@@ -37,7 +37,7 @@ def _count_too_many(*structures: Json) -> str:
     counts = [_count_values(one) for one in structures]
     if max(counts) <= _MOST_VALUES:
         return ""
-    return f"{' -> '.join(count(one, 'value') for one in counts)}: too many to be compared here"
+    return f"{' -> '.join(count(one, 'value') for one in counts)}: too many to compare here"
 
 
 def _count_values(value: Json) -> int:

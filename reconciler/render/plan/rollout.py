@@ -22,10 +22,9 @@ def describe_rollouts(plan: Plan) -> Iterator[str]:
 
 
 def describe_stop(failed: int, most: int) -> str:
-    """Returns why a rollout stopped: `3 members failed, and no more than 2 may`."""
-    return (
-        f"{count(failed, 'member')} failed, and {f'no more than {most:,}' if most else 'none'} may"
-    )
+    """Returns why a rollout stopped: `3 members failed, and at most 2 may fail`."""
+    limit = f"at most {most:,} may" if most else "no member may"
+    return f"{count(failed, 'member')} failed, and {limit} fail"
 
 
 def _describe(rollout: Rollout, steps: list[Step]) -> Iterator[str]:

@@ -26,7 +26,7 @@ from reconciler.render.words.escape import (
 
 HIDDEN: Final = "(sensitive value)"
 _WHOLE: Final = (
-    "sent as the whole definition: whether an update removes what it leaves out is not known"
+    "sent as the whole definition: it is not known whether an update removes omitted fields"
 )
 _SIGNS: Final[Mapping[Verb, str]] = {
     Verb.ADD: "+",
@@ -108,7 +108,7 @@ def describe_whole(step: Step, like: Sequence[Step] = ()) -> list[str]:
     if step.action is Action.DELETE:
         sizes = {_size(one.before) for one in (step, *like)}
         gone = count(sizes.pop(), "attribute") if len(sizes) == 1 else "all attributes"
-        return ["; ".join([f"{gone} will be gone", *notes])]
+        return ["; ".join([f"{gone} will be removed", *notes])]
     whole = step.action is Action.UPDATE and step.body == "whole"
     return [*notes, _WHOLE] if whole else notes
 
@@ -162,12 +162,12 @@ def _model_row(model: ModelChange, step: Step) -> Row:
 
 def _digest(model: ModelChange) -> Iterator[str]:
     if model.digest_after:
-        trust = {"streamed": "", "metadata": " (as its uploader says)", "md5": ""}[model.trust]
+        trust = {"streamed": "", "metadata": " (reported by its uploader)", "md5": ""}[model.trust]
         before = f"{_short(model.digest_before)} -> " if model.digest_before else ""
         kind = model.digest_after.partition(":")[0]
         yield f"{kind} {before}{_short(model.digest_after)}{trust}"
     elif model.trust == "none":
-        yield "its storage tells no digest; give sha256 to have its bytes compared"
+        yield "its storage reports no digest; set sha256 to compare its bytes"
 
 
 def _short(digest: str) -> str:
@@ -197,7 +197,7 @@ def _change_row(change: Change, step: Step) -> Row:
 
 def _written(change: Change) -> str:
     if not isinstance(change.after, SecretReference):
-        return f"{show_value(change.after)} (what it was is not observable)"
+        return f"{show_value(change.after)} (the previous value is not observable)"
     label = f", version {escape(cut(change.after.version))}" if change.after.version else ""
     return f"(sensitive value, written from {escape(str(change.after))}{label})"
 

@@ -31,12 +31,12 @@ SAID: Final = {
     Action.REPLACE: "must be replaced",
     Action.DELETE: "will be destroyed",
     Action.FORGET: "will be forgotten",
-    Action.ADOPT: "will be remembered as it is",
+    Action.ADOPT: "will be adopted without changes",
 }
 NOTHING_TO_DO: Final = "No changes. Your web services match the manifests."
 BASELINE_LOST: Final = (
-    "baseline: lost. There is no ledger (yet, or any more), so it is not known who changed what\n"
-    "since the last apply; the changes are the same without it."
+    "baseline: lost. No ledger was found, so it is not known who made changes since the last\n"
+    "apply. The planned changes are the same without it."
 )
 _TABLE_ABOVE: Final = 20
 _NAMED: Final = 8
@@ -80,7 +80,7 @@ def describe_comparison(plan: Plan) -> str:
     compared = count(len(plan.unchanged), "service")
     return (
         f"Reconciler compared {compared} with the manifests and found no differences,\n"
-        "so nothing has to be done."
+        "so no changes are needed."
     )
 
 
@@ -90,7 +90,7 @@ def _render_destructive(groups: Sequence[Group], paint: Paint) -> str:
         f"  {paint.symbol(group.step.action.symbol)} {group.title} {said}"
         for group, said in list_destructive(groups, _MOST_NAMED)
     ]
-    return "\n".join(["Mind these:", *lines]) if lines else ""
+    return "\n".join(["Review these:", *lines]) if lines else ""
 
 
 def list_destructive(groups: Sequence[Group], most: int) -> list[tuple[Group, str]]:
@@ -104,7 +104,7 @@ def list_destructive(groups: Sequence[Group], most: int) -> list[tuple[Group, st
         if group.step.action in {Action.DELETE, Action.REPLACE}
     ]
     final = [
-        (group, f"{'is' if group.alone else 'are'} changed for good: {show_path(change.path)}")
+        (group, f"{'is' if group.alone else 'are'} changed irreversibly: {show_path(change.path)}")
         for group in groups
         for change in group.step.changes
         if is_final(change)
@@ -228,7 +228,9 @@ def describe_baseline(plan: Plan) -> str:
         for step in plan.steps
         for change in step.changes
     )
-    return BASELINE_LOST + ("\nOnly what is not observable is written once more." if again else "")
+    return BASELINE_LOST + (
+        "\nOnly values that are not observable are written again." if again else ""
+    )
 
 
 def is_baseline_lost(plan: Plan) -> bool:
@@ -251,9 +253,9 @@ def describe_orphans(plan: Plan) -> tuple[str, str]:
     """Returns the sentence about orphans, and the commands for them."""
     them = "it" if len(plan.orphans) == 1 else "them"
     return (
-        f"{count(len(plan.orphans), 'orphan')}: in the ledger, and no manifest names {them}.",
+        f"{count(len(plan.orphans), 'orphan')}: in the ledger, and no manifest declares {them}.",
         (
-            f"What is live stays as it is. To destroy {them}: --prune. To stop managing {them}:"
+            f"Live resources do not change. To destroy {them}: --prune. To stop managing {them}:"
             " reconciler forget ADDRESS"
         ),
     )
@@ -271,10 +273,10 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
 
 
 def describe_refusal(plan: Plan) -> str:
-    """Returns `Refused by the guard replace: apply will not carry it out.`."""
+    """Returns `Refused by the guard replace: apply will not run this plan.`."""
     guards = sorted({finding.guard for finding in plan.refused if finding.guard})
     named = f"{'guard' if len(guards) == 1 else 'guards'} {', '.join(guards)}"
-    return f"Refused by the {named}: apply will not carry it out."
+    return f"Refused by the {named}: apply will not run this plan."
 
 
 def count_actions(plan: Plan) -> str:
@@ -300,7 +302,7 @@ def describe_hidden(plan: Plan) -> str:
 
 def _describe_not_observable(last_set: str, number: int) -> str:
     verb, them = ("is", "it") if number == 1 else ("are", "them")
-    why = f" (set {escape(last_set)})" if last_set else f": the service never shows {them}"
+    why = f" (set {escape(last_set)})" if last_set else f": the service never returns {them}"
     return f"{count(number, 'declared attribute')} {verb} not observable{why}."
 
 
