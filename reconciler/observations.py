@@ -70,7 +70,7 @@ class ObservationCache:
         return self._ask(find, {})
 
     def recall(self, resource_id: str) -> CompressedDocument | Absent:
-        """Returns the observed document; ABSENT if there is no document, or if it is damaged."""
+        """Returns the observed document; ABSENT if it is missing or damaged."""
         query = "SELECT digest, document FROM seen WHERE key = ?"
 
         def find(connection: sqlite3.Connection) -> CompressedDocument | Absent:

@@ -218,7 +218,7 @@ class _Large:
         self._open = [(name, entry) for name, entry in named if not is_plain(name)][:_MOST_OPEN]
 
     def step(self, segment: str) -> _Entry:
-        """Returns the entry for a segment; raises KeyError if there is no such entry."""
+        """Returns the entry for a segment; raises KeyError if the node has no such entry."""
         found = self._named.get(segment) or self._folded.get(segment.casefold())
         if found:
             return found

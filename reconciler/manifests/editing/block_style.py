@@ -111,7 +111,7 @@ def _measure_indent(text: str, span: _Span) -> int:
 
 
 def _may_begin_behind_dash(text: str, slot: Slot, span: _Span) -> bool:
-    """Whether a value may start on the line of its dash: there is no other text on it."""
+    """Whether a value may start on the line of its dash: the line has no other text."""
     entry = slot.entry
     return (
         slot.parent.form == "sequence"

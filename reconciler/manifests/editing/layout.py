@@ -75,7 +75,7 @@ class NodeEntry:
     """A member of a mapping, or an item of a list.
 
     `start` is the position of its key, question mark, dash or bare item. `after` is where a value
-    may start after the colon or the dash, and -1 if there is no colon.
+    may start after the colon or the dash, and -1 if the colon is missing.
     """
 
     start: int

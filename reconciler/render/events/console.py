@@ -88,7 +88,7 @@ class Console:
         return describe(event, self._paint)
 
     def draw(self, width: int) -> str:
-        """Returns the bar, at most `width` columns wide; "" if there is no bar."""
+        """Returns the bar, narrower than `width` columns; "" without a bar."""
         shown = self._reads or self._steps
         if shown is None or self._clock is None:
             return ""

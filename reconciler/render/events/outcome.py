@@ -62,12 +62,12 @@ def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
         f"Resources: {len(outcome.added)} added, {len(outcome.changed)} changed,"
         f" {len(outcome.destroyed)} destroyed."
     )
-    amiss = [f"{len(outcome.failures)} failed"] if outcome.failures else []
-    amiss += [f"{len(outcome.not_started)} not started"] if outcome.not_started else []
-    if not amiss:
+    problems = [f"{len(outcome.failures)} failed"] if outcome.failures else []
+    problems += [f"{len(outcome.not_started)} not started"] if outcome.not_started else []
+    if not problems:
         return "Apply complete!", counts, "green"
     word = "incomplete" if not halted else INTERRUPTED if halted == INTERRUPTED else "stopped"
-    return f"Apply {word}!", f"{counts} {', '.join(amiss)}.", "red"
+    return f"Apply {word}!", f"{counts} {', '.join(problems)}.", "red"
 
 
 def _describe_stopped(stopped: Stopped, paint: Paint) -> str:

@@ -40,7 +40,7 @@ _SIGNS: Final[Mapping[Verb, str]] = {
 class Row:
     """One change as it is shown.
 
-    `before` and `after` are values, empty if there is no value. `said` replaces both if they must
+    `before` and `after` are values, or empty without a value. `said` replaces both if they must
     stay hidden or are not known. `about` describes the location and the bytes of a model; `lines`
     compare two structures.
     """
@@ -186,8 +186,8 @@ def _change_row(change: Change, step: Step) -> Row:
         return replace(row, said=HIDDEN)
     structures = _is_structure(change.before) or _is_structure(change.after)
     if change.verb is Verb.REPLACE and structures:
-        tell = describe_change if change.opaque else compare_lines
-        return replace(row, lines=tuple(tell(change.before, change.after)))
+        compare = describe_change if change.opaque else compare_lines
+        return replace(row, lines=tuple(compare(change.before, change.after)))
     return replace(
         row,
         before="" if change.verb is Verb.ADD else show_value(change.before),
@@ -205,9 +205,9 @@ def _written(change: Change) -> str:
 def _notes(path: Path, step: Step, *, final: bool = False) -> tuple[str, ...]:
     """The reasons of a change, if there are more than that the manifest asks for it."""
     pointer = format_pointer(path)
-    grave = ["cannot be undone"] if final else []
-    grave += ["forces replacement"] if pointer in step.replace_paths else []
-    return (*grave, *_notes_at(pointer, step))
+    notes = ["cannot be undone"] if final else []
+    notes += ["forces replacement"] if pointer in step.replace_paths else []
+    return (*notes, *_notes_at(pointer, step))
 
 
 def _notes_at(pointer: str, step: Step) -> list[str]:
