@@ -32,7 +32,6 @@ from reconciler.model import (
     LockOwner,
     Manifest,
     ModelReference,
-    OperationStatus,
     Resource,
     SecretReference,
     ServiceTiming,
@@ -128,10 +127,8 @@ class Provider(Protocol):
         """The document now; ABSENT only for an authoritative 404; raises ServiceError else."""
         ...
 
-    def write(
-        self, step: Step, live: Live | Absent, resolve: ResolveSecret
-    ) -> Iterator[OperationStatus]:
-        """Send the step's one verb and follow its operation to the end.
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
+        """Send the step's one verb and follow its operation to the end; yields at each look at it.
 
         A regional copy of its source that is not there is made before anything else. `live` is
         what was read immediately before. Returning says only that the service claims success: read
@@ -169,10 +166,10 @@ class ShowsPeers(Protocol):
 class WaitsUntilIdle(Protocol):
     """A provider that can follow operations of others. Without it nothing is waited for."""
 
-    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
         """Wait until no operation runs on the resource, whoever began it; sends no write.
 
-        Raises StillRunning where one has not ended in time.
+        Sends no write. Raises StillRunning where one has not ended in time.
         """
         ...
 

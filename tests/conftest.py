@@ -1,13 +1,86 @@
-"""One emulator, with blob storage beside it, for every test that needs no switch."""
+"""What each run of the tests is: how much it draws, what it leaves out, and one emulator for all.
 
-from collections.abc import Iterator
+`pytest` alone leaves the tests marked `slow` to `RECONCILER_ALL_CHECKS=1`, and says how many.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.world import Emulator, run_emulator
+from tests.laws import load_profile
+
+if TYPE_CHECKING:  # start-up: most runs of a single file need no emulator
+    from tests.e2e.world import Emulator
+
+ALL_CHECKS = os.environ.get("RECONCILER_ALL_CHECKS") == "1"
+_DESELECTED = "reconciler-deselected"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--bless", action="store_true", help="keep what is printed today as what is expected"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    load_profile("ci" if ALL_CHECKS else "dev")
+    if config.getoption("bless"):
+        os.environ["RECONCILER_BLESS"] = "1"
+    if not (ALL_CHECKS or config.option.markexpr or _names_tests(config)):
+        config.option.markexpr = "not slow"
+    _hear_signals()
+
+
+def pytest_unconfigure() -> None:
+    """End the blob storage that the tests of this process have shared."""
+    world = sys.modules.get("tests.e2e.world")
+    if world is not None:
+        world.close_storage()
+
+
+def _hear_signals() -> None:
+    """Hear what ends a command, even if whoever started the tests ignores it: a shell's `&` does."""
+    usual = {signal.SIGINT: signal.default_int_handler}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual.get(number, signal.SIG_DFL))
+
+
+def _names_tests(config: pytest.Config) -> bool:
+    """Whether each argument names a test, such as `tests/test_cases.py::test_case`."""
+    return bool(config.args) and all("::" in argument for argument in config.args)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Start no worker for a few tests that are named; None leaves the number to pytest-xdist."""
+    return 0 if _names_tests(config) else None
+
+
+def pytest_deselected(items: Sequence[Any]) -> None:
+    """Count in a worker what it leaves out: pytest-xdist does not report it."""
+    output = getattr(items[0].config, "workeroutput", None) if items else None
+    if output is not None:
+        output[_DESELECTED] = output.get(_DESELECTED, 0) + len(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Report once what each worker has left out, as all of them collect the same."""
+    terminal = node.config.pluginmanager.get_plugin("terminalreporter")
+    number = getattr(node, "workeroutput", {}).get(_DESELECTED, 0)
+    if terminal is not None and "deselected" not in terminal.stats:
+        terminal.stats["deselected"] = [SimpleNamespace()] * number
 
 
 @pytest.fixture(scope="session")
-def emulator() -> Iterator[Emulator]:
+def emulator() -> Iterator["Emulator"]:
+    """One emulator, with blob storage beside it, for every test that needs no switch."""
+    from tests.e2e.world import run_emulator
+
     with run_emulator("--operation-seconds", "0.05") as running:
         yield running

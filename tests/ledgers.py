@@ -60,7 +60,7 @@ class MemoryLedger:
             if entry.action in _GONE:
                 last_applied_by_address.pop(entry.address, None)
             else:
-                last_applied_by_address[entry.address] = remember(entry)
+                last_applied_by_address[entry.address] = LastApplied.of(entry)
         with self.guard:
             known = bool(self.lines)
             closed = {line.intent for line in self.lines if isinstance(line, Entry)}
@@ -144,25 +144,6 @@ class MemoryLedger:
             number = max((one.sequence for one in self.lines), default=0) + 1
             self.lines.append(replace(line, sequence=number))
         return number
-
-
-def remember(entry: Entry) -> LastApplied:
-    """What an entry has a ledger remember."""
-    return LastApplied(
-        id=entry.id,
-        owned=entry.owned,
-        secrets=entry.secrets,
-        at=entry.at,
-        by=entry.by,
-        commit=entry.commit,
-        sequence=entry.sequence,
-        digests=entry.digests,
-        baseline=entry.baseline,
-        wave=entry.wave,
-        plan_digest=entry.plan_digest,
-        step_digest=entry.step_digest,
-        fleet=entry.fleet,
-    )
 
 
 def make_entry(name: str = "census", action: Action = Action.UPDATE, **more: Any) -> Entry:

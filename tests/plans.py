@@ -78,12 +78,11 @@ def plan(*steps: Step, findings: tuple[Finding, ...] = (), baseline: str = "kept
 
 MEMORY = LastApplied(
     "/x",
-    {"/properties/realtimeConfiguration/maxConcurrentCalls": 20},
-    {},
     "2026-11-02T08:00:00Z",
     "ci",
     "4f1c2aa9b1d2",
-    7,
+    {"/properties/realtimeConfiguration/maxConcurrentCalls": 20},
+    sequence=7,
 )
 SPEC = {
     "trainedModels": {MODEL: {"uri": NEW}},

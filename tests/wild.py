@@ -21,7 +21,7 @@ def run_wild(said: bytes, drop: bytes = b"") -> Iterator[str]:
                 with suppress(TimeoutError, OSError):
                     caller, _ = listening.accept()
                     with caller:
-                        caller.settimeout(5)
+                        caller.settimeout(60)
                         caller.recv(65_536)
                         caller.sendall(said)
                         while drop and not ended.wait(0.02):

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,9 +15,13 @@ from reconciler.cli.context import Invocation
 from reconciler.errors import ReconcilerError
 from reconciler.model import Finding
 from reconciler.render.findings import render_findings
+from reconciler.text.suggestions import suggest
 
 if TYPE_CHECKING:  # start-up: it brings the faces of an apply along
     from reconciler.cli.exit_codes import ExitWord
+
+# Nobody is led to what deletes, overwrites, lifts a guard or asks no question.
+_NEVER_SUGGESTED: Final = ("--allow", "--auto-approve", "--destroy", "--force", "--prune")
 
 
 def report(error: Exception, invocation: Invocation) -> int:
@@ -51,9 +55,7 @@ def _explain(error: Exception) -> tuple[Finding, ...]:
         return error.findings()
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "reconciler"
-        return (
-            Finding(error.format_message(), next_step=f"{command} --help shows what there is."),
-        )
+        return (Finding(_word(error), next_step=f"{command} --help shows what there is."),)
     if isinstance(error, click.ClickException):
         return (Finding(error.format_message()),)
     if isinstance(error, OSError):
@@ -64,6 +66,13 @@ def _explain(error: Exception) -> tuple[Finding, ...]:
             next_step="Run it again with RECONCILER_LOG=debug to see where.",
         ),
     )
+
+
+def _word(error: click.UsageError) -> str:
+    if not isinstance(error, click.NoSuchOption):
+        return error.format_message()
+    near = suggest(error.option_name, error.possibilities or (), never=_NEVER_SUGGESTED)
+    return f"{error.message} Did you mean '{near}'?" if near else error.message
 
 
 def _explain_os(error: OSError) -> Finding:

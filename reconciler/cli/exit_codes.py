@@ -1,4 +1,4 @@
-"""How an apply ended: one word of it, and the exit code."""
+"""How a command ended: one word of it, and the exit code."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Final, Literal, TypeAlias
 
 from reconciler.errors import LockHeld, PlanRefused, StalePlan
 from reconciler.model import Outcome
-from reconciler.render.events.outcome import INTERRUPTED
 
 ExitWord: TypeAlias = Literal[
     "applied",
     "no-changes",
+    "changes",
+    "in-sync",
+    "drift",
+    "evidence-incomplete",
     "incomplete",
     "rolled-back",
     "refused",
@@ -23,14 +26,19 @@ ExitWord: TypeAlias = Literal[
 _CODES: Final[Mapping[ExitWord, int]] = {
     "applied": 0,
     "no-changes": 0,
+    "in-sync": 0,
     "error": 1,
+    "changes": 2,
+    "drift": 2,
     "refused": 3,
     "stale": 4,
     "locked": 5,
     "incomplete": 6,
     "rolled-back": 7,
+    "evidence-incomplete": 8,
     "interrupted": 130,
 }
+_DIFFERENCES: Final = ("changes", "drift")
 _OF_ERRORS: Final[tuple[tuple[type[BaseException], ExitWord], ...]] = (
     (PlanRefused, "refused"),
     (StalePlan, "stale"),
@@ -41,6 +49,8 @@ _OF_ERRORS: Final[tuple[tuple[type[BaseException], ExitWord], ...]] = (
 
 def classify_outcome(outcome: Outcome, halted: str, *, planned: bool) -> ExitWord:
     """What an apply came to; `planned` says whether there was anything to do."""
+    from reconciler.render.events.outcome import INTERRUPTED
+
     if halted == INTERRUPTED:
         return "interrupted"
     if outcome.unrestored or outcome.unrecorded:
@@ -58,6 +68,11 @@ def classify_error(error: BaseException) -> ExitWord:
 
 
 def get_exit_code(exit_word: ExitWord, *, detailed: bool) -> int:
-    """The exit code; above 1 only where it was asked for, but for an interruption."""
+    """The exit code; above 1 only where it was asked for, but for an interruption.
+
+    Changes and drift are not errors: they have a code of their own, or none.
+    """
     code = _CODES[exit_word]
-    return code if detailed or exit_word == "interrupted" else min(code, 1)
+    if detailed or exit_word == "interrupted":
+        return code
+    return 0 if exit_word in _DIFFERENCES else min(code, 1)

@@ -168,7 +168,7 @@ _PATIENCE = click.option(
 
 
 AUTO_APPROVE = click.option("--auto-approve", is_flag=True, help="Do not ask before applying.")
-_FORMAT = click.option(
+PLAN_FORMAT = click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json", "markdown", "html"]),
@@ -180,7 +180,15 @@ _FORMAT = click.option(
 
 def rollback_options(command: _Command) -> _Command:
     """Give a command all that shapes the way back, and says how it is carried out."""
-    shaping = (_PATIENCE, _STEP_TIMEOUT, LOCK_TIMEOUT, _MAX_CALLS, _ALLOW, AUTO_APPROVE, _FORMAT)
+    shaping = (
+        _PATIENCE,
+        _STEP_TIMEOUT,
+        LOCK_TIMEOUT,
+        _MAX_CALLS,
+        _ALLOW,
+        AUTO_APPROVE,
+        PLAN_FORMAT,
+    )
     for option in shaping:
         command = option(command)
     return _DETAILED_APPLY(command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import uuid
@@ -32,6 +31,8 @@ from reconciler.plans.guards import GUARDS, is_allowed
 from reconciler.plans.plan_file import digest_of
 from reconciler.ports import Access, Emit, Kind, Lease, Ledger
 from reconciler.secrets.redaction import Redaction
+from reconciler.text.suggestions import suggest
+from reconciler.text.times import format_utc
 from reconciler.transport import CommandRateLimiter, token_credential
 
 _NOWHERE: Final = logging.NullHandler()
@@ -275,14 +276,14 @@ def lock_ledger(assembly: Assembly, why: str, within_s: float) -> AbstractContex
 
 def now() -> str:
     """The time as a ledger writes it, in UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return format_utc(datetime.now(UTC))
 
 
 def not_in_ledger(address: Address, known: Iterable[Address | None]) -> ReconcilerError:
     """What is said of an address that the ledger does not know."""
     names = sorted({str(one) for one in known if one is not None})
-    near = difflib.get_close_matches(str(address), names, n=1)
-    hint = f"Did you mean {near[0]}?" if near else "It was never applied, or is forgotten."
+    near = suggest(str(address), names)
+    hint = f"Did you mean {near}?" if near else "It was never applied, or is forgotten."
     return ReconcilerError("is not in the ledger", subject=str(address), next_step=hint)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Final
 
 import jsonpatch
@@ -121,6 +122,27 @@ def check_preconditions(
         found = find(live, split_pointer(pointer))
         if not same(field.at(split_pointer(pointer)), ABSENT, found):
             yield Mismatch(pointer, ABSENT, found)
+
+
+def find_reordered(field: Field, operations: Iterable[Json], live: Json) -> Iterator[Mismatch]:
+    """The lists whose items a patch names by number, and that live has in another order.
+
+    For a list of items that are owned one by one, that is the same list in the schema's eyes.
+    """
+    for operation in operations:
+        if operation["op"] == "test" and isinstance(operation["value"], list):
+            path = split_pointer(operation["path"])
+            found = find(live, path)
+            if not same_in_order(field.at(path), operation["value"], found):
+                yield Mismatch(operation["path"], operation["value"], found)
+
+
+def same_in_order(field: Field, one: Json | Absent, other: Json | Absent) -> bool:
+    """Whether two lists hold the same items in the same order."""
+    if not isinstance(one, list) or not isinstance(other, list) or len(one) != len(other):
+        return False
+    item = field.child(0)
+    return all(starmap(lambda a, b: same(item, a, b), zip(one, other, strict=True)))
 
 
 def _operation(change: Change) -> Json:

@@ -1,4 +1,4 @@
-"""Looking at the models that a plan would bring in, before anything is written."""
+"""Looking at the bytes of models: those that a plan brings in, and those that were applied."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from reconciler.model import (
     ABSENT,
     Absent,
     Blob,
+    Drift,
     Finding,
     LastApplied,
     ModelChange,
     ModelReference,
     Step,
+    Verdict,
 )
+from reconciler.plans.drift import incomplete
 from reconciler.plans.step import Comparison
+from reconciler.text.times import parse_utc
 
 _TOO_SOON: Final = timedelta(hours=1)
-_SOON: Final = timedelta(days=3)
+# A weekly look for drift warns at least once while a week is left for making a new one.
+_SOON: Final = timedelta(days=14)
 _Mode = Literal["required", "warn", "skip"]
 _LIFT: Final = "To go on all the same: --allow blob={subject}, or spec.guards.blobs: warn"
 
@@ -118,13 +123,21 @@ def _check_result(check: _BlobCheck, now: datetime) -> Iterator[Finding]:
 
 def _check_expiry(check: _BlobCheck, blob: Blob, now: datetime) -> Iterator[Finding]:
     """A signature that ends before an apply may be done refuses; one that ends soon is told."""
-    left = datetime.fromisoformat(blob.expires) - now if blob.expires else _SOON
+    left = _time_left(blob, now)
     message = f"the signature for the model blob ends at {blob.expires}"
     if left < _TOO_SOON:
         yield _finding(check, message, "That may be before it is used.")
     elif left < _SOON:
         found = _finding(check, message, "Make a new one in time.")
         yield replace(found, severity="warning", next_step="")
+
+
+def _time_left(blob: Blob, now: datetime) -> timedelta:
+    """How long the signature holds; as long as can be where nobody knows when it ends."""
+    try:
+        return parse_utc(blob.expires) - now
+    except ValueError:
+        return timedelta.max
 
 
 def _explain(error: ReconcilerError) -> tuple[str, str, str]:
@@ -164,3 +177,59 @@ def _make_model_change(
     if not isinstance(blob, Blob):
         return replace(model, digest_before=before)
     return replace(model, digest_before=before, digest_after=blob.digest, trust=blob.trust)
+
+
+def check_applied_model(
+    runtime: Runtime, comparison: Comparison, model: ModelReference, wanted: str
+) -> Iterator[Drift]:
+    """What drifted behind a model's address; `wanted` is the digest of the bytes that it must have.
+
+    An empty `wanted` says that the bytes prove nothing: then only the signature is looked at.
+    """
+    try:
+        blob = runtime.blobs.inspect(model)
+    except BlobExpired as error:
+        yield _expiring(comparison, model, error.message)
+        return
+    except ReconcilerError as error:
+        if wanted:
+            note = f'trained model "{model.name}" could not be looked at: {error.message}'
+            yield incomplete(comparison.resource, note)
+        return
+    if isinstance(blob, Blob) and _time_left(blob, runtime.clock()) < _SOON:
+        yield _expiring(comparison, model, f"the signature ends at {blob.expires}")
+    if wanted:
+        yield from _check_bytes(comparison, model, wanted, blob)
+
+
+def _check_bytes(
+    comparison: Comparison, model: ModelReference, wanted: str, blob: Blob | Absent
+) -> Iterator[Drift]:
+    digest = blob.digest if isinstance(blob, Blob) else ""
+    if digest == wanted:
+        return
+    if isinstance(blob, Blob) and digest.partition(":")[0] != wanted.partition(":")[0]:
+        yield Drift(
+            comparison.resource,
+            Verdict.NOT_OBSERVABLE,
+            format_pointer(model.path),
+            note="its storage tells no digest that can be compared; give sha256 to have it read",
+        )
+        return
+    gone = "the blob is gone; the service may go on with its copy"
+    yield Drift(
+        comparison.resource,
+        Verdict.ARTIFACT_MUTATED,
+        format_pointer(model.path),
+        remembered=wanted,
+        live=digest or ABSENT,
+        declared=f"sha256:{model.sha256.lower()}" if model.sha256 else ABSENT,
+        note="other bytes lie at the same address" if digest else gone,
+        commands=(f"reconciler drift --accept {comparison.resource.address}",) if digest else (),
+    )
+
+
+def _expiring(comparison: Comparison, model: ModelReference, note: str) -> Drift:
+    where = f"; make a new one and put it where {model.sas} is" if model.sas else ""
+    pointer = format_pointer(model.path)
+    return Drift(comparison.resource, Verdict.CREDENTIAL_EXPIRING, pointer, note=f"{note}{where}")

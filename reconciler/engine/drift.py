@@ -6,12 +6,12 @@ resource that the evidence is incomplete, and it is never said to be in sync.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from reconciler.document.pointers import format_pointer
+from reconciler.engine.blob_checks import check_applied_model
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.planning.plan import make_comparison
 from reconciler.engine.planning.selection import (
@@ -21,12 +21,10 @@ from reconciler.engine.planning.selection import (
     select_manifests,
 )
 from reconciler.engine.runtime import Runtime
-from reconciler.errors import BlobExpired, ReconcilerError
+from reconciler.engine.unmanaged import find_unmanaged
 from reconciler.model import (
     ABSENT,
-    Absent,
     Address,
-    Blob,
     Drift,
     DriftReport,
     LastApplied,
@@ -35,13 +33,11 @@ from reconciler.model import (
     Resource,
     ResourceStatus,
     Snapshot,
-    Verdict,
 )
-from reconciler.plans.drift import compare_resource, incomplete, unmanaged, worst_verdict
+from reconciler.plans.drift import compare_resource, incomplete, worst_verdict
 from reconciler.plans.step import Comparison
 from reconciler.text.json_text import canonical
-
-_SOON: Final = timedelta(days=14)
+from reconciler.text.times import format_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,8 @@ def report_drift(
     if request.limits.blobs != "skip":
         compared = _check_models(runtime, compared)
     if list_unmanaged:
-        compared += _find_unmanaged(runtime, request, resources, snapshot)
+        found = find_unmanaged(runtime, request, resources, snapshot)
+        compared += [_compare_unmanaged(snapshot, one) for one in found]
     now = runtime.clock()
     findings = _date(runtime, compared, now)
     return DriftReport(
@@ -85,7 +82,7 @@ def report_drift(
         findings=tuple(findings),
         inputs=request.inputs,
         refresh=replace(observed.refresh, calls=runtime.calls - calls),
-        made_at=_write_time(now.timestamp()),
+        made_at=format_utc(now.timestamp()),
         baseline="kept" if snapshot.known else "lost",
     )
 
@@ -143,119 +140,18 @@ def _check_blob(
     wanted = f"sha256:{model.sha256.lower()}" if model.sha256 else known
     # Where live has another model, the bytes of the declared one tell nothing of it.
     served = all(one.pointer != pointer for one in each.findings)
-    return each.resource, list(_check_model(runtime, comparison, model, wanted if served else ""))
-
-
-def _check_model(
-    runtime: Runtime, comparison: Comparison, model: ModelReference, wanted: str
-) -> Iterator[Drift]:
-    try:
-        blob = runtime.blobs.inspect(model)
-    except BlobExpired as error:
-        yield _expiring(comparison, model, error.message)
-        return
-    except ReconcilerError as error:
-        if wanted:
-            note = f'trained model "{model.name}" could not be looked at: {error.message}'
-            yield incomplete(comparison.resource, note)
-        return
-    if isinstance(blob, Blob) and blob.expires and _ends_soon(blob.expires, runtime.clock()):
-        yield _expiring(comparison, model, f"the signature ends at {blob.expires}")
-    if wanted:
-        yield from _check_bytes(comparison, model, wanted, blob)
-
-
-def _check_bytes(
-    comparison: Comparison, model: ModelReference, wanted: str, blob: Blob | Absent
-) -> Iterator[Drift]:
-    digest = blob.digest if isinstance(blob, Blob) else ""
-    if digest == wanted:
-        return
-    if isinstance(blob, Blob) and digest.partition(":")[0] != wanted.partition(":")[0]:
-        yield Drift(
-            comparison.resource,
-            Verdict.NOT_OBSERVABLE,
-            format_pointer(model.path),
-            note="its storage tells no digest that can be compared; give sha256 to have it read",
-        )
-        return
-    gone = "the blob is gone; the service may go on with its copy"
-    yield Drift(
-        comparison.resource,
-        Verdict.ARTIFACT_MUTATED,
-        format_pointer(model.path),
-        remembered=wanted,
-        live=digest or ABSENT,
-        declared=f"sha256:{model.sha256.lower()}" if model.sha256 else ABSENT,
-        note="other bytes lie at the same address" if digest else gone,
-        commands=(f"reconciler drift --accept {comparison.resource.address}",) if digest else (),
+    return each.resource, list(
+        check_applied_model(runtime, comparison, model, wanted if served else "")
     )
 
 
-def _expiring(comparison: Comparison, model: ModelReference, note: str) -> Drift:
-    where = f"; make a new one and put it where {model.sas} is" if model.sas else ""
-    pointer = format_pointer(model.path)
-    return Drift(comparison.resource, Verdict.CREDENTIAL_EXPIRING, pointer, note=f"{note}{where}")
-
-
-def _ends_soon(text: str, now: datetime) -> bool:
-    try:
-        end = datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return end - now < _SOON
-
-
-def _find_unmanaged(
-    runtime: Runtime, request: PlanRequest, resources: Sequence[Resource], snapshot: Snapshot
-) -> list[_Compared]:
-    """The services of every scope in which a manifest, or the project, has one."""
-    declared = {resource.id.casefold() for resource in resources}
-    remembered = {
-        last_applied.id.casefold(): at
-        for at, last_applied in snapshot.last_applied_by_address.items()
-    }
-    found: list[_Compared] = []
-    for (kind, scope), one in sorted(_scopes(runtime, request, resources).items()):
-        try:
-            found += [
-                _report_unmanaged(kind, item.id, remembered, snapshot)
-                for item in runtime.providers[kind].scan(scope, one.token)
-                if item.id and item.id.casefold() not in declared
-            ]
-        except ReconcilerError as error:
-            resource = Resource(Address(kind, "*"), scope)
-            finding = incomplete(resource, f"the list could not be read: {error.message}")
-            found.append(_Compared(resource, (finding,)))
-    return sorted(found, key=lambda one: one.resource.address)
-
-
-def _scopes(
-    runtime: Runtime, request: PlanRequest, resources: Sequence[Resource]
-) -> dict[tuple[str, str], Resource]:
-    """By kind and scope, something that is in it."""
-    scopes = {
-        (one.address.kind, runtime.kinds[one.address.kind].scope(one)): one for one in resources
-    }
-    for name, kind in runtime.kinds.items():
-        try:
-            probe = kind.identify(Manifest(Address(name, "any"), {}, "", ""), request.defaults)
-        except ReconcilerError:
-            continue  # the project names no scope of its own
-        scopes.setdefault((name, kind.scope(probe)), probe)
-    return scopes
-
-
-def _report_unmanaged(
-    kind: str, resource_id: str, remembered: Mapping[str, Address], snapshot: Snapshot
-) -> _Compared:
-    known = remembered.get(resource_id.casefold())
-    name = resource_id.rstrip("/").rpartition("/")[2]
-    resource = Resource(known or Address(kind, name), resource_id)
-    last_applied = snapshot.last_applied_by_address.get(known) if known is not None else None
-    note = "the ledger remembers it, and no manifest names it any more" if known else ""
-    fleet = last_applied.fleet if last_applied is not None else None
-    return _Compared(resource, (unmanaged(resource, note),), last_applied, fleet=fleet)
+def _compare_unmanaged(snapshot: Snapshot, finding: Drift) -> _Compared:
+    """A finding of a service without a manifest, with what is remembered of that very service."""
+    resource = finding.resource
+    last_applied = snapshot.last_applied_by_address.get(resource.address)
+    if last_applied is None or last_applied.id.casefold() != resource.id.casefold():
+        return _Compared(resource, (finding,))
+    return _Compared(resource, (finding,), last_applied, fleet=last_applied.fleet)
 
 
 def _date(runtime: Runtime, compared: Sequence[_Compared], now: datetime) -> list[Drift]:
@@ -265,7 +161,7 @@ def _date(runtime: Runtime, compared: Sequence[_Compared], now: datetime) -> lis
     return [
         replace(
             one,
-            since=_write_time(first[str(each.resource.address), _key(one)]),
+            since=format_utc(first[str(each.resource.address), _key(one)]),
             fleet=each.fleet,
         )
         for each in compared
@@ -278,11 +174,7 @@ def _key(one: Drift) -> str:
 
 
 def _make_status(one: _Compared) -> ResourceStatus:
-    at = _write_time(one.at) if one.at else ""
+    at = format_utc(one.at) if one.at else ""
     return ResourceStatus(
         one.resource, worst_verdict(one.findings), one.last_applied, at, one.fleet
     )
-
-
-def _write_time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -29,6 +29,7 @@ from reconciler.model import (
 )
 from reconciler.plans.step import list_leaves
 from reconciler.ports import Kind
+from reconciler.text.times import format_utc
 
 _NOTE = "rebuilt from what was live"
 
@@ -53,7 +54,7 @@ def rebuild_entries(
             found.append(RebuiltEntry(resource))
         else:
             kind = runtime.kinds[resource.address.kind]
-            at = runtime.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+            at = format_utc(runtime.clock())
             made, findings = _rebuild_entry(
                 kind, resource, manifest, seen.document.open(), author, at
             )

@@ -53,6 +53,7 @@ from reconciler.plans.reasons import format_author
 from reconciler.plans.step import Comparison, list_leaves, make_step, make_step_to
 from reconciler.plans.undo import overlaps, restore, undo
 from reconciler.ports import Kind
+from reconciler.text.times import format_utc
 
 _MOST_NAMED: Final = 20
 
@@ -115,7 +116,7 @@ def plan_rollback(
         ),
         inputs=replace(request.inputs, targets=(str(address),)),
         refresh=refresh,
-        made_at=runtime.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        made_at=format_utc(runtime.clock()),
         baseline="kept",
         not_observable=list_not_observable([comparison]),
         last_set=list_last_set([comparison]),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.engine.pool import Item, Result, ResumableTask, Scheduler
-from reconciler.model import Address, OperationStatus, Resource, ServiceTiming
+from reconciler.model import Address, Resource, ServiceTiming
 from reconciler.ports import (
     Access,
     Blobs,
@@ -84,7 +84,7 @@ class Runtime:
         provider = self.providers[kind]
         return provider.timing if isinstance(provider, HasTiming) else UNKNOWN_TIMING
 
-    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
         """Wait until no operation runs on the resource, as far as its service can be asked.
 
         Raises StillRunning where one has not ended in time.

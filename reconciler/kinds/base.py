@@ -5,7 +5,6 @@ It sends no call and knows no vendor.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -29,6 +28,7 @@ from reconciler.model import (
 )
 from reconciler.package_data import read_schema
 from reconciler.ports import Plane
+from reconciler.text.suggestions import suggest
 
 # Where scoring and batch calls of both generations go (published address).
 SERVICES: Final = Plane(
@@ -40,7 +40,6 @@ SERVICES: Final = Plane(
 )
 # Of what a service has, which may be a million of them.
 _MOST_NAMED: Final = 20
-_MOST_COMPARED: Final = 1000
 
 
 class BaseKind:
@@ -114,13 +113,13 @@ def make_unknown_finding(manifest: Manifest, name: str, known: Collection[str]) 
     """A trained model under a name that the service does not have; `known` are those it has."""
     names = sorted(known)
     there = name_some([f'"{one}"' for one in names])
-    near = difflib.get_close_matches(name, names[:_MOST_COMPARED], n=1)
+    near = suggest(name, names, most=1000)
     return Finding(
         f'no trained model is named "{name}"',
         subject=str(manifest.address),
         place=manifest.place(format_pointer(("spec", "trainedModels", name))),
         detail=(f"The service has: {there or 'no trained model at all'}.",),
-        next_step=f'Did you mean "{near[0]}"?' if near else "Use a name that the service has.",
+        next_step=f'Did you mean "{near}"?' if near else "Use a name that the service has.",
     )
 
 

@@ -23,6 +23,7 @@ from reconciler.ledgers.chain import (
     join,
     name_archive,
     number_all,
+    read_entries,
 )
 from reconciler.ledgers.lock import Heartbeat, HeldLock, read_clock, wait_for
 from reconciler.ledgers.records import BadLine, Checkpoint, Marker
@@ -104,11 +105,7 @@ class AzureBlobLedger:
 
         Raises LedgerInvalid on reaching a line that does not fit.
         """
-        replay = Replay()
-        for record in follow_all(self._number_all()):
-            entry = replay.apply(record)
-            if entry is not None and address in {None, entry.address}:
-                yield entry
+        yield from read_entries(self._number_all(), address)
 
     def verify(self) -> VerifyReport:
         """Look at every line, archives included; nothing is raised for what does not fit."""

@@ -29,6 +29,7 @@ from reconciler.ledgers.lock import (
 from reconciler.ledgers.process import is_lock_owner_dead
 from reconciler.ledgers.records import BadLine, Marker
 from reconciler.model import LockOwner
+from reconciler.text.times import format_utc
 
 # Between taking the lease and saying so, a holder needs two calls.
 _LOOKS: Final = 20
@@ -156,7 +157,7 @@ class BlobLock:
             ) from error
 
     def _write(self, lock_record: LockRecord, lease: str = "", etag: str = "") -> None:
-        renewed = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        renewed = format_utc(datetime.now(UTC))
         self._container.write(self._name, write_lock_record(lock_record, renewed), lease, etag)
 
 

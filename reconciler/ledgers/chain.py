@@ -1,8 +1,7 @@
 """The chain of a ledger's lines: each carries the digest of the line before. No IO here.
 
-A line is of version 1 as long as a program of that version can read all that is in its ledger;
-from the first intent on it is of version 2. Such a line also carries the highest number of a lock
-so far, so that the last line alone tells what must not be written any more.
+Each line also carries the highest number of a lock so far, so that the last line alone shows what
+must not be written any more.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Final, TypeAlias
 
 from reconciler.errors import LedgerConflict, LedgerInvalid
 from reconciler.ledgers.records import (
+    JOINED,
     BadLine,
     Checkpoint,
     Marker,
@@ -29,7 +29,7 @@ from reconciler.text import json_text
 from reconciler.text.json_text import encode_canonical, read_json
 
 _NAME: Final = re.compile(r"ledger-[0-9]{1,18}-[0-9]{1,18}\.jsonl", re.ASCII)
-VERSIONS: Final = (1, 2)
+_VERSION: Final = 2
 # A step's line holds a few parts of one definition; a checkpoint all that is remembered.
 LONGEST: Final = 64 << 20
 # Values of a document nest in it: in its memories, and in the patches of what is open.
@@ -53,7 +53,6 @@ class ChainHead:
     sequence: int = 0
     digest: str = _NOTHING
     fence: int = 0
-    version: int = 1
 
 
 START: Final = ChainHead()
@@ -66,16 +65,13 @@ def digest_line(line: bytes) -> str:
 
 def join(chain_head: ChainHead, record: Record) -> bytes:
     """The line of a word that follows, with its end; raises BadLine for one that is too long."""
-    encoded = encode_record(record)
     document: dict[str, Json] = {
-        **encoded.document,
-        "version": 1 if encoded.plain and chain_head.version == 1 else 2,
+        **encode_record(record),
+        "version": _VERSION,
         "sequence": chain_head.sequence + 1,
         "previous": chain_head.digest,
+        "highest_fence": max(chain_head.fence, record.fence),
     }
-    fence = max(chain_head.fence, record.fence)
-    if document["version"] > 1:
-        document["highest_fence"] = fence
     line = encode_canonical(document)
     if len(line) > LONGEST:
         raise BadLine(f"would be longer than {LONGEST >> 20} MiB")
@@ -89,27 +85,14 @@ def follow(chain_head: ChainHead | None, line: bytes) -> tuple[ChainHead, Record
     where nobody knows what was before it, which is what None stands for.
     """
     document = _parse(line)
-    begins = (
-        chain_head is not None and chain_head.sequence == 0 and document.get("kind") == "checkpoint"
-    )
-    before = None if begins else chain_head
-    if before and (document["sequence"], document["previous"]) != (
-        before.sequence + 1,
-        before.digest,
-    ):
-        raise BadLine("does not follow the line before it")
-    record = decode_record(document, document["sequence"])
     after = _chain_head_after(document, line)
-    if before and not _is_of_its_time(before, after, record.fence):
-        raise BadLine("does not follow the line before it")
+    record = decode_record(document, after.sequence)
+    begins = chain_head is not None and chain_head.sequence == 0 and isinstance(record, Checkpoint)
+    if chain_head and not begins:
+        follows = (chain_head.sequence + 1, chain_head.digest, max(chain_head.fence, record.fence))
+        if (after.sequence, document.get("previous"), after.fence) != follows:
+            raise BadLine("does not follow the line before it")
     return after, record
-
-
-def _is_of_its_time(before: ChainHead, after: ChainHead, fence: int) -> bool:
-    """Whether version and fence of a line go on from the line before."""
-    if after.version < before.version:
-        return False
-    return after.version == 1 or after.fence == max(before.fence, fence)
 
 
 def chain_head_after(line: bytes) -> ChainHead:
@@ -118,9 +101,7 @@ def chain_head_after(line: bytes) -> ChainHead:
 
 
 def _chain_head_after(document: Mapping[str, Json], line: bytes) -> ChainHead:
-    return ChainHead(
-        document["sequence"], digest_line(line), document["highest_fence"], document["version"]
-    )
+    return ChainHead(document["sequence"], digest_line(line), document["highest_fence"])
 
 
 def _parse(line: bytes) -> dict[str, Json]:
@@ -134,10 +115,9 @@ def _parse(line: bytes) -> dict[str, Json]:
     if not isinstance(document, dict) or not is_count(document.get("sequence")):
         raise BadLine("is not an entry of a ledger")
     version = document.get("version")
-    if type(version) is not int or version not in VERSIONS:
-        raise BadLine("is not of version 1 or 2, the only ones known here")
-    document = {"previous": "", "highest_fence": 0, **document}
-    if not is_count(document["highest_fence"]):
+    if type(version) is not int or version != _VERSION:
+        raise BadLine(f"is not of version {_VERSION}, the only one known here")
+    if not is_count(document.get("highest_fence")):
         raise BadLine("has no usable highest_fence")
     return document
 
@@ -161,6 +141,18 @@ def follow_all(lines: Iterable[Numbered]) -> Iterator[Record]:
         except BadLine as error:
             raise invalid(name, number, error) from error
         yield record
+
+
+def read_entries(lines: Iterable[Numbered], address: Address | None) -> Iterator[Entry]:
+    """The entries of all lines, or those of one address, each with what its intent says.
+
+    Raises LedgerInvalid on reaching a line that does not fit.
+    """
+    replay = Replay()
+    for record in follow_all(lines):
+        entry = replay.apply(record)
+        if entry is not None and address in {None, entry.address}:
+            yield entry
 
 
 def invalid(name: str, number: int, why: BadLine) -> LedgerInvalid:
@@ -202,20 +194,12 @@ class Replay:
     def _apply_entry(self, entry: Entry) -> Entry:
         intent = self._open.pop(entry.intent, None)
         if intent is not None:
-            entry = replace(
-                entry,
-                patch=intent.patch,
-                inverse=intent.inverse,
-                step_digest=intent.step_digest,
-                wave=intent.wave,
-                fleet=intent.fleet,
-                token=intent.token,
-            )
+            entry = replace(entry, **{name: getattr(intent, name) for name in JOINED})
         if entry.result is StepResult.DONE:
             if entry.action in _GONE:
                 self._last_applied_by_address.pop(entry.address, None)
             else:
-                self._last_applied_by_address[entry.address] = _remember(entry)
+                self._last_applied_by_address[entry.address] = LastApplied.of(entry)
         return entry
 
     def snapshot(self) -> Snapshot:
@@ -240,25 +224,6 @@ class Replay:
             tuple(self._open.values()),
             self._fence,
         )
-
-
-def _remember(entry: Entry) -> LastApplied:
-    return LastApplied(
-        id=entry.id,
-        owned=entry.owned,
-        secrets=entry.secrets,
-        at=entry.at,
-        by=entry.by,
-        commit=entry.commit,
-        sequence=entry.sequence,
-        digests=entry.digests,
-        baseline=entry.baseline,
-        wave=entry.wave,
-        plan_digest=entry.plan_digest,
-        step_digest=entry.step_digest,
-        fleet=entry.fleet,
-        token=entry.token,
-    )
 
 
 def name_archive(last: int, count: int) -> str:

@@ -29,6 +29,7 @@ from reconciler.ledgers.lock import (
 from reconciler.ledgers.process import is_lock_owner_dead
 from reconciler.ledgers.records import BadLine
 from reconciler.model import LockOwner
+from reconciler.text.times import format_utc
 
 NAME: Final = "lock.json"
 _REPAIR: Final = "If it is sure that nobody works, move it away."
@@ -70,7 +71,7 @@ class FileLock:
 
     def write(self, lock_record: LockRecord) -> None:
         """Write it down durably. The ledger must be locked."""
-        renewed = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        renewed = format_utc(datetime.now(UTC))
         replace_file(self.file, write_lock_record(lock_record, renewed))
 
     def find_lock_owner(self) -> LockOwner | None:

@@ -19,6 +19,7 @@ from reconciler.ledgers.process import describe_process, name_machine
 from reconciler.ledgers.records import BadLine, is_count
 from reconciler.model import Json, LockAwaited, LockOwner
 from reconciler.ports import Emit
+from reconciler.text.durations import growing_waits
 from reconciler.text.json_text import encode_canonical, read_json
 
 LONGEST: Final = 1 << 16
@@ -140,7 +141,7 @@ def wait_for(
 ) -> _Acquired:
     """What `acquire` returns once it raises LockHeld no more; that is raised when time is over."""
     ends = read_clock() + within_s
-    pause = _FIRST_WAIT_S
+    waits = growing_waits(_FIRST_WAIT_S, _LONGEST_WAIT_S, 2.0)
     while True:
         try:
             return acquire()
@@ -148,10 +149,9 @@ def wait_for(
             left = ends - read_clock()
             if left <= 0:
                 raise
-            pause = min(pause, left)
+            pause = min(next(waits), left)
             emit(LockAwaited(error.lock_owner, pause))
         sleep(pause)
-        pause = min(2 * pause, _LONGEST_WAIT_S)
 
 
 def complete(lock_owner: LockOwner, fence: int) -> LockOwner:

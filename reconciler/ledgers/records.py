@@ -1,62 +1,48 @@
 """What one line of a ledger says, as words of the model and as a JSON document.
 
-An entry without an intent is written as it always was. An outcome does not repeat what its intent
-says. No line can hold a secret, because no word has a place for one.
+An outcome does not repeat what its intent says. No line can hold a secret, because no word has a
+place for one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from reconciler.model import Action, Address, Entry, Intent, Json, LastApplied, StepResult
-from reconciler.plans.history import parse_time
+from reconciler.text.times import parse_utc
 
-_TEXTS: Final = ("address", "id", "action", "at", "by", "host", "commit", "plan_digest")
-_ENTRY: Final[Mapping[str, type]] = {
-    **dict.fromkeys(_TEXTS, str),
-    **dict.fromkeys(("patch", "inverse"), list),
-    **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
-    **dict.fromkeys(("fate", "note", "step_digest", "fleet", "token"), str),
-    **dict.fromkeys(("intent", "fence", "wave"), int),
-}
-_INTENT: Final[Mapping[str, type]] = {
-    **dict.fromkeys((*_TEXTS, "step_digest", "stamp", "extent", "fleet", "token"), str),
-    **dict.fromkeys(("attempt", "fence", "wave"), int),
+_TYPES: Final[Mapping[str, type]] = {
+    **dict.fromkeys(("address", "id", "action", "at", "by", "host", "commit", "plan_digest"), str),
+    **dict.fromkeys(("step_digest", "fleet", "token", "stamp", "extent", "fate", "note"), str),
+    **dict.fromkeys(("attempt", "fence", "wave", "intent", "sequence"), int),
     **dict.fromkeys(("patch", "inverse", "owns", "absences"), list),
-    **dict.fromkeys(("secrets", "digests"), dict),
-}
-_REMEMBERED: Final = ("id", "at", "by", "commit", "plan_digest", "step_digest", "fleet", "token")
-_LAST_APPLIED: Final[Mapping[str, type]] = {
-    **dict.fromkeys(_REMEMBERED, str),
-    **dict.fromkeys(("sequence", "wave"), int),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
-}
-_CHECKPOINT: Final[Mapping[str, type]] = {
     **dict.fromkeys(("archive", "sha256"), str),
-    "count": int,
     **dict.fromkeys(("memories", "open"), list),
+    "count": int,
 }
+# The names that a ledger's lines have for fields of the model that are called otherwise.
+_SPELLINGS: Final = {"result": "fate", "owned_paths": "owns", "body": "extent"}
 _MOST: Final = 1 << 63
 # What an outcome says by naming its intent.
-_JOINED: Final = ("patch", "inverse", "step_digest", "wave", "fleet", "token")
-# What older ledgers do not say, and an entry need not say where it is so.
-_SILENT: Final[Mapping[str, Json]] = {
-    "intent": 0,
-    "fate": StepResult.DONE.value,
-    "note": "",
-    "fence": 0,
+JOINED: Final[Mapping[str, Json]] = {
+    "patch": [],
+    "inverse": [],
     "step_digest": "",
     "wave": 0,
     "fleet": "",
     "token": "",
 }
-# What an intent or a checkpoint of an older ledger does not say.
-_LATER: Final = {"fleet": "", "token": ""}
-# The names that a ledger's lines have for fields of the model that are called otherwise.
-_SPELLINGS: Final = {"result": "fate", "owned_paths": "owns", "body": "extent"}
-_FIELDS: Final = {spelling: name for name, spelling in _SPELLINGS.items()}
+# What a record need not say where it is so.
+_OMITTED: Final[Mapping[str, Json]] = {"fleet": "", "token": ""}
+_OMITTED_OF_ENTRY: Final[Mapping[str, Json]] = {
+    **_OMITTED,
+    **dict.fromkeys(("intent", "fence", "wave"), 0),
+    **dict.fromkeys(("note", "step_digest"), ""),
+    "fate": StepResult.DONE.value,
+}
 
 
 class BadLine(ValueError):
@@ -92,27 +78,32 @@ class Marker:
 
 
 Record: TypeAlias = Entry | Intent | Checkpoint | Marker
+_Step = TypeVar("_Step", Entry, Intent, LastApplied)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedRecord:
-    """A word as a document. `plain` is what a ledger of the first version can hold as well."""
+def _name_fields(kind: type[Entry | Intent | LastApplied]) -> dict[str, str]:
+    """What the model calls each of the fields, by the names that lines have for them.
 
-    document: dict[str, Json] = field(default_factory=dict)
-    plain: bool = False
+    Raises ValueError for a field without a type in `_TYPES`: no line could hold it.
+    """
+    names = {_SPELLINGS.get(one.name, one.name): one.name for one in fields(kind)}
+    return {spelling: names[spelling] for spelling in sorted(names, key=list(_TYPES).index)}
 
 
-def encode_record(record: Record) -> EncodedRecord:
+_FIELDS: Final = {kind: _name_fields(kind) for kind in (Entry, Intent, LastApplied)}
+
+
+def encode_record(record: Record) -> dict[str, Json]:
     """The document of a word, without what chains it to the line before."""
     match record:
         case Entry():
             return _write_entry(record)
         case Intent():
-            return EncodedRecord({"kind": "intent", **_write_plainly(record)})
+            return {"kind": "intent", **_without(("sequence",), _write(record))}
         case Checkpoint():
-            return EncodedRecord(_write_checkpoint(record))
+            return _write_checkpoint(record)
         case Marker():
-            return EncodedRecord({"kind": record.kind, "fence": record.fence})
+            return {"kind": record.kind, "fence": record.fence}
 
 
 def decode_record(document: Mapping[str, Json], sequence: int) -> Record:
@@ -127,7 +118,7 @@ def decode_record(document: Mapping[str, Json], sequence: int) -> Record:
         case "checkpoint":
             return _read_checkpoint(document, sequence)
         case "lock":
-            return Marker("lock", _pick(document, {"fence": int})["fence"], sequence)
+            return Marker("lock", _read_field(document, "fence"), sequence)
         case "close":
             return Marker("close", 0, sequence)
     raise BadLine("is of a kind that is not known here")
@@ -135,44 +126,23 @@ def decode_record(document: Mapping[str, Json], sequence: int) -> Record:
 
 def write_entry(entry: Entry) -> dict[str, Json]:
     """The whole of an entry, without its sequence."""
-    return {**_write_plainly(entry), "fate": entry.result.value}
+    return _without(("sequence",), _write(entry))
 
 
 def read_entry(document: Mapping[str, Json], sequence: int) -> Entry:
     """An entry that is written whole; raises BadLine."""
-    # A ledger that is older than the baseline remembers none.
-    kept = _pick({"baseline": {}, **_SILENT, **document}, _ENTRY)
-    return Entry(**_resolve(kept), sequence=sequence)
+    return _read(Entry, {**_OMITTED_OF_ENTRY, **document, "sequence": sequence})
 
 
-def _write_entry(entry: Entry) -> EncodedRecord:
+def _write_entry(entry: Entry) -> dict[str, Json]:
     said = write_entry(entry)
     if entry.intent:
-        return EncodedRecord(
-            {"kind": "outcome", **{name: said[name] for name in said if name not in _JOINED}}
-        )
-    loud = {name: said[name] for name in said if said[name] != _SILENT.get(name, ...)}
-    return EncodedRecord(loud, plain=not set(loud) & set(_SILENT))
+        return {"kind": "outcome", **_without(JOINED, said)}
+    return {name: value for name, value in said.items() if value != _OMITTED_OF_ENTRY.get(name)}
 
 
-def _write_plainly(record: Entry | Intent) -> dict[str, Json]:
-    said = {name: value for name, value in _list_values(record).items() if name != "sequence"}
-    return {
-        **said,
-        "address": str(record.address),
-        "action": record.action.value,
-        "fleet": _write_fleet(record.fleet),
-    }
-
-
-def _write_fleet(fleet: Address | None) -> str:
-    return "" if fleet is None else str(fleet)
-
-
-def _list_values(record: Entry | Intent | LastApplied) -> dict[str, Json]:
-    """Everything a word holds; few resources have a token of their own."""
-    named = ((_SPELLINGS.get(name, name), value) for name, value in vars(record).items())
-    return {name: value for name, value in named if name != "token" or value}
+def _without(names: Container[str], said: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in said.items() if name not in names}
 
 
 def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
@@ -182,83 +152,66 @@ def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
         "sha256": checkpoint.sha256,
         "count": checkpoint.count,
         "memories": [
-            {
-                "address": str(address),
-                **_list_values(last_applied),
-                "fleet": _write_fleet(last_applied.fleet),
-            }
+            {"address": str(address), **_write(last_applied)}
             for address, last_applied in checkpoint.last_applied_by_address.items()
         ],
-        "open": [
-            {"sequence": intent.sequence, **_write_plainly(intent)} for intent in checkpoint.open
-        ],
+        "open": [_write(intent) for intent in checkpoint.open],
     }
 
 
 def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
-    repeated = [name for name in _JOINED if name in document]
+    repeated = [name for name in JOINED if name in document]
     if repeated:
         raise BadLine(f"repeats the {repeated[0]} of its intent")
-    joined = {"patch": [], "inverse": [], "step_digest": "", "wave": 0, "fleet": "", "token": ""}
-    kept = _pick({**document, **joined}, _ENTRY)
-    if not kept["intent"]:
+    entry = _read(Entry, {**document, **JOINED, "sequence": sequence})
+    if not entry.intent:
         raise BadLine("has no usable intent")
-    return Entry(**_resolve(kept), sequence=sequence)
+    return entry
 
 
 def _read_intent(document: Mapping[str, Json], sequence: int) -> Intent:
-    kept = _pick({**_LATER, **document}, _INTENT)
-    kept |= {name: tuple(kept[name]) for name in ("owns", "absences")}
-    return Intent(**_resolve(kept), sequence=sequence)
+    return _read(Intent, {**_OMITTED, **document, "sequence": sequence})
 
 
 def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
-    kept = _pick(document, _CHECKPOINT)
     return Checkpoint(
-        archive=kept["archive"],
-        sha256=kept["sha256"],
-        count=kept["count"],
-        last_applied_by_address=dict(_read_last_applied(one) for one in kept["memories"]),
-        open=tuple(_read_open(one) for one in kept["open"]),
-        fence=document.get("highest_fence", 0),
+        archive=_read_field(document, "archive"),
+        sha256=_read_field(document, "sha256"),
+        count=_read_field(document, "count"),
+        last_applied_by_address={
+            _read_field(one, "address"): _read(LastApplied, {**_OMITTED, **one})
+            for one in _read_documents(document, "memories")
+        },
+        open=tuple(_read(Intent, {**_OMITTED, **one}) for one in _read_documents(document, "open")),
+        fence=document["highest_fence"],
         sequence=sequence,
     )
 
 
-def _read_last_applied(document: Json) -> tuple[Address, LastApplied]:
-    if not isinstance(document, dict):
-        raise BadLine("has no usable memories")
-    address = _pick(document, {"address": str})["address"]
-    kept = _pick({**_LATER, **document}, _LAST_APPLIED)
-    kept["fleet"] = _read_fleet(kept["fleet"])
+def _write(step: Entry | Intent | LastApplied) -> dict[str, Json]:
+    """Everything that it holds; few resources have a token of their own."""
+    said = {spelling: getattr(step, name) for spelling, name in _FIELDS[type(step)].items()}
+    said |= {name: write(said[name]) for name, write in _WRITERS.items() if name in said}
+    if not said["token"]:
+        del said["token"]
+    return said
+
+
+def _read(kind: type[_Step], document: Mapping[str, Json]) -> _Step:
+    return kind(**{name: _read_field(document, said) for said, name in _FIELDS[kind].items()})
+
+
+def _read_field(document: Mapping[str, Json], name: str) -> Any:
+    """What the model has for it, of its own type, and as everything after this relies on it."""
+    value, kind = document.get(name), _TYPES[name]
+    if type(value) is not kind or (kind is int and not is_count(value)):
+        raise BadLine(f"has no usable {name}")
+    if name in _DEMANDS and not _DEMANDS[name](value):
+        raise BadLine(f"has no usable {name}")
     try:
-        return Address.parse(address), LastApplied(**kept)
+        return _READERS[name](value) if name in _READERS else value
     except ValueError as error:
-        raise BadLine("has no usable address or action") from error
-
-
-def _read_fleet(said: str) -> Address | None:
-    try:
-        return Address.parse(said) if said else None
-    except ValueError as error:
-        raise BadLine("has no usable fleet") from error
-
-
-def _read_open(document: Json) -> Intent:
-    if not isinstance(document, dict):
-        raise BadLine("has no usable open")
-    return _read_intent(document, _pick(document, {"sequence": int})["sequence"])
-
-
-def _pick(document: Mapping[str, Json], shape: Mapping[str, type]) -> dict[str, Json]:
-    """What the shape names, each of its own type, and as everything after this relies on it."""
-    for name, kind in shape.items():
-        value = document.get(name)
-        if type(value) is not kind or not (name not in _DEMANDS or _DEMANDS[name](value)):
-            raise BadLine(f"has no usable {name}")
-        if kind is int and not is_count(value):
-            raise BadLine(f"has no usable {name}")
-    return {name: document[name] for name in shape}
+        raise BadLine(f"has no usable {name}") from error
 
 
 def is_count(value: Json) -> bool:
@@ -268,8 +221,8 @@ def is_count(value: Json) -> bool:
 
 def _is_time(value: str) -> bool:
     try:
-        parse_time(value)
-    except (ValueError, OverflowError):
+        parse_utc(value)
+    except ValueError:
         return False
     return True
 
@@ -302,18 +255,29 @@ _DEMANDS: Final[Mapping[str, Callable[[Any], bool]]] = {
 }
 
 
-def _resolve(kept: dict[str, Any]) -> dict[str, Any]:
-    """The same with the model's own types."""
-    try:
-        kept["address"] = Address.parse(kept["address"])
-        kept["action"] = Action(kept["action"])
-    except ValueError as error:
-        raise BadLine("has no usable address or action") from error
-    kept["fleet"] = _read_fleet(kept["fleet"])
-    if "fate" in kept:
-        try:
-            kept["fate"] = StepResult(kept["fate"])
-        except ValueError as error:
-            raise BadLine("has no usable fate") from error
-    kept |= {name: tuple(kept[name]) for name in ("patch", "inverse")}
-    return {_FIELDS.get(name, name): value for name, value in kept.items()}
+def _read_documents(document: Mapping[str, Json], name: str) -> list[dict[str, Json]]:
+    values: list[Json] = _read_field(document, name)
+    if not all(isinstance(one, dict) for one in values):
+        raise BadLine(f"has no usable {name}")
+    return values
+
+
+def _write_fleet(fleet: Address | None) -> str:
+    return "" if fleet is None else str(fleet)
+
+
+def _read_fleet(said: str) -> Address | None:
+    return Address.parse(said) if said else None
+
+
+_WRITERS: Final[Mapping[str, Callable[[Any], Json]]] = {
+    **dict.fromkeys(("address", "action", "fate"), str),
+    "fleet": _write_fleet,
+}
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("patch", "inverse", "owns", "absences"), tuple),
+    "address": Address.parse,
+    "action": Action,
+    "fate": StepResult,
+    "fleet": _read_fleet,
+}

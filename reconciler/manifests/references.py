@@ -5,7 +5,6 @@ File names are relative to the manifest, and the files must be inside the projec
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from reconciler.manifests.folder import Folder
 from reconciler.manifests.schema import MORE, MOST
 from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Finding, Json, Manifest
+from reconciler.text.suggestions import suggest
 
 _ADDRESS: Final = ("definition", "from", "address")
 # Finding similar names is slow, and a user does not read more than this number of suggestions.
@@ -121,8 +121,8 @@ def _leads_to_secret(schema: str, pointer: str) -> bool:
 
 def _no_secret(schema: str, pointer: str) -> Finding:
     known = definition.secret_pointers(schema)
-    near = difflib.get_close_matches(pointer, known, n=1)
-    hint = f'Did you mean "{near[0]}"?' if near else f"Secrets are: {', '.join(known)}."
+    near = suggest(pointer, known)
+    hint = f'Did you mean "{near}"?' if near else f"Secrets are: {', '.join(known)}."
     return Finding("the service has no secret at this pointer", next_step=hint)
 
 
@@ -151,8 +151,8 @@ def check_sources(
 def _suggest(source: str, others: Sequence[str]) -> str:
     """The address with a similar name; the kind, which all of them share, is not compared."""
     names = {address.partition("/")[2]: address for address in others}
-    near = difflib.get_close_matches(source.partition("/")[2], names, n=1)
-    return f"Did you mean {names[near[0]]}?" if near else "Name the service: from: {resource: …}"
+    near = suggest(source.partition("/")[2], names, most=1000)
+    return f"Did you mean {names[near]}?" if near else "Name the service: from: {resource: …}"
 
 
 def _wrong(manifest: Manifest, message: str, next_step: str) -> Finding:

@@ -8,7 +8,6 @@ value, because the value might be a secret in the wrong place.
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
 import itertools
 import json
@@ -23,6 +22,7 @@ from reconciler.model import Finding, Json, Path
 from reconciler.package_data import read_schema
 from reconciler.ports import Kind
 from reconciler.secrets.suspicion import quote_word
+from reconciler.text.suggestions import suggest
 
 if TYPE_CHECKING:  # it only explains errors, and is imported when there are errors
     from jsonschema.exceptions import ValidationError
@@ -276,17 +276,15 @@ def _explain_unknown(
 
 def _unknown_field(key: str, schema: Json) -> Finding:
     known = list(schema.get("properties", {}))
-    near = difflib.get_close_matches(key.casefold(), [one.casefold() for one in known], n=1)
-    match = next((one for one in known if near and one.casefold() == near[0]), "")
-    hint = f'Did you mean "{match}"?' if match else f"Known fields: {', '.join(known)}."
+    near = suggest(key, known)
+    hint = f'Did you mean "{near}"?' if near else f"Known fields: {', '.join(known)}."
     return Finding(f"unknown field{quote_word(key)}", next_step=hint)
 
 
 def unknown_word(what: str, given: str, known: Sequence[str]) -> Finding:
     """Returns a finding for an unknown name, with the nearest known name or all of them."""
-    near = difflib.get_close_matches(given.casefold(), [one.casefold() for one in known], n=1)
-    match = next((one for one in known if near and one.casefold() == near[0]), "")
-    hint = f'Did you mean "{match}"?' if match else f"Known: {', '.join(known)}."
+    near = suggest(given, known)
+    hint = f'Did you mean "{near}"?' if near else f"Known: {', '.join(known)}."
     return Finding(f"unknown {what}{quote_word(given)}", next_step=hint)
 
 

@@ -71,7 +71,6 @@ from reconciler.model.live import (
     Blob,
     CachedStamp,
     Live,
-    OperationStatus,
     ServiceTiming,
     Summary,
 )
@@ -125,7 +124,6 @@ __all__ = [
     "Member",
     "ModelChange",
     "ModelReference",
-    "OperationStatus",
     "Outcome",
     "Path",
     "Plan",

@@ -4,42 +4,61 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 from reconciler.model.core import Action, Address, Finding, Json, Resource, SecretReference
 
 
 @dataclass(frozen=True)
-class LastApplied:
-    """What the ledger remembers of one resource: the last thing applied to it.
+class StepRecord:
+    """What a ledger says of a step before it, after it, and as long as it is remembered.
 
-    `owned` maps pointers that a manifest declared to the values that were read back; `secrets`
-    maps the pointers of secrets to the version label that was written; `digests` the pointers of
-    models to the digest of their bytes when they were applied. `baseline` maps what no manifest
-    declared to what it was then: short values, or `{"digest": …}`. The digests of the plan and of
-    the step tell whether that very step was the last thing done. `fleet` is the fleet whose member
-    it was; `token` says where the token of the resource is found, as a `SecretReference` is
-    written; empty where it has none of its own.
+    `id` is what the service calls the resource. `at` is an ISO time. `plan_digest` and
+    `step_digest` are of the plan and of the step as the plan has it: they show whether that very
+    step was the last thing done. `secrets` maps the pointers of secrets to the version label that
+    was written, `digests` the pointers of models to the digest of their bytes. `wave` and `fleet`
+    are as in `Step`. `token` says where the token of the resource is found, as a
+    `SecretReference` is written; empty where it has none of its own. `sequence` is given by the
+    ledger.
     """
 
     id: str
-    owned: Mapping[str, Json]
-    secrets: Mapping[str, str]
     at: str
     by: str
     commit: str
-    sequence: int
-    digests: Mapping[str, str] = field(default_factory=dict)
+    plan_digest: str = field(default="", kw_only=True)
+    step_digest: str = field(default="", kw_only=True)
+    secrets: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    digests: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    wave: int = field(default=0, kw_only=True)
+    fleet: Address | None = field(default=None, kw_only=True)
+    token: str = field(default="", kw_only=True)
+    sequence: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True)
+class LastApplied(StepRecord):
+    """What the ledger remembers of one resource: the last thing applied to it.
+
+    `owned` maps pointers that a manifest declared to the values that were read back. `baseline`
+    maps what no manifest declared to what it was then: short values, or `{"digest": …}`.
+    """
+
+    owned: Mapping[str, Json]
     baseline: Mapping[str, Json] = field(default_factory=dict)
-    wave: int = 0
-    plan_digest: str = ""
-    step_digest: str = ""
-    fleet: Address | None = None
-    token: str = ""
+
+    @classmethod
+    def of(cls, entry: Entry) -> LastApplied:
+        """What is remembered after an entry whose step is done."""
+        return cls(**{name: getattr(entry, name) for name in _REMEMBERED})
 
     def resource(self, address: Address) -> Resource:
         """The resource as it is remembered."""
         return Resource(address, self.id, SecretReference.parse(self.token))
+
+
+_REMEMBERED: Final = tuple(one.name for one in fields(LastApplied))
 
 
 class StepResult(enum.StrEnum):
@@ -55,45 +74,39 @@ class StepResult(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Intent:
-    """What is about to be sent, durable before the first call of a step.
+class LoggedStep(StepRecord):
+    """What the lines before and after a step both say.
 
     `patch` is that of the step and what it writes beside it, `inverse` leads back from both.
-    `step_digest` is of the step as it stands in the plan; `attempt` counts from 1; `fence` is the
-    number of the lock under which it was written, which only ever grows. `owned_paths` are the
-    pointers that are remembered once it is done, `stamp` the service's change stamp right before.
-    `absences`, `body`, `wave` and `fleet` are as in `Step`, `token` as in `LastApplied`. `sequence`
-    is given by the ledger.
+    `fence` is the number of the lock under which the line was written, which only ever grows.
     """
 
     address: Address
-    id: str
     action: Action
-    at: str
-    by: str
     host: str
-    commit: str
-    plan_digest: str
-    step_digest: str
-    attempt: int
-    fence: int
     patch: tuple[Json, ...]
     inverse: tuple[Json, ...]
-    owned_paths: tuple[str, ...] = ()
-    absences: tuple[str, ...] = ()
-    secrets: Mapping[str, str] = field(default_factory=dict)
-    digests: Mapping[str, str] = field(default_factory=dict)
-    stamp: str = ""
-    body: str = "parts"
-    wave: int = 0
-    fleet: Address | None = None
-    token: str = ""
-    sequence: int = 0
+    fence: int = field(default=0, kw_only=True)
 
     @property
     def resource(self) -> Resource:
         """The resource that it is about."""
         return Resource(self.address, self.id, SecretReference.parse(self.token))
+
+
+@dataclass(frozen=True)
+class Intent(LoggedStep):
+    """What is about to be sent, durable before the first call of a step.
+
+    `attempt` counts from 1. `owned_paths` are the pointers that are remembered once it is done,
+    `stamp` the service's change stamp right before. `absences` and `body` are as in `Step`.
+    """
+
+    attempt: int
+    owned_paths: tuple[str, ...] = ()
+    absences: tuple[str, ...] = ()
+    stamp: str = ""
+    body: str = "parts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,38 +144,29 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(LoggedStep):
     """One line of the ledger: what was done to one resource, by whom, from which commit.
 
-    `intent` is the sequence of the intent whose outcome it is, 0 where there was none; a `result`
-    other than done closes the intent and changes no memory, and `note` says why. `fleet` is the
-    fleet whose member it was then, `token` is as in `LastApplied`. `sequence` is given by the
-    ledger.
+    `owned` and `baseline` are as in `LastApplied`. `intent` is the sequence of the intent whose
+    outcome it is, 0 where there was none. A `result` other than done closes the intent and changes
+    no memory, and `note` says why.
     """
 
-    address: Address
-    id: str
-    action: Action
-    at: str
-    by: str
-    host: str
-    commit: str
-    plan_digest: str
-    patch: tuple[Json, ...]
-    inverse: tuple[Json, ...]
     owned: Mapping[str, Json]
-    secrets: Mapping[str, str]
-    digests: Mapping[str, str] = field(default_factory=dict)
     baseline: Mapping[str, Json] = field(default_factory=dict)
     intent: int = 0
     result: StepResult = StepResult.DONE
     note: str = ""
-    fence: int = 0
-    step_digest: str = ""
-    wave: int = 0
-    fleet: Address | None = None
-    token: str = ""
-    sequence: int = 0
+
+    @classmethod
+    def closing(cls, intent: Intent, at: str, fence: int) -> Entry:
+        """The outcome of an intent, with nothing to remember. Who began it did it."""
+        said = {name: getattr(intent, name) for name in _LOGGED}
+        said |= {"at": at, "fence": fence, "secrets": {}, "digests": {}, "sequence": 0}
+        return cls(**said, owned={}, intent=intent.sequence)
+
+
+_LOGGED: Final = tuple(one.name for one in fields(LoggedStep))
 
 
 @dataclass(frozen=True, slots=True)

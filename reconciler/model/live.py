@@ -84,11 +84,3 @@ class ServiceTiming:
     write_rate: float
     lag_s: float = 0.0
     models_apart: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class OperationStatus:
-    """One look at a running operation; `percent` from 0 to 1, or None where it is not told."""
-
-    status: str
-    percent: float | None = None

@@ -224,6 +224,13 @@ class Plan:
         """The findings that forbid applying."""
         return tuple(found for found in self.findings if found.severity == "error")
 
+    @property
+    def outcome(self) -> Literal["refused", "changes", "no-changes"]:
+        """What it comes to, in one word."""
+        if self.refused:
+            return "refused"
+        return "changes" if self.steps else "no-changes"
+
 
 @dataclass(frozen=True, slots=True)
 class Stopped:

@@ -1,13 +1,14 @@
-"""What became of a step whose outcome nobody wrote down: by what is live, and by nothing else.
+"""Evidence of what a write did: by what is live, and by nothing else.
 
 The service may have done what was sent, or not, or somebody else may have written since. Only
-what the step wanted and what it relied on can tell these apart.
+what the write wanted and what it relied on can tell these apart. Recovery, a write without an
+answer and the read after a reported success all ask `assess_intent`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.document.diff import diff, is_not_observable, is_omitted, same
@@ -18,6 +19,7 @@ from reconciler.document.patch import (
     apply_operations,
     check_operations,
     check_preconditions,
+    find_reordered,
 )
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field
@@ -26,7 +28,7 @@ from reconciler.model import (
     ABSENT,
     Absent,
     Action,
-    Change,
+    Address,
     Finding,
     Intent,
     Json,
@@ -34,129 +36,162 @@ from reconciler.model import (
     Path,
     Step,
     StepResult,
-    Verb,
 )
+from reconciler.plans.history import is_hidden
 
+PLAN_AGAIN: Final = "Plan again: what is live has moved since this plan was made."
 _AGAIN: Final = "Plan again to see what is live; if it persists, look for a second writer."
 _DECLARE: Final = "Declare it: the service fills in what the definition leaves out."
 _MOST: Final = 20
 
 
-PLAN_AGAIN: Final = "Plan again: what is live has moved since this plan was made."
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A fate, and the evidence for it in a few words."""
+    """What a read shows of a write: the result, and why in a few words.
+
+    `shown` says what live has at each place that is not as was wanted, such as "4 at /calls";
+    `removed` is True where all of these were to be removed.
+    """
 
     result: StepResult
     note: str
+    shown: tuple[str, ...] = ()
+    removed: bool = False
 
 
-_OMITTED: Final = "the ledger does not tell what was sent"
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place and what a write leaves there; `removed` is True where it only removes."""
+
+    path: Path
+    wanted: Json | Absent
+    removed: bool = False
 
 
-def assess_intent(field: Field, intent: Intent, live: Live | Absent) -> Evidence:
-    """What became of an intent, by a read that was made after its operation had ended."""
+def assess_intent(
+    field: Field, intent: Intent, live: Live | Absent, before: Live | Absent | None = None
+) -> Evidence:
+    """What became of an intent, by a read that was made after its operation had ended.
+
+    `before` is what was read immediately before the write. It is given only where the service
+    reports success: then what cannot be seen counts as done.
+    """
     if intent.action is Action.DELETE:
         return _done("it is gone") if live is ABSENT else _not_done("it is still there")
     if live is ABSENT:
-        if intent.action is Action.CREATE:
-            return _not_done("it is not there")
-        return _unknown("it is gone")
-    if intent.action is Action.CREATE:
-        return _assess_creation(field, intent, live.document)
-    return _assess_places(field, intent, live)
-
-
-def _assess_creation(field: Field, intent: Intent, live: Json) -> Evidence:
+        created = intent.action is Action.CREATE
+        return _not_done("it is not there") if created else _unknown("it is gone")
     try:
-        wanted = apply_operations(intent.patch, ABSENT)
+        places = list(_find_places(field, intent.patch, live.document))
+        whole = _find_whole(field, intent, before)
     except MISFITS:
-        return _unknown(_OMITTED)
-    lost = (
-        change
-        for change in diff(field, live, overlay(field, live, wanted))
-        if not says_nothing(field.at(change.path), change.after)
-    )
-    missing = next(lost, None)
+        return _unknown("the ledger does not tell what was sent")
+    wrong = [one for one in places if not _is_there(field, live.document, one)]
+    wrong = wrong or list(_find_lost(field, whole, live.document))
+    if before is not None and not wrong:
+        return _done("live has what was sent")
+    if intent.action is Action.CREATE:
+        found = _assess_creation(field, intent, live.document, wrong)
+    else:
+        found = _assess_change(field, intent, live, places, wrong)
+    shown = tuple(_show(field, live.document, one) for one in wrong)
+    return replace(found, shown=shown, removed=all(one.removed for one in wrong))
+
+
+def _assess_creation(field: Field, intent: Intent, live: Json, wrong: Sequence[_Place]) -> Evidence:
+    if wrong:
+        return _unknown(f"it is there, with another value at {format_pointer(wrong[0].path)}")
     paths = (split_pointer(op["path"]) for op in intent.patch if op["op"] != "test")
     omitted = next((path for path in paths if is_omitted(field, path, live)), None)
-    if missing is None and omitted is not None:
+    if omitted is not None:
         at = format_pointer(omitted)
         return _unknown(f"it is there, and whether it has what was sent at {at} is not observable")
-    if missing is None:
-        return _done("it is there as it was sent")
-    return _unknown(f"it is there, with another value at {format_pointer(missing.path)}")
+    return _done("it is there as it was sent")
 
 
-def _assess_places(field: Field, intent: Intent, live: Live) -> Evidence:
-    try:
-        places = _find_wanted(field, intent.patch, live.document)
-    except MISFITS:
-        return _unknown(_OMITTED)
-    return _compare_places(field, intent, live, places)
-
-
-def _compare_places(
-    field: Field, intent: Intent, live: Live, places: Mapping[str, Json | Absent]
+def _assess_change(
+    field: Field, intent: Intent, live: Live, places: Sequence[_Place], wrong: Sequence[_Place]
 ) -> Evidence:
     if not places:
         # Nothing of it can be seen; but every change moves the stamp.
         if live.idle and live.stamp and live.stamp == intent.stamp:
             return _not_done("the service has not changed since")
         return _unknown("what was written is not observable")
-    document = live.document
-    if all(_is(field, document, at, value) for at, value in places.items()):
-        return _done("live has what was sent")
-    moved = next(check_preconditions(field, intent.patch, intent.absences, document), None)
+    moved = next(check_preconditions(field, intent.patch, intent.absences, live.document), None)
     if moved is None:
         return _not_done("live is as it was before")
-    if all(_serves(field, document, at, value) for at, value in places.items()):
-        return _done("live has what was sent, and something empty in place of what was removed")
-    return _unknown(f"live has another value at {moved.pointer}")
+    if not wrong:
+        return _done("live has what was sent")
+    return _unknown(f"live has another value at {format_pointer(wrong[0].path)}")
 
 
-def _is(field: Field, live: Json, pointer: str, wanted: Json | Absent) -> bool:
-    path = split_pointer(pointer)
-    return same(field.at(path), wanted, find(live, path))
+def _find_places(field: Field, patch: Sequence[Json], live: Json) -> Iterator[_Place]:
+    """What a patch leaves where, as far as it can be seen: a list as a whole.
 
-
-def _serves(field: Field, live: Json, pointer: str, wanted: Json | Absent) -> bool:
-    path = split_pointer(pointer)
-    gone = wanted is ABSENT and says_nothing(field.at(path), find(live, path))
-    return gone or _is(field, live, pointer, wanted)
-
-
-def _find_wanted(field: Field, patch: Sequence[Json], live: Json) -> Mapping[str, Json | Absent]:
-    """The values that a patch leaves, by pointer, as far as they can be seen: a list as a whole."""
+    The document itself is not a place: it is compared where a write holds all of it.
+    """
     lists = {
         op["path"]: op["value"]
         for op in patch
         if op["op"] == "test" and isinstance(op["value"], list)
     }
-    wanted: dict[str, Json | Absent] = {}
+    found: dict[str, _Place] = {}
     for op in patch:
         if op["op"] == "test":
             continue
-        container = next((at for at in lists if op["path"].startswith(f"{at}/")), None)
-        if container is None:
-            wanted[op["path"]] = op.get("value", ABSENT)
+        at = next((one for one in lists if op["path"].startswith(f"{one}/")), op["path"])
+        known = found.get(at)
+        if at == op["path"]:
+            wanted = op.get("value", ABSENT)
         else:
-            inside = {**op, "path": op["path"][len(container) :]}
-            before = wanted.get(container, lists[container])
-            wanted[container] = apply_operations([inside], before)
-    return dict(_keep_seen(field, wanted, live))
+            inside = {**op, "path": op["path"][len(at) :]}
+            wanted = apply_operations([inside], known.wanted if known else lists[at])
+        removed = op["op"] == "remove" and (known is None or known.removed)
+        found[at] = _Place(split_pointer(at), wanted, removed)
+    yield from (one for one in found.values() if one.path and _is_seen(field, one, live))
 
 
-def _keep_seen(
-    field: Field, wanted: Mapping[str, Json | Absent], live: Json
-) -> Iterator[tuple[str, Json | Absent]]:
-    for pointer, value in wanted.items():
-        path = split_pointer(pointer)
-        container = value == {} and field.at(path).branches
-        if not (container or is_not_observable(field, path, live)):
-            yield pointer, value
+def _is_seen(field: Field, place: _Place, live: Json) -> bool:
+    container = place.wanted == {} and field.at(place.path).branches
+    return not (container or is_not_observable(field, place.path, live))
+
+
+def _is_there(field: Field, live: Json, place: _Place) -> bool:
+    """Whether live has what was wanted; what was to be removed may be there and empty."""
+    below, have = field.at(place.path), find(live, place.path)
+    gone = place.wanted is ABSENT and says_nothing(below, have)
+    return gone or same(below, place.wanted, have)
+
+
+def _find_whole(field: Field, intent: Intent, before: Live | Absent | None) -> Json | Absent:
+    """The document that was sent, where a write held all of it and what it began with is known."""
+    changes = [op for op in intent.patch if op["op"] != "test"]
+    if intent.action is Action.CREATE:
+        return apply_operations(changes, ABSENT)
+    if before is None or before is ABSENT or intent.body != "whole":
+        return ABSENT
+    start = before.document
+    seen = (op for op in changes if not is_not_observable(field, split_pointer(op["path"]), start))
+    return apply_operations(seen, start)
+
+
+def _find_lost(field: Field, whole: Json | Absent, live: Json) -> Iterator[_Place]:
+    """What was sent whole must be there whole; only what is empty may have vanished."""
+    for change in diff(field, live, overlay(field, live, whole)):
+        if not says_nothing(field.at(change.path), change.after):
+            yield _Place(change.path, change.after)
+
+
+def _show(field: Field, live: Json, place: _Place) -> str:
+    have = find(live, place.path)
+    hidden = is_hidden(field, place.path, have, place.wanted)
+    return f"{'another value' if hidden else show_value(have)} at {format_pointer(place.path)}"
+
+
+def show_value(value: Json | Absent) -> str:
+    """A value in one bounded line."""
+    text = "nothing" if value is ABSENT else f'"{value}"' if isinstance(value, str) else repr(value)
+    return text if len(text) <= 200 else f"{text[:120]} … {text[-60:]}"
 
 
 def _done(note: str) -> Evidence:
@@ -169,6 +204,20 @@ def _not_done(note: str) -> Evidence:
 
 def _unknown(note: str) -> Evidence:
     return Evidence(StepResult.UNKNOWN, note)
+
+
+def not_applied(address: Address, evidence: Evidence) -> NotApplied:
+    """What is raised where the service reports success and live shows something else."""
+    shown = evidence.shown
+    what = f"it still has {shown[0]}" if shown else evidence.note
+    more = (f"… and {len(shown) - _MOST} more",) if len(shown) > _MOST else ()
+    finding = Finding(
+        f"not applied: the service reports success and {what}",
+        subject=str(address),
+        detail=(*(f"Also {one}" for one in shown[1:_MOST]), *more),
+        next_step=_DECLARE if shown and evidence.removed else _AGAIN,
+    )
+    return NotApplied((finding,))
 
 
 def check_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Finding]:
@@ -184,6 +233,7 @@ def check_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Findi
         yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=PLAN_AGAIN)
         return
     mismatches = tuple(check_preconditions(field, step.ops, step.absences, live.document))
+    mismatches = mismatches or tuple(find_reordered(field, step.ops, live.document))
     misfit = None if mismatches else check_operations(step.ops, live.document)
     if misfit is not None:
         said = f"Saved plan is stale: there is no place for {misfit} any more"
@@ -198,104 +248,9 @@ def check_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Findi
 
 
 def _describe(field: Field, found: Mismatch) -> tuple[str, ...]:
-    if field.at(split_pointer(found.pointer)).sensitive:
+    if is_hidden(field, split_pointer(found.pointer), found.expected, found.found):
         return ()
     return (
         f"The plan relies on: {show_value(found.expected)}",
         f"The service has:    {show_value(found.found)}",
     )
-
-
-def check_applied(
-    field: Field, step: Step, before: Live | Absent, after: Live | Absent
-) -> Json | Absent:
-    """The document that was read back, once it shows what the step wanted.
-
-    `before` is what was read immediately before the write. Raises NotApplied naming the place
-    and what the service still has.
-    """
-    if step.action is Action.DELETE:
-        if after is not ABSENT:
-            raise _not_applied(step, "it is still there")
-        return ABSENT
-    if after is ABSENT:
-        raise _not_applied(step, "it is not there")
-    start = ABSENT if before is ABSENT else before.document
-    wanted = apply_operations((op for op in step.ops if op["op"] != "test"), start)
-    unproven = [
-        (change, path)
-        for change, path in _provable(field, step, after.document)
-        if not _was_applied(
-            field.at(path), change, _wanted_value(change, wanted, path), find(after.document, path)
-        )
-    ]
-    if not unproven and step.body == "whole":
-        unproven = list(_find_lost(field, wanted, after.document))
-    if unproven:
-        raise _still_has(step, after.document, unproven)
-    return after.document
-
-
-def _find_lost(field: Field, wanted: Json, have: Json) -> Iterator[tuple[Change, Path]]:
-    """What was sent whole must be there whole; only what is empty may have vanished."""
-    for change in diff(field, have, overlay(field, have, wanted)):
-        if not says_nothing(field.at(change.path), change.after):
-            yield change, change.path
-
-
-def _wanted_value(change: Change, wanted: Json, path: Path) -> Json | Absent:
-    """What a place is to have: what is written beside the patch stands in the change alone."""
-    return change.after if change.verb is Verb.WRITE else find(wanted, path)
-
-
-def _was_applied(field: Field, change: Change, wanted: Json | Absent, have: Json | Absent) -> bool:
-    gone = change.verb is Verb.REMOVE and wanted is ABSENT and says_nothing(field, have)
-    return gone or same(field, wanted, have)
-
-
-def _still_has(step: Step, live: Json, unproven: Sequence[tuple[Change, Path]]) -> NotApplied:
-    """All the places at which live is not what was wanted."""
-    said = [
-        f"{'another value' if change.sensitive else show_value(find(live, path))}"
-        f" at {format_pointer(path)}"
-        for change, path in unproven
-    ]
-    more = [f"… and {len(said) - _MOST} more"] if len(said) > _MOST else []
-    removed = all(change.verb is Verb.REMOVE for change, _ in unproven)
-    return _not_applied(
-        step,
-        f"it still has {said[0]}",
-        detail=(*(f"Also {one}" for one in said[1:_MOST]), *more),
-        next_step=_DECLARE if removed else _AGAIN,
-    )
-
-
-def show_value(value: Json | Absent) -> str:
-    """A value in one bounded line."""
-    text = "nothing" if value is ABSENT else f'"{value}"' if isinstance(value, str) else repr(value)
-    return text if len(text) <= 200 else f"{text[:120]} … {text[-60:]}"
-
-
-def _not_applied(
-    step: Step, what: str, detail: tuple[str, ...] = (), next_step: str = _AGAIN
-) -> NotApplied:
-    finding = Finding(
-        f"not applied: the service reports success and {what}",
-        subject=str(step.resource.address),
-        detail=detail,
-        next_step=next_step,
-    )
-    return NotApplied((finding,))
-
-
-def _provable(field: Field, step: Step, live: Json) -> Iterator[tuple[Change, Path]]:
-    """Each change that can be seen and where: a list is seen as a whole."""
-    for change in step.changes:
-        path = change.path
-        for depth, segment in enumerate(path):
-            if isinstance(segment, int):
-                path = path[:depth]
-                break
-        container = change.after == {} and field.at(path).branches
-        if not (container or is_not_observable(field, path, live)):
-            yield change, path

@@ -16,6 +16,7 @@ from typing import Final
 from reconciler.document.pointers import split_pointer
 from reconciler.document.schema import Field
 from reconciler.model import ABSENT, Absent, Action, Address, Entry, Intent, Json, Path, StepResult
+from reconciler.text.times import format_utc, parse_utc
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _RUN_FROM: Final = 3
@@ -36,12 +37,12 @@ class Moment:
         if self.time is None:
             return entry.sequence <= self.sequence
         try:
-            return parse_time(entry.at) <= self.time
+            return parse_utc(entry.at) <= self.time
         except ValueError:
             return False
 
     def __str__(self) -> str:
-        return f"#{self.sequence}" if self.time is None else f"{self.time:%Y-%m-%dT%H:%M:%SZ}"
+        return f"#{self.sequence}" if self.time is None else format_utc(self.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,7 @@ def parse_moment(text: str) -> Moment:
     if _DATE.fullmatch(text):
         day = datetime.fromisoformat(text).date()
         return Moment(time=datetime.combine(day, time(23, 59, 59), UTC))
-    return Moment(time=parse_time(text))
-
-
-def parse_time(text: str) -> datetime:
-    """An ISO time, in UTC; raises ValueError for what is none."""
-    found = datetime.fromisoformat(text)
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    return Moment(time=parse_utc(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def _body_of(plan: Plan) -> dict[str, Json]:
         "rollouts": [_rollout_document(one) for one in plan.rollouts],
         "last_set": {address: dict(said) for address, said in plan.last_set.items()},
         "baseline": plan.baseline,
-        "outcome": _outcome(plan),
+        "outcome": plan.outcome,
     }
 
 
@@ -101,12 +101,6 @@ def digest_of(body: Json) -> str:
 def digest_of_step(step: Step) -> str:
     """sha256 over the canonical form of one step as it stands in the plan."""
     return digest_of(_step_document(step))
-
-
-def _outcome(plan: Plan) -> str:
-    if plan.refused:
-        return "refused"
-    return "changes" if plan.steps else "no-changes"
 
 
 def _step_document(step: Step) -> Json:

@@ -7,14 +7,13 @@ index into a list means an item only while the list is as the entry left it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import starmap
 from typing import Final
 
 from reconciler.document.diff import is_not_observable, same
 from reconciler.document.overlay import overlay
-from reconciler.document.patch import MISFITS, apply_in_place, apply_operations
+from reconciler.document.patch import MISFITS, apply_in_place, apply_operations, same_in_order
 from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
 from reconciler.document.schema import Field
 from reconciler.errors import ReconcilerError
@@ -35,6 +34,7 @@ from reconciler.plans.history import pair_operations
 from reconciler.plans.step import Comparison, make_removal, make_step_to
 
 _UNKNOWN: Final = "its keys and secrets are not known here"
+_MOVED: Final = "the list has changed since, and its items are told by their number"
 _REASON: Final = Reason("", Cause.ROLLBACK, "another step of the same apply failed")
 _WORDS: Final = {Action.DELETE: "destroyed", Action.REPLACE: "replaced", Action.UPDATE: "deleted"}
 
@@ -55,7 +55,9 @@ def undo(field: Field, entries: Iterable[Entry], live: Json) -> tuple[Json, tupl
     """
     document = copy.deepcopy(live)
     for entry in entries:
-        misfits = (*_find_moved_lists(field, entry, document), *_undo_one(field, entry, document))
+        lists = _find_moved_lists(field, entry.patch, document)
+        moved = (Misfit(entry.sequence, one, _MOVED) for one in lists)
+        misfits = (*moved, *_undo_one(field, entry, document))
         if misfits:
             return document, misfits
     return document, ()
@@ -80,17 +82,16 @@ def _stays(field: Field, forth: Json, document: Json) -> bool:
     return now is ABSENT or (forth["value"] == {} and field.at(path).branches and now != {})
 
 
-def _find_moved_lists(field: Field, entry: Entry, document: Json) -> Iterator[Misfit]:
-    """Lists whose items an entry names by number and that are not as it left them."""
-    changes = [forth for forth, _ in pair_operations(entry)]
-    for test in entry.patch:
+def _find_moved_lists(field: Field, patch: Sequence[Json], document: Json) -> Iterator[str]:
+    """Lists whose items a patch names by number and that are not as it left them."""
+    changes = [op for op in patch if op["op"] != "test"]
+    for test in patch:
         inside = [op for op in changes if op["path"].startswith(f"{test['path']}/")]
         if test["op"] != "test" or not isinstance(test["value"], list) or not inside:
             continue
         path = split_pointer(test["path"])
-        if not _alike(field.at(path), _make_list(test, inside), find(document, path)):
-            why = "the list has changed since, and its items are told by their number"
-            yield Misfit(entry.sequence, test["path"], why)
+        if not same_in_order(field.at(path), _make_list(test, inside), find(document, path)):
+            yield test["path"]
 
 
 def _make_list(test: Json, inside: Iterable[Json]) -> Json | Absent:
@@ -102,14 +103,6 @@ def _make_list(test: Json, inside: Iterable[Json]) -> Json | Absent:
     except MISFITS:
         return ABSENT
     return left
-
-
-def _alike(field: Field, one: Json | Absent, other: Json | Absent) -> bool:
-    """Whether two lists hold the same items in the same order."""
-    if not isinstance(one, list) or not isinstance(other, list) or len(one) != len(other):
-        return False
-    item = field.child(0)
-    return all(starmap(lambda a, b: same(item, a, b), zip(one, other, strict=True)))
 
 
 def list_touched(entries: Iterable[Entry]) -> set[Path]:
@@ -171,6 +164,9 @@ def make_undo(field: Field, step: Step, live: Live | Absent) -> Step:
 
 
 def _make_update(field: Field, step: Step, live: Json) -> Step:
+    moved = next(_find_moved_lists(field, step.ops, live), None)
+    if moved is not None:
+        raise _refuse(step, f"the list {moved} has changed since")
     try:
         desired = apply_operations(step.inverse, live)
     except MISFITS as error:

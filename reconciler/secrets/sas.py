@@ -6,10 +6,11 @@ the signature show the difference.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import parse_qs
 
 from reconciler.errors import BlobExpired, BlobForbidden
+from reconciler.text.times import format_utc, parse_utc
 
 
 def check_validity(signature: str, subject: str, now: datetime) -> str:
@@ -29,23 +30,22 @@ def check_validity(signature: str, subject: str, now: datetime) -> str:
     start, end = _instant(said, "st"), _instant(said, "se")
     if end is not None and end <= now:
         raise BlobExpired(
-            f"the signature expired at {end:%Y-%m-%dT%H:%M:%SZ}",
+            f"the signature expired at {format_utc(end)}",
             subject=subject,
             next_step="Create a new one, and store it where sas refers to.",
         )
     if start is not None and start > now:
         raise BlobExpired(
-            f"the signature is not valid before {start:%Y-%m-%dT%H:%M:%SZ}",
+            f"the signature is not valid before {format_utc(start)}",
             subject=subject,
             next_step="Wait until then, or create one that is valid earlier.",
         )
-    return f"{end:%Y-%m-%dT%H:%M:%SZ}" if end is not None else ""
+    return format_utc(end) if end is not None else ""
 
 
 def _instant(said: dict[str, list[str]], name: str) -> datetime | None:
     text = said.get(name, [""])[0]
     try:
-        found = datetime.fromisoformat(text)
+        return parse_utc(text)
     except ValueError:
         return None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,8 +1,9 @@
-"""Lengths of time as people write them: 90s, 2m, 1m30s."""
+"""Lengths of time: as people write them (90s, 2m, 1m30s), and as waits that grow."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 _SECONDS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -17,3 +18,11 @@ def parse_duration(text: str) -> float:
     if not _WHOLE.fullmatch(text):
         raise ValueError(text)
     return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_PART, text))
+
+
+def growing_waits(first_s: float, longest_s: float, growth: float) -> Iterator[float]:
+    """Seconds to wait, each time `growth` times as many, until they are the most; without end."""
+    wait = first_s
+    while True:
+        yield wait
+        wait = min(wait * growth, longest_s)

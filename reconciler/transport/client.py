@@ -289,7 +289,11 @@ class Client:
         )
 
     def _pause(self, lost: int, reply: Reply | None = None) -> float:
-        """What the service asks for, else a growing wait with some chance in it."""
+        """What the service asks for, else a growing wait with some chance in it.
+
+        It grows with the replies that were lost: what the service refused for now has a pause of
+        its own in between.
+        """
         asked = read_retry_after(reply.headers) if reply is not None else None
         if asked is None:
             asked = min(0.2 * 2**lost, 10.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

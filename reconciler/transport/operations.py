@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Final
 from urllib.parse import urlsplit
 
 from reconciler.errors import Rejected, ReplyLost, ServiceError, StillRunning, Unavailable
-from reconciler.model import Json, OperationStatus
+from reconciler.model import Json
+from reconciler.text.durations import growing_waits
 from reconciler.transport.client import Client
 from reconciler.transport.replies import Reply, clean, get_member, read_problem, read_retry_after
 
@@ -40,9 +42,10 @@ class _Link:
 
 def follow_operation(
     client: Client, reply: Reply, *, deadline_s: float
-) -> Generator[OperationStatus, None, bool]:
-    """Poll until the operation that a reply announced has ended; nothing to do without one.
+) -> Generator[None, None, bool]:
+    """Poll until the operation that a reply announced has ended, and yield at each look at it.
 
+    There is nothing to do for a reply that announces none.
     Returns whether the service told of the end; where it did not, only a look at the resource
     can tell. That it has ended says only that the service claims success. Raises Rejected where
     the operation failed, or stands elsewhere; StillRunning where it has not ended in time;
@@ -58,7 +61,7 @@ def follow_operation(
         if polled is None:
             return False
         word = _read_word(polled, link)
-        yield OperationStatus(word, _percent(polled.document))
+        yield
         if word.casefold() == "succeeded":
             return True
         if word.casefold() in _ENDED:
@@ -69,8 +72,8 @@ def follow_operation(
         waiting.rest(polled)
 
 
-def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[OperationStatus]:
-    """Look at a resource until no operation runs on it, or it is gone.
+def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[None]:
+    """Look at a resource until no operation runs on it, or it is gone; yields at each look.
 
     Raises StillRunning where one has not ended in time, and what `send` raises.
     """
@@ -85,7 +88,7 @@ def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[
         if not isinstance(seen.document, dict):
             raise Unavailable("the service answers no definition", status=seen.status)
         word = find_status({"properties": get_member(seen.document, "properties")})
-        yield OperationStatus(word)
+        yield
         if not _is_running(word):
             return
         waiting.check("an operation on it")
@@ -94,7 +97,7 @@ def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[
 
 def finish_operation(
     client: Client, reply: Reply, url: str, *, deadline_s: float
-) -> Iterator[OperationStatus]:
+) -> Iterator[None]:
     """Follow the operation of a write on the resource at `url`, by its own word or the resource's.
 
     Raises as `follow_operation` does.
@@ -116,13 +119,13 @@ class _PollDelay:
         self._client = client
         self._deadline_s = deadline_s
         self._end = client.clock() + deadline_s
-        self._next = _FIRST_S
+        self._waits = growing_waits(_FIRST_S, _LONGEST_S, _GROWTH)
 
     def rest(self, reply: Reply | None = None) -> None:
         asked = read_retry_after(reply.headers) if reply is not None else None
-        pause = self._next if asked is None else min(max(asked, _FIRST_S), _MOST_ASKED_S)
+        grown = next(self._waits)
+        pause = grown if asked is None else min(max(asked, _FIRST_S), _MOST_ASKED_S)
         self._client.sleep(max(0.0, min(pause, self._end - self._client.clock())))
-        self._next = min(self._next * _GROWTH, _LONGEST_S)
 
     def check(self, what: str) -> None:
         """Raise StillRunning once there is no time for another look."""
@@ -140,11 +143,8 @@ def count_polls(seconds: float) -> int:
     >>> count_polls(0.2), count_polls(1.0)
     (1, 4)
     """
-    polls, at, pause = 1, _FIRST_S, _FIRST_S
-    while at < seconds:
-        pause = min(pause * _GROWTH, _LONGEST_S)
-        polls, at = polls + 1, at + pause
-    return polls
+    waits = growing_waits(_FIRST_S, _LONGEST_S, _GROWTH)
+    return next(polls for polls, at in enumerate(accumulate(waits), 1) if at >= seconds)
 
 
 def _find_link(client: Client, reply: Reply) -> _Link | None:
@@ -198,20 +198,11 @@ def find_status(document: Json) -> str:
         get_member(document, "provisioningState"),
         get_member(get_member(document, "properties"), "provisioningState"),
     )
-    return next(
-        (clean(word)[:60] for word in candidates if isinstance(word, str) and word.strip()), ""
-    )
+    return next((word.strip() for word in candidates if isinstance(word, str) and word.strip()), "")
 
 
 def _is_running(word: str) -> bool:
     return bool(word) and word.casefold() not in _ENDED
-
-
-def _percent(document: Json) -> float | None:
-    """From 0 to 1; None for anything else, which the service may say too."""
-    value = get_member(document, "percentComplete")
-    known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if known and 0 <= value <= 1 else None
 
 
 def _failed(polled: Reply, word: str) -> Rejected:

@@ -28,7 +28,7 @@ from tests.benchmarks.documents import OLD, name_of
 from tests.benchmarks.gauge import Usage, gauge, measured_environment, median_of
 from tests.benchmarks.octodns import find_octodns
 from tests.benchmarks.static_server import run_static_server
-from tests.e2e.world import Emulator, definition, run_emulator
+from tests.e2e.world import Emulator, definition, spawn_emulator
 
 _LONG_S: Final = 60.0
 # How long ago a change must be before a read is sure to show it, so that it can be remembered.
@@ -163,16 +163,16 @@ def _plan_warm(size: int, runs: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         state, project = Path(name, "state"), Path(name, "project")
         options = ("--no-blob", "--operation-seconds", "0", "--data", str(state))
-        with run_emulator(*options) as emulator:
+        with spawn_emulator(*options) as emulator:
             _seed(emulator, size)
             port = str(urlsplit(emulator.url).port)
             write_project(project, emulator.url, size, OLD)
         time.sleep(_SETTLED_S)
-        with run_emulator(*options, "--port", port):
+        with spawn_emulator(*options, "--port", port):
             gauge([RECONCILER, "plan"], project, measured_environment())
         log = Path(name, "log")
         limits = ("--limits", "resource-manager", "--log", str(log))
-        with run_emulator(*options, *limits, "--port", port):
+        with spawn_emulator(*options, *limits, "--port", port):
             usages = [_gauge_logged(project, log) for _ in range(runs)]
     return [Row(warm_of(size), "reconciler", median_of(usages), runs)]
 

@@ -177,7 +177,7 @@ session.headers["Authorization"] = "Bearer emulator"
 urls = pathlib.Path("urls").read_text().split()
 query = "?api-version=2017-01-01"
 def get(url):
-    reply = session.get(url + query, timeout=30)
+    reply = session.get(url + query, timeout=120)
     assert reply.status_code == 200
     return reply.json()
 def uri_of(live):
@@ -190,7 +190,7 @@ for url in urls:
     assets = get(url)["properties"]["assets"]
     assets["asset3"]["locationInfo"]["uri"] = new
     body = {"properties": {"packageType": "Graph", "assets": assets}}
-    reply = session.patch(url + query, json=body, timeout=30)
+    reply = session.patch(url + query, json=body, timeout=120)
     assert reply.status_code == 200
     assert uri_of(get(url)) == new
 """

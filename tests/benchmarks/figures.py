@@ -14,7 +14,7 @@ from reconciler.kinds.web_service import KIND
 from tests.benchmarks.gauge import measured_environment
 from tests.benchmarks.ledgers import measure_reading, measure_writing
 from tests.benchmarks.measure import Figure, take_turns, time_call
-from tests.e2e.world import MODEL, Emulator, Project, clean_environment, run_emulator
+from tests.e2e.world import MODEL, Emulator, Project, clean_environment, spawn_emulator
 
 SERVICES = 1000
 LIMITED = 300
@@ -132,7 +132,7 @@ def measure_estimate() -> Figure:
     """
     with (
         tempfile.TemporaryDirectory() as name,
-        run_emulator("--no-blob", "--limits", "resource-manager") as emulator,
+        spawn_emulator("--no-blob", "--limits", "resource-manager") as emulator,
     ):
         project = Project(Path(name), emulator)
         old, new = (f"https://acct.blob.core.windows.net/m/{day}.ilearner" for day in ("a", "b"))

@@ -7,7 +7,7 @@ import aiohttp
 
 from tests.benchmarks.documents import OLD, SERVICES, definition, name_of
 from tests.benchmarks.static_server import run_static_server
-from tests.e2e.world import run_emulator
+from tests.e2e.world import spawn_emulator
 
 _READS = 4000
 _AT_ONCE = 10
@@ -21,7 +21,7 @@ def measure_documents() -> float:
 
 def measure_emulator() -> float:
     """Of the emulator."""
-    with run_emulator("--operation-seconds", "0", "--no-blob") as emulator:
+    with spawn_emulator("--operation-seconds", "0", "--no-blob") as emulator:
         recorded = definition(name_of(0), OLD)
         body = {name: recorded[name] for name in ("location", "tags", "properties")}
         body["properties"]["storageAccount"]["key"] = "k"

@@ -115,7 +115,7 @@ def run_static_server() -> Iterator[str]:
 
 def count_calls(url: str) -> int:
     """How many calls there were since it was asked last; every write is forgotten."""
-    with urllib.request.urlopen(f"{url}/counts", timeout=30) as reply:
+    with urllib.request.urlopen(f"{url}/counts", timeout=120) as reply:
         calls: int = json.load(reply)["calls"]
         return calls
 

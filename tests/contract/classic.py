@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from jsonschema import Draft4Validator
 
 from reconciler.blobs import upload_model
 from tests.contract.signatures import ACCOUNT, sign
-from tests.contract.world import HERE, run_service
+from tests.contract.world import HERE, LONG_S, run_service
+from tests.e2e.world import pass_time
 
 Json = Any
 WORKSPACE = "333533ce0e6e44b38365410aec94d7f2"
@@ -87,7 +87,7 @@ class Classic:
             data=body if isinstance(body, bytes) else None,
             json=None if isinstance(body, bytes) else body,
             headers={"Authorization": f"Bearer {token or self.token}"},
-            timeout=30,
+            timeout=120,
         )
         self._check(method, path, answer)
         return answer
@@ -153,7 +153,7 @@ def score(url: str, location: str, key: str, row: Json = None, **query: str) -> 
         params={"api-version": "2.0", **query},
         json={"Inputs": {"input1": table}, "GlobalParameters": {}},
         headers={"Authorization": f"Bearer {key}"},
-        timeout=30,
+        timeout=120,
     )
 
 
@@ -168,10 +168,10 @@ def resource(
     return {"Name": name, "Location": location}
 
 
-def wait_until(settled: Callable[[], Json]) -> None:
-    """Wait until something holds; the test's own time limit is the patience."""
+def wait_until(url: str, settled: Callable[[], Json]) -> None:
+    """Let time pass for an emulator until something holds; the test's own limit is the patience."""
     while not settled():
-        time.sleep(0.02)
+        pass_time(url, LONG_S)
 
 
 @contextmanager

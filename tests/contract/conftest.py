@@ -2,14 +2,15 @@
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reconciler.emulator.azurite import run_azurite
 from tests.contract.classic import MODEL, Classic
-from tests.contract.homes import Folder, Home, Prefix
-from tests.contract.world import Service, run_service
+from tests.contract.homes import SHORT, Folder, Home, Prefix
+from tests.contract.world import LONG_S, Service, run_service
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +28,7 @@ def service(shared_service: Service, request: pytest.FixtureRequest) -> Service:
 @pytest.fixture(scope="session")
 def shared_slow() -> Iterator[Service]:
     """Operations run for a while, so that what holds in between can be seen."""
-    with run_service("--operation-seconds", "0.6") as running:
+    with run_service("--operation-seconds", str(LONG_S)) as running:
         yield running
 
 
@@ -50,6 +51,12 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
     if request.param == "file":
         return Folder(tmp_path / "ledger")
     return make_prefix(request)
+
+
+@pytest.fixture
+def fleeting_home(home: Home) -> Home:
+    """One whose lock is lost soon by whoever does not renew it."""
+    return replace(home, heartbeat=SHORT) if isinstance(home, Folder) else home
 
 
 @pytest.fixture

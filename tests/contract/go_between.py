@@ -47,7 +47,7 @@ def go_between(upstream: str) -> Iterator[GoBetween]:
             if loss == "request":
                 self.close_connection = True
                 return
-            line = http.client.HTTPConnection(str(target.hostname), target.port, timeout=30)
+            line = http.client.HTTPConnection(str(target.hostname), target.port, timeout=120)
             headers = {
                 name: value for name, value in self.headers.items() if name.lower() not in HOP
             }

@@ -19,7 +19,9 @@ from reconciler.model import LockOwner
 from reconciler.ports import Ledger
 from tests.ledgers import make_intent
 
-_SHORT = Heartbeat(lease_s=1.5, renew_s=0.3)
+_USUAL = Heartbeat()
+# A lease that ends while a test waits, and that a process on a busy machine still renews in time.
+SHORT = Heartbeat(lease_s=6, renew_s=0.5)
 _SHORTEST_OF_STORAGE = Heartbeat(lease_s=15, renew_s=4)
 
 
@@ -36,7 +38,7 @@ class Home(Protocol):
 @dataclass
 class Folder:
     folder: Path
-    heartbeat: Heartbeat = _SHORT
+    heartbeat: Heartbeat = _USUAL
 
     def open(self, **more: Any) -> FileLedger:
         return FileLedger(self.folder, **{"heartbeat": self.heartbeat, **more})

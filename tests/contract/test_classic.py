@@ -18,6 +18,7 @@ from tests.contract.classic import (
     wait_until,
     write_world,
 )
+from tests.contract.world import LONG_S
 
 pytestmark = pytest.mark.contract
 _SETTINGS = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpdate")
@@ -360,7 +361,7 @@ def test_a_patch_takes_effect_after_a_while(slow_classic: Classic) -> None:
     slow_classic.patch("one", Description="new", Resources=[resource()])
     assert slow_classic.get("one")["Description"] == "old"
     assert slow_classic.score("one") == before
-    wait_until(lambda: slow_classic.get("one")["Description"] == "new")
+    wait_until(slow_classic.url, lambda: slow_classic.get("one")["Description"] == "new")
     assert slow_classic.score("one") != before
 
 
@@ -372,7 +373,7 @@ def test_writes_take_effect_in_the_order_in_which_they_came(slow_classic: Classi
     assert refused.status_code == 400
     slow_classic.patch("one", ThrottleLevel="High", MaxConcurrentCalls=9)
     assert settings_of(slow_classic, "one")[1:3] == ("High", 8)
-    wait_until(lambda: settings_of(slow_classic, "one")[1:3] == ("High", 9))
+    wait_until(slow_classic.url, lambda: settings_of(slow_classic, "one")[1:3] == ("High", 9))
 
 
 # Versions.
@@ -569,7 +570,7 @@ def test_a_thousand_endpoints_are_told_in_one_list(classic: Classic) -> None:
 
 
 def test_all_is_there_after_a_restart_and_what_was_pending_takes_effect(tmp_path: Path) -> None:
-    options = ("--data", str(tmp_path), "--operation-seconds=1")
+    options = ("--data", str(tmp_path), f"--operation-seconds={LONG_S}")
     with run_classic(*options) as classic:
         classic.put("one", Description="old")
         classic.put("gone")
@@ -584,7 +585,7 @@ def test_all_is_there_after_a_restart_and_what_was_pending_takes_effect(tmp_path
         assert listed == [published]
         assert again.names() == ["default", "one"]
         assert again.get("default") == before["default"]
-        wait_until(lambda: again.get("one") == {**before["one"], "Description": "new"})
+        wait_until(again.url, lambda: again.get("one") == {**before["one"], "Description": "new"})
         assert again.score("one") != scored
         assert again.refresh("one", {"OverwriteResources": "True"}) == 204
 

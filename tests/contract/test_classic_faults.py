@@ -1,6 +1,5 @@
 """What goes wrong on purpose, as Classic's calls meet it."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,8 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.contract.classic import WORKSPACE, Classic, Json, resource, run_classic
+from tests.contract.classic import WORKSPACE, Classic, Json, resource, run_classic, wait_until
 from tests.contract.faulty import faulty, fired, on
+from tests.contract.world import LONG_S
 
 pytestmark = pytest.mark.contract
 _SERVICES = f"/workspaces/{WORKSPACE}/webservices"
@@ -76,14 +76,13 @@ def test_what_was_held_back_stays_so_after_a_restart(tmp_path: Path) -> None:
 def test_an_earlier_write_that_is_pending_stays_when_a_later_one_is_held_back(
     tmp_path: Path,
 ) -> None:
-    options = ("--operation-seconds=0.6",)
+    options = (f"--operation-seconds={LONG_S}",)
     with broken(tmp_path, on("silent-rollback"), options=options) as classic:
         plain = Classic(classic.url)
         plain.patch("one", Description="first")
         classic.patch("one", Description="second")
         plain.patch("one", MaxConcurrentCalls=2)
-        while classic.get("one")["MaxConcurrentCalls"] != 2:
-            time.sleep(0.02)
+        wait_until(classic.url, lambda: classic.get("one")["MaxConcurrentCalls"] == 2)
         assert classic.get("one")["Description"] == "first"
 
 
@@ -105,11 +104,10 @@ def test_stale_read_shows_what_was_before_the_last_write(tmp_path: Path) -> None
 
 
 def test_stale_read_ends(tmp_path: Path) -> None:
-    with broken(tmp_path, on("stale-read", seconds=0.5)) as classic:
+    with broken(tmp_path, on("stale-read", seconds=LONG_S)) as classic:
         classic.patch("one", Description="new")
         assert classic.get("one")["Description"] == "old"
-        while classic.get("one")["Description"] == "old":
-            time.sleep(0.02)
+        wait_until(classic.url, lambda: classic.get("one")["Description"] != "old")
 
 
 def test_list_omission_leaves_one_out(tmp_path: Path) -> None:
@@ -145,7 +143,7 @@ def test_whatever_is_no_matter_of_classics_meets_its_calls_as_any_other(tmp_path
         page = requests.get(
             f"{classic.url}{classic.path('/endpoints/one')}?met",
             headers={"Authorization": "Bearer emulator"},
-            timeout=30,
+            timeout=120,
         )
         assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
         with pytest.raises(requests.exceptions.ChunkedEncodingError):

@@ -14,6 +14,7 @@ from tests.contract.classic import (
     run_classic,
     wait_until,
 )
+from tests.contract.world import LONG_S
 
 pytestmark = pytest.mark.contract
 
@@ -78,12 +79,12 @@ def test_a_location_may_be_shown_without_its_signature() -> None:
 
 
 def test_settings_and_versions_may_take_effect_at_once() -> None:
-    with switched("--operation-seconds=1", delayed="model") as classic:
+    with switched(f"--operation-seconds={LONG_S}", delayed="model") as classic:
         before = classic.score("one")
         classic.patch("one", Description="new", Resources=[resource()])
         assert classic.get("one")["Description"] == "new"
         assert classic.score("one") == before
-        wait_until(lambda: classic.score("one") != before)
+        wait_until(classic.url, lambda: classic.score("one") != before)
         classic.publish()
         assert classic.refresh("one") == 204
         assert classic.get("one")["Version"] == classic.get("default")["Version"]
@@ -131,7 +132,7 @@ def test_a_patch_may_be_refused_with_another_status_and_without_a_word(status: s
                 classic.url + classic.path("/endpoints/one"),
                 json=body,
                 headers={"Authorization": f"Bearer {classic.token}"},
-                timeout=30,
+                timeout=120,
             )
             assert (answer.status_code, answer.content) == (int(status), b"")
         assert classic.get("one") == before

@@ -1,8 +1,6 @@
 """Which fault meets which request, how often, and what is refused of a fault file."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,7 @@ import pytest
 from reconciler.emulator import KINDS
 from tests.contract.faulty import connect, faulty, fired, log_of, on, statuses
 from tests.contract.world import MODEL, PROVIDER, Json, Service, run_service
-from tests.e2e.world import SUBSCRIPTION, clean_environment, definition
+from tests.e2e.world import SUBSCRIPTION, definition, run
 
 pytestmark = pytest.mark.contract
 
@@ -127,17 +125,9 @@ def test_a_path_that_is_no_text_meets_faults_as_any_other(tmp_path: Path) -> Non
 
 def refuse(file: Path) -> str:
     """What the command says of a file that it does not take; it starts nothing."""
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler", "emulator", "--port=0", "--faults", str(file)],
-        env=clean_environment({"NO_COLOR": "1"}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "Traceback" not in done.stderr
-    return done.stderr.replace(str(file), "FILE")
+    done = run(file.parent, "emulator", "--port=0", "--faults", str(file), env={"NO_COLOR": "1"})
+    assert (done.code, done.out) == (1, "")
+    return done.err.replace(str(file), "FILE")
 
 
 NO_PATTERN = (
@@ -248,12 +238,6 @@ def test_a_file_may_be_written_as_people_write(tmp_path: Path) -> None:
 
 
 def test_every_fault_is_explained_by_the_command() -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "reconciler", "emulator", "--help"],
-        env=clean_environment({"COLUMNS": "200"}),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    said = run(Path.cwd(), "emulator", "--help", env={"COLUMNS": "200"}).out
     for kind in KINDS:
         assert f"    {kind.name}\n        {kind.meaning}\n" in said

@@ -8,6 +8,7 @@ import requests
 
 from tests.contract.faulty import connect, faulty, fired, log_of, on, read_all
 from tests.contract.world import (
+    LONG_S,
     MODEL,
     NEW_MODEL,
     PREVIEW,
@@ -17,7 +18,7 @@ from tests.contract.world import (
     code_of,
     run_service,
 )
-from tests.e2e.world import definition
+from tests.e2e.world import definition, pass_time
 
 pytestmark = pytest.mark.contract
 GRAPH = {"properties": {"packageType": "Graph", "description": "new"}}
@@ -295,17 +296,17 @@ def test_stale_read_shows_what_was_before_the_last_write_for_some_seconds(tmp_pa
         before = service.get("other")
         assert described(service) == "WebServiceNotFound"
         while described(service) == "WebServiceNotFound":
-            time.sleep(0.02)
+            pass_time(service.url, 1)
         shown = service.get()
         service.finish(service.call("PATCH", service.path(), GRAPH))
         assert service.get() == shown
         while described(service) == "a":
-            time.sleep(0.02)
+            pass_time(service.url, 1)
         assert described(service) == "new"
         service.finish(service.call("DELETE", service.path()))
         assert described(service) == "new"
         while described(service) == "new":
-            time.sleep(0.02)
+            pass_time(service.url, 1)
         assert described(service) == "WebServiceNotFound"
         assert service.get("other") == before
     assert {("GET", 404, "stale-read"), ("GET", 200, "stale-read")} == set(fired(tmp_path))
@@ -356,7 +357,7 @@ def test_stale_read_leaves_other_reads_alone_and_knows_both_versions(tmp_path: P
 def test_stale_read_shows_the_old_while_the_write_runs_and_after_a_restart(tmp_path: Path) -> None:
     options = ("--data", str(tmp_path / "data"), "--switch=get-while-provisioning=new")
     plan = on("stale-read", rate=1)
-    with faulty(tmp_path, plan, options=(*options, "--operation-seconds=0.3")) as service:
+    with faulty(tmp_path, plan, options=(*options, f"--operation-seconds={LONG_S}")) as service:
         service.finish(service.call("PUT", service.path(), definition(MODEL)))
         answer = service.call("PATCH", service.path(), GRAPH)
         running = service.get()["properties"]

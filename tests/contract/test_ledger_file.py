@@ -21,13 +21,6 @@ from tests.ledgers import make_intent
 
 pytestmark = pytest.mark.contract
 
-# As the first version of this program wrote them.
-VERSION_1 = [
-    {"action": "create", "address": "WebService/a", "at": "2026-11-20T12:00:00Z", "by": "ci"},
-    {"action": "update", "address": "WebService/a", "at": "2026-11-21T12:00:00Z", "by": "me"},
-    {"action": "update", "address": "WebService/b", "at": "2026-11-22T12:00:00Z", "by": "me"},
-]
-
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -37,44 +30,6 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def ledger(file: Path) -> FileLedger:
     return FileLedger(file.parent)
-
-
-def write_version_1(file: Path) -> None:
-    file.parent.mkdir()
-    previous = f"sha256:{hashlib.sha256(b'').hexdigest()}"
-    for number, said in enumerate(VERSION_1, start=1):
-        rest: Json = {
-            **dict.fromkeys(("id", "host", "commit", "plan_digest"), "x"),
-            "patch": [],
-            "inverse": [],
-            "owned": {"/x": number},
-            "secrets": {},
-            "digests": {},
-        }
-        document = {**rest, **said, "version": 1, "sequence": number, "previous": previous}
-        line = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-        previous = f"sha256:{hashlib.sha256(line).hexdigest()}"
-        with file.open("ab") as out:
-            out.write(line + b"\n")
-
-
-def test_a_ledger_of_the_first_version_is_read_and_goes_on(ledger: FileLedger, file: Path) -> None:
-    write_version_1(file)
-    last_applied_by_address = ledger.load().last_applied_by_address
-    assert {
-        str(one): last_applied.sequence for one, last_applied in last_applied_by_address.items()
-    } == {
-        "WebService/a": 2,
-        "WebService/b": 3,
-    }
-    ledger.record(entry("c"))  # what a program of that version can read as well
-    assert json.loads(file.read_bytes().splitlines()[-1])["version"] == 1
-    ledger.intend(make_intent("c"))
-    ledger.record(entry("d"))
-    versions = [json.loads(line)["version"] for line in file.read_bytes().splitlines()]
-    assert versions == [1, 1, 1, 1, 2, 2]
-    verify_report = ledger.verify()
-    assert (verify_report.entries, verify_report.intents, verify_report.findings) == (5, 1, ())
 
 
 def without_fleets(said: Json) -> Json:
@@ -167,13 +122,14 @@ def test_a_chain_that_does_not_hold_is_named_by_its_first_bad_line(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"version": 2, "kind": "entry"}, "has no usable address"),
-        ({"version": 2, "kind": "outcome", "patch": []}, "repeats the patch of its intent"),
-        ({"version": 2, "kind": "intent", "address": "WebService/a"}, "has no usable id"),
-        ({"version": 2, "kind": "checkpoint"}, "has no usable archive"),
-        ({"version": 2, "kind": ["intent"]}, "is of a kind that is not known here"),
-        ({"version": True}, "is not of version 1 or 2"),
-        ({"version": 2, "highest_fence": -1}, "has no usable highest_fence"),
+        ({"kind": "entry"}, "has no usable address"),
+        ({"kind": "outcome", "patch": []}, "repeats the patch of its intent"),
+        ({"kind": "intent", "address": "WebService/a"}, "has no usable id"),
+        ({"kind": "checkpoint"}, "has no usable archive"),
+        ({"kind": ["intent"]}, "is of a kind that is not known here"),
+        ({"version": True}, "is not of version 2"),
+        ({"version": 1}, "is not of version 2"),
+        ({"highest_fence": -1}, "has no usable highest_fence"),
     ],
 )
 def test_a_line_that_says_nothing_is_named(
@@ -182,8 +138,9 @@ def test_a_line_that_says_nothing_is_named(
     ledger.intend(make_intent())
     last = file.read_bytes().splitlines()[-1]
     previous = f"sha256:{hashlib.sha256(last).hexdigest()}"
+    said = {"version": 2, "sequence": 2, "previous": previous, "highest_fence": 0}
     with file.open("a") as out:
-        out.write(json.dumps({"sequence": 2, "previous": previous, **wrong}) + "\n")
+        out.write(json.dumps({**said, **wrong}) + "\n")
     with pytest.raises(LedgerInvalid, match=f"line 2 of the ledger {message}"):
         ledger.load()
 

@@ -128,11 +128,11 @@ def test_waiting_doubles_up_to_a_quarter_minute(monkeypatch: pytest.MonkeyPatch)
     assert waits == [1, 2, 4, 8, 16, 16, 16, 16, 16]
 
 
-def test_a_lock_outlives_its_lease_while_its_holder_lives(home: Home) -> None:
-    with home.open().lock(lock_owner(), 0, silent) as lease:
-        ends = read_clock() + home.heartbeat.lease_s * 1.3
+def test_a_lock_outlives_its_lease_while_its_holder_lives(fleeting_home: Home) -> None:
+    with fleeting_home.open().lock(lock_owner(), 0, silent) as lease:
+        ends = read_clock() + fleeting_home.heartbeat.lease_s * 1.3
         while read_clock() < ends:
-            with pytest.raises(LockHeld), home.open().lock(lock_owner("b"), 0.4, silent):
+            with pytest.raises(LockHeld), fleeting_home.open().lock(lock_owner("b"), 0.4, silent):
                 pass
             lease.check()
 
@@ -175,13 +175,13 @@ def test_the_lock_of_a_process_that_was_killed_is_free_at_once(home: Home, reap:
             assert lease.lock_owner.fence == fence + 1
 
 
-def test_a_holder_that_was_stopped_finds_that_it_lost_the_lock(home: Home) -> None:
-    with run_beside(hold(home)) as (process, line):
+def test_a_holder_that_was_stopped_finds_that_it_lost_the_lock(fleeting_home: Home) -> None:
+    with run_beside(hold(fleeting_home)) as (process, line):
         fence = hear(line)
         os.kill(process.pid or 0, signal.SIGSTOP)
-        with pytest.raises(LockHeld), home.open().lock(lock_owner(), 0, silent):
+        with pytest.raises(LockHeld), fleeting_home.open().lock(lock_owner(), 0, silent):
             pass
-        with home.open().lock(lock_owner(), 60, silent) as lease:
+        with fleeting_home.open().lock(lock_owner(), 60, silent) as lease:
             assert lease.lock_owner.fence > fence
             line.send(write)
             line.send(check)
@@ -191,7 +191,7 @@ def test_a_holder_that_was_stopped_finds_that_it_lost_the_lock(home: Home) -> No
             line.send("end")
             assert hear(line) == "released"
             lease.check()
-    assert home.open().load().open == ()
+    assert fleeting_home.open().load().open == ()
 
 
 def _race(home: Home, name: str) -> Callable[[Any], None]:
@@ -207,6 +207,7 @@ def _race(home: Home, name: str) -> Callable[[Any], None]:
             except LockHeld:
                 line.send(0)
                 line.recv()
+            line.send("free")
 
     return work
 
@@ -225,6 +226,7 @@ def test_of_two_that_want_the_lock_at_once_one_gets_it(home: Home) -> None:
             fences.append(said[1])
             for line in (one, other):
                 line.send("end of round")
+            assert (hear(one), hear(other)) == ("free", "free")
             with home.open().lock(lock_owner("between"), 30, silent):
                 pass
     assert 0 not in fences
@@ -262,17 +264,15 @@ def write_lock(folder: Path, **more: Any) -> None:
 def test_a_process_of_another_machine_is_not_taken_for_dead(tmp_path: Path) -> None:
     home = Folder(tmp_path / "ledger")
     write_lock(home.folder)
-    with (
-        pytest.raises(LockHeld, match="ci@elsewhere"),
-        home.open(heartbeat=Heartbeat()).lock(lock_owner(), 0, silent),
-    ):
+    with pytest.raises(LockHeld, match="ci@elsewhere"), home.open().lock(lock_owner(), 0, silent):
         pass
-    with home.open().lock(lock_owner(), 30, silent) as lease:  # silent for the length of a lease
+    soon = home.open(heartbeat=Heartbeat(lease_s=1.5, renew_s=0.3))
+    with soon.lock(lock_owner(), 30, silent) as lease:  # silent for the length of a lease
         assert lease.lock_owner.fence == 10
 
 
 def test_a_number_that_came_again_is_another_process(tmp_path: Path) -> None:
-    home = Folder(tmp_path / "ledger", Heartbeat())
+    home = Folder(tmp_path / "ledger")
     with run_beside(hold(home)) as (process, line):
         hear(line)
         file = home.folder / "lock.json"

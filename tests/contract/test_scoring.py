@@ -36,7 +36,7 @@ def execute(classic: Classic, body: Json, name: str = "default", **query: str) -
         params={"api-version": "2.0", **query},
         data=body if isinstance(body, bytes) else json.dumps(body),
         headers={"Authorization": f"Bearer {shown['PrimaryKey']}"},
-        timeout=30,
+        timeout=120,
     )
 
 
@@ -214,7 +214,7 @@ def test_what_nothing_answers_at(classic: Classic) -> None:
     api = classic.url + urlsplit(shown["ApiLocation"]).path
     headers = {"Authorization": f"Bearer {shown['PrimaryKey']}"}
     answers = [
-        requests.request(method, f"{api}{tail}?api-version=2.0", headers=headers, timeout=30)
+        requests.request(method, f"{api}{tail}?api-version=2.0", headers=headers, timeout=120)
         for method, tail in (("GET", "/execute"), ("POST", "/nothing"), ("POST", "/execute/x"))
     ]
     assert [one.status_code for one in answers] == [405, 404, 404]
@@ -303,7 +303,7 @@ def test_a_new_services_input_has_the_name_that_its_definition_says(
         f"{service.url}{urlsplit(location).path}/execute?api-version=2.0",
         json={"Inputs": {"input2": []}},
         headers={"Authorization": f"Bearer {key}"},
-        timeout=30,
+        timeout=120,
     )
     assert code_of(answer) == (400, "BadArgument", "InvalidInputNames")
 

@@ -17,7 +17,7 @@ RECORDED = json.loads((HERE / "recorded" / "service-swagger.json").read_bytes())
 
 def fetch(url: str, location: str, **query: str) -> requests.Response:
     """The description; it is asked for without a key."""
-    return requests.get(f"{url}{urlsplit(location).path}", params=query, timeout=30)
+    return requests.get(f"{url}{urlsplit(location).path}", params=query, timeout=120)
 
 
 def describe(classic: Classic) -> Json:
@@ -101,6 +101,6 @@ def test_what_is_not_there_and_what_is_not_asked_so(classic: Classic) -> None:
     assert code_of(unknown) == (404, "NotFound", "WebServiceNotFound")
     odd = fetch(classic.url, location, **{"api-version": "1.0"})
     assert code_of(odd) == (400, "BadArgument", "BadVersionCall")
-    written = requests.post(f"{classic.url}{urlsplit(location).path}", timeout=30)
+    written = requests.post(f"{classic.url}{urlsplit(location).path}", timeout=120)
     assert (written.status_code, written.headers["Allow"]) == (405, "GET")
     assert MODEL not in fetch(classic.url, location).text

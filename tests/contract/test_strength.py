@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.contract.world import MODEL, NEW_MODEL, Json, Service, find_faults, run_service
-from tests.e2e.world import clean_environment, definition
+from tests.contract.world import LONG_S, MODEL, NEW_MODEL, Json, Service, find_faults, run_service
+from tests.e2e.world import clean_environment, definition, pass_time
 
 pytestmark = pytest.mark.contract
 
@@ -59,7 +59,7 @@ def test_a_body_that_is_too_large_is_413(service: Service) -> None:
 
 def test_what_is_no_http_ends_the_connection_and_nothing_else(service: Service) -> None:
     host, port = service.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as wild:
+    with socket.create_connection((host, int(port)), timeout=60) as wild:
         wild.sendall(b"\x16\x03\x01 this is no http\r\n\r\n")
         wild.recv(4096)
     service.put()
@@ -113,7 +113,7 @@ def test_many_threads_write_and_read_without_losing_anything(service: Service) -
 
 
 def test_state_survives_a_restart_even_after_a_kill(tmp_path: Path) -> None:
-    options = ("--data", str(tmp_path), "--operation-seconds", "0.2")
+    options = ("--data", str(tmp_path), f"--operation-seconds={LONG_S}")
     with run_service(*options) as service:
         service.put(keys={"primary": "p", "secondary": "s"})
         running = service.call("PATCH", service.path(), definition(NEW_MODEL))
@@ -122,7 +122,7 @@ def test_state_survives_a_restart_even_after_a_kill(tmp_path: Path) -> None:
     with run_service(*options) as again:
         path = url.partition("/subscriptions")[2]
         while again.call("GET", f"/subscriptions{path}").json()["status"] == "Provisioning":
-            time.sleep(0.02)
+            pass_time(again.url, LONG_S)
         live = again.properties()
         assert live["assets"]["asset3"]["locationInfo"]["uri"] == NEW_MODEL
         keys = again.call("GET", again.path(tail="/listKeys")).json()
@@ -184,6 +184,7 @@ def test_small_replies_do_not_wait_for_nagle(service: Service) -> None:
         alone = []
         for _ in range(100):
             started = time.perf_counter()
-            session.get(url, timeout=5)
+            session.get(url, timeout=60)
             alone.append(time.perf_counter() - started)
-    assert sorted(alone)[50] < 10 * min(alone)
+    # The first replies of a connection are acknowledged at once, whatever is switched on.
+    assert min(alone[50:]) < 0.04

@@ -7,7 +7,16 @@ import pytest
 
 from reconciler.blobs import upload_model
 from reconciler.emulator import SWITCHES
-from tests.contract.world import MODEL, NEW_MODEL, Json, Service, code_of, run_service, switched
+from tests.contract.world import (
+    LONG_S,
+    MODEL,
+    NEW_MODEL,
+    Json,
+    Service,
+    code_of,
+    run_service,
+    switched,
+)
 from tests.e2e.world import SUBSCRIPTION, clean_environment, definition
 
 pytestmark = pytest.mark.contract
@@ -83,7 +92,7 @@ def test_f4_a_second_write_is_a_conflict_unless_accepted(slow: Service) -> None:
         assert code_of(answer) == (409, "Conflict", "WebServiceProvisioning")
     slow.finish(first)
     with run_service(
-        "--operation-seconds=0.3", "--switch=write-while-provisioning=accept"
+        f"--operation-seconds={LONG_S}", "--switch=write-while-provisioning=accept"
     ) as service:
         service.call("PUT", service.path(), definition(MODEL))
         service.finish(service.call("PUT", service.path(), definition(NEW_MODEL)))
@@ -93,7 +102,7 @@ def test_f4_a_second_write_is_a_conflict_unless_accepted(slow: Service) -> None:
 @pytest.mark.parametrize(("reading", "uri"), [("old", MODEL), ("new", NEW_MODEL), ("stub", "")])
 def test_f5_a_read_while_an_operation_runs(reading: str, uri: str) -> None:
     switch = f"--switch=get-while-provisioning={reading}"
-    with run_service("--operation-seconds=0.3", switch) as service:
+    with run_service(f"--operation-seconds={LONG_S}", switch) as service:
         service.put()
         answer = service.call("PATCH", service.path(), definition(NEW_MODEL))
         shown = service.call("GET", service.path()).json()["properties"]

@@ -1,15 +1,13 @@
 """The file of --world: what may stand there, and what is told of one that is not right."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from reconciler.emulator.classic.world_file import DEFAULT_WORLD
 from tests.contract.classic import Classic, run_classic
-from tests.e2e.world import clean_environment
+from tests.e2e.world import run
 
 pytestmark = pytest.mark.contract
 ONE, TWO, THREE = (digit * 32 for digit in "123")
@@ -17,17 +15,9 @@ ONE, TWO, THREE = (digit * 32 for digit in "123")
 
 def refuse(file: Path) -> str:
     """What the command says of a file that it does not take; it starts nothing."""
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler", "emulator", "--port=0", "--world", str(file)],
-        env=clean_environment({"NO_COLOR": "1"}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "Traceback" not in done.stderr
-    return done.stderr.replace(str(file), "FILE")
+    done = run(file.parent, "emulator", "--port=0", "--world", str(file), env={"NO_COLOR": "1"})
+    assert (done.code, done.out) == (1, "")
+    return done.err.replace(str(file), "FILE")
 
 
 def test_a_file_may_be_written_as_people_write(tmp_path: Path) -> None:
@@ -138,13 +128,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, data: bytes, message: st
 
 
 def test_the_default_world_is_told_by_the_command() -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "reconciler", "emulator", "--help"],
-        env=clean_environment({"COLUMNS": "200"}),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    said = run(Path.cwd(), "emulator", "--help", env={"COLUMNS": "200"}).out
     for workspace in DEFAULT_WORLD:
         assert workspace.id in said
         for service in workspace.web_services:

@@ -60,7 +60,7 @@ def moody_front(emulator: Emulator, seed: int, share: float) -> Iterator[Scripte
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
+            with urllib.request.urlopen(request, timeout=120) as reply:
                 kept = ("Azure-AsyncOperation", "Content-Type")
                 headers = {name: reply.headers[name] for name in kept if reply.headers[name]}
                 return Answer(reply.status, reply.read(), headers)

@@ -324,7 +324,7 @@ def test_the_second_ctrl_c_aborts_and_the_next_run_looks_at_what_was_begun(
         process.send_signal(signal.SIGINT)
         wait_for(process.stderr, "Interrupt received.")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.endswith(
         "Aborted. What was in flight is in the ledger as begun; the next run looks at it first.\n"

@@ -57,8 +57,8 @@ def test_nothing_to_do_is_nothing_to_refuse(project: Project) -> None:
     ("left", "code", "said"),
     [
         (timedelta(minutes=20), 3, "Error: "),
-        (timedelta(days=2), 2, "Warning: "),
-        (timedelta(days=30), 2, ""),
+        (timedelta(days=13), 2, "Warning: "),
+        (timedelta(days=15), 2, ""),
         (timedelta(minutes=-20), 3, "Error: "),
     ],
 )

@@ -30,7 +30,7 @@ from tests.e2e.classic_stage import CLASSIC, ClassicStage
 from tests.e2e.markers import Evidence
 from tests.e2e.planted import AROUND, MARKERS, MODEL, NEW, SAS, TOKEN, Stage, finish
 from tests.e2e.telltale import OWN, Telltale
-from tests.e2e.world import definition, run_emulator
+from tests.e2e.world import definition, spawn_emulator
 from tests.scripted import Scripted
 from tests.wild import run_wild
 
@@ -327,7 +327,7 @@ def test_what_comes_in_a_form_that_libraries_complain_of(tmp_path: Path, make: t
         evidence = Evidence(tmp_path, make.markers)
         stage = make(tmp_path, Scripted(url, []), Telltale(make.markers), evidence)
         stage.declare()
-        done = stage.spawn("plan", RECONCILER_TIMEOUT="1")
+        done = stage.spawn("plan", RECONCILER_TIMEOUT="30")
     assert done.code == 1
     assert "Error: " in done.said
     assert "urllib3" not in done.said
@@ -398,7 +398,7 @@ def test_the_emulator_tells_nobody_what_it_hears(
     env = {"RECONCILER_EMULATOR_TOKEN": TOKEN.value}
     before = os.umask(0)
     try:
-        with run_emulator("--no-blob", f"--log={log}", f"--data={data}", env=env) as world:
+        with spawn_emulator("--no-blob", f"--log={log}", f"--data={data}", env=env) as world:
             body = definition("https://a.blob.core.windows.net/m/x.ilearner")
             keys = {one: OWN[one].value for one in ("primary", "secondary")}
             body["properties"] |= {"keys": keys}
@@ -437,7 +437,7 @@ def test_the_emulator_tells_nobody_what_it_hears(
 def send_raw(url: str, text: str) -> None:
     """Send what is no request, and wait until the server has had enough."""
     where = urlsplit(url)
-    with socket.create_connection((where.hostname, where.port), timeout=10) as wild:
+    with socket.create_connection((where.hostname, where.port), timeout=60) as wild:
         wild.sendall(text.encode())
         wild.shutdown(socket.SHUT_WR)
         while wild.recv(4096):

@@ -5,10 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import run_emulator
+from tests.e2e.world import spawn_emulator
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
-from tests.survival.kills import die_anytime, die_everywhere, open_harnesses
+from tests.survival.kills import (
+    HALF_DONE,
+    WRITTEN,
+    die_anytime,
+    die_everywhere,
+    die_half_done,
+    open_harnesses,
+)
 from tests.survival.nursery import open_nursery
 from tests.survival.rivals import MET, kill_lock_owner, race
 from tests.survival.soak import soak
@@ -26,6 +33,13 @@ def check_stories(stories: Iterable[Story]) -> list[str]:
     return [story.place for story in reported]
 
 
+def test_a_kill_where_it_counts_most_is_made_good_by_the_next_run(tmp_path: Path) -> None:
+    with open_harnesses(tmp_path, "--operation-seconds=0.05", count=2) as harnesses:
+        died = check_stories(die_half_done(harnesses))
+    assert died == [*HALF_DONE, *(f"half of {name}" for name in WRITTEN)]
+
+
+@pytest.mark.slow
 def test_a_kill_at_any_place_is_made_good_by_the_next_run(tmp_path: Path) -> None:
     with open_harnesses(tmp_path, "--operation-seconds=0.05") as harnesses:
         died = check_stories(die_everywhere(harnesses, everywhere=False))
@@ -61,15 +75,17 @@ def test_of_two_at_once_one_does_the_work(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_power_cut_leaves_a_ledger_to_go_on_with(tmp_path: Path) -> None:
     with open_harnesses(tmp_path, "--operation-seconds=0.05", count=1) as (harness,):
         assert len(check_stories(cut_everywhere(harness))) > 40
 
 
+@pytest.mark.slow
 def test_a_kill_with_the_ledger_in_blob_storage_is_made_good(tmp_path: Path) -> None:
     log = f"--log={tmp_path / 'requests.jsonl'}"
     with (
-        run_emulator("--operation-seconds=0.05", log) as emulator,
+        spawn_emulator("--operation-seconds=0.05", log) as emulator,
         open_stored(tmp_path, emulator, 3) as harnesses,
         open_nursery(tmp_path / "rival") as rival,
     ):
@@ -83,6 +99,7 @@ def test_of_a_service_gone_mad_only_what_is_not_so_is_told(tmp_path: Path) -> No
     assert {"throttle", "drop-reply", "silent-rollback"} <= set(came.faults)
 
 
+@pytest.mark.slow
 def test_a_soak_beside_a_second_writer_ends_as_it_is_declared(tmp_path: Path) -> None:
     came = soak(tmp_path, services=20, seconds=10, seed=1)
     assert came.wrong == []

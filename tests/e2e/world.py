@@ -1,22 +1,35 @@
-"""Real processes for the end-to-end tests: the command line, an emulator, blob storage."""
+"""The end-to-end tests' world: commands, an emulator with blob storage, projects."""
 
+import asyncio
+import contextlib
 import ctypes
+import functools
+import io
 import json
 import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest import mock
 
 import jsonschema
 
+from reconciler.cli import main
+from reconciler.cli.commands.emulator import emulator
+from reconciler.emulator import Settings
+from reconciler.emulator.azurite import run_azurite
+from reconciler.emulator.server import Server
 from reconciler.package_data import read_schema
 from tests.lines import check_stream
 
@@ -49,7 +62,38 @@ def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 def run(
     folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
 ) -> Done:
-    """One command of reconciler in a folder."""
+    """One command of reconciler in a folder, within this process."""
+    given = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with (
+        contextlib.chdir(folder),
+        mock.patch.dict(os.environ, clean_environment(env), clear=True),
+        mock.patch.object(sys, "stdin", given),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = _run_main(arguments)
+    return _check(arguments, Done(code, _read(out), _read(err)))
+
+
+def _run_main(arguments: Sequence[str]) -> int:
+    """The exit code; the completion of a shell ends by SystemExit."""
+    try:
+        return main(arguments)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1 if ended.code else 0
+
+
+def _read(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    written = cast("io.BytesIO", stream.buffer)
+    return written.getvalue().decode()
+
+
+def spawn(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
+) -> Done:
+    """One command as a process of its own, for what a process alone can show."""
     done = subprocess.run(
         [sys.executable, "-m", "reconciler", *arguments],
         cwd=folder,
@@ -60,13 +104,34 @@ def run(
         timeout=120,
         check=False,
     )
-    if done.stdout.startswith("{") and '"resource_changes"' in done.stdout:
-        jsonschema.validate(json.loads(done.stdout), read_schema("output/plan"))
-    if done.stdout.startswith("{") and '"coverage"' in done.stdout:
-        jsonschema.validate(json.loads(done.stdout), read_schema("output/drift"))
+    return _check(arguments, Done(done.returncode, done.stdout, done.stderr))
+
+
+def _check(arguments: Sequence[str], done: Done) -> Done:
+    """Hold what was printed for a machine against its schema."""
+    if done.out.startswith("{") and '"resource_changes"' in done.out:
+        jsonschema.validate(json.loads(done.out), read_schema("output/plan"))
+    if done.out.startswith("{") and '"coverage"' in done.out:
+        jsonschema.validate(json.loads(done.out), read_schema("output/drift"))
     if "--json" in arguments and "apply" in arguments:
-        check_stream(done.stdout)
-    return Done(done.returncode, done.stdout, done.stderr)
+        check_stream(done.out)
+    return done
+
+
+@contextmanager
+def clock_ahead(seconds: float) -> Iterator[None]:
+    """Have the clock of `run` go ahead of the services' clock while the block runs."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=seconds)
+
+    with (
+        mock.patch("reconciler.cli.wiring.datetime", Ahead),
+        mock.patch("reconciler.kinds.web_service.provider.datetime", Ahead),
+    ):
+        yield
 
 
 def run_with_limit(
@@ -125,7 +190,7 @@ class Emulator:
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
+            with urllib.request.urlopen(request, timeout=120) as reply:
                 return reply.status, json.loads(reply.read() or b"null"), dict(reply.headers)
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"null"), dict(error.headers)
@@ -178,8 +243,8 @@ def definition(model: str) -> Any:
 
 
 @contextmanager
-def run_emulator(*options: str, env: Mapping[str, str] | None = None) -> Iterator[Emulator]:
-    """An emulator on a free port while the block runs; it must end cleanly on SIGTERM."""
+def spawn_emulator(*options: str, env: Mapping[str, str] | None = None) -> Iterator[Emulator]:
+    """An emulator as a process of its own while the block runs; it must end cleanly on SIGTERM."""
     process = subprocess.Popen(
         [sys.executable, "-m", "reconciler", "emulator", "--port", "0", *options],
         stdin=subprocess.DEVNULL,
@@ -194,8 +259,106 @@ def run_emulator(*options: str, env: Mapping[str, str] | None = None) -> Iterato
             yield Emulator(ready["resourceManager"], ready["blob"] or "", token, process=process)
         finally:
             process.terminate()
-            code = process.wait(timeout=30)
+            code = process.wait(timeout=60)
     assert code == 0
+
+
+@contextmanager
+def run_emulator(*options: str) -> Iterator[Emulator]:
+    """An emulator on a free port while the block runs, in a thread of this process.
+
+    It shares the blob storage of this process, but for `--no-blob` and `--blob-url`.
+    """
+    if "--no-blob" not in options and not any(one.startswith("--blob-url") for one in options):
+        options = (*options, f"--blob-url={open_storage()}")
+    settings = read_settings(*options)
+    ready: Future[tuple[str, Callable[[], object]]] = Future()
+    clock = Clock()
+    thread = threading.Thread(target=_serve, args=(settings, clock, ready))
+    thread.start()
+    url, stop = ready.result(60)
+    _CLOCKS[url] = clock
+    try:
+        yield Emulator(url, settings.blob_url, settings.token)
+    finally:
+        del _CLOCKS[url]
+        stop()
+        thread.join()
+
+
+def read_settings(*options: str) -> Settings:
+    """What the command makes of its options; it serves nothing and starts no blob storage."""
+    with (
+        mock.patch.dict(os.environ, clean_environment(), clear=True),
+        mock.patch("reconciler.cli.commands.emulator._serve") as serve,
+    ):
+        emulator.main(["--port=0", *options], standalone_mode=False)
+    settings: Settings = serve.call_args.args[0]
+    return replace(settings, blob_url=serve.call_args.args[1])
+
+
+class Clock:
+    """The time of an emulator, which goes on by itself and leaps where a test lets time pass."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.ahead_s
+
+    def perf_counter(self) -> float:
+        return time.perf_counter()
+
+
+_CLOCKS: dict[str, Clock] = {}
+
+
+def pass_time(url: str, seconds: float) -> None:
+    """Let time pass for the emulator of this process that listens at a URL."""
+    _CLOCKS[url].ahead_s += seconds
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
+        """Signals are the main thread's."""
+        raise NotImplementedError
+
+
+def _serve(
+    settings: Settings, clock: Clock, ready: "Future[tuple[str, Callable[[], object]]]"
+) -> None:
+    async def run() -> None:
+        with mock.patch("reconciler.emulator.server.time", clock):
+            server = Server(settings)
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(server._stopped.set)
+
+        await server.run(lambda planes: ready.set_result((planes["resourceManager"], stop)))
+
+    try:
+        with asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(run())
+    except BaseException as error:
+        if ready.done():
+            raise
+        ready.set_exception(error)
+
+
+_SHARED = contextlib.ExitStack()
+
+
+@functools.cache
+def open_storage() -> str:
+    """The URL of blob storage that all tests of this process share until `close_storage`."""
+    return _SHARED.enter_context(run_azurite())
+
+
+def close_storage() -> None:
+    """End the shared blob storage, if any test has asked for it."""
+    _SHARED.close()
+    open_storage.cache_clear()
 
 
 @dataclass
@@ -236,3 +399,7 @@ spec:
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None, stdin: str = "") -> Done:
         return run(self.folder, *arguments, env=env, stdin=stdin)
+
+    def spawn(self, *arguments: str) -> Done:
+        """A command as a process of its own."""
+        return spawn(self.folder, *arguments)

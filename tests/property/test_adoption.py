@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.document.normalize import normalize
@@ -89,7 +89,6 @@ def overlaps(one: Path_ | str, other: Path_ | str) -> bool:
 
 @FULL
 @given(data=st.data())
-@settings(max_examples=500, deadline=None)
 def test_whatever_a_service_shows(mode: str, data: st.DataObject) -> None:
     live = data.draw(documents(KIND.field))
     assert_silent(live if isinstance(live, dict) else {}, mode)

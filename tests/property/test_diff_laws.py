@@ -5,7 +5,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.document.diff import diff, same
@@ -28,7 +28,6 @@ pytestmark = pytest.mark.property
 FIELDS = pytest.mark.parametrize(
     "field", [EVERY_KEYWORD, KIND.field], ids=["every-keyword", "web-service"]
 )
-LAW = settings(max_examples=500, deadline=None)
 
 
 def lives(field: Field) -> st.SearchStrategy[Json]:
@@ -38,7 +37,6 @@ def lives(field: Field) -> st.SearchStrategy[Json]:
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_nothing_differs_from_itself(field: Field, data: st.DataObject) -> None:
     one = data.draw(lives(field))
     assert diff(field, one, copy.deepcopy(one)) == ()
@@ -46,7 +44,6 @@ def test_nothing_differs_from_itself(field: Field, data: st.DataObject) -> None:
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_the_patch_leads_to_the_other_document(field: Field, data: st.DataObject) -> None:
     one, other = data.draw(lives(field)), data.draw(lives(field))
     operations = make_operations(diff(field, one, other), one)
@@ -55,7 +52,6 @@ def test_the_patch_leads_to_the_other_document(field: Field, data: st.DataObject
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_the_inverse_leads_back(field: Field, data: st.DataObject) -> None:
     one, other = data.draw(lives(field)), data.draw(lives(field))
     changes = diff(field, one, other)
@@ -65,7 +61,6 @@ def test_the_inverse_leads_back(field: Field, data: st.DataObject) -> None:
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_another_spelling_is_no_change(field: Field, data: st.DataObject) -> None:
     one, seed = data.draw(lives(field)), data.draw(st.integers())
     assert diff(field, one, respell(field, one, random.Random(seed))) == ()
@@ -73,7 +68,6 @@ def test_another_spelling_is_no_change(field: Field, data: st.DataObject) -> Non
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_another_casing_comes_in_as_the_same_document(field: Field, data: st.DataObject) -> None:
     one = data.draw(documents(field))
     assert normalize(field, recase(field, one)) == normalize(field, one)
@@ -81,7 +75,6 @@ def test_another_casing_comes_in_as_the_same_document(field: Field, data: st.Dat
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_no_change_touches_what_the_service_owns(field: Field, data: st.DataObject) -> None:
     one, other = data.draw(lives(field)), data.draw(documents(field))
     for change in diff(field, one, overlay(field, one, other)):
@@ -91,7 +84,6 @@ def test_no_change_touches_what_the_service_owns(field: Field, data: st.DataObje
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_no_secret_reaches_a_change_or_an_operation(field: Field, data: st.DataObject) -> None:
     live, other = data.draw(lives(field)), data.draw(documents(field))
     changes = diff(field, live, overlay(field, live, other))
@@ -101,7 +93,6 @@ def test_no_secret_reaches_a_change_or_an_operation(field: Field, data: st.DataO
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_what_was_laid_over_is_then_live(field: Field, data: st.DataObject) -> None:
     live, declared = data.draw(lives(field)), data.draw(lives(field))
     desired = overlay(field, live, declared)
@@ -110,7 +101,6 @@ def test_what_was_laid_over_is_then_live(field: Field, data: st.DataObject) -> N
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_what_nobody_declared_stays_the_very_same_object(field: Field, data: st.DataObject) -> None:
     live = data.draw(lives(field))
     assert overlay(field, live, {}) is live
@@ -119,7 +109,6 @@ def test_what_nobody_declared_stays_the_very_same_object(field: Field, data: st.
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_a_patch_finds_what_it_relies_on_in_the_document_it_was_made_for(
     field: Field, data: st.DataObject
 ) -> None:
@@ -131,7 +120,6 @@ def test_a_patch_finds_what_it_relies_on_in_the_document_it_was_made_for(
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_an_added_map_is_added_leaf_by_leaf(field: Field, data: st.DataObject) -> None:
     live, declared = data.draw(lives(field)), data.draw(lives(field))
     for change in diff(field, live, declared):

@@ -24,9 +24,7 @@ from tests.property.handwriting import NAMES, VALUES, json_manuscripts, manuscri
 pytestmark = pytest.mark.property
 Path_ = tuple[str | int, ...]
 COMMENT = re.compile(r"# comment \d+:")
-OFTEN = settings(
-    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
-)
+OFTEN = settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 
 
 def paths(value: Json, path: Path_ = ()) -> Iterator[Path_]:

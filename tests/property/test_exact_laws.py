@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.document.diff import keys_of, same
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.property
 FIELDS = pytest.mark.parametrize(
     "field", [EVERY_KEYWORD, KIND.field], ids=["every-keyword", "web-service"]
 )
-LAW = settings(max_examples=500, deadline=None)
 RESOURCE = Resource(Address("WebService", "census"), "/x/census")
 UNKNOWN_TO_US = {"newPart": {"level": 1}}
 
@@ -102,7 +101,6 @@ def after(step: Step | None, live: Json) -> Json:
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_nothing_is_left_that_nobody_declares(field: Field, data: st.DataObject) -> None:
     live, declared = data.draw(lives(field)), data.draw(lives(field))
     declared.pop("newPart", None)
@@ -116,7 +114,6 @@ def test_nothing_is_left_that_nobody_declares(field: Field, data: st.DataObject)
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_what_is_not_peoples_to_remove_stays(field: Field, data: st.DataObject) -> None:
     live = data.draw(lives(field))
     result = after(exact_step(field, live, {}), live)
@@ -136,7 +133,6 @@ def find_foreign(field: Field, live: Json, path: Path = ()) -> Iterator[Path]:
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_an_exact_step_leads_there_and_back(field: Field, data: st.DataObject) -> None:
     live, declared = data.draw(lives(field)), data.draw(lives(field))
     step = exact_step(field, live, declared)
@@ -158,7 +154,6 @@ def inside_a_list(document: Json, pointer: str) -> bool:
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_what_is_declared_whole_is_the_very_same_object(field: Field, data: st.DataObject) -> None:
     live = data.draw(lives(field))
     assert exact_step(field, live, copy.deepcopy(live)) is None

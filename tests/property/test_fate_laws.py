@@ -29,7 +29,7 @@ from reconciler.plans.evidence import assess_intent
 from reconciler.plans.step import Comparison, make_step_to
 from tests.ledgers import make_intent
 from tests.property.documents import respell
-from tests.property.test_diff_laws import FIELDS, LAW, lives, pytestmark
+from tests.property.test_diff_laws import FIELDS, lives, pytestmark
 
 RESOURCE = Resource(Address("WebService", "census"), "/x/census")
 __all__ = ["pytestmark"]
@@ -56,7 +56,6 @@ def seen(document: Json | Absent, stamp: str = "1") -> Live | Absent:
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_what_is_live_as_it_was_wanted_is_done(field: Field, data: st.DataObject) -> None:
     one, other, seed = data.draw(lives(field)), data.draw(lives(field)), data.draw(st.integers())
     step = step_between(field, one, other)
@@ -69,7 +68,6 @@ def test_what_is_live_as_it_was_wanted_is_done(field: Field, data: st.DataObject
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_what_is_live_as_it_was_is_not_done(field: Field, data: st.DataObject) -> None:
     one, other = data.draw(lives(field)), data.draw(lives(field))
     step = step_between(field, one, other)
@@ -81,7 +79,6 @@ def test_what_is_live_as_it_was_is_not_done(field: Field, data: st.DataObject) -
 
 @FIELDS
 @given(data=st.data())
-@LAW
 def test_what_is_called_done_differs_nowhere_that_can_be_seen(
     field: Field, data: st.DataObject
 ) -> None:

@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 
 from reconciler.emulator.switches import SWITCHES
 from tests.e2e.world import SUBSCRIPTION, clean_environment, definition
-from tests.hostile import TEXTS, VALUES, bent, encode, examples, pick, torn
+from tests.hostile import TEXTS, VALUES, bent, encode, pick, torn
+from tests.laws import examples
 
 pytestmark = pytest.mark.property
 Json = Any
-PATIENCE_S = 20
+PATIENCE_S = 60
 PLAN = {"location": "South Central US", "sku": {"name": "S1", "capacity": 1}, "tags": {"a": "b"}}
 WHOLE = definition("https://acct.blob.core.windows.net/m/a.ilearner")
 PART = {
@@ -164,7 +165,7 @@ def run_strict(*options: str) -> Iterator[Emulated]:
                 yield Emulated(host, int(port), Path(errors.name))
             finally:
                 process.terminate()
-                code = process.wait(timeout=30)
+                code = process.wait(timeout=120)
         assert code == 0
 
 

@@ -25,8 +25,9 @@ from reconciler.model import Action, Entry, Intent
 from reconciler.observations import NAME
 from reconciler.plans.plan_file import digest_of
 from reconciler.text.json_text import canonical
-from tests.hostile import TEXTS, VALUES, bent, encode, examples, pick, renamed, spoiled, torn
+from tests.hostile import TEXTS, VALUES, bent, encode, pick, renamed, spoiled, torn
 from tests.hostile_project import NEW, OLD, SCOPE, SERVICE, World
+from tests.laws import examples
 from tests.ledgers import make_entry, make_intent
 
 pytestmark = pytest.mark.property

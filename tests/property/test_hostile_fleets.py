@@ -8,8 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.hostile import TEXTS, bent, encode, examples, pick, renamed, spoiled, torn
+from tests.hostile import TEXTS, bent, encode, pick, renamed, spoiled, torn
 from tests.hostile_project import NEW, World, run_world
+from tests.laws import examples
 
 pytestmark = pytest.mark.property
 Json = Any

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from reconciler.cli.commands.emulator import read_faults
 from reconciler.errors import ReconcilerError
-from tests.hostile import bent, encode, examples, pick, renamed, spoiled, torn
+from tests.hostile import bent, encode, pick, renamed, spoiled, torn
 from tests.hostile_project import World
+from tests.laws import examples
 
 pytestmark = pytest.mark.property
 Json = Any

@@ -17,12 +17,12 @@ from tests.hostile import (
     answer,
     bent,
     encode,
-    examples,
     pick,
     spoiled,
     torn,
 )
 from tests.hostile_project import LIVE, OPERATION, SERVICE, USUAL, World
+from tests.laws import examples
 
 pytestmark = pytest.mark.property
 Json = Any

@@ -26,7 +26,8 @@ from hypothesis.stateful import (
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
 from reconciler.ledgers.file import FileLedger
 from reconciler.model import Action, Address, Entry, Intent, LastApplied, LockOwner, StepResult
-from tests.ledgers import make_entry, make_intent, remember
+from tests.laws import examples
+from tests.ledgers import make_entry, make_intent
 
 pytestmark = pytest.mark.property
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -133,7 +134,7 @@ class Ledgers(RuleBasedStateMachine):
             if entry.action in GONE:
                 self.last_applied_by_address.pop(entry.address, None)
             else:
-                self.last_applied_by_address[entry.address] = remember(entry)
+                self.last_applied_by_address[entry.address] = LastApplied.of(entry)
 
     @rule(writer=WRITERS, name=NAMES, data=st.data())
     def cut(self, writer: int, name: str, data: st.DataObject) -> None:
@@ -204,8 +205,7 @@ class Ledgers(RuleBasedStateMachine):
 
 TestLedgers = Ledgers.TestCase
 TestLedgers.settings = settings(
-    max_examples=50,
+    examples(50),
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.engine.applying.apply import Policy
@@ -16,6 +16,7 @@ from reconciler.model import (
     StepStarted,
     WavePaused,
 )
+from tests.laws import examples
 from tests.unit.test_engine import carry_out, make_request
 from tests.unit.test_rollouts import Town, fleet_request, member, names_of, town
 
@@ -28,7 +29,7 @@ ROLLOUTS = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     said=st.tuples(ROLLOUTS, ROLLOUTS),
     refused=st.sets(st.sampled_from([name for names in NAMES.values() for name in names])),

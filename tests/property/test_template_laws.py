@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.document.pointers import set_at
@@ -21,10 +21,10 @@ from reconciler.manifests.variables import Variable, escape, fits, split_text
 from reconciler.model import Finding
 from reconciler.model import Path as Path_
 from tests.fleets import FLEET, read
+from tests.laws import examples
 
 pytestmark = pytest.mark.property
 Json = Any
-LAW = settings(deadline=None)
 NAMES = st.sampled_from(["code", "a b", "x", "Größe", "a.b"])
 # Texts in which the notation's own characters are common.
 TEXTS = st.text(st.sampled_from("${}ab =\n✓"), max_size=12)
@@ -62,7 +62,6 @@ def fill(template: Json, values: dict[str, Json]) -> tuple[Json, list[Finding]]:
     return compiled.make(values, problems), [*compiled.findings, *problems]
 
 
-@LAW
 @given(VALUES)
 def test_what_is_escaped_comes_out_as_it_was(value: Json) -> None:
     filled, found = fill(escape(value), {})
@@ -70,7 +69,6 @@ def test_what_is_escaped_comes_out_as_it_was(value: Json) -> None:
     assert json.dumps(filled) == json.dumps(value)
 
 
-@LAW
 @given(VALUES, NAMES)
 def test_a_variable_alone_becomes_the_very_value(value: Json, name: str) -> None:
     filled, found = fill({"a": [f"${{{name}}}"]}, {name: value})
@@ -78,7 +76,6 @@ def test_a_variable_alone_becomes_the_very_value(value: Json, name: str) -> None
     assert filled["a"][0] is value
 
 
-@LAW
 @given(TEXTS, TEXTS, NAMES, st.text(min_size=1, max_size=9))
 def test_within_a_text_a_value_stands_between_what_is_around_it(
     before: str, after: str, name: str, value: str
@@ -90,7 +87,6 @@ def test_within_a_text_a_value_stands_between_what_is_around_it(
     assert fits(template, filled)
 
 
-@LAW
 @given(PIECES, st.dictionaries(NAMES, st.text(min_size=1, max_size=5)))
 def test_pieces_of_a_text_are_all_of_it(pieces: list[str], values: dict[str, str]) -> None:
     text = "".join(pieces)
@@ -103,7 +99,6 @@ def test_pieces_of_a_text_are_all_of_it(pieces: list[str], values: dict[str, str
     assert any(isinstance(one, Variable) for one in split) <= fits(text, filled)
 
 
-@LAW
 @given(VALUES, VALUES)
 def test_filling_changes_no_template_and_no_other_member(template: Json, value: Json) -> None:
     """What one item gives is never seen by the next."""
@@ -126,7 +121,6 @@ NESTED = st.recursive(
 MAPPINGS = st.dictionaries(st.sampled_from("abcd"), NESTED)
 
 
-@LAW
 @given(MAPPINGS, MAPPINGS)
 def test_overrides_lead_from_one_value_to_the_other(before: Json, after: Json) -> None:
     override: dict[str, Json] = {}
@@ -140,14 +134,12 @@ def test_overrides_lead_from_one_value_to_the_other(before: Json, after: Json) -
     assert lay_over(lay_over(before, override), override) == after
 
 
-@LAW
 @given(MAPPINGS)
 def test_nothing_laid_over_leaves_all(value: Json) -> None:
     assert lay_over(value, {}) == value
     assert list(make_overrides(value, copy.deepcopy(value))) == []
 
 
-@LAW
 @given(MAPPINGS, st.sampled_from("abcd"))
 def test_null_is_no_override(before: Json, name: str) -> None:
     after = {**before, name: {"deep": None}}
@@ -158,7 +150,7 @@ def test_null_is_no_override(before: Json, name: str) -> None:
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(CELLS, min_size=1, max_size=6), st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_a_table_that_was_written_is_read_as_it_was(
     cells: list[str], line_end: str, bom: bool
@@ -206,7 +198,7 @@ STRANGE = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.dictionaries(WORDS, STRANGE, max_size=4),
     st.dictionaries(st.sampled_from(["locx", "locy", "other"]), STRANGE),

@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.document.diff import diff, is_omitted
@@ -23,10 +23,10 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.plans.step import Comparison, list_leaves, make_step
+from tests.laws import examples
 from tests.property.documents import documents
 
 pytestmark = pytest.mark.property
-LAW = settings(max_examples=100, deadline=None)
 FIELD = KIND.field
 RESOURCE = Resource(Address("Endpoint", "e1"), "/southcentralus/workspaces/w/webservices/s/e1")
 LIVES = documents(FIELD).map(lambda made: normalize(FIELD, made))
@@ -52,7 +52,7 @@ def remember(live: Json, declared: Json) -> LastApplied:
     """As if all that is live and declared had been applied."""
     leaves = ((path, find(live, path)) for path in list_leaves(FIELD, declared))
     owned = {format_pointer(path): value for path, value in leaves if value is not ABSENT}
-    return LastApplied(RESOURCE.id, owned, {}, "2026-11-02T08:00:00Z", "ci", "", 1)
+    return LastApplied(RESOURCE.id, "2026-11-02T08:00:00Z", "ci", "", owned, sequence=1)
 
 
 def comparison(live: Json, declared: Json, last_applied: LastApplied | None) -> Comparison:
@@ -64,7 +64,7 @@ def touched(step: Step | None) -> set[Path]:
 
 
 @given(data=st.data())
-@LAW
+@examples(100)
 def test_a_patch_and_its_inverse_lead_there_and_back_as_far_as_is_told(
     data: st.DataObject,
 ) -> None:
@@ -76,7 +76,7 @@ def test_a_patch_and_its_inverse_lead_there_and_back_as_far_as_is_told(
 
 
 @given(data=st.data())
-@LAW
+@examples(100)
 def test_what_is_remembered_stands_for_what_is_not_shown(data: st.DataObject) -> None:
     live, declared = data.draw(LIVES), data.draw(DECLARED)
     last_applied = remember(live, declared)
@@ -86,7 +86,7 @@ def test_what_is_remembered_stands_for_what_is_not_shown(data: st.DataObject) ->
 
 
 @given(data=st.data())
-@LAW
+@examples(100)
 def test_what_nobody_remembers_and_nothing_shows_is_written(data: st.DataObject) -> None:
     live, declared = hide(data.draw(LIVES)), data.draw(DECLARED)
     untold = {
@@ -104,7 +104,7 @@ def test_what_nobody_remembers_and_nothing_shows_is_written(data: st.DataObject)
 
 
 @given(data=st.data())
-@LAW
+@examples(100)
 def test_what_is_written_beside_the_patch_is_not_observable(data: st.DataObject) -> None:
     live, declared = hide(data.draw(LIVES)), data.draw(DECLARED)
     one = comparison(live, declared, None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.world import run_emulator
+from tests.e2e.world import spawn_emulator
 from tests.survival.chaos import make_chaos
 from tests.survival.cuts import cut_everywhere
 from tests.survival.kills import die_anytime, die_everywhere, die_twice, open_harnesses
@@ -74,7 +74,7 @@ def prove_storage(folder: Path, given: Given) -> bool:
     """All that with the ledger in blob storage, whose lease is the lock."""
     log = f"--log={folder / 'requests.jsonl'}"
     with (
-        run_emulator(_SOON, log) as emulator,
+        spawn_emulator(_SOON, log) as emulator,
         open_stored(folder, emulator, 8) as harnesses,
         open_nursery(folder / "rival") as rival,
     ):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.world import Emulator, run_emulator
+from tests.e2e.world import Emulator, spawn_emulator
 from tests.survival.fleet import APPLY, DeclaredService, Fleet, model
 from tests.survival.nursery import Ended, Nursery, open_nursery
 from tests.survival.verdict import check_silence
@@ -58,7 +58,7 @@ def make_chaos(folder: Path, services: int, seed: int, throttled: str = "") -> C
 
 @contextmanager
 def _run(*options: str) -> Iterator[Emulator]:
-    with run_emulator(*options) as emulator:
+    with spawn_emulator(*options) as emulator:
         yield replace(emulator, group="chaos")
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.e2e.world import Emulator, run_emulator
+from tests.e2e.world import Emulator, spawn_emulator
 from tests.survival.fleet import APPLY, HERE, THERE, DeclaredService, DeclaredServices, Fleet, model
 from tests.survival.nursery import Ended, Nursery, open_nursery
 from tests.survival.places import End
@@ -20,7 +20,7 @@ from tests.survival.verdict import Story, check_story
 HARNESSES = 8
 WRITTEN = ("after ledger.intend", "after ledger.record")
 _TELLING = ("ledger", "lease", "write", "PUT", "PATCH", "DELETE", "POST")
-_HALF_DONE = ("after ledger.intend", "answered PATCH kept", "answered DELETE moved")
+HALF_DONE = ("after ledger.intend", "answered PATCH kept", "answered DELETE moved")
 ORDERLY = (*APPLY, "--parallelism", "1")
 # From one to the other and back are the same steps in the same order: a creation, an update, a
 # replacement and a deletion. So a story begins where the last one ended.
@@ -104,7 +104,7 @@ def open_harnesses(folder: Path, *options: str, count: int = HARNESSES) -> Itera
     """Lanes side by side, each with a resource group of its own at one emulator."""
     log = f"--log={folder / 'requests.jsonl'}"
     with (
-        run_emulator("--no-blob", log, *options) as emulator,
+        spawn_emulator("--no-blob", log, *options) as emulator,
         make_harnesses(folder, emulator, count) as harnesses,
     ):
         yield harnesses
@@ -163,11 +163,18 @@ def die_everywhere(harnesses: Sequence[Harness], *, everywhere: bool = True) -> 
     return run_stories(harnesses, [(end,) for end in whole], [(end,) for end in halves])
 
 
+def die_half_done(harnesses: Sequence[Harness]) -> Iterator[Story]:
+    """A story for each place that leaves something half done, and for each kind of line cut off."""
+    prepare(harnesses)
+    whole = [(End(1, (name,)),) for name in HALF_DONE]
+    return run_stories(harnesses, whole, [(End(1, (name,)),) for name in WRITTEN])
+
+
 def die_twice(harnesses: Sequence[Harness]) -> Iterator[Story]:
     """A story for each place of a run that makes good what one before it left half done."""
     prepare(harnesses)
     ends = []
-    for name in _HALF_DONE:
+    for name in HALF_DONE:
         first = End(1, (name,))
         again = range(1, len(harnesses[0].list_places(first)) + 1)
         ends += [(first, End(number)) for number in again]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
-from tests.e2e.world import Emulator, clean_environment, run_emulator
+from tests.e2e.world import Emulator, clean_environment, spawn_emulator
 from tests.survival.fleet import APPLY, DeclaredService, Fleet, model
 from tests.survival.nursery import open_nursery
 from tests.survival.second import Second
@@ -72,9 +72,9 @@ def soak(folder: Path, services: int, seconds: float, seed: int) -> Soak:
     faults.write_text(json.dumps(_FAULTS))
     options = ("--no-blob", "--operation-seconds=0.2", f"--log={log}", f"--data={folder / 'data'}")
     reported = Soak(services)
-    with run_emulator(*options) as emulator:
+    with spawn_emulator(*options) as emulator:
         fleet = _deploy(folder, replace(emulator, group="soak"), log, services)
-    with run_emulator(*options, f"--faults={faults}", f"--seed={seed}") as emulator:
+    with spawn_emulator(*options, f"--faults={faults}", f"--seed={seed}") as emulator:
         fleet.move(replace(emulator, group="soak"))
         # Whatever moves between the plan and its check makes it stale: some plans must get through.
         rest_s = services / 100
@@ -84,7 +84,7 @@ def soak(folder: Path, services: int, seconds: float, seed: int) -> Soak:
         _stir(fleet, second, reported, seconds, random.Random(seed))
         _settle(fleet, reported)
     reported.edits, reported.faults = second.edits, fleet.traffic.count_faults()
-    with run_emulator(*options) as emulator, open_nursery(folder / "said") as nursery:
+    with spawn_emulator(*options) as emulator, open_nursery(folder / "said") as nursery:
         fleet.move(replace(emulator, group="soak"))
         second.emulator = fleet.emulator
         reported.wrong += [*fleet.compare(), *second.find_undone(), *check_silence(fleet, nursery)]

@@ -30,7 +30,6 @@ from reconciler.model import (
     IntentResolved,
     Json,
     Live,
-    OperationStatus,
     Plan,
     Reason,
     Resource,
@@ -71,13 +70,13 @@ class Liar(World):
                 self.documents = now
         return super().read(resource)
 
-    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
         self.settled_for.append(resource.short_id)
         if self.running is not None:
             raise self.running
-        yield OperationStatus("Provisioning")
+        yield
 
-    def write(self, step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
+    def write(self, step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
         name = step.resource.short_id
         words = self.script.get(name, [])
         word = words.pop(0) if words else "done"
@@ -123,7 +122,7 @@ def test_what_is_about_to_be_sent_is_written_down_first() -> None:
     seen: list[int] = []
     real = world.write
 
-    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
         (intent,) = world.ledger.load().open
         assert intent.patch == step.ops
         assert (intent.fence, intent.attempt) == (1, 1)
@@ -170,7 +169,7 @@ def test_a_lost_reply_and_a_second_writer_are_told_apart() -> None:
     world = liar("a", a=["lost-request"])
     plan = planned(world, "a")
 
-    def recover(resource: Resource) -> Iterator[OperationStatus]:
+    def recover(resource: Resource) -> Iterator[None]:
         assets = world.documents["a"]["properties"]["assets"]
         assets["asset3"]["locationInfo"]["uri"] = "https://somebody/else.ilearner"
         return iter(())
@@ -250,7 +249,7 @@ def test_what_somebody_elses_operation_leaves_may_make_the_step_stale() -> None:
     world = liar("a", a=["busy"])
     plan = planned(world, "a")
 
-    def recover(resource: Resource) -> Iterator[OperationStatus]:
+    def recover(resource: Resource) -> Iterator[None]:
         world.documents["a"]["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = "https://b"
         return iter(())
 
@@ -351,7 +350,7 @@ def cut_off(world: World, *, sent: bool, action: str = "update") -> Plan:
         plan = replace(plan, steps=(gone,))
     real = world.write
 
-    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
         if sent:
             yield from real(step, live, resolve)
         raise Killed
@@ -554,7 +553,7 @@ def test_somebody_who_takes_the_lock_stops_us_before_the_next_write() -> None:
     plan = planned(world, "a", "b")
     real = world.write
 
-    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
         yield from real(step, live, resolve)
         world.ledger.unlock("1")
 

@@ -1,9 +1,12 @@
 """The floors, held by a machine."""
 
 import ast
+import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,3 +48,11 @@ def test_only_blobs_and_ledgers_know_blob_storage() -> None:
     }
     assert knowing <= {"blobs", "ledgers"}
     assert "blobs" in knowing
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_unit_test_that_opens_a_socket_fails(refused_sockets: list[str], host: str) -> None:
+    with pytest.raises(pytest.fail.Exception, match="a unit test opens a socket"):
+        socket.create_connection((host, 9))
+    assert refused_sockets
+    refused_sockets.clear()

@@ -38,10 +38,7 @@ def applied() -> World:
     world = world_of("a", "b")
     run(world, "a", "b")
     for entry in world.kept:
-        world.ledger.more[entry.address] = LastApplied(
-            entry.id, entry.owned, entry.secrets, entry.at, entry.by, entry.commit, 1,
-            entry.digests, entry.baseline,
-        )  # fmt: skip
+        world.ledger.more[entry.address] = replace(LastApplied.of(entry), sequence=1)
     return world
 
 
@@ -169,6 +166,25 @@ def test_services_that_no_manifest_names_are_listed_when_asked_for(applied: Worl
     assert reported.outcome == "evidence-incomplete"
 
 
+def test_what_another_manifest_names_is_not_listed_as_unmanaged(applied: World) -> None:
+    applied.add("z")
+    targets = [Address("WebService", "a")]
+    reported = report_drift(
+        applied.runtime(), make_request("a", "b", uri=NEW, targets=targets), list_unmanaged=True
+    )
+    assert verdicts(reported) == ["a in sync", "z unmanaged"]
+
+
+def test_what_the_ledger_remembers_may_be_named_by_manifests_that_were_not_read(
+    applied: World,
+) -> None:
+    applied.add("z")
+    reported = report_drift(
+        applied.runtime(), make_request("a", uri=NEW, whole=False), list_unmanaged=True
+    )
+    assert verdicts(reported) == ["a in sync", "z unmanaged"]
+
+
 class Storage:
     """Blobs as a test tells them."""
 
@@ -181,8 +197,8 @@ class Storage:
         return self.answer
 
 
-LATER = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=90)).strftime("%Y-%m-%dT%H:%M:%SZ")
-SOON = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+LATER = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=15)).strftime("%Y-%m-%dT%H:%M:%SZ")
+SOON = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=13)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @pytest.mark.parametrize(

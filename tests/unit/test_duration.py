@@ -1,8 +1,10 @@
 """Lengths of time as Terraform's flags have them."""
 
+import itertools
+
 import pytest
 
-from reconciler.text.durations import parse_duration
+from reconciler.text.durations import growing_waits, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -17,3 +19,8 @@ def test_a_length_of_time(text: str, seconds: float) -> None:
 def test_what_is_none(text: str) -> None:
     with pytest.raises(ValueError):
         parse_duration(text)
+
+
+def test_waits_grow_until_they_are_the_most() -> None:
+    waits = growing_waits(1.0, 10.0, 2.0)
+    assert list(itertools.islice(waits, 6)) == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]

@@ -57,7 +57,8 @@ def test_nothing_to_do_is_a_word_of_its_own() -> None:
     [
         ("applied", 0, 0), ("no-changes", 0, 0), ("error", 1, 1), ("refused", 3, 1),
         ("stale", 4, 1), ("locked", 5, 1), ("incomplete", 6, 1), ("rolled-back", 7, 1),
-        ("interrupted", 130, 130),
+        ("interrupted", 130, 130), ("changes", 2, 0), ("drift", 2, 0), ("in-sync", 0, 0),
+        ("evidence-incomplete", 8, 1),
     ],
 )  # fmt: skip
 def test_the_exit_code_of_a_word(word: ExitWord, code: int, plain: int) -> None:

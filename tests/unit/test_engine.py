@@ -44,7 +44,6 @@ from reconciler.model import (
     Live,
     LockOwner,
     Manifest,
-    OperationStatus,
     Outcome,
     Plan,
     Reason,
@@ -189,10 +188,10 @@ class World:
             raise self.fails[source.region]
         return source.region in self.copies
 
-    def write(self, step: Step, live: Live | Absent, _: Any) -> Iterator[OperationStatus]:
+    def write(self, step: Step, live: Live | Absent, _: Any) -> Iterator[None]:
         name = step.resource.address.name
         self.written.append((name, step.action))
-        yield OperationStatus("Provisioning", 0.5)
+        yield
         if name in self.lies:
             return
         if step.action is Action.DELETE:
@@ -201,7 +200,7 @@ class World:
         start = ABSENT if live is ABSENT else live.document
         self.documents[name] = apply_operations(step.ops, start)
 
-    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
         return iter(())
 
     def inspect(self, _: Any) -> Any:
@@ -432,7 +431,7 @@ def test_an_interrupt_ends_the_waiting_of_readers_at_once_and_of_writers_soon() 
     plan, ended = make_plan(world.runtime(), make_request("a", "b")), Ended()
     runtime = replace(world.runtime(), rate_limiter=ended)
 
-    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[None]:
         raise KeyboardInterrupt
 
     world.write = write  # type: ignore[method-assign]
@@ -454,7 +453,7 @@ def test_once_no_call_may_be_sent_any_more_no_further_step_begins() -> None:
     plan = make_plan(world.runtime(), make_request("a", "b", "c"))
     begun: list[str] = []
 
-    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[None]:
         begun.append(step.resource.address.name)
         raise TooManyCalls("all were sent")
 
@@ -487,7 +486,7 @@ def test_a_surprise_in_one_step_leaves_the_others_alone_and_tells_nothing_secret
     plan = make_plan(world.runtime(), make_request("a", "b"))
     real = world.write
 
-    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[OperationStatus]:
+    def write(step: Step, live: Live | Absent, _: Any) -> Iterator[None]:
         if step.resource.address.name == "a":
             raise RuntimeError("planted-secret")
         return real(step, live, _)
@@ -513,7 +512,7 @@ def test_a_refused_plan_is_never_applied() -> None:
 
 def last_applied_by_address(count: int) -> Mapping[Address, LastApplied]:
     return {
-        Address("WebService", f"m{n}"): LastApplied(f"/{n}", {}, {}, "2026-11-02", "ci", "", n)
+        Address("WebService", f"m{n}"): LastApplied(f"/{n}", "2026-11-02", "ci", "", {}, sequence=n)
         for n in range(count)
     }
 

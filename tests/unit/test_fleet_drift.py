@@ -37,10 +37,7 @@ def drifted() -> World:
     world = world_of(*NAMES, "census")
     run(world, *NAMES, "census")
     for entry in world.kept:
-        world.ledger.more[entry.address] = LastApplied(
-            entry.id, entry.owned, entry.secrets, entry.at, entry.by, entry.commit, 1,
-            entry.digests, entry.baseline,
-        )  # fmt: skip
+        world.ledger.more[entry.address] = replace(LastApplied.of(entry), sequence=1)
     for number, name in enumerate(NAMES):
         assets = world.documents[name]["properties"]["assets"]
         assets["asset3"]["locationInfo"]["uri"] = NEW.replace("/m/", f"/m/{number}/")

@@ -120,7 +120,7 @@ def test_once_nothing_more_may_be_begun_nobody_waits_long_for_a_turn() -> None:
     runtime = replace(World().runtime(), rate_limiter=rate_limiter, halted=lambda: "interrupted")
 
     def work(item: int) -> int:
-        assert ended.wait(20)
+        assert ended.wait(60)
         return item
 
     assert list(runtime.run_all(work, [1], 30.0)) == [1]

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from reconciler.document.patch import check_operations, make_operations
+from reconciler.document.schema import compile_schema
 from reconciler.kinds.web_service import KIND
 from reconciler.ledgers.chain import START, follow, join
 from reconciler.ledgers.records import BadLine
-from reconciler.model import Action, Live, StepResult
-from reconciler.plans.evidence import assess_intent
-from reconciler.plans.undo import undo
+from reconciler.model import Action, Address, Declared, Live, Resource, StepResult
+from reconciler.plans.evidence import assess_intent, check_stale
+from reconciler.plans.step import Comparison, make_step_to
+from reconciler.plans.undo import Irreversible, make_undo, undo
 from tests.ledgers import make_entry, make_intent
 from tests.plans import live, step
 
@@ -77,6 +79,63 @@ def test_what_cannot_be_undone_is_told(patch: tuple[Json, ...], inverse: tuple[J
     assert document == live()
 
 
+# Lists whose items a service gives in another order than they were planned in.
+
+LISTS = compile_schema(
+    {"type": "object", "properties": {
+        "set": {"type": "array", "x-list": "set", "items": {"type": "string"}},
+        "keyed": {"type": "array", "x-list": "keyed", "x-key": "name", "items": {
+            "type": "object", "properties": {"name": {"type": "string"}, "n": {"type": "integer"}},
+        }},
+    }}
+)  # fmt: skip
+ORDERED: Json = {"set": ["a", "b"], "keyed": [{"name": "x", "n": 1}, {"name": "y", "n": 1}]}
+
+
+def turned(document: Json, name: str) -> Live:
+    return seen({**document, name: document[name][::-1]})
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("set", ["b"]), ("keyed", [{"name": "x", "n": 2}, {"name": "y", "n": 1}])],
+)
+def test_an_item_is_not_changed_by_its_number_where_the_order_is_another(
+    name: str, wanted: Json
+) -> None:
+    comparison = Comparison(Resource(Address("Any", "a"), "/a"), LISTS, ORDERED, Declared({}))
+    made = make_step_to(comparison, {**ORDERED, name: wanted})
+    assert made is not None
+    assert tuple(check_stale(LISTS, made, seen(ORDERED))) == ()
+    (stale,) = check_stale(LISTS, made, turned(ORDERED, name))
+    assert stale.message == f"Saved plan is stale: /{name} has changed"
+
+
+def test_what_lies_in_a_list_and_is_sensitive_is_not_shown_where_the_list_has_changed() -> None:
+    item = {"type": "object", "properties": {"name": {"type": "string"}, "key": {
+        "type": "string", "x-sensitive": True,
+    }}}  # fmt: skip
+    keyed = {"type": "array", "x-list": "keyed", "x-key": "name", "items": item}
+    schema = compile_schema({"type": "object", "properties": {"keys": keyed}})
+    before: Json = {"keys": [{"name": "x", "key": "hush"}, {"name": "y", "key": "hush"}]}
+    comparison = Comparison(Resource(Address("Any", "a"), "/a"), schema, before, Declared({}))
+    made = make_step_to(comparison, {"keys": before["keys"][:1]})
+    assert made is not None
+    (stale,) = check_stale(schema, made, seen({"keys": []}))
+    assert "hush" not in str(stale)
+
+
+def test_an_item_is_not_led_back_by_its_number_where_the_order_is_another() -> None:
+    wanted: Json = {**ORDERED, "keyed": [{"name": "x", "n": 2}, {"name": "y", "n": 1}]}
+    made = make_step_to(
+        Comparison(Resource(Address("Any", "a"), "/a"), LISTS, ORDERED, Declared({})), wanted
+    )
+    assert made is not None
+    assert make_undo(LISTS, made, seen(wanted)).after == ORDERED
+    with pytest.raises(Irreversible, match="the list /keyed has changed since"):
+        make_undo(LISTS, made, turned(wanted, "keyed"))
+
+
 # Lines of a ledger, whose digests are right.
 
 ENTRY: Json = {
@@ -111,8 +170,9 @@ def line(**more: Json) -> bytes:
         ({"at": "0001-01-01T00:00:00+23:59"}, "has no usable at"),
         ({"wave": 1 << 63}, "has no usable wave"),
         ({"sequence": 1 << 63}, "is not an entry of a ledger"),
-        ({"version": True}, "is not of version 1 or 2"),
-        ({"version": 1.0}, "is not of version 1 or 2"),
+        ({"version": 1}, "is not of version 2"),
+        ({"version": 2.0}, "is not of version 2"),
+        ({"highest_fence": None}, "has no usable highest_fence"),
         ({"owned": {"/x": float("nan")}}, "is not JSON"),
     ],
 )

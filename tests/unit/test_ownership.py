@@ -1,6 +1,5 @@
 """`ownership: exact`: what must be declared, what is removed, how it is sent, how it is proven."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,11 +8,9 @@ import pytest
 
 from reconciler.document.normalize import normalize
 from reconciler.document.patch import apply_operations
-from reconciler.errors import NotApplied
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
     ABSENT,
-    Action,
     Cause,
     Json,
     LastApplied,
@@ -23,15 +20,17 @@ from reconciler.model import (
     SecretReference,
     SourceLocation,
     Step,
+    StepResult,
     Verb,
     Verdict,
 )
 from reconciler.plans.drift import compare_resource
-from reconciler.plans.evidence import check_applied
+from reconciler.plans.evidence import Evidence, assess_intent, not_applied
 from reconciler.plans.reasons import explain_changes
 from reconciler.plans.step import Comparison, make_step
 from tests.e2e.world import definition
-from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, Sent, live, manifest
+from tests.ledgers import make_intent
+from tests.wire.test_web_service import MODEL, NEW, OLD, RESOURCE, live, manifest
 
 KEYS = {
     f"/properties/{path}": SecretReference(env=path.rpartition("/")[2].upper(), version="v1")
@@ -162,33 +161,6 @@ def test_an_asset_that_only_a_secret_names_is_not_dropped_behind_its_back() -> N
         assert ("asset9" in step.after["properties"]["assets"]) is there
 
 
-def test_a_removal_is_sent_as_a_put_of_the_whole_with_all_that_is_never_returned() -> None:
-    before = live(newToUs={"a": 1})
-    before["properties"]["package"]["nodes"]["node1"]["parameters"] = {
-        "Password": {"value": "MIIC1", "certificateThumbprint": "AB5C39"}
-    }
-    before["tags"]["stray"] = "1"
-    body = whole(package=before["properties"]["package"])
-    del body["properties"]["title"]
-    step = step_for(before, exact(body, trainedModels={MODEL: {"uri": NEW}}))
-    assert tuple(KIND.check_step(exact(body), step)) == ()
-    shown = copy.deepcopy(before)
-    shown["properties"]["assets"]["asset1"]["locationInfo"]["credentials"] = "theirs"
-    ((method, sent),) = Sent(shown).write(step)
-    assert method == "PUT"
-    assert sent["tags"] == {"owner": "growth"}
-    wanted = copy.deepcopy(before["properties"])
-    wanted["assets"]["asset3"]["locationInfo"]["uri"] = NEW
-    wanted["assets"]["asset1"]["locationInfo"]["credentials"] = "theirs"
-    wanted["storageAccount"]["key"] = "secret of KEY"
-    wanted["keys"] = {"primary": "secret of PRIMARY", "secondary": "secret of SECONDARY"}
-    wanted["commitmentPlan"] = body["properties"]["commitmentPlan"]
-    for name in ("title", "modifiedOn"):
-        del wanted[name]
-    assert sent["properties"] == wanted
-    assert sent["location"] == before["location"]
-
-
 def test_a_removal_takes_secrets_and_plan_along_that_were_written_before() -> None:
     body = whole()
     del body["properties"]["title"]
@@ -196,20 +168,13 @@ def test_a_removal_takes_secrets_and_plan_along_that_were_written_before() -> No
     plan = body["properties"]["commitmentPlan"]["id"]
     owned = {"/properties/commitmentPlan/id": plan}
     last_applied = LastApplied(
-        RESOURCE.id, owned, dict.fromkeys(KEYS, "v1"), "2026-11-20", "ci", "", 1
+        RESOURCE.id, "2026-11-20", "ci", "", owned, secrets=dict.fromkeys(KEYS, "v1"), sequence=1
     )
     step = make_step(replace(comparison, last_applied=last_applied))
     assert step is not None
     assert dict(step.secrets) == KEYS
     written = {change.path: change.after for change in step.changes if change.verb is Verb.WRITE}
     assert written[("properties", "commitmentPlan", "id")] == plan
-
-
-def test_a_change_that_removes_nothing_stays_an_update_of_its_parts() -> None:
-    step = step_for(live(), exact(whole(title="New")))
-    assert (step.action, step.body) == (Action.UPDATE, "parts")
-    ((method, _),) = Sent(live()).write(step)
-    assert method == "PATCH"
 
 
 def test_what_the_service_never_returns_must_be_given_and_all_of_it_is_named() -> None:
@@ -243,17 +208,23 @@ def removal() -> tuple[Json, Step]:
     return before, step_for(before, exact(body))
 
 
+def assess(step: Step, before: Json, after: Json) -> Evidence:
+    """What a read shows after the service has reported success."""
+    intent = make_intent(action=step.action, patch=step.ops, absences=step.absences, body=step.body)
+    return assess_intent(KIND.field, intent, shown(after), shown(before))
+
+
 def test_what_the_service_fills_in_again_is_to_be_declared_and_every_place_is_told() -> None:
     before, step = removal()
     after: Json = apply_operations(step.ops, before)
-    assert check_applied(KIND.field, step, shown(before), shown(after)) == after
+    assert assess(step, before, after).result is StepResult.DONE
     after["properties"]["description"] = ""
-    assert check_applied(KIND.field, step, shown(before), shown(after)) == after
+    assert assess(step, before, after).result is StepResult.DONE
     after["properties"]["diagnostics"] = {"level": "None"}
     after["properties"]["realtimeConfiguration"] = {"maxConcurrentCalls": 4}
-    with pytest.raises(NotApplied) as caught:
-        check_applied(KIND.field, step, shown(before), shown(after))
-    (finding,) = caught.value.findings()
+    evidence = assess(step, before, after)
+    assert evidence.result is StepResult.UNKNOWN
+    (finding,) = not_applied(RESOURCE.address, evidence).findings()
     assert finding.message.endswith("still has {'level': 'None'} at /properties/diagnostics")
     assert finding.detail == (
         "Also {'maxConcurrentCalls': 4} at /properties/realtimeConfiguration",
@@ -265,10 +236,11 @@ def test_what_was_kept_and_is_lost_is_not_applied() -> None:
     before, step = removal()
     after: Json = apply_operations(step.ops, before)
     del after["properties"]["package"]["graphParameters"]  # it was empty
-    assert check_applied(KIND.field, step, shown(before), shown(after)) == after
+    assert assess(step, before, after).result is StepResult.DONE
     del after["properties"]["assets"]["asset2"]
-    with pytest.raises(NotApplied, match="still has nothing at /properties/assets/asset2/"):
-        check_applied(KIND.field, step, shown(before), shown(after))
+    evidence = assess(step, before, after)
+    assert evidence.result is StepResult.UNKNOWN
+    assert evidence.shown[0].startswith("nothing at /properties/assets/asset2/")
 
 
 def test_why_something_is_removed_is_said() -> None:
@@ -297,7 +269,9 @@ def test_what_an_exact_manifest_would_remove_is_never_said_to_be_in_sync() -> No
         "reconciler apply --target WebService/census",
         "reconciler drift --accept WebService/census",
     )
-    last_applied = LastApplied(RESOURCE.id, {"/tags/stray": "0"}, {}, "2026-11-20", "ci", "", 1)
+    last_applied = LastApplied(
+        RESOURCE.id, "2026-11-20", "ci", "", {"/tags/stray": "0"}, sequence=1
+    )
     reported = [
         one
         for one in compare_resource(replace(comparison, last_applied=last_applied))

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from jsonschema import Draft202012Validator
 
 from reconciler.document.normalize import normalize
@@ -52,7 +52,6 @@ def make_plan(live: Json, declared: Json, *, exact: bool = False) -> Plan:
 
 
 @given(DOCUMENTS, DOCUMENTS)
-@settings(max_examples=500, deadline=None)
 def test_a_plan_read_back_is_the_same_to_the_byte(live: Json, declared: Json) -> None:
     for before, exact in ((live, False), (live, True), (ABSENT, False)):
         text = canonical(plan_document(make_plan(before, declared, exact=exact)))

@@ -30,7 +30,13 @@ RESOURCE = Resource(Address("WebService", "census"), "/x/census")
 def last_applied(value: Json, label: str = "") -> LastApplied:
     labels = {KEY: label} if label else {}
     return LastApplied(
-        "/x", {CALLS: value}, labels, "2026-11-02T08:00:00Z", "ci", "4f1c2aa9b1d2", 7
+        "/x",
+        "2026-11-02T08:00:00Z",
+        "ci",
+        "4f1c2aa9b1d2",
+        {CALLS: value},
+        secrets=labels,
+        sequence=7,
     )
 
 

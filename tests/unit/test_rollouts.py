@@ -25,7 +25,6 @@ from reconciler.model import (
     Live,
     Manifest,
     Member,
-    OperationStatus,
     Outcome,
     Plan,
     Rollout,
@@ -53,9 +52,7 @@ class Town(World):
     refuses: set[str] = field(default_factory=set)
     begun: list[str] = field(default_factory=list)
 
-    def write(
-        self, step: Step, live: Live | Absent, resolve_request: Any
-    ) -> Iterator[OperationStatus]:
+    def write(self, step: Step, live: Live | Absent, resolve_request: Any) -> Iterator[None]:
         name = step.resource.address.name
         self.begun.append(name)
         if name in self.refuses:

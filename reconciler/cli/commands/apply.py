@@ -156,7 +156,7 @@ def propose(invocation: Invocation, runtime: Runtime, plan: Plan, *, ask: bool) 
     """Show a plan, and have it approved where somebody must and it can be carried out."""
     from reconciler.cli.approval import approve
     from reconciler.cli.output import show
-    from reconciler.engine.applying.apply import check_calls
+    from reconciler.engine.applying.admission import check_calls
 
     if invocation.as_json:
         _print_plan_lines(invocation, plan)

@@ -12,8 +12,6 @@ from reconciler.cli.options import drift_options
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.model import DriftReport
 
-_CODES = {"in-sync": 0, "drift": 2, "evidence-incomplete": 8}
-
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
@@ -53,6 +51,7 @@ def drift(
     """
     from dataclasses import replace
 
+    from reconciler.cli.exit_codes import get_exit_code
     from reconciler.cli.wiring import PlanFlags, assemble, parse_addresses
     from reconciler.engine.drift import report_drift
 
@@ -70,9 +69,7 @@ def drift(
         accept(invocation, assembly, runtime, report, paths)
         return 0
     _show(report, form, invocation)
-    if invocation.detailed_exitcode:
-        return _CODES[report.outcome]
-    return int(report.outcome == "evidence-incomplete")
+    return get_exit_code(report.outcome, detailed=invocation.detailed_exitcode)
 
 
 def _show(report: DriftReport, form: str, invocation: Invocation) -> None:

@@ -11,6 +11,7 @@ from reconciler.cli.context import Invocation
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.adopt import Importer
+    from reconciler.engine.unmanaged import ServiceFinder
 
 
 @click.command()
@@ -52,29 +53,32 @@ def export(
 
     if bool(addresses) == everything:
         raise click.UsageError("name what to export, or say --all")
-    importer = make_importer(invocation, folder, full=full, force=force)
-    named = importer.expand(parse_addresses("export", addresses))
+    finder, importer = prepare(invocation, folder, full=full, force=force)
+    named = finder.expand(parse_addresses("export", addresses))
     if form == "json" and len(named) != 1:
         raise click.UsageError("--format json prints one definition: name its address")
-    resources = [importer.locate(one) for one in named] if named else importer.find_all()
-    services = importer.read(resources)
+    resources = [finder.locate(one) for one in named] if named else finder.find_all()
+    services = finder.read(resources)
     if form == "json":
         print_definition(services[0][1].document)
         return
     report(invocation, importer.write(services), len(services))
 
 
-def make_importer(
+def prepare(
     invocation: Invocation, folder: Path | None, *, full: bool, force: bool
-) -> Importer:
-    """The project, which need not hold a manifest yet."""
+) -> tuple[ServiceFinder, Importer]:
+    """What finds the services and what writes them down; the project may hold no manifest yet."""
     from reconciler.cli.adopt import Importer
     from reconciler.cli.wiring import assemble
+    from reconciler.engine.unmanaged import ServiceFinder
 
     assembly = assemble(invocation, [], allowed=["empty"])
     root = Path(invocation.project_file).parent
     target = folder if folder is not None else root / "manifests"
-    return Importer(assembly, assembly.runtime(10), target, full, force)
+    project = assembly.project
+    finder = ServiceFinder(assembly.runtime(10), project, assembly.loaded.manifests)
+    return finder, Importer(assembly.kinds, project.defaults, target, full, force)
 
 
 def print_definition(document: object) -> None:

@@ -35,10 +35,10 @@ def import_(
     ID is the service's whole Resource Manager id, or its name in the project's default resource
     group. Nothing is changed; plan afterwards is empty.
     """
-    from reconciler.cli.commands.export import make_importer, report
+    from reconciler.cli.commands.export import prepare, report
     from reconciler.cli.wiring import parse_addresses
 
-    importer = make_importer(invocation, folder, full=full, force=force)
+    finder, importer = prepare(invocation, folder, full=full, force=force)
     (named,) = parse_addresses("import", [address])
-    services = importer.read([importer.locate(named, resource_id)])
+    services = finder.read([finder.locate(named, resource_id)])
     report(invocation, importer.write(services), 1)

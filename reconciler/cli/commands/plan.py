@@ -5,20 +5,13 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import plan_options
+from reconciler.cli.options import PLAN_FORMAT, plan_options
 
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--out", metavar="FILE", default="", help="Save the plan, for apply to execute.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "markdown", "html"]),
-    default="text",
-    show_default=True,
-    help="How the plan is printed: markdown is one comment, html one page to open from disk.",
-)
+@PLAN_FORMAT
 @click.option("--summary", is_flag=True, help="A line for each resource instead of its changes.")
 @plan_options
 @click.pass_obj
@@ -36,6 +29,7 @@ def plan(
 
     PATH is a manifest or a folder of them: manifests/ by default, or the project's folder.
     """
+    from reconciler.cli.exit_codes import get_exit_code
     from reconciler.cli.output import advise, show
     from reconciler.cli.plan_files import save
     from reconciler.cli.wiring import PlanFlags, assemble
@@ -50,6 +44,4 @@ def plan(
     show(made, form, invocation, summary=summary)
     if form == "text":
         advise(made, out)
-    if not invocation.detailed_exitcode:
-        return 1 if made.refused else 0
-    return 3 if made.refused else 2 if made.steps else 0
+    return get_exit_code(made.outcome, detailed=invocation.detailed_exitcode)

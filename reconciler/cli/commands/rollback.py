@@ -103,6 +103,7 @@ def _check_known(assembly: Assembly, address: Address) -> None:
 
 
 def _save(invocation: Invocation, plan: Plan, out: str, form: str) -> int:
+    from reconciler.cli.exit_codes import get_exit_code
     from reconciler.cli.output import advise, show
     from reconciler.cli.plan_files import save
 
@@ -113,9 +114,7 @@ def _save(invocation: Invocation, plan: Plan, out: str, form: str) -> int:
         _show_nothing(invocation, plan)
     if form == "text":
         advise(plan, out)
-    if not invocation.detailed_exitcode:
-        return 1 if plan.refused else 0
-    return 3 if plan.refused else 2 if plan.steps else 0
+    return get_exit_code(plan.outcome, detailed=invocation.detailed_exitcode)
 
 
 def _show_nothing(invocation: Invocation, plan: Plan) -> None:

@@ -5,19 +5,13 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.context import Invocation
+from reconciler.cli.options import PLAN_FORMAT
 
 
 @click.command()
 @click.argument("file")
 @click.option("--json", "form", flag_value="json", help="Print the plan as JSON.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "markdown", "html"]),
-    default="text",
-    show_default=True,
-    help="How the plan is printed: markdown is one comment, html one page to open from disk.",
-)
+@PLAN_FORMAT
 @click.option("--patch", "part", flag_value="patch", help="Print the RFC 6902 patch alone.")
 @click.option("--inverse", "part", flag_value="inverse", help="Print the patch that leads back.")
 @click.option(

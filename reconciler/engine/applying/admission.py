@@ -1,13 +1,38 @@
-"""Where a plan that somebody saved would lead: nowhere but where a plan of these kinds leads."""
+"""What must hold of a plan before the first write of an apply.
+
+A saved plan leads nowhere but where a plan of these kinds can lead; the calls that it needs may be
+sent, its secrets are there, and what is live is still as the plan relies on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from reconciler.document.diff import is_omitted
 from reconciler.document.pointers import format_pointer, split_pointer
-from reconciler.errors import ManifestInvalid, PlanInvalid
-from reconciler.model import Address, Plan, SecretReference, Step, Verb
+from reconciler.engine.observe import observe
+from reconciler.engine.runtime import Runtime
+from reconciler.errors import (
+    ManifestInvalid,
+    PlanInvalid,
+    ReconcilerError,
+    StalePlan,
+    Unplannable,
+)
+from reconciler.model import (
+    ABSENT,
+    Action,
+    Address,
+    Finding,
+    Plan,
+    Resource,
+    SecretReference,
+    Step,
+    Verb,
+)
+from reconciler.plans.evidence import PLAN_AGAIN, check_stale
+from reconciler.plans.waves import name_item
 from reconciler.ports import Kind
 
 
@@ -50,3 +75,59 @@ def _is_id(kind: Kind, address: Address, resource_id: str) -> bool:
     except ManifestInvalid:
         return False
     return located.id.casefold() == resource_id.rstrip("/").casefold()
+
+
+def check_calls(runtime: Runtime, plan: Plan) -> None:
+    """Raise TooManyCalls where the apply needs more calls than may still be sent."""
+    runtime.rate_limiter.check(plan.estimate.reads + plan.estimate.writes)
+
+
+def check_secrets(runtime: Runtime, steps: Sequence[Step]) -> None:
+    """Every secret must be there before the first write; none is kept."""
+    missing: list[Finding] = []
+    for step in steps:
+        for _, reference in step.secrets:
+            try:
+                runtime.resolve(reference)
+            except ReconcilerError as error:
+                subject, detail = str(step.resource.address), (f"{reference}",)
+                found = (replace(one, subject=subject, detail=detail) for one in error.findings())
+                missing.extend(name_item(one, step.member) for one in found)
+    if missing:
+        raise Unplannable(tuple(missing))
+
+
+def check_steps(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
+    """The steps still to be done, and deletions of what is gone; raises StalePlan for the rest."""
+    sources = {step.resource: _find_regional(step) for step in steps}
+    named = [step.resource for step in steps]
+    seen = observe(runtime, [*named, *(one for one in sources.values() if one)])
+    unread = tuple(one.finding for one in seen.seen.values() if one.finding is not None)
+    if unread:
+        raise StalePlan(unread)
+    stale: list[Finding] = []
+    left: list[Step] = []
+    gone: list[Step] = []
+    for step in steps:
+        live = seen[step.resource].live
+        if live is ABSENT and step.action is Action.DELETE:
+            gone.append(step)
+            continue
+        left.append(step)
+        if live is not None:
+            stale.extend(check_stale(runtime.kinds[step.resource.address.kind].field, step, live))
+        source = sources[step.resource]
+        if source is not None and step.source is not None and seen[source].document is ABSENT:
+            said = f"Saved plan is stale: {step.source.name}, which it is made from, is gone"
+            stale.append(Finding(said, subject=str(step.resource.address), next_step=PLAN_AGAIN))
+    if stale:
+        raise StalePlan(tuple(stale))
+    return left, gone
+
+
+def _find_regional(step: Step) -> Resource | None:
+    """The other resource that must be there to seal secrets anew; what else is made is planned."""
+    source = step.source
+    if source is None or not source.region or source.id == step.resource.id:
+        return None
+    return Resource(step.resource.address, source.id)

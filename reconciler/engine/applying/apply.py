@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from reconciler.document.diff import is_omitted
+from reconciler.engine.applying.admission import check_calls, check_secrets, check_steps
 from reconciler.engine.applying.journal import Author, Journal, document_of
 from reconciler.engine.applying.rollout import Fleets, Task
 from reconciler.engine.applying.step_run import Worker
-from reconciler.engine.observe import observe
 from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
@@ -28,12 +28,9 @@ from reconciler.errors import (
     LedgerUnwritten,
     PlanRefused,
     ReconcilerError,
-    StalePlan,
     TooManyCalls,
-    Unplannable,
 )
 from reconciler.model import (
-    ABSENT,
     Absent,
     Action,
     Address,
@@ -53,7 +50,6 @@ from reconciler.model import (
     StepStarted,
     WaveStarted,
 )
-from reconciler.plans.evidence import PLAN_AGAIN, check_stale
 from reconciler.plans.plan_file import digest_of_step
 from reconciler.plans.undo import make_undo
 from reconciler.plans.waves import arrange, name_item
@@ -102,8 +98,8 @@ def apply_plan(
         runtime.emit(StepSkipped(step.resource, step.action, "this plan has done it before"))
     names = {step.resource.address for step in done}
     left = [step for step in plan.steps if step.resource.address not in names]
-    _check_secrets(runtime, left)
-    left, gone = _check_all(runtime, left)
+    check_secrets(runtime, left)
+    left, gone = check_steps(runtime, left)
     journal = Journal(runtime, author, lease, remembered)
     for step in gone:
         journal.note_gone(step)
@@ -123,62 +119,6 @@ def _is_done(step: Step, author: Author, remembered: Mapping[Address, LastApplie
     if last_applied is None or last_applied.plan_digest != author.plan_digest:
         return False
     return last_applied.step_digest == digest_of_step(step)
-
-
-def check_calls(runtime: Runtime, plan: Plan) -> None:
-    """Raise TooManyCalls where the apply needs more calls than may still be sent."""
-    runtime.rate_limiter.check(plan.estimate.reads + plan.estimate.writes)
-
-
-def _check_secrets(runtime: Runtime, steps: Sequence[Step]) -> None:
-    """Every secret must be there before the first write; none is kept."""
-    missing: list[Finding] = []
-    for step in steps:
-        for _, reference in step.secrets:
-            try:
-                runtime.resolve(reference)
-            except ReconcilerError as error:
-                subject, detail = str(step.resource.address), (f"{reference}",)
-                found = (replace(one, subject=subject, detail=detail) for one in error.findings())
-                missing.extend(name_item(one, step.member) for one in found)
-    if missing:
-        raise Unplannable(tuple(missing))
-
-
-def _check_all(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
-    """The steps still to be done, and deletions of what is gone; raises StalePlan for the rest."""
-    sources = {step.resource: _find_regional(step) for step in steps}
-    named = [step.resource for step in steps]
-    seen = observe(runtime, [*named, *(one for one in sources.values() if one)])
-    unread = tuple(one.finding for one in seen.seen.values() if one.finding is not None)
-    if unread:
-        raise StalePlan(unread)
-    stale: list[Finding] = []
-    left: list[Step] = []
-    gone: list[Step] = []
-    for step in steps:
-        live = seen[step.resource].live
-        if live is ABSENT and step.action is Action.DELETE:
-            gone.append(step)
-            continue
-        left.append(step)
-        if live is not None:
-            stale.extend(check_stale(runtime.kinds[step.resource.address.kind].field, step, live))
-        source = sources[step.resource]
-        if source is not None and step.source is not None and seen[source].document is ABSENT:
-            said = f"Saved plan is stale: {step.source.name}, which it is made from, is gone"
-            stale.append(Finding(said, subject=str(step.resource.address), next_step=PLAN_AGAIN))
-    if stale:
-        raise StalePlan(tuple(stale))
-    return left, gone
-
-
-def _find_regional(step: Step) -> Resource | None:
-    """The other resource that must be there to seal secrets anew; what else is made is planned."""
-    source = step.source
-    if source is None or not source.region or source.id == step.resource.id:
-        return None
-    return Resource(step.resource.address, source.id)
 
 
 class _Run:

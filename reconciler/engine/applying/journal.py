@@ -31,6 +31,7 @@ from reconciler.model import (
 )
 from reconciler.plans.plan_file import digest_of_step
 from reconciler.ports import Lease
+from reconciler.text.times import format_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,27 +141,7 @@ class Journal:
             raise LedgerUnwritten(error, entry) from error
 
     def _close(self, intent: Intent) -> Entry:
-        """Who began it did it, whoever finds out."""
-        return Entry(
-            address=intent.address,
-            id=intent.id,
-            action=intent.action,
-            at=self._now(),
-            by=intent.by,
-            host=intent.host,
-            commit=intent.commit,
-            plan_digest=intent.plan_digest,
-            patch=intent.patch,
-            inverse=intent.inverse,
-            owned={},
-            secrets={},
-            intent=intent.sequence,
-            fence=self._lease.lock_owner.fence,
-            step_digest=intent.step_digest,
-            wave=intent.wave,
-            fleet=intent.fleet,
-            token=intent.token,
-        )
+        return Entry.closing(intent, self._now(), self._lease.lock_owner.fence)
 
     def _remember(
         self, entry: Entry, intent: Intent, document: Json | Absent, sent: Json | Absent
@@ -179,7 +160,7 @@ class Journal:
         )
 
     def _now(self) -> str:
-        return self._runtime.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return format_utc(self._runtime.clock())
 
 
 def _write_down(step: Step) -> Iterator[tuple[Json, Json]]:

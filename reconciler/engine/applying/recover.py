@@ -7,17 +7,16 @@ became of each step.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from reconciler.engine.applying.journal import Author, Journal, document_of
-from reconciler.engine.applying.step_run import read_until
+from reconciler.engine.applying.step_run import read_evidence
 from reconciler.engine.observe import cache_observation
 from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError, Unplannable
-from reconciler.model import Absent, Finding, Intent, IntentResolved, Live, StepResult
-from reconciler.plans.evidence import assess_intent
+from reconciler.model import Finding, Intent, IntentResolved, StepResult
 from reconciler.ports import Lease
+from reconciler.text.times import seconds_since
 
 
 def recover_intents(runtime: Runtime, author: Author, lease: Lease, read_back_s: float) -> None:
@@ -66,26 +65,12 @@ class _Recovery:
         resource = intent.resource
         for _ in self._runtime.wait_until_idle(resource):
             pass
-        field = self._runtime.kinds[intent.address.kind].field
-
-        def shows(live: Live | Absent) -> bool:
-            return assess_intent(field, intent, live).result is StepResult.DONE
-
         lag_s = self._runtime.timing(intent.address.kind).lag_s
-        left = max(self._read_back_s, lag_s) - self._age(intent)
-        live = yield from read_until(self._runtime, resource, left, shows)
-        evidence = assess_intent(field, intent, live)
+        left = max(self._read_back_s, lag_s) - seconds_since(intent.at, self._runtime.clock())
+        live, evidence = yield from read_evidence(self._runtime, intent, left)
         if evidence.result is StepResult.DONE:
             self._journal.finish(intent, document_of(live))
         else:
             self._journal.close(intent, evidence.result, evidence.note)
         cache_observation(self._runtime, resource, live)
         self._runtime.emit(IntentResolved(resource, intent.action, evidence.result, evidence.note))
-
-    def _age(self, intent: Intent) -> float:
-        """How many seconds ago it was begun; none where that cannot be told."""
-        try:
-            begun = datetime.fromisoformat(intent.at)
-            return max(0.0, (self._runtime.clock() - begun).total_seconds())
-        except (ValueError, TypeError):
-            return 0.0

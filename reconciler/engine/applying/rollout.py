@@ -29,6 +29,7 @@ from reconciler.model import (
     WavePaused,
     WaveStarted,
 )
+from reconciler.text.times import seconds_since
 
 _POLL_EVERY_S: Final = 0.2
 # Whether nothing more of a fleet may begin, or of what is no member of one.
@@ -90,7 +91,7 @@ class Fleets:
             last, at = max(stages)
             if progress.sizes and min(progress.sizes) > last:
                 pause = progress.rollout.pause_s
-                progress.pause_left_s = min(max(pause - _measure(at, now), 0.0), pause)
+                progress.pause_left_s = min(max(pause - seconds_since(at, now), 0.0), pause)
 
     def schedule(
         self, steps: Iterable[Step], run: Callable[[Step], ResumableTask[None]], may_not: MayNot
@@ -189,14 +190,6 @@ class Fleets:
                     tuple(step.resource.address for step in steps),
                     any(step.action is Action.DELETE for step in steps),
                 )
-
-
-def _measure(at: str, now: datetime) -> float:
-    """How many seconds ago something was done; none where that cannot be told."""
-    try:
-        return (now - datetime.fromisoformat(at)).total_seconds()
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def _stage(step: Step) -> int:

@@ -18,7 +18,6 @@ from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     Busy,
-    NotApplied,
     ReconcilerError,
     ReplyLost,
     StalePlan,
@@ -31,14 +30,13 @@ from reconciler.model import (
     Action,
     Intent,
     Live,
-    OperationStatus,
-    Resource,
     Step,
     StepDoubted,
     StepResult,
     StepWaiting,
 )
-from reconciler.plans.evidence import Evidence, assess_intent, check_applied, check_stale
+from reconciler.plans.evidence import Evidence, assess_intent, check_stale, not_applied
+from reconciler.text.durations import growing_waits
 
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 2.0
@@ -118,37 +116,22 @@ class _Attempt:
 
         Of a service that is known to lag that is no reason for doubt yet.
         """
-        unproven: list[NotApplied] = []
+        told = bool(self._lag_s)
 
-        def shows(after: Live | Absent) -> bool:
-            try:
-                check_applied(self._field, self._step, before, after)
-            except NotApplied as error:
-                if not unproven and not self._lag_s:
-                    self._report_doubt(error.message)
-                unproven.append(error)
-                self._reporter.report()
-                return False
-            unproven.clear()
-            return True
+        def doubt(evidence: Evidence) -> None:
+            nonlocal told
+            if not told:
+                told = True
+                self._report_doubt(not_applied(intent.address, evidence).message)
+            self._reporter.report()
 
-        after = yield from read_until(self._runtime, self._step.resource, self._read_back_s, shows)
-        if not unproven:
-            self._journal.finish(intent, document_of(after), self._step.after)
+        after, evidence = yield from self._read(intent, doubt, before)
+        if self._finish(intent, after, evidence):
             return after
-        evidence = assess_intent(self._field, intent, after)
         # Whatever undoes it may do so for ever: it is sent once more, not again and again.
-        self._retry_or_raise(intent, evidence, unproven[-1], last=last or self._number > 1)
+        error = not_applied(intent.address, evidence)
+        self._retry_or_raise(intent, evidence, error, last=last or self._number > 1)
         return None
-
-    def _wait_for_other_operation(self, intent: Intent, error: Busy, *, last: bool) -> None:
-        """Let somebody else's operation end: what it leaves is compared with the plan anew."""
-        self._report_doubt(error.message)
-        self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
-        evidence = Evidence(StepResult.NOT_DONE, "the service was busy")
-        if self._step.action is Action.REPLACE:
-            evidence = assess_intent(self._field, intent, self._provider.read(self._step.resource))
-        self._retry_or_raise(intent, evidence, error, last=last)
 
     def _read_until_known(
         self, intent: Intent, error: ReplyLost, *, last: bool
@@ -159,18 +142,35 @@ class _Attempt:
         """
         self._report_doubt(error.message)
         self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
-
-        def shows(after: Live | Absent) -> bool:
-            self._reporter.report()
-            return assess_intent(self._field, intent, after).result is StepResult.DONE
-
-        after = yield from read_until(self._runtime, self._step.resource, self._read_back_s, shows)
-        evidence = assess_intent(self._field, intent, after)
-        if evidence.result is StepResult.DONE:
-            self._journal.finish(intent, document_of(after), self._step.after)
+        after, evidence = yield from self._read(intent, lambda _: self._reporter.report())
+        if self._finish(intent, after, evidence):
             return after
         self._retry_or_raise(intent, evidence, error, last=last)
         return None
+
+    def _read(
+        self,
+        intent: Intent,
+        doubt: Callable[[Evidence], None],
+        before: Live | Absent | None = None,
+    ) -> ResumableTask[tuple[Live | Absent, Evidence]]:
+        return (yield from read_evidence(self._runtime, intent, self._read_back_s, before, doubt))
+
+    def _finish(self, intent: Intent, after: Live | Absent, evidence: Evidence) -> bool:
+        """Note that it is done, where that is so."""
+        if evidence.result is StepResult.DONE:
+            self._journal.finish(intent, document_of(after), self._step.after)
+        return evidence.result is StepResult.DONE
+
+    def _wait_for_other_operation(self, intent: Intent, error: Busy, *, last: bool) -> None:
+        """Let somebody else's operation end: what it leaves is compared with the plan anew."""
+        self._report_doubt(error.message)
+        self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
+        evidence = Evidence(StepResult.NOT_DONE, "the service was busy")
+        if self._step.action is Action.REPLACE:
+            live = self._provider.read(self._step.resource)
+            evidence = assess_intent(self._field, intent, live)
+        self._retry_or_raise(intent, evidence, error, last=last)
 
     def _retry_or_raise(
         self, intent: Intent, evidence: Evidence, error: ReconcilerError, *, last: bool
@@ -203,9 +203,9 @@ class _ProgressReporter:
         self._runtime, self._step = runtime, step
         self._started = self._shown = time.monotonic()
 
-    def follow(self, progress: Iterable[OperationStatus]) -> None:
+    def follow(self, looks: Iterable[None]) -> None:
         """Wait for an operation to end."""
-        for _ in progress:
+        for _ in looks:
             self.report()
 
     def report(self) -> None:
@@ -217,23 +217,28 @@ class _ProgressReporter:
             self._runtime.emit(StepWaiting(resource, action, now - self._started))
 
 
-def read_until(
+def read_evidence(
     runtime: Runtime,
-    resource: Resource,
+    intent: Intent,
     read_back_s: float,
-    shows: Callable[[Live | Absent], bool],
-) -> ResumableTask[Live | Absent]:
-    """The first read that shows what is looked for, or the last one within `read_back_s` seconds.
+    before: Live | Absent | None = None,
+    doubt: Callable[[Evidence], None] = lambda _: None,
+) -> ResumableTask[tuple[Live | Absent, Evidence]]:
+    """The first read that shows that an intent is done, or the last one in `read_back_s` seconds.
 
-    Rests between them.
+    Rests between the reads, and calls `doubt` for each that does not show it. `before` is as in
+    `assess_intent`.
     """
-    provider = runtime.provider(resource.address)
-    waited, pause = 0.0, _FIRST_S
+    provider, field = runtime.provider(intent.address), runtime.kinds[intent.address.kind].field
+    waited, waits = 0.0, growing_waits(_FIRST_S, _LONGEST_S, _GROWTH)
     while True:
-        live = provider.read(resource)
-        if shows(live) or waited >= read_back_s:
-            return live
-        pause = min(pause, read_back_s - waited)
+        live = provider.read(intent.resource)
+        evidence = assess_intent(field, intent, live, before)
+        if evidence.result is StepResult.DONE:
+            return live, evidence
+        doubt(evidence)
+        if waited >= read_back_s:
+            return live, evidence
+        pause = min(next(waits), read_back_s - waited)
         yield pause
         waited += pause
-        pause = min(pause * _GROWTH, _LONGEST_S)

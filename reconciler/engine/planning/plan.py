@@ -53,6 +53,7 @@ from reconciler.plans.reasons import explain_changes, format_author
 from reconciler.plans.step import Comparison, make_removal, make_step
 from reconciler.plans.waves import compute_pause, name_items, stage_members
 from reconciler.ports import ChecksScopes, ChecksSteps, ClonesFrom, Kind, KnowsOwner, ShowsPeers
+from reconciler.text.times import format_utc
 
 
 @dataclass
@@ -126,7 +127,7 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
         ),
         inputs=request.inputs,
         refresh=refresh,
-        made_at=runtime.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        made_at=format_utc(runtime.clock()),
         baseline="kept" if snapshot.known else "lost",
         orphans=tuple(one for one in orphans if one not in leaving),
         not_observable=builder.hidden,

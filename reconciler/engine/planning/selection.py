@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +19,7 @@ from reconciler.model import (
     Snapshot,
 )
 from reconciler.plans.waves import group_members, name_items
+from reconciler.text.suggestions import suggest
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,11 @@ def select_manifests(request: PlanRequest) -> list[Manifest]:
 
 
 def _no_such_address(address: str, known: Collection[Address]) -> Finding:
-    near = difflib.get_close_matches(address, sorted(map(str, known)), n=1)
+    near = suggest(address, sorted(map(str, known)))
     return Finding(
         "no manifest declares this address",
         subject=address,
-        next_step=f"Did you mean {near[0]}?" if near else "Targets read Kind/name.",
+        next_step=f"Did you mean {near}?" if near else "Targets read Kind/name.",
     )
 
 

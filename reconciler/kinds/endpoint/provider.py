@@ -35,7 +35,6 @@ from reconciler.model import (
     Action,
     Json,
     Live,
-    OperationStatus,
     Resource,
     SecretReference,
     ServiceTiming,
@@ -119,9 +118,7 @@ class EndpointProvider:
             self._list(scope, resource.token)
         return ABSENT
 
-    def write(
-        self, step: Step, _live: Live | Absent, resolve: ResolveSecret
-    ) -> Iterator[OperationStatus]:
+    def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
         """A new endpoint is a PUT, and its models are a PATCH like those of any other.
 
         Raises BlobExpired or BlobForbidden for a signature that is no use, before anything is sent.
@@ -141,7 +138,7 @@ class EndpointProvider:
         if body:
             yield from self._write("PATCH", resource, body)
 
-    def _write(self, method: str, resource: Resource, body: Json) -> Iterator[OperationStatus]:
+    def _write(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
         """Send a write; a PATCH again where it was lost, or refused as is at times (reported)."""
         for left in range(_TRIES, 0, -1):
             try:
@@ -154,7 +151,7 @@ class EndpointProvider:
                 again = method == "PATCH" and (refused or isinstance(error, ReplyLost))
                 if left == 1 or not again:
                     raise
-                yield OperationStatus("sent again")
+                yield
             else:
                 return
 

@@ -7,7 +7,7 @@ Pure: no call is made here. A trained model is the asset of type Resource that b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from reconciler.document.pointers import copy_document, find, format_pointer, set_at
@@ -144,9 +144,7 @@ class WebServiceKind(BaseKind):
             else:
                 findings.append(_not_one_model(manifest, name, known))
         named = {model.path for model in models}
-        models += [
-            one for one in _defined_models(manifest, document, live) if one.path not in named
-        ]
+        models += _defined_models(manifest, document, live, named)
         return tuple(models), tuple(findings)
 
     def check_step(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
@@ -206,16 +204,21 @@ def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:
 
 
 def _defined_models(
-    manifest: Manifest, document: Json, live: Json | Absent
+    manifest: Manifest, document: Json, live: Json | Absent, named: Collection[Path]
 ) -> Iterator[ModelReference]:
-    """Trained models that the definition itself brings in, by the assets that load them."""
+    """Trained models that the definition itself brings in, by the assets that load them.
+
+    `named` are the places of those that the manifest names; they are left out.
+    """
     assets = find(document, ("properties", "assets"))
     for asset_id in assets if isinstance(assets, dict) else ():
         path = ("properties", "assets", asset_id)
-        kind, name = (_first(path, word, document, live) for word in ("type", "name"))
         at = (*path, "locationInfo", "uri")
         uri = find(document, at)
-        if str(kind).casefold() == "resource" and isinstance(uri, str) and _BLOB.match(uri):
+        if at in named or not isinstance(uri, str) or not _BLOB.match(uri):
+            continue
+        kind, name = (_first(path, word, document, live) for word in ("type", "name"))
+        if str(kind).casefold() == "resource":
             yield make_defined_reference(manifest, at, str(name or asset_id), uri, at)
 
 

@@ -32,7 +32,6 @@ from reconciler.model import (
     CloneSource,
     Json,
     Live,
-    OperationStatus,
     Path,
     Resource,
     SecretReference,
@@ -42,6 +41,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.ports import Access, ResolveSecret
+from reconciler.text.times import parse_utc
 from reconciler.transport import (
     READS,
     WRITES,
@@ -117,9 +117,7 @@ class WebServiceProvider:
         copied = self._read_copy(source)
         return live is not ABSENT and is_copy(self._field, copied, live)
 
-    def write(
-        self, step: Step, live: Live | Absent, resolve: ResolveSecret
-    ) -> Iterator[OperationStatus]:
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
         """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT.
 
         All that a PUT holds is there before anything is deleted.
@@ -139,16 +137,14 @@ class WebServiceProvider:
         except ReconcilerError as error:
             raise _name(error, step.resource) from error
 
-    def wait_until_idle(self, resource: Resource) -> Iterator[OperationStatus]:
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
         """Look at it until its state says that no operation runs; one that is gone has settled."""
         try:
             yield from wait_until_idle(self._client, _url(resource), deadline_s=self._deadline_s)
         except ReconcilerError as error:
             raise _name(error, resource) from error
 
-    def _fetch_copy(
-        self, source: CloneSource | None
-    ) -> Generator[OperationStatus, None, Json | Absent]:
+    def _fetch_copy(self, source: CloneSource | None) -> Generator[None, None, Json | Absent]:
         """The definition as it is sealed for a region, made by the service where it is not yet."""
         if source is None or not source.region:
             return ABSENT
@@ -171,7 +167,7 @@ class WebServiceProvider:
         got = self._get(url, absent)
         return ABSENT if isinstance(got, Absent) else got[0]
 
-    def _call(self, method: str, resource: Resource, body: Json) -> Iterator[OperationStatus]:
+    def _call(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
         try:
             yield from self._finish(method, _url(resource), _url(resource), body)
         except ServiceError as error:
@@ -181,9 +177,7 @@ class WebServiceProvider:
             if method == "PATCH":
                 raise _gone(error) from error
 
-    def _finish(
-        self, method: str, url: str, of: str, body: Json = None
-    ) -> Iterator[OperationStatus]:
+    def _finish(self, method: str, url: str, of: str, body: Json = None) -> Iterator[None]:
         """Send a write and wait until whatever it began on the resource at `of` has ended."""
         # What goes out may come back: in an error, or in the definition.
         self._client.redaction.know(*find_secrets(self._field, body))
@@ -253,11 +247,9 @@ def _read_stamp(item: Json) -> tuple[str, bool]:
 def _is_past(stamp: str, now: datetime) -> bool:
     """Whether a change is so long ago that a read shows it: reads have been seen to lag."""
     try:
-        changed = datetime.fromisoformat(stamp)
+        return now - parse_utc(stamp) >= _LAG
     except ValueError:
         return False
-    aware = changed if changed.tzinfo else changed.replace(tzinfo=UTC)
-    return now - aware >= _LAG
 
 
 def _without_nulls(field: Field, document: Json | Absent) -> Json | Absent:

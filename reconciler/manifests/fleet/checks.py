@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +30,7 @@ from reconciler.manifests.variables import is_plain
 from reconciler.manifests.yaml_text import SourceMap, read_plain
 from reconciler.model import Finding, Json, Path
 from reconciler.secrets.suspicion import format_name, is_word
+from reconciler.text.suggestions import suggest
 
 # What normalization may remove from an address, variables included.
 _LOSABLE: Final = re.compile(r"[?#@=%]")
@@ -154,12 +154,12 @@ class _PartContext:
         header = items.header or items.all[0].place
         words = list(filter(is_word, items.names))
         others = len(items.names) - len(words)
-        near = difflib.get_close_matches(name, words, n=1)
+        near = suggest(name, words)
         return self.locate(
             Finding(
                 f"no {'column is called' if tabular else 'item has'} {format_name(name, 'that')}",
                 detail=(f"The names on {header} are: {', '.join(words + _others(others))}.",),
-                next_step=f"Did you mean ${{{near[0]}}}?" if near else "",
+                next_step=f"Did you mean ${{{near}}}?" if near else "",
             ),
             path,
         )

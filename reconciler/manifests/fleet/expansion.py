@@ -5,7 +5,6 @@ The loader calls it. Members are ordinary manifests for every later part.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -26,6 +25,7 @@ from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Address, Finding, Json, Manifest, Member, Rollout, SourceLocation
 from reconciler.secrets.suspicion import format_name
 from reconciler.text.durations import parse_duration
+from reconciler.text.suggestions import suggest
 
 _ALL: Final = "100%"
 _WAVES: Final = "/spec/waves"
@@ -154,11 +154,11 @@ def _check_overrides(
     """Reports overrides without a member, and suggests a `good` name near the first of them."""
     unknown = [name for name in source.document["spec"].get("overrides", {}) if name not in names]
     for number, name in enumerate(unknown):
-        near = difflib.get_close_matches(name, good, n=1) if number < _SUGGESTED else []
+        near = suggest(name, good, most=1000) if number < _SUGGESTED else ""
         yield Finding(
             f"no member is called {format_name(name, 'that')}",
             place=source.places[f"/spec/overrides{format_pointer((name,))}"],
-            next_step=f'Did you mean "{near[0]}"?' if near else "Remove it, or correct it.",
+            next_step=f'Did you mean "{near}"?' if near else "Remove it, or correct it.",
         )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Final
 
 from reconciler.document.pointers import split_pointer
@@ -19,6 +18,7 @@ from reconciler.render.plan.differences import describe_values
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count, show_duration
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
+from reconciler.text.times import parse_utc, seconds_since
 
 _TABLE_ABOVE: Final = 20
 _NAMED: Final = 8
@@ -141,7 +141,7 @@ def list_values(findings: Sequence[Drift]) -> dict[str, tuple[str, tuple[str, ..
 
 
 def _age(since: str, now: str) -> str:
-    seconds = (datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds()
+    seconds = seconds_since(since, parse_utc(now))
     return f", {show_duration(seconds)} ago" if seconds >= 1 else ""
 
 

@@ -24,7 +24,6 @@ from reconciler.model import (
     Json,
     Live,
     Manifest,
-    OperationStatus,
     Resource,
     SecretReference,
     Step,
@@ -112,16 +111,14 @@ class Shelf:
         stamp = str(reply.document["version"])
         return Live(reply.document, None, datetime.now(UTC), stamp, idle=True)
 
-    def write(
-        self, step: Step, _live: Live | Absent, _: ResolveSecret
-    ) -> Iterator[OperationStatus]:
+    def write(self, step: Step, _live: Live | Absent, _: ResolveSecret) -> Iterator[None]:
         """One PUT of the whole deployment, or one DELETE."""
         path = quote_path(step.resource.id, "deployment")
         if step.action is Action.DELETE:
             self._client.send("DELETE", path)
         else:
             self._client.send("PUT", path, step.after)
-        yield OperationStatus("done")
+        yield
 
 
 KIND: Final = DeploymentKind()

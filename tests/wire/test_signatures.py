@@ -15,8 +15,8 @@ from reconciler.plans.step import Comparison, make_step
 from reconciler.secrets.signatures import strip_signatures
 from tests.property.documents import recase
 from tests.scripted import Answer, Call, answers
-from tests.unit.test_provider import serving
-from tests.unit.test_web_service import MODEL, NEW, OLD, RESOURCE, live, manifest
+from tests.wire.test_provider import serving
+from tests.wire.test_web_service import MODEL, NEW, OLD, RESOURCE, live, manifest
 
 SAS = "sv=2024-01-01&se=2030-01-01T00%3A00%3A00Z&sr=b&sp=r&sig=PLANTED%2Bsignature%3D"
 BARE = "sv=2024-01-01&se=2030-01-01T00%3A00%3A00Z&sr=b&sp=r"

@@ -53,7 +53,9 @@ SAS = "?sv=2020&sp=r&se=2035-01-01T00:00:00Z&sig=PLANTED"
 SIGNED = {MODEL: {"uri": NEW, "sas": {"env": "MODELS_SAS"}}}
 WHERE = ("Resources", MODEL, "Location")
 POINTER = f"/Resources/{MODEL}/Location"
-MEMORY = LastApplied(RESOURCE.id, {POINTER: OLD}, {}, "2026-11-02T08:00:00Z", "ci", "4f1c2aa9", 3)
+MEMORY = LastApplied(
+    RESOURCE.id, "2026-11-02T08:00:00Z", "ci", "4f1c2aa9", {POINTER: OLD}, sequence=3
+)
 
 
 def manifest(name: str = "e1", **spec: Json) -> Manifest:

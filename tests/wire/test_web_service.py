@@ -212,7 +212,7 @@ def test_a_secret_is_put_in_at_the_last_moment() -> None:
     document = live()
     secrets = {"/properties/keys/primary": SecretReference(env="KEY", version="1")}
     declared = KIND.bind(manifest(), document)
-    last_applied = LastApplied(RESOURCE.id, {}, {}, "2026-11-20", "ci", "", 1)
+    last_applied = LastApplied(RESOURCE.id, "2026-11-20", "ci", "", {}, sequence=1)
     step = make_step(Comparison(RESOURCE, KIND.field, document, declared, secrets, last_applied))
     assert step is not None
     assert step.ops == ()
@@ -226,7 +226,7 @@ def test_the_credentials_of_an_asset_go_along_with_the_complete_assets() -> None
     pointer = "/properties/assets/asset3/locationInfo/credentials"
     secrets = {pointer: SecretReference(env="KEY", version="1")}
     declared = KIND.bind(manifest(), document)
-    last_applied = LastApplied(RESOURCE.id, {}, {}, "2026-11-20", "ci", "", 1)
+    last_applied = LastApplied(RESOURCE.id, "2026-11-20", "ci", "", {}, sequence=1)
     step = make_step(Comparison(RESOURCE, KIND.field, document, declared, secrets, last_applied))
     assert step is not None
     ((_, body),) = Sent(document).write(step)

@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from reconciler.errors import Busy, Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Retrying
 from reconciler.transport import Client, CommandRateLimiter
+from reconciler.transport.timeouts import Timeouts
 from tests.scripted import Answer, answers
-from tests.unit.test_transport import OK, TIMEOUTS, Recorder, failing
 from tests.wild import run_wild
+from tests.wire.test_transport import HASTY, OK, TIMEOUTS, Recorder, failing
 
 WRITES = ("PUT", "PATCH", "DELETE", "POST")
 HTML = {"Content-Type": "text/html; charset=utf-8"}
@@ -30,7 +31,7 @@ PAGE = b"<!DOCTYPE html><title>Sign in</title>"
 LOST = {
     "dropped": Answer(drop=True),
     "cut": Answer(200, {"a": 1}, cut=True),
-    "late": Answer(200, {}, wait=5),
+    "late": Answer(200, {}, wait=60),
     "html": Answer(200, PAGE, HTML),
     "html-accepted": Answer(202, PAGE, HTML),
     "half": Answer(200, b'{"id": '),
@@ -44,10 +45,15 @@ LOST = {
 }
 
 
+def timeouts_for(lost: Answer) -> Timeouts:
+    """Short ones only where an answer comes too late."""
+    return HASTY if lost.wait else TIMEOUTS
+
+
 @pytest.mark.parametrize("method", WRITES)
 @pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
 def test_a_write_without_a_clear_answer_may_have_been_done(lost: Answer, method: str) -> None:
-    with Recorder(answers(lost, OK)) as recorder:
+    with Recorder(answers(lost, OK), timeouts_for(lost)) as recorder:
         error = failing(recorder, method, {})
         assert len(recorder.calls) == 1
     assert isinstance(error, ReplyLost)
@@ -57,7 +63,7 @@ def test_a_write_without_a_clear_answer_may_have_been_done(lost: Answer, method:
 
 @pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
 def test_a_read_without_a_clear_answer_is_tried_again_and_says_so(lost: Answer) -> None:
-    with Recorder(answers(lost, OK)) as recorder:
+    with Recorder(answers(lost, OK), timeouts_for(lost)) as recorder:
         assert recorder.client.send("GET", "/x").document == {"value": 1}
         (event,) = recorder.events
     assert isinstance(event, Retrying)

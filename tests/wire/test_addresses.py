@@ -9,7 +9,7 @@ from reconciler.errors import Rejected, Unavailable
 from reconciler.transport import client as wire
 from reconciler.transport import follow_operation
 from tests.scripted import Answer, Call, answers, run_scripted
-from tests.unit.test_transport import OK, Recorder
+from tests.wire.test_transport import OK, Recorder
 
 Point = Callable[[str, str], str]
 # Ways to point elsewhere, of the own host and another one.

@@ -1,0 +1,207 @@
+"""Finds services that no manifest names, and those that a person names to have them written down.
+
+Nothing here writes a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.engine.observe import observe
+from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.runtime import Runtime
+from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
+from reconciler.model import (
+    Address,
+    Drift,
+    Finding,
+    Json,
+    Live,
+    Manifest,
+    Project,
+    Resource,
+    Snapshot,
+)
+from reconciler.plans.drift import incomplete, unmanaged
+from reconciler.plans.waves import find_members
+from reconciler.ports import Kind
+
+# A name that the schema of manifests takes.
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+# A manifest's file is named after it, with what is added to it.
+_LONGEST_NAME: Final = 200
+
+
+def find_unmanaged(
+    runtime: Runtime, request: PlanRequest, resources: Sequence[Resource], snapshot: Snapshot
+) -> list[Drift]:
+    """A finding for each service, in the scopes of `resources` and the project, without a manifest.
+
+    `resources` are those of the manifests that the request selects. Where not all manifests of the
+    project were read, what the ledger remembers is left out: one of the others may name it. A
+    scope that cannot be read is a finding too.
+    """
+    named = _list_ids(runtime, request, resources)
+    remembered = {
+        last_applied.id.casefold(): at
+        for at, last_applied in snapshot.last_applied_by_address.items()
+    }
+    if not request.whole:
+        named.update(remembered)
+    found: list[Drift] = []
+    for scope in _find_scopes(runtime.kinds, request.defaults, resources):
+        try:
+            found += [
+                _describe(scope.address.kind, one, remembered)
+                for one in _list_others(runtime, scope, named)
+            ]
+        except ReconcilerError as error:
+            place = Resource(Address(scope.address.kind, "*"), _scope_of(runtime, scope))
+            found.append(incomplete(place, f"the list could not be read: {error.message}"))
+    return sorted(found, key=lambda one: one.resource.address)
+
+
+def _list_ids(runtime: Runtime, request: PlanRequest, resources: Sequence[Resource]) -> set[str]:
+    """The casefolded ids that manifests name, those included that the request does not select."""
+    named = {one.id.casefold() for one in resources}
+    chosen = {one.address for one in resources}
+    for manifest in request.manifests:
+        if manifest.address not in chosen:
+            kind = runtime.kinds[manifest.address.kind]
+            named.add(kind.identify(manifest, request.defaults).id.casefold())
+    return named
+
+
+def _describe(kind: str, resource_id: str, remembered: Mapping[str, Address]) -> Drift:
+    known = remembered.get(resource_id.casefold())
+    name = resource_id.rstrip("/").rpartition("/")[2]
+    note = "the ledger remembers it, and no manifest names it any more" if known else ""
+    return unmanaged(Resource(known or Address(kind, name), resource_id), note)
+
+
+def _find_scopes(
+    kinds: Mapping[str, Kind],
+    defaults: Mapping[str, Json],
+    resources: Sequence[Resource] = (),
+    file: str = "",
+) -> list[Resource]:
+    """A resource in each scope that `resources` or the project's defaults name, by kind and scope.
+
+    Raises ManifestInvalid, with what the project `file` leaves out, where nothing names a scope.
+    """
+    scopes = {(one.address.kind, kinds[one.address.kind].scope(one)): one for one in resources}
+    missing: list[Finding] = []
+    for name, kind in kinds.items():
+        try:
+            probe = kind.identify(Manifest(Address(name, "any"), {}, file, ""), defaults)
+        except ManifestInvalid as error:
+            missing.extend(error.findings())
+        else:
+            scopes.setdefault((name, kind.scope(probe)), probe)
+    if not scopes:
+        raise ManifestInvalid(tuple(missing))
+    return [scopes[key] for key in sorted(scopes)]
+
+
+def _scope_of(runtime: Runtime, resource: Resource) -> str:
+    return runtime.kinds[resource.address.kind].scope(resource)
+
+
+def _list_others(runtime: Runtime, scope: Resource, named: Collection[str]) -> Iterator[str]:
+    """The ids in the scope of a resource that are not in `named`, which holds casefolded ids."""
+    provider = runtime.provider(scope.address)
+    for item in provider.scan(_scope_of(runtime, scope), scope.token):
+        if item.id and item.id.casefold() not in named:
+            yield item.id
+
+
+@dataclass(frozen=True)
+class ServiceFinder:
+    """Finds and reads the services that are to be written down as manifests of a project."""
+
+    runtime: Runtime
+    project: Project
+    manifests: Sequence[Manifest]
+
+    def locate(self, address: Address, resource_id: str = "") -> Resource:
+        """The service of an address: by id, by its manifest, by the ledger, or by its name."""
+        kind, defaults = self._kind(address), self.project.defaults
+        if resource_id:
+            return kind.locate(address, resource_id, defaults)
+        for manifest in self.manifests:
+            if manifest.address == address:
+                return kind.identify(manifest, defaults)
+        last_applied = self.runtime.ledger.load().last_applied_by_address.get(address)
+        if last_applied is not None:
+            return last_applied.resource(address)
+        return kind.identify(Manifest(address, {}, "", ""), defaults)
+
+    def expand(self, addresses: Iterable[Address]) -> list[Address]:
+        """The addresses, with the members of a fleet in its place."""
+        last_applied_by_address = self.runtime.ledger.load().last_applied_by_address
+        return [
+            one
+            for at in addresses
+            for one in find_members(at, self.manifests, last_applied_by_address)
+        ]
+
+    def find_all(self) -> list[Resource]:
+        """Every service of the project's own scopes that no manifest names, by address."""
+        kinds, defaults = self.runtime.kinds, self.project.defaults
+        taken = {one.address for one in self.manifests}
+        named = {
+            kinds[one.address.kind].identify(one, defaults).id.casefold() for one in self.manifests
+        }
+        found: list[Resource] = []
+        for scope in _find_scopes(kinds, defaults, file=self.project.file):
+            kind = kinds[scope.address.kind]
+            for listed in _list_others(self.runtime, scope, named):
+                resource_id = kind.locate(scope.address, listed, {}).id
+                address = _pick_address(kind.name, resource_id, taken)
+                taken.add(address)
+                found.append(Resource(address, resource_id, scope.token))
+        return sorted(found, key=lambda one: one.address)
+
+    def read(self, resources: Sequence[Resource]) -> list[tuple[Resource, Live]]:
+        """What is live; raises Unplannable with every service that could not be read."""
+        found: list[tuple[Resource, Live]] = []
+        missing: list[Finding] = []
+        for seen in observe(self.runtime, resources).seen.values():
+            if seen.live is None:
+                missing.extend(one for one in (seen.finding,) if one)
+            elif isinstance(seen.live, Live):
+                found.append((seen.resource, seen.live))
+            else:
+                missing.append(_no_service(seen.resource))
+        if missing:
+            raise Unplannable(tuple(missing))
+        return found
+
+    def _kind(self, address: Address) -> Kind:
+        kinds = self.runtime.kinds
+        if address.kind not in kinds:
+            known = f"Known: {', '.join(kinds)}."
+            finding = Finding("there is no such kind", subject=str(address), next_step=known)
+            raise ManifestInvalid((finding,))
+        return kinds[address.kind]
+
+
+def _pick_address(kind: str, resource_id: str, taken: Collection[Address]) -> Address:
+    """An address for a manifest: the service's own name, unless it cannot be one or is taken."""
+    own = resource_id.rpartition("/")[2][:_LONGEST_NAME]
+    name = own if NAME.fullmatch(own) else f"service{own}"
+    while Address(kind, name) in taken:
+        name += "-2"
+    return Address(kind, name)
+
+
+def _no_service(resource: Resource) -> Finding:
+    return Finding(
+        "there is no such service",
+        subject=str(resource.address),
+        detail=(resource.id,),
+        next_step="Check its name, and spec.defaults in the project file.",
+    )

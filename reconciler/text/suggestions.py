@@ -1,0 +1,28 @@
+"""Which name was probably meant by one that is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from itertools import islice
+from typing import Final
+
+# Where names are alike, a comparison takes up to 0.1 ms.
+_MOST: Final = 10_000
+
+
+def suggest(
+    word: str, known: Iterable[str], *, never: Collection[str] = (), most: int = _MOST
+) -> str:
+    """The known name that is most like a word, upper and lower case alike; "" where none is.
+
+    Only the first `most` names are compared, fewer of them where there are many words to look up.
+    Names in `never` are not suggested.
+    """
+    import difflib  # noqa: PLC0415 - start-up: only a mistake needs it
+
+    names: dict[str, str] = {}
+    for name in islice(known, most):
+        if name not in never:
+            names.setdefault(name.casefold(), name)
+    near = difflib.get_close_matches(word.casefold(), names, n=1)
+    return names[near[0]] if near else ""
