@@ -28,7 +28,7 @@ _UNKNOWN_AUTHOR: Final = "Without them the next plan does not know who did it."
 _UNKNOWN: Final = "Without them the next apply looks at what is live before anything else."
 
 
-FINISHED: Final = "What was begun was finished and recorded. Plan again to see what is left."
+FINISHED: Final = "What was begun was finished and recorded. Run plan to see the remaining changes."
 
 
 def report_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, planned: bool) -> int:
