@@ -95,6 +95,26 @@ def test_what_has_rested_longest_goes_on_first_and_before_anything_new() -> None
     assert sum(world.slept) == pytest.approx(5.0, abs=0.1)
 
 
+def test_an_interruption_while_a_thread_starts_leaves_none_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, begun = threading.Thread.start, []
+
+    def start_and_raise(thread: threading.Thread) -> None:
+        start(thread)
+        begun.append(thread)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_raise)
+    runtime = World().runtime(parallelism=4)
+    with pytest.raises(KeyboardInterrupt):
+        list(runtime.run_all(lambda item: item, range(4)))
+    for thread in begun:
+        thread.join(30)
+    assert [thread.is_alive() for thread in begun] == [False, False]
+
+
 def test_a_surprise_ends_everything() -> None:
     runtime = World().runtime(parallelism=2)
 
