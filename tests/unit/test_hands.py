@@ -117,6 +117,26 @@ def test_what_has_rested_is_not_asked_for_while_every_thread_works() -> None:
     assert set(looks) == {None}, "what has rested cannot go on before a thread is free"
 
 
+def test_an_interruption_while_a_thread_starts_leaves_none_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, begun = threading.Thread.start, []
+
+    def start_and_raise(thread: threading.Thread) -> None:
+        start(thread)
+        begun.append(thread)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_raise)
+    runtime = World().runtime(parallelism=4)
+    with pytest.raises(KeyboardInterrupt):
+        list(runtime.run_all(lambda item: item, range(4)))
+    for thread in begun:
+        thread.join(30)
+    assert [thread.is_alive() for thread in begun] == [False, False]
+
+
 def test_a_surprise_ends_everything() -> None:
     runtime = World().runtime(parallelism=2)
 
