@@ -1,18 +1,22 @@
-"""The shipped data, found and read: JSON Schemas and example projects.
+"""Finds and reads the data of the package: JSON Schemas and example projects.
 
-In an installed wheel they lie inside the package, in a checkout beside it; nothing else is
-searched, so no file of a stranger's working folder can take a schema's place.
+In an installed wheel the data is inside the package, in a checkout beside it. No other folder is
+searched, so that no file in the user's working folder can replace a schema.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
 
 from reconciler.errors import SchemaInvalid
 from reconciler.model import Json
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "_schemas", _PACKAGE.parent / "schemas")
@@ -21,23 +25,29 @@ _EXAMPLES = (_PACKAGE / "_examples", _PACKAGE.parent / "manifests")
 
 @functools.cache
 def read_schema(name: str) -> Json:
-    """The schema called `name`, such as "service/web-service". Treat it as frozen.
+    """Returns the schema called `name`, such as "service/web-service"; callers must not change it.
 
-    `PACKAGE:NAME` is that of another installed package: a file below its folder. Raises
-    SchemaInvalid when the installation lacks it.
+    `PACKAGE:NAME` is a schema of another installed package: a file below its folder. Raises
+    SchemaInvalid if the installation lacks it.
     """
     package, _, path = name.rpartition(":")
-    for folder in (resources.files(package),) if package else _FOLDERS:
+    for folder in (_find_package(package),) if package else _FOLDERS:
         file = folder / f"{path}.schema.json"
         if file.is_file():
-            return json.loads(file.read_text(encoding="utf-8"))
+            return orjson.loads(file.read_bytes())
     raise SchemaInvalid(
         f"no schema {name!r} is installed", next_step="Install reconciler again from its wheel."
     )
 
 
+def _find_package(name: str) -> Traversable:
+    from importlib import resources  # noqa: PLC0415 - slow, and only other packages need it
+
+    return resources.files(name)
+
+
 def find_example(name: str) -> Path:
-    """The folder of a shipped example project; raises SchemaInvalid when there is none."""
+    """Returns the folder of an example project; raises SchemaInvalid if it is not installed."""
     for folder in _EXAMPLES:
         if (folder / name).is_dir():
             return folder / name

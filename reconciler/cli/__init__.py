@@ -6,6 +6,7 @@ needs when it runs: `reconciler version` costs little more than its parser.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -14,7 +15,6 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import click
 
@@ -92,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A plan holds on to thousands of documents and makes few cycles: looking for some at every 700
     # new objects takes a sixth of its time.
     gc.set_threshold(50_000, 20, 100)
+    # Python looks for cycles once more at its exit, among all that was ever imported.
+    atexit.register(gc.freeze)
     invocation = Invocation()
     invocation.deaf = _occupy_streams()
     given = normalize_flags(sys.argv[1:] if arguments is None else arguments)
@@ -181,6 +183,6 @@ def _occupy_streams() -> bool:
     closed = sys.stdout is None
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            nowhere = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for good
+            nowhere = os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8")
             setattr(sys, name, nowhere)
     return closed

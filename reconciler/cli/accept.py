@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from reconciler.cli.context import Invocation
-from reconciler.cli.wiring import Assembly, load_all
+from reconciler.cli.loading import load_all
+from reconciler.cli.wiring import Assembly
 from reconciler.engine.accept import find_accepted
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError

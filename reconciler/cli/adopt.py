@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.engine.unmanaged import NAME
 from reconciler.errors import ManifestInvalid, ReconcilerError
 from reconciler.manifests.editing.write import write_manifest
 from reconciler.model import Address, Finding, Json, Live, Resource
+from reconciler.model.values import dataclass
 from reconciler.ports import Kind
 
 

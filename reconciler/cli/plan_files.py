@@ -72,12 +72,17 @@ def _digest(root: Path, name: str) -> str:
         return ""
 
 
+def _read_text(name: str) -> str:
+    """The text of a file; empty for one that is too long to be a plan."""
+    with Path(name).open("rb") as file:
+        data = file.read(_MOST_BYTES + 1)
+    return "" if len(data) > _MOST_BYTES else data.decode()
+
+
 def read_saved(name: str) -> tuple[Plan, str]:
     """A saved plan and its digest; raises PlanInvalid naming the file."""
     try:
-        with Path(name).open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        return read_plan("" if len(data) > _MOST_BYTES else data.decode())
+        return read_plan(_read_text(name))
     except FileNotFoundError as error:
         raise PlanInvalid(
             "there is no such plan file",

@@ -7,7 +7,6 @@ import os
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,16 +14,17 @@ from typing import Final, Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.cli.context import Invocation
+from reconciler.cli.loading import load_all
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Providers, Runtime
 from reconciler.errors import ManifestInvalid, PlanInvalid, ReconcilerError
-from reconciler.kinds import find_kinds
 from reconciler.ledgers.opening import open_ledger
 from reconciler.ledgers.process import describe_process
-from reconciler.manifests import PROJECT_FILE, Loaded, load
+from reconciler.manifests import PROJECT_FILE, Loaded
 from reconciler.manifests.git import Revision, read_revision
 from reconciler.manifests.secrets import resolve_known, secret_resolver
 from reconciler.model import Address, Finding, Inputs, LockOwner, Plan, Project
+from reconciler.model.values import dataclass
 from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
 from reconciler.plans.guards import GUARDS, is_allowed
@@ -184,14 +184,6 @@ class Assembly:
             targets=tuple(flags.targets),
             excluded=tuple(flags.excluded),
         )
-
-
-def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:
-    """Everything that people wrote, with every finding; nothing is raised for what they wrote."""
-    kinds = find_kinds()
-    project = Path(invocation.project_file) if invocation.project_file else None
-    folder = project.parent if project else Path()
-    return load(folder, project, [Path(path) for path in paths], kinds), kinds
 
 
 def assemble(

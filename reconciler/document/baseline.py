@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.document.diff import form, is_omitted
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field, Shape
 from reconciler.model import ABSENT, Absent, Json, Path
+from reconciler.model.values import dataclass
 from reconciler.text.json_text import encode_canonical
 
 # Beyond so many values a part is told as one: which of a thousand columns moved, live shows.

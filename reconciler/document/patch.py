@@ -8,7 +8,7 @@ invents nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import starmap
 from typing import Final
 
@@ -26,6 +26,7 @@ from reconciler.document.pointers import (
 )
 from reconciler.document.schema import Field
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
+from reconciler.model.values import dataclass
 
 # What jsonpatch raises where an operation does not fit a document.
 MISFITS: Final = (JsonPatchException, JsonPointerException, TypeError)

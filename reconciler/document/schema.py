@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Final
 
@@ -23,6 +23,7 @@ from reconciler.document.comparers import (
 )
 from reconciler.errors import SchemaInvalid
 from reconciler.model import ABSENT, Absent, Json, Path
+from reconciler.model.values import dataclass
 
 _KEYWORDS: Final = frozenset(
     {

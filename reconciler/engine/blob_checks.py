@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -22,6 +22,7 @@ from reconciler.model import (
     Step,
     Verdict,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.drift import incomplete
 from reconciler.plans.step import Comparison
 from reconciler.text.times import parse_utc

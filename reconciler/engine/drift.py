@@ -7,7 +7,7 @@ resource that the evidence is incomplete, and it is never said to be in sync.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from reconciler.document.pointers import format_pointer
@@ -34,6 +34,7 @@ from reconciler.model import (
     ResourceStatus,
     Snapshot,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.drift import compare_resource, incomplete, worst_verdict
 from reconciler.plans.step import Comparison
 from reconciler.text.json_text import canonical

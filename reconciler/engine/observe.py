@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
@@ -40,6 +40,7 @@ from reconciler.model import (
     Resource,
     compress,
 )
+from reconciler.model.values import dataclass
 from reconciler.ports import ReadsMany
 
 Mode: TypeAlias = Literal["auto", "full", "none"]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeAlias, TypeVar
 
+from reconciler.model.values import dataclass
 from reconciler.ports import RateLimiter
 
 _POLL_EVERY_S: Final = 0.2
@@ -41,9 +41,9 @@ class Scheduler(Generic[Result]):
     ) -> None:
         self._rate_limiter, self._halted, self._rest = rate_limiter, halted, sleep
         self._parallelism, self._grace_s = parallelism, grace_s
-        self._moved: SimpleQueue[
-            tuple[ResumableTask[Result], Future[float | _TaskResult[Result]]]
-        ] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._asked: SimpleQueue[ResumableTask[Result] | None] = SimpleQueue()
+        self._moved: SimpleQueue[tuple[ResumableTask[Result], _Moved[Result]]] = SimpleQueue()
         self._resting: list[tuple[float, int, ResumableTask[Result]]] = []
         self._count = itertools.count()
         self._ahead = 0.0
@@ -54,7 +54,7 @@ class Scheduler(Generic[Result]):
     ) -> Iterator[Result]:
         """The results as they come; None among the items means that no item is ready yet."""
         waiting = iter(items)
-        with ThreadPoolExecutor(self._parallelism) as pool, self._stop_calls_on_error():
+        with self._stop_calls_on_error():
             begins = False
             while True:
                 for _ in range(self._parallelism - self._running):
@@ -64,25 +64,39 @@ class Scheduler(Generic[Result]):
                     # New and rested tasks alternate: what resumes again and again must not keep
                     # the rest from beginning.
                     begins = not begins
-                    self._submit(pool, task)
+                    self._submit(task)
                 if not self._running and not self._resting:
                     return
                 yield from self._wait_for_results()
 
     @contextmanager
     def _stop_calls_on_error(self) -> Iterator[None]:
-        """Stop the budget where the work inside ends before its time."""
+        """Stop the budget where the work inside ends early; wait for what the threads still do."""
         try:
             yield
         except BaseException:
             self._rate_limiter.stop(self._grace_s)
             raise
+        finally:
+            self._asked.put(None)
+            for thread in self._threads:
+                thread.join()
 
-    def _submit(self, pool: ThreadPoolExecutor, task: ResumableTask[Result]) -> None:
-        """Let work go on until it rests or ends."""
+    def _submit(self, task: ResumableTask[Result]) -> None:
+        """Let work go on until it rests or ends, on a thread of its own if no other is free."""
         self._running += 1
-        future = pool.submit(_advance, task)
-        future.add_done_callback(lambda done: self._moved.put((task, done)))
+        if self._running > len(self._threads):
+            thread = threading.Thread(target=self._serve)
+            thread.start()
+            self._threads.append(thread)
+        self._asked.put(task)
+
+    def _serve(self) -> None:
+        """What each thread does. An executor would make a future and a lock for each task."""
+        while (task := self._asked.get()) is not None:
+            self._moved.put((task, _advance(task)))
+        # For the next thread: one that a signal kept from being noted must end too.
+        self._asked.put(None)
 
     def _next_task(
         self,
@@ -112,18 +126,21 @@ class Scheduler(Generic[Result]):
 
     def _wait_for_results(self) -> Iterator[Result]:
         """Wait until something moves: the result of what has ended, nothing for what rests."""
-        left = self._resting[0][0] - self._now() if self._resting else None
+        # What has rested goes on only where a thread is free for it.
+        free = self._running < self._parallelism
+        left = self._resting[0][0] - self._now() if self._resting and free else None
         if not self._running and left is not None:
             self._sleep(max(0.0, left))
             return
         try:
-            task, future = self._moved.get(timeout=self._shorten(left))
+            task, moved = self._moved.get(timeout=self._shorten(left))
         except Empty:
             if self._halted():
                 self._rate_limiter.stop(self._grace_s)
             return
         self._running -= 1
-        moved = future.result()
+        if isinstance(moved, _Failed):
+            raise moved.error
         if isinstance(moved, _TaskResult):
             yield moved.result
         else:
@@ -153,9 +170,22 @@ class _TaskResult(Generic[Result]):
     result: Result
 
 
-def _advance(task: ResumableTask[Result]) -> float | _TaskResult[Result]:
-    """Go on with work until it rests, for so many seconds, or ends."""
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What work raised."""
+
+    error: BaseException
+
+
+# For how many seconds work rests, or how it ended.
+_Moved: TypeAlias = float | _TaskResult[Result] | _Failed
+
+
+def _advance(task: ResumableTask[Result]) -> _Moved[Result]:
+    """Go on with work until it rests or ends; what it raises is raised where it was asked for."""
     try:
         return next(task)
     except StopIteration as end:
         return _TaskResult(end.value)
+    except BaseException as error:  # noqa: BLE001 - it is raised on the caller's thread
+        return _Failed(error)

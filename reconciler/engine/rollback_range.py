@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.document.pointers import split_pointer
@@ -23,6 +22,7 @@ from reconciler.model import (
     StepResult,
     Verb,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
 from reconciler.plans.history import rename
 from reconciler.plans.undo import list_touched

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.engine.pool import Item, Result, ResumableTask, Scheduler
 from reconciler.model import Address, Resource, ServiceTiming
+from reconciler.model.values import dataclass
 from reconciler.ports import (
     Access,
     Blobs,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.engine.observe import observe
@@ -25,6 +24,7 @@ from reconciler.model import (
     Resource,
     Snapshot,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.drift import incomplete, unmanaged
 from reconciler.plans.waves import find_members
 from reconciler.ports import Kind

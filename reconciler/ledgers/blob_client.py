@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.errors import LedgerInvalid
+from reconciler.model.values import dataclass
 from reconciler.transport import Where, find_credential, split_address
 
 # One answer of storage is no longer than this; what is longer is asked for in parts.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -29,6 +28,7 @@ from reconciler.ledgers.lock import (
 from reconciler.ledgers.process import is_lock_owner_dead
 from reconciler.ledgers.records import BadLine, Marker
 from reconciler.model import LockOwner
+from reconciler.model.values import dataclass
 from reconciler.text.times import format_utc
 
 # Between taking the lease and saying so, a holder needs two calls.

@@ -12,7 +12,6 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
@@ -36,6 +35,7 @@ from reconciler.ledgers.chain import (
     join,
 )
 from reconciler.ledgers.records import BadLine, Marker, Record
+from reconciler.model.values import dataclass
 
 _NAME: Final = re.compile(r"[0-9]{6,}\.jsonl", re.ASCII)
 _TAIL_BYTES: Final = 1 << 16

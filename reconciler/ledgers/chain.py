@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from reconciler.errors import LedgerConflict, LedgerInvalid
@@ -25,6 +25,7 @@ from reconciler.ledgers.records import (
     is_count,
 )
 from reconciler.model import Action, Address, Entry, Intent, Json, LastApplied, Snapshot, StepResult
+from reconciler.model.values import dataclass
 from reconciler.text import json_text
 from reconciler.text.json_text import encode_canonical, read_json
 
@@ -128,7 +129,7 @@ def check_fence(fence: int, highest: int, subject: str) -> None:
         raise LedgerConflict(
             f"somebody has taken the lock since: it is number {highest} now, and this was {fence}",
             subject=subject,
-            next_step="Nothing was written. Plan again once it is free.",
+            next_step="The ledger was not written. Plan again once it is free.",
         )
 
 

@@ -48,10 +48,7 @@ from reconciler.ports import Emit, Lease
 
 NAME: Final = "ledger.jsonl"
 _UNREADABLE: Final = "Give leave to read it, or name another folder in spec.ledger.path."
-_UNWRITTEN: Final = (
-    "What was just applied is live but not recorded. Make room or give leave to write, then plan"
-    " and apply again."
-)
+_UNWRITTEN: Final = "Make room or give leave to write, then plan and apply again."
 _UNCHANGED: Final = "Make room or give leave to write in its folder; nothing was changed."
 
 

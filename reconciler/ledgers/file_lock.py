@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -29,6 +28,7 @@ from reconciler.ledgers.lock import (
 from reconciler.ledgers.process import is_lock_owner_dead
 from reconciler.ledgers.records import BadLine
 from reconciler.model import LockOwner
+from reconciler.model.values import dataclass
 from reconciler.text.times import format_utc
 
 NAME: Final = "lock.json"

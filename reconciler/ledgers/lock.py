@@ -11,13 +11,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Final, Protocol, TypeVar
 
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
 from reconciler.ledgers.process import describe_process, name_machine
 from reconciler.ledgers.records import BadLine, is_count
 from reconciler.model import Json, LockAwaited, LockOwner
+from reconciler.model.values import dataclass
 from reconciler.ports import Emit
 from reconciler.text.durations import growing_waits
 from reconciler.text.json_text import encode_canonical, read_json

@@ -7,10 +7,11 @@ place for one.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from reconciler.model import Action, Address, Entry, Intent, Json, LastApplied, StepResult
+from reconciler.model.values import dataclass
 from reconciler.text.times import parse_utc
 
 _TYPES: Final[Mapping[str, type]] = {
@@ -82,9 +83,12 @@ _Step = TypeVar("_Step", Entry, Intent, LastApplied)
 
 
 def _name_fields(kind: type[Entry | Intent | LastApplied]) -> dict[str, str]:
-    """What the model calls each of the fields, by the names that lines have for them."""
+    """What the model calls each of the fields, by the names that lines have for them.
+
+    Raises ValueError for a field without a type in `_TYPES`: no line could hold it.
+    """
     names = {_SPELLINGS.get(one.name, one.name): one.name for one in fields(kind)}
-    return {spelling: names[spelling] for spelling in _TYPES if spelling in names}
+    return {spelling: names[spelling] for spelling in sorted(names, key=list(_TYPES).index)}
 
 
 _FIELDS: Final = {kind: _name_fields(kind) for kind in (Entry, Intent, LastApplied)}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
 from reconciler.ledgers.chain import RESTORE, ChainHead, Numbered, Replay, follow
 from reconciler.ledgers.records import BadLine, Checkpoint, Record
 from reconciler.model import Address, Entry, Finding, Intent, SourceLocation, VerifyReport
+from reconciler.model.values import dataclass
 
 # More of them say nothing that the first few do not.
 _MOST: Final = 100

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from reconciler.model.core import Absent, Json
+from reconciler.model.values import dataclass
 
 # Before what only Python's own encoder can write, and so only it can read: integers of more than
 # 64 bits, texts that are no Unicode. JSON takes it for a blank.

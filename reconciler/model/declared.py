@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from reconciler.model.core import (
@@ -16,6 +16,7 @@ from reconciler.model.core import (
     SecretReference,
     SourceLocation,
 )
+from reconciler.model.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

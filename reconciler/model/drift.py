@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Literal
 
 from reconciler.model.core import ABSENT, Absent, Address, Json, Resource
 from reconciler.model.ledger import LastApplied
 from reconciler.model.plan import Inputs, Refresh
+from reconciler.model.values import dataclass
 
 
 class Verdict(enum.StrEnum):

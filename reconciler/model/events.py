@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from reconciler.model.core import Action, Address, Finding, Resource
 from reconciler.model.ledger import LockOwner, StepResult
+from reconciler.model.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Final
 
 from reconciler.model.core import Action, Address, Finding, Json, Resource, SecretReference
+from reconciler.model.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from reconciler.model.compressed import CompressedDocument, CompressedField, compress
@@ -22,6 +22,7 @@ from reconciler.model.core import (
 )
 from reconciler.model.declared import CloneSource, Member, Rollout
 from reconciler.model.ledger import Entry
+from reconciler.model.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,8 @@ class Step:
     changes: tuple[Change, ...]
     ops: tuple[Json, ...]
     inverse: tuple[Json, ...]
-    before: CompressedField = CompressedField()  # noqa: RUF009 - a descriptor, made once
-    after: CompressedField = CompressedField()  # noqa: RUF009 - see above
+    before: CompressedField = CompressedField()
+    after: CompressedField = CompressedField()
     absences: tuple[str, ...] = ()
     secrets: tuple[tuple[str, SecretReference], ...] = ()
     replace_paths: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, time
 from itertools import chain, groupby, islice
 from typing import Final
@@ -16,6 +16,7 @@ from typing import Final
 from reconciler.document.pointers import split_pointer
 from reconciler.document.schema import Field
 from reconciler.model import ABSENT, Absent, Action, Address, Entry, Intent, Json, Path, StepResult
+from reconciler.model.values import dataclass
 from reconciler.text.times import format_utc, parse_utc
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")

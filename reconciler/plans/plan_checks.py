@@ -11,7 +11,7 @@ import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -24,7 +24,7 @@ from reconciler.model import (
     Action,
     Change,
     Json,
-    Plan,
+    Path,
     SecretReference,
     Step,
     Verb,
@@ -42,20 +42,33 @@ _BODIES: Final[Mapping[Action, tuple[str, ...]]] = {
 _MOST_WAVES: Final = 1_000_000
 
 
-def check_plan_shape(body: Json) -> str:
+def check_plan_shape(body: Json, steps: Iterable[Json]) -> str:
     """The pointer of a place at which a plan's document is not as its schema says, after "at".
 
-    Empty where all of it is.
+    `body` is all of it but its `steps`, whose list is empty there. Empty where all of it is.
     """
-    error = next(iter(_validator().iter_errors(_without_halves(body))), None)
-    return "" if error is None else format_pointer(tuple(error.instance_path)) or "/"
+    for path in _find_errors(_validator(""), body):
+        return format_pointer(path) or "/"
+    for number, step in enumerate(steps):
+        for path in _find_errors(_validator("step"), step):
+            return format_pointer(("resource_changes", number, *path))
+    return ""
+
+
+def _find_errors(validator: Any, document: Json) -> Iterator[Path]:
+    for error in validator.iter_errors(_without_halves(document)):
+        yield tuple(error.instance_path)
 
 
 @functools.cache
-def _validator() -> Any:
+def _validator(part: str) -> Any:
+    """Of the whole document, or of a part that the schema defines."""
     import jsonschema_rs  # noqa: PLC0415 - only a plan that is read again is held to its schema
 
-    return jsonschema_rs.validator_for(read_schema("output/plan"))
+    schema = read_schema("output/plan")
+    if part:
+        schema = {"$defs": schema["$defs"], "$ref": f"#/$defs/{part}"}
+    return jsonschema_rs.validator_for(schema)
 
 
 def _without_halves(body: Json) -> Json:
@@ -68,20 +81,24 @@ def _without_halves(body: Json) -> Json:
     return body
 
 
-def check_plan_parts(plan: Plan) -> Iterator[str]:
-    """What in a plan does not go together, each with the resource that it is said of."""
-    named = Counter(step.resource.address for step in plan.steps)
-    owners = Counter(step.resource.id.casefold() for step in plan.steps)
-    for step in plan.steps:
-        address = str(step.resource.address)
-        if not _ADDRESS.fullmatch(address):
-            yield f"{address} is no address"
+def check_plan_parts(step: Step) -> Iterator[str]:
+    """What in a step does not go together, with the resource that it is said of."""
+    address = str(step.resource.address)
+    if not _ADDRESS.fullmatch(address):
+        yield f"{address} is no address"
+    for what, holds in _DEMANDS.items():
+        if not holds(step):
+            yield f"{address}: {what}"
+            return  # what comes later relies on it
+
+
+def find_doubles(steps: Collection[Step]) -> Iterator[str]:
+    """Resources that a plan changes twice."""
+    named = Counter(step.resource.address for step in steps)
+    owners = Counter(step.resource.id.casefold() for step in steps)
+    for step in steps:
         if named[step.resource.address] > 1 or owners[step.resource.id.casefold()] > 1:
-            yield f"{address}: the same resource is changed twice"
-        for what, holds in _DEMANDS.items():
-            if not holds(step):
-                yield f"{address}: {what}"
-                break  # what comes later relies on it
+            yield f"{step.resource.address}: the same resource is changed twice"
 
 
 def _has_action(step: Step) -> bool:

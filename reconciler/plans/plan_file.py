@@ -7,7 +7,7 @@ one is found. What was written is read back to the very same plan.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Final
 
@@ -21,6 +21,7 @@ from reconciler.model import (
     Cause,
     Change,
     CloneSource,
+    CompressedDocument,
     Estimate,
     Finding,
     Inputs,
@@ -37,9 +38,11 @@ from reconciler.model import (
     SourceLocation,
     Step,
     Verb,
+    compress,
 )
-from reconciler.plans.plan_checks import check_plan_parts, check_plan_shape
-from reconciler.text.json_text import DEEPEST, encode_canonical, is_same, read_json
+from reconciler.plans.plan_checks import check_plan_parts, check_plan_shape, find_doubles
+from reconciler.text.json_parts import digest_in_parts, encode_in_parts, read_in_parts
+from reconciler.text.json_text import DEEPEST, encode_canonical, is_same
 
 FORMAT_VERSION: Final = "1.0"
 _ACTIONS: Final[Mapping[Action, list[str]]] = {
@@ -55,15 +58,27 @@ _DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
 
 def plan_document(plan: Plan) -> Json:
     """The plan as values that JSON can hold, its digest included."""
-    body = _body_of(plan)
-    return {**body, "plan_digest": digest_of(body)}
+    steps = [_step_document(step) for step in plan.steps]
+    return {**_head_of(plan), _STEPS: steps, "plan_digest": digest_of_plan(plan)}
 
 
-def _body_of(plan: Plan) -> dict[str, Json]:
+def encode_plan(plan: Plan) -> bytes:
+    """The canonical form of the plan's document, made step by step."""
+    body = {**_head_of(plan), _STEPS: [], "plan_digest": digest_of_plan(plan)}
+    return encode_in_parts(body, _STEPS, lambda: map(_step_document, plan.steps))
+
+
+def digest_of_plan(plan: Plan) -> str:
+    """The digest that the plan's document has."""
+    body = {**_head_of(plan), _STEPS: []}
+    return f"sha256:{digest_in_parts(body, _STEPS, lambda: map(_step_document, plan.steps))}"
+
+
+def _head_of(plan: Plan) -> dict[str, Json]:
+    """Everything but the steps."""
     return {
         "format_version": FORMAT_VERSION,
         "timestamp": plan.made_at,
-        "resource_changes": [_step_document(step) for step in plan.steps],
         "resource_drift": [_drift_document(step) for step in plan.steps if has_drifted(step)],
         "unchanged": _resource_documents(plan.unchanged),
         "orphans": _resource_documents(plan.orphans),
@@ -212,9 +227,15 @@ def _finding_document(finding: Finding) -> Json:
 
 
 def read_plan(text: str) -> tuple[Plan, str]:
-    """A saved plan and its digest; raises PlanInvalid for anything but an unchanged plan."""
+    """A saved plan and its digest; raises PlanInvalid for anything but an unchanged plan.
+
+    One step at a time is held as values: those of thousands would fill the memory.
+    """
+    steps: list[CompressedDocument] = []
     try:
-        body = read_json(text, deepest=_DEEPEST)
+        body = read_in_parts(
+            text, _STEPS, lambda one: steps.append(compress(one)), deepest=_DEEPEST
+        )
     except ValueError as error:
         raise PlanInvalid("not a saved plan: it is no JSON", next_step=_AGAIN) from error
     if not isinstance(body, dict) or "plan_digest" not in body:
@@ -226,22 +247,51 @@ def read_plan(text: str) -> tuple[Plan, str]:
             f"this reconciler reads {FORMAT_VERSION}",
             next_step="Make the plan and apply it with the same version of reconciler.",
         )
-    if digest_of(body) != body["plan_digest"]:
+    signed = {name: value for name, value in body.items() if name != "plan_digest"}
+    digest = digest_in_parts(signed, _STEPS, lambda: _open_all(steps))
+    if f"sha256:{digest}" != body["plan_digest"]:
         raise PlanInvalid("the saved plan was changed after it was made", next_step=_AGAIN)
-    misshapen = check_plan_shape(body)
+    misshapen = check_plan_shape(body, _open_all(steps))
     if misshapen:
         raise _invalid(f"it is not as it must be at {misshapen}")
+    return _read_parts(signed, steps), str(body["plan_digest"])
+
+
+def _open_all(steps: Iterable[CompressedDocument]) -> Iterator[Json]:
+    return (one.open() for one in steps)
+
+
+def _read_parts(body: Json, steps: Iterable[CompressedDocument]) -> Plan:
+    """The plan of a document that is as its schema says; raises PlanInvalid for an unsound one."""
+    made = tuple(map(_read_step, _open_all(steps)))
     try:
-        plan = _plan_of(body)
-        again = {**_body_of(plan), "plan_digest": body["plan_digest"]}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        plan = _plan_of(body, made)
+        again = {**_head_of(plan), _STEPS: []}
+    except _UNREADABLE as error:
         raise _invalid("a part of it cannot be read") from error
-    for what in check_plan_parts(plan):
+    for what in find_doubles(made):
         raise _invalid(what)
-    # Nothing stands in it that was passed over, or that its other parts do not say as well.
-    if not is_same(again, body):
+    _check_same(again, body)
+    return plan
+
+
+def _read_step(said: Json) -> Step:
+    """A step, its documents compressed; raises PlanInvalid for an unsound one."""
+    try:
+        step = _step_of(said)
+        again = _step_document(step)
+    except _UNREADABLE as error:
+        raise _invalid("a part of it cannot be read") from error
+    for what in check_plan_parts(step):
+        raise _invalid(what)
+    _check_same(again, said)
+    return step.compress(None)
+
+
+def _check_same(again: Json, said: Json) -> None:
+    """Nothing stands in it that was passed over, or that its other parts do not say as well."""
+    if not is_same(again, said):
         raise _invalid("its parts contradict one another")
-    return plan, str(body["plan_digest"])
 
 
 def _invalid(what: str) -> PlanInvalid:
@@ -250,6 +300,8 @@ def _invalid(what: str) -> PlanInvalid:
 
 # Documents nest in a plan: in its steps, and in their changes.
 _DEEPEST: Final = DEEPEST + 10
+_STEPS: Final = "resource_changes"
+_UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
 _AGAIN: Final = "Make it again: reconciler plan --out FILE"
 
 
@@ -259,11 +311,11 @@ def _reason_of(said: Json) -> Reason:
     )
 
 
-def _plan_of(body: Json) -> Plan:
+def _plan_of(body: Json, steps: tuple[Step, ...]) -> Plan:
     lists = {name: tuple(body["inputs"][name]) for name in ("targets", "excluded")}
     inputs = {**body["inputs"], **lists}
     return Plan(
-        steps=tuple(_step_of(said) for said in body["resource_changes"]),
+        steps=steps,
         unchanged=_resources_of(body["unchanged"]),
         findings=tuple(_finding_of(said) for said in body["findings"]),
         inputs=Inputs(**inputs),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from itertools import takewhile
 from typing import Final, Literal, TypeAlias
@@ -34,6 +34,7 @@ from reconciler.model import (
     Step,
     Verb,
 )
+from reconciler.model.values import dataclass
 
 _Body: TypeAlias = Literal["parts", "whole"]
 _NOTHING: Final[tuple[Json, ...]] = ("", None, {}, [])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from reconciler.document.diff import is_not_observable, same
@@ -30,6 +30,7 @@ from reconciler.model import (
     Reason,
     Step,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.history import pair_operations
 from reconciler.plans.step import Comparison, make_removal, make_step_to
 

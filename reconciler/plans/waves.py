@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 
 from reconciler.model import Action, Address, Finding, LastApplied, Manifest, Member, Rollout, Step
+from reconciler.model.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,8 @@ def split(sizes: Sequence[int | str], total: int) -> tuple[int, ...]:
 def _count(size: int | str, total: int) -> int:
     if isinstance(size, int):
         return size
+    from fractions import Fraction  # noqa: PLC0415 - only fleets need it
+
     return max(1, math.ceil(Fraction(size.rstrip("%")) * total / 100))
 
 

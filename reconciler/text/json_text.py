@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import orjson
@@ -35,9 +37,14 @@ def read_json(text: str | bytes, *, deepest: int = DEEPEST) -> Json:
     document = _load_fast(data)
     if document is None:
         document = _load(text, deepest)
+    check_depth(data, document, deepest)
+    return document
+
+
+def check_depth(data: bytes, document: Json, deepest: int) -> None:
+    """Raise ValueError for the value of a text that nests deeper."""
     if not _is_shallow(data, deepest) and _is_deep(document, deepest):
         raise _too_deep(deepest)
-    return document
 
 
 def _load_fast(data: bytes) -> Json:
@@ -54,8 +61,20 @@ def _load_fast(data: bytes) -> Json:
 
 
 def _load(text: str | bytes, deepest: int) -> Json:
-    try:
+    with _explained(deepest):
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
+
+
+def load_first(text: str, at: int) -> tuple[Json, int]:
+    """The value that begins at a place in a text, and where it ends; raises ValueError for none."""
+    with _explained(DEEPEST):
+        return _DECODER.raw_decode(text, at)
+
+
+@contextmanager
+def _explained(deepest: int) -> Iterator[None]:
+    try:
+        yield
     except RecursionError as error:
         raise _too_deep(deepest) from error
     except (BadJson, json.JSONDecodeError, UnicodeDecodeError):
@@ -98,13 +117,13 @@ def _is_shallow(data: bytes, deepest: int) -> bool:
 
 
 def _is_deep(document: Json, deepest: int) -> bool:
-    layer = [document]
+    layer = [document] if isinstance(document, (dict, list)) else []
     for _ in range(deepest):
         layer = [
             below
             for one in layer
-            if isinstance(one, (dict, list))
             for below in (one.values() if isinstance(one, dict) else one)
+            if isinstance(below, (dict, list))
         ]
         if not layer:
             return False
@@ -123,10 +142,23 @@ def encode_canonical(document: Json) -> bytes:
     whole document one for Python's own encoder, which writes some fractions otherwise.
     """
     try:
-        return orjson.dumps(document, option=_SORTED)
+        return encode_plain(document)
     except TypeError:
-        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return text.encode("utf-8", "surrogatepass")
+        return encode_unusual(document)
+
+
+def encode_plain(document: Json) -> bytes:
+    """By orjson; raises TypeError for what it cannot write."""
+    return orjson.dumps(document, option=_SORTED)
+
+
+def encode_unusual(document: Json) -> bytes:
+    """By Python's own encoder."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_read_float)
 
 
 def escape_json(text: str) -> str:

@@ -2,7 +2,7 @@
 
 A call is repeated only where that is safe: a read after any answer that was lost or cannot be read,
 a write only where the service said that it did not act (429, 503) or was never reached. Any other
-write without a clear answer may have been done, and its error says so. What was lost is repeated a
+write without a clear answer may have been done, and ends as ReplyLost. What was lost is repeated a
 few times; what was refused is repeated for as long as it is worth waiting, in its turn.
 """
 
@@ -14,30 +14,27 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from dataclasses import field
+from typing import Final
 from urllib.parse import urljoin
 
 from reconciler import __version__
 from reconciler.errors import Rejected, ReplyLost, ServiceError, Throttled, Unavailable
 from reconciler.model import Json, Retrying
+from reconciler.model.values import dataclass
 from reconciler.ports import Emit, Permit, RateLimiter
 from reconciler.secrets.redaction import Redaction
-from reconciler.transport.connections import Connections, TransportError
+from reconciler.transport.connections import Answer, Connections, TransportError
 from reconciler.transport.credentials import Tokens
 from reconciler.transport.origins import is_address, is_loopback, origin_of
 from reconciler.transport.replies import Reply, clean, make_error, parse_reply, read_retry_after
 from reconciler.transport.timeouts import Timeouts, read_timeouts
-
-if TYPE_CHECKING:
-    from urllib3.response import BaseHTTPResponse
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
 _MOST_PAGES: Final = 10_000
 # So many pages without an item, one after another.
 _MOST_EMPTY: Final = 100
-_PERHAPS: Final = "It may have been done. Plan again to see what is live."
 _HEADERS: Final = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip, deflate",
@@ -111,7 +108,7 @@ class Client:
         self._tokens = Tokens(self.base_url, self.redaction.know)
         self._lock = threading.Lock()
         self._calls = 0
-        self._connections = Connections(
+        self._connections = make_connections(
             self.base_url, self.timeouts.connect_s, self.timeouts.read_s
         )
 
@@ -245,15 +242,15 @@ class Client:
             answer.close()
             raise
 
-    def _receive(self, url: str, answer: BaseHTTPResponse) -> Reply:
+    def _receive(self, url: str, answer: Answer) -> Reply:
         if 300 <= answer.status < 400:
             raise self._redirected(url, answer)
         body = self._read_bounded(answer)
         return parse_reply(answer.status, answer.headers, body, self.redaction)
 
-    def _read_bounded(self, answer: BaseHTTPResponse) -> bytes:
+    def _read_bounded(self, answer: Answer) -> bytes:
         parts, size = [], 0
-        while part := self._connections.read(answer, _CHUNK):
+        while part := answer.read(_CHUNK):
             size += len(part)
             if size > _MOST_BYTES:
                 raise _TooLong(
@@ -263,7 +260,7 @@ class Client:
             parts.append(part)
         return b"".join(parts)
 
-    def _redirected(self, url: str, answer: BaseHTTPResponse) -> Rejected:
+    def _redirected(self, url: str, answer: Answer) -> Rejected:
         target = _join(url, answer.headers.get("Location", ""))
         where = self._name_host(target) if is_address(target) else "what is no address"
         return Rejected(
@@ -300,15 +297,26 @@ class Client:
         return min(asked, self.timeouts.longest_wait_s)
 
 
+def make_connections(base_url: str, connect_s: float, read_s: float) -> Connections:
+    """Connections for the origin of a base URL. requests is imported only if it is needed."""
+    if origin_of(base_url)[0] == "http" and is_loopback(base_url):
+        from reconciler.transport.loopback import LoopbackConnections  # noqa: PLC0415 - as below
+
+        return LoopbackConnections(base_url, connect_s, read_s)
+    from reconciler.transport.remote import RemoteConnections  # noqa: PLC0415 - it is slow
+
+    return RemoteConnections(base_url, connect_s, read_s)
+
+
 def _perhaps(error: ServiceError) -> ReplyLost:
-    """The same, of a write: nobody can tell whether it was done."""
+    """The same, of a write: the answer does not tell whether it was done."""
     return ReplyLost(
         error.message,
         status=error.status,
         code=error.code,
         request_id=error.request_id,
         subject=error.subject,
-        next_step=" ".join(part for part in (_PERHAPS, error.next_step) if part),
+        next_step=error.next_step,
     )
 
 

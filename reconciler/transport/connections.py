@@ -1,8 +1,8 @@
-"""Connections to one origin, kept open: urllib3's, set up by requests as the environment says.
+"""What a connection is: how an answer is read, within what time, and how a call fails.
 
-requests' own way of sending costs several times what the call itself does, and spells escape
-sequences anew (`%3d` becomes `%3D`). An opaque token of somebody else's, as in a list's `nextLink`,
-must come back to them as they wrote it. So calls go to the pool that requests has made.
+`loopback` calls a service on this machine directly. `remote` calls any other service through the
+proxies and with the certificates that requests finds in the environment. Both send a target byte
+for byte: an opaque token of a service, as in a list's `nextLink`, must come back as it was written.
 """
 
 from __future__ import annotations
@@ -11,127 +11,89 @@ import contextlib
 import http.client
 import io
 import socket
-import ssl
 import time
-from collections.abc import Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Protocol
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, Timeout
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
-
-from reconciler.transport.origins import is_loopback
-
-# A part of an answer may take as long as the socket's timeout, all of it so many times as long.
+# A part of an answer may take as long as the socket's timeout, all of it this many times as long.
+# The socket's own timeout starts again with every byte: a service that sends one now and then
+# could keep a caller waiting for ever.
 _TIMES: Final = 4
-
-
-if TYPE_CHECKING:
-    from urllib3.response import BaseHTTPResponse
-
-_KEPT: Final = 64
-_UNREACHED: Final = "cannot be reached"
-_TARGET: Final = "X-Exact-Target"
 
 
 class TransportError(Exception):
     """A call without a whole answer. `said` is what became of it, in our own words.
 
-    `sent` is False where it surely never was; `distrusted` where the certificate was refused.
+    `name` is that of the error. `sent` is False where it surely never was; `distrusted` where the
+    certificate was refused.
     """
 
-    def __init__(self, error: Exception, said: str, *, sent: bool, distrusted: bool) -> None:
+    def __init__(self, name: str, said: str, *, sent: bool, distrusted: bool = False) -> None:
         super().__init__(said)
-        self.name = type(error).__name__
+        self.name = name
         self.said = said
         self.sent = sent
         self.distrusted = distrusted
 
 
-class Connections:
+class Headers(Mapping[str, str]):
+    """The headers of an answer by name, in any case. Two of the same name are one text."""
+
+    def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
+        self._lines: dict[str, tuple[str, str]] = {}
+        for name, value in lines:
+            key = name.lower()
+            known = self._lines.get(key)
+            self._lines[key] = (known[0], f"{known[1]}, {value}") if known else (name, value)
+
+    def __getitem__(self, name: str) -> str:
+        return self._lines[name.lower()][1]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._lines.values())
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
+class Answer(Protocol):
+    """An answer whose body is not read yet. Whoever has it reads it to its end, or closes it."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    def read(self, size: int) -> bytes:
+        """The next part of the body, `size` bytes at most. Raises TransportError."""
+
+    def close(self) -> None:
+        """Release the connection, even if part of the body is unread."""
+
+
+class Connections(Protocol):
     """Connections to the origin of a base URL. Safe to use from several threads."""
-
-    def __init__(self, base_url: str, connect_s: float, read_s: float) -> None:
-        self._base_url = base_url
-        self._read_s = read_s
-        self._timeout = Timeout(connect=connect_s, read=read_s)
-
-    @cached_property
-    def _pool(self) -> HTTPConnectionPool:
-        """Proxies and certificates as the environment has them; always verified."""
-        session = requests.Session()
-        session.trust_env = not is_loopback(self._base_url)
-        said = session.merge_environment_settings(self._base_url, {}, True, True, None)  # noqa: FBT003
-        request = requests.Request("GET", self._base_url).prepare()
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=_KEPT)
-        made: Any = adapter.get_connection_with_tls_context(
-            request, said["verify"], proxies=said["proxies"], cert=said["cert"]
-        )
-        made.ConnectionCls = type("_Connection", (_ExactTarget, made.ConnectionCls), {})
-        pool: HTTPConnectionPool = made
-        return pool
 
     def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
-    ) -> BaseHTTPResponse:
-        """The answer, whose body is still to be read; the target is sent as it stands.
+    ) -> Answer:
+        """Send a call once, with its target as it stands; the body of the answer is not read yet.
 
-        Nothing is repeated and no redirect followed. Raises Broken.
+        A redirect is not followed. Raises TransportError.
         """
-        try:
-            pool = self._pool
-        except (HTTPError, requests.exceptions.RequestException) as error:
-            # A proxy's address that is none.
-            raise TransportError(error, _UNREACHED, sent=False, distrusted=False) from error
-        try:
-            return pool.urlopen(
-                method,
-                "/",
-                body,
-                {**headers, _TARGET: target},
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                timeout=self._timeout,
-                preload_content=False,
-            )
-        except HTTPError as error:
-            raise self._explain(error) from error
-
-    def read(self, answer: BaseHTTPResponse, size: int) -> bytes:
-        """The next part of a body, about so long; nothing at its end. Raises Broken."""
-        try:
-            return answer.read(size, decode_content=True)
-        except HTTPError as error:
-            raise self._explain(error) from error
-
-    def _explain(self, error: Exception) -> TransportError:
-        if _is_distrust(error):
-            said = "its certificate cannot be verified"
-            return TransportError(error, said, sent=False, distrusted=True)
-        if isinstance(error, _UNSENT):
-            return TransportError(error, _UNREACHED, sent=False, distrusted=False)
-        late = isinstance(error, ReadTimeoutError)
-        said = f"no answer within {self._read_s:g} s" if late else "the answer broke off"
-        return TransportError(error, said, sent=True, distrusted=False)
 
 
-_UNSENT: Final = (ConnectTimeoutError, NewConnectionError, ProxyError)
+def say_unreached(name: str) -> TransportError:
+    """The error of a call for which there was no connection."""
+    return TransportError(name, "cannot be reached", sent=False)
 
 
-def _is_distrust(error: Exception) -> bool:
-    """Whether the certificate was refused, so that nothing was sent."""
-    causes = error.args if isinstance(error, SSLError) else ()
-    return any(isinstance(one, ssl.SSLCertVerificationError) for one in causes)
+def say_late(name: str, read_s: float) -> TransportError:
+    """The error of a call to which nothing came for `read_s` seconds."""
+    return TransportError(name, f"no answer within {read_s:g} s", sent=True)
+
+
+def say_broken_off(name: str) -> TransportError:
+    """The error of a call whose answer did not come whole."""
+    return TransportError(name, "the answer broke off", sent=True)
 
 
 class TimedResponse(http.client.HTTPResponse):
@@ -191,16 +153,3 @@ class _Timed(io.RawIOBase):
                 self._sock.settimeout(self._part_s)
         self._raw.close()
         super().close()
-
-
-class _ExactTarget:
-    """A connection that knows the header in which the target travels; it is never sent."""
-
-    response_class = TimedResponse
-
-    def request(
-        self, method: str, _: str, body: Any = None, headers: Any = (), **rest: Any
-    ) -> None:
-        kept = dict(headers)
-        target = kept.pop(_TARGET)
-        super().request(method, target, body, kept, **rest)  # type: ignore[misc]  # mixed in

@@ -13,12 +13,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
 
 from reconciler.errors import ReconcilerError, Throttled, TooManyCalls
 from reconciler.model import Throttling
+from reconciler.model.values import dataclass
 from reconciler.ports import Emit
 from reconciler.transport.replies import LATER, read_retry_after
 from reconciler.transport.token_bucket import READS, WRITES, TokenBucket
@@ -137,7 +137,7 @@ class _Time:
         if ending and self.clock() + seconds > self._end:
             raise ReconcilerError(
                 "was interrupted while a call waited for its turn",
-                next_step="The call was not sent. Plan again to see what is live.",
+                next_step="The call was not sent.",
             )
         sleep = self._sleep or (time.sleep if ending else self._ending.wait)
         sleep(min(seconds, _LONGEST_S))

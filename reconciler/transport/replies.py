@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from requests.structures import CaseInsensitiveDict
-
 from reconciler.errors import Busy, Rejected, ServiceError, Throttled, Unauthorized, Unavailable
 from reconciler.model import Json
+from reconciler.model.values import dataclass
 from reconciler.secrets.redaction import Redaction, SecretNamed, mask
 from reconciler.text.json_text import read_json
+from reconciler.transport.connections import Headers
 
 LATER: Final = "Wait, then run it again; --parallelism 2 asks for less."
 _ROTATE: Final = (
@@ -76,7 +76,7 @@ def _redact_headers(headers: Mapping[str, str], redaction: Redaction) -> Mapping
         for name, value in came.items()
         if name.lower() not in _FOLLOWED and (kept := redaction.redact(value)) is not value
     }
-    return CaseInsensitiveDict({**came, **said}) if said else headers
+    return Headers({**came, **said}.items()) if said else headers
 
 
 def _content_type(headers: Mapping[str, str]) -> str:
@@ -106,7 +106,7 @@ def make_error(reply: Reply) -> ServiceError:
         kind, next_step = Busy, "Wait until what runs on it has ended, then plan again."
     elif reply.status >= 500:
         kind = Unavailable
-        next_step = next_step or "Run it again; if it persists, quote the request id."
+        next_step = next_step or "If it persists, quote the request id."
     return kind(
         said,
         status=reply.status,

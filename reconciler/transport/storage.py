@@ -7,10 +7,10 @@ the address. A token of ours is shown to storage alone, not to whatever host som
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from reconciler.model.values import dataclass
 from reconciler.transport.origins import is_loopback
 
 # Published for everyone's use with the storage emulator (documented: storage-use-azurite).

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import ReconcilerError
+from reconciler.model.values import dataclass
 
 _TIMEOUT_VARIABLE: Final = "RECONCILER_TIMEOUT"
 

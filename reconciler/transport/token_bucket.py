@@ -11,8 +11,9 @@ A lane knows no clock and no thread: whoever holds it says what time it is, and 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from reconciler.model.values import dataclass
 
 
 class BucketLimits(NamedTuple):

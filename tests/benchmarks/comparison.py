@@ -42,8 +42,8 @@ _Tool = TypeVar("_Tool", bound=Planner)
 class Sizes:
     """How many services each task has."""
 
-    plans: Sequence[int] = (1000, 3000, 10_000)
-    against_terraform: Sequence[int] = (1000, 3000)
+    plans: Sequence[int] = (100, 1000, 3000, 10_000)
+    against_terraform: Sequence[int] = (100, 1000, 3000)
     applies: Sequence[int] = (1000, 3000)
     warm: int = 10_000
     fleet: int = 1000

@@ -11,28 +11,65 @@ from typing import Any
 
 from reconciler.document.diff import diff
 from reconciler.kinds.web_service import KIND
+from tests.benchmarks.contenders import write_project
+from tests.benchmarks.documents import OLD, name_of
 from tests.benchmarks.gauge import measured_environment
 from tests.benchmarks.ledgers import measure_reading, measure_writing
 from tests.benchmarks.measure import Figure, take_turns, time_call
 from tests.e2e.world import MODEL, Emulator, Project, clean_environment, spawn_emulator
 
+OURS = str(Path(sys.executable).with_name("reconciler"))
+LIBRARIES = "click, yaml, requests, jsonschema_rs, orjson"
 SERVICES = 1000
 LIMITED = 300
 
 
 def measure_start() -> Figure:
     """`reconciler version`, a whole process, against Python importing click."""
-    ours = [str(Path(sys.executable).with_name("reconciler")), "version"]
-    bare = [sys.executable, "-c", "import click"]
-    medians = take_turns(lambda: _run(ours), lambda: _run(bare), 21)
-    return Figure("reconciler version", *medians, 'python -c "import click"', 1.5)
+    medians = take_turns(lambda: _run([OURS, "version"]), lambda: _import("click"), 21)
+    return Figure("reconciler version", *medians, 'python -c "import click"', 1.2)
 
 
-def _run(command: list[str]) -> float:
+def measure_small_validation() -> Figure:
+    """`reconciler validate` of one manifest, a whole process."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "project")
+        write_project(folder, "http://127.0.0.1:1", 1)
+        return _measure_small("validate of one manifest", folder, "validate", 1.0)
+
+
+def measure_small_plan() -> Figure:
+    """`reconciler plan` of one service that the emulator has as it is declared."""
+    options = ("--no-blob", "--operation-seconds", "0")
+    with tempfile.TemporaryDirectory() as name, spawn_emulator(*options) as emulator:
+        status, answer, _ = emulator.send("PUT", emulator.path(name_of(0)), _body(OLD))
+        assert status < 300, answer
+        folder = Path(name, "project")
+        write_project(folder, emulator.url, 1, OLD)
+        return _measure_small("warm plan of one service", folder, "plan", 1.25)
+
+
+def _measure_small(title: str, folder: Path, command: str, goal: float) -> Figure:
+    """A command, against Python importing what no such command can do without."""
+    _run([OURS, command], folder)
+    medians = take_turns(lambda: _run([OURS, command], folder), lambda: _import(LIBRARIES), 21)
+    return Figure(title, *medians, f'python -c "import {LIBRARIES}"', goal)
+
+
+def _import(modules: str) -> float:
+    return _run([sys.executable, "-c", f"import {modules}"])
+
+
+def _run(command: list[str], folder: Path = Path("/")) -> float:
     environment = measured_environment()
     return time_call(
         lambda: subprocess.run(
-            command, check=True, stdout=subprocess.DEVNULL, cwd="/", env=environment
+            command,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env=environment,
         )
     )
 
@@ -98,9 +135,9 @@ _VALIDATE = """
 import time; from pathlib import Path; import sys
 from reconciler.kinds import find_kinds
 from reconciler.manifests import load
-schemas = {name: kind.manifest_schema_name for name, kind in find_kinds().items()}
+kinds = find_kinds()
 started = time.perf_counter()
-loaded = load(Path(sys.argv[1]), None, [], schemas)
+loaded = load(Path(sys.argv[1]), None, [], kinds)
 took = time.perf_counter() - started
 assert len(loaded.manifests) == 1000 and not loaded.findings, loaded.findings
 print(took)
@@ -184,6 +221,8 @@ def _run_in(folder: Path, command: list[str], stdin: str) -> float:
 
 FIGURES = {
     "start": measure_start,
+    "small-validation": measure_small_validation,
+    "small-plan": measure_small_plan,
     "diff": measure_diff,
     "validation": measure_validation,
     "estimate": measure_estimate,

@@ -126,7 +126,7 @@ def _tell_figure(figure: Figure) -> str:
     ours, other = (f"{seconds * 1000:,.1f} ms" for seconds in (figure.ours, figure.yardstick))
     return (
         f"| {figure.name} | {ours} | {figure.against}: {other}"
-        f" | {figure.ratio:.2f} | {figure.goal:.1f} |\n"
+        f" | {figure.ratio:.2f} | {figure.goal:g} |\n"
     )
 
 

@@ -18,7 +18,7 @@ from tests.benchmarks.report import BEGIN, END, Report
 from tests.benchmarks.static_server import count_calls, run_static_server
 
 pytestmark = pytest.mark.e2e
-SIZES = Sizes((1000, 10_000), (1000,), (1000, 3000), 10_000, 1000)
+SIZES = Sizes((100, 1000, 10_000), (100, 1000), (1000, 3000), 10_000, 1000)
 
 
 def uri_of(definition: Any) -> str:
@@ -90,10 +90,11 @@ def results() -> Results:
     """Just met, every goal of them."""
     found = Results()
     tasks = {
-        plan_of(1000): {"reconciler": (1.0, 70.0), "Terraform 1": (2.0, 280.0)},
-        plan_of(10_000): {"reconciler": (11.0, 200.0)},
+        plan_of(100): {"reconciler": (1.0, 70.0), "Terraform 1": (1.0, 80.0)},
+        plan_of(1000): {"reconciler": (0.9, 70.0), "Terraform 1": (2.0, 280.0)},
+        plan_of(10_000): {"reconciler": (9.9, 200.0)},
         apply_of(1000): {"reconciler": (4.0, 1.0), "bare client": (2.0, 1.0)},
-        apply_of(3000): {"reconciler": (12.0, 1.0), "bare client": (6.0, 1.0)},
+        apply_of(3000): {"reconciler": (12.0, 250.0), "bare client": (6.0, 1.0)},
         fleet_of(1000): {"reconciler": (2.0, 1.0), "octoDNS 1": (2.0, 1.0)},
         warm_of(10_000): {"reconciler": (10.0, 1.0)},
     }
@@ -105,7 +106,7 @@ def results() -> Results:
 
 def test_a_goal_is_missed_by_whoever_takes_a_little_more() -> None:
     met = list(check_goals(results(), SIZES))
-    assert len(met) == 10
+    assert len(met) == 12
     assert all(goal.met for goal in met)
     worse = Results()
     for row in results().rows:
@@ -115,7 +116,7 @@ def test_a_goal_is_missed_by_whoever_takes_a_little_more() -> None:
         worse.add([Row(row.task, row.tool, usage, 3)])
     # A ratio of ours to ours stays, and so does what has some room.
     missed = [goal.name for goal in check_goals(worse, SIZES) if not goal.met]
-    assert len(missed) == 7
+    assert len(missed) == 9
 
 
 def test_the_chapter_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_the_chapter_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     assert text.startswith(f"before\n{BEGIN}\n## Speed\n")
     assert text.endswith(f"{END}\nafter\n")
     assert "stale" not in text
-    assert "| cold plan of 1,000 | reconciler | 1.00 | 1.00 | 70 | 5 |" in text
+    assert "| cold plan of 1,000 | reconciler | 0.90 | 0.90 | 70 | 5 |" in text
     assert "| a | 2.0 ms | b: 1.0 ms | 2.00 | 1.5 |" in text
     assert report.missed
     report.write(readme)

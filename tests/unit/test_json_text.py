@@ -56,6 +56,12 @@ def test_what_only_python_reads_is_refused(text: str, why: str) -> None:
         read_json(text)
 
 
+@pytest.mark.parametrize("inner", ["", "1", '"]"'])
+def test_what_nests_as_deep_as_may_be_is_read(inner: str) -> None:
+    text = "[" * DEEPEST + inner + "]" * DEEPEST
+    assert json.dumps(read_json(text)) == text
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"{'a': 1}"])
 def test_what_is_no_json_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"line 1|codec"):

@@ -30,7 +30,8 @@ from tests.wild import run_wild
 
 OK = Answer(200, {"value": 1})
 TIMEOUTS = Timeouts(retries=3, total_s=60, connect_s=60, read_s=60)
-# For answers that come too late. The next answer comes at once, and has this long on a busy machine.
+# For answers that come too late. The next answer comes at once, and has this long on a busy
+# machine.
 HASTY = replace(TIMEOUTS, read_s=2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -12,6 +12,7 @@ import click
 
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import apply_options
+from reconciler.model.values import dataclass
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.wiring import Assembly, PlanFlags
@@ -93,7 +94,7 @@ def _apply_new(
 ) -> int:
     from reconciler.cli.wiring import assemble
     from reconciler.engine.planning.plan import make_plan
-    from reconciler.plans.plan_file import plan_document
+    from reconciler.plans.plan_file import digest_of_plan
 
     ask = not apply_flags.auto_approve
     if ask and invocation.as_json:
@@ -103,7 +104,7 @@ def _apply_new(
     def make(runtime: Runtime) -> tuple[Plan, str]:
         plan = make_plan(runtime, assembly.request(flags, paths))
         propose(invocation, runtime, plan, ask=ask)
-        return plan, str(plan_document(plan)["plan_digest"])
+        return plan, digest_of_plan(plan)
 
     runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)
     return Session(invocation, assembly, runtime, apply_flags).run(make)

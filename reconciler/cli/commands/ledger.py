@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import click
 
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import AUTO_APPROVE, LOCK_TIMEOUT
+from reconciler.model.values import dataclass
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Iterable

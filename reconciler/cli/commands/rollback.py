@@ -44,8 +44,9 @@ def rollback(
     are told by history. No secret comes back, and a manifest that declares otherwise is named.
     """
     from reconciler.cli.commands.apply import ApplyFlags, Session, check_output_open, propose
-    from reconciler.cli.wiring import Assembly, PlanFlags, load_all, parse_addresses
-    from reconciler.plans.plan_file import plan_document
+    from reconciler.cli.loading import load_all
+    from reconciler.cli.wiring import Assembly, PlanFlags, parse_addresses
+    from reconciler.plans.plan_file import digest_of_plan
 
     if form != "text" and not out:
         raise click.UsageError(f"--format {form} goes with --out: what is applied is told as text")
@@ -66,7 +67,7 @@ def rollback(
             propose(invocation, runtime, plan, ask=not apply_flags.auto_approve)
         else:
             _show_nothing(invocation, plan)
-        return plan, str(plan_document(plan)["plan_digest"])
+        return plan, digest_of_plan(plan)
 
     with invocation.interruption.listening():
         check_output_open(invocation)

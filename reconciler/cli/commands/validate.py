@@ -16,7 +16,7 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -
 
     PATH is a manifest or a folder of them: manifests/ by default, or the project's folder.
     """
-    from reconciler.cli.wiring import load_all
+    from reconciler.cli.loading import load_all
     from reconciler.render.findings import render_findings, render_findings_json
     from reconciler.render.words.counting import count
 

@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
 from reconciler.emulator.processes import die_with_parent, end_process
 from reconciler.emulator.tcp_ports import DEFAULT_PORT, is_free, pick_blob_port, pick_free_port
 from reconciler.errors import ReconcilerError
+from reconciler.model.values import dataclass
 from reconciler.package_data import find_example
 
 _SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"

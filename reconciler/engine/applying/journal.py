@@ -7,7 +7,7 @@ does anything else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.document.baseline import make_baseline
 from reconciler.document.pointers import find, format_pointer, split_pointer
@@ -29,6 +29,7 @@ from reconciler.model import (
     StepResult,
     Verb,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.plan_file import digest_of_step
 from reconciler.ports import Lease
 from reconciler.text.times import format_utc

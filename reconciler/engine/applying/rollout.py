@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias
@@ -29,6 +29,7 @@ from reconciler.model import (
     WavePaused,
     WaveStarted,
 )
+from reconciler.model.values import dataclass
 from reconciler.text.times import seconds_since
 
 _POLL_EVERY_S: Final = 0.2

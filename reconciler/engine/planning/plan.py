@@ -7,7 +7,7 @@ merely forbids applying it is kept in the plan.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from reconciler.document.pointers import format_pointer
 from reconciler.document.schema import Field
@@ -47,6 +47,7 @@ from reconciler.model import (
     Snapshot,
     Step,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans import guards
 from reconciler.plans.estimate import estimate
 from reconciler.plans.reasons import explain_changes, format_author

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Runtime
@@ -18,6 +18,7 @@ from reconciler.model import (
     Rollout,
     Snapshot,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.waves import group_members, name_items
 from reconciler.text.suggestions import suggest
 

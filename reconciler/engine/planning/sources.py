@@ -8,7 +8,7 @@ that region when the plan is applied.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.engine.observe import Observation, ObservedResources, observe
 from reconciler.engine.planning.selection import PlanRequest
@@ -29,6 +29,7 @@ from reconciler.model import (
     Resource,
     Step,
 )
+from reconciler.model.values import dataclass
 from reconciler.ports import ClonesFrom, KeepsCopies
 
 _WHERE = "/spec/definition/from"

@@ -30,7 +30,7 @@ from reconciler.model import (
     Summary,
 )
 from reconciler.plans.guards import forbid
-from reconciler.ports import Access, Plane, ResolveSecret
+from reconciler.ports import Access, Kind, Plane, ResolveSecret
 from reconciler.transport import Client
 
 ID_FORM: Final = IdForm(
@@ -121,4 +121,4 @@ class Shelf:
         yield
 
 
-KIND: Final = DeploymentKind()
+KIND: Final[Kind] = DeploymentKind()
