@@ -1,7 +1,7 @@
-"""Entries that a ledger could not take, as a document that waits until it can.
+"""Writes and reads entries that could not be recorded, for `ledger verify --recover`.
 
-It is in ASCII, so that it survives being copied out of a terminal; and whole, because a part of
-it would be taken for all that was done.
+The document is in ASCII, so that it can be copied from a terminal. Its digest protects all of it,
+because a part would look like everything that was done. The commands call it; it reads no file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WHOLE: Final = (
 
 
 def write_entries(entries: Iterable[Entry]) -> str:
-    """The document of the entries, in the order in which they were to be recorded."""
+    """Returns the document of the entries, in the given order."""
     body = {
         "format_version": FORMAT_VERSION,
         "entries": [write_entry(entry) for entry in entries],
@@ -37,7 +37,7 @@ def write_entries(entries: Iterable[Entry]) -> str:
 
 
 def read_entries(text: str) -> tuple[Entry, ...]:
-    """The entries of a document; raises LedgerInvalid for one that is not as it was written."""
+    """Returns the entries of a document; raises LedgerInvalid if it was changed."""
     document = _parse(text)
     if document.get("format_version") != FORMAT_VERSION:
         raise _invalid(f"is not of format version {FORMAT_VERSION}, the only one known here")

@@ -1,4 +1,7 @@
-"""A look at every line of a ledger: whether all fits, and which line is the first that does not."""
+"""Checks every line of a ledger, and reports each invalid line with its place.
+
+Both ledgers call it with their lines; it opens no file and no blob itself.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from reconciler.ledgers.records import BadLine, Checkpoint, Record
 from reconciler.model import Address, Entry, Finding, Intent, SourceLocation, VerifyReport
 from reconciler.model.values import dataclass
 
-# More of them say nothing that the first few do not.
+# More findings would not help: the first ones show the damage.
 _MOST: Final = 100
 _SET_ASIDE: Final = "The next command that writes sets it aside; nothing was sent because of it."
 
 
 @dataclass(frozen=True, slots=True)
 class TornTail:
-    """Bytes behind the last whole line: where, and how many."""
+    """Bytes after the last whole line: their place and number."""
 
     name: str
     line: int
@@ -31,9 +34,9 @@ def verify_lines(
     moved: Mapping[Address, Address],
     find_torn_tail: Callable[[], TornTail | None],
 ) -> VerifyReport:
-    """What a look at all lines comes to; what cannot be read is a finding too.
+    """Checks all lines; a line or file that cannot be read is a finding too.
 
-    `digest_archive` gives the digest of the archive of a name, empty where there is none.
+    `digest_archive` returns the digest of the archive with a name, or "" if it is missing.
     """
     verifier = _Verifier(digest_archive, moved)
     try:
@@ -63,14 +66,13 @@ class _Verifier:
         self._findings: list[Finding] = []
 
     def apply(self, line: Numbered) -> None:
-        """Look at one line, after all before it."""
+        """Checks one line; the caller passes the lines in order."""
         name, number, data = line
         try:
             record = self._follow(data)
         except BadLine as error:
-            self._chain_head = (
-                None  # the next line is taken as it is, so that one harm is told once
-            )
+            # The next line is not compared with this one, so that one error is reported once.
+            self._chain_head = None
             self._add_finding(name, number, str(error))
             return
         for said in self._find_doubts(record):
@@ -108,5 +110,5 @@ class _Verifier:
             )
 
     def make_report(self, more: tuple[Finding, ...]) -> VerifyReport:
-        """What all of it comes to."""
+        """Returns the report with these findings added."""
         return VerifyReport(self._entries, self._intents, (*self._findings, *more))
