@@ -131,9 +131,9 @@ class AzureBlobLedger:
             if name:
                 return name
         raise LedgerInvalid(
-            "the ledger cannot be compacted: somebody writes to it all the time",
+            "the ledger cannot be compacted: other writers keep adding lines",
             subject=self._container.address,
-            next_step="Try again when nobody works.",
+            next_step="Try again when no other command writes to it.",
         )
 
     def _archive(self, append_position: AppendPosition, data: bytes, replay: Replay) -> str:
@@ -162,9 +162,9 @@ class AzureBlobLedger:
             return join(append_position.chain_head, checkpoint)
         except BadLine as error:
             raise LedgerInvalid(
-                f"the ledger cannot be compacted: its line {error}",
+                f"the ledger cannot be compacted: the checkpoint {error}",
                 subject=self._container.address,
-                next_step="Forget what is no longer managed, then try again.",
+                next_step="Remove unused resources with reconciler forget, then try again.",
             ) from error
 
     def _delete(self, name: str) -> None:
@@ -190,9 +190,9 @@ class AzureBlobLedger:
                 continue
             return f"{self._container.address}/{aside}"
         raise LedgerInvalid(
-            "the ledger cannot be moved away: somebody writes to it all the time",
+            "the ledger cannot be moved away: other writers keep adding lines",
             subject=self._container.address,
-            next_step="Try again when nobody works.",
+            next_step="Try again when no other command writes to it.",
         )
 
     def _number_all(self) -> Iterator[Numbered]:

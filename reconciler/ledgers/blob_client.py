@@ -91,11 +91,11 @@ class Container:
             self._where: Where = split_address(address)
         except ValueError as error:
             raise LedgerInvalid(
-                f"the ledger's address is not {error}", subject=address, next_step=_ADDRESS
+                f"the address of the ledger is not {error}", subject=address, next_step=_ADDRESS
             ) from error
         if self._where.name:
             raise LedgerInvalid(
-                "the ledger's address is not that of a container",
+                "the address of the ledger is not the address of a container",
                 subject=address,
                 next_step=_ADDRESS,
             )
@@ -232,7 +232,7 @@ class Container:
             try:
                 work()
             except BlobNotFound:
-                raise self._invalid("the container cannot be made") from None
+                raise self._invalid("the container cannot be created") from None
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -248,15 +248,15 @@ class Container:
         except ResourceNotFoundError:
             raise BlobNotFound from None
         except ClientAuthenticationError:
-            raise self._invalid("storage does not let us work with it", _FORBIDDEN) from None
+            raise self._invalid("access to storage is denied", _FORBIDDEN) from None
         except HttpResponseError as error:
             if error.status_code in {409, 412}:
                 raise PreconditionFailed from None
             if error.status_code in {401, 403}:
-                raise self._invalid("storage does not let us work with it", _FORBIDDEN) from None
+                raise self._invalid("access to storage is denied", _FORBIDDEN) from None
             if error.status_code in {400, 413, 416}:
-                raise self._invalid(f"storage answers {error.status_code}") from None
-            raise self._unreachable(f"storage answers {error.status_code or 'nothing'}") from None
+                raise self._invalid(f"storage answered with status {error.status_code}") from None
+            raise self._unreachable(_describe_answer(error.status_code)) from None
         except AzureError:
             raise self._unreachable("storage cannot be reached") from None
 
@@ -271,6 +271,10 @@ class Container:
             subject=self.address,
             next_step="Check the address in spec.ledger.container and the network.",
         )
+
+
+def _describe_answer(status: int | None) -> str:
+    return f"storage answered with status {status}" if status else "storage sent no answer"
 
 
 def _condition(etag: str) -> dict[str, Any]:

@@ -35,8 +35,8 @@ from reconciler.text.times import format_utc
 # A new owner needs two calls between acquiring the lease and writing its name.
 _LOOKS: Final = 20
 _BETWEEN_LOOKS_S: Final = 0.1
-_NAMELESS: Final = LockOwner("", "somebody", "nobody knows what", "somewhere", 0, "", "lately")
-_REPAIR: Final = "If it is sure that nobody works, delete it."
+_NAMELESS: Final = LockOwner("", "unknown", "unknown", "unknown", 0, "", "unknown")
+_REPAIR: Final = "Make sure that no command uses the ledger, then delete it."
 
 
 class BlobLock:
@@ -154,7 +154,7 @@ class BlobLock:
             return read_lock_record(blob.data[: LONGEST + 1])
         except BadLine as error:
             raise LedgerInvalid(
-                f"the file of the lock {error}", subject=self.subject, next_step=_REPAIR
+                f"the lock file {error}", subject=self.subject, next_step=_REPAIR
             ) from error
 
     def _write(self, lock_record: LockRecord, lease: str = "", etag: str = "") -> None:

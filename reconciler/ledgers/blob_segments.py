@@ -42,8 +42,8 @@ _TAIL_BYTES: Final = 1 << 16
 _ATTEMPTS: Final = 100
 _SENDINGS: Final = 2
 _UNCONFIRMED: Final = (
-    "Storage did not answer, so nobody knows whether the line is there. Try again when it can be"
-    " reached: reconciler ledger verify shows what is recorded."
+    "Storage did not answer, so it is not known whether the line was written. Try again when"
+    " storage can be reached; reconciler ledger verify shows what is recorded."
 )
 
 
@@ -247,7 +247,7 @@ class Segments:
 
     def _busy(self) -> LedgerInvalid:
         return LedgerInvalid(
-            "the ledger is written by too many at once",
+            "too many writers use the ledger at the same time",
             subject=self.address_of(self._prefix),
             next_step="Try again.",
         )

@@ -36,8 +36,8 @@ LONGEST: Final = 64 << 20
 # A checkpoint nests values of documents in its memories and in the patches of open intents.
 DEEPEST: Final = json_text.DEEPEST + 10
 RESTORE: Final = (
-    "Restore it from a backup; or begin it anew from what is live, the broken one kept aside:"
-    " reconciler ledger rebuild. Only who applied what and when is forgotten."
+    "Restore it from a backup, or run reconciler ledger rebuild: it moves the invalid ledger away"
+    " and creates a new one from the live state. Only who applied what, and when, is lost."
 )
 _NOTHING: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
 _GONE: Final = (Action.DELETE, Action.FORGET)
@@ -117,7 +117,7 @@ def _parse(line: bytes) -> dict[str, Json]:
         raise BadLine("is not an entry of a ledger")
     version = document.get("version")
     if type(version) is not int or version != _VERSION:
-        raise BadLine(f"is not of version {_VERSION}, the only one known here")
+        raise BadLine(f"is not of version {_VERSION}, the only supported version")
     if not is_count(document.get("highest_fence")):
         raise BadLine("has no usable highest_fence")
     return document
@@ -127,9 +127,9 @@ def check_fence(fence: int, highest: int, subject: str) -> None:
     """Raises LedgerConflict if a later lock was acquired; fence 0 (no lock) is accepted."""
     if 0 < fence < highest:
         raise LedgerConflict(
-            f"somebody has taken the lock since: it is number {highest} now, and this was {fence}",
+            f"another process acquired the lock: its number is now {highest}, and ours was {fence}",
             subject=subject,
-            next_step="Nothing was written. Plan again once it is free.",
+            next_step="Nothing was written. Plan again when the lock is free.",
         )
 
 

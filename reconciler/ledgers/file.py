@@ -47,12 +47,14 @@ from reconciler.model import Address, Entry, Intent, LockOwner, Snapshot, Verify
 from reconciler.ports import Emit, Lease
 
 NAME: Final = "ledger.jsonl"
-_UNREADABLE: Final = "Give leave to read it, or name another folder in spec.ledger.path."
+_UNREADABLE: Final = "Allow this user to read it, or set another folder in spec.ledger.path."
 _UNWRITTEN: Final = (
-    "What was just applied is live but not recorded. Make room or give leave to write, then plan"
-    " and apply again."
+    "The last change is live but not recorded. Free disk space or allow this user to write, then"
+    " plan and apply again."
 )
-_UNCHANGED: Final = "Make room or give leave to write in its folder; nothing was changed."
+_UNCHANGED: Final = (
+    "Free disk space or allow this user to write in its folder. Nothing was changed."
+)
 
 
 class FileLedger:

@@ -33,7 +33,7 @@ from reconciler.model.values import dataclass
 from reconciler.text.times import format_utc
 
 NAME: Final = "lock.json"
-_REPAIR: Final = "If it is sure that nobody works, move it away."
+_REPAIR: Final = "Make sure that no command uses the ledger, then move it away."
 
 Guard: TypeAlias = Callable[[], AbstractContextManager[int]]
 """Locks the ledger's file; yields its file descriptor."""
@@ -106,9 +106,7 @@ class FileLock:
             return True
 
     def _invalid(self, what: str) -> LedgerInvalid:
-        return LedgerInvalid(
-            f"the file of the lock {what}", subject=str(self.file), next_step=_REPAIR
-        )
+        return LedgerInvalid(f"the lock file {what}", subject=str(self.file), next_step=_REPAIR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class HeldLock:
             raise self._conflict("could not be renewed in time")
         if self._lost.is_set() or not self._lock_handle.is_held():
             self._lost.set()
-            raise self._conflict("was taken by somebody else")
+            raise self._conflict("was acquired by another process")
 
     @contextlib.contextmanager
     def keep_alive(self) -> Iterator[HeldLock]:
@@ -125,7 +125,7 @@ class HeldLock:
         return LedgerConflict(
             f"the lock of the ledger {what}",
             subject=self._subject,
-            next_step="Nothing more was written. See who works, then plan again.",
+            next_step="Nothing more was written. Check who uses the ledger, then plan again.",
         )
 
 
@@ -182,8 +182,8 @@ def held_by(lock_owner: LockOwner, subject: str) -> LockHeld:
         lock_owner,
         subject=subject,
         next_step=(
-            f"Wait for it with --lock-timeout, or run reconciler force-unlock {lock_owner.id}"
-            " if it is sure that nobody works."
+            "Wait for it with --lock-timeout. If its process does not run any more, run"
+            f" reconciler force-unlock {lock_owner.id}."
         ),
     )
 
@@ -191,11 +191,11 @@ def held_by(lock_owner: LockOwner, subject: str) -> LockHeld:
 def not_held(lock_id: str, lock_owner: LockOwner | None, subject: str) -> ReconcilerError:
     """Returns the error for an unlock with an id that does not hold the lock."""
     hint = (
-        f"It is held as {lock_owner.id} by {lock_owner.who}@{lock_owner.host}."
+        f"The lock has the id {lock_owner.id}; {lock_owner.who}@{lock_owner.host} holds it."
         if lock_owner
-        else "It is free."
+        else "The lock is free."
     )
-    return ReconcilerError(f"nobody holds the lock {lock_id}", subject=subject, next_step=hint)
+    return ReconcilerError(f"no lock has the id {lock_id}", subject=subject, next_step=hint)
 
 
 def write_lock_record(lock_record: LockRecord, renewed: str) -> bytes:
@@ -219,10 +219,10 @@ def read_lock_record(data: bytes) -> LockRecord:
     except ValueError as error:
         raise BadLine("is not JSON") from error
     if not isinstance(document, dict) or document.get("version") != VERSION:
-        raise BadLine("is not that of a lock")
+        raise BadLine("is not a valid lock file")
     fence, machine = document.get("fence"), document.get("machine")
     if type(fence) is not int or not is_count(fence) or type(machine) is not str:
-        raise BadLine("is not that of a lock")
+        raise BadLine("is not a valid lock file")
     return LockRecord(fence, _read_lock_owner(document.get("holder")), machine)
 
 

@@ -123,7 +123,7 @@ def decode_record(document: Mapping[str, Json], sequence: int) -> Record:
             return Marker("lock", _read_field(document, "fence"), sequence)
         case "close":
             return Marker("close", 0, sequence)
-    raise BadLine("is of a kind that is not known here")
+    raise BadLine("has an unknown kind")
 
 
 def write_entry(entry: Entry) -> dict[str, Json]:

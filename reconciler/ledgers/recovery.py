@@ -21,8 +21,8 @@ FORMAT_VERSION: Final = "1.0"
 _LONGEST: Final = 256 << 20
 _SUBJECT: Final = "entries to recover"
 _WHOLE: Final = (
-    "Take the file as it was written, unchanged. Without it, reconciler ledger rebuild remembers"
-    " what is live."
+    "Pass the file unchanged. If you do not have it, reconciler ledger rebuild records the live"
+    " state."
 )
 
 
@@ -40,7 +40,7 @@ def read_entries(text: str) -> tuple[Entry, ...]:
     """Returns the entries of a document; raises LedgerInvalid if it was changed."""
     document = _parse(text)
     if document.get("format_version") != FORMAT_VERSION:
-        raise _invalid(f"is not of format version {FORMAT_VERSION}, the only one known here")
+        raise _invalid(f"is not of format version {FORMAT_VERSION}, the only supported version")
     entries = document.get("entries")
     if not isinstance(entries, list):
         raise _invalid("has no entries")
@@ -65,11 +65,11 @@ def _parse(text: str) -> dict[str, Json]:
 
 def _read(number: int, document: Json) -> Entry:
     if not isinstance(document, dict):
-        raise _invalid(f"has no usable entry as number {number}")
+        raise _invalid(f"has no usable entry with number {number}")
     try:
         return read_entry(document, 0)
     except BadLine as error:
-        raise _invalid(f"holds entry {number}, which {error}") from error
+        raise _invalid(f"has an invalid entry {number}: it {error}") from error
 
 
 def _digest(body: Json) -> str:

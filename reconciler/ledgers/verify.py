@@ -16,7 +16,9 @@ from reconciler.model.values import dataclass
 
 # More findings would not help: the first ones show the damage.
 _MOST: Final = 100
-_SET_ASIDE: Final = "The next command that writes sets it aside; nothing was sent because of it."
+_SET_ASIDE: Final = (
+    "The next command that writes moves it to another file. No request was sent because of it."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def verify_lines(
         return verifier.make_report(error.findings())
     if tail is None:
         return verifier.make_report(())
-    said = f"line {tail.line} of the ledger is not whole: {tail.size} bytes of a write that ended"
+    said = f"line {tail.line} of the ledger is not whole: {tail.size} bytes of an interrupted write"
     place = SourceLocation(tail.name, tail.line, 1)
     return verifier.make_report(
         (Finding(said, place=place, next_step=_SET_ASIDE, severity="warning"),)
@@ -89,13 +91,13 @@ class _Verifier:
         if isinstance(record, Entry) and record.intent:
             intent = self._replay.open.get(record.intent)
             if intent is None:
-                yield f"is the outcome of line {record.intent}, which is no open intent"
+                yield f"is the outcome of line {record.intent}, which is not an open intent"
             elif self._now(intent.address) != self._now(record.address):
                 yield f"is the outcome of an intent of {intent.address}, and of {record.address}"
         if isinstance(record, Checkpoint):
             found = self._digest_archive(record.archive)
             if not found:
-                yield f"names the archive {record.archive}, which is not there"
+                yield f"names the archive {record.archive}, which is missing"
             elif found != record.sha256:
                 yield f"names the archive {record.archive}, which was changed since"
 

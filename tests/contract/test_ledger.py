@@ -252,7 +252,7 @@ def test_an_outcome_without_its_intent_is_found(home: Home) -> None:
     assert (verify_report.entries, verify_report.intents) == (3, 1)
     wrong, twice = verify_report.findings
     assert "is the outcome of an intent of WebService/a, and of WebService/b" in wrong.message
-    assert f"is the outcome of line {number}, which is no open intent" in twice.message
+    assert f"is the outcome of line {number}, which is not an open intent" in twice.message
     assert wrong.place is not None
     assert twice.place is not None
     assert (wrong.place.line, twice.place.line) == (2, 3)

@@ -126,7 +126,7 @@ def test_a_chain_that_does_not_hold_is_named_by_its_first_bad_line(
         ({"kind": "outcome", "patch": []}, "repeats the patch of its intent"),
         ({"kind": "intent", "address": "WebService/a"}, "has no usable id"),
         ({"kind": "checkpoint"}, "has no usable archive"),
-        ({"kind": ["intent"]}, "is of a kind that is not known here"),
+        ({"kind": ["intent"]}, "has an unknown kind"),
         ({"version": True}, "is not of version 2"),
         ({"version": 1}, "is not of version 2"),
         ({"highest_fence": -1}, "has no usable highest_fence"),
