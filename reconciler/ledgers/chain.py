@@ -129,7 +129,7 @@ def check_fence(fence: int, highest: int, subject: str) -> None:
         raise LedgerConflict(
             f"another process acquired the lock: its number is now {highest}, and ours was {fence}",
             subject=subject,
-            next_step="Nothing was written. Plan again when the lock is free.",
+            next_step="The ledger was not written. Plan again when the lock is free.",
         )
 
 

@@ -48,12 +48,9 @@ from reconciler.ports import Emit, Lease
 
 NAME: Final = "ledger.jsonl"
 _UNREADABLE: Final = "Allow this user to read it, or set another folder in spec.ledger.path."
-_UNWRITTEN: Final = (
-    "The last change is live but not recorded. Free disk space or allow this user to write, then"
-    " plan and apply again."
-)
+_UNWRITTEN: Final = "Free disk space or allow this user to write, then plan and apply again."
 _UNCHANGED: Final = (
-    "Free disk space or allow this user to write in its folder. Nothing was changed."
+    "Free disk space or allow this user to write in its folder. The ledger was not changed."
 )
 
 
