@@ -166,9 +166,9 @@ def test_a_writer_of_an_earlier_lock_is_refused(home: Home) -> None:
     number = ledger.intend(make_intent(fence=4))
     home.open().intend(make_intent("b", fence=7))
     for late in (make_intent(fence=4), make_intent(fence=6)):
-        with pytest.raises(LedgerConflict, match="taken the lock since"):
+        with pytest.raises(LedgerConflict, match="another process acquired the lock"):
             ledger.intend(late)
-    with pytest.raises(LedgerConflict, match="it is number 7 now, and this was 4"):
+    with pytest.raises(LedgerConflict, match="its number is now 7, and ours was 4"):
         ledger.record(outcome(number, fence=4))
     ledger.record(entry("unlocked"))  # fence 0: of no lock
     with pytest.raises(LedgerConflict):

@@ -275,7 +275,7 @@ def test_what_is_refused_names_the_right_and_shows_no_signature(
 
 def test_an_address_of_no_container_is_refused_by_name() -> None:
     for address in ("http://acct.blob.core.windows.net/rec", "https://acct/a/b", "x"):
-        with pytest.raises(LedgerInvalid, match="the ledger's address is not") as caught:
+        with pytest.raises(LedgerInvalid, match="the address of the ledger is not") as caught:
             Container(address, {})
         assert caught.value.subject == address
 
