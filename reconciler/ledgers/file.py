@@ -267,7 +267,7 @@ class FileLedger:
             return ""
 
     def _find_torn_tail(self) -> TornTail | None:
-        """Returns the bytes after the last whole line; None if there are no such bytes."""
+        """Returns the place and size of an unfinished last line; None if all lines are whole."""
         try:
             with self._file.open("rb") as file:
                 end = find_end_shared(file.fileno())

@@ -29,7 +29,7 @@ def find_end_shared(handle: int) -> int:
 
 
 def find_end(handle: int) -> tuple[int, bytes]:
-    """Returns the end of the last whole line, and the line; 0 and empty if there is no line."""
+    """Returns the end of the last whole line, and the line; 0 and empty without a line."""
     size = os.fstat(handle).st_size
     *whole, torn = _read_tail(handle, size).split(b"\n")
     end = size - len(torn)
