@@ -136,10 +136,12 @@ class Provider(Protocol):
         """Send the step's one write and follow its operation to the end; yields after each poll.
 
         If the step needs a regional copy of its source that does not exist, the copy is made
-        first. `live` was read immediately before. A return says only that the service reports
-        success; the caller must read the resource to verify it. Raises ReplyLost when the write may
-        have been done, StillRunning when its operation has not ended in time, and another
-        ServiceError when it was not done.
+        first. `live` was read immediately before. It yields at least once as soon as the service
+        may have accepted a part of the step, before it sends anything else. A return says only that
+        the service reports success; the caller must read the resource to verify it. Raises
+        ReplyLost when the write may have been done, StillRunning when its operation has not ended
+        in time, and another error when this write was not done; a part that was yielded before
+        may have been done.
         """
         ...
 

@@ -30,7 +30,7 @@ def accept(
 ) -> None:
     """Write the drifted values into the manifests, and print the names of the changed files.
 
-    Raises ReconcilerError when there is no value to accept, and ManifestInvalid when a manifest
+    Raises ReconcilerError without a value to accept, and ManifestInvalid when a manifest
     cannot hold a value. After an error every file is unchanged.
     """
     found = find_accepted(runtime, report, assembly.loaded.manifests, assembly.project.defaults)

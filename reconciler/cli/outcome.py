@@ -16,7 +16,7 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, classify_outcome, get_exit_code
 from reconciler.cli.progress import silence
 from reconciler.cli.signals import CLOSED
-from reconciler.model import Finding, Outcome
+from reconciler.model import Entry, Finding, Outcome, StepResult
 from reconciler.render.events.json_lines import describe_end, describe_finding
 from reconciler.render.events.outcome import INTERRUPTED, render_outcome
 from reconciler.render.findings import render_findings
@@ -24,9 +24,13 @@ from reconciler.render.words.counting import count
 
 _NAME: Final = "errored.ledger"
 _MOST: Final = 100
+_UNKNOWN_AUTHOR: Final = "Without them the next plan does not know who made the changes."
+_UNKNOWN: Final = "Without them the next apply first reads the live documents."
 
 
-FINISHED: Final = "The steps in flight were finished and recorded. Plan again to see what is left."
+FINISHED: Final = (
+    "The steps in flight were finished and recorded. Run plan to see the remaining changes."
+)
 
 
 def report_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, planned: bool) -> int:
@@ -57,7 +61,7 @@ def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding
     kept = keep_unrecorded(text, list_folders(root))
     if kept is None:
         invocation.print_error(text)
-    return (describe_unrecorded(len(outcome.unrecorded), kept),)
+    return (describe_unrecorded(outcome.unrecorded, kept),)
 
 
 def _report_lines(
@@ -108,13 +112,16 @@ def list_folders(root: Path) -> list[Path]:
     return found
 
 
-def describe_unrecorded(number: int, kept: Path | None) -> Finding:
+def describe_unrecorded(entries: Sequence[Entry], kept: Path | None) -> Finding:
     """A finding that says where the unrecorded entries are, and how to recover them."""
     place = str(kept) if kept else "FILE"
     where = f"The entries are in {place}" if kept else "The entries follow; save them in a FILE"
+    what, without = f"{count(len(entries), 'step')} done and not recorded", _UNKNOWN_AUTHOR
+    if any(entry.result is not StepResult.DONE for entry in entries):
+        what, without = f"the result of {count(len(entries), 'step')} is not recorded", _UNKNOWN
     return Finding(
-        f"{count(number, 'step')} done and not recorded: the ledger cannot be written",
-        detail=(f"{where}. Without them the next plan does not know who made the changes.",),
+        f"{what}: the ledger cannot be written",
+        detail=(f"{where}. {without}",),
         next_step=f"Make the ledger writable, then: reconciler ledger verify --recover {place}",
     )
 

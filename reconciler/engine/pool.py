@@ -78,8 +78,7 @@ class Scheduler(Generic[Result]):
             self._rate_limiter.stop(self._grace_s)
             raise
         finally:
-            for _ in self._threads:
-                self._asked.put(None)
+            self._asked.put(None)
             for thread in self._threads:
                 thread.join()
 
@@ -96,6 +95,8 @@ class Scheduler(Generic[Result]):
         """What each thread does. An executor would make a future and a lock for each task."""
         while (task := self._asked.get()) is not None:
             self._moved.put((task, _advance(task)))
+        # For the next thread: one that a signal kept from being noted must end too.
+        self._asked.put(None)
 
     def _next_task(
         self,
@@ -125,7 +126,9 @@ class Scheduler(Generic[Result]):
 
     def _wait_for_results(self) -> Iterator[Result]:
         """Wait until something moves: the result of what has ended, nothing for what rests."""
-        left = self._resting[0][0] - self._now() if self._resting else None
+        # What has rested goes on only where a thread is free for it.
+        free = self._running < self._parallelism
+        left = self._resting[0][0] - self._now() if self._resting and free else None
         if not self._running and left is not None:
             self._sleep(max(0.0, left))
             return

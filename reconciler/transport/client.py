@@ -2,7 +2,7 @@
 
 A call is retried only when that is safe. A read is retried after a lost or unreadable answer. A
 write is retried only when the service says that it did not act (429, 503) or was not reached. Any
-other write without a clear answer may have been done, and its error says so. Lost answers have a
+other write without a clear answer may have been done, and ends as ReplyLost. Lost answers have a
 number of retries; refused calls are retried until a time limit.
 """
 
@@ -35,7 +35,6 @@ _CHUNK: Final = 256 * 1024
 _MOST_PAGES: Final = 10_000
 # The number of consecutive pages without an item.
 _MOST_EMPTY: Final = 100
-_PERHAPS: Final = "It may have been done. Plan again to see what is live."
 _HEADERS: Final = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip, deflate",
@@ -312,14 +311,14 @@ def make_connections(base_url: str, connect_s: float, read_s: float) -> Connecti
 
 
 def _perhaps(error: ServiceError) -> ReplyLost:
-    """The same error for a write that may have been done or not."""
+    """The same error for a write, as ReplyLost: the write may have been done or not."""
     return ReplyLost(
         error.message,
         status=error.status,
         code=error.code,
         request_id=error.request_id,
         subject=error.subject,
-        next_step=" ".join(part for part in (_PERHAPS, error.next_step) if part),
+        next_step=error.next_step,
     )
 
 

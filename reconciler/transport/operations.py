@@ -15,7 +15,13 @@ from itertools import accumulate
 from typing import Final
 from urllib.parse import urlsplit
 
-from reconciler.errors import Rejected, ReplyLost, ServiceError, StillRunning, Unavailable
+from reconciler.errors import (
+    OperationFailed,
+    ReplyLost,
+    ServiceError,
+    StillRunning,
+    Unavailable,
+)
 from reconciler.model import Json
 from reconciler.model.values import dataclass
 from reconciler.text.durations import growing_waits
@@ -48,8 +54,8 @@ def follow_operation(
 
     Returns whether the service reported the end. When it did not, the caller must read the
     resource. An end says only that the service reports success. A reply that announces no operation
-    is not polled. Raises Rejected when the operation failed or its URL has another origin,
-    StillRunning when it has not ended in time, and ReplyLost when it cannot be followed.
+    is not polled. Raises OperationFailed, Rejected when the URL of the operation has another
+    origin, StillRunning when it has not ended in time, and ReplyLost when it cannot be followed.
     """
     link = _find_link(client, reply)
     if link is None:
@@ -176,7 +182,7 @@ def _lost(error: ServiceError, message: str) -> ReplyLost:
         status=error.status,
         code=error.code,
         request_id=error.request_id,
-        next_step="The write was accepted and may have been done. Plan again to see what is live.",
+        next_step=error.next_step,
     )
 
 
@@ -205,13 +211,13 @@ def _is_running(word: str) -> bool:
     return bool(word) and word.casefold() not in _ENDED
 
 
-def _failed(polled: Reply, word: str) -> Rejected:
+def _failed(polled: Reply, word: str) -> OperationFailed:
     document = polled.document
     code, message = read_problem(get_member(document, "error") or get_member(document, "errorInfo"))
-    return Rejected(
+    return OperationFailed(
         f"the operation {word}: {message or 'the service does not say why'}",
         status=polled.status,
         code=code,
         request_id=clean(polled.headers.get("x-ms-request-id", "")),
-        next_step="No change is known. Correct the cause that it names, then plan again.",
+        next_step="Correct the cause that it names, then plan again.",
     )

@@ -83,7 +83,7 @@ def test_what_was_remembered_then_and_who_wrote_it(applied: Project) -> None:
     assert fields[CALLS]["value"] == 20
     assert fields[CALLS]["wrote"]
     wrong = applied.run("history", "--at", "yesterday")
-    assert (wrong.code, "it reads 2026-11-20" in wrong.err) == (1, True)
+    assert (wrong.code, "it must be like 2026-11-20" in wrong.err) == (1, True)
     assert applied.run("history", "--blame").code == 1
 
 

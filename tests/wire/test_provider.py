@@ -83,17 +83,15 @@ def test_a_service_that_somebody_deleted_meanwhile_is_gone() -> None:
     methods, error = written(update(), GONE)
     assert methods == ["PATCH"]
     assert type(error) is Rejected
-    assert error.message == (
-        "it is gone, somebody deleted it meanwhile: No Web Service could be found."
-    )
+    assert error.message == ("it was deleted after it was read: No Web Service could be found.")
     assert (error.subject, error.status) == ("WebService/census", 404)
-    assert error.next_step == "Nothing was changed. Plan again."
+    assert error.next_step == "Plan again."
 
 
 def test_a_group_that_is_not_there_is_no_service_that_is_gone() -> None:
     _, error = written(update(), refused(404, "ResourceGroupNotFound"))
     assert error is not None
-    assert "gone" not in error.message
+    assert "was deleted" not in error.message
     assert error.next_step == (
         "Check the subscription and resource group: /subscriptions/s/resourceGroups/g"
     )
@@ -147,7 +145,7 @@ def test_an_operation_that_nobody_knows_is_waited_for_at_the_resource() -> None:
         before = provider.read(RESOURCE)
         looks = len(list(provider.write(update(), before, lambda _: "")))
         asked = [call.target.partition("?")[0] for call in server.calls[2:]]
-    assert (looks, asked) == (1, ["/op", RESOURCE.id])
+    assert (looks, asked) == (2, ["/op", RESOURCE.id])
 
 
 @pytest.mark.parametrize("inspect", [Answer(403, {}), Answer(200, [])])
@@ -231,6 +229,6 @@ def test_a_stamp_or_state_that_is_none_proves_nothing(word: Json, stamp: Json) -
 def test_a_read_that_is_no_definition_is_no_answer(body: Json) -> None:
     with (
         serving(answers(Answer(200, body))) as (provider, _),
-        pytest.raises(ServiceError, match="no definition"),
+        pytest.raises(ServiceError, match="did not return a definition"),
     ):
         provider.read(RESOURCE)

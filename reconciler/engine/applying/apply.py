@@ -182,13 +182,15 @@ class _Run:
                 self._stopped.set()
         self._fleets.end(step.fleet, failed=error is not None)
 
-    def _attempt(self, step: Step, done: list[_Done]) -> ResumableTask[ReconcilerError | None]:
+    def _attempt(
+        self, step: Step, done: list[_Done], worker: Worker | None = None
+    ) -> ResumableTask[ReconcilerError | None]:
         """Do one step and note it in `done`; returns what went wrong."""
         started = time.monotonic()
         self._runtime.emit(StepStarted(step.resource, step.action))
         try:
             with self._resource_locks.hold(step):
-                after = yield from self._worker.carry_out(step)
+                after = yield from (worker or self._worker).carry_out(step)
         except Exception as error:  # noqa: BLE001 - one step's surprise must not stop the others
             known = error if isinstance(error, ReconcilerError) else _make_defect_error(step, error)
             if isinstance(error, LedgerUnwritten):
@@ -204,6 +206,7 @@ class _Run:
     def roll_back(self) -> None:
         """Lead back what was done, the last first, each proven; what cannot be is said."""
         self._runtime.emit(RollbackStarted(len(self._done)))
+        undoer = replace(self._worker, undoes=True)
         for step, after in reversed(self._done):
             field = self._runtime.kinds[step.resource.address.kind].field
             try:
@@ -211,7 +214,9 @@ class _Run:
             except ReconcilerError as error:
                 self._unrestored.extend(error.findings())
                 continue
-            (failed,) = self._runtime.run_resumable(lambda one: self._attempt(one, []), [undo])
+            (failed,) = self._runtime.run_resumable(
+                lambda one: self._attempt(one, [], undoer), [undo]
+            )
             if failed is None:
                 self._rolled_back.append(step.resource.address)
             else:

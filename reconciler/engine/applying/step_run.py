@@ -2,7 +2,8 @@
 
 What the service says is not believed. A success that does not show is waited for as long as a
 read may lag, and sent once more where live is still exactly what the step relies on; a write
-whose answer was lost is read back before anything else is sent.
+whose answer was lost is read back before anything else is sent. An error that ends the step has
+as its evidence what is proven of it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,20 @@ from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     Busy,
+    LedgerConflict,
+    LedgerUnwritten,
+    OperationFailed,
     ReconcilerError,
+    Rejected,
     ReplyLost,
     StalePlan,
     StillRunning,
     Throttled,
     TooManyCalls,
+    Unauthorized,
 )
 from reconciler.model import (
+    ABSENT,
     Absent,
     Action,
     Intent,
@@ -47,18 +54,25 @@ _SHOWN_EVERY_S: Final = 10.0
 _MOST_TRIES: Final = 3
 # What became of the write is not known, and cannot be found out now.
 _OPEN: Final = (Throttled, TooManyCalls, StillRunning)
+_REFUSED: Final = (Throttled, Unauthorized, Rejected)
+# Steps of a single write.
+_SINGLE: Final = (Action.UPDATE, Action.DELETE)
+_UNSENT: Final = "Nothing was sent."
+_LOOK: Final = "Plan again to see what is live."
 
 
 @dataclass(frozen=True)
 class Worker:
     """Carries out steps, one on each thread that asks.
 
-    A read may lag `read_back_s` seconds, or for as long as is known of the service.
+    A read may lag `read_back_s` seconds, or for as long as is known of the service. `undoes` says
+    that the steps lead back what an apply did.
     """
 
     runtime: Runtime
     journal: Journal
     read_back_s: float
+    undoes: bool = False
 
     def carry_out(self, step: Step) -> ResumableTask[Live | Absent]:
         """Do a step and prove it; returns what was read back. Rests while a read may lag.
@@ -66,48 +80,80 @@ class Worker:
         Raises StalePlan, NotApplied, LedgerInvalid, LedgerConflict or ServiceError. What became of
         a write that cannot be told stays open in the journal, for the next run.
         """
-        for attempt in range(1, _MOST_TRIES + 1):
-            last = attempt == _MOST_TRIES
-            after = yield from _Attempt(self, step, attempt).run(last=last)
+        evidence = _UNSENT
+        for number in range(1, _MOST_TRIES + 1):
+            attempt = _Attempt(self, step, number, evidence)
+            after = yield from attempt.run(last=number == _MOST_TRIES)
             if after is not None:
                 cache_observation(self.runtime, step.resource, after)
                 return after
+            evidence = attempt.evidence
         raise AssertionError  # the last attempt raises what it met
 
 
 class _Attempt:
-    """One write of one step, and what came of it."""
+    """One write of one step, and what came of it.
 
-    def __init__(self, worker: Worker, step: Step, number: int) -> None:
+    `evidence` is what is proven of the step so far, earlier attempts included.
+    """
+
+    def __init__(self, worker: Worker, step: Step, number: int, evidence: str) -> None:
         self._runtime, self._journal = worker.runtime, worker.journal
-        self._step, self._number = step, number
+        self._step, self._number, self.evidence = step, number, evidence
+        self._done = "restored" if worker.undoes else "done"
+        self._again = _LOOK if worker.undoes else "Apply again."
         self._provider = worker.runtime.provider(step.resource.address)
         self._lag_s = worker.runtime.timing(step.resource.address.kind).lag_s
         self._read_back_s = max(worker.read_back_s, self._lag_s)
         self._field = worker.runtime.kinds[step.resource.address.kind].field
         self._reporter = _ProgressReporter(worker.runtime, step)
+        # Whether the service may have taken a part of the step.
+        self._begun = False
 
     def run(self, *, last: bool) -> ResumableTask[Live | Absent | None]:
         """What was read back; None where nothing was done and it may be sent once more."""
-        before = self._provider.read(self._step.resource)
+        before = self._look_first()
         stale = tuple(check_stale(self._field, self._step, before))
         if stale:
             raise StalePlan(stale)
         intent = self._journal.begin(self._step, before, self._number)
         try:
-            written = self._provider.write(self._step, before, self._runtime.resolve)
-            self._reporter.follow(written)
-        except _OPEN:
+            self._send(before)
+        except ReconcilerError as error:
+            return (yield from self._find_out(intent, error, last=last))
+        return (yield from self._confirm(intent, before, last=last))
+
+    def _look_first(self) -> Live | Absent:
+        try:
+            return self._provider.read(self._step.resource)
+        except ReconcilerError as error:
+            error.evidence = self.evidence
             raise
-        except Busy as error:
+
+    def _send(self, before: Live | Absent) -> None:
+        for _ in self._provider.write(self._step, before, self._runtime.resolve):
+            self._begun = True
+            self._reporter.report()
+
+    def _find_out(
+        self, intent: Intent, error: ReconcilerError, *, last: bool
+    ) -> ResumableTask[Live | Absent | None]:
+        """Finds out what became of a write that ended by an error.
+
+        Raises the error where the write is not sent again.
+        """
+        if isinstance(error, StillRunning):
+            raise error
+        if isinstance(error, _OPEN):
+            error.evidence = self._perhaps(error) if self._begun else self._describe_unsent(error)
+            raise error
+        if isinstance(error, ReplyLost) or self._begun:
+            return (yield from self._read_until_known(intent, error, last=last))
+        if isinstance(error, Busy):
             self._wait_for_other_operation(intent, error, last=last)
             return None
-        except ReplyLost as error:
-            return (yield from self._read_until_known(intent, error, last=last))
-        except ReconcilerError as error:
-            self._give_up(intent, error)
-            raise
-        return (yield from self._confirm(intent, before, last=last))
+        self._give_up(intent, error)
+        raise error
 
     def _confirm(
         self, intent: Intent, before: Live | Absent, *, last: bool
@@ -125,72 +171,135 @@ class _Attempt:
                 self._report_doubt(not_applied(intent.address, evidence).message)
             self._reporter.report()
 
-        after, evidence = yield from self._read(intent, doubt, before)
-        if self._finish(intent, after, evidence):
+        try:
+            after, evidence = yield from self._read(intent, self._read_back_s, doubt, before)
+        except ReconcilerError as unread:
+            unread.evidence = self._perhaps(unread, "the service reports success")
+            raise
+        self.evidence = evidence.claim(self._done)
+        self._close(intent, evidence, after)
+        if evidence.result is StepResult.DONE:
             return after
         # Whatever undoes it may do so for ever: it is sent once more, not again and again.
         error = not_applied(intent.address, evidence)
-        self._retry_or_raise(intent, evidence, error, last=last or self._number > 1)
+        self._retry_or_raise(evidence, error, last=last or self._number > 1)
         return None
 
-    def _read_until_known(
-        self, intent: Intent, error: ReplyLost, *, last: bool
-    ) -> ResumableTask[Live | Absent | None]:
-        """Read until it shows what became of a write without an answer.
-
-        That it was not done is believed only once no read can lag any more.
-        """
+    def _wait_for_other_operation(self, intent: Intent, error: Busy, *, last: bool) -> None:
+        """Let somebody else's operation end: what it leaves is compared with the plan anew."""
         self._report_doubt(error.message)
-        self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
-        after, evidence = yield from self._read(intent, lambda _: self._reporter.report())
-        if self._finish(intent, after, evidence):
+        self.evidence = error.evidence = self._describe_unsent(error)
+        try:
+            self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
+        except ReconcilerError as unread:
+            unread.evidence = self.evidence
+            raise (unread if isinstance(unread, _OPEN) else error) from unread
+        evidence = Evidence(StepResult.NOT_DONE, "the service was busy")
+        self._close(intent, evidence, ABSENT)
+        self._retry_or_raise(evidence, error, last=last)
+
+    def _read_until_known(
+        self, intent: Intent, error: ReconcilerError, *, last: bool
+    ) -> ResumableTask[Live | Absent | None]:
+        """Read until it shows what became of a write that may have been done, or a part of it.
+
+        That it was not done is believed only once no read can lag any more, or at once where the
+        service says so too of the only write there was.
+        """
+        lost = isinstance(error, ReplyLost)
+        agreed = isinstance(error, OperationFailed) and self._step.action in _SINGLE
+        read_back_s = 0.0 if agreed else self._read_back_s
+        if not agreed:
+            self._report_doubt(error.message)
+        try:
+            self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
+            after, evidence = yield from self._read(
+                intent, read_back_s, lambda _: self._reporter.report()
+            )
+        except ReconcilerError as unread:
+            raise self._leave_open(error, unread) from unread
+        self.evidence = evidence.claim(self._done)
+        self._close(intent, evidence, after, None if lost else error)
+        if lost and evidence.result is StepResult.DONE:
             return after
-        self._retry_or_raise(intent, evidence, error, last=last)
+        error.evidence = self._describe(evidence, error)
+        self._retry_or_raise(evidence, error, last=last or not lost)
         return None
 
     def _read(
         self,
         intent: Intent,
+        read_back_s: float,
         doubt: Callable[[Evidence], None],
         before: Live | Absent | None = None,
     ) -> ResumableTask[tuple[Live | Absent, Evidence]]:
-        return (yield from read_evidence(self._runtime, intent, self._read_back_s, before, doubt))
+        return (yield from read_evidence(self._runtime, intent, read_back_s, before, doubt))
 
-    def _finish(self, intent: Intent, after: Live | Absent, evidence: Evidence) -> bool:
-        """Note that it is done, where that is so."""
-        if evidence.result is StepResult.DONE:
-            self._journal.finish(intent, document_of(after), self._step.after)
-        return evidence.result is StepResult.DONE
+    def _leave_open(self, error: ReconcilerError, unread: ReconcilerError) -> ReconcilerError:
+        """The error of a step that could not be read back; the next run finds out."""
+        if isinstance(unread, _OPEN):
+            unread.evidence = self._perhaps(unread, error.message)
+            return unread
+        why = unread.message.rstrip(".")
+        error.evidence = self._perhaps(error, f"it could not be read back ({why})")
+        return error
 
-    def _wait_for_other_operation(self, intent: Intent, error: Busy, *, last: bool) -> None:
-        """Let somebody else's operation end: what it leaves is compared with the plan anew."""
-        self._report_doubt(error.message)
-        self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
-        evidence = Evidence(StepResult.NOT_DONE, "the service was busy")
-        if self._step.action is Action.REPLACE:
-            live = self._provider.read(self._step.resource)
-            evidence = assess_intent(self._field, intent, live)
-        self._retry_or_raise(intent, evidence, error, last=last)
-
-    def _retry_or_raise(
-        self, intent: Intent, evidence: Evidence, error: ReconcilerError, *, last: bool
-    ) -> None:
+    def _retry_or_raise(self, evidence: Evidence, error: ReconcilerError, *, last: bool) -> None:
         """Sending once more is safe where live is as it was, and nothing was taken away first."""
-        self._journal.close(intent, evidence.result, evidence.note)
         safe = evidence.result is StepResult.NOT_DONE and self._step.action is not Action.REPLACE
         if last or not safe or self._runtime.halted():
             raise error
         self._report_doubt(f"{evidence.note}; it is sent again")
 
     def _give_up(self, intent: Intent, error: ReconcilerError) -> None:
-        """Note what a write came to that failed; what cannot be read stays open."""
+        """Note what a write came to that was not taken; what cannot be read stays open."""
+        self.evidence = error.evidence = self._describe_unsent(error)
         try:
             self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
             live = self._provider.read(self._step.resource)
         except ReconcilerError:
             return
         evidence = assess_intent(self._field, intent, live)
-        self._journal.close(intent, evidence.result, f"{evidence.note}; {error.message}")
+        if evidence.result is StepResult.NOT_DONE:
+            self.evidence = error.evidence = evidence.claim(self._done)
+        self._close(intent, evidence, live, error)
+
+    def _close(
+        self,
+        intent: Intent,
+        evidence: Evidence,
+        live: Live | Absent,
+        error: ReconcilerError | None = None,
+    ) -> None:
+        """Note what became of the write by what was read, and the error that ended it for good."""
+        note = f"{evidence.note}; {error.message}" if error else evidence.note
+        try:
+            if evidence.result is StepResult.DONE:
+                self._journal.finish(intent, document_of(live), self._step.after)
+            else:
+                self._journal.close(intent, evidence.result, note)
+        except (LedgerUnwritten, LedgerConflict) as unwritten:
+            done = f"It was {self._done}."
+            unwritten.evidence = done if evidence.result is StepResult.DONE else self.evidence
+            unwritten.evidence += " That is not recorded."
+            raise
+
+    def _describe(self, evidence: Evidence, error: ReconcilerError) -> str:
+        """The evidence of reads, and what to do."""
+        if evidence.result is StepResult.UNKNOWN:
+            return f"{self.evidence} {_LOOK}"
+        again = evidence.result is StepResult.NOT_DONE and isinstance(error, ReplyLost)
+        return f"{self.evidence} {self._again}" if again else self.evidence
+
+    def _describe_unsent(self, error: ReconcilerError) -> str:
+        """The evidence of an error where the service has taken nothing of this write."""
+        return "The service did not take it." if isinstance(error, _REFUSED) else self.evidence
+
+    def _perhaps(self, error: ReconcilerError, why: str = "") -> str:
+        """The evidence where nothing was read back, and what to do unless the error says it."""
+        what = "A part of it" if isinstance(error, _REFUSED) else "It"
+        said = f"{what} may have been {self._done}{f': {why}' if why else ''}".rstrip(".")
+        return f"{said}." if isinstance(error, _OPEN) else f"{said}. {_LOOK}"
 
     def _report_doubt(self, reason: str) -> None:
         self._runtime.emit(StepDoubted(self._step.resource, self._step.action, reason))
