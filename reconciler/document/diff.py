@@ -59,7 +59,7 @@ def is_omitted(field: Field, path: Path, document: Json | Absent) -> bool:
 
 
 def is_not_observable(field: Field, path: Path, document: Json | Absent) -> bool:
-    """Whether a place cannot be compared: this reply, or every reply, leaves it out."""
+    """Whether a place cannot be compared: it is read-only, write-only, or left out of the reply."""
     below = field
     for segment in path:
         below = below.child(segment)
