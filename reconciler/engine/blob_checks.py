@@ -1,4 +1,8 @@
-"""Looking at the bytes of models: those that a plan brings in, and those that were applied."""
+"""Checks the blobs of trained models: those that a plan writes, and those that were applied.
+
+It reads digests and expiry times through the blob port, and must not write. The planner, the
+rollback and the drift report call it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ from reconciler.plans.step import Comparison
 from reconciler.text.times import parse_utc
 
 _TOO_SOON: Final = timedelta(hours=1)
-# A weekly look for drift warns at least once while a week is left for making a new one.
+# So a weekly drift check warns at least once while a week is left to create a new signature.
 _SOON: Final = timedelta(days=14)
 _Mode = Literal["required", "warn", "skip"]
 _LIFT: Final = "To go on all the same: --allow blob={subject}, or spec.guards.blobs: warn"
@@ -36,7 +40,7 @@ _LIFT: Final = "To go on all the same: --allow blob={subject}, or spec.guards.bl
 
 @dataclass(frozen=True, slots=True)
 class _BlobCheck:
-    """One model to look at and what came of it."""
+    """One model to check, and the result."""
 
     subject: str
     model: ModelReference
@@ -47,10 +51,10 @@ class _BlobCheck:
 def check_models(
     runtime: Runtime, steps: Sequence[Step], comparisons: Sequence[Comparison], mode: _Mode
 ) -> tuple[list[Step], tuple[Finding, ...]]:
-    """The steps with the digests that were found, and what is wrong with the bytes.
+    """Return the steps with the digests of their blobs, and the findings about the blobs.
 
-    Only models that a step brings in are looked at. With `warn` nothing refuses the plan, with
-    `skip` nothing is looked at and the digest pins go unproven, which is said.
+    Only models that a step writes are checked. With `warn`, each finding is a warning. With
+    `skip`, no blob is checked, and a warning names each digest pin that was not compared.
     """
     last_applied_by_address = {
         comparison.resource: comparison.last_applied for comparison in comparisons
@@ -123,7 +127,7 @@ def _check_result(check: _BlobCheck, now: datetime) -> Iterator[Finding]:
 
 
 def _check_expiry(check: _BlobCheck, blob: Blob, now: datetime) -> Iterator[Finding]:
-    """A signature that ends before an apply may be done refuses; one that ends soon is told."""
+    """Yield an error for a signature that is about to end, or a warning for one that ends soon."""
     left = _time_left(blob, now)
     message = f"the signature for the model blob ends at {blob.expires}"
     if left < _TOO_SOON:
@@ -134,7 +138,7 @@ def _check_expiry(check: _BlobCheck, blob: Blob, now: datetime) -> Iterator[Find
 
 
 def _time_left(blob: Blob, now: datetime) -> timedelta:
-    """How long the signature holds; as long as can be where nobody knows when it ends."""
+    """Return how long the signature is still valid; the longest time if its end is not known."""
     try:
         return parse_utc(blob.expires) - now
     except ValueError:
@@ -142,7 +146,7 @@ def _time_left(blob: Blob, now: datetime) -> timedelta:
 
 
 def _explain(error: ReconcilerError) -> tuple[str, str, str]:
-    """What it means for the model, what storage said, and what to do."""
+    """Return what an error means for the model, the message of the storage, and the next step."""
     said = f"{error.message[:1].upper()}{error.message[1:]}."
     if isinstance(error, BlobForbidden):
         return "the model blob may not be read", said, error.next_step
@@ -172,7 +176,7 @@ def _make_model_change(
 ) -> ModelChange:
     blob = check.blob if check else None
     pointer = format_pointer(model.path)
-    # What was remembered says nothing of the bytes that somebody else put there since.
+    # The recorded digest does not describe a model that another client set since.
     ours = last_applied is not None and last_applied.owned.get(pointer) == model.before
     before = last_applied.digests.get(pointer, "") if last_applied is not None and ours else ""
     if not isinstance(blob, Blob):
@@ -183,9 +187,9 @@ def _make_model_change(
 def check_applied_model(
     runtime: Runtime, comparison: Comparison, model: ModelReference, wanted: str
 ) -> Iterator[Drift]:
-    """What drifted behind a model's address; `wanted` is the digest of the bytes that it must have.
+    """Yield the drift of the blob of a model; `wanted` is the digest that it must have.
 
-    An empty `wanted` says that the bytes prove nothing: then only the signature is looked at.
+    With an empty `wanted` only the signature is checked.
     """
     try:
         blob = runtime.blobs.inspect(model)

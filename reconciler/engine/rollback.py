@@ -1,7 +1,8 @@
-"""Planning the way back: what was applied to one resource, undone on what is live now.
+"""Plans a rollback: undoes the applied changes of one resource on its live document.
 
-A rollback is a plan like any other: made from the ledger's entries, shown, saved, guarded, and
-carried out by the same apply. What cannot be led back is said, with the way to get there instead.
+A rollback is an ordinary plan that is made from ledger entries. It is shown, saved, guarded and
+applied like any other plan. A change that cannot be undone is an error with another way to reach
+the same state. The rollback command calls this module.
 """
 
 from __future__ import annotations
@@ -65,10 +66,10 @@ def plan_rollback(
     to: int | None = None,
     moved: Mapping[Address, Address] | None = None,
 ) -> Plan:
-    """The plan that undoes what was applied to one resource after entry `to`; the last without it.
+    """Return the plan that undoes all entries of one resource after `to`, or only the last entry.
 
-    `request` need not hold the resource's manifest. Raises ReconcilerError where there is no such
-    entry, Unplannable with everything that stands in the way.
+    `request` need not contain the manifest of the resource. Raises ReconcilerError if there is no
+    such entry, and Unplannable with everything that prevents the rollback.
     """
     snapshot = runtime.ledger.load()
     rollback_range = read_rollback_range(runtime, address, to, moved or {})
@@ -136,7 +137,7 @@ def _finding(address: Address, what: str, next_step: str) -> Finding:
 
 
 def _require_live(seen: Observation, rollback_range: RollbackRange) -> Json:
-    """What is live; raises Unplannable where it cannot be read or is gone."""
+    """Return the live document; raises Unplannable if the read failed or the resource is gone."""
     if not isinstance(seen.document, CompressedDocument):
         gone = _finding(
             rollback_range.address, "is gone: there is nothing to lead back", rollback_range.instead
@@ -152,7 +153,10 @@ def _make_comparison(
     last_applied: LastApplied,
     manifest: Manifest | None,
 ) -> tuple[Comparison, Json]:
-    """What is wanted back, and the whole document with it; raises Unplannable for what misfits."""
+    """Return the comparison and the desired document of the rollback.
+
+    Raises Unplannable for every change that does not fit the live document.
+    """
     desired, misfits = undo(kind.field, rollback_range.undone, live)
     if misfits:
         said = (f"#{one.sequence} cannot be undone at {one.pointer}: {one.why}" for one in misfits)
@@ -164,7 +168,7 @@ def _make_comparison(
     declared = kind.bind(manifest, live) if manifest is not None else Declared({})
     spoken = _merge_declared(kind.field, rollback_range, last_applied, desired, declared.document)
     secrets = _find_secrets(manifest)
-    # What was written then is not known: a secret goes along only where all of them must.
+    # The old values of secrets are not known, so a secret is sent only with a whole definition.
     labels = {pointer: reference.version for pointer, reference in secrets.items()}
     comparison = Comparison(
         resource=last_applied.resource(rollback_range.address),
@@ -189,10 +193,10 @@ def _merge_declared(
     desired: Json,
     declared: Json,
 ) -> Json:
-    """What is to be remembered: what is now, and what was at the places that are undone.
+    """Return the values to record: the current ones, and the old ones at the undone places.
 
-    What the service never shows is as it was remembered then, or as it is declared: a write of
-    the whole needs it.
+    An unobservable value comes from the ledger or from the manifest: a write of the whole
+    definition needs it.
     """
     hidden_values = {
         format_pointer(path): find(declared, path)
@@ -214,7 +218,7 @@ def _merge_declared(
 
 
 def _find_undone(rollback_range: RollbackRange) -> Mapping[str, Json]:
-    """What was remembered at the places that are undone, by any of the entries."""
+    """Return the values that any of the entries recorded at the undone places."""
     entries = (
         *reversed(rollback_range.undone),
         *((rollback_range.kept,) if rollback_range.kept else ()),
@@ -228,7 +232,7 @@ def _find_undone(rollback_range: RollbackRange) -> Mapping[str, Json]:
 
 
 def _put(document: Json, path: Path, value: Json) -> None:
-    """Set a value, unless something that is no object lies around it."""
+    """Set a value, unless one of its parents is not an object."""
     parents = (find(document, path[:depth]) for depth in range(len(path)))
     if all(one is ABSENT or isinstance(one, dict) for one in parents):
         set_at(document, path, copy.deepcopy(value))
@@ -237,7 +241,7 @@ def _put(document: Json, path: Path, value: Json) -> None:
 def _find_models(
     kind: Kind, rollback_range: RollbackRange, live: Json, desired: Json, declared: Declared
 ) -> tuple[ModelReference, ...]:
-    """The trained models at the places that are undone, with the signature that opens them."""
+    """Return the trained models at the undone places, with the signatures that open them."""
     spoken: Json = {}
     for path in sorted(rollback_range.places, key=len):
         value = find(desired, path)
@@ -271,7 +275,7 @@ def _complete_step(
 def _explain(
     field: Field, step: Step, rollback_range: RollbackRange, last_applied: LastApplied
 ) -> Iterator[Reason]:
-    """Why each place is changed; where somebody else moved it since, that this is lost."""
+    """Yield a reason for each change; it says if a later change by another client is lost."""
     note = (
         f"rollback to #{rollback_range.to}"
         if rollback_range.to
@@ -287,7 +291,7 @@ def _explain(
 
 
 def _check_bytes(steps: Sequence[Step], rollback_range: RollbackRange) -> Iterator[Finding]:
-    """Models that lie where they lay then, with other bytes."""
+    """Yield a finding for each restored model whose blob has changed since."""
     for step in steps:
         for model in step.models:
             then = _find_digest(rollback_range, format_pointer(model.path), model.after)
@@ -309,7 +313,7 @@ def _find_digest(rollback_range: RollbackRange, pointer: str, uri: str) -> str:
 
 
 def _warn_of_secrets(rollback_range: RollbackRange, last_applied: LastApplied) -> Iterator[Finding]:
-    """Secrets whose version was another one then: what it was nobody knows."""
+    """Yield a warning for each secret with another version then: its old value is not known."""
     then = rollback_range.kept.secrets if rollback_range.kept is not None else {}
     for pointer in sorted({*then, *last_applied.secrets}):
         one, other = then.get(pointer), last_applied.secrets.get(pointer)
@@ -331,7 +335,7 @@ def _label(version: str | None) -> str:
 def _warn_of_manifest(
     kind: Kind, steps: Sequence[Step], manifest: Manifest | None, last_applied: LastApplied
 ) -> Iterator[Finding]:
-    """What the manifest still declares otherwise, so that the next apply would bring it back."""
+    """Yield a warning if the manifest still declares an undone value: an apply restores it."""
     for step in steps:
         back = (
             _find_brought_back(kind, step, manifest, last_applied) if manifest is not None else []
@@ -351,7 +355,7 @@ def _warn_of_manifest(
 def _find_brought_back(
     kind: Kind, step: Step, manifest: Manifest, last_applied: LastApplied
 ) -> list[tuple[Path, SourceLocation]]:
-    """What a manifest would make of what was undone, and where it says so."""
+    """Return the undone places that the manifest would change again, and its locations."""
     declared = kind.bind(manifest, step.after)
     comparison = Comparison(
         step.resource, kind.field, step.after, declared, last_applied=last_applied

@@ -1,4 +1,7 @@
-"""What is to be undone of one resource, read from the ledger, and why it cannot be."""
+"""Finds the ledger entries of one resource to undo, and the reasons why they cannot be undone.
+
+It must not read a service. The rollback planner calls it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ _MOST_NAMED: Final = 10
 _DECLARE: Final = "Declare what it had then, and apply: reconciler history {subject} --at '#{to}'"
 _NOBODY_KNOWS: Final = "Declare what it is to have, and apply: what it had then is not known."
 _PRUNE: Final = "To destroy it: remove its manifest, then reconciler apply --prune --allow deletes"
-# What cannot be undone change by change, and why.
+# The actions that cannot be undone, and why.
 _REFUSED: Final[Mapping[Action, str]] = {
     Action.CREATE: "it was created by #{number}, so before that there was nothing",
     Action.REPLACE: (
@@ -47,9 +50,9 @@ _REFUSED: Final[Mapping[Action, str]] = {
 
 @dataclass(frozen=True)
 class RollbackRange:
-    """The entries of one resource that are to be undone, the newest first, and the one before.
+    """The entries of one resource to undo, newest first, and the entry before them, `kept`.
 
-    `to` is the number of `kept`, 0 where there is none. `named` says that people asked for it.
+    `to` is the number of `kept`, or 0 without one. `named` is True if the user gave the number.
     """
 
     address: Address
@@ -60,19 +63,22 @@ class RollbackRange:
 
     @property
     def places(self) -> Collection[Path]:
-        """Where something is undone."""
+        """The places where a change is undone."""
         return list_touched(self.undone)
 
     @property
     def instead(self) -> str:
-        """How to get there where undoing does not."""
+        """The next step if the entries cannot be undone."""
         return _DECLARE.format(subject=self.address, to=self.to) if self.to else _NOBODY_KNOWS
 
 
 def read_rollback_range(
     runtime: Runtime, address: Address, to: int | None, moved: Mapping[Address, Address]
 ) -> RollbackRange:
-    """What comes after entry `to`, or the last entry alone; raises ReconcilerError for no entry."""
+    """Return the entries after `to`, or the last entry alone.
+
+    Raises ReconcilerError if there is no such entry or nothing to undo.
+    """
     done = [
         entry
         for entry in runtime.ledger.entries()
@@ -105,7 +111,7 @@ def check_range(
     snapshot: Snapshot,
     last_applied: LastApplied | None,
 ) -> Iterator[Finding]:
-    """Everything in the ledger that stands in the way."""
+    """Yield a finding for everything in the ledger that prevents the rollback."""
     for entry in rollback_range.undone:
         if entry.action in _REFUSED:
             instead = _PRUNE if entry.action is Action.CREATE else ""
