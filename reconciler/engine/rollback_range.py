@@ -77,7 +77,7 @@ def read_rollback_range(
 ) -> RollbackRange:
     """Return the entries after `to`, or the last entry alone.
 
-    Raises ReconcilerError if there is no such entry or nothing to undo.
+    Raises ReconcilerError if the entry does not exist or nothing can be undone.
     """
     done = [
         entry

@@ -1,6 +1,6 @@
 """Finds services that no manifest names, and services to import.
 
-It must not write a file. The drift report, the import and the export call it.
+It must not write a file. The drift report and the commands that write manifests call it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _find_scopes(
 ) -> list[Resource]:
     """Return one resource in each scope of `resources` and the project, by kind and scope.
 
-    Raises ManifestInvalid, with what the project `file` leaves out, if there is no scope.
+    Raises ManifestInvalid, with what the project `file` leaves out, if no scope is found.
     """
     scopes = {(one.address.kind, kinds[one.address.kind].scope(one)): one for one in resources}
     missing: list[Finding] = []

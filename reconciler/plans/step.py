@@ -44,7 +44,7 @@ _NOTHING: Final[tuple[Json, ...]] = ("", None, {}, [])
 class Comparison:
     """The declared, the live and the last applied state of one resource.
 
-    `secrets` maps pointers to references. `ledger_known` is False if there is no ledger. With
+    `secrets` maps pointers to references. `ledger_known` is False without a ledger. With
     `rotate`, every secret and every value that the service may leave out is written again.
     """
 
@@ -84,7 +84,7 @@ def make_step(comparison: Comparison) -> Step | None:
 
 
 def make_step_to(comparison: Comparison, desired: Json) -> Step | None:
-    """Return the step from live to `desired`, with due secrets; None if there is no change."""
+    """Return the step from live to `desired`, with due secrets; None where nothing changes."""
     changes = diff(comparison.schema, comparison.live, desired)
     action = _choose_action(comparison.live, changes)
     body = _choose_body(action, changes)

@@ -73,8 +73,8 @@ class Policy:
     then undone.
 
     A fleet has its own limit of failures. More failures stop the rest of the fleet under every
-    policy. Failures up to the limit do not stop its later waves. With `rollback`, one failure of any step
-    stops every fleet.
+    policy. Failures up to the limit do not stop its later waves. With `rollback`, one failure of
+    any step stops every fleet.
 
     `read_back_s` is how many seconds a read may lag behind a write before the write counts as not
     applied. A longer known lag of the service replaces it.
