@@ -1,7 +1,7 @@
-"""Text files read and written whole: every character or none.
+"""Reads and writes whole text files, without a change of line ends or BOM.
 
-Python's text mode would turn line ends into its own, and a BOM would be lost: whoever changes one
-value in a file must leave both as they are.
+Python's text mode would convert line ends and lose a BOM. A program that changes one value in a
+file must keep both. Writes are atomic.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-# A link would lead to somebody else's file.
+# A symbolic link could point to a file of another owner.
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -20,18 +20,18 @@ _OWNER_ALONE = 0o600
 
 
 def read_whole(path: Path) -> str:
-    """The text of a file in UTF-8, line ends and BOM included.
+    """Returns the text of a file in UTF-8, line ends and BOM included.
 
-    Raises OSError, or UnicodeDecodeError for what is no text.
+    Raises OSError, or UnicodeDecodeError if the file is not UTF-8 text.
     """
     return path.read_bytes().decode()
 
 
 def write_whole(path: Path, text: str, *, mode: int | None = None) -> None:
-    """Replace a file, or make it; at every moment it is the old one or the new one, whole.
+    """Replaces or creates a file atomically: the file always has the old or the new content.
 
-    `mode` is its permissions; without it the file keeps those that it has, and a new one is its
-    owner's alone. A symbolic link stays one: the file that it leads to is replaced. Raises OSError.
+    `mode` sets its permissions; without `mode` an existing file keeps its permissions, and only the
+    owner can access a new file. For a symbolic link, the target is replaced. Raises OSError.
     """
     import tempfile  # noqa: PLC0415 - it reads every compression that Python has
 
@@ -58,20 +58,20 @@ def _permissions(target: Path) -> int:
 
 
 def write_all(handle: int, data: bytes) -> None:
-    """Write all of it, however often it takes."""
+    """Writes all of the data, with as many calls as necessary."""
     left = memoryview(data)
     while left:
         left = left[os.write(handle, left) :]
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, its owner's alone."""
+    """Creates a folder and its missing parents; only the owner can access them."""
     for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_aside(path: Path, data: bytes) -> None:
-    """Write a whole file, on the disk when this returns."""
+    """Writes a whole file and flushes it to disk."""
     handle = os.open(path, _CREATE, 0o600)
     try:
         write_all(handle, data)
@@ -81,7 +81,7 @@ def write_aside(path: Path, data: bytes) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Put a whole file in the place of another; at no moment is there half of one."""
+    """Replaces a file atomically with a whole new one."""
     fresh = path.with_name(f"{path.name}.new")
     try:
         write_aside(fresh, data)
@@ -92,7 +92,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
+    """Flushes the names in a folder to disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

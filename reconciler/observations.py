@@ -1,8 +1,8 @@
-"""What was seen of services, kept beside the ledger so that it need not be read again.
+"""Caches observed documents of services beside the ledger, so that plans need fewer reads.
 
-It is a cache: nothing is lost with it but reads, so whatever is wrong with it (a damaged file, a
-folder that cannot be written) it is empty, and never an error. Commands use it side by side
-without a lock. It holds documents as they come in, without secrets.
+A lost cache only costs reads. Therefore any problem with it (a damaged file, a read-only folder)
+makes it empty and never raises an error. Several commands use it at the same time without a lock.
+It stores documents as the service returned them, without secrets.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from reconciler.text.json_text import read_json
 NAME: Final = "observations.sqlite3"
 _VERSION: Final = 4
 _BUSY_TIMEOUT_S: Final = 5.0
-# A reply that became one of our documents was no longer.
+# No reply that was decoded to a document is longer.
 _MOST_BYTES: Final = 128 << 20
-# In seconds since 1970: what a calendar knows.
+# In seconds since 1970: the range of datetime.
 _LAST: Final = 250_000_000_000.0
-# A link would lead to somebody else's file.
+# A symbolic link could point to a file of another owner.
 _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _Found = TypeVar("_Found")
 _TABLES: Final = """
@@ -46,9 +46,9 @@ class ObservationCache:
     """Observations of one project's services. Safe to use from several threads and processes."""
 
     def __init__(self, folder: Path, cloud: str, form: str) -> None:
-        """`cloud` is the address that was asked; `form` tells in which form documents are kept.
+        """`cloud` is the address of the service; `form` identifies the format of stored documents.
 
-        What was kept of another cloud or in another form is not found.
+        Observations of another cloud or in another format are not found.
         """
         self._file = folder / NAME
         self._prefix = f"{hashlib.sha256(f'{form} {cloud}'.encode()).hexdigest()[:16]} "
@@ -56,7 +56,7 @@ class ObservationCache:
         self._connection: sqlite3.Connection | None = None
 
     def load(self) -> Mapping[str, CachedStamp]:
-        """By casefolded id: when each was seen, with which stamp; without the documents."""
+        """Returns, by casefolded id, when each was observed, with its stamp; without documents."""
         query = "SELECT key, stamp, settled, read_at FROM seen WHERE key > ? AND key < ?"
         start = len(self._prefix)
 
@@ -70,7 +70,7 @@ class ObservationCache:
         return self._ask(find, {})
 
     def recall(self, resource_id: str) -> CompressedDocument | Absent:
-        """The document that was seen; ABSENT where there is none, or none that is whole."""
+        """Returns the observed document; ABSENT if it is missing or damaged."""
         query = "SELECT digest, document FROM seen WHERE key = ?"
 
         def find(connection: sqlite3.Connection) -> CompressedDocument | Absent:
@@ -81,7 +81,7 @@ class ObservationCache:
         return self._ask(find, none)
 
     def keep(self, seen: Iterable[tuple[str, CachedStamp, CompressedDocument]]) -> None:
-        """Keep documents by id; what was kept of the same id before is replaced."""
+        """Stores documents by id; each replaces the earlier document of the same id."""
         rows = [
             (
                 self._key(name),
@@ -96,16 +96,16 @@ class ObservationCache:
         self._write("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def drop(self, resource_ids: Iterable[str]) -> None:
-        """Forget what is no longer there."""
+        """Removes resources that no longer exist."""
         self._write("DELETE FROM seen WHERE key = ?", [(self._key(name),) for name in resource_ids])
 
     def notice(
         self, found: Mapping[str, Collection[str]], now: float
     ) -> Mapping[tuple[str, str], float]:
-        """When each finding of each resource was first noticed, in seconds since 1970.
+        """Returns when each finding of each resource was first noticed, in seconds since 1970.
 
-        What was noticed of these resources before and is not found any more is forgotten; what
-        was noticed of others stays.
+        Removes earlier findings of these resources that are not found any more. Findings of other
+        resources stay.
         """
         keys = {(name, one): (self._key(name), one) for name, all_ in found.items() for one in all_}
 
@@ -143,7 +143,7 @@ class ObservationCache:
         return self._prefix + name.casefold()
 
     def _ask(self, work: Callable[[sqlite3.Connection], _Found], otherwise: _Found) -> _Found:
-        """What the work finds in one transaction; `otherwise` where the file does not serve."""
+        """The result of `work` in one transaction; `otherwise` if the file cannot be used."""
         with self._lock:
             try:
                 if self._connection is None:
@@ -170,13 +170,13 @@ class ObservationCache:
             return self._connect()
 
     def _hide_from_git(self) -> None:
-        """A cache must not make a work tree look changed; the ledger may well be committed."""
+        """Makes git ignore the cache: the work tree stays clean, and a ledger may be committed."""
         ignore = self._file.parent / ".gitignore"
         with contextlib.suppress(FileExistsError), ignore.open("x", encoding="utf-8") as file:
             file.write(f"{NAME}*\n.gitignore\n")
 
     def _discard(self) -> None:
-        """Take a damaged file away; the next one begins empty."""
+        """Deletes a damaged file; the next one begins empty."""
         for path in self._file.parent.glob(f"{NAME}*"):
             path.unlink(missing_ok=True)
 
@@ -184,7 +184,7 @@ class ObservationCache:
         connection = sqlite3.connect(self._file, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            # What a power cut takes from a cache is read again.
+            # Data that is lost in a power failure is read again.
             connection.execute("PRAGMA synchronous = OFF")
             if connection.execute("PRAGMA user_version").fetchone()[0] not in {0, _VERSION}:
                 connection.executescript("DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS noticed;")
@@ -203,17 +203,17 @@ class ObservationCache:
             self._connection = None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Closes the file."""
         with self._lock:
             self._close()
 
 
 class _Foreign(sqlite3.Error):
-    """A file that holds something else than was made here: views, triggers, other columns."""
+    """The file holds something that was not created here: views, triggers, other columns."""
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
-    """Whether there is nothing but our tables, as they were made."""
+    """Whether the file has exactly our tables, in their original form."""
     made = [one.replace("IF NOT EXISTS ", "").strip() for one in _TABLES.split(";") if one.strip()]
     found = connection.execute("SELECT sql FROM sqlite_master")
     return sorted(str(sql) for (sql,) in found) == sorted(made)
@@ -224,7 +224,7 @@ def _is_time(value: object) -> bool:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Whether the file itself is at fault, not a full disk or somebody who holds it for long."""
+    """Whether the file itself is damaged; a full disk or a long lock is not damage."""
     if isinstance(error, _Foreign):
         return True
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -236,7 +236,7 @@ def _digest(packed: bytes) -> bytes:
 
 
 def _read_packed(digest: object, packed: object) -> CompressedDocument | Absent:
-    """What was kept, where it is still that, and what can be walked once it is opened."""
+    """The stored document, if its digest matches and it can be decompressed and parsed."""
     if not isinstance(packed, bytes) or _digest(packed) != digest:
         return ABSENT
     opened = zlib.decompressobj()

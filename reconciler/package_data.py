@@ -1,7 +1,7 @@
-"""The shipped data, found and read: JSON Schemas and example projects.
+"""Finds and reads the data of the package: JSON Schemas and example projects.
 
-In an installed wheel they lie inside the package, in a checkout beside it; nothing else is
-searched, so no file of a stranger's working folder can take a schema's place.
+In an installed wheel the data is inside the package, in a checkout beside it. No other folder is
+searched, so that no file in the user's working folder can replace a schema.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _EXAMPLES = (_PACKAGE / "_examples", _PACKAGE.parent / "manifests")
 
 @functools.cache
 def read_schema(name: str) -> Json:
-    """The schema called `name`, such as "service/web-service". Treat it as frozen.
+    """Returns the schema called `name`, such as "service/web-service"; callers must not change it.
 
-    `PACKAGE:NAME` is that of another installed package: a file below its folder. Raises
-    SchemaInvalid when the installation lacks it.
+    `PACKAGE:NAME` is a schema of another installed package: a file below its folder. Raises
+    SchemaInvalid if the installation lacks it.
     """
     package, _, path = name.rpartition(":")
     for folder in (_find_package(package),) if package else _FOLDERS:
@@ -47,7 +47,7 @@ def _find_package(name: str) -> Traversable:
 
 
 def find_example(name: str) -> Path:
-    """The folder of a shipped example project; raises SchemaInvalid when there is none."""
+    """Returns the folder of an example project; raises SchemaInvalid if it is not installed."""
     for folder in _EXAMPLES:
         if (folder / name).is_dir():
             return folder / name

@@ -1,4 +1,4 @@
-"""Texts that were read as a user would before they were kept. RECONCILER_BLESS=1 writes them anew."""
+"""Texts that were read as a user would before they were kept. `pytest --bless` writes them anew."""
 
 import os
 from pathlib import Path

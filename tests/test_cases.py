@@ -1,6 +1,6 @@
 """Every rule as a folder: planned, shown, applied, read back, and planned again in vain.
 
-A case needs no Python: see tests/cases/README.md. RECONCILER_BLESS=1 writes what is expected
+A case needs no Python: see tests/cases/README.md. `pytest --bless` writes what is expected
 anew; read the difference as a user would.
 """
 

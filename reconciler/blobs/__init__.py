@@ -1,4 +1,8 @@
-"""Identity of model blobs: whether they are there, how long, with which digest."""
+"""Model blobs in storage: whether a blob exists, its size and its digest, and its upload.
+
+This package does not know plans, manifests or kinds. It is the only package besides the ledgers
+that may import azure-storage-blob.
+"""
 
 from reconciler.blobs.storage import BlobStorage
 from reconciler.blobs.upload import upload_model

@@ -1,7 +1,7 @@
-"""Blob storage, asked about one model at a time.
+"""Reads the properties of one model blob at a time. The planner calls it for each model.
 
-azure-storage-blob is imported when the first blob is looked at. Which credential opens a blob
-follows from its address and from what the environment names; it is never part of the address.
+It imports azure-storage-blob when it inspects the first blob. It chooses the credential by the
+address of the blob and by the environment. A credential is never part of the address.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TIMEOUTS: Final[Mapping[str, Any]] = {
 
 
 class BlobStorage:
-    """Looks at model blobs. Safe to use from several threads."""
+    """Inspects model blobs. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -44,11 +44,11 @@ class BlobStorage:
         self._token_credential = token_credential
 
     def inspect(self, model: ModelReference) -> Blob | Absent:
-        """What is known of the bytes; ABSENT when storage authoritatively has none.
+        """Return what is known of the bytes, or ABSENT if storage reports that the blob is missing.
 
-        The digest is computed from every byte where the model is pinned, else it is what the
-        uploader or the storage says. Raises BlobForbidden, BlobExpired, Unavailable, or
-        ReconcilerError for an address that is none of a blob.
+        For a pinned model the digest is computed from every byte. Otherwise it is the digest that
+        the uploader or the storage recorded. Raises BlobForbidden, BlobExpired, Unavailable, or
+        ReconcilerError for an address that is not the address of a blob.
         """
         from azure.core.exceptions import (  # noqa: PLC0415 - a slow import, for plans with models
             AzureError,
@@ -74,7 +74,7 @@ class BlobStorage:
             raise _unavailable(model, "storage cannot be reached") from error
 
     def _inspect(self, model: ModelReference, where: Where, credential: Any, ends: str) -> Blob:
-        from azure.storage.blob import BlobClient  # noqa: PLC0415 - see look
+        from azure.storage.blob import BlobClient  # noqa: PLC0415 - see inspect
 
         with BlobClient(
             where.account_url, where.container, where.name, credential=credential, **_TIMEOUTS
@@ -84,7 +84,7 @@ class BlobStorage:
             return Blob(model.uri, found.size, found.etag or "", digest, trust, ends)
 
     def _credential(self, model: ModelReference, where: Where) -> tuple[Any, str]:
-        """What opens the blob, and until when where that is known."""
+        """Return the credential that opens the blob, and the time it ends (empty if not known)."""
         if model.sas is not None:
             signature = self._resolve(model.sas)
             return signature, check_validity(signature, model.name, datetime.now(UTC))
@@ -93,18 +93,18 @@ class BlobStorage:
 
 
 def split_model_address(model: ModelReference) -> Where:
-    """A model's address; raises ReconcilerError for one that is none of a blob, or not https."""
+    """Split a model's address. Raises ReconcilerError if it is not https or not of a blob."""
     try:
         where = split_address(model.uri)
     except ValueError as error:
         raise ReconcilerError(f"its address is not {error}", subject=model.name) from error
     if not where.name:
-        raise ReconcilerError("its address is not that of a blob", subject=model.name)
+        raise ReconcilerError("its address is not the address of a blob", subject=model.name)
     return where
 
 
 def _digest_of(client: Any, found: Any, *, pinned: bool) -> tuple[str, Any]:
-    """A digest and how far it can be trusted."""
+    """Return a digest, and how it was obtained (the `trust` of a Blob)."""
     if pinned:
         running = hashlib.sha256()
         for part in client.download_blob().chunks():
@@ -121,9 +121,9 @@ def _forbidden(model: ModelReference, credential: Any) -> BlobForbidden:
     hint = (
         "Give the identity the role Storage Blob Data Reader, or name a signature with sas."
         if credential is None or not isinstance(credential, (str, dict))
-        else "The credential lacks the right to read, or is of another account."
+        else "The credential has no read permission, or it belongs to another account."
     )
-    return BlobForbidden("storage does not let it be read", subject=model.name, next_step=hint)
+    return BlobForbidden("storage denies read access", subject=model.name, next_step=hint)
 
 
 def _unavailable(model: ModelReference, said: str) -> Unavailable:

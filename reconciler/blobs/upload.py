@@ -1,4 +1,7 @@
-"""Putting a model into storage, with the digest of its bytes beside it."""
+"""Uploads a model to storage, and stores the digest of its bytes as metadata.
+
+The demo calls it. An apply never uploads a model.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from reconciler.transport import storage_credential
 
 
 def upload_model(uri: str, data: bytes, environment: Mapping[str, str]) -> str:
-    """Upload bytes to an address, making its container; returns their `sha256:` digest.
+    """Upload bytes to an address and return their `sha256:` digest.
 
-    The digest goes along as metadata `sha256`, by which a plan can tell the bytes apart without
-    reading them. What is there already is replaced.
+    Creates the container if it does not exist. Replaces a blob that exists already. The digest is
+    stored as metadata `sha256`, so that a plan can compare the bytes without reading them.
     """
     from azure.core.exceptions import ResourceExistsError  # noqa: PLC0415 - a slow import
     from azure.storage.blob import ContainerClient  # noqa: PLC0415 - a slow import

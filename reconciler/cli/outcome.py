@@ -26,7 +26,7 @@ _NAME: Final = "errored.ledger"
 _MOST: Final = 100
 
 
-FINISHED: Final = "What was begun was finished and recorded. Plan again to see what is left."
+FINISHED: Final = "What was begun was finished and recorded. Run plan to see the remaining changes."
 
 
 def report_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, planned: bool) -> int:

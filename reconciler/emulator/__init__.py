@@ -1,8 +1,8 @@
-"""The service, run locally: a stranger to the rest of the package.
+"""A local emulator of the service, for tests and demos. The command `emulator` starts it.
 
-It follows what was recorded and documented of the service, and offers a switch where nothing is
-known. It shares data with the client (the service's schema), never code, so that a mistake in one
-cannot cancel itself in the other.
+It behaves as the service was recorded and documented. Where a behaviour is not known, it has a
+switch. It imports no code of the client and shares only the service's schema with it, so that one
+mistake cannot be in both.
 """
 
 from reconciler.emulator.classic.world_file import Workspace, check_world, make_world

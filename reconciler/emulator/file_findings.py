@@ -1,4 +1,7 @@
-"""What is not right about a document that the emulator is started with."""
+"""Findings about the files that the emulator is started with: a fault file or a world file.
+
+The checks of these files call it. It does not know line numbers; the command finds them by path.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _WORD: Final = re.compile(r"[A-Za-z_-]{1,40}")
 
 @dataclass(frozen=True, slots=True)
 class FileFinding:
-    """What is not right, and the way to it from the top of the document."""
+    """One problem, and its path from the top of the document."""
 
     path: tuple[str | int, ...]
     message: str
@@ -22,10 +25,10 @@ class FileFinding:
 
 
 def check_unknown(mapping: Mapping[str, Json], known: Collection[str]) -> Iterator[FileFinding]:
-    """The fields that there are not."""
+    """Yield a finding for each field of `mapping` that is not in `known`."""
     for name in mapping:
         if name not in known:
-            # A slip of the pen makes a name of what was meant as a secret.
+            # By a typing mistake, a secret may be in the place of a name: do not print it.
             said = f' "{name}"' if _WORD.fullmatch(name) else ""
             yield FileFinding((name,), f"unknown field{said}", suggest(name, known))
 
@@ -35,7 +38,11 @@ def check_values(
     demands: Mapping[str, Callable[[Json], str]],
     words: Mapping[str, Collection[str]],
 ) -> Iterator[FileFinding]:
-    """The fields that break a demand, each of which says how; `words` are the values to choose."""
+    """Yield a finding for each field with a wrong value.
+
+    A demand returns a complaint, or an empty text for a correct value. `words` holds the possible
+    values of a field, for the hint.
+    """
     for name, demand in demands.items():
         complaint = demand(mapping[name]) if name in mapping else ""
         if complaint:
@@ -44,6 +51,6 @@ def check_values(
 
 
 def suggest(given: Json, known: Collection[str]) -> str:
-    """The word that was meant, or all that there are."""
+    """Return the nearest known word as a hint; without a near word, all known words."""
     near = difflib.get_close_matches(str(given)[:60].casefold(), known, n=1)
-    return f'Did you mean "{near[0]}"?' if near else f"There are {', '.join(known)}."
+    return f'Did you mean "{near[0]}"?' if near else f"Use one of: {', '.join(known)}."

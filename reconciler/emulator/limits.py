@@ -1,4 +1,7 @@
-"""Resource Manager's published limits: token buckets, and the hourly counters beside them."""
+"""Resource Manager's published limits: token buckets, and the older hourly counters.
+
+The server calls it for each call of Resource Manager. Classic and scoring have no such limits.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import Final
 
 from reconciler.emulator.replies import Refusal
 
-# Published: 250 reads and 25 a second, 200 writes and deletes and 10 a second, by principal and
-# subscription; the older hourly numbers are what the headers count down from.
+# Published, by principal and subscription: 250 reads, refilled by 25 a second; 200 writes and
+# deletes, refilled by 10 a second. The headers count down from the older hourly numbers.
 _BUCKETS: Final = {"reads": (250.0, 25.0), "writes": (200.0, 10.0)}
 _HOURLY: Final = {"reads": 15000, "writes": 1200}
 
@@ -23,7 +26,7 @@ class Limits:
         self._hours: dict[tuple[str, str, int], int] = {}
 
     def count(self, method: str, subscription: str) -> dict[str, str]:
-        """The header that tells what is left this hour; refuses with 429 what is too much."""
+        """Count a call and return the header with the calls left this hour. Refuses with 429."""
         kind = "reads" if method in {"GET", "HEAD"} else "writes"
         if self._enforced:
             self._count_call(kind, subscription)

@@ -1,4 +1,8 @@
-"""Ids, keys and cipher text: by chance, or repeatable from a seed."""
+"""Ids, keys and cipher text: random, or repeatable from a seed.
+
+All stored random values come from here, so that a seed repeats a run. The ids of replies and the
+choices of faults do not.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,17 @@ import uuid
 
 
 class RandomSource:
-    """A stream of bytes; `count` is how far a seeded one has come, to be kept over a restart."""
+    """A stream of random bytes. `count` is the position of a seeded stream; store it at each write.
+
+    A restart with the stored `count` continues the stream.
+    """
 
     def __init__(self, seed: int | None, count: int = 0) -> None:
         self._seed = seed
         self.count = count
 
     def read_bytes(self, length: int) -> bytes:
-        """The next bytes."""
+        """Return the next bytes."""
         if self._seed is None:
             return os.urandom(length)
         data = b""
@@ -26,17 +33,17 @@ class RandomSource:
         return data[:length]
 
     def guid(self) -> str:
-        """A GUID."""
+        """Return a GUID."""
         return str(uuid.UUID(bytes=self.read_bytes(16), version=4))
 
     def hex32(self) -> str:
-        """32 hexadecimal digits, as a service's id has."""
+        """Return 32 hexadecimal digits, the form of a service's id."""
         return self.read_bytes(16).hex()
 
     def key(self) -> str:
-        """A service key: base64 of 64 bytes."""
+        """Return a service key: base64 of 64 bytes."""
         return base64.b64encode(self.read_bytes(64)).decode()
 
     def seal(self) -> str:
-        """Cipher text that says nothing: it starts as recorded envelopes do."""
+        """Return fake cipher text that starts like the recorded envelopes."""
         return "MIIC" + base64.b64encode(self.read_bytes(420)).decode()

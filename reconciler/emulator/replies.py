@@ -1,4 +1,7 @@
-"""Bodies and headers as they were recorded: indented JSON with CRLF, ids, times, errors."""
+"""Reply bodies and headers as they were recorded: indented JSON with CRLF, ids, times, errors.
+
+Every part of the emulator that answers a call uses it. It knows no resource.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class Refusal(Exception):
-    """An error that the service answers with; `details` are pairs of code and message."""
+    """An error reply of the service; `details` are pairs of code and message."""
 
     def __init__(
         self,
@@ -34,9 +37,9 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """One reply before it is sent. `data` is a rendered body; without it `body` is rendered.
+    """One reply before it is sent. `data` is a rendered body; if it is empty, `body` is rendered.
 
-    A `status` of 0 is no reply at all.
+    A `status` of 0 means that no reply is sent.
     """
 
     status: int
@@ -45,31 +48,31 @@ class Answer:
     data: bytes = b""
     front: bool = False  # answered by Resource Manager's front, which sends fewer headers
     timed: bool = True
-    lean: bool = False  # of the headers, the request's id alone
+    lean: bool = False  # the request's id is the only header
     media: str = "application/json; charset=utf-8"
 
 
 def render(body: Any) -> bytes:
-    """Indented JSON with CRLF line ends."""
+    """Return indented JSON with CRLF line ends."""
     text = json.dumps(body, indent=2, ensure_ascii=False).replace("\n", "\r\n")
-    # Half of a pair stands in no UTF-8: it goes out as it came in.
+    # UTF-8 has no form for half of a surrogate pair, so the reply escapes it.
     return _HALF.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def write_time(seconds: float) -> str:
-    """UTC with up to seven digits of a second, trailing zeros trimmed."""
+    """Return a time in UTC with up to seven decimals, without trailing zeros."""
     moment = datetime.fromtimestamp(seconds, UTC)
     digits = f"{moment.microsecond:06d}".rstrip("0")
     return f"{moment:%Y-%m-%dT%H:%M:%S}{'.' + digits if digits else ''}Z"
 
 
 def identify_lean() -> dict[str, str]:
-    """The one id that replies of Classic and of scoring are known to carry."""
+    """Return the only id header that replies of Classic and of scoring are known to have."""
     return {"x-ms-request-id": str(uuid.uuid4())}
 
 
 def identify_request(now: float) -> dict[str, str]:
-    """The three ids that every reply carries; they differ from one another."""
+    """Return the three id headers that every reply has; the three ids differ."""
     correlation = str(uuid.uuid4())
     stamp = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
     return {
@@ -80,5 +83,5 @@ def identify_request(now: float) -> dict[str, str]:
 
 
 def bad_request(code: str, message: str) -> Refusal:
-    """The service's 400, whose detail says what is wrong."""
+    """Return the service's 400; its detail holds the code and the message of the problem."""
     return Refusal(400, "BadRequest", "The request is invalid.", (code, message))

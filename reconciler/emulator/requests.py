@@ -1,4 +1,7 @@
-"""One request, taken apart: what is asked of which resource."""
+"""Parses one HTTP request: its path, query, body and api-version.
+
+The server makes a Call for each request, and the parts that answer it read it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from reconciler.emulator.replies import Refusal
 
 PREVIEW: Final = "2016-05-01-preview"
 _VERSIONS: Final = ("2017-01-01", PREVIEW)
-# No recorded definition nests more than a dozen deep.
+# Recorded definitions have at most a dozen levels.
 _DEEPEST: Final = 100
 Plane = Literal["resource-manager", "classic", "services"]
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
@@ -23,9 +26,9 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
 
 @dataclass(frozen=True)
 class Call:
-    """A request. `segments` are decoded; `query` has folded names; `origin` is what was called.
+    """A request. `segments` are decoded; `query` has lower-case names; `origin` is scheme and host.
 
-    `target` is path and query as they came; `closing` is done once the reply is on its way.
+    `target` is the raw path and query. `closing` is closed once the reply is sent.
     """
 
     method: str
@@ -38,7 +41,7 @@ class Call:
 
     @property
     def plane(self) -> Plane:
-        """Whose call it is, by its path; Resource Manager's where it is nobody else's."""
+        """Return the plane of the path; Resource Manager is the default."""
         match [segment.casefold() for segment in self.segments[:3]]:
             case ["workspaces", _, "webservices"]:
                 return "classic"
@@ -48,7 +51,7 @@ class Call:
 
     @property
     def version(self) -> str:
-        """The api-version; refuses a call without one, or with one that nobody registered."""
+        """Return the api-version; refuse a call without one or with an unknown one."""
         version = self.query.get("api-version", "")
         if not version:
             raise Refusal(
@@ -66,7 +69,7 @@ class Call:
         return version.casefold()
 
     def document(self) -> Any:
-        """The body as JSON; refuses what is none."""
+        """Return the body as JSON; refuse a body that is not JSON."""
         try:
             return _read(self.body)
         except (ValueError, RecursionError) as error:
@@ -78,7 +81,7 @@ class Call:
 
 
 def _read(body: bytes) -> Any:
-    """The value of a JSON text; raises ValueError for what is none, or is nested too deeply."""
+    """Return the value of a JSON text. Raises ValueError if it is invalid or nested too deeply."""
     document = json.loads(body, parse_constant=_refuse, parse_float=_read_float)
     layer = [document]
     for _ in range(_DEEPEST):
@@ -94,7 +97,7 @@ def _read(body: bytes) -> Any:
 
 
 def _refuse(name: str) -> Any:
-    """NaN and the infinities are no JSON, though Python reads them."""
+    """Refuse NaN and the infinities: Python reads them, but JSON does not allow them."""
     raise ValueError(name)
 
 
@@ -106,7 +109,7 @@ def _read_float(text: str) -> float:
 
 
 def make_call(method: str, raw_path: str, raw_query: str, body: bytes, origin: str) -> Call:
-    """A request from its raw target: an escaped slash does not part segments."""
+    """Make a request from its raw target; an escaped slash does not split a segment."""
     segments = tuple(unquote(part) for part in raw_path.split("/") if part)
     pairs = parse_qsl(raw_query, keep_blank_values=True)
     target = f"{raw_path}?{raw_query}" if raw_query else raw_path
@@ -114,7 +117,7 @@ def make_call(method: str, raw_path: str, raw_query: str, body: bytes, origin: s
 
 
 def check_name(name: str) -> str:
-    """A service's name: letters, digits, '.', '_' and '-'."""
+    """Return a service's name; refuse other characters than letters, digits, '.', '_' and '-'."""
     if not _NAME.fullmatch(name) or name in {".", ".."}:
         raise Refusal(400, "InvalidResourceName", "The provided resource name is invalid.")
     return name

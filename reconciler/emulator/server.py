@@ -1,4 +1,8 @@
-"""The socket: who may come in, which call is meant, and how the answer goes out."""
+"""The emulator's HTTP server: authorization, routing, and sending of replies.
+
+The command `emulator` calls `serve`. What a call does is in the packages `resource_manager`,
+`classic`, `scoring` and `faults`.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +55,7 @@ _SERVER: Final = "Microsoft-HTTPAPI/2.0"
 
 
 class Server:
-    """One emulator on one socket."""
+    """One emulator that listens on one socket."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -107,7 +111,10 @@ class Server:
         return Classic(parts, self._settings.token)
 
     async def run(self, announce: Callable[[dict[str, str]], None]) -> None:
-        """Serve until SIGTERM or SIGINT; `announce` gets the planes' addresses once it listens."""
+        """Serve until SIGTERM or SIGINT.
+
+        Calls `announce` with the address of each plane as soon as it listens.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError):
                 asyncio.get_running_loop().add_signal_handler(number, self._stopped.set)
@@ -160,7 +167,7 @@ class Server:
         except Refusal as refusal:
             answer = _refused(refusal)
         except ConnectionResetError:
-            raise  # whoever asked has gone
+            raise  # the client closed the connection
         except Exception as error:  # noqa: BLE001 - a defect here must look like the service's
             code = "InternalServerError"
             answer = _refused(Refusal(500, code, "The service ended the request unexpectedly."))
@@ -181,7 +188,7 @@ class Server:
         body: bytes,
         started: float,
     ) -> web.StreamResponse:
-        """The reply as it goes out, once it is due and logged."""
+        """Wait if the reply must be late, log the reply, and return it to be sent."""
         if entry is not None and entry.do == "slow":
             await pause(answer_after(entry), self._stopped)
         response = self._respond(request, answer, entry, time.perf_counter() - started)
@@ -193,7 +200,7 @@ class Server:
         return response
 
     async def _count_answer(self, request: web.Request, response: web.StreamResponse) -> None:
-        """End the process with the last answer that was asked for; no other goes out after it."""
+        """Kill the process after the reply number `crash_after`; send no reply after it."""
         self._answered += 1
         if self._answered == self._settings.crash_after:
             await send_last(request, response)
@@ -223,7 +230,7 @@ class Server:
             raise
 
     async def _route(self, call: Call, plane: list[str], subscription: str) -> Answer:
-        """The call that a path and method mean; names of segments match in any case."""
+        """Answer the call of a path and method; segment names match in any case."""
         provider = PROVIDER.casefold()
         match plane[2:]:
             case ["providers", named, "webservices"] if named == provider:
@@ -343,10 +350,13 @@ class Server:
 
 
 class _Complaints(logging.Handler):
-    """What the framework complains of, in a line; but not of who spoke no HTTP, or hung up."""
+    """Prints one line for each error of the framework, except for client errors.
+
+    A client that does not send HTTP or that closes the connection is not an error here.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it on stderr."""
+        """Write the line to stderr."""
         error = record.exc_info[1] if record.exc_info else None
         if not isinstance(error, (HttpProcessingError, ConnectionError)):
             sys.stderr.write(f"emulator: a request failed: {type(error).__name__}\n")
@@ -359,7 +369,7 @@ def _make_logger() -> logging.Logger:
 
 
 async def _hide_framework(_: web.BaseRequest, response: web.StreamResponse) -> None:
-    """A reply names the recorded server, or none, never the framework."""
+    """Remove the framework's name: a reply has the recorded server name or no server name."""
     if response.headers.get("Server") != _SERVER:
         response.headers.pop("Server", None)
     if isinstance(response, web.Response) and not response.body and response.status < 400:
@@ -371,7 +381,7 @@ def _refused(refusal: Refusal) -> Answer:
 
 
 def _allow(call: Call, *methods: str) -> None:
-    """Refuse a call without an api-version, and one by a method that is not known here."""
+    """Refuse a call without an api-version, or with a method that the address does not support."""
     if call.version and call.method not in methods:
         raise Refusal(
             405,
@@ -387,5 +397,5 @@ def _unknown_path(call: Call) -> Refusal:
 
 
 def serve(settings: Settings, announce: Callable[[dict[str, str]], None]) -> None:
-    """Run an emulator until it is told to stop. Raises OSError where the port is taken."""
+    """Run an emulator until SIGTERM or SIGINT. Raises OSError if the port is in use."""
     asyncio.run(Server(settings).run(announce))

@@ -1,4 +1,7 @@
-"""What an emulator is started with."""
+"""The settings of one emulator process.
+
+The command makes them, and the server reads them. They do not change while the emulator runs.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from reconciler.emulator.faults.fault_file import Fault
 
 @dataclass(frozen=True)
 class Settings:
-    """`seed` makes ids, keys and cipher text repeatable; None takes chance.
+    """The settings. `seed` makes ids, keys and cipher text repeatable; None makes them random.
 
-    `operation_seconds` is how long an operation runs, and a Classic PATCH takes to take effect;
-    `blob_url` where model blobs are, for the switches that check them; `world` what Classic begins
-    with. After `crash_after` answers the process is killed; 0 means never.
+    `operation_seconds` is how long an operation runs, and after which time a Classic PATCH takes
+    effect. `blob_url` is the address of blob storage, for the switches that check models. `world`
+    is what Classic holds at the start. The process is killed after `crash_after` replies; 0 means
+    never.
     """
 
     host: str = "127.0.0.1"
@@ -27,7 +31,7 @@ class Settings:
     operation_seconds: float = 0.2
     limits: Literal["off", "resource-manager"] = "off"
     blob_url: str = ""
-    token: str = "emulator"  # noqa: S105 - published: it protects nothing
+    token: str = "emulator"  # noqa: S105 - a published default, not a secret
     switches: Mapping[str, str] = field(default_factory=dict)
     log: Path | None = None
     faults: tuple[Fault, ...] = ()

@@ -1,7 +1,7 @@
-"""What the emulated service holds: services, operations, plans; kept in SQLite as it changes.
+"""The state of the emulated service: services, operations and plans, stored in SQLite.
 
-All of it is in memory too, which is what is read; the one thread of the server is the only one
-to touch it, so that each request sees a whole state.
+All records are in memory too, and reads use the memory. Only the server's single thread may use
+it, so that each request sees a consistent state.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ Row = tuple[str, str, str]
 
 @dataclass
 class Service:
-    """A web service. Times in seconds since 1970. `operation` is the id of one that still runs."""
+    """A web service. Times are in seconds since 1970.
+
+    `operation` is the id of the operation that runs on it, or empty.
+    """
 
     subscription: str
     group: str
@@ -40,7 +43,7 @@ class Service:
 
     @property
     def key(self) -> Key:
-        """What names are matched by: without regard to case."""
+        """Return the key of the service; keys ignore case."""
         return make_key(self.subscription, self.group, self.name)
 
 
@@ -48,7 +51,7 @@ class Service:
 class Operation:
     """A long-running operation. `outcome` is applied to the service once `ends` has passed.
 
-    `before` is the state to go back to where nothing changes; `void` ends as a success and
+    `before` is the state to restore if nothing changes. A `void` operation ends as a success and
     changes nothing.
     """
 
@@ -69,7 +72,7 @@ class Operation:
 
 @dataclass
 class Before:
-    """What GET showed before the last write, None for nothing, and when that write ended."""
+    """What GET showed before the last write (None for a 404), and when that write ended."""
 
     key: Key
     document: Json
@@ -77,17 +80,17 @@ class Before:
 
 
 def make_key(subscription: str, group: str, name: str) -> Key:
-    """What a resource is kept under."""
+    """Return the key of a resource; keys ignore case."""
     return subscription.casefold(), group.casefold(), name.casefold()
 
 
 class State:
-    """The records, by key; every change is committed before the reply that speaks of it."""
+    """The records by key. Every change is committed before the reply that reports it is sent."""
 
     def __init__(self, folder: Path | None) -> None:
         target = ":memory:"
         if folder is not None:
-            # They hold the services' keys.
+            # The records hold the services' keys, so only the owner may read them.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / "emulator.sqlite").touch(mode=0o600)
             target = str(folder / "emulator.sqlite")
@@ -122,7 +125,7 @@ class State:
 
     @property
     def count(self) -> int:
-        """How far a seeded chance had come when the state was last kept."""
+        """Return the position of a seeded random source at the last write."""
         row = self._base.execute("SELECT body FROM record WHERE kind = 'count'").fetchone()
         return int(row[0]) if row else 0
 
@@ -132,7 +135,7 @@ class State:
         count: int,
         gone: Service | None = None,
     ) -> None:
-        """Write records and the count of chance, take a service away, in one transaction."""
+        """Write records and the random source's count, and delete `gone`, in one transaction."""
         rows = [_make_row(record) for record in records]
         with self._change():
             if gone is not None:
@@ -151,7 +154,7 @@ class State:
                 self.operations[record.id] = record
 
     def keep_plan(self, key: Key, plan: Json) -> None:
-        """Write a commitment plan, or take it away with None."""
+        """Write a commitment plan; None deletes it."""
         with self._change():
             if plan is None:
                 self._base.execute(
@@ -165,7 +168,7 @@ class State:
             self.plans[key] = plan
 
     def read(self, kind: str) -> list[Json]:
-        """The records of a kind that others keep here, ordered by key."""
+        """Return the records that another module stored under `kind`, ordered by key."""
         rows = self._base.execute("SELECT body FROM record WHERE kind = ? ORDER BY key", (kind,))
         return [json.loads(body) for (body,) in rows]
 
@@ -176,7 +179,7 @@ class State:
         *,
         count: int,
     ) -> None:
-        """Keep records by kind and key, let others go, in one transaction."""
+        """Write records by kind and key, and delete the records `gone`, in one transaction."""
         with self._change():
             for kind, key in gone:
                 self._base.execute(
@@ -186,12 +189,12 @@ class State:
             self._put(("count", "", json.dumps(count)))
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._base.close()
 
     @contextmanager
     def _change(self) -> Iterator[None]:
-        """One transaction; where it fails, nothing of it is kept, and the next one can begin."""
+        """Run one transaction; roll it back if the block fails."""
         self._base.execute("BEGIN IMMEDIATE")
         try:
             yield

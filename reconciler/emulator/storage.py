@@ -1,6 +1,6 @@
-"""The emulated service's own way to blob storage: large payloads, and whether a model is there.
+"""How the emulated service reads blob storage: large payloads and trained models.
 
-Only loopback is ever called; an address elsewhere counts as unreachable.
+It calls loopback addresses only. Any other address counts as unreachable.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the server's framework is imported when the server starts
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _TIMEOUT_S: Final = 30
-# Published for everyone's use with the storage emulator.
+# The published account and key of the storage emulator; they are not secret.
 _ACCOUNT: Final = "devstoreaccount1"
 _KEY: Final = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -35,19 +35,19 @@ class Storage:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Make the session; inside the server's loop."""
+        """Make the session. Call it inside the server's event loop."""
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         self._session = aiohttp.ClientSession(timeout=timeout)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
     async def fetch_json(self, uri: str) -> dict[str, Any]:
-        """A payload; refuses one that cannot be had, is too large or is no object."""
+        """Return a payload; refuse one that is unreadable, too large or not a JSON object."""
         data = await self.fetch(uri)
         try:
             document = json.loads(data) if data is not None else None
@@ -60,7 +60,7 @@ class Storage:
         return document
 
     async def has_blob(self, uri: str) -> bool:
-        """Whether a model's blob is there, as the account's owner sees it."""
+        """Return whether a model's blob exists, read with the account's key."""
         import aiohttp
 
         if self._session is None or not _is_loopback(uri):
@@ -72,7 +72,7 @@ class Storage:
             return False
 
     async def fetch(self, uri: str) -> bytes | None:
-        """The bytes at an address as it stands; None where they cannot be had."""
+        """Return the bytes at an address, without an added signature; None if it fails."""
         import aiohttp
 
         if self._session is None or not _is_loopback(uri):
@@ -96,7 +96,7 @@ def _is_loopback(uri: str) -> bool:
 
 
 def sign(uri: str) -> str:
-    """The address with a signature to read it for a minute, by the published account."""
+    """Return the address with a signature of the published account that is valid for a minute."""
     path = urlsplit(uri).path
     if not path.startswith(f"/{_ACCOUNT}/"):
         return uri

@@ -1,4 +1,7 @@
-"""Ports of this machine: the emulator's own, that of blob storage beside it, and free ones."""
+"""Picks TCP ports of this machine for the emulator and for blob storage.
+
+The commands and Azurite call it before a server starts.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ _BLOB_PORT = 10000
 
 
 def pick_blob_port(port: int, folder: Path | None) -> int:
-    """The port for blob storage beside an emulator on `port`; 0 for any that is free.
+    """Return the port for blob storage of an emulator on `port`, where 0 means any free port.
 
-    Storage that is kept in a folder keeps its port, because the addresses of models hold it.
+    Storage in a folder has the same port at each start, because the addresses of models hold it.
     """
     wished = _BLOB_PORT if port == DEFAULT_PORT else 0
     note = folder / "port" if folder is not None else None
@@ -26,16 +29,16 @@ def pick_blob_port(port: int, folder: Path | None) -> int:
 
 
 def pick_free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port that no process listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine."""
+    """Return whether no process listens on a port of this machine."""
     with socket.socket() as probe:
-        # As servers bind: connections of an earlier one that still linger do no harm.
+        # Servers bind with this option, so that old connections in TIME_WAIT do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -1,7 +1,7 @@
-"""The kinds of resource there are, each a folder of its own.
+"""The kinds of resource. Each kind is a folder of its own and is found through entry points.
 
-A third target is a package that names its kind in the group `reconciler.kinds` of its entry points;
-nothing else has to know it.
+Another package can add a kind: it names the kind in the entry point group `reconciler.kinds`. The
+built-in kinds are found the same way. No other package imports a kind by its name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OURS: Final = "reconciler-"
 
 
 def find_kinds() -> Mapping[str, Kind]:
-    """Every installed kind by its name, in order of name."""
+    """Return every installed kind by its name, sorted by name."""
     kinds = {name: importlib.import_module(module).KIND for name, module in _BUILT_IN.items()}
     if _may_have_plugins():
         kinds |= _load_entry_points()

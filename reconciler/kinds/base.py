@@ -1,6 +1,7 @@
 """What most kinds share: ids made of parts, one document schema, model references, and findings.
 
-It sends no call and knows no vendor.
+The kinds of this package use it, and so may the kinds of other packages. It sends no call and
+knows no vendor.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from reconciler.package_data import read_schema
 from reconciler.ports import Plane
 from reconciler.text.suggestions import suggest
 
-# Where scoring and batch calls of both generations go (published address).
+# Scoring and batch calls of both generations are sent here (published address).
 SERVICES: Final = Plane(
     "services",
     "Answers scoring and batch calls.",
@@ -38,15 +39,15 @@ SERVICES: Final = Plane(
     "http://127.0.0.1:8470",
     manages=False,
 )
-# Of what a service has, which may be a million of them.
+# A service may have a million models, and a message must stay short.
 _MOST_NAMED: Final = 20
 
 
 class BaseKind:
-    """The usual answers of a kind: it is found by an id made of parts, and has one schema.
+    """The default methods of a kind whose resources have an id made of parts and one schema.
 
     A kind adds `name`, `schema_name`, `manifest_schema_name`, `id_form`, `bind`, `export` and
-    `connect`, and whatever capability of `reconciler.ports` it has.
+    `connect`, and each optional capability of `reconciler.ports` that it has.
     """
 
     schema_name: str
@@ -58,59 +59,59 @@ class BaseKind:
 
     @functools.cached_property
     def field(self) -> Field:
-        """The service's document, compiled once."""
+        """Return the schema of the service's document, compiled once."""
         return compile_schema(read_schema(self.schema_name), self.comparers)
 
     def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
-        """The whole id; raises ManifestInvalid naming each missing part."""
+        """Return the resource with its whole id. Raises ManifestInvalid with each missing part."""
         given = self.gather(manifest, defaults)
         return Resource(manifest.address, self.id_form.make(manifest, given, ("spec", "resource")))
 
     def gather(self, manifest: Manifest, defaults: Mapping[str, Json]) -> dict[str, Json]:
-        """The parts of an id that the manifest gives, and of the defaults those that it does not.
+        """Return the parts of an id from the manifest, and from the defaults where it has none.
 
-        The project's defaults are for all kinds: what this one does not know is among them.
+        The project's defaults are for all kinds, so the result may hold parts of other kinds.
         """
         given = manifest.spec.get("resource", {})
         return {"name": manifest.address.name, **self.id_form.defaults, **defaults, **given}
 
     def declare(self, definition: Json) -> Json | Absent:
-        """The part of a definition that people may declare, as the schema spells it.
+        """Return the part of a definition that people may declare, in the schema's spelling.
 
-        It may share what needs no change with the manifest: copy it before anything is set in it.
+        The result may share values with the manifest. Copy it before you change it.
         """
         return without_server_fields(self.field, normalize(self.field, definition))
 
     def locate(self, address: Address, resource_id: str, defaults: Mapping[str, Json]) -> Resource:
-        """The id, given whole or as a name among the defaults."""
+        """Return the resource for an id, or for a name within the defaults."""
         given = self.split(resource_id) or {"name": resource_id}
         if "/" in given["name"]:
             raise self.id_form.refuse(resource_id)
         return self.identify(Manifest(address, {"resource": given}, "", ""), defaults)
 
     def split(self, resource_id: str) -> dict[str, str]:
-        """The parts of an id as a manifest gives them; none for what is no id."""
+        """Return the parts of an id as a manifest writes them; empty if it is not an id."""
         return self.id_form.split(resource_id)
 
     def scope(self, resource: Resource) -> str:
-        """What holds the resource, and lists it."""
+        """Return the id of the collection that contains and lists the resource."""
         return self.id_form.get_scope(resource.id)
 
     def export_place(self, resource: Resource, defaults: Mapping[str, Json]) -> dict[str, str]:
-        """The parts of an id that a manifest must give, beside its own name and the defaults."""
+        """Return the parts of an id that neither the manifest's name nor the defaults give."""
         known = self.gather(Manifest(resource.address, {}, "", ""), defaults)
         parts = self.split(resource.id)
         return {part: said for part, said in parts.items() if known.get(part) != said}
 
 
 def name_some(names: Sequence[str]) -> str:
-    """The names; of very many, the first."""
+    """Return the names as text; if there are many, only the first."""
     more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
     return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def make_unknown_finding(manifest: Manifest, name: str, known: Collection[str]) -> Finding:
-    """A trained model under a name that the service does not have; `known` are those it has."""
+    """Return the finding for a trained model that is not in `known`, the service's models."""
     names = sorted(known)
     there = name_some([f'"{one}"' for one in names])
     near = suggest(name, names, most=1000)
@@ -118,13 +119,13 @@ def make_unknown_finding(manifest: Manifest, name: str, known: Collection[str]) 
         f'no trained model is named "{name}"',
         subject=str(manifest.address),
         place=manifest.place(format_pointer(("spec", "trainedModels", name))),
-        detail=(f"The service has: {there or 'no trained model at all'}.",),
+        detail=(f"The service has: {there or 'no trained models'}.",),
         next_step=f'Did you mean "{near}"?' if near else "Use a name that the service has.",
     )
 
 
 def make_spec(place: Json, models: Mapping[str, str], definition: Json) -> Json:
-    """A manifest's spec for trained models by name and address; what is empty needs no word."""
+    """Return a manifest's spec from models (address by name); empty parts are left out."""
     trained = {name: {"uri": uri} for name, uri in models.items()}
     spec = {"resource": place, "trainedModels": trained, "definition": definition}
     return {part: said for part, said in spec.items() if said}
@@ -133,10 +134,10 @@ def make_spec(place: Json, models: Mapping[str, str], definition: Json) -> Json:
 def make_reference(
     manifest: Manifest, entry: Path, name: str, given: Json, path: Path, sas_path: Path = ()
 ) -> ModelReference:
-    """A trained model that the manifest names in an entry of its own, as `spec.trainedModels` does.
+    """Return a reference to a trained model with an entry of its own, as in `spec.trainedModels`.
 
     `entry` is the place of `given`, which holds `uri` and may hold `sha256` and `sas`. `path` and
-    `sas_path` are those of the model's address and signature in the service's document.
+    `sas_path` are the places of the model's address and signature in the service's document.
     """
     return ModelReference(
         name=name,
@@ -153,6 +154,6 @@ def make_reference(
 def make_defined_reference(
     manifest: Manifest, at: Path, name: str, uri: str, path: Path, sas_path: Path = ()
 ) -> ModelReference:
-    """A trained model that the definition brings in; `at` is a place below `spec.definition`."""
+    """Return a reference to a trained model in the definition; `at` is below `spec.definition`."""
     place = functools.partial(manifest.place, format_pointer(("spec", "definition", *at)))
     return ModelReference(name=name, uri=uri, path=path, sas_path=sas_path, find_place=place)

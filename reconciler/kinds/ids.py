@@ -1,7 +1,7 @@
-"""How the ids of a kind are made of parts, and taken apart again.
+"""Makes the ids of a kind from parts, and splits ids into parts.
 
-Where a resource is, people say by parts: in a manifest, in the project's defaults, or in an id that
-they copied from somewhere. Each kind has one form for all of them.
+People write the parts in a manifest or in the project's defaults, or they copy a whole id. Each
+kind has one form for all three. The kinds use this module; it knows no vendor.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _PLAIN: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 class IdForm:
     """An id is `scope` with its parts filled in, then `below`, then the part `name`.
 
-    `pattern` finds the parts, each a group, in what people may give for an id. `noun` says what
-    has such an id, `example` how it reads, `advice` where its parts are found; `defaults` holds
-    parts that need not be given.
+    `pattern` matches what people may write as an id, with one group for each part. For messages,
+    `noun` is the thing that has such an id, `example` is one id, and `advice` says where people
+    find the parts. `defaults` holds the parts that people may leave out.
     """
 
     noun: str
@@ -41,39 +41,39 @@ class IdForm:
     _demanded: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        # Asked for at every resource, so it is worked out once.
+        # Every resource needs these parts, so they are computed once.
         parts = tuple(part for _, part, _, _ in Formatter().parse(self.scope) if part)
         object.__setattr__(self, "_demanded", parts)
 
     def make(self, manifest: Manifest, given: Mapping[str, Json], at: Path) -> str:
-        """The id; raises ManifestInvalid naming each part that is not given `at` that place."""
+        """Return the id. Raises ManifestInvalid with each part that is missing `at` that place."""
         missing = [part for part in self._demanded if not given.get(part)]
         if missing:
             raise ManifestInvalid(tuple(self._miss(manifest, at, part) for part in missing))
         return f"{self.scope.format_map(given)}{self.below}{given['name']}"
 
     def split(self, resource_id: str) -> dict[str, str]:
-        """The parts that an id names; none for what is no id."""
+        """Return the parts of an id; empty if the text is not an id."""
         found = self.pattern.fullmatch(resource_id)
         return {part: said for part, said in found.groupdict().items() if said} if found else {}
 
     def get_scope(self, resource_id: str) -> str:
-        """The id of what holds the resource."""
+        """Return the id of the collection that contains the resource."""
         return resource_id.rpartition(self.below)[0]
 
     def refuse(self, resource_id: str) -> ManifestInvalid:
-        """What is said of that which is no id."""
+        """Return the error for text that is not an id."""
         finding = Finding(
-            f"is no id of {self.noun}",
+            f"is not the id of {self.noun}",
             subject=resource_id,
-            next_step=f"It reads {self.example}, or is the name alone.",
+            next_step=f"Use an id such as {self.example}, or only the name.",
         )
         return ManifestInvalid((finding,))
 
     def _miss(self, manifest: Manifest, at: Path, part: str) -> Finding:
         here = f"Set {'.'.join(map(str, at))}.{part} here, or spec.defaults.{part} in the project"
         return Finding(
-            f"no {part} is given",
+            f"{part} is not set",
             subject=str(manifest.address),
             place=manifest.place(format_pointer(at)) if manifest.file else None,
             next_step=f"{here} file.{self.advice}",
@@ -81,14 +81,15 @@ class IdForm:
 
 
 def quote_path(path: str, noun: str) -> str:
-    """An id as the path of a call; raises Rejected where a segment leads elsewhere than it says.
+    """Return an id as the path of a call.
 
-    `noun` is what it is no proper one of.
+    Raises Rejected if a segment could change the path, such as `..`. `noun` names the kind of id
+    in the message.
     """
     if _PLAIN.fullmatch(path):
         return path
     segments = path.strip("/").split("/")
     for segment in segments:
         if segment in {".", ".."} or not _SEGMENT.fullmatch(segment.replace(" ", "_")):
-            raise Rejected(f"{path} is no {noun}", next_step="Correct spec.resource.")
+            raise Rejected(f"{path} is not a valid {noun}", next_step="Correct spec.resource.")
     return "/" + "/".join(quote(segment, safe="-._~()") for segment in segments)

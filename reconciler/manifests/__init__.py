@@ -1,9 +1,8 @@
-"""YAML to `Manifest`, with the place of everything and every finding in one run.
+"""Loads YAML as `Manifest` values, with the source location of every value and all findings.
 
-Nothing is raised for what people wrote: findings say it, each with file:line:col. The work is
-shared out: folder.py finds and reads files, yaml_text.py makes values, schema.py checks them,
-definition.py knows the part in the service's words. editing/ changes values in place, and
-whole.py puts the text back.
+It must not know a provider, the ledger or the engine. It raises nothing for what users wrote:
+findings report it, with file:line:col. `folder` reads files, `yaml_text` makes values, `schema`
+checks them, `definition` knows the service's document, and `editing` changes values in place.
 """
 
 from reconciler.manifests.loading import PROJECT_FILE, Loaded, load

@@ -1,4 +1,7 @@
-"""The part of a manifest that speaks in the service's own words, inline or in a file."""
+"""Reads and checks the definition of a manifest: the service's own document, inline or in a file.
+
+The loader of manifests and fleets calls it. It sends nothing to a service.
+"""
 
 from __future__ import annotations
 
@@ -27,30 +30,30 @@ _NOWHERE: Final = yaml.MappingNode("", [], yaml.Mark("", 0, 0, 0, None, 0))
 
 @functools.cache
 def compile_service(name: str) -> Field:
-    """The service schema of a kind, compiled once."""
+    """Returns the service schema of a kind, compiled once."""
     return compile_schema(read_schema(name))
 
 
 def read_definition(
     folder: Folder, manifest: Path, name: str, place: SourceLocation
 ) -> tuple[Json, SourceMap] | None:
-    """The document in a definition file, JSON or YAML, and where its parts stand.
+    """Returns the document in a definition file, JSON or YAML, and the source locations in it.
 
-    Returns None, with findings in `folder`, for what cannot be taken. JSON is read as the YAML
-    that it is, so that its parts have places too.
+    Returns None, with findings in `folder`, if the file cannot be used. JSON is also read as YAML,
+    so that its values have source locations.
     """
     path = manifest.parent / name
     if not folder.holds(path):
         folder.findings.append(
             Finding(
-                "the definition file lies outside the project's folder",
+                "the definition file is outside the project's folder",
                 place=place,
                 next_step="Move it into the folder, next to the manifest.",
             )
         )
         return None
     if not folder.has(path):
-        folder.findings.append(Finding(f"there is no file {name}", place=place))
+        folder.findings.append(Finding(f"the file {name} does not exist", place=place))
         return None
     text = folder.read(path, place)
     if text is None:
@@ -66,7 +69,7 @@ def read_definition(
 
 
 def _to_yaml(text: str) -> str:
-    """JSON that YAML can read too, every character in its place: no tabs, no halves of pairs."""
+    """JSON that YAML can read too, with every offset unchanged: no tabs, no lone surrogates."""
     return _SURROGATE.sub(r"\\u0020", text.replace("\t", " "))
 
 
@@ -75,17 +78,17 @@ def _parse_yaml(file: str, text: str) -> tuple[Json, Text, list[yaml.Node]]:
     nodes = list(parsed.compose())
     if len(nodes) != 1 and not parsed.findings:
         place = SourceLocation(parsed.file, 1, 1)
-        parsed.findings.append(Finding("must hold one document", place=place))
+        parsed.findings.append(Finding("must contain exactly one document", place=place))
     return parsed.build(nodes[0]) if nodes else None, parsed, nodes
 
 
 def parse_json(
     file: str, text: str, read: Callable[[str], Json] = json.loads
 ) -> tuple[Json, Text, list[yaml.Node]]:
-    """A JSON text's value, what was found wrong with it, and its root node if YAML can read it.
+    """Returns a JSON text's value, its findings, and its root node if YAML can read the text.
 
-    JSON's own reader has the last word: YAML does not know every escape of JSON. Read as YAML,
-    the file's parts have places, and keys that stand twice are found.
+    The JSON reader decides the value, because YAML lacks some escapes of JSON. The YAML reader
+    gives the source locations and finds duplicate keys.
     """
     parsed = Text(file, _to_yaml(text))
     nodes = list(parsed.compose())
@@ -103,21 +106,21 @@ def parse_json(
 
 
 def _read_json(text: str) -> Json:
-    """The value of a text; raises ValueError for what no service can be told."""
+    """The value of a text; raises ValueError if no service could receive it."""
     document = read_json(text, deepest=DEEPEST)
     if _SURROGATE.search(text):
         try:
             json.dumps(document, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise BadJson("it holds half of a character") from None
+            raise BadJson("it contains half of a surrogate pair") from None
     return document
 
 
 def check_definition(schema: str, document: Json) -> Iterator[tuple[Path_, Finding]]:
-    """What may not be declared: literal secrets, and what belongs to the service.
+    """Yields what may not be declared: literal secrets, and fields that the service owns.
 
-    A whole exported definition (it has an id and a type) may hold server-owned fields; they are
-    passed over.
+    An exported definition (with an id and a type) may hold fields that the service owns; they are
+    ignored.
     """
     casefolded = {name.casefold() for name in document} if isinstance(document, dict) else set()
     exported = {"id", "type"} <= casefolded
@@ -132,7 +135,7 @@ def _check(
             yield (
                 path,
                 Finding(
-                    f"{path[-1]} is a secret and stands here in the clear",
+                    f"{path[-1]} is a secret, and its value is in plain text here",
                     next_step="Refer to it instead: spec.secrets: "
                     f"{{{format_pointer(path)}: {{env: NAME}}}}",
                 ),
@@ -142,8 +145,8 @@ def _check(
             yield (
                 path,
                 Finding(
-                    f"{path[-1]} belongs to the service and cannot be declared",
-                    next_step="Leave it out.",
+                    f"{path[-1]} is owned by the service and cannot be declared",
+                    next_step="Remove it.",
                 ),
             )
     elif isinstance(value, dict) and field.branches:
@@ -154,14 +157,14 @@ def _check(
 
 
 def clean_definition(schema: str, document: Json) -> Json:
-    """The document in the schema's spelling, without what belongs to the service."""
+    """Returns the document in the schema's spelling, without the fields that the service owns."""
     field = compile_service(schema)
     return without_server_fields(field, normalize(field, document))
 
 
 @functools.cache
 def secret_pointers(schema: str) -> tuple[str, ...]:
-    """The pointers at which a secret may be written; `*` stands for any name."""
+    """Returns the pointers at which a secret may be written; `*` matches any name."""
     root = compile_service(schema)
     return tuple(
         format_pointer(path)

@@ -1,4 +1,7 @@
-"""Finding and reading files: only regular ones, of bounded size, inside the project's folder."""
+"""Finds and reads files: only regular ones, of bounded size, inside the project's folder.
+
+The loader calls it. It does not interpret the content.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _HERE: Final = Path()
 
 @dataclass
 class Folder:
-    """The project's folder. `files` collects the digest of all that was read, by relative name."""
+    """The project's folder. `files` collects the digest of every file read, by relative name."""
 
     root: Path
     files: dict[str, str] = field(default_factory=dict)
@@ -29,7 +32,7 @@ class Folder:
     _resolved: dict[Path, Path] = field(default_factory=dict)
 
     def name(self, path: Path) -> str:
-        """How a path is shown: relative to the folder, with slashes."""
+        """Returns a path as users see it: relative to the folder, with slashes."""
         given = str(path)
         plain = os.pardir not in given and not given.startswith(os.sep)
         if self.root == _HERE and plain:
@@ -37,7 +40,7 @@ class Folder:
         return os.path.relpath(path, self.root).replace(os.sep, "/")
 
     def walk(self, path: Path) -> Iterator[Path]:
-        """The YAML files at or below a path, in order of name; hidden ones are passed over."""
+        """Yields the YAML files at or below a path, sorted by name; skips hidden ones."""
         if not path.is_dir():
             if not path.exists() and not path.is_symlink():
                 self._refuse(path, "does not exist", "Name a manifest, or a folder that holds one.")
@@ -54,11 +57,11 @@ class Folder:
                     yield found
 
     def _is_ours(self, found: Path) -> bool:
-        """A file below a folder that we hold is held too, unless it is a link."""
+        """Whether a file found below our folder is really inside it: it is, unless it is a link."""
         return not found.is_symlink() or self._holds(found)
 
     def read(self, path: Path, place: SourceLocation | None = None) -> str | None:
-        """The text of a file, or None with a finding at `place` (or at the file itself)."""
+        """Returns the text of a file, or None with a finding at `place` (or at the file itself)."""
         try:
             data = self._read_bytes(path)
         except OSError as error:
@@ -72,7 +75,7 @@ class Folder:
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
-            self._refuse(path, "is not text in UTF-8", "Save it as such.", place=place)
+            self._refuse(path, "is not text in UTF-8", "Save it as UTF-8.", place=place)
             return None
         return text
 
@@ -92,9 +95,9 @@ class Folder:
         return path.read_bytes()
 
     def resolve(self, path: Path) -> Path:
-        """Where a path leads, symlinks resolved; raises OSError, RuntimeError or ValueError.
+        """Returns a path with symlinks resolved; raises OSError, RuntimeError or ValueError.
 
-        A folder is resolved once: it holds many manifests, and members of a fleet name files of it.
+        Each folder is resolved once, because it holds many manifests and definition files.
         """
         if path.name in {"", ".."} or "\0" in path.name or _is_link(path):
             return path.resolve()
@@ -103,7 +106,7 @@ class Folder:
         return self._resolved[path.parent] / path.name
 
     def holds(self, path: Path) -> bool:
-        """Whether a path, symlinks resolved, is inside the folder; what can be no path is not."""
+        """Whether a path, symlinks resolved, is inside the folder; False for an invalid path."""
         try:
             return self.resolve(path).is_relative_to(self._real_root)
         except (OSError, RuntimeError, ValueError):
@@ -114,7 +117,7 @@ class Folder:
         return self.root.resolve()
 
     def has(self, path: Path) -> bool:
-        """Whether there is something at a path; also asked of what can be no path."""
+        """Whether a file or folder exists at a path; False for an invalid path."""
         try:
             return path.exists()
         except (OSError, ValueError):
@@ -123,7 +126,7 @@ class Folder:
     def _holds(self, path: Path) -> bool:
         inside = self.holds(path)
         if not inside:
-            self._refuse(path, "lies outside the project's folder", "Move it into the folder.")
+            self._refuse(path, "is outside the project's folder", "Move it into the folder.")
         return inside
 
     def _note_unreadable(self, error: OSError) -> None:
@@ -139,5 +142,5 @@ class Folder:
 def _is_link(path: Path) -> bool:
     try:
         return path.is_symlink()
-    except OSError:  # a name that is too long is none
+    except OSError:  # for example a name that is too long
         return False

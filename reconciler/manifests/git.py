@@ -1,7 +1,7 @@
-"""Where the work tree stands and who is at work, as far as the machine tells.
+"""Reads the commit of the work tree and the author of the run.
 
-Asked of git in one call; where git has no answer, of the variables that CI systems set. Nothing
-here fails: what cannot be known is empty.
+It asks git in one call; without an answer from git, it reads the variables that CI systems set.
+It never raises: what is unknown is empty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reconciler.model.values import dataclass
 _COMMITS: Final = ("GITHUB_SHA", "BUILD_SOURCEVERSION", "CI_COMMIT_SHA")
 _ACTORS: Final = ("GITHUB_ACTOR", "BUILD_REQUESTEDFOR", "GITLAB_USER_LOGIN")
 _USERS: Final = ("LOGNAME", "USER", "USERNAME")
-# A hook of git runs with these set to its own repository, which need not be the folder's.
+# A git hook runs with these set to its own repository, which can differ from the folder's.
 _GIT_PLACES: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 _GIT_WITHIN_S: Final = 20
 _LONGEST_NAME: Final = 100
@@ -27,9 +27,9 @@ _LONGEST_NAME: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """`commit` is whole, or empty where none is known; `dirty`: files of the folder differ from it.
+    """`commit` is the full hash, or empty if unknown; `dirty` says that files differ from it.
 
-    `dirty` is only ever True of a checkout. `author` is never empty.
+    `dirty` is only True for a checkout. `author` is never empty.
     """
 
     commit: str
@@ -39,7 +39,7 @@ class Revision:
 
 
 def read_revision(folder: Path, environment: Mapping[str, str] | None = None) -> Revision:
-    """The revision of a folder, which need not be a checkout; takes 20 s at most."""
+    """Returns the revision of a folder, which may not be a checkout; takes 20 s at most."""
     known = os.environ if environment is None else environment
     commit, dirty = _ask_git(folder, known)
     if not commit:
@@ -49,13 +49,13 @@ def read_revision(folder: Path, environment: Mapping[str, str] | None = None) ->
 
 
 def _first(known: Mapping[str, str], names: tuple[str, ...]) -> str:
-    """The first variable that says something, without what a terminal would act upon."""
+    """The first variable that is not empty, without characters that control a terminal."""
     found = ("".join(c for c in known.get(name, "") if c.isprintable()).strip() for name in names)
     return next((text for text in found if text), "")[:_LONGEST_NAME]
 
 
 def _account() -> str:
-    import pwd  # noqa: PLC0415 - seldom needed, and not there on every system
+    import pwd  # noqa: PLC0415 - seldom needed, and missing on some systems
 
     try:
         return pwd.getpwuid(os.getuid()).pw_name
@@ -64,7 +64,7 @@ def _account() -> str:
 
 
 def _ask_git(folder: Path, known: Mapping[str, str]) -> tuple[str, bool]:
-    """The commit, and whether the folder differs from it; empty where git cannot say."""
+    """The commit, and whether the folder differs from it; empty if git does not know."""
     import subprocess  # noqa: PLC0415 - only plan and apply ask
 
     command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), "status", "--porcelain=v2"]

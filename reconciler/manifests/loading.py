@@ -1,4 +1,7 @@
-"""Loading a project: its file, its manifests, and all that is wrong with them."""
+"""Loads a project: its project file, its manifests, and all findings about them.
+
+Commands call `load`. It reads files and never a service.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +56,11 @@ _TWO: Final = Finding("two manifests have this address", next_step="Rename one o
 
 @dataclass(frozen=True)
 class Loaded:
-    """All that people wrote, as far as it could be read.
+    """The project and its manifests, as far as they could be read.
 
-    `files` maps the relative name of everything that was read to its digest; `foreign` counts
-    documents of other apiVersions, which are left alone. `rollouts` are those of the fleets, whose
-    members are among the manifests. `secrets` are all that is referred to, whatever is wrong.
+    `files` maps the relative name of every file read to its digest. `foreign` counts documents of
+    other apiVersions, which are ignored. `rollouts` are those of the fleets, whose members are
+    among the manifests. `secrets` are all references to secrets, also in manifests with errors.
     """
 
     project: Project | None
@@ -72,10 +75,10 @@ class Loaded:
 def load(
     folder: Path, project_file: Path | None, paths: Sequence[Path], kinds: Mapping[str, Kind]
 ) -> Loaded:
-    """Load a project and its manifests.
+    """Loads a project and its manifests.
 
     `paths` defaults to the folder's `manifests/`, or to the folder itself. Never raises for what
-    people wrote.
+    users wrote.
     """
     loading = _Loading(Folder(folder), kinds)
     loading.load_project(project_file or folder / PROJECT_FILE)
@@ -105,23 +108,23 @@ class _Loading:
 
     @functools.cached_property
     def schemas(self) -> Mapping[str, str]:
-        """By the name of a kind, that of its manifest schema."""
+        """The name of the manifest schema, by the name of the kind."""
         return {name: kind.manifest_schema_name for name, kind in self.kinds.items()}
 
     def load_project(self, file: Path) -> None:
         if not file.exists():
             self.findings.append(
                 Finding(
-                    f"there is no project file {file.name}",
+                    f"the project file {file.name} does not exist",
                     subject=str(file.parent.resolve().name),
-                    next_step="Make one here with: reconciler init. Or name one with --project.",
+                    next_step="Create one with: reconciler init. Or name one with --project.",
                 )
             )
             return
         self.load_file(file)
         if self.project is None and not (self.findings or self.folder.findings):
             place = SourceLocation(self.folder.name(file), 1, 1)
-            self.findings.append(Finding("the project file holds no Project", place=place))
+            self.findings.append(Finding("the project file contains no Project", place=place))
 
     def load_file(self, file: Path) -> None:
         resolved = self.folder.resolve(file)
@@ -169,7 +172,7 @@ class _Loading:
         place = parsed.place(node)
         if self.project_place is not None:
             finding = Finding(
-                "a second Project",
+                "duplicate Project",
                 place=place,
                 detail=(f"The first is on {self.project_place}.",),
                 next_step="Keep one.",
@@ -193,10 +196,10 @@ class _Loading:
             self.project = make_project(document, file.parent, parsed.file, digest, planes)
 
     def _check_ledger(self, file: Path, document: Json) -> Iterator[tuple[str, Finding]]:
-        """Nothing is written outside the project, whatever links lead there."""
+        """Nothing may be written outside the project, not even through symbolic links."""
         path = find(document, split_pointer(_LEDGER))
         if not self.folder.holds(file.parent / (path if isinstance(path, str) else LEDGER)):
-            message = "the ledger's folder lies outside the project's folder"
+            message = "the ledger's folder is outside the project's folder"
             yield _LEDGER, Finding(message, next_step="Name a folder inside it.")
 
     def _load_manifest(self, file: Path, parsed: Text, node: yaml.Node, kind: str) -> None:
@@ -271,7 +274,7 @@ class _Loading:
     def _load_references(
         self, file: Path, kind: str, document: Json, places: SourceMap
     ) -> list[Found]:
-        """Take in what a manifest refers to; returns what is wrong with it, and with the rest."""
+        """Includes the files of a manifest; returns the findings about them and about the rest."""
         spec = document.get("spec") if isinstance(document, dict) else None
         if not isinstance(spec, dict):
             return list(check_document(self.schemas[kind], document))
@@ -302,10 +305,10 @@ class _Loading:
         if not findings and not self.manifests:
             findings.append(
                 Finding(
-                    "there is no manifest",
+                    "no manifest was found",
                     subject=self.folder.name(self.folder.root),
-                    next_step="Write one, or make an example with: reconciler init. If there is to"
-                    " be none any more: --allow empty",
+                    next_step="Write one, or create an example with: reconciler init. If the"
+                    " project must be empty: --allow empty",
                     guard="empty",
                 )
             )
@@ -321,7 +324,7 @@ class _Loading:
 
 
 def _place_of(manifest: Manifest) -> SourceLocation:
-    """Where a manifest's name comes from: the item, where it is a member of a fleet."""
+    """The location of a manifest's name; for a member of a fleet, of its item."""
     return manifest.member.place if manifest.member else manifest.place("/metadata/name")
 
 
@@ -331,7 +334,7 @@ def _sort_key(finding: Finding) -> tuple[str, int, int, str]:
 
 
 def _peek(node: yaml.Node, name: str) -> str | None:
-    """A top-level text of a document, before anything of it is judged."""
+    """A top-level text of a document, read before the document is checked."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value == name and isinstance(value, yaml.ScalarNode):

@@ -1,4 +1,4 @@
-"""The project file's document as a `Project`."""
+"""Makes a `Project` from the project file's document, which is already checked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from reconciler.ports import Plane
 
 # The emulator's blob storage.
 _EMULATED_BLOB: Final = "http://127.0.0.1:10000"
-# Where the ledger is kept, unless the project says otherwise.
+# The folder of the ledger, unless the project names another.
 LEDGER: Final = ".reconciler"
 
 
 def make_project(
     document: Json, root: Path, file: str, digest: str, planes: Sequence[Plane]
 ) -> Project:
-    """The project that a checked document describes; `root` is the folder of its file."""
+    """Returns the project of a checked document; `root` is the folder of its file."""
     spec = document.get("spec") or {}
     guards = spec.get("guards", {})
     ledger = spec.get("ledger", {})
@@ -44,14 +44,14 @@ def make_project(
 
 
 def make_cloud(given: Json, planes: Sequence[Plane]) -> Cloud:
-    """The cloud that `spec.cloud` names or describes; `planes` are those of all kinds."""
+    """Returns the cloud that `spec.cloud` names or describes; `planes` are those of all kinds."""
     if given == "azure":
         return _name({one.name: one.azure for one in planes if one.azure}, planes, "")
     if given == "emulator":
         urls = {one.name: one.emulator for one in planes if one.emulator}
         return _name(urls, planes, _EMULATED_BLOB)
     urls = {name: url.rstrip("/") for name, url in given.items() if name != "blob"}
-    # An emulator on this machine serves every plane: nothing of it may reach Azure by omission.
+    # An emulator on this machine serves every plane, so that no request goes to Azure by mistake.
     local = next((url for url in urls.values() if url.startswith("http:")), "")
     usual = {one.name: local or one.azure for one in planes if one.azure}
     return _name({**usual, **urls}, planes, given.get("blob", "").rstrip("/"))
@@ -60,7 +60,7 @@ def make_cloud(given: Json, planes: Sequence[Plane]) -> Cloud:
 def _name(urls: Mapping[str, str], planes: Sequence[Plane], blob: str) -> Cloud:
     """The cloud with its name: the addresses that manage resources, each once.
 
-    Where all of them are Azure's own, the first one is name enough.
+    If all of them are Azure's own, the first one is a sufficient name.
     """
     known = {one.name: one.azure for one in planes if one.manages}
     managing = [name for name in sorted(known) if name in urls]

@@ -1,6 +1,6 @@
-"""What a manifest refers to: a definition in a file, and where its secrets are.
+"""Resolves what a manifest refers to: a definition in a file, secrets, and source resources.
 
-A file is named from the manifest, and lies inside the project's folder.
+File names are relative to the manifest, and the files must be inside the project's folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reconciler.model import Finding, Json, Manifest
 from reconciler.text.suggestions import suggest
 
 _ADDRESS: Final = ("definition", "from", "address")
-# To find what is near takes time, and who has misnamed twenty reads no more of it.
+# Finding similar names is slow, and a user does not read more than this number of suggestions.
 _SUGGESTED: Final = 20
 
 
@@ -32,7 +32,7 @@ Reference = tuple[tuple[str, ...], dict[str, Json]]
 
 
 def find_definition_file(spec: Json) -> str:
-    """The name of the file in which the definition is, or ""."""
+    """Returns the name of the file that holds the definition, or ""."""
     given = spec.get(_DEFINITION)
     if not isinstance(given, dict) or set(given) != {"file"}:
         return ""
@@ -40,9 +40,9 @@ def find_definition_file(spec: Json) -> str:
 
 
 def include_definition(folder: Folder, file: Path, spec: Json, places: SourceMap) -> str:
-    """Put the file's document in the place of `{file: …}`; returns the file's name, or "".
+    """Replaces `{file: …}` by the file's document; returns the file's name, or "".
 
-    What cannot be read is left out, with findings in `folder`.
+    A file that cannot be read is left out, with findings in `folder`.
     """
     name = find_definition_file(spec)
     if not name:
@@ -56,7 +56,7 @@ def include_definition(folder: Folder, file: Path, spec: Json, places: SourceMap
 
 
 def normalize_definition(schema: str, spec: Json) -> Iterator[Found]:
-    """Check what may be declared, and bring the definition to the service schema's spelling."""
+    """Checks what may be declared, and changes the definition to the service schema's spelling."""
     given = spec.get(_DEFINITION)
     if not schema or not isinstance(given, dict):
         return
@@ -66,7 +66,7 @@ def normalize_definition(schema: str, spec: Json) -> Iterator[Found]:
 
 
 def check_secrets(schema: str, spec: Json) -> Iterator[Found]:
-    """Secrets must lead to where the service has one; no more is told than anybody reads."""
+    """Yields findings for secrets at pointers where the service has no secret; at most some."""
     secrets = spec.get(_SECRETS)
     given = secrets if schema and isinstance(secrets, dict) else ()
     wrong = (pointer for pointer in given if not _leads_to_secret(schema, pointer))
@@ -77,7 +77,7 @@ def check_secrets(schema: str, spec: Json) -> Iterator[Found]:
 
 
 def locate_files(folder: Folder, file: Path, references: Iterable[Reference]) -> Iterator[Found]:
-    """A secret's file is named from the manifest; from here on from the project's folder."""
+    """Changes a secret's file name, relative to the manifest, to one from the project's folder."""
     for path, reference in references:
         name = reference.get("file")
         found = locate_file(folder, file, name) if isinstance(name, str) else None
@@ -88,16 +88,16 @@ def locate_files(folder: Folder, file: Path, references: Iterable[Reference]) ->
 
 
 def locate_file(folder: Folder, file: Path, name: str) -> str | Finding:
-    """The name from the project's folder of a file that is named from a manifest."""
+    """Returns the name from the project's folder of a file that a manifest names."""
     path = file.parent / name
     if folder.holds(path):
         return folder.name(path)
-    message = "the secret's file lies outside the project's folder"
+    message = "the secret's file is outside the project's folder"
     return Finding(message, next_step="Move it into the folder.")
 
 
 def find_references(spec: Json, path: tuple[str, ...] = ()) -> Iterator[Reference]:
-    """Every reference to a secret in a spec, with its path; a definition holds none."""
+    """Yields every reference to a secret in a spec, with its path; a definition holds none."""
     for name, below in spec.items():
         if not isinstance(below, dict) or (not path and name == _DEFINITION):
             continue
@@ -129,16 +129,16 @@ def _no_secret(schema: str, pointer: str) -> Finding:
 def check_sources(
     manifests: Iterable[Manifest], known: Collection[str], *, whole: bool
 ) -> Iterator[tuple[Manifest, Finding]]:
-    """Manifests whose sources are the manifest itself, or that no manifest declares.
+    """Yields manifests whose source is the manifest itself, or is not declared in any manifest.
 
-    `known` holds every address that stands in some manifest, also in one that has errors; where
-    not the `whole` project was read, an address may stand elsewhere.
+    `known` holds the addresses of all manifests, also of those with errors. Unless the `whole`
+    project was read, an unknown address may be in another file.
     """
     suggestions: dict[str, str] = {}
     for manifest in manifests:
         source = find(manifest.spec, _ADDRESS)
         if source == str(manifest.address):
-            step = "Name the service that it is made from."
+            step = "Name the resource that it is created from."
             yield manifest, _wrong(manifest, "starts from itself", step)
         elif whole and isinstance(source, str) and source not in known:
             if source not in suggestions:
@@ -149,7 +149,7 @@ def check_sources(
 
 
 def _suggest(source: str, others: Sequence[str]) -> str:
-    """The address whose name is near; that all begin with the same kind makes none alike."""
+    """The address with a similar name; the kind, which all of them share, is not compared."""
     names = {address.partition("/")[2]: address for address in others}
     near = suggest(source.partition("/")[2], names, most=1000)
     return f"Did you mean {names[near]}?" if near else "Name the service: from: {resource: …}"

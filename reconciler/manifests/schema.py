@@ -1,8 +1,8 @@
-"""The JSON Schemas of what people write: bundled for editors, and used to check.
+"""The JSON Schemas of what users write: bundled for editors, and used for checks.
 
-jsonschema-rs decides, because it does so a hundred times faster; where it says no, jsonschema
-explains, and its errors become findings with a place and a did-you-mean. No finding quotes a
-value: it might be a secret in the wrong place.
+jsonschema-rs decides, because it is a hundred times faster. For an invalid document, jsonschema
+explains, and its errors become findings with a location and a suggestion. No finding quotes a
+value, because the value might be a secret in the wrong place.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from reconciler.ports import Kind
 from reconciler.secrets.suspicion import quote_word
 from reconciler.text.suggestions import suggest
 
-if TYPE_CHECKING:  # it only explains, and is imported when there is something to explain
+if TYPE_CHECKING:  # it only explains errors, and is imported when there are errors
     from jsonschema.exceptions import ValidationError
 
-# Whoever has as many errors has one that they all come from.
+# So many errors usually have one common cause.
 MOST: Final = 1000
-MORE: Final = Finding(f"has more errors than {MOST:,}; those that come later are not told")
+MORE: Final = Finding(f"has more than {MOST:,} errors; the later ones are not reported")
 _NAMES: Final[Mapping[str, str]] = {
     "object": "a mapping",
     "array": "a list",
@@ -41,9 +41,9 @@ _NAMES: Final[Mapping[str, str]] = {
 
 
 def bundle_schema(name: str, extension: str = "") -> Json:
-    """A schema with what it refers to in other files taken in, so that it stands alone.
+    """Returns a schema that includes what it refers to in other files.
 
-    `extension` is what `extend_project` returned, for the project's schema.
+    `extension` is the result of `extend_project`, for the project's schema.
     """
     schema = copy_document(read_schema(name))
     if extension:
@@ -76,7 +76,7 @@ def _include(node: Json, folder: str, taken: dict[str, Json]) -> None:
 
 
 def definition_schema(name: str) -> str:
-    """The name of the service schema that a manifest schema's `definition` refers to, or ""."""
+    """Returns the name of the service schema of a manifest schema's `definition`, or ""."""
     spec = read_schema(name)["properties"].get("spec", {}).get("properties", {})
     for form in spec.get("definition", {}).get("anyOf", ()):
         if "$ref" in form:
@@ -91,7 +91,7 @@ class _Decides(Protocol):
 
 
 def extend_project(kinds: Iterable[Kind]) -> str:
-    """What kinds add to the project's schema, as JSON; "" where it holds all of it already."""
+    """Returns what kinds add to the project's schema, as JSON; "" if it has all of it already."""
     spec = read_schema("manifest/project")["properties"]["spec"]["properties"]
     planes, defaults = _find_parts(spec)
     added: dict[str, Json] = {
@@ -112,21 +112,21 @@ def extend_project(kinds: Iterable[Kind]) -> str:
 
 
 def _find_parts(spec: Json) -> tuple[Json, Json]:
-    """The properties of `spec.cloud` where it is a mapping, and those of `spec.defaults`."""
+    """The properties of `spec.cloud` as a mapping, and those of `spec.defaults`."""
     (cloud,) = (form["properties"] for form in spec["cloud"]["oneOf"] if "properties" in form)
     return cloud, spec["defaults"]["properties"]
 
 
 @functools.cache
 def _strict_schema(name: str, extension: str = "") -> Json:
-    """What a document is held to once files are taken in: a definition is then inline."""
+    """The schema for a document after its files are included: a definition is then inline."""
     schema = bundle_schema(name, extension)
     spec = schema["properties"].get("spec", {}).get("properties", {})
     for form in spec.get("definition", {}).get("anyOf", ()):
         if "$ref" in form:
             spec["definition"] = form
         elif "from" in form["properties"]:
-            # The same with another place to start from, which may be left out.
+            # An equal schema with another start, whose definition may be missing.
             spec["definition"] = {word: said for word, said in form.items() if word != "required"}
     return schema
 
@@ -137,7 +137,7 @@ def _decider(name: str, extension: str = "") -> _Decides:
 
 
 def is_valid(name: str, document: Json, extension: str = "") -> bool:
-    """Whether a document keeps to a schema; one with half of a character keeps to none."""
+    """Whether a document is valid; one with a lone surrogate never is."""
     try:
         return _decider(name, extension).is_valid(document)
     except UnicodeEncodeError:
@@ -145,7 +145,7 @@ def is_valid(name: str, document: Json, extension: str = "") -> bool:
 
 
 def check_document(name: str, document: Json, extension: str = "") -> Iterator[tuple[str, Finding]]:
-    """What breaks the schema: the JSON pointer of the place, and a finding without one."""
+    """Yields the schema errors: the JSON pointer of the place, and a finding without a location."""
     if is_valid(name, document, extension):
         return
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - only needed to explain
@@ -160,16 +160,16 @@ def check_document(name: str, document: Json, extension: str = "") -> Iterator[t
     if len(errors) == MOST:
         yield "", MORE
     if not reported:
-        # To Python's patterns a line end may stand behind the end of a text.
+        # In Python's patterns, `$` also matches before a final line break.
         for at, _ in sign_errors(name, document, extension):
             said = at.rpartition("/")[2] or "it"
-            yield at, Finding(f"{said} is not of the form that is needed")
+            yield at, Finding(f"{said} does not match the required pattern")
 
 
 def sign_errors(name: str, document: Json, extension: str = "") -> Iterator[tuple[str, str]]:
-    """What breaks the schema: the JSON pointer of the place, and a text that is that of its rule.
+    """Yields the schema errors: the JSON pointer of the place, and a text for the broken rule.
 
-    Documents with the same errors are told by it; it costs a fraction of an explanation.
+    Documents with the same errors have equal texts; this is much faster than an explanation.
     """
     try:
         errors = list(itertools.islice(_decider(name, extension).iter_errors(document), MOST))
@@ -188,9 +188,9 @@ def _sign(error: Any) -> str:
 
 
 def wanted_types(name: str, path: Path) -> frozenset[str]:
-    """The types, in JSON Schema's words, of which a value at a path must be; none for any.
+    """Returns the types, in JSON Schema's words, that are valid at a path; empty for any type.
 
-    Names are found in any casing, and what stands for any name may stand in the path.
+    Names match in any casing, and the path may contain variables for names.
     """
     root = _strict_schema(name)
     nodes = list(_follow(root, root))
@@ -202,7 +202,7 @@ def wanted_types(name: str, path: Path) -> frozenset[str]:
 
 
 def _follow(root: Json, node: Json) -> Iterator[Json]:
-    """A schema as it is meant: what it refers to, and each of its choices."""
+    """A schema with its references and alternatives resolved."""
     while "$ref" in node:
         target = find(root, split_pointer(node["$ref"].removeprefix("#")))
         node = target if isinstance(target, dict) else {}
@@ -224,7 +224,7 @@ def _step(node: Json, segment: str | int) -> Iterator[Json]:
 
 
 def format_types(types: Iterable[str]) -> str:
-    """JSON Schema's types in plain words."""
+    """Returns JSON Schema's types in plain words."""
     return " or ".join(_NAMES.get(one, one) for one in types)
 
 
@@ -250,7 +250,7 @@ def _explain(error: ValidationError) -> Iterator[tuple[str, Finding]]:
             if needed:
                 yield format_pointer((*at, key)), Finding(f"{key} needs {needed} beside it")
     else:
-        # What a rule says of itself is what to do about it.
+        # The description of a rule says how to satisfy it.
         cure = schema.get("$comment", "") if isinstance(schema, dict) else ""
         yield format_pointer(at), Finding(f"{name} {_describe_rule(word, error)}", next_step=cure)
 
@@ -276,12 +276,12 @@ def _explain_unknown(
 def _unknown_field(key: str, schema: Json) -> Finding:
     known = list(schema.get("properties", {}))
     near = suggest(key, known)
-    hint = f'Did you mean "{near}"?' if near else f"There are {', '.join(known)}."
+    hint = f'Did you mean "{near}"?' if near else f"Known fields: {', '.join(known)}."
     return Finding(f"unknown field{quote_word(key)}", next_step=hint)
 
 
 def unknown_word(what: str, given: str, known: Sequence[str]) -> Finding:
-    """That nothing is called like this, with what was meant or what there is."""
+    """Returns a finding for an unknown name, with the nearest known name or all of them."""
     near = suggest(given, known)
     hint = f'Did you mean "{near}"?' if near else f"Known: {', '.join(known)}."
     return Finding(f"unknown {what}{quote_word(given)}", next_step=hint)
@@ -300,14 +300,14 @@ def _describe_rule(word: str, error: ValidationError) -> str:
     if word == "pattern":
         schema: Any = error.schema
         meant = schema.get("description", "")
-        return f"is not of the form that is needed. {meant}".rstrip()
+        return f"does not match the required pattern. {meant}".rstrip()
     if word in {"minLength", "minItems", "minProperties"}:
         return "must not be empty"
     return f"breaks the rule {word}: {value}"
 
 
 def _explain_choice(error: ValidationError) -> Iterator[tuple[str, Finding]]:
-    """The branch that was meant is the one whose type fits; its errors are the ones to tell."""
+    """Explains the branch whose type matches, because that is the one that the user meant."""
     branches: dict[Any, list[ValidationError]] = {}
     for below in error.context or ():
         branches.setdefault(below.schema_path[0], []).append(below)

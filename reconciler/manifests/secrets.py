@@ -1,7 +1,7 @@
-"""Secrets, read where they are referred to, at the moment of the call; never kept.
+"""Reads secrets from their sources at the moment of the call, and never stores them.
 
-A message names the variable or the file, never a byte of what is in it. A secret's file stays
-inside the project's folder, whatever links lead to it.
+A message names the variable or the file, and never contains a byte of the secret. A secret's file
+must be inside the project's folder, symbolic links resolved.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def secret_resolver(
     environment: Mapping[str, str],
     know: Callable[[str], None] = lambda _: None,
 ) -> ResolveSecret:
-    """What turns a reference into the secret, which is text of one character at least.
+    """Returns the function that reads the secret of a reference: a text that is not empty.
 
-    Files are named from `root`, the project's folder, and must lie in it once links are followed;
-    one line end at the end is not part of the secret. `know` is told each secret before it is
-    given out. Raises SecretMissing.
+    File names are relative to `root`, the project's folder, and the files must be inside it,
+    symbolic links resolved. One line break at the end is not part of the secret. `know` receives
+    each secret before it is returned. The function raises SecretMissing.
     """
 
     def resolve(reference: SecretReference) -> str:
@@ -43,7 +43,7 @@ def secret_resolver(
 
 
 def resolve_known(resolve: ResolveSecret, references: Iterable[SecretReference]) -> None:
-    """Read the secrets that are there, so that they are known; what is missing is nobody's yet."""
+    """Reads the secrets that exist, so that they are known; ignores missing ones for now."""
     for reference in references:
         with contextlib.suppress(SecretMissing):
             resolve(reference)
@@ -54,8 +54,8 @@ def _from_environment(name: str, environment: Mapping[str, str]) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        # Not chained: the error carries the value.
-        raise _missing(f"env {name}", "is not text in UTF-8", f"Set {name} anew.") from None
+        # Not chained, because the error contains the value.
+        raise _missing(f"env {name}", "is not text in UTF-8", f"Set {name} again.") from None
     if not value:
         state = "is empty" if name in environment else "is not set"
         raise _missing(f"env {name}", state, f"Set {name} where reconciler runs.")
@@ -67,12 +67,12 @@ def _from_file(root: Path, name: str) -> str:
     path = os.path.realpath(root / name)
     if not Path(path).is_relative_to(os.path.realpath(root)):
         hint = "Put the file inside the project, and keep it out of git."
-        raise _missing(subject, "lies outside the project's folder", hint)
+        raise _missing(subject, "is outside the project's folder", hint)
     data = _read(path, subject)
     try:
         value = data.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        # Not chained: the error carries the bytes.
+        # Not chained, because the error contains the bytes.
         raise _missing(subject, "is not text in UTF-8", "Save it as plain text.") from None
     if not value or "\0" in value:
         state = "is not text" if value else "is empty"
@@ -81,7 +81,7 @@ def _from_file(root: Path, name: str) -> str:
 
 
 def _read(path: str, subject: str) -> bytes:
-    """The bytes of a regular file: a pipe would wait for ever, a device might never end."""
+    """The bytes of a regular file: a pipe would block for ever, and a device might never end."""
     if os.path.lexists(path) and not Path(path).is_file():
         raise _missing(subject, "is not a regular file", "Name a file that holds the secret.")
     try:

@@ -1,4 +1,4 @@
-"""The notation `${name}` in texts of a template; `$${` is `${` itself."""
+"""Parses the notation `${name}` in texts of a template; `$${` is a literal `${`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOKEN: Final = re.compile(r"\$\$\{|\$\{([^{}$\r\n]*)(\}?)")
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """What stands for the value that an item has under this name."""
+    """A reference to the value that an item has under this name."""
 
     name: str
 
@@ -24,9 +24,9 @@ Fragment = str | Variable
 
 
 def split_text(text: str) -> tuple[Fragment, ...]:
-    """The literal pieces of a text, unescaped and never empty, and the variables between them.
+    """Returns the literal fragments of a text, unescaped and never empty, and its variables.
 
-    Raises ValueError saying what is wrong with the notation.
+    Raises ValueError with what is wrong with the notation.
     """
     fragments: list[Fragment] = []
     literal, end = "", 0
@@ -46,12 +46,12 @@ def _read_variable(token: re.Match[str]) -> Variable:
     if not token[2]:
         raise ValueError("a ${ has no } after the name")
     if not token[1]:
-        raise ValueError("${} names nothing")
+        raise ValueError("${} has no name")
     return Variable(token[1])
 
 
 def escape(value: Json) -> Json:
-    """What stands for a value in a template: the same, each `${` in its texts escaped."""
+    """Returns the template for a value: the same value, with each `${` in its texts escaped."""
     if isinstance(value, dict):
         return {escape(name): escape(below) for name, below in value.items()}
     if isinstance(value, list):
@@ -60,12 +60,12 @@ def escape(value: Json) -> Json:
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text stands for itself."""
+    """Whether a text has no variable and no escape."""
     return _OPENING not in text
 
 
 def fits(template: str, text: str) -> bool:
-    """Whether a template's text can become this text, where each variable may be any text."""
+    """Whether a template's text can become this text, if each variable may be any text."""
     if is_plain(template):
         return False
     fragments = _fragments(template)

@@ -1,8 +1,8 @@
-"""YAML text to JSON values, strictly, with the place of everything.
+"""Reads YAML text as JSON values, strictly, with the source location of everything.
 
-libyaml reads; what it lets pass is refused here: duplicate keys, YAML 1.1's surprises (`no`,
-`012`, dates, 12:30:45), tags, merge keys, anchors that expand without bound. Every finding of a
-file is collected; none holds a value, which might be a secret.
+libyaml parses. This module refuses what libyaml accepts: duplicate keys, surprising scalars of
+YAML 1.1 (`no`, `012`, dates, 12:30:45), tags, merge keys, anchors that expand without bound. It
+collects every finding of a file. No finding quotes a value that might be a secret.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _QUOTE: Final = "Put quotes around it if it is meant as text."
 
 
 class Text:
-    """One file's YAML: its documents as nodes, and what was found wrong while building values."""
+    """One file's YAML: its documents as nodes, and the findings while values are built."""
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
@@ -41,7 +41,7 @@ class Text:
         self._text = text
 
     def compose(self) -> Iterator[yaml.Node]:
-        """The documents' root nodes; a syntax error becomes a finding and ends the file."""
+        """Yields each document's root node; a syntax error becomes a finding and ends the file."""
         try:
             for node in yaml.compose_all(self._text, Loader=yaml.CSafeLoader):
                 if node is not None:
@@ -58,15 +58,15 @@ class Text:
             )
 
     def build(self, node: yaml.Node) -> Json:
-        """The node's value; what cannot be taken is null, with a finding."""
+        """Returns the node's value; an unsupported part becomes null, with a finding."""
         return self._build(node, 0)
 
     def place(self, node: yaml.Node) -> SourceLocation:
-        """Where a node starts."""
+        """Returns the start of a node."""
         return place_of(self.file, node)
 
     def find_places(self, node: yaml.Node) -> SourceMap:
-        """Where the values of a document stand; they can rest."""
+        """Returns the locations of a document's values, which can release their memory."""
         start = node.start_mark
         lines = self._text[start.index - start.column : node.end_mark.index]
         return SourceMap(self.file, node, "\n" * start.line + lines)
@@ -80,7 +80,7 @@ class Text:
             place = SourceLocation(self.file, before.count("\n") + 1, column)
         problem = getattr(error, "problem", None) or "it holds a character that YAML forbids"
         if "nesting depth" in problem:
-            # libyaml has a bound of its own, lower than ours for flow collections on one line.
+            # libyaml has its own limit, which is lower than ours for flow collections on one line.
             return Finding("is nested too deeply", place=place, next_step=_FLATTEN)
         lines = self._text.splitlines()
         line = lines[mark.line] if mark and mark.line < len(lines) else ""
@@ -126,10 +126,10 @@ class Text:
             name = self._key(key)
             if name in result:
                 before = self.place(first[name])
-                message = f"the key{quote_word(name)} stands here for the second time"
+                message = f"duplicate key{quote_word(name)}"
                 self.findings.append(
                     Finding(
-                        message, place=self.place(key), detail=(f"It stands on {before} first.",)
+                        message, place=self.place(key), detail=(f"The first one is on {before}.",)
                     )
                 )
                 continue
@@ -141,15 +141,15 @@ class Text:
         if node.tag == _STR:
             if len(node.value) > 20 and is_suspicious(node.value):
                 self._refuse(node, SUSPICIOUS, REFER)
-                return _UNSAID  # what else is wrong there would name it
+                return _UNSAID  # another finding about it would quote the name
             return str(node.value)
         if isinstance(node, yaml.ScalarNode) and node.tag == f"{_PREFIX}merge":
-            self._refuse(node, "merge keys (<<) are not taken", "Write the keys out.")
+            self._refuse(node, "merge keys (<<) are not supported", "Write the keys out.")
             return "<<"
         if not isinstance(node, yaml.ScalarNode):
             self._refuse(node, "a key must be text")
             return ""
-        self._refuse(node, "a key must be text, and YAML takes this one for something else", _QUOTE)
+        self._refuse(node, "a key must be text, and YAML reads this one as another type", _QUOTE)
         return str(node.value)
 
     def _scalar(self, node: yaml.ScalarNode) -> Json:
@@ -173,15 +173,15 @@ class Text:
     def _refuse_tag(self, node: yaml.Node) -> None:
         tag = node.tag.replace(_PREFIX, "!!")
         known = _TAG.match(tag)
-        said = f"the tag {known[0]}" if known else "what begins with ! is a tag, and"
-        self._refuse(node, f"{said} is not taken", "Leave it out, or put quotes around the text.")
+        said = f"the tag {known[0]}" if known else "a text that begins with ! is a tag, and"
+        self._refuse(node, f"{said} is not supported", "Remove it, or put quotes around the text.")
 
 
 _FLATTEN: Final = "Flatten it."
 
 
 def read_plain(text: str) -> int | float | bool | None:
-    """The number, or true or false, that a text is when it is read as strictly as here."""
+    """Returns the number or boolean that a text is, by the strict rules of this module."""
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"
     if _INTEGER.fullmatch(text) and len(text) < 40:
@@ -191,7 +191,7 @@ def read_plain(text: str) -> int | float | bool | None:
 
 
 def place_of(file: str, node: yaml.Node) -> SourceLocation:
-    """Where a node starts, counted from 1."""
+    """Returns the start of a node, counted from 1."""
     mark: Any = node.start_mark
     return SourceLocation(file, mark.line + 1, mark.column + 1)
 
@@ -202,9 +202,9 @@ _MOST_OPEN: Final = 100
 
 
 class _Large:
-    """A mapping of many members, of which each may be asked for.
+    """An index of a mapping with many members, for fast lookups.
 
-    Of names with variables only the first are compared: anybody may have written thousands.
+    Only the first names with variables are compared, because a user may have written thousands.
     """
 
     def __init__(self, node: yaml.MappingNode) -> None:
@@ -218,7 +218,7 @@ class _Large:
         self._open = [(name, entry) for name, entry in named if not is_plain(name)][:_MOST_OPEN]
 
     def step(self, segment: str) -> _Entry:
-        """What stands for a segment; raises KeyError where nothing does."""
+        """Returns the entry for a segment; raises KeyError if the node has no such entry."""
         found = self._named.get(segment) or self._folded.get(segment.casefold())
         if found:
             return found
@@ -229,14 +229,14 @@ class _Large:
 
 
 class SourceMap(Mapping[str, SourceLocation]):
-    """Where the values of one document stand, by JSON pointer; looked up when asked.
+    """The locations of one document's values, by JSON pointer; computed on request.
 
-    A member of a mapping is where its key is. `mounted` holds the documents that were read from
-    other files, by the pointer at which they were put in.
+    The location of a mapping's member is that of its key. `mounted` holds the documents that were
+    read from other files, by the pointer at which they were included.
     """
 
     def __init__(self, file: str, node: yaml.Node, text: str = "") -> None:
-        """`text` is what the nodes were made of, where they can be made again."""
+        """`text` is the source of the nodes, if they can be composed from it again."""
         self._file = file
         self._known: yaml.Node | None = node
         self._text = text
@@ -250,9 +250,9 @@ class SourceMap(Mapping[str, SourceLocation]):
         return place_of(self._file, self._find(pointer)[0])
 
     def rest(self) -> None:
-        """Give up the nodes until they are asked for: they take ten times the memory of the text.
+        """Releases the nodes until they are needed: they take ten times the memory of the text.
 
-        Only what nobody has taken a part of may rest.
+        Callers must not do this after they took a part of the document.
         """
         if self._text:
             self._known = None
@@ -261,7 +261,7 @@ class SourceMap(Mapping[str, SourceLocation]):
             places.rest()
 
     def find_nearest(self, pointer: str) -> SourceLocation:
-        """Where a value stands, or the nearest thing around it."""
+        """Returns the location of a value, or of its nearest parent that exists."""
         while pointer:
             try:
                 return self[pointer]
@@ -270,9 +270,9 @@ class SourceMap(Mapping[str, SourceLocation]):
         return self[pointer]
 
     def part(self, pointer: str, name: str = "") -> SourceMap:
-        """The places of what stands at a pointer as a document of its own.
+        """Returns the locations of the value at a pointer, as a document of its own.
 
-        With a `name`, that document holds it under this name, and nothing else.
+        With a `name`, that document is a mapping whose only member has this name.
         """
         key, value = self._find(pointer)
         if name:
@@ -314,9 +314,9 @@ class SourceMap(Mapping[str, SourceLocation]):
 
 
 def _step(node: yaml.Node, segment: str) -> _Entry:
-    """What stands for a segment below a node: the key and the value, or the item twice.
+    """The entry for a segment below a node: the key and the value, or the item twice.
 
-    A key in another casing stands for it too, or one with variables that can become it.
+    A key in another casing matches too, and so does a key with variables that can become it.
     """
     if isinstance(node, yaml.MappingNode):
         casefolded = segment.casefold()

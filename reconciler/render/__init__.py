@@ -1,5 +1,5 @@
-"""Plans, findings and events as text; a face computes nothing, it shows.
+"""Shows plans, drift reports, events, findings and history as text, JSON, Markdown and HTML.
 
-Every function takes values and returns text. Names and values from outside are escaped here,
-so that no terminal is moved by what a service or a manifest says.
+Every function takes values and returns text. It must not know the engine, the ledgers or files.
+It escapes every name and value from outside, so that no text can control a terminal.
 """

@@ -1,4 +1,7 @@
-"""Findings in the one form in which errors are shown, and as Terraform's validation JSON."""
+"""Renders findings as text for people, and as the JSON of `terraform validate -json`.
+
+Every command that reports findings calls it. It changes no exit code and hides no finding in JSON.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +23,21 @@ _MOST_NAMED: Final = 100
 
 
 def render_findings(findings: Sequence[Finding], *, paint: Paint) -> str:
-    """Every finding, a blank line between two; beyond some hundreds they are counted."""
+    """Returns findings with a blank line between them; beyond `_MOST_SHOWN` only their number."""
     gathered = gather_findings(findings)
     shown = [
         _render(replace(one, detail=(names, *one.detail)) if names else one, paint)
         for one, names in gathered[:_MOST_SHOWN]
     ]
     if len(gathered) > _MOST_SHOWN:
-        shown.append(f"… and {len(gathered) - _MOST_SHOWN} more; --json has them all.")
+        shown.append(f"… and {len(gathered) - _MOST_SHOWN} more; --json shows them all.")
     return "\n\n".join(shown)
 
 
 def gather_findings(findings: Sequence[Finding]) -> list[tuple[Finding, str]]:
-    """The findings, what is said of several resources once, and then the names of them all.
+    """Merges a finding that several resources share; each comes with the names of the resources.
 
-    Findings of places of their own stay apart: whoever must mend them needs each place.
+    Findings at different places stay separate, because the user must correct each place.
     """
     gathered: list[tuple[Finding, str]] = []
     for found in gather(findings, _sameness):
@@ -55,12 +58,12 @@ def _sameness(finding: Finding) -> object:
 def _merge(findings: Sequence[Finding]) -> Finding:
     first = findings[0]
     shared = all(one.detail == first.detail for one in findings)
-    # The flag of a guard lifts it for all of them where no address is given.
+    # Without an address, the flag overrides the guard for all resources.
     one, every = f"--allow {first.guard}={first.subject}", f"--allow {first.guard}"
     return replace(
         first,
         subject=count(len(findings), "resource"),
-        detail=first.detail if shared else (f"Of {first.subject}:", *first.detail),
+        detail=first.detail if shared else (f"For {first.subject}:", *first.detail),
         next_step=first.next_step.replace(one, every),
     )
 
@@ -86,7 +89,7 @@ def _line(text: str) -> str:
 
 
 def render_findings_json(findings: Sequence[Finding]) -> str:
-    """Terraform's `validate -json`: valid, counts, and a diagnostic for each finding."""
+    """Returns Terraform's `validate -json`: valid, counts, and a diagnostic for each finding."""
     errors = sum(finding.severity == "error" for finding in findings)
     document = {
         "format_version": "1.0",
@@ -99,7 +102,7 @@ def render_findings_json(findings: Sequence[Finding]) -> str:
 
 
 def describe_diagnostic(finding: Finding) -> Json:
-    """A finding as one of Terraform's diagnostics."""
+    """Returns a finding in the form of a Terraform diagnostic."""
     said: dict[str, Json] = {
         "severity": finding.severity,
         "summary": finding.message,

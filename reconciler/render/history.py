@@ -1,6 +1,6 @@
-"""What a ledger tells of the past, as a person reads it and as JSON: an entry at a time.
+"""Renders the history in a ledger as text for people and as JSON, one entry at a time.
 
-A ledger may hold a hundred thousand entries, so nothing here needs to see them all at once.
+A ledger may hold a hundred thousand entries, so no function here needs all entries at once.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _SAID: Final = {
     StepResult.DONE: "",
     StepResult.NOT_DONE: "not done",
     StepResult.UNKNOWN: "unknown whether it was done",
-    OPEN: "begun, outcome not known yet",
+    OPEN: "started, outcome not known yet",
 }
 
 
 def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> str:
-    """What was done, when, to what and by whom; then the places that it changed."""
+    """Returns one entry: its time, action, resource and author, then the changed places."""
     result = _result(entry)
     said = paint("yellow", _SAID[result]) if result != StepResult.DONE else ""
     shown = [one for one in list_touches(field, entry) if not _is_container(one)]
@@ -48,7 +48,7 @@ def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> st
         said,
     ]
     lines = ["  ".join(part for part in parts if part), *_details(entry)]
-    # Of a whole definition, what it is made of says nothing of what was changed.
+    # After a create, the parts of the definition are not changes of earlier values.
     if entry.action is not Action.CREATE:
         lines += (_touch(one, paint) for one in shown[:_MOST_TOUCHES])
     if touches > _MOST_TOUCHES and entry.action is not Action.CREATE:
@@ -57,7 +57,7 @@ def render_entry(entry: Entry | Intent, field: Field | None, paint: Paint) -> st
 
 
 def render_run(run: Run, paint: Paint) -> str:
-    """What was done to many members of a fleet at once, and to which."""
+    """Returns one entry for the same action on many members of a fleet, with their names."""
     first = run.first
     said = _SAID[_result(first)]
     parts = [
@@ -73,7 +73,7 @@ def render_run(run: Run, paint: Paint) -> str:
 
 
 def _is_container(touch: Touch) -> bool:
-    """Whether it only makes room for what is added in it."""
+    """Whether it only creates an empty mapping for the values added in it."""
     return touch.verb == "add" and touch.after == {}
 
 
@@ -82,7 +82,7 @@ def _result(entry: Entry | Intent) -> str:
 
 
 def describe_author(entry: Entry | Intent) -> str:
-    """`ci@4f1c2aa`: by whom, from which commit."""
+    """Returns the author and the commit: `ci@4f1c2aa`."""
     return escape(cut(entry.by) + (f"@{entry.commit[:7]}" if entry.commit else ""))
 
 
@@ -105,14 +105,14 @@ def _touch(touch: Touch, paint: Paint) -> str:
 
 
 def _show(*values: Json) -> list[str]:
-    """The values; addresses without what they share."""
+    """The values as text; two URIs without their common start."""
     if len(values) == 2 and all(isinstance(one, str) and "://" in one for one in values):
         return [f'"{escape(cut(one))}"' for one in shorten_uris(*map(strip_credentials, values))]
     return [show_value(value) for value in values]
 
 
 def render_recalled(entry: Entry, field: Field | None, paint: Paint) -> str:
-    """What was remembered of one resource: the values that its manifest declared."""
+    """Returns what the ledger remembers of one resource: the values that its manifest declared."""
     name = f"{paint('bold', escape(str(entry.address)))} [{escape(_short_id(entry))}]"
     lines = [f"  # {name}: #{entry.sequence}, {escape(entry.at)} by {describe_author(entry)}"]
     for pointer, value in sorted(entry.owned.items()):
@@ -134,7 +134,7 @@ def _secret(label: str) -> str:
 
 
 def render_blame(authors: Sequence[Authorship], field: Field | None, paint: Paint) -> str:
-    """A line for each place: its value, then who wrote it last, when and from which commit."""
+    """Returns a line for each place with its value, then its last author, time and commit."""
     return "\n".join(_blame_lines(authors, field, paint))
 
 
@@ -146,13 +146,13 @@ def _blame_lines(authors: Sequence[Authorship], field: Field | None, paint: Pain
         else:
             shown = HIDDEN if is_hidden(field, path, one.value) else show_value(one.value)
         yield f"{paint('bold', show_path(path))} = {shown}"
-        how = "" if one.wrote else ", which found it so"
+        how = "" if one.wrote else ", which found this value"
         entry = one.entry
         yield f"    #{entry.sequence}  {escape(entry.at)}  by {describe_author(entry)}{how}"
 
 
 def entry_document(entry: Entry | Intent, field: Field | None) -> Json:
-    """One entry as JSON; an intent without an outcome is one whose fate is open."""
+    """Returns one entry as JSON; the fate of an intent without an outcome is "open"."""
     return {
         "sequence": entry.sequence,
         "at": entry.at,
@@ -179,7 +179,7 @@ def _touch_document(touch: Touch) -> Json:
 def recalled_document(
     moment: Moment, entries: Mapping[Address, Entry], fields: Mapping[str, Field]
 ) -> Json:
-    """What was remembered at a moment."""
+    """Returns what the ledger remembered at a moment, as JSON."""
     return {
         "format_version": FORMAT_VERSION,
         "at": str(moment),
@@ -216,7 +216,7 @@ def _value_document(pointer: str, value: Json | Absent, field: Field | None) -> 
 
 
 def blame_document(address: Address, authors: Sequence[Authorship], field: Field | None) -> Json:
-    """Who wrote each value that is remembered of one resource."""
+    """Returns, as JSON, the author of each value that the ledger remembers of one resource."""
     return {
         "format_version": FORMAT_VERSION,
         "address": str(address),

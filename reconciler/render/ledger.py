@@ -1,4 +1,7 @@
-"""What the commands over the ledger say: is its chain whole, and what is remembered anew."""
+"""Renders the output of the ledger's commands: `verify` and `rebuild`.
+
+The command line calls it. It reads and writes no ledger.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ _MOST_NAMED: Final = 10
 
 
 def is_whole(report: VerifyReport) -> bool:
-    """Whether nothing was found that breaks the chain."""
+    """Whether no finding reports a broken chain."""
     return all(one.severity != "error" for one in report.findings)
 
 
 def render_verify_report(report: VerifyReport, paint: Paint) -> str:
-    """`The ledger holds: 1,204 entries, 1,204 intents, chain whole.`, then what does not fit."""
+    """Returns `The ledger holds: 12 entries, 12 intents, chain intact.`, then the findings."""
     held = f"The ledger holds: {count_entries(report.entries)}, {count(report.intents, 'intent')}"
-    chain = paint("green", "chain whole") if is_whole(report) else paint("red", "chain broken")
+    chain = paint("green", "chain intact") if is_whole(report) else paint("red", "chain broken")
     findings = [render_findings(report.findings, paint=paint)] if report.findings else []
     return "\n\n".join([f"{held}, {chain}.", *findings])
 
 
 def verify_report_document(report: VerifyReport, recovered: int | None = None) -> Json:
-    """The proof as JSON; `recovered` says how many entries were taken in before."""
+    """Returns the verification as JSON; `recovered` counts the entries recovered before it."""
     return {
         "format_version": FORMAT_VERSION,
         "entries": report.entries,
@@ -42,32 +45,32 @@ def verify_report_document(report: VerifyReport, recovered: int | None = None) -
 
 
 def count_entries(number: int) -> str:
-    """`1 entry`, `1,204 entries`."""
+    """Returns `1 entry` or `1,204 entries`."""
     return "1 entry" if number == 1 else f"{number:,} entries"
 
 
 def render_rebuilt_entries(found: Sequence[RebuiltEntry], lost: Collection[Address]) -> str:
-    """What would be remembered of each resource, and what cannot be known of it."""
+    """Returns what the ledger would remember of each resource, and what remains unknown."""
     blocks = ["\n".join(_rebuilt_entry_lines(one)) for one in found]
     if lost:
         named = ", ".join(escape(str(one)) for one in sorted(lost)[:_MOST_NAMED])
         more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
-        blocks.append(f"No manifest names them, so nothing is remembered of: {named}{more}")
+        blocks.append(f"No manifest declares them, so the ledger will not remember: {named}{more}")
     return "\n\n".join(blocks)
 
 
 def _rebuilt_entry_lines(one: RebuiltEntry) -> Iterator[str]:
     name = f"{escape(str(one.resource.address))} [{escape(one.resource.short_id)}]"
     if one.entry is None:
-        yield f"  # {name} is not there: nothing to remember"
+        yield f"  # {name} does not exist: nothing to remember"
         return
     yield f"  {one.entry.action.symbol} {name}: {count(len(one.entry.owned), 'value')} remembered"
     if one.apart:
-        yield f"      left out, live has another value: {_name(one.apart)}"
+        yield f"      left out, the live value differs: {_name(one.apart)}"
     if one.not_observable:
-        yield f"      left out, the service never shows it: {_name(one.not_observable)}"
+        yield f"      left out, the service never returns it: {_name(one.not_observable)}"
     if one.entry.secrets:
-        yield f"      taken to be as declared: {', '.join(_secrets(one.entry))}"
+        yield f"      assumed to be as declared: {', '.join(_secrets(one.entry))}"
     yield "      not known: who applied what, and when"
     if one.models:
         yield f"      not known: which bytes were applied at {_name(one.models)}"

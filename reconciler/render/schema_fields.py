@@ -1,4 +1,7 @@
-"""The table of a service's fields: who owns each, its default, whether it changes, is secret."""
+"""Renders the fields of a kind: owner, default, how a change is applied, and secrecy.
+
+`reconciler schema` calls it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _HEAD = ("FIELD", "OWNER", "DEFAULT", "CHANGE", "SECRECY")
 
 
 def render_fields(root: Field) -> str:
-    """One line a field, columns aligned; `*` stands for any name or item."""
+    """Returns one line for each field, columns aligned; `*` matches any name or item."""
     rows = [_HEAD, *(_row(path, field) for path, field in walk_fields(root) if _is_leaf(field))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     return "\n".join(
@@ -54,4 +57,4 @@ def _secrecy(field: Field) -> Iterator[str]:
     if field.omitted:
         yield "not always returned"
     if field.sealed_by:
-        yield "not observable where sealed"
+        yield "not observable if sealed"

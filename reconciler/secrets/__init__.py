@@ -1,4 +1,4 @@
-"""Rules about secrets: how they are recognised, removed from text, and told apart from names.
+"""Rules about secrets: recognises them, removes them from text, and distinguishes them from names.
 
-Pure functions of values: a secret's value is never stored or logged here.
+Pure functions of values. It must not read a secret from its source, store it or log it.
 """

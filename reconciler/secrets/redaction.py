@@ -1,8 +1,8 @@
-"""Secrets taken out of what others say: those that this run knows, and what looks like one.
+"""Removes secrets from text of others: secrets that this run knows, and what looks like a secret.
 
-A service that quotes what it was sent, in an error or in a definition, must not have our secrets
-shown, planned or kept. They are known here from the moment that they are read; each is found as it
-is and as it is spelled in a URL, in JSON and in base64, in any case.
+A service may quote a request in an error or in a definition. Our secrets must not be shown,
+planned or stored then. Readers of secrets register them here at once; each secret is found as it
+is and in its URL, JSON and base64 forms, in upper or lower case.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 from reconciler.model import Json
 
 HIDDEN: Final = "(sensitive value)"
-# A shorter one would be found in ordinary words.
+# A shorter secret would match ordinary words.
 _SHORTEST: Final = 8
 _WORD: Final = 8
-# From such a length on, a text holds a whole word of 8 bytes wherever the counting begins.
+# A text of this length contains a whole aligned word of 8 bytes at any start offset.
 _LONG: Final = 2 * _WORD - 1
 _PAIR: Final = re.compile(
     r"((?:(?<![a-z])|(?<=%3F))(?:sig|se|sv|sp)|token|password|secret|(?:Account|SharedAccess)Key)"
@@ -45,14 +45,14 @@ _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 
 class SecretNamed(ValueError):
-    """A secret is the name of something: without it, nothing could be sent back as it came."""
+    """A secret is a name in a document: a document without this name could not be sent back."""
 
 
 class Redaction:
     """The secrets of one run. Safe to use from several threads."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        """Knows from the start what the environment holds for the libraries that are used."""
+        """Registers the secrets that the environment holds for the libraries in use."""
         self._lock = threading.Lock()
         self._known: set[str] = set()
         self._forms: list[str] = []
@@ -61,7 +61,7 @@ class Redaction:
         self.know(*_find_in(environment or {}))
 
     def know(self, *secrets: str) -> None:
-        """Take note of secrets. One of less than 8 characters would hide ordinary words."""
+        """Registers secrets; ignores those under 8 characters, which would match ordinary words."""
         with self._lock:
             parts = {part for one in secrets for part in _split_secret(one)}
             new = {one for one in parts if len(one) >= _SHORTEST} - self._known
@@ -75,13 +75,13 @@ class Redaction:
                     self._words.update(_cut(data))
 
     def may_occur(self, data: bytes) -> bool:
-        """Whether a JSON text may hold a secret: quick, and True where an escape could hide one."""
+        """Whether a JSON text may hold a secret: fast, and True if an escape could hide one."""
         if not self._forms:
             return False
         return b"\\" in data or b"\0" in data or self._is_near(data)
 
     def redact(self, text: str) -> str:
-        """The text without any secret that is known; the very same where it has none."""
+        """Returns the text without any registered secret; the same object if it holds no secret."""
         if len(text) < _SHORTEST or not self._forms:
             return text
         if not self._is_near(text.encode("utf-8", "surrogatepass")):
@@ -92,7 +92,7 @@ class Redaction:
         return re.sub(hidden, HIDDEN, text, flags=re.IGNORECASE) if found else text
 
     def redact_document(self, document: Json) -> Json:
-        """The same of every text in a JSON value. Raises SecretNamed for a name that holds one."""
+        """Redacts every text in a JSON value. Raises SecretNamed if a name holds a secret."""
         if isinstance(document, str):
             return self.redact(document)
         if isinstance(document, list):
@@ -104,7 +104,7 @@ class Redaction:
         return document
 
     def _is_near(self, data: bytes) -> bool:
-        """Whether bytes hold a short secret, or eight bytes of a long one in a row."""
+        """Whether bytes hold a short secret, or eight consecutive bytes of a long one."""
         data = data.lower()
         if any(one in data for one in self._short):
             return True
@@ -113,7 +113,7 @@ class Redaction:
 
 
 def _split_secret(secret: str) -> Iterator[str]:
-    """A secret, and what is secret of one with parts: a signed query, or a connection string."""
+    """A secret and its secret parts, if it is a signed query or a connection string."""
     yield secret
     for part in re.split("[;&?]", secret):
         name, _, value = part.partition("=")
@@ -123,7 +123,7 @@ def _split_secret(secret: str) -> Iterator[str]:
 
 
 def _spell_variants(secret: str) -> Iterator[str]:
-    """A secret as it may stand in what somebody else writes."""
+    """The forms of a secret in the text of another program."""
     data = secret.encode("utf-8", "surrogatepass")
     yield secret
     yield quote(data, safe="")
@@ -131,7 +131,7 @@ def _spell_variants(secret: str) -> Iterator[str]:
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     for shift in range(3):
-        # Within a longer text it begins at any of three places; its ends depend on its neighbours.
+        # In a longer text it has one of three alignments; its ends depend on the bytes beside it.
         coded = base64.b64encode(b"\0" * shift + data).decode()
         sure = coded[(0, 2, 3)[shift] : (shift + len(data)) * 8 // 6]
         for form in (sure, coded[(0, 2, 3)[shift] :]):
@@ -140,16 +140,16 @@ def _spell_variants(secret: str) -> Iterator[str]:
 
 
 def _cut(form: bytes) -> Iterable[int]:
-    """The eight bytes that begin at each of its first eight, as numbers of this machine.
+    """The eight bytes from each of the first eight offsets, as integers of this machine.
 
-    Wherever it stands in a text that is cut into words of eight bytes, one of these is a word.
+    If a text is split into words of eight bytes, one of these is among the words at any alignment.
     """
     for start in range(_WORD):
         yield memoryview(form[start : start + _WORD]).cast("Q")[0]
 
 
 def _find_in(environment: Mapping[str, str]) -> Iterator[str]:
-    """What the environment holds in variables that are known to hold a secret."""
+    """The values of environment variables that usually hold a secret."""
     for name in _VARIABLES:
         yield environment.get(name, "")
     for name, value in environment.items():
@@ -165,7 +165,7 @@ def _password(url: str) -> str:
 
 
 def mask(text: str) -> str:
-    """A text without what looks like a credential, whosever it is."""
+    """Returns a text without anything that looks like a credential of any owner."""
     text = _PAIR.sub(r"\1=…", text)
     text = _BEARER.sub("Bearer …", text)
     text = _USER.sub("…@", text)

@@ -1,7 +1,7 @@
-"""What a shared access signature says of itself, read before it is used.
+"""Reads the validity of a shared access signature (SAS) before it is used.
 
-Storage answers 403 alike for a signature that has expired and one that was tampered with; only
-the signature's own words tell them apart.
+Storage answers 403 both for an expired signature and for one that was changed; only the fields of
+the signature show the difference.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from reconciler.text.times import format_utc, parse_utc
 
 
 def check_validity(signature: str, subject: str, now: datetime) -> str:
-    """When the signature ends, or "" where it does not say.
+    """Returns when the signature ends, or "" if it does not say.
 
-    Raises BlobExpired for one that has ended or has not begun, BlobForbidden for one that does not
-    permit to read or is none. The signature itself is in no message.
+    Raises BlobExpired if it has ended or not begun; raises BlobForbidden if it does not permit to
+    read or is not a signature. No message contains the signature.
     """
     said = parse_qs(signature.lstrip("?"))
-    # What a stored policy (si) leaves to it is not told here.
+    # A stored access policy (si) may hold the other fields, which are then not known here.
     if not said.get("sig") or "r" not in said.get("sp", ["r"])[0]:
         raise BlobForbidden(
-            "the signature does not permit to read" if said.get("sig") else "it is no signature",
+            "the signature does not permit to read" if said.get("sig") else "it is not a signature",
             subject=subject,
-            next_step="Make one with the right to read (sp=r) and put it where sas refers to.",
+            next_step="Create one with read permission (sp=r), and store it where sas refers to.",
         )
     start, end = _instant(said, "st"), _instant(said, "se")
     if end is not None and end <= now:
         raise BlobExpired(
-            f"the signature ended at {format_utc(end)}",
+            f"the signature expired at {format_utc(end)}",
             subject=subject,
-            next_step="Make a new one and put it where sas refers to.",
+            next_step="Create a new one, and store it where sas refers to.",
         )
     if start is not None and start > now:
         raise BlobExpired(
-            f"the signature begins at {format_utc(start)}",
+            f"the signature is not valid before {format_utc(start)}",
             subject=subject,
-            next_step="Wait until then, or make one that begins earlier.",
+            next_step="Wait until then, or create one that is valid earlier.",
         )
     return format_utc(end) if end is not None else ""
 

@@ -1,6 +1,6 @@
-"""Shared access signatures and keys inside a text: where they are, and the text without them.
+"""Finds shared access signatures and keys inside a text, and removes them.
 
-Live documents and messages pass through here before anything keeps or shows them.
+Live documents and messages pass through here before they are stored or shown.
 """
 
 from __future__ import annotations
@@ -10,28 +10,27 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-# A signature in a query, also of an address within another one's query.
-# Names are of ASCII letters: no other letter that is like one in another case stands for it.
+# A signature in a query, also of a URI inside the query of another URI.
+# Names have ASCII letters only, so that no other letter matches one of them by its case.
 _SIGNATURE: Final = re.compile(
     r"(?P<before>&amp;|[?&;]|%3[FB]|%26)(?a:sig)(=|%3D)(?!=)"
     r"(?P<value>([^&;#\s\"'<>%]|%(?!26|23))+)(?P<after>&(amp;)?|;|%26)?",
     re.IGNORECASE,
 )
-# The key of a connection string, with what parts it from the rest.
+# The key of a connection string, with its separators.
 _KEY: Final = re.compile(
     r"(?:(?P<parted>;)|(?<![\w%]))(?a:Account|SharedAccess)(?a:Key)="
     r"(?P<value>[^;&#\s\"'<>]{16,})(?(parted)|;?)",
     re.IGNORECASE,
 )
 _BEGINS: Final = frozenset({"?", "%3f"})
-# Addresses that have their one form already, as nearly all do: to take them apart would change
-# nothing.
+# URIs that have the canonical form already, as nearly all do: parsing them would change nothing.
 FORMED: Final = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:/[\w.~-]*)*", re.ASCII)
 _KEPT_QUERY: Final = frozenset({"snapshot", "versionid"})
 
 
 def strip_credentials(uri: str) -> str:
-    """The address of a blob without user, signature or fragment: safe to keep and show."""
+    """Returns the URI of a blob without user, signature or fragment: safe to store and show."""
     if FORMED.fullmatch(uri):
         return uri
     try:
@@ -49,9 +48,9 @@ def strip_credentials(uri: str) -> str:
 
 
 def strip_signatures(text: str) -> str:
-    """The text without signatures of addresses and keys of connection strings.
+    """Returns the text without the signatures of URIs and the keys of connection strings.
 
-    It is the very same where it has none.
+    Returns the same object if there is nothing to remove.
     """
     if "key=" in text.lower():
         text = _KEY.sub("", text)
@@ -62,12 +61,12 @@ def strip_signatures(text: str) -> str:
 
 
 def find_signatures(text: str) -> list[str]:
-    """The signatures and keys themselves, as they are spelled there."""
+    """Returns the signatures and keys themselves, in their spelling in the text."""
     return [found["value"] for one in (_SIGNATURE, _KEY) for found in one.finditer(text)]
 
 
 def _join_around(found: re.Match[str]) -> str:
-    """What parts the rest of a query, once a signature is gone from it."""
+    """The separator of the rest of a query after a signature is removed from it."""
     before, after = found["before"], found["after"] or ""
     if before.lower() in _BEGINS:
         return before if after else ""

@@ -1,4 +1,4 @@
-"""Whether a text looks like a secret, and how a name is written that may be one.
+"""Decides whether a text looks like a secret, and quotes a name unless it may be a secret.
 
 No manifest may hold what looks like a key, a signature or a password.
 """
@@ -26,7 +26,7 @@ def is_suspicious(text: str) -> bool:
 
 
 def is_unwritable(text: str) -> bool:
-    """Whether no manifest may hold a text: it looks like a secret, or no file in UTF-8 can."""
+    """Whether no manifest may hold a text: it looks like a secret, or UTF-8 cannot encode it."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -35,18 +35,18 @@ def is_unwritable(text: str) -> bool:
 
 
 def is_word(word: str) -> bool:
-    """Whether a name is surely no secret; words, and what is too short to be one.
+    """Whether a name cannot be a secret: it consists of words, or it is too short.
 
-    A slip of the pen makes a name of what was meant as a value.
+    By mistake, a user may write a secret value where a name belongs.
     """
     return _WORD.fullmatch(word.strip()) is not None
 
 
 def quote_word(word: str) -> str:
-    """A key or a kind in quotes, behind a space; nothing where it might be a secret."""
+    """Returns a key or a kind in quotes after a space; "" if it might be a secret."""
     return f' "{word}"' if is_word(word) else ""
 
 
 def format_name(name: str, otherwise: str) -> str:
-    """A name in quotes, or what to say where it might be a secret."""
+    """Returns a name in quotes, or `otherwise` if the name might be a secret."""
     return f'"{name}"' if is_word(name) else otherwise

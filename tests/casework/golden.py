@@ -40,7 +40,7 @@ _DECEIVING = {"Cf", "Cs", "Zl", "Zp"}
 def check(case: Case, stated: Mapping[str, str]) -> None:
     """Hold what was told against what is kept, no more and no less.
 
-    RECONCILER_BLESS=1 keeps what was told.
+    `pytest --bless` keeps what was told.
     """
     kept = {name for name in EXPECTED if (case.folder / name).exists()}
     if os.environ.get("RECONCILER_BLESS") == "1":

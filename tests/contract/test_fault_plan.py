@@ -131,7 +131,7 @@ def refuse(file: Path) -> str:
 
 
 NO_PATTERN = (
-    "path is no regular expression that can be searched (look-around and back references cannot)"
+    "path is not a supported regular expression (look-around and back references are not supported)"
 )
 WRONG = """\
 - match: {method: FETCH, path: "(a"}
@@ -159,19 +159,19 @@ def test_every_finding_of_a_wrong_file_is_told_with_its_place(tmp_path: Path) ->
     assert [(message, int(line)) for message, line, _ in found] == [
         ("method must be GET or PUT or PATCH or POST or DELETE", 1),
         (NO_PATTERN, 1),
-        ("do names no fault that there is", 2),
+        ("do is not a known fault", 2),
         (NO_PATTERN, 4),
         ('unknown field "pth"', 4),
         ("rate must be a number from 0 to 1", 6),
-        ("times and rate exclude one another", 6),
+        ("times and rate cannot be used together", 6),
         ("path must be text, a regular expression", 7),
         ('unknown field "second"', 7),
-        ("match must be a mapping with method and path, or either", 8),
+        ("match must be a mapping with method, path or both", 8),
         ("status must be a whole number from 500 to 599", 8),
-        ("seconds says nothing to hang", 9),
-        ("status says nothing to hang", 9),
+        ("seconds has no effect on hang", 9),
+        ("status has no effect on hang", 9),
         ("seconds must be a number from 0 to 3600", 10),
-        ("the fault lacks do", 11),
+        ("the fault has no do", 11),
         ("times must be a whole number from 1", 11),
         ("a fault must be a mapping with match and do", 12),
         ("rate must be a number from 0 to 1", 13),
@@ -191,14 +191,14 @@ def test_every_finding_of_a_wrong_file_is_told_with_its_place(tmp_path: Path) ->
         (b"- {match: {}, do: hang}\n---\n- 1\n", "a second document"),
         (b"- {match: {}, do: hang\n", "is not YAML"),
         (b"\xff\xfe\xff", "is not text in UTF-8"),
-        (b"- {match: {}, do: [hang]}\n", "do names no fault"),
-        (b"- {match: {}, do: {a: 1}}\n", "do names no fault"),
+        (b"- {match: {}, do: [hang]}\n", "do is not a known fault"),
+        (b"- {match: {}, do: {a: 1}}\n", "do is not a known fault"),
         (b"- {match: {}, do: hang, times: .inf}\n", "would be read as a number"),
         (b"- {match: {path: '" + b"a" * 501 + b"'}, do: hang}\n", "at most 500 characters"),
-        (b"- {match: {path: '(a{1000}){1000}'}, do: hang}\n", "no regular expression"),
+        (b"- {match: {path: '(a{1000}){1000}'}, do: hang}\n", "not a supported regular expression"),
         (b"- {match: {}, do: hang}\n" * 1001, "one fault too many"),
         (b" " * (1024 * 1024 + 1), "at most 1 MB"),
-        (b"- {match: {}, do: &x [*x]}\n", "do names no fault"),
+        (b"- {match: {}, do: &x [*x]}\n", "do is not a known fault"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, data: bytes, message: str) -> None:

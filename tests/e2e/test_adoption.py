@@ -81,7 +81,7 @@ def test_a_service_is_imported_under_the_address_that_it_is_to_have(project: Pro
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("import", "WebService/x", "/subscriptions/s"), "is no id of a web service"),
+        (("import", "WebService/x", "/subscriptions/s"), "is not the id of a web service"),
         (("import", "WebService/x", "nobody"), "there is no such service"),
         (("import", "Other/x", "y"), "there is no such kind"),
         (("import", "x", "y"), "is no address"),

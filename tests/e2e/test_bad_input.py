@@ -79,18 +79,20 @@ def says(done: Done, *texts: str) -> None:
 
 @pytest.mark.parametrize("command", ["validate", "plan", "apply"])
 def test_an_empty_folder(tmp_path: Path, command: str) -> None:
-    says(refuse(tmp_path, command), "there is no project file reconciler.yaml", "reconciler init")
+    says(
+        refuse(tmp_path, command), "project file reconciler.yaml does not exist", "reconciler init"
+    )
 
 
 def test_no_project_file_beside_manifests(tmp_path: Path) -> None:
     write(tmp_path, manifests__census_yaml=CENSUS)
-    says(refuse(tmp_path, "plan"), "there is no project file", "--project")
+    says(refuse(tmp_path, "plan"), "the project file", "does not exist", "--project")
 
 
 def test_two_projects(tmp_path: Path) -> None:
     write(tmp_path, reconciler_yaml=PROJECT, manifests__b_yaml=CENSUS + "---\n" + PROJECT)
     done = refuse(tmp_path, "validate")
-    says(done, "a second Project", "on manifests/b.yaml line 8, column 1", "reconciler.yaml:1:1")
+    says(done, "duplicate Project", "on manifests/b.yaml line 8, column 1", "reconciler.yaml:1:1")
 
 
 def test_two_resources_of_one_address(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_two_resources_of_one_address(tmp_path: Path) -> None:
         ("kind: WebService", "kind: WebServise", "line 2, column 1", 'Did you mean "WebService"?'),
         ("trainedModels", "trainedModel", "line 5, column 3", 'Did you mean "trainedModels"?'),
         ("reconciler/v1", "reconciler/v2", "line 1, column 1", 'Did you mean "reconciler/v1"?'),
-        ("{name: census}", "{name: census, name: b}", "line 3, column 26", "for the second time"),
+        ("{name: census}", "{name: census, name: b}", "line 3, column 26", "duplicate key"),
         ("  trainedModels", "\ttrainedModels", "line 5, column 1", "Indent with spaces."),
         ("{uri:", "{url:", "line 6, column 36", 'Did you mean "uri"?'),
     ],
@@ -170,7 +172,9 @@ def test_a_literal_secret(tmp_path: Path, name: str) -> None:
     more = f"  definition: {{properties: {{{outer}: {{{inner}: {SECRET}}}}}}}\n"
     write(tmp_path, reconciler_yaml=PROJECT, manifests__census_yaml=CENSUS + more)
     done = refuse(tmp_path, "plan")
-    says(done, f"{inner} is a secret and stands here in the clear", f"{name}: {{env: NAME}}")
+    says(
+        done, f"{inner} is a secret, and its value is in plain text here", f"{name}: {{env: NAME}}"
+    )
     assert SECRET not in done.said
 
 
@@ -190,7 +194,7 @@ def test_what_lies_outside_the_project(tmp_path: Path) -> None:
         text = CENSUS.replace("census", f"b{number}") + f"  definition: {{file: {name}}}\n"
         write(folder, **{f"manifests__b{number}_yaml": text})
     done = refuse(folder, "validate")
-    assert done.said.count("the definition file lies outside the project's folder") == 3
+    assert done.said.count("the definition file is outside the project's folder") == 3
 
 
 def test_a_missing_variable(project: Project) -> None:
@@ -280,8 +284,8 @@ HTML = b"<html><body>Sign in to the network</body></html>"
         ),
         (answers(Answer(200, HTML, {"Content-Type": "text/html"})), ("text/html", "spec.cloud")),
         (answers(Answer(502, HTML, {"Content-Type": "text/html"})), ("not JSON", "proxy")),
-        (answers(Answer(200, [1, 2])), ("the service answers no definition",)),
-        (answers(Answer(200, {"id": "x"})), ("the service answers no definition",)),
+        (answers(Answer(200, [1, 2])), ("the service did not return a definition",)),
+        (answers(Answer(200, {"id": "x"})), ("the service did not return a definition",)),
         (
             answers(Answer(307, None, {"Location": "https://elsewhere.example/x"})),
             ("redirects to elsewhere.example", "the token stays here"),
@@ -395,7 +399,7 @@ def test_a_full_disk_while_the_ledger_is_written(project: Project) -> None:
     says(
         done, "the ledger cannot be written: File too large", "Make room", "It stopped WebService/b"
     )
-    says(done, "1 step not started, because of what failed:\n  WebService/c")
+    says(done, "1 step not started, because of the failures:\n  WebService/c")
     assert world.model("b") == world.model_uri("old")
     assert ledger.read_bytes() == before
     assert world.model("c") == world.model_uri("old")

@@ -85,7 +85,7 @@ def test_no_step_fails_where_three_of_ten_calls_are_refused(project: Project) ->
         world.url = real
     assert (done.code, "4 changed" in done.out) == (0, True), done.said
     assert [world.model(name) for name in names] == [world.model_uri("new")] * 4
-    assert "the next one goes in" in done.err
+    assert "the next request is in" in done.err
     assert "trying again" not in done.err
 
 
@@ -105,7 +105,7 @@ def test_ctrl_c_does_not_wait_for_what_the_service_asks_for(project: Project) ->
         ) as process:
             assert process.stderr is not None
             for line in process.stderr:
-                if "the next one goes in 5m0s" in line:
+                if "the next request is in 5m0s" in line:
                     process.send_signal(signal.SIGINT)
                     break
             try:

@@ -25,17 +25,20 @@ URI = "uri: 'https://a.test/b.ilearner'"
 SLIPS = [
     ("looks like", "  resource: {workspace: S}"),
     ("must be a mapping", "  resource: {token: W}"),
-    ("is not of the form", "  resource: {token: {env: S}}"),
+    ("does not match the required pattern", "  resource: {token: {env: S}}"),
     ("unknown field", "  resource: {token: {env: A, W: x}}"),
     ("looks like", "  resource: {token: {file: S}}"),
     ("must be one|must be South", "  resource: {region: W}"),
     ("must be a mapping", f"  trainedModels: {{m: {{{URI}, sas: W}}}}"),
-    ("is not of the form", f"  trainedModels: {{m: {{{URI}, sas: {{env: S}}}}}}"),
+    ("does not match the required pattern", f"  trainedModels: {{m: {{{URI}, sas: {{env: S}}}}}}"),
     ("unknown field", f"  trainedModels: {{m: {{{URI}, SasBlobToken: S}}}}"),
     ("looks like", f"  trainedModels: {{S: {{{URI}}}}}"),
     ("looks like", "  trainedModels: {S: x}"),
     ("looks like", "  trainedModels: {S: {}}"),
-    ("is not of the form", "  trainedModels: {m: {uri: 'https://a.test/b.ilearner?W'}}"),
+    (
+        "does not match the required pattern",
+        "  trainedModels: {m: {uri: 'https://a.test/b.ilearner?W'}}",
+    ),
     ("looks like", "  trainedModels: {m: {uri: 'https://a.test/b.ilearner?x=1&sig=W'}}"),
     ("is a secret", "  definition: {Resources: {m: {SasBlobToken: W}}}"),
     ("is a secret", "  definition: {PrimaryKey: W}"),
@@ -106,8 +109,8 @@ FLEET_SLIPS = [
     ("no member is called", CSV, PLAIN + "\n  overrides: {W: {}}", ROWS),
     ("looks like", CSV, PLAIN + "\n  overrides: {S: {}}", ROWS),
     ("looks like", CSV, PLAIN + "\n  overrides: {rental001: {definition: {Description: S}}}", ROWS),
-    ("is not of the form", CSV, PLAIN + "\n  pause: W", ROWS),
-    ("is not of the form", CSV, PLAIN + "\n  waves: [S]", ROWS),
+    ("does not match the required pattern", CSV, PLAIN + "\n  pause: W", ROWS),
+    ("does not match the required pattern", CSV, PLAIN + "\n  waves: [S]", ROWS),
     ("looks like", "{csv: S}", PLAIN, ROWS),
     ("looks like", "{list: [{code: 1, S: x}]}", PLAIN, ROWS),
     ("item has", "{list: [{code: 1, W: x}]}", PLAIN, ROWS),
@@ -117,7 +120,7 @@ FLEET_SLIPS = [
         "{definition: {Description: '${W}'}}",
         ROWS,
     ),
-    ("is no single value", "{list: [{code: [W], said: x}]}", PLAIN, ROWS),
+    ("is not a single value", "{list: [{code: [W], said: x}]}", PLAIN, ROWS),
 ]
 
 

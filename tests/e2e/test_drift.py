@@ -48,7 +48,7 @@ def test_who_moved_what_is_told_in_every_form(applied: Project) -> None:
     assert "drifted: properties.realtimeConfiguration.maxConcurrentCalls" in out
     assert "drifted: properties.description (no manifest declares it)" in out
     assert 'live       "somebody"' in out
-    assert "settle: reconciler apply --target WebService/a" in out
+    assert "resolve: reconciler apply --target WebService/a" in out
     assert "Drift: 1 drifted; 1 of 2 in sync." in out
     code, text = drift(applied, "--format", "json")
     reported = json.loads(text)
@@ -99,8 +99,8 @@ def test_one_that_is_gone_one_that_nobody_names_and_one_that_is_pending(applied:
     code, out = drift(applied, "--unmanaged")
     assert code == 2
     assert "Drift: 1 missing, 1 pending, 1 unmanaged; 0 of 3 in sync." in out
-    assert "settle: reconciler import WebService/z /subscriptions/" in out
-    assert "or:     reconciler forget WebService/a" in out
+    assert "resolve: reconciler import WebService/z /subscriptions/" in out
+    assert "or:      reconciler forget WebService/a" in out
     code, out = drift(applied, "--target", "WebService/b")
     assert "Drift: 1 pending; 0 of 1 in sync." in out
 

@@ -289,7 +289,7 @@ def test_a_workspace_has_its_own_token_also_for_what_no_manifest_names(
         token = {"env": "STUDIO_TOKEN"}
         bikes.declare("one", "rentalloc001", resource=where)
         refused = bikes.run("plan")
-        assert "The workspace's own token is needed" in refused.err, refused.said
+        assert "Use the workspace's token" in refused.err, refused.said
         bikes.declare("one", "rentalloc001", resource={**where, "token": token})
         bikes.expect("1 to add", "plan", "--out", "saved.plan")
         bikes.expect("1 added", "apply", "saved.plan")

@@ -211,7 +211,10 @@ def test_a_step_that_failed_is_named_with_what_to_do_in_both_faces(tmp_path: Pat
         )
         assert head in words.out
         assert f"Error: WebService/s00: {failed['summary']}" in words.out
-        assert "  WebService/s01\n  WebService/s02\nPlan again to see what is left." in words.out
+        assert (
+            "  WebService/s01\n  WebService/s02\nRun plan to see the remaining changes."
+            in words.out
+        )
         goes_on = project.run("apply", "--auto-approve", "--detailed-exitcode", "--patience=0s")
         assert (goes_on.code, "2 changed, 0 destroyed. 1 failed.\n" in goes_on.out) == (6, True)
 
@@ -328,7 +331,7 @@ def test_the_second_ctrl_c_aborts_and_the_next_run_looks_at_what_was_begun(
     )
     again = slowly.run("apply", "--auto-approve")
     assert again.code == 0, again.said
-    assert "WebService/s0: Settled: " in again.err
+    assert "WebService/s0: Interrupted step: " in again.err
     assert len(swapped(slowly, SLOW)) == 4
 
 

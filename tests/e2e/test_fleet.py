@@ -119,9 +119,9 @@ def test_a_canary_that_fails_stops_the_other_fifty_nine(rentals: Rentals) -> Non
     assert stopped.code == 6
     assert "1 failed, 59 not started." in stopped.out
     assert "Item 1 is on manifests/locations.csv:2:1." in stopped.out
-    why = f"{FLEET} was stopped: 1 member failed, and none may; 59 members not started.\n"
+    why = f"{FLEET} was stopped: 1 member failed, and no member may fail; 59 members not started.\n"
     command = f"reconciler apply --target {FLEET}"
-    assert f"{why}Once that is mended, go on with: {command}\n" in stopped.out
+    assert f"{why}After you fix the cause, continue with: {command}\n" in stopped.out
     assert rentals.sent("PATCH") == ["rental001"]
 
 
@@ -160,7 +160,7 @@ def test_ctrl_c_ends_a_pause_at_once(rentals: Rentals) -> None:
         reported = [process.stderr.readline()]
         while reported[-1] and "next wave" not in reported[-1]:
             reported.append(process.stderr.readline())
-        assert reported[-1] == f"{FLEET}: The next wave begins in 60m0s\n"
+        assert reported[-1] == f"{FLEET}: The next wave starts in 60m0s\n"
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -174,7 +174,7 @@ def test_ctrl_c_ends_a_pause_at_once(rentals: Rentals) -> None:
 def test_rows_that_are_gone_are_destroyed_under_the_guard(rentals: Rentals) -> None:
     rentals.write("v3", count=57)
     reported = rentals.run("plan")
-    assert "3 orphans: in the ledger, and no manifest names them." in reported.out
+    assert "3 orphans: in the ledger, and no manifest declares them." in reported.out
     left_out = rentals.run("plan", "--prune", "--exclude", FLEET, "--format", "json")
     assert json.loads(left_out.out)["resource_changes"] == []
     refused = rentals.run("apply", "--prune", *ONE, "--auto-approve", "--detailed-exitcode")

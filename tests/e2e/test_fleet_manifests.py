@@ -60,7 +60,7 @@ def test_what_is_wrong_with_rows_is_told_to_machines_too(tmp_path: Path) -> None
     assert (reported["valid"], reported["error_count"]) == (False, 1)
     (name,) = reported["diagnostics"]
     assert name["address"] == "Fleet/bikes"
-    assert name["summary"].startswith("2 members: name is not of the form")
+    assert name["summary"].startswith("2 members: name does not match the required pattern")
     assert "manifests/bikes.csv:3:1, manifests/bikes.csv:4:1" in name["detail"]
 
 

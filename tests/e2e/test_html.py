@@ -133,10 +133,10 @@ def test_a_screen_reader_hears_what_is_done_to_what(open_page: Open) -> None:
     page = open_page(render_plan_html(rich_plan()))
     assert [one.strip() for one in page.get_by_role("heading").all_inner_texts()] == [
         "Plan: 2 to add, 40 to change, 2 to destroy.",
-        "Mind these",
+        "Review these",
         "What will happen",
         "Orphans",
-        "Once more, mind these",
+        "Once more: review these",
         "About this plan",
     ]
     expect(page.locator("summary", has_text="destroy WebService/retired")).to_have_count(1)

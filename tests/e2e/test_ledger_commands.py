@@ -50,7 +50,7 @@ def test_a_whole_ledger_is_proven(applied: Project) -> None:
     done = applied.run("ledger", "verify")
     assert (done.code, done.out) == (
         0,
-        "The ledger holds: 2 entries, 2 intents, chain whole.\n",
+        "The ledger holds: 2 entries, 2 intents, chain intact.\n",
     )
     reported = json.loads(applied.run("ledger", "verify", "--json").out)
     jsonschema.validate(reported, read_schema("output/ledger"))
@@ -87,7 +87,7 @@ def test_a_ledger_is_rebuilt_from_what_is_live(applied: Project, loss: str) -> N
     done = applied.run("ledger", "rebuild", *([] if loss == "lost" else ["--auto-approve"]))
     assert done.code == 0, done.said
     assert "<= WebService/a [a]: 1 value remembered" in done.out
-    assert "left out, live has another value: properties.assets.asset3" in done.out
+    assert "left out, the live value differs: properties.assets.asset3" in done.out
     assert ("is kept as" in done.out) == (loss != "lost")
     assert ops_of(applied) == before
     assert applied.run("ledger", "verify").code == 0

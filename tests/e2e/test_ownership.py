@@ -91,7 +91,7 @@ def test_all_that_a_put_needs_and_nobody_gives_is_told_at_once(project: Project)
     before = world.get("census")
     done = run(project, "plan")
     assert done.code == 1
-    assert done.err.count("cannot be sent whole without") == 4
+    assert done.err.count("the whole definition cannot be sent without") == 4
     for pointer in ("keys/primary", "keys/secondary", "storageAccount/key"):
         assert f"spec.secrets: {{/properties/{pointer}: {{env: NAME}}}}" in done.err
     assert done.err.count("on manifests/census.yaml line 6, column 3") == 4

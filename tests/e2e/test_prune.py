@@ -34,7 +34,9 @@ def test_an_orphan_is_told_and_left_as_it_is(applied: Project) -> None:
     remove(applied, "b")
     planned = applied.run("plan", "--detailed-exitcode")
     assert planned.code == 0
-    assert "1 orphan: in the ledger, and no manifest names it.\n  WebService/b [b]\n" in planned.out
+    assert (
+        "1 orphan: in the ledger, and no manifest declares it.\n  WebService/b [b]\n" in planned.out
+    )
     assert "--prune" in planned.out
     reported = json.loads(applied.run("plan", "--format", "json").out)
     assert [one["address"] for one in reported["orphans"]] == ["WebService/b"]

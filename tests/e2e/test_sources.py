@@ -178,11 +178,11 @@ def test_all_that_is_not_taken_over_is_told_at_once(project: Project) -> None:
     for name in ("storageAccount.name", "storageAccount.key", "commitmentPlan.id"):
         assert f"cannot be created without properties.{name}" in done.err
     assert done.err.count("cannot be created without") == 3
-    assert done.err.count("Another region, westcentralus, needs its own.") == 2
+    assert done.err.count("The region westcentralus needs its own.") == 2
     declare(project, "  definition: {from: {address: WebService/census}}")
     here = run(project, "plan")
     assert here.err.count("cannot be created without") == 2
-    assert "It cannot be taken over from WebService/census" in here.err
+    assert "It cannot be copied from WebService/census" in here.err
     assert copy_for(world, "census", "westcentralus") == 404
 
 

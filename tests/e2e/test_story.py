@@ -294,7 +294,7 @@ def test_a_read_only_service_is_told_in_the_plan(project: Project) -> None:
     world.deploy("census", world.model_uri("old"), readOnly=True)
     project.manifest("census", world.model_uri("new"))
     planned = project.run("plan")
-    assert (planned.code, "is read-only: the service takes no change" in planned.err) == (1, True)
+    assert (planned.code, "is read-only: the service accepts no change" in planned.err) == (1, True)
     project.manifest("census", world.model_uri("old"))
     assert project.run("plan", "--detailed-exitcode").code == 0
 

@@ -113,7 +113,7 @@ def test_a_live_definition_with_missing_parts_is_never_planned_upon(
         project.manifest("census", "https://acct.blob.core.windows.net/m/new.ilearner")
         done = project.run("plan")
         assert done.code == 1
-        assert "WebService/census: the service answers no definition" in done.err
+        assert "WebService/census: the service did not return a definition" in done.err
 
 
 def test_a_failed_service_without_a_package_says_what_it_lacks(project: Project) -> None:

@@ -73,7 +73,7 @@ def assert_silent(live: Json, mode: str) -> None:
 
 def left_out(text: str) -> list[Path_]:
     """What the manifest says that it cannot hold, as paths into the definition."""
-    _, _, said = text.partition("stays as it is:\n")
+    _, _, said = text.partition("the service keeps it:\n")
     pointers = [line.removeprefix("# ") for line in said.splitlines()]
     decoded = [one.encode().decode("unicode_escape") for one in pointers]
     return [

@@ -159,7 +159,7 @@ def test_the_bar_is_gone_with_the_last_step_and_comes_again_for_a_rollback() -> 
         assert console.draw(80)
     console.describe(StepFailed(FLEET[11], UPDATE, Finding("it went wrong")))
     assert console.draw(80) == ""
-    assert console.describe(RollbackStarted(11)) == "Rolling back: 11 steps, the last one first"
+    assert console.describe(RollbackStarted(11)) == "Rolling back: 11 steps, in reverse order"
     assert console.draw(80).startswith("Rolling back  [")
     console.describe(RollbackStarted(3))
     assert console.draw(80) == ""

@@ -195,17 +195,17 @@ def test_one_is_not_true_and_not_one_point_zero() -> None:
 @pytest.mark.parametrize(
     ("text", "edit", "said"),
     [
-        ("a: &x {b: 1}\nc: *x\n", Edit("/a/b", 2), "1:8: /a/b: the anchor &x brings this to other"),
-        ("a: &x {b: 1}\nc: *x\n", Edit("/c/b", 2), "2:1: /c/b: the alias *x stands here for what"),
-        ("a: &x {b: 1}\nc: *x\n", Edit("/c/d", 2), "2:1: /c/d: the alias *x stands here for what"),
-        ("a: &x {b: 1}\nc: *x\n", Edit("/a", "y"), "1:1: /a: the anchor &x brings this to other"),
-        ("a: {b: &x 1}\nc: *x\n", Edit("/a", ABSENT), "1:1: /a: the anchor &x brings this to"),
-        ("a: {b: &x 1}\nc: *x\n", Edit("/a", ["y"]), "1:1: /a: the anchor &x brings this to"),
+        ("a: &x {b: 1}\nc: *x\n", Edit("/a/b", 2), "1:8: /a/b: the anchor &x shares this value with other"),
+        ("a: &x {b: 1}\nc: *x\n", Edit("/c/b", 2), "2:1: /c/b: the alias *x refers to a value that"),
+        ("a: &x {b: 1}\nc: *x\n", Edit("/c/d", 2), "2:1: /c/d: the alias *x refers to a value that"),
+        ("a: &x {b: 1}\nc: *x\n", Edit("/a", "y"), "1:1: /a: the anchor &x shares this value with other"),
+        ("a: {b: &x 1}\nc: *x\n", Edit("/a", ABSENT), "1:1: /a: the anchor &x shares this value with"),
+        ("a: {b: &x 1}\nc: *x\n", Edit("/a", ["y"]), "1:1: /a: the anchor &x shares this value with"),
         ("a: x\n", Edit("/a/b", 1), "1:1: /a/b: is neither a mapping nor a list"),
         ("a: 5\n", Edit("/a/b/c", 1), "1:1: /a/b/c: is neither a mapping nor a list"),
-        ("a: [x]\n", Edit("/a/2", 1), "1:1: /a/2: the list here has no such item"),
-        ("a: [x]\n", Edit("/a/b", 1), "1:1: /a/b: the list here has no such item"),
-        ("a: x\n", Edit("", {"b": 1}), "1:1: : the whole document is not one place in it"),
+        ("a: [x]\n", Edit("/a/2", 1), "1:1: /a/2: the list has no such item"),
+        ("a: [x]\n", Edit("/a/b", 1), "1:1: /a/b: the list has no such item"),
+        ("a: x\n", Edit("", {"b": 1}), "1:1: : an edit cannot replace the whole document"),
         ("a: x\n", Edit("/b", "https://a/b?sv=1&sig=c"), "1:1: /b: would hold what looks like a"),
         ("a: x\n", Edit("/b", {"c": ["AccountKey=x"]}), "1:1: /b: would hold what looks like a"),
         ("a: x\n", Edit("/b", "\ud800"), "1:1: /b: would hold characters that no file"),
@@ -262,8 +262,8 @@ def test_no_finding_quotes_the_value() -> None:
         ("a: x\n", 1, "1:1: : has no document 2"),
         ("", 0, "1:1: : has no document 1"),
         ("a: no\n", 0, '1:4: : "no" would be read as true or false'),
-        ("a: !x y\n", 0, "1:4: : the tag !x is not taken"),
-        ("a: 1\na: 2\n", 0, '2:1: : the key "a" stands here for the second time'),
+        ("a: !x y\n", 0, "1:4: : the tag !x is not supported"),
+        ("a: 1\na: 2\n", 0, '2:1: : duplicate key "a"'),
         ("a: [\n", 0, "2:1: : is not YAML"),
     ],
 )
@@ -285,7 +285,7 @@ def test_the_document_of_a_resource_is_found() -> None:
     edited = edit_yaml("f", text, number, [Edit("/metadata/name", "c")])
     assert edited == text.replace("'b'", "'c'")
     for address in (Address("WebService", "c"), Address("Other", "a"), Address("x", "y")):
-        with pytest.raises(ManifestInvalid, match="no document here is its manifest"):
+        with pytest.raises(ManifestInvalid, match="no document in this file is its manifest"):
             find_document("f", text, address)
     with pytest.raises(ManifestInvalid, match="is not YAML"):
         find_document("f", "a: [", Address("WebService", "a"))
@@ -295,7 +295,7 @@ def test_the_document_of_a_resource_is_found() -> None:
     ("text", "said"),
     [
         ("{", "is not JSON"),
-        ('{"a": 1, "a": 2}', 'the key "a" stands here for the second time'),
+        ('{"a": 1, "a": 2}', 'duplicate key "a"'),
         ("a: 1", "is not JSON"),
     ],
 )

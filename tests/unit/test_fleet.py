@@ -124,8 +124,8 @@ def test_what_an_item_brings_into_the_definition_is_checked_like_any_other(tmp_p
     fleet = with_items("[{code: 1, calls: 5, team: x, all: {keys: {primary: abc}, createdOn: x}}]")
     fleet = fleet[: fleet.index("        properties:")] + "        Properties: '${all}'\n"
     assert found(read(tmp_path, fleet)) == [
-        (f"{AT}:13:9", "WebService/loc1: createdOn belongs to the service and cannot be declared"),
-        (f"{AT}:13:9", "WebService/loc1: primary is a secret and stands here in the clear"),
+        (f"{AT}:13:9", "WebService/loc1: createdOn is owned by the service and cannot be declared"),
+        (f"{AT}:13:9", "WebService/loc1: primary is a secret, and its value is in plain text here"),
     ]
 
 
@@ -143,9 +143,9 @@ def test_what_takes_no_variable_is_escaped(tmp_path: Path) -> None:
         ("Location ${code}", "Location ${cod}", 11, 'no column is called "cod"', "Did you mean ${code}?"),
         ("Location ${code}", "Location ${zzz}", 11, 'no column is called "zzz"', ""),
         ("Location ${code}", "Location ${Code}", 11, 'no column is called "Code"', "Did you mean ${code}?"),
-        ("Location ${code}", "Location ${code", 11, "a ${ has no } after the name", "To have ${ itself, write $${."),
-        ("Location ${code}", "Location ${${code}}", 11, "a ${ has no } after the name", "To have ${ itself, write $${."),
-        ("Location ${code}", "Location ${}", 11, "${} names nothing", "To have ${ itself, write $${."),
+        ("Location ${code}", "Location ${code", 11, "a ${ has no } after the name", "To write a literal ${, use $${."),
+        ("Location ${code}", "Location ${${code}}", 11, "a ${ has no } after the name", "To write a literal ${, use $${."),
+        ("Location ${code}", "Location ${}", 11, "${} has no name", "To write a literal ${, use $${."),
         ("Location ${code}", "Location ${ code }", 11, 'no column is called " code "', "Did you mean ${code}?"),
     ],
 )  # fmt: skip
@@ -158,7 +158,7 @@ def test_a_variable_that_leads_nowhere_is_found_once_in_the_template(
     assert finding.next_step == hint
     assert loaded.manifests == ()
     if "column" in message:
-        assert finding.detail == (f"On {ROWS}:1:1 there are code, calls, team.",)
+        assert finding.detail == (f"The names on {ROWS}:1:1 are: code, calls, team.",)
 
 
 def test_variables_of_every_part_are_checked(tmp_path: Path) -> None:
@@ -186,8 +186,8 @@ def test_what_cannot_stand_within_a_text_is_found(tmp_path: Path) -> None:
     items = "[{code: [1], calls: 5, team: a}, {code: null, calls: 5, team: b}, {code: 1.5, calls: 5, team: c}]"
     loaded = read(tmp_path, with_items(items))
     assert found(loaded) == [
-        (f"{AT}:8:16", 'Fleet/bikes: "code" is empty, and stands within a text'),
-        (f"{AT}:8:16", 'Fleet/bikes: "code" is no single value, and stands within a text'),
+        (f"{AT}:8:16", 'Fleet/bikes: "code" is empty, and it is part of a text'),
+        (f"{AT}:8:16", 'Fleet/bikes: "code" is not a single value, and it is part of a text'),
     ]
     assert [str(one.address) for one in loaded.manifests] == ["WebService/loc1.5"]
 
@@ -221,10 +221,10 @@ def test_the_same_error_of_many_rows_is_told_once_and_each_other_beside_it(tmp_p
         for line, step in ((5, 1), (6, 2))
     )
     assert {message.partition(".")[0]: detail for message, detail in said.items()} == {
-        "Fleet/bikes: 4,000 members: name is not of the form that is needed": (
+        "Fleet/bikes: 4,000 members: name does not match the required pattern": (
             f"Their items are on {first} and 3,997 more.",
         ),
-        "Fleet/bikes: 4,000 members: uri is not of the form that is needed": (
+        "Fleet/bikes: 4,000 members: uri does not match the required pattern": (
             f"Their items are on {first} and 3,997 more.",
         ),
         "Fleet/bikes: 2,000 members: maxConcurrentCalls must be at most 200": (
@@ -237,14 +237,14 @@ def test_ten_thousand_equal_names_are_one_finding(tmp_path: Path) -> None:
     loaded = read(tmp_path, csv="code,calls,team\n" + "1,5,a\n" * 10_000)
     (finding,) = loaded.findings
     assert finding == Finding(
-        "9,999 members: the name is that of an earlier item",
+        "9,999 members: an earlier item has the same name",
         subject="Fleet/bikes",
         place=SourceLocation(AT, 8, 16),
         detail=(
             f"Their items are on {ROWS}:3:1, {ROWS}:4:1, {ROWS}:5:1 and 9,996 more.",
             f"The first is on {ROWS}:2:1.",
         ),
-        next_step="Let the names differ, or take out what stands twice.",
+        next_step="Give each item its own name, or remove the duplicate.",
     )
 
 
@@ -274,28 +274,28 @@ def test_two_fleets_of_one_name_and_two_of_the_same_members(tmp_path: Path) -> N
     ("old", "new", "place", "message", "hint"),
     [
         ("    kind: WebService\n", "", "6:3", "template lacks kind", ""),
-        ("kind: WebService", "kind: Fleet", "7:5", "a template makes no Fleet", "Known: WebService."),
-        ("kind: WebService", "kind: Project", "7:5", "a template makes no Project", "Known: WebService."),
+        ("kind: WebService", "kind: Fleet", "7:5", "a template cannot make a Fleet", "Known: WebService."),
+        ("kind: WebService", "kind: Project", "7:5", "a template cannot make a Project", "Known: WebService."),
         ("kind: WebService", "kind: WebServce", "7:5", 'unknown kind "WebServce"', 'Did you mean "WebService"?'),
         ("kind: WebService", "kind: '${code}'", "7:5", "unknown kind", "Known: WebService."),
         ('name: "loc${code}", ', "", "8:5", "metadata lacks name", ""),
         ("{csv: bikes.csv}", "{}", "5:3", "needs exactly one of csv or list", ""),
         ("{csv: bikes.csv}", "{csv: a, list: []}", "5:3", "needs exactly one of csv or list", ""),
         ("{csv: bikes.csv}", "{list: [7]}", "5:18", "list[0] must be a mapping", ""),
-        ("{csv: bikes.csv}", "{list: []}", "5:11", "the fleet has no items", "Write one. If it is to have none any more: --allow empty"),
-        ("{csv: bikes.csv}", "{csv: gone.csv}", "5:11", "there is no file gone.csv", ""),
-        ("{csv: bikes.csv}", "{csv: ../../b.csv}", "5:11", "the file of items lies outside the project's folder", "Move it into the folder, next to the manifest."),
+        ("{csv: bikes.csv}", "{list: []}", "5:11", "the fleet has no items", "Add an item. If the fleet must be empty: --allow empty"),
+        ("{csv: bikes.csv}", "{csv: gone.csv}", "5:11", "the file gone.csv does not exist", ""),
+        ("{csv: bikes.csv}", "{csv: ../../b.csv}", "5:11", "the file of items is outside the project's folder", "Move it into the folder, next to the manifest."),
         ("  template:", "  pause: 30\n  template:", "6:3", "pause must be text", ""),
         ("  template:", "  waves: []\n  template:", "6:3", "waves must not be empty", ""),
         ("  template:", "  waves: [0, 100%]\n  template:", "6:11", "waves[0] must be at least 1", ""),
-        ("  template:", "  waves: [101%]\n  template:", "6:11", "waves[0] is not of the form that is needed. A percentage from 1% to 100%.", ""),
-        ("  template:", "  waves: [1, 10%]\n  template:", "6:3", "the waves leave some of the members out", "End them with 100%."),
-        ("  template:", "  waves: [5, 5, 100%]\n  template:", "6:14", "wave 2 comes no further than the one before it", "Say how many members are done when each wave ends, not how many it takes."),
-        ("  template:", "  waves: [20%, 5%, 100%]\n  template:", "6:16", "wave 2 comes no further than the one before it", "Say how many members are done when each wave ends, not how many it takes."),
-        ("  template:", "  waves: [100%, 100%]\n  template:", "6:17", "wave 2 comes no further than the one before it", "Say how many members are done when each wave ends, not how many it takes."),
+        ("  template:", "  waves: [101%]\n  template:", "6:11", "waves[0] does not match the required pattern. A percentage from 1% to 100%.", ""),
+        ("  template:", "  waves: [1, 10%]\n  template:", "6:3", "the waves do not include all members", "End them with 100%."),
+        ("  template:", "  waves: [5, 5, 100%]\n  template:", "6:14", "wave 2 adds no members to the wave before it", "Give the total number of members at the end of each wave."),
+        ("  template:", "  waves: [20%, 5%, 100%]\n  template:", "6:16", "wave 2 adds no members to the wave before it", "Give the total number of members at the end of each wave."),
+        ("  template:", "  waves: [100%, 100%]\n  template:", "6:17", "wave 2 adds no members to the wave before it", "Give the total number of members at the end of each wave."),
         ("  template:", "  maxFailures: -1\n  template:", "6:3", "maxFailures must be at least 0", ""),
         ("  template:", "  maxFailure: 1\n  template:", "6:3", 'unknown field "maxFailure"', 'Did you mean "maxFailures"?'),
-        ("{name: bikes}", "{name: bikes, labels: {}}", "3:25", 'unknown field "labels"', "There are name."),
+        ("{name: bikes}", "{name: bikes, labels: {}}", "3:25", 'unknown field "labels"', "Known fields: name."),
     ],
 )  # fmt: skip
 def test_each_refusal_of_a_fleet_has_its_place(
@@ -384,7 +384,7 @@ def test_each_member_may_have_a_definition_file_of_its_own(tmp_path: Path) -> No
     loaded = read(tmp_path, fleet, **files)
     assert found(loaded) == [
         ("manifests/002.yaml:1:8", 'WebService/loc002: no column is called "tea"'),
-        (f"{AT}:12:20", "WebService/loc003: there is no file 003.yaml"),
+        (f"{AT}:12:20", "WebService/loc003: the file 003.yaml does not exist"),
     ]
     (manifest,) = loaded.manifests
     assert manifest.spec["definition"] == {"tags": {"a": "growth"}}
@@ -397,7 +397,7 @@ def test_a_definition_file_outside_the_folder_is_refused_for_each_row_that_names
     loaded = read(
         tmp_path, DEFINED.replace("FILE", "'${code}'"), csv="code,calls,team\n../../x,5,a\n"
     )
-    assert "the definition file lies outside the project's folder" in found(loaded)[0][1]
+    assert "the definition file is outside the project's folder" in found(loaded)[0][1]
     assert loaded.manifests == ()
 
 
@@ -406,9 +406,9 @@ def test_a_file_name_that_no_file_system_takes_is_a_file_that_is_not_there(tmp_p
     loaded = read(
         tmp_path, DEFINED.replace("FILE", "'${code}'"), csv=f"code,calls,team\n{name},5,a\n"
     )
-    assert [one.message for one in loaded.findings] == [f"there is no file {name}"]
+    assert [one.message for one in loaded.findings] == [f"the file {name} does not exist"]
     loaded = read(tmp_path, change("bikes.csv", name))
-    assert [one.message for one in loaded.findings] == [f"there is no file {name}"]
+    assert [one.message for one in loaded.findings] == [f"the file {name} does not exist"]
 
 
 def test_an_override_may_have_a_definition_file_of_a_plain_name(tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ def test_an_override_may_have_a_definition_file_of_a_plain_name(tmp_path: Path) 
     assert definition["tags"] == {"own": "risk"}
     assert definition["properties"]["description"] == "Location 002 of risk"
     loaded = read(tmp_path, FLEET + override.replace("NAME", "'${team}.json'"))
-    message = "an override names its definition file without variables"
+    message = "the definition file of an override cannot have variables"
     assert found(loaded) == [(f"{AT}:16:37", f"Fleet/bikes: {message}")]
 
 
@@ -460,7 +460,7 @@ def test_secret_files_are_named_from_the_fleet_and_kept_from_the_folder(tmp_path
 
 
 def test_a_secret_file_outside_the_folder_names_the_row(tmp_path: Path) -> None:
-    message = "the secret's file lies outside the project's folder"
+    message = "the secret's file is outside the project's folder"
     fleet = change("../secrets/${code}.key", "../${team}", SECRETS)
     loaded = read(tmp_path, fleet, csv=f"{CSV}004,8,../../key\n")
     assert found(loaded) == [(f"{AT}:17:36", f"WebService/loc004: {message}")]
@@ -481,7 +481,7 @@ def test_secrets_must_lead_to_where_one_is_written_in_every_row(tmp_path: Path) 
     ("old", "new", "subject"),
     [
         ("description: Location", "keys: {primary: '${team}'}\n          description: Location", "primary is a secret"),
-        ("description: Location", "createdOn: '${team}'\n          description: Location", "createdOn belongs to the service"),
+        ("description: Location", "createdOn: '${team}'\n          description: Location", "createdOn is owned by the service"),
         ("description: Location", "descripton: Location", 'unknown field "descripton"'),
     ],
 )  # fmt: skip

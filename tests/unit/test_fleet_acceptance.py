@@ -73,7 +73,7 @@ def test_what_no_override_can_say_is_refused_with_the_member(tmp_path: Path) -> 
     (finding,) = refused.value.findings()
     assert (finding.subject, finding.message) == (
         "WebService/loc001",
-        "an override cannot set something to null",
+        "an override cannot set a value to null",
     )
     assert str(finding.place) == "manifests/bikes.yaml:9:5"
 
@@ -87,5 +87,5 @@ def test_a_whole_fleet_that_moved_is_a_matter_of_its_template(tmp_path: Path) ->
     (finding,) = refused.value.findings()
     assert (finding.subject, finding.message) == (
         "Fleet/bikes",
-        "101 members have moved, and at most 100 get overrides",
+        "101 members changed, and at most 100 get overrides",
     )

@@ -83,7 +83,7 @@ def test_a_secret_is_not_told_where_members_differ() -> None:
         render_drift_markdown(replace(reported, findings=hidden)),
     ):
         assert NEW not in text
-        assert "each its own" not in text
+        assert "different for each" not in text
 
 
 def test_the_first_day_of_a_fleet_is_the_earliest() -> None:
@@ -111,5 +111,5 @@ def test_commands_that_know_no_fleet_are_for_each() -> None:
         for one in reported.statuses
     )
     text = render_drift(replace(reported, findings=odd), paint=PLAIN)
-    assert "settle: reconciler forget WebService/loc001, and so on\n" in text
-    assert "or:     reconciler apply --target Fleet/rental --rotate Fleet/rental\n" in text
+    assert "resolve: reconciler forget WebService/loc001, and so on\n" in text
+    assert "or:      reconciler apply --target Fleet/rental --rotate Fleet/rental\n" in text

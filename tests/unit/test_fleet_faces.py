@@ -174,23 +174,25 @@ def test_values_that_differ_are_counted_and_the_odd_ones_named() -> None:
     assert describe_differences(NAMES, same, same) == ()
     assert describe_differences(NAMES, same, odd) == ("8 on 999 members, 200 on loc412",)
     assert describe_differences(NAMES, odd, same) == ("was 8 on 999 members, 200 on loc412",)
-    assert describe_differences(NAMES, same, NAMES) == ("each its own",)
-    assert describe_differences(NAMES, NAMES, NAMES[::-1]) == ("each its own",)
+    assert describe_differences(NAMES, same, NAMES) == ("different for each",)
+    assert describe_differences(NAMES, NAMES, NAMES[::-1]) == ("different for each",)
     assert describe_differences(NAMES, same, [name[-1] for name in NAMES]) == (
         "10 different values",
     )
-    assert describe_differences(NAMES[:3], [ABSENT, 1, True], [1, 1, 1]) == ("was each its own",)
+    assert describe_differences(NAMES[:3], [ABSENT, 1, True], [1, 1, 1]) == (
+        "was different for each",
+    )
     assert describe_differences(NAMES[:4], [ABSENT, 1, True, True], [1] * 4) == (
-        "was true on loc003, loc004, not there on loc001, 1 on loc002",
+        "was true on loc003, loc004, absent on loc001, 1 on loc002",
     )
 
 
 def test_addresses_that_lie_elsewhere_are_named_and_no_signature_is() -> None:
     uris = [f"https://acct.example.org/models/{name}/m.il?sv=1&sig=planted" for name in NAMES]
-    assert describe_differences(NAMES, uris, uris) == ("each its own",)
+    assert describe_differences(NAMES, uris, uris) == ("different for each",)
     uris[2] = "https://u:planted@evil.example.org/m.il"
     own, reported = describe_differences(NAMES, uris, uris)
-    assert own == "each its own"
+    assert own == "different for each"
     assert reported == (
         '"https://acct.example.org/models/…" on 999 members, "https://evil.example.org/m.il" on loc003'
     )
@@ -213,7 +215,7 @@ def test_no_secret_is_told_where_members_differ() -> None:
     for text in (text_of(plan(*steps)), render_plan_html(plan(*steps))):
         assert "planted" not in text
         assert "(sensitive value)" in text
-        assert text.count("each its own") == 1
+        assert text.count("different for each") == 1
 
 
 def test_a_note_that_is_another_for_each_says_whose_it_is() -> None:

@@ -112,21 +112,21 @@ def test_a_number_in_the_manifest_itself_is_read_too(tmp_path: Path) -> None:
     [
         ("", "1:1", "is empty", "The first row names the columns."),
         ("\n\n", "1:1", "is empty", "The first row names the columns."),
-        ("code;calls;team\n1;5;x\n", "1:1", "separates cells with semicolons", "Save it with commas between them."),
-        ("code\tcalls\tteam\n1\t5\tx\n", "1:1", "separates cells with tabs", "Save it with commas between them."),
+        ("code;calls;team\n1;5;x\n", "1:1", "separates cells with semicolons", "Save it with commas as separators."),
+        ("code\tcalls\tteam\n1\t5\tx\n", "1:1", "separates cells with tabs", "Save it with commas as separators."),
         ("code,calls,team,code\n1,5,x,2\n", "1:1", '2 columns are called "code"', "Rename all but one."),
         ("code,calls,team,\n1,5,x,2\n", "1:1", "column 4 has no name", "The first row names the columns."),
-        ("code,calls, team\n1,5,x\n", "1:1", 'there are blanks around the name of column "team"', "Take them away in every row: cells are taken as they are."),
+        ("code,calls, team\n1,5,x\n", "1:1", 'there are blanks around the name of column "team"', "Remove them in every row: cells are used without trimming."),
         (CSV + "004,5\n", "5:1", "a row has 2 cells, and there are 3 columns", "Write a comma for each cell that is empty."),
         (CSV + "004,5,a,b\n", "5:1", "a row has 4 cells, and there are 3 columns", "Put quotes around a cell that holds a comma."),
         (CSV + "004,5\n" * 5000, "5:1", "5,000 rows have 2 cells, and there are 3 columns", "Write a comma for each cell that is empty."),
-        (CSV + '004,5,"a\n005,5,b\n', "5:1", "is not CSV: unexpected end of data", 'A cell that holds a comma or a line end stands in quotes, a quote in it twice: "".'),
-        (CSV + '004,5,"a"b\n', "5:1", "is not CSV: ',' expected after '\"'", 'A cell that holds a comma or a line end stands in quotes, a quote in it twice: "".'),
-        (CSV + f"004,5,{'x' * 200_000}\n", "5:1", "is not CSV: field larger than field limit (131072)", 'A cell that holds a comma or a line end stands in quotes, a quote in it twice: "".'),
-        (CSV + "004,5,=1+1\n", "5:1", 'column "team" holds a formula of a spreadsheet', 'Save the values and not the formulas; a text that must begin with = stands in the template: "=${team}".'),
+        (CSV + '004,5,"a\n005,5,b\n', "5:1", "is not CSV: unexpected end of data", 'Put quotes around a cell with a comma or a line break, and double each quote in it: "".'),
+        (CSV + '004,5,"a"b\n', "5:1", "is not CSV: ',' expected after '\"'", 'Put quotes around a cell with a comma or a line break, and double each quote in it: "".'),
+        (CSV + f"004,5,{'x' * 200_000}\n", "5:1", "is not CSV: field larger than field limit (131072)", 'Put quotes around a cell with a comma or a line break, and double each quote in it: "".'),
+        (CSV + "004,5,=1+1\n", "5:1", 'column "team" contains a spreadsheet formula', 'Save values and not formulas. If a text must begin with =, put the = in the template: "=${team}".'),
         (CSV + "004,5,https://a/b?sv=1&sig=cGxhbnRlZC1zZWNyZXQ\n", "5:1", 'column "team" holds what looks like a key or a shared access signature', "Keep it in the environment or a file, and refer to it: {env: NAME}."),
         ("001,5,https://a/b?sv=1&sig=cGxhbnRlZC1zZWNyZXQ\n", "1:1", "the first row holds what looks like a key or a shared access signature", "Keep it in the environment or a file, and refer to it: {env: NAME}."),
-        (",".join(f"c{n}" for n in range(2000)) + "\n", "1:1", "has more than 1,000 columns", "Leave out those that are not used."),
+        (",".join(f"c{n}" for n in range(2000)) + "\n", "1:1", "has more than 1,000 columns", "Remove unused columns."),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 60 else "",
 )  # fmt: skip
@@ -148,7 +148,7 @@ def test_what_is_wrong_with_a_table_is_found_in_it(
 def test_what_is_no_text_is_refused(tmp_path: Path, csv: bytes) -> None:
     loaded = read(tmp_path, csv=csv)
     assert found(loaded) == [(f"{AT}:5:11", f"{ROWS}: is not text in UTF-8")]
-    assert loaded.findings[0].next_step == "Save it as such."
+    assert loaded.findings[0].next_step == "Save it as UTF-8."
 
 
 def test_a_header_alone_is_an_empty_fleet(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_header_alone_is_an_empty_fleet(tmp_path: Path) -> None:
 def test_an_empty_cell_within_a_text_is_told_once_for_its_row(tmp_path: Path) -> None:
     loaded = read(tmp_path, csv=f"{CSV},5,x\n")
     assert found(loaded) == [
-        (f"{AT}:8:16", 'Fleet/bikes: "code" is empty, and stands within a text')
+        (f"{AT}:8:16", 'Fleet/bikes: "code" is empty, and it is part of a text')
     ]
 
 
@@ -197,7 +197,7 @@ def test_a_column_that_no_template_uses_may_hold_anything(tmp_path: Path) -> Non
 
 def test_more_items_than_a_fleet_may_have(tmp_path: Path) -> None:
     loaded = read(tmp_path, csv="code,calls,team\n" + "1,5,x\n" * 100_001)
-    message = "Fleet/bikes: a fleet has at most 100,000 items, and there are 100,001"
+    message = "Fleet/bikes: a fleet has at most 100,000 items, and this one has 100,001"
     assert [said for _, said in found(loaded)] == [message]
 
 

@@ -78,7 +78,7 @@ def test_the_newest_comes_first_and_what_is_open_before_it(
     out = capsys.readouterr().out
     heads = [line for line in out.splitlines() if line.startswith("#")]
     assert [head.split()[0] for head in heads] == ["#5", "#4", "#3", "#2", "#1"]
-    assert heads[0].endswith("begun, outcome not known yet")
+    assert heads[0].endswith("started, outcome not known yet")
     assert heads[1].endswith("not done")
     assert heads[2] == (
         "#3  2026-11-04T08:00:00Z  ~ update  WebService/census  by bob@4f1c2aa (plan 9f86d081…)"
@@ -201,7 +201,7 @@ def test_authors_are_told_with_value_time_and_commit(capsys: pytest.CaptureFixtu
         "properties.realtimeConfiguration.maxConcurrentCalls = 20\n"
         "    #3  2026-11-04T08:00:00Z  by bob@4f1c2aa\n"
         'properties.title = "A"\n'
-        "    #1  2026-11-02T08:00:00Z  by ann@4f1c2aa, which found it so\n"
+        "    #1  2026-11-02T08:00:00Z  by ann@4f1c2aa, which found this value\n"
     )
     tell(story()).print_authors(CENSUS, parse_moment("#2"))
     assert "maxConcurrentCalls = 10\n    #1 " in capsys.readouterr().out

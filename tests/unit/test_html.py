@@ -307,7 +307,7 @@ def test_every_change_is_in_a_page_of_few_and_many_share_the_room() -> None:
     rooms = [replace(made[n % 2], labels={}, ops=({"op": "test", "path": "", "value": n},))
              for n in range(2_000)]  # fmt: skip
     many = render_plan_html(plan(*rooms))
-    assert many.count("and 191 more attributes; the saved plan has them all") == 2_000
+    assert many.count("and 191 more attributes; the saved plan contains them all") == 2_000
     assert len(many) < 10_000_000
 
 
@@ -341,7 +341,7 @@ def test_a_few_changes_are_unfolded_at_once(number: int) -> None:
 def test_a_number_of_shapes_stands_in_rows() -> None:
     text = read(plan(step_of_every_shape())).text
     assert '| ~ properties.diagnostics.level | "None" | "All"' in text
-    assert '| + tags.team | not there | "growth"' in text
+    assert '| + tags.team | absent | "growth"' in text
     assert "written from env CENSUS_KEY, version 2026-q4" in text
     assert "66 unchanged attributes hidden, 2 not observable: /properties/keys/primary, " in text
 
@@ -359,5 +359,5 @@ def test_the_page_tells_where_it_is_from() -> None:
     assert "2026-11-20T12:00:00Z from 1 file of commit 4f1c2aa9b1d2" in text
     assert "with uncommitted changes" in text
     assert f"Digest {plan_document(made)['plan_digest']}" in text
-    assert f"Shown by reconciler {__version__}" in text
-    assert "Left out WebService/late" in text
+    assert f"Rendered by reconciler {__version__}" in text
+    assert "Excluded WebService/late" in text

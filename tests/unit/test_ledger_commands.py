@@ -99,7 +99,7 @@ def test_a_file_that_was_taken_in_is_renamed_over_no_other(tmp_path: Path) -> No
 def test_a_whole_chain_and_a_broken_one_are_told() -> None:
     whole = VerifyReport(1204, 1, ())
     assert render_verify_report(whole, Paint()) == (
-        "The ledger holds: 1,204 entries, 1 intent, chain whole."
+        "The ledger holds: 1,204 entries, 1 intent, chain intact."
     )
     warning = Finding("a torn line was set aside", severity="warning")
     assert is_whole(VerifyReport(1, 1, (warning,)))
@@ -143,11 +143,11 @@ def test_a_plan_after_a_rebuild_has_the_same_changes() -> None:
     assert len(world.ledger.archives) == 1
     for line in (
         "<= WebService/census [census]: 1 value remembered",
-        "left out, live has another value: properties.realtimeConfiguration.maxConcurrentCalls",
-        "taken to be as declared: properties.keys.primary version v2",
+        "left out, the live value differs: properties.realtimeConfiguration.maxConcurrentCalls",
+        "assumed to be as declared: properties.keys.primary version v2",
         "not known: who applied what, and when",
         "not known: which bytes were applied at properties.assets.asset3.locationInfo.uri",
-        "nothing is remembered of: WebService/orphan",
+        "the ledger will not remember: WebService/orphan",
     ):
         assert line in said
 
@@ -164,7 +164,7 @@ def test_without_any_change_a_plan_after_a_rebuild_is_silent_and_knows_who_moves
 def test_a_service_that_is_not_there_is_not_remembered() -> None:
     world = world_after(spec(NEW, 20))
     world.documents.clear()
-    assert "WebService/census [census] is not there: nothing" in rebuilt(world, ordered(spec()))
+    assert "WebService/census [census] does not exist: nothing" in rebuilt(world, ordered(spec()))
     assert world.ledger.lines == []
 
 
@@ -172,7 +172,7 @@ def test_what_is_never_shown_is_not_said_to_be_remembered() -> None:
     world = world_after()
     given = {"definition": {"properties": {"commitmentPlan": {"id": "/plans/p"}}}}
     apply(world, given)
-    assert "never shows it: properties.commitmentPlan.id" in rebuilt(world, ordered(given))
+    assert "never returns it: properties.commitmentPlan.id" in rebuilt(world, ordered(given))
     (entry,) = world.ledger.entries()
     assert entry.owned == {}
 

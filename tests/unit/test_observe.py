@@ -63,7 +63,7 @@ def test_what_a_list_leaves_out_is_read_and_never_absent(seen: World) -> None:
 
 def test_what_is_gone_from_list_and_service_is_absent_and_forgotten(seen: World) -> None:
     del seen.documents["c"]
-    with pytest.raises(Unplannable, match="no such service"):
+    with pytest.raises(Unplannable, match="does not exist"):
         plan(seen)
     assert not any(at.endswith("/c") for at in seen.seen.kept)
 

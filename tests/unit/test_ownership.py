@@ -185,12 +185,12 @@ def test_what_the_service_never_returns_must_be_given_and_all_of_it_is_named() -
     assert step is not None
     missing = tuple(KIND.check_step(said, step))
     assert [(one.message.rpartition(" ")[2], one.next_step[:40]) for one in missing] == [
-        ("properties.storageAccount.key", "Refer to it: spec.secrets: {/properties/"),
-        ("properties.commitmentPlan.id", "Give it in spec.definition or the file t"),
-        ("properties.keys.primary", "Refer to it: spec.secrets: {/properties/"),
-        ("properties.keys.secondary", "Refer to it: spec.secrets: {/properties/"),
+        ("properties.storageAccount.key", "Set spec.secrets: {/properties/storageAc"),
+        ("properties.commitmentPlan.id", "Set it in spec.definition or in the file"),
+        ("properties.keys.primary", "Set spec.secrets: {/properties/keys/prim"),
+        ("properties.keys.secondary", "Set spec.secrets: {/properties/keys/seco"),
     ]
-    assert all("cannot be sent whole without" in one.message for one in missing)
+    assert all("the whole definition cannot be sent without" in one.message for one in missing)
 
 
 # Proof.

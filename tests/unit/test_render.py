@@ -91,7 +91,7 @@ def test_what_cannot_be_undone_is_told_before_what_can() -> None:
     text = render_plan(plan(step(live(), SPEC, name="a"), last, removed), paint=PLAIN)
     reported = re.findall(r"# WebService/(\w) ", text)
     assert reported == ["y", "z", "a"]
-    assert text.index("is changed for good: properties.readOnly") > text.index("# WebService/a")
+    assert text.index("is changed irreversibly: properties.readOnly") > text.index("# WebService/a")
 
 
 def test_above_twenty_changes_a_table_comes_first() -> None:
@@ -188,7 +188,7 @@ def test_no_changes_claims_nothing_of_what_the_service_never_shows() -> None:
     two = replace(plan(), not_observable={"WebService/a": ("/x",), "WebService/b": ("/y",)})
     for render_output in (render_plan_markdown, lambda made: render_plan(made, paint=PLAIN)):
         assert (
-            "1 declared attribute is not observable: the service never shows it."
+            "1 declared attribute is not observable: the service never returns it."
             in render_output(one)
         )
         assert "2 declared attributes are not observable" in render_output(two)
@@ -224,7 +224,7 @@ def test_findings_have_one_form() -> None:
 def test_thousands_of_findings_are_bounded() -> None:
     text = render_findings([Finding(f"number {n}") for n in range(5000)], paint=PLAIN)
     assert len(text) < 20_000
-    assert text.endswith("… and 4800 more; --json has them all.")
+    assert text.endswith("… and 4800 more; --json shows them all.")
 
 
 def test_the_last_word_of_an_apply() -> None:
@@ -294,6 +294,8 @@ def test_a_digest_says_how_far_it_can_be_trusted() -> None:
         return render_plan(plan(replace(made, models=(model,))), paint=PLAIN)
 
     assert "sha256 9f86d081…\n" in reported("sha256:9f86d08100", "streamed")
-    assert "sha256 9f86d081… (as its uploader says)" in reported("sha256:9f86d08100", "metadata")
+    assert "sha256 9f86d081… (reported by its uploader)" in reported(
+        "sha256:9f86d08100", "metadata"
+    )
     assert "md5 9f86d081…" in reported("md5:9f86d08100", "md5")
-    assert "tells no digest" in reported("", "none")
+    assert "reports no digest" in reported("", "none")

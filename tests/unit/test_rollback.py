@@ -168,7 +168,7 @@ def test_what_an_apply_added_is_taken_away_by_a_whole_write_with_its_secrets() -
     world = world_after(given)
     assert live(world, "/tags/team") == "growth"
     plain = refusals(lambda: roll(world, given))
-    assert any("cannot be sent whole without" in one for one in plain)
+    assert any("the whole definition cannot be sent without" in one for one in plain)
     plan = roll(world, sendable(given["definition"]))
     (step,) = plan.steps
     assert step.body == "whole"

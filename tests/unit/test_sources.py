@@ -139,7 +139,9 @@ def test_what_is_sealed_for_the_region_already_is_not_replaced() -> None:
 def test_what_the_copy_has_not_is_refused_and_named() -> None:
     body = source()
     body["properties"]["parameters"] = {"a/b": sealed(HERE), "c": sealed(HERE)}
-    with pytest.raises(Rejected, match="none there: /properties/parameters/a~1b and 1 more"):
+    with pytest.raises(
+        Rejected, match="lacks sealed secrets: /properties/parameters/a~1b and 1 more"
+    ):
         apply_sealed(KIND.field, body, source(THERE))
 
 

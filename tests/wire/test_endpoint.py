@@ -153,7 +153,7 @@ def test_everything_that_is_missing_of_an_address_is_told_at_once() -> None:
     with pytest.raises(ManifestInvalid) as caught:
         KIND.identify(manifest(), {})
     messages = [finding.message for finding in caught.value.findings()]
-    assert messages == ["no workspace is given", "no webService is given"]
+    assert messages == ["workspace is not set", "webService is not set"]
 
 
 @pytest.mark.parametrize("region", HOSTS)
@@ -166,7 +166,7 @@ def test_an_id_is_taken_from_the_address_of_a_management_call(region: str) -> No
 
 
 def test_what_is_no_id_is_refused() -> None:
-    with pytest.raises(ManifestInvalid, match="is no id of an endpoint"):
+    with pytest.raises(ManifestInvalid, match="is not the id of an endpoint"):
         KIND.locate(RESOURCE.address, "/subscriptions/x", DEFAULTS)
 
 
@@ -179,7 +179,7 @@ def test_each_region_of_azure_has_its_host(region: str) -> None:
 @pytest.mark.parametrize("wrong", ["..", ".", "a?b", "a#c", ""])
 def test_no_part_of_an_id_leads_elsewhere(wrong: str) -> None:
     elsewhere = Resource(RESOURCE.address, f"/southcentralus/workspaces/{wrong}/webservices/s1")
-    with pytest.raises(Rejected, match="no id of an endpoint"):
+    with pytest.raises(Rejected, match="is not a valid id of an endpoint"):
         connect("http://127.0.0.1:9").read(elsewhere)
 
 
@@ -190,15 +190,13 @@ def test_another_cloud_serves_every_region() -> None:
 def test_a_refusal_names_the_host_and_the_region_that_led_there() -> None:
     with pytest.raises(Unauthorized) as caught:
         read(Answer(401, {"error": {"code": "Unauthorized", "message": "not valid"}}))
-    assert "an endpoint's key opens that endpoint alone" in caught.value.next_step.replace(
-        "\n", " "
-    )
+    assert "An endpoint's key opens only that endpoint" in caught.value.next_step.replace("\n", " ")
     assert "spec.resource.region" in caught.value.next_step
     assert "127.0.0.1" in caught.value.next_step
 
 
 def test_without_a_token_nothing_is_asked_of_azure() -> None:
-    with pytest.raises(Unauthorized, match="no workspace token is given"):
+    with pytest.raises(Unauthorized, match="the workspace token is not set"):
         connect("https://management.azureml.net").read(RESOURCE)
 
 
@@ -525,7 +523,10 @@ def test_no_call_takes_a_setting_away() -> None:
     step = step_for(document(), definition={"Description": "x"})
     whole = dataclasses.replace(step, body="whole")
     (finding,) = KIND.check_step(manifest(), whole)
-    assert finding.message == "no call takes a setting of an endpoint away"
+    assert (
+        finding.message
+        == "a setting of an endpoint cannot be removed: the service has no call for it"
+    )
     assert not [*KIND.check_step(manifest(), step_for(ABSENT, definition={"Description": "x"}))]
 
 

@@ -83,9 +83,7 @@ def test_a_service_that_somebody_deleted_meanwhile_is_gone() -> None:
     methods, error = written(update(), GONE)
     assert methods == ["PATCH"]
     assert type(error) is Rejected
-    assert error.message == (
-        "it is gone, somebody deleted it meanwhile: No Web Service could be found."
-    )
+    assert error.message == ("it was deleted after it was read: No Web Service could be found.")
     assert (error.subject, error.status) == ("WebService/census", 404)
     assert error.next_step == "Nothing was changed. Plan again."
 
@@ -93,7 +91,7 @@ def test_a_service_that_somebody_deleted_meanwhile_is_gone() -> None:
 def test_a_group_that_is_not_there_is_no_service_that_is_gone() -> None:
     _, error = written(update(), refused(404, "ResourceGroupNotFound"))
     assert error is not None
-    assert "gone" not in error.message
+    assert "was deleted" not in error.message
     assert error.next_step == (
         "Check the subscription and resource group: /subscriptions/s/resourceGroups/g"
     )
@@ -231,6 +229,6 @@ def test_a_stamp_or_state_that_is_none_proves_nothing(word: Json, stamp: Json) -
 def test_a_read_that_is_no_definition_is_no_answer(body: Json) -> None:
     with (
         serving(answers(Answer(200, body))) as (provider, _),
-        pytest.raises(ServiceError, match="no definition"),
+        pytest.raises(ServiceError, match="did not return a definition"),
     ):
         provider.read(RESOURCE)

@@ -82,8 +82,8 @@ def test_every_missing_part_of_an_id_is_named_at_once() -> None:
     with pytest.raises(ManifestInvalid) as caught:
         KIND.identify(manifest(), {})
     assert [one.message for one in caught.value.findings()] == [
-        "no subscription is given",
-        "no resourceGroup is given",
+        "subscription is not set",
+        "resourceGroup is not set",
     ]
 
 
@@ -120,7 +120,7 @@ def test_two_models_of_one_name_are_ambiguous() -> None:
 
 def test_a_service_that_is_missing_needs_a_definition() -> None:
     declared = KIND.bind(manifest(trainedModels={MODEL: {"uri": NEW}}), ABSENT)
-    assert "no such service" in declared.findings[0].message
+    assert "the service does not exist" in declared.findings[0].message
     whole = manifest(trainedModels={MODEL: {"uri": NEW}}, definition=definition(OLD))
     bound = KIND.bind(whole, ABSENT)
     assert bound.document["properties"]["assets"]["asset3"]["locationInfo"]["uri"] == NEW
@@ -282,7 +282,7 @@ def test_a_definition_in_another_casing_is_the_same() -> None:
 def test_a_reply_that_is_no_definition_is_no_absence(body: Json) -> None:
     with run_scripted(lambda *_: Answer(200, body)) as server:
         provider = WebServiceProvider(access(server.url), KIND.field)
-        with pytest.raises(Unavailable, match="no definition"):
+        with pytest.raises(Unavailable, match="did not return a definition"):
             provider.read(RESOURCE)
 
 
@@ -295,7 +295,7 @@ def test_no_segment_of_an_id_leads_elsewhere() -> None:
         "/a/b#c",
         "/a//b",
     ):
-        with pytest.raises(Rejected, match="no Resource Manager id"):
+        with pytest.raises(Rejected, match="is not a valid Resource Manager id"):
             provider.read(Resource(RESOURCE.address, wrong))
 
 

@@ -1,4 +1,4 @@
 """The emulator's Classic web services: management calls, endpoints, and workspaces.
 
-It imports nothing of the client.
+The server calls it. It must not import code of the client.
 """

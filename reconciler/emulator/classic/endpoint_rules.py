@@ -1,6 +1,7 @@
-"""What a write to a Classic endpoint must be like (published description, documentation).
+"""The rules for a write to a Classic endpoint (published description, documentation).
 
-Statuses and codes of refusals were never recorded; the phrases that are known are kept.
+The status and code of a refusal were never recorded. Where a phrase of the service is known, the
+refusal has that phrase. `endpoints` calls these rules; they change nothing.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ _LOW_MOST: Final = 4
 _HIGH_MOST: Final = 200
 _DEFAULT_CALLS: Final = {"free": 4, "standard": 20}
 _MOST_ENDPOINTS: Final = {"free": 3, "standard": 10_000}
-# Sent by a published client along with what counts.
+# A published client sends these too; they have no effect.
 _ADDRESSED: Final = ("WebServiceId", "EndpointName")
 _LOCATION: Final = ("BaseLocation", "RelativeLocation", "SasBlobToken")
 
 
 def bad_argument(message: str) -> Refusal:
-    """The 400 of Classic, whose envelope has no details."""
+    """Return the 400 of Classic; its envelope has no details."""
     return Refusal(400, "BadArgument", message)
 
 
 def forbid(message: str) -> Refusal:
-    """The 403 of Classic."""
+    """Return the 403 of Classic."""
     return Refusal(403, "Forbidden", message)
 
 
 def check_name(name: str) -> str:
-    """An endpoint's name."""
+    """Return an endpoint's name; refuse a name that breaks the rules."""
     if not _NAME.fullmatch(name):
         raise bad_argument(
             "The endpoint name must have at most 24 characters: lower-case letters, digits, and"
@@ -47,14 +48,14 @@ def check_name(name: str) -> str:
 
 
 def check_room(tier: str, count: int) -> None:
-    """Whether a service may have one endpoint more than it has."""
+    """Refuse if a service with `count` endpoints must not have one more."""
     most = _MOST_ENDPOINTS[tier]
     if count >= most:
         raise forbid(f"A web service of a {tier} workspace has at most {most} endpoints.")
 
 
 def parse_new_settings(body: Json, tier: str, choices: Choices) -> Json:
-    """The settings of an endpoint that a PUT makes."""
+    """Return the settings of an endpoint that a PUT creates."""
     known = {name: _CHECKS[name] for name in _PUT_FIELDS}
     given = _parse_settings(body, known, _ADDRESSED, choices)
     level = given.setdefault("ThrottleLevel", "Low")
@@ -65,7 +66,10 @@ def parse_new_settings(body: Json, tier: str, choices: Choices) -> Json:
 
 
 def parse_changed_settings(body: Json, endpoint: Endpoint, tier: str, choices: Choices) -> Json:
-    """The settings that a PATCH changes; `endpoint` is as it will be without it."""
+    """Return the settings that a PATCH changes.
+
+    `endpoint` already has all pending writes applied.
+    """
     known = {name: _CHECKS[name] for name in _PATCH_FIELDS}
     given = _parse_settings(body, known, ("Resources",), choices)
     level = given.get("ThrottleLevel", endpoint.settings["ThrottleLevel"])
@@ -85,7 +89,7 @@ def _parse_settings(
     passed: tuple[str, ...],
     choices: Choices,
 ) -> Json:
-    """The known fields of a body, each of which must be right; `passed` are not looked at."""
+    """Return the known fields of a body; refuse a wrong value. Fields in `passed` are ignored."""
     if not isinstance(body, dict):
         raise bad_argument("The request must be a JSON object.")
     strange = [name for name in body if name not in known and name not in passed]
@@ -109,34 +113,34 @@ def _limit_calls(level: str, calls: int, tier: str, choices: Choices) -> int:
 
 
 def parse_models(body: Json, endpoint: Endpoint, now: float) -> dict[str, Json]:
-    """The locations that a PATCH names, by the resource that each is for."""
+    """Return the locations in a PATCH, by the name of the resource."""
     resources = body.get("Resources")
     if resources is None:
         return {}
     if not isinstance(resources, list) or not all(isinstance(one, dict) for one in resources):
         raise bad_argument("The value of Resources is not valid.")
     if resources and not endpoint.models:
-        # The phrase of the help page; the reply that carries it was never recorded.
+        # The phrase of the help page; a reply with this phrase was never recorded.
         raise bad_argument("This Web Service has no updatable resources.")
     located = {}
     for resource in resources:
         name = resource.get("Name")
         if not isinstance(name, str) or name not in endpoint.models:
-            raise bad_argument(f"There is no updatable resource named '{str(name)[:200]}'.")
+            raise bad_argument(f"No updatable resource is named '{str(name)[:200]}'.")
         if name in located:
-            raise bad_argument(f"The resource '{name[:200]}' stands there twice.")
+            raise bad_argument(f"The resource '{name[:200]}' is listed twice.")
         located[name] = _parse_location(resource.get("Location"), now)
     return located
 
 
 def _parse_location(location: Json, now: float) -> Json:
     if not isinstance(location, dict):
-        raise bad_model("there is no Location")
+        raise bad_model("Location is missing")
     parts = {name: location.get(name) or "" for name in _LOCATION}
     if not all(isinstance(part, str) for part in parts.values()):
         raise bad_model("a part of the Location is not text")
     if not parts["BaseLocation"].casefold().startswith(("https://", "http://")):
-        raise bad_model("BaseLocation is no address")
+        raise bad_model("BaseLocation is not an address")
     if not parts["RelativeLocation"].casefold().endswith(".ilearner"):
         raise bad_model("RelativeLocation does not end in .ilearner")
     _check_signature(parts["SasBlobToken"], now)
@@ -144,10 +148,10 @@ def _parse_location(location: Json, now: float) -> Json:
 
 
 def _check_signature(token: str, now: float) -> None:
-    """Refuse a signature that does not open the blob for reading now."""
+    """Refuse a signature that does not permit to read the blob now."""
     query = {name: values[0] for name, values in parse_qs(token.lstrip("?")).items()}
     if not query.get("sig"):
-        raise bad_model("SasBlobToken is no signature")
+        raise bad_model("SasBlobToken is not a signature")
     # A signature that refers to a stored policy (si) may leave the rest to it.
     if "r" not in query.get("sp", "r" if "si" in query else ""):
         raise bad_model("the signature does not permit to read")
@@ -156,7 +160,7 @@ def _check_signature(token: str, now: float) -> None:
 
 
 def _read_time(text: str, default: float) -> float:
-    """Seconds since 1970 of a time of a signature; no time at all is what is said."""
+    """Return a signature's time in seconds since 1970; `default` if the text is empty."""
     if not text:
         return default
     try:
@@ -167,12 +171,12 @@ def _read_time(text: str, default: float) -> float:
 
 
 def bad_model(reason: str) -> Refusal:
-    """The refusal of a model; a public report has the phrase alone."""
+    """Return the refusal of a model; a public report has the phrase without the reason."""
     return bad_argument(f"invalid model URL: {reason}")
 
 
 def wants_overwrite(body: Json) -> bool:
-    """Whether a refresh puts the published models back; a published client sends it as text."""
+    """Return whether a refresh restores the published models; a published client sends text."""
     value = body.get("OverwriteResources", False) if isinstance(body, dict) else None
     if isinstance(value, bool):
         return value

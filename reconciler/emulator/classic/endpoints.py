@@ -1,6 +1,7 @@
-"""The calls on the endpoints of Classic web services.
+"""Answers the calls on the endpoints of Classic web services.
 
-No operation can be polled: a PATCH is accepted, and takes effect some seconds later.
+Classic has no operation that a client can poll: a PATCH is accepted, and it takes effect some
+seconds later. `management` routes the calls to this module.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ NOT_MODIFIED: Final = Answer(304)
 
 @dataclass(frozen=True)
 class ClassicParts:
-    """What the calls of Classic work with. `seconds` is how long a PATCH takes to take effect.
+    """What the calls of Classic use. A PATCH takes effect after `seconds`.
 
-    With `remembers` it is kept what each write replaced, for `get_before_last_write`.
+    With `remembers`, the state before each write is kept for `get_before_last_write`.
     """
 
     workspaces: Workspaces
@@ -49,7 +50,7 @@ class ClassicParts:
 
 
 class Endpoints:
-    """Answers the calls on endpoints from the state. One thread only."""
+    """Answers the calls on endpoints from the state. Use it from one thread only."""
 
     def __init__(self, parts: ClassicParts) -> None:
         self._parts = parts
@@ -60,7 +61,7 @@ class Endpoints:
         self._undo: Callable[[], None] | None = None
 
     def list_all(self, service: WebService) -> Answer:
-        """All endpoints of a web service; 204 and no body where there is none."""
+        """Return all endpoints of a web service; 204 and no body if it has no endpoint."""
         endpoints = self._workspaces.endpoints[service.workspace, service.id]
         if not endpoints:
             return Answer(204)
@@ -68,7 +69,7 @@ class Endpoints:
         return Answer(200, data=b"[" + b",".join(rendered) + b"]")
 
     def get(self, service: WebService, name: str) -> Answer:
-        """One endpoint."""
+        """Return one endpoint."""
         endpoint = self.find(service, name)
         return Answer(200, data=self._render(endpoint)) if endpoint else self._answer_missing(name)
 
@@ -78,7 +79,7 @@ class Endpoints:
         return Answer(404, _make_missing(name).body)
 
     def put(self, call: Call, service: WebService, name: str) -> Answer:
-        """Make an endpoint, bound to what the web service is now."""
+        """Create an endpoint with the web service's current models."""
         rules.check_name(name)
         tier = self._workspaces.workspaces[service.workspace].tier
         settings = rules.parse_new_settings(call.document(), tier, self._choices)
@@ -100,7 +101,7 @@ class Endpoints:
         return self._reply("put", endpoint)
 
     async def patch(self, call: Call, service: WebService, name: str) -> Answer:
-        """Change an endpoint: its settings at once or later, its model later."""
+        """Change an endpoint: its model later, its settings at once or later."""
         try:
             return await self._patch(call, service, name)
         except Refusal as refusal:
@@ -118,7 +119,7 @@ class Endpoints:
         settings = rules.parse_changed_settings(body, foreseen, tier, self._choices)
         located = rules.parse_models(body, foreseen, self._parts.clock())
         models = {one: await self._take_in(location) for one, location in located.items()}
-        # Meanwhile it may have gone, and other calls have written.
+        # During the reads other calls may have changed or deleted the endpoint.
         self.begin()
         endpoint = self.find(service, name) or _refuse_missing(name)
         if not (name == DEFAULT and self._choices["classic-patch-default"] == "ignore"):
@@ -134,9 +135,10 @@ class Endpoints:
             raise rules.bad_argument("The default endpoint cannot be patched.")
 
     async def _take_in(self, location: Json) -> Json:
-        """A model as an endpoint holds it: its bytes count from now on, as the service copies them.
+        """Return a model as an endpoint stores it, with the digest of its bytes now.
 
-        Where they cannot be had (other storage, or trusted), the address stands for them.
+        The service copies the bytes, so later changes of the blob have no effect. If the bytes
+        cannot be read (other storage, or trusted), the digest is that of the address.
         """
         base, relative = location["BaseLocation"], location["RelativeLocation"]
         uri = f"{base.rstrip('/')}/{relative.lstrip('/')}"
@@ -150,7 +152,7 @@ class Endpoints:
         return {"location": location, "digest": digest}
 
     def refresh(self, call: Call, service: WebService, name: str) -> Answer:
-        """Move an endpoint to the service's version; its models only with OverwriteResources."""
+        """Update an endpoint to the service's version; its models only with OverwriteResources."""
         endpoint = self.find(service, name) or _refuse_missing(name)
         overwrite = rules.wants_overwrite(call.document() if call.body else {})
         if name == DEFAULT:
@@ -167,7 +169,7 @@ class Endpoints:
         return Answer(int(self._choices["classic-refresh-status"]))
 
     def delete(self, service: WebService, name: str) -> Answer:
-        """Take an endpoint away; the default one only as the last."""
+        """Delete an endpoint; the default endpoint only if it is the last."""
         endpoint = self.find(service, name) or _refuse_missing(name)
         others = len(self._workspaces.endpoints[service.workspace, service.id]) - 1
         if name == DEFAULT and others:
@@ -180,36 +182,36 @@ class Endpoints:
         return Answer(int(self._choices["classic-delete-status"]))
 
     def find(self, service: WebService, name: str) -> Endpoint | None:
-        """An endpoint, once writes whose time has come have taken effect."""
+        """Return an endpoint after its due writes have taken effect; None if it does not exist."""
         endpoint = self._workspaces.endpoints[service.workspace, service.id].get(name)
         if endpoint is not None:
             self.finish_due(endpoint)
         return endpoint
 
     def finish_due(self, endpoint: Endpoint) -> None:
-        """Let writes take effect whose time has come."""
+        """Apply the writes that are due."""
         if endpoint.pending and endpoint.finish_due(self._parts.clock()):
             self._rendered.pop(endpoint.api_id, None)
 
     def forget_rendered(self) -> None:
-        """A publication has moved endpoints."""
+        """Clear the rendered documents, because a publication has changed endpoints."""
         self._rendered.clear()
 
     def get_before_last_write(self, call: Call) -> Before | None:
-        """What GET showed before the last write since the start, and when that took effect."""
+        """Return what GET showed before the last write since the start; None without a write."""
         match call.segments:
             case (_, workspace, _, service, _, name):
                 return self._befores.get((workspace, service, name))
         return None
 
     def show_before(self, before: Before) -> Answer:
-        """The reply to a GET before the last write."""
+        """Return the reply to a GET before the last write."""
         if before.document is not None:
             return Answer(200, data=before.document)
         return self._answer_missing(before.key[-1])
 
     def spoil(self, answer: Answer) -> bool:
-        """Let the write that an answer accepts never take effect; False where there was none."""
+        """Undo the write that an answer accepted. Returns False if the answer accepted no write."""
         undo, self._undo = self._undo, None
         if undo is None or answer.status >= 300:
             return False
@@ -217,11 +219,11 @@ class Endpoints:
         return True
 
     def begin(self) -> None:
-        """A new call: what an earlier one wrote stands."""
+        """Begin a call; the write of an earlier call can no longer be undone."""
         self._undo = None
 
     def _accept(self, endpoint: Endpoint, change: Json, delayed: Json) -> None:
-        """A write: `change` takes effect at once if so switched, `delayed` never."""
+        """Accept a write: `delayed` takes effect later; the switch decides it for `change`."""
         now = self._parts.clock()
         later = now + self._parts.seconds
         soon = later if self._choices["classic-delayed"] == "all" else now
@@ -245,7 +247,7 @@ class Endpoints:
         return Answer(status, data=self._render(endpoint))
 
     def _render(self, endpoint: Endpoint) -> bytes:
-        """The bytes of a document: made once, until the next change."""
+        """Return the bytes of a document; they are cached until the next change."""
         self.finish_due(endpoint)
         data = self._rendered.get(endpoint.api_id)
         if data is None:
@@ -264,7 +266,7 @@ class Endpoints:
 
 
 def _keep_models(models: Json, published: Json) -> Json:
-    """The models of a version, with those that an endpoint has already in place of them."""
+    """Return the published models, but keep each model that an endpoint already has."""
     return {name: copy.deepcopy(models.get(name, model)) for name, model in published.items()}
 
 
@@ -273,9 +275,9 @@ def _refuse_missing(name: str) -> Endpoint:
 
 
 def _make_missing(name: str) -> Refusal:
-    return not_found(f"There is no endpoint named '{name[:60]}'.")
+    return not_found(f"No endpoint is named '{name[:60]}'.")
 
 
 def not_found(message: str) -> Refusal:
-    """The 404 of Classic."""
+    """Return the 404 of Classic."""
     return Refusal(404, "NotFound", message)

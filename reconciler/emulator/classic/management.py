@@ -1,4 +1,7 @@
-"""Classic's management calls: who may make them, and which one is meant."""
+"""Authorizes and routes Classic's management calls, and answers those on web services.
+
+The server calls it. The calls on endpoints are in `endpoints`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _PUBLISHED: Final = ("Name", "Description", "Resources")
 
 
 class Classic:
-    """Answers the calls on Classic web services, and hands on those on their endpoints."""
+    """Answers the calls on Classic web services; passes calls on endpoints to Endpoints."""
 
     def __init__(self, parts: ClassicParts, token: str) -> None:
         self._parts = parts
@@ -29,7 +32,11 @@ class Classic:
         self.endpoints = Endpoints(parts)
 
     def authorize(self, call: Call, given: str) -> None:
-        """A workspace's token opens all of it, an endpoint's key what is done to that endpoint."""
+        """Refuse a wrong token.
+
+        A workspace's token opens all calls on it. An endpoint's key opens the calls on that
+        endpoint.
+        """
         workspace = self._workspaces.workspaces.get(call.segments[1])
         tokens = [workspace.token or self._token] if workspace else []
         match call.segments:
@@ -44,7 +51,7 @@ class Classic:
             )
 
     async def answer(self, call: Call) -> Answer:
-        """The call that a path and method mean; ids and names count as they are spelled."""
+        """Answer the call of a path and method; ids and names are case-sensitive."""
         self.endpoints.begin()
         workspace, rest = call.segments[1], call.segments[3:]
         words = [segment.casefold() for segment in rest]
@@ -90,10 +97,10 @@ class Classic:
         return Answer(200, data=render_compact(shown)) if shown else Answer(204)
 
     def _publish(self, call: Call, workspace: str, service_id: str) -> Answer:
-        """Publish a web service, or publish it anew; `Resources`, a list of names, is ours alone.
+        """Publish a web service, or publish it again.
 
-        What a client publishes as code has no updatable resources; what is published anew keeps
-        those it had.
+        The field `Resources`, a list of names, exists only in the emulator. Without it, a new web
+        service has no updatable resources, and an existing one keeps its resources.
         """
         old = self._workspaces.services.get((workspace, service_id))
         body = call.document()
@@ -122,19 +129,19 @@ class Classic:
     def _find(self, workspace: str, service_id: str) -> WebService:
         service = self._workspaces.services.get((workspace, service_id))
         if service is None:
-            raise not_found(f"There is no web service '{service_id[:60]}' in the workspace.")
+            raise not_found(f"The workspace has no web service '{service_id[:60]}'.")
         return service
 
 
 def allow(call: Call, *methods: str) -> None:
-    """Refuse a method that is not known at an address."""
+    """Refuse a method that the address does not support."""
     if call.method not in methods:
         message = f"The method {call.method[:20]} is not supported here."
         raise Refusal(405, "MethodNotAllowed", message, headers={"Allow": ", ".join(methods)})
 
 
 def is_same(given: str, wanted: str) -> bool:
-    """Whether two secrets are equal, in a time that does not tell where they differ."""
+    """Return whether two secrets are equal, in constant time."""
     return hmac.compare_digest(
         given.encode("utf-8", "surrogateescape"), wanted.encode("utf-8", "surrogateescape")
     )

@@ -1,4 +1,7 @@
-"""What Classic's replies show: PascalCase documents, keys in plain, a model only if so switched."""
+"""The documents in Classic's replies: PascalCase names, and keys as plain text.
+
+A switch decides whether a document shows the location of a model.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _STUDIO: Final = "https://studio.azureml.net"
 
 
 def show_service(service: WebService, endpoints: int, choices: Choices) -> Json:
-    """A web service."""
+    """Return the document of a web service."""
     shown: dict[str, Json] = {
         "Id": service.id,
         "Name": service.name,
@@ -32,7 +35,7 @@ def show_service(service: WebService, endpoints: int, choices: Choices) -> Json:
 
 
 def show_endpoint(endpoint: Endpoint, workspace: Workspace, choices: Choices) -> Json:
-    """An endpoint, in the order of the published description."""
+    """Return the document of an endpoint, in the order of the published description."""
     where = f"workspaces/{endpoint.workspace}/webservices/{endpoint.service}"
     host = regions.services_host(workspace.region)
     settings = endpoint.settings
@@ -60,7 +63,7 @@ def show_endpoint(endpoint: Endpoint, workspace: Workspace, choices: Choices) ->
 
 
 def _locate_experiment(endpoint: Endpoint) -> str:
-    """The run that was published: an endpoint keeps the link to its own (documented)."""
+    """Return the link to the run that was published; an endpoint keeps its link (documented)."""
     run = _digest(f"{endpoint.service}/{endpoint.version}")[:16]
     workspace = endpoint.workspace
     return (
@@ -70,7 +73,7 @@ def _locate_experiment(endpoint: Endpoint) -> str:
 
 
 def _show_resource(name: str, model: Json, choices: Choices) -> Json:
-    """A resource: its name alone, or where its model lies too, if so switched."""
+    """Return a resource; a switch decides whether it shows the model's location."""
     shown = {"Name": name, "Kind": "TrainedModel"}
     reading = choices["classic-resource-location"]
     if reading == "hidden":
@@ -95,7 +98,7 @@ def _digest(text: str) -> str:
 
 
 def render_compact(document: Json) -> bytes:
-    """A body; no recording tells how Classic spaces its own."""
+    """Return compact JSON; the spacing of Classic's bodies was never recorded."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
         "utf-8", "surrogatepass"
     )

@@ -1,6 +1,7 @@
-"""What Classic holds: workspaces, the web services published there, their endpoints.
+"""The state of Classic: workspaces, their published web services, and the endpoints.
 
-Kept beside the rest in SQLite, and in memory, which is what is read.
+It stores all records through State in SQLite, and reads them from memory. The calls of Classic
+and of scoring use it.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from reconciler.emulator.state import State
 Json = Any
 EndpointKey = tuple[str, str, str]
 DEFAULT: Final = "default"
-# What a new endpoint has where nobody says otherwise.
+# The settings of a new endpoint if the request does not set them.
 UNSAID: Final = {"Description": "", "PreventUpdate": False, "DiagnosticsTraceLevel": "None"}
-# Documented: the endpoint that comes with a service has 4 calls in a free workspace, 20 in others.
+# Documented: the default endpoint has 4 calls in a free workspace and 20 in other workspaces.
 _DEFAULT_LEVELS: Final = {"free": ("Low", 4), "standard": ("High", 20)}
 
 
 @dataclass
 class WebService:
-    """A web service: what endpoints are made from. `version` is when its model was published."""
+    """A web service, from which endpoints are made. `version` is when its model was published."""
 
     workspace: str
     id: str
@@ -38,10 +39,10 @@ class WebService:
 
 @dataclass
 class Endpoint:
-    """An endpoint. `settings` are as its document shows them, times in seconds since 1970.
+    """An endpoint. `settings` has the names of its document. Times are in seconds since 1970.
 
     `models` holds for each resource `{"published": version}` or `{"location", "digest"}`.
-    `pending` are writes that have not taken effect: what they set, and from when (`due`).
+    `pending` holds the writes that have not taken effect: what they set, and when (`due`).
     """
 
     workspace: str
@@ -58,11 +59,11 @@ class Endpoint:
 
     @property
     def key(self) -> EndpointKey:
-        """What it is found by; names count as they are spelled."""
+        """Return the key of the endpoint; names are case-sensitive."""
         return self.workspace, self.service, self.name
 
     def finish_due(self, now: float) -> bool:
-        """Let writes take effect whose time has come; whether any did."""
+        """Apply the writes that are due. Returns whether there were any."""
         due = [change for change in self.pending if change["due"] <= now]
         for change in due:
             self.apply_change(change)
@@ -70,21 +71,21 @@ class Endpoint:
         return bool(due)
 
     def apply_change(self, change: Json) -> None:
-        """Let a write take effect; `all_models` stand in place of those there were."""
+        """Apply a write; `all_models` replaces all models, `models` only those it names."""
         self.settings.update(change.get("settings", {}))
         self.models = copy.deepcopy(change.get("all_models", self.models))
         self.models.update(change.get("models", {}))
         self.version = change.get("version", self.version)
 
     def preview(self) -> Endpoint:
-        """The endpoint once all that is pending has taken effect."""
+        """Return a copy of the endpoint with all pending writes applied."""
         foreseen = copy.deepcopy(self)
         foreseen.finish_due(float("inf"))
         return foreseen
 
 
 class Workspaces:
-    """The records of Classic, by key; every change is committed before the reply speaks of it."""
+    """The records of Classic by key. Every change is committed before the reply is sent."""
 
     def __init__(self, state: State, random_source: RandomSource) -> None:
         self._state = state
@@ -99,7 +100,7 @@ class Workspaces:
             self._hold_endpoint(Endpoint(**one))
 
     def seed(self, world: Iterable[Workspace], now: float) -> None:
-        """Bring in the workspaces that are not known yet, with what was published there."""
+        """Add the workspaces of `world` that do not exist yet, with their web services."""
         for workspace in world:
             if workspace.id not in self.workspaces:
                 self._bring_in(workspace, now)
@@ -114,9 +115,9 @@ class Workspaces:
     def publish(
         self, workspace: str, publication: Publication, description: str, now: float
     ) -> WebService:
-        """Make a web service with its default endpoint, or publish one anew.
+        """Create a web service with its default endpoint, or publish it again.
 
-        Only the default endpoint follows: any other keeps the version that it was made with.
+        A publication updates only the default endpoint. Other endpoints keep their version.
         """
         service = WebService(
             workspace,
@@ -144,7 +145,7 @@ class Workspaces:
         return {"ThrottleLevel": level, "MaxConcurrentCalls": calls}
 
     def make_endpoint(self, service: WebService, name: str, settings: Json, now: float) -> Endpoint:
-        """A new endpoint, bound to what the service is now; not written yet."""
+        """Return a new endpoint with the service's current models; it is not written yet."""
         endpoint = Endpoint(
             service.workspace,
             service.id,
@@ -165,17 +166,17 @@ class Workspaces:
         self._write([_row(endpoint)])
 
     def bring_back(self, endpoint: Endpoint) -> None:
-        """Hold and write an endpoint that was taken away."""
+        """Restore a deleted endpoint in memory and in the file."""
         self._hold_endpoint(endpoint)
         self.keep(endpoint)
 
     def drop_endpoint(self, endpoint: Endpoint) -> None:
-        """Take an endpoint away."""
+        """Delete an endpoint."""
         self._forget(endpoint)
         self._write([], [("endpoint", endpoint.key)])
 
     def drop_service(self, service: WebService) -> None:
-        """Take a web service away, and its endpoints with it."""
+        """Delete a web service and its endpoints."""
         key = (service.workspace, service.id)
         endpoints = list(self.endpoints[key].values())
         for endpoint in endpoints:
@@ -205,7 +206,7 @@ class Workspaces:
 
 
 def publish_models(service: WebService) -> Json:
-    """The models of a service as they were published."""
+    """Return the models of a service as they were published."""
     return {name: {"published": service.version} for name in service.resources}
 
 

@@ -1,4 +1,8 @@
-"""What Classic has no call for: workspaces, their tokens, and what Studio published into them."""
+"""The world file: workspaces, their tokens and their web services, which only Studio creates.
+
+The command reads the file and knows the line numbers. This module checks the document and makes
+the values from it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace. Without a `token` of its own the management token opens it."""
+    """A workspace. Without its own `token`, the management token opens it."""
 
     id: str
     region: str = "South Central US"
@@ -55,7 +59,7 @@ DEFAULT_WORLD: Final = (
 
 
 def make_world(document: Json) -> tuple[Workspace, ...]:
-    """The workspaces of a document in which no flaw was found."""
+    """Return the workspaces of a document that `check_world` accepts."""
     return tuple(
         Workspace(
             one["id"],
@@ -72,13 +76,13 @@ def make_world(document: Json) -> tuple[Workspace, ...]:
 
 
 def check_world(document: Json) -> Iterator[FileFinding]:
-    """All that is not right about a world."""
+    """Yield the problems of a world document."""
     if not isinstance(document, dict):
         yield FileFinding((), "must be a mapping with workspaces", "Begin with: workspaces:")
         return
     yield from check_unknown(document, ("workspaces",))
     if "workspaces" not in document:
-        yield FileFinding((), "the world lacks workspaces")
+        yield FileFinding((), "the world has no workspaces")
         return
     yield from _check_list(document, "workspaces", _check_workspace)
 
@@ -88,30 +92,30 @@ def _check_list(
     field: str,
     find: Callable[[Mapping[str, Json]], Iterator[FileFinding]],
 ) -> Iterator[FileFinding]:
-    """What is wrong with a list of things with ids, each of which may stand there once."""
+    """Yield the problems of a list of mappings; each id may occur once."""
     items = parent[field]
     if not isinstance(items, list):
         yield FileFinding((field,), f"{field} must be a list")
         return
     if len(items) > _MOST:
-        yield FileFinding((field, _MOST), f"is one too many: {field} may have {_MOST:,}")
+        yield FileFinding((field, _MOST), f"is one entry too many: at most {_MOST:,} {field}")
         return
     seen = set()
     for index, item in enumerate(items):
         if not isinstance(item, dict):
-            yield FileFinding((field, index), f"must be a mapping, as each of {field} is")
+            yield FileFinding((field, index), f"must be a mapping, like every entry of {field}")
             continue
         for file_finding in find(item):
             yield replace(file_finding, path=(field, index, *file_finding.path))
         if "id" in item and str(item["id"]) in seen:
-            yield FileFinding((field, index, "id"), "the id stands there for the second time")
+            yield FileFinding((field, index, "id"), "the id occurs twice")
         seen.add(str(item.get("id")))
 
 
 def _check_workspace(workspace: Mapping[str, Json]) -> Iterator[FileFinding]:
     yield from check_unknown(workspace, _WORKSPACE_FIELDS)
     if "id" not in workspace:
-        yield FileFinding((), "the workspace lacks id")
+        yield FileFinding((), "the workspace has no id")
     yield from check_values(workspace, _WORKSPACE_DEMANDS, {"tier": _TIERS})
     if "webServices" in workspace:
         yield from _check_list(workspace, "webServices", _check_service)
@@ -121,16 +125,16 @@ def _check_service(service: Mapping[str, Json]) -> Iterator[FileFinding]:
     yield from check_unknown(service, _SERVICE_FIELDS)
     for name in ("id", "name"):
         if name not in service:
-            yield FileFinding((), f"the web service lacks {name}")
+            yield FileFinding((), f"the web service has no {name}")
     yield from check_values(service, _SERVICE_DEMANDS, {"kind": _KINDS})
     if service.get("kind") == "training" and service.get("resources"):
-        step = "Leave resources out, or say kind: predictive."
+        step = "Remove resources, or set kind: predictive."
         yield FileFinding(("resources",), "a training service has no updatable resources", step)
 
 
 def _check_id(value: Json) -> str:
     known = isinstance(value, str) and _ID.fullmatch(value)
-    return "" if known else "must be 32 hexadecimal digits, in small letters"
+    return "" if known else "must be 32 hexadecimal digits in lower case"
 
 
 def _check_text(value: Json) -> str:
@@ -140,7 +144,7 @@ def _check_text(value: Json) -> str:
 def _check_resources(value: Json) -> str:
     if not isinstance(value, list) or any(_check_text(one) for one in value):
         return "must be a list of names"
-    return "" if len(set(value)) == len(value) else "holds a name twice"
+    return "" if len(set(value)) == len(value) else "contains a name twice"
 
 
 def _make_word_check(words: tuple[str, ...]) -> Callable[[Json], str]:

@@ -1,4 +1,4 @@
 """The emulator's faults: the fault file, when a fault applies, and what it does to a reply.
 
-It imports nothing of the client.
+The server calls it. It must not import code of the client.
 """

@@ -1,6 +1,7 @@
-"""What goes wrong on purpose: the entries of a fault file, and what is not right about them.
+"""The fault file: its entries, the kinds of fault, and the checks of the document.
 
-The command reads the file and knows where things stand in it; what may stand there is said here.
+The command reads the file and knows the line numbers. This module checks the document and makes
+the values from it.
 """
 
 from __future__ import annotations
@@ -21,37 +22,38 @@ _MATCH_FIELDS: Final = ("method", "path")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way to go wrong."""
+    """One kind of fault."""
 
     name: str
     meaning: str
 
 
 KINDS: Final = (
-    Kind("throttle", "429 with Retry-After: 1 (of a scoring call, 503 without); nothing is done"),
-    Kind("error", "a 5xx, which `status` names (500); nothing is done"),
+    Kind("throttle", "429 with Retry-After: 1 (scoring: 503 without it); nothing is done"),
+    Kind("error", "a 5xx, the number in `status` (500); nothing is done"),
     Kind("drop-reply", "the work is done, the connection closes without an answer"),
     Kind("drop-request", "the connection closes without an answer; nothing is done"),
     Kind("slow", "the work is done, the answer comes after `seconds` (2)"),
-    Kind("hang", "no answer ever, the connection stays open; nothing is done"),
+    Kind("hang", "no answer is sent, the connection stays open; nothing is done"),
     Kind("fail-operation", "the write is accepted, its operation ends Failed, nothing changes"),
     Kind("stuck-operation", "the write is accepted, its operation never ends"),
     Kind("silent-rollback", "the operation ends Succeeded, the old value is still live"),
-    Kind("stale-read", "GET shows what was before the last write, for `seconds` (2) after it"),
+    Kind("stale-read", "GET shows the state before the last write, for `seconds` (2) after it"),
     Kind("list-omission", "a list leaves out one of its items"),
-    Kind("truncate", "the body ends in the middle of the length that was promised"),
-    Kind("wrong-type", "200 with a page of HTML; nothing is done"),
-    Kind("invalid-model", "400 for a write that carries the address of a model"),
+    Kind("truncate", "the body ends after half of its Content-Length"),
+    Kind("wrong-type", "200 with an HTML page; nothing is done"),
+    Kind("invalid-model", "400 for a write that contains the address of a model"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One entry: what to `do` with which requests, and how often.
+    """One entry: what to `do`, with which requests, and how often.
 
-    `path` is searched in a request's path and query; empty `method` and `path` mean any. Without
-    `times` and `rate` it fires always. `seconds` is None where the entry does not say: a read is
-    then stale for two seconds after a write, but as often as it fires with `times` or `rate`.
+    `path` is searched in a request's path and query. An empty `method` or `path` matches any.
+    Without `times` and `rate` the fault always fires. If the entry does not set `seconds` (None), a
+    read is stale for two seconds after a write; with `times` or `rate` it is stale each time the
+    fault fires.
     """
 
     do: str
@@ -64,10 +66,10 @@ class Fault:
 
 
 def compile_path(pattern: str) -> Callable[[str], bool]:
-    """Whether a pattern is found in a text. Raises ValueError for what is no pattern.
+    """Return a function that searches a text for a pattern. Raises ValueError if it is invalid.
 
-    Python's own engine tries every way to match, for hours if need be. This one takes time in
-    proportion to the text, whatever the pattern; it knows no look-around and no back references.
+    Python's own engine backtracks, which can take hours. This engine takes linear time, but it
+    does not support look-around and back references.
     """
     import jsonschema_rs
 
@@ -76,12 +78,12 @@ def compile_path(pattern: str) -> Callable[[str], bool]:
             {"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions()
         )
     except (ValueError, jsonschema_rs.ValidationError) as error:
-        raise ValueError("no regular expression that can be searched") from error
+        raise ValueError("not a supported regular expression") from error
     return found.is_valid
 
 
 def make_faults(document: Json) -> tuple[Fault, ...]:
-    """The entries of a document in which no flaw was found."""
+    """Return the entries of a document that `check_fault_file` accepts."""
     return tuple(
         Fault(
             do=entry["do"],
@@ -97,12 +99,12 @@ def make_faults(document: Json) -> tuple[Fault, ...]:
 
 
 def check_fault_file(document: Json) -> Iterator[FileFinding]:
-    """All that is not right about a document of faults."""
+    """Yield the problems of a fault document."""
     if not isinstance(document, list):
         yield FileFinding((), "must be a list of faults", "Begin each with: - match:")
         return
     if len(document) > MOST_FAULTS:
-        yield FileFinding((MOST_FAULTS,), f"is one fault too many: there may be {MOST_FAULTS}")
+        yield FileFinding((MOST_FAULTS,), f"is one fault too many: at most {MOST_FAULTS}")
     for index, entry in enumerate(document[:MOST_FAULTS]):
         for file_finding in _check_entry(entry):
             yield replace(file_finding, path=(index, *file_finding.path))
@@ -115,7 +117,7 @@ def _check_entry(entry: Json) -> Iterator[FileFinding]:
     yield from check_unknown(entry, _FIELDS)
     for name in ("match", "do"):
         if name not in entry:
-            yield FileFinding((), f"the fault lacks {name}")
+            yield FileFinding((), f"the fault has no {name}")
     if "match" in entry:
         for file_finding in _check_match(entry["match"]):
             yield replace(file_finding, path=("match", *file_finding.path))
@@ -125,7 +127,7 @@ def _check_entry(entry: Json) -> Iterator[FileFinding]:
 
 def _check_match(match: Json) -> Iterator[FileFinding]:
     if not isinstance(match, dict):
-        yield FileFinding((), "match must be a mapping with method and path, or either")
+        yield FileFinding((), "match must be a mapping with method, path or both")
         return
     yield from check_unknown(match, _MATCH_FIELDS)
     yield from check_values(match, _MATCH_DEMANDS, {})
@@ -133,16 +135,16 @@ def _check_match(match: Json) -> Iterator[FileFinding]:
 
 def _check_contradictions(entry: Mapping[str, Json]) -> Iterator[FileFinding]:
     if "times" in entry and "rate" in entry:
-        yield FileFinding(("rate",), "times and rate exclude one another", "Keep one of them.")
+        yield FileFinding(("rate",), "times and rate cannot be used together", "Keep one of them.")
     do = entry.get("do")
     if do in _NAMES and "seconds" in entry and do not in {"slow", "stale-read"}:
-        yield FileFinding(("seconds",), f"seconds says nothing to {do}", "Leave it out.")
+        yield FileFinding(("seconds",), f"seconds has no effect on {do}", "Remove it.")
     if do in _NAMES and "status" in entry and do != "error":
-        yield FileFinding(("status",), f"status says nothing to {do}", "Leave it out.")
+        yield FileFinding(("status",), f"status has no effect on {do}", "Remove it.")
 
 
 def _check_kind(value: Json) -> str:
-    return "" if value in _NAMES else "names no fault that there is"
+    return "" if value in _NAMES else "is not a known fault"
 
 
 def _check_method(value: Json) -> str:
@@ -158,7 +160,7 @@ def _check_path(value: Json) -> str:
     try:
         compile_path(value)
     except ValueError as error:
-        return f"is {error} (look-around and back references cannot)"
+        return f"is {error} (look-around and back references are not supported)"
     return ""
 
 

@@ -1,4 +1,7 @@
-"""Which fault meets which request. It counts from the start of the process."""
+"""Chooses which fault fires for a request. All counts start with the process.
+
+It does not know what a fault does; `injection` does.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from reconciler.emulator.faults.fault_file import Fault, compile_path
 
 @dataclass
 class FaultEntry:
-    """A fault with what is left of its times, and chance of its own.
+    """A fault with its remaining times and its own random source.
 
-    `random_source` depends on the seed and the entry's number alone, so that neither other entries
-    nor what the service draws of its own chance can shift it.
+    `random_source` depends only on the seed and the entry's number. Other entries and the
+    service's own random source do not change it.
     """
 
     fault: Fault
@@ -24,24 +27,24 @@ class FaultEntry:
 
     @property
     def do(self) -> str:
-        """The kind of fault."""
+        """Return the name of the fault's kind."""
         return self.fault.do
 
     def fires(self) -> bool:
-        """Whether it fires this time; takes one of its times, or one draw."""
+        """Return whether it fires this time. Uses one of its times, or draws one number."""
         if self.left is not None:
             self.left -= self.left > 0
             return True
         return self.fault.rate is None or self.random_source.random() < self.fault.rate
 
     def give_back(self) -> None:
-        """It found nothing to act on, and has not fired."""
+        """Give one of its times back, because it found nothing to act on."""
         if self.left is not None:
             self.left += 1
 
 
 class FaultPlan:
-    """Entries in order: the first that fires wins."""
+    """The entries in order. The first entry that fires wins."""
 
     def __init__(self, faults: Iterable[Fault], seed: int | None) -> None:
         self._entries = [
@@ -50,15 +53,16 @@ class FaultPlan:
         ]
 
     def holds(self, do: str) -> bool:
-        """Whether any entry is of a kind."""
+        """Return whether any entry is of a kind."""
         return any(entry.do == do for entry in self._entries)
 
     def choose(
         self, method: str, target: str, concerns: Callable[[Fault], bool]
     ) -> FaultEntry | None:
-        """The entry that fires for a request; `target` is its path and query.
+        """Return the entry that fires for a request; `target` is its path and query.
 
-        One that does not match, has nothing left, or does not concern the request draws nothing.
+        An entry draws no number if it does not match, has no times left, or does not concern the
+        request.
         """
         for entry in self._entries:
             fault = entry.fault

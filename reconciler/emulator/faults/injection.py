@@ -1,7 +1,7 @@
-"""What a fault does: in place of the work, or to what the work led to.
+"""Applies faults: instead of the work of a call, or to its result.
 
-A fault concerns only the requests that it can act on; one that then finds nothing to act on (a
-write that was refused, a list without items) has not fired, and keeps its times.
+A fault concerns only the requests that it can act on. If it then finds nothing to act on (a refused
+write, a list without items), it has not fired and keeps its times. The server calls this module.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _CODES: Final = {502: "BadGateway", 503: "ServiceUnavailable", 504: "GatewayTime
 
 
 class FaultInjector:
-    """Chooses a request's fault from the plan, and carries it out as far as bodies go."""
+    """Chooses a request's fault from the plan, and applies it to the state and the body.
+
+    The server applies the faults of the connection.
+    """
 
     def __init__(
         self, plan: FaultPlan, operations: Operations, endpoints: Endpoints, choices: Choices
@@ -45,7 +48,7 @@ class FaultInjector:
         self._choices = choices
 
     def choose(self, call: Call) -> FaultEntry | None:
-        """The fault of a request, if any fires."""
+        """Return the fault that fires for a request, or None."""
         return self._plan.choose(call.method, call.target, lambda one: self._concerns(one, call))
 
     def _concerns(self, fault: Fault, call: Call) -> bool:
@@ -60,7 +63,7 @@ class FaultInjector:
         return True
 
     def answer_early(self, entry: FaultEntry | None, call: Call) -> Answer | None:
-        """The answer in place of the work; None lets the work be done. May raise Refusal."""
+        """Return the answer that replaces the work, or None. May raise Refusal."""
         match entry.do if entry else "":
             case "throttle":
                 raise self._throttle(call)
@@ -77,7 +80,7 @@ class FaultInjector:
     def modify(
         self, entry: FaultEntry | None, call: Call | None, answer: Answer
     ) -> tuple[Answer, FaultEntry | None]:
-        """What becomes of an answer, and the fault if it has really fired."""
+        """Return the changed answer, and the fault if it has really fired."""
         if entry is None or call is None:
             return answer, None
         altered = self._modify(entry, call, answer)
@@ -87,7 +90,7 @@ class FaultInjector:
         return altered, entry
 
     def _modify(self, entry: FaultEntry, call: Call, answer: Answer) -> Answer | None:
-        """The answer as it goes out; None where the fault finds nothing to act on."""
+        """Return the answer to send; None if the fault finds nothing to act on."""
         match entry.do:
             case "drop-reply":
                 return NO_ANSWER
@@ -128,7 +131,7 @@ class FaultInjector:
         return seconds is None or self._operations.now() < before.ended + seconds
 
     def _get_before_last_write(self, call: Call) -> Before | None:
-        """What a GET showed before the last write, if it is one of a single thing."""
+        """Return what a GET of a single resource showed before the last write."""
         if call.method != "GET":
             return None
         if call.plane == "classic":
@@ -151,14 +154,14 @@ class FaultInjector:
 
 
 def _refuse_model(call: Call) -> Refusal:
-    """As a public report of Classic spells it; its status and code are not known."""
+    """Return the refusal with the text of a public report; its status and code are not known."""
     message = "invalid model URL"
     classic = call.plane == "classic"
     return bad_argument(message) if classic else bad_request("InvalidModelUrl", message)
 
 
 def answer_after(entry: FaultEntry) -> float:
-    """How many seconds a slow answer takes."""
+    """Return after how many seconds a slow answer is sent."""
     return _DEFAULT_SECONDS if entry.fault.seconds is None else entry.fault.seconds
 
 
@@ -172,7 +175,7 @@ def _ends_with(call: Call, *words: str) -> bool:
 
 
 def _find_key(call: Call) -> Key | None:
-    """The service whose definition a call is about, unless a region's copy is."""
+    """Return the key of the service whose definition a call reads; None for a region's copy."""
     match [segment.casefold() for segment in call.segments]:
         case [_, subscription, _, group, _, provider, "webservices", name] if (
             provider == PROVIDER.casefold() and "region" not in call.query
@@ -182,7 +185,7 @@ def _find_key(call: Call) -> Key | None:
 
 
 def _carries_model(call: Call) -> bool:
-    """Whether a write names a model: an asset that lies at an http address, or a resource."""
+    """Return whether a write holds a model: an asset with an http address, or a resource."""
     try:
         document = json.loads(call.body)
     except (ValueError, RecursionError):
@@ -201,14 +204,14 @@ def _values(mapping: Json) -> list[Json]:
 
 
 def _get(mapping: Json, name: str) -> Json:
-    """A property, whose name counts in any case."""
+    """Return a property; its name matches in any case."""
     if not isinstance(mapping, dict):
         return None
     return next((v for key, v in mapping.items() if key.casefold() == name.casefold()), None)
 
 
 def _omit(answer: Answer, entry: FaultEntry) -> Answer | None:
-    """The list without one of its items; None where there is none to leave out."""
+    """Return the list without one of its items; None if the list is empty."""
     bare = json.loads(answer.data) if answer.data else None
     items = bare if isinstance(bare, list) else _get(answer.body, "value")
     if not items:

@@ -1,4 +1,4 @@
 """The emulator's New web services: Resource Manager's calls, operations and stored documents.
 
-It imports nothing of the client.
+The server calls it. It must not import code of the client.
 """

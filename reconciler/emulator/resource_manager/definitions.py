@@ -1,4 +1,8 @@
-"""What a write makes of a definition, and what a read shows of it. Pure but for `RandomSource`."""
+"""What a write stores of a definition, and what a read shows of it.
+
+These functions change only their arguments and draw from `RandomSource`. `management` and
+`operations` call them.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,9 @@ from reconciler.emulator.switches import Choices
 
 Json = Any
 LARGE_PARTS: Final = ("assets", "input", "output", "package", "parameters", "exampleRequest")
-# These keep the casing of the blob they came from (recorded: large payloads, 2017).
+# These keep the casing of the blob that they come from (recorded: large payloads, 2017).
 CASED_PARTS: Final = ("assets", "input", "output", "exampleRequest")
-# Every known region is spelled with these, and it becomes part of addresses.
+# Only these characters: the region becomes part of addresses. Every known region matches.
 _LOCATION: Final = re.compile(r"[A-Za-z0-9 ._-]{1,64}", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVER_OWNED: Final = ("createdOn", "modifiedOn", "provisioningState", "swaggerLocation")
@@ -54,7 +58,7 @@ _DEMANDED: Final = (
 
 
 def parse_body(body: Json, schema: DefinitionSchema, *, bare_parameters: bool) -> dict[str, Json]:
-    """A request's body in one spelling; refuses what is no definition.
+    """Return a request's body in the schema's spelling; refuse a body that is not a definition.
 
     With `bare_parameters` (2016-05-01-preview) parameters are plain values.
     """
@@ -75,7 +79,7 @@ def parse_body(body: Json, schema: DefinitionSchema, *, bare_parameters: bool) -
 
 
 def check_put(body: dict[str, Json], choices: Choices) -> None:
-    """Refuse a PUT that lacks what the service demands, naming every part."""
+    """Refuse a PUT that lacks required parts; the refusal names every missing part."""
     missing = [] if _given(body, "location") else ["location"]
     properties = body["properties"]
     missing += [] if _given(properties, "packageType") else ["properties.packageType"]
@@ -119,7 +123,7 @@ def make_definition(
     random_source: RandomSource,
     choices: Choices,
 ) -> Json:
-    """The properties that a PUT stores: of an old definition its keys are kept at most."""
+    """Return the properties that a PUT stores; of `old`, at most the keys are kept."""
     properties = {name: value for name, value in body["properties"].items() if value is not None}
     keys = {name: v for name, v in (properties.get("keys") or {}).items() if v is not None}
     kept = (old or {}).get("keys", {}) if choices["put-keys"] == "keep" else {}
@@ -139,7 +143,10 @@ def make_definition(
 
 
 def merge_patch(old: Json, body: dict[str, Json], choices: Choices) -> Json:
-    """The properties after a PATCH: merged at the top level, and inside `keys`."""
+    """Return the properties after a PATCH.
+
+    A PATCH merges at the top level, and inside `keys` and `storageAccount`.
+    """
     given = body["properties"]
     if str(given.get("packageType", "")).casefold() != "graph":
         raise bad_request("MissingRequiredProperty", "Required: properties.packageType.")
@@ -157,7 +164,7 @@ def merge_patch(old: Json, body: dict[str, Json], choices: Choices) -> Json:
         else:
             merged[name] = value
     if "parameters" not in given and merged.get("parameters") == {}:
-        # Recorded: an empty map vanishes with the first update that does not send it.
+        # Recorded: the first update that does not send an empty map removes it.
         del merged["parameters"]
     return merged
 
@@ -184,14 +191,14 @@ def _check_nulls(given: dict[str, Json], choices: Choices) -> dict[str, Json]:
 
 
 def merge_tags(old: Json, body: dict[str, Json], choices: Choices) -> Json:
-    """The tags after a PATCH."""
+    """Return the tags after a PATCH."""
     if body.get("tags") is None:
         return old
     return {**old, **body["tags"]} if choices["patch-tags"] == "merge" else body["tags"]
 
 
 def check_location(old: str, body: dict[str, Json]) -> None:
-    """A PATCH may repeat the location and not change it."""
+    """Refuse a PATCH that changes the location; it may repeat the location."""
     given = body.get("location")
     if given and regions.short_name(given) != regions.short_name(old):
         raise Refusal(
@@ -202,7 +209,7 @@ def check_location(old: str, body: dict[str, Json]) -> None:
 
 
 def check_seals(body: dict[str, Json], location: str, choices: Choices) -> None:
-    """Refuse what only another region's certificate opens (recorded: one a region)."""
+    """Refuse a value that is sealed for another region (recorded: one certificate a region)."""
 
     def check(parameters: Json) -> None:
         for name, parameter in parameters.items():
@@ -219,7 +226,7 @@ def check_seals(body: dict[str, Json], location: str, choices: Choices) -> None:
 def seal_parameters(
     properties: Json, location: str, random_source: RandomSource, choices: Choices
 ) -> None:
-    """Encrypt every sealed parameter anew, as any write does, to the region's certificate."""
+    """Encrypt every sealed parameter again to the region's certificate, as every write does."""
     if choices["plain-credentials"] == "seal":
         _mark_credentials(properties)
 
@@ -264,7 +271,7 @@ def _wrap_bare(parameters: Json) -> None:
 
 
 def bare(properties: Json) -> Json:
-    """The properties as 2016-05-01-preview shows them: parameters are plain values."""
+    """Return the properties as 2016-05-01-preview shows them: parameters are plain values."""
     shown = copy.deepcopy(properties)
 
     def unwrap(parameters: Json) -> None:
@@ -277,7 +284,7 @@ def bare(properties: Json) -> Json:
 
 
 def show_full(properties: Json, cased: Json, choices: Choices) -> Json:
-    """What GET shows: in the recorded order, without what is never returned."""
+    """Return what GET shows: in the recorded order, without the values that GET never returns."""
     shown = {**properties, **cased}
     shown.pop("keys", None)
     shown["storageAccount"] = _without(shown.get("storageAccount") or {}, "key")
@@ -301,7 +308,7 @@ def show_full(properties: Json, cased: Json, choices: Choices) -> Json:
 
 
 def show_sparse(shown: Json) -> Json:
-    """What LIST shows of a definition; a failed service shows even less."""
+    """Return what LIST shows of a definition; a failed service shows even less."""
     sparse = {name: value for name, value in shown.items() if name in _SPARSE}
     if not sparse.get("title"):
         sparse.pop("title", None)
@@ -324,7 +331,7 @@ def _hide_credentials(asset: Json) -> Json:
 
 
 def _order_columns(ports: Json) -> Json:
-    """Columns whose names are numbers come first, ascending (recorded)."""
+    """Return ports with columns whose names are numbers first, ascending (recorded)."""
     if not isinstance(ports, dict) or not isinstance(ports.get("properties"), dict):
         return ports
     tables = {}

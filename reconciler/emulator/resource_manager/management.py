@@ -1,4 +1,7 @@
-"""The calls on web services."""
+"""Answers the calls on web services: PUT, PATCH, GET, DELETE, lists, keys and regional copies.
+
+The server routes the calls to this module. Operations are in `operations`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _PROVISIONING_WHOLE = {"payloadsInBlobStorage": False, **_PROVISIONING}
 
 @dataclass(frozen=True)
 class Parts:
-    """What the calls work with."""
+    """What the calls use."""
 
     state: State
     random_source: RandomSource
@@ -35,7 +38,7 @@ class Parts:
 
 
 class Management:
-    """Answers the calls on web services from the state. One thread only."""
+    """Answers the calls on web services from the state. Use it from one thread only."""
 
     def __init__(self, parts: Parts) -> None:
         self._state = parts.state
@@ -103,7 +106,7 @@ class Management:
         return Answer(200, views.show_stub(service, new, _PROVISIONING), headers)
 
     def get(self, call: Call, subscription: str, group: str, name: str) -> Answer:
-        """The whole definition, or the one encrypted for another region."""
+        """Return the whole definition, or the copy that is encrypted for another region."""
         service = self._existing(subscription, group, name)
         region = call.query.get("region")
         if region is None and call.version != PREVIEW:
@@ -119,7 +122,7 @@ class Management:
         return Answer(200, shown)
 
     def _render(self, service: Service) -> bytes:
-        """The bytes of a definition: made once, until the next write."""
+        """Return the bytes of a definition; they are cached until the next write."""
         key = (service.service_id, service.modified, service.operation)
         data = self._rendered.get(key)
         if data is None:
@@ -131,7 +134,7 @@ class Management:
         return data
 
     def delete(self, subscription: str, group: str, name: str) -> Answer:
-        """Take a service away; one that is not there is no error."""
+        """Delete a service; a missing service is not an error."""
         service = self._operations.finish_due(make_key(subscription, group, name))
         if service is None:
             return Answer(204, timed=False)
@@ -140,7 +143,7 @@ class Management:
         return Answer(202, None, self._operations.announce(operation, results=True))
 
     def list_keys(self, subscription: str, group: str, name: str) -> Answer:
-        """The keys: the only place that shows them."""
+        """Return the keys; no other call shows them."""
         keys = self._existing(subscription, group, name).properties.get("keys", {})
         return Answer(200, {part: keys.get(part, "") for part in ("primary", "secondary")})
 
@@ -158,7 +161,7 @@ class Management:
         return Answer(202, body, self._operations.announce(operation))
 
     def list_services(self, call: Call, subscription: str, group: str | None) -> Answer:
-        """A page of services: of a group by name, of a subscription region by region."""
+        """Return a page of services: of a group by name, of a subscription by region."""
         chosen = self._choose(subscription, group)
         start = _read_token(call.query.get("$skiptoken", ""))
         end = start + int(self._choices["list-page-size"])
@@ -192,7 +195,7 @@ class Management:
         return self._operations.announce(self._operations.begin(service, verb, outcome, failure))
 
     async def _find_failure(self, properties: Json) -> Json:
-        """Why the operation will fail: a model that cannot be read, where that is checked."""
+        """Return the error of an operation whose model cannot be read; None if it will succeed."""
         if self._choices["model-uri"] != "check":
             return None
         for asset_id, asset in (properties.get("assets") or {}).items():
@@ -214,7 +217,10 @@ class Management:
         return body
 
     async def _take_in_payload(self, body: dict[str, Json]) -> Json:
-        """Large parts from the blob that a PUT points to; returns those whose casing is kept."""
+        """Read large parts from the blob of a PUT into `body`.
+
+        Returns the parts that keep the casing of the blob.
+        """
         properties = body["properties"]
         location = properties.pop("payloadsLocation", None)
         if not properties.pop("payloadsInBlobStorage", False):
@@ -259,7 +265,7 @@ class Management:
 
 
 def no_such_service(name: str) -> Refusal:
-    """The recorded 404 for a service that is not there."""
+    """Return the recorded 404 for a missing service."""
     message = f"No Web Service could be found with the provided name: {name}."
     return _not_found("WebServiceNotFound", message)
 
@@ -280,7 +286,7 @@ def _regional(service: Service, region: str) -> Json:
 
 
 def _write_token(start: int) -> str:
-    """Opaque, and without `=`, at which a published client cuts the address."""
+    """Return an opaque token without `=`, because a published client cuts the address there."""
     return base64.urlsafe_b64encode(f"page:{start}".encode()).decode().rstrip("=")
 
 

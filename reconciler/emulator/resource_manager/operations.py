@@ -1,7 +1,7 @@
-"""Long-running operations: begun by a write, carried out when their time has come.
+"""Long-running operations: a write begins them, and they take effect when they are due.
 
-Nothing runs in the background. What is due is done by the next call that looks, so that a
-restart changes nothing.
+Nothing runs in the background. The next call that reads a resource applies the operations that
+are due, so that a restart has no effect. `management` and the server call this module.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _LINK: Final = "Azure-AsyncOperation"
 
 
 class Operations:
-    """Begins operations, carries them out, tells of them.
+    """Begins operations, applies them, and describes their status.
 
-    With `remembers` it keeps what each write replaced, for `get_before_last_write`.
+    With `remembers`, it keeps the state before each write for `get_before_last_write`.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Operations:
         self._remembers = remembers
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since 1970."""
         return self._clock()
 
     def begin(self, service: Service, verb: str, outcome: Json, failure: Json = None) -> Operation:
-        """An operation on a service, whose `outcome` it will bear once it has ended."""
+        """Begin an operation on a service; at its end the service gets the values of `outcome`."""
         now = self._clock()
         running = self.running(service)
         operation = Operation(
@@ -76,7 +76,7 @@ class Operations:
         return operation
 
     def finish_due(self, key: Key) -> Service | None:
-        """The service of a key, once an operation whose time has come is carried out."""
+        """Return the service of a key after its due operation is applied; None if it is missing."""
         service = self._state.services.get(key)
         if service is not None and service.operation:
             self._finish(self._state.operations[service.operation])
@@ -84,7 +84,7 @@ class Operations:
         return service
 
     def get_before_last_write(self, key: Key) -> Before | None:
-        """What GET showed before the last write, also while that write still runs."""
+        """Return what GET showed before the last write, also while that write still runs."""
         service = self.finish_due(key)
         running = self.running(service) if service else None
         if service and running and running.verb != "REGION":
@@ -98,7 +98,7 @@ class Operations:
         return Before(service.key, show_whole(idle, None, self._choices), ended)
 
     def spoil(self, answer: Answer, do: str) -> bool:
-        """Let the operation that an answer announces end otherwise; False where it does not."""
+        """Change how an answer's operation ends. Returns False if the answer announces none."""
         link = answer.headers.get(_LINK, "").removesuffix(_VERSION)
         operation = self._state.operations.get(link.rpartition("/")[2])
         if operation is None:
@@ -114,11 +114,11 @@ class Operations:
         return True
 
     def running(self, service: Service) -> Operation | None:
-        """The operation that still runs on a service."""
+        """Return the operation that still runs on a service, or None."""
         return self._state.operations.get(service.operation)
 
     def announce(self, operation: Operation, *, results: bool = False) -> dict[str, str]:
-        """The headers that lead to an operation; `{origin}` is what the client called."""
+        """Return the headers with the addresses of an operation; the server sets `{origin}`."""
         headers = {
             _LINK: self._where(operation, "operationsStatus", "{origin}"),
             "Azure-AsyncOperationPercentComplete": "0",
@@ -128,7 +128,7 @@ class Operations:
         return headers
 
     def describe_status(self, operation_id: str) -> Answer:
-        """How far an operation is; recorded clients read `status`, whatever the OpenAPI says."""
+        """Return the status of an operation; recorded clients read `status`, unlike the OpenAPI."""
         operation = self._find(operation_id)
         if operation.told and self._choices["operation-after-end"] == "gone":
             raise _unknown(operation_id)
@@ -149,7 +149,7 @@ class Operations:
         return Answer(200, body)
 
     def describe_result(self, operation_id: str) -> Answer:
-        """202 while an operation runs; what follows was never recorded."""
+        """Return 202 while an operation runs; the reply after its end was never recorded."""
         operation = self._find(operation_id)
         if not operation.done:
             where = self._where(operation, "operationresults", "{origin}")
@@ -220,7 +220,7 @@ class Operations:
 
 
 def _restore(service: Service, operation: Operation) -> None:
-    """The service as it was; one that was to be made is there, as one that failed."""
+    """Restore the state of a service; a service that was being created exists as failed."""
     service.state = operation.before if service.exists else "Failed"
     if operation.void or not service.exists:
         service.modified = _moment_after(operation)
@@ -228,7 +228,7 @@ def _restore(service: Service, operation: Operation) -> None:
 
 
 def _moment_after(operation: Operation) -> float:
-    """Recorded: modifiedOn lies a moment after the end of the operation."""
+    """Return the time for modifiedOn, shortly after the end of the operation (recorded)."""
     return operation.ends + 0.012346
 
 

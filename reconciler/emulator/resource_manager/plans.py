@@ -1,4 +1,8 @@
-"""Commitment plans: made at once, as the recorded set-up calls show."""
+"""Answers the calls on commitment plans.
+
+A plan is created without an operation, as in the recorded set-up calls. The server routes the
+calls to this module.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ class Plans:
         self._clock = clock
 
     def put(self, call: Call, subscription: str, group: str, name: str) -> Answer:
-        """Make or change a plan."""
+        """Create or change a plan."""
         body = call.document()
         if not isinstance(body, dict) or not isinstance(body.get("location"), str):
             raise bad_request("MissingRequiredProperty", "Required: location.")
@@ -30,7 +34,7 @@ class Plans:
         return Answer(200, plan)
 
     def get(self, subscription: str, group: str, name: str) -> Answer:
-        """A plan that was made here."""
+        """Return a plan."""
         plan = self._state.plans.get(make_key(subscription, group, name))
         if plan is None:
             raise Refusal(
@@ -42,7 +46,7 @@ class Plans:
         return Answer(200, plan)
 
     def delete(self, subscription: str, group: str, name: str) -> Answer:
-        """Take a plan away."""
+        """Delete a plan."""
         key = make_key(subscription, group, name)
         known = key in self._state.plans
         self._state.keep_plan(key, None)

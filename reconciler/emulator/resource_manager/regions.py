@@ -1,4 +1,7 @@
-"""The regions the provider listed, and what follows from them (recorded provider listings)."""
+"""The regions of the recorded provider listings: their names, hosts and certificates.
+
+Classic and scoring use them too. This module has no state.
+"""
 
 from __future__ import annotations
 
@@ -19,28 +22,28 @@ _PREFIXES: Final = {"South Central US": "AB5C39", "West Central US": "189FFC"}
 
 
 def display_name(location: str) -> str:
-    """South Central US for southcentralus; a region that is not known keeps its spelling."""
+    """Return South Central US for southcentralus; an unknown region keeps its spelling."""
     return _DISPLAY.get(short_name(location), location)
 
 
 def short_name(location: str) -> str:
-    """Southcentralus for South Central US."""
+    """Return southcentralus for South Central US."""
     return "".join(location.split()).casefold()
 
 
 def services_host(location: str) -> str:
-    """The host that answers scoring calls."""
+    """Return the host that answers scoring calls."""
     return f"{_SERVICES.get(display_name(location), short_name(location))}.services.azureml.net"
 
 
 def thumbprint(location: str) -> str:
-    """The certificate that secrets of a region are sealed to: 40 hexadecimal digits."""
+    """Return the thumbprint of a region's certificate: 40 hexadecimal digits."""
     tail = hashlib.sha1(short_name(location).encode(), usedforsecurity=False).hexdigest().upper()
     prefix = _PREFIXES.get(display_name(location), "")
     return prefix + tail[len(prefix) :]
 
 
 def sealed_for(thumbprint_given: str) -> str:
-    """The region whose certificate a thumbprint is of; empty for one that is not known."""
+    """Return the region of a certificate's thumbprint; empty if it is not known."""
     known = {thumbprint(name): name for name in _SERVICES}
     return known.get(thumbprint_given.upper(), "")

@@ -1,7 +1,7 @@
-"""The shape of a web service's document, from the schema that is shipped as data.
+"""The shape of a web service's document, from the schema that the package ships as data.
 
-Used to bring property names to one spelling (the service takes any case, map keys keep theirs)
-and to refuse values of a wrong type.
+`definitions` uses it to give property names one spelling (the service accepts any case; map keys
+keep their case) and to refuse values of a wrong type.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass
 class DefinitionSchema:
-    """One place of the document: `properties` by folded name, with spelling, or free `keys`."""
+    """The schema of one place.
+
+    `properties` holds spelling and schema by lower-case name. `keys` is the schema of free keys.
+    """
 
     types: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
@@ -40,7 +43,7 @@ class DefinitionSchema:
 
 
 def load_definition_schema() -> DefinitionSchema:
-    """The shape of the whole document."""
+    """Return the shape of the whole document."""
     for folder in _FOLDERS:
         if (folder / _FILE).is_file():
             schema = json.loads((folder / _FILE).read_text(encoding="utf-8"))
@@ -68,7 +71,7 @@ def _make(node: Any, root: Any) -> DefinitionSchema:
 
 
 def spell(schema: DefinitionSchema, value: Any) -> Any:
-    """The value with the schema's property names; unknown properties are dropped."""
+    """Return the value with the schema's property names; unknown properties are dropped."""
     if isinstance(value, dict) and schema.properties:
         spelled = {}
         for name, below in value.items():
@@ -84,7 +87,7 @@ def spell(schema: DefinitionSchema, value: Any) -> Any:
 
 
 def check_definition(schema: DefinitionSchema, value: Any, path: str = "") -> Iterator[str]:
-    """What a spelled value breaks; null is judged elsewhere."""
+    """Yield what is wrong with a spelled value; null is checked elsewhere."""
     if value is None:
         return
     if schema.types and not any(_is_type(value, name) for name in schema.types):

@@ -1,4 +1,7 @@
-"""What a reply shows of a service: whole, sparse, or as the stub that follows a write."""
+"""The documents in replies about a service: whole, sparse (lists), or a stub (after a write).
+
+They read the state and never change it. `management` and `operations` call them.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ PROVIDER: Final = "Microsoft.MachineLearning"
 
 
 def make_id(subscription: str, group: str, kind: str, name: str) -> str:
-    """A Resource Manager id, in the casing that was given."""
+    """Return a Resource Manager id in the casing of its parts."""
     scope = f"/subscriptions/{subscription}/resourceGroups/{group}"
     return f"{scope}/providers/{PROVIDER}/{kind}/{name}"
 
 
 def show_current(service: Service, running: Operation | None, choices: Choices) -> dict[str, Json]:
-    """What GET shows now, also while an operation runs."""
+    """Return what GET shows now, also while an operation runs."""
     reading = choices["get-while-provisioning"]
     outcome = running.outcome if running and running.verb in {"PUT", "PATCH"} else None
     if running and (reading == "stub" or not service.exists):
@@ -29,7 +32,7 @@ def show_current(service: Service, running: Operation | None, choices: Choices) 
 
 
 def show_whole(service: Service, outcome: Json, choices: Choices) -> dict[str, Json]:
-    """The definition; `outcome` lays what a write would make of it over what is stored."""
+    """Return the definition; the values of a write's `outcome` replace the stored values."""
     new: dict[str, Json] = outcome or {}
     stored: dict[str, Json] = new.get("properties") or service.properties
     properties = {**stored, **_server_owned(service)}
@@ -40,12 +43,12 @@ def show_whole(service: Service, outcome: Json, choices: Choices) -> dict[str, J
 
 
 def show_stub(service: Service, outcome: Json, properties: Json) -> dict[str, Json]:
-    """The envelope with next to nothing in it."""
+    """Return the envelope with only the given properties."""
     return {**_envelope(service, outcome or {}), "properties": properties}
 
 
 def show_sparse(service: Service, running: Operation | None, choices: Choices) -> Json:
-    """The item of a list."""
+    """Return the item of a list."""
     shown = show_current(service, running, choices)
     full = {**shown["properties"], **_server_owned(service)}
     item = {**shown, "properties": definitions.show_sparse(full)}

@@ -1,4 +1,4 @@
-"""The emulator's scoring calls: predictions by the bytes of the current model.
+"""The emulator's scoring calls: predictions that depend on the bytes of the current model.
 
-It imports nothing of the client.
+The server calls it. It must not import code of the client.
 """

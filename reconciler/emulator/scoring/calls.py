@@ -1,4 +1,7 @@
-"""Scoring calls (the request-response service): which service, whose key, how many at once."""
+"""Answers scoring calls (the request-response service): finds the service and checks the key.
+
+It also limits the calls that run at once. The server calls it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ _MOST_DIGESTS: Final = 20_000
 
 @dataclass(frozen=True)
 class Scored:
-    """What a scoring call reaches. `name` is the endpoint's; no `inputs` means any."""
+    """What a scoring call reaches. `name` is the endpoint's; empty `inputs` allow any input."""
 
     name: str
     keys: tuple[str, ...]
@@ -39,7 +42,7 @@ class Scored:
 
 
 class Services:
-    """Answers scoring calls, of Classic endpoints and of New services."""
+    """Answers scoring calls of Classic endpoints and of New services."""
 
     def __init__(
         self,
@@ -59,9 +62,9 @@ class Services:
         self._running: Counter[str] = Counter()
 
     def authorize(self, call: Call, given: str) -> None:
-        """A service's keys open it, and nothing else does; what it says of itself is open to all.
+        """Refuse a call without one of the service's keys.
 
-        The recorded description asks no key of those who read it.
+        The Swagger document needs no key (recorded).
         """
         if _get_call_path(call) == _SWAGGER:
             return
@@ -71,7 +74,7 @@ class Services:
             )
 
     async def answer(self, call: Call) -> Answer:
-        """Score the rows of a call, or say what can be scored."""
+        """Score the rows of a call, or return the Swagger document."""
         tail = _get_call_path(call)
         if tail == _SWAGGER:
             allow(call, "GET")
@@ -112,7 +115,7 @@ class Services:
         return Answer(200, data=render_compact(describe(host, path, info, inputs, outputs)))
 
     def _acquire(self, call: Call, scored: Scored) -> None:
-        """Count a call until its reply is on the way; refuse one more than there may be at once."""
+        """Count a call until its reply is sent; refuse it if too many calls run."""
         service = call.segments[3]
         if self._running[service] >= scored.most_calls:
             message = (
@@ -176,10 +179,10 @@ class Services:
         return [await self._digest_blob(of, uri) for uri in uris]
 
     async def _digest_blob(self, service: Service, uri: str) -> str:
-        """The digest of a model's bytes as they were when it was first scored with.
+        """Return the digest of a model's bytes as they were at the first scoring.
 
-        Reported: a service goes on with its copy when the blob is gone. Where the bytes cannot be
-        had, the address stands for them.
+        Reported: a service continues with its copy when the blob is deleted. If the bytes cannot
+        be read, the digest is that of the address.
         """
         key = (service.service_id, service.modified, uri)
         if key not in self._digests:
@@ -191,7 +194,7 @@ class Services:
 
 
 def _digest_model(name: str, model: Json) -> str:
-    """What stands for the bytes of an endpoint's model: of one as published, name and version."""
+    """Return the digest of an endpoint's model; for a published model, of name and version."""
     published = f"{name}/{model.get('published')}"
     return str(model.get("digest") or hashlib.sha256(published.encode()).hexdigest())
 
@@ -202,13 +205,13 @@ def _name_ports(side: Json) -> tuple[str, ...]:
 
 
 def _read_ports(side: Json) -> dict[str, Json]:
-    """The columns of each port of a definition."""
+    """Return the columns of each port of a definition."""
     ports = {name: side["properties"][name] or {} for name in _name_ports(side)}
     return {name: port.get("properties") or {} for name, port in ports.items()}
 
 
 def _get_call_path(call: Call) -> list[str]:
-    """What of a service is called."""
+    """Return the part of the path after the service, in lower case."""
     return [segment.casefold() for segment in call.segments[4:]]
 
 
@@ -223,7 +226,7 @@ def _check_version(call: Call) -> None:
 
 
 def _parse_input(call: Call, scored: Scored) -> scoring.Table:
-    """The one table that a call brings."""
+    """Return the only table in a call's body."""
     body = call.document() if call.body else None
     inputs = body.get("Inputs") if isinstance(body, dict) else None
     parameters = body.get("GlobalParameters", {}) if isinstance(body, dict) else None

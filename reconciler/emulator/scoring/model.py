@@ -1,8 +1,8 @@
-"""What the emulator's models answer: a function of a model's bytes and a row, the same each time.
+"""The predictions of the emulator's models: a pure function of a model's bytes and a row.
 
 A row's probability is the first 32 bits of SHA-256 over the model's digest and the row, as a
-fraction of 2^32. The row counts as JSON: its columns in order of their names, its values as text.
-So another model gives other answers, and how a table is written makes no difference.
+fraction of 2^32. The row is hashed as JSON, with columns sorted by name and values as text. So
+another model gives other predictions, and the format of a table makes no difference.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reconciler.emulator.replies import Refusal
 
 Json = Any
 _ADDED: Final = (("Scored Labels", "String"), ("Scored Probabilities", "Double"))
-# The same columns as a definition has them.
+# The same columns in the form of a definition.
 ADDED_COLUMNS: Final = {
     "Scored Labels": {"type": "String"},
     "Scored Probabilities": {"type": "Number", "format": "Double"},
@@ -46,13 +46,13 @@ class Table:
 
 
 def refuse(code: str, detail: str, message: str) -> Refusal:
-    """An error of scoring, by its class and detail (published table of error codes)."""
+    """Return an error of scoring by its class and detail (published table of error codes)."""
     status, summary = _CLASSES[code]
     return Refusal(status, code, summary, (detail, message))
 
 
 def parse_table(value: Json) -> Table:
-    """An input as it came: columns and values, or (format=swagger) a list of row objects."""
+    """Parse an input: columns and values, or (format=swagger) a list of row objects."""
     if isinstance(value, list):
         return _parse_rows(value)
     columns = value.get("ColumnNames") if isinstance(value, dict) else None
@@ -84,12 +84,12 @@ def _unreadable(details: str) -> Refusal:
 
 
 def combine_digests(digests: Iterable[str]) -> str:
-    """The digest of a service's models together."""
+    """Return one digest for all models of a service."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def score(table: Table, model: str) -> Table:
-    """The table with a label and a probability for each row; `model` is the models' digest."""
+    """Add a label and a probability to each row; `model` is the digest of the models."""
     rows = [[*row, *_score_row(table.columns, row, model)] for row in table.rows]
     return Table([*table.columns, *(name for name, _ in _ADDED)], rows)
 
@@ -102,7 +102,7 @@ def _score_row(columns: list[str], row: list[Json], model: str) -> tuple[str, st
 
 
 def show_table(table: Table, *, details: bool) -> Json:
-    """A result as columns and values; names and types only with `details`."""
+    """Return a result as columns and values; names and types only with `details`."""
     values = [[_write(value) for value in row] for row in table.rows]
     if not details:
         return {"type": "table", "value": {"Values": values}}
@@ -117,7 +117,7 @@ def show_table(table: Table, *, details: bool) -> Json:
 
 
 def show_rows(table: Table) -> Json:
-    """A result as row objects (format=swagger)."""
+    """Return a result as row objects (format=swagger)."""
     return [
         dict(zip(table.columns, (_write(value) for value in row), strict=True))
         for row in table.rows
@@ -125,7 +125,7 @@ def show_rows(table: Table) -> Json:
 
 
 def _write(value: Json) -> str | None:
-    """A value as replies show it: text, or null."""
+    """Return a value as replies show it: text, or null."""
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value)

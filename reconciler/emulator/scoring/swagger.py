@@ -1,4 +1,7 @@
-"""What a web service says of itself, in Swagger 2.0: as one was recorded, less its batch jobs."""
+"""Makes the Swagger 2.0 document of a web service.
+
+The document has the form of a recorded one, without the batch jobs. `calls` uses it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ _NOTHING: Final = "No description provided for this web service."
 
 
 def describe(host: str, path: str, info: Mapping[str, str], inputs: Ports, outputs: Ports) -> Json:
-    """The document; `inputs` and `outputs` hold the columns of each port, none where unknown."""
+    """Return the document.
+
+    `inputs` and `outputs` hold the columns of each port, and are empty where they are not known.
+    """
     document = json.loads(_FRAME)
     document["info"] |= {**info, "description": info["description"] or _NOTHING}
     document |= {"host": f"{host}:443", "basePath": path}
@@ -28,7 +34,7 @@ def describe(host: str, path: str, info: Mapping[str, str], inputs: Ports, outpu
 
 
 def _define_row(columns: Mapping[str, Json]) -> Json:
-    """A row; a definition spells its types as code does, and Swagger in small letters."""
+    """Return the schema of a row; Swagger has the types of a definition in lower case."""
     typed = {
         name: {word: str(said).lower() for word in ("type", "format") if (said := one.get(word))}
         for name, one in ((name, column or {}) for name, column in columns.items())

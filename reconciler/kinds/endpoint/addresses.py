@@ -1,4 +1,7 @@
-"""TODO."""
+"""The hosts of Classic's management by region, and the form of an endpoint's id.
+
+The kind and its provider use it. It sends no call.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What a Classic endpoint is: where it lives, how a manifest binds to its document.
+"""The kind of a Classic endpoint: its id, and how a manifest binds to its document.
 
-Pure: no call is made here. A trained model is the resource of the endpoint that bears its name
-(documented: retrain-classic-web-service); the document holds its address as one, by that name.
+This module sends no call. A trained model is the resource of the endpoint that has the model's
+name (documented: retrain-classic-web-service). The document holds resources by name, and each
+resource has one address.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ from reconciler.model import (
 )
 from reconciler.ports import Access, Plane, Provider
 
-_HIDDEN: Final = "The service does not show which model it serves. What is declared is sent to it:"
+_HIDDEN: Final = "The service does not show which model it serves. Declare the model to send it:"
 
 
 _PLANES: Final = (
-    # Published addresses; the emulator answers for each plane at one address.
+    # Published addresses; the emulator serves all planes at one address.
     Plane(
         "studioManagement",
         "Manages Classic web services.",
@@ -63,7 +64,7 @@ class EndpointKind(BaseKind):
     guards = GUARDS
 
     def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
-        """Region, workspace, web service and name; raises ManifestInvalid for what is missing."""
+        """Return the resource with its whole id. Raises ManifestInvalid with each missing part."""
         given = self.gather(manifest, defaults)
         given["region"] = COMPARERS["location"](given["region"])
         token = SecretReference(**given["token"]) if "token" in given else None
@@ -71,20 +72,21 @@ class EndpointKind(BaseKind):
         return Resource(manifest.address, endpoint, token)
 
     def split(self, resource_id: str) -> dict[str, str]:
-        """The parts of an id as it is kept here, or of the address of a management call."""
+        """Return the parts of a ledger's id, or of the address of a management call."""
         parts = self.id_form.split(resource_id)
         plain = _SERVED.get(parts.pop("host", "").lower(), parts.get("region", ""))
         return {**parts, "region": REGIONS[plain]} if plain in REGIONS else parts
 
     def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
-        """The part of the endpoint's document that the manifest speaks of."""
+        """Return the part of the endpoint's document that the manifest declares."""
         document: Json = copy_document(self.declare(manifest.spec.get("definition", {})))
         models = manifest.spec.get("trainedModels", {})
         for name, model in models.items():
             set_at(document, ("Resources", name, "Location"), model["uri"])
         named: Json = document.get("Resources", {})
         known: Json = find(live, ("Resources",))
-        # An endpoint that shows no names at all may have any; one that has none is a trap.
+        # An endpoint that shows no resources may still have some. One with an empty list has no
+        # updatable model; `check_endpoint_step` reports that.
         unknown = set(named) - set(known) if isinstance(known, dict) and known else set()
         return Declared(
             document,
@@ -93,29 +95,32 @@ class EndpointKind(BaseKind):
         )
 
     def check_step(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
-        """What is known to go wrong with one endpoint.
+        """Yield the known problems of a step on one endpoint.
 
-        A PUT demands nothing, and no call takes a setting away (published description).
+        A PUT requires no setting, and no call removes a setting (published description).
         """
         yield from check_endpoint_step(manifest, step)
         if step.body == "whole" and step.action is Action.UPDATE:
             yield Finding(
-                "no call takes a setting of an endpoint away",
+                "a setting of an endpoint cannot be removed: the service has no call for it",
                 subject=str(manifest.address),
                 place=manifest.place("/spec"),
-                next_step="Declare the value that it is to have instead.",
+                next_step="Declare the value that the setting must have instead.",
             )
 
     def check_scope(
         self, steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json]
     ) -> Iterator[Finding]:
-        """What is known to go wrong among the endpoints of one web service."""
+        """Yield the known problems of all steps on one web service."""
         return check_endpoint_scope(steps, peers)
 
     def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
     ) -> ExportedSpec:
-        """The models that it shows, and its settings: in full also those that need not be said."""
+        """Return the models that the endpoint shows, and its settings.
+
+        `full` includes the settings that have their default value.
+        """
         models: Json = document.get("Resources") or {}
         shown = {name: one["Location"] for name, one in models.items() if "Location" in one}
         settings = {
@@ -129,7 +134,7 @@ class EndpointKind(BaseKind):
         return ExportedSpec(spec, (_HIDDEN, "trainedModels:", *notes) if notes else ())
 
     def connect(self, access: Access) -> Provider:
-        """Open the calls to the management of Classic, each within the budget."""
+        """Return the provider that calls Classic's management through the shared rate limiter."""
         from reconciler.kinds.endpoint.provider import (  # noqa: PLC0415 - imported when calls are made
             EndpointProvider,
         )

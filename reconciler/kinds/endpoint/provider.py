@@ -1,8 +1,8 @@
-"""The calls of Classic's management: its URLs and verbs, one token for each workspace.
+"""The calls of Classic's management: its URLs and verbs, and one token for each workspace.
 
-What a write comes to is told by no operation: a PATCH is taken at once and takes effect within
-about half a minute (documented: retrain-classic-web-service). It says what is to be, so that it is
-sent again where its answer was lost.
+No operation reports the result of a write. The service accepts a PATCH at once, and the change
+takes effect within about half a minute (documented: retrain-classic-web-service). A PATCH is
+idempotent, so it is sent again if its reply was lost. The engine calls this module.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ from reconciler.transport import (
     split_address,
 )
 
-# No limit of calls was ever published. It takes about 30 s until a PATCH takes effect.
+# A limit of calls was never published. A PATCH takes effect after about 30 s.
 _REAL: Final = ServiceTiming(1.0, 0, 0, inf, 0, inf, lag_s=45.0, models_apart=True)
 _LOCAL: Final = ServiceTiming(0.1, 0, 0, inf, 0, inf, lag_s=1.0, models_apart=True)
 _PUT: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpdate")
 _PATCH: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "DiagnosticsTraceLevel")
 _TRIES: Final = 3
 _OPENS: Final = (
-    "The workspace's own token is needed (Studio: Settings, Authorization Tokens): an endpoint's"
-    " key opens that endpoint alone, and neither lists, makes nor deletes."
+    "Use the workspace's token (Studio: Settings, Authorization Tokens). An endpoint's key opens"
+    " only that endpoint; it cannot list, create or delete endpoints."
 )
 
 
@@ -76,12 +76,16 @@ class EndpointProvider:
         self._listed: dict[str, list[Json]] = {}
 
     def scan(self, scope: str, token: SecretReference | None = None) -> Iterator[Summary]:
-        """The endpoints of a web service. Nothing of them moves with every change."""
+        """Yield the endpoints of a web service. No field of an endpoint changes at every write."""
         for one in self._list(scope, token):
             yield Summary(f"{scope}/endpoints/{one['Name']}", "", idle=False)
 
     def read_many(self, resources: Sequence[Resource]) -> Mapping[Resource, Live]:
-        """A list holds whole endpoints (published description); a key of one may not list."""
+        """Return the endpoints that the list of their web service shows.
+
+        A list holds whole endpoints (published description). The result is empty if the token is
+        not allowed to list, for example if it is the key of one endpoint.
+        """
         scope, token = ID_FORM.get_scope(resources[0].id), resources[0].token
         try:
             found = {one["Name"]: one for one in self._list(scope, token)}
@@ -94,17 +98,18 @@ class EndpointProvider:
         return {one: Live(shown, None, now) for one, shown in named if shown is not None}
 
     def find_peers(self, resource: Resource) -> Sequence[Json]:
-        """All endpoints of the web service, as they were listed last."""
+        """Return all endpoints of the web service, from the last list."""
         scope = ID_FORM.get_scope(resource.id)
         if scope not in self._listed:
             self.read_many([resource])
         return self._listed.get(scope, ())
 
     def read(self, resource: Resource) -> Live | Absent:
-        """The endpoint now.
+        """Return the endpoint as it is now.
 
-        ABSENT only where the web service is there and has none of that name: which 404 means what
-        is not known, nor whether a missing endpoint is answered with 204 (both are published).
+        The result is ABSENT only if the web service exists and has no endpoint of that name. The
+        published description has both 404 and 204 for a missing endpoint, and it does not say
+        which 404 means a missing web service.
         """
         try:
             reply = self._send("GET", resource.id, resource.token)
@@ -119,9 +124,9 @@ class EndpointProvider:
         return ABSENT
 
     def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
-        """A new endpoint is a PUT, and its models are a PATCH like those of any other.
+        """Send a new endpoint as a PUT; send models as a PATCH, also for a new endpoint.
 
-        Raises BlobExpired or BlobForbidden for a signature that is no use, before anything is sent.
+        Raises BlobExpired or BlobForbidden for an unusable signature, before it sends anything.
         """
         resource, after = step.resource, {} if step.after is ABSENT else step.after
         made = _PUT if step.action in {Action.CREATE, Action.REPLACE} else ()
@@ -139,14 +144,17 @@ class EndpointProvider:
             yield from self._write("PATCH", resource, body)
 
     def _write(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
-        """Send a write; a PATCH again where it was lost, or refused as is at times (reported)."""
+        """Send a write. Send a PATCH again if its reply was lost or it was refused at random.
+
+        Users reported that the service sometimes refuses a valid PATCH of a model.
+        """
         for left in range(_TRIES, 0, -1):
             try:
                 self._send(method, resource.id, resource.token, body)
             except (ReplyLost, Rejected) as error:
                 if method == "DELETE" and error.status == 404:
                     return
-                # A model is refused at times, in words that nobody wrote down (reported).
+                # The text of that refusal was never recorded, so any 400 for a model counts.
                 refused = error.status == 400 and "Resources" in (body or {})
                 again = method == "PATCH" and (refused or isinstance(error, ReplyLost))
                 if left == 1 or not again:
@@ -156,19 +164,19 @@ class EndpointProvider:
                 return
 
     def _list(self, scope: str, token: SecretReference | None) -> list[Json]:
-        """The documents of a web service's endpoints; 204 and no body means none (published)."""
+        """Return the endpoints of a web service; 204 and no body mean no endpoint (published)."""
         reply = self._send("GET", f"{scope}/endpoints", token)
         items = [] if reply.status == 204 else reply.document
         if not isinstance(items, list):
-            raise Unavailable("the service answers a list without items", status=reply.status)
+            raise Unavailable("the service did not return a list of endpoints", status=reply.status)
         self._listed[scope] = found = [self._normalize_endpoint(one) for one in items]
         return found
 
     def _normalize_endpoint(self, raw: Json) -> Json:
-        """An endpoint as it is kept: its resources by name, where each lies as one address."""
+        """Return an endpoint with its resources by name, each with one address."""
         shown = normalize(self._field, raw)
         if not isinstance(shown, dict) or not isinstance(shown.get("Name"), str):
-            raise Unavailable("the service answers no endpoint", next_step="Plan again.")
+            raise Unavailable("the service did not return an endpoint", next_step="Plan again.")
         models = shown.get("Resources")
         if not isinstance(models, list):
             return {name: said for name, said in shown.items() if name != "Resources"}
@@ -189,18 +197,18 @@ class EndpointProvider:
 
     def _open(self, token: SecretReference | None) -> str:
         if token is not None:
-            cure = "Put the token there and nothing else: no blank, no line end."
+            cure = "Store only the token there, without spaces and line ends."
             return check_sendable(self._access.resolve(token), "the workspace's", str(token), cure)
         if is_loopback(self._base):
             return ""
         raise Unauthorized(
-            "no workspace token is given",
-            next_step="Refer to it: spec.resource: {token: {env: NAME}}, or in spec.defaults of the"
-            " project file. Studio shows it under Settings, Authorization Tokens.",
+            "the workspace token is not set",
+            next_step="Set spec.resource: {token: {env: NAME}}, or the same in spec.defaults of the"
+            " project file. Studio shows the token under Settings, Authorization Tokens.",
         )
 
     def _client(self, region: str) -> Client:
-        """Each region has a host of its own; another address than Azure's serves them all."""
+        """Return the client of a region's host; a base URL that is not Azure's serves all."""
         own = urlsplit(self._base).hostname != HOSTS["southcentralus"]
         base = self._base if own or region not in HOSTS else f"https://{HOSTS[region]}"
         with self._lock:
@@ -213,7 +221,10 @@ class EndpointProvider:
 
 
 def _locate(shown: dict[str, Json]) -> dict[str, Json]:
-    """One address of base and relative location, that of the blob alone; none where one lacks."""
+    """Join base and relative location into one address, without a signature.
+
+    The result has no `Location` if either part is missing.
+    """
     kept = {name: said for name, said in shown.items() if name != "Location"}
     said = shown.get("Location")
     parts = {name.casefold(): one for name, one in said.items()} if isinstance(said, dict) else {}
@@ -224,7 +235,7 @@ def _locate(shown: dict[str, Json]) -> dict[str, Json]:
 
 
 def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
-    """Every declared model: whether a PATCH of one leaves the others alone is not known."""
+    """Yield every declared model: a PATCH of only one model might change the others."""
     secrets = dict(step.secrets)
     for path in map(split_pointer, step.owned_paths):
         uri = find(step.after, path)
@@ -232,7 +243,7 @@ def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
             base, name = f"{split_address(uri).account_url}/", path[1]
             reference = secrets.get(format_pointer((*path[:2], "SasBlobToken")))
             if reference is None:
-                said, cure = "no signature is given", "Refer to one: sas: {env: NAME}"
+                said, cure = "no signature is given", "Add a signature: sas: {env: NAME}"
                 raise BlobForbidden(said, subject=f'trained model "{name}"', next_step=cure)
             signature = resolve(reference)
             check_validity(signature, f'trained model "{name}"', datetime.now(UTC))
@@ -242,13 +253,16 @@ def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
 
 
 def _explain(error: ServiceError, host: str, region: str) -> ServiceError:
-    """What a refusal means here: nothing in Classic's own words tells a token from a region."""
+    """Add the next step to a refusal.
+
+    Classic answers a wrong token and a wrong region with the same message.
+    """
     said = {
         401: _OPENS,
         403: _OPENS,
-        404: "Check spec.resource.workspace and webService, and that the web service is there.",
+        404: "Check spec.resource.workspace and webService, and that the web service exists.",
     }.get(error.status)
     if said is not None:
-        elsewhere = f"{host} was asked, which serves {region}; spec.resource.region names another."
+        elsewhere = f"The call went to {host} for {region}; spec.resource.region sets the region."
         error.next_step = f"{said} {elsewhere}"
     return error

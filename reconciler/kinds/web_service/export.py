@@ -1,7 +1,7 @@
-"""What a person would write for a service that is there already.
+"""Writes the spec of a service that exists already.
 
-By default what people care for: the models it serves, its tags and settings. On demand the whole
-definition, from which it could be created anew.
+By default the spec holds the models that the service serves, its tags and its settings. On demand
+it holds the whole definition, from which the service can be created again. The kind calls it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _QUIET: Final[tuple[Json, ...]] = ({}, [], None, "")
 
 
 def export_spec(field: Field, place: dict[str, str], document: Json, *, full: bool) -> ExportedSpec:
-    """The spec for a live document at a place, and what a person must know of it."""
+    """Return the spec of a live document, and notes for the person who completes it."""
     whole = _known(field, document)
     definition = {} if whole is ABSENT else whole
     if not full:
@@ -36,7 +36,7 @@ def export_spec(field: Field, place: dict[str, str], document: Json, *, full: bo
 
 
 def _find_models(document: Json) -> Iterator[tuple[str, str]]:
-    """Trained models whose name is theirs alone and whose address a manifest can hold."""
+    """Yield name and address of each trained model with a unique name and a plain address."""
     assets = find(document, ("properties", "assets"))
     named: dict[str, list[Json]] = {}
     for asset in assets.values() if isinstance(assets, dict) else ():
@@ -49,7 +49,7 @@ def _find_models(document: Json) -> Iterator[tuple[str, str]]:
 
 
 def _known(field: Field, document: Json) -> Json | Absent:
-    """What the schema describes and people may declare; what is null needs no word."""
+    """Return the values that the schema describes and people may declare, without nulls."""
     if field.read_only or field.secret or document is None:
         return ABSENT
     if isinstance(document, dict) and field.branches:
@@ -76,10 +76,10 @@ def _settings(definition: Json) -> Json:
 def _notes(field: Field, *, full: bool) -> Iterator[str]:
     if not full:
         return
-    yield "The service never shows these. To create it anew, refer to them here:"
+    yield "The service never shows these values. To create the service again, set them here:"
     yield "  secrets:"
     for path, below in walk_fields(field):
         if below.secret and below.shape is Shape.SCALAR and "*" not in path and path[-1] != "uri":
             name = re.sub(r"[^A-Z0-9]+", "_", "_".join(path[1:]).upper())
             yield f"    {format_pointer(path)}: {{env: {name}}}"
-    yield "and give the plan that pays: definition: properties: commitmentPlan: {id: …}"
+    yield "and set the commitment plan: definition: properties: commitmentPlan: {id: …}"

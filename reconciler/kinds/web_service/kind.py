@@ -1,6 +1,6 @@
-"""What a web service is: where it lives, how a manifest binds to its document, what it demands.
+"""The kind of a New web service: its id, and how a manifest binds to its document.
 
-Pure: no call is made here. A trained model is the asset of type Resource that bears its name
+This module sends no call. A trained model is the asset of type Resource that has the model's name
 (documented: retrain-existing-resource-manager-based-web-service).
 """
 
@@ -43,7 +43,7 @@ from reconciler.ports import Access, Plane, Provider
 _BLOB: Final = re.compile(r"https?://[^?#\s]+$")
 _OWNER_TAGS: Final = frozenset({"managedby"})
 _SOURCE: Final[Path] = ("definition", "from")
-# Each part is one segment of a path, which no dots lead out of.
+# Each part is one segment of a path. `.` and `..` are refused, because they change the path.
 ID_FORM: Final = IdForm(
     noun="a web service",
     scope="/subscriptions/{subscription}/resourceGroups/{resourceGroup}",
@@ -61,7 +61,7 @@ ID_FORM: Final = IdForm(
 
 
 _PLANES: Final = (
-    # Published addresses; the emulator answers for each plane at one address.
+    # Published addresses; the emulator serves all planes at one address.
     Plane(
         "resourceManager",
         "Manages New web services.",
@@ -84,7 +84,7 @@ class WebServiceKind(BaseKind):
     def find_source(
         self, manifest: Manifest, defaults: Mapping[str, Json]
     ) -> Address | Resource | None:
-        """The address, or the whole id under the manifest's own address."""
+        """Return the source's address, or its whole id under the manifest's own address."""
         source = find(manifest.spec, _SOURCE)
         if not isinstance(source, dict):
             return None
@@ -95,14 +95,14 @@ class WebServiceKind(BaseKind):
         return Resource(manifest.address, source_id)
 
     def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
-        """The part of the service's document that the manifest speaks of.
+        """Return the part of the service's document that the manifest declares.
 
-        Where a definition names the place of a trained model too, `spec.trainedModels` wins.
+        `spec.trainedModels` overrides the address of a model in the definition.
         """
         return self._bind(manifest, live, ABSENT)
 
     def bind_clone(self, manifest: Manifest, source: Json) -> Declared:
-        """As `bind`, of a new service that starts from the definition of another one."""
+        """Return the same as `bind` for a new service that starts from another definition."""
         return self._bind(manifest, ABSENT, source)
 
     def _bind(self, manifest: Manifest, live: Json | Absent, source: Json | Absent) -> Declared:
@@ -126,7 +126,7 @@ class WebServiceKind(BaseKind):
         )
 
     def find_region(self, source: Json, after: Json) -> str:
-        """The region of `after`, in lower case without blanks, where it is not the source's."""
+        """Return the region of `after` (lower case, no spaces) if it is not the source's."""
         return find_region(self.field, source, after)
 
     def _bind_models(
@@ -148,25 +148,26 @@ class WebServiceKind(BaseKind):
         return tuple(models), tuple(findings)
 
     def check_step(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
-        """Why the service would refuse any change of what is live; what a whole PUT lacks.
+        """Yield why the service would refuse a step, and what a whole PUT lacks.
 
-        A read-only service takes no change (documented: readOnly).
+        A read-only service accepts no change (documented: readOnly).
         """
         frozen = find(step.before, ("properties", "readOnly")) is True
         if frozen and step.action is Action.UPDATE:
             yield Finding(
-                "is read-only: the service takes no change of it, and this cannot be undone",
+                "is read-only: the service accepts no change, and this cannot be undone",
                 subject=str(manifest.address),
                 place=manifest.place("/spec"),
-                next_step="Destroy it and create it anew, or declare what it has.",
+                next_step="Destroy it and create it again, or declare its live values.",
             )
         if step.body == "whole":
             yield from check_required(manifest, step)
 
     def find_owner(self, live: Json, project: str) -> str:
-        """What the tag managed-by says, in any spelling, unless it is `reconciler` or this project.
+        """Return the value of the tag managed-by unless it is `reconciler` or this project.
 
-        The service knows no owner; a tag is where tools leave their name.
+        The tag's name may have any spelling. The service has no owner field, so tools write their
+        name into a tag.
         """
         tags = find(live, ("tags",))
         for name, value in tags.items() if isinstance(tags, dict) else ():
@@ -179,12 +180,12 @@ class WebServiceKind(BaseKind):
     def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
     ) -> ExportedSpec:
-        """The models that it serves, its tags and settings; or the whole definition."""
+        """Return the models that it serves, its tags and settings; `full` returns everything."""
         place = self.export_place(resource, defaults)
         return export_spec(self.field, place, document, full=full)
 
     def connect(self, access: Access) -> Provider:
-        """Open the calls to Resource Manager, each within the budget."""
+        """Return the provider that calls Resource Manager through the shared rate limiter."""
         from reconciler.kinds.web_service.provider import (  # noqa: PLC0415 - imported when calls are made
             WebServiceProvider,
         )
@@ -193,7 +194,7 @@ class WebServiceKind(BaseKind):
 
 
 def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:
-    """The ids of the assets that bear each trained model's name: one, unless it is ambiguous."""
+    """Return the asset ids by model name; more than one id means that the name is ambiguous."""
     assets = find(document, ("properties", "assets"))
     found: dict[str, list[str]] = {}
     for asset_id, asset in assets.items() if isinstance(assets, dict) else ():
@@ -206,9 +207,9 @@ def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:
 def _defined_models(
     manifest: Manifest, document: Json, live: Json | Absent, named: Collection[Path]
 ) -> Iterator[ModelReference]:
-    """Trained models that the definition itself brings in, by the assets that load them.
+    """Yield the trained models of the definition, from the assets that load them.
 
-    `named` are the places of those that the manifest names; they are left out.
+    `named` are the places of the models that the manifest names; they are left out.
     """
     assets = find(document, ("properties", "assets"))
     for asset_id in assets if isinstance(assets, dict) else ():
@@ -229,11 +230,11 @@ def _first(path: Path, word: str, *documents: Json | Absent) -> Json | Absent:
 
 def _does_not_exist(manifest: Manifest) -> Finding:
     return Finding(
-        "there is no such service, and the manifest does not say how to create it",
+        "the service does not exist, and the manifest does not define how to create it",
         subject=str(manifest.address),
         place=manifest.place("/spec"),
-        detail=("Nothing was found under the name and resource group that the manifest gives.",),
-        next_step="Correct spec.resource, or give the whole definition: "
+        detail=("No service has the name and resource group that the manifest sets.",),
+        next_step="Correct spec.resource, or add the whole definition: "
         "definition: {file: NAME.definition.json}, or {from: {address: …}}",
     )
 
@@ -247,7 +248,7 @@ def _not_one_model(manifest: Manifest, name: str, known: Mapping[str, list[str]]
             subject=subject,
             place=place,
             detail=(f"They are the assets {name_some(known[name])}.",),
-            next_step="Say which by its asset in spec.definition: "
+            next_step="Choose one by its asset id in spec.definition: "
             "properties: {assets: {ID: {locationInfo: {uri: …}}}}",
         )
     return make_unknown_finding(manifest, name, known)

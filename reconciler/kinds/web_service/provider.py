@@ -1,8 +1,9 @@
 """The calls of a New web service: Resource Manager's URLs and verbs, api-version 2017-01-01.
 
-An update is a PATCH, which merges at the top level of `properties` and inside `keys` (recorded);
-whether it merges `assets` one by one is not known, so every part that changes is sent whole. What
-is removed is sent as a PUT, which is documented to replace the whole definition.
+An update is a PATCH. A PATCH merges at the top level of `properties` and inside `keys` (recorded).
+It is not known whether a PATCH merges inside `assets`, so each part that changes is sent whole. A
+removal is sent as a PUT, which replaces the whole definition (documented). The engine calls this
+module.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ from reconciler.transport import (
 )
 
 _VERSION: Final = "?api-version=2017-01-01"
-# Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017); the
-# emulator's take what it is told to, a fifth of a second by default.
+# Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017). The
+# emulator's operations take 0.2 s by default.
 _RECORDED: Final = ServiceTiming(15.0, count_polls(15.0), *READS, *WRITES)
 _LOCAL: Final = ServiceTiming(0.5, count_polls(0.2), *READS, *WRITES)
 _LAG: Final = timedelta(seconds=10)
@@ -75,14 +76,17 @@ class WebServiceProvider:
         self._deadline_s = access.deadline_s
 
     def scan(self, scope: str, _token: SecretReference | None = None) -> Iterator[Summary]:
-        """The services of a resource group or subscription; items are sparse and may be failed."""
+        """Yield the services of a resource group or subscription.
+
+        Items of a list are sparse, and some may be of failed services.
+        """
         path = f"{_quote(scope)}/providers/Microsoft.MachineLearning/webServices{_VERSION}"
         for item in self._client.pages(path):
             stamp, idle = _read_stamp(item)
             yield Summary(_read_id(item), stamp, idle)
 
     def read(self, resource: Resource) -> Live | Absent:
-        """The definition now; ABSENT only where the service says that it has no such service."""
+        """Return the definition now; ABSENT only if Resource Manager reports no such service."""
         try:
             got = self._get(_quote(resource.id) + _VERSION, _ABSENT)
         except ServiceError as error:
@@ -95,9 +99,9 @@ class WebServiceProvider:
         return Live(document, raw, now, stamp, idle and _is_past(stamp, now))
 
     def _get(self, url: str, absent: Collection[str]) -> tuple[Json, Json] | Absent:
-        """A definition, normalized and as it came; `absent` are the codes that say there is none.
+        """Return a definition, normalized and raw; `absent` are the error codes for ABSENT.
 
-        A missing resource group is a 404 too, and no proof that the service is absent.
+        A missing resource group is a 404 too. It does not prove that the service is absent.
         """
         try:
             reply = self._client.send("GET", url)
@@ -108,19 +112,19 @@ class WebServiceProvider:
         document = normalize(self._field, reply.document)
         known = isinstance(document, dict) and "id" in document
         if not known or not isinstance(document.get("properties"), dict):
-            raise Unavailable("the service answers no definition")
+            raise Unavailable("the service did not return a definition")
         return document, reply.raw
 
     def has_copy(self, source: CloneSource) -> bool:
-        """Whether there is a copy for the region, made of the definition as it is now."""
+        """Return whether the region has a copy of the definition as it is now."""
         live = self._read_definition(_quote(source.id) + _VERSION, _ABSENT)
         copied = self._read_copy(source)
         return live is not ABSENT and is_copy(self._field, copied, live)
 
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
-        """Send the step's verb and follow its operation; a replacement is a DELETE, then a PUT.
+        """Send the step's verb and poll its operation; a replacement is a DELETE, then a PUT.
 
-        All that a PUT holds is there before anything is deleted.
+        The body of the PUT is complete before the DELETE is sent.
         """
         try:
             if step.body == "parts" and live is not ABSENT:
@@ -138,14 +142,14 @@ class WebServiceProvider:
             raise _name(error, step.resource) from error
 
     def wait_until_idle(self, resource: Resource) -> Iterator[None]:
-        """Look at it until its state says that no operation runs; one that is gone has settled."""
+        """Poll the resource until no operation runs on it; a deleted resource counts as idle."""
         try:
             yield from wait_until_idle(self._client, _url(resource), deadline_s=self._deadline_s)
         except ReconcilerError as error:
             raise _name(error, resource) from error
 
     def _fetch_copy(self, source: CloneSource | None) -> Generator[None, None, Json | Absent]:
-        """The definition as it is sealed for a region, made by the service where it is not yet."""
+        """Return the definition sealed for a region; the service makes it if it is missing."""
         if source is None or not source.region:
             return ABSENT
         if not self.has_copy(source):
@@ -154,8 +158,8 @@ class WebServiceProvider:
         copied = self._read_copy(source)
         if copied is ABSENT:
             raise Unavailable(
-                f"the service has made no copy of {source.name} for {source.region}",
-                next_step="Plan again in a while.",
+                f"the service did not make a copy of {source.name} for {source.region}",
+                next_step="Plan again later.",
             )
         return copied
 
@@ -173,13 +177,13 @@ class WebServiceProvider:
         except ServiceError as error:
             if error.status != 404 or error.code not in _ABSENT or method == "PUT":
                 raise
-            # What is to go is gone (recorded: 204); what is to change was there a moment ago.
+            # A deleted resource needs no DELETE (recorded: 204). A PATCH needs the resource.
             if method == "PATCH":
                 raise _gone(error) from error
 
     def _finish(self, method: str, url: str, of: str, body: Json = None) -> Iterator[None]:
-        """Send a write and wait until whatever it began on the resource at `of` has ended."""
-        # What goes out may come back: in an error, or in the definition.
+        """Send a write and wait until its operation on the resource at `of` has ended."""
+        # The service may return what it received: in an error, or in the definition.
         self._client.redaction.know(*find_secrets(self._field, body))
         reply = self._client.send(method, url, body)
         yield from finish_operation(self._client, reply, of, deadline_s=self._deadline_s)
@@ -187,9 +191,9 @@ class WebServiceProvider:
     def _whole(
         self, step: Step, live: Live | Absent, resolve: ResolveSecret, copied: Json | Absent
     ) -> Json:
-        """A complete definition: what people may declare of the desired document, and secrets.
+        """Return a complete definition: the declarable part of the desired document, and secrets.
 
-        What is sealed in it comes from the copy for the region, where there is one.
+        Sealed values come from the region's copy, if there is a copy.
         """
         desired = self._desired(step, live)
         sent = _without_nulls(self._field, without_server_fields(self._field, desired))
@@ -202,7 +206,7 @@ class WebServiceProvider:
         return body
 
     def _desired(self, step: Step, live: Live | Absent) -> Json:
-        """Live with the changes made; what stays as it is has its signatures again."""
+        """Return the live document with the changes; unchanged addresses keep their signatures."""
         changes = (op for op in step.ops if op["op"] != "test")
         if live is ABSENT:
             return apply_operations(changes, ABSENT)
@@ -211,7 +215,7 @@ class WebServiceProvider:
         return restore_texts(self._field, changed, live.raw, redact)
 
     def _partial(self, step: Step, live: Live, resolve: ResolveSecret) -> Json:
-        """Each part that changes, whole, taken from live as it is now with the changes made."""
+        """Return each changed part whole: its live value with the changes applied."""
         desired = self._desired(step, live)
         body: Json = {"properties": {}}
         for path in _changed_parts(step):
@@ -226,15 +230,15 @@ class WebServiceProvider:
 
 
 def _read_id(item: Json) -> str:
-    """The id of an item. Raises Unavailable for one without: leaving it out would be a lie."""
+    """Return the id of an item. Raises Unavailable without an id: a list must be complete."""
     found = item.get("id") if isinstance(item, dict) else None
     if not isinstance(found, str) or not _ID.fullmatch(found):
-        raise Unavailable("the service lists something without an id", status=200)
+        raise Unavailable("the service returned a list item without an id", status=200)
     return found
 
 
 def _read_stamp(item: Json) -> tuple[str, bool]:
-    """When a definition last changed, and whether no change is under way (recorded states)."""
+    """Return when a definition last changed, and whether no operation runs (recorded states)."""
     properties = item.get("properties") if isinstance(item, dict) else None
     if not isinstance(properties, dict):
         return "", False
@@ -245,7 +249,7 @@ def _read_stamp(item: Json) -> tuple[str, bool]:
 
 
 def _is_past(stamp: str, now: datetime) -> bool:
-    """Whether a change is so long ago that a read shows it: reads have been seen to lag."""
+    """Return whether a change is so old that a read shows it: reads were observed to lag."""
     try:
         return now - parse_utc(stamp) >= _LAG
     except ValueError:
@@ -253,7 +257,10 @@ def _is_past(stamp: str, now: datetime) -> bool:
 
 
 def _without_nulls(field: Field, document: Json | Absent) -> Json | Absent:
-    """The document without null where that means absent: what null does in a write is unknown."""
+    """Return the document without null where null means absent.
+
+    It is not known what null does in a write.
+    """
     if not isinstance(document, dict) or not field.branches:
         return document
     return {
@@ -264,10 +271,10 @@ def _without_nulls(field: Field, document: Json | Absent) -> Json | Absent:
 
 
 def _changed_parts(step: Step) -> list[Path]:
-    """The top-level properties (and tags) that must be sent whole, each once.
+    """Return the top-level properties (and tags) that must be sent whole, each once.
 
-    A key is sent alone: inside `keys` and `storageAccount` a PATCH merges (recorded; and rotation
-    in the cmdlet's source). Whether it merges inside `assets` nobody knows.
+    A key is sent alone, because a PATCH merges inside `keys` and `storageAccount` (recorded; also
+    the rotation in the cmdlet's source). It is not known whether a PATCH merges inside `assets`.
     """
     paths = (
         change.path
@@ -278,7 +285,7 @@ def _changed_parts(step: Step) -> list[Path]:
 
 
 def _set_written(body: Json, step: Step, resolve: ResolveSecret) -> None:
-    """Put in what can never be read back, secrets among it. The body is sent and forgotten."""
+    """Set the values that no read returns, such as secrets. Do not keep the body after sending."""
     for change in step.changes:
         if change.verb is Verb.WRITE and not isinstance(change.after, SecretReference):
             set_at(body, change.path, change.after)
@@ -287,7 +294,7 @@ def _set_written(body: Json, step: Step, resolve: ResolveSecret) -> None:
 
 
 def _put_back_credentials(assets: Json, raw: Json, field: Field) -> None:
-    """Credentials that the service did return must not be lost when the map is sent whole."""
+    """Restore the credentials that the service returned, so that a whole map does not lose them."""
     returned = find(_respell(field, raw, _ASSETS), _ASSETS)
     for asset_id, asset in returned.items() if isinstance(returned, dict) else ():
         kept = find(asset, ("locationInfo", "credentials"))
@@ -296,9 +303,9 @@ def _put_back_credentials(assets: Json, raw: Json, field: Field) -> None:
 
 
 def _respell(field: Field, document: Json, path: Path = ()) -> Json:
-    """Property names on and below a path in the schema's spelling, nothing there dropped.
+    """Return a document with names in the schema's spelling on and below a path.
 
-    Only to look up what to send.
+    Nothing below the path is dropped. Use it only to look up what to send.
     """
     if not isinstance(document, dict):
         return document
@@ -323,9 +330,9 @@ def _quote(path: str) -> str:
 
 
 def _gone(error: ServiceError) -> Rejected:
-    """A resource that somebody else deleted between the read and the write."""
+    """Return the error for a resource that was deleted between the read and the write."""
     return Rejected(
-        f"it is gone, somebody deleted it meanwhile: {error.message}",
+        f"it was deleted after it was read: {error.message}",
         status=error.status,
         code=error.code,
         request_id=error.request_id,
@@ -334,7 +341,7 @@ def _gone(error: ServiceError) -> Rejected:
 
 
 def _name(error: ReconcilerError, resource: Resource) -> ReconcilerError:
-    """The same error, said of the resource; a missing group is told from a missing service."""
+    """Set the subject of an error; explain a 404 that does not mean a missing service."""
     error.subject = error.subject or str(resource.address)
     if isinstance(error, ServiceError) and error.status == 404 and not error.next_step:
         scope = resource.id.partition("/providers/")[0]

@@ -1,8 +1,9 @@
-"""A definition taken to another region: what goes along, and what is sealed for where it goes.
+"""Copies a definition to another region: which values are copied, and which are sealed again.
 
 Secrets in a definition are encrypted to the certificate of its region. For another region the
-service makes a copy on demand, in which they are encrypted to the certificate there (recorded:
-TestCreateAndGetRegionalProperties; documented: how-to-deploy-to-multiple-regions).
+service makes a copy on demand, with the secrets encrypted to that region's certificate (recorded:
+TestCreateAndGetRegionalProperties; documented: how-to-deploy-to-multiple-regions). The kind and
+its provider call this module; it sends no call.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _THUMBPRINT: Final = "certificateThumbprint"
 
 
 def find_region(field: Field, source: Json, after: Json) -> str:
-    """The region of `after` as the service's queries spell it, where it is not that of `source`."""
+    """Return the region of `after` as the service's queries spell it; empty if it is `source`'s."""
     there = find(after, _LOCATION)
     if same(field.at(_LOCATION), find(source, _LOCATION), there) or not isinstance(there, str):
         return ""
@@ -33,10 +34,10 @@ def find_region(field: Field, source: Json, after: Json) -> str:
 
 
 def make_starting_document(field: Field, source: Json, declared: Json) -> Json:
-    """What a new service starts from: what people own of the source and GET shows of it.
+    """Return what a new service starts from: the declarable part of the source that GET shows.
 
-    What is never returned is never taken over, even where it is. Nor is the storage account into
-    another region, which needs one of its own.
+    A write-only value is never copied, even if the source shows it. The storage account is not
+    copied to another region, because each region needs its own.
     """
     starting_document = _without_hidden(field, without_server_fields(field, source))
     if find_region(field, source, {**source, **declared}):
@@ -57,7 +58,7 @@ def _without_hidden(field: Field, document: Json) -> Json:
 
 
 def is_copy(field: Field, copied: Json | Absent, source: Json) -> bool:
-    """Whether a regional copy is of the definition as it is now, as far as that can be seen."""
+    """Return whether a regional copy matches the definition now, by all values that GET shows."""
     properties = field.child("properties")
     return copied is not ABSENT and same(
         properties, find(copied, ("properties",)), find(source, ("properties",))
@@ -65,9 +66,9 @@ def is_copy(field: Field, copied: Json | Absent, source: Json) -> bool:
 
 
 def apply_sealed(field: Field, body: Json, copied: Json) -> None:
-    """Put the copy's cipher text into `body` in the place of what another certificate sealed.
+    """Replace each value in `body` that another certificate sealed with the copy's cipher text.
 
-    Raises Rejected naming every secret that the copy has not, before anything is sent.
+    Raises Rejected if the copy lacks such a value. Call it before anything is sent.
     """
     sealed: dict[Path, Json] = {path: find(copied, path) for path in find_sealed(field, copied)}
     known = {value[_THUMBPRINT] for value in sealed.values()}
@@ -82,14 +83,14 @@ def apply_sealed(field: Field, body: Json, copied: Json) -> None:
             missing.append(format_pointer(path))
     if missing:
         raise Rejected(
-            f"secrets are sealed for another region, and its copy has none there: {missing[0]}"
+            f"the copy of the definition for the region lacks sealed secrets: {missing[0]}"
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
-            next_step="Plan again; declare what the source no longer has.",
+            next_step="Plan again, and declare the secrets that the source no longer has.",
         )
 
 
 def find_sealed(field: Field, document: Json, path: Path = ()) -> Iterator[Path]:
-    """Where a document holds cipher text."""
+    """Yield the places where a document holds cipher text."""
     if field.sealed_by:
         if field.is_sealed(document):
             yield path

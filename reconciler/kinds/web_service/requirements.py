@@ -1,7 +1,8 @@
-"""What a whole definition must hold: to be sent at all, and to be all that there is to be.
+"""Checks that a definition is complete before it is sent whole, or declared as exact.
 
-A PUT replaces the whole definition (documented). What GET never returns is lost with it unless it
-is given again, and the service cannot be without the parts that make its graph.
+A PUT replaces the whole definition (documented). A value that GET never returns is lost unless the
+PUT sends it again, and a service does not work without the parts of its graph. The kind calls
+these checks; they send no call.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ _DEMANDED: Final[Mapping[Path, str]] = {
     ("properties", "packageType"): "Graph",
     ("properties", "storageAccount", "name"): "the storage account of the region",
     ("properties", "storageAccount", "key"): "the key of the storage account",
-    ("properties", "commitmentPlan", "id"): "the plan that pays, as a Resource Manager id",
+    ("properties", "commitmentPlan", "id"): "the commitment plan, as a Resource Manager id",
     ("properties", "machineLearningWorkspace", "id"): "the Studio workspace",
 }
-# Whether a PUT over a service that leaves its keys out keeps them or makes new ones is not known.
+# It is not known whether a PUT without keys keeps the keys of a service or makes new ones.
 _KEPT: Final[Mapping[Path, str]] = {
-    ("properties", "keys", "primary"): "a key that callers present; GET …/listKeys shows it",
-    ("properties", "keys", "secondary"): "a key that callers present; GET …/listKeys shows it",
+    ("properties", "keys", "primary"): "a key that callers send; GET …/listKeys shows it",
+    ("properties", "keys", "secondary"): "a key that callers send; GET …/listKeys shows it",
 }
-# What a web service cannot be without.
+# A web service does not work without these.
 _GRAPH: Final[tuple[Path, ...]] = (
     ("location",),
     ("properties", "packageType"),
@@ -43,7 +44,7 @@ _GRAPH: Final[tuple[Path, ...]] = (
 )
 # What every asset has (OpenAPI 2017-01-01: required).
 _ASSET: Final[tuple[Path, ...]] = (("name",), ("type",), ("locationInfo", "uri"))
-# What another region needs of its own (documented: how-to-deploy-to-multiple-regions).
+# Each region needs its own (documented: how-to-deploy-to-multiple-regions).
 _REGIONAL: Final = frozenset(
     {("properties", "storageAccount", "name"), ("properties", "commitmentPlan", "id")}
 )
@@ -52,26 +53,27 @@ _NONE: Final[tuple[Json | Absent, ...]] = (ABSENT, None, "", {}, [])
 
 
 def check_required(manifest: Manifest, step: Step) -> Iterator[Finding]:
-    """What a step that sends the whole definition lacks."""
+    """Yield what a step lacks that sends the whole definition."""
     secrets = {pointer for pointer, _ in step.secrets}
     over = step.action is Action.UPDATE
     for path, meaning in {**_DEMANDED, **(_KEPT if over else {})}.items():
         pointer = format_pointer(path)
         if pointer not in secrets and _is_lacking(step, path):
             yield Finding(
-                f"cannot be {'sent whole' if over else 'created'} without {_dotted(path)}",
+                f"{_MISSING[over]} without {_dotted(path)}",
                 subject=str(manifest.address),
                 place=manifest.place("/spec/ownership" if over else "/spec/definition"),
                 detail=tuple(_explain(step, path, meaning)),
-                next_step=f"Refer to it: spec.secrets: {{{pointer}: {{env: NAME}}}}"
+                next_step=f"Set spec.secrets: {{{pointer}: {{env: NAME}}}}"
                 if path[-1] in _SECRET
-                else "Give it in spec.definition or the file that it names.",
+                else "Set it in spec.definition or in the file of spec.definition.",
             )
 
 
+_MISSING: Final = ("cannot be created", "the whole definition cannot be sent")
 _WHY: Final = (
-    "Something is removed. Only a PUT of the whole definition is known to remove, and the service"
-    " never returns this."
+    "The change removes a value. Only a PUT of the whole definition is known to remove values, and"
+    " the service never returns this value."
 )
 
 
@@ -87,18 +89,18 @@ def _explain(step: Step, path: Path, meaning: str) -> Iterator[str]:
     if step.action is Action.UPDATE:
         yield _WHY
     elif step.source is not None and step.source.region and path in _REGIONAL:
-        yield f"Another region, {step.source.region}, needs its own."
+        yield f"The region {step.source.region} needs its own."
     elif step.source is not None:
-        yield f"It cannot be taken over from {step.source.name}: the service never returns it."
+        yield f"It cannot be copied from {step.source.name}: the service never returns it."
 
 
 def check_undeclared(
     manifest: Manifest, live: Json | Absent, definition: Json, document: Json
 ) -> Iterator[Finding]:
-    """What a web service cannot be without and an exact manifest does not declare.
+    """Yield the required parts of a web service that an exact manifest does not declare.
 
-    `document` is the definition with the trained models bound to it. What live has not either is
-    no loss.
+    `document` is the definition with the trained models bound to it. A part that the live
+    document lacks too is not reported, because nothing is lost.
     """
     paths = [path for path in _GRAPH if find(definition, path) in _NONE]
     if _ASSETS not in paths:
@@ -110,14 +112,14 @@ def check_undeclared(
                 f"ownership: exact needs the whole definition: {_dotted(path)} is not declared",
                 subject=str(manifest.address),
                 place=manifest.place("/spec/ownership"),
-                detail=("What an exact manifest does not declare is removed.",),
-                next_step="Write the whole of it with: "
+                detail=("An apply removes the values that an exact manifest does not declare.",),
+                next_step="Write the whole definition with: "
                 f"reconciler export {manifest.address} --full",
             )
 
 
 def _named_assets(manifest: Manifest, document: Json) -> Iterator[Path]:
-    """What each asset must have that is declared, or that a secret or a declared node names."""
+    """Yield the required places of each asset that is declared or that a secret or node names."""
     assets: dict[str, Json] = dict(document["properties"]["assets"])
     for pointer in manifest.spec.get("secrets", {}):
         path = split_pointer(pointer)

@@ -1,8 +1,8 @@
-"""Changing single values in a file that people wrote; every other character stays.
+"""Changes single values in a file that people wrote, and keeps every other character.
 
-Writing a document anew loses its comments, quotes and order. Here the text is spliced: layout.py
-says where everything stands, blocks.py and brackets.py what to put there, notation.py how to write
-it. What comes out is read again by the same strict reader, and is the wanted document or an error.
+A rewritten document would lose its comments, quotes and order. It must not know the engine or a
+ledger. `layout` finds the offsets of values, `block_style` and `flow_style` compute the splices,
+and `style` formats values. The strict reader reads each result again and compares it.
 """
 
 from reconciler.manifests.editing.changes import put

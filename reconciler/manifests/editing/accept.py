@@ -1,7 +1,7 @@
-"""Taking what is live over into the files that declare it: only the values that moved are edited.
+"""Writes live values into the files that declare them, and edits only the values that differ.
 
-All files of all manifests are worked out before the first is written, so that nothing is half
-taken over where one of them cannot be edited.
+The new texts of all files are computed before the first is written, so that an edit that fails
+leaves every file unchanged.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _MOST_OVERRIDES: Final = 100
 
 @dataclass(frozen=True)
 class Acceptance:
-    """What is to be written into one manifest: edits by pointers into its document."""
+    """The changes to one manifest: edits by pointers into its document."""
 
     manifest: Manifest
     edits: tuple[Edit, ...]
 
 
 def edit_files(root: Path, accepted: Iterable[Acceptance]) -> Mapping[Path, str]:
-    """The new text of every file that changes; nothing is written.
+    """Returns the new text of every file that changes, and writes nothing.
 
-    A part that a definition file holds is edited there; what a fleet's template makes is left as
-    it is, and an override of the member is written. Raises ManifestInvalid with a finding for
-    each edit that cannot be made.
+    A value in a definition file is edited there. For a member of a fleet, the template stays as it
+    is and the member gets an override. Raises ManifestInvalid with a finding for each edit that is
+    not possible.
     """
     accepted = list(accepted)
     texts: dict[Path, str] = {}
@@ -64,11 +64,11 @@ def edit_files(root: Path, accepted: Iterable[Acceptance]) -> Mapping[Path, str]
 
 
 def _check_override_counts(accepted: Iterable[Acceptance]) -> Iterator[Finding]:
-    """Fleets of which so many members have moved that overrides would hide what they share."""
+    """Reports fleets with so many changed members that overrides would hide what they share."""
     fleets = Counter(one.manifest.member.fleet for one in accepted if one.manifest.member)
     for fleet, members in fleets.items():
         if members > _MOST_OVERRIDES:
-            message = f"{members:,} members have moved, and at most {_MOST_OVERRIDES} get overrides"
+            message = f"{members:,} members changed, and at most {_MOST_OVERRIDES} get overrides"
             step = "Change the template or the items, or accept some of the members by address."
             yield Finding(message, subject=str(fleet), next_step=step)
 
@@ -80,7 +80,7 @@ def _concern(manifest: Manifest, error: ManifestInvalid) -> Iterator[Finding]:
 
 
 def _by_file(one: Acceptance) -> Mapping[str, list[Edit]]:
-    """The edits by the file that holds each place; in a definition file pointers start anew."""
+    """The edits by file; in a definition file the pointers start at its own root."""
     manifest = one.manifest
     if manifest.member is not None:
         return {manifest.file: list(_override(one))}
@@ -96,7 +96,7 @@ def _by_file(one: Acceptance) -> Mapping[str, list[Edit]]:
 
 
 def _override(one: Acceptance) -> Iterator[Edit]:
-    """The edits of a fleet's manifest by which one of its members comes to what is wanted."""
+    """The edits of a fleet's manifest that give one of its members the wanted values."""
     before = after = one.manifest.spec
     for edit in one.edits:
         after = put(after, split_pointer(edit.pointer)[1:], edit.value)
@@ -117,7 +117,7 @@ def _edit(manifest: Manifest, name: str, text: str, edits: Sequence[Edit]) -> st
 
 
 def _respell_edits(document: Json, edits: Iterable[Edit]) -> list[Edit]:
-    """The edits with the names as the file spells them: a definition may be in another casing."""
+    """The edits with names as the file spells them, because a definition may use other casing."""
     return [Edit(_respell_pointer(document, edit.pointer), edit.value) for edit in edits]
 
 

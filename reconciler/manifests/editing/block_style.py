@@ -1,6 +1,6 @@
-"""Values in YAML's block style: a colon or a dash, what stands behind it, and lines below.
+"""Edits values in YAML's block style: a colon or a dash, text on the same line, and lines below.
 
-Comments on lines of their own are never touched, unless they stand inside a value that goes.
+Comments on their own lines stay, unless they are inside a value that is removed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BLOCK_STYLES: Final = ("|", ">")
 
 @dataclass(frozen=True)
 class _Span:
-    """What a value takes up: its first line up to `head`, and the lines from `body` to `end`."""
+    """The text of a value: its first line up to `head`, and the lines from `body` to `end`."""
 
     head: int
     body: int
@@ -69,7 +69,7 @@ def _end_of_properties(text: str, node: Node) -> int:
 
 
 def replace_in_block(layout: Layout, slot: Slot, value: Json) -> list[Splice]:
-    """Put another value in the place of an entry's; a comment behind it stays there."""
+    """Replaces the value of an entry; a comment on the same line stays."""
     text, entry = layout.text, slot.entry
     if entry.after < 0:
         return [(entry.value.end, entry.value.end, f": {write_inline(value, '', 0, flow=True)}")]
@@ -87,7 +87,7 @@ def replace_in_block(layout: Layout, slot: Slot, value: Json) -> list[Splice]:
 
 
 def _write_value(layout: Layout, slot: Slot, span: _Span, value: Json) -> tuple[str, list[str]]:
-    """What stands behind the colon or the dash, and the lines below it."""
+    """The text after the colon or the dash, and the lines below it."""
     old, quote = slot.entry.value, choose_quote(slot.parent, slot.entry)
     indent = column(layout.text, slot.parent.entries[0].start)
     indent += 2 if slot.parent.form == "sequence" else layout.step
@@ -105,13 +105,13 @@ def _write_value(layout: Layout, slot: Slot, span: _Span, value: Json) -> tuple[
 
 
 def _measure_indent(text: str, span: _Span) -> int:
-    """By how much the lines of a block are indented; 0 where that cannot be seen."""
+    """The indent of a block's lines; 0 if it cannot be measured."""
     lines = BREAK.split(text[span.body : span.end])
     return min((len(line) - len(line.lstrip(" ")) for line in lines if line.strip(" ")), default=0)
 
 
 def _may_begin_behind_dash(text: str, slot: Slot, span: _Span) -> bool:
-    """Whether a dash's value may begin on its line: nothing else stands there."""
+    """Whether a value may start on the line of its dash: the line has no other text."""
     entry = slot.entry
     return (
         slot.parent.form == "sequence"
@@ -122,14 +122,14 @@ def _may_begin_behind_dash(text: str, slot: Slot, span: _Span) -> bool:
 
 
 def replace_root(layout: Layout, value: Json) -> list[Splice]:
-    """Put another value in the place of a root that was empty, or will be."""
+    """Replaces a root that is empty, or that becomes empty."""
     inline = write_inline(value, "", WIDTH, flow=False)
     lines = [inline] if inline is not None else write_lines(value, "", 0, layout.step)
     return [(layout.root.start, layout.root.end, layout.newline.join(lines))]
 
 
 def insert_in_block(layout: Layout, parent: Node, name: str, value: Json) -> list[Splice]:
-    """Add an entry on lines of its own behind the last one."""
+    """Adds an entry on its own lines after the last one."""
     text, quote = layout.text, choose_key_quote(parent)
     indent = column(text, parent.entries[0].start)
     head = "-"
@@ -144,7 +144,7 @@ def insert_in_block(layout: Layout, parent: Node, name: str, value: Json) -> lis
 
 
 def _ends_openly(text: str, node: Node) -> bool:
-    """Whether a line break at the file's end would become part of the text that ends there."""
+    """Whether a line break at the end of the file would become part of the text that ends there."""
     while node.entries:
         node = node.entries[-1].value
     header = text[node.body : line_end(text, node.body)].partition(" ")[0]
@@ -152,7 +152,7 @@ def _ends_openly(text: str, node: Node) -> bool:
 
 
 def remove_in_block(layout: Layout, slot: Slot) -> list[Splice]:
-    """Take one of several entries away: its lines, with the comment behind it."""
+    """Removes one of several entries: its lines, with the comment on its line."""
     text, entry = layout.text, slot.entry
     end = entry.value.end
     if layout.is_first(entry.start):

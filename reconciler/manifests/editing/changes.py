@@ -1,4 +1,7 @@
-"""What an edit asks for, as values: the document that must come out, and the least that changes."""
+"""Computes what an edit must change: the resulting document, and the smallest set of edits.
+
+Pure functions of values: they know no text and no file.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,17 @@ _DEEPEST: Final = 64
 
 
 def put(document: Json, path: tuple[str, ...], value: Json | Absent) -> Json | Absent:
-    """The document with a value put at a path, or taken away; shares what stays.
+    """Returns the document with a value at a path, or without the path; shares what stays.
 
-    What is missing on the way, or null, becomes a mapping; a list takes an item behind its last.
-    Raises ManifestInvalid, without a place, where something else stands in the way.
+    Missing or null values on the path become mappings; a list accepts an item after its last one.
+    Raises ManifestInvalid, without a location, if another value is in the way.
     """
     if not path:
         return value
     if isinstance(document, list):
         return _put_item(document, path, value)
     if document is not None and not isinstance(document, dict):
-        _refuse("is neither a mapping nor a list, and nothing can stand in it")
+        _refuse("is neither a mapping nor a list, so it cannot contain values")
     members = document or {}
     below = put(members.get(path[0]), path[1:], value)
     if isinstance(below, Absent):
@@ -37,7 +40,7 @@ def put(document: Json, path: tuple[str, ...], value: Json | Absent) -> Json | A
 def _put_item(items: list[Json], path: tuple[str, ...], value: Json | Absent) -> Json:
     at = int(path[0]) if path[0].isdecimal() else len(items) if path[0] == "-" else -1
     if not 0 <= at <= len(items):
-        _refuse("the list here has no such item")
+        _refuse("the list has no such item")
     below = put(items[at] if at < len(items) else None, path[1:], value)
     return [*items[:at], *([] if isinstance(below, Absent) else [below]), *items[at + 1 :]]
 
@@ -49,9 +52,9 @@ def _refuse(message: str) -> Never:
 def split_change(
     node: Node | None, path: tuple[str, ...], before: Json | Absent, after: Json | Absent
 ) -> Iterator[tuple[tuple[str, ...], Json | Absent]]:
-    """The smaller edits that come to the same, so that comments and quotes inside stay.
+    """Returns smaller edits with the same result, so that comments and quotes inside stay.
 
-    In this order each leaves the paths of the later ones as they are.
+    The order matters: each edit leaves the paths of the later ones unchanged.
     """
     if is_same(before, after):
         return
@@ -69,7 +72,7 @@ def split_change(
 
 
 def _share_names(before: Json, after: Json) -> bool:
-    """Whether one mapping is another one changed, and not something else altogether."""
+    """Whether one mapping is a changed form of the other, and not a different mapping."""
     return isinstance(before, dict) and isinstance(after, dict) and bool(before.keys() & after)
 
 
@@ -87,7 +90,7 @@ def _split_list(
 
 
 def _find_gone(before: list[Json], after: list[Json]) -> set[int]:
-    """Which items were taken out of a list; its last ones, if others changed too."""
+    """The items that were removed from a list; its last ones if others changed too."""
     gone, at = set(), 0
     for index, item in enumerate(before):
         if at < len(after) and is_same(item, after[at]):
@@ -98,7 +101,7 @@ def _find_gone(before: list[Json], after: list[Json]) -> set[int]:
 
 
 def check_writable(value: Json | Absent, depth: int = 0) -> Iterator[Finding]:
-    """Why no manifest may hold a value; no finding quotes it."""
+    """Yields why no manifest may hold a value; no finding quotes the value."""
     if depth > _DEEPEST:
         yield Finding(f"would be nested more than {_DEEPEST} levels deep")
     elif isinstance(value, dict):

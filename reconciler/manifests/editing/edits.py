@@ -1,4 +1,7 @@
-"""Edits of a manifest or a definition file, one after the other, each proven by reading back."""
+"""Makes edits in a manifest or a definition file, one after another, and verifies each of them.
+
+Every edit is verified: its result is read again and compared with the wanted document.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ _BOM: Final = "\ufeff"
 
 @dataclass(frozen=True)
 class Edit:
-    """A value for a place in a document, or ABSENT to take what is there away.
+    """A value for a place in a document, or ABSENT to remove it.
 
-    `pointer` is a JSON pointer in the document's own spelling: `/spec/definition/tags/team`. What
-    is missing on the way is made, as mappings; `-`, or the number of a list's items, adds one.
+    `pointer` is a JSON pointer in the document's own spelling: `/spec/definition/tags/team`.
+    Missing mappings on the path are created; `-`, or the length of a list, appends an item.
     """
 
     pointer: str
@@ -41,24 +44,24 @@ class Edit:
 
 
 def edit_yaml(file: str, text: str, document: int, edits: Sequence[Edit]) -> str:
-    """The text of a YAML file with edits made in one of its documents, counted from 0.
+    """Returns the text of a YAML file with edits made in one of its documents, counted from 0.
 
-    The edits are made in their order, each on what the one before it left. Where a value is there
-    already, or what is to go is not, nothing changes. `text` is the whole file, line ends and BOM
-    included (`read_whole`); `file` is its name in findings. Raises ManifestInvalid with a finding
-    for each edit that cannot be made, and changes nothing then.
+    Each edit applies to the result of the one before. An edit that is already true changes nothing.
+    `text` is the whole file, line ends and BOM included (`read_whole`); `file` is its name in
+    findings. Raises ManifestInvalid, with a finding for each edit that is not possible; nothing is
+    changed then.
     """
     return _edit(_YamlForm(file, document), text, edits)
 
 
 def edit_json(file: str, text: str, edits: Sequence[Edit]) -> str:
-    """The text of a definition file in JSON with edits made, as by `edit_yaml`."""
+    """Returns the text of a definition file in JSON with edits made, like `edit_yaml`."""
     return _edit(_JsonForm(file), text, edits)
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """A text that was read: its document, where everything stands, and what else it says."""
+    """A text that was read: its document, its layout, and its other documents."""
 
     document: Json
     layout: Layout
@@ -66,9 +69,9 @@ class _Opened:
 
 
 def find_document(file: str, text: str, address: Address) -> int:
-    """Which document of a YAML file is the manifest of a resource, as `edit_yaml` counts them.
+    """Returns the index in a YAML file of a resource's manifest, counted as in `edit_yaml`.
 
-    Raises ManifestInvalid where none is, or the file cannot be read.
+    Raises ManifestInvalid if no document is that manifest, or if the file cannot be read.
     """
     parsed = Text(file, text.removeprefix(_BOM))
     nodes = list(parsed.compose())
@@ -77,7 +80,7 @@ def find_document(file: str, text: str, address: Address) -> int:
         kind, name = (_read_text(node, path) for path in (("kind",), ("metadata", "name")))
         if (kind, name) == (address.kind, address.name):
             return number
-    finding = Finding("no document here is its manifest", str(address), SourceLocation(file, 1, 1))
+    finding = Finding(_NOT_FOUND, str(address), SourceLocation(file, 1, 1))
     raise ManifestInvalid((finding,))
 
 
@@ -95,7 +98,7 @@ class _Form(Protocol):
     def file(self) -> str: ...
 
     def open(self, text: str) -> _Opened:
-        """Read a text strictly; raises ManifestInvalid with all that is wrong with it."""
+        """Reads a text strictly; raises ManifestInvalid with all its findings."""
         ...
 
 
@@ -146,7 +149,7 @@ def _edit(form: _Form, text: str, edits: Sequence[Edit]) -> str:
 
 
 def _locate(form: _Form, original: _Opened, edit: Edit, finding: Finding) -> Finding:
-    """A finding of an edit, with the nearest place that a person can look at."""
+    """A finding of an edit, with the nearest location in the file."""
     offset = find_nearest_node(original.layout.root, split_pointer(edit.pointer))
     place = place_at(form.file, original.layout.text, offset)
     return replace(finding, subject=edit.pointer, place=place)
@@ -155,7 +158,7 @@ def _locate(form: _Form, original: _Opened, edit: Edit, finding: Finding) -> Fin
 def _make(form: _Form, opened: _Opened, edit: Edit) -> _Opened:
     path = split_pointer(edit.pointer)
     if not path:
-        _check([Finding("the whole document is not one place in it", next_step=_BY_HAND)])
+        _check([Finding("an edit cannot replace the whole document", next_step=_BY_HAND)])
     _check([*check_writable(edit.value), *check_writable(list(path))])
     before, node = find(opened.document, path), opened.layout.root.find(path)
     smaller = list(split_change(node, path, before, edit.value))
@@ -167,7 +170,7 @@ def _make(form: _Form, opened: _Opened, edit: Edit) -> _Opened:
 
 
 def _put(form: _Form, opened: _Opened, path: tuple[str, ...], value: Json | Absent) -> _Opened:
-    """Make one change, and read back what came out: the wanted document, nothing else moved."""
+    """Makes one change and verifies it: the result is the wanted document, nothing else moved."""
     wanted = put(opened.document, path, value)
     changed = splice(opened.layout.text, make_splices(opened.layout, path, value))
     detail: tuple[str, ...] = ()
@@ -183,5 +186,6 @@ def _put(form: _Form, opened: _Opened, path: tuple[str, ...], value: Json | Abse
 
 
 _MOST_SMALLER: Final = 32
+_NOT_FOUND: Final = "no document in this file is its manifest"
 _BY_HAND: Final = "Change it by hand."
-_BESIDE: Final = "cannot be changed in place without changing what stands beside it"
+_BESIDE: Final = "cannot be changed in place without a change to the text beside it"

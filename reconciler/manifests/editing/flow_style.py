@@ -1,4 +1,4 @@
-"""Values between brackets: YAML's flow style, and JSON."""
+"""Edits values in brackets: YAML's flow style, and JSON."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from reconciler.manifests.editing.style import (
 from reconciler.model import Json
 
 _BLANKS: Final = " \t"
-# JSON knows no other line breaks; the rest may stand in its texts as they are.
+# JSON has no other line breaks; the other ones may be part of its texts.
 _LINES: Final = re.compile(r"[\r\n]")
 
 
 def replace_in_brackets(layout: Layout, slot: Slot, value: Json) -> list[Splice]:
-    """Put another value in the place of an entry's; one that is not written is written."""
+    """Replaces the value of an entry, or adds a value to an entry without one."""
     entry, old = slot.entry, slot.entry.value
     written = _write(layout, slot.parent, value, choose_quote(slot.parent, entry), entry.start)
     if entry.after < 0:
@@ -43,7 +43,7 @@ def replace_in_brackets(layout: Layout, slot: Slot, value: Json) -> list[Splice]
 
 
 def _write(layout: Layout, parent: Node, value: Json, quote: str, offset: int) -> str:
-    """A value for a place on the line of an offset; JSON is in lines where its holder is."""
+    """A value for the line of an offset; JSON is on several lines if its parent is."""
     if not layout.json:
         return write_flow(value, quote)
     lines = _LINES.search(layout.text, parent.start, parent.end) or not parent.entries
@@ -52,12 +52,12 @@ def _write(layout: Layout, parent: Node, value: Json, quote: str, offset: int) -
 
 
 def write_json_root(layout: Layout, value: Json) -> str:
-    """A value in the place of a JSON document's empty root."""
+    """Replaces the empty root of a JSON document."""
     return _write(layout, layout.root, value, "", 0)
 
 
 def insert_in_brackets(layout: Layout, parent: Node, name: str, value: Json) -> list[Splice]:
-    """Add an entry behind the last one: on a line of its own if that is on one."""
+    """Adds an entry after the last one, on its own line if the last one is on its own line."""
     text, last = layout.text, parent.entries[-1]
     end = last.value.end
     comma = skip_gap(text, end)
@@ -68,7 +68,7 @@ def insert_in_brackets(layout: Layout, parent: Node, name: str, value: Json) -> 
     written = lead + _write_member(layout, parent, name, value)
     if behind > end:
         return [(point, point, f"{written},")]
-    # A colon without a value runs together with a comma.
+    # A colon without a value would join with a comma.
     comma_now = " ," if last.value.start == end and last.after == end else ","
     return [(end, point, comma_now + text[end:point] + written)]
 
@@ -84,7 +84,7 @@ def _write_member(layout: Layout, parent: Node, name: str, value: Json) -> str:
 
 
 def _lead(layout: Layout, parent: Node) -> str:
-    """What stands between a comma and the entry behind it."""
+    """The text between a comma and the next entry."""
     text, last = layout.text, parent.entries[-1]
     if layout.is_first(last.start):
         return layout.newline + layout.margin(last.start)
@@ -97,7 +97,7 @@ def _lead(layout: Layout, parent: Node) -> str:
 
 
 def remove_in_brackets(layout: Layout, slot: Slot) -> list[Splice]:
-    """Take one of several entries away, with one comma, and with the lines that it has alone."""
+    """Removes one of several entries, with one comma and the lines that only this entry uses."""
     text, entry = layout.text, slot.entry
     end = entry.value.end
     comma = skip_gap(text, end)

@@ -1,9 +1,8 @@
-"""Where everything of a document stands, to the character: what editing in place goes by.
+"""Computes the exact position of every value of a document, which the edits need.
 
-libyaml's events say where a scalar, an alias or a bracket begins and ends. Where a block ends is
-where its last entry does, because libyaml's own mark lies behind the comments after it. Offsets
-are libyaml's, which counts characters and not a BOM: a text is laid out without one. JSON is laid
-out in the same form.
+libyaml's events give the start and end of a scalar, an alias or a bracket. A block ends where its
+last entry ends, because libyaml's own mark is after the comments that follow. Offsets are
+libyaml's: they count characters without a BOM, so callers remove it. JSON has the same form.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ _DECODER: Final = json.JSONDecoder()
 
 @dataclass(frozen=True)
 class Node:
-    """A value in the text, from `start` up to `end`; comments and line ends around it are not in.
+    """A value in the text, from `start` up to `end`, without comments and line ends around it.
 
-    `body` is where it begins behind its tag and its anchor. `flow` says that it stands between
-    brackets, `style` is a scalar's: `'`, `"`, `|`, `>`, or nothing. `anchor` is the name of an
-    anchor, or of what an alias refers to; `text` is a scalar's value as it was read.
+    `body` is its start after its tag and its anchor. `flow` says that it is in brackets. `style` is
+    a scalar's quote or block sign: `'`, `"`, `|`, `>`, or "". `anchor` is the name of an anchor, or
+    the anchor that an alias refers to; `text` is a scalar's value as read.
     """
 
     form: Literal["scalar", "mapping", "sequence", "alias"]
@@ -49,7 +48,7 @@ class Node:
     entries: tuple[NodeEntry, ...] = ()
 
     def index(self, segment: str) -> int | None:
-        """Which entry a pointer's segment leads to."""
+        """Returns the index of the entry that a pointer's segment names; None if it is missing."""
         if self.form == "mapping":
             names = (entry.key.text if entry.key else None for entry in self.entries)
             return next((at for at, name in enumerate(names) if name == segment), None)
@@ -57,14 +56,14 @@ class Node:
         return at if 0 <= at < len(self.entries) else None
 
     def find(self, path: tuple[str, ...]) -> Node | None:
-        """What a path leads to."""
+        """Returns the node at a path; None if it is missing."""
         at = self.index(path[0]) if path else None
         if at is None:
             return None if path else self
         return self.entries[at].value.find(path[1:])
 
     def walk(self) -> Iterator[Node]:
-        """The piece and all below it, keys included."""
+        """Yields the node and all nodes below it, keys included."""
         yield self
         for entry in self.entries:
             if entry.key:
@@ -76,8 +75,8 @@ class Node:
 class NodeEntry:
     """A member of a mapping, or an item of a list.
 
-    `start` is where its key, question mark, dash or bare item is; `after` where a value may
-    begin, behind the colon or the dash, and -1 where there is no colon.
+    `start` is the position of its key, question mark, dash or bare item. `after` is where a value
+    may start after the colon or the dash, and -1 if the colon is missing.
     """
 
     start: int
@@ -87,47 +86,47 @@ class NodeEntry:
 
 
 def line_start(text: str, offset: int) -> int:
-    """Where the line that holds an offset begins."""
+    """Returns the start of the line that holds an offset."""
     return max(text.rfind(one, 0, offset) for one in "\n\r\x85\u2028\u2029") + 1
 
 
 def line_end(text: str, offset: int) -> int:
-    """Where the line that holds an offset ends, before its line break."""
+    """Returns the end of the line that holds an offset, before its line break."""
     found = BREAK.search(text, offset)
     return found.start() if found else len(text)
 
 
 def next_line(text: str, offset: int) -> int:
-    """Where the line after the one that holds an offset begins, or the text's end."""
+    """Returns the start of the line after an offset, or the end of the text."""
     found = BREAK.search(text, offset)
     return found.end() if found else len(text)
 
 
 def column(text: str, offset: int) -> int:
-    """How many characters stand before an offset on its line."""
+    """Returns the number of characters before an offset on its line."""
     return offset - line_start(text, offset)
 
 
 def skip_gap(text: str, offset: int, *, commas: bool = False) -> int:
-    """Where something stands again, behind blanks, line breaks and comments."""
+    """Returns the offset of the next text after blanks, line breaks and comments."""
     found = (_GAP_AND_COMMAS if commas else _GAP).match(text, offset)
     return found.end() if found else offset
 
 
 def is_rest(text: str, offset: int) -> bool:
-    """Whether from here to the line's end there is at most a comment."""
+    """Whether the rest of the line has no text, or only a comment."""
     found = _REST.match(text, offset)
     return found is not None and found.end() == line_end(text, offset)
 
 
 def place_at(file: str, text: str, offset: int) -> SourceLocation:
-    """An offset as line and column."""
+    """Returns an offset as line and column."""
     lines = sum(1 for _ in BREAK.finditer(text, 0, offset))
     return SourceLocation(file, lines + 1, column(text, offset) + 1)
 
 
 def find_nearest_node(root: Node, path: tuple[str, ...]) -> int:
-    """Where a path leads to, or the nearest thing around it: its key, or the item."""
+    """Returns the offset of a path, or of the nearest parent that exists: its key, or the item."""
     node, offset = root, root.start
     for segment in path:
         at = node.index(segment)
@@ -150,9 +149,9 @@ def _split_events(text: str) -> list[list[yaml.Event]]:
 
 
 def lay_out_yaml(text: str, document: int) -> tuple[Node, list[list[tuple[object, ...]]]]:
-    """One document of a YAML text without a BOM that can be composed; and what the others say.
+    """Returns the layout of one document of a YAML text, and the content of the other documents.
 
-    The latter is the same wherever in the text they stand.
+    The text has no BOM and can be composed. The content of the others is equal if they only move.
     """
     documents = _split_events(text)
     events = iter(documents.pop(document))
@@ -166,7 +165,7 @@ def _sign(event: yaml.Event) -> tuple[object, ...]:
 
 
 class _LayoutBuilder:
-    """A document's events, taken one after the other."""
+    """Builds nodes from a document's events, in order."""
 
     def __init__(self, text: str, events: Iterator[yaml.Event]) -> None:
         self._text = text
@@ -189,7 +188,7 @@ class _LayoutBuilder:
         return self._fill(whole)
 
     def _behind_properties(self, event: Any) -> int:
-        """Where the value itself begins; a bracket's event ends behind the bracket."""
+        """The start of the value itself; the event of a bracket ends after the bracket."""
         offset = int(event.start_mark.index)
         for _ in range((event.anchor is not None) + (event.tag is not None)):
             found = _PROPERTY.match(self._text, offset)
@@ -225,7 +224,7 @@ class _LayoutBuilder:
 
 
 def _pin(entry: NodeEntry) -> NodeEntry:
-    """Pin a value that is not written to where it would be: libyaml has it before what follows."""
+    """Sets the position of an empty value at its entry: libyaml puts it before the next text."""
     value = entry.value
     if value.form != "scalar" or value.start < value.end:
         return entry
@@ -237,10 +236,10 @@ _BLOCKS: Final = ("|", ">")
 
 
 def _end_of_block(text: str, body: int, end: int) -> int:
-    """Where a literal or folded text ends, before its last line break.
+    """The end of a literal or folded text, before its last line break.
 
-    Lines behind it that count for nothing are not in; what counts are lines with more blanks than
-    it is indented by, and with `+` every line.
+    Empty lines after it are not included, unless they are part of the text: lines with more blanks
+    than its indent and, with `+`, every line.
     """
     header = _HEADER.match(text, body)
     marks = header.group(1) if header else ""
@@ -254,7 +253,7 @@ def _end_of_block(text: str, body: int, end: int) -> int:
 
 
 def _lines(text: str, start: int, end: int) -> list[tuple[int, str]]:
-    """The lines between two offsets, each with where it begins."""
+    """The lines between two offsets, each with its start."""
     lines = []
     while start < end:
         lines.append((start, text[start : min(line_end(text, start), end)]))
@@ -263,7 +262,7 @@ def _lines(text: str, start: int, end: int) -> list[tuple[int, str]]:
 
 
 def lay_out_json(text: str) -> Node:
-    """A JSON text that is known to be valid."""
+    """Returns the layout of a JSON text that is valid."""
     return _json_node(text, skip_gap(text, 0))
 
 

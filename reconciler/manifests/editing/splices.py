@@ -1,4 +1,7 @@
-"""Which characters change when one value of a document does: as few as can be."""
+"""Computes which characters change for one value of a document: as few as possible.
+
+It chooses between block and flow style; those modules compute the text.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +29,17 @@ _WRITE_OUT: Final = "Write the value out in each place, without anchor and alias
 
 
 def splice(text: str, splices: list[Splice]) -> str:
-    """The text with splices made that do not overlap."""
+    """Returns the text with splices made; they must not overlap."""
     for start, end, put in sorted(splices, reverse=True):
         text = text[:start] + put + text[end:]
     return text
 
 
 def make_splices(layout: Layout, path: tuple[str, ...], value: Json | Absent) -> list[Splice]:
-    """What to change so that a value is at a path, or gone for ABSENT.
+    """Returns the splices that put a value at a path, or that remove it for ABSENT.
 
-    The document must allow it: nothing but null may stand in the way, and what is to go must be
-    there. Raises ManifestInvalid, without a place, where anchors and aliases do not allow it.
+    The document must allow it: only null may be in the way, and a value to remove must exist.
+    Raises ManifestInvalid, without a location, if anchors and aliases do not allow it.
     """
     trail, node, missing = _follow(layout, path)
     slot = trail[-1] if trail else None
@@ -52,14 +55,14 @@ def make_splices(layout: Layout, path: tuple[str, ...], value: Json | Absent) ->
 
 
 def nest(path: tuple[str, ...], value: Json) -> Json:
-    """A value inside the mappings that lead to it."""
+    """Returns a value inside the mappings of a path."""
     for segment in reversed(path):
         value = {segment: value}
     return value
 
 
 def _follow(layout: Layout, path: tuple[str, ...]) -> tuple[list[Slot], Node, tuple[str, ...]]:
-    """The way to a path, what stands at its end, and the segments that are missing from there."""
+    """The slots on the way to a path, the node at its end, and the missing segments."""
     trail: list[Slot] = []
     node = layout.root
     for depth, segment in enumerate(path):
@@ -73,15 +76,15 @@ def _follow(layout: Layout, path: tuple[str, ...]) -> tuple[list[Slot], Node, tu
 
 
 def _check_shared(layout: Layout, node: Node) -> None:
-    """Refuse to change a part of what stands in more than one place."""
+    """Refuses to change a part of a value that several places share."""
     if node.form == "alias":
-        _refuse(f"the alias *{node.anchor} stands here for what is written elsewhere")
+        _refuse(f"the alias *{node.anchor} refers to a value that is written elsewhere")
     if layout.aliases[node.anchor]:
         _refuse_anchor(node)
 
 
 def _check_goes(layout: Layout, node: Node) -> None:
-    """Refuse to take away an anchor that something outside refers to."""
+    """Refuses to remove an anchor that another place refers to."""
     inside = list(node.walk())
     within = Counter(one.anchor for one in inside if one.form == "alias")
     for one in inside:
@@ -90,7 +93,7 @@ def _check_goes(layout: Layout, node: Node) -> None:
 
 
 def _refuse_anchor(node: Node) -> Never:
-    _refuse(f"the anchor &{node.anchor} brings this to other places too")
+    _refuse(f"the anchor &{node.anchor} shares this value with other places")
 
 
 def _refuse(message: str) -> Never:
@@ -112,7 +115,7 @@ def _replace(layout: Layout, slot: Slot | None, value: Json) -> list[Splice]:
 
 
 def _remove(layout: Layout, trail: list[Slot]) -> list[Splice]:
-    """Take the trail's last entry away; what becomes empty is written `{}` or `[]`."""
+    """Removes the last entry of the trail; an empty parent is written as `{}` or `[]`."""
     slot = trail[-1]
     if len(slot.parent.entries) == 1:
         empty: Json = {} if slot.parent.form == "mapping" else []

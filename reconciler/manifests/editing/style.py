@@ -1,7 +1,7 @@
-"""How a value is written into a text that people wrote: plain, quoted, in brackets, in lines.
+"""Formats a value for a text that people wrote: plain, quoted, in brackets or on several lines.
 
-Text stays plain only where this package reads the same text back, and what cannot be seen is
-written as an escape: nobody could review it.
+A text is written without quotes only if this package reads the same text back. Invisible
+characters are written as escapes, so that a reviewer sees them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ESCAPES: Final = {
 
 
 def write_scalar(value: Json, quote: str, *, flow: bool) -> str:
-    """A text, number, boolean or null on one line; `quote` is how a text is best quoted."""
+    """Returns a text, number, boolean or null on one line; `quote` is the preferred quote."""
     if isinstance(value, str):
         return write_text(value, quote, flow=flow)
     if value is None:
@@ -47,12 +47,12 @@ def write_scalar(value: Json, quote: str, *, flow: bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     number = repr(value)
-    # YAML 1.1 takes 1e+16 for text.
+    # YAML 1.1 reads 1e+16 as text.
     return number.replace("e", ".0e") if "e" in number and "." not in number else number
 
 
 def write_text(text: str, quote: str, *, flow: bool, key: bool = False) -> str:
-    """A text on one line, quoted as wanted where that can hold it, and as needed where not."""
+    """Returns a text on one line, in the preferred quotes if possible, otherwise in others."""
     for wanted in _TRIED.get(quote, ()):
         written = "'" + text.replace("'", "''") + "'" if wanted else text
         if text.isprintable() and _reads_as(written, text, flow=flow, key=key):
@@ -64,19 +64,19 @@ _TRIED: Final = {"": ("", "'"), "'": ("'",)}
 
 
 def is_plain_text(text: str, *, flow: bool) -> bool:
-    """Whether what is written without quotes is read as that text, and not as a number or null."""
+    """Whether a text without quotes is read as the same text, and not as a number or null."""
     return _reads_as(text, text, flow=flow, key=False)
 
 
 def _reads_as(written: str, text: str, *, flow: bool, key: bool) -> bool:
     entry = f"{written}: x" if key else f"x: {written}"
-    # Between brackets a dash alone is text or not, depending on what follows.
+    # In brackets, the next character decides whether a single dash is text.
     variants = (f"{{{entry}}}", f"{{{entry} }}") if flow else (entry,)
     return all(_read_entry(one, key=key) == text for one in variants)
 
 
 def _read_entry(written: str, *, key: bool) -> str | None:
-    """The text that is read as the value or the key of one entry; None if it is no text."""
+    """The text that is read as the value or the key of one entry; None if it is not text."""
     try:
         node = yaml.compose(written, Loader=yaml.CSafeLoader)
     except yaml.YAMLError:
@@ -97,7 +97,7 @@ def _escape(character: str) -> str:
 
 
 def write_flow(value: Json, quote: str) -> str:
-    """Any value on one line, as it may stand between brackets."""
+    """Returns any value on one line, in a form for brackets."""
     if isinstance(value, dict):
         entries = [
             f"{write_text(name, quote, flow=True, key=True)}: {write_flow(below, quote)}"
@@ -110,7 +110,7 @@ def write_flow(value: Json, quote: str) -> str:
 
 
 def write_inline(value: Json, quote: str, room: int, *, flow: bool) -> str | None:
-    """A value on one line; None for what is better written in lines, being long."""
+    """Returns a value on one line; None if it is too long for one line."""
     if not isinstance(value, dict | list):
         return write_scalar(value, quote, flow=flow)
     written = write_flow(value, quote)
@@ -118,7 +118,7 @@ def write_inline(value: Json, quote: str, room: int, *, flow: bool) -> str | Non
 
 
 def write_lines(value: Json, quote: str, indent: int, step: int) -> list[str]:
-    """A mapping or a list as lines that will be indented by `indent`."""
+    """Returns a mapping or a list as lines; the caller indents them by `indent`."""
     if isinstance(value, dict):
         heads = (f"{write_text(name, quote, flow=False, key=True)}:" for name in value)
         entries = zip(heads, value.values(), strict=True)
@@ -129,7 +129,7 @@ def write_lines(value: Json, quote: str, indent: int, step: int) -> list[str]:
 
 
 def write_entry(head: str, value: Json, quote: str, indent: int, step: int) -> list[str]:
-    """`key:` or `-` with its value, on one line or in several."""
+    """Returns `key:` or `-` with its value, on one line or on several."""
     inline = write_inline(value, quote, WIDTH - indent - len(head) - 1, flow=False)
     if inline is not None:
         return [f"{head} {inline}"]
@@ -141,9 +141,9 @@ def write_entry(head: str, value: Json, quote: str, indent: int, step: int) -> l
 
 
 def write_block(text: str, style: str, indent: int) -> tuple[str, list[str]] | None:
-    """A text as a literal or folded block: its header and its lines, or None if it cannot be one.
+    """Returns a text as a literal or folded block: header and lines; None if that is not possible.
 
-    A folded one becomes literal where its lines would run together.
+    A folded text becomes literal if folding would join its lines.
     """
     lines = text.removesuffix("\n").split("\n")
     if not text.strip() or not all(line.replace("\t", "").isprintable() for line in lines):
@@ -156,7 +156,7 @@ def write_block(text: str, style: str, indent: int) -> tuple[str, list[str]] | N
 
 
 def write_json(value: Json, *, step: str | None = None, colon: str = ": ") -> str:
-    """A value in JSON; `step` indents it, and without one it is on one line."""
+    """Returns a value in JSON; `step` is the indent, and without it the value is on one line."""
     comma = ", " if step is None and colon.endswith(" ") else ","
     return escape_json(
         json.dumps(value, indent=step, separators=(comma, colon), ensure_ascii=False)
@@ -178,7 +178,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Layout:
-    """A document in its text. A splice replaces what stands between two offsets of it."""
+    """A document in its text. A splice replaces the text between two offsets of it."""
 
     text: str
     root: Node
@@ -186,13 +186,13 @@ class Layout:
 
     @cached_property
     def newline(self) -> str:
-        """The line break in use."""
+        """The line break of the file."""
         found = BREAK.search(self.text)
         return found.group() if found and found.group() in {"\r\n", "\r"} else "\n"
 
     @cached_property
     def step(self) -> int:
-        """By how many blanks a mapping inside a mapping is indented."""
+        """The number of blanks by which a nested mapping is indented."""
         return next(self._find_steps(), 2)
 
     def _find_steps(self) -> Iterator[int]:
@@ -204,7 +204,7 @@ class Layout:
 
     @cached_property
     def json_step(self) -> str:
-        """What JSON in lines is indented by."""
+        """The indent of JSON on several lines."""
         starts = (entry.start for entry in self.root.entries)
         return next((self.margin(start) for start in starts if self.is_first(start)), "  ")
 
@@ -217,16 +217,16 @@ class Layout:
 
     @cached_property
     def aliases(self) -> Counter[str]:
-        """How often each anchor is referred to."""
+        """The number of references to each anchor."""
         return Counter(node.anchor for node in self.root.walk() if node.form == "alias")
 
     def margin(self, offset: int) -> str:
-        """The blanks with which the line of an offset begins."""
+        """Returns the indent of the line that holds an offset."""
         line = self.text[line_start(self.text, offset) : offset]
         return line[: len(line) - len(line.lstrip(_BLANKS))]
 
     def is_first(self, offset: int) -> bool:
-        """Whether only blanks stand before an offset on its line."""
+        """Whether only blanks are before an offset on its line."""
         return not self.text[line_start(self.text, offset) : offset].strip(_BLANKS)
 
 
@@ -235,9 +235,9 @@ def _is_block_mapping(node: Node) -> bool:
 
 
 def choose_quote(parent: Node, entry: NodeEntry) -> str:
-    """How a text is quoted in the place of an entry's value: as that is.
+    """Returns the quote for a new value of an entry: the quote of its present value.
 
-    Between brackets it is quoted in JSON's way where the key is.
+    In brackets it is JSON's quote if the key has JSON's quote.
     """
     value, beside = entry.value, entry.key or entry.value
     if value.style in {"'", '"'}:
@@ -248,6 +248,6 @@ def choose_quote(parent: Node, entry: NodeEntry) -> str:
 
 
 def choose_key_quote(parent: Node) -> str:
-    """How what is added to a mapping or a list is quoted: doubly if the last entry is."""
+    """Returns the quote for a new entry: the quote of the last entry."""
     last = parent.entries[-1]
     return '"' if (last.key or last.value).style == '"' else ""

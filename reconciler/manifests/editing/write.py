@@ -1,7 +1,7 @@
-"""Manifests written for people: the YAML of a document, and what cannot stand in one.
+"""Writes manifests for people: the YAML of a document, without values that a manifest cannot hold.
 
-What is written here is read back by this package without a finding: a value that would be refused
-is left out, and said.
+This package reads its own output back without findings. A value that the reader would refuse is
+left out, and a comment in the output lists it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WIDTH: Final = 100
 def write_manifest(
     schema: str, address: Address, exported: ExportedSpec, definition_file: str = ""
 ) -> tuple[str, str]:
-    """The text of a manifest, and that of its definition file where one is named.
+    """Returns the text of a manifest, and the text of its definition file if one is named.
 
     `schema` is the name of the kind's manifest schema.
     """
@@ -56,18 +56,18 @@ def write_manifest(
 def _comment(exported: ExportedSpec, left_out: list[str]) -> str:
     lines = list(exported.notes)
     if left_out:
-        lines += ["Left out, because a manifest cannot hold it; it stays as it is:", *left_out]
+        lines += ["Left out, because a manifest cannot hold it; the service keeps it:", *left_out]
     return "".join(f"# {line.encode('unicode_escape').decode()}\n" for line in lines)
 
 
 def _clean(schema: str, document: Json) -> list[str]:
-    """Remove what would be refused when it is read; returns the pointers of it."""
+    """Removes what the reader would refuse; returns the pointers of it."""
     unwritable = list(_find_unwritable(document, ()))
     removed = [pointer for pointer in unwritable if _remove(document, pointer)]
     for _ in range(_ROUNDS):
         found = {pointer for pointer, _ in check_document(schema, document)}
         found |= set(_find_undeclarable(schema, document))
-        # The deepest first: what stands around it may then be in order.
+        # The deepest value first, because its parent may then be valid.
         gone = [one for one in sorted(found, key=len, reverse=True) if _remove(document, one)]
         removed += gone
         if not gone:
@@ -86,7 +86,7 @@ def _find_undeclarable(schema: str, document: Json) -> Iterator[str]:
 
 
 def _find_unwritable(value: Json, path: tuple[str | int, ...]) -> Iterator[str]:
-    """Text that looks like a secret, or that no file in UTF-8 can hold."""
+    """Yields texts that look like a secret, or that UTF-8 cannot encode."""
     if isinstance(value, dict):
         for name, below in value.items():
             if is_unwritable(name):
@@ -101,7 +101,7 @@ def _find_unwritable(value: Json, path: tuple[str | int, ...]) -> Iterator[str]:
 
 
 def _remove(document: Json, pointer: str) -> bool:
-    """Take a place below spec away; a list goes whole, because its items are one value."""
+    """Removes a place below spec; a list is removed whole, because its items are one value."""
     path = split_pointer(pointer)
     if path[:1] != ("spec",) or len(path) < 2:
         return False

@@ -1,5 +1,5 @@
-"""Fleets: one template and many items, from each of which an ordinary manifest is made.
+"""Expands fleets: one template and many items, and an ordinary manifest from each item.
 
-items.py reads what the items hold, template.py fills them in, parts.py knows the template as a
-manifest, expansion.py makes the members, tally.py tells what is wrong with many of them once.
+It must not know a provider or the engine. `items` reads the items, `template` fills them in,
+`checks` checks parts of the template, `expansion` makes members, `findings` merges findings.
 """

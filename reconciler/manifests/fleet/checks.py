@@ -1,4 +1,7 @@
-"""Parts of manifests with variables in them: a fleet's template, and what is laid over it."""
+"""Checks the parts of manifests that contain variables: a fleet's template, and overrides.
+
+`expansion` calls it. It does once for all items what does not depend on the item.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +33,16 @@ from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import format_name, is_word
 from reconciler.text.suggestions import suggest
 
-# What an address may lose when a definition is brought to its form, variables and all.
+# What normalization may remove from an address, variables included.
 _LOSABLE: Final = re.compile(r"[?#@=%]")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A spec, or some of it, with variables.
+    """A spec, or a part of it, with variables.
 
-    `varies` says that what its definition holds may differ from item to item in more than its
-    values, so that it must be checked for each; `points` says the same of the pointers of secrets.
+    `varies` means that an item can change more than values of its definition, so that it must be
+    checked for each item; `points` means the same for the pointers of secrets.
     """
 
     template: Template
@@ -50,9 +53,9 @@ class Part:
 
 @dataclass
 class FleetContext:
-    """What makes parts ready: files are taken in, and all is checked that needs no item.
+    """Prepares parts: includes files, and checks everything that does not depend on an item.
 
-    `schema` is the manifest schema of the members' kind, `file` the fleet's own.
+    `schema` is the manifest schema of the members' kind, `file` the fleet's own file.
     """
 
     folder: Folder
@@ -64,11 +67,11 @@ class FleetContext:
 
     @property
     def service(self) -> str:
-        """The schema of the service's document, or "" for a kind whose manifests hold none."""
+        """The schema of the service's document, or "" for a kind without a definition."""
         return definition_schema(self.schema)
 
     def prepare(self, spec: Json, places: SourceMap) -> tuple[Part, list[Finding]]:
-        """A part, and what is wrong with it; `places` are those of a document that holds it."""
+        """Returns a part and its findings; `places` belong to the document that holds the spec."""
         spec = copy.deepcopy(spec)
         before = len(self.folder.findings)
         if self.service:
@@ -89,18 +92,18 @@ class FleetContext:
         return Part(template, places, varies, points), [*found, *template.findings]
 
     def compile(self, value: Json, places: SourceMap, path: Path) -> Template:
-        """A value outside of a spec."""
+        """Returns the template of a value outside of a spec."""
         return compile_template(value, _PartContext(self, places), path)
 
     def check(self, parts: Sequence[Part], spec: Json) -> Iterator[Found]:
-        """Check of a spec that was made from parts what could not be before the item was known."""
+        """Checks in a member's spec what depends on its item."""
         if any(part.varies for part in parts):
             yield from normalize_definition(self.service, spec)
         if any(part.points for part in parts):
             yield from check_secrets(self.service, spec)
 
     def _normalize_plain_parts(self, spec: Json, *, varies: bool) -> Iterator[Found]:
-        """Do what can be done once for all items: bring the plain parts to their final form."""
+        """Normalizes the parts that are the same for all items, once."""
         checked = copy.copy(spec)
         yield from normalize_definition(self.service, checked)
         if not varies and "definition" in spec:
@@ -118,7 +121,7 @@ def _place(places: SourceMap, pointer: str, finding: Finding) -> Finding:
 
 
 def _varies(value: Json, *, tabular: bool) -> bool:
-    """Whether an item can change what a value holds: its keys, or what stands for a whole."""
+    """Whether an item can change more of a value than its texts: its keys, or a whole value."""
     if isinstance(value, dict):
         below = value.values()
         return not all(map(is_plain, value)) or any(_varies(one, tabular=tabular) for one in below)
@@ -156,7 +159,7 @@ class _PartContext:
         return self.locate(
             Finding(
                 f"no {'column is called' if tabular else 'item has'} {format_name(name, 'that')}",
-                detail=(f"On {header} there are {', '.join(words + _others(others))}.",),
+                detail=(f"The names on {header} are: {', '.join(words + _others(others))}.",),
                 next_step=f"Did you mean ${{{near}}}?" if near else "",
             ),
             path,
@@ -171,7 +174,7 @@ class _PartContext:
         return self._reading(types, path)
 
     def _locating(self, path: Path) -> Convert:
-        """What names a secret's file from the project's folder."""
+        """The conversion of a secret's file name to a name from the project's folder."""
         context = self.context
 
         def locate(value: Json, problems: Problems) -> Json:
@@ -183,7 +186,7 @@ class _PartContext:
         return locate
 
     def _reading(self, types: frozenset[str], path: Path) -> Convert:
-        """What reads a cell as a value of another type, where such a one is needed."""
+        """The conversion of a cell to another type, if the schema needs one."""
         wrong = self.locate(Finding(f"{path[-1]} must be {format_types(sorted(types))}"), path)
 
         def read(value: Json, problems: Problems) -> Json:
@@ -196,8 +199,8 @@ class _PartContext:
 
 
 def _others(count: int) -> list[str]:
-    """Columns that are not named, because what is called so might be a secret."""
-    return [f"{count:,} that no word names"] if count else []
+    """The columns that are not named, because their name might be a secret."""
+    return [f"{count:,} whose names may be secrets"] if count else []
 
 
 _TYPES: Final[Mapping[type, frozenset[str]]] = {

@@ -1,4 +1,7 @@
-"""A fleet's manifest, made into those of its members."""
+"""Expands a fleet's manifest into the manifests of its members.
+
+The loader calls it. Members are ordinary manifests for every later part.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,8 @@ _FILE: Final = ("definition", "file")
 _OVERRIDES: Final = "/spec/overrides"
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _PLAIN: Final = Finding(
-    "an override names its definition file without variables",
-    next_step="It is for one member alone: write the name out.",
+    "the definition file of an override cannot have variables",
+    next_step="An override is for one member: write the name without variables.",
 )
 
 
@@ -45,7 +48,7 @@ _MOST_REPORTED: Final = 100_000
 
 @dataclass(frozen=True)
 class FleetSource:
-    """A fleet's manifest, checked against its schema. `schemas` are those of the kinds."""
+    """A fleet's manifest, checked against its schema; `schemas` are the schemas of the kinds."""
 
     folder: Folder
     file: Path
@@ -56,9 +59,9 @@ class FleetSource:
 
 @dataclass
 class Expansion:
-    """What is made of a fleet: its members, in the order of the items, and what is wrong.
+    """The result for a fleet: its members, in the order of the items, and the findings.
 
-    `definitions` are the files that were taken in.
+    `definitions` are the definition files that were read.
     """
 
     rollout: Rollout
@@ -68,7 +71,7 @@ class Expansion:
 
 
 def expand(source: FleetSource) -> Expansion:
-    """Make a fleet's members; what is wrong with many of them is found once."""
+    """Makes a fleet's members; a problem that many of them share is reported once."""
     spec, places = source.document["spec"], source.places
     fleet = Address("Fleet", source.document["metadata"]["name"])
     expansion = Expansion(make_rollout(fleet, spec))
@@ -94,14 +97,14 @@ def _check_spec(source: FleetSource) -> Iterator[Finding]:
     if kind not in source.schemas:
         unknown = unknown_word("kind", kind, list(source.schemas))
         if kind in {"Fleet", "Project"}:
-            unknown = replace(unknown, message=f"a template makes no {kind}")
+            unknown = replace(unknown, message=f"a template cannot make a {kind}")
         yield replace(unknown, place=places[f"{_TEMPLATE}/kind"])
 
 
 def _make_members(
     source: FleetSource, member_template: MemberTemplate, items: Items, expansion: Expansion
 ) -> Iterator[Finding]:
-    """Fill the mould with each item; the members go into the expansion."""
+    """Fills the template with each item, and adds the members to the expansion."""
     counter, names, reported, ended = FindingCounter(), dict[str, SourceLocation](), 0, False
     fleet = expansion.rollout.fleet
     file = source.folder.name(source.file)
@@ -112,7 +115,7 @@ def _make_members(
             expanded = member_template.expand(item)
         except TooLarge:
             place = source.places[_TEMPLATE]
-            yield Finding(_TOO_LARGE, place=place, next_step="Make several fleets of it.")
+            yield Finding(_TOO_LARGE, place=place, next_step="Split it into several fleets.")
             return
         member = Member(fleet, item.number, item.place)
         subject = f"{member_template.kind}/{expanded.name}" if expanded.name else str(fleet)
@@ -149,22 +152,22 @@ def _make_manifest(expanded: ExpandedMember, member: Member, file: str, digest: 
 def _check_overrides(
     source: FleetSource, names: Collection[str], good: Collection[str]
 ) -> Iterator[Finding]:
-    """Overrides of members that there are not; the first of them with a `good` name near it."""
+    """Reports overrides without a member, and suggests a `good` name near the first of them."""
     unknown = [name for name in source.document["spec"].get("overrides", {}) if name not in names]
     for number, name in enumerate(unknown):
         near = suggest(name, good, most=1000) if number < _SUGGESTED else ""
         yield Finding(
             f"no member is called {format_name(name, 'that')}",
             place=source.places[f"/spec/overrides{format_pointer((name,))}"],
-            next_step=f'Did you mean "{near}"?' if near else "Take it out, or correct it.",
+            next_step=f'Did you mean "{near}"?' if near else "Remove it, or correct it.",
         )
 
 
 _SAME: Final = Finding(
-    "the name is that of an earlier item",
-    next_step="Let the names differ, or take out what stands twice.",
+    "an earlier item has the same name",
+    next_step="Give each item its own name, or remove the duplicate.",
 )
-_TOO_MANY: Final = "its members have too many errors; those of later items are not told"
+_TOO_MANY: Final = "its members have too many errors; those of later items are not reported"
 _TOO_LARGE: Final = "its members together would take more than 256 MB"
 
 
@@ -174,9 +177,9 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class ExpandedMember:
-    """What came of an item: a manifest's document, and what is wrong with it.
+    """The result for one item: a manifest's document and its problems.
 
-    `name` is empty where the item gives no whole one. With problems the document is not whole.
+    `name` is empty if the item gives no complete name. With problems the document is incomplete.
     """
 
     name: str
@@ -189,9 +192,9 @@ class ExpandedMember:
 class MemberTemplate:
     """Makes the documents of members.
 
-    `header` is what they have in common beside metadata and spec; `metadata` lacks the name, which
-    has a template of its own. `named` makes the name of a
-    definition file that differs from item to item: the template is prepared once for each file.
+    `header` holds what all members share except metadata and spec. `metadata` lacks the name, which
+    has its own template. `named` makes the name of a definition file that differs between items;
+    the template is prepared once for each file.
     """
 
     context: FleetContext
@@ -212,7 +215,7 @@ class MemberTemplate:
         return str(self.header["kind"])
 
     def expand(self, item: Item) -> ExpandedMember:
-        """The document of a member; raises TooLarge before it takes too much memory."""
+        """Returns the document of a member; raises TooLarge before it takes too much memory."""
         problems: Problems = []
         called = self._fill(self.name, item.values, problems)
         name = called if isinstance(called, str) and not problems else ""
@@ -251,14 +254,14 @@ class MemberTemplate:
         return self.parts[""][0] if found else part
 
     def add_part(self, file: str, spec: Json) -> list[Finding]:
-        """Prepare the template's spec with a definition file; returns what is wrong with it."""
+        """Prepares the template's spec with a definition file; returns its findings."""
         places = self.places.part("")
         part, found = self.context.prepare(spec, places)
         self.parts[file] = part, found
         return found
 
     def list_used(self) -> Iterator[str]:
-        """The names that any part uses, each once."""
+        """Yields each name that any part uses once."""
         parts = [*self.overrides.values(), *(part for part, _ in self.parts.values())]
         templates = [self.name, self.metadata, self.named, *(part.template for part in parts)]
         yield from dict.fromkeys(name for one in templates if one for name in one.used)
@@ -272,7 +275,7 @@ class MemberTemplate:
             yield from self._explain(document, places)
 
     def _explain(self, document: Json, places: SourceMap | OverlaidPlaces) -> Sequence[Finding]:
-        """What breaks the schema; explained once for all members in which the same is wrong."""
+        """The schema errors of a document, explained once for all members with the same errors."""
         schema = self.context.schema
         signed = sign_errors(schema, document)
         key = tuple((places.find_nearest(pointer), sign) for pointer, sign in signed)
@@ -287,7 +290,7 @@ class MemberTemplate:
 def make_member_template(
     context: FleetContext, fleet: Json, places: SourceMap
 ) -> tuple[MemberTemplate, list[Finding]]:
-    """The mould of a fleet's manifest, and what is wrong with it whatever the items hold."""
+    """Returns a fleet's member template, and the findings that do not depend on an item."""
     template = fleet["spec"]["template"]
     within = places.part("/spec/template")
     name = template["metadata"]["name"]
@@ -320,7 +323,7 @@ def make_member_template(
 
 
 def make_rollout(fleet: Address, spec: Json) -> Rollout:
-    """The rollout that a checked spec describes; all members in one wave where it says nothing."""
+    """Returns the rollout of a checked spec; all members are in one wave by default."""
     return Rollout(
         fleet=fleet,
         sizes=tuple(spec.get("waves", [_ALL])),
@@ -330,19 +333,19 @@ def make_rollout(fleet: Address, spec: Json) -> Rollout:
 
 
 def check_waves(sizes: Sequence[int | str]) -> Iterator[tuple[str, Finding]]:
-    """Waves that never come to all members, or in which nothing is left to do; by pointer."""
+    """Yields findings, by pointer, for waves that miss some members or that add no members."""
     if sizes[-1] != _ALL:
         step = f"End them with {_ALL}."
-        yield _WAVES, Finding("the waves leave some of the members out", next_step=step)
+        yield _WAVES, Finding("the waves do not include all members", next_step=step)
     for number, (one, other) in enumerate(pairwise(sizes), 1):
         if _is_no_more(one, other):
-            message = f"wave {number + 1} comes no further than the one before it"
-            step = "Say how many members are done when each wave ends, not how many it takes."
+            message = f"wave {number + 1} adds no members to the wave before it"
+            step = "Give the total number of members at the end of each wave."
             yield f"{_WAVES}/{number}", Finding(message, next_step=step)
 
 
 def _is_no_more(one: int | str, other: int | str) -> bool:
-    """Whether a wave ends where the one before did; a count and a percentage cannot be compared."""
+    """Whether a wave adds nothing to the one before; counts and percentages do not compare."""
     if isinstance(one, str) and isinstance(other, str):
         return int(other.rstrip("%")) <= int(one.rstrip("%"))
     if isinstance(one, int) and isinstance(other, int):

@@ -1,4 +1,4 @@
-"""What is wrong with members of fleets: each thing once, however many members it concerns."""
+"""Merges the findings of a fleet's members: each problem once, for all members that have it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHOWN: Final = 3
 
 
 class FindingCounter:
-    """Findings of members by what they say and where, with the members that they concern."""
+    """Counts findings of members by message and location, with the members that have them."""
 
     def __init__(self) -> None:
         self._concerned: dict[tuple[Address, Finding], list[tuple[str, Member]]] = {}
@@ -24,14 +24,14 @@ class FindingCounter:
     def add(
         self, finding: Finding, subject: str, member: Member, other: SourceLocation | None = None
     ) -> None:
-        """Note what is wrong with a member, called `subject`, and what it clashes with."""
+        """Adds a finding of the member `subject`, and the location that it conflicts with."""
         key = (member.fleet, finding)
         self._concerned.setdefault(key, []).append((subject, member))
         if other is not None:
             self._others.setdefault(key, []).append(other)
 
     def list_findings(self) -> Iterator[Finding]:
-        """Each finding, with the rows that it concerns."""
+        """Yields each finding, with the rows of its members."""
         for (fleet, finding), concerned in self._concerned.items():
             others = list(dict.fromkeys(self._others.get((fleet, finding), ())))
             if len(concerned) == 1:
@@ -52,7 +52,7 @@ _BE: Final = ("is", "ones are")
 
 
 def format_places(places: Sequence[SourceLocation]) -> str:
-    """The first places of some, and how many more there are."""
+    """Returns the first of some locations, and the number of the others."""
     shown = ", ".join(map(str, places[:_SHOWN]))
     more = len(places) - _SHOWN
     return f"{shown} and {more:,} more" if more > 0 else shown

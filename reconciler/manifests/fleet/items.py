@@ -1,4 +1,7 @@
-"""The items of a fleet, from a CSV file or a list: what each holds, and where it stands."""
+"""Reads the items of a fleet, from a CSV file or a list, with their source locations.
+
+`expansion` calls it. It keeps cells exactly as they are in the file.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _LIST: Final = "/spec/items/list"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What one member is made from. `number` counts from 1; `place` is its row, or its entry."""
+    """The values of one member. `number` counts from 1; `place` is its row, or its list entry."""
 
     number: int
     values: Mapping[str, Json]
@@ -34,9 +37,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """All items of a fleet, and the `names` under which any of them holds something.
+    """All items of a fleet, and the `names` of the values in any of them.
 
-    Those of a CSV file hold a text under each name; the names stand on its `header`.
+    Items of a CSV file hold a text under each name; `header` is the location of these names.
     """
 
     all: Sequence[Item] = ()
@@ -46,7 +49,7 @@ class Items:
 
 
 def read_items(folder: Folder, manifest: Path, given: Json, places: SourceMap) -> Items:
-    """The items that a checked `spec.items` names, with findings for what cannot be taken."""
+    """Returns the items that a checked `spec.items` names, with findings for invalid ones."""
     if "list" in given:
         found = _read_list(given["list"], places)
         place = places[_LIST]
@@ -58,8 +61,8 @@ def read_items(folder: Folder, manifest: Path, given: Json, places: SourceMap) -
     if not found.all:
         return replace(found, findings=(replace(_EMPTY, place=place),))
     if len(found.all) > _MOST_ITEMS:
-        message = f"a fleet has at most {_MOST_ITEMS:,} items, and there are {len(found.all):,}"
-        finding = Finding(message, place=place, next_step="Make several fleets of it.")
+        message = f"a fleet has at most {_MOST_ITEMS:,} items, and this one has {len(found.all):,}"
+        finding = Finding(message, place=place, next_step="Split it into several fleets.")
         return replace(found, all=(), findings=(finding,))
     return found
 
@@ -74,10 +77,10 @@ def _read_csv(folder: Folder, manifest: Path, name: str, place: SourceLocation) 
     path = manifest.parent / name
     if not folder.holds(path):
         step = "Move it into the folder, next to the manifest."
-        finding = Finding("the file of items lies outside the project's folder", place=place)
+        finding = Finding("the file of items is outside the project's folder", place=place)
         return Items(findings=(replace(finding, next_step=step),))
     if not folder.has(path):
-        return Items(findings=(Finding(f"there is no file {name}", place=place),))
+        return Items(findings=(Finding(f"the file {name} does not exist", place=place),))
     before = len(folder.findings)
     text = folder.read(path, place)
     if text is None:
@@ -110,7 +113,7 @@ _Row = tuple[SourceLocation, list[str]]
 
 
 def _read_rows(file: str, text: str, findings: list[Finding]) -> Iterator[_Row]:
-    """Each row that holds something, with the line on which it begins."""
+    """Each row that is not empty, with its first line."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
     try:
@@ -129,13 +132,13 @@ def _check_header(place: SourceLocation, columns: Sequence[str]) -> Iterator[Fin
 
 
 def _check_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What is wrong with the names of columns, and what to do."""
+    """What is wrong with the names of columns, and the next step."""
     separator = next((one for one in _SEPARATORS if one in columns[0]), "")
     if len(columns) == 1 and separator:
-        yield f"separates cells with {_SEPARATORS[separator]}", "Save it with commas between them."
+        yield f"separates cells with {_SEPARATORS[separator]}", "Save it with commas as separators."
         return
     if len(columns) > _MOST_COLUMNS:
-        yield f"has more than {_MOST_COLUMNS:,} columns", "Leave out those that are not used."
+        yield f"has more than {_MOST_COLUMNS:,} columns", "Remove unused columns."
         return
     if any(map(is_suspicious, columns)):
         yield f"the first row {SUSPICIOUS}", REFER
@@ -182,33 +185,33 @@ def _check_secrets(columns: Sequence[str], rows: Sequence[_Row]) -> Iterator[Fin
 
 
 def check_formulas(items: Items, used: Iterable[str]) -> Iterator[Finding]:
-    """Columns in which a spreadsheet has saved what it works out, and not what came of it."""
+    """Reports columns in which a spreadsheet saved formulas and not their results."""
     for name in used if items.header else ():
         places = [one.place for one in items.all if one.values.get(name, "")[:1] == "="]
         if places:
             step = f'{_NO_FORMULA}: "=${{{name if is_word(name) else "NAME"}}}".'
             said = format_name(name, str(items.names.index(name) + 1))
-            yield _in_column(said, "holds a formula of a spreadsheet", step, places)
+            yield _in_column(said, "contains a spreadsheet formula", step, places)
 
 
 def _in_column(
     name: str, message: str, next_step: str, places: Sequence[SourceLocation]
 ) -> Finding:
-    detail = () if len(places) == 1 else (f"It does so on {format_places(places)}.",)
+    detail = () if len(places) == 1 else (f"It is on {format_places(places)}.",)
     return Finding(f"column {name} {message}", places[0].file, places[0], detail, next_step)
 
 
 _NO_FORMULA: Final = (
-    "Save the values and not the formulas; a text that must begin with = stands in the template"
+    "Save values and not formulas. If a text must begin with =, put the = in the template"
 )
 _EMPTY: Final = Finding(
     "the fleet has no items",
-    next_step="Write one. If it is to have none any more: --allow empty",
+    next_step="Add an item. If the fleet must be empty: --allow empty",
     guard="empty",
 )
 _NAME_COLUMNS: Final = "The first row names the columns."
-_NO_BLANKS: Final = "Take them away in every row: cells are taken as they are."
+_NO_BLANKS: Final = "Remove them in every row: cells are used without trimming."
 _SEPARATORS: Final[Mapping[str, str]] = {";": "semicolons", "\t": "tabs"}
 _QUOTING: Final = (
-    'A cell that holds a comma or a line end stands in quotes, a quote in it twice: "".'
+    'Put quotes around a cell with a comma or a line break, and double each quote in it: "".'
 )

@@ -1,4 +1,4 @@
-"""What a fleet says of a single member, laid over what its template makes."""
+"""Applies a fleet's override of a single member to the result of its template."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from reconciler.text.json_text import is_same
 
 
 def lay_over(value: Json, override: Json) -> Json:
-    """The value with an override laid over it, as JSON Merge Patch (RFC 7396) has it.
+    """Returns the value with an override applied, by JSON Merge Patch (RFC 7396).
 
-    Mappings are joined, null takes a name away, and anything else takes the place of what is
-    there. Neither is changed; what need not differ is shared.
+    Mappings are merged, null removes a name, and any other value replaces the present one. Neither
+    argument is changed; equal parts are shared.
     """
     if not isinstance(override, dict):
         return override
@@ -29,9 +29,9 @@ def lay_over(value: Json, override: Json) -> Json:
 
 
 def make_overrides(before: Json, after: Json, path: Path = ()) -> Iterator[tuple[Path, Json]]:
-    """What an override must hold, by path, to make one value of another.
+    """Yields what an override must hold, by path, to change one value into another.
 
-    Raises ManifestInvalid where none can: null in an override takes something away.
+    Raises ManifestInvalid if that is not possible, because null in an override removes a name.
     """
     if isinstance(before, dict) and isinstance(after, dict):
         yield from (((*path, name), None) for name in before if name not in after)
@@ -44,20 +44,20 @@ def make_overrides(before: Json, after: Json, path: Path = ()) -> Iterator[tuple
 
 
 def _holds_null(value: Json) -> bool:
-    """Whether null stands where an override would take it for a removal: lists are laid whole."""
+    """Whether an override would read a null as a removal; lists are replaced as a whole."""
     if isinstance(value, dict):
         return any(map(_holds_null, value.values()))
     return value is None
 
 
 _NULL: Final = Finding(
-    "an override cannot set something to null",
+    "an override cannot set a value to null",
     next_step="Change the template or the item by hand.",
 )
 
 
 class OverlaidPlaces(Mapping[str, SourceLocation]):
-    """Where the values of a member stand: in its override, or in the template below."""
+    """The source locations of a member's values: in its override, or in the template."""
 
     def __init__(self, override: SourceMap, template: SourceMap) -> None:
         self._override = override
@@ -75,7 +75,7 @@ class OverlaidPlaces(Mapping[str, SourceLocation]):
         return 0
 
     def find_nearest(self, pointer: str) -> SourceLocation:
-        """Where a value stands, or the nearest thing around it."""
+        """Returns the location of a value, or of its nearest parent that exists."""
         while pointer and pointer not in self:
             pointer = pointer.rpartition("/")[0]
         return self[pointer]

@@ -1,7 +1,7 @@
-"""Templates: compiled once, then filled in for each item.
+"""Compiles templates once, and fills them in for each item.
 
-What holds no variable is shared by all that is made from a template. What cannot be filled in
-becomes a finding at its place in the template, and the rest is filled in all the same.
+All members share the values without variables. A value that cannot be filled in becomes a
+finding at its location in the template, and the rest is still filled in.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ Convert = Callable[[Json, Problems], Json]
 
 
 class TemplateContext(Protocol):
-    """What is known around a template. Paths are those of the manifest that it becomes."""
+    """What a template needs to know about its manifest. Paths are those of that manifest."""
 
     def locate(self, finding: Finding, path: Path) -> Finding:
-        """The finding with the place at which a value of the template stands."""
+        """Returns the finding with the location of a value of the template."""
         ...
 
     def locate_first(self, finding: Finding, path: Path) -> Finding:
-        """The same, but where such a finding was asked for before, that one with its place."""
+        """Like `locate`, but an equal finding keeps the location of the first request."""
         ...
 
     def check_name(self, name: str, path: Path) -> Finding | None:
-        """What is wrong with a variable, where no item has what it names."""
+        """Returns what is wrong with a variable that no item defines; None if it is defined."""
         ...
 
     def converter(self, path: Path, *, whole: bool) -> Convert | None:
-        """What a value still goes through; it is `whole` where it is one variable alone."""
+        """Returns the conversion of a value, if any; `whole` if the value is just one variable."""
         ...
 
 
@@ -46,8 +46,8 @@ class TemplateContext(Protocol):
 class Template:
     """A value with variables in it.
 
-    `fill` is None where it is the same for every item. `used` counts the uses of each name; `size`
-    is about how many bytes it takes for each item, beside what is shared and what items hold.
+    `fill` is None if the value is the same for every item. `used` counts the uses of each name.
+    `size` is the approximate memory in bytes for each item, without shared values and item values.
     """
 
     value: Json
@@ -57,12 +57,12 @@ class Template:
     size: int = 0
 
     def make(self, values: Values, problems: Problems) -> Json:
-        """The value for an item."""
+        """Returns the value for an item."""
         return self.fill(values, problems) if self.fill else self.value
 
 
 def compile_template(value: Json, context: TemplateContext, path: Path = ()) -> Template:
-    """Read all variables of a value that stands at a path; raises nothing for what is wrong."""
+    """Parses all variables of a value at a path; reports problems as findings and never raises."""
     template = Template(value)
     template.fill = _Compiler(template, context).compile(value, path)
     return template
@@ -101,7 +101,7 @@ class _Compiler:
         return fill
 
     def _with_keys(self, value: dict[str, Json], makers: Mapping[str, Fill], path: Path) -> Fill:
-        """What makes a mapping of which some keys hold variables."""
+        """The function that makes a mapping with variables in some keys."""
         keys = {name: self._join(self._split(name, (*path, name)), (*path, name)) for name in value}
         twice = {name: self.context.locate(_TWICE, (*path, name)) for name in value}
 
@@ -141,7 +141,7 @@ class _Compiler:
         return lambda values, problems: convert(make(values, problems), problems)
 
     def _split(self, text: str, path: Path) -> Sequence[Fragment]:
-        """The pieces of a text; what is wrong with it is found once, not for each item."""
+        """The fragments of a text; a problem in it is reported once and not for each item."""
         try:
             fragments = split_text(text)
         except ValueError as error:
@@ -158,7 +158,7 @@ class _Compiler:
         self.template.size += size
 
     def _make_lookup(self, name: str, path: Path) -> Fill:
-        """What finds the value of a name, of whatever type."""
+        """The function that returns the value of a name, of any type."""
         said = format_name(name, "value of that name")
         missing = self.context.locate_first(Finding(f"the item has no {said}"), path)
 
@@ -172,7 +172,7 @@ class _Compiler:
         return look_up
 
     def _join(self, fragments: Sequence[Fragment], path: Path) -> Fill:
-        """What makes one text, never of what looks like a secret."""
+        """The function that makes one text, and refuses a text that looks like a secret."""
         parts = [
             one if isinstance(one, str) else self._make_speller(one.name, path) for one in fragments
         ]
@@ -189,11 +189,11 @@ class _Compiler:
         return fill
 
     def _make_speller(self, name: str, path: Path) -> Callable[[Values, Problems], str]:
-        """What spells a value within a text."""
+        """The function that formats a value as part of a text."""
         look_up, called = self._make_lookup(name, path), format_name(name, "a value")
         empty, several = (
-            self.context.locate_first(Finding(f"{called} {said}, and stands within a text"), path)
-            for said in ("is empty", "is no single value")
+            self.context.locate_first(Finding(f"{called} {said}, and it is part of a text"), path)
+            for said in ("is empty", "is not a single value")
         )
 
         def spell(values: Values, problems: Problems) -> str:
@@ -214,4 +214,4 @@ class _Compiler:
 _NODE: Final = 64
 _TWICE: Final = Finding("two keys become the same")
 _SECRET: Final = Finding(SUSPICIOUS, next_step=REFER)
-_ESCAPE: Final = "To have ${ itself, write $${."
+_ESCAPE: Final = "To write a literal ${, use $${."

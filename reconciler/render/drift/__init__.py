@@ -1,4 +1,4 @@
-"""A drift report as text, JSON and Markdown: pure functions of the report.
+"""Shows a drift report as text, JSON and Markdown, by pure functions of the report.
 
-It prints nothing itself.
+It must not know the engine, the ledgers or a terminal; it prints nothing itself.
 """

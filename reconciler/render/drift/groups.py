@@ -1,4 +1,8 @@
-"""Resources of which a drift report says the same: members of one fleet together, others alone."""
+"""Groups the resources of a drift report for display.
+
+Members of one fleet with the same findings form one group; every other resource is a group of one.
+The text and Markdown renderers call it. It formats no finding.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,10 @@ from reconciler.render.words.names import list_names
 
 @dataclass(frozen=True, slots=True)
 class DriftGroup:
-    """One resource, or several that are shown by the first of them.
+    """One resource, or several members of a fleet that are shown as one.
 
-    `places` holds what was found place by place: for each, one finding of every resource, in the
-    order of `statuses`.
+    The first resource represents the group. `places` has an item for each place with a finding: the
+    findings of all resources at that place, in the order of `statuses`.
     """
 
     statuses: tuple[ResourceStatus, ...]
@@ -25,33 +29,33 @@ class DriftGroup:
 
     @property
     def verdict(self) -> Verdict:
-        """What is said of each as a whole."""
+        """The verdict that all resources of the group share."""
         return self.statuses[0].verdict
 
     @property
     def alone(self) -> bool:
-        """Whether there is only one."""
+        """Whether the group has only one resource."""
         return len(self.statuses) == 1
 
     @property
     def fleet(self) -> Address | None:
-        """Whose members they are, if any's."""
+        """The fleet of these members; None for other resources."""
         return self.statuses[0].fleet
 
     @property
     def title(self) -> str:
-        """Whom it is about, escaped: `Fleet/rental: 1,000 members`, or the one address."""
+        """The subject of the group, escaped: `Fleet/rental: 1,000 members`, or the one address."""
         if self.alone:
             return escape(str(self.statuses[0].resource.address))
         return f"{escape(str(self.fleet))}: {count(len(self.statuses), 'member')}"
 
     def list_names(self, most: int) -> str:
-        """The names of all, at most so many of them and of ranges."""
+        """Returns the names of all resources, as at most `most` names and ranges."""
         return list_names([one.resource.address.name for one in self.statuses], most)
 
 
 def group_statuses(report: DriftReport) -> list[DriftGroup]:
-    """What is not in sync, in the report's order; what is never observable is told elsewhere."""
+    """Groups what is not in sync, in the report's order, without values that are not observable."""
     found: dict[Resource, list[Drift]] = {}
     for finding in report.findings:
         if finding.verdict is not Verdict.NOT_OBSERVABLE:
@@ -67,7 +71,7 @@ def group_statuses(report: DriftReport) -> list[DriftGroup]:
 
 
 def _sameness(status: ResourceStatus, findings: Sequence[Drift]) -> object:
-    """Of members all but the values; any other resource is like none but itself."""
+    """The key of a group: for members all but the values, for other resources a unique key."""
     if status.fleet is None:
         return status.resource
     places = tuple((one.verdict, one.pointer, one.hidden, len(one.commands)) for one in findings)

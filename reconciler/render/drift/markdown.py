@@ -1,4 +1,7 @@
-"""A drift report as one bounded comment, in which nothing from outside is obeyed."""
+"""Renders a drift report as one Markdown comment of bounded length.
+
+Text from outside is always in a code span or a fence, so that no Markdown in it has an effect.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,15 @@ _NAMED: Final = 8
 
 
 def render_drift_markdown(report: DriftReport) -> str:
-    """The report in less than 60,000 characters; what matters most is cut last."""
+    """Returns the report in less than 60,000 characters; the most important parts come first."""
     groups = group_statuses(report)
     lines = [write_marker("drift", report.inputs.project), f"### {count_verdicts(report)}"]
     if report.outcome == "evidence-incomplete":
-        lines.append("\n> **Evidence incomplete**: what could not be read is not in sync.")
+        lines.append("\n> **Evidence incomplete**: some resources could not be read.")
     if groups:
         lines += ["", "| resource | verdict | last applied |", "|---|---|---|"]
         lines += keep_within((_row(one) for one in groups), _ROWS)
-        lines += ["", "<details><summary>What moved</summary>", ""]
+        lines += ["", "<details><summary>What changed</summary>", ""]
         lines += keep_within(_findings(groups), _FINDINGS)
         lines += ["", "</details>"]
     lines += ["", describe_knowledge(report)]
@@ -42,7 +45,7 @@ def render_drift_markdown(report: DriftReport) -> str:
     if hidden:
         lines += ["", code(hidden)]
     if report.baseline == "lost":
-        lines += ["", "baseline: lost; only what is declared can be compared."]
+        lines += ["", "baseline: lost; only declared values can be compared."]
     return "\n".join(lines) + "\n"
 
 

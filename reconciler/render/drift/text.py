@@ -1,4 +1,7 @@
-"""A drift report as a person reads it: what moved, since when, and the command that settles it."""
+"""Renders a drift report as text for people: what changed, since when, and how to resolve it.
+
+The Markdown renderer shares its words. It returns text and prints nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from reconciler.text.times import parse_utc, seconds_since
 
 _TABLE_ABOVE: Final = 20
 _NAMED: Final = 8
-# What takes the address of a fleet for all its members.
+# These commands accept the address of a fleet for all its members.
 _OF_FLEETS: Final = ("--target", "--rotate", "--accept")
 _COLOURS: Final[Mapping[Verdict, str]] = {
     Verdict.IN_SYNC: "green",
@@ -31,7 +34,7 @@ _COLOURS: Final[Mapping[Verdict, str]] = {
 
 
 def render_drift(report: DriftReport, *, paint: Paint) -> str:
-    """The whole report: what was found of each resource, then what is known and how well."""
+    """Returns the whole report: the findings of each resource, then coverage and freshness."""
     groups = group_statuses(report)
     parts = [_render_table(groups, paint)] if len(groups) > _TABLE_ABOVE else []
     parts += [_render_group(group, report, paint) for group in groups]
@@ -65,9 +68,9 @@ def _render_group(group: DriftGroup, report: DriftReport, paint: Paint) -> str:
 
 
 def describe_findings(findings: Sequence[Drift], now: str) -> Iterator[str]:
-    """What, the three values, since when, and what settles it: a line each.
+    """Yields one line each for the place, the three values, the first sighting and the commands.
 
-    The same finding of several is told by the first of them, with what differs.
+    For several resources with the same finding, it shows the first one and notes the differences.
     """
     first = findings[0]
     place = show_path(split_pointer(first.pointer))
@@ -81,7 +84,7 @@ def describe_findings(findings: Sequence[Drift], now: str) -> Iterator[str]:
     since = min(one.since for one in findings)
     if since:
         yield f"    first seen {since[:10]}{_age(since, now)}"
-    yield from (f"    {'settle:' if n == 0 else 'or:    '} {escape(command)}"
+    yield from (f"    {'resolve:' if n == 0 else 'or:     '} {escape(command)}"
                 for n, command in enumerate(list_commands(findings)))  # fmt: skip
 
 
@@ -91,14 +94,14 @@ def _note(findings: Sequence[Drift]) -> str:
 
 
 def describe_note(findings: Sequence[Drift]) -> str:
-    """The note of the first, with its name where others have another one."""
+    """The note of the first resource, with that resource's name if the others have another note."""
     first = findings[0]
     alike = all(one.note == first.note for one in findings)
     return first.note if alike else f"{first.resource.address.name}: {first.note}"
 
 
 def list_commands(findings: Sequence[Drift]) -> list[str]:
-    """What settles it; of several members, for the whole fleet where the command can."""
+    """The commands that resolve the findings; for the whole fleet if a command accepts that."""
     first = findings[0]
     if len(findings) == 1 or first.fleet is None:
         return list(first.commands)
@@ -108,7 +111,7 @@ def list_commands(findings: Sequence[Drift]) -> list[str]:
 
 
 def _widen(words: Sequence[str], one: str, fleet: str) -> str:
-    """A command for a fleet in place of one of its members, where only options name that."""
+    """The command with a fleet in place of its member, if only an option names the member."""
     flags = ("", *words[:-1])
     return " ".join(
         fleet if word == one and flag in _OF_FLEETS else word
@@ -117,7 +120,7 @@ def _widen(words: Sequence[str], one: str, fleet: str) -> str:
 
 
 def list_values(findings: Sequence[Drift]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """The values that the first has, addresses without what they share, and what differs."""
+    """The values of the first resource, with shortened URIs, and notes on what differs."""
     first = findings[0]
     values = {"remembered": first.remembered, "live": first.live, "declared": first.declared}
     there = {name: value for name, value in values.items() if value is not ABSENT}
@@ -129,7 +132,7 @@ def list_values(findings: Sequence[Drift]) -> dict[str, tuple[str, tuple[str, ..
     names = [one.resource.address.name for one in findings]
     return {
         name: (
-            shown.get(name, "(not there)"),
+            shown.get(name, "(absent)"),
             describe_values(names, [getattr(one, name) for one in findings]),
         )
         for name in values
@@ -143,7 +146,7 @@ def _age(since: str, now: str) -> str:
 
 
 def count_verdicts(report: DriftReport) -> str:
-    """Such as `Drift: 1 drifted, 2 pending; 5 of 8 in sync.`."""
+    """Returns such as `Drift: 1 drifted, 2 pending; 5 of 8 in sync.`."""
     counted = Counter(one.verdict for one in report.statuses)
     total = sum(counted.values())
     calm = counted.pop(Verdict.IN_SYNC, 0)
@@ -154,7 +157,7 @@ def count_verdicts(report: DriftReport) -> str:
 
 
 def describe_knowledge(report: DriftReport) -> str:
-    """How much of what is managed is known, and how fresh that is."""
+    """Returns how many managed services are known, and how old the observations are."""
     covered, refresh = count_coverage(report), report.refresh
     said = (
         f"Coverage: {covered['known']:,} of {count(covered['total'], 'service')};"
@@ -166,7 +169,7 @@ def describe_knowledge(report: DriftReport) -> str:
 
 
 def count_hidden(findings: Iterable[Drift]) -> str:
-    """What the service never shows, in one sentence; empty where there is none."""
+    """Returns a sentence about the values that the service never shows; empty without any."""
     hidden = [one for one in findings if one.verdict is Verdict.NOT_OBSERVABLE]
     if not hidden:
         return ""
@@ -183,10 +186,10 @@ def _closing(report: DriftReport, paint: Paint) -> Iterator[str]:
     else:
         yield f"{paint('bold', word)} {rest}"
     if report.outcome == "evidence-incomplete":
-        yield paint("red", "Evidence incomplete") + ": what could not be read is not in sync."
+        yield paint("red", "Evidence incomplete") + ": some resources could not be read."
     hidden = count_hidden(report.findings)
     if hidden:
         yield hidden
     if report.baseline == "lost":
-        yield "baseline: lost. There is no ledger, so only what is declared can be compared."
+        yield "baseline: lost. No ledger exists, so only declared values can be compared."
     yield describe_knowledge(report)

@@ -1,4 +1,4 @@
-"""The events of a running command as lines for people, as JSON lines, and as a progress bar.
+"""Shows the events of a running command as lines for people, JSON lines and a progress bar.
 
-An event sink cannot steer the engine.
+It must not know the engine, and it must not influence the run.
 """

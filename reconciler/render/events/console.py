@@ -1,4 +1,7 @@
-"""Events as the lines that a person follows, in Terraform's words, and as a bar for many."""
+"""Renders events as lines for people, in Terraform's words, and as a progress bar for many steps.
+
+The command line calls it for each event. It writes to no stream and reads no clock of its own.
+"""
 
 from __future__ import annotations
 
@@ -55,16 +58,16 @@ _ENDS = {
 
 
 _MOST_NAMED: Final = 20
-# Above so many a bar says more than the lines.
+# Above this number, a bar is more useful than the lines.
 _BAR_ABOVE: Final = 10
 _LONGEST: Final = 600
 
 
 class Console:
-    """Tells events one after another; what is too many to be named is counted.
+    """Renders events one after another, and counts those that are too many to list.
 
-    With a `clock`, which gives seconds, more than ten reads or steps are drawn as a bar, and what
-    goes as it should is told by it alone.
+    With a `clock`, which returns seconds, it shows more than ten reads or steps as a bar. The bar
+    then replaces the lines of reads and steps without a problem.
     """
 
     def __init__(self, paint: Paint, clock: Callable[[], float] | None = None) -> None:
@@ -75,7 +78,7 @@ class Console:
         self._steps: ProgressBar | None = None
 
     def describe(self, event: Event) -> str | None:
-        """The line of an event, or None for one that needs none or that the bar tells."""
+        """Returns the line of an event; None if the event needs no line or the bar shows it."""
         if isinstance(event, Agenda):
             return self._open(event)
         self._count(event)
@@ -85,7 +88,7 @@ class Console:
         return describe(event, self._paint)
 
     def draw(self, width: int) -> str:
-        """The bar for so many columns; "" where there is none."""
+        """Returns the bar, narrower than `width` columns; "" without a bar."""
         shown = self._reads or self._steps
         if shown is None or self._clock is None:
             return ""
@@ -101,13 +104,13 @@ class Console:
         return None if self._names_reads else many
 
     def _begin(self, name: str, total: int) -> ProgressBar | None:
-        """A bar for so many; None where they are few, or where nothing can be drawn over."""
+        """A bar for `total` things; None if they are few, or if the terminal cannot redraw."""
         if self._clock is None or total <= _BAR_ABOVE:
             return None
         return ProgressBar(name, total, self._clock())
 
     def _count(self, event: Event) -> None:
-        """Let the bars know; one that is full is gone."""
+        """Updates the bars with an event, and removes a bar that is complete."""
         match event:
             case Refreshed(failed=failed):
                 self._reads = _advance(self._reads, failed=failed)
@@ -139,7 +142,7 @@ def _advance(
 
 
 def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a kind of event
-    """The line of an event, or None for one that needs none."""
+    """Returns the line of an event; None if the event needs no line."""
     match event:
         case Agenda() | Refreshed():
             return None
@@ -149,18 +152,16 @@ def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a
             subject = paint("bold", escape(str(event.fleet)) + ":")
             return f"{subject} {_describe_of_fleet(event, paint)}"
         case RollbackStarted(steps):
-            said = f"{count(steps, 'step')}, the last one first"
+            said = f"{count(steps, 'step')}, in reverse order"
             return f"{paint('bold', 'Rolling back:')} {said}"
         case LockAwaited(lock_owner, seconds):
-            said = (
-                f"{describe_lock_owner(lock_owner)}; trying again in {_seconds(math.ceil(seconds))}"
-            )
+            said = f"{describe_lock_owner(lock_owner)}; retrying in {_seconds(math.ceil(seconds))}"
             return f"{paint('bold', 'Acquiring the lock of the ledger:')} {said}"
         case Retrying(subject, reason, seconds):
-            said = f"{_line(reason)}; trying again in {_seconds(seconds)}"
+            said = f"{_line(reason)}; retrying in {_seconds(seconds)}"
             return f"{paint('bold', escape(subject) + ':')} {said}"
         case Throttling(subject, reason, seconds):
-            said = f"{_line(reason)}; the next one goes in {_seconds(math.ceil(seconds))}"
+            said = f"{_line(reason)}; the next request is in {_seconds(math.ceil(seconds))}"
             return f"{paint('bold', escape(subject) + ':')} {said}"
         case _:
             resource = event.resource
@@ -175,10 +176,10 @@ def _describe_of_fleet(event: WaveStarted | WavePaused | FleetStopped, paint: Pa
         case WaveStarted(wave, steps, waves=waves):
             return f"Wave {wave} of {waves}: {count(steps, 'member')}"
         case WavePaused(seconds=seconds):
-            return f"The next wave begins in {_seconds(math.ceil(seconds))}"
+            return f"The next wave starts in {_seconds(math.ceil(seconds))}"
         case FleetStopped(failed=failed, max_failures=most):
             stopped = paint("red", "Stopped:")
-            return f"{stopped} {describe_stop(failed, most)}; no other member is begun"
+            return f"{stopped} {describe_stop(failed, most)}; no further member is started"
     assert_never(event)
 
 
@@ -199,13 +200,13 @@ def _describe_of_resource(event: _OfResource, paint: Paint) -> str:  # noqa: PLR
         case Refreshing():
             return "Refreshing state..."
         case IntentResolved(result=result, note=note):
-            return f"Settled: {result}{f' ({_line(note)})' if note else ''}"
+            return f"Interrupted step: {result}{f' ({_line(note)})' if note else ''}"
         case StepStarted(action=action):
             return _STARTS[action]
         case StepWaiting(action=action, elapsed=elapsed):
             return f"{_GOES_ON[action]} [{_seconds(elapsed)} elapsed]"
         case StepDoubted(reason=reason):
-            return f"Looking again: {_line(reason)}"
+            return f"Reading again: {_line(reason)}"
         case StepDone(action=action, elapsed=elapsed):
             return f"{_ENDS[action]} {_seconds(elapsed)}"
         case StepFailed(finding=finding):
@@ -216,7 +217,7 @@ def _describe_of_resource(event: _OfResource, paint: Paint) -> str:  # noqa: PLR
 
 
 def describe_lock_owner(lock_owner: LockOwner) -> str:
-    """Who holds a lock, for what, where and since when."""
+    """Returns the owner of a lock: the operation, the user, the host and the start time."""
     why = f" for {_line(lock_owner.why)}" if lock_owner.why else ""
     where = f"{_line(lock_owner.host)}, process {lock_owner.pid}"
     return f"held{why} by {_line(lock_owner.who)} on {where}, since {_line(lock_owner.since)}"

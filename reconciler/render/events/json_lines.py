@@ -1,7 +1,7 @@
-"""What happens while a command runs as JSON lines, with Terraform's message types and ours.
+"""Renders what happens during a command as JSON lines, with Terraform's message types and ours.
 
-Each function gives one message without its time; `write_line` makes a line of it. No value of a
-resource is in any of them. The form is in `schemas/output/events.schema.json`.
+Each function returns one message without its time; `write_line` formats the message as a line.
+No message contains a value of a resource. `schemas/output/events.schema.json` defines the form.
 """
 
 from __future__ import annotations
@@ -80,31 +80,31 @@ _PLANNED: Final[Mapping[Action, str]] = {
 
 
 def write_line(message: Json, at: datetime) -> str:
-    """The message as one line of ASCII, with the time in UTC."""
+    """Returns the message as one line of ASCII, with the time in UTC."""
     stamp = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     said = {**message, "@timestamp": stamp}
     return json.dumps(said, sort_keys=True, separators=(",", ":")) + "\n"
 
 
 def describe_version(version: str) -> Json:
-    """The first message: who speaks, and in which form."""
+    """Returns the first message: the program's version, and the version of the message format."""
     return _message("version", f"Reconciler {version}", reconciler=version, ui=FORM)
 
 
 def describe_note(said: str, level: str = "info") -> Json:
-    """Something that is neither an event nor a finding."""
+    """Returns a message that is neither an event nor a finding."""
     return _message("log", said, level)
 
 
 def describe_finding(finding: Finding) -> Json:
-    """An error or a warning."""
+    """Returns the message of an error or a warning."""
     word, level = ("Error", "error") if finding.severity == "error" else ("Warning", "warn")
     said = f"{word}: {escape(cut(finding.message, _LONGEST))}"
     return _message("diagnostic", said, level, diagnostic=describe_diagnostic(finding))
 
 
 def describe_plan(plan: Plan) -> Iterator[Json]:
-    """What others have moved, what is planned, and how much that is."""
+    """Yields messages for the drift, the planned changes, and their number."""
     for step in plan.steps:
         if has_drifted(step):
             change = {"resource": _resource(step.resource.address), "action": "update"}
@@ -124,12 +124,12 @@ def describe_plan(plan: Plan) -> Iterator[Json]:
 
 
 def describe_end(outcome: Outcome, word: str, halted: str = "") -> Json:
-    """The last message: what was done, and in one word what it came to."""
+    """Returns the last message: what was done, and the outcome in one word."""
     return _end(outcome, word, sum_up_outcome(outcome, halted), "info")
 
 
 def describe_failure(word: str, said: str) -> Json:
-    """The last message where an error came before anything was done, or after all was told."""
+    """Returns the last message after an error outside of the apply itself."""
     return _end(Outcome(), word, escape(cut(said, _LONGEST)), "error")
 
 
@@ -154,7 +154,7 @@ def _end(outcome: Outcome, word: str, said: str, level: str) -> Json:
 
 
 def describe_event(event: Event) -> Json:
-    """The message of an event; every event has one."""
+    """Returns the message of an event. Every event has a message."""
     return _message(_type(event), _format_message(event), **_list_fields(event))
 
 
@@ -167,9 +167,9 @@ def _type(event: Event) -> str:
 def _format_message(event: Event) -> str:
     match event:
         case Agenda(reads=reads, steps=()):
-            return f"{count(reads, 'service')} to be read"
+            return f"{count(reads, 'service')} to read"
         case Agenda(steps=steps):
-            return f"{count(len(steps), 'step')} to be carried out"
+            return f"{count(len(steps), 'step')} to apply"
         case Refreshed(resource, failed):
             return f"{_name(resource)}: Refresh {'failed' if failed else 'complete'}"
         case _:
@@ -177,7 +177,7 @@ def _format_message(event: Event) -> str:
 
 
 def _list_fields(event: Event) -> dict[str, Json]:  # noqa: PLR0911 - one a kind of message
-    """What the message says beside its text."""
+    """The fields of the message in addition to its text."""
     match event:
         case Agenda(reads, steps):
             return {"agenda": {"reads": reads, "steps": len(steps)}}

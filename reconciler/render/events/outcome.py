@@ -1,4 +1,7 @@
-"""What an apply came to, as the last thing that a person reads of it."""
+"""Renders the outcome of an apply: the last text that a person reads of it.
+
+The command line calls it after the last event. It decides nothing about the outcome.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,15 @@ _NAMED: Final = 20
 
 
 def render_outcome(outcome: Outcome, *, paint: Paint, halted: str = "") -> str:
-    """Terraform's sentence, every failure with what to do, and what was left alone.
+    """Returns Terraform's sentence, every failure with its next step, and the steps not started.
 
-    `halted` is why nothing more could be begun at some point, "" where everything could.
+    `halted` is the reason why the apply could not start more steps, or "" if it could.
     """
     return "\n\n".join(part for part in _render(outcome, paint, halted) if part)
 
 
 def sum_up_outcome(outcome: Outcome, halted: str = "") -> str:
-    """The first sentence: `Apply complete! Resources: 0 added, 1 changed, 0 destroyed.`."""
+    """Returns the first sentence: `Apply complete! Resources: 0 added, 1 changed, 0 destroyed.`."""
     head, counts, _ = _sum_up(outcome, halted)
     return f"{head} {counts}"
 
@@ -43,46 +46,46 @@ def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
         yield "\n".join(_name_left(left, halted))
     if outcome.not_observable:
         number = count(len(outcome.not_observable), "resource")
-        said = f"What was written to {number} is not observable"
-        yield f"{said}: the service took it, and does not show it."
+        said = f"The values written to {number} are not observable"
+        yield f"{said}: the service accepted them, but never returns them."
 
 
 def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
-    """What is said first, how much of it, and in which colour."""
+    """The headline, the counts, and the colour."""
     restored = f"Resources: {len(outcome.rolled_back)} restored"
     if outcome.unrestored:
         counts = f"{restored}, {len(outcome.unrestored)} not restored."
-        return "Apply failed and was rolled back in part!", counts, "red"
+        return "Apply failed and was partly rolled back!", counts, "red"
     if outcome.rolled_back:
         return "Apply failed and was rolled back!", f"{restored}.", "red"
     counts = (
         f"Resources: {len(outcome.added)} added, {len(outcome.changed)} changed,"
         f" {len(outcome.destroyed)} destroyed."
     )
-    amiss = [f"{len(outcome.failures)} failed"] if outcome.failures else []
-    amiss += [f"{len(outcome.not_started)} not started"] if outcome.not_started else []
-    if not amiss:
+    problems = [f"{len(outcome.failures)} failed"] if outcome.failures else []
+    problems += [f"{len(outcome.not_started)} not started"] if outcome.not_started else []
+    if not problems:
         return "Apply complete!", counts, "green"
     word = "incomplete" if not halted else INTERRUPTED if halted == INTERRUPTED else "stopped"
-    return f"Apply {word}!", f"{counts} {', '.join(amiss)}.", "red"
+    return f"Apply {word}!", f"{counts} {', '.join(problems)}.", "red"
 
 
 def _describe_stopped(stopped: Stopped, paint: Paint) -> str:
-    """Why a fleet went no further, and the command that goes on."""
+    """Why a fleet's rollout stopped, and the command that continues it."""
     fleet, why = escape(str(stopped.fleet)), describe_stop(stopped.failed, stopped.max_failures)
     left = count(len(stopped.not_started), "member")
     prune = " --prune" if stopped.destroys else ""
     return (
         f"{paint('bold', f'{fleet} was stopped:')} {why}; {left} not started.\n"
-        f"Once that is mended, go on with: reconciler apply --target {fleet}{prune}"
+        f"After you fix the cause, continue with: reconciler apply --target {fleet}{prune}"
     )
 
 
 def _name_left(left: Sequence[Address], halted: str) -> Iterator[str]:
-    why = {"": "because of what failed", INTERRUPTED: "because of the interruption"}
+    why = {"": "because of the failures", INTERRUPTED: "because of the interruption"}
     yield f"{count(len(left), 'step')} not started, {why.get(halted, f'because {escape(halted)}')}:"
     for address in left[:_NAMED]:
         yield f"  {escape(str(address))}"
     if len(left) > _NAMED:
         yield f"  … and {len(left) - _NAMED:,} more"
-    yield "Plan again to see what is left."
+    yield "Run plan to see the remaining changes."

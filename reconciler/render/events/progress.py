@@ -1,4 +1,7 @@
-"""How far many things of one sort have come, as one line of a terminal that is drawn over."""
+"""Renders the progress of many reads or steps as one terminal line, which is redrawn in place.
+
+The console of events calls it. It reads no clock: callers pass the time in seconds.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from reconciler.render.words.counting import show_duration
 _WIDEST_BAR: Final = 30
 _NARROWEST_BAR: Final = 10
 _GAP: Final = "  "
-# So many a minute are told as so many a second.
+# From this rate per minute on, the bar shows the rate per second.
 _FAST: Final = 600
 
 
 @dataclass
 class ProgressBar:
-    """Counts what has ended of `total`. Times are seconds of one clock, whichever.
+    """Counts how many of `total` have ended. All times are seconds of the same clock.
 
-    The rate is of what was done since `started`; what needed no doing took no time.
+    The rate counts only the work since `started`, because things without work take no time.
     """
 
     name: str
@@ -31,17 +34,17 @@ class ProgressBar:
     begun: bool = False
 
     def begin(self, now: float) -> None:
-        """The first of them begins; the time before was spent on something else."""
+        """Starts the measurement of the rate at `now`, if it has not started."""
         if not self.begun:
             self.started, self.begun = now, True
 
     @property
     def ended(self) -> int:
-        """How many have come to an end, whichever end."""
+        """How many have ended, with success or failure."""
         return self.done + self.failed + self.skipped
 
     def draw(self, now: float, width: int, paint: Paint) -> str:
-        """The line, at most one column short of `width`; what has no room is left out."""
+        """Returns the line, narrower than `width`; parts that do not fit are left out."""
         parts = list(self._list_parts(now))
         while len(parts) > 1 and _size(parts) >= width:
             parts.pop()
@@ -53,7 +56,7 @@ class ProgressBar:
         return _GAP.join(paint(colour, said) if colour else said for said, colour in parts)
 
     def _list_parts(self, now: float) -> list[tuple[str, str]]:
-        """What there is to say, the most telling first, each with its colour."""
+        """The parts of the line, the most important first, each with its colour."""
         parts = [(self.name, "bold"), (f"{self.ended:,}/{self.total:,}", "")]
         if self.failed:
             parts.append((f"{self.failed:,} failed", "red"))

@@ -1,4 +1,4 @@
-"""A plan as text, JSON, Markdown, HTML and JSON Patch: pure functions of the plan.
+"""Shows a plan as text, JSON, Markdown, HTML and JSON Patch, by pure functions of the plan.
 
-It reads no file but its own templates, and prints nothing itself.
+It must not know the engine or the command line. It reads its own templates and no other file.
 """

@@ -1,4 +1,7 @@
-"""The changes of one step as lines: models first, then attributes by their path."""
+"""Renders the changes of one step as lines: models first, then attributes by path.
+
+The text and Markdown renderers of a plan call it. Which values to show is decided in `rows`.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ _MOST_CREATED: Final = 24
 
 
 def render_changes(step: Step, paint: Paint, like: Sequence[Step] = ()) -> Iterator[str]:
-    """Every change of a step and what is not shown of it, for the block around it.
+    """Yields every change of a step, and the counts of attributes that are not shown.
 
-    `like` are all that it stands for: what differs between them is noted.
+    `like` are all steps that this step represents: the lines note what differs between them.
     """
     yield from render_difference(step, paint, like)
     rest = describe_rest(step)
@@ -26,7 +29,7 @@ def render_changes(step: Step, paint: Paint, like: Sequence[Step] = ()) -> Itera
 
 
 def render_difference(step: Step, paint: Paint, like: Sequence[Step] = ()) -> Iterator[str]:
-    """Every change of a step, bounded; the same lines for the same changes of another resource."""
+    """Yields the changes of a step, bounded; equal changes give equal lines for any resource."""
     for said in describe_whole(step, like):
         line = f"  # ({said})"
         yield line if step.action is Action.DELETE else paint("faint", line)

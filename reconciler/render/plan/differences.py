@@ -1,7 +1,7 @@
-"""What differs between the members of a group in one change, told in a few words.
+"""Describes in a few words what differs between the members of a group in one change.
 
-Few values are told with how many members have each; where nearly every member has another one,
-that alone is said. So whoever is odd among a thousand stands out.
+A few values are listed with the number of members that have each. If nearly every member has its
+own value, the text says only that. An unusual member among a thousand is therefore visible.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reconciler.render.words.names import list_names
 from reconciler.secrets.signatures import strip_credentials
 from reconciler.text.json_text import canonical
 
-OWN: Final = "each its own"
+OWN: Final = "different for each"
 _FEW: Final = 4
 _MANY: Final = 3
 _NAMED: Final = 2
@@ -29,13 +29,13 @@ _Value: TypeAlias = Json | Absent
 def describe_differences(
     names: Sequence[str], before: Sequence[_Value], after: Sequence[_Value]
 ) -> tuple[str, ...]:
-    """Notes on the values of one change, in the order of the members' names; none for the same."""
+    """Returns notes on the values of one change, in the order of names; empty if all are equal."""
     then, now = describe_values(names, before), describe_values(names, after)
     return now if then in (now, now[:1]) else (*now, *(f"was {one}" for one in then))
 
 
 def describe_values(names: Sequence[str], values: Sequence[_Value]) -> tuple[str, ...]:
-    """The same of one value of each."""
+    """Returns notes on one value of each member."""
     alike = _gather(names, map(_key, values))
     if len(alike) == 1:
         return ()
@@ -48,7 +48,7 @@ def describe_values(names: Sequence[str], values: Sequence[_Value]) -> tuple[str
 
 
 def mark_usual(values: Sequence[_Value]) -> list[bool]:
-    """Of each value whether it is the most frequent one; where there are many, all are usual."""
+    """Whether each value is the most frequent one; if most values differ, all are usual."""
     keys = [_key(value) for value in values]
     counted = Counter(keys)
     ((most, _),) = counted.most_common(1)
@@ -56,7 +56,7 @@ def mark_usual(values: Sequence[_Value]) -> list[bool]:
 
 
 def _gather(names: Sequence[str], keys: Iterable[str]) -> dict[str, list[str]]:
-    """Who has each, the most frequent first."""
+    """The members with each key, the most frequent key first."""
     found: dict[str, list[str]] = {}
     for name, key in zip(names, keys, strict=True):
         found.setdefault(key, []).append(name)
@@ -71,7 +71,7 @@ def _key(value: _Value) -> str:
 
 def _show(value: _Value) -> str:
     if value is ABSENT:
-        return "not there"
+        return "absent"
     if isinstance(value, SecretReference):
         return escape(cut(f"{value}, version {value.version}" if value.version else str(value)))
     return show_value(cut(strip_credentials(value), _LONGEST) if isinstance(value, str) else value)
@@ -88,11 +88,11 @@ def _format_counts(alike: Iterable[tuple[str, Sequence[str]]]) -> str:
 
 
 def _describe_folders(names: Sequence[str], values: Sequence[_Value]) -> Iterator[str]:
-    """Where addresses lie of which each is another, unless they all lie together."""
+    """The common folders of URIs that all differ; nothing if all URIs share one folder."""
     if not all(isinstance(value, str) and "://" in value for value in values):
         return
     parts = [strip_credentials(str(value)).split("/") for value in values]
-    # As deep as the places are still few; the first three parts are scheme, nothing and host.
+    # As deep as there are still few folders; the first three parts are scheme, "" and host.
     for depth in range(max(map(len, parts)) - 1, 2, -1):
         alike = _gather(names, (_cut_at(depth, one) for one in parts))
         if len(alike) <= _FEW:

@@ -1,6 +1,6 @@
-"""Steps that are shown as one: alike members of a fleet, or resources that change the very same.
+"""Groups steps that are shown as one: similar members of a fleet, or equal changes of resources.
 
-Told by what they do, not by how that is shown: what is cut for the eye may differ.
+Steps are compared by what they do and not by their text, because the text may be cut.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from reconciler.render.words.grouping import gather
 from reconciler.render.words.names import list_names
 from reconciler.text.json_text import canonical
 
-# Deletes first: what cannot be had back must not be scrolled past.
+# Deletes come first, so that the user does not miss what cannot be restored.
 _ORDER: Final = (Action.DELETE, Action.REPLACE, Action.UPDATE, Action.CREATE)
 _GROUP_FROM: Final = 3
-# What is taken away is named line by line as long as a person can read the lines.
+# Deletes are listed one by one as long as a person can read the list.
 _GROUP_REMOVALS_FROM: Final = 21
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One step, or several that are shown by one of them, `step`.
+    """One step, or several that are shown as one; `step` represents them.
 
-    The values of a fleet's members may differ; any others change the very same.
+    Members of a fleet may differ in values. All other grouped steps make exactly the same change.
     """
 
     steps: tuple[Step, ...]
@@ -38,12 +38,12 @@ class Group:
 
     @property
     def alone(self) -> bool:
-        """Whether there is only one."""
+        """Whether the group has only one step."""
         return len(self.steps) == 1
 
     @property
     def title(self) -> str:
-        """Whom it is about, escaped: `Fleet/rental: 1,000 members`, or the one address."""
+        """The subject of the group, escaped: `Fleet/rental: 1,000 members`, or the one address."""
         if self.alone:
             return escape(str(self.step.resource.address))
         if self.fleet is None:
@@ -54,14 +54,14 @@ class Group:
         return f"{escape(str(self.fleet))}: {count(len(self.steps), 'member')}"
 
     def list_names(self, most: int) -> str:
-        """The names of all, at most so many of them and of ranges."""
+        """Returns the names of all resources, as at most `most` names and ranges."""
         return list_names([step.resource.address.name for step in self.steps], most)
 
 
 def group_steps(ordered: Sequence[Step], refused: Collection[str] = ()) -> list[Group]:
-    """Those that are alike, together where the first of them stands; the rest alone.
+    """Groups similar steps at the position of the first of them; the rest are groups of one.
 
-    `refused` are addresses that a guard forbids to change: they are not hidden among others.
+    `refused` are the addresses that a guard refuses: their steps always stay separate.
     """
     gathered = gather(ordered, lambda step: _sameness(step, refused), least=_count_least)
     return [_make_group(steps) for steps in gathered]
@@ -79,12 +79,12 @@ def _count_least(step: Step) -> int:
 
 
 def group_plan(plan: Plan) -> list[Group]:
-    """The steps of a plan as they are to be read, those that are alike as one."""
+    """Returns the steps of a plan in reading order, similar steps as one group."""
     return group_steps(in_order(plan.steps), {one.subject for one in plan.refused})
 
 
 def in_order(steps: Iterable[Step]) -> list[Step]:
-    """The steps as they are to be read: what takes away, what cannot be undone, then the rest."""
+    """Returns the steps in reading order: destructive ones, irreversible ones, then the rest."""
     return sorted(steps, key=lambda step: (_rank(step), step.resource.address))
 
 
@@ -93,7 +93,7 @@ def _rank(step: Step) -> tuple[bool, int]:
 
 
 def is_destructive(step: Step) -> bool:
-    """Whether it takes a resource away, or changes it for good."""
+    """Whether the step destroys or replaces its resource, or changes it irreversibly."""
     taken = step.action in {Action.DELETE, Action.REPLACE}
     return taken or any(map(is_final, step.changes))
 
@@ -110,7 +110,7 @@ def _sameness(step: Step, refused: Collection[str]) -> object:
 
 
 def _shape(step: Step) -> object:
-    """All that a step does but for the values that it leads from and to."""
+    """The key of a group: everything that a step does, without the values before and after."""
     return (
         step.action,
         step.body,

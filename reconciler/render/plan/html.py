@@ -1,8 +1,8 @@
-"""A plan as one page that needs nothing else: opened from disk, read by eye, ear or keyboard.
+"""Renders a plan as one HTML page that loads nothing else and is accessible without a mouse.
 
-Whatever comes from outside passes one gate, the environment's `finalize`, which makes it harmless
-and short, and then the template's own escaping. The page may load nothing; its one script and its
-style are known to it by their digests.
+All text from outside passes the environment's `finalize`, which escapes control characters and
+cuts long text, and then the template's own HTML escaping. The content security policy allows only
+the page's own script and style, by their digests.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MOST_UNFOLDED: Final = 50
 
 
 def render_plan_html(plan: Plan) -> str:
-    """The whole plan as one page; the same bytes for the same plan."""
+    """Returns the whole plan as one page; the same plan always gives the same bytes."""
     entries = make_entries(plan)
     numbers = {step.resource.address: one.number for one in entries for step in one.group.steps}
     style, script = _read("plan.css"), _read("plan.js")
@@ -84,14 +84,14 @@ def _make_environment() -> Environment:
 
 
 def _make_harmless(value: object) -> object:
-    """Anything that is shown, but for numbers and what the page itself is made of."""
+    """The value escaped and cut; numbers and the page's own markup stay as they are."""
     if isinstance(value, (Markup, int)):
         return value
     return escape(cut(str(value), _MOST_CHARACTERS))
 
 
 def _make_policy(style: str, script: str) -> str:
-    """What the page may load: nothing; an empty icon keeps browsers from asking for one."""
+    """The content policy: nothing may load; an empty icon stops browsers from requesting one."""
     return (
         f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)};"
         " img-src data:; base-uri 'none'; form-action 'none'"

@@ -1,7 +1,7 @@
-"""A plan as one comment on a pull request: bounded, folded, and nothing in it is obeyed.
+"""Renders a plan as one Markdown comment on a pull request, of bounded length and folded.
 
-Whatever comes from outside stands in a code span or a fence, where no mention, link, HTML or table
-syntax is read. What must be seen is written first and is the last to be cut.
+Text from outside is always in a code span or a fence, where no mention, link, HTML or table syntax
+has an effect. The most important parts come first and are cut last.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from reconciler.render.words.escape import cut, escape, show_path
 from reconciler.render.words.names import list_names
 
 MOST: Final = 60_000
-# What may be said of steps, in characters, so that all that frames it always fits.
+# The limit for the part about steps, in characters, so that the rest of the comment always fits.
 _MUST_SEE: Final = 30_000
 _DETAILS: Final = 55_000
 _NAMED: Final = 8
 _MOST_NAMED: Final = 100
-# Names are bounded where they are listed.
+# Lists of names are already bounded where they are made.
 _ALL: Final = 10_000
 _PLAIN: Final = Paint()
 _SAID: Final = {
@@ -46,7 +46,7 @@ _SAID: Final = {
 
 
 def render_plan_markdown(plan: Plan) -> str:
-    """The plan in less than 60,000 characters, with a marker by which to find the comment again."""
+    """Returns the plan in less than 60,000 characters, with a marker to find the comment by."""
     groups = group_steps(plan.steps, {one.subject for one in plan.refused})
     head = [write_marker("plan", plan.inputs.project), f"### {_title(plan)}"]
     head += keep_within(_must_see(plan, groups), _MUST_SEE)
@@ -61,7 +61,7 @@ def render_plan_markdown(plan: Plan) -> str:
 
 
 def write_marker(what: str, project: str) -> str:
-    """A comment that nobody sees and by which a tool finds this comment again."""
+    """Returns an invisible HTML comment by which a tool finds this comment again."""
     return f"<!-- reconciler {what} {re.sub(r'[^A-Za-z0-9._]', '_', project)[:100]} -->"
 
 
@@ -84,7 +84,7 @@ def _must_see(plan: Plan, groups: Sequence[Group]) -> Iterator[str]:
 
 
 def _who(group: Group, most: int) -> str:
-    """The address; of several also their names."""
+    """The address; for several resources also their names."""
     return code(group.title) + ("" if group.alone else f" {code(group.list_names(most), _ALL)}")
 
 
@@ -103,7 +103,7 @@ def _row(group: Group) -> str:
 
 
 def keep_within(lines: Iterable[str], most: int) -> list[str]:
-    """The lines that fit into so many characters, and how many do not."""
+    """Returns the lines that fit into `most` characters, and the number of the others."""
     kept, size, left = [], 0, 0
     for line in lines:
         size += len(line) + 1
@@ -147,17 +147,17 @@ def _notes(plan: Plan) -> Sequence[str]:
         them = code(list_names((str(one.address) for one in plan.orphans), _MOST_NAMED), _ALL)
         notes.append(f"\n{count(len(plan.orphans), 'orphan')} in the ledger: {them}")
     if plan.baseline == "lost":
-        notes.append("\nbaseline: lost; who changed what before is not known.")
+        notes.append("\nbaseline: lost; it is not known who made earlier changes.")
     commit = f"`{plan.inputs.commit[:12]}`" if plan.inputs.commit.isalnum() else ""
     if commit:
         notes.append(
-            f"\nMade from {commit}{', with uncommitted changes' if plan.inputs.dirty else ''}."
+            f"\nCreated from {commit}{', with uncommitted changes' if plan.inputs.dirty else ''}."
         )
     return notes
 
 
 def code(text: str, most: int = 300) -> str:
-    """A code span that holds any text, in a table too; nothing in it is read as Markdown."""
+    """Returns a code span of any text, also for a table; no Markdown in the text has an effect."""
     shown = escape(cut(text, most)).replace("|", "\\|")
     fence = _fence(shown, 1)
     pad = " " if shown[:1] in {"`", " ", ""} or shown[-1:] in {"`", " "} else ""
@@ -165,6 +165,6 @@ def code(text: str, most: int = 300) -> str:
 
 
 def _fence(text: str, least: int) -> str:
-    """Backticks, more than any run of them in the text."""
+    """Backticks, more than any run of backticks in the text."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     return "`" * max(least, longest + 1)

@@ -1,4 +1,7 @@
-"""Free-form JSON that changed, described in words by DeepDiff."""
+"""Describes changes inside free-form JSON, in words (by DeepDiff) or as lines of a diff.
+
+The rows of a plan call it. Its results are escaped and bounded.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,17 @@ from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape
 
 _MOST_LINES = 12
-# What is compared pair by pair; a service may answer millions of values.
+# The limit of a comparison value by value, because a service may return millions of values.
 _MOST_VALUES = 5_000
 
 
 def describe_change(before: Json, after: Json) -> list[str]:
-    """A sentence for each difference, bounded; the whole value is `value`."""
+    """Returns a sentence for each difference, bounded; the path of the whole value is `value`."""
     if too_many := _count_too_many(before, after):
         return [too_many]
     from deepdiff import DeepDiff  # noqa: PLC0415 - slow to import and rarely needed
 
-    # verbose_level 2 names the values of what was added and removed, not only their places.
+    # verbose_level 2 names the added and removed values, and not only their places.
     said = DeepDiff(before, after, verbose_level=2, ignore_numeric_type_changes=False).pretty()
     lines = sorted(re.sub(r"\broot\b", "value", line) for line in said.splitlines())
     shown = [escape(cut(line, 160)) for line in lines[:_MOST_LINES]]
@@ -30,11 +33,11 @@ def describe_change(before: Json, after: Json) -> list[str]:
 
 
 def _count_too_many(*structures: Json) -> str:
-    """What is said of structures that are too large to be compared; empty for all others."""
+    """The sentence for structures that are too large to compare; empty for all others."""
     counts = [_count_values(one) for one in structures]
     if max(counts) <= _MOST_VALUES:
         return ""
-    return f"{' -> '.join(count(one, 'value') for one in counts)}: too many to be compared here"
+    return f"{' -> '.join(count(one, 'value') for one in counts)}: too many to compare here"
 
 
 def _count_values(value: Json) -> int:
@@ -49,7 +52,7 @@ def _count_values(value: Json) -> int:
 
 
 def compare_lines(before: Json, after: Json) -> list[str]:
-    """What differs between two structures, as lines of a diff of their JSON, bounded."""
+    """Returns the lines that differ between the JSON texts of two structures, bounded."""
     if too_many := _count_too_many(before, after):
         return [too_many]
     import difflib  # noqa: PLC0415 - only needed for structures

@@ -1,4 +1,7 @@
-"""What a page lists: steps with all that is folded below them, and notices of all findings."""
+"""Computes what an HTML page lists: steps with their details, and notices from findings.
+
+The HTML renderer calls it. It contains no markup.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ WORDS: Final = {
     Action.ADOPT: "adopt",
 }
 _OPEN_UP_TO: Final = 5
-# How many rows a page may hold, shared out among its entries; of patches twice as many lines.
+# The limit of rows on a page, divided between its entries; for lines of patches it is double.
 _ROWS: Final = 20_000
 _LEAST, _MOST = 4, 300
 
@@ -31,8 +34,8 @@ _LEAST, _MOST = 4, 300
 class PageEntry:
     """One line of the list: a step, or several that are shown as one.
 
-    `tags` are what a reviewer must not miss, `more` counts the changes that are not in `rows`.
-    `own` says of each member of a fleet what is its own.
+    `tags` are warnings for the reviewer, `more` counts the changes that are not in `rows`.
+    `own` describes, for each member of a fleet, what differs from the other members.
     """
 
     number: int
@@ -50,13 +53,13 @@ class PageEntry:
 
     @property
     def step(self) -> Step:
-        """The only one, or the one that stands for all."""
+        """The only step, or the step that represents all."""
         return self.group.step
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One message, and everything that it is said of."""
+    """One message, and all findings with this message."""
 
     word: str
     message: str
@@ -64,7 +67,7 @@ class Notice:
 
 
 def make_entries(plan: Plan) -> list[PageEntry]:
-    """The plan's steps in the order in which they are to be read, those that are alike as one."""
+    """Returns the plan's steps in reading order, similar steps as one entry."""
     groups = group_plan(plan)
     most = min(max(_ROWS // max(len(groups), 1), _LEAST), _MOST)
     refused = {finding.subject for finding in plan.refused}
@@ -97,7 +100,7 @@ def _make_entry(
 
 
 def _describe_own(group: Group) -> Sequence[str]:
-    """What each member does, where that is not the same for all."""
+    """What each member changes, if that is not the same for all members."""
     own = [sum_up(Group((step,), step)) for step in group.steps]
     return own if len(set(own)) > 1 else [""] * len(own)
 
@@ -112,7 +115,7 @@ def _tags(group: Sequence[Step], refused: set[str]) -> Iterator[str]:
 
 
 def count_by_word(entries: Sequence[PageEntry]) -> dict[str, tuple[str, int]]:
-    """The sign of each action that the plan has, and how many resources it is done to."""
+    """Returns the sign of each action in the plan, and the number of its resources."""
     counted: dict[str, tuple[str, int]] = {}
     for entry in entries:
         _, before = counted.get(entry.word, ("", 0))
@@ -121,7 +124,7 @@ def count_by_word(entries: Sequence[PageEntry]) -> dict[str, tuple[str, int]]:
 
 
 def make_notices(findings: Sequence[Finding]) -> list[Notice]:
-    """The findings by what they say, those that refuse first; each is kept."""
+    """Groups all findings by their message; those that refuse the plan come first."""
     alike: dict[tuple[str, str], list[Finding]] = {}
     for finding in sorted(findings, key=lambda one: one.severity != "error"):
         alike.setdefault((_word(finding), finding.message), []).append(finding)

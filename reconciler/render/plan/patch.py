@@ -1,4 +1,7 @@
-"""A step's RFC 6902 patch as lines of JSON for reading: bounded, and without what is hidden."""
+"""Renders a step's RFC 6902 patch as lines of JSON for people, bounded and without secrets.
+
+`show --patch` returns the patch itself; this text is only for the HTML page.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ _WIDTH: Final = 100
 
 
 def show_operations(step: Step, most: int) -> list[str]:
-    """The patch in about as many lines as may be: an operation a line where its value fits."""
-    # What is written beside the patch stands in no operation.
+    """Returns the patch in about `most` lines, one line for each operation whose value fits."""
+    # No operation contains the values that the provider writes separately.
     changes = [change for change in step.changes if change.verb is not Verb.WRITE]
     hidden = [tuple(map(str, change.path)) for change in changes if is_hidden(change)]
     lines = ["["]
@@ -51,7 +54,7 @@ def _operation_lines(operation: Json, hidden: Collection[tuple[str, ...]]) -> li
 
 
 def _touches(path: tuple[str, ...], hidden: Collection[tuple[str, ...]]) -> bool:
-    """Whether a place lies in, or around, one that is hidden."""
+    """Whether a path is inside of a hidden place, or contains one."""
     return any(path[: len(one)] == one or one[: len(path)] == path for one in hidden)
 
 

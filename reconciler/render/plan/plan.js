@@ -14,7 +14,7 @@
   const count = (entry) => entry.members.length || 1;
   const total = items.reduce((sum, entry) => sum + count(entry), 0);
 
-  // What an entry says, without the patch: every patch says "replace".
+  // The searchable text of an entry, without the patch: every patch contains "replace".
   const read = (entry) => {
     if (entry.said === undefined) {
       const summary = entry.item.querySelector("summary").textContent;
@@ -34,7 +34,7 @@
       member.hidden = !matches(words, said, names[number]);
       return !member.hidden;
     }).length;
-    // Whoever looks for one among a thousand wants to see it.
+    // A search that matches some members opens the list, so that they are visible.
     if (entry.fold) entry.fold.open = found > 0 && found < entry.members.length;
     return found;
   };
@@ -59,7 +59,7 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   document.getElementById("open").addEventListener("click", () => fold(true));
   document.getElementById("close").addEventListener("click", () => fold(false));
-  // Whoever follows a link to a change wants to see it, filtered or not.
+  // A link to a change resets the filter, so that the change is visible.
   document.addEventListener("click", (event) => {
     if (!event.target.closest('a[href^="#change-"]')) return;
     form.reset();

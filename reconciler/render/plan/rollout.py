@@ -1,4 +1,7 @@
-"""How the changes of a fleet go: in how many waves, and what stops them."""
+"""Describes the rollout of a fleet: its waves, and the failures that stop it.
+
+The renderers of plans and of events call it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from reconciler.render.words.escape import escape
 
 
 def describe_rollouts(plan: Plan) -> Iterator[str]:
-    """`Fleet/bike-rental: 1,000 members in 3 waves: 1, 99, 900; 30 s between; …` for each fleet."""
+    """Yields `Fleet/rental: 1,000 members in 3 waves: 1, 99, 900; 30 s between; …` per fleet."""
     for rollout in plan.rollouts:
         steps = [step for step in plan.steps if step.fleet == rollout.fleet]
         if steps:
@@ -19,10 +22,9 @@ def describe_rollouts(plan: Plan) -> Iterator[str]:
 
 
 def describe_stop(failed: int, most: int) -> str:
-    """`3 members failed, and no more than 2 may`: why a fleet goes no further."""
-    return (
-        f"{count(failed, 'member')} failed, and {f'no more than {most:,}' if most else 'none'} may"
-    )
+    """Returns why a rollout stopped: `3 members failed, and at most 2 may fail`."""
+    limit = f"at most {most:,} may" if most else "no member may"
+    return f"{count(failed, 'member')} failed, and {limit} fail"
 
 
 def _describe(rollout: Rollout, steps: list[Step]) -> Iterator[str]:
@@ -45,6 +47,6 @@ def _name_limit(most: int) -> str:
 
 
 def _count_stages(steps: Iterator[Step]) -> list[str]:
-    """The size of each stage, in their order."""
+    """The size of each stage, in order."""
     sizes = Counter(step.stage for step in steps)
     return [f"{size:,}" for _, size in sorted(sizes.items())]

@@ -1,4 +1,7 @@
-"""The changes of one step as rows: escaped and bounded, before any face lays them out."""
+"""Computes the changes of one step as rows, escaped and bounded, for every output format.
+
+The renderers only lay the rows out. This module decides which values are hidden.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from reconciler.render.words.escape import (
 
 HIDDEN: Final = "(sensitive value)"
 _WHOLE: Final = (
-    "sent as the whole definition: whether an update removes what it leaves out is not known"
+    "sent as the whole definition: it is not known whether an update removes omitted fields"
 )
 _SIGNS: Final[Mapping[Verb, str]] = {
     Verb.ADD: "+",
@@ -38,9 +41,9 @@ _SIGNS: Final[Mapping[Verb, str]] = {
 class Row:
     """One change as it is shown.
 
-    `before` and `after` are values, empty where there is none; `said` stands in their place where
-    they may not be shown or are not known. `about` tells where a model lies and which bytes it
-    has; `lines` compare two structures.
+    `before` and `after` are values, or empty without a value. `said` replaces both if they must
+    stay hidden or are not known. `about` describes the location and the bytes of a model; `lines`
+    compare two structures.
     """
 
     sign: str
@@ -54,10 +57,10 @@ class Row:
 
 
 def make_rows(step: Step, most: int, like: Sequence[Step] = ()) -> tuple[list[Row], int]:
-    """Models first, then at most so many other changes; and how many more there are.
+    """Returns the rows of models and at most `most` other changes, and the number of the others.
 
-    `like` are all that change in the same places, with `step` among them: what differs between
-    them is noted.
+    `like` are all steps that change the same places, `step` included: the rows note what differs
+    between them.
     """
     if step.action is Action.DELETE:
         return [], 0
@@ -70,7 +73,7 @@ def make_rows(step: Step, most: int, like: Sequence[Step] = ()) -> tuple[list[Ro
 
 
 def choose_typical(like: Sequence[Step]) -> Step:
-    """Of steps that change in the same places the first that is least at odds with the others."""
+    """Returns the first of the steps that have the fewest unusual values."""
     usual = [0] * len(like)
     for column in _list_columns(like):
         for values in ([one.before for one in column], [one.after for one in column]):
@@ -82,12 +85,12 @@ def choose_typical(like: Sequence[Step]) -> Step:
 def _list_columns(
     like: Sequence[Step], most: int | None = None
 ) -> Iterator[tuple[ModelChange | Change, ...]]:
-    """What all change in the place of each row."""
+    """The changes of all steps at the place of each row."""
     return zip(*([*step.models, *_to_show(step)][:most] for step in like), strict=True)
 
 
 def _compare(rows: Sequence[Row], step: Step, like: Sequence[Step]) -> Iterator[Row]:
-    """The rows of one of some steps, with what differs between all of them."""
+    """The rows of one step, with notes on what differs between all steps."""
     names = [one.resource.address.name for one in like]
     for row, column in zip(rows, _list_columns(like, len(rows)), strict=True):
         notes = row.notes
@@ -101,30 +104,30 @@ def _compare(rows: Sequence[Row], step: Step, like: Sequence[Step]) -> Iterator[
 
 
 def describe_whole(step: Step, like: Sequence[Step] = ()) -> list[str]:
-    """What is to be said of the resource as a whole, or of all, before any of its changes."""
+    """Returns the remarks on the whole resource, or on all resources, before the changes."""
     notes = _notes_at("", step)
     if step.action is Action.DELETE:
         sizes = {_size(one.before) for one in (step, *like)}
         gone = count(sizes.pop(), "attribute") if len(sizes) == 1 else "all attributes"
-        return ["; ".join([f"{gone} will be gone", *notes])]
+        return ["; ".join([f"{gone} will be removed", *notes])]
     whole = step.action is Action.UPDATE and step.body == "whole"
     return [*notes, _WHOLE] if whole else notes
 
 
 def describe_rest(step: Step) -> str:
-    """What is not shown of a step; empty where all is."""
+    """Returns the counts of what is not shown of a step; empty if everything is shown."""
     rest = [f"{count(step.unchanged, 'unchanged attribute')} hidden"] if step.unchanged > 0 else []
     rest += [f"{len(step.not_observable)} not observable"] if step.not_observable else []
     return ", ".join(rest)
 
 
 def is_hidden(change: Change) -> bool:
-    """Whether its values are never shown: sensitive values, and cipher text."""
+    """Whether the values are never shown, because they are sensitive or encrypted."""
     return change.sensitive
 
 
 def _to_show(step: Step) -> list[Change]:
-    """What is no model and no mere container for what is added below it."""
+    """The changes without models and without empty mappings that only hold added values."""
     models = {model.path for model in step.models}
     containers = {
         change.path[:length] for change in step.changes for length in range(1, len(change.path))
@@ -137,7 +140,7 @@ def _to_show(step: Step) -> list[Change]:
         and not (change.after == {} and change.path in containers)
     ]
     if step.action is Action.CREATE:
-        # What was written for the whole service tells more than its hundredth column.
+        # What was written for the whole service is more important than its hundredth column.
         shown.sort(key=lambda one: (one.verb is not Verb.WRITE, len(one.path)))
     return shown
 
@@ -160,12 +163,12 @@ def _model_row(model: ModelChange, step: Step) -> Row:
 
 def _digest(model: ModelChange) -> Iterator[str]:
     if model.digest_after:
-        trust = {"streamed": "", "metadata": " (as its uploader says)", "md5": ""}[model.trust]
+        trust = {"streamed": "", "metadata": " (reported by its uploader)", "md5": ""}[model.trust]
         before = f"{_short(model.digest_before)} -> " if model.digest_before else ""
         kind = model.digest_after.partition(":")[0]
         yield f"{kind} {before}{_short(model.digest_after)}{trust}"
     elif model.trust == "none":
-        yield "its storage tells no digest; give sha256 to have its bytes compared"
+        yield "its storage reports no digest; set sha256 to compare its bytes"
 
 
 def _short(digest: str) -> str:
@@ -184,8 +187,8 @@ def _change_row(change: Change, step: Step) -> Row:
         return replace(row, said=HIDDEN)
     structures = _is_structure(change.before) or _is_structure(change.after)
     if change.verb is Verb.REPLACE and structures:
-        tell = describe_change if change.opaque else compare_lines
-        return replace(row, lines=tuple(tell(change.before, change.after)))
+        compare = describe_change if change.opaque else compare_lines
+        return replace(row, lines=tuple(compare(change.before, change.after)))
     return replace(
         row,
         before="" if change.verb is Verb.ADD else show_value(change.before),
@@ -195,17 +198,17 @@ def _change_row(change: Change, step: Step) -> Row:
 
 def _written(change: Change) -> str:
     if not isinstance(change.after, SecretReference):
-        return f"{show_value(change.after)} (what it was is not observable)"
+        return f"{show_value(change.after)} (the previous value is not observable)"
     label = f", version {escape(cut(change.after.version))}" if change.after.version else ""
     return f"(sensitive value, written from {escape(str(change.after))}{label})"
 
 
 def _notes(path: Path, step: Step, *, final: bool = False) -> tuple[str, ...]:
-    """Why, where there is more to say than that the manifest asks for it."""
+    """The reasons of a change, if there are more than that the manifest asks for it."""
     pointer = format_pointer(path)
-    grave = ["cannot be undone"] if final else []
-    grave += ["forces replacement"] if pointer in step.replace_paths else []
-    return (*grave, *_notes_at(pointer, step))
+    notes = ["cannot be undone"] if final else []
+    notes += ["forces replacement"] if pointer in step.replace_paths else []
+    return (*notes, *_notes_at(pointer, step))
 
 
 def _notes_at(pointer: str, step: Step) -> list[str]:

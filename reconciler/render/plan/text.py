@@ -1,4 +1,7 @@
-"""A plan as a person reads it, in Terraform's symbols and sentences."""
+"""Renders a plan as text for people, in Terraform's symbols and sentences.
+
+The other renderers of plans share its sentences. It returns text and prints nothing.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ SAID: Final = {
     Action.REPLACE: "must be replaced",
     Action.DELETE: "will be destroyed",
     Action.FORGET: "will be forgotten",
-    Action.ADOPT: "will be remembered as it is",
+    Action.ADOPT: "will be adopted without changes",
 }
 NOTHING_TO_DO: Final = "No changes. Your web services match the manifests."
 BASELINE_LOST: Final = (
-    "baseline: lost. There is no ledger (yet, or any more), so it is not known who changed what\n"
-    "since the last apply; the changes are the same without it."
+    "baseline: lost. No ledger was found, so it is not known who made changes since the last\n"
+    "apply. The planned changes are the same without it."
 )
 _TABLE_ABOVE: Final = 20
 _NAMED: Final = 8
@@ -41,16 +44,16 @@ _MOST_NAMED: Final = 100
 
 
 def render_plan(plan: Plan, *, paint: Paint, summary: bool = False) -> str:
-    """The whole plan: what will happen, what forbids it, and how well it is known.
+    """Returns the whole plan: the steps, the refusals, and how complete the observations are.
 
-    With `summary` a line for each resource stands in place of its changes.
+    With `summary`, one line for each resource replaces its changes.
     """
     parts = [*_render_steps(plan, paint, summary=summary), *_render_notes(plan, paint)]
     return "\n\n".join(part for part in parts if part)
 
 
 def render_plan_json(plan: Plan) -> str:
-    """The plan's document on one line, which is also what is saved."""
+    """Returns the plan's document on one line; a saved plan has the same text."""
     return escape_json(encode_plan(plan).decode("utf-8", "surrogatepass")) + "\n"
 
 
@@ -73,27 +76,27 @@ def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
 
 
 def describe_comparison(plan: Plan) -> str:
-    """What was compared, where nothing differs."""
+    """Returns what was compared, for a plan without changes."""
     compared = count(len(plan.unchanged), "service")
     return (
         f"Reconciler compared {compared} with the manifests and found no differences,\n"
-        "so nothing has to be done."
+        "so no changes are needed."
     )
 
 
 def _render_destructive(groups: Sequence[Group], paint: Paint) -> str:
-    """What takes a service away or cannot be undone, once more where the eye rests."""
+    """Repeats the destructive and irreversible steps after the details."""
     lines = [
         f"  {paint.symbol(group.step.action.symbol)} {group.title} {said}"
         for group, said in list_destructive(groups, _MOST_NAMED)
     ]
-    return "\n".join(["Mind these:", *lines]) if lines else ""
+    return "\n".join(["Review these:", *lines]) if lines else ""
 
 
 def list_destructive(groups: Sequence[Group], most: int) -> list[tuple[Group, str]]:
-    """What takes resources away, then what cannot be undone, each with what is said of it.
+    """Returns what destroys resources, then what is irreversible, each with a sentence.
 
-    Of several, that says who they are: at most so many names and ranges.
+    For several resources the sentence lists their names, as at most `most` names and ranges.
     """
     taken = [
         (group, SAID[group.step.action])
@@ -101,7 +104,7 @@ def list_destructive(groups: Sequence[Group], most: int) -> list[tuple[Group, st
         if group.step.action in {Action.DELETE, Action.REPLACE}
     ]
     final = [
-        (group, f"{'is' if group.alone else 'are'} changed for good: {show_path(change.path)}")
+        (group, f"{'is' if group.alone else 'are'} changed irreversibly: {show_path(change.path)}")
         for group in groups
         for change in group.step.changes
         if is_final(change)
@@ -113,7 +116,7 @@ def list_destructive(groups: Sequence[Group], most: int) -> list[tuple[Group, st
 
 
 def list_lines(groups: Iterable[Group]) -> Iterator[Group]:
-    """What has a line in the summary: every resource, but a fleet's members together."""
+    """Yields what has a line in the summary: every resource, or the members of a fleet together."""
     for group in groups:
         if group.fleet is not None or group.step.action is Action.DELETE:
             yield group
@@ -132,7 +135,7 @@ def _render_table(groups: Sequence[Group], paint: Paint) -> str:
 
 
 def sum_up(group: Group) -> str:
-    """What is changed, in a few words."""
+    """Returns the changes in a few words."""
     words = {_sum_up(step) for step in group.steps}
     return words.pop() if len(words) == 1 else _sum_up(group.step, named=False)
 
@@ -151,7 +154,7 @@ def _sum_up(step: Step, *, named: bool = True) -> str:
 
 
 def render_group(group: Group, paint: Paint) -> str:
-    """The block of one step, or of several that are shown as one."""
+    """Returns the block of one step, or of several that are shown as one."""
     if group.alone:
         return _render_step(group, paint)
     if group.fleet is not None or group.step.action is Action.DELETE:
@@ -182,7 +185,7 @@ def _render_step(group: Group, paint: Paint) -> str:
 
 
 def _render_members(group: Group, paint: Paint) -> str:
-    """Several by the first of them, with what differs between them; who takes away is named."""
+    """The first member with notes on the differences; destructive steps list more names."""
     step, address = group.step, group.step.resource.address
     most = _MOST_NAMED if is_destructive(step) else _NAMED
     more = f"(and {len(group.steps) - 1:,} more)"
@@ -213,7 +216,7 @@ def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
 
 
 def describe_baseline(plan: Plan) -> str:
-    """What it means that there is no ledger."""
+    """Returns what a missing ledger means for this plan."""
     unknown = {
         (step.resource, reason.pointer)
         for step in plan.steps
@@ -225,11 +228,13 @@ def describe_baseline(plan: Plan) -> str:
         for step in plan.steps
         for change in step.changes
     )
-    return BASELINE_LOST + ("\nOnly what is not observable is written once more." if again else "")
+    return BASELINE_LOST + (
+        "\nOnly values that are not observable are written again." if again else ""
+    )
 
 
 def is_baseline_lost(plan: Plan) -> bool:
-    """Whether it matters to this plan that there is no ledger."""
+    """Whether the missing ledger matters to this plan."""
     return plan.baseline == "lost" and any(step.action is not Action.CREATE for step in plan.steps)
 
 
@@ -245,12 +250,12 @@ def _orphan_lines(plan: Plan) -> Iterator[str]:
 
 
 def describe_orphans(plan: Plan) -> tuple[str, str]:
-    """What orphans there are, and what can be done about them."""
+    """Returns the sentence about orphans, and the commands for them."""
     them = "it" if len(plan.orphans) == 1 else "them"
     return (
-        f"{count(len(plan.orphans), 'orphan')}: in the ledger, and no manifest names {them}.",
+        f"{count(len(plan.orphans), 'orphan')}: in the ledger, and no manifest declares {them}.",
         (
-            f"What is live stays as it is. To destroy {them}: --prune. To stop managing {them}:"
+            f"Live resources do not change. To destroy {them}: --prune. To stop managing {them}:"
             " reconciler forget ADDRESS"
         ),
     )
@@ -268,14 +273,14 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
 
 
 def describe_refusal(plan: Plan) -> str:
-    """`Refused by the guard replace: apply will not carry it out.`."""
+    """Returns `Refused by the guard replace: apply will not run this plan.`."""
     guards = sorted({finding.guard for finding in plan.refused if finding.guard})
     named = f"{'guard' if len(guards) == 1 else 'guards'} {', '.join(guards)}"
-    return f"Refused by the {named}: apply will not carry it out."
+    return f"Refused by the {named}: apply will not run this plan."
 
 
 def count_actions(plan: Plan) -> str:
-    """Terraform's sentence: `Plan: 0 to add, 1 to change, 0 to destroy.`."""
+    """Returns Terraform's sentence: `Plan: 0 to add, 1 to change, 0 to destroy.`."""
     actions = [step.action for step in plan.steps]
     add = sum(action in {Action.CREATE, Action.REPLACE} for action in actions)
     change = sum(action is Action.UPDATE for action in actions)
@@ -284,7 +289,7 @@ def count_actions(plan: Plan) -> str:
 
 
 def describe_hidden(plan: Plan) -> str:
-    """What is declared and could not be compared, so that no changes is not taken for more."""
+    """Returns what could not be compared, so that "No changes" does not promise too much."""
     known = Counter(
         plan.last_set.get(address, {}).get(pointer, "")
         for address, pointers in plan.not_observable.items()
@@ -297,12 +302,12 @@ def describe_hidden(plan: Plan) -> str:
 
 def _describe_not_observable(last_set: str, number: int) -> str:
     verb, them = ("is", "it") if number == 1 else ("are", "them")
-    why = f" (set {escape(last_set)})" if last_set else f": the service never shows {them}"
+    why = f" (set {escape(last_set)})" if last_set else f": the service never returns {them}"
     return f"{count(number, 'declared attribute')} {verb} not observable{why}."
 
 
 def describe_coverage(plan: Plan) -> str:
-    """How live was read, and what the apply will take."""
+    """Returns how many services were read, and the writes and time that the apply needs."""
     refresh = plan.refresh
     read = (
         f"Read {refresh.read:,} of {count(refresh.total, 'service')}"
@@ -318,7 +323,7 @@ def describe_coverage(plan: Plan) -> str:
 
 
 def _describe_waves(plan: Plan) -> str:
-    """How many steps are taken one after another, where people asked for an order."""
+    """The number and sizes of the waves, if the user asked for an order."""
     if len({step.wave for step in plan.steps}) < 2:
         return ""
     waves = [f"{len(wave.steps):,}" for wave in arrange(plan.steps)]

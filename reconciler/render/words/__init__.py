@@ -1,4 +1,4 @@
 """Words that every output shares: escapes, counts, names, groups and colour.
 
-It knows no plan, no report and no event.
+It must not know plans, reports or events.
 """

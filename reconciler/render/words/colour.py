@@ -1,4 +1,4 @@
-"""Colour as a value. Meaning is never in the colour alone: every symbol has a letter form."""
+"""Colour as a value. No meaning is in the colour alone: every symbol also has a letter form."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _OF_SYMBOL: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Paint:
-    """Puts colour around text, or leaves it as it is."""
+    """Adds colour to text if it is enabled."""
 
     enabled: bool = False
 
     def __call__(self, colour: str, text: str) -> str:
-        """The text in a colour."""
+        """Returns the text in a colour; the same text if colour is not enabled."""
         return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self.enabled and text else text
 
     def symbol(self, sign: str) -> str:
-        """One of the signs of a plan."""
+        """Returns one of the signs of a plan in its colour."""
         return self(_OF_SYMBOL[sign], sign)

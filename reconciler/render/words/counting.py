@@ -1,4 +1,4 @@
-"""Numbers as people say them: with the noun that they count, or as a length of time."""
+"""Numbers as text: with the noun that they count, or as a duration."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 
 def count(number: int, noun: str) -> str:
-    """`1 service`, `2 services`."""
+    """Returns `1 service` or `2 services`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def show_duration(seconds: float) -> str:
-    """`15 s`, `12 min`, `3 h`, `41 d`: the largest unit of which there are two, rounded up."""
+    """Returns `15 s`, `12 min`, `3 h`, `41 d`: rounded up, in the largest unit that fits twice."""
     left = math.ceil(seconds)
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if left >= 2 * size:

@@ -1,4 +1,4 @@
-"""Text from outside, made harmless and short."""
+"""Escapes and shortens text from outside before it is shown."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from reconciler.secrets.signatures import strip_credentials
 
 _MOST: Final = 120
 _MOST_POINTER: Final = 600
-# Cc: control characters. Cf: invisible ones, which can reverse or hide what is read. Cs: halves.
+# Cc: control characters. Cf: invisible characters, which can reverse or hide text. Cs: surrogates.
 _HARMFUL: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def escape(text: str) -> str:
-    r"""The text with everything that could move a terminal or deceive the eye as `\x1b`."""
+    r"""Returns the text with control and invisible characters escaped, such as `\x1b`."""
     if text.isprintable():
         return text
     return "".join(
@@ -35,7 +35,7 @@ def _code(character: str) -> str:
 
 
 def cut(text: str, most: int = _MOST) -> str:
-    """A long text without its middle."""
+    """Returns a long text without its middle."""
     if len(text) <= most:
         return text
     head = most * 2 // 3
@@ -43,14 +43,14 @@ def cut(text: str, most: int = _MOST) -> str:
 
 
 def show_value(value: Json) -> str:
-    """A JSON value on one line, as JSON, escaped and bounded."""
+    """Returns a JSON value on one line, as JSON, escaped and bounded."""
     if isinstance(value, str):
         return f'"{escape(cut(strip_credentials(value)))}"'
     return escape(cut(json.dumps(value, ensure_ascii=False, sort_keys=True)))
 
 
 def show_path(path: tuple[str | int, ...]) -> str:
-    """`properties.input["a/b c"][0]`: as people write it, odd names in brackets."""
+    """Returns a path as people write it, such as `properties.input["a/b c"][0]`."""
     shown = ""
     for segment in path:
         name = segment if isinstance(segment, int) else cut(segment)
@@ -64,14 +64,14 @@ def show_path(path: tuple[str | int, ...]) -> str:
 
 
 def show_pointer(path: tuple[str | int, ...]) -> str:
-    """The JSON pointer, escaped and bounded."""
+    """Returns the JSON pointer, escaped and bounded."""
     return escape(cut(format_pointer(path), _MOST_POINTER))
 
 
 def shorten_uris(*uris: str) -> tuple[str, ...]:
-    """Addresses without what they share up to the container; in full where they share less."""
+    """Returns URIs without their common start, if they share the container; otherwise in full."""
     parts = [uri.split("/") for uri in uris]
-    # scheme, empty, host, container: four parts must agree for the rest to be told apart by.
+    # scheme, "", host, container: the rest identifies a URI only if these four parts are equal.
     if len(parts) < 2 or any(one[:4] != parts[0][:4] for one in parts):
         return uris
     shared, least = 4, min(map(len, parts))

@@ -1,4 +1,4 @@
-"""What is alike brought together, and the order kept."""
+"""Groups equal items and keeps the order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def gather(
     *,
     least: Callable[[_Item], int] = lambda _: _GATHER_FROM,
 ) -> list[list[_Item]]:
-    """Those of the same key together where the first of them stands; fewer than `least` alone."""
+    """Groups items of one key at the position of the first; fewer than `least` stay separate."""
     keys = [key(item) for item in items]
     alike: dict[object, list[_Item]] = {}
     for item, known in zip(items, keys, strict=True):

@@ -1,4 +1,4 @@
-"""Many names in few words: those that count upwards as a range, and beyond some the number."""
+"""Lists many names in few words: consecutive numbers as a range, the rest as a count."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from reconciler.render.words.escape import cut, escape
 
 _NUMBERED: Final = re.compile(r"(.*?)([0-9]{1,18})", re.DOTALL)
 _DIGITS: Final = re.compile(r"([0-9]{1,18})")
-# Two that count upwards read better as two.
+# A range of two names is harder to read than the two names.
 _RANGE_FROM: Final = 3
 _LONGEST: Final = 80
 
 
 def list_names(names: Iterable[str], most: int) -> str:
-    """`loc001 to loc118, loc120 and 3 more`: at most so many names and ranges, numbers in order."""
+    """Returns `loc001 to loc118, loc120 and 3 more`: at most `most` names and ranges, in order."""
     runs = list(_find_runs(sorted(names, key=_count)))
     shown = [_show(run) for run in runs[:most]]
     left = sum(map(len, runs[most:]))
@@ -24,7 +24,7 @@ def list_names(names: Iterable[str], most: int) -> str:
 
 
 def _count(name: str) -> list[tuple[int, str]]:
-    """By what `a9` stands before `a10`."""
+    """The sort key by which `a9` comes before `a10`."""
     return [
         (int(part), part) if number % 2 else (0, part)
         for number, part in enumerate(_DIGITS.split(name))
@@ -32,7 +32,7 @@ def _count(name: str) -> list[tuple[int, str]]:
 
 
 def _find_runs(names: Sequence[str]) -> Iterator[list[str]]:
-    """The names in groups of which one may say `first to last`; the others alone."""
+    """The names in groups that `first to last` can describe; the others in groups of one."""
     run: list[str] = []
     for name in names:
         if run and not _follows(run[-1], name):
@@ -50,7 +50,7 @@ def _split(run: list[str]) -> Iterator[list[str]]:
 
 
 def _follows(name: str, following: str) -> bool:
-    """Whether one number higher is all that is new: `a9` and `a10`, `a009` and `a010`."""
+    """Whether the second name is the next number: `a9` and `a10`, `a009` and `a010`."""
     found = _NUMBERED.fullmatch(name)
     if found is None:
         return False

@@ -1,0 +1,189 @@
+"""What a kind of another vendor imports: checked by mypy with everything else, and never run.
+
+A name, a parameter or a type that changes here breaks plugins. Whoever changes it on purpose says so
+in the changelog.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import assert_type
+
+from reconciler.document.pointers import copy_document, find
+from reconciler.document.schema import Field
+from reconciler.errors import (
+    ManifestInvalid,
+    ReconcilerError,
+    ReplyLost,
+    ServiceError,
+    StillRunning,
+)
+from reconciler.kinds.base import BaseKind, make_reference
+from reconciler.kinds.ids import IdForm, quote_path
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Action,
+    Address,
+    CloneSource,
+    Declared,
+    ExportedSpec,
+    Finding,
+    Json,
+    Live,
+    Manifest,
+    ModelReference,
+    Resource,
+    SecretReference,
+    ServiceTiming,
+    Step,
+    Summary,
+)
+from reconciler.plans.guards import forbid
+from reconciler.ports import (
+    Access,
+    ChecksScopes,
+    ChecksSteps,
+    ClonesFrom,
+    HasTiming,
+    KeepsCopies,
+    Kind,
+    KnowsOwner,
+    Plane,
+    Provider,
+    ReadsMany,
+    ResolveSecret,
+    ShowsPeers,
+    WaitsUntilIdle,
+)
+from reconciler.transport import Client
+
+
+class LeastProvider:
+    """The three methods that a provider must have."""
+
+    def __init__(self, access: Access) -> None:
+        url = assert_type(access.find_url("plane"), str)
+        self.client = Client(url, access.emit, access.rate_limiter, redaction=access.redaction)
+
+    def scan(self, scope: str, _token: SecretReference | None = None) -> Iterable[Summary]:
+        yield Summary(f"{scope}/a", "a stamp", idle=True)
+
+    def read(self, resource: Resource) -> Live | Absent:
+        try:
+            reply = self.client.send("GET", quote_path(resource.id, "a thing"))
+        except ServiceError as error:
+            if assert_type(error.status, int) == 404 and assert_type(error.code, str):
+                return ABSENT
+            raise
+        return Live(reply.document, None, datetime.now(UTC), "a stamp", idle=True)
+
+    def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
+        assert_type(step.action, Action)
+        assert_type(resolve(SecretReference(env="NAME")), str)
+        if isinstance(live, Absent):
+            raise StillRunning("it runs", subject="a")
+        if step.action is Action.DELETE:
+            raise ReplyLost("it may have been done", subject="a")
+        yield
+
+
+class WholeProvider(LeastProvider):
+    """All that a provider can do beside."""
+
+    def read_many(self, resources: Sequence[Resource]) -> Mapping[Resource, Live]:
+        return {}
+
+    def find_peers(self, resource: Resource) -> Sequence[Json]:
+        return [resource.id]
+
+    def wait_until_idle(self, resource: Resource) -> Iterator[None]:
+        assert_type(resource.id, str)
+        yield
+
+    def has_copy(self, source: CloneSource) -> bool:
+        return assert_type(source.region, str) == ""
+
+    @property
+    def timing(self) -> ServiceTiming:
+        return ServiceTiming(1.0, 0, 10, 1.0, 10, 1.0)
+
+
+class LeastKind(BaseKind):
+    """What a kind must say of itself."""
+
+    name = "Thing"
+    schema_name = "package:schemas/thing"
+    manifest_schema_name = "package:schemas/manifest"
+    id_form = IdForm.__new__(IdForm)
+    planes = (Plane("plane", "Manages things."),)
+    guards: Mapping[str, str] = {"idle": "a thing that nobody uses"}
+
+    def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
+        document: Json = copy_document(self.declare(manifest.spec.get("definition", {})))
+        reference = make_reference(manifest, ("spec", "model"), "model", {"uri": "u"}, ("model",))
+        assert_type(reference, ModelReference)
+        return Declared(document, (reference,))
+
+    def export(
+        self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
+    ) -> ExportedSpec:
+        if document is None:
+            raise ManifestInvalid((Finding("it cannot be exported", subject=resource.id),))
+        return ExportedSpec({"resource": self.export_place(resource, defaults), "full": full})
+
+    def connect(self, access: Access) -> LeastProvider:
+        return WholeProvider(access)
+
+
+class WholeKind(LeastKind):
+    """All that a kind can say beside."""
+
+    def find_source(
+        self, manifest: Manifest, defaults: Mapping[str, Json]
+    ) -> Address | Resource | None:
+        return Address(self.name, "other") if manifest.spec else None
+
+    def bind_clone(self, manifest: Manifest, source: Json) -> Declared:
+        return self.bind(manifest, source)
+
+    def find_region(self, source: Json, after: Json) -> str:
+        return "" if source == after else "elsewhere"
+
+    def find_owner(self, live: Json, project: str) -> str:
+        return project if live else ""
+
+    def check_step(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
+        if find(step.after, ("replicas",)) == 0:
+            yield forbid(step.resource.address, "idle", "would be idle", lift="To stop it")
+
+    def check_scope(
+        self, steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json]
+    ) -> Iterable[Finding]:
+        return [Finding(f"{len(steps)} beside {len(peers)}", subject=self.name)]
+
+
+def use(kind: Kind, provider: Provider, error: ReconcilerError) -> None:
+    """What the engine gets: a kind and a provider, and errors that say what to do."""
+    assert_type(kind.field, Field)
+    assert_type(kind.planes, Sequence[Plane])
+    assert_type(error.findings(), tuple[Finding, ...])
+    assert_type(error.next_step, str)
+    if isinstance(provider, ReadsMany):
+        provider.read_many([])
+
+
+def fit(access: Access) -> None:
+    """Each class above is what its port asks for."""
+    least, whole = LeastKind(), WholeKind()
+    provider = WholeProvider(access)
+    _kinds: list[Kind] = [least, whole]
+    _providers: list[Provider] = [LeastProvider(access), provider]
+    _clones: ClonesFrom = whole
+    _owners: KnowsOwner = whole
+    _steps: ChecksSteps = whole
+    _scopes: ChecksScopes = whole
+    _many: ReadsMany = provider
+    _peers: ShowsPeers = provider
+    _idle: WaitsUntilIdle = provider
+    _copies: KeepsCopies = provider
+    _timing: HasTiming = provider
