@@ -251,7 +251,9 @@ class _Compiler:
         while "$ref" in node:
             target = node["$ref"]
             if target in trail:
-                raise SchemaInvalid(f"{place}: {target} contains itself; cut it with x-opaque")
+                raise SchemaInvalid(
+                    f"{place}: {target} contains itself; end the recursion with x-opaque"
+                )
             trail = (*trail, target)
             own = {word: value for word, value in node.items() if word != "$ref"}
             node = {**self._resolve(target, place), **own}
@@ -262,7 +264,7 @@ class _Compiler:
         for segment in target.removeprefix("#/").split("/"):
             found = found.get(segment) if isinstance(found, dict) else None
         if not target.startswith("#/") or not isinstance(found, dict):
-            raise SchemaInvalid(f"{place}: {target} refers to nothing")
+            raise SchemaInvalid(f"{place}: {target} does not resolve")
         return found
 
     def _check_words(self, node: Json, place: str) -> None:
@@ -270,19 +272,19 @@ class _Compiler:
         if unknown:
             raise SchemaInvalid(f"{place}: unknown word {unknown[0]!r}")
         if node.get("x-compare", SEALED) not in {*self._comparers, SEALED}:
-            raise SchemaInvalid(f"{place}: no comparer is called {node['x-compare']!r}")
+            raise SchemaInvalid(f"{place}: unknown comparer {node['x-compare']!r}")
         if (node.get("x-compare") == SEALED) != ("x-sealed-by" in node):
-            raise SchemaInvalid(f"{place}: x-compare sealed and x-sealed-by go together")
+            raise SchemaInvalid(f"{place}: x-compare sealed and x-sealed-by must be used together")
         if node.get("x-list", "atomic") not in _LISTS:
             raise SchemaInvalid(f"{place}: x-list must be one of {', '.join(_LISTS)}")
         if (node.get("x-list") == "keyed") != ("x-key" in node):
-            raise SchemaInvalid(f"{place}: x-list keyed and x-key go together")
+            raise SchemaInvalid(f"{place}: x-list keyed and x-key must be used together")
         if node.get("x-empty", "absent") != "absent":
-            raise SchemaInvalid(f"{place}: x-empty can only be 'absent'")
+            raise SchemaInvalid(f"{place}: x-empty must be 'absent'")
         if node.get("x-absent", "unknown") != "unknown":
-            raise SchemaInvalid(f"{place}: x-absent can only be 'unknown'")
+            raise SchemaInvalid(f"{place}: x-absent must be 'unknown'")
         if node.get("x-epoch") and place.count("/") != 2:
-            raise SchemaInvalid(f"{place}: x-epoch can only stand at the top")
+            raise SchemaInvalid(f"{place}: x-epoch is only allowed on a top-level property")
 
 
 def _all(properties: Mapping[str, Field], flag: str) -> bool:

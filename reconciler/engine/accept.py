@@ -114,5 +114,5 @@ def _refuse(manifest: Manifest, finding: Drift) -> ReconcilerError:
     return ReconcilerError(
         f"{finding.pointer} is sensitive and cannot be written into a manifest",
         subject=str(manifest.address),
-        next_step="Declare it by hand, by reference, or apply what is declared.",
+        next_step="Declare a reference to it yourself, or apply the declared value.",
     )

@@ -285,10 +285,10 @@ class _Reader:
     def _raise_if_fatal(self, error: ReconcilerError) -> None:
         unreachable = isinstance(error, Unavailable) and not error.status
         refused = isinstance(error, Unauthorized) and error.status == 401
-        nobody = unreachable or refused or isinstance(error, Throttled)
+        unusable = unreachable or refused or isinstance(error, Throttled)
         if isinstance(error, TooManyCalls):
             self._hopeless = "no more calls may be sent"
-        elif nobody and not self._answered.is_set():
-            self._hopeless = "the service answers nobody"
-        elif isinstance(error, ServiceError) and not nobody:
+        elif unusable and not self._answered.is_set():
+            self._hopeless = "the service accepts no calls"
+        elif isinstance(error, ServiceError) and not unusable:
             self._answered.set()

@@ -128,7 +128,7 @@ def plan_rollback(
 def _find_kind(runtime: Runtime, address: Address) -> Kind:
     if address.kind not in runtime.kinds:
         known = ", ".join(runtime.kinds)
-        raise Unplannable((_finding(address, "there is no such kind here", f"Known: {known}."),))
+        raise Unplannable((_finding(address, "unknown kind", f"Known: {known}."),))
     return runtime.kinds[address.kind]
 
 
@@ -140,7 +140,7 @@ def _require_live(seen: Observation, rollback_range: RollbackRange) -> Json:
     """Return the live document; raises Unplannable if the read failed or the resource is gone."""
     if not isinstance(seen.document, CompressedDocument):
         gone = _finding(
-            rollback_range.address, "is gone: there is nothing to lead back", rollback_range.instead
+            rollback_range.address, "is gone: nothing can be rolled back", rollback_range.instead
         )
         raise Unplannable((seen.finding or gone,))
     return seen.document.open()
@@ -286,7 +286,7 @@ def _explain(
         then = last_applied.owned.get(pointer, ABSENT)
         seen = change.verb is not Verb.WRITE and then is not ABSENT
         moved = seen and not same(field.at(change.path), then, change.before)
-        since = f"; somebody moved it since it was applied {format_author(last_applied)}"
+        since = f"; it was changed outside reconciler since {format_author(last_applied)}"
         yield Reason(pointer, Cause.ROLLBACK, f"{note}{since if moved else ''}")
 
 
@@ -301,7 +301,7 @@ def _check_bytes(steps: Sequence[Step], rollback_range: RollbackRange) -> Iterat
                     f'trained model "{model.name}": its bytes are not those that were applied',
                     subject=str(step.resource.address),
                     detail=(model.after, f"It was {then} and is {model.digest_after}."),
-                    next_step=f"To go back all the same: --allow blob={step.resource.address}",
+                    next_step=f"To roll back anyway: --allow blob={step.resource.address}",
                     guard="blob",
                 )
 
@@ -321,15 +321,15 @@ def _warn_of_secrets(rollback_range: RollbackRange, last_applied: LastApplied) -
             yield Finding(
                 f"the secret {pointer} is not restored: {_label(one)} then, {_label(other)} now",
                 subject=str(rollback_range.address),
-                next_step="To write another: name it in spec.secrets with a new version, apply.",
+                next_step="To write another value: set a new version in spec.secrets, then apply.",
                 severity="warning",
             )
 
 
 def _label(version: str | None) -> str:
     if version is None:
-        return "none was written"
-    return f'version "{version}"' if version else "one without a version"
+        return "no secret"
+    return f'version "{version}"' if version else "a secret without a version"
 
 
 def _warn_of_manifest(
@@ -343,7 +343,7 @@ def _warn_of_manifest(
         if back:
             said = [f"{format_pointer(path)} on {place}" for path, place in back]
             yield Finding(
-                "the manifest still declares what is undone: the next apply brings it back",
+                "the manifest still declares an undone value: the next apply writes it again",
                 subject=str(step.resource.address),
                 place=back[0][1],
                 detail=tuple(said[:_MOST_NAMED]),

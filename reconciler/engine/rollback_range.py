@@ -31,20 +31,20 @@ from reconciler.plans.history import rename
 from reconciler.plans.undo import list_touched
 
 _MOST_NAMED: Final = 10
-_DECLARE: Final = "Declare what it had then, and apply: reconciler history {subject} --at '#{to}'"
-_NOBODY_KNOWS: Final = "Declare what it is to have, and apply: what it had then is not known."
+_DECLARE: Final = (
+    "Declare its earlier values, then apply. To see them: reconciler history {subject} --at '#{to}'"
+)
+_UNKNOWN: Final = "Declare the values it must have, then apply: its earlier values are not known."
 _PRUNE: Final = "To destroy it: remove its manifest, then reconciler apply --prune --allow deletes"
 # The actions that cannot be undone, and why.
 _REFUSED: Final[Mapping[Action, str]] = {
-    Action.CREATE: "it was created by #{number}, so before that there was nothing",
+    Action.CREATE: "it was created by #{number} and did not exist before",
     Action.REPLACE: (
-        "it was replaced by #{number}, and the keys and secrets of the one before are not known"
+        "it was replaced by #{number}, and its earlier keys and secrets are not known"
     ),
     Action.DELETE: "it was destroyed by #{number}, and its keys and secrets are not known",
-    Action.FORGET: "it was forgotten by #{number}, and what was done to it meanwhile is not known",
-    Action.ADOPT: (
-        "it was taken over by #{number} as it was found, and what it had before is not known"
-    ),
+    Action.FORGET: "it was forgotten by #{number}, and later changes to it are not known",
+    Action.ADOPT: ("it was adopted by #{number}, and its earlier values are not known"),
 }
 
 
@@ -69,7 +69,7 @@ class RollbackRange:
     @property
     def instead(self) -> str:
         """The next step if the entries cannot be undone."""
-        return _DECLARE.format(subject=self.address, to=self.to) if self.to else _NOBODY_KNOWS
+        return _DECLARE.format(subject=self.address, to=self.to) if self.to else _UNKNOWN
 
 
 def read_rollback_range(
@@ -93,9 +93,9 @@ def read_rollback_range(
     numbers = [entry.sequence for entry in done]
     if to not in numbers:
         there = ", ".join(f"#{number}" for number in numbers[-_MOST_NAMED:])
-        raise _refuse(address, f"no entry #{to} of it is done", f"Done are {there}.")
+        raise _refuse(address, f"has no completed entry #{to}", f"Completed entries: {there}.")
     if to == numbers[-1]:
-        why = "Who moved it since: reconciler drift. To go back by one entry, leave --to out."
+        why = "To see later changes: reconciler drift. To undo only the last entry, leave out --to."
         raise _refuse(address, f"nothing was applied after #{to}", why)
     at = numbers.index(to)
     return RollbackRange(address, to, done[:at:-1], done[at], named=True)
@@ -127,8 +127,8 @@ def check_range(
         if last_applied is not None and intent.id.casefold() == last_applied.id.casefold():
             yield _make_barrier(
                 rollback_range,
-                f"what became of #{intent.sequence} is not known",
-                "Leave --out away: a rollback that is applied finds out first.",
+                f"the result of #{intent.sequence} is not known",
+                "Leave out --out: a rollback that is applied finds the result first.",
             )
 
 
@@ -149,5 +149,5 @@ def _check_irreversible(
         after = operation.get("value", ABSENT)
         change = Change(path, Verb.REPLACE, ABSENT, after, irreversible=lasting)
         if operation["op"] != "test" and is_final(change):
-            said = f"{operation['path']} was changed for good by #{entry.sequence}"
-            yield _make_barrier(rollback_range, said, "The service allows no way back from it.")
+            said = f"{operation['path']} was changed irreversibly by #{entry.sequence}"
+            yield _make_barrier(rollback_range, said, "The service cannot undo this change.")

@@ -79,7 +79,7 @@ def _list_ids(runtime: Runtime, request: PlanRequest, resources: Sequence[Resour
 def _describe(kind: str, resource_id: str, remembered: Mapping[str, Address]) -> Drift:
     known = remembered.get(resource_id.casefold())
     name = resource_id.rstrip("/").rpartition("/")[2]
-    note = "the ledger remembers it, and no manifest names it any more" if known else ""
+    note = "the ledger records it, and no manifest names it any more" if known else ""
     return unmanaged(Resource(known or Address(kind, name), resource_id), note)
 
 
@@ -185,7 +185,7 @@ class ServiceFinder:
         kinds = self.runtime.kinds
         if address.kind not in kinds:
             known = f"Known: {', '.join(kinds)}."
-            finding = Finding("there is no such kind", subject=str(address), next_step=known)
+            finding = Finding("unknown kind", subject=str(address), next_step=known)
             raise ManifestInvalid((finding,))
         return kinds[address.kind]
 
@@ -201,7 +201,7 @@ def _pick_address(kind: str, resource_id: str, taken: Collection[Address]) -> Ad
 
 def _no_service(resource: Resource) -> Finding:
     return Finding(
-        "there is no such service",
+        "the service does not exist",
         subject=str(resource.address),
         detail=(resource.id,),
         next_step="Check its name, and spec.defaults in the project file.",

@@ -88,11 +88,11 @@ def incomplete(resource: Resource, note: str, settle_command: str = "") -> Drift
 
 def _missing(comparison: Comparison) -> Drift:
     if comparison.last_applied is None:
-        note = "it was never applied, and there is none"
+        note = "it was never applied and does not exist"
         return Drift(
             comparison.resource, Verdict.PENDING, note=note, commands=(_apply(comparison),)
         )
-    note = f"it was there {format_last_applied(comparison.last_applied)}"
+    note = f"it existed {format_last_applied(comparison.last_applied)}"
     forget = f"reconciler forget {comparison.resource.address}"
     return Drift(
         comparison.resource, Verdict.MISSING, note=note, commands=(_apply(comparison), forget)
@@ -156,7 +156,7 @@ def _name_model(comparison: Comparison, path: Path) -> str:
 def _name_writers(comparison: Comparison, path: Path) -> str:
     """Return who else is known to write a place and so may have changed it."""
     writers = comparison.schema.at(path).writers
-    return f"it is written by {writers} too" if writers else ""
+    return f"it is also written by {writers}" if writers else ""
 
 
 def _join(*notes: str) -> str:
@@ -199,7 +199,7 @@ def _find_unwritten(comparison: Comparison, pointer: str) -> Drift | None:
     if in_sync:
         return None
     found = _make_drift(comparison, path, Verdict.PENDING, then, want)
-    return replace(found, note=_join(found.note, "what is live is not observable"))
+    return replace(found, note=_join(found.note, "the live value is not observable"))
 
 
 def _not_observable(comparison: Comparison, pointer: str, secret: bool) -> Drift:  # noqa: FBT001 - two forms of one finding

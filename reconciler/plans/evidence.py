@@ -40,7 +40,7 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.plans.history import is_hidden
 
-PLAN_AGAIN: Final = "Plan again: what is live has moved since this plan was made."
+PLAN_AGAIN: Final = "Plan again: the live state has changed since this plan was made."
 _AGAIN: Final = "Plan again to see what is live; if it persists, look for a second writer."
 _DECLARE: Final = "Declare it: the service fills in what the definition leaves out."
 _MOST: Final = 20
@@ -86,7 +86,7 @@ def assess_intent(
         places = list(_find_places(field, intent.patch, live.document))
         whole = _find_whole(field, intent, before)
     except MISFITS:
-        return _unknown("the ledger does not tell what was sent")
+        return _unknown("the ledger does not show what was sent")
     wrong = [one for one in places if not _is_there(field, live.document, one)]
     wrong = wrong or list(_find_lost(field, whole, live.document))
     if before is not None and not wrong:
@@ -237,7 +237,7 @@ def check_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Findi
     mismatches = mismatches or tuple(find_reordered(field, step.ops, live.document))
     misfit = None if mismatches else check_operations(step.ops, live.document)
     if misfit is not None:
-        said = f"Saved plan is stale: there is no place for {misfit} any more"
+        said = f"Saved plan is stale: {misfit} does not fit the live document any more"
         yield Finding(said, subject=subject, next_step=PLAN_AGAIN)
     for found in mismatches:
         yield Finding(

@@ -18,7 +18,7 @@ from reconciler.model import Action, Address, Change, Finding, GuardLimits, Step
 GUARDS: Final[Mapping[str, str]] = {
     "deletes": "more resources to destroy than spec.guards.maxDeletes",
     "updates": "more resources to change than spec.guards.maxUpdates",
-    "replace": "a resource that is deleted and created anew",
+    "replace": "a resource that is deleted and created again",
     "irreversible": "a change that cannot be undone",
     "adopt": "a resource that somebody else manages",
     "empty": "a folder without manifests",
@@ -69,7 +69,7 @@ def _check_each(steps: Sequence[Step]) -> Iterator[Finding]:
                 "replace",
                 "must be replaced: it is deleted, then created, and does not answer in between",
                 *(f"{at} cannot be changed in place" for at in step.replace_paths),
-                "Keys that the manifest does not refer to are made anew: callers need them.",
+                "Keys that the manifest does not refer to change: callers need the new ones.",
                 lift="To replace it",
             )
         for change in step.changes:
@@ -91,7 +91,7 @@ def forbid(address: Address, guard: str, message: str, *detail: str, lift: str) 
         message,
         subject=str(address),
         detail=detail,
-        next_step=f"{lift} all the same: --allow {guard}={address}",
+        next_step=f"{lift} anyway: --allow {guard}={address}",
         guard=guard,
     )
 
@@ -108,9 +108,9 @@ def _check_owners(steps: Sequence[Step], owners: Mapping[Address, str]) -> Itera
             yield forbid(
                 address,
                 "adopt",
-                f'is managed by "{owners[address]}", as its tags say',
+                f'is managed by "{owners[address]}", according to its tags',
                 "Two managers of one resource undo each other's changes.",
-                lift="To take it over",
+                lift="To adopt it",
             )
 
 
@@ -121,7 +121,7 @@ def _check_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> I
         yield Finding(
             f"{deletes} to destroy, and spec.guards.maxDeletes is {limits.max_deletes}",
             detail=tuple(_count_members(steps, Action.DELETE)),
-            next_step="To destroy them all the same: --allow deletes",
+            next_step="To destroy them anyway: --allow deletes",
             guard="deletes",
         )
     most = count_limit(limits.max_updates, managed)
@@ -130,7 +130,7 @@ def _check_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> I
             f"{updates} to change, and spec.guards.maxUpdates is"
             f" {_format_limit(limits.max_updates, managed)}",
             detail=tuple(_count_members(steps, Action.UPDATE)),
-            next_step="To change them all the same: --allow updates",
+            next_step="To change them anyway: --allow updates",
             guard="updates",
         )
 

@@ -85,7 +85,7 @@ def check_plan_parts(step: Step) -> Iterator[str]:
     """Yield each contradiction in a step, with its resource."""
     address = str(step.resource.address)
     if not _ADDRESS.fullmatch(address):
-        yield f"{address} is no address"
+        yield f"{address} is not an address"
     for what, holds in _DEMANDS.items():
         if not holds(step):
             yield f"{address}: {what}"
@@ -203,13 +203,13 @@ def _has_waves(step: Step) -> bool:
 
 
 _DEMANDS: Final[Mapping[str, Callable[[Step], bool]]] = {
-    "no plan has such an action": _has_action,
+    "the action or its body is not valid": _has_action,
     "it has no definition before or after": _has_documents,
-    "a path is none": _has_paths,
-    "a change lacks a value, or has one too many": _has_values,
-    "the patch is not what is shown": _has_operations,
+    "a path is not valid": _has_paths,
+    "a change has a missing or an extra value": _has_values,
+    "the patch does not match the shown changes": _has_operations,
     "the patch does not fit the definition": _fits,
-    "the secrets are not what is shown": _has_secrets,
-    "the trained models are not what is put in": _has_models,
-    "its wave is none": _has_waves,
+    "the secrets do not match the shown changes": _has_secrets,
+    "the trained models do not match the written values": _has_models,
+    "its wave is not valid": _has_waves,
 }

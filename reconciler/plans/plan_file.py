@@ -238,7 +238,7 @@ def read_plan(text: str) -> tuple[Plan, str]:
             text, _STEPS, lambda one: steps.append(compress(one)), deepest=_DEEPEST
         )
     except ValueError as error:
-        raise PlanInvalid("not a saved plan: it is no JSON", next_step=_AGAIN) from error
+        raise PlanInvalid("not a saved plan: it is not JSON", next_step=_AGAIN) from error
     if not isinstance(body, dict) or "plan_digest" not in body:
         raise PlanInvalid("not a saved plan: it has no plan_digest", next_step=_AGAIN)
     version = str(body.get("format_version", ""))
@@ -254,7 +254,7 @@ def read_plan(text: str) -> tuple[Plan, str]:
         raise PlanInvalid("the saved plan was changed after it was made", next_step=_AGAIN)
     misshapen = check_plan_shape(body, _open_all(steps))
     if misshapen:
-        raise _invalid(f"it is not as it must be at {misshapen}")
+        raise _invalid(f"it does not match its schema at {misshapen}")
     return _read_parts(signed, steps), str(body["plan_digest"])
 
 
@@ -296,14 +296,14 @@ def _check_same(again: Json, said: Json) -> None:
 
 
 def _invalid(what: str) -> PlanInvalid:
-    return PlanInvalid(f"no plan that was made here: {what}", next_step=_AGAIN)
+    return PlanInvalid(f"not a plan that this reconciler made: {what}", next_step=_AGAIN)
 
 
 # A plan nests documents in its steps and in their changes, so it is deeper than a document.
 _DEEPEST: Final = DEEPEST + 10
 _STEPS: Final = "resource_changes"
 _UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
-_AGAIN: Final = "Make it again: reconciler plan --out FILE"
+_AGAIN: Final = "Make a new plan: reconciler plan --out FILE"
 
 
 def _reason_of(said: Json) -> Reason:

@@ -43,7 +43,7 @@ def explain_changes(comparison: Comparison, changes: tuple[Change, ...]) -> Iter
 def _explain_absence(last_applied: LastApplied | None) -> Reason:
     if last_applied is None:
         return Reason("", Cause.NEW)
-    return Reason("", Cause.GONE, f"it is gone: it was there {format_last_applied(last_applied)}")
+    return Reason("", Cause.GONE, f"it is gone: it existed {format_last_applied(last_applied)}")
 
 
 def _explain_write(comparison: Comparison, pointer: str) -> Reason:
@@ -69,7 +69,7 @@ def _explain_omitted(comparison: Comparison, change: Change) -> Reason:
         return Reason(pointer, cause, "not observable, and when it was set is not known")
     if moved and same(comparison.schema.at(change.path), then, change.after):
         where = " and ".join(map(format_pointer, moved))
-        note = f"{where} moved since, which may have undone it"
+        note = f"{where} changed since, which may have undone it"
         return Reason(pointer, Cause.DRIFT, f"{format_last_set(comparison.last_applied)}; {note}")
     return Reason(pointer, Cause.MANIFEST, format_last_set(comparison.last_applied))
 

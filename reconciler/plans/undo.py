@@ -36,7 +36,7 @@ from reconciler.plans.history import pair_operations
 from reconciler.plans.step import Comparison, make_removal, make_step_to
 
 _UNKNOWN: Final = "its keys and secrets are not known here"
-_MOVED: Final = "the list has changed since, and its items are told by their number"
+_MOVED: Final = "the list has changed since, and the patch names its items by index"
 _REASON: Final = Reason("", Cause.ROLLBACK, "another step of the same apply failed")
 _WORDS: Final = {Action.DELETE: "destroyed", Action.REPLACE: "replaced", Action.UPDATE: "deleted"}
 
@@ -69,12 +69,12 @@ def _undo_one(field: Field, entry: Entry, document: Json) -> Iterator[Misfit]:
     for forth, back in reversed(pair_operations(entry)):
         pointer = forth["path"]
         if back is None:
-            yield Misfit(entry.sequence, pointer, "what was there before is not known")
+            yield Misfit(entry.sequence, pointer, "its earlier value is not known")
         elif not (back["op"] == "remove" and _stays(field, forth, document)):
             try:
                 apply_in_place(copy.deepcopy(back), document)
             except MISFITS:
-                yield Misfit(entry.sequence, pointer, "there is no such place any more")
+                yield Misfit(entry.sequence, pointer, "the place does not exist any more")
 
 
 def _stays(field: Field, forth: Json, document: Json) -> bool:
@@ -161,7 +161,7 @@ def make_undo(field: Field, step: Step, live: Live | Absent) -> Step:
         raise _refuse(step, f"it was {_WORDS[step.action]}, and {_UNKNOWN}")
     lasting = [change for change in step.changes if change.irreversible]
     if lasting:
-        raise _refuse(step, "the service allows no way back from what was changed")
+        raise _refuse(step, "the service cannot undo the change")
     return _make_update(field, step, live.document)
 
 
@@ -172,7 +172,7 @@ def _make_update(field: Field, step: Step, live: Json) -> Step:
     try:
         desired = apply_operations(step.inverse, live)
     except MISFITS as error:
-        raise _refuse(step, "somebody has changed it since") from error
+        raise _refuse(step, "it has changed since") from error
     # No manifest declares the result, so no secret is due. The step writes the inverse, the
     # recorded models that were there before, and the signatures that open them.
     models: Json = {}
@@ -181,7 +181,7 @@ def _make_update(field: Field, step: Step, live: Json) -> Step:
             set_at(models, model.path, model.before)
     undo = make_step_to(Comparison(step.resource, field, live, Declared(models)), desired)
     if undo is None:
-        raise _refuse(step, "only what is not observable was written")
+        raise _refuse(step, "it wrote only values that are not observable")
     changed = {format_pointer(change.path) for change in step.changes}
     signatures = tuple(one for one in step.secrets if one[0] not in changed)
     return replace(
@@ -200,5 +200,5 @@ def _refuse(step: Step, why: str) -> Irreversible:
     return Irreversible(
         f"cannot be rolled back: {why}",
         subject=str(step.resource.address),
-        next_step="It stays as it was applied. Declare what it must be, then plan and apply.",
+        next_step="It stays as applied. Declare the values it must have, then plan and apply.",
     )

@@ -42,9 +42,9 @@ def check_admission(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
     for step in plan.steps:
         for what in _check_step_admission(step, kinds):
             raise PlanInvalid(
-                f"no plan that was made here: {step.resource.address}: {what}",
+                f"not a plan that this reconciler made: {step.resource.address}: {what}",
                 subject=name,
-                next_step=f"Make it again: reconciler plan --out {name}",
+                next_step=f"Make a new plan: reconciler plan --out {name}",
             )
 
 
@@ -52,21 +52,23 @@ def _check_step_admission(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str
     """Yield invalid ids, secrets at visible places, and writes that the patch does not cover."""
     kind = kinds.get(step.resource.address.kind)
     if kind is None:
-        yield "there is no such kind"
+        yield "unknown kind"
         return
     ids = [step.resource.id] + ([step.source.id] if step.source is not None else [])
-    yield from (f"{one} is no id" for one in ids if not _is_id(kind, step.resource.address, one))
+    yield from (
+        f"{one} is not a resource id" for one in ids if not _is_id(kind, step.resource.address, one)
+    )
     for pointer, _ in step.secrets:
         if not kind.field.at(split_pointer(pointer)).secret:
-            yield f"{pointer} is no place of a secret"
+            yield f"{pointer} is not the place of a secret"
     for change in step.changes:
         field = kind.field.at(change.path)
         if change.sealed_by != (field.sealed_by if field.is_sealed(change.before) else ""):
-            yield f"the patch does not rely on the whole value at {format_pointer(change.path)}"
+            yield f"the patch does not test the whole value at {format_pointer(change.path)}"
         secret = isinstance(change.after, SecretReference)
         hidden = field.write_only or is_omitted(kind.field, change.path, step.before)
         if change.verb is Verb.WRITE and not (field.secret if secret else hidden):
-            yield f"{format_pointer(change.path)} is nothing that is written beside the patch"
+            yield f"{format_pointer(change.path)} must be written by the patch"
 
 
 def _is_id(kind: Kind, address: Address, resource_id: str) -> bool:
@@ -122,7 +124,7 @@ def check_steps(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], li
             stale.extend(check_stale(runtime.kinds[step.resource.address.kind].field, step, live))
         source = sources[step.resource]
         if source is not None and step.source is not None and seen[source].document is ABSENT:
-            said = f"Saved plan is stale: {step.source.name}, which it is made from, is gone"
+            said = f"Saved plan is stale: {step.source.name}, which it starts from, is gone"
             stale.append(Finding(said, subject=str(step.resource.address), next_step=PLAN_AGAIN))
     if stale:
         raise StalePlan(tuple(stale))

@@ -102,7 +102,7 @@ def apply_plan(
     remembered = runtime.ledger.load().last_applied_by_address
     done = [step for step in plan.steps if _is_done(step, author, remembered)]
     for step in done:
-        runtime.emit(StepSkipped(step.resource, step.action, "this plan has done it before"))
+        runtime.emit(StepSkipped(step.resource, step.action, "this plan has already done it"))
     names = {step.resource.address for step in done}
     left = [step for step in plan.steps if step.resource.address not in names]
     check_secrets(runtime, left)
@@ -110,7 +110,7 @@ def apply_plan(
     journal = Journal(runtime, author, lease, remembered)
     for step in gone:
         journal.note_gone(step)
-        runtime.emit(StepSkipped(step.resource, step.action, "it is gone already"))
+        runtime.emit(StepSkipped(step.resource, step.action, "it is already gone"))
     fleets = Fleets(runtime, plan, left, strict=policy.on_failure == "rollback")
     fleets.resume(done, remembered, runtime.clock())
     run = _Run(runtime, Worker(runtime, journal, policy.read_back_s), policy, fleets)
@@ -290,7 +290,7 @@ def _make_finding(step: Step, error: ReconcilerError) -> Finding:
 def _make_defect_error(step: Step, error: Exception) -> ReconcilerError:
     """Return an error for an unexpected exception, without its text, which may hold a secret."""
     return ReconcilerError(
-        f"ended by an unexpected {type(error).__name__}",
+        f"failed with an unexpected {type(error).__name__}",
         subject=str(step.resource.address),
         next_step="Plan again to see what was done; RECONCILER_LOG=debug shows where it happened.",
     )

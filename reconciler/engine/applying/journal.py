@@ -129,7 +129,7 @@ class Journal:
                 inverse=(),
                 owned={},
                 secrets={},
-                note="it was gone already",
+                note="it was already gone",
                 fence=self._lease.lock_owner.fence,
                 fleet=step.fleet,
             )

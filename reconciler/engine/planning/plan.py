@@ -179,10 +179,10 @@ def _report_open_intents(snapshot: Snapshot, seen: ObservedResources) -> Iterato
     for intent in snapshot.open:
         if intent.id.casefold() in asked:
             yield Finding(
-                f"an apply by {intent.by} has begun to {intent.action} it, at {intent.at},"
-                " and has not told how that ended",
+                f"an apply by {intent.by} began to {intent.action} it at {intent.at},"
+                " and its result is not recorded",
                 subject=str(intent.address),
-                next_step="If nobody is applying now, it was cut off: apply finds out first.",
+                next_step="If no apply runs now, it was interrupted: apply finds the result first.",
                 severity="warning",
             )
 
@@ -364,11 +364,11 @@ def _check_unsealed(root: Field, manifest: Manifest, step: Step) -> Iterator[Fin
         if change.sealed_by and isinstance(change.after, dict) and not sealed:
             pointer = format_pointer(change.path)
             yield Finding(
-                f"{pointer} is a credential, which the service keeps sealed;"
-                " it stands here in the clear",
+                f"{pointer} is a credential, which the service keeps encrypted;"
+                " here it is plain text",
                 subject=str(manifest.address),
                 place=manifest.place(f"/spec/definition{pointer}"),
-                next_step="Leave it out: what is not declared stays as it is.",
+                next_step="Remove it: an undeclared value does not change.",
             )
 
 

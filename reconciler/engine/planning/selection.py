@@ -117,7 +117,7 @@ def _no_such_address(address: str, known: Collection[Address]) -> Finding:
     return Finding(
         "no manifest declares this address",
         subject=address,
-        next_step=f"Did you mean {near}?" if near else "Targets read Kind/name.",
+        next_step=f"Did you mean {near}?" if near else "A target has the form Kind/name.",
     )
 
 

@@ -105,7 +105,7 @@ def _locate(
     except ReconcilerError as error:
         return StartingDocument(CloneSource("", ""), obstacles=error.findings())
     if source.id.casefold() == resource.id.casefold():
-        finding = _obstacle(manifest, "starts from itself", "Name the service it is made from.")
+        finding = _obstacle(manifest, "starts from itself", "Name another service as the source.")
         return StartingDocument(source, obstacles=(finding,))
     return StartingDocument(source)
 
@@ -119,8 +119,8 @@ def _fill_starting_document(
     if seen.document is ABSENT:
         finding = _obstacle(
             manifest,
-            f"starts from {name}, and there is no such service",
-            "Create that first, or name another.",
+            f"starts from {name}, which does not exist",
+            "Create that first, or name another source.",
             starting.source.id,
         )
     else:
@@ -199,8 +199,8 @@ def _explain(step: Step) -> Iterator[Reason]:
     if step.action is Action.CREATE:
         yield Reason("", Cause.SOURCE, f"from {source.name}, as it is live now")
     if source.region:
-        made = "is made first" if source.copy == "missing" else "is there"
-        note = f"secrets are those of its copy for {source.region}, which {made}"
+        made = "is created first" if source.copy == "missing" else "exists"
+        note = f"secrets come from its copy for {source.region}, which {made}"
         yield Reason("", Cause.SOURCE, note)
 
 
@@ -221,7 +221,7 @@ def _check_leaving_sources(steps: Sequence[Step]) -> Iterator[Finding]:
         gone = leaving.get(source.id.casefold())
         if gone is not None and gone != step.resource:
             yield Finding(
-                f"its secrets are sealed anew by {source.name}, which this plan destroys",
+                f"its secrets come from a copy of {source.name}, which this plan destroys",
                 subject=str(step.resource.address),
                 next_step=f"Apply this first: --target {step.resource.address}",
             )
