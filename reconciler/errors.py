@@ -19,22 +19,31 @@
         ├── Unauthorized               401 and 403
         ├── Throttled                  429 and 503, for longer than is waited
         ├── Rejected                   any other refusal of the request
-        │   └── Busy                   409: another operation runs on the resource
+        │   ├── Busy                   409: another operation runs on the resource
+        │   └── OperationFailed        the write was accepted, and its operation has failed
         ├── StillRunning               an operation has not ended in time
         └── Unavailable                no answer, or none that can be read
             └── ReplyLost              the same, of a write: it may have been done
 
-Every message says what, `subject` whom it concerns, `next_step` what to do. No message ever
-holds a secret.
+Every message says what, `subject` whom it concerns, `next_step` what to do, `evidence` what is
+proven of the step that it ended. No message ever holds a secret.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from reconciler.model import Entry, Finding, LockOwner
 
 
 class ReconcilerError(Exception):
-    """Anything that ends a command with an explanation instead of a traceback."""
+    """Anything that ends a command with an explanation instead of a traceback.
+
+    `evidence` is in whole sentences, and empty for an error that ended no step. Only whoever sent
+    the step knows it: an error itself does not claim what was done.
+    """
+
+    evidence: str = ""
 
     def __init__(self, message: str, *, subject: str = "", next_step: str = "") -> None:
         super().__init__(message)
@@ -44,7 +53,12 @@ class ReconcilerError(Exception):
 
     def findings(self) -> tuple[Finding, ...]:
         """What to show, at least one."""
-        return (Finding(self.message, subject=self.subject, next_step=self.next_step),)
+        return (Finding(self.message, subject=self.subject, next_step=self._advise()),)
+
+    def _advise(self, next_step: str | None = None) -> str:
+        """What is proven, and then what to do."""
+        advice = self.next_step if next_step is None else next_step
+        return " ".join(part for part in (self.evidence, advice) if part)
 
 
 class _WithFindings(ReconcilerError):
@@ -53,7 +67,10 @@ class _WithFindings(ReconcilerError):
         self._findings = findings
 
     def findings(self) -> tuple[Finding, ...]:
-        return self._findings
+        if not self.evidence:
+            return self._findings
+        said = ((one, self._advise(one.next_step)) for one in self._findings)
+        return tuple(replace(one, next_step=next_step) for one, next_step in said)
 
 
 class ManifestInvalid(_WithFindings):
@@ -155,7 +172,7 @@ class ServiceError(ReconcilerError):
         parts += [f"request id {self.request_id}"] if self.request_id else []
         detail = (", ".join(parts),) if parts else ()
         return (
-            Finding(self.message, subject=self.subject, detail=detail, next_step=self.next_step),
+            Finding(self.message, subject=self.subject, detail=detail, next_step=self._advise()),
         )
 
 
@@ -173,6 +190,10 @@ class Rejected(ServiceError):
 
 class Busy(Rejected):
     """409: another operation runs on the resource, or somebody else writes to it."""
+
+
+class OperationFailed(Rejected):
+    """The service accepted a write, and says that the operation of it failed or was canceled."""
 
 
 class Unavailable(ServiceError):

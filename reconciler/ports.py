@@ -131,9 +131,11 @@ class Provider(Protocol):
         """Send the step's one verb and follow its operation to the end; yields at each look at it.
 
         A regional copy of its source that is not there is made before anything else. `live` is
-        what was read immediately before. Returning says only that the service claims success: read
-        back before you believe it. Raises ReplyLost where a write may have been done, StillRunning
-        where its operation has not ended in time, other ServiceErrors where it was not done.
+        what was read immediately before. Yields at least once as soon as the service may have
+        taken a part of the step, before anything else is sent. Returning says only that the service
+        claims success: read back before you believe it. Raises ReplyLost where the write may have
+        been done, StillRunning where its operation has not ended in time, and any other error
+        where this write was not done; what was yielded before may have been.
         """
         ...
 

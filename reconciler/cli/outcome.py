@@ -16,7 +16,7 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, classify_outcome, get_exit_code
 from reconciler.cli.progress import silence
 from reconciler.cli.signals import CLOSED
-from reconciler.model import Finding, Outcome
+from reconciler.model import Entry, Finding, Outcome, StepResult
 from reconciler.render.events.json_lines import describe_end, describe_finding
 from reconciler.render.events.outcome import INTERRUPTED, render_outcome
 from reconciler.render.findings import render_findings
@@ -24,6 +24,8 @@ from reconciler.render.words.counting import count
 
 _NAME: Final = "errored.ledger"
 _MOST: Final = 100
+_UNKNOWN_AUTHOR: Final = "Without them the next plan does not know who did it."
+_UNKNOWN: Final = "Without them the next apply looks at what is live before anything else."
 
 
 FINISHED: Final = "What was begun was finished and recorded. Run plan to see the remaining changes."
@@ -57,7 +59,7 @@ def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding
     kept = keep_unrecorded(text, list_folders(root))
     if kept is None:
         invocation.print_error(text)
-    return (describe_unrecorded(len(outcome.unrecorded), kept),)
+    return (describe_unrecorded(outcome.unrecorded, kept),)
 
 
 def _report_lines(
@@ -108,13 +110,16 @@ def list_folders(root: Path) -> list[Path]:
     return found
 
 
-def describe_unrecorded(number: int, kept: Path | None) -> Finding:
+def describe_unrecorded(entries: Sequence[Entry], kept: Path | None) -> Finding:
     """What to do about it, wherever they are kept."""
     place = str(kept) if kept else "FILE"
     where = f"They are kept in {place}" if kept else "They follow; save them in a FILE"
+    what, without = f"{count(len(entries), 'step')} done and not recorded", _UNKNOWN_AUTHOR
+    if any(entry.result is not StepResult.DONE for entry in entries):
+        what, without = f"what became of {count(len(entries), 'step')} is not recorded", _UNKNOWN
     return Finding(
-        f"{count(number, 'step')} done and not recorded: the ledger cannot be written",
-        detail=(f"{where}. Without them the next plan does not know who did it.",),
+        f"{what}: the ledger cannot be written",
+        detail=(f"{where}. {without}",),
         next_step=f"Make the ledger writable, then: reconciler ledger verify --recover {place}",
     )
 

@@ -78,8 +78,7 @@ class Scheduler(Generic[Result]):
             self._rate_limiter.stop(self._grace_s)
             raise
         finally:
-            for _ in self._threads:
-                self._asked.put(None)
+            self._asked.put(None)
             for thread in self._threads:
                 thread.join()
 
@@ -96,6 +95,8 @@ class Scheduler(Generic[Result]):
         """Run tasks on one thread. An executor would create a future and a lock for each task."""
         while (task := self._asked.get()) is not None:
             self._moved.put((task, _advance(task)))
+        # End the next thread too: a signal can keep a thread out of the list of threads.
+        self._asked.put(None)
 
     def _next_task(
         self,
@@ -125,7 +126,9 @@ class Scheduler(Generic[Result]):
 
     def _wait_for_results(self) -> Iterator[Result]:
         """Wait until a task ends or sleeps; yields the result of a task that has ended."""
-        left = self._resting[0][0] - self._now() if self._resting else None
+        # A task that is due continues only when a thread is free.
+        free = self._running < self._parallelism
+        left = self._resting[0][0] - self._now() if self._resting and free else None
         if not self._running and left is not None:
             self._sleep(max(0.0, left))
             return

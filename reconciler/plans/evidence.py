@@ -59,6 +59,27 @@ class Evidence:
     shown: tuple[str, ...] = ()
     removed: bool = False
 
+    def claim(self, done: str = "done") -> str:
+        """Return the result as a sentence, for a step that ended with an error.
+
+        `done` is the word for the intended result: "done" or "restored".
+        """
+        if self == _HALF:
+            return f"It is gone, and {_NOT_CREATED}."
+        return f"{_CLAIMS[self.result, done]}: {self.note}."
+
+
+_CLAIMS: Final = {
+    (StepResult.DONE, "done"): "It was done despite the error",
+    (StepResult.NOT_DONE, "done"): "Nothing was changed",
+    (StepResult.UNKNOWN, "done"): "It is not known whether it was done",
+    (StepResult.DONE, "restored"): "It was restored despite the error",
+    (StepResult.NOT_DONE, "restored"): "Nothing was restored",
+    (StepResult.UNKNOWN, "restored"): "It is not known whether it was restored",
+}
+_NOT_CREATED: Final = "its replacement does not exist"
+_HALF: Final = Evidence(StepResult.UNKNOWN, f"it is gone, and {_NOT_CREATED}")
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -80,8 +101,9 @@ def assess_intent(
     if intent.action is Action.DELETE:
         return _done("it is gone") if live is ABSENT else _not_done("it is still there")
     if live is ABSENT:
-        created = intent.action is Action.CREATE
-        return _not_done("it is not there") if created else _unknown("it is gone")
+        if intent.action is Action.CREATE:
+            return _not_done("it is not there")
+        return _HALF if intent.action is Action.REPLACE else _unknown("it is gone")
     try:
         places = list(_find_places(field, intent.patch, live.document))
         whole = _find_whole(field, intent, before)

@@ -52,7 +52,9 @@ def gather_findings(findings: Sequence[Finding]) -> list[tuple[Finding, str]]:
 def _sameness(finding: Finding) -> object:
     if not finding.subject:
         return id(finding)
-    return finding.message, finding.place, finding.severity, finding.guard
+    # The next step also says what is proven of a step, which may differ for each of them.
+    said = "" if finding.guard else finding.next_step
+    return finding.message, finding.place, finding.severity, finding.guard, said
 
 
 def _merge(findings: Sequence[Finding]) -> Finding:

@@ -2,7 +2,7 @@
 
 A call is repeated only where that is safe: a read after any answer that was lost or cannot be read,
 a write only where the service said that it did not act (429, 503) or was never reached. Any other
-write without a clear answer may have been done, and its error says so. What was lost is repeated a
+write without a clear answer may have been done, and ends as ReplyLost. What was lost is repeated a
 few times; what was refused is repeated for as long as it is worth waiting, in its turn.
 """
 
@@ -35,7 +35,6 @@ _CHUNK: Final = 256 * 1024
 _MOST_PAGES: Final = 10_000
 # So many pages without an item, one after another.
 _MOST_EMPTY: Final = 100
-_PERHAPS: Final = "It may have been done. Plan again to see what is live."
 _HEADERS: Final = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip, deflate",
@@ -310,14 +309,14 @@ def make_connections(base_url: str, connect_s: float, read_s: float) -> Connecti
 
 
 def _perhaps(error: ServiceError) -> ReplyLost:
-    """The same, of a write: nobody can tell whether it was done."""
+    """The same, of a write: the answer does not tell whether it was done."""
     return ReplyLost(
         error.message,
         status=error.status,
         code=error.code,
         request_id=error.request_id,
         subject=error.subject,
-        next_step=" ".join(part for part in (_PERHAPS, error.next_step) if part),
+        next_step=error.next_step,
     )
 
 

@@ -15,7 +15,13 @@ from itertools import accumulate
 from typing import Final
 from urllib.parse import urlsplit
 
-from reconciler.errors import Rejected, ReplyLost, ServiceError, StillRunning, Unavailable
+from reconciler.errors import (
+    OperationFailed,
+    ReplyLost,
+    ServiceError,
+    StillRunning,
+    Unavailable,
+)
 from reconciler.model import Json
 from reconciler.model.values import dataclass
 from reconciler.text.durations import growing_waits
@@ -48,8 +54,8 @@ def follow_operation(
 
     There is nothing to do for a reply that announces none.
     Returns whether the service told of the end; where it did not, only a look at the resource
-    can tell. That it has ended says only that the service claims success. Raises Rejected where
-    the operation failed, or stands elsewhere; StillRunning where it has not ended in time;
+    can tell. That it has ended says only that the service claims success. Raises OperationFailed,
+    Rejected where the operation stands elsewhere, StillRunning where it has not ended in time,
     ReplyLost where it cannot be followed.
     """
     link = _find_link(client, reply)
@@ -177,7 +183,7 @@ def _lost(error: ServiceError, message: str) -> ReplyLost:
         status=error.status,
         code=error.code,
         request_id=error.request_id,
-        next_step="It was accepted, and may have been done. Plan again to see what is live.",
+        next_step=error.next_step,
     )
 
 
@@ -206,13 +212,13 @@ def _is_running(word: str) -> bool:
     return bool(word) and word.casefold() not in _ENDED
 
 
-def _failed(polled: Reply, word: str) -> Rejected:
+def _failed(polled: Reply, word: str) -> OperationFailed:
     document = polled.document
     code, message = read_problem(get_member(document, "error") or get_member(document, "errorInfo"))
-    return Rejected(
+    return OperationFailed(
         f"the operation {word}: {message or 'the service does not say why'}",
         status=polled.status,
         code=code,
         request_id=clean(polled.headers.get("x-ms-request-id", "")),
-        next_step="Nothing is known to have changed. Correct what it names, then plan again.",
+        next_step="Correct what it names, then plan again.",
     )

@@ -137,7 +137,7 @@ class _Time:
         if ending and self.clock() + seconds > self._end:
             raise ReconcilerError(
                 "was interrupted while a call waited for its turn",
-                next_step="The call was not sent. Plan again to see what is live.",
+                next_step="The call was not sent.",
             )
         sleep = self._sleep or (time.sleep if ending else self._ending.wait)
         sleep(min(seconds, _LONGEST_S))

@@ -106,7 +106,7 @@ def make_error(reply: Reply) -> ServiceError:
         kind, next_step = Busy, "Wait until what runs on it has ended, then plan again."
     elif reply.status >= 500:
         kind = Unavailable
-        next_step = next_step or "Run it again; if it persists, quote the request id."
+        next_step = next_step or "If it persists, quote the request id."
     return kind(
         said,
         status=reply.status,

@@ -12,11 +12,17 @@ from reconciler.engine.applying.recover import recover_intents
 from reconciler.engine.planning.plan import make_plan
 from reconciler.errors import (
     Busy,
+    LedgerConflict,
+    LedgerInvalid,
+    OperationFailed,
+    ReconcilerError,
     Rejected,
     ReplyLost,
     ServiceError,
     StalePlan,
     StillRunning,
+    Throttled,
+    TooManyCalls,
     Unavailable,
     Unplannable,
 )
@@ -45,6 +51,7 @@ from tests.unit.test_engine import AUTHOR, LOCK_OWNER, NEW, World, carry_out, ma
 
 URI = "/properties/assets/asset3/locationInfo/uri"
 LOST = ReplyLost("the answer broke off")
+LOOK = "Plan again to see what is live."
 
 
 @dataclass
@@ -81,18 +88,27 @@ class Liar(World):
         words = self.script.get(name, [])
         word = words.pop(0) if words else "done"
         self.behind[name] = copy.deepcopy(self.documents.get(name, ABSENT))
-        if word in {"done", "lost-reply", "lags", "still-running"}:
+        if word in {"done", "lost-reply", "lags", "still-running", "done-and-failed"}:
             yield from super().write(step, live, resolve)
             self.stale_reads = 3 if word == "lags" else 0
         else:
             self.written.append((name, Action.FORGET))
+        if word in {"failed", "rejected-later", "throttled-later", "cut-short"}:
+            yield
         errors: dict[str, ServiceError] = {
             "lost-reply": LOST,
             "lost-request": LOST,
             "busy": Busy("another operation runs", status=409),
             "rejected": Rejected("no such region", status=400),
+            "rejected-later": Rejected("no such region", status=400),
+            "failed": OperationFailed("the operation failed", status=200),
+            "done-and-failed": OperationFailed("the operation failed", status=200),
+            "throttled": Throttled("too many requests", status=429),
+            "throttled-later": Throttled("too many requests", status=429),
             "still-running": StillRunning("the operation has not ended"),
         }
+        if word == "cut-short":
+            raise TooManyCalls("all calls were sent")
         if word in errors:
             raise errors[word]
 
@@ -159,7 +175,9 @@ def test_a_write_that_never_arrived_is_sent_once_no_read_can_lag_any_more() -> N
 def test_a_write_that_never_arrives_is_given_up_after_three_tries() -> None:
     world = liar("a", a=["lost-request"] * 9)
     outcome = carry_out(world.runtime(), planned(world, "a"))
-    assert [one.message for one in outcome.failures] == ["the answer broke off"]
+    (failure,) = outcome.failures
+    assert failure.message == "the answer broke off"
+    assert failure.next_step == "Nothing was changed: live is as it was before. Apply again."
     assert len(world.written) == 3
     assert fates(world) == [StepResult.NOT_DONE] * 3
     assert world.ledger.load().open == ()
@@ -176,7 +194,11 @@ def test_a_lost_reply_and_a_second_writer_are_told_apart() -> None:
 
     world.wait_until_idle = recover  # type: ignore[method-assign]
     outcome = carry_out(world.runtime(), plan)
-    assert len(outcome.failures) == 1
+    (failure,) = outcome.failures
+    assert failure.next_step == (
+        f"It is not known whether it was done: live has another value at {URI}."
+        " Plan again to see what is live."
+    )
     assert len(world.written) == 1
     (entry,) = world.ledger.entries()
     assert (entry.result, entry.note) == (StepResult.UNKNOWN, f"live has another value at {URI}")
@@ -309,21 +331,150 @@ def test_an_operation_that_does_not_end_stays_open_and_is_followed_by_the_next_r
 def test_what_was_refused_is_read_back_and_closed() -> None:
     world = liar("a", a=["rejected"])
     outcome = carry_out(world.runtime(), planned(world, "a"))
-    assert outcome.failures[0].message == "no such region"
+    (failure,) = outcome.failures
+    assert failure.message == "no such region"
+    assert failure.next_step == "Nothing was changed: live is as it was before."
     (entry,) = world.ledger.entries()
     assert (entry.result, entry.note) == (
         StepResult.NOT_DONE,
         "live is as it was before; no such region",
     )
+    assert world.slept == []
 
 
-def test_what_cannot_be_read_back_stays_open() -> None:
-    world = liar("a", a=["lost-reply"])
+@pytest.mark.parametrize(
+    ("word", "action", "waited"),
+    [
+        ("rejected-later", Action.UPDATE, 10.0),
+        ("failed", Action.UPDATE, 0.0),
+        ("failed", Action.CREATE, 10.0),
+    ],
+)
+def test_what_failed_after_it_was_accepted_is_looked_at_and_not_sent_again(
+    word: str, action: Action, waited: float
+) -> None:
+    world = liar("a", a=[word])
+    plan = creation(world) if action is Action.CREATE else planned(world, "a")
+    (failure,) = carry_out(world.runtime(), plan).failures
+    said = {Action.CREATE: "it is not there", Action.UPDATE: "live is as it was before"}[action]
+    assert failure.next_step == f"Nothing was changed: {said}."
+    assert len(world.written) == 1
+    (entry,) = world.ledger.entries()
+    assert (entry.result, entry.note) == (StepResult.NOT_DONE, f"{said}; {failure.message}")
+    assert sum(world.slept) == pytest.approx(waited, abs=0.1)
+
+
+def test_what_failed_and_is_live_all_the_same_is_remembered() -> None:
+    world = liar("a", a=["done-and-failed"])
+    (failure,) = carry_out(world.runtime(), planned(world, "a")).failures
+    assert failure.next_step == "It was done despite the error: live has what was sent."
+    (entry,) = world.kept
+    assert entry.owned == {URI: NEW}
+
+
+@pytest.mark.parametrize(
+    ("word", "proven"),
+    [
+        ("busy", "The service did not take it."),
+        ("throttled", "The service did not take it."),
+        ("throttled-later", "A part of it may have been done."),
+        ("cut-short", "It may have been done."),
+        ("still-running", ""),
+    ],
+)
+def test_what_is_not_read_back_has_no_other_evidence(word: str, proven: str) -> None:
+    world = liar("a", a=[word] * 3)
+    (failure,) = carry_out(world.runtime(), planned(world, "a")).failures
+    assert failure.next_step == proven
+    assert (word == "busy") is (world.ledger.load().open == ())
+
+
+@pytest.mark.parametrize(
+    ("word", "error", "message", "proven"),
+    [
+        (
+            "lost-reply",
+            Unavailable("no answer."),
+            "the answer broke off",
+            f"It may have been done: it could not be read back (no answer). {LOOK}",
+        ),
+        (
+            "failed",
+            Unavailable("no answer"),
+            "the operation failed",
+            f"A part of it may have been done: it could not be read back (no answer). {LOOK}",
+        ),
+        (
+            "lost-reply",
+            StillRunning("it is still running"),
+            "it is still running",
+            "It may have been done: the answer broke off.",
+        ),
+        ("rejected", Unavailable("no answer"), "no such region", "The service did not take it."),
+        (
+            "busy",
+            Unavailable("no answer"),
+            "another operation runs",
+            "The service did not take it.",
+        ),
+        ("busy", TooManyCalls("no more calls"), "no more calls", "The service did not take it."),
+    ],
+)
+def test_what_cannot_be_read_back_stays_open(
+    word: str, error: ReconcilerError, message: str, proven: str
+) -> None:
+    world = liar("a", a=[word])
     plan = planned(world, "a")
-    world.running = Unavailable("no answer")
-    outcome = carry_out(world.runtime(), plan)
-    assert len(outcome.failures) == 1
+    world.running = error
+    (failure,) = carry_out(world.runtime(), plan).failures
+    assert (failure.message, failure.next_step) == (message, proven)
     assert len(world.ledger.load().open) == 1
+
+
+def test_a_success_that_cannot_be_read_back_may_have_been_done() -> None:
+    world = liar("a", a=["done"])
+    plan = planned(world, "a")
+    write = world.write
+
+    def write_last(step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
+        yield from write(step, live, resolve)
+        world.fails["a"] = Unavailable("no answer")
+
+    world.write = write_last  # type: ignore[method-assign]
+    (failure,) = carry_out(world.runtime(), plan).failures
+    assert failure.message == "no answer"
+    assert failure.next_step == (
+        "It may have been done: the service reports success. Plan again to see what is live."
+    )
+    assert len(world.ledger.load().open) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "proven"),
+    [
+        ([], "Nothing was sent."),
+        (["lost-request"], "Nothing was changed: live is as it was before."),
+        (["busy"], "The service did not take it."),
+    ],
+)
+def test_what_cannot_be_read_before_it_is_sent_leaves_the_evidence_so_far(
+    words: list[str], proven: str
+) -> None:
+    world = liar("a", a=words.copy())
+    plan = planned(world, "a")
+    real, checked = world.read, iter([True])
+
+    def read(resource: Resource) -> Live | Absent:
+        # All steps are read once before the first write of the plan.
+        first, reading_back = next(checked, False), world.ledger.load().open
+        if len(world.written) == len(words) and not first and not reading_back:
+            raise Unavailable("no answer")
+        return real(resource)
+
+    world.read = read  # type: ignore[method-assign]
+    (failure,) = carry_out(world.runtime(), plan).failures
+    assert (failure.message, failure.next_step) == ("no answer", proven)
+    assert len(world.written) == len(words)
 
 
 # What an earlier run began.
@@ -414,8 +565,39 @@ def test_what_cannot_be_told_now_stays_open_and_stops_the_run() -> None:
     world.running = StillRunning("the operation has not ended")
     with pytest.raises(Unplannable) as caught:
         recover(world)
-    assert [one.subject for one in caught.value.findings()] == ["WebService/a"]
+    (finding,) = caught.value.findings()
+    assert finding.subject == "WebService/a"
+    assert finding.next_step == (
+        "A write of an earlier run may have been applied. The next run checks it again."
+    )
     assert len(world.ledger.load().open) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "proven"),
+    [
+        ("failed", "Nothing was changed: live is as it was before."),
+        ("done", "It was done."),
+        ("done-and-failed", "It was done."),
+        ("lost-reply", "It was done."),
+    ],
+)
+@pytest.mark.parametrize("kind", [LedgerInvalid, LedgerConflict])
+def test_what_is_proven_is_said_also_where_the_ledger_cannot_be_written(
+    word: str, proven: str, kind: type[ReconcilerError]
+) -> None:
+    world = liar("a", a=[word])
+    plan = planned(world, "a")
+    real = world.write
+
+    def write(step: Step, live: Live | Absent, resolve: Any) -> Iterator[None]:
+        world.ledger.record_error = kind("no room", next_step="Make room.")
+        return real(step, live, resolve)
+
+    world.write = write  # type: ignore[method-assign]
+    (failure,) = carry_out(world.runtime(), plan).failures
+    assert failure.message == "no room"
+    assert failure.next_step == f"{proven} That is not recorded. Make room."
 
 
 def test_a_plan_tells_of_what_was_begun_and_changes_nothing() -> None:
@@ -548,6 +730,39 @@ def test_a_rollback_that_does_not_take_is_said() -> None:
     assert [one.name for one in outcome.changed] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("words", "running", "proven"),
+    [
+        (["rejected"], None, "Nothing was restored: live is as it was before."),
+        (
+            ["lost-request"] * 3,
+            None,
+            "Nothing was restored: live is as it was before. Plan again to see what is live.",
+        ),
+        (
+            ["lost-reply"],
+            Unavailable("no answer"),
+            f"It may have been restored: it could not be read back (no answer). {LOOK}",
+        ),
+    ],
+)
+def test_what_a_rollback_has_not_restored_is_said_of_the_rollback(
+    words: list[str], running: Exception | None, proven: str
+) -> None:
+    world = liar("a", "b", b=["rejected"], a=["done", *words])
+    plan = in_waves(planned(world, "a", "b"), a=0, b=1)
+    emit = world.events.append
+
+    def hear(event: Event) -> None:
+        emit(event)
+        if isinstance(event, RollbackStarted):
+            world.running = running
+
+    runtime = replace(world.runtime(), emit=hear)
+    outcome = carry_out(runtime, plan, Policy(on_failure="rollback"))
+    assert [one.next_step for one in outcome.unrestored] == [proven]
+
+
 def test_somebody_who_takes_the_lock_stops_us_before_the_next_write() -> None:
     world = liar("a", "b")
     plan = planned(world, "a", "b")
@@ -561,7 +776,7 @@ def test_somebody_who_takes_the_lock_stops_us_before_the_next_write() -> None:
     outcome = carry_out(world.runtime(parallelism=1), plan)
     assert world.written == [("a", Action.UPDATE)]
     assert [one.name for one in outcome.changed] == ["a"]
-    assert [one.message for one in outcome.failures] == ["somebody else has taken the lock since"]
+    assert [one.message for one in outcome.failures] == ["another process acquired the lock"]
 
 
 def test_an_interruption_finishes_what_was_begun_and_begins_nothing_more() -> None:

@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Generator
 from dataclasses import replace
+from queue import SimpleQueue
+from unittest import mock
 
 import pytest
 
@@ -93,6 +95,46 @@ def test_what_has_rested_longest_goes_on_first_and_before_anything_new() -> None
     list(runtime.run_resumable(work, "ab"))
     assert order == ["a begins", "b begins", "b ends", "a ends"]
     assert sum(world.slept) == pytest.approx(5.0, abs=0.1)
+
+
+def test_what_has_rested_is_not_asked_for_while_every_thread_works() -> None:
+    looks: list[float | None] = []
+
+    class Moved(SimpleQueue[object]):
+        def get(self, block: bool = True, timeout: float | None = None) -> object:
+            looks.append(timeout)
+            return super().get(block, timeout)
+
+    def work(item: int) -> Generator[float, None, int]:
+        if item == 0:
+            yield 0.0
+        else:
+            threading.Event().wait(0.05)
+        return item
+
+    with mock.patch("reconciler.engine.pool.SimpleQueue", Moved):
+        assert sorted(World().runtime(parallelism=1).run_resumable(work, range(2))) == [0, 1]
+    assert set(looks) == {None}, "what has rested cannot go on before a thread is free"
+
+
+def test_an_interruption_while_a_thread_starts_leaves_none_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, begun = threading.Thread.start, []
+
+    def start_and_raise(thread: threading.Thread) -> None:
+        start(thread)
+        begun.append(thread)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_raise)
+    runtime = World().runtime(parallelism=4)
+    with pytest.raises(KeyboardInterrupt):
+        list(runtime.run_all(lambda item: item, range(4)))
+    for thread in begun:
+        thread.join(30)
+    assert [thread.is_alive() for thread in begun] == [False, False]
 
 
 def test_a_surprise_ends_everything() -> None:

@@ -221,6 +221,16 @@ def test_findings_have_one_form() -> None:
     assert reported["diagnostics"][0]["range"]["start"] == {"line": 9, "column": 5}
 
 
+def test_only_what_has_the_same_next_step_is_told_together() -> None:
+    lost = Finding("the answer broke off", next_step="Nothing was changed: it is not there.")
+    findings = [replace(lost, subject=f"WebService/s{n}") for n in range(3)]
+    findings.append(replace(findings[0], subject="WebService/s3", next_step="It may be done."))
+    text = render_findings(findings, paint=PLAIN)
+    assert text.count("Nothing was changed") == 1
+    assert "Error: 3 resources: the answer broke off" in text
+    assert "Error: WebService/s3: the answer broke off\n\n  It may be done." in text
+
+
 def test_thousands_of_findings_are_bounded() -> None:
     text = render_findings([Finding(f"number {n}") for n in range(5000)], paint=PLAIN)
     assert len(text) < 20_000

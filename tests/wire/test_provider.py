@@ -85,7 +85,7 @@ def test_a_service_that_somebody_deleted_meanwhile_is_gone() -> None:
     assert type(error) is Rejected
     assert error.message == ("it was deleted after it was read: No Web Service could be found.")
     assert (error.subject, error.status) == ("WebService/census", 404)
-    assert error.next_step == "Nothing was changed. Plan again."
+    assert error.next_step == "Plan again."
 
 
 def test_a_group_that_is_not_there_is_no_service_that_is_gone() -> None:
@@ -145,7 +145,7 @@ def test_an_operation_that_nobody_knows_is_waited_for_at_the_resource() -> None:
         before = provider.read(RESOURCE)
         looks = len(list(provider.write(update(), before, lambda _: "")))
         asked = [call.target.partition("?")[0] for call in server.calls[2:]]
-    assert (looks, asked) == (1, ["/op", RESOURCE.id])
+    assert (looks, asked) == (2, ["/op", RESOURCE.id])
 
 
 @pytest.mark.parametrize("inspect", [Answer(403, {}), Answer(200, [])])

@@ -188,13 +188,15 @@ class _Run:
                 self._stopped.set()
         self._fleets.end(step.fleet, failed=error is not None)
 
-    def _attempt(self, step: Step, done: list[_Done]) -> ResumableTask[ReconcilerError | None]:
+    def _attempt(
+        self, step: Step, done: list[_Done], worker: Worker | None = None
+    ) -> ResumableTask[ReconcilerError | None]:
         """Run one step and add it to `done`; returns the error of a failed step."""
         started = time.monotonic()
         self._runtime.emit(StepStarted(step.resource, step.action))
         try:
             with self._resource_locks.hold(step):
-                after = yield from self._worker.carry_out(step)
+                after = yield from (worker or self._worker).carry_out(step)
         except Exception as error:  # noqa: BLE001 - a defect in one step must not stop the others
             known = error if isinstance(error, ReconcilerError) else _make_defect_error(step, error)
             if isinstance(error, LedgerUnwritten):
@@ -213,6 +215,7 @@ class _Run:
         A step that cannot be undone is reported.
         """
         self._runtime.emit(RollbackStarted(len(self._done)))
+        undoer = replace(self._worker, undoes=True)
         for step, after in reversed(self._done):
             field = self._runtime.kinds[step.resource.address.kind].field
             try:
@@ -220,7 +223,9 @@ class _Run:
             except ReconcilerError as error:
                 self._unrestored.extend(error.findings())
                 continue
-            (failed,) = self._runtime.run_resumable(lambda one: self._attempt(one, []), [undo])
+            (failed,) = self._runtime.run_resumable(
+                lambda one: self._attempt(one, [], undoer), [undo]
+            )
             if failed is None:
                 self._rolled_back.append(step.resource.address)
             else:

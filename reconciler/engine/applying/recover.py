@@ -7,6 +7,7 @@ Then a read decides the result of each intent. The apply command calls this modu
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from reconciler.engine.applying.journal import Author, Journal, document_of
 from reconciler.engine.applying.step_run import read_evidence
@@ -17,6 +18,8 @@ from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.model import Finding, Intent, IntentResolved, StepResult
 from reconciler.ports import Lease
 from reconciler.text.times import seconds_since
+
+_OPEN: Final = "A write of an earlier run may have been applied. The next run checks it again."
 
 
 def recover_intents(runtime: Runtime, author: Author, lease: Lease, read_back_s: float) -> None:
@@ -63,11 +66,15 @@ class _Recovery:
 
     def _recover_one(self, intent: Intent) -> ResumableTask[None]:
         resource = intent.resource
-        for _ in self._runtime.wait_until_idle(resource):
-            pass
-        lag_s = self._runtime.timing(intent.address.kind).lag_s
-        left = max(self._read_back_s, lag_s) - seconds_since(intent.at, self._runtime.clock())
-        live, evidence = yield from read_evidence(self._runtime, intent, left)
+        try:
+            for _ in self._runtime.wait_until_idle(resource):
+                pass
+            lag_s = self._runtime.timing(intent.address.kind).lag_s
+            left = max(self._read_back_s, lag_s) - seconds_since(intent.at, self._runtime.clock())
+            live, evidence = yield from read_evidence(self._runtime, intent, left)
+        except ReconcilerError as error:
+            error.evidence = _OPEN
+            raise
         if evidence.result is StepResult.DONE:
             self._journal.finish(intent, document_of(live))
         else:

@@ -159,8 +159,10 @@ class EndpointProvider:
                 again = method == "PATCH" and (refused or isinstance(error, ReplyLost))
                 if left == 1 or not again:
                     raise
-                yield
+                if isinstance(error, ReplyLost):
+                    yield
             else:
+                yield
                 return
 
     def _list(self, scope: str, token: SecretReference | None) -> list[Json]:

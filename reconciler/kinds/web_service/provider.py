@@ -186,6 +186,7 @@ class WebServiceProvider:
         # The service may return what it received: in an error, or in the definition.
         self._client.redaction.know(*find_secrets(self._field, body))
         reply = self._client.send(method, url, body)
+        yield
         yield from finish_operation(self._client, reply, of, deadline_s=self._deadline_s)
 
     def _whole(
@@ -336,7 +337,7 @@ def _gone(error: ServiceError) -> Rejected:
         status=error.status,
         code=error.code,
         request_id=error.request_id,
-        next_step="Nothing was changed. Plan again.",
+        next_step="Plan again.",
     )
 
 

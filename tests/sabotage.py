@@ -1,0 +1,159 @@
+"""`python -m tests.sabotage [NUMBER…]` breaks one line at a time, and sees a test go red for it.
+
+The table of tests/README.md names the same sabotages; a unit test holds the two together, and each
+line to the code. Nothing in the checkout is changed: each sabotage is done to a copy.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+_COPIED = ("reconciler", "schemas", "manifests", "tests", "pyproject.toml", "README.md")
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """`old` stands once in `file` and becomes `new`; `test` must fail for it, as `why` says."""
+
+    why: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+SABOTAGES = (
+    Sabotage(
+        "an answer that proves nothing counts as absence",
+        "reconciler/kinds/web_service/provider.py",
+        "if error.status == 404 and error.code in absent:",
+        "if error.status >= 404:",
+        "tests/e2e/test_bad_input.py::test_a_service_that_answers_badly",
+    ),
+    Sabotage(
+        "a write that may have been done is sent again",
+        "reconciler/transport/client.py",
+        "else _FailedAttempt(_perhaps(failed), None)",
+        "else _FailedAttempt(failed, self._pause(lost, reply))",
+        "tests/wire/test_transport.py::test_a_write_that_may_have_been_done_is_not_sent_again",
+    ),
+    Sabotage(
+        "the token follows to another origin",
+        "reconciler/transport/client.py",
+        "if not own and origin_of(target) != origin_of(self.base_url):",
+        "if False:",
+        "tests/wire/test_transport.py::test_a_page_elsewhere_is_not_asked_for",
+    ),
+    Sabotage(
+        "secrets stay in what the service says",
+        "reconciler/secrets/redaction.py",
+        "return re.sub(hidden, HIDDEN, text, flags=re.IGNORECASE) if found else text",
+        "return text",
+        "tests/unit/test_redaction.py",
+    ),
+    Sabotage(
+        "what moves a terminal is printed as it is",
+        "reconciler/render/words/escape.py",
+        "if text.isprintable():",
+        "if True:",
+        "tests/unit/test_render.py",
+    ),
+    Sabotage(
+        "a line of the ledger need not follow the line before it",
+        "reconciler/ledgers/chain.py",
+        "if chain_head and not begins:",
+        "if False:",
+        "tests/contract/test_ledger_file.py",
+    ),
+    Sabotage(
+        "whoever has lost the lock still writes",
+        "reconciler/ledgers/chain.py",
+        "if 0 < fence < highest:",
+        "if False:",
+        "tests/contract/test_ledger_lock.py::test_whoever_is_unlocked_by_force_can_write_no_more",
+    ),
+    Sabotage(
+        "a lock is never free, though its holder is dead",
+        "reconciler/ledgers/file_lock.py",
+        "if is_lock_owner_dead(lock_owner, found.machine):",
+        "if False:",
+        "tests/contract/test_ledger_lock.py::test_the_lock_of_a_process_that_was_killed_is_free_at_once",
+    ),
+    Sabotage(
+        "a saved plan may be changed by hand",
+        "reconciler/plans/plan_file.py",
+        'if digest_of(body) != body["plan_digest"]:',
+        "if False:",
+        "tests/unit/test_plan_document.py",
+    ),
+    Sabotage(
+        "one more may be destroyed than the guard says",
+        "reconciler/plans/guards.py",
+        "if deletes > limits.max_deletes:",
+        "if deletes > limits.max_deletes + 1:",
+        "tests/test_cases.py::test_case[prune-refused]",
+    ),
+    Sabotage(
+        "a change that cannot be undone needs no leave",
+        "reconciler/plans/guards.py",
+        "if is_final(change):",
+        "if False:",
+        "tests/test_cases.py::test_case[read-only-refused]",
+    ),
+    Sabotage(
+        "a delete is called done while the resource is there",
+        "reconciler/plans/evidence.py",
+        'return _done("it is gone") if live is ABSENT else _not_done("it is still there")',
+        'return _done("it is gone")',
+        "tests/unit/test_apply.py",
+    ),
+)
+
+
+def commit(sabotage: Sabotage, folder: Path) -> bool:
+    """Whether the test fails in a copy once the line is broken, and holds before."""
+    for name in _COPIED:
+        source, target = ROOT / name, folder / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    if not _holds(sabotage, folder):
+        raise SystemExit(f"{sabotage.test} fails before anything is broken")
+    file = folder / sabotage.file
+    file.write_text(file.read_text().replace(sabotage.old, sabotage.new))
+    return not _holds(sabotage, folder)
+
+
+def _holds(sabotage: Sabotage, folder: Path) -> bool:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "--tb=no", sabotage.test]
+    # The copy comes before the checkout that is installed, for the processes of tests as well.
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode not in {0, 1}:  # 1 is a test that fails; any other did not run it
+        raise SystemExit(f"{sabotage.test}: pytest ended with {done.returncode}\n{done.stdout}")
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Every sabotage, or those of the numbers given; 1 where one went unseen."""
+    chosen = [int(one) for one in sys.argv[1:]] or range(1, len(SABOTAGES) + 1)
+    unseen = 0
+    for number in chosen:
+        sabotage = SABOTAGES[number - 1]
+        with tempfile.TemporaryDirectory(prefix="reconciler-sabotage-") as folder:
+            red = commit(sabotage, Path(folder))
+        unseen += not red
+        print(f"{number:2} {'red' if red else 'UNSEEN'}: {sabotage.why} ({sabotage.test})")
+    return 1 if unseen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
