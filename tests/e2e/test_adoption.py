@@ -82,10 +82,10 @@ def test_a_service_is_imported_under_the_address_that_it_is_to_have(project: Pro
     ("arguments", "said"),
     [
         (("import", "WebService/x", "/subscriptions/s"), "is not the id of a web service"),
-        (("import", "WebService/x", "nobody"), "there is no such service"),
-        (("import", "Other/x", "y"), "there is no such kind"),
+        (("import", "WebService/x", "nobody"), "the service does not exist"),
+        (("import", "Other/x", "y"), "unknown kind"),
         (("import", "x", "y"), "is not an address"),
-        (("export", "WebService/nobody"), "there is no such service"),
+        (("export", "WebService/nobody"), "the service does not exist"),
         (("export",), "give an ADDRESS, or --all"),
         (("export", "--all", "WebService/x"), "give an ADDRESS, or --all"),
         (("export", "--all", "--format", "json"), "give one ADDRESS"),

@@ -99,7 +99,7 @@ def test_the_last_apply_is_rolled_back_and_then_the_manifest_brings_it_back(
     assert done.code == 0, done.said
     assert "Resources: 0 added, 1 changed, 0 destroyed." in done.out
     assert re.search(r"maxConcurrentCalls = 20 -> 10 +# rollback to #\d+", done.out)
-    assert "the manifest still declares what is undone: the next apply brings it back" in done.out
+    assert "the manifest still declares an undone value: the next apply writes it again" in done.out
     assert "on manifests/census.yaml line 6, column " in done.out
     assert f"{CALLS} on manifests/census.yaml:10:" in done.out
     assert served(applied) == (model(applied, "old"), 10)
@@ -149,7 +149,7 @@ def test_what_cannot_be_rolled_back_says_why_and_writes_nothing(applied: Project
         return done
 
     assert "Did you mean WebService/census?" in refused("WebService/censsus").err
-    assert "no entry #99 of it is done" in refused("WebService/census", "--to", "99").err
+    assert "has no completed entry #99" in refused("WebService/census", "--to", "99").err
     newest = entries(applied)[0]["sequence"]
     assert "nothing was applied after" in refused("WebService/census", "--to", f"{newest}").err
     assert applied.run("forget", "WebService/census").code == 0

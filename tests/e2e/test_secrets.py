@@ -310,7 +310,7 @@ def test_a_project_that_is_wrong_because_of_a_secret(stage: Stage) -> None:
 def test_what_is_logged_and_how_processes_are_called(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
-    finish(stage.spawn(*PLAN), 0, "the model blob may not be read")
+    finish(stage.spawn(*PLAN), 0, "access to the model blob is denied")
     stage.service.faults = {"HEAD": "501"}
     applied = finish(stage.spawn(*APPLY), 0, "Storage answers 501")
     assert "Unexpected return type" not in applied.err  # what azure-storage-blob logs of it

@@ -286,7 +286,7 @@ def test_pinned_bytes_are_compared(own_group: Emulator, tmp_path: Path) -> None:
         file = project.manifest("census", uri)
         file.write_text(file.read_text().replace("'}", f"', sha256: '{pin}'}}"))
         assert project.run("plan", "--detailed-exitcode").code == code
-    assert "is not the one that was pinned" in project.run("plan").out
+    assert "does not match the pinned sha256" in project.run("plan").out
 
 
 def test_a_read_only_service_is_told_in_the_plan(project: Project) -> None:
