@@ -68,8 +68,8 @@ def plan_rollback(
 ) -> Plan:
     """Return the plan that undoes all entries of one resource after `to`, or only the last entry.
 
-    `request` need not contain the manifest of the resource. Raises ReconcilerError if there is no
-    such entry, and Unplannable with everything that prevents the rollback.
+    `request` need not contain the manifest of the resource. Raises ReconcilerError if the
+    entry does not exist, and Unplannable with everything that prevents the rollback.
     """
     snapshot = runtime.ledger.load()
     rollback_range = read_rollback_range(runtime, address, to, moved or {})
