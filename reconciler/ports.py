@@ -1,7 +1,8 @@
 """The ports between the engine and its runtime: protocols without behaviour.
 
 A new target, ledger or storage is a class with these methods. The engine calls a port and never an
-implementation. This module must not import an implementation.
+implementation. This module must not import an implementation. It is long because the author of a
+plugin finds every port and capability on one page.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The emulator's HTTP server: authorization, routing, and sending of replies.
 
-The command `emulator` calls `serve`. What a call does is in the packages `resource_manager`,
-`classic`, `scoring` and `faults`.
+The command `emulator` calls `serve`. What a call does is in the folders beside this module.
 """
 
 from __future__ import annotations

@@ -19,13 +19,13 @@ from reconciler.document.schema import Field
 from reconciler.engine.blob_checks import check_models
 from reconciler.engine.observe import Observation, observe
 from reconciler.engine.planning.plan import (
-    check_planned_step,
     estimate_steps,
     find_owners,
     list_last_set,
     list_not_observable,
 )
 from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.planning.step_checks import check_planned_step
 from reconciler.engine.rollback_range import RollbackRange, check_range, read_rollback_range
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import Unplannable

@@ -1,8 +1,6 @@
 """Writes and reads a plan as a JSON document with a digest: the only form of a saved plan.
 
-Its keys are Terraform's where Terraform has such a key. It never holds a secret: a step has only
-a reference to one. Reading a written plan returns an equal plan. The plan and apply commands
-call this module.
+Its keys are Terraform's where Terraform has such a key. It holds references and never a secret.
 """
 
 from __future__ import annotations

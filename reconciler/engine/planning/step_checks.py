@@ -1,0 +1,91 @@
+"""Checks of planned steps: what a kind refuses, what its service restricts, and unusable secrets.
+
+Findings are returned and never raised. Plans and rollbacks call this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from reconciler.document.pointers import format_pointer
+from reconciler.document.schema import Field
+from reconciler.engine.planning.selection import (
+    PlanRequest,
+)
+from reconciler.engine.runtime import Runtime
+from reconciler.errors import ReconcilerError
+from reconciler.model import (
+    Finding,
+    Json,
+    Manifest,
+    ModelReference,
+    Resource,
+    Step,
+)
+from reconciler.ports import ChecksScopes, ChecksSteps, ShowsPeers
+
+
+def check_conflicts(
+    runtime: Runtime,
+    steps: Sequence[Step],
+    wanted: Mapping[Resource, Manifest],
+    request: PlanRequest,
+) -> Iterator[Finding]:
+    """Yield findings about the steps of each scope together, and about the existing resources."""
+    scopes: dict[tuple[str, str], list[Step]] = {}
+    for step in steps:
+        kind = runtime.kinds[step.resource.address.kind]
+        scopes.setdefault((kind.name, kind.scope(step.resource)), []).append(step)
+    for (name, _), found in scopes.items():
+        kind, provider = runtime.kinds[name], runtime.providers[name]
+        if isinstance(kind, ChecksScopes):
+            peers: Sequence[Json] = ()
+            if isinstance(provider, ShowsPeers) and request.refresh != "none":
+                peers = provider.find_peers(found[0].resource)
+            named = [(wanted.get(step.resource), step) for step in found]
+            yield from kind.check_scope(named, peers)
+
+
+def check_planned_step(
+    runtime: Runtime, manifest: Manifest, step: Step, models: Sequence[ModelReference]
+) -> Iterator[Finding]:
+    """Yield the problems that would make a step fail at the service, before the first write."""
+    kind = runtime.kinds[manifest.address.kind]
+    forced = tuple(
+        f"{at} cannot be changed in place, so it is replaced." for at in step.replace_paths
+    )
+    for finding in kind.check_step(manifest, step) if isinstance(kind, ChecksSteps) else ():
+        detail = finding.detail if finding.guard else (*finding.detail, *forced)
+        yield replace(finding, detail=detail)
+    yield from _check_unsealed(kind.field, manifest, step)
+    for pointer, reference in step.secrets:
+        try:
+            runtime.resolve(reference)
+        except ReconcilerError as error:
+            place = manifest.place(_find_reference(models, pointer))
+            for finding in error.findings():
+                yield replace(finding, subject=str(manifest.address), place=place)
+
+
+def _find_reference(models: Sequence[ModelReference], pointer: str) -> str:
+    """Return where a manifest refers to a secret: in spec.secrets, or at the model it opens."""
+    for model in models:
+        if model.sas is not None and model.entry and format_pointer(model.sas_path) == pointer:
+            return f"{model.entry}/sas"
+    return format_pointer(("spec", "secrets", pointer))
+
+
+def _check_unsealed(root: Field, manifest: Manifest, step: Step) -> Iterator[Finding]:
+    """Yield a finding for each credential in plain text: a plan may not contain it."""
+    for change in step.changes:
+        sealed = root.at(change.path).is_sealed(change.after)
+        if change.sealed_by and isinstance(change.after, dict) and not sealed:
+            pointer = format_pointer(change.path)
+            yield Finding(
+                f"{pointer} is a credential, which the service keeps encrypted;"
+                " here it is plain text",
+                subject=str(manifest.address),
+                place=manifest.place(f"/spec/definition{pointer}"),
+                next_step="Remove it: an undeclared value does not change.",
+            )
