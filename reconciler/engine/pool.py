@@ -105,7 +105,7 @@ class Scheduler(Generic[Result]):
         *,
         begins: bool,
     ) -> ResumableTask[Result] | None:
-        """Return a new or a resumed task, with `begins` a new one first; None if all wait."""
+        """Return a new or a resumed task, or None; with `begins` a new task comes first."""
         for fresh in (begins, not begins):
             task = self._begin(work, waiting) if fresh else self._next_rested()
             if task is not None:

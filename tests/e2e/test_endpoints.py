@@ -162,7 +162,7 @@ def test_what_is_hidden_is_told_with_when_it_was_set(
     with open_bikes(tmp_path, emulator, signature, HIDDEN) as bikes:
         bikes.declare("one", "rentalloc001")
         applied = bikes.expect("1 added", "apply", "--auto-approve")
-        assert "What was written to 1 resource is not observable" in applied.out
+        assert "The values written to 1 resource are not observable" in applied.out
         today = f"{datetime.now(UTC):%Y-%m-%d}"
         said = f"1 declared attribute is not observable (set {today} by "
         bikes.expect(said, "plan")
