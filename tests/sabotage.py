@@ -87,7 +87,7 @@ SABOTAGES = (
     Sabotage(
         "a saved plan may be changed by hand",
         "reconciler/plans/plan_file.py",
-        'if digest_of(body) != body["plan_digest"]:',
+        'if f"sha256:{digest}" != body["plan_digest"]:',
         "if False:",
         "tests/unit/test_plan_document.py",
     ),
