@@ -33,7 +33,7 @@ class HeldLock:
 
     def check(self) -> None:
         if self.ledger.lock_owner != self.lock_owner:
-            raise LedgerConflict("somebody else has taken the lock since", subject="memory")
+            raise LedgerConflict("another process acquired the lock", subject="memory")
 
 
 @dataclass
@@ -89,7 +89,7 @@ class MemoryLedger:
     def unlock(self, lock_id: str) -> LockOwner:
         with self.guard:
             if self.lock_owner is None or self.lock_owner.id != lock_id:
-                raise ReconcilerError("nobody holds the lock by that id", subject=lock_id)
+                raise ReconcilerError("no lock has the id", subject=lock_id)
             lock_owner, self.lock_owner = self.lock_owner, None
         return lock_owner
 

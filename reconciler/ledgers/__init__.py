@@ -1,6 +1,5 @@
-"""What was applied, kept in order; every class here passes one and the same suite of tests.
+"""Stores what was applied, in order, in a file or in blob storage, with the lock of the ledger.
 
-An entry is durable before it counts, and no entry ever holds a secret. lines.py knows what a line
-says, chain.py how lines follow one another, proof.py whether they do; lease.py knows what is the
-same for every lock. None of these reads or writes anything.
+An entry is durable before `record` returns, and no entry contains a secret. Nothing here may know
+a kind of resource, a plan, a command or a terminal. Every ledger passes the same contract tests.
 """

@@ -1,6 +1,7 @@
-"""The ledger in a container of blob storage, for teams: the same lines, in append blobs.
+"""The ledger in a container of blob storage, for teams: the lines of file.py, in append blobs.
 
-Nothing is ever rewritten there either. What one machine has recorded, every other one reads.
+No line is ever rewritten, and every machine reads what any machine recorded. open_ledger creates
+it. The calls of the storage library are in blob_client.py, the segments in blob_segments.py.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from reconciler.ledgers.verify import verify_lines
 from reconciler.model import Address, Entry, Intent, LockOwner, Snapshot, VerifyReport
 from reconciler.ports import Emit, Lease
 
-# Storage takes 50,000 blocks in one blob.
+# Storage allows 50,000 blocks in one blob.
 MOST_BLOCKS: Final = 10_000
 _ATTEMPTS: Final = 10
 
 
 class AzureBlobLedger:
-    """The ledger of a project on many machines; threads and processes may use it at once."""
+    """The ledger of a project on many machines; safe to use from several threads and processes."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class AzureBlobLedger:
         *,
         most_blocks: int = MOST_BLOCKS,
     ) -> None:
-        """`prefix` stands before the name of every blob; `moved` is as in a ledger in a file."""
+        """`prefix` begins the name of every blob; `moved` maps old addresses to current ones."""
         self._container = container
         self._prefix = prefix
         self._moved = moved or {}
@@ -57,7 +58,7 @@ class AzureBlobLedger:
         self._lock = BlobLock(container, prefix, self._segments, heartbeat)
 
     def load(self) -> Snapshot:
-        """Everything remembered, in one read; raises LedgerInvalid naming the first bad line."""
+        """Returns the current state, in one read; LedgerInvalid names the first invalid line."""
         replay = Replay(self._moved)
         for record in follow_all(self._segments.number()):
             replay.apply(record)
@@ -66,7 +67,7 @@ class AzureBlobLedger:
     def lock(
         self, lock_owner: LockOwner, within_s: float, emit: Emit
     ) -> AbstractContextManager[Lease]:
-        """Take the lock, waiting for it up to `within_s` seconds; raises LockHeld."""
+        """Acquires the lock; waits for it up to `within_s` seconds, then raises LockHeld."""
         return wait_for(lambda: self._acquire(lock_owner), within_s, emit).keep_alive()
 
     def _acquire(self, lock_owner: LockOwner) -> HeldLock:
@@ -81,40 +82,39 @@ class AzureBlobLedger:
         )
 
     def find_lock_owner(self) -> LockOwner | None:
-        """Who holds the lock now."""
+        """Returns the current owner of the lock; None if it is free."""
         return self._lock.find_lock_owner()
 
     def unlock(self, lock_id: str) -> LockOwner:
-        """Take the lock from whoever holds it by that id; raises ReconcilerError for none."""
+        """Removes the lock with this id; raises ReconcilerError if no lock has it."""
         return self._lock.free(lock_id)
 
     def intend(self, intent: Intent) -> int:
-        """Add an intent; storage has it when this returns its sequence.
+        """Appends an intent durably; returns its sequence.
 
-        Raises LedgerInvalid where it cannot be written, LedgerConflict where a later lock has been
-        taken.
+        Raises LedgerInvalid if it cannot be written, LedgerConflict if a later lock was acquired.
         """
         return self._segments.append(intent)
 
     def record(self, entry: Entry) -> None:
-        """Add an entry; storage has it when this returns. Raises as `intend` does."""
+        """Appends an entry durably; raises the errors of `intend`."""
         self._segments.append(entry)
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
-        """The entries, archives included, oldest first, each with what its intent says.
+        """Yields the entries with the fields of their intents, oldest first, archives included.
 
-        Raises LedgerInvalid on reaching a line that does not fit.
+        Raises LedgerInvalid at the first invalid line.
         """
         yield from read_entries(self._number_all(), address)
 
     def verify(self) -> VerifyReport:
-        """Look at every line, archives included; nothing is raised for what does not fit."""
+        """Checks every line, archives included; returns invalid lines as findings."""
         return verify_lines(self._number_all, self._digest_archive, self._moved, lambda: None)
 
     def compact(self) -> str:
-        """Begin anew with what is remembered, chained to what was; returns the archive's name.
+        """Archives the lines and starts again with a checkpoint that is chained to the archive.
 
-        Empty where there is nothing to archive. Raises LedgerInvalid.
+        Returns the archive's name, or "" if there is nothing to archive. Raises LedgerInvalid.
         """
         for _ in range(_ATTEMPTS):
             append_position = self._segments.find_append_position()
@@ -123,7 +123,7 @@ class AzureBlobLedger:
             if not data or (data.count(b"\n") == 1 and begins_with_checkpoint(data[:-1])):
                 return ""
             if chain_head_after(data[:-1].rpartition(b"\n")[2]) != append_position.chain_head:
-                continue  # a line was added between the two
+                continue  # a line was added between the two reads
             replay = Replay()
             for record in follow_all(line for part in parts for line in number_lines(*part)):
                 replay.apply(record)
@@ -131,13 +131,13 @@ class AzureBlobLedger:
             if name:
                 return name
         raise LedgerInvalid(
-            "the ledger cannot be compacted: somebody writes to it all the time",
+            "the ledger cannot be compacted: other writers keep adding lines",
             subject=self._container.address,
-            next_step="Try again when nobody works.",
+            next_step="Try again when no other command writes to it.",
         )
 
     def _archive(self, append_position: AppendPosition, data: bytes, replay: Replay) -> str:
-        """Archive the lines and begin anew behind them; empty where somebody wrote meanwhile."""
+        """Archives the lines and adds a checkpoint; returns "" if another writer was first."""
         if append_position.position:
             close = join(append_position.chain_head, Marker("close"))
             if not self._segments.put(append_position, close):
@@ -162,19 +162,19 @@ class AzureBlobLedger:
             return join(append_position.chain_head, checkpoint)
         except BadLine as error:
             raise LedgerInvalid(
-                f"the ledger cannot be compacted: its line {error}",
+                f"the ledger cannot be compacted: the checkpoint {error}",
                 subject=self._container.address,
-                next_step="Forget what is no longer managed, then try again.",
+                next_step="Remove unused resources with reconciler forget, then try again.",
             ) from error
 
     def _delete(self, name: str) -> None:
         try:
             self._container.delete(name)
         except BlobNotFound:
-            return  # by somebody who compacts as well
+            return  # another process compacts too
 
     def set_aside(self) -> str:
-        """Move away whatever is there, whole or broken; returns where it is kept, or ""."""
+        """Moves the ledger away, valid or not; returns its new location, or "" if empty."""
         for _ in range(_ATTEMPTS):
             found = self._segments.find()
             try:
@@ -183,16 +183,16 @@ class AzureBlobLedger:
                     return ""
                 aside = f"{self._prefix}ledger.aside-{_digest(data)[7:19]}.jsonl"
                 self._container.write(aside, data)
-                # The last one first: whoever adds a line meanwhile has it kept.
+                # The last one first: its ETag proves that no line was added meanwhile.
                 for one in reversed(found):
                     self._container.delete(one.name, one.etag)
             except (BlobNotFound, PreconditionFailed):
                 continue
             return f"{self._container.address}/{aside}"
         raise LedgerInvalid(
-            "the ledger cannot be moved away: somebody writes to it all the time",
+            "the ledger cannot be moved away: other writers keep adding lines",
             subject=self._container.address,
-            next_step="Try again when nobody works.",
+            next_step="Try again when no other command writes to it.",
         )
 
     def _number_all(self) -> Iterator[Numbered]:
@@ -204,7 +204,7 @@ class AzureBlobLedger:
         return None if data is None else number_lines(address, data)
 
     def _digest_archive(self, name: str) -> str:
-        """The digest of an archive's bytes; empty where there is none."""
+        """Returns the digest of an archive's bytes; empty if the archive does not exist."""
         data = self._read_archive(name)
         return "" if data is None else _digest(data)
 

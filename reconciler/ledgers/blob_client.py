@@ -1,7 +1,8 @@
-"""The few things that a ledger asks of blob storage, and storage's errors in our words.
+"""Calls blob storage for a ledger, and translates its errors.
 
-azure-storage-blob is imported when the first of them is asked for. Nothing that the library says
-is shown: it may quote an address with its signature.
+It imports azure-storage-blob at the first call, because the import is slow. It never shows a text
+of the library, because the text may quote an address with its signature. The other blob modules
+here call it; it knows no line and no lock.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from reconciler.errors import LedgerInvalid
 from reconciler.model.values import dataclass
 from reconciler.transport import Where, find_credential, split_address
 
-# One answer of storage is no longer than this; what is longer is asked for in parts.
+# The maximum size of one response, in bytes; larger reads are split.
 _PART: Final = 32 << 20
 _TIMEOUTS: Final[Mapping[str, Any]] = {
     "connection_timeout": 5,
@@ -38,20 +39,20 @@ _ADDRESS: Final = (
 
 
 class BlobNotFound(Exception):
-    """Storage authoritatively has no such blob, or no such container."""
+    """Storage answered that the blob or the container does not exist."""
 
 
 class PreconditionFailed(Exception):
-    """Somebody else was first: a condition of the request does not hold any more."""
+    """Another writer was first: a condition of the request does not hold any more."""
 
 
 class Unreachable(LedgerInvalid):
-    """No answer: what was asked for may have been done, or not."""
+    """Storage did not answer: it may or may not have executed the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlobItem:
-    """A blob as a listing shows it."""
+    """A blob in a listing."""
 
     name: str
     size: int
@@ -60,7 +61,7 @@ class BlobItem:
 
 @dataclass(frozen=True, slots=True)
 class LeasedBlob:
-    """A blob's bytes, and whether somebody has a lease on it."""
+    """A blob's bytes, and whether anybody has a lease on it."""
 
     data: bytes
     etag: str
@@ -69,14 +70,14 @@ class LeasedBlob:
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """What a blob is after a block was added; `etag` is empty where that was not told."""
+    """A blob after a block was added; `etag` is empty if it is not known."""
 
     blocks: int
     etag: str = ""
 
 
 class Container:
-    """A container of blobs. Safe to use from several threads."""
+    """A container of blobs; safe to use from several threads."""
 
     def __init__(
         self,
@@ -85,16 +86,16 @@ class Container:
         token_credential: Callable[[], Any] | None = None,
         own_host: str = "",
     ) -> None:
-        """Raises LedgerInvalid for an address that is not that of a container."""
+        """Raises LedgerInvalid if `address` is not the address of a container."""
         try:
             self._where: Where = split_address(address)
         except ValueError as error:
             raise LedgerInvalid(
-                f"the ledger's address is not {error}", subject=address, next_step=_ADDRESS
+                f"the address of the ledger is not {error}", subject=address, next_step=_ADDRESS
             ) from error
         if self._where.name:
             raise LedgerInvalid(
-                "the ledger's address is not that of a container",
+                "the address of the ledger is not the address of a container",
                 subject=address,
                 next_step=_ADDRESS,
             )
@@ -104,7 +105,7 @@ class Container:
         self._opened: Any = None
 
     def list_blobs(self, prefix: str) -> list[BlobItem]:
-        """The blobs whose names begin so, by name; none where there is no container."""
+        """Returns the blobs with this prefix, by name; empty if the container does not exist."""
         try:
             with self._translate_errors():
                 found = self._client.list_blobs(name_starts_with=prefix)
@@ -113,7 +114,7 @@ class Container:
             return []
 
     def read(self, name: str, start: int, size: int) -> bytes:
-        """So many bytes of a blob; raises BlobNotFound."""
+        """Returns `size` bytes of a blob from offset `start`; raises BlobNotFound."""
         parts = []
         with self._translate_errors():
             blob = self._client.get_blob_client(name)
@@ -123,7 +124,7 @@ class Container:
         return b"".join(parts)
 
     def read_all(self, name: str) -> LeasedBlob:
-        """All of a small blob, with what is said of it; raises BlobNotFound."""
+        """Returns all of a small blob, with its ETag and lease state; raises BlobNotFound."""
         with self._translate_errors():
             found = self._client.get_blob_client(name).download_blob()
             said = found.properties
@@ -132,7 +133,7 @@ class Container:
             )
 
     def begin(self, name: str) -> None:
-        """Make an empty blob that can be added to, and its container; raises Overtaken."""
+        """Creates an empty append blob, and its container; raises PreconditionFailed."""
         from azure.core import MatchConditions  # noqa: PLC0415 - a slow import
 
         def create() -> None:
@@ -144,9 +145,9 @@ class Container:
         self._with_container(create)
 
     def append(self, name: str, data: bytes, position: int, etag: str = "") -> AppendResult:
-        """Add one block, if the blob still ends at `position` and is the one that was seen.
+        """Appends one block, if the blob still ends at `position` and still has the ETag `etag`.
 
-        Raises BlobNotFound, Overtaken.
+        Raises BlobNotFound, PreconditionFailed.
         """
         with self._translate_errors():
             blob = self._client.get_blob_client(name)
@@ -156,7 +157,7 @@ class Container:
             return AppendResult(int(done["blob_committed_block_count"]), done["etag"])
 
     def write(self, name: str, data: bytes, lease: str = "", etag: str = "") -> None:
-        """Write a whole blob, under a lease or on a condition; raises Overtaken."""
+        """Writes a whole blob, if the lease or the ETag matches; raises PreconditionFailed."""
 
         def upload() -> None:
             with self._translate_errors():
@@ -167,7 +168,7 @@ class Container:
         self._with_container(upload)
 
     def write_new(self, name: str, data: bytes) -> None:
-        """Write a blob that is not there yet; raises Overtaken."""
+        """Creates a blob; raises PreconditionFailed if it exists."""
 
         def upload() -> None:
             with self._translate_errors():
@@ -176,27 +177,27 @@ class Container:
         self._with_container(upload)
 
     def delete(self, name: str, etag: str = "") -> None:
-        """Take a blob away, if it is still as it was; raises BlobNotFound, Overtaken."""
+        """Deletes a blob, if its ETag matches; raises BlobNotFound, PreconditionFailed."""
         with self._translate_errors():
             self._client.get_blob_client(name).delete_blob(**_condition(etag))
 
     def acquire(self, name: str, lease: str, seconds: int) -> None:
-        """Take a lease on a blob; raises Overtaken where somebody has one."""
+        """Acquires a lease on a blob; raises PreconditionFailed if another lease exists."""
         with self._translate_errors():
             self._lease(name, lease).acquire(lease_duration=seconds)
 
     def renew(self, name: str, lease: str) -> None:
-        """Renew a lease; raises Overtaken where it is ours no more."""
+        """Renews a lease; raises PreconditionFailed if it is lost."""
         with self._translate_errors():
             self._lease(name, lease).renew()
 
     def release(self, name: str, lease: str) -> None:
-        """Give a lease back; raises Overtaken where it is ours no more."""
+        """Releases a lease; raises PreconditionFailed if it is lost."""
         with self._translate_errors():
             self._lease(name, lease).release()
 
     def break_lease(self, name: str, etag: str) -> None:
-        """End anybody's lease at once, if the blob is still as it was; raises Overtaken."""
+        """Ends any lease at once, if the blob's ETag matches; raises PreconditionFailed."""
         with self._translate_errors():
             self._lease(name, None).break_lease(lease_break_period=0, **_condition(etag))
 
@@ -219,7 +220,7 @@ class Container:
             return self._opened
 
     def _with_container(self, work: Callable[[], None]) -> None:
-        """Do it, and once more when the container was made that was missing."""
+        """Calls `work`; if the container does not exist, creates it and calls `work` again."""
         try:
             work()
         except BlobNotFound:
@@ -227,11 +228,11 @@ class Container:
                 with self._translate_errors():
                     self._client.create_container()
             except PreconditionFailed:
-                pass  # by another writer, at this moment
+                pass  # another writer created it at the same time
             try:
                 work()
             except BlobNotFound:
-                raise self._invalid("the container cannot be made") from None
+                raise self._invalid("the container cannot be created") from None
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -247,15 +248,15 @@ class Container:
         except ResourceNotFoundError:
             raise BlobNotFound from None
         except ClientAuthenticationError:
-            raise self._invalid("storage does not let us work with it", _FORBIDDEN) from None
+            raise self._invalid("access to storage is denied", _FORBIDDEN) from None
         except HttpResponseError as error:
             if error.status_code in {409, 412}:
                 raise PreconditionFailed from None
             if error.status_code in {401, 403}:
-                raise self._invalid("storage does not let us work with it", _FORBIDDEN) from None
+                raise self._invalid("access to storage is denied", _FORBIDDEN) from None
             if error.status_code in {400, 413, 416}:
-                raise self._invalid(f"storage answers {error.status_code}") from None
-            raise self._unreachable(f"storage answers {error.status_code or 'nothing'}") from None
+                raise self._invalid(f"storage answered with status {error.status_code}") from None
+            raise self._unreachable(_describe_answer(error.status_code)) from None
         except AzureError:
             raise self._unreachable("storage cannot be reached") from None
 
@@ -270,6 +271,10 @@ class Container:
             subject=self.address,
             next_step="Check the address in spec.ledger.container and the network.",
         )
+
+
+def _describe_answer(status: int | None) -> str:
+    return f"storage answered with status {status}" if status else "storage sent no answer"
 
 
 def _condition(etag: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The lock of a ledger in a container: a lease on one blob, whose content says who has it.
+"""The lock of a ledger in a container: a lease on one blob, which contains the lock's owner.
 
-Storage itself ends a lease that is not renewed. Whoever takes it adds a line with its number to
-the chain; from then on a writer that was overtaken finds that its next line does not fit.
+Storage ends a lease that is not renewed. A process that acquires the lock appends a line with its
+fencing token to the chain. A previous owner that still writes is refused from then on. blob.py
+calls it.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from reconciler.model import LockOwner
 from reconciler.model.values import dataclass
 from reconciler.text.times import format_utc
 
-# Between taking the lease and saying so, a holder needs two calls.
+# A new owner needs two calls between acquiring the lease and writing its name.
 _LOOKS: Final = 20
 _BETWEEN_LOOKS_S: Final = 0.1
-_NAMELESS: Final = LockOwner("", "somebody", "nobody knows what", "somewhere", 0, "", "lately")
-_REPAIR: Final = "If it is sure that nobody works, delete it."
+_NAMELESS: Final = LockOwner("", "unknown", "unknown", "unknown", 0, "", "unknown")
+_REPAIR: Final = "Make sure that no command uses the ledger, then delete it."
 
 
 class BlobLock:
-    """Who holds the lock, as its blob says."""
+    """The lock's blob: who holds the lock, and its fencing token."""
 
     def __init__(
         self, container: Container, prefix: str, segments: Segments, heartbeat: Heartbeat
@@ -51,7 +52,7 @@ class BlobLock:
         self.subject = f"{container.address}/{self._name}"
 
     def acquire(self, lock_owner: LockOwner) -> BlobLockHandle:
-        """Become the holder, where nobody is; raises LockHeld."""
+        """Acquires the lock if it is free; otherwise raises LockHeld."""
         for look in range(_LOOKS):
             if look:
                 time.sleep(_BETWEEN_LOOKS_S)
@@ -66,10 +67,10 @@ class BlobLock:
         raise held_by(_NAMELESS, self.subject)
 
     def _break_dead(self, blob: LeasedBlob, found: LockRecord) -> bool:
-        """Whether the lease was a dead process's, and is ended now."""
+        """Ends the lease of a dead process; returns whether the owner is dead."""
         if found.lock_owner is None or not is_lock_owner_dead(found.lock_owner, found.machine):
             return False
-        # Where it has just ended, or somebody else has taken it, whoever asks now will see.
+        # If the lease just ended or has another owner, the next attempt sees it.
         with contextlib.suppress(PreconditionFailed, BlobNotFound):
             self._container.break_lease(self._name, blob.etag)
         return True
@@ -78,7 +79,7 @@ class BlobLock:
         lease = str(uuid.uuid4())
         try:
             self._container.acquire(self._name, lease, int(self._heartbeat.lease_s))
-            # What was written before it was ours may be out of date by now.
+            # The record that was read before the lease was acquired may be out of date.
             _, found = self._read()
             highest = max(found.fence, self._segments.find_append_position().chain_head.fence)
             acquired = make_lock_record(lock_owner, highest + 1)
@@ -94,7 +95,7 @@ class BlobLock:
         return lock_handle
 
     def renew(self, lease: str) -> bool:
-        """Hold it for another lease; False where it is somebody else's or nobody's now."""
+        """Extends the lease; returns False if the lock is lost."""
         try:
             self._container.renew(self._name, lease)
         except (PreconditionFailed, BlobNotFound):
@@ -102,7 +103,7 @@ class BlobLock:
         return True
 
     def release(self, lease: str, fence: int) -> None:
-        """Give it back, if it is still ours; its number stays."""
+        """Releases the lock, if it is still ours; its fencing token stays."""
         try:
             self._write(LockRecord(fence), lease=lease)
             self._container.release(self._name, lease)
@@ -110,7 +111,7 @@ class BlobLock:
             return
 
     def find_lock_owner(self) -> LockOwner | None:
-        """Who holds it and is not dead."""
+        """Returns the owner; None if the lock is free or its owner is dead."""
         try:
             blob = self._container.read_all(self._name)
         except BlobNotFound:
@@ -125,16 +126,15 @@ class BlobLock:
         return found.lock_owner
 
     def free(self, lock_id: str) -> LockOwner:
-        """Take it from a holder, who can then write no more."""
+        """Removes the owner's lock; the owner cannot write any more."""
         blob, found = self._read()
         if not blob.leased or found.lock_owner is None or found.lock_owner.id != lock_id:
             lock_owner = found.lock_owner if blob.leased else None
             raise not_held(lock_id, lock_owner, self.subject)
         fence = max(found.fence, self._segments.find_append_position().chain_head.fence) + 1
         self._segments.append(Marker("lock", fence))
-        with contextlib.suppress(
-            PreconditionFailed, BlobNotFound
-        ):  # it was given back at this moment
+        # The owner may release the lock at the same time.
+        with contextlib.suppress(PreconditionFailed, BlobNotFound):
             self._container.break_lease(self._name, blob.etag)
             self._write(LockRecord(fence), etag=blob.etag)
         return found.lock_owner
@@ -143,7 +143,8 @@ class BlobLock:
         try:
             blob = self._container.read_all(self._name)
         except BlobNotFound:
-            with contextlib.suppress(PreconditionFailed):  # by somebody who takes the lock as well
+            # Another process may create it at the same time.
+            with contextlib.suppress(PreconditionFailed):
                 self._container.write_new(self._name, write_lock_record(LockRecord(), ""))
             blob = self._container.read_all(self._name)
         return blob, self._parse(blob)
@@ -153,7 +154,7 @@ class BlobLock:
             return read_lock_record(blob.data[: LONGEST + 1])
         except BadLine as error:
             raise LedgerInvalid(
-                f"the file of the lock {error}", subject=self.subject, next_step=_REPAIR
+                f"the lock file {error}", subject=self.subject, next_step=_REPAIR
             ) from error
 
     def _write(self, lock_record: LockRecord, lease: str = "", etag: str = "") -> None:
@@ -163,20 +164,20 @@ class BlobLock:
 
 @dataclass(frozen=True, slots=True)
 class BlobLockHandle:
-    """One holder's hold on the lock of a ledger in a container."""
+    """A lock that one owner holds on a ledger in a container."""
 
     lock: BlobLock
     lock_owner: LockOwner
     lease: str
 
     def renew(self) -> bool:
-        """Hold it for another lease; False where it is somebody else's or nobody's now."""
+        """Extends the lease; returns False if the lock is lost."""
         return self.lock.renew(self.lease)
 
     def is_held(self) -> bool:
-        """Whether the lease is still ours; asking renews it."""
+        """Renews the lease; returns whether it is still ours."""
         return self.lock.renew(self.lease)
 
     def release(self) -> None:
-        """Give it back, if it is still ours."""
+        """Releases the lock, if it is still ours."""
         self.lock.release(self.lease, self.lock_owner.fence)

@@ -1,8 +1,8 @@
-"""A chain of lines in append blobs: one after another, each long enough for some thousand steps.
+"""Stores a chain of lines in append blobs, the segments, each with some thousand lines.
 
-A line is one block, so that no reader sees half of it, and it is added only where the chain still
-ends as its writer saw it. Of two writers one is first; the other looks again and follows. What is
-full ends with a line that says so, after which nobody adds to it any more.
+A line is one block, so that no reader sees a part of it. A line is appended only if the chain
+still ends where its writer read it. If two writers append at once, the second reads the end again
+and follows. A full segment ends with a line of kind `close`, and nothing is appended to it.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _TAIL_BYTES: Final = 1 << 16
 _ATTEMPTS: Final = 100
 _SENDINGS: Final = 2
 _UNCONFIRMED: Final = (
-    "Storage did not answer, so nobody knows whether the line is there. Try again when it can be"
-    " reached: reconciler ledger verify shows what is recorded."
+    "Storage did not answer, so it is not known whether the line was written. Try again when"
+    " storage can be reached; reconciler ledger verify shows what is recorded."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AppendPosition:
-    """Where the next line goes: into which segment, at which byte, after what."""
+    """Where the next line is appended: the segment's number, the byte offset, the chain's head."""
 
     number: int = 1
     position: int = 0
@@ -58,10 +58,10 @@ class AppendPosition:
 
 
 class Segments:
-    """The segments of one ledger. Safe to use from several threads and machines."""
+    """The segments of one ledger; safe to use from several threads and machines."""
 
     def __init__(self, container: Container, prefix: str, most_blocks: int) -> None:
-        """`most_blocks` is after how many lines a segment is full."""
+        """`most_blocks` is the number of lines after which a segment is full."""
         self._container = container
         self._prefix = f"{prefix}ledger/"
         self._most_blocks = most_blocks
@@ -69,26 +69,26 @@ class Segments:
         self._append_position: AppendPosition | None = None
 
     def name_of(self, number: int) -> str:
-        """What the blob of a segment is called."""
+        """Returns the name of a segment's blob."""
         return f"{self._prefix}{number:06}.jsonl"
 
     def find(self) -> list[BlobItem]:
-        """The segments that are there, in order."""
+        """Returns the existing segments, in order."""
         found = self._container.list_blobs(self._prefix)
         named = [one for one in found if _NAME.fullmatch(one.name.removeprefix(self._prefix))]
         return sorted(named, key=lambda one: self.number_of(one.name))
 
     def number_of(self, name: str) -> int:
-        """The number in a segment's name."""
+        """Returns the number in a segment's name."""
         return int(name.removeprefix(self._prefix).removesuffix(".jsonl"))
 
     def read(self) -> list[tuple[str, bytes]]:
-        """The bytes of the segments since the last checkpoint, with their addresses."""
+        """Returns the segments since the last checkpoint, as pairs of address and bytes."""
         for _ in range(_ATTEMPTS):
             try:
                 return self._read_back(self.find())
             except BlobNotFound:
-                continue  # compacted at this moment: what takes its place is listed now
+                continue  # compacted at the same time: the new segments are listed now
         raise self._busy()
 
     def _read_back(self, found: list[BlobItem]) -> list[tuple[str, bytes]]:
@@ -101,21 +101,21 @@ class Segments:
         return parts
 
     def address_of(self, name: str) -> str:
-        """A blob's address, as people see it."""
+        """Returns a blob's address for messages."""
         return f"{self._container.address}/{name}"
 
     def number(self) -> Iterator[Numbered]:
-        """The lines since the last checkpoint, numbered in their segment."""
+        """Yields the lines since the last checkpoint, numbered in their segment."""
         for address, data in self.read():
             yield from number_lines(address, data)
 
     def find_append_position(self) -> AppendPosition:
-        """Where the next line goes, as storage says now; raises LedgerInvalid."""
+        """Reads from storage where the next line is appended; raises LedgerInvalid."""
         for _ in range(_ATTEMPTS):
             try:
                 return self._find_append_position()
             except BlobNotFound:
-                continue  # compacted at this moment
+                continue  # compacted at the same time
         raise self._busy()
 
     def _find_append_position(self) -> AppendPosition:
@@ -146,10 +146,9 @@ class Segments:
             length *= 4
 
     def append(self, record: Record) -> int:
-        """Add a word's line; it is there when this returns its sequence.
+        """Appends a record durably; returns its sequence.
 
-        Raises LedgerConflict where a later lock has been taken, LedgerInvalid where it cannot be
-        written.
+        Raises LedgerConflict if a later lock was acquired, LedgerInvalid if it cannot be written.
         """
         with self._lock:
             for _ in range(_ATTEMPTS):
@@ -166,16 +165,16 @@ class Segments:
         raise self._busy()
 
     def put(self, append_position: AppendPosition, line: bytes) -> bool:
-        """Add a line exactly there; False where somebody else was first."""
+        """Appends a line at this position; returns False if another writer was first."""
         with self._lock:
             self._append_position = None
             return self._put(append_position, line) is not None
 
     def _put(self, append_position: AppendPosition, line: bytes) -> AppendResult | None:
-        """What the segment is with the line in it; None where another was first.
+        """Returns the segment with the line in it; None if another writer was first.
 
-        An answer that is lost is no answer: the line is looked for where it should be. If it is
-        not there, sending it again can do no harm, because it fits nowhere else.
+        If the response is lost, it looks for the line at its position. If the line is not there, it
+        is sent again. A line that fits only at its position cannot be appended twice.
         """
         name = self.name_of(append_position.number)
         for left in reversed(range(_SENDINGS)):
@@ -202,7 +201,7 @@ class Segments:
         try:
             self._container.begin(name)
         except PreconditionFailed:
-            return  # somebody has begun it, and may not have written to it
+            return  # another writer created it, and may not have appended to it
 
     def _is_there(self, name: str, position: int, line: bytes) -> bool:
         found = next((one for one in self.find() if one.name == name), None)
@@ -214,16 +213,16 @@ class Segments:
             return False
 
     def _is_confirmed(self, name: str, position: int, line: bytes) -> bool:
-        """The same, where the answer was lost; raises LedgerInvalid where this one is too."""
+        """`_is_there` after a lost response; raises LedgerInvalid if this response is lost too."""
         try:
             return self._is_there(name, position, line)
         except Unreachable as error:
             raise _unconfirmed(error) from None
 
     def _go_on(self, append_position: AppendPosition, line: bytes, added: AppendResult) -> None:
-        """Remember where the next line goes, and end a segment that is full.
+        """Caches where the next line is appended, and closes a full segment.
 
-        Whoever is first ends it: the next line goes to the next segment.
+        The first writer closes it; the next line is appended to the next segment.
         """
         chain_head = chain_head_after(line[:-1])
         after = AppendPosition(
@@ -233,7 +232,7 @@ class Segments:
             self._append_position = after if added.etag else None
             return
         with contextlib.suppress(LedgerInvalid):
-            # What was asked for is done; if this is not, the next line tries again.
+            # The record is written. If the close fails, the next append tries again.
             self._put(after, join(chain_head, Marker("close")))
 
     def _join(self, append_position: AppendPosition, record: Record) -> bytes:
@@ -248,7 +247,7 @@ class Segments:
 
     def _busy(self) -> LedgerInvalid:
         return LedgerInvalid(
-            "the ledger is written by too many at once",
+            "too many writers use the ledger at the same time",
             subject=self.address_of(self._prefix),
             next_step="Try again.",
         )
@@ -259,7 +258,7 @@ def _unconfirmed(error: Unreachable) -> LedgerInvalid:
 
 
 def number_lines(address: str, data: bytes) -> Iterator[Numbered]:
-    """The lines of a blob, numbered; what stands behind the last end of a line is one too."""
+    """Yields the numbered lines of a blob; bytes after the last line end are a line too."""
     if data:
         for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1):
             yield address, number, line

@@ -1,7 +1,7 @@
-"""The chain of a ledger's lines: each carries the digest of the line before. No IO here.
+"""Encodes and checks the chain of a ledger's lines: each has the digest of the line before.
 
-Each line also carries the highest number of a lock so far, so that the last line alone shows what
-must not be written any more.
+Each line also has the highest fencing token so far, so that the last line alone shows which
+writers are refused. The ledgers, the verifier and the recovery call it. It does no IO.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from reconciler.text.json_text import encode_canonical, read_json
 
 _NAME: Final = re.compile(r"ledger-[0-9]{1,18}-[0-9]{1,18}\.jsonl", re.ASCII)
 _VERSION: Final = 2
-# A step's line holds a few parts of one definition; a checkpoint all that is remembered.
+# A line of a step has a few parts of one definition; a checkpoint has the whole state.
 LONGEST: Final = 64 << 20
-# Values of a document nest in it: in its memories, and in the patches of what is open.
+# A checkpoint nests values of documents in its memories and in the patches of open intents.
 DEEPEST: Final = json_text.DEEPEST + 10
 RESTORE: Final = (
-    "Restore it from a backup; or begin it anew from what is live, the broken one kept aside:"
-    " reconciler ledger rebuild. Only who applied what and when is forgotten."
+    "Restore it from a backup, or run reconciler ledger rebuild: it moves the invalid ledger away"
+    " and creates a new one from the live state. Only who applied what, and when, is lost."
 )
 _NOTHING: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
 _GONE: Final = (Action.DELETE, Action.FORGET)
 
 Numbered: TypeAlias = tuple[str, int, bytes]
 OpenArchive: TypeAlias = Callable[[str], Iterator[Numbered] | None]
-"""A line without its end, after the name of what it stands in and its number there, from 1."""
+"""The name of a file or blob, the line's number in it from 1, and the line without its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChainHead:
-    """Where a chain ends: what the next line must follow. `fence` is the highest so far."""
+    """The last line of a chain, which the next line must follow; `fence` is the highest so far."""
 
     sequence: int = 0
     digest: str = _NOTHING
@@ -60,12 +60,12 @@ START: Final = ChainHead()
 
 
 def digest_line(line: bytes) -> str:
-    """The digest of a line without its end, as the next one carries it."""
+    """Returns the digest of a line without its end; the next line contains it."""
     return f"sha256:{hashlib.sha256(line).hexdigest()}"
 
 
 def join(chain_head: ChainHead, record: Record) -> bytes:
-    """The line of a word that follows, with its end; raises BadLine for one that is too long."""
+    """Returns the next line for a record, with its end; raises BadLine if it is too long."""
     document: dict[str, Json] = {
         **encode_record(record),
         "version": _VERSION,
@@ -80,10 +80,10 @@ def join(chain_head: ChainHead, record: Record) -> bytes:
 
 
 def follow(chain_head: ChainHead | None, line: bytes) -> tuple[ChainHead, Record]:
-    """Where the chain ends after a line, and what the line says; raises BadLine.
+    """Returns the chain's head after a line, and the line's record; raises BadLine.
 
-    A checkpoint may begin a chain: what was before it is then taken on its word. So may any line
-    where nobody knows what was before it, which is what None stands for.
+    A checkpoint may begin a chain; the lines before it are then not checked. A `chain_head` of None
+    means that the line before is not known; then any line is accepted.
     """
     document = _parse(line)
     after = _chain_head_after(document, line)
@@ -97,7 +97,7 @@ def follow(chain_head: ChainHead | None, line: bytes) -> tuple[ChainHead, Record
 
 
 def chain_head_after(line: bytes) -> ChainHead:
-    """Where a chain ends, by its last line alone; raises BadLine."""
+    """Returns the head of a chain from its last line alone; raises BadLine."""
     return _chain_head_after(_parse(line), line)
 
 
@@ -106,7 +106,7 @@ def _chain_head_after(document: Mapping[str, Json], line: bytes) -> ChainHead:
 
 
 def _parse(line: bytes) -> dict[str, Json]:
-    """A line's document, with the words of the chain in it."""
+    """Returns a line's document; checks the fields of the chain; raises BadLine."""
     if len(line) > LONGEST:
         raise BadLine(f"is longer than {LONGEST >> 20} MiB")
     try:
@@ -117,24 +117,24 @@ def _parse(line: bytes) -> dict[str, Json]:
         raise BadLine("is not an entry of a ledger")
     version = document.get("version")
     if type(version) is not int or version != _VERSION:
-        raise BadLine(f"is not of version {_VERSION}, the only one known here")
+        raise BadLine(f"is not of version {_VERSION}, the only supported version")
     if not is_count(document.get("highest_fence")):
         raise BadLine("has no usable highest_fence")
     return document
 
 
 def check_fence(fence: int, highest: int, subject: str) -> None:
-    """Raise LedgerConflict where a later lock has been taken; 0 is of no lock, and may go on."""
+    """Raises LedgerConflict if a later lock was acquired; fence 0 (no lock) is accepted."""
     if 0 < fence < highest:
         raise LedgerConflict(
-            f"somebody has taken the lock since: it is number {highest} now, and this was {fence}",
+            f"another process acquired the lock: its number is now {highest}, and ours was {fence}",
             subject=subject,
-            next_step="The ledger was not written. Plan again once it is free.",
+            next_step="The ledger was not written. Plan again when the lock is free.",
         )
 
 
 def follow_all(lines: Iterable[Numbered]) -> Iterator[Record]:
-    """What every line says; raises LedgerInvalid on reaching one that does not fit."""
+    """Yields the record of every line; raises LedgerInvalid at the first invalid line."""
     chain_head = START
     for name, number, line in lines:
         try:
@@ -145,9 +145,9 @@ def follow_all(lines: Iterable[Numbered]) -> Iterator[Record]:
 
 
 def read_entries(lines: Iterable[Numbered], address: Address | None) -> Iterator[Entry]:
-    """The entries of all lines, or those of one address, each with what its intent says.
+    """Yields the entries of all addresses or of one, with the fields of their intents.
 
-    Raises LedgerInvalid on reaching a line that does not fit.
+    Raises LedgerInvalid at the first invalid line.
     """
     replay = Replay()
     for record in follow_all(lines):
@@ -157,16 +157,16 @@ def read_entries(lines: Iterable[Numbered], address: Address | None) -> Iterator
 
 
 def invalid(name: str, number: int, why: BadLine) -> LedgerInvalid:
-    """The error of a line that does not fit; `number` 0 stands for the last."""
+    """Returns the error for an invalid line; `number` 0 means the last line."""
     where = f"line {number}" if number else "the last line"
     return LedgerInvalid(f"{where} of the ledger {why}", subject=name, next_step=RESTORE)
 
 
 class Replay:
-    """What is remembered and what is open, line by line."""
+    """Computes the last applied states and the open intents, line by line."""
 
     def __init__(self, moved: Mapping[Address, Address] | None = None) -> None:
-        """`moved` maps addresses that were renamed to those by which they are remembered now."""
+        """`moved` maps old addresses of renamed resources to current ones."""
         self._moved = moved or {}
         self._last_applied_by_address: dict[Address, LastApplied] = {}
         self._open: dict[int, Intent] = {}
@@ -175,11 +175,11 @@ class Replay:
 
     @property
     def open(self) -> Mapping[int, Intent]:
-        """The intents without an outcome so far, by sequence."""
+        """Returns the intents without an outcome so far, by sequence."""
         return self._open
 
     def apply(self, record: Record) -> Entry | None:
-        """Go on by one line; returns its entry, where it has one, with what its intent says."""
+        """Applies one record; returns an entry with the fields of its intent, otherwise None."""
         self._fence = max(self._fence, record.fence)
         self._known = self._known or not isinstance(record, Marker)
         match record:
@@ -204,7 +204,7 @@ class Replay:
         return entry
 
     def snapshot(self) -> Snapshot:
-        """The ledger as it is after the lines that were taken."""
+        """Returns the state after the applied lines."""
         last_applied_by_address = dict(self._last_applied_by_address)
         for old, new in self._moved.items():
             if old in last_applied_by_address and new not in last_applied_by_address:
@@ -216,7 +216,7 @@ class Replay:
         return Snapshot(last_applied_by_address, self._known, left, self._fence)
 
     def checkpoint(self, archive: str, sha256: str, count: int) -> Checkpoint:
-        """The line that stands for all that were taken."""
+        """Returns a checkpoint that replaces all applied lines."""
         return Checkpoint(
             archive,
             sha256,
@@ -228,23 +228,23 @@ class Replay:
 
 
 def name_archive(last: int, count: int) -> str:
-    """What an archive of `count` lines is called, of which `last` is the last one's sequence."""
+    """Returns the name of an archive of `count` lines; `last` is the last line's sequence."""
     return f"ledger-{last - count + 1}-{last}.jsonl"
 
 
 def begins_with_checkpoint(line: bytes) -> Checkpoint | None:
-    """The checkpoint that a chain begins with, where that is what its first line says."""
+    """Returns the checkpoint of a chain's first line; None if it is not a checkpoint."""
     try:
         record = follow(ChainHead(), line)[1]
     except BadLine:
-        return None  # told by whoever reads on
+        return None  # the reader of the chain reports it
     return record if isinstance(record, Checkpoint) else None
 
 
 def number_all(lines: Iterator[Numbered], open_archive: OpenArchive) -> Iterator[Numbered]:
-    """The lines of all archives, oldest first, then those that are there now.
+    """Returns the lines of all archives, oldest first, then the current lines.
 
-    Raises LedgerInvalid for an archive that is not there.
+    Raises LedgerInvalid if an archive is missing.
     """
     first = list(itertools.islice(lines, 1))
     parts = [itertools.chain(first, lines)]

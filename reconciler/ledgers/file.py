@@ -1,9 +1,9 @@
-"""The ledger in a file: JSON lines, each carrying the digest of the line before.
+"""The ledger in a file of JSON lines; each line has the digest of the line before.
 
-Nothing is ever rewritten. A line is on the disk before `record` returns. A last line that a crash
-left unfinished is passed over by readers and set aside, not lost, by the next writer; any other
-line that does not fit makes the ledger invalid. Writers take the file's lock, one at a time;
-readers take it only to see where the chain ends, so they never see half an entry.
+No line is ever rewritten, and a line is on disk before `record` returns. After a crash, readers
+ignore an unfinished last line, and the next writer moves it to a file of its own. Any other
+invalid line makes the ledger invalid. One writer at a time locks the file. Readers lock it only to
+find the end of the chain, so they never see a part of an entry. open_ledger creates it.
 """
 
 from __future__ import annotations
@@ -47,13 +47,15 @@ from reconciler.model import Address, Entry, Intent, LockOwner, Snapshot, Verify
 from reconciler.ports import Emit, Lease
 
 NAME: Final = "ledger.jsonl"
-_UNREADABLE: Final = "Give leave to read it, or name another folder in spec.ledger.path."
-_UNWRITTEN: Final = "Make room or give leave to write, then plan and apply again."
-_UNCHANGED: Final = "Make room or give leave to write in its folder; nothing was changed."
+_UNREADABLE: Final = "Allow this user to read it, or set another folder in spec.ledger.path."
+_UNWRITTEN: Final = "Free disk space or allow this user to write, then plan and apply again."
+_UNCHANGED: Final = (
+    "Free disk space or allow this user to write in its folder. The ledger was not changed."
+)
 
 
 class FileLedger:
-    """The ledger of a project on one machine; threads and processes may use it at once."""
+    """The ledger of a project on one machine; safe to use from several threads and processes."""
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class FileLedger:
         moved: Mapping[Address, Address] | None = None,
         heartbeat: Heartbeat = Heartbeat(),  # noqa: B008 - it is frozen
     ) -> None:
-        """`moved` maps addresses that were renamed to those by which they are remembered now."""
+        """`moved` maps old addresses of renamed resources to current ones."""
         self._folder = folder
         self._moved = moved or {}
         self._file = folder / NAME
@@ -69,13 +71,13 @@ class FileLedger:
         self._lock = FileLock(folder, heartbeat)
 
     def load(self) -> Snapshot:
-        """Everything remembered, in one read; raises LedgerInvalid naming the first bad line."""
+        """Returns the current state, in one read; LedgerInvalid names the first invalid line."""
         return self._replay(self._number(self._file)).snapshot()
 
     def lock(
         self, lock_owner: LockOwner, within_s: float, emit: Emit
     ) -> AbstractContextManager[Lease]:
-        """Take the lock, waiting for it up to `within_s` seconds; raises LockHeld."""
+        """Acquires the lock; waits for it up to `within_s` seconds, then raises LockHeld."""
         return wait_for(lambda: self._acquire(lock_owner), within_s, emit).keep_alive()
 
     def _acquire(self, lock_owner: LockOwner) -> HeldLock:
@@ -93,45 +95,45 @@ class FileLedger:
         )
 
     def find_lock_owner(self) -> LockOwner | None:
-        """Who holds the lock now."""
+        """Returns the current owner of the lock; None if it is free."""
         return self._lock.find_lock_owner()
 
     def unlock(self, lock_id: str) -> LockOwner:
-        """Take the lock from whoever holds it by that id; raises ReconcilerError for none."""
+        """Removes the lock with this id; raises ReconcilerError if no lock has it."""
         with self._guarded("be unlocked", _UNCHANGED) as handle:
             return self._lock.free(lock_id, self._read_chain_head(find_end(handle)[1]).fence)
 
     def intend(self, intent: Intent) -> int:
-        """Append an intent; it is on the disk when this returns its sequence.
+        """Appends an intent and flushes it to disk; returns its sequence.
 
-        Raises LedgerInvalid where it cannot be, and then nothing of it is left in the file;
-        LedgerConflict where a later lock has been taken.
+        Raises LedgerInvalid if it cannot be written; then the file is unchanged. Raises
+        LedgerConflict if a later lock was acquired.
         """
         with self._guarded("be written", _UNCHANGED) as handle:
             return self._append(handle, intent)
 
     def record(self, entry: Entry) -> None:
-        """Append an entry; it is on the disk when this returns. Raises as `intend` does."""
+        """Appends an entry and flushes it to disk; raises the errors of `intend`."""
         with self._guarded("be written", _UNWRITTEN) as handle:
             self._append(handle, entry)
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
-        """The entries, archives included, oldest first, each with what its intent says.
+        """Yields the entries with the fields of their intents, oldest first, archives included.
 
-        Raises LedgerInvalid on reaching a line that does not fit.
+        Raises LedgerInvalid at the first invalid line.
         """
         yield from read_entries(self._number_all(), address)
 
     def verify(self) -> VerifyReport:
-        """Look at every line, archives included; nothing is raised for what does not fit."""
+        """Checks every line, archives included; returns invalid lines as findings."""
         return verify_lines(
             self._number_all, self._digest_archive, self._moved, self._find_torn_tail
         )
 
     def compact(self) -> str:
-        """Begin anew with what is remembered, chained to what was; returns the archive's name.
+        """Archives the lines and starts again with a checkpoint that is chained to the archive.
 
-        Empty where there is nothing to archive. Raises LedgerInvalid.
+        Returns the archive's name, or "" if there is nothing to archive. Raises LedgerInvalid.
         """
         with self._guarded("be compacted", _UNCHANGED) as handle:
             end = find_end(handle)[0]
@@ -155,7 +157,7 @@ class FileLedger:
         return name
 
     def set_aside(self) -> str:
-        """Move away whatever is there, whole or broken; returns where it is kept, or ""."""
+        """Moves the ledger away, valid or not; returns its new location, or "" if empty."""
         if not self._file.exists():
             return ""
         with self._guarded("be moved away", _UNCHANGED) as handle:
@@ -170,7 +172,7 @@ class FileLedger:
 
     @contextmanager
     def _guarded(self, what: str, next_step: str) -> Iterator[int]:
-        """The file, locked for writing; raises LedgerInvalid for what the machine refuses."""
+        """Opens the file, locked for writing; an OSError becomes LedgerInvalid."""
         try:
             with self._locked() as handle:
                 yield handle
@@ -190,7 +192,7 @@ class FileLedger:
             os.close(handle)
 
     def _open_locked(self) -> int:
-        """The file, locked for writing; made, with its folder, where it is not there yet."""
+        """Opens the file, locked for writing; creates it and its folder if necessary."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         while True:
             self._make_folder()
@@ -205,7 +207,7 @@ class FileLedger:
             os.close(handle)
 
     def _is_current(self, handle: int) -> bool:
-        """Whether the file was not moved away while its lock was waited for."""
+        """Whether the file is still at its path after the wait for its lock."""
         try:
             return os.path.samestat(os.fstat(handle), self._file.stat())
         except FileNotFoundError:
@@ -257,7 +259,7 @@ class FileLedger:
         return self._number(archive) if archive.exists() else None
 
     def _digest_archive(self, name: str) -> str:
-        """The digest of an archive's bytes; empty where there is none."""
+        """Returns the digest of an archive's bytes; empty if the archive does not exist."""
         try:
             with (self._folder / name).open("rb") as file:
                 return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
@@ -265,7 +267,7 @@ class FileLedger:
             return ""
 
     def _find_torn_tail(self) -> TornTail | None:
-        """What stands behind the last whole line, and where."""
+        """Returns the place and size of an unfinished last line; None if all lines are whole."""
         try:
             with self._file.open("rb") as file:
                 end = find_end_shared(file.fileno())
@@ -276,9 +278,10 @@ class FileLedger:
         return TornTail(str(self._file), lines + 1, size - end) if size > end else None
 
     def _number(self, path: Path, end: int | None = None) -> Iterator[Numbered]:
-        """The whole lines before `end`, numbered; none where there is no file.
+        """Yields the numbered whole lines before `end`; empty if the file does not exist.
 
-        Without `end` it is where the chain ends now; whoever has locked the file must tell it.
+        Without `end`, it finds the end under a shared lock. A caller that has locked the file must
+        pass `end`.
         """
         try:
             file = path.open("rb")

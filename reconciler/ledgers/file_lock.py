@@ -1,7 +1,8 @@
-"""The lock of a ledger in a file: a file beside it, written only while the ledger's own is locked.
+"""The lock of a ledger in a file: a file beside it, written only while the ledger's file is locked.
 
-The lock outlives whoever holds it, and so does its number: a writer that was overtaken while it
-slept is refused when it wakes, because the ledger looks at that number before each line.
+The lock's fencing token stays in the file after its owner is gone, and the ledger checks the token
+before each line. A writer that lost the lock while it was suspended is therefore refused. file.py
+calls it.
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ from reconciler.model.values import dataclass
 from reconciler.text.times import format_utc
 
 NAME: Final = "lock.json"
-_REPAIR: Final = "If it is sure that nobody works, move it away."
+_REPAIR: Final = "Make sure that no command uses the ledger, then move it away."
 
 Guard: TypeAlias = Callable[[], AbstractContextManager[int]]
-"""Keeps everybody else from the ledger; gives the handle of its file."""
+"""Locks the ledger's file; yields its file descriptor."""
 
 
 class FileLock:
-    """Who holds the lock, as its file says."""
+    """The lock's file: who holds the lock, and its fencing token."""
 
     def __init__(self, folder: Path, heartbeat: Heartbeat) -> None:
         self.file = folder / NAME
         self._heartbeat = heartbeat
 
     def read(self) -> LockRecord:
-        """What is written; nothing where there is no file. Raises LedgerInvalid."""
+        """Reads the record; an empty one if the file does not exist. Raises LedgerInvalid."""
         try:
             with self.file.open("rb") as file:
                 return read_lock_record(file.read(LONGEST + 1))
@@ -58,9 +59,10 @@ class FileLock:
             raise self._invalid(str(error)) from error
 
     def acquire(self, handle: int, lock_owner: LockOwner, highest: int) -> LockOwner:
-        """Become the holder, where nobody is; raises LockHeld. The ledger must be locked.
+        """Acquires the lock if it is free; otherwise raises LockHeld.
 
-        `handle` is the ledger's, `highest` the highest fence that stands in it.
+        The ledger's file must be locked. `handle` is its file descriptor, and `highest` is the
+        highest fence in it.
         """
         found = self.read()
         if found.lock_owner is not None and not self._is_free(handle, found, found.lock_owner):
@@ -70,12 +72,12 @@ class FileLock:
         return taken.lock_owner or lock_owner
 
     def write(self, lock_record: LockRecord) -> None:
-        """Write it down durably. The ledger must be locked."""
+        """Writes the record durably. The ledger's file must be locked."""
         renewed = format_utc(datetime.now(UTC))
         replace_file(self.file, write_lock_record(lock_record, renewed))
 
     def find_lock_owner(self) -> LockOwner | None:
-        """Who holds it and is neither dead nor silent."""
+        """Returns the owner; None if the lock is free, its owner dead, or its lease expired."""
         found = self.read()
         now = datetime.now(UTC).timestamp()
         if found.lock_owner is None or self._is_over(found, found.lock_owner, now):
@@ -83,7 +85,7 @@ class FileLock:
         return found.lock_owner
 
     def free(self, lock_id: str, highest: int) -> LockOwner:
-        """Take it from a holder, who can then write no more. The ledger must be locked."""
+        """Removes the owner's lock; the owner cannot write any more. The ledger must be locked."""
         found = self.read()
         if found.lock_owner is None or found.lock_owner.id != lock_id:
             raise not_held(lock_id, found.lock_owner, str(self.file))
@@ -91,7 +93,7 @@ class FileLock:
         return found.lock_owner
 
     def _is_free(self, handle: int, found: LockRecord, lock_owner: LockOwner) -> bool:
-        # The file system's own time: the clocks of machines that share it may differ.
+        # The time of the file system, because the clocks of machines that share it may differ.
         os.utime(handle)
         return self._is_over(found, lock_owner, os.fstat(handle).st_mtime)
 
@@ -104,21 +106,19 @@ class FileLock:
             return True
 
     def _invalid(self, what: str) -> LedgerInvalid:
-        return LedgerInvalid(
-            f"the file of the lock {what}", subject=str(self.file), next_step=_REPAIR
-        )
+        return LedgerInvalid(f"the lock file {what}", subject=str(self.file), next_step=_REPAIR)
 
 
 @dataclass(frozen=True, slots=True)
 class FileLockHandle:
-    """One holder's hold on the lock of a ledger in a file."""
+    """A lock that one owner holds on a ledger in a file."""
 
     lock: FileLock
     guard: Guard
     lock_owner: LockOwner
 
     def renew(self) -> bool:
-        """Hold it for another lease; False where it is somebody else's or nobody's now."""
+        """Extends the lease; returns False if the lock is lost."""
         with self.guard():
             found = self.lock.read()
             if not self._names_us(found):
@@ -127,11 +127,11 @@ class FileLockHandle:
             return True
 
     def is_held(self) -> bool:
-        """Whether it is still written that it is ours."""
+        """Whether the lock's file still names us as the owner."""
         return self._names_us(self.lock.read())
 
     def release(self) -> None:
-        """Give it back, if it is still ours; its number stays."""
+        """Releases the lock, if it is still ours; its fencing token stays."""
         with self.guard():
             found = self.lock.read()
             if self._names_us(found):

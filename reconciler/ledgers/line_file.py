@@ -1,4 +1,7 @@
-"""Files that are only added to: where their last whole line ends, and how a write gets there."""
+"""Reads and appends lines of append-only files: the end of the last whole line, durable writes.
+
+It knows JSON and the maximum length of a line, and no record. file.py calls it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _TAIL_BYTES: Final = 1 << 16
 
 
 def find_end_shared(handle: int) -> int:
-    """Where the chain ends while nobody writes; what is before that never changes again."""
+    """Returns the end of the chain under a shared lock; bytes before it never change."""
     fcntl.flock(handle, fcntl.LOCK_SH)
     try:
         return find_end(handle)[0]
@@ -26,7 +29,7 @@ def find_end_shared(handle: int) -> int:
 
 
 def find_end(handle: int) -> tuple[int, bytes]:
-    """Where the last whole line ends, and that line; 0 and nothing where there is none."""
+    """Returns the end of the last whole line, and the line; 0 and empty without a line."""
     size = os.fstat(handle).st_size
     *whole, torn = _read_tail(handle, size).split(b"\n")
     end = size - len(torn)
@@ -36,7 +39,7 @@ def find_end(handle: int) -> tuple[int, bytes]:
 
 
 def _read_tail(handle: int, size: int) -> bytes:
-    """The last two whole lines at least, and what follows them; all where there are fewer."""
+    """Returns at least the last two whole lines and the bytes after them, or the whole file."""
     length = _TAIL_BYTES
     while True:
         start = max(0, size - length)
@@ -55,7 +58,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def read_lines(file: BinaryIO, end: int) -> Iterator[bytes]:
-    """The lines before `end`, without their ends; one that is too long comes in pieces."""
+    """Yields the lines before `end`, without line ends; too long a line is split."""
     left = end
     while line := file.readline(LONGEST + 2):
         left -= len(line)
@@ -65,18 +68,18 @@ def read_lines(file: BinaryIO, end: int) -> Iterator[bytes]:
 
 
 def append_durably(handle: int, end: int, line: bytes) -> None:
-    """Add a line at the end; it is on the disk when this returns, or nothing of it is there."""
+    """Appends a line and flushes it to disk; if this fails, removes it from the file."""
     try:
         write_all(handle, line)
         os.fsync(handle)
     except OSError:
-        # Half an entry must not stay, nor a whole one that is reported as not recorded.
+        # Neither a part of an entry may stay, nor a whole one that is reported as not recorded.
         os.ftruncate(handle, end)
         raise
 
 
 def set_torn_aside(handle: int, file: Path, end: int) -> None:
-    """Move what an unfinished write left behind the chain's end to a file of its own."""
+    """Moves the bytes of an unfinished write after the chain's end to a file of their own."""
     torn = os.pread(handle, os.fstat(handle).st_size - end, end)
     if torn:
         name = f"{file.name}.torn-{hashlib.sha256(torn).hexdigest()[:12]}"

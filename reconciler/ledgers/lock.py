@@ -1,8 +1,8 @@
-"""The lock while it is held: waited for, kept alive, and no longer believed once it may be lost.
+"""Waits for a ledger's lock, renews it, and refuses to use it once it may be lost.
 
-How a lock is taken, renewed and given back is each ledger's own business (`LockHandle`); what is
-the same for all of them is here. Time is counted by the machine's own clock, which no one sets and
-which goes on while it sleeps.
+This is the part that all ledgers share; each ledger acquires, renews and releases its lock in its
+own way (`LockHandle`). Time is the machine's monotonic clock, which also counts while the machine
+is suspended.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _Acquired = TypeVar("_Acquired")
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """For how long a lock is good that nobody renews, and how often it is renewed, in seconds."""
+    """How long a lock is valid without a renewal, and the time between renewals, in seconds."""
 
     lease_s: float = 60.0
     renew_s: float = 20.0
@@ -42,7 +42,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class LockRecord:
-    """What is written about the lock: who holds it, on which machine, and the highest fence."""
+    """The stored lock: its owner, the owner's machine, and the highest fence."""
 
     fence: int = 0
     lock_owner: LockOwner | None = None
@@ -50,23 +50,23 @@ class LockRecord:
 
 
 class LockHandle(Protocol):
-    """One holder's hold on the lock."""
+    """A lock that one owner holds."""
 
     def renew(self) -> bool:
-        """Hold it for another lease; False where it is somebody else's or nobody's now."""
+        """Extends the lease; returns False if the lock is lost."""
         ...
 
     def is_held(self) -> bool:
-        """Whether it is still written that it is ours."""
+        """Whether the lock still names us as the owner."""
         ...
 
     def release(self) -> None:
-        """Give it back, if it is still ours."""
+        """Releases the lock, if it is still ours."""
         ...
 
 
 class HeldLock:
-    """A lock that is renewed by a thread of its own until the block ends."""
+    """An acquired lock; a thread renews it until the block ends."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class HeldLock:
         acquired_at: float,
         subject: str,
     ) -> None:
-        """`acquired_at` is when taking it began, by `read_clock`."""
+        """`acquired_at` is the `read_clock` time at which the acquisition began."""
         self.lock_owner = lock_owner
         self._lock_handle = lock_handle
         self._heartbeat = heartbeat
@@ -87,16 +87,16 @@ class HeldLock:
         self._ended = threading.Event()
 
     def check(self) -> None:
-        """Raise LedgerConflict once the lock is no longer surely ours."""
+        """Raises LedgerConflict if the lock may be lost."""
         if read_clock() - self._renewed >= self._heartbeat.lease_s:
             raise self._conflict("could not be renewed in time")
         if self._lost.is_set() or not self._lock_handle.is_held():
             self._lost.set()
-            raise self._conflict("was taken by somebody else")
+            raise self._conflict("was acquired by another process")
 
     @contextlib.contextmanager
     def keep_alive(self) -> Iterator[HeldLock]:
-        """Keep it alive while the block runs, then give it back."""
+        """Renews the lock while the block runs, then releases it."""
         beat = threading.Thread(target=self._keep, name="ledger-lock", daemon=True)
         beat.start()
         try:
@@ -104,7 +104,7 @@ class HeldLock:
         finally:
             self._ended.set()
             beat.join()
-            # Whoever cannot give it back loses it by being silent.
+            # A lock that cannot be released expires, because it is not renewed.
             with contextlib.suppress(OSError, ReconcilerError):
                 self._lock_handle.release()
 
@@ -125,12 +125,12 @@ class HeldLock:
         return LedgerConflict(
             f"the lock of the ledger {what}",
             subject=self._subject,
-            next_step="Nothing more was written. See who works, then plan again.",
+            next_step="Nothing more was written. Check who uses the ledger, then plan again.",
         )
 
 
 def read_clock() -> float:
-    """Seconds that only ever grow, also while the machine sleeps."""
+    """Returns monotonic seconds, which also count while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -140,7 +140,7 @@ def wait_for(
     emit: Emit,
     sleep: Callable[[float], None] = time.sleep,
 ) -> _Acquired:
-    """What `acquire` returns once it raises LockHeld no more; that is raised when time is over."""
+    """Calls `acquire` until it succeeds; raises its LockHeld after `within_s` seconds."""
     ends = read_clock() + within_s
     waits = growing_waits(_FIRST_WAIT_S, _LONGEST_WAIT_S, 2.0)
     while True:
@@ -156,9 +156,9 @@ def wait_for(
 
 
 def complete(lock_owner: LockOwner, fence: int) -> LockOwner:
-    """A holder with its fence, and with when its process began where that is our own.
+    """Returns an owner with its fence and host, and with the start time of our own process.
 
-    What it says of itself is cut, so that whoever is refused can read it.
+    Long texts are truncated, so that the refusal of another process stays readable.
     """
     host, pid, started = describe_process()
     own = lock_owner.pid == pid
@@ -175,31 +175,31 @@ def complete(lock_owner: LockOwner, fence: int) -> LockOwner:
 
 
 def held_by(lock_owner: LockOwner, subject: str) -> LockHeld:
-    """The refusal that names who holds the lock."""
+    """Returns the error that names the owner of the lock."""
     return LockHeld(
         f"the ledger is locked by {lock_owner.who}@{lock_owner.host} (pid {lock_owner.pid})"
         f" since {lock_owner.since}: {lock_owner.why}",
         lock_owner,
         subject=subject,
         next_step=(
-            f"Wait for it with --lock-timeout, or run reconciler force-unlock {lock_owner.id}"
-            " if it is sure that nobody works."
+            "Wait for it with --lock-timeout. If its process does not run any more, run"
+            f" reconciler force-unlock {lock_owner.id}."
         ),
     )
 
 
 def not_held(lock_id: str, lock_owner: LockOwner | None, subject: str) -> ReconcilerError:
-    """The refusal to take a lock from somebody who does not hold it."""
+    """Returns the error for an unlock with an id that does not hold the lock."""
     hint = (
-        f"It is held as {lock_owner.id} by {lock_owner.who}@{lock_owner.host}."
+        f"The lock has the id {lock_owner.id}; {lock_owner.who}@{lock_owner.host} holds it."
         if lock_owner
-        else "It is free."
+        else "The lock is free."
     )
-    return ReconcilerError(f"nobody holds the lock {lock_id}", subject=subject, next_step=hint)
+    return ReconcilerError(f"no lock has the id {lock_id}", subject=subject, next_step=hint)
 
 
 def write_lock_record(lock_record: LockRecord, renewed: str) -> bytes:
-    """The lock's file; `renewed` is for people to read."""
+    """Encodes the lock's file; `renewed` is for people to read."""
     document = {
         "version": VERSION,
         "fence": lock_record.fence,
@@ -211,7 +211,7 @@ def write_lock_record(lock_record: LockRecord, renewed: str) -> bytes:
 
 
 def read_lock_record(data: bytes) -> LockRecord:
-    """What the lock's file says; nothing where it is empty. Raises BadLine."""
+    """Decodes the lock's file; empty bytes give an empty record. Raises BadLine."""
     if not data:
         return LockRecord()
     try:
@@ -219,10 +219,10 @@ def read_lock_record(data: bytes) -> LockRecord:
     except ValueError as error:
         raise BadLine("is not JSON") from error
     if not isinstance(document, dict) or document.get("version") != VERSION:
-        raise BadLine("is not that of a lock")
+        raise BadLine("is not a valid lock file")
     fence, machine = document.get("fence"), document.get("machine")
     if type(fence) is not int or not is_count(fence) or type(machine) is not str:
-        raise BadLine("is not that of a lock")
+        raise BadLine("is not a valid lock file")
     return LockRecord(fence, _read_lock_owner(document.get("holder")), machine)
 
 
@@ -238,5 +238,5 @@ def _read_lock_owner(said: Json) -> LockOwner | None:
 
 
 def make_lock_record(lock_owner: LockOwner, fence: int) -> LockRecord:
-    """What is written when a holder on this machine takes the lock."""
+    """Returns the record of an owner on this machine that acquires the lock."""
     return LockRecord(fence, complete(lock_owner, fence), name_machine())

@@ -1,4 +1,7 @@
-"""The ledger that a project names: in its folder, or in a container of blob storage."""
+"""Opens the ledger of a project: in its folder, or in a container of blob storage.
+
+The composition root calls it. It imports the blob modules only for a project that uses them.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ def open_ledger(
     environment: Mapping[str, str],
     token_credential: Callable[[], Any] | None = None,
 ) -> Ledger:
-    """The ledger of a project; nothing is asked of it yet.
+    """Returns the ledger of a project, without a read or a call.
 
-    Raises LedgerInvalid for an address that is not that of a container.
+    Raises LedgerInvalid if the address is not the address of a container.
     """
     if not project.ledger_container:
         return FileLedger(Path(project.root, project.ledger), project.moved)

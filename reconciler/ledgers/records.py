@@ -1,7 +1,7 @@
-"""What one line of a ledger says, as words of the model and as a JSON document.
+"""Encodes and decodes the record of one line of a ledger: a value of the model, and JSON.
 
-An outcome does not repeat what its intent says. No line can hold a secret, because no word has a
-place for one.
+An outcome does not repeat the fields of its intent. No line can contain a secret, because no record
+has a field for one. chain.py and recovery.py call it; it does not know the line before.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _TYPES: Final[Mapping[str, type]] = {
     **dict.fromkeys(("memories", "open"), list),
     "count": int,
 }
-# The names that a ledger's lines have for fields of the model that are called otherwise.
+# The names in a line of fields that have another name in the model.
 _SPELLINGS: Final = {"result": "fate", "owned_paths": "owns", "body": "extent"}
 _MOST: Final = 1 << 63
-# What an outcome says by naming its intent.
+# The fields that an outcome takes from its intent, with their types' empty values.
 JOINED: Final[Mapping[str, Json]] = {
     "patch": [],
     "inverse": [],
@@ -36,7 +36,7 @@ JOINED: Final[Mapping[str, Json]] = {
     "fleet": "",
     "token": "",
 }
-# What a record need not say where it is so.
+# The values that a record may omit.
 _OMITTED: Final[Mapping[str, Json]] = {"fleet": "", "token": ""}
 _OMITTED_OF_ENTRY: Final[Mapping[str, Json]] = {
     **_OMITTED,
@@ -47,14 +47,14 @@ _OMITTED_OF_ENTRY: Final[Mapping[str, Json]] = {
 
 
 class BadLine(ValueError):
-    """A line that is none of a ledger; the text says why, after "line 7 of the ledger"."""
+    """A line is not valid; the text gives the reason and follows "line 7 of the ledger"."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The beginning of a chain that was compacted: what is remembered, and what was before.
+    """The first line of a compacted chain: the whole state, and the archive of the lines before.
 
-    `archive` names what holds the `count` lines before, `sha256` is of its bytes.
+    `archive` names the file or blob with the `count` lines before; `sha256` is of its bytes.
     """
 
     archive: str
@@ -68,9 +68,10 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A line that says nothing of a resource.
+    """A line that describes no resource.
 
-    `lock`: a lock was taken, of number `fence`. `close`: the chain goes on in the next segment.
+    `lock`: a lock with the number `fence` was acquired. `close`: the chain continues in the next
+    segment.
     """
 
     kind: Literal["lock", "close"]
@@ -83,9 +84,9 @@ _Step = TypeVar("_Step", Entry, Intent, LastApplied)
 
 
 def _name_fields(kind: type[Entry | Intent | LastApplied]) -> dict[str, str]:
-    """What the model calls each of the fields, by the names that lines have for them.
+    """Returns the model's name of each field, by its name in a line.
 
-    Raises ValueError for a field without a type in `_TYPES`: no line could hold it.
+    Raises ValueError for a field without a type in `_TYPES`, because no line could contain it.
     """
     names = {_SPELLINGS.get(one.name, one.name): one.name for one in fields(kind)}
     return {spelling: names[spelling] for spelling in sorted(names, key=list(_TYPES).index)}
@@ -95,7 +96,7 @@ _FIELDS: Final = {kind: _name_fields(kind) for kind in (Entry, Intent, LastAppli
 
 
 def encode_record(record: Record) -> dict[str, Json]:
-    """The document of a word, without what chains it to the line before."""
+    """Returns the document of a record, without the fields of the chain."""
     match record:
         case Entry():
             return _write_entry(record)
@@ -108,7 +109,7 @@ def encode_record(record: Record) -> dict[str, Json]:
 
 
 def decode_record(document: Mapping[str, Json], sequence: int) -> Record:
-    """The word of a document, with the sequence of its line; raises BadLine."""
+    """Returns the record of a document, with the sequence of its line; raises BadLine."""
     match document.get("kind", "entry"):
         case "entry":
             return read_entry(document, sequence)
@@ -122,16 +123,16 @@ def decode_record(document: Mapping[str, Json], sequence: int) -> Record:
             return Marker("lock", _read_field(document, "fence"), sequence)
         case "close":
             return Marker("close", 0, sequence)
-    raise BadLine("is of a kind that is not known here")
+    raise BadLine("has an unknown kind")
 
 
 def write_entry(entry: Entry) -> dict[str, Json]:
-    """The whole of an entry, without its sequence."""
+    """Returns the whole document of an entry, without its sequence."""
     return _without(("sequence",), _write(entry))
 
 
 def read_entry(document: Mapping[str, Json], sequence: int) -> Entry:
-    """An entry that is written whole; raises BadLine."""
+    """Returns the entry of a whole document; raises BadLine."""
     return _read(Entry, {**_OMITTED_OF_ENTRY, **document, "sequence": sequence})
 
 
@@ -190,7 +191,7 @@ def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
 
 
 def _write(step: Entry | Intent | LastApplied) -> dict[str, Json]:
-    """Everything that it holds; few resources have a token of their own."""
+    """Returns all fields; omits an empty token, because few resources have one."""
     said = {spelling: getattr(step, name) for spelling, name in _FIELDS[type(step)].items()}
     said |= {name: write(said[name]) for name, write in _WRITERS.items() if name in said}
     if not said["token"]:
@@ -203,7 +204,7 @@ def _read(kind: type[_Step], document: Mapping[str, Json]) -> _Step:
 
 
 def _read_field(document: Mapping[str, Json], name: str) -> Any:
-    """What the model has for it, of its own type, and as everything after this relies on it."""
+    """Returns a field's checked value in the model's type; raises BadLine."""
     value, kind = document.get(name), _TYPES[name]
     if type(value) is not kind or (kind is int and not is_count(value)):
         raise BadLine(f"has no usable {name}")
@@ -216,7 +217,7 @@ def _read_field(document: Mapping[str, Json], name: str) -> Any:
 
 
 def is_count(value: Json) -> bool:
-    """Whether a value is a number that lines count by."""
+    """Whether a value is an integer from 0 to 2^63 - 1."""
     return type(value) is int and 0 <= value < _MOST
 
 
@@ -239,7 +240,7 @@ def _is_operation(said: Mapping[str, Json]) -> bool:
 
 
 def _are_places(values: Iterable[Json]) -> bool:
-    """Whether all are pointers below the whole of a document."""
+    """Whether all are JSON Pointers below the root of a document."""
     return all(type(one) is str and one[:1] == "/" for one in values)
 
 

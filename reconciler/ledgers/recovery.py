@@ -1,7 +1,7 @@
-"""Entries that a ledger could not take, as a document that waits until it can.
+"""Writes and reads entries that could not be recorded, for `ledger verify --recover`.
 
-It is in ASCII, so that it survives being copied out of a terminal; and whole, because a part of
-it would be taken for all that was done.
+The document is in ASCII, so that it can be copied from a terminal. Its digest protects all of it,
+because a part would look like everything that was done. The commands call it; it reads no file.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ FORMAT_VERSION: Final = "1.0"
 _LONGEST: Final = 256 << 20
 _SUBJECT: Final = "entries to recover"
 _WHOLE: Final = (
-    "Take the file as it was written, unchanged. Without it, reconciler ledger rebuild remembers"
-    " what is live."
+    "Pass the file unchanged. If you do not have it, reconciler ledger rebuild records the live"
+    " state."
 )
 
 
 def write_entries(entries: Iterable[Entry]) -> str:
-    """The document of the entries, in the order in which they were to be recorded."""
+    """Returns the document of the entries, in the given order."""
     body = {
         "format_version": FORMAT_VERSION,
         "entries": [write_entry(entry) for entry in entries],
@@ -37,10 +37,10 @@ def write_entries(entries: Iterable[Entry]) -> str:
 
 
 def read_entries(text: str) -> tuple[Entry, ...]:
-    """The entries of a document; raises LedgerInvalid for one that is not as it was written."""
+    """Returns the entries of a document; raises LedgerInvalid if it was changed."""
     document = _parse(text)
     if document.get("format_version") != FORMAT_VERSION:
-        raise _invalid(f"is not of format version {FORMAT_VERSION}, the only one known here")
+        raise _invalid(f"is not of format version {FORMAT_VERSION}, the only supported version")
     entries = document.get("entries")
     if not isinstance(entries, list):
         raise _invalid("has no entries")
@@ -65,11 +65,11 @@ def _parse(text: str) -> dict[str, Json]:
 
 def _read(number: int, document: Json) -> Entry:
     if not isinstance(document, dict):
-        raise _invalid(f"has no usable entry as number {number}")
+        raise _invalid(f"has no usable entry with number {number}")
     try:
         return read_entry(document, 0)
     except BadLine as error:
-        raise _invalid(f"holds entry {number}, which {error}") from error
+        raise _invalid(f"has an invalid entry {number}: it {error}") from error
 
 
 def _digest(body: Json) -> str:

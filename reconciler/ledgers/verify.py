@@ -1,4 +1,7 @@
-"""A look at every line of a ledger: whether all fits, and which line is the first that does not."""
+"""Checks every line of a ledger, and reports each invalid line with its place.
+
+Both ledgers call it with their lines; it opens no file and no blob itself.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,16 @@ from reconciler.ledgers.records import BadLine, Checkpoint, Record
 from reconciler.model import Address, Entry, Finding, Intent, SourceLocation, VerifyReport
 from reconciler.model.values import dataclass
 
-# More of them say nothing that the first few do not.
+# More findings would not help: the first ones show the damage.
 _MOST: Final = 100
-_SET_ASIDE: Final = "The next command that writes sets it aside; nothing was sent because of it."
+_SET_ASIDE: Final = (
+    "The next command that writes moves it to another file. No request was sent because of it."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TornTail:
-    """Bytes behind the last whole line: where, and how many."""
+    """Bytes after the last whole line: their place and number."""
 
     name: str
     line: int
@@ -31,9 +36,9 @@ def verify_lines(
     moved: Mapping[Address, Address],
     find_torn_tail: Callable[[], TornTail | None],
 ) -> VerifyReport:
-    """What a look at all lines comes to; what cannot be read is a finding too.
+    """Checks all lines; a line or file that cannot be read is a finding too.
 
-    `digest_archive` gives the digest of the archive of a name, empty where there is none.
+    `digest_archive` returns the digest of the archive with a name, or "" if it is missing.
     """
     verifier = _Verifier(digest_archive, moved)
     try:
@@ -44,7 +49,7 @@ def verify_lines(
         return verifier.make_report(error.findings())
     if tail is None:
         return verifier.make_report(())
-    said = f"line {tail.line} of the ledger is not whole: {tail.size} bytes of a write that ended"
+    said = f"line {tail.line} of the ledger is not whole: {tail.size} bytes of an interrupted write"
     place = SourceLocation(tail.name, tail.line, 1)
     return verifier.make_report(
         (Finding(said, place=place, next_step=_SET_ASIDE, severity="warning"),)
@@ -63,14 +68,13 @@ class _Verifier:
         self._findings: list[Finding] = []
 
     def apply(self, line: Numbered) -> None:
-        """Look at one line, after all before it."""
+        """Checks one line; the caller passes the lines in order."""
         name, number, data = line
         try:
             record = self._follow(data)
         except BadLine as error:
-            self._chain_head = (
-                None  # the next line is taken as it is, so that one harm is told once
-            )
+            # The next line is not compared with this one, so that one error is reported once.
+            self._chain_head = None
             self._add_finding(name, number, str(error))
             return
         for said in self._find_doubts(record):
@@ -87,13 +91,13 @@ class _Verifier:
         if isinstance(record, Entry) and record.intent:
             intent = self._replay.open.get(record.intent)
             if intent is None:
-                yield f"is the outcome of line {record.intent}, which is no open intent"
+                yield f"is the outcome of line {record.intent}, which is not an open intent"
             elif self._now(intent.address) != self._now(record.address):
                 yield f"is the outcome of an intent of {intent.address}, and of {record.address}"
         if isinstance(record, Checkpoint):
             found = self._digest_archive(record.archive)
             if not found:
-                yield f"names the archive {record.archive}, which is not there"
+                yield f"names the archive {record.archive}, which is missing"
             elif found != record.sha256:
                 yield f"names the archive {record.archive}, which was changed since"
 
@@ -108,5 +112,5 @@ class _Verifier:
             )
 
     def make_report(self, more: tuple[Finding, ...]) -> VerifyReport:
-        """What all of it comes to."""
+        """Returns the report with these findings added."""
         return VerifyReport(self._entries, self._intents, (*self._findings, *more))

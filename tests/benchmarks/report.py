@@ -17,8 +17,8 @@ BEGIN: Final = "<!-- made by python -m tests.benchmarks: begin -->"
 END: Final = "<!-- made by python -m tests.benchmarks: end -->"
 _INTRODUCTION: Final = """\
 Measured side by side in one run of `python -m tests.benchmarks`: {machine}. Tools take turns; \
-figures are medians of three runs, or of one where it takes more than a minute. CPU counts the \
-processes that a tool starts, memory is the most of any one.
+figures are medians of three runs, or one run if it takes more than a minute. CPU counts the \
+processes that a tool starts, memory is the maximum of any one.
 """
 _COLUMNS: Final = (
     "| task | tool | wall s | CPU s | peak MB | calls |\n|---|---|---:|---:|---:|---:|\n"
@@ -26,16 +26,16 @@ _COLUMNS: Final = (
 _NOTES: Final = {
     "cold plan": """
 A cold plan reads the same recorded definitions of 15 kB, each tool in its own format, from one \
-server that answers {rate:,.0f} of them in a second; every service is to have another model.
+server that answers {rate:,.0f} of them in a second; every service must get another model.
 """,
     "bare client": """
-The bare client is a loop of the same calls with requests, one after another: it plans nothing and \
-keeps no record.
+The bare client makes the same calls with requests, one after another, in a loop. It plans nothing \
+and keeps no record.
 """,
     "Terraform": """
 Terraform reads with data sources (`terraform_remote_state` over HTTP), each in a block of its own \
-and each definition as one text, which is how it is fastest. It compares one value of each, or none \
-("reading alone"). Its apply creates `terraform_data`, which calls nobody. No provider takes part.
+and each definition as one text, because this is fastest. It compares one value of each, or no \
+value ("reading alone"). Its apply creates `terraform_data`, which makes no call. No provider is used.
 """,
     "fleet": """
 The fleet is made of a template and a file of rows, one Classic endpoint each, and its live \
@@ -43,13 +43,13 @@ endpoints are read in one list; octoDNS plans as many zones of three records, fr
 both every hundredth differs.
 """,
     "warm plan": """
-Nothing has changed since the plan before the warm one. Its services lie in the emulator, which \
+Nothing has changed since the plan before the warm one. Its services are in the emulator, which \
 enforces Resource Manager's published limits.
 """,
 }
 _GOALS: Final = "\n| goal | at most | measured | |\n|---|---:|---:|---|\n"
 _FIGURES: Final = """
-Against yardsticks that do the least that could be done:
+Against yardsticks that do the minimum of the same work:
 
 | what | reconciler | yardstick | ratio | at most |
 |---|---:|---|---:|---:|

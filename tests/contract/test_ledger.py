@@ -166,9 +166,9 @@ def test_a_writer_of_an_earlier_lock_is_refused(home: Home) -> None:
     number = ledger.intend(make_intent(fence=4))
     home.open().intend(make_intent("b", fence=7))
     for late in (make_intent(fence=4), make_intent(fence=6)):
-        with pytest.raises(LedgerConflict, match="taken the lock since"):
+        with pytest.raises(LedgerConflict, match="another process acquired the lock"):
             ledger.intend(late)
-    with pytest.raises(LedgerConflict, match="it is number 7 now, and this was 4"):
+    with pytest.raises(LedgerConflict, match="its number is now 7, and ours was 4"):
         ledger.record(outcome(number, fence=4))
     ledger.record(entry("unlocked"))  # fence 0: of no lock
     with pytest.raises(LedgerConflict):
@@ -252,7 +252,7 @@ def test_an_outcome_without_its_intent_is_found(home: Home) -> None:
     assert (verify_report.entries, verify_report.intents) == (3, 1)
     wrong, twice = verify_report.findings
     assert "is the outcome of an intent of WebService/a, and of WebService/b" in wrong.message
-    assert f"is the outcome of line {number}, which is no open intent" in twice.message
+    assert f"is the outcome of line {number}, which is not an open intent" in twice.message
     assert wrong.place is not None
     assert twice.place is not None
     assert (wrong.place.line, twice.place.line) == (2, 3)

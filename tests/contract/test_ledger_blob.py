@@ -105,7 +105,7 @@ def test_storage_that_answers_no_more_leaves_it_open_whether_it_is_there(
     between.what, between.losses = prefix.prefix, ["reply"] * 1000
     with pytest.raises(LedgerInvalid, match="storage cannot be reached") as caught:
         shaky.record(entry("b"))
-    assert "nobody knows whether the line is there" in caught.value.next_step
+    assert "it is not known whether the line was written" in caught.value.next_step
     between.losses = []
     shaky.record(entry("c"))
     assert reported(prefix.open()) == ["a", "b", "c"]
@@ -264,7 +264,7 @@ def test_what_is_refused_names_the_right_and_shows_no_signature(
     ):
         with pytest.raises(LedgerInvalid) as caught:
             work()
-        said = "does not let us work" if reachable else "cannot be reached"
+        said = "access to storage is denied" if reachable else "cannot be reached"
         assert said in caught.value.message
         hint = "Storage Blob Data Contributor" if reachable else "the network"
         assert hint in caught.value.next_step or "reached" in caught.value.next_step
@@ -275,7 +275,7 @@ def test_what_is_refused_names_the_right_and_shows_no_signature(
 
 def test_an_address_of_no_container_is_refused_by_name() -> None:
     for address in ("http://acct.blob.core.windows.net/rec", "https://acct/a/b", "x"):
-        with pytest.raises(LedgerInvalid, match="the ledger's address is not") as caught:
+        with pytest.raises(LedgerInvalid, match="the address of the ledger is not") as caught:
             Container(address, {})
         assert caught.value.subject == address
 

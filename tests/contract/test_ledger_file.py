@@ -127,7 +127,7 @@ def test_a_chain_that_does_not_hold_is_named_by_its_first_bad_line(
         ({"kind": "outcome", "patch": []}, "repeats the patch of its intent"),
         ({"kind": "intent", "address": "WebService/a"}, "has no usable id"),
         ({"kind": "checkpoint"}, "has no usable archive"),
-        ({"kind": ["intent"]}, "is of a kind that is not known here"),
+        ({"kind": ["intent"]}, "has an unknown kind"),
         ({"version": True}, "is not of version 2"),
         ({"version": 1}, "is not of version 2"),
         ({"highest_fence": -1}, "has no usable highest_fence"),
@@ -258,7 +258,7 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, result: StepR
         FileLedger(tmp_path / "taken").record(replace(entry("a"), result=result))
     assert "taken" in caught.value.subject
     # What became of the step is not the ledger's to say.
-    assert caught.value.next_step.startswith("Make room or give leave to write")
+    assert caught.value.next_step.startswith("Free disk space or allow this user to write")
 
 
 def test_a_ledger_moved_away_while_it_is_used_is_begun_anew(ledger: FileLedger, file: Path) -> None:

@@ -142,7 +142,7 @@ def test_whoever_is_unlocked_by_force_can_write_no_more(home: Home) -> None:
         hear(line)
         line.send(check)
         assert hear(line) == "done"
-        with pytest.raises(ReconcilerError, match="nobody holds the lock wrong") as caught:
+        with pytest.raises(ReconcilerError, match="no lock has the id wrong") as caught:
             home.open().unlock("wrong")
         assert "other" in caught.value.next_step
         assert home.open().unlock("other").id == "other"
@@ -156,7 +156,7 @@ def test_whoever_is_unlocked_by_force_can_write_no_more(home: Home) -> None:
             line.send("end")
             assert hear(line) == "released"
             lease.check()
-    with pytest.raises(ReconcilerError, match="nobody holds the lock") as caught:
+    with pytest.raises(ReconcilerError, match="no lock has the id") as caught:
         home.open().unlock("other")
     assert "free" in caught.value.next_step
 
@@ -316,7 +316,7 @@ def test_a_lock_that_cannot_be_read_is_named_and_guards(tmp_path: Path, harm: st
         lambda: ledger.unlock("x"),
         lambda: ledger.intend(make_intent(fence=1)),
     ):
-        with pytest.raises(LedgerInvalid, match="the file of the lock") as caught:
+        with pytest.raises(LedgerInvalid, match="the lock file") as caught:
             work()
         assert caught.value.subject.endswith("lock.json")
         assert caught.value.next_step
@@ -327,7 +327,7 @@ def test_a_lock_that_is_deleted_is_lost(tmp_path: Path) -> None:
     home = Folder(tmp_path / "ledger")
     with home.open().lock(lock_owner(), 0, silent) as lease:
         home.drop_lock()
-        with pytest.raises(LedgerConflict, match="was taken by somebody else"):
+        with pytest.raises(LedgerConflict, match="was acquired by another process"):
             lease.check()
     assert not (home.folder / "lock.json").exists()
 

@@ -397,7 +397,10 @@ def test_a_full_disk_while_the_ledger_is_written(project: Project) -> None:
         "Apply incomplete! Resources: 0 added, 0 changed, 0 destroyed. 1 failed, 1 not started.",
     )
     says(
-        done, "the ledger cannot be written: File too large", "Make room", "It stopped WebService/b"
+        done,
+        "the ledger cannot be written: File too large",
+        "Free disk space",
+        "It stopped WebService/b",
     )
     says(done, "1 step not started, because of the failures:\n  WebService/c")
     assert world.model("b") == world.model_uri("old")

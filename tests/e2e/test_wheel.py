@@ -65,5 +65,5 @@ def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
     assert "reconciler/_examples/bike-rental/manifests/locations.csv" in names
     assert "reconciler/_examples/bike-rental/secrets/models.sas" in names
     assert "reconciler/py.typed" in names
-    assert {f"reconciler/render/plan.{end}" for end in ("html.j2", "css", "js")} <= names
+    assert {f"reconciler/render/plan/plan.{end}" for end in ("html.j2", "css", "js")} <= names
     assert not [name for name in names if name.startswith("tests/") or ".pyc" in name]

@@ -183,7 +183,7 @@ class Ledgers(RuleBasedStateMachine):
     def force_unlock(self, writer: int) -> None:
         holding = self.writers[writer].find_lock_owner()
         if holding is None:
-            with pytest.raises(ReconcilerError, match="nobody holds the lock"):
+            with pytest.raises(ReconcilerError, match="no lock has the id"):
                 self.writers[writer].unlock("w0")
             return
         assert self.writers[writer].unlock(holding.id) == holding

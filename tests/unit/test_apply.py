@@ -776,7 +776,7 @@ def test_somebody_who_takes_the_lock_stops_us_before_the_next_write() -> None:
     outcome = carry_out(world.runtime(parallelism=1), plan)
     assert world.written == [("a", Action.UPDATE)]
     assert [one.name for one in outcome.changed] == ["a"]
-    assert [one.message for one in outcome.failures] == ["somebody else has taken the lock since"]
+    assert [one.message for one in outcome.failures] == ["another process acquired the lock"]
 
 
 def test_an_interruption_finishes_what_was_begun_and_begins_nothing_more() -> None:

@@ -38,8 +38,11 @@ def change(text: str, **more: Any) -> str:
         (lambda _: "[]", "has no entries"),
         (lambda text: change(text, format_version="2.0"), "is not of format version 1.0"),
         (lambda text: change(text, entries={}), "has no entries"),
-        (lambda text: change(text, entries=[7]), "has no usable entry as number 1"),
-        (lambda text: change(text, entries=[{}]), "holds entry 1, which has no usable address"),
+        (lambda text: change(text, entries=[7]), "has no usable entry with number 1"),
+        (
+            lambda text: change(text, entries=[{}]),
+            "has an invalid entry 1: it has no usable address",
+        ),
         (lambda text: change(text, entries=json.loads(text)["entries"][:1]), "was changed since"),
         (lambda text: text.replace('"ci"', '"me"'), "was changed since it was written"),
         (lambda text: change(text, sha256=7), "was changed since it was written"),
