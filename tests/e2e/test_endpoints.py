@@ -20,7 +20,7 @@ from reconciler.blobs import upload_model
 from reconciler.emulator import SWITCHES
 from tests.casework.classic import MODEL, Classic
 from tests.casework.record import Recorder
-from tests.e2e.world import Done, Emulator, clean_environment, run, run_emulator
+from tests.e2e.world import Done, Emulator, clean_environment, pass_time, run, run_emulator
 
 pytestmark = pytest.mark.e2e
 Json = Any
@@ -201,7 +201,7 @@ def test_a_refresh_that_undid_the_model_is_told_and_made_good(
         bikes.classic.send("PUT", "", {"Name": "Bike Rental", "Resources": [MODEL]})
         overwrite = {"OverwriteResources": "True"}
         bikes.classic.send("POST", "/endpoints/rentalloc001/refresh", overwrite)
-        time.sleep(0.3)
+        pass_time(bikes.emulator.url, 60)
         done = bikes.run("drift", "--detailed-exitcode")
         assert (done.code, "Version" in done.out) == (2, True), done.said
         assert "may have been undone" in done.out
@@ -226,9 +226,8 @@ def test_what_a_killed_apply_came_to_is_not_guessed_and_the_model_is_sent(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as process:
-            while "rentalloc001" not in bikes.classic.read():
+            while not any(one["method"] == "PATCH" for one in bikes.requests()):
                 time.sleep(0.05)
-            time.sleep(0.3)
             process.send_signal(signal.SIGKILL)
         done = bikes.expect("0 added, 1 changed", "apply", "--auto-approve", "--patience", "1s")
         assert "is not observable" in done.err, done.said
