@@ -128,4 +128,4 @@ def test_what_was_moved_keeps_its_memory(applied: Project) -> None:
     assert "# drift: was" in applied.run("plan").out
     file.write_text(file.read_text().replace("WebService/renamed", "renamed"))
     wrong = applied.run("validate")
-    assert (wrong.code, "An address reads Kind/name" in wrong.out) == (1, True)
+    assert (wrong.code, "An address has the form Kind/name" in wrong.out) == (1, True)

@@ -132,7 +132,9 @@ def test_writes_that_fail(stage: Stage, word: str) -> None:
     for level, *arguments in (("", "--json"), ("debug", "--on-failure", "rollback")):
         more = (*APPLY, "--patience", "0s", "--step-timeout", "1s", *arguments)
         done = stage.run(*more, RECONCILER_TIMEOUT=timeout, RECONCILER_LOG=level)
-        finish(done, 1 if word not in FORGIVEN else done.code, "census")
+        # The service took what it calls failed: nothing is left for the second apply to do.
+        again = word == "failed" and level == "debug"
+        finish(done, int(not again) if word not in FORGIVEN else done.code, "census")
     assert "PATCH" in {call.method for call in stage.server.calls}
     finish(stage.run("history", "--json"), 0)
     finish(stage.run("ledger", "verify"), 0)
