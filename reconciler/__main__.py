@@ -1,4 +1,4 @@
-"""`python -m reconciler`."""
+"""Runs the command line with `python -m reconciler`."""
 
 import sys
 

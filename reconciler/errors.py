@@ -1,32 +1,33 @@
 """The error tree. A class exists only where some code handles it differently.
 
     ReconcilerError(message, subject, next_step)
-    ├── ManifestInvalid(findings)      what people wrote
+    ├── ManifestInvalid(findings)      a manifest, the project file or a flag breaks a rule
     ├── SchemaInvalid                  a shipped schema breaks its own rules
     ├── PlanInvalid                    a plan file cannot be read, was changed or is too new
-    ├── Unplannable(findings)          not everything could be read or bound: there is no plan
+    ├── Unplannable(findings)          a resource could not be read or bound, so no plan exists
     ├── PlanRefused(findings)          a guard forbids the plan
-    ├── StalePlan                      live moved under a plan
+    ├── StalePlan                      live has changed since the plan was made
     ├── LedgerInvalid                  the ledger's chain is broken, or it cannot be written
-    │   └── LedgerUnwritten(entry)     what was done could not be written down
-    ├── LedgerConflict                 somebody else has taken the ledger's lock since
-    ├── LockHeld(holder)               somebody else holds the ledger's lock
-    ├── SecretMissing                  a referenced secret is not there
-    ├── BlobForbidden / BlobExpired    a model cannot be looked at (absence is a value, no error)
+    │   └── LedgerUnwritten(entry)     a finished step could not be recorded
+    ├── LedgerConflict                 another process has taken the ledger's lock since
+    ├── LockHeld(lock_owner)           another process holds the ledger's lock
+    ├── SecretMissing                  a referenced secret does not exist
+    ├── BlobForbidden / BlobExpired    a model cannot be read (an absent model is not an error)
     ├── TooManyCalls                   more calls are needed than --max-calls allows
     ├── NotApplied(findings)           the service reports success and still has the old value
     └── ServiceError(status, code, request_id)
         ├── Unauthorized               401 and 403
-        ├── Throttled                  429 and 503, for longer than is waited
+        ├── Throttled                  429 and 503, for longer than the client waits
         ├── Rejected                   any other refusal of the request
         │   ├── Busy                   409: another operation runs on the resource
         │   └── OperationFailed        the write was accepted, and its operation has failed
         ├── StillRunning               an operation has not ended in time
-        └── Unavailable                no answer, or none that can be read
-            └── ReplyLost              the same, of a write: it may have been done
+        └── Unavailable                no answer, or an answer that cannot be read
+            └── ReplyLost              the same for a write, which may have been done
 
-Every message says what, `subject` whom it concerns, `next_step` what to do, `evidence` what is
-proven of the step that it ended. No message ever holds a secret.
+`message` says what is wrong, `subject` names the resource or the file, `next_step` says what to do,
+and `evidence` says what is proven about the step that the error ended. No message ever holds a
+secret.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ from reconciler.model import Entry, Finding, LockOwner
 
 
 class ReconcilerError(Exception):
-    """Anything that ends a command with an explanation instead of a traceback.
+    """An error that ends a command with an explanation instead of a traceback.
 
-    `evidence` is in whole sentences, and empty for an error that ended no step. Only whoever sent
-    the step knows it: an error itself does not claim what was done.
+    `evidence` is in whole sentences, and empty for an error that ended no step. Only the sender of
+    the step sets it: an error itself does not claim what was done.
     """
 
     evidence: str = ""
@@ -52,11 +53,11 @@ class ReconcilerError(Exception):
         self.next_step = next_step
 
     def findings(self) -> tuple[Finding, ...]:
-        """What to show, at least one."""
+        """The findings to show, at least one."""
         return (Finding(self.message, subject=self.subject, next_step=self._advise()),)
 
     def _advise(self, next_step: str | None = None) -> str:
-        """What is proven, and then what to do."""
+        """The evidence, and then the next step."""
         advice = self.next_step if next_step is None else next_step
         return " ".join(part for part in (self.evidence, advice) if part)
 
@@ -74,35 +75,35 @@ class _WithFindings(ReconcilerError):
 
 
 class ManifestInvalid(_WithFindings):
-    """What people wrote breaks a rule; holds every finding, not only the first."""
+    """A manifest, the project file or a flag breaks a rule; it holds every finding."""
 
 
 class Unplannable(_WithFindings):
-    """Not everything could be read or bound, so nothing can be said of what will happen."""
+    """A resource could not be read or bound, so no plan can be made."""
 
 
 class PlanRefused(_WithFindings):
-    """The plan may be looked at but not applied."""
+    """A guard forbids the plan: it can be shown but not applied."""
 
 
 class SchemaInvalid(ReconcilerError):
-    """A schema uses a word nobody knows or contradicts itself: a bug in the schema."""
+    """A schema uses an unknown word or contradicts itself: a bug in the schema."""
 
 
 class PlanInvalid(ReconcilerError):
-    """A plan file cannot be read, was changed since it was written, or is of another version."""
+    """A plan file cannot be read, was changed after it was saved, or has another version."""
 
 
 class StalePlan(_WithFindings):
-    """Live no longer has what the plan relies on; nothing was written."""
+    """Live no longer has the values that the plan relies on; nothing was written."""
 
 
 class LedgerInvalid(ReconcilerError):
-    """The ledger cannot be trusted or written; names the first bad entry."""
+    """The ledger is broken or cannot be written; the message names the first bad entry."""
 
 
 class LedgerUnwritten(LedgerInvalid):
-    """What was done is live and could not be written down; `entry` is what is missing."""
+    """A finished step could not be recorded; `entry` is the entry that the ledger lacks."""
 
     def __init__(self, cause: LedgerInvalid, entry: Entry) -> None:
         super().__init__(cause.message, subject=cause.subject, next_step=cause.next_step)
@@ -110,11 +111,11 @@ class LedgerUnwritten(LedgerInvalid):
 
 
 class LedgerConflict(ReconcilerError):
-    """Somebody else has taken the lock of the ledger since: nothing more may be written."""
+    """Another process has taken the lock of the ledger since: no more may be written."""
 
 
 class LockHeld(ReconcilerError):
-    """Somebody else holds the lock of the ledger; `lock_owner` says who."""
+    """Another process holds the lock of the ledger; `lock_owner` describes it."""
 
     def __init__(
         self, message: str, lock_owner: LockOwner, *, subject: str = "", next_step: str = ""
@@ -124,15 +125,15 @@ class LockHeld(ReconcilerError):
 
 
 class SecretMissing(ReconcilerError):
-    """A secret is referenced and is not there."""
+    """A referenced secret does not exist."""
 
 
 class BlobForbidden(ReconcilerError):
-    """Storage refuses to show the blob: the credential lacks a right, or there is none."""
+    """Storage refuses to show the blob: a permission or the credential is missing."""
 
 
 class BlobExpired(ReconcilerError):
-    """The shared access signature is past its end, or not yet valid."""
+    """The shared access signature has expired, or is not valid yet."""
 
 
 class NotApplied(_WithFindings):
@@ -140,14 +141,14 @@ class NotApplied(_WithFindings):
 
 
 class TooManyCalls(ReconcilerError):
-    """More calls are needed than may be sent; no call beyond them is sent."""
+    """More calls are needed than --max-calls allows; no call above the limit is sent."""
 
 
 class ServiceError(ReconcilerError):
     """The service answered with an error, or not at all.
 
-    `status` is the HTTP status, 0 where there was no answer; `code` the service's innermost
-    error code; `request_id` what its support asks for.
+    `status` is the HTTP status, or 0 without an answer. `code` is the innermost error code of the
+    service. `request_id` is the id that the vendor's support asks for.
     """
 
     def __init__(
@@ -181,15 +182,15 @@ class Unauthorized(ServiceError):
 
 
 class Throttled(ServiceError):
-    """429 or 503, for longer than is waited."""
+    """429 or 503, for longer than the client waits."""
 
 
 class Rejected(ServiceError):
-    """The service refuses the request itself; trying again will not help."""
+    """The service refuses the request itself; a retry does not help."""
 
 
 class Busy(Rejected):
-    """409: another operation runs on the resource, or somebody else writes to it."""
+    """409: another operation runs on the resource, or another client writes to it."""
 
 
 class OperationFailed(Rejected):
@@ -197,12 +198,12 @@ class OperationFailed(Rejected):
 
 
 class Unavailable(ServiceError):
-    """No answer, a cut-off answer, or one that is not what the service speaks."""
+    """No answer, a cut-off answer, or an answer that is not in the service's format."""
 
 
 class ReplyLost(Unavailable):
-    """A write was sent and its answer was lost or broken: it may have been done, or not."""
+    """A write was sent and its answer was lost or broken: the write may have been done or not."""
 
 
 class StillRunning(ServiceError):
-    """An operation has not ended in time; it goes on at the service, and a later run follows it."""
+    """An operation has not ended in time; it continues, and a later run follows it."""

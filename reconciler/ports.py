@@ -1,6 +1,7 @@
-"""The ports between the engine and its hands: protocols without behaviour.
+"""The ports between the engine and its runtime: protocols without behaviour.
 
-A third target, ledger or storage is a class with these methods; nothing else needs to know it.
+A new target, ledger or storage is a class with these methods. The engine calls a port and never an
+implementation. This module must not import an implementation.
 """
 
 from __future__ import annotations
@@ -48,49 +49,50 @@ ResolveSecret: TypeAlias = Callable[[SecretReference], str]
 
 
 class Permit(Protocol):
-    """Leave to send one call."""
+    """The permission to send one call."""
 
     @property
     def waited_s(self) -> float:
-        """How long it was waited for, in seconds."""
+        """How long the call waited for the permit, in seconds."""
         ...
 
     def learn(self, status: int, headers: Mapping[str, str], said: str, within_s: float) -> float:
-        """Take in what came back; returns for how many seconds no call like it will go now."""
+        """Report the answer; returns for how many seconds no similar call is sent."""
         ...
 
 
 class RateLimiter(Protocol):
-    """How many calls a command may send, and when each may go; one for all of its workers."""
+    """Limits the number and the rate of the calls of a command; all workers share one."""
 
     @property
     def sent(self) -> int:
-        """How many calls were let go so far, repeated ones included."""
+        """The number of admitted calls so far, including repeated ones."""
         ...
 
     def admit(self, method: str, url: str, within_s: float) -> Permit:
-        """Wait until a call may go.
+        """Wait until a call may be sent.
 
-        Raises TooManyCalls for one more than may be sent, Throttled where the service has taken
-        none for `within_s` seconds, ReconcilerError where it would wait after the budget's end.
+        Raises TooManyCalls for a call above the limit. Raises Throttled when the service has
+        accepted no call for `within_s` seconds, and ReconcilerError when the wait would last
+        longer than `stop` allows.
         """
         ...
 
     def check(self, needed: int) -> None:
-        """Raise TooManyCalls where so many more calls may not be sent."""
+        """Raise TooManyCalls when `needed` more calls would exceed the limit."""
         ...
 
     def stop(self, within_s: float) -> None:
-        """Let nobody wait for a call any longer than that: the command is ending."""
+        """Limit every wait for a permit to `within_s` seconds from now: the command is ending."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a provider reaches its service by.
+    """What a provider needs to call its service.
 
-    An operation is followed for `deadline_s` seconds; `resolve` finds a resource's own token.
-    Secrets that are known to `redaction` are taken out of all that comes back.
+    A provider follows an operation for `deadline_s` seconds. `resolve` returns a resource's own
+    token. Secrets that `redaction` knows are removed from every answer.
     """
 
     cloud: Cloud
@@ -101,7 +103,7 @@ class Access:
     redaction: Redaction
 
     def find_url(self, plane: str) -> str:
-        """The base URL of a plane; raises ManifestInvalid where the project gives none."""
+        """The base URL of a plane; raises ManifestInvalid when the project does not give it."""
         if plane not in self.cloud.planes:
             finding = Finding(
                 f"spec.cloud gives no address of {plane}",
@@ -113,29 +115,33 @@ class Access:
 
 
 class Provider(Protocol):
-    """One service's calls. Safe to use from several threads at once.
+    """The calls to one service. Safe to use from several threads.
 
-    These three methods are all that a provider must have. What else it can do is said by the
-    capabilities below: `ReadsMany`, `ShowsPeers`, `WaitsUntilIdle`, `KeepsCopies`, `HasTiming`.
+    A provider must have these three methods. Capabilities are optional: `ReadsMany`, `ShowsPeers`,
+    `WaitsUntilIdle`, `KeepsCopies`, `HasTiming`.
     """
 
     def scan(self, scope: str, token: SecretReference | None = None, /) -> Iterable[Summary]:
-        """One cheap pass over `scope`, following pages; `token` is that of what is in it."""
+        """The resources in the service's list of `scope`, page by page.
+
+        `token` opens the resources of the scope.
+        """
         ...
 
     def read(self, resource: Resource) -> Live | Absent:
-        """The document now; ABSENT only for an authoritative 404; raises ServiceError else."""
+        """The current document. ABSENT only for an authoritative 404; otherwise ServiceError."""
         ...
 
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
-        """Send the step's one verb and follow its operation to the end; yields at each look at it.
+        """Send the step's one write and follow its operation to the end; yields after each poll.
 
-        A regional copy of its source that is not there is made before anything else. `live` is
-        what was read immediately before. Yields at least once as soon as the service may have
-        taken a part of the step, before anything else is sent. Returning says only that the service
-        claims success: read back before you believe it. Raises ReplyLost where the write may have
-        been done, StillRunning where its operation has not ended in time, and any other error
-        where this write was not done; what was yielded before may have been.
+        If the step needs a regional copy of its source that does not exist, the copy is made
+        first. `live` was read immediately before. It yields at least once as soon as the service
+        may have accepted a part of the step, before it sends anything else. A return says only that
+        the service reports success; the caller must read the resource to verify it. Raises
+        ReplyLost when the write may have been done, StillRunning when its operation has not ended
+        in time, and another error when this write was not done; a part that was yielded before
+        may have been done.
         """
         ...
 
@@ -145,33 +151,34 @@ class ReadsMany(Protocol):
     """A provider whose lists show whole documents. Without it each resource is read alone."""
 
     def read_many(self, resources: Sequence[Resource], /) -> Mapping[Resource, Live]:
-        """What one pass over the scope of all of these shows whole, without raising ServiceError.
+        """The documents that a list of the common scope shows whole. Never raises ServiceError.
 
-        What is left out must be read: that it is not in a list proves nothing.
+        The caller must read a resource that is missing here: its absence from a list proves
+        nothing.
         """
         ...
 
 
 @runtime_checkable
 class ShowsPeers(Protocol):
-    """A provider that can list what shares a scope. Without it `check_scope` gets no peers."""
+    """A provider that can list a scope. Without it `check_scope` gets no peers."""
 
     def find_peers(self, resource: Resource, /) -> Sequence[Json]:
-        """The documents of all that is in the scope of a resource, as far as one pass shows them.
+        """The documents in the scope of a resource, as far as one list shows them.
 
-        What was listed before in the same run is not listed again. Raises no ServiceError.
+        Each scope is listed once in a run. Never raises ServiceError.
         """
         ...
 
 
 @runtime_checkable
 class WaitsUntilIdle(Protocol):
-    """A provider that can follow operations of others. Without it nothing is waited for."""
+    """A provider that can wait for operations of other clients. The default does not wait."""
 
     def wait_until_idle(self, resource: Resource) -> Iterator[None]:
-        """Wait until no operation runs on the resource, whoever began it; sends no write.
+        """Wait until no operation of any client runs on the resource; yields after each read.
 
-        Sends no write. Raises StillRunning where one has not ended in time.
+        Sends no write. Raises StillRunning when an operation has not ended in time.
         """
         ...
 
@@ -181,20 +188,20 @@ class KeepsCopies(Protocol):
     """A provider whose service keeps a copy of a resource for another region."""
 
     def has_copy(self, source: CloneSource) -> bool:
-        """Whether the source has a copy for the region that is as the source is now.
+        """Whether the source has a copy for its region that equals the current source.
 
-        False where the source is not there; raises ServiceError where it cannot be told.
+        False when the source does not exist. Raises ServiceError when the answer is unknown.
         """
         ...
 
 
 @runtime_checkable
 class HasTiming(Protocol):
-    """A provider that knows how fast its service takes calls. Without it `UNKNOWN_TIMING` holds."""
+    """A provider that knows how fast its service accepts calls. The default is `UNKNOWN_TIMING`."""
 
     @property
     def timing(self) -> ServiceTiming:
-        """How fast the service takes calls, as far as it is published or recorded."""
+        """How fast the service accepts calls, as far as it is published or recorded."""
         ...
 
 
@@ -202,8 +209,8 @@ class HasTiming(Protocol):
 class Plane:
     """One base URL under `spec.cloud` of the project, and its values for the named clouds.
 
-    `azure` and `emulator` are empty where that cloud has none; the project must then give it. What
-    `manages` resources is part of the name of the cloud that a plan is made for.
+    `azure` and `emulator` are empty when that cloud has no such URL; the project must then give it.
+    With `manages`, the URL is part of the name of the cloud that a plan is made for.
     """
 
     name: str
@@ -214,11 +221,11 @@ class Plane:
 
 
 class Kind(Protocol):
-    """What a kind of resource knows: its schemas, how a manifest binds to it, what to call it.
+    """A kind of resource: its schemas, its ids, and the binding of a manifest to its document.
 
-    Pure: only `connect` leads to calls. `kinds.base.BaseKind` has the usual answers, so that a
-    kind writes `bind`, `export` and `connect`. What else a kind can do is said by the capabilities
-    below: `ClonesFrom`, `KnowsOwner`, `ChecksSteps`, `ChecksScopes`.
+    Its methods are pure; only the provider that `connect` returns makes calls.
+    `kinds.base.BaseKind` has the usual defaults, so that a kind defines `bind`, `export` and
+    `connect`. Capabilities are optional: `ClonesFrom`, `KnowsOwner`, `ChecksSteps`, `ChecksScopes`.
     """
 
     name: str
@@ -228,30 +235,30 @@ class Kind(Protocol):
 
     @property
     def field(self) -> Field:
-        """The service's document, compiled."""
+        """The compiled schema of the service's document."""
         ...
 
     @property
     def planes(self) -> Sequence[Plane]:
-        """The base URLs that the kind's calls go to."""
+        """The base URLs that the kind's provider calls."""
         ...
 
     @property
     def defaults(self) -> Mapping[str, Json]:
-        """What the project may give for all its resources: a JSON Schema for each name."""
+        """The names under `spec.defaults` of the project, each with its JSON Schema."""
         ...
 
     @property
     def guards(self) -> Mapping[str, str]:
-        """Guards of its own: for each name, for `--allow`, what it protects."""
+        """The kind's own guards: what each protects against, by its name for `--allow`."""
         ...
 
     def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
-        """Where the resource is; raises ManifestInvalid naming what is missing."""
+        """The resource of a manifest; raises ManifestInvalid with the names of missing values."""
         ...
 
     def locate(self, address: Address, resource_id: str, defaults: Mapping[str, Json]) -> Resource:
-        """What an id means, given whole or as a name; raises ManifestInvalid for what is none."""
+        """The resource of a whole id or a name; raises ManifestInvalid for a wrong id."""
         ...
 
     def scope(self, resource: Resource) -> str:
@@ -259,17 +266,17 @@ class Kind(Protocol):
         ...
 
     def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:
-        """The part of the service's document that the manifest speaks of, with findings."""
+        """The part of the service's document that the manifest declares, with findings."""
         ...
 
     def export(
         self, resource: Resource, document: Json, defaults: Mapping[str, Json], *, full: bool
     ) -> ExportedSpec:
-        """What a person would write for a live document: what matters of it, or all."""
+        """The manifest of a live document: its important properties, or all with `full`."""
         ...
 
     def connect(self, access: Access, /) -> Provider:
-        """Open the calls to this kind's service, each within the budget."""
+        """The provider of this kind; its calls go through the rate limiter of `access`."""
         ...
 
 
@@ -280,17 +287,17 @@ class ClonesFrom(Protocol):
     def find_source(
         self, manifest: Manifest, defaults: Mapping[str, Json]
     ) -> Address | Resource | None:
-        """What a new resource is to start from; raises ManifestInvalid naming what is missing."""
+        """The source of a new resource; raises ManifestInvalid with the names of missing values."""
         ...
 
     def bind_clone(self, manifest: Manifest, source: Json) -> Declared:
-        """As `bind`, of a resource that is not there and starts from the document `source`."""
+        """Like `bind`, for a resource that does not exist yet and starts as a copy of `source`."""
         ...
 
     def find_region(self, source: Json, after: Json) -> str:
-        """The region for which secrets of `source` must be sealed anew to serve in `after`.
+        """The region for which the secrets of `source` must be encrypted again for `after`.
 
-        Empty where they can go as they are.
+        Empty when they can be sent unchanged.
         """
         ...
 
@@ -300,7 +307,7 @@ class KnowsOwner(Protocol):
     """A kind whose documents name who manages them."""
 
     def find_owner(self, live: Json, project: str) -> str:
-        """Who manages what is live, where it says so and it is not this project; else empty."""
+        """The other project that the live document names as its manager; empty without one."""
         ...
 
 
@@ -309,7 +316,7 @@ class ChecksSteps(Protocol):
     """A kind that knows why its service would refuse a step."""
 
     def check_step(self, manifest: Manifest, step: Step) -> Iterable[Finding]:
-        """Why the service would refuse the step; what names a guard can be allowed."""
+        """Why the service would refuse the step; `--allow` lifts a finding that names a guard."""
         ...
 
 
@@ -320,63 +327,63 @@ class ChecksScopes(Protocol):
     def check_scope(
         self, steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json], /
     ) -> Iterable[Finding]:
-        """What speaks against the steps of one scope together, beside all that is there.
+        """Why the service would refuse the steps of one scope together with the existing resources.
 
-        `peers` are as `find_peers` gives them; what is removed has no manifest.
+        `peers` are the result of `find_peers`. A step that removes a resource has no manifest.
         """
         ...
 
 
 class Lease(Protocol):
-    """The lock, held until its context ends and kept alive meanwhile."""
+    """The lock; it is held and renewed until its context ends."""
 
     @property
     def lock_owner(self) -> LockOwner:
-        """Who holds it: ourselves, with the fence that it was taken with."""
+        """This process as the owner, with the fencing token of the lock."""
         ...
 
     def check(self) -> None:
-        """Raise LedgerConflict once the lock is no longer surely ours."""
+        """Raise LedgerConflict when another process may hold the lock."""
         ...
 
 
 class Ledger(Protocol):
-    """What was begun and what came of it, in order, never lost and never a secret.
+    """The intents and their results, in order. It loses no line and never holds a secret.
 
-    Readers take no lock and never see half a line. Safe to use from several threads at once.
+    Readers take no lock and never see a partial line. Safe to use from several threads.
     """
 
     def load(self) -> Snapshot:
-        """Everything remembered, in one read; raises LedgerInvalid naming the first bad line."""
+        """The current state, in one read; raises LedgerInvalid with the first bad line."""
         ...
 
     def lock(
         self, lock_owner: LockOwner, within_s: float, emit: Emit
     ) -> AbstractContextManager[Lease]:
-        """Take the lock, waiting for it up to `within_s` seconds: 1 s, doubling to 16 s.
+        """Take the lock; waits at most `within_s` seconds, with pauses of 1 s, doubled up to 16 s.
 
-        Raises LockHeld naming who holds it. A holder that is dead or silent for a minute loses it.
+        Raises LockHeld with the owner. An owner that is dead or silent for a minute loses the lock.
         """
         ...
 
     def find_lock_owner(self) -> LockOwner | None:
-        """Who holds the lock now."""
+        """The current owner of the lock; None when the ledger is not locked."""
         ...
 
     def unlock(self, lock_id: str) -> LockOwner:
-        """Take the lock from whoever holds it by that id; raises ReconcilerError for none."""
+        """Remove the lock with that id; raises ReconcilerError when no lock has it."""
         ...
 
     def intend(self, intent: Intent) -> int:
-        """Durable before it returns; returns the sequence it was given.
+        """Write an intent durably; returns its sequence.
 
-        Raises LedgerInvalid where it cannot be written, LedgerConflict where a later lock than
-        `fence` has been taken.
+        Raises LedgerInvalid when it cannot be written, and LedgerConflict when a lock with a higher
+        fencing token has been taken.
         """
         ...
 
     def record(self, entry: Entry) -> None:
-        """Durable before it returns; raises as `intend` does."""
+        """Write an entry durably; raises as `intend` does."""
         ...
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
@@ -384,52 +391,55 @@ class Ledger(Protocol):
         ...
 
     def verify(self) -> VerifyReport:
-        """Look at every line, archives included; nothing is raised for what does not fit."""
+        """Check every line, archives included; an error in a line is a finding and never raises."""
         ...
 
     def compact(self) -> str:
-        """Begin anew with what is remembered, chained to what was; returns the archive's name."""
+        """Archive the ledger and start a new one with the current state.
+
+        The new ledger continues the chain of the archive. Returns the name of the archive.
+        """
         ...
 
     def set_aside(self) -> str:
-        """Move away whatever is there, whole or broken; returns where it is kept, or ""."""
+        """Move the ledger away, even a broken one; returns its new place, or "" if none exists."""
         ...
 
 
 class ObservationStore(Protocol):
-    """What was seen before: a cache, which may be empty at any time and never fails."""
+    """A cache of earlier observations. It may be empty at any time, and it never raises."""
 
     def load(self) -> Mapping[str, CachedStamp]:
-        """What there is, by casefolded id, without the documents."""
+        """The stamps of all cached documents, by casefolded id."""
         ...
 
     def recall(self, resource_id: str) -> CompressedDocument | Absent:
-        """The document of one; ABSENT where there is none any more."""
+        """The cached document of a resource; ABSENT when it is no longer cached."""
         ...
 
     def keep(self, seen: Iterable[tuple[str, CachedStamp, CompressedDocument]]) -> None:
-        """Keep documents, each by its id."""
+        """Cache documents, each by its id."""
         ...
 
     def drop(self, resource_ids: Iterable[str]) -> None:
-        """Forget what is no longer there."""
+        """Remove the documents of resources that no longer exist."""
         ...
 
     def notice(
         self, found: Mapping[str, Collection[str]], now: float
     ) -> Mapping[tuple[str, str], float]:
-        """When each finding of each resource was first noticed; `now` for a new one.
+        """When each finding of each resource was first seen; `now` for a new finding.
 
-        What was noticed of these resources and is not found any more is forgotten.
+        An earlier finding of these resources that is not in `found` is removed.
         """
         ...
 
 
 class Blobs(Protocol):
-    """Identity of model blobs."""
+    """Reads the properties of model blobs."""
 
     def inspect(self, model: ModelReference) -> Blob | Absent:
-        """What is known of the bytes; ABSENT when storage authoritatively has none.
+        """The properties of the blob; ABSENT only when storage authoritatively has no such blob.
 
         Raises BlobForbidden, BlobExpired or Unavailable.
         """

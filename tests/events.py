@@ -70,7 +70,7 @@ def every_event() -> list[Event]:
         StepDoubted(CENSUS, UPDATE, "the service reports success and still has the old value."),
         *(StepDone(CENSUS, action, 72.9) for action in STEPS),
         StepFailed(CENSUS, UPDATE, Finding("it went wrong", next_step="Plan again.")),
-        StepSkipped(CENSUS, UPDATE, "this plan has done it before"),
+        StepSkipped(CENSUS, UPDATE, "this plan has already done it"),
         RollbackStarted(3),
         Retrying("GET management.azure.com", "throttled", 7.0),
         Throttling("reads of management.azure.com", "The limit has been reached.", 6.2),

@@ -365,7 +365,7 @@ def check_run(
     for stream in (ran.out, ran.err):
         found = HARMFUL.search(stream)
         assert found is None, (found, stream[max(0, found.start() - 80) : found.end() + 80])
-    for word in ("Traceback", "ended by an unexpected", "a defect of reconciler"):
+    for word in ("Traceback", "failed with an unexpected", "a defect of reconciler"):
         assert word not in ran.err, ran.err[-3000:]
     assert ran.code == 0 or ran.said, "it says why"
     outside = {path for path in ran.touched if not _is_within(path, folder)}

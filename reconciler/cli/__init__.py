@@ -1,7 +1,8 @@
-"""The command line: wiring, prompts and exit codes; the only place that prints or exits.
+"""The command line: wiring, prompts and exit codes. Only this folder prints or exits.
 
-Each command is a module of its own that is imported when it is asked for, and imports what it
-needs when it runs: `reconciler version` costs little more than its parser.
+Each command is a module. The module is imported when the user runs that command, and it imports
+what it needs when it runs: `reconciler version` costs little more than its parser. This folder
+must not know a rule of the product or a vendor.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _COMMANDS = (
 
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The commands in the order in which a person meets them."""
+        """The commands in the order in which a person first needs them."""
         return list(_COMMANDS)
 
     def get_command(
@@ -53,7 +54,7 @@ class _LazyGroup(click.Group):
         ctx: click.Context,  # noqa: ARG002 - click's signature
         cmd_name: str,
     ) -> click.Command | None:
-        """The command, imported now; None for a name that there is not."""
+        """The command, imported now; None for an unknown name."""
         if cmd_name not in _COMMANDS:
             return None
         word = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
@@ -66,17 +67,19 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Terraform's spelling of a flag (-out, -auto-approve, -target …) is understood too.",
+    epilog="Terraform's spelling of a flag (-out, -auto-approve, -target …) is accepted too.",
 )
-@click.option("--chdir", metavar="DIR", default="", help="Work in this folder.")
+@click.option("--chdir", metavar="DIR", default="", help="Change to this folder first.")
 @click.option("--project", metavar="FILE", default="", help="The project file to use.")
-@click.option("--no-color", is_flag=True, help="Print no colour; NO_COLOR does the same.")
+@click.option(
+    "--no-color", is_flag=True, help="Print without colour; NO_COLOR has the same effect."
+)
 @click.pass_obj
 def reconciler(invocation: Invocation, chdir: str, project: str, *, no_color: bool) -> None:
     """Declare which trained model each machine-learning web service must serve.
 
-    `plan` shows what would change, as a patch on the service's own definition; `apply` makes it
-    so, reads it back and proves it.
+    `plan` shows the changes as a patch on the service's own definition; `apply` makes them, reads
+    the definition back and verifies it.
     """
     if chdir:
         try:
@@ -89,10 +92,10 @@ def reconciler(invocation: Invocation, chdir: str, project: str, *, no_color: bo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. The entry point of the console script."""
-    # A plan holds on to thousands of documents and makes few cycles: looking for some at every 700
-    # new objects takes a sixth of its time.
+    # A plan keeps thousands of documents and makes few cycles. A collection after every 700 new
+    # objects takes a sixth of its time.
     gc.set_threshold(50_000, 20, 100)
-    # Python looks for cycles once more at its exit, among all that was ever imported.
+    # Python collects once more at its exit, over every imported module.
     atexit.register(gc.freeze)
     invocation = Invocation()
     invocation.deaf = _occupy_streams()
@@ -100,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _without_unraisable_text():
         try:
             return _run(given, invocation)
-        except Exception as error:  # noqa: BLE001 - not even its explanation could be told
+        except Exception as error:  # noqa: BLE001 - the report of the error failed as well
             _print_unraisable(type(error))
             return 1
 
@@ -136,16 +139,16 @@ def _refuse_secrets(given: Sequence[str]) -> None:
 
             raise ReconcilerError(
                 f"argument {number} holds what looks like a key or a shared access signature",
-                next_step="Whoever lists processes could read it: make a new one. Addresses are"
-                " given without it, and manifests refer to it: {env: NAME}.",
+                next_step="Other users can read the arguments of a process: replace the secret."
+                " Give addresses without it, and refer to it in manifests: {env: NAME}.",
             )
 
 
 @contextlib.contextmanager
 def _without_unraisable_text() -> Iterator[None]:
-    """Have Python say of an error that nobody awaits no more than its name.
+    """Let Python print only the class of an error that no caller handles.
 
-    An error's own text may hold anything, an address with its signature for one.
+    The text of an error may hold a secret, such as an address with its signature.
     """
     kept = threading.excepthook, sys.unraisablehook
     threading.excepthook = lambda failed: _print_unraisable(failed.exc_type)
@@ -171,14 +174,14 @@ def _interrupted(invocation: Invocation) -> int:
 
 
 def _close_stdout() -> None:
-    """Whoever read our output is gone; let nothing complain about that at exit."""
+    """Send stdout to the null device: its reader is gone, and the flush at exit must not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _occupy_streams() -> bool:
-    """Give each standard stream that was closed from the start a place where nothing is kept.
+    """Open the null device for each standard stream that was closed when the process started.
 
-    Else the next file that is opened takes its number. Returns whether stdout was closed.
+    Otherwise the next opened file gets its file descriptor. Returns whether stdout was closed.
     """
     closed = sys.stdout is None
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):

@@ -1,4 +1,4 @@
-"""`drift --accept`: writes what is live into the manifests that declare otherwise."""
+"""`drift --accept`: writes live values into the manifests that declare other values."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def accept(
     report: DriftReport,
     paths: Sequence[str],
 ) -> None:
-    """Write what moved into the manifests, and say which files have changed.
+    """Write the drifted values into the manifests, and print the names of the changed files.
 
-    Raises ReconcilerError where there is nothing to take over, ManifestInvalid where a manifest
-    cannot hold it; then every file is as it was.
+    Raises ReconcilerError without a value to accept, and ManifestInvalid when a manifest
+    cannot hold a value. After an error every file is unchanged.
     """
     found = find_accepted(runtime, report, assembly.loaded.manifests, assembly.project.defaults)
     accepted = [
@@ -40,8 +40,9 @@ def accept(
     ]
     if not accepted:
         raise ReconcilerError(
-            "nothing that is live was moved away from what was applied",
-            next_step="A manifest that moved is settled by apply; reconciler drift shows all.",
+            "no live value has drifted since the last apply",
+            next_step="To apply a changed manifest: reconciler apply. For all differences:"
+            " reconciler drift",
         )
     root = Path(assembly.project.root)
     texts = edit_files(root, accepted)
@@ -53,7 +54,7 @@ def accept(
 
 
 def _write(invocation: Invocation, paths: Sequence[str], texts: Mapping[Path, str]) -> None:
-    """Replace the files; where the manifests are then not valid, put every one of them back."""
+    """Replace the files; restore every file when the manifests are not valid afterwards."""
     before = {path: read_whole(path) for path in texts}
     for path, text in texts.items():
         write_whole(path, text)

@@ -1,4 +1,4 @@
-"""Writes manifests of live services, and never over a file that is there."""
+"""Writes manifests of live services. It overwrites an existing file only with `force`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reconciler.ports import Kind
 
 @dataclass(frozen=True)
 class Importer:
-    """Writes manifests into a folder of a project whose defaults they need not repeat."""
+    """Writes manifests into a folder of a project; they do not repeat the project's defaults."""
 
     kinds: Mapping[str, Kind]
     defaults: Mapping[str, Json]
@@ -25,16 +25,16 @@ class Importer:
     force: bool
 
     def write(self, services: Sequence[tuple[Resource, Live]]) -> list[str]:
-        """Write a manifest of each service, all or none; returns the names of the files.
+        """Write a manifest of each service; returns the names of the files.
 
-        Raises ReconcilerError where a file is there already.
+        Raises ReconcilerError, and writes no file, when a file already exists.
         """
         files = dict(self._make_files(services))
         there = [str(path) for path in files if os.path.lexists(path)]
         if there and not self.force:
             raise ReconcilerError(
-                f"there is already {', '.join(there)}",
-                next_step="Nothing was written. To write over: --force",
+                f"already exists: {', '.join(there)}",
+                next_step="Nothing was written. To overwrite: --force",
             )
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,10 +54,10 @@ class Importer:
 
 
 def _check_name(address: Address) -> None:
-    """A file is named after it."""
+    """Raise ManifestInvalid for a name that cannot be the name of a file."""
     if not NAME.fullmatch(address.name):
         finding = Finding(
-            "cannot be the name of a manifest",
+            "its name cannot be the name of a file",
             subject=str(address),
             next_step="Use letters, digits, '.', '_' and '-'.",
         )

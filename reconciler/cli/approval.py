@@ -1,4 +1,4 @@
-"""Asking a person before something is done, as Terraform asks."""
+"""Asks a person for approval before a change, in Terraform's words."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from reconciler.cli.context import may_ask
 
 
 def approve(question: str, explanation: str, *, instead: str, cancelled: str) -> None:
-    """Ask; only `yes` goes on, anything else raises ReconcilerError with `cancelled`.
+    """Ask for approval; any answer but `yes` raises ReconcilerError with `cancelled`.
 
-    Where nobody may be asked it raises ReconcilerError too; `instead` says what to do then.
+    It raises ReconcilerError as well when input is switched off; `instead` is then the next step.
     """
     from reconciler.errors import ReconcilerError
 
     if not may_ask():
-        raise ReconcilerError("nobody may be asked to approve this", next_step=instead)
+        raise ReconcilerError(
+            "approval is needed, and RECONCILER_INPUT switches questions off", next_step=instead
+        )
     lines = [question, *(f"  {line}" for line in explanation.split("\n"))]
     click.echo("\n" + "\n".join([*lines, "  Only 'yes' will be accepted to approve.", ""]))
     click.echo("  Enter a value: ", nl=False)

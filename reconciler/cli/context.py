@@ -1,4 +1,4 @@
-"""What holds for one run of the command line, whatever the command."""
+"""The state of one run of the command line that every command shares."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:  # start-up: most commands need it, `version` does not
 
 
 class Invocation:
-    """The global flags, which exit codes were asked for, and who is told what happens.
+    """The global flags, the chosen exit codes, and the sinks of the events.
 
-    `as_json` says that stdout is for JSON lines alone; `deaf` that it was closed from the start.
+    `as_json` says that stdout carries only JSON lines. `deaf` says that stdout was closed when the
+    process started.
     """
 
     def __init__(self) -> None:
@@ -29,14 +30,14 @@ class Invocation:
 
     @cached_property
     def emitter(self) -> Emitter:
-        """Where events go: lines and a bar on stderr, or JSON lines on stdout."""
+        """Where events are written: lines and a progress bar on stderr, or JSON lines on stdout."""
         from reconciler.cli.progress import Emitter
 
         return Emitter(self.lines if self.as_json else self.console)
 
     @cached_property
     def console(self) -> ConsoleSink:
-        """What a person follows."""
+        """The sink for people, on stderr."""
         from reconciler.cli.progress import ConsoleSink, get_width
 
         width = get_width(sys.stderr, os.environ)
@@ -44,7 +45,7 @@ class Invocation:
 
     @cached_property
     def lines(self) -> JsonLinesSink:
-        """What a machine follows, begun by who speaks."""
+        """The sink for programs, on stdout; its first line is the version of reconciler."""
         import reconciler
         from reconciler.cli.progress import JsonLinesSink
         from reconciler.render.events.json_lines import describe_version
@@ -55,38 +56,38 @@ class Invocation:
 
     @cached_property
     def interruption(self) -> Interruption:
-        """Whether anything more may be begun."""
+        """Whether a new step may start."""
         from reconciler.cli.signals import Interruption
 
         return Interruption(self.is_output_open, self._clear)
 
     def is_output_open(self) -> bool:
-        """Whether what is told on stdout still reaches anybody."""
+        """Whether stdout still has a reader."""
         from reconciler.cli.signals import is_closed
 
         broken = self.as_json and self.lines.broken
         return not (self.deaf or broken or is_closed(sys.stdout))
 
     def _clear(self) -> str:
-        """What takes the bar away, or leaves the ^C of a terminal on its line."""
+        """The text that removes the progress bar, or a newline after the ^C of a terminal."""
         from reconciler.cli.progress import CLEAR
 
         return CLEAR if not self.as_json and self.console.drawn else "\n"
 
     def clear_progress(self) -> None:
-        """Make room, on stderr, for what follows the progress."""
-        if "emitter" in self.__dict__:  # nobody was told anything before it was made
+        """Remove the progress bar from stderr before other text is printed."""
+        if "emitter" in self.__dict__:  # no event was written before it exists
             self.emitter.clear_line()
 
     def print_error(self, text: str) -> None:
-        """Print on stderr, after the progress, for as long as anybody reads there."""
+        """Print on stderr, below the progress; a closed stderr is not an error."""
         self.clear_progress()
         with contextlib.suppress(OSError):
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
 
     def paint(self, stream: TextIO | None = None) -> Paint:
-        """Colour for a stream: only on a terminal, and only where nobody declined it."""
+        """The colours of a stream: only on a terminal, and only when they are not switched off."""
         from reconciler.render.words.colour import Paint
 
         stream = stream or sys.stdout
@@ -95,10 +96,10 @@ class Invocation:
 
 
 def is_automated() -> bool:
-    """Whether hints of the next command would only be noise."""
+    """Whether a script runs the command, so that hints at the next command are left out."""
     return bool(os.environ.get("RECONCILER_IN_AUTOMATION"))
 
 
 def may_ask() -> bool:
-    """Whether a person may be asked a question."""
+    """Whether the command may ask a question."""
     return os.environ.get("RECONCILER_INPUT", "1").lower() not in {"0", "false"}

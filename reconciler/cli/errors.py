@@ -1,4 +1,4 @@
-"""How a command that failed says so: the error form, and the exit code."""
+"""Reports the error of a failed command: the findings, and the exit code."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from reconciler.model import Finding
 from reconciler.render.findings import render_findings
 from reconciler.text.suggestions import suggest
 
-if TYPE_CHECKING:  # start-up: it brings the faces of an apply along
+if TYPE_CHECKING:  # start-up: it imports the sinks of an apply
     from reconciler.cli.exit_codes import ExitWord
 
-# Nobody is led to what deletes, overwrites, lifts a guard or asks no question.
+# A typing error must not suggest a flag that deletes, overwrites, lifts a guard or skips approval.
 _NEVER_SUGGESTED: Final = ("--allow", "--auto-approve", "--destroy", "--force", "--prune")
 
 
 def report(error: Exception, invocation: Invocation) -> int:
-    """Say what went wrong and what to do next; returns the exit code.
+    """Print the error and the next step; returns the exit code.
 
-    It is said on stderr, or with --json as diagnostics on stdout for as long as that is read.
+    It prints on stderr, or with --json as diagnostics on stdout while stdout has a reader.
     """
     from reconciler.cli.exit_codes import classify_error, get_exit_code
 
@@ -41,7 +41,7 @@ def report(error: Exception, invocation: Invocation) -> int:
 
 
 def _write_lines(findings: Sequence[Finding], exit_word: ExitWord, invocation: Invocation) -> bool:
-    """Whether somebody has read it."""
+    """Write the findings as JSON lines; returns whether stdout accepted them."""
     from reconciler.render.events.json_lines import describe_failure, describe_finding
 
     for finding in findings:
@@ -55,7 +55,7 @@ def _explain(error: Exception) -> tuple[Finding, ...]:
         return error.findings()
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "reconciler"
-        return (Finding(_word(error), next_step=f"{command} --help shows what there is."),)
+        return (Finding(_word(error), next_step=f"See '{command} --help' for usage."),)
     if isinstance(error, click.ClickException):
         return (Finding(error.format_message()),)
     if isinstance(error, OSError):
@@ -85,6 +85,6 @@ def _explain_os(error: OSError) -> Finding:
 
 
 def _trace(error: Exception) -> None:
-    """Where it happened, without the error's own text, which might hold anything."""
+    """Print the traceback without the text of the error, which may hold a secret."""
     if os.environ.get("RECONCILER_LOG", "").lower() in {"debug", "trace"}:
         sys.stderr.writelines(traceback.format_tb(error.__traceback__))

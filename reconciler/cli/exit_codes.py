@@ -1,4 +1,4 @@
-"""How a command ended: one word of it, and the exit code."""
+"""The result of a command as one word, and its exit code."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _OF_ERRORS: Final[tuple[tuple[type[BaseException], ExitWord], ...]] = (
 
 
 def classify_outcome(outcome: Outcome, halted: str, *, planned: bool) -> ExitWord:
-    """What an apply came to; `planned` says whether there was anything to do."""
+    """The result of an apply; `planned` says whether its plan had any step."""
     from reconciler.render.events.outcome import INTERRUPTED
 
     if halted == INTERRUPTED:
@@ -63,14 +63,14 @@ def classify_outcome(outcome: Outcome, halted: str, *, planned: bool) -> ExitWor
 
 
 def classify_error(error: BaseException) -> ExitWord:
-    """What a command came to that ended by an error."""
+    """The result of a command that an error ended."""
     return next((word for kind, word in _OF_ERRORS if isinstance(error, kind)), "error")
 
 
 def get_exit_code(exit_word: ExitWord, *, detailed: bool) -> int:
-    """The exit code; above 1 only where it was asked for, but for an interruption.
+    """The exit code. Without `detailed` it is 0 or 1, or 130 for an interruption.
 
-    Changes and drift are not errors: they have a code of their own, or none.
+    Changes and drift are not errors: without `detailed` their exit code is 0.
     """
     code = _CODES[exit_word]
     if detailed or exit_word == "interrupted":

@@ -1,4 +1,7 @@
-"""Reads what people wrote, with every installed kind. It is all that `validate` imports."""
+"""Reads the project file and the manifests with every installed kind.
+
+`validate` imports no more than this. It reads files and calls no service.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from reconciler.ports import Kind
 
 
 def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:
-    """Everything that people wrote, with every finding; nothing is raised for what they wrote."""
+    """The project and the manifests with every finding, and the kinds.
+
+    An error in a file is a finding; it does not raise.
+    """
     kinds = find_kinds()
     project = Path(invocation.project_file) if invocation.project_file else None
     folder = project.parent if project else Path()

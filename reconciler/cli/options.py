@@ -1,4 +1,4 @@
-"""Options that several commands share, spelled and explained once."""
+"""The options that several commands share, each defined once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def read_duration(_: click.Context, __: click.Parameter, text: str) -> float:
-    """The seconds that a flag is given; fails with how they are written."""
+    """The value of a flag in seconds; raises click.BadParameter with examples of the format."""
     try:
         return parse_duration(text)
     except ValueError as error:
-        said = f"{text!r} is no length of time, such as 90s, 2m or 1m30s"
+        said = f"{text!r} is not a duration, such as 90s, 2m or 1m30s"
         raise click.BadParameter(said) from error
 
 
@@ -33,23 +33,24 @@ _DETAILED = click.option(
     is_flag=True,
     callback=_note_detailed,
     expose_value=False,
-    help="Exit with 0 for nothing to do, 1 for an error, 2 for changes, 3 refused by a guard, "
-    "4 stale plan.",
+    help="Exit with 0 for no changes, 1 for an error, 2 for changes, 3 for a plan that a guard"
+    " refuses, 4 for a stale plan.",
 )
 _DETAILED_APPLY = click.option(
     "--detailed-exitcode",
     is_flag=True,
     callback=_note_detailed,
     expose_value=False,
-    help="Exit with 0 for applied or nothing to do, 1 for an error, 3 refused by a guard, 4 stale"
-    " plan, 5 lock held, 6 incomplete, 7 failed and rolled back.",
+    help="Exit with 0 for a complete apply or no changes, 1 for an error, 3 for a plan that a guard"
+    " refuses, 4 for a stale plan, 5 for a held lock, 6 for an incomplete apply, 7 for a failed"
+    " apply that was rolled back.",
 )
 _DETAILED_DRIFT = click.option(
     "--detailed-exitcode",
     is_flag=True,
     callback=_note_detailed,
     expose_value=False,
-    help="Exit with 0 for in sync, 1 for an error, 2 for drift, 8 where the evidence is incomplete"
+    help="Exit with 0 for no drift, 1 for an error, 2 for drift, 8 when the evidence is incomplete"
     " and no drift is proven.",
 )
 _TARGET = click.option(
@@ -58,22 +59,22 @@ _TARGET = click.option(
     metavar="ADDRESS",
     multiple=True,
     help="Only this resource, such as WebService/census, or all members of a fleet, such as"
-    " Fleet/bike-rental. May be given again.",
+    " Fleet/bike-rental. Repeatable.",
 )
 _EXCLUDE = click.option(
     "--exclude",
     "excluded",
     metavar="ADDRESS",
     multiple=True,
-    help="Leave this resource, or this fleet, out. May be given again.",
+    help="Leave out this resource, or all members of this fleet. Repeatable.",
 )
 _REFRESH = click.option(
     "--refresh",
     type=click.Choice(["auto", "full", "none"]),
     default="auto",
     show_default=True,
-    help="How live is read: auto reads what has changed by the service's lists, full every service,"
-    " none relies on what was seen before.",
+    help="How live is read: auto reads the services that have changed in the service's lists, full"
+    " reads every service, none uses only cached observations.",
 )
 
 
@@ -102,23 +103,23 @@ _ROTATE = click.option(
     "rotated",
     metavar="ADDRESS",
     multiple=True,
-    help="Write the secrets of this resource, or of all members of this fleet, again, whatever"
-    " their version label.",
+    help="Write the secrets of this resource, or of all members of this fleet, again, even with an"
+    " unchanged version label.",
 )
 _PRUNE = click.option(
     "--prune",
     is_flag=True,
-    help="Destroy what the ledger remembers and no manifest names any more.",
+    help="Destroy the resources that are in the ledger and no longer in a manifest.",
 )
 _DESTROY = click.option(
-    "--destroy", is_flag=True, help="Destroy all that the manifests name and the ledger remembers."
+    "--destroy", is_flag=True, help="Destroy all resources in the manifests and in the ledger."
 )
 _PARALLELISM = click.option(
     "--parallelism",
     type=click.IntRange(1, 64),
     default=10,
     show_default=True,
-    help="How many calls run at once.",
+    help="Limit the number of concurrent calls.",
 )
 
 
@@ -126,20 +127,20 @@ _MAX_CALLS = click.option(
     "--max-calls",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Send no more calls than this to the services; refuse beforehand what needs more.",
+    help="Send at most N calls to the services; refuse in advance a run that needs more.",
 )
 
 
 _FAIL_FAST = click.option(
-    "--fail-fast", is_flag=True, help="Begin no further step once one has failed."
+    "--fail-fast", is_flag=True, help="Start no further step after a step has failed."
 )
 _ON_FAILURE = click.option(
     "--on-failure",
     type=click.Choice(["stop", "continue", "rollback"]),
     default="stop",
     show_default=True,
-    help="Once a step has failed: stop begins no later wave, continue goes on with them, rollback"
-    " leads back what was done. A fleet is stopped by its own maxFailures as well.",
+    help="After a step has failed: stop starts no later wave, continue starts them, rollback undoes"
+    " the finished steps. A fleet also stops at its own maxFailures.",
 )
 LOCK_TIMEOUT = click.option(
     "--lock-timeout",
@@ -147,7 +148,7 @@ LOCK_TIMEOUT = click.option(
     metavar="DURATION",
     default="0s",
     show_default=True,
-    help="How long to wait for whoever holds the lock of the ledger, such as 90s or 1m30s.",
+    help="How long to wait for the lock of the ledger, such as 90s or 1m30s.",
 )
 _STEP_TIMEOUT = click.option(
     "--step-timeout",
@@ -155,7 +156,7 @@ _STEP_TIMEOUT = click.option(
     metavar="DURATION",
     default="30m",
     show_default=True,
-    help="How long one operation of the service is followed.",
+    help="How long to follow one operation of the service.",
 )
 _PATIENCE = click.option(
     "--patience",
@@ -174,12 +175,12 @@ PLAN_FORMAT = click.option(
     type=click.Choice(["text", "json", "markdown", "html"]),
     default="text",
     show_default=True,
-    help="How the plan is printed: markdown is one comment, html one page to open from disk.",
+    help="The format of the plan: markdown is one comment, html is one page to open from disk.",
 )
 
 
 def rollback_options(command: _Command) -> _Command:
-    """Give a command all that shapes the way back, and says how it is carried out."""
+    """Add the options of a rollback: those of its plan and those of its apply."""
     shaping = (
         _PATIENCE,
         _STEP_TIMEOUT,
@@ -195,19 +196,19 @@ def rollback_options(command: _Command) -> _Command:
 
 
 def drift_options(command: _Command) -> _Command:
-    """Give a command all that shapes a drift report."""
+    """Add the options of a drift report."""
     for option in (_MAX_CALLS, _PARALLELISM, _REFRESH, _EXCLUDE, _TARGET, _DETAILED_DRIFT):
         command = option(command)
     return command
 
 
 def plan_options(command: _Command) -> _Command:
-    """Give a command all that shapes a plan."""
+    """Add the options of a plan."""
     return _DETAILED(_shaping_options(command))
 
 
 def apply_options(command: _Command) -> _Command:
-    """Give a command all that shapes a plan, and all that says how it is carried out."""
+    """Add the options of a plan, and those of its apply."""
     for option in (_PATIENCE, _STEP_TIMEOUT, LOCK_TIMEOUT, _ON_FAILURE, _FAIL_FAST):
         command = option(command)
     return _DETAILED_APPLY(_shaping_options(command))

@@ -1,4 +1,4 @@
-"""The last that is told of an apply: what was done, what was kept beside the ledger, the code."""
+"""The end of an apply: the printed result, the file of unrecorded entries, and the exit code."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ from reconciler.render.words.counting import count
 
 _NAME: Final = "errored.ledger"
 _MOST: Final = 100
-_UNKNOWN_AUTHOR: Final = "Without them the next plan does not know who did it."
-_UNKNOWN: Final = "Without them the next apply looks at what is live before anything else."
+_UNKNOWN_AUTHOR: Final = "Without them the next plan does not know who made the changes."
+_UNKNOWN: Final = "Without them the next apply first reads the live documents."
 
 
-FINISHED: Final = "What was begun was finished and recorded. Run plan to see the remaining changes."
+FINISHED: Final = (
+    "The steps in flight were finished and recorded. Run plan to see the remaining changes."
+)
 
 
 def report_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, planned: bool) -> int:
-    """Tell it where somebody listens; returns the exit code."""
+    """Print the result on stdout, or on stderr when stdout has no reader; returns the exit code."""
     halted = invocation.interruption.halted()
     exit_word = classify_outcome(outcome, halted, planned=planned)
     invocation.clear_progress()
@@ -50,7 +52,7 @@ def report_outcome(invocation: Invocation, outcome: Outcome, root: Path, *, plan
 
 
 def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding, ...]:
-    """Keep what could not be recorded, and say where."""
+    """Save the entries that the ledger could not record; returns a finding that says where."""
     if not outcome.unrecorded:
         return ()
     from reconciler.ledgers.recovery import write_entries
@@ -65,7 +67,7 @@ def _keep(invocation: Invocation, outcome: Outcome, root: Path) -> tuple[Finding
 def _report_lines(
     invocation: Invocation, outcome: Outcome, exit_word: ExitWord, unrecorded: tuple[Finding, ...]
 ) -> bool:
-    """Whether somebody has read it."""
+    """Write the result as JSON lines; returns whether stdout accepted them."""
     lines = invocation.lines
     for finding in (*outcome.failures, *outcome.unrestored, *unrecorded):
         lines.write(describe_finding(finding))
@@ -74,7 +76,7 @@ def _report_lines(
 
 
 def _report_text(invocation: Invocation, outcome: Outcome, halted: str) -> bool:
-    """Whether it could be written."""
+    """Print the result as text; returns whether stdout accepted it."""
     try:
         click.echo(render_outcome(outcome, paint=invocation.paint(), halted=halted), color=True)
     except OSError:
@@ -92,9 +94,9 @@ def _report_rest(invocation: Invocation, unrecorded: tuple[Finding, ...], halted
 
 
 def keep_unrecorded(text: str, folders: Sequence[Path]) -> Path | None:
-    """Write the entries to the first folder that takes them; None where none does.
+    """Write the entries to the first writable folder; returns the file, or None for no folder.
 
-    A file is its owner's alone, and none that is there already is touched.
+    Only the owner can read the file (mode 0600). An existing file is never overwritten.
     """
     for folder in folders:
         with contextlib.suppress(OSError):
@@ -103,20 +105,20 @@ def keep_unrecorded(text: str, folders: Sequence[Path]) -> Path | None:
 
 
 def list_folders(root: Path) -> list[Path]:
-    """Where to try: the project, where we stand, and where temporary files go."""
+    """The folders to try: the project, the working directory, and the temporary directory."""
     found = [root, Path()]
-    with contextlib.suppress(OSError):  # there may be no such place left
+    with contextlib.suppress(OSError):  # no temporary directory is writable
         found.append(Path(tempfile.gettempdir()))
     return found
 
 
 def describe_unrecorded(entries: Sequence[Entry], kept: Path | None) -> Finding:
-    """What to do about it, wherever they are kept."""
+    """A finding that says where the unrecorded entries are, and how to recover them."""
     place = str(kept) if kept else "FILE"
-    where = f"They are kept in {place}" if kept else "They follow; save them in a FILE"
+    where = f"The entries are in {place}" if kept else "The entries follow; save them in a FILE"
     what, without = f"{count(len(entries), 'step')} done and not recorded", _UNKNOWN_AUTHOR
     if any(entry.result is not StepResult.DONE for entry in entries):
-        what, without = f"what became of {count(len(entries), 'step')} is not recorded", _UNKNOWN
+        what, without = f"the result of {count(len(entries), 'step')} is not recorded", _UNKNOWN
     return Finding(
         f"{what}: the ledger cannot be written",
         detail=(f"{where}. {without}",),

@@ -1,4 +1,4 @@
-"""What plan, show and apply print on stdout."""
+"""The output of plan, show, apply and rollback: the plan, its warnings and the next command."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def show(plan: Plan, form: str, invocation: Invocation, *, summary: bool = False
     elif form == "html":
         from reconciler.render.plan.html import render_plan_html
 
-        # The page says of itself that it is UTF-8, whatever the terminal speaks.
+        # The page declares UTF-8, so it must not be written in the encoding of the terminal.
         click.echo(render_plan_html(plan).encode(), nl=False)
     else:
         click.echo(render_plan(plan, paint=invocation.paint(), summary=summary), color=True)
 
 
 def warn_of_changes(plan: Plan, invocation: Invocation) -> None:
-    """Say on stderr which manifests have changed since a plan was saved."""
+    """Warn which manifests have changed since a plan was saved; on stderr, or as a JSON line."""
     root = Path(invocation.project_file).parent
     changed = list_changed_files(plan, root)
     if not changed or len(changed) == len(plan.inputs.files):
-        return  # none, or the plan is looked at away from its project
+        return  # no file changed, or the plan is shown outside its project
     finding = Finding(
         f"{count(len(changed), 'file')} changed since this plan was made",
         detail=tuple(changed[:20]),
-        next_step="The plan is what was reviewed. Plan again to take the change in.",
+        next_step="The saved plan is applied as reviewed. Plan again to include the change.",
         severity="warning",
     )
     if invocation.as_json:
@@ -56,7 +56,7 @@ def warn_of_changes(plan: Plan, invocation: Invocation) -> None:
 
 
 def advise(plan: Plan, out: str) -> None:
-    """The next command, where somebody reads along."""
+    """Print the next command, unless a script runs this one."""
     if is_automated() or plan.refused or not plan.steps:
         return
     if out:

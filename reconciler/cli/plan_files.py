@@ -1,4 +1,4 @@
-"""A plan in a file: written whole or not at all, and never believed once changed."""
+"""Saved plans: an atomic write, and a read that refuses a file with a wrong digest."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MOST_BYTES = 512 * 1024 * 1024
 
 
 def save(plan: Plan, name: str) -> None:
-    """Write a plan, readable by its owner; an existing file stays until the new one is whole.
+    """Write a plan to a file that only its owner can read; the write is atomic.
 
-    A device or a pipe is written to and never replaced. Raises OSError naming the file.
+    A device or a pipe is written to and never replaced. Raises OSError with the name of the file.
     """
     from reconciler.files import write_whole
 
@@ -36,7 +36,7 @@ def save(plan: Plan, name: str) -> None:
 def pick_patch(plan: Plan, part: str, target: str) -> str:
     """The `patch` or `inverse` of a plan's steps as JSON; raises PlanInvalid for a wrong target.
 
-    A fleet as the target stands for its members.
+    A fleet as the target means all its members.
     """
     found = {
         str(step.resource.address): step.ops if part == "patch" else step.inverse
@@ -55,7 +55,7 @@ def pick_patch(plan: Plan, part: str, target: str) -> str:
 
 
 def list_changed_files(plan: Plan, root: Path) -> list[str]:
-    """The files that a plan was made from and that are not what they were, or are gone."""
+    """The files that a plan was made from and that have changed since, or are gone."""
     files = sorted(plan.inputs.files.items())
     return [name for name, known in files if _digest(root, name) != known]
 
@@ -80,19 +80,19 @@ def _read_text(name: str) -> str:
 
 
 def read_saved(name: str) -> tuple[Plan, str]:
-    """A saved plan and its digest; raises PlanInvalid naming the file."""
+    """A saved plan and its digest; raises PlanInvalid with the name of the file."""
     try:
         return read_plan(_read_text(name))
     except FileNotFoundError as error:
         raise PlanInvalid(
-            "there is no such plan file",
+            "the plan file does not exist",
             subject=name,
             next_step=f"Make one: reconciler plan --out {name}",
         ) from error
     except OSError as error:
         raise PlanInvalid(f"cannot be read: {error.strerror}", subject=name) from error
     except UnicodeDecodeError as error:
-        raise PlanInvalid("not a saved plan: it is no text", subject=name) from error
+        raise PlanInvalid("not a saved plan: it is not text", subject=name) from error
     except PlanInvalid as error:
         error.subject = name
         raise

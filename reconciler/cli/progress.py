@@ -1,7 +1,7 @@
-"""Events told to whoever looks on; what goes wrong there stays there.
+"""The sinks of events: text on stderr for people, JSON lines on stdout for programs.
 
-A face is a stream and how it is written to. One that cannot be written to any more is let go: an
-apply must end, and be recorded, whether anybody looks on or not.
+A sink that can no longer write is ignored. An apply must finish and be recorded with or without a
+reader, so an error of a sink never reaches the engine.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ from reconciler.render.events.json_lines import describe_event, write_line
 from reconciler.render.words.colour import Paint
 
 CLEAR: Final = "\r\x1b[K"
-# A terminal is drawn over no more often than an eye sees.
+# The progress bar is drawn at most this often: a person sees no faster change.
 _DRAWN_EVERY_S: Final = 0.1
 
 
 class EventSink(Protocol):
-    """Somewhere that events are told."""
+    """Writes events to one stream."""
 
     def emit(self, event: Event) -> None:
-        """Tell one event; whatever is raised is not heard of again."""
+        """Write one event; the emitter ignores every exception."""
         ...
 
     def clear_line(self) -> None:
-        """Leave the screen ready for something else."""
+        """Remove the progress bar before other text is printed."""
         ...
 
 
 class Emitter:
-    """Tells events to one face, one after another, from any thread; never raises an error."""
+    """Writes events to one sink, one at a time, from any thread; never raises."""
 
     def __init__(self, sink: EventSink) -> None:
         self._sink = sink
         self._lock = threading.RLock()
 
     def __call__(self, event: Event) -> None:
-        """Tell an event."""
-        # A face is no reason for an apply to end: neither a stream that is gone nor a defect is.
+        """Write an event."""
+        # Neither a closed stream nor a defect of the sink may end an apply.
         with self._lock, contextlib.suppress(Exception):
             self._sink.emit(event)
 
     def clear_line(self) -> None:
-        """Leave the screen ready for something else."""
+        """Remove the progress bar before other text is printed."""
         with self._lock, contextlib.suppress(Exception):
             self._sink.clear_line()
 
 
 class ConsoleSink:
-    """Lines on stderr, and a bar below them where it is a terminal that can be drawn over.
+    """Lines on stderr, and a progress bar below them on a terminal that can redraw a line.
 
-    `width` gives the columns of that terminal now; None for what is none.
+    `width` returns the current columns of that terminal; None when stderr is not a terminal.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ConsoleSink:
         self.drawn = False
 
     def emit(self, event: Event) -> None:
-        """Print the line of an event above the bar, and draw the bar anew."""
+        """Print the line of an event above the progress bar, and draw the bar again."""
         line = self._console.describe(event)
         bar = self._console.draw(self._width()) if self._width else ""
         now = self._clock()
@@ -91,7 +91,7 @@ class ConsoleSink:
         self._write(text)
 
     def clear_line(self) -> None:
-        """Take the bar away, and leave a blank line between the progress and what follows."""
+        """Remove the bar, and print a blank line between the progress and other text."""
         text = (CLEAR if self.drawn else "") + ("\n" if self._progressed else "")
         self.drawn = self._progressed = False
         self._write(text)
@@ -103,7 +103,7 @@ class ConsoleSink:
 
 
 class JsonLinesSink:
-    """JSON lines on stdout. `broken` once one could not be written: then nobody is told more."""
+    """JSON lines on stdout. `broken` is True after a failed write; then no more is written."""
 
     def __init__(
         self, stream: TextIO, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -118,10 +118,10 @@ class JsonLinesSink:
         self.write(describe_event(event))
 
     def clear_line(self) -> None:
-        """Nothing stands between two lines."""
+        """Do nothing: JSON lines have no progress bar."""
 
     def end(self, message: Json) -> None:
-        """Print the last message; there is only one."""
+        """Print the last message; a second call prints nothing."""
         if not self._ended:
             self._ended = True
             self.write(message)
@@ -139,7 +139,7 @@ class JsonLinesSink:
 
 
 def silence(stream: TextIO) -> None:
-    """Whoever read this stream is gone; let nothing complain about that at exit."""
+    """Send a stream to the null device: its reader is gone, and the flush at exit must not fail."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -147,7 +147,10 @@ def silence(stream: TextIO) -> None:
 
 
 def get_width(stream: TextIO, environment: Mapping[str, str]) -> Callable[[], int] | None:
-    """The columns of a terminal that can be drawn over, asked anew each time; None for none."""
+    """A function that returns the current columns of a terminal; None for any other stream.
+
+    A dumb terminal and the log of a CI run cannot redraw a line, so they give None too.
+    """
     dumb = environment.get("TERM", "dumb") == "dumb"
     logged = environment.get("CI", "").lower() not in {"", "0", "false"}
     if dumb or logged or not stream.isatty():

@@ -1,7 +1,7 @@
-"""Whether anything more may be begun: an interruption and a closed stdout say no.
+"""Decides whether a new step may start: not after an interruption or on a closed stdout.
 
-While nothing is written, Ctrl-C ends a command as it ends any other. Once something may be in
-flight, the first finishes and records it, and the second ends at once.
+Before the first write, Ctrl-C ends the command. After it, the first Ctrl-C lets the steps in flight
+finish and be recorded, and the second one ends the process at once.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ from reconciler.render.events.outcome import INTERRUPTED
 
 CLOSED: Final = "stdout was closed"
 _SOON: Final = (
-    "Interrupt received. Finishing what is in flight; press Ctrl-C again to abort at once.\n"
+    "Interrupt received. Finishing the steps in flight; press Ctrl-C again to abort at once.\n"
 )
-_OPEN: Final = "What was in flight is in the ledger as begun; the next run looks at it first."
+_OPEN: Final = (
+    "The ledger has an open intent for each step in flight; the next run checks them first."
+)
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 _STDERR: Final = 2
 
 
 class Interruption:
-    """Hears signals, and is asked by whoever is about to begin something.
+    """Receives signals; the engine asks it before each new step.
 
-    `is_output_open` says whether what is told still reaches anybody; `clear` gives what must be
-    written to stderr before a line of its own.
+    `is_output_open` says whether stdout still has a reader. `clear` returns the text that must be
+    written to stderr before a new line.
     """
 
     def __init__(
@@ -43,20 +45,20 @@ class Interruption:
         self.interrupted = False
 
     def halted(self) -> str:
-        """Why nothing more may be begun, or "" while everything may."""
+        """Why no new step may start, or "" when it may."""
         if self.interrupted:
             return INTERRUPTED
         return "" if self._is_output_open() else CLOSED
 
     def note_writing(self) -> None:
-        """From now on something may be in flight."""
+        """Note that from now on a step may be in flight."""
         self._writing = True
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals that end a command, as long as the block runs.
+        """Handle the signals that end a command, for the duration of the block.
 
-        What whoever started us has told us to ignore stays ignored.
+        A signal that the parent process set to be ignored stays ignored.
         """
         before: dict[signal.Signals, Any] = {}
         for number in (getattr(signal, name, None) for name in _SIGNALS):
@@ -69,9 +71,9 @@ class Interruption:
                 signal.signal(number, handler)
 
     def receive(self, number: int, _: FrameType | None) -> None:
-        """What a signal does: it ends what only reads, finishes what writes, and at last aborts.
+        """Handle a signal: end a command that only reads, let a write finish, abort on the second.
 
-        It takes no lock and touches no stream of Python's: whoever holds one may wait for us.
+        It takes no lock and uses no Python stream: the interrupted code may hold either.
         """
         again, self.interrupted = self.interrupted, True
         if not again and self._writing:
@@ -83,20 +85,20 @@ class Interruption:
             self._abort(130)
 
     def _write_stderr(self, text: str) -> None:
-        """Only where it can be written now: a reader that stands still must not hold us up."""
+        """Write to stderr only when it does not block: a slow reader must not delay the signal."""
         with contextlib.suppress(OSError):
             if select.select([], [_STDERR], [], 0)[1]:
                 os.write(_STDERR, (self._clear() + text).encode())
 
 
 def is_closed(stream: TextIO | None) -> bool:
-    """Whether nobody can read what is written: a pipe without a reader, a lost terminal."""
+    """Whether the stream has no reader: a pipe without a reader, a lost terminal."""
     if stream is None or stream.closed:
         return True
     try:
         number = stream.fileno()
     except (OSError, ValueError):
-        return False  # it lies in memory
+        return False  # a stream in memory has no file descriptor
     if not hasattr(select, "poll"):
         return False
     watched = select.poll()

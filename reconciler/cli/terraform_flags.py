@@ -1,4 +1,4 @@
-"""Terraform's single-dash spelling of a flag, brought to ours."""
+"""Changes Terraform's single-dash spelling of a flag to the spelling that click parses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _OTHER_WORDS: Final = {"--refresh=true": "--refresh=auto", "--refresh=false": "-
 
 
 def normalize_flags(arguments: Sequence[str]) -> list[str]:
-    """The arguments with `-out=F` as `--out=F`; `--no-color` may stand anywhere."""
+    """The arguments with `-out=F` as `--out=F`, and with `--no-color` moved to the front."""
     spelled: list[str] = []
     colourless = False
     for index, argument in enumerate(arguments):

@@ -1,4 +1,8 @@
-"""Putting the hands together for one run: project, manifests, services, ledger, storage."""
+"""The composition root: builds the runtime of one run from project, manifests and environment.
+
+The commands call it. Only this module connects the ports to the services, the ledger and blob
+storage.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,7 @@ _STEP_TIMEOUT_S: Final = 1800.0
 
 @dataclass(frozen=True)
 class PlanFlags:
-    """What the flags of a command ask of a plan."""
+    """The flags of a command that shape its plan."""
 
     targets: Sequence[str] = ()
     excluded: Sequence[str] = ()
@@ -70,22 +74,22 @@ class Assembly:
 
     @cached_property
     def revision(self) -> Revision:
-        """Where the work tree stands and who is at work; read once."""
+        """The commit of the work tree and the current user; read once."""
         return read_revision(Path(self.project.root))
 
     @property
     def emit(self) -> Emit:
-        """Tells what happens, as it happens."""
+        """Reports each event when it happens."""
         return self._invocation.emitter
 
     @cached_property
     def ledger(self) -> Ledger:
-        """What was applied before, and will be."""
+        """The ledger of the project."""
         return open_ledger(self.project, os.environ, token_credential)
 
     @cached_property
     def observations(self) -> ObservationCache:
-        """What was seen of the services before, in the form that the schemas of today give."""
+        """The cache of earlier observations; the current schemas are part of its key."""
         schemas = sorted(digest_of(read_schema(kind.schema_name)) for kind in self.kinds.values())
         folder = Path(self.project.root, self.project.ledger)
         return ObservationCache(folder, self.project.cloud.name, " ".join(schemas))
@@ -97,7 +101,7 @@ class Assembly:
             raise PlanInvalid(
                 f'was made for the project "{made_for}", and this is "{self.project.name}"',
                 subject=name,
-                next_step="Apply it where it was made, or plan again here.",
+                next_step="Apply it in that project, or plan again here.",
             )
         here = self.project.cloud.name
         if plan.inputs.cloud != here:
@@ -113,9 +117,9 @@ class Assembly:
         max_calls: int | None = None,
         step_timeout_s: float = _STEP_TIMEOUT_S,
     ) -> Runtime:
-        """The ports, wired for this project; a command has them once, and one budget with them.
+        """The ports of this project, with one rate limiter; a command calls it once.
 
-        An operation of the service is followed for `step_timeout_s` seconds.
+        The client waits for an operation of the service for `step_timeout_s` seconds.
         """
         emit = self.emit
         rate_limiter = CommandRateLimiter(emit, most=max_calls)
@@ -143,13 +147,13 @@ class Assembly:
         )
 
     def lock_owner(self, why: str) -> LockOwner:
-        """Ourselves, as whoever holds the lock of the ledger."""
+        """This process as the owner of the ledger's lock; `why` is the command."""
         return make_lock_owner(self.revision, why)
 
     def request(self, flags: PlanFlags, paths: Sequence[str] = ()) -> PlanRequest:
-        """What a plan is asked for; raises ManifestInvalid for a flag that names nothing.
+        """The request of a plan; raises ManifestInvalid for a flag with a wrong value.
 
-        Where only some `paths` were read, nothing is an orphan.
+        When only some `paths` were read, no resource counts as an orphan.
         """
         return PlanRequest(
             whole=not paths,
@@ -189,7 +193,7 @@ class Assembly:
 def assemble(
     invocation: Invocation, paths: Sequence[str], allowed: Collection[str] = ()
 ) -> Assembly:
-    """The project with its manifests; raises ManifestInvalid with every error found in them."""
+    """The project with its manifests; raises ManifestInvalid with all their errors."""
     loaded, kinds = load_all(invocation, paths)
     errors = tuple(
         found
@@ -202,14 +206,14 @@ def assemble(
 
 
 def assemble_project(invocation: Invocation) -> Assembly:
-    """The project alone, for a plan that is already made: its manifests are not read."""
+    """The project without its manifests, for a saved plan."""
     name = invocation.project_file or PROJECT_FILE
     loaded, kinds = load_all(invocation, [name])
     return Assembly(invocation, loaded, kinds)
 
 
 def parse_addresses(flag: str, given: Sequence[str]) -> tuple[Address, ...]:
-    """What a flag names; raises ManifestInvalid with everything that is no address."""
+    """The addresses in the values of a flag; raises ManifestInvalid with every wrong value."""
     addresses, wrong = [], []
     for text in given:
         try:
@@ -217,8 +221,8 @@ def parse_addresses(flag: str, given: Sequence[str]) -> tuple[Address, ...]:
         except ValueError:
             wrong.append(
                 Finding(
-                    f'{flag} "{text}" is no address',
-                    next_step="Addresses read Kind/name, such as WebService/census.",
+                    f'{flag} "{text}" is not an address',
+                    next_step="An address is Kind/name, such as WebService/census.",
                 )
             )
     if wrong:
@@ -227,7 +231,7 @@ def parse_addresses(flag: str, given: Sequence[str]) -> tuple[Address, ...]:
 
 
 def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
-    """Every guard by its name, those of the kinds last: what it protects against."""
+    """What each guard protects against, by the name of the guard; those of the kinds come last."""
     brought = (guard for kind in kinds.values() for guard in kind.guards.items())
     return {**GUARDS, **dict(brought)}
 
@@ -235,7 +239,7 @@ def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
 def _check_guards(given: Collection[str], known: Collection[str]) -> Collection[str]:
     wrong = tuple(
         Finding(
-            f'--allow "{text}": there is no such guard',
+            f'--allow "{text}": unknown guard',
             next_step=f"The guards are {', '.join(known)}.",
         )
         for text in given
@@ -247,7 +251,7 @@ def _check_guards(given: Collection[str], known: Collection[str]) -> Collection[
 
 
 def make_lock_owner(revision: Revision, why: str) -> LockOwner:
-    """This process as the holder of a lock; `why` is the command, as a person reads it."""
+    """This process as the owner of a lock; `why` is the command, for people to read."""
     host, pid, started = describe_process()
     return LockOwner(
         id=str(uuid.uuid4()),
@@ -262,23 +266,23 @@ def make_lock_owner(revision: Revision, why: str) -> LockOwner:
 
 
 def lock_ledger(assembly: Assembly, why: str, within_s: float) -> AbstractContextManager[Lease]:
-    """Take the lock of the project's ledger; waits for it up to `within_s` seconds."""
+    """Take the lock of the project's ledger; waits for it at most `within_s` seconds."""
     return assembly.ledger.lock(assembly.lock_owner(why), within_s, assembly.emit)
 
 
 def now() -> str:
-    """The time as a ledger writes it, in UTC."""
+    """The current time in the ledger's format, in UTC."""
     return format_utc(datetime.now(UTC))
 
 
 def not_in_ledger(address: Address, known: Iterable[Address | None]) -> ReconcilerError:
-    """What is said of an address that the ledger does not know."""
+    """The error for an address that is not in the ledger; it suggests a similar address."""
     names = sorted({str(one) for one in known if one is not None})
     near = suggest(str(address), names)
-    hint = f"Did you mean {near}?" if near else "It was never applied, or is forgotten."
+    hint = f"Did you mean {near}?" if near else "It was never applied, or was forgotten."
     return ReconcilerError("is not in the ledger", subject=str(address), next_step=hint)
 
 
 def silence_library_logs() -> None:
-    """Have nothing that is logged printed; may be done again."""
+    """Discard the log records of libraries; a second call has no effect."""
     logging.getLogger().addHandler(_NOWHERE)

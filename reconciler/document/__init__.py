@@ -1,4 +1,5 @@
-"""Rules about one service document: its schema, comparison, overlay and patch.
+"""Handles one service document: its schema, comparison, overlay and patch.
 
-Pure functions of values: no input or output, no clock, and no knowledge of any vendor or kind.
+All functions are pure: they do no input or output and read no clock.
+This folder must not know any vendor, kind, plan or ledger.
 """

@@ -1,9 +1,9 @@
-"""What a service had, beside what its manifest declares, when it was last applied.
+"""The baseline: the undeclared values that a service had when it was last applied.
 
-Nobody declared it, so no plan ever touches it; but whoever moves it since can be told of it. A
-short value is kept as it is, anything larger as a digest of the form in which it is compared, so
-that another spelling is no move. Nothing sensitive and nothing that cannot be observed is kept,
-and of what belongs to the service only its epochs.
+No manifest declares these values, so a plan does not change them. The drift report uses the
+baseline to show which of them have changed. A short value is kept unchanged. A larger value is
+kept as a digest of its comparison form, so a different spelling is not a change. The baseline
+never holds sensitive or unobservable values. Of the read-only fields it holds only the epochs.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from reconciler.model import ABSENT, Absent, Json, Path
 from reconciler.model.values import dataclass
 from reconciler.text.json_text import encode_canonical
 
-# Beyond so many values a part is told as one: which of a thousand columns moved, live shows.
+# A part with more values is one entry: it would be too long to report a thousand columns.
 _MOST_VALUES: Final = 40
 _LONGEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An undeclared place that is not as it was; `then` is ABSENT where only a digest was kept."""
+    """An undeclared place whose value changed.
+
+    `then` is ABSENT where the baseline holds only a digest.
+    """
 
     pointer: str
     then: Json | Absent
@@ -34,7 +37,7 @@ class Move:
 
 
 def make_baseline(field: Field, document: Json | Absent, owned: Collection[str]) -> dict[str, Json]:
-    """By pointer: short values, or `{"digest": …}`; what is `owned` is left out."""
+    """Return short values, or `{"digest": …}`, by pointer; places in `owned` are left out."""
     known = {format_pointer(split_pointer(pointer)) for pointer in owned}
     return {
         pointer: _keep(below, value, pointer, known)
@@ -45,7 +48,7 @@ def make_baseline(field: Field, document: Json | Absent, owned: Collection[str])
 def list_moves(
     field: Field, baseline: Mapping[str, Json], document: Json | Absent, owned: Collection[str]
 ) -> Iterator[Move]:
-    """Undeclared places that differ from the baseline, in order of their pointers."""
+    """Yield the undeclared places that differ from the baseline, in the order of their pointers."""
     now = make_baseline(field, document, owned)
     held = [split_pointer(pointer) for pointer in owned]
     for pointer in sorted({*baseline, *now}):
@@ -53,7 +56,7 @@ def list_moves(
         then = baseline.get(pointer, ABSENT)
         if then == now.get(pointer, ABSENT) and _alike(then, now.get(pointer, ABSENT)):
             continue
-        # What is declared by now, wholly or in part, is compared where declarations are.
+        # A place that is now declared, wholly or in part, is compared with its declaration.
         if any(path[: len(one)] == one or one[: len(path)] == path for one in held):
             continue
         if then is not ABSENT and is_omitted(field, path, document):
@@ -62,14 +65,14 @@ def list_moves(
 
 
 def _alike(one: Json | Absent, other: Json | Absent) -> bool:
-    """JSON tells true from 1, Python does not."""
+    """Whether two values have the same type: Python's `==` does not distinguish true from 1."""
     return type(one) is type(other)
 
 
 def _find_parts(
     field: Field, document: Json | Absent, owned: Collection[str]
 ) -> Sequence[tuple[str, Field, Json]]:
-    """The places that are told apart, each with its value; those that are declared left out."""
+    """Return the places that get an entry, each with its value; declared places are left out."""
     found: list[tuple[str, Field, Json]] = []
 
     def walk(field: Field, value: Json | Absent, pointer: str) -> None:
@@ -82,7 +85,7 @@ def _find_parts(
                 child = properties.get(name, items)
                 if child is not None:
                     walk(child, below, pointer + format_pointer((name,)))
-        # Only what is empty may count as absent; the form of all the rest is worked out once.
+        # Only an empty value can count as absent. For other values the form is not needed here.
         elif value not in ({}, [], None) or form(field, value) is not ABSENT:
             found.append((pointer, field, value))
 
@@ -123,7 +126,7 @@ def _keep(field: Field, value: Json, pointer: str, owned: Collection[str]) -> Js
 
 
 def _without(value: Json, paths: Collection[Path]) -> Json:
-    """The value without what is declared below it; the given one is not changed."""
+    """Return the value without the declared places below it; the argument is not changed."""
     if not paths or not isinstance(value, dict):
         return value
     kept = {}

@@ -1,7 +1,8 @@
-"""The named comparers of `x-compare`: each brings a value to the form in which it is compared.
+"""The named comparers of `x-compare`: each converts a value to its comparison form.
 
-Two values are the same when their forms are equal. All are pure and total: a value they do not
-understand is its own form, so a surprise of the service is a difference, never a crash.
+Two values are the same when their forms are equal. Comparers are pure and never raise. A value
+that a comparer does not recognise is its own form, so an unexpected value is only a difference.
+The schema compiler uses this module.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-# Longer ones are none that anybody means, and Python reads no integer of thousands of digits.
+# A longer text is not compared as a number: Python refuses an integer of thousands of digits.
 _LONGEST_NUMBER: Final = 400
 
 
@@ -85,7 +86,7 @@ def _number(value: Json) -> Json:
         and _NUMBER.fullmatch(value.strip())
     ):
         number = float(value) if re.search(r"[.eE]", value) else int(value)
-        # What is too large for a number is a text.
+        # A number that is too large for a float stays a text.
         value = value if math.isinf(number) else number
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -95,7 +96,7 @@ def _number(value: Json) -> Json:
 def is_sealed(value: Json, by: str) -> bool:
     """Whether an object holds cipher text: its property `by`, in any casing, is not empty.
 
-    The service makes new cipher text at every write, so that the value cannot be compared.
+    The service encrypts again at every write, so the value cannot be compared.
     """
     return isinstance(value, dict) and any(
         key.casefold() == by.casefold() and bool(text) for key, text in value.items()
@@ -103,7 +104,7 @@ def is_sealed(value: Json, by: str) -> bool:
 
 
 def compare_sealed(by: str, value: Json) -> Json:
-    """The form of an object that may be sealed by its property `by`."""
+    """Return the comparison form of an object that may be sealed by its property `by`."""
     return (SEALED,) if is_sealed(value, by) else value
 
 
@@ -115,7 +116,7 @@ COMPARERS: Final[Mapping[str, Comparer]] = {
     "instant": _instant,
     "number": _number,
 }
-# Needs the name of the property that says so; the schema gives it (x-sealed-by).
+# This comparer also needs a property name, which the schema gives (x-sealed-by).
 SEALED: Final = "sealed"
-# Values that may hold credentials, which are removed where a document comes in.
+# Comparers whose values may hold credentials. Credentials are removed when a document is read.
 CARRIERS: Final = frozenset({"blob-uri"})

@@ -1,8 +1,8 @@
-"""The difference between two documents of one schema: a function of values, nothing else.
+"""The difference between two documents of one schema.
 
-It knows who owns a field, what can be compared and how; it never looks at a server-owned or
-write-only field of a document that exists. What is shared by both documents is passed over by
-identity, so the cost follows what changed. The order of changes depends on names alone.
+The result depends only on the arguments. The diff never compares a read-only or write-only field
+of an existing document. It skips objects that both documents share, so its cost depends on the
+number of changes. The order of the changes depends only on names.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _CONTAINERS: Final = (dict, list)
 
 
 def diff(field: Field, before: Json | Absent, after: Json | Absent) -> tuple[Change, ...]:
-    """What leads from `before` to `after`, in the order in which it must be applied.
+    """Return the changes from `before` to `after`, in the order in which they must be applied.
 
-    `before` ABSENT means a document to be made: everything that may be sent is added, leaf by
-    leaf, write-only values that are no secret included.
+    `before` is ABSENT for a document to create. Then each value that may be sent is added, leaf
+    by leaf. This includes write-only values that are not secret.
 
     >>> from reconciler.document.schema import compile_schema
     >>> number = {"type": "object", "properties": {"calls": {"type": "integer"}}}
@@ -42,14 +42,14 @@ def diff(field: Field, before: Json | Absent, after: Json | Absent) -> tuple[Cha
 
 
 def same(field: Field, one: Json | Absent, other: Json | Absent) -> bool:
-    """Whether two values of a field are one in the schema's eyes."""
+    """Whether two values of a field are equal by the rules of the schema."""
     return one is other or _text(form(field, one)) == _text(form(field, other))
 
 
 def is_omitted(field: Field, path: Path, document: Json | Absent) -> bool:
-    """Whether a document does not tell what is at a place: that it is absent proves nothing.
+    """Whether the service left a place out of a document: then its absence proves nothing.
 
-    `field` is that of the whole document.
+    `field` is the field of the whole document.
     """
     for segment in path:
         field, document = field.child(segment), find(document, (segment,))
@@ -59,7 +59,7 @@ def is_omitted(field: Field, path: Path, document: Json | Absent) -> bool:
 
 
 def is_not_observable(field: Field, path: Path, document: Json | Absent) -> bool:
-    """Whether a place cannot be compared: the service never shows it, or did not this time."""
+    """Whether a place cannot be compared: it is read-only, write-only, or left out of the reply."""
     below = field
     for segment in path:
         below = below.child(segment)
@@ -69,9 +69,10 @@ def is_not_observable(field: Field, path: Path, document: Json | Absent) -> bool
 
 
 def form(field: Field, value: Json | Absent) -> Json | Absent:
-    """The form in which a value is compared: comparers applied, defaults filled in, order freed.
+    """Return the comparison form of a value.
 
-    ABSENT for what counts as absent; server-owned and write-only parts are left out.
+    Comparers are applied, defaults are filled in, and unordered lists are sorted. The form is
+    ABSENT for a value that counts as absent. Read-only and write-only parts are left out.
     """
     if value is ABSENT or (field.empty_is_absent and value in ({}, [], None)):
         return ABSENT if field.default is ABSENT else form_of_default(field)
@@ -86,7 +87,7 @@ def form(field: Field, value: Json | Absent) -> Json | Absent:
 
 
 def form_of_default(field: Field) -> Json:
-    """The form of what the service takes an absent field for."""
+    """Return the comparison form of the value that the service assumes for an absent field."""
     return field.comparer(field.default) if field.comparer is not None else field.default
 
 
@@ -113,7 +114,7 @@ def _form_object(field: Field, value: dict[str, Json]) -> Json:
 
 @functools.cache
 def _defaults(field: Field) -> Sequence[tuple[str, Json]]:
-    """What the properties of an object count as where they are absent."""
+    """Return the properties of an object that have a default, each with its comparison form."""
     shown = (
         (name, form(below, ABSENT))
         for name, below in field.properties.items()
@@ -127,12 +128,12 @@ def _is_number(value: Json) -> bool:
 
 
 def _text(value: Json | Absent) -> str:
-    """JSON text tells true, 1, 1.0 and "1" apart, which Python's `==` does not."""
+    """Return a text that differs for true, 1, 1.0 and "1"; Python's `==` does not separate them."""
     return "" if value is ABSENT else canonical(value)
 
 
 def keys_of(field: Field, items: Sequence[Json]) -> list[str] | None:
-    """What tells the items of a list apart; None where the list can only be taken whole."""
+    """Return a unique key for each item; None where the list can only be compared as a whole."""
     if field.items_relate == "atomic" or field.items is None:
         return None
     below = field.items
@@ -164,10 +165,9 @@ def _walk(field: Field, path: Path, before: Json, after: Json, changes: list[Cha
 
 
 def _plainly_equal(before: Json, after: Json) -> bool:
-    """Equal at first sight, at the speed of C; a quick no is no proof of a difference.
+    """A fast check that two values are equal; a False result does not prove a difference.
 
-    What `==` calls equal may still be true against 1 somewhere below; what marshal writes down
-    tells them apart.
+    `==` treats true and 1 as equal. The output of marshal distinguishes them.
     """
     return bool(before == after) and (
         type(before) not in _CONTAINERS or _written_alike(before, after)
@@ -192,13 +192,13 @@ def _walk_object(
 
 
 def _unlike(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
-    """The names whose values are not the very same object."""
+    """Return the names whose values are not the same Python object."""
     names = [name for name, value in before.items() if after.get(name, ABSENT) is not value]
     return [*names, *_added(before, after)]
 
 
 def _suspects(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
-    """The names that need a walk: a map may have ten thousand, of which one has changed."""
+    """Return the names that may differ: a map can have ten thousand names and one change."""
     ones, others = list(before.values()), list(map(after.get, before, repeat(ABSENT)))
     differs = list(map(operator.ne, ones, others))
     alike = list(map(operator.not_, differs))
@@ -231,7 +231,10 @@ def _differ(
 def _walk_list(
     field: Field, path: Path, before: list[Json], after: list[Json], changes: list[Change]
 ) -> None:
-    """Matched items first, then removals from the end, then additions: no index shifts early."""
+    """List matched items first, then removals from the end, then additions.
+
+    In this order no index shifts before it is used.
+    """
     keys, wanted = keys_of(field, before), keys_of(field, after)
     below = field.items
     if keys is None or wanted is None or below is None:
@@ -257,7 +260,7 @@ def _walk_list(
 def _add(
     field: Field, path: Path, before: Json | Absent, value: Json, changes: list[Change]
 ) -> None:
-    """Add a value leaf by leaf, so that nothing hidden below can slip through."""
+    """Add a value leaf by leaf, so that read-only and secret fields below it are left out."""
     if field.read_only or field.secret:
         return
     verb = Verb.ADD if before is ABSENT else Verb.REPLACE
@@ -270,7 +273,7 @@ def _add(
 
 
 def _sendable(field: Field, value: Json) -> Json:
-    """The value without what may not be sent or kept: server-owned parts and secrets."""
+    """Return the value without read-only parts and secrets, which may not be sent or kept."""
     if isinstance(value, dict) and field.branches:
         return {
             name: _sendable(field.child(name), below)

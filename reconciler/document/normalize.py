@@ -1,9 +1,9 @@
-"""What comes in from a service, brought once to the form in which everything else thinks.
+"""Normalizes a document that a service returned; all other code uses the normalized form.
 
-Property names take the schema's spelling (the service returns PascalCase for large payloads);
-map keys keep theirs. Secrets that a service should not have returned are dropped here, and
-addresses lose their signatures wherever they stand, so that no later floor can keep one by
-accident. What is sent back unchanged gets them again from the reply as it came.
+Property names take the schema's spelling (the service returns PascalCase for large payloads).
+Map keys keep their spelling. Secrets are removed here, and signatures are removed from each
+address, so that later code cannot store one by accident. `restore_texts` puts the removed texts
+back from the raw reply before an unchanged value is sent again. Providers call this module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _NESTED: Final = (dict, list)
 
 
 def normalize(field: Field, document: Json) -> Json:
-    """The document in the schema's spelling and without secrets; shares what needs no change."""
+    """Return the document in the schema's spelling and without secrets.
+
+    Unchanged parts are shared with the argument.
+    """
     bare = _without_signatures(document) if _is_signed(document) else document
     return _normalize(field, bare)
 
@@ -28,10 +31,9 @@ def normalize(field: Field, document: Json) -> Json:
 def restore_texts(
     field: Field, document: Json, raw: Json | Absent, redact: Callable[[Json], Json] = lambda v: v
 ) -> Json:
-    """The document with its texts as they stand in `raw`, where they are still the same.
+    """Return the document with its unchanged texts as they are in `raw`.
 
-    `raw` is what the document was normalized from once it was redacted; it may have been changed
-    since.
+    `raw` is the document before redaction and normalization. The document may have changed since.
     """
     if document == raw:
         return document  # nothing was taken away
@@ -51,7 +53,7 @@ def restore_texts(
 def _restore_items(
     field: Field, items: list[Json], raw: list[Json], redact: Callable[[Json], Json]
 ) -> list[Json]:
-    """Items by what they are, where something was taken out of them; else by where they stand."""
+    """Restore items: find a shortened item by its value and any other item by its index."""
     taken = [(one, bare) for one in raw if (bare := normalize(field, redact(one))) != one]
     restored = []
     for index, item in enumerate(items):
@@ -62,7 +64,7 @@ def _restore_items(
 
 
 def find_secrets(field: Field, document: Json) -> Iterator[str]:
-    """Every secret and signature in a document, such as one that is about to be sent."""
+    """Yield every secret and signature in a document, for example before it is sent."""
     if isinstance(document, str):
         yield from (document,) if field.secret else find_signatures(document)
     elif isinstance(document, dict):
@@ -74,16 +76,17 @@ def find_secrets(field: Field, document: Json) -> Iterator[str]:
 
 
 def _is_signed(document: Json) -> bool:
-    """Whether a text in it may hold what is stripped: asked of all replies, so of bytes at once.
+    """Whether a text in the document may hold a signature or a key.
 
-    Both names are ASCII letters, and so spelled alike in whatever text.
+    Every reply is checked, so the check searches the bytes once. Both names are ASCII letters and
+    have the same bytes in every text.
     """
     data = marshal.dumps(document).lower()
     return b"sig" in data or b"key=" in data
 
 
 def _without_signatures(document: Json) -> Json:
-    """The same without signatures; shares what has none."""
+    """Return the document without signatures; parts without signatures are shared."""
     if isinstance(document, dict):
         bare = {name: _without_signatures(value) for name, value in document.items()}
         return document if all(map(_same_object, bare.values(), document.values())) else bare
@@ -122,7 +125,7 @@ def _normalize_object(field: Field, document: dict[str, Json]) -> Json:
         if child.secret and value not in ("", None):
             changed = True
             continue
-        # Most values are plain; a call for each of them would cost more than reading the reply.
+        # Most values are scalars. A call for each of them would cost more than reading the reply.
         kept = _normalize(child, value) if child.compare or type(value) in _NESTED else value
         changed = changed or kept is not value or spelling != name
         result[spelling] = kept
@@ -130,13 +133,13 @@ def _normalize_object(field: Field, document: dict[str, Json]) -> Json:
 
 
 def _spelling(field: Field, name: str, document: dict[str, Json]) -> str:
-    """The schema's spelling, unless the document holds that spelling too: then both are kept."""
+    """Return the schema's spelling, unless the document has that name too: then both are kept."""
     spelling = field.spelling(name)
     return name if spelling in document else spelling
 
 
 def without_server_fields(field: Field, document: Json | Absent) -> Json | Absent:
-    """The part of a document that people may declare: an exported definition can be declared."""
+    """Return the document without read-only fields, so that a manifest can declare the result."""
     if field.read_only or document is ABSENT:
         return ABSENT
     if isinstance(document, dict) and field.branches:

@@ -1,12 +1,10 @@
-"""Desired = live with what is declared laid over it.
+"""Computes the desired document: the live document with the declared values over it.
 
-What nobody declared stays as it is, down to the same Python object, so that a diff of live
-against desired need only look where somebody declared something. Where a declared value and the
-live one are the same in the schema's eyes, live's spelling stays.
+Undeclared values stay the same Python objects, so a diff of live and desired compares only the
+declared places. A live value that equals the declared value keeps its spelling.
 
-Where a manifest says that it is exact, what people own and it does not declare is then taken out.
-Never what belongs to the service, is never returned, is immutable, or is not in the schema: that
-it is not declared is no wish.
+For an exact manifest, undeclared values are then removed. A read-only, write-only or immutable
+field, or a field that is not in the schema, is never removed. Steps call this module.
 """
 
 from __future__ import annotations
@@ -19,7 +17,10 @@ from reconciler.model import ABSENT, Absent, Json
 
 
 def overlay(field: Field, live: Json | Absent, declared: Json | Absent) -> Json | Absent:
-    """Lay `declared` over `live`; neither is changed. Server-owned fields stay live's."""
+    """Return `live` with the values of `declared`; neither argument is changed.
+
+    Read-only fields keep their live values.
+    """
     if declared is ABSENT or field.read_only:
         return live
     if live is ABSENT:
@@ -58,7 +59,7 @@ def _overlay_object(field: Field, live: dict[str, Json], declared: dict[str, Jso
 
 
 def _overlay_list(field: Field, live: list[Json], declared: list[Json]) -> Json:
-    """Items of keyed lists and sets are owned one by one; an atomic list is owned whole."""
+    """Overlay a list: item by item for a keyed list or a set, as a whole for an atomic list."""
     live_keys, declared_keys = keys_of(field, live), keys_of(field, declared)
     if live_keys is None or declared_keys is None:
         return declared
@@ -73,10 +74,10 @@ def _overlay_list(field: Field, live: list[Json], declared: list[Json]) -> Json:
 
 
 def keep_declared(field: Field, laid: Json, declared: Json) -> Json:
-    """Take out of `laid` what people own and `declared` does not speak of.
+    """Return `laid` without the removable values that `declared` does not contain.
 
-    `laid` is live with `declared` laid over it; it comes back as the same object where nothing
-    had to go. An entry of a map, or of a list whose items are owned one by one, goes whole.
+    `laid` is the result of `overlay`. The same object is returned where nothing is removed. An
+    undeclared map entry, or item of a keyed list or a set, is removed as a whole.
     """
     if field.read_only:
         return laid
@@ -106,9 +107,9 @@ def _without_absent(before: dict[str, Json], after: dict[str, Json | Absent]) ->
 
 
 def _keep_foreign(field: Field, name: str, value: Json) -> Json | Absent:
-    """What is left of a member that nobody declares: what people cannot remove, or need not.
+    """Return the part of an undeclared property that stays: a manifest cannot remove it.
 
-    An entry of a map is there even where it is empty; only null is none.
+    A map entry exists even where its value is empty. Only a null entry counts as absent.
     """
     below = field.child(name)
     if name not in field.properties and below is not UNKNOWN:
@@ -125,7 +126,7 @@ def _keep_foreign(field: Field, name: str, value: Json) -> Json | Absent:
 
 
 def _holds_foreign(field: Field, value: Json) -> bool:
-    """Whether a value is or holds what is not people's to remove."""
+    """Whether a value is, or holds, a field that a manifest cannot remove."""
     if field is UNKNOWN or field.read_only or field.write_only or field.immutable:
         return True
     return _is_object(field, value) and any(
@@ -136,7 +137,7 @@ def _holds_foreign(field: Field, value: Json) -> bool:
 
 
 def says_nothing(field: Field, value: Json | Absent) -> bool:
-    """Whether a value is as good as none: absent to the service, or empty through and through."""
+    """Whether a value counts as absent: to the service, or because all parts of it are empty."""
     if value is ABSENT or value in ({}, [], None, ""):
         return True
     if _is_object(field, value):
@@ -149,7 +150,7 @@ def _is_object(field: Field, value: Json) -> bool:
 
 
 def _keep_items(field: Field, laid: list[Json], declared: list[Json]) -> Json:
-    """The items that are declared, where each is owned alone; an atomic list is declared whole."""
+    """Return the declared items of a keyed list or a set; an atomic list stays unchanged."""
     laid_keys, declared_keys = keys_of(field, laid), keys_of(field, declared)
     if laid_keys is None or declared_keys is None or field.items is None:
         return laid

@@ -1,8 +1,8 @@
-"""Changes as RFC 6902 operations, their inverse, and whether a document still bears them.
+"""Makes RFC 6902 operations and their inverse, and checks that they still fit a document.
 
-`test` operations stand first and speak of the document as it was; what RFC 6902 cannot say,
-that something is absent, stands beside the patch as a list of pointers. jsonpatch applies; it
-invents nothing.
+The `test` operations come first and check the document before the changes. RFC 6902 cannot
+express that a value is absent, so these preconditions are a separate list of pointers. Plans,
+the apply and the rollback call this module. The jsonpatch library applies the operations.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from reconciler.document.schema import Field
 from reconciler.model import ABSENT, Absent, Change, Json, Path, Verb
 from reconciler.model.values import dataclass
 
-# What jsonpatch raises where an operation does not fit a document.
+# The exceptions that jsonpatch raises for an operation that does not fit a document.
 MISFITS: Final = (JsonPatchException, JsonPointerException, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A value that a patch relies on and that is not there any more."""
+    """A precondition of a patch that the document no longer meets."""
 
     pointer: str
     expected: Json | Absent
@@ -42,7 +42,7 @@ class Mismatch:
 
 
 def make_operations(changes: Sequence[Change], before: Json | Absent) -> tuple[Json, ...]:
-    """RFC 6902 operations: first tests on what is relied upon, then the changes in order."""
+    """Return RFC 6902 operations: first a test of each precondition, then the changes in order."""
     patched = [change for change in changes if change.verb is not Verb.WRITE]
     tests = {} if before is ABSENT else dict(_tests(patched, before))
     guards = [{"op": "test", "path": path, "value": value} for path, value in tests.items()]
@@ -50,15 +50,16 @@ def make_operations(changes: Sequence[Change], before: Json | Absent) -> tuple[J
 
 
 def make_inverse(changes: Sequence[Change]) -> tuple[Json, ...]:
-    """The operations that lead back: derived from the same changes, never diffed again."""
+    """Return the operations that undo the changes; they come from the changes, not from a diff."""
     patched = [change for change in changes if change.verb is not Verb.WRITE]
     return tuple(_operation(_invert(change)) for change in reversed(patched))
 
 
 def make_absences(changes: Sequence[Change]) -> tuple[str, ...]:
-    """Pointers that must be absent for the changes to mean what was reviewed.
+    """Return the pointers that must be absent before the changes are applied.
 
-    A list is relied on whole, and an index in it may mean another item before the changes.
+    A pointer into a list is left out: a test covers the whole list, and before the changes an
+    index may name another item.
     """
     added: list[Path] = []
     for change in changes:
@@ -71,7 +72,7 @@ def make_absences(changes: Sequence[Change]) -> tuple[str, ...]:
 
 
 def apply_operations(operations: Iterable[Json], document: Json | Absent) -> Json:
-    """The document after the operations; neither is changed, and nothing is shared.
+    """Return the document after the operations; the arguments are not changed or shared.
 
     Raises one of MISFITS where an operation does not fit.
     """
@@ -81,14 +82,17 @@ def apply_operations(operations: Iterable[Json], document: Json | Absent) -> Jso
 
 
 def _loosen(operations: Sequence[Json], document: Json | Absent) -> Json:
-    """The document as these operations can change it, which are copies themselves."""
+    """Return a document that these operations may change in place.
+
+    The operations must be copies.
+    """
     if document is ABSENT:
         return None
     if any("from" in one for one in operations):
-        return copy_document(document)  # what is moved takes along what it shares
+        return copy_document(document)  # a moved value would bring shared parts to another place
     try:
         return copy_along(document, [split_pointer(one["path"]) for one in operations])
-    except ValueError:  # no pointer: whoever applies it says so
+    except ValueError:  # not a pointer: jsonpatch reports it
         return copy_document(document)
 
 
@@ -98,7 +102,7 @@ def apply_in_place(operation: Json, document: Json) -> None:
 
 
 def check_operations(operations: Iterable[Json], document: Json | Absent) -> str | None:
-    """The pointer of the first change that a document has no place for; None where all fit."""
+    """Return the pointer of the first change that does not fit; None where all changes fit."""
     changes = [copy_document(one) for one in operations if one["op"] != "test"]
     left = _loosen(changes, document)
     for operation in changes:
@@ -112,7 +116,7 @@ def check_operations(operations: Iterable[Json], document: Json | Absent) -> str
 def check_preconditions(
     field: Field, operations: Iterable[Json], absences: Iterable[str], live: Json | Absent
 ) -> Iterator[Mismatch]:
-    """What a patch relies on and `live` has not, compared as the schema compares."""
+    """Yield each precondition that `live` does not meet, compared by the rules of the schema."""
     for operation in operations:
         if operation["op"] == "test":
             path = split_pointer(operation["path"])
@@ -126,9 +130,9 @@ def check_preconditions(
 
 
 def find_reordered(field: Field, operations: Iterable[Json], live: Json) -> Iterator[Mismatch]:
-    """The lists whose items a patch names by number, and that live has in another order.
+    """Yield the lists whose items a patch names by index and whose live order is different.
 
-    For a list of items that are owned one by one, that is the same list in the schema's eyes.
+    The schema can treat such lists as equal, so `check_preconditions` does not find them.
     """
     for operation in operations:
         if operation["op"] == "test" and isinstance(operation["value"], list):
@@ -159,7 +163,7 @@ def _invert(change: Change) -> Change:
 
 
 def _tests(changes: Sequence[Change], before: Json) -> Iterator[tuple[str, Json]]:
-    """Values of `before` that the changes rely on; a list is relied on whole, for its indexes."""
+    """Yield the values of `before` to test; a whole list is tested, because of its indexes."""
     for change in changes:
         for depth, segment in enumerate(change.path):
             if isinstance(segment, int):
@@ -173,7 +177,7 @@ def _tests(changes: Sequence[Change], before: Json) -> Iterator[tuple[str, Json]
 
 def _test(change: Change) -> tuple[str, Json]:
     if change.sealed_by:
-        # The service makes new cipher text at every write. What can be relied on is that it is
-        # sealed, and by what.
+        # The service encrypts again at every write, so the cipher text is not a precondition.
+        # The property that seals the value is one.
         return format_pointer((*change.path, change.sealed_by)), change.before[change.sealed_by]
     return format_pointer(change.path), change.before

@@ -1,4 +1,7 @@
-"""JSON pointers (RFC 6901) and the values they lead to."""
+"""Formats and splits JSON pointers (RFC 6901), and finds, copies and sets values by path.
+
+These functions know no schema. All other modules of the rules call them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _INDEX: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def format_pointer(path: Path) -> str:
-    """`("a/b", 0)` as `/a~1b/0`."""
+    """Return a path as a pointer: `("a/b", 0)` becomes `/a~1b/0`."""
     plain = "/".join(map(str, path))
     if path and "~" not in plain and plain.count("/") == len(path) - 1:
         return "/" + plain
@@ -21,7 +24,10 @@ def format_pointer(path: Path) -> str:
 
 
 def split_pointer(pointer: str) -> tuple[str, ...]:
-    """`/a~1b/0` as `("a/b", "0")`; raises ValueError for what is no pointer."""
+    """Return a pointer as a path: `/a~1b/0` becomes `("a/b", "0")`.
+
+    Raises ValueError for a text that is not a pointer.
+    """
     if not pointer:
         return ()
     if not pointer.startswith("/"):
@@ -30,7 +36,7 @@ def split_pointer(pointer: str) -> tuple[str, ...]:
 
 
 def find(document: Json | Absent, path: Path) -> Json | Absent:
-    """The value at a path, or ABSENT; list indexes may be given as digits."""
+    """Return the value at a path, or ABSENT; a list index may be a text of digits."""
     found = document
     for segment in path:
         if isinstance(found, dict):
@@ -43,7 +49,7 @@ def find(document: Json | Absent, path: Path) -> Json | Absent:
 
 
 def copy_document(document: Json) -> Json:
-    """A document that shares no object and no list with the given one."""
+    """Return a copy that shares no object and no list with the argument."""
     if isinstance(document, dict):
         return {
             name: copy_document(value) if type(value) in _NESTED else value
@@ -55,16 +61,16 @@ def copy_document(document: Json) -> Json:
 
 
 def read_index(segment: str | int) -> int:
-    """The list index that a segment names; -1 for what is none, however long it is."""
+    """Return the list index that a segment names; -1 for any other text, of any length."""
     if isinstance(segment, int):
         return segment
     return int(segment) if _INDEX.fullmatch(segment) else -1
 
 
 def copy_along(document: Json, paths: Iterable[Path]) -> Json:
-    """A document in which what stands at these places can be changed; it shares all the rest.
+    """Return a copy that may be changed at these places; all other values are shared.
 
-    What lies in a list is copied whole: a change in it moves what comes after.
+    A list is copied as a whole: a change in it shifts the later items.
     """
     if not isinstance(document, dict):
         return copy_document(document)
@@ -79,7 +85,7 @@ def copy_along(document: Json, paths: Iterable[Path]) -> Json:
 
 
 def set_at(document: Json, path: Path, value: Json) -> None:
-    """Put a value at a path of objects, making the objects in between."""
+    """Set a value at a path of objects; missing parent objects are created."""
     for segment in path[:-1]:
         document = document.setdefault(segment, {})
     document[path[-1]] = value

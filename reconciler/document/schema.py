@@ -1,7 +1,8 @@
-"""The annotated JSON Schema of a service's document, compiled once to a frozen `Field` tree.
+"""Compiles the annotated JSON Schema of a service's document to a frozen `Field` tree.
 
-The tree is all that the rules see: who owns a field, whether it can be read back, how two
-values are compared, what a change of it means. Raw JSON Schema goes no further than this module.
+The tree says who owns a field, whether it can be read back, how two values are compared, and
+what a change means. The other rules use only the tree. No other module reads the raw JSON Schema
+to compare documents.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _LISTS: Final = ("atomic", "keyed", "set")
 
 
 class Shape(enum.Enum):
-    """How a walk goes on below a field. An object has named properties, a map free keys."""
+    """How a field is structured. An object has named properties; a map has free keys."""
 
     OBJECT = "object"
     MAP = "map"
@@ -59,17 +60,27 @@ class Shape(enum.Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
-    """One field of a service's document and everything that is known of it.
+    """One field of a service's document, with all its annotations.
 
-    `read_only` belongs to the service; `write_only` is never returned; what is `secret`, write-only
-    and sensitive, may never be kept or shown. `default` is what the service takes an absent field
-    for; that one that is `omitted` is absent proves nothing. Where an `epoch` moves, what was
-    written before may have been undone; `writers` says who else is known to write a field.
-    `casefolded` finds the schema's spelling of a property by its casefolded name. A `model` is the
-    address of a trained model. A value whose property `sealed_by` is not empty is cipher text; a
-    `bare` value is kept without the credentials that it may hold. An object or a map `branches`;
-    an object is `flat` where all its properties are plain values; a `verbatim`
-    value is compared as it stands.
+    Who writes and reads it:
+    - `read_only`: only the service sets the field.
+    - `write_only`: the service never returns the field.
+    - `secret`: the field is write-only and sensitive. It may never be kept or shown.
+    - `omitted`: the service may leave the field out of a reply, so its absence proves nothing.
+    - `writers` says who else is known to write the field.
+    - `epoch`: when the value changes, earlier writes may have been undone.
+
+    How values compare:
+    - `default` is the value that the service assumes for an absent field.
+    - `sealed_by` names a property. An object in which it is not empty is cipher text.
+    - `verbatim`: a value is its own comparison form.
+
+    How the field is structured:
+    - `branches`: the field is an object or a map.
+    - `flat`: all properties of the object are plain values.
+    - `casefolded` maps the casefolded name of a property to the schema's spelling.
+    - `model`: the value is the address of a trained model.
+    - `bare`: the value is kept without the credentials that it may hold.
     """
 
     shape: Shape
@@ -102,7 +113,7 @@ class Field:
     bare: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        # Asked for at every value of every document, so they are worked out once.
+        # These flags are read for every value of every document, so they are computed once.
         plain = bool(self.properties) and all(map(_is_plain, self.properties.values()))
         object.__setattr__(self, "flat", plain and not self.compare)
         object.__setattr__(self, "branches", self.shape in {Shape.OBJECT, Shape.MAP})
@@ -114,15 +125,15 @@ class Field:
 
     @property
     def numeric(self) -> bool:
-        """Whether 1 and 1.0 are one value here."""
+        """Whether the field is a number, so that 1 and 1.0 are the same value."""
         return bool(self.types) and self.types <= {"integer", "number"}
 
     def is_sealed(self, value: Json | Absent) -> bool:
-        """Whether a value is cipher text, which the service makes anew at every write."""
+        """Whether a value is cipher text, which the service encrypts again at every write."""
         return bool(self.sealed_by) and is_sealed(value, self.sealed_by)
 
     def child(self, segment: str | int) -> Field:
-        """The field one step below; `UNKNOWN` where the schema says nothing."""
+        """Return the field of a property or an item; `UNKNOWN` where the schema has none."""
         if self.shape is Shape.OPAQUE:
             return UNKNOWN
         if isinstance(segment, str):
@@ -132,22 +143,23 @@ class Field:
         return self.items or UNKNOWN
 
     def at(self, path: Path) -> Field:
-        """The field at the end of a path."""
+        """Return the field at the end of a path."""
         found = self
         for segment in path:
             found = found.child(segment)
         return found
 
     def spelling(self, name: str) -> str:
-        """The schema's own spelling of a property name; map keys keep theirs."""
+        """Return the schema's spelling of a property name; a map key stays unchanged."""
         if name in self.properties:
             return name
         return self.casefolded.get(name.casefold(), name)
 
     def is_plain(self, document: dict[str, Json]) -> bool:
-        """Whether an object is flat and spelled as here, or a map of such objects.
+        """Whether a document needs no normalization.
 
-        Most of what a service returns is, and a look at each value would cost more than reading it.
+        Such a document is a flat object with the schema's spelling, or a map of such objects. Most
+        replies are. To check each of their values would cost more than to read the reply.
         """
         if self.flat:
             return document.keys() <= self.properties.keys()
@@ -173,9 +185,9 @@ UNKNOWN: Final = Field(Shape.OPAQUE, description="not described by the service's
 def compile_schema(schema: Json, comparers: Mapping[str, Comparer] | None = None) -> Field:
     """Compile an annotated schema (draft 2020-12, local `$ref` only).
 
-    `comparers` are those that a kind brings beside the common ones.
-    Raises SchemaInvalid naming the pointer for an unknown `x-` word, a wrong value of a known
-    one, a reference to nothing, or a recursion that is not cut by `x-opaque`.
+    `comparers` are the comparers of the kind; the common ones are always known.
+    Raises SchemaInvalid with the pointer of an unknown `x-` word, a wrong value of a known word,
+    a reference that does not resolve, or a recursion without `x-opaque`.
     """
     return _Compiler(schema, {**COMPARERS, **(comparers or {})}).compile(schema, "#", ())
 
@@ -235,11 +247,13 @@ class _Compiler:
     def _follow(
         self, node: Json, place: str, trail: tuple[str, ...]
     ) -> tuple[Json, tuple[str, ...]]:
-        """Lay a node's own words over those of what it refers to."""
+        """Return the node that `$ref` names, with the node's own words over it."""
         while "$ref" in node:
             target = node["$ref"]
             if target in trail:
-                raise SchemaInvalid(f"{place}: {target} contains itself; cut it with x-opaque")
+                raise SchemaInvalid(
+                    f"{place}: {target} contains itself; end the recursion with x-opaque"
+                )
             trail = (*trail, target)
             own = {word: value for word, value in node.items() if word != "$ref"}
             node = {**self._resolve(target, place), **own}
@@ -250,7 +264,7 @@ class _Compiler:
         for segment in target.removeprefix("#/").split("/"):
             found = found.get(segment) if isinstance(found, dict) else None
         if not target.startswith("#/") or not isinstance(found, dict):
-            raise SchemaInvalid(f"{place}: {target} refers to nothing")
+            raise SchemaInvalid(f"{place}: {target} does not resolve")
         return found
 
     def _check_words(self, node: Json, place: str) -> None:
@@ -258,23 +272,23 @@ class _Compiler:
         if unknown:
             raise SchemaInvalid(f"{place}: unknown word {unknown[0]!r}")
         if node.get("x-compare", SEALED) not in {*self._comparers, SEALED}:
-            raise SchemaInvalid(f"{place}: no comparer is called {node['x-compare']!r}")
+            raise SchemaInvalid(f"{place}: unknown comparer {node['x-compare']!r}")
         if (node.get("x-compare") == SEALED) != ("x-sealed-by" in node):
-            raise SchemaInvalid(f"{place}: x-compare sealed and x-sealed-by go together")
+            raise SchemaInvalid(f"{place}: x-compare sealed and x-sealed-by must be used together")
         if node.get("x-list", "atomic") not in _LISTS:
             raise SchemaInvalid(f"{place}: x-list must be one of {', '.join(_LISTS)}")
         if (node.get("x-list") == "keyed") != ("x-key" in node):
-            raise SchemaInvalid(f"{place}: x-list keyed and x-key go together")
+            raise SchemaInvalid(f"{place}: x-list keyed and x-key must be used together")
         if node.get("x-empty", "absent") != "absent":
-            raise SchemaInvalid(f"{place}: x-empty can only be 'absent'")
+            raise SchemaInvalid(f"{place}: x-empty must be 'absent'")
         if node.get("x-absent", "unknown") != "unknown":
-            raise SchemaInvalid(f"{place}: x-absent can only be 'unknown'")
+            raise SchemaInvalid(f"{place}: x-absent must be 'unknown'")
         if node.get("x-epoch") and place.count("/") != 2:
-            raise SchemaInvalid(f"{place}: x-epoch can only stand at the top")
+            raise SchemaInvalid(f"{place}: x-epoch is only allowed on a top-level property")
 
 
 def _all(properties: Mapping[str, Field], flag: str) -> bool:
-    """An object of nothing but hidden properties is hidden itself: nothing of it comes back."""
+    """Whether all properties have a flag: an object with only hidden properties is hidden too."""
     return bool(properties) and all(getattr(below, flag) for below in properties.values())
 
 
@@ -295,12 +309,12 @@ def _shape(node: Json) -> Shape:
 
 
 def find_epochs(root: Field) -> list[tuple[str, ...]]:
-    """The places at which a move says that what was written before may have been undone."""
+    """Return the paths of the epochs: a change there says that a write may have been undone."""
     return [(name,) for name, below in root.properties.items() if below.epoch]
 
 
 def walk_fields(root: Field, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Field]]:
-    """Every field below `root`, in the schema's order; `*` stands for a map key or list index."""
+    """Yield every field below `root`, in the schema's order; `*` is any map key or list index."""
     for name, below in root.properties.items():
         yield (*path, name), below
         yield from walk_fields(below, (*path, name))

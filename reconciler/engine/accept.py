@@ -1,6 +1,6 @@
-"""Finds which values of which manifests change where what is live is accepted.
+"""Finds the manifest values to change when the live values of a drift report are accepted.
 
-Knows no file: the caller edits the manifests.
+It must not read or write a file: the caller edits the manifests.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def find_accepted(
     manifests: Iterable[Manifest],
     defaults: Mapping[str, Json],
 ) -> Iterator[tuple[Manifest, list[tuple[str, Json | Absent]]]]:
-    """Each manifest that changes, with pointers into its document and the values to be there.
+    """Yield each manifest to change, with pointers into its document and the new values.
 
-    ABSENT is a value to be removed. Raises ReconcilerError for a value that may not be written
-    down.
+    ABSENT means that the value is removed. Raises ReconcilerError for a value that may not be
+    written into a manifest.
     """
     known = {one.address: one for one in manifests}
     for address, findings in _group(report).items():
@@ -52,9 +52,9 @@ def find_accepted(
 
 
 def _group(report: DriftReport) -> Mapping[Address, list[Drift]]:
-    """The findings that can be accepted, by address."""
+    """Return the findings that can be accepted, by address."""
     found: dict[Address, list[Drift]] = {}
-    # What was never applied differs from live, and nothing shows which of the two moved.
+    # A resource that was never applied can differ from live. Either side may have changed.
     new = {one.resource for one in report.statuses if one.last_applied is None}
     for finding in report.findings:
         first = finding.verdict is Verdict.PENDING and finding.resource in new and finding.pointer
@@ -66,7 +66,7 @@ def _group(report: DriftReport) -> Mapping[Address, list[Drift]]:
 def _find_models(
     runtime: Runtime, manifest: Manifest, defaults: Mapping[str, Json]
 ) -> Mapping[str, ModelReference]:
-    """The models that the manifest names, by their places in the service's document."""
+    """Return the models that the manifest names, by their pointers in the service's document."""
     kind = runtime.kinds[manifest.address.kind]
     seen = runtime.observations.recall(kind.identify(manifest, defaults).id)
     bound = kind.bind(manifest, seen if isinstance(seen, Absent) else seen.open()).models
@@ -79,7 +79,7 @@ def _find_values(
     findings: Sequence[Drift],
     models: Mapping[str, ModelReference],
 ) -> Iterator[tuple[str, Json | Absent]]:
-    """What to write where: a trained model by its name, anything else in the definition."""
+    """Yield pointers and values: a model in its named entry, any other value in the definition."""
     for pointer, finding in {one.pointer: one for one in findings}.items():
         if finding.hidden:
             raise _refuse(manifest, finding)
@@ -97,7 +97,7 @@ def _find_values(
 
 
 def _find_digest(runtime: Runtime, model: ModelReference, uri: str) -> str | Absent:
-    """The digest of the model that is live, to be pinned instead; ABSENT where it is not known."""
+    """Return the digest of the live model, for the pin; ABSENT where it is not known."""
     try:
         blob = runtime.blobs.inspect(replace(model, uri=uri))
     except ReconcilerError:
@@ -114,5 +114,5 @@ def _refuse(manifest: Manifest, finding: Drift) -> ReconcilerError:
     return ReconcilerError(
         f"{finding.pointer} is sensitive and cannot be written into a manifest",
         subject=str(manifest.address),
-        next_step="Declare it by hand, by reference, or apply what is declared.",
+        next_step="Declare a reference to it yourself, or apply the declared value.",
     )

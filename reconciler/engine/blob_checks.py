@@ -1,4 +1,8 @@
-"""Looking at the bytes of models: those that a plan brings in, and those that were applied."""
+"""Checks the blobs of trained models: those that a plan writes, and those that were applied.
+
+It reads digests and expiry times through the blob port, and must not write. The planner, the
+rollback and the drift report call it.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +32,15 @@ from reconciler.plans.step import Comparison
 from reconciler.text.times import parse_utc
 
 _TOO_SOON: Final = timedelta(hours=1)
-# A weekly look for drift warns at least once while a week is left for making a new one.
+# So a weekly drift check warns at least once while a week is left to create a new signature.
 _SOON: Final = timedelta(days=14)
 _Mode = Literal["required", "warn", "skip"]
-_LIFT: Final = "To go on all the same: --allow blob={subject}, or spec.guards.blobs: warn"
+_LIFT: Final = "To continue anyway: --allow blob={subject}, or spec.guards.blobs: warn"
 
 
 @dataclass(frozen=True, slots=True)
 class _BlobCheck:
-    """One model to look at and what came of it."""
+    """One model to check, and the result."""
 
     subject: str
     model: ModelReference
@@ -47,10 +51,10 @@ class _BlobCheck:
 def check_models(
     runtime: Runtime, steps: Sequence[Step], comparisons: Sequence[Comparison], mode: _Mode
 ) -> tuple[list[Step], tuple[Finding, ...]]:
-    """The steps with the digests that were found, and what is wrong with the bytes.
+    """Return the steps with the digests of their blobs, and the findings about the blobs.
 
-    Only models that a step brings in are looked at. With `warn` nothing refuses the plan, with
-    `skip` nothing is looked at and the digest pins go unproven, which is said.
+    Only models that a step writes are checked. With `warn`, each finding is a warning. With
+    `skip`, no blob is checked, and a warning names each digest pin that was not compared.
     """
     last_applied_by_address = {
         comparison.resource: comparison.last_applied for comparison in comparisons
@@ -102,8 +106,8 @@ def _check_blob(runtime: Runtime, check: _BlobCheck) -> _BlobCheck:
 def _check_result(check: _BlobCheck, now: datetime) -> Iterator[Finding]:
     model, blob = check.model, check.blob
     if model.sas_path and model.sas is None:
-        cure = "Refer to one beside the uri: sas: {env: NAME}"
-        yield _finding(check, "no signature is given, by which the service opens the model", cure)
+        cure = "Add a reference beside the uri: sas: {env: NAME}"
+        yield _finding(check, "no signature is given, and the service needs one to read it", cure)
     if check.error is not None:
         yield _finding(check, *_explain(check.error))
     elif blob is ABSENT:
@@ -114,8 +118,8 @@ def _check_result(check: _BlobCheck, now: datetime) -> Iterator[Finding]:
             has = blob.digest or "no digest"
             yield _finding(
                 check,
-                "the model blob is not the one that was pinned",
-                f"It is {has}, not {pinned}.",
+                "the model blob does not match the pinned sha256",
+                f"Expected {pinned}, found {has}.",
             )
         if not blob.length:
             yield _finding(check, "the model blob is empty")
@@ -123,18 +127,18 @@ def _check_result(check: _BlobCheck, now: datetime) -> Iterator[Finding]:
 
 
 def _check_expiry(check: _BlobCheck, blob: Blob, now: datetime) -> Iterator[Finding]:
-    """A signature that ends before an apply may be done refuses; one that ends soon is told."""
+    """Yield an error for a signature that is about to end, or a warning for one that ends soon."""
     left = _time_left(blob, now)
-    message = f"the signature for the model blob ends at {blob.expires}"
+    message = f"the signature for the model blob expires at {blob.expires}"
     if left < _TOO_SOON:
-        yield _finding(check, message, "That may be before it is used.")
+        yield _finding(check, message, "It may expire before the apply uses it.")
     elif left < _SOON:
-        found = _finding(check, message, "Make a new one in time.")
+        found = _finding(check, message, "Create a new one before then.")
         yield replace(found, severity="warning", next_step="")
 
 
 def _time_left(blob: Blob, now: datetime) -> timedelta:
-    """How long the signature holds; as long as can be where nobody knows when it ends."""
+    """Return how long the signature is still valid; the longest time if its end is not known."""
     try:
         return parse_utc(blob.expires) - now
     except ValueError:
@@ -142,13 +146,13 @@ def _time_left(blob: Blob, now: datetime) -> timedelta:
 
 
 def _explain(error: ReconcilerError) -> tuple[str, str, str]:
-    """What it means for the model, what storage said, and what to do."""
+    """Return what an error means for the model, the message of the storage, and the next step."""
     said = f"{error.message[:1].upper()}{error.message[1:]}."
     if isinstance(error, BlobForbidden):
-        return "the model blob may not be read", said, error.next_step
+        return "access to the model blob is denied", said, error.next_step
     if isinstance(error, BlobExpired):
         return "the signature for the model blob is not valid now", said, error.next_step
-    return "the model blob could not be looked at", said, error.next_step
+    return "the model blob could not be checked", said, error.next_step
 
 
 def _finding(check: _BlobCheck, message: str, *detail: str) -> Finding:
@@ -172,7 +176,7 @@ def _make_model_change(
 ) -> ModelChange:
     blob = check.blob if check else None
     pointer = format_pointer(model.path)
-    # What was remembered says nothing of the bytes that somebody else put there since.
+    # The recorded digest does not describe a model that another client set since.
     ours = last_applied is not None and last_applied.owned.get(pointer) == model.before
     before = last_applied.digests.get(pointer, "") if last_applied is not None and ours else ""
     if not isinstance(blob, Blob):
@@ -183,9 +187,9 @@ def _make_model_change(
 def check_applied_model(
     runtime: Runtime, comparison: Comparison, model: ModelReference, wanted: str
 ) -> Iterator[Drift]:
-    """What drifted behind a model's address; `wanted` is the digest of the bytes that it must have.
+    """Yield the drift of the blob of a model; `wanted` is the digest that it must have.
 
-    An empty `wanted` says that the bytes prove nothing: then only the signature is looked at.
+    With an empty `wanted` only the signature is checked.
     """
     try:
         blob = runtime.blobs.inspect(model)
@@ -194,11 +198,11 @@ def check_applied_model(
         return
     except ReconcilerError as error:
         if wanted:
-            note = f'trained model "{model.name}" could not be looked at: {error.message}'
+            note = f'trained model "{model.name}" could not be checked: {error.message}'
             yield incomplete(comparison.resource, note)
         return
     if isinstance(blob, Blob) and _time_left(blob, runtime.clock()) < _SOON:
-        yield _expiring(comparison, model, f"the signature ends at {blob.expires}")
+        yield _expiring(comparison, model, f"the signature expires at {blob.expires}")
     if wanted:
         yield from _check_bytes(comparison, model, wanted, blob)
 
@@ -214,10 +218,10 @@ def _check_bytes(
             comparison.resource,
             Verdict.NOT_OBSERVABLE,
             format_pointer(model.path),
-            note="its storage tells no digest that can be compared; give sha256 to have it read",
+            note="the storage reports no comparable digest; set sha256 to compare the bytes",
         )
         return
-    gone = "the blob is gone; the service may go on with its copy"
+    gone = "the blob is gone; the service may still use its copy"
     yield Drift(
         comparison.resource,
         Verdict.ARTIFACT_MUTATED,
@@ -225,12 +229,12 @@ def _check_bytes(
         remembered=wanted,
         live=digest or ABSENT,
         declared=f"sha256:{model.sha256.lower()}" if model.sha256 else ABSENT,
-        note="other bytes lie at the same address" if digest else gone,
+        note="the bytes at this address have changed" if digest else gone,
         commands=(f"reconciler drift --accept {comparison.resource.address}",) if digest else (),
     )
 
 
 def _expiring(comparison: Comparison, model: ModelReference, note: str) -> Drift:
-    where = f"; make a new one and put it where {model.sas} is" if model.sas else ""
+    where = f"; create a new one and store it in {model.sas}" if model.sas else ""
     pointer = format_pointer(model.path)
     return Drift(comparison.resource, Verdict.CREDENTIAL_EXPIRING, pointer, note=f"{note}{where}")

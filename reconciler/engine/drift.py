@@ -1,7 +1,8 @@
-"""Finding drift: read, compare three ways, look at the models, list what nobody names.
+"""Makes the drift report: reads, compares three ways, checks the models, lists unmanaged services.
 
-Nothing that goes wrong with one resource keeps the report from being made: it is said of that
-resource that the evidence is incomplete, and it is never said to be in sync.
+An error of one resource does not stop the report. The report says that the evidence for this
+resource is incomplete, and never that it is in sync. The drift command calls this module. It
+must not write to a service.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ class _Compared:
 def report_drift(
     runtime: Runtime, request: PlanRequest, *, list_unmanaged: bool = False
 ) -> DriftReport:
-    """Everything that moved since the last apply, in order of addresses.
+    """Return everything that changed since the last apply, in the order of the addresses.
 
-    Raises ManifestInvalid for what people wrote; a read that fails is a finding.
+    Raises ManifestInvalid for an invalid manifest. A read that fails is a finding.
     """
     snapshot = runtime.ledger.load()
     request = resolve_request(request, snapshot)
@@ -95,7 +96,7 @@ def _compare(
     manifest: Manifest,
     seen: Observation,
 ) -> _Compared:
-    """One resource, three ways, and its models."""
+    """Compare the declared, the live and the last applied state of one resource."""
     comparison = make_comparison(runtime, request, snapshot, manifest, seen)
     last_applied = snapshot.last_applied_by_address.get(manifest.address)
     if comparison is None:
@@ -109,7 +110,7 @@ def _compare(
 
 
 def _check_models(runtime: Runtime, compared: Sequence[_Compared]) -> list[_Compared]:
-    """Whether the bytes behind each declared model are still those that were applied."""
+    """Add a finding for each declared model whose blob is not the applied one."""
     wanted = [
         (each, each.comparison, model)
         for each in compared
@@ -139,7 +140,7 @@ def _check_blob(
         else ""
     )
     wanted = f"sha256:{model.sha256.lower()}" if model.sha256 else known
-    # Where live has another model, the bytes of the declared one tell nothing of it.
+    # If live has another model, the blob of the declared one is not evidence.
     served = all(one.pointer != pointer for one in each.findings)
     return each.resource, list(
         check_applied_model(runtime, comparison, model, wanted if served else "")
@@ -147,7 +148,7 @@ def _check_blob(
 
 
 def _compare_unmanaged(snapshot: Snapshot, finding: Drift) -> _Compared:
-    """A finding of a service without a manifest, with what is remembered of that very service."""
+    """Return a finding for an unmanaged service, with the ledger's record of the same service."""
     resource = finding.resource
     last_applied = snapshot.last_applied_by_address.get(resource.address)
     if last_applied is None or last_applied.id.casefold() != resource.id.casefold():
@@ -156,7 +157,7 @@ def _compare_unmanaged(snapshot: Snapshot, finding: Drift) -> _Compared:
 
 
 def _date(runtime: Runtime, compared: Sequence[_Compared], now: datetime) -> list[Drift]:
-    """When each was first seen: remembered without an apply, by what it says of live."""
+    """Return the findings with the time when each was first seen, from the observation store."""
     found = {str(each.resource.address): [_key(one) for one in each.findings] for each in compared}
     first = runtime.observations.notice(found, now.timestamp())
     return [

@@ -1,11 +1,11 @@
-"""Reading what is live, many at once, and only what may have changed.
+"""Reads live resources in parallel, and only those that may have changed.
 
-A read that failed is a finding, never an absence. When a service cannot be reached at all, or
-lets nobody in, the rest is not asked: a thousand times the same error helps nobody.
+A failed read is a finding and never an absence. If the service cannot be reached, or refuses the
+token, the other resources are not read: the same error a thousand times has no use.
 
-With `auto` the lists of the service are read first; a service whose change stamp there equals that
-of its last observation is not read again. Only what had settled when it was seen counts, and what
-a list leaves out is read: an item that is missing there proves nothing.
+With `auto`, the lists of the service are read first. A resource is not read again if its change
+stamp in the list equals the stamp of its last observation and it was idle then. A resource that
+the list does not contain is read, because a missing item proves nothing.
 """
 
 from __future__ import annotations
@@ -44,16 +44,17 @@ from reconciler.model.values import dataclass
 from reconciler.ports import ReadsMany
 
 Mode: TypeAlias = Literal["auto", "full", "none"]
-# A list is worth its call where it saves at least so many reads.
+# A list call must save at least this many reads.
 _WORTH: Final = 2
 _PAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is known of one resource: its document, or None and the `finding` that says why not.
+    """The observed state of one resource.
 
-    `at` is when it was seen, in seconds since 1970; `fresh` is False where it was remembered.
+    `document` is None if the read failed; then `finding` says why. `at` is the time of the read
+    in seconds since 1970. `fresh` is False for a cached observation.
     """
 
     resource: Resource
@@ -66,7 +67,7 @@ class Observation:
 
     @property
     def live(self) -> Live | Absent | None:
-        """What was seen, opened anew each time; without the reply as it came."""
+        """The observed document without the raw reply; it is decompressed at each access."""
         if not isinstance(self.document, CompressedDocument):
             return self.document
         read_at = datetime.fromtimestamp(self.at, UTC)
@@ -75,7 +76,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class ObservedResources:
-    """Many observations, in the order that was asked for, and how they were come by."""
+    """Observations in the requested order, with counts of the reads and calls."""
 
     seen: Mapping[Resource, Observation]
     refresh: Refresh = field(default_factory=lambda: Refresh("full", 0, 0, 0))
@@ -84,7 +85,7 @@ class ObservedResources:
         return self.seen[resource]
 
     def join(self, other: ObservedResources) -> ObservedResources:
-        """Both, where the second was asked for because of the first."""
+        """Return the observations of both, with the sums of their counts."""
         one, two = self.refresh, other.refresh
         refresh = Refresh(
             mode=one.mode,
@@ -99,9 +100,9 @@ class ObservedResources:
 def observe(
     runtime: Runtime, resources: Iterable[Resource], mode: Mode = "full"
 ) -> ObservedResources:
-    """Observe every resource once; nothing is raised for a read that failed.
+    """Observe every resource once; a failed read does not raise.
 
-    Raises TooManyCalls where there are more to be read than calls may be sent.
+    Raises TooManyCalls if there are more resources to read than calls may be sent.
     """
     asked = list(dict.fromkeys(resources))
     calls = runtime.calls
@@ -134,7 +135,7 @@ def observe(
 def _read_lists(
     runtime: Runtime, reader: _Reader, wanted: Sequence[Resource]
 ) -> Iterator[Observation]:
-    """What the lists of the services show whole: one call in the place of many reads."""
+    """Yield the observations that a list call returns whole, which saves many reads."""
     scopes = [found for found in _by_scope(runtime, wanted).values() if len(found) >= _WORTH]
     lists = [found for found in scopes if isinstance(runtime.provider(found[0].address), ReadsMany)]
     for seen in runtime.run_all(reader.read_list, lists):
@@ -154,7 +155,7 @@ def _by_scope(
 def _recall_unchanged(
     runtime: Runtime, asked: Sequence[Resource], mode: Mode
 ) -> dict[Resource, Observation]:
-    """What need not be read: with `auto` what has not changed, with `none` whatever was seen."""
+    """Return the cached observations to use: with `auto` the unchanged ones, with `none` all."""
     known = runtime.observations.load()
     cached_stamps = {
         resource: known[resource.id.casefold()]
@@ -179,7 +180,7 @@ def _recall_unchanged(
 
 
 def _make_observation(runtime: Runtime, resource: Resource, live: Live | Absent) -> Observation:
-    """What was seen just now."""
+    """Return the observation of a read that has just ended."""
     at = runtime.clock().timestamp()
     if isinstance(live, Absent):
         return Observation(resource, ABSENT, at=at)
@@ -190,7 +191,7 @@ def _make_observation(runtime: Runtime, resource: Resource, live: Live | Absent)
 def _confirm(
     runtime: Runtime, cached_stamps: Mapping[Resource, CachedStamp]
 ) -> dict[Resource, CachedStamp]:
-    """Those whose stamp is still the same, by the lists of their scopes."""
+    """Return the cached stamps that the lists of their scopes still show."""
     same: dict[Resource, CachedStamp] = {}
     for (_, scope), resources in _by_scope(runtime, cached_stamps).items():
         if len(resources) >= _WORTH:
@@ -205,9 +206,9 @@ def _confirm(
 
 
 def _list_stamps(runtime: Runtime, scope: str, resources: Sequence[Resource]) -> dict[str, str]:
-    """The stamps of what has settled, by casefolded id; as far as the list is worth its calls.
+    """Return the stamps of idle resources by casefolded id, from as many pages as are worthwhile.
 
-    A list that cannot be read tells nothing: then everything is read.
+    The result is empty if the list cannot be read. Then every resource is read.
     """
     stamps: dict[str, str] = {}
     pages = math.ceil(len(resources) / _WORTH)
@@ -233,7 +234,7 @@ def _keep(runtime: Runtime, read: Sequence[Observation]) -> None:
 
 
 def cache_observation(runtime: Runtime, resource: Resource, live: Live | Absent) -> None:
-    """Keep what one read found."""
+    """Write the result of one read to the observation store."""
     _keep(runtime, [_make_observation(runtime, resource, live)])
 
 
@@ -269,7 +270,7 @@ class _Reader:
         return _make_observation(self._runtime, resource, live)
 
     def read_list(self, resources: Sequence[Resource]) -> list[Observation]:
-        """What one list shows of the resources of a scope."""
+        """Return the observations of the resources of one scope that a list call shows."""
         provider = self._runtime.provider(resources[0].address)
         found = provider.read_many(resources) if isinstance(provider, ReadsMany) else {}
         if found:
@@ -284,10 +285,10 @@ class _Reader:
     def _raise_if_fatal(self, error: ReconcilerError) -> None:
         unreachable = isinstance(error, Unavailable) and not error.status
         refused = isinstance(error, Unauthorized) and error.status == 401
-        nobody = unreachable or refused or isinstance(error, Throttled)
+        unusable = unreachable or refused or isinstance(error, Throttled)
         if isinstance(error, TooManyCalls):
             self._hopeless = "no more calls may be sent"
-        elif nobody and not self._answered.is_set():
-            self._hopeless = "the service answers nobody"
-        elif isinstance(error, ServiceError) and not nobody:
+        elif unusable and not self._answered.is_set():
+            self._hopeless = "the service accepts no calls"
+        elif isinstance(error, ServiceError) and not unusable:
             self._answered.set()

@@ -1,6 +1,6 @@
-"""The bounded pool: it runs tasks on worker threads, and keeps those that rest until they are due.
+"""The bounded thread pool: runs resumable tasks on worker threads, and keeps sleeping tasks.
 
-It knows no service, no plan and no ledger. Only the runtime calls it.
+It must not know any service, plan or ledger. Only the runtime calls it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from reconciler.ports import RateLimiter
 _POLL_EVERY_S: Final = 0.2
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Work that may rest: it yields for how many seconds, and returns what it came to.
+# A task that may sleep: it yields the number of seconds to sleep, and returns its result.
 ResumableTask: TypeAlias = Generator[float, None, Result]
 
 
 class Scheduler(Generic[Result]):
-    """Tasks that run on at most `parallelism` threads, and tasks that rest until they are due.
+    """Runs tasks on at most `parallelism` threads; a sleeping task needs no thread.
 
-    Once the caller stops asking, what waits for its next call waits no longer than `grace_s`
-    seconds. The same holds once `halted` returns a reason.
+    When the caller stops, or when `halted` returns a reason, a task waits at most `grace_s`
+    seconds for its next call.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Scheduler(Generic[Result]):
     def run(
         self, work: Callable[[Item], ResumableTask[Result]], items: Iterable[Item | None]
     ) -> Iterator[Result]:
-        """The results as they come; None among the items means that no item is ready yet."""
+        """Yield the results in the order of completion; a None item means "not ready yet"."""
         waiting = iter(items)
         with self._stop_calls_on_error():
             begins = False
@@ -61,8 +61,8 @@ class Scheduler(Generic[Result]):
                     task = self._next_task(work, waiting, begins=begins)
                     if task is None:
                         break
-                    # New and rested tasks alternate: what resumes again and again must not keep
-                    # the rest from beginning.
+                    # New and resumed tasks alternate, so that tasks that resume often cannot
+                    # keep new tasks from starting.
                     begins = not begins
                     self._submit(task)
                 if not self._running and not self._resting:
@@ -71,7 +71,7 @@ class Scheduler(Generic[Result]):
 
     @contextmanager
     def _stop_calls_on_error(self) -> Iterator[None]:
-        """Stop the budget where the work inside ends early; wait for what the threads still do."""
+        """Stop the rate limiter if the block ends early; then wait for the running threads."""
         try:
             yield
         except BaseException:
@@ -83,7 +83,7 @@ class Scheduler(Generic[Result]):
                 thread.join()
 
     def _submit(self, task: ResumableTask[Result]) -> None:
-        """Let work go on until it rests or ends, on a thread of its own if no other is free."""
+        """Run a task until it sleeps or ends, on a free thread or on a new one."""
         self._running += 1
         if self._running > len(self._threads):
             thread = threading.Thread(target=self._serve)
@@ -92,10 +92,10 @@ class Scheduler(Generic[Result]):
         self._asked.put(task)
 
     def _serve(self) -> None:
-        """What each thread does. An executor would make a future and a lock for each task."""
+        """Run tasks on one thread. An executor would create a future and a lock for each task."""
         while (task := self._asked.get()) is not None:
             self._moved.put((task, _advance(task)))
-        # For the next thread: one that a signal kept from being noted must end too.
+        # End the next thread too: a signal can keep a thread out of the list of threads.
         self._asked.put(None)
 
     def _next_task(
@@ -105,7 +105,7 @@ class Scheduler(Generic[Result]):
         *,
         begins: bool,
     ) -> ResumableTask[Result] | None:
-        """Work that begins, or goes on: whichever is asked for first, if there is any."""
+        """Return a new or a resumed task, with `begins` a new one first; None if no task is ready."""
         for fresh in (begins, not begins):
             task = self._begin(work, waiting) if fresh else self._next_rested()
             if task is not None:
@@ -119,14 +119,14 @@ class Scheduler(Generic[Result]):
         return None if item is None else work(item)
 
     def _next_rested(self) -> ResumableTask[Result] | None:
-        """Work whose rest is over, the longest ago first."""
+        """Return the task that is due for the longest time; None if no task is due."""
         if self._resting and self._resting[0][0] <= self._now():
             return heapq.heappop(self._resting)[2]
         return None
 
     def _wait_for_results(self) -> Iterator[Result]:
-        """Wait until something moves: the result of what has ended, nothing for what rests."""
-        # What has rested goes on only where a thread is free for it.
+        """Wait until a task ends or sleeps; yields the result of a task that has ended."""
+        # A task that is due continues only when a thread is free.
         free = self._running < self._parallelism
         left = self._resting[0][0] - self._now() if self._resting and free else None
         if not self._running and left is not None:
@@ -148,7 +148,7 @@ class Scheduler(Generic[Result]):
             heapq.heappush(self._resting, (due, next(self._count), task))
 
     def _shorten(self, left: float | None) -> float | None:
-        """How long to wait at most before something else must be looked at."""
+        """Return the longest time to wait before the next check, in seconds."""
         if left is None:
             return _POLL_EVERY_S if self._grace_s else None
         return max(0.0, min(left, _POLL_EVERY_S))
@@ -157,7 +157,7 @@ class Scheduler(Generic[Result]):
         return time.monotonic() + self._ahead
 
     def _sleep(self, seconds: float) -> None:
-        """Sleep; a clock that a test holds may run ahead of ours."""
+        """Sleep; a test clock may run ahead of the monotonic clock."""
         before = self._now()
         self._rest(seconds)
         self._ahead += max(0.0, before + seconds - self._now())
@@ -165,24 +165,24 @@ class Scheduler(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class _TaskResult(Generic[Result]):
-    """What work came to."""
+    """The result of a task."""
 
     result: Result
 
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """What work raised."""
+    """The exception of a task."""
 
     error: BaseException
 
 
-# For how many seconds work rests, or how it ended.
+# The number of seconds that a task sleeps, or how it ended.
 _Moved: TypeAlias = float | _TaskResult[Result] | _Failed
 
 
 def _advance(task: ResumableTask[Result]) -> _Moved[Result]:
-    """Go on with work until it rests or ends; what it raises is raised where it was asked for."""
+    """Run a task until it sleeps or ends; its exception is raised on the caller's thread."""
     try:
         return next(task)
     except StopIteration as end:

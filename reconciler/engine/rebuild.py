@@ -1,7 +1,8 @@
-"""Remembering anew, from what is live and what is declared, where the ledger is lost.
+"""Rebuilds ledger entries from the live and the declared values after the ledger was lost.
 
-What a manifest declares and live has is taken to be what was applied. Nothing else is guessed: a
-place that differs is left out, so that nobody is said to have moved it.
+A declared value that live has counts as applied. No other value is assumed: a place that differs
+is left out, so that it is not reported as drift. The rebuild command calls this module, which
+must not write the ledger.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ _NOTE = "rebuilt from what was live"
 def rebuild_entries(
     runtime: Runtime, request: PlanRequest, author: Author
 ) -> tuple[RebuiltEntry, ...]:
-    """What can be remembered of every resource that a manifest names, all of it read now.
+    """Return a rebuilt entry for every resource that a manifest names; all of them are read now.
 
-    Raises Unplannable with everything that could not be read or bound; nothing is written.
+    Raises Unplannable with every resource that could not be read or bound. Nothing is written.
     """
     manifests = select_manifests(request)
     resources = identify_resources(runtime, manifests, request.defaults)

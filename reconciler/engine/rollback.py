@@ -1,7 +1,8 @@
-"""Planning the way back: what was applied to one resource, undone on what is live now.
+"""Plans a rollback: undoes the applied changes of one resource on its live document.
 
-A rollback is a plan like any other: made from the ledger's entries, shown, saved, guarded, and
-carried out by the same apply. What cannot be led back is said, with the way to get there instead.
+A rollback is an ordinary plan that is made from ledger entries. It is shown, saved, guarded and
+applied like any other plan. A change that cannot be undone is an error with another way to reach
+the same state. The rollback command calls this module.
 """
 
 from __future__ import annotations
@@ -65,10 +66,10 @@ def plan_rollback(
     to: int | None = None,
     moved: Mapping[Address, Address] | None = None,
 ) -> Plan:
-    """The plan that undoes what was applied to one resource after entry `to`; the last without it.
+    """Return the plan that undoes all entries of one resource after `to`, or only the last entry.
 
-    `request` need not hold the resource's manifest. Raises ReconcilerError where there is no such
-    entry, Unplannable with everything that stands in the way.
+    `request` need not contain the manifest of the resource. Raises ReconcilerError if the
+    entry does not exist, and Unplannable with everything that prevents the rollback.
     """
     snapshot = runtime.ledger.load()
     rollback_range = read_rollback_range(runtime, address, to, moved or {})
@@ -127,7 +128,7 @@ def plan_rollback(
 def _find_kind(runtime: Runtime, address: Address) -> Kind:
     if address.kind not in runtime.kinds:
         known = ", ".join(runtime.kinds)
-        raise Unplannable((_finding(address, "there is no such kind here", f"Known: {known}."),))
+        raise Unplannable((_finding(address, "unknown kind", f"Known: {known}."),))
     return runtime.kinds[address.kind]
 
 
@@ -136,10 +137,10 @@ def _finding(address: Address, what: str, next_step: str) -> Finding:
 
 
 def _require_live(seen: Observation, rollback_range: RollbackRange) -> Json:
-    """What is live; raises Unplannable where it cannot be read or is gone."""
+    """Return the live document; raises Unplannable if the read failed or the resource is gone."""
     if not isinstance(seen.document, CompressedDocument):
         gone = _finding(
-            rollback_range.address, "is gone: there is nothing to lead back", rollback_range.instead
+            rollback_range.address, "is gone: nothing can be rolled back", rollback_range.instead
         )
         raise Unplannable((seen.finding or gone,))
     return seen.document.open()
@@ -152,7 +153,10 @@ def _make_comparison(
     last_applied: LastApplied,
     manifest: Manifest | None,
 ) -> tuple[Comparison, Json]:
-    """What is wanted back, and the whole document with it; raises Unplannable for what misfits."""
+    """Return the comparison and the desired document of the rollback.
+
+    Raises Unplannable for every change that does not fit the live document.
+    """
     desired, misfits = undo(kind.field, rollback_range.undone, live)
     if misfits:
         said = (f"#{one.sequence} cannot be undone at {one.pointer}: {one.why}" for one in misfits)
@@ -164,7 +168,7 @@ def _make_comparison(
     declared = kind.bind(manifest, live) if manifest is not None else Declared({})
     spoken = _merge_declared(kind.field, rollback_range, last_applied, desired, declared.document)
     secrets = _find_secrets(manifest)
-    # What was written then is not known: a secret goes along only where all of them must.
+    # The old values of secrets are not known, so a secret is sent only with a whole definition.
     labels = {pointer: reference.version for pointer, reference in secrets.items()}
     comparison = Comparison(
         resource=last_applied.resource(rollback_range.address),
@@ -189,10 +193,10 @@ def _merge_declared(
     desired: Json,
     declared: Json,
 ) -> Json:
-    """What is to be remembered: what is now, and what was at the places that are undone.
+    """Return the values to record: the current ones, and the old ones at the undone places.
 
-    What the service never shows is as it was remembered then, or as it is declared: a write of
-    the whole needs it.
+    An unobservable value comes from the ledger or from the manifest: a write of the whole
+    definition needs it.
     """
     hidden_values = {
         format_pointer(path): find(declared, path)
@@ -214,7 +218,7 @@ def _merge_declared(
 
 
 def _find_undone(rollback_range: RollbackRange) -> Mapping[str, Json]:
-    """What was remembered at the places that are undone, by any of the entries."""
+    """Return the values that any of the entries recorded at the undone places."""
     entries = (
         *reversed(rollback_range.undone),
         *((rollback_range.kept,) if rollback_range.kept else ()),
@@ -228,7 +232,7 @@ def _find_undone(rollback_range: RollbackRange) -> Mapping[str, Json]:
 
 
 def _put(document: Json, path: Path, value: Json) -> None:
-    """Set a value, unless something that is no object lies around it."""
+    """Set a value, unless one of its parents is not an object."""
     parents = (find(document, path[:depth]) for depth in range(len(path)))
     if all(one is ABSENT or isinstance(one, dict) for one in parents):
         set_at(document, path, copy.deepcopy(value))
@@ -237,7 +241,7 @@ def _put(document: Json, path: Path, value: Json) -> None:
 def _find_models(
     kind: Kind, rollback_range: RollbackRange, live: Json, desired: Json, declared: Declared
 ) -> tuple[ModelReference, ...]:
-    """The trained models at the places that are undone, with the signature that opens them."""
+    """Return the trained models at the undone places, with the signatures that open them."""
     spoken: Json = {}
     for path in sorted(rollback_range.places, key=len):
         value = find(desired, path)
@@ -271,7 +275,7 @@ def _complete_step(
 def _explain(
     field: Field, step: Step, rollback_range: RollbackRange, last_applied: LastApplied
 ) -> Iterator[Reason]:
-    """Why each place is changed; where somebody else moved it since, that this is lost."""
+    """Yield a reason for each change; it says if a later change by another client is lost."""
     note = (
         f"rollback to #{rollback_range.to}"
         if rollback_range.to
@@ -282,12 +286,12 @@ def _explain(
         then = last_applied.owned.get(pointer, ABSENT)
         seen = change.verb is not Verb.WRITE and then is not ABSENT
         moved = seen and not same(field.at(change.path), then, change.before)
-        since = f"; somebody moved it since it was applied {format_author(last_applied)}"
+        since = f"; it was changed outside reconciler since {format_author(last_applied)}"
         yield Reason(pointer, Cause.ROLLBACK, f"{note}{since if moved else ''}")
 
 
 def _check_bytes(steps: Sequence[Step], rollback_range: RollbackRange) -> Iterator[Finding]:
-    """Models that lie where they lay then, with other bytes."""
+    """Yield a finding for each restored model whose blob has changed since."""
     for step in steps:
         for model in step.models:
             then = _find_digest(rollback_range, format_pointer(model.path), model.after)
@@ -297,7 +301,7 @@ def _check_bytes(steps: Sequence[Step], rollback_range: RollbackRange) -> Iterat
                     f'trained model "{model.name}": its bytes are not those that were applied',
                     subject=str(step.resource.address),
                     detail=(model.after, f"It was {then} and is {model.digest_after}."),
-                    next_step=f"To go back all the same: --allow blob={step.resource.address}",
+                    next_step=f"To roll back anyway: --allow blob={step.resource.address}",
                     guard="blob",
                 )
 
@@ -309,7 +313,7 @@ def _find_digest(rollback_range: RollbackRange, pointer: str, uri: str) -> str:
 
 
 def _warn_of_secrets(rollback_range: RollbackRange, last_applied: LastApplied) -> Iterator[Finding]:
-    """Secrets whose version was another one then: what it was nobody knows."""
+    """Yield a warning for each secret with another version then: its old value is not known."""
     then = rollback_range.kept.secrets if rollback_range.kept is not None else {}
     for pointer in sorted({*then, *last_applied.secrets}):
         one, other = then.get(pointer), last_applied.secrets.get(pointer)
@@ -317,21 +321,21 @@ def _warn_of_secrets(rollback_range: RollbackRange, last_applied: LastApplied) -
             yield Finding(
                 f"the secret {pointer} is not restored: {_label(one)} then, {_label(other)} now",
                 subject=str(rollback_range.address),
-                next_step="To write another: name it in spec.secrets with a new version, apply.",
+                next_step="To write another value: set a new version in spec.secrets, then apply.",
                 severity="warning",
             )
 
 
 def _label(version: str | None) -> str:
     if version is None:
-        return "none was written"
-    return f'version "{version}"' if version else "one without a version"
+        return "no secret"
+    return f'version "{version}"' if version else "a secret without a version"
 
 
 def _warn_of_manifest(
     kind: Kind, steps: Sequence[Step], manifest: Manifest | None, last_applied: LastApplied
 ) -> Iterator[Finding]:
-    """What the manifest still declares otherwise, so that the next apply would bring it back."""
+    """Yield a warning if the manifest still declares an undone value: an apply restores it."""
     for step in steps:
         back = (
             _find_brought_back(kind, step, manifest, last_applied) if manifest is not None else []
@@ -339,7 +343,7 @@ def _warn_of_manifest(
         if back:
             said = [f"{format_pointer(path)} on {place}" for path, place in back]
             yield Finding(
-                "the manifest still declares what is undone: the next apply brings it back",
+                "the manifest still declares an undone value: the next apply writes it again",
                 subject=str(step.resource.address),
                 place=back[0][1],
                 detail=tuple(said[:_MOST_NAMED]),
@@ -351,7 +355,7 @@ def _warn_of_manifest(
 def _find_brought_back(
     kind: Kind, step: Step, manifest: Manifest, last_applied: LastApplied
 ) -> list[tuple[Path, SourceLocation]]:
-    """What a manifest would make of what was undone, and where it says so."""
+    """Return the undone places that the manifest would change again, and its locations."""
     declared = kind.bind(manifest, step.after)
     comparison = Comparison(
         step.resource, kind.field, step.after, declared, last_applied=last_applied

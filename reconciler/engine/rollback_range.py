@@ -1,4 +1,7 @@
-"""What is to be undone of one resource, read from the ledger, and why it cannot be."""
+"""Finds the ledger entries of one resource to undo, and the reasons why they cannot be undone.
+
+It must not read a service. The rollback planner calls it.
+"""
 
 from __future__ import annotations
 
@@ -28,28 +31,28 @@ from reconciler.plans.history import rename
 from reconciler.plans.undo import list_touched
 
 _MOST_NAMED: Final = 10
-_DECLARE: Final = "Declare what it had then, and apply: reconciler history {subject} --at '#{to}'"
-_NOBODY_KNOWS: Final = "Declare what it is to have, and apply: what it had then is not known."
+_DECLARE: Final = (
+    "Declare its earlier values, then apply. To see them: reconciler history {subject} --at '#{to}'"
+)
+_UNKNOWN: Final = "Declare the values it must have, then apply: its earlier values are not known."
 _PRUNE: Final = "To destroy it: remove its manifest, then reconciler apply --prune --allow deletes"
-# What cannot be undone change by change, and why.
+# The actions that cannot be undone, and why.
 _REFUSED: Final[Mapping[Action, str]] = {
-    Action.CREATE: "it was created by #{number}, so before that there was nothing",
+    Action.CREATE: "it was created by #{number} and did not exist before",
     Action.REPLACE: (
-        "it was replaced by #{number}, and the keys and secrets of the one before are not known"
+        "it was replaced by #{number}, and its earlier keys and secrets are not known"
     ),
     Action.DELETE: "it was destroyed by #{number}, and its keys and secrets are not known",
-    Action.FORGET: "it was forgotten by #{number}, and what was done to it meanwhile is not known",
-    Action.ADOPT: (
-        "it was taken over by #{number} as it was found, and what it had before is not known"
-    ),
+    Action.FORGET: "it was forgotten by #{number}, and later changes to it are not known",
+    Action.ADOPT: ("it was adopted by #{number}, and its earlier values are not known"),
 }
 
 
 @dataclass(frozen=True)
 class RollbackRange:
-    """The entries of one resource that are to be undone, the newest first, and the one before.
+    """The entries of one resource to undo, newest first, and the entry before them, `kept`.
 
-    `to` is the number of `kept`, 0 where there is none. `named` says that people asked for it.
+    `to` is the number of `kept`, or 0 without one. `named` is True if the user gave the number.
     """
 
     address: Address
@@ -60,19 +63,22 @@ class RollbackRange:
 
     @property
     def places(self) -> Collection[Path]:
-        """Where something is undone."""
+        """The places where a change is undone."""
         return list_touched(self.undone)
 
     @property
     def instead(self) -> str:
-        """How to get there where undoing does not."""
-        return _DECLARE.format(subject=self.address, to=self.to) if self.to else _NOBODY_KNOWS
+        """The next step if the entries cannot be undone."""
+        return _DECLARE.format(subject=self.address, to=self.to) if self.to else _UNKNOWN
 
 
 def read_rollback_range(
     runtime: Runtime, address: Address, to: int | None, moved: Mapping[Address, Address]
 ) -> RollbackRange:
-    """What comes after entry `to`, or the last entry alone; raises ReconcilerError for no entry."""
+    """Return the entries after `to`, or the last entry alone.
+
+    Raises ReconcilerError if the entry does not exist or nothing can be undone.
+    """
     done = [
         entry
         for entry in runtime.ledger.entries()
@@ -87,9 +93,9 @@ def read_rollback_range(
     numbers = [entry.sequence for entry in done]
     if to not in numbers:
         there = ", ".join(f"#{number}" for number in numbers[-_MOST_NAMED:])
-        raise _refuse(address, f"no entry #{to} of it is done", f"Done are {there}.")
+        raise _refuse(address, f"has no completed entry #{to}", f"Completed entries: {there}.")
     if to == numbers[-1]:
-        why = "Who moved it since: reconciler drift. To go back by one entry, leave --to out."
+        why = "To see later changes: reconciler drift. To undo only the last entry, leave out --to."
         raise _refuse(address, f"nothing was applied after #{to}", why)
     at = numbers.index(to)
     return RollbackRange(address, to, done[:at:-1], done[at], named=True)
@@ -105,7 +111,7 @@ def check_range(
     snapshot: Snapshot,
     last_applied: LastApplied | None,
 ) -> Iterator[Finding]:
-    """Everything in the ledger that stands in the way."""
+    """Yield a finding for everything in the ledger that prevents the rollback."""
     for entry in rollback_range.undone:
         if entry.action in _REFUSED:
             instead = _PRUNE if entry.action is Action.CREATE else ""
@@ -121,8 +127,8 @@ def check_range(
         if last_applied is not None and intent.id.casefold() == last_applied.id.casefold():
             yield _make_barrier(
                 rollback_range,
-                f"what became of #{intent.sequence} is not known",
-                "Leave --out away: a rollback that is applied finds out first.",
+                f"the result of #{intent.sequence} is not known",
+                "Leave out --out: a rollback that is applied finds the result first.",
             )
 
 
@@ -143,5 +149,5 @@ def _check_irreversible(
         after = operation.get("value", ABSENT)
         change = Change(path, Verb.REPLACE, ABSENT, after, irreversible=lasting)
         if operation["op"] != "test" and is_final(change):
-            said = f"{operation['path']} was changed for good by #{entry.sequence}"
-            yield _make_barrier(rollback_range, said, "The service allows no way back from it.")
+            said = f"{operation['path']} was changed irreversibly by #{entry.sequence}"
+            yield _make_barrier(rollback_range, said, "The service cannot undo this change.")

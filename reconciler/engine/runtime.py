@@ -1,4 +1,7 @@
-"""The ports that an engine works with, and the bounded pool that it works on."""
+"""The runtime of the engine: the implementations of the ports, and the bounded pool.
+
+The composition root makes one `Runtime` for each command. This module must not know a vendor.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,12 @@ from reconciler.ports import (
     WaitsUntilIdle,
 )
 
-# What is assumed of a service that publishes nothing: one call takes a second, none is limited.
+# The timing of a service that publishes none: a call takes one second, and calls are not limited.
 UNKNOWN_TIMING: Final = ServiceTiming(1.0, 0, 1000, 1000.0, 1000, 1000.0)
 
 
 class Providers(Mapping[str, Provider]):
-    """The calls of each kind by its name, connected when they are first asked for."""
+    """The provider of each kind by its name; it connects at the first access."""
 
     def __init__(self, kinds: Mapping[str, Kind], access: Access) -> None:
         self._kinds, self._access = kinds, access
@@ -52,9 +55,9 @@ class Providers(Mapping[str, Provider]):
 
 @dataclass(frozen=True)
 class Runtime:
-    """What an engine reaches the world with. `providers` holds one per kind name.
+    """The ports of the engine; `providers` has one provider for each kind name.
 
-    `halted` says why nothing more may be begun, or "" while everything may.
+    `halted` returns why nothing more may start, or "" while new work may start.
     """
 
     kinds: Mapping[str, Kind]
@@ -71,23 +74,23 @@ class Runtime:
     sleep: Callable[[float], None] = time.sleep
 
     def provider(self, address: Address) -> Provider:
-        """The calls for an address."""
+        """Return the provider for an address."""
         return self.providers[address.kind]
 
     @property
     def calls(self) -> int:
-        """How many requests were sent so far to all services."""
+        """The number of requests sent so far to all services."""
         return self.rate_limiter.sent
 
     def timing(self, kind: str) -> ServiceTiming:
-        """How fast the service of a kind takes calls, as far as it is known."""
+        """Return the timing of the service of a kind, as far as it is known."""
         provider = self.providers[kind]
         return provider.timing if isinstance(provider, HasTiming) else UNKNOWN_TIMING
 
     def wait_until_idle(self, resource: Resource) -> Iterator[None]:
-        """Wait until no operation runs on the resource, as far as its service can be asked.
+        """Wait until no operation runs on the resource, if its service reports operations.
 
-        Raises StillRunning where one has not ended in time.
+        Yields after each check. Raises StillRunning if an operation has not ended in time.
         """
         provider = self.provider(resource.address)
         return (
@@ -97,11 +100,11 @@ class Runtime:
     def run_all(
         self, work: Callable[[Item], Result], items: Iterable[Item], grace_s: float = 0.0
     ) -> Iterator[Result]:
-        """The results of `work` as they come, at most `parallelism` at a time.
+        """Yield the results of `work` in the order of completion, at most `parallelism` at a time.
 
-        Only as many items are taken as are worked on, so that nothing new starts once the
-        caller stops asking. What is in flight is finished before an exception goes on; what only
-        waits for the turn of its next call waits for no more than `grace_s` seconds then.
+        An item is taken only when its work starts, so nothing new starts after the caller stops.
+        Running work ends before an exception is raised. Work that waits for its next call then
+        waits at most `grace_s` seconds.
         """
 
         def once(item: Item) -> ResumableTask[Result]:
@@ -116,10 +119,10 @@ class Runtime:
         items: Iterable[Item | None],
         grace_s: float = 0.0,
     ) -> Iterator[Result]:
-        """As `run_all`, of work that rests: it yields for how many seconds.
+        """Do the same as `run_all` for work that sleeps: it yields the number of seconds.
 
-        What rests holds up nobody: others are begun meanwhile, beyond `parallelism` of them. None
-        among the items says that there is none before something that was begun goes on.
+        A sleeping task does not count for `parallelism`, so other tasks start meanwhile. A None
+        item means that no item is ready until a started task continues.
         """
         scheduler: Scheduler[Result] = Scheduler(
             self.rate_limiter, self.halted, self.sleep, self.parallelism, grace_s

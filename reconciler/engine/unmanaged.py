@@ -1,6 +1,6 @@
-"""Finds services that no manifest names, and those that a person names to have them written down.
+"""Finds services that no manifest names, and services to import.
 
-Nothing here writes a file.
+It must not write a file. The drift report and the commands that write manifests call it.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ from reconciler.plans.drift import incomplete, unmanaged
 from reconciler.plans.waves import find_members
 from reconciler.ports import Kind
 
-# A name that the schema of manifests takes.
+# A name that the manifest schema accepts.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
-# A manifest's file is named after it, with what is added to it.
+# The file of a manifest has the manifest's name and a suffix.
 _LONGEST_NAME: Final = 200
 
 
 def find_unmanaged(
     runtime: Runtime, request: PlanRequest, resources: Sequence[Resource], snapshot: Snapshot
 ) -> list[Drift]:
-    """A finding for each service, in the scopes of `resources` and the project, without a manifest.
+    """Return a finding for each service in the scopes that has no manifest.
 
-    `resources` are those of the manifests that the request selects. Where not all manifests of the
-    project were read, what the ledger remembers is left out: one of the others may name it. A
-    scope that cannot be read is a finding too.
+    The scopes are those of `resources` and of the project. `resources` belong to the manifests
+    that the request selects. If not all manifests of the project were read, the resources of the
+    ledger are left out, because another manifest may name them. A scope that cannot be read is a
+    finding too.
     """
     named = _list_ids(runtime, request, resources)
     remembered = {
@@ -65,7 +66,7 @@ def find_unmanaged(
 
 
 def _list_ids(runtime: Runtime, request: PlanRequest, resources: Sequence[Resource]) -> set[str]:
-    """The casefolded ids that manifests name, those included that the request does not select."""
+    """Return the casefolded ids that all manifests name, selected or not."""
     named = {one.id.casefold() for one in resources}
     chosen = {one.address for one in resources}
     for manifest in request.manifests:
@@ -78,7 +79,7 @@ def _list_ids(runtime: Runtime, request: PlanRequest, resources: Sequence[Resour
 def _describe(kind: str, resource_id: str, remembered: Mapping[str, Address]) -> Drift:
     known = remembered.get(resource_id.casefold())
     name = resource_id.rstrip("/").rpartition("/")[2]
-    note = "the ledger remembers it, and no manifest names it any more" if known else ""
+    note = "the ledger records it, and no manifest names it any more" if known else ""
     return unmanaged(Resource(known or Address(kind, name), resource_id), note)
 
 
@@ -88,9 +89,9 @@ def _find_scopes(
     resources: Sequence[Resource] = (),
     file: str = "",
 ) -> list[Resource]:
-    """A resource in each scope that `resources` or the project's defaults name, by kind and scope.
+    """Return one resource in each scope of `resources` and the project, by kind and scope.
 
-    Raises ManifestInvalid, with what the project `file` leaves out, where nothing names a scope.
+    Raises ManifestInvalid, with what the project `file` leaves out, if no scope is found.
     """
     scopes = {(one.address.kind, kinds[one.address.kind].scope(one)): one for one in resources}
     missing: list[Finding] = []
@@ -111,7 +112,7 @@ def _scope_of(runtime: Runtime, resource: Resource) -> str:
 
 
 def _list_others(runtime: Runtime, scope: Resource, named: Collection[str]) -> Iterator[str]:
-    """The ids in the scope of a resource that are not in `named`, which holds casefolded ids."""
+    """Yield the ids in the scope of a resource that are not in `named` (casefolded ids)."""
     provider = runtime.provider(scope.address)
     for item in provider.scan(_scope_of(runtime, scope), scope.token):
         if item.id and item.id.casefold() not in named:
@@ -120,14 +121,14 @@ def _list_others(runtime: Runtime, scope: Resource, named: Collection[str]) -> I
 
 @dataclass(frozen=True)
 class ServiceFinder:
-    """Finds and reads the services that are to be written down as manifests of a project."""
+    """Finds and reads the services to import as manifests of a project."""
 
     runtime: Runtime
     project: Project
     manifests: Sequence[Manifest]
 
     def locate(self, address: Address, resource_id: str = "") -> Resource:
-        """The service of an address: by id, by its manifest, by the ledger, or by its name."""
+        """Return the resource of an address, from its id, a manifest, the ledger or its name."""
         kind, defaults = self._kind(address), self.project.defaults
         if resource_id:
             return kind.locate(address, resource_id, defaults)
@@ -140,7 +141,7 @@ class ServiceFinder:
         return kind.identify(Manifest(address, {}, "", ""), defaults)
 
     def expand(self, addresses: Iterable[Address]) -> list[Address]:
-        """The addresses, with the members of a fleet in its place."""
+        """Return the addresses; a fleet is replaced by its members."""
         last_applied_by_address = self.runtime.ledger.load().last_applied_by_address
         return [
             one
@@ -149,7 +150,7 @@ class ServiceFinder:
         ]
 
     def find_all(self) -> list[Resource]:
-        """Every service of the project's own scopes that no manifest names, by address."""
+        """Return every service in the project's scopes that no manifest names, by address."""
         kinds, defaults = self.runtime.kinds, self.project.defaults
         taken = {one.address for one in self.manifests}
         named = {
@@ -166,7 +167,7 @@ class ServiceFinder:
         return sorted(found, key=lambda one: one.address)
 
     def read(self, resources: Sequence[Resource]) -> list[tuple[Resource, Live]]:
-        """What is live; raises Unplannable with every service that could not be read."""
+        """Return the live resources; raises Unplannable with every one that could not be read."""
         found: list[tuple[Resource, Live]] = []
         missing: list[Finding] = []
         for seen in observe(self.runtime, resources).seen.values():
@@ -184,13 +185,13 @@ class ServiceFinder:
         kinds = self.runtime.kinds
         if address.kind not in kinds:
             known = f"Known: {', '.join(kinds)}."
-            finding = Finding("there is no such kind", subject=str(address), next_step=known)
+            finding = Finding("unknown kind", subject=str(address), next_step=known)
             raise ManifestInvalid((finding,))
         return kinds[address.kind]
 
 
 def _pick_address(kind: str, resource_id: str, taken: Collection[Address]) -> Address:
-    """An address for a manifest: the service's own name, unless it cannot be one or is taken."""
+    """Return an address for a manifest: the service's name, unless it is invalid or taken."""
     own = resource_id.rpartition("/")[2][:_LONGEST_NAME]
     name = own if NAME.fullmatch(own) else f"service{own}"
     while Address(kind, name) in taken:
@@ -200,7 +201,7 @@ def _pick_address(kind: str, resource_id: str, taken: Collection[Address]) -> Ad
 
 def _no_service(resource: Resource) -> Finding:
     return Finding(
-        "there is no such service",
+        "the service does not exist",
         subject=str(resource.address),
         detail=(resource.id,),
         next_step="Check its name, and spec.defaults in the project file.",

@@ -1,8 +1,8 @@
-"""The words everything else is written in: frozen values without behaviour beyond their own form.
+"""The values that every other folder uses: frozen dataclasses with no behaviour of their own.
 
-A JSON value is `Json`. A value that is not there is `ABSENT`, which is not JSON's null: the
-service says 404, or the document has no such property. It never stands for a read that failed.
-No secret can be held by anything here but `Live.raw`; a `SecretReference` says where a secret is.
+A JSON value is `Json`. `ABSENT` is not JSON's null: it means that the service answers 404, or that
+the document has no such property. It never means a failed read. Only `Live.raw` may hold a secret;
+a `SecretReference` says where a secret is. This folder must not know a service, a file or a clock.
 """
 
 from reconciler.model.compressed import CompressedDocument, CompressedField, compress

@@ -1,7 +1,7 @@
-"""Documents that are kept small: a plan of thousands holds thousands of them.
+"""Compressed documents: a plan of thousands of resources holds thousands of documents.
 
-As values a definition of 15 kB takes 40 kB of memory, folded 2 kB. Opening one takes less time than
-it took to read it from the service.
+A definition of 15 kB takes 40 kB of memory as Python values and 2 kB compressed. To decompress it
+takes less time than to read it from the service.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import orjson
 from reconciler.model.core import Absent, Json
 from reconciler.model.values import dataclass
 
-# Before what only Python's own encoder can write, and so only it can read: integers of more than
-# 64 bits, texts that are no Unicode. JSON takes it for a blank.
+# The prefix of a text that only Python's own encoder can write and read: it holds integers of more
+# than 64 bits or strings that are not Unicode. A JSON parser skips a blank.
 _OWN: Final = b" "
-# Only what is JSON is written down: never a value of ours, such as where a secret is.
+# orjson must refuse every value that is not JSON, such as a `SecretReference`.
 STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
@@ -29,16 +29,16 @@ class CompressedDocument:
     packed: bytes
 
     def open(self) -> Json:
-        """The document, made anew each time."""
+        """The document; each call parses it again."""
         text = zlib.decompress(self.packed)
         try:
             return json.loads(text) if text.startswith(_OWN) else orjson.loads(text)
         except orjson.JSONDecodeError:
-            return json.loads(text)  # what somebody else has written
+            return json.loads(text)  # another program has written it
 
 
 def compress(document: Json) -> CompressedDocument:
-    """The document kept small. Its numbers must be finite."""
+    """The document in compressed form. Its numbers must be finite."""
     try:
         text = orjson.dumps(document, option=STRICT)
     except TypeError:
@@ -48,7 +48,10 @@ def compress(document: Json) -> CompressedDocument:
 
 
 class CompressedField:
-    """A field of a dataclass for a document that may be given folded, and is read as it is."""
+    """A field of a dataclass that accepts a document or a compressed one, and reads as a document.
+
+    Each read of a compressed document parses it again.
+    """
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._kept = f"_{name}"

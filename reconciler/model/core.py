@@ -1,4 +1,4 @@
-"""Values, places and names: what every other word is made of."""
+"""The basic values: addresses, resources, findings, source locations and secret references."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Path: TypeAlias = tuple[str | int, ...]
 
 
 class Absent(enum.Enum):
-    """The type of `ABSENT`, so that a type checker can tell it from every JSON value."""
+    """The type of `ABSENT`; a type checker can distinguish it from every JSON value."""
 
-    ABSENT = frozenset[str]()  # no value of JSON, so that nobody writes it down as one
+    ABSENT = frozenset[str]()  # not a JSON value, so that no encoder writes it
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -30,9 +30,10 @@ ABSENT: Final = Absent.ABSENT
 
 
 class Action(enum.StrEnum):
-    """What is done to a resource, in Terraform's words.
+    """The action on a resource, in Terraform's words.
 
-    What is forgotten is left as it is; what is adopted is remembered as it is found.
+    `FORGET` removes a resource from the ledger and does not change it. `ADOPT` records a resource
+    in the ledger and does not change it.
     """
 
     CREATE = "create"
@@ -44,7 +45,7 @@ class Action(enum.StrEnum):
 
     @property
     def symbol(self) -> str:
-        """The sign that stands before the resource in every face."""
+        """The sign before the resource in every output."""
         return _SYMBOLS[self]
 
 
@@ -59,7 +60,7 @@ _SYMBOLS: Final[Mapping[Action, str]] = {
 
 
 class Verb(enum.StrEnum):
-    """What a change does to one place. `WRITE` is for a value that can never be read back."""
+    """What a change does to one place. `WRITE` is for a value that the service never shows."""
 
     ADD = "add"
     REPLACE = "replace"
@@ -69,7 +70,7 @@ class Verb(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """`Kind/name`: how people name a resource."""
+    """`Kind/name`: the name of a resource in manifests, flags and output."""
 
     kind: str
     name: str
@@ -79,7 +80,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read `Kind/name`; raises ValueError for anything else."""
+        """Parse `Kind/name`; raises ValueError for any other text."""
         kind, slash, name = text.partition("/")
         if not (kind and slash and name):
             raise ValueError(text)
@@ -88,7 +89,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True, order=True)
 class SourceLocation:
-    """Where in a file something stands; line and column count from 1."""
+    """A place in a file; line and column count from 1."""
 
     file: str
     line: int
@@ -100,10 +101,10 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing a person must know: what, where, and the next step.
+    """One error or warning: the message, its place, and the next step.
 
-    `guard` names the guard that refuses, one of the words of `--allow`; empty for any other
-    finding. `detail` holds further lines, `next_step` a sentence or a command.
+    `guard` names the guard that refuses, as `--allow` spells it; it is empty for any other finding.
+    `detail` holds more lines. `next_step` is a sentence or a command.
     """
 
     message: str
@@ -117,10 +118,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class SecretReference:
-    """Where a secret is found when a call is made: an environment variable or a file.
+    """The place of a secret: an environment variable or a file, read when a call is made.
 
-    `version` is a label that people change to have the secret written again. The value itself
-    is never held here. A reference may stand as a leaf of a declared document.
+    `version` is a label; a person changes it so that the secret is written again. A reference
+    never holds the value of the secret. It may be a leaf of a declared document.
     """
 
     env: str = ""
@@ -132,16 +133,16 @@ class SecretReference:
 
     @classmethod
     def parse(cls, text: str) -> SecretReference | None:
-        """What `str` wrote of a reference, without its label; None for no text."""
+        """The reference that `str` wrote, without its version label; None for an empty text."""
         kind, _, name = text.partition(" ")
         return cls(**{"env" if kind == "env" else "file": name}) if name else None
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """An address and what the service calls it (for Resource Manager: the whole id).
+    """An address and the service's id of the resource (for Resource Manager: the whole id).
 
-    `token` is where the token is found that opens it, where that is not the cloud's own.
+    `token` refers to the resource's own token; None when the token of the cloud is used.
     """
 
     address: Address

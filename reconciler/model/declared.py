@@ -1,4 +1,4 @@
-"""What people write, and what it says of a service."""
+"""The project, the manifests, and the part of a document that a manifest declares."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from reconciler.model.values import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Which item of which fleet something is made from.
+    """The item of a fleet that a manifest is made from.
 
-    `number` counts items from 1; `place` is where the item stands: a row of a file, or an entry.
+    `number` counts items from 1. `place` is the place of the item: a row of a file, or an entry.
     """
 
     fleet: Address
@@ -33,11 +33,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """How the changes of a fleet are spread over waves.
+    """The waves of a fleet.
 
-    `sizes` says of each wave how many of the changing members are done when it ends: a count, or a
-    percentage such as `"10%"`; the last one takes all that is left. After each wave but the last
-    `pause_s` seconds are waited. More than `max_failures` failed members stop the rest of it.
+    `sizes` has one item for each wave: how many of the changing members are done when the wave
+    ends. An item is a count, or a percentage such as `"10%"`; the last wave takes the rest. The
+    apply waits `pause_s` seconds after each wave but the last. The fleet stops when more than
+    `max_failures` members have failed.
     """
 
     fleet: Address
@@ -48,10 +49,10 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One document that a person wrote, checked against its schema, files inlined.
+    """One manifest document, checked against its schema, with included files inlined.
 
-    `places` maps a JSON pointer into the document ("/spec/trainedModels") to where it stands.
-    `member` says which item of a fleet it was made from; None where a person wrote it as it is.
+    `places` maps a JSON pointer into the document ("/spec/trainedModels") to its place in a file.
+    `member` is the item of a fleet that it is made from; None when a person wrote it.
     """
 
     address: Address
@@ -63,7 +64,7 @@ class Manifest:
     member: Member | None = None
 
     def place(self, pointer: str) -> SourceLocation:
-        """Where `pointer` stands, or the nearest thing around it."""
+        """The place of `pointer`, or of its nearest parent that has a place."""
         while pointer and pointer not in self.places:
             pointer = pointer.rpartition("/")[0]
         return self.places.get(pointer, SourceLocation(self.file, 1, 1))
@@ -71,7 +72,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class GuardLimits:
-    """What a plan may do without being asked again. `max_updates` is a count or `"30%"`."""
+    """The limits of a plan that needs no `--allow`. `max_updates` is a count or `"30%"`."""
 
     max_deletes: int = 0
     max_updates: int | str = "30%"
@@ -80,10 +81,10 @@ class GuardLimits:
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """Where calls go: base URLs without a trailing slash, by the names that kinds give them.
+    """The base URLs of the calls, without a trailing slash, by the plane names of the kinds.
 
-    `name` says what a plan is made for: a plan for one cloud is not applied to another. `blob` is
-    empty where the addresses of models say where storage is.
+    `name` is part of a plan: a plan for one cloud is not applied to another. `blob` is empty when
+    the address of each model already names the storage.
     """
 
     name: str
@@ -93,11 +94,11 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Project:
-    """What `reconciler.yaml` says. `root` is the folder it stands in, absolute.
+    """The contents of `reconciler.yaml`. `root` is the absolute path of its folder.
 
-    `ledger` is the folder of the ledger and of what is kept beside it; where `ledger_container` is
-    not empty, the ledger itself is in that container, in blobs whose names begin with
-    `ledger_prefix`. `moved` maps addresses that were renamed to what they are called now.
+    `ledger` is the folder of the ledger and of the files beside it. When `ledger_container` is not
+    empty, the ledger itself is in that container, in blobs whose names begin with `ledger_prefix`.
+    `moved` maps the old address of a renamed resource to its current one.
     """
 
     name: str
@@ -115,11 +116,11 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """A trained model that a manifest names. `path` is the place of its address in the document.
+    """A trained model that a manifest names. `path` is the place of its URI in the document.
 
-    Where the service opens it by a signature, `sas_path` is the place at which that is sent.
-    `entry` points to the manifest's own entry for it, which may hold `uri`, `sha256` and `sas`; it
-    is empty where the definition brings the model in.
+    When the service needs a shared access signature, `sas_path` is its place in the document.
+    `entry` points to the manifest's entry of the model, which may hold `uri`, `sha256` and `sas`;
+    it is empty when only the definition names the model.
     """
 
     name: str
@@ -133,18 +134,18 @@ class ModelReference:
 
     @property
     def place(self) -> SourceLocation | None:
-        """Where the manifest names it; looked up when somebody must be told."""
+        """Where the manifest names it; computed only when a finding needs it."""
         return self.find_place() if self.find_place is not None else None
 
 
 @dataclass(frozen=True)
 class Declared:
-    """The part of the service's document that a manifest speaks of.
+    """The part of the service's document that a manifest declares.
 
-    Leaves of `document` may be `SecretReference`. `places` maps a pointer into `document` to
-    where a person wrote it. With `exact` it is all that there is to be: the rest is removed.
-    `starting_document` is what a resource that is not there yet starts from; nobody owns what is
-    only in it.
+    Leaves of `document` may be `SecretReference`. `places` maps a pointer into `document` to its
+    place in a file. With `exact`, every property that is not in `document` is removed.
+    `starting_document` is the first document of a resource that does not exist yet. A property that
+    is only in it is not owned.
     """
 
     document: Json
@@ -157,11 +158,11 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class CloneSource:
-    """The resource whose definition a new one is made from.
+    """The resource whose definition a new resource copies.
 
-    `name` is what people call it. Where secrets must be sealed anew for another `region`, those of
-    the service's own copy for that region are sent; `copy` says whether it was there when the plan
-    was made, or must be made first.
+    `name` is its name for people. When secrets must be encrypted again for another `region`, the
+    write sends those of the service's own copy for that region. `copy` says whether that copy
+    existed when the plan was made, or must be made first.
     """
 
     id: str
@@ -172,7 +173,7 @@ class CloneSource:
 
 @dataclass(frozen=True)
 class ExportedSpec:
-    """What a person would write for a live resource: a manifest's spec, and notes beside it."""
+    """The exported manifest of a live resource: its spec, and notes for the reader."""
 
     spec: Json
     notes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Who moved what since the last apply."""
+"""The drift report: what has changed since the last apply, on the service or in a manifest."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from reconciler.model.values import dataclass
 
 
 class Verdict(enum.StrEnum):
-    """What is to be said of a resource, or of one place in it, since the last apply.
+    """The status of a resource, or of one place in it, since the last apply.
 
-    `DRIFTED`: live moved and the manifest did not. `PENDING`: the manifest moved, or was never
-    applied. `CONFLICT`: both moved, apart. `MISSING`: it was there when last applied.
-    `UNMANAGED`: no manifest names it. `MODEL_SWAPPED`: it serves another model than was applied.
-    `ARTIFACT_MUTATED`: other bytes lie at the same address. `CREDENTIAL_EXPIRING`: a signature
-    ends soon. `NOT_OBSERVABLE`: the service never shows it. `INCOMPLETE`: it could not be read.
+    `DRIFTED`: live has changed and the manifest has not. `PENDING`: the manifest has changed, or
+    was never applied. `CONFLICT`: both have changed, to different values. `MISSING`: the resource
+    existed at the last apply. `UNMANAGED`: no manifest names it. `MODEL_SWAPPED`: it serves a
+    different model. `ARTIFACT_MUTATED`: the blob at the same address has different bytes.
+    `CREDENTIAL_EXPIRING`: a signature expires soon. `NOT_OBSERVABLE`: the service never shows the
+    value. `INCOMPLETE`: it could not be read.
     """
 
     IN_SYNC = "in sync"
@@ -36,12 +37,12 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One finding of who moved what.
+    """One difference between ledger, live and manifest.
 
-    `pointer` is "" where the whole resource is meant. `remembered`, `live` and `declared` are
-    ABSENT where there is none; `hidden` says that they may not be shown. `since` is when it was
-    first seen, in UTC; `note` says more, `commands` are the commands that settle it. `fleet` is the
-    fleet whose member the resource is, if any.
+    `pointer` is "" for the whole resource. `remembered`, `live` and `declared` are ABSENT for a
+    missing value; `hidden` says that they must not be shown. `since` is when the difference was
+    first seen, in UTC. `note` holds more facts, and `commands` the commands that resolve the
+    difference. `fleet` is the fleet of the resource, if any.
     """
 
     resource: Resource
@@ -59,10 +60,10 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class ResourceStatus:
-    """What is said of one resource as a whole.
+    """The status of one whole resource.
 
-    `last_applied` is what the ledger remembers of it, `observed_at` when it was read, in UTC, or
-    empty; `fleet` is the fleet whose member it is, if any.
+    `last_applied` is its state in the ledger. `observed_at` is when it was read, in UTC, or empty.
+    `fleet` is the fleet of the resource, if any.
     """
 
     resource: Resource
@@ -74,7 +75,7 @@ class ResourceStatus:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """Who moved what since the last apply, how much of it is known, and how fresh that is."""
+    """All differences since the last apply, how complete they are, and how fresh they are."""
 
     statuses: tuple[ResourceStatus, ...]
     findings: tuple[Drift, ...]
@@ -85,7 +86,7 @@ class DriftReport:
 
     @property
     def outcome(self) -> Literal["in-sync", "drift", "evidence-incomplete"]:
-        """Drift that is proven counts, whatever else could not be read."""
+        """The result in one word: proven drift comes before incomplete evidence."""
         said = {finding.verdict for finding in self.findings} - {Verdict.NOT_OBSERVABLE}
         if said - {Verdict.INCOMPLETE}:
             return "drift"

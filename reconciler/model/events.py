@@ -1,4 +1,8 @@
-"""What happens while a command runs, as a closed union."""
+"""The events of a running command, as a closed union.
+
+The engine and the transport report them; the sinks of the command line print them. An event never
+holds a secret.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from reconciler.model.values import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """The first event: what is about to happen, so that a face can draw its frame."""
+    """The first event: the number of reads or the steps, so that a sink can show progress."""
 
     reads: int = 0
     steps: tuple[tuple[Address, Action], ...] = ()
@@ -19,14 +23,14 @@ class Agenda:
 
 @dataclass(frozen=True, slots=True)
 class Refreshing:
-    """A resource is being read."""
+    """The read of a resource has started."""
 
     resource: Resource
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """The read of a resource has ended; `failed` where nothing was learned."""
+    """The read of a resource has ended; `failed` says that it returned no document."""
 
     resource: Resource
     failed: bool = False
@@ -34,7 +38,7 @@ class Refreshed:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step has begun; its first call follows."""
+    """A step has started; its first call follows."""
 
     resource: Resource
     action: Action
@@ -51,7 +55,7 @@ class StepWaiting:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A step was done and proven by reading back; `elapsed` in seconds."""
+    """A step is done, and a read has verified it; `elapsed` is in seconds."""
 
     resource: Resource
     action: Action
@@ -60,7 +64,7 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """A step failed; `finding` says what happened and what to do."""
+    """A step failed; `finding` holds the error and the next step."""
 
     resource: Resource
     action: Action
@@ -69,7 +73,7 @@ class StepFailed:
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """A call is tried again in `seconds`, because of `reason`."""
+    """A call is sent again in `seconds`, because of `reason`."""
 
     subject: str
     reason: str
@@ -78,7 +82,7 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Throttling:
-    """None of the calls that `subject` names goes for `seconds`, whoever asks, by `reason`."""
+    """The calls that `subject` names are held back for `seconds`, because of `reason`."""
 
     subject: str
     reason: str
@@ -87,7 +91,7 @@ class Throttling:
 
 @dataclass(frozen=True, slots=True)
 class LockAwaited:
-    """Somebody else holds the lock; it is tried again in `seconds`."""
+    """Another process holds the lock; the next try is in `seconds`."""
 
     lock_owner: LockOwner
     seconds: float
@@ -95,7 +99,7 @@ class LockAwaited:
 
 @dataclass(frozen=True, slots=True)
 class IntentResolved:
-    """A step that an earlier run began was looked at again: what became of it, and how it shows."""
+    """The result of an open intent is now known: `result`, and in `note` the evidence."""
 
     resource: Resource
     action: Action
@@ -105,7 +109,7 @@ class IntentResolved:
 
 @dataclass(frozen=True, slots=True)
 class StepDoubted:
-    """What the service says of a step is not believed, by `reason`; live is read until it shows."""
+    """The service's report on a step is not trusted, because of `reason`; live is read instead."""
 
     resource: Resource
     action: Action
@@ -114,7 +118,7 @@ class StepDoubted:
 
 @dataclass(frozen=True, slots=True)
 class StepSkipped:
-    """A step need not be done, by `reason`: this plan has done it before, or it is gone already."""
+    """A step is not needed, because of `reason`: it is already done, or the resource is gone."""
 
     resource: Resource
     action: Action
@@ -123,7 +127,7 @@ class StepSkipped:
 
 @dataclass(frozen=True, slots=True)
 class WaveStarted:
-    """The steps of a wave begin; told only where there is more than one wave.
+    """The steps of a wave start; it is reported only when there is more than one wave.
 
     With a `fleet` it is one of the `waves` of that fleet, counted from 1.
     """
@@ -136,7 +140,7 @@ class WaveStarted:
 
 @dataclass(frozen=True, slots=True)
 class WavePaused:
-    """A wave of a fleet has ended; the next one begins in `seconds`."""
+    """A wave of a fleet has ended; the next one starts in `seconds`."""
 
     fleet: Address
     seconds: float
@@ -144,7 +148,7 @@ class WavePaused:
 
 @dataclass(frozen=True, slots=True)
 class FleetStopped:
-    """More members of a fleet have failed than it allows: nothing more of it is begun."""
+    """More members of a fleet have failed than it allows: no further step of it starts."""
 
     fleet: Address
     failed: int
@@ -153,7 +157,7 @@ class FleetStopped:
 
 @dataclass(frozen=True, slots=True)
 class RollbackStarted:
-    """What was done is undone, in reverse order; each undoing is told as a step of its own."""
+    """The finished steps are undone in reverse order; each undo is reported as a step."""
 
     steps: int
 

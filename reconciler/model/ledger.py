@@ -1,4 +1,4 @@
-"""What was done, and what is remembered of it."""
+"""The values of the ledger: intents, entries, the last applied state, and the lock owner."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from reconciler.model.values import dataclass
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What a ledger says of a step before it, after it, and as long as it is remembered.
+    """The fields that an intent, an entry and the last applied state have in common.
 
-    `id` is what the service calls the resource. `at` is an ISO time. `plan_digest` and
-    `step_digest` are of the plan and of the step as the plan has it: they show whether that very
-    step was the last thing done. `secrets` maps the pointers of secrets to the version label that
-    was written, `digests` the pointers of models to the digest of their bytes. `wave` and `fleet`
-    are as in `Step`. `token` says where the token of the resource is found, as a
-    `SecretReference` is written; empty where it has none of its own. `sequence` is given by the
-    ledger.
+    `id` is the service's id of the resource. `at` is an ISO time. `plan_digest` and `step_digest`
+    are the digests of the plan and of its step: they show whether that step was the last one that
+    was applied. `secrets` maps the pointers of secrets to the written version label. `digests` maps
+    the pointers of models to the digest of their bytes. `wave` and `fleet` are as in `Step`.
+    `token` is the text form of the `SecretReference` of the resource's own token; empty when the
+    resource has no token of its own. The ledger assigns `sequence`.
     """
 
     id: str
@@ -40,10 +39,11 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class LastApplied(StepRecord):
-    """What the ledger remembers of one resource: the last thing applied to it.
+    """The state of one resource in the ledger after its last apply.
 
     `owned` maps pointers that a manifest declared to the values that were read back. `baseline`
-    maps what no manifest declared to what it was then: short values, or `{"digest": …}`.
+    maps the pointers that no manifest declared to their values at that time: short values, or
+    `{"digest": …}`.
     """
 
     owned: Mapping[str, Json]
@@ -51,11 +51,11 @@ class LastApplied(StepRecord):
 
     @classmethod
     def of(cls, entry: Entry) -> LastApplied:
-        """What is remembered after an entry whose step is done."""
+        """The state after an entry whose step is done."""
         return cls(**{name: getattr(entry, name) for name in _REMEMBERED})
 
     def resource(self, address: Address) -> Resource:
-        """The resource as it is remembered."""
+        """The resource with its recorded id and token."""
         return Resource(address, self.id, SecretReference.parse(self.token))
 
 
@@ -63,10 +63,10 @@ _REMEMBERED: Final = tuple(one.name for one in fields(LastApplied))
 
 
 class StepResult(enum.StrEnum):
-    """What became of a step, by what a read showed afterwards.
+    """The result of a step, as a later read shows it.
 
-    `NOT_DONE`: live is as it was. `UNKNOWN`: live is neither as it was nor as was wanted, or
-    cannot be seen.
+    `NOT_DONE`: live is unchanged. `UNKNOWN`: live has neither the old nor the new values, or cannot
+    be read.
     """
 
     DONE = "done"
@@ -76,10 +76,11 @@ class StepResult(enum.StrEnum):
 
 @dataclass(frozen=True)
 class LoggedStep(StepRecord):
-    """What the lines before and after a step both say.
+    """The fields that an intent and an entry have in common.
 
-    `patch` is that of the step and what it writes beside it, `inverse` leads back from both.
-    `fence` is the number of the lock under which the line was written, which only ever grows.
+    `patch` holds the operations of the step and the values that it writes beside them; `inverse`
+    undoes both. `fence` is the fencing token of the lock under which the line was written; it only
+    grows.
     """
 
     address: Address
@@ -91,16 +92,17 @@ class LoggedStep(StepRecord):
 
     @property
     def resource(self) -> Resource:
-        """The resource that it is about."""
+        """The resource of the step."""
         return Resource(self.address, self.id, SecretReference.parse(self.token))
 
 
 @dataclass(frozen=True)
 class Intent(LoggedStep):
-    """What is about to be sent, durable before the first call of a step.
+    """The planned write of a step; it is durable before the first call of the step.
 
-    `attempt` counts from 1. `owned_paths` are the pointers that are remembered once it is done,
-    `stamp` the service's change stamp right before. `absences` and `body` are as in `Step`.
+    `attempt` counts from 1. `owned_paths` are the pointers that are recorded once the step is done.
+    `stamp` is the service's change stamp immediately before. `absences` and `body` are as in
+    `Step`.
     """
 
     attempt: int
@@ -112,11 +114,11 @@ class Intent(LoggedStep):
 
 @dataclass(frozen=True, slots=True)
 class LockOwner:
-    """Who holds the lock of a ledger: who, why, where and since when, from which commit.
+    """The process that holds the lock of a ledger: user, command, host, start time and commit.
 
-    `id` is what `force-unlock` takes; `host` is where process `pid` runs, which began at `started`
-    (in the machine's own count, empty where there is none); `since` is in UTC. `fence` is given
-    when the lock is taken and only ever grows.
+    `id` is the argument of `force-unlock`. Process `pid` runs on `host` and started at `started`
+    (in the machine's own count; empty when the machine has no such count). `since` is in UTC.
+    `fence` is the fencing token: the ledger assigns it when the lock is taken, and it only grows.
     """
 
     id: str
@@ -132,10 +134,10 @@ class LockOwner:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The ledger at one moment. `known` is False when there is no ledger to remember by.
+    """The ledger at one moment. `known` is False when no ledger exists.
 
-    `open` are the intents of which nobody knows what became, oldest first; `fence` is the highest
-    number of a lock that stands in the ledger.
+    `open` are the intents with an unknown result, oldest first. `fence` is the highest fencing
+    token in the ledger.
     """
 
     last_applied_by_address: Mapping[Address, LastApplied]
@@ -146,11 +148,11 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Entry(LoggedStep):
-    """One line of the ledger: what was done to one resource, by whom, from which commit.
+    """One line of the ledger: an action on one resource, its author and its commit.
 
-    `owned` and `baseline` are as in `LastApplied`. `intent` is the sequence of the intent whose
-    outcome it is, 0 where there was none. A `result` other than done closes the intent and changes
-    no memory, and `note` says why.
+    `owned` and `baseline` are as in `LastApplied`. `intent` is the sequence of the intent that the
+    entry closes, or 0 without an intent. A `result` other than done closes the intent and does not
+    change the last applied state; `note` then says why.
     """
 
     owned: Mapping[str, Json]
@@ -161,7 +163,7 @@ class Entry(LoggedStep):
 
     @classmethod
     def closing(cls, intent: Intent, at: str, fence: int) -> Entry:
-        """The outcome of an intent, with nothing to remember. Who began it did it."""
+        """The entry that closes an intent, without values; its author is that of the intent."""
         said = {name: getattr(intent, name) for name in _LOGGED}
         said |= {"at": at, "fence": fence, "secrets": {}, "digests": {}, "sequence": 0}
         return cls(**said, owned={}, intent=intent.sequence)
@@ -172,7 +174,7 @@ _LOGGED: Final = tuple(one.name for one in fields(LoggedStep))
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What a look at every line of a ledger came to: how many there are, and what does not fit."""
+    """The result of a check of every line of a ledger: the number of lines, and the errors."""
 
     entries: int
     intents: int
@@ -181,11 +183,11 @@ class VerifyReport:
 
 @dataclass(frozen=True)
 class RebuiltEntry:
-    """What can be remembered of one resource without a ledger.
+    """The entry of one resource that is rebuilt from its live document.
 
-    `entry` is None where there is no such service. `apart` are the places at which live is not as
-    declared, `not_observable` those that are never shown, `models` those of trained models, whose
-    bytes at the last apply nobody knows.
+    `entry` is None when the service does not exist. `apart` are the places where live differs from
+    the manifest. `not_observable` are the places that the service never shows. `models` are the
+    places of trained models: the digests of their bytes at the last apply are unknown.
     """
 
     resource: Resource

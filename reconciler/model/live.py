@@ -1,4 +1,4 @@
-"""What is seen of a service and of the bytes of a model."""
+"""What reads return: live documents, stamps, blobs, and the speed of a service."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from reconciler.model.values import dataclass
 
 @dataclass(frozen=True)
 class Live:
-    """The service's document now, in the schema's casing, without any secret.
+    """The current document of the service, in the schema's casing, without secrets.
 
-    `raw` is the reply as it came (it may hold credentials): only the provider may look at it,
-    to send back unchanged what it must send whole. It is never written or shown. `stamp` and
-    `idle` are as in `CachedStamp`.
+    `raw` is the unchanged reply and may hold credentials. Only the provider may read it, to send
+    unchanged what a write must send in full. It is never recorded or shown. `stamp` and `idle` are
+    as in `CachedStamp`.
     """
 
     document: Json
@@ -28,9 +28,9 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one cheap pass over a scope tells of a resource.
+    """One resource in a list of the service.
 
-    `stamp` moves with every change; `idle` is False while one is under way.
+    `stamp` differs after every change. `idle` is False while a change is in progress.
     """
 
     id: str
@@ -40,10 +40,10 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class CachedStamp:
-    """When a document was read (`at`, in seconds since 1970), and what its stamp was then.
+    """When a document was read (`at`, in seconds since 1970), and its stamp at that time.
 
-    `idle` says that no change was under way and none so recent that the read may lag behind it:
-    only then does an equal stamp prove that the document is still the same.
+    `idle` says that no change was in progress, and that none was so recent that the read could be
+    stale. Only then does an equal stamp prove that the document is unchanged.
     """
 
     stamp: str
@@ -53,10 +53,10 @@ class CachedStamp:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """What is known of a model's bytes.
+    """The properties of a model's blob.
 
-    `trust` says how far `digest` can be relied on: `streamed` (every byte was read and hashed
-    here), `metadata` (the uploader's word), `md5` (the storage's own digest), `none`.
+    `trust` says where `digest` comes from: `streamed` (reconciler read and hashed every byte),
+    `metadata` (the uploader wrote it), `md5` (storage computed it), or `none`.
     """
 
     uri: str
@@ -69,12 +69,12 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class ServiceTiming:
-    """How fast a service takes calls.
+    """How fast a service accepts calls.
 
-    `step_s` is how long one write takes with all that follows it; `polls` how often its operation
-    is asked for meanwhile. Of reads and of writes a burst is taken at once, then so many a second.
-    For `lag_s` seconds after a write a read may show what was before. Where `models_apart`, a new
-    resource gets its models by a write of their own.
+    `step_s` is the seconds that one write takes with its operation and reads; `polls` is the number
+    of polls of its operation. A burst of reads or writes is accepted at once; the rates are calls
+    per second. A read may be stale for `lag_s` seconds after a write. With `models_apart`, a new
+    resource gets its models by a separate write.
     """
 
     step_s: float

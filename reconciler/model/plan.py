@@ -1,4 +1,4 @@
-"""What will be done, why, and what came of it."""
+"""The plan: its steps and changes, their reasons, and the outcome of an apply."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from reconciler.model.values import dataclass
 class Change:
     """One difference between live and desired, at one place.
 
-    `path` is where the place is when the changes are applied in order (list indexes shift).
-    For `WRITE`, `after` is the `SecretReference` and `before` is ABSENT. Where `before` is cipher
-    text, `sealed_by` names the property of it that can be relied on.
+    `path` is valid when the changes are applied in order (list indexes shift). For `WRITE`, `after`
+    is the `SecretReference` and `before` is ABSENT. When `before` is cipher text, `sealed_by` names
+    the property of it that can be compared.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ModelChange:
-    """One trained model before and after, for people: addresses and digests of both."""
+    """One trained model before and after, for people: the addresses and the digests."""
 
     name: str
     path: Path
@@ -59,13 +59,14 @@ class ModelChange:
 
 
 class Cause(enum.StrEnum):
-    """Why something is planned.
+    """Why a change is planned.
 
-    `NEW`: there is none yet. `SOURCE`: what it is made from. `GONE`: it was there when last
-    applied. `MANIFEST`: what is declared moved, or was never applied. `UNDECLARED`: the manifest
-    is exact and does not declare it. `DRIFT`: live moved. `CONFLICT`: both did. `VERSION`: the
-    label of a secret moved. `ROTATE`: it was asked for. `UNKNOWN`: no ledger tells who moved.
-    `ORPHAN`: no manifest names it. `DESTROY`: all is to go. `ROLLBACK`: it leads back to what was.
+    `NEW`: the resource does not exist yet. `SOURCE`: it is copied from another resource. `GONE`: it
+    existed at the last apply. `MANIFEST`: the manifest has changed, or was never applied.
+    `UNDECLARED`: the manifest is exact and does not declare it. `DRIFT`: live has changed.
+    `CONFLICT`: both have changed. `VERSION`: the version label of a secret has changed. `ROTATE`:
+    `--rotate` asks for it. `UNKNOWN`: no ledger says which side has changed. `ORPHAN`: no manifest
+    names it. `DESTROY`: `--destroy` asks for it. `ROLLBACK`: it restores an earlier state.
     """
 
     NEW = "new"
@@ -85,10 +86,10 @@ class Cause(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why one change is planned; the pointer is "" where the whole resource is meant.
+    """Why one change is planned; the pointer is "" for the whole resource.
 
-    `note` is what a person must know beyond that the manifest asks for it. `remembered` is the
-    value when it was last applied, for `DRIFT` and `CONFLICT`; ABSENT where it may not be shown.
+    `note` holds further facts for people. `remembered` is the value at the last apply, for `DRIFT`
+    and `CONFLICT`; it is ABSENT when it must not be shown.
     """
 
     pointer: str
@@ -99,18 +100,18 @@ class Reason:
 
 @dataclass(frozen=True)
 class Step:
-    """All that will be done to one resource.
+    """All changes to one resource.
 
-    `ops` is RFC 6902 on `before`: first `test` operations on the values relied upon, then the
-    changes; `inverse` leads back. `absences` are pointers that must still be absent, which RFC
-    6902 cannot say. `secrets` are written beside the patch and stand in no operation; `owned_paths`
-    are the pointers that the manifest speaks of, to be remembered once the step is proven.
-    `before` and `after` are documents without secrets, or ABSENT; where they are kept folded, they
-    are made anew whenever they are asked for. `body` says how much of the
-    document the write holds: the whole, or each part that changes. `source` is what a new
-    resource is made from, where that is not its manifest alone. Lower waves come first; `fleet` is
-    the fleet whose member it is, if any, `stage` counts the waves of that fleet from 0, and
-    `member` says from which item it is made; None for what has no item any more.
+    `ops` is an RFC 6902 patch on `before`: first `test` operations on the values that the step
+    relies on, then the changes. `inverse` is the patch that undoes it. `absences` are pointers that
+    must still be absent; RFC 6902 has no test for that. `secrets` are written beside the patch and
+    are in no operation. `owned_paths` are the pointers that the manifest declares; they are
+    recorded once the step is verified. `before` and `after` are documents without secrets, or
+    ABSENT; each read of a compressed one parses it again. `body` says whether the write holds the
+    whole document or only the parts that change. `source` is the resource that a new resource is
+    copied from, if any. Lower waves come first. `fleet` is the fleet of the resource, if any;
+    `stage` counts the waves of that fleet from 0. `member` is the item of the fleet; None when the
+    fleet no longer has the item.
     """
 
     resource: Resource
@@ -138,7 +139,7 @@ class Step:
     member: Member | None = None
 
     def compress(self, before: CompressedDocument | None) -> Step:
-        """The same step with its documents folded, of which `before` may be known already."""
+        """The same step with compressed documents; `before` is given when it already exists."""
         documents = {"before": before or self.before, "after": self.after}
         compressed = {
             name: one if isinstance(one, (Absent, CompressedDocument)) else compress(one)
@@ -147,7 +148,7 @@ class Step:
         return self.copy_with(**compressed)
 
     def copy_with(self, **changes: Any) -> Step:
-        """The same step with other fields, as `replace` makes it; what is folded stays so."""
+        """The same step with changed fields, like `replace`; it opens no compressed document."""
         if not changes.keys() <= self.__dataclass_fields__.keys():
             raise TypeError(f"a step has no {', '.join(changes)}")
         copied = object.__new__(Step)
@@ -161,8 +162,8 @@ class Step:
 class Refresh:
     """How live was read.
 
-    `mode` is auto, full or none; `oldest` the age in seconds of the oldest observation that was
-    relied upon instead of a read.
+    `mode` is auto, full or none. `oldest` is the age in seconds of the oldest cached observation
+    that was used instead of a read.
     """
 
     mode: str
@@ -174,7 +175,7 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What an apply will take: writes and reads that are sent, and about how many seconds."""
+    """The estimated cost of an apply: the writes, the reads, and the seconds."""
 
     writes: int = 0
     reads: int = 0
@@ -183,9 +184,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a plan was made from: digests of files, and where the work tree stood.
+    """The inputs of a plan: the digests of files, and the commit of the work tree.
 
-    `cloud` is the address whose services were read; a plan is never applied to another one.
+    `cloud` is the name of the cloud that was read; a plan is never applied to another cloud.
     """
 
     project: str
@@ -200,11 +201,11 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that will happen, and what is known of how and why. Holds no secret.
+    """All steps, with their reasons and inputs. It holds no secret.
 
-    `orphans` are in the ledger and in no manifest, and this plan leaves them as they are.
-    `rollouts` are those of the fleets that have steps. `last_set` says of what is not observable,
-    by address and pointer, when and by whom it was last set ("2026-11-02 by ci@4f1c2aa").
+    `orphans` are in the ledger and in no manifest; this plan does not change them. `rollouts` are
+    those of the fleets that have steps. `last_set` maps the address and the pointer of each value
+    that is not observable to the time and author of its last write ("2026-11-02 by ci@4f1c2aa").
     """
 
     steps: tuple[Step, ...]
@@ -227,7 +228,7 @@ class Plan:
 
     @property
     def outcome(self) -> Literal["refused", "changes", "no-changes"]:
-        """What it comes to, in one word."""
+        """The result in one word."""
         if self.refused:
             return "refused"
         return "changes" if self.steps else "no-changes"
@@ -235,9 +236,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """A fleet that went no further, because more of its members failed than it allows.
+    """A fleet that has stopped because more of its members failed than it allows.
 
-    `destroys` says that something of what was not started would have been destroyed.
+    `destroys` says that a step that was not started would have destroyed a member.
     """
 
     fleet: Address
@@ -249,13 +250,13 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an apply came to: addresses by what was done, and a finding for each failure.
+    """The outcome of an apply: the addresses by action, and a finding for each failure.
 
-    `not_started` were left alone because of a failure or an interruption; `stopped` says which of
-    them because of their own fleet. After a rollback,
-    `rolled_back` are as they were before the apply, and `unrestored` says of each other why it is
-    not. `unrecorded` was done and could not be written to the ledger. Of `not_observable` something
-    was written that the service took and does not show.
+    `not_started` were not started because of a failure or an interruption; `stopped` names those
+    that their own fleet stopped. After a rollback, the resources in `rolled_back` have their values
+    from before the apply, and `unrestored` has a finding for each other resource. `unrecorded` was
+    done and could not be written to the ledger. The service accepted a write to each resource in
+    `not_observable` that it does not show.
     """
 
     added: tuple[Address, ...] = ()

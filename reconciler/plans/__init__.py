@@ -1,4 +1,5 @@
-"""Rules about plans: steps, reasons, guards, waves, estimates, evidence, and the saved plan.
+"""Computes plans: steps, reasons, guards, waves, estimates, evidence, and the saved plan.
 
-Pure functions of values: no input or output, no clock, and no knowledge of any vendor or kind.
+All functions are pure: they do no input or output and read no clock.
+This folder must not know any vendor, kind, provider or file.
 """

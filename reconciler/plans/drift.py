@@ -1,9 +1,9 @@
-"""Who moved what since the last apply: remembered, live and declared, place by place.
+"""Finds drift: compares the last applied, the live and the declared value of each place.
 
-A place that a manifest declares was read back and remembered when it was applied. Where live now
-differs from that, somebody else wrote; where what is declared differs, the manifest moved; where
-both do, and apart, it is a conflict. What was declared once and is no more, and what nobody ever
-declared, is held against what it was at the last apply.
+An apply reads each declared value back and records it. If live differs from the record, another
+client wrote it. If the declared value differs from the record, the manifest changed. If both
+differ in different ways, it is a conflict. A value that no manifest declares now is compared with
+its value at the last apply. The drift report of the engine calls this module.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from reconciler.plans.step import (
     make_desired_document,
 )
 
-# What weighs more is what a resource as a whole is said to be.
+# A resource gets the first verdict of this list that one of its findings has.
 _WEIGHT: Final = (
     Verdict.INCOMPLETE,
     Verdict.MISSING,
@@ -52,7 +52,7 @@ _EXACT: Final = "no manifest declares it, and ownership: exact removes it"
 
 
 def compare_resource(comparison: Comparison) -> Iterator[Drift]:
-    """Everything that is not as it was last applied, or not as the manifest wants it."""
+    """Yield each difference from the last applied values and from the manifest."""
     if comparison.live is ABSENT:
         yield _missing(comparison)
         return
@@ -69,30 +69,30 @@ def compare_resource(comparison: Comparison) -> Iterator[Drift]:
 
 
 def worst_verdict(findings: Collection[Drift]) -> Verdict:
-    """What is said of a resource with these findings, the gravest first."""
+    """Return the worst verdict among the findings of a resource; IN_SYNC without findings."""
     said = {finding.verdict for finding in findings}
     return next((verdict for verdict in _WEIGHT if verdict in said), Verdict.IN_SYNC)
 
 
 def unmanaged(resource: Resource, note: str) -> Drift:
-    """A service that no manifest names."""
+    """Return the finding for a service that no manifest names."""
     settle_command = (f"reconciler import {resource.address} {resource.id}",)
     return Drift(resource, Verdict.UNMANAGED, note=note, commands=settle_command)
 
 
 def incomplete(resource: Resource, note: str, settle_command: str = "") -> Drift:
-    """A resource of which nothing can be said; `settle_command` is what would help."""
+    """Return the finding for a resource without evidence; `settle_command` is the next step."""
     commands = (settle_command,) if settle_command else ("reconciler drift --refresh full",)
     return Drift(resource, Verdict.INCOMPLETE, note=note, commands=commands)
 
 
 def _missing(comparison: Comparison) -> Drift:
     if comparison.last_applied is None:
-        note = "it was never applied, and there is none"
+        note = "it was never applied and does not exist"
         return Drift(
             comparison.resource, Verdict.PENDING, note=note, commands=(_apply(comparison),)
         )
-    note = f"it was there {format_last_applied(comparison.last_applied)}"
+    note = f"it existed {format_last_applied(comparison.last_applied)}"
     forget = f"reconciler forget {comparison.resource.address}"
     return Drift(
         comparison.resource, Verdict.MISSING, note=note, commands=(_apply(comparison), forget)
@@ -154,9 +154,9 @@ def _name_model(comparison: Comparison, path: Path) -> str:
 
 
 def _name_writers(comparison: Comparison, path: Path) -> str:
-    """Who else is known to write a place: where to look for who moved it."""
+    """Return who else is known to write a place and so may have changed it."""
     writers = comparison.schema.at(path).writers
-    return f"it is written by {writers} too" if writers else ""
+    return f"it is also written by {writers}" if writers else ""
 
 
 def _join(*notes: str) -> str:
@@ -164,7 +164,7 @@ def _join(*notes: str) -> str:
 
 
 def _compare_secrets(comparison: Comparison) -> Iterator[Drift]:
-    """The service never shows them: what is known is which label was written when."""
+    """Compare version labels: the service never returns a secret, and the ledger has its label."""
     for pointer in comparison.not_observable:
         reference = comparison.secrets.get(pointer)
         known = (
@@ -184,7 +184,10 @@ def _compare_secrets(comparison: Comparison) -> Iterator[Drift]:
 
 
 def _find_unwritten(comparison: Comparison, pointer: str) -> Drift | None:
-    """A value that is not shown here, and is not what was last written; None where it is that."""
+    """Return a finding for an unobservable value that differs from the last written one.
+
+    Returns None where the two are the same.
+    """
     path = split_pointer(pointer)
     then, want = get_last_applied(comparison, path), find(comparison.declared.document, path)
     known = replace(comparison.schema.at(path), write_only=False)
@@ -196,7 +199,7 @@ def _find_unwritten(comparison: Comparison, pointer: str) -> Drift | None:
     if in_sync:
         return None
     found = _make_drift(comparison, path, Verdict.PENDING, then, want)
-    return replace(found, note=_join(found.note, "what is live is not observable"))
+    return replace(found, note=_join(found.note, "the live value is not observable"))
 
 
 def _not_observable(comparison: Comparison, pointer: str, secret: bool) -> Drift:  # noqa: FBT001 - two forms of one finding
@@ -218,7 +221,7 @@ def _not_observable(comparison: Comparison, pointer: str, secret: bool) -> Drift
 def _compare_released(
     comparison: Comparison, last_applied: LastApplied, declared: Collection[Path]
 ) -> Iterator[Drift]:
-    """What was declared when it was last applied and is no more."""
+    """Yield the changed places that the last apply declared and no manifest declares now."""
     for pointer in sorted(last_applied.owned):
         path = split_pointer(pointer)
         below = comparison.schema.at(path)
@@ -247,7 +250,7 @@ def _compare_baseline(
 
 
 def _report_epoch(comparison: Comparison, found: Drift) -> Drift:
-    """What was written before may have been undone as a whole; where that shows is told apart."""
+    """Return a finding that says that a changed epoch may have undone the last apply."""
     meaning = comparison.schema.at(split_pointer(found.pointer)).description
     note = f"{meaning} What was applied before may have been undone."
     again = f"{_apply(comparison)} --rotate {comparison.resource.address}"
@@ -255,7 +258,7 @@ def _report_epoch(comparison: Comparison, found: Drift) -> Drift:
 
 
 def _compare_exact(comparison: Comparison, reported: Collection[Path]) -> Iterator[Drift]:
-    """What an exact manifest would have removed, where nobody is known to have moved it."""
+    """Yield what an exact manifest removes, unless another finding already reports the place."""
     for change in diff(comparison.schema, comparison.live, make_desired_document(comparison)):
         path = split_pointer(format_pointer(change.path))
         inside = any(path[: len(one)] == one or one[: len(path)] == path for one in reported)

@@ -1,4 +1,7 @@
-"""A drift report as a JSON document, in the form that schemas/output/drift describes."""
+"""Writes a drift report as a JSON document in the form of schemas/output/drift.
+
+It must not decide what has drifted. The commands that print or save a report call it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _NOT_OBSERVABLE: Final = (Verdict.INCOMPLETE,)
 
 
 def drift_document(report: DriftReport) -> Json:
-    """The report as values that JSON can hold."""
+    """Return the report as JSON values."""
     return {
         "format_version": FORMAT_VERSION,
         "timestamp": report.made_at,
@@ -27,7 +30,7 @@ def drift_document(report: DriftReport) -> Json:
 
 
 def count_coverage(report: DriftReport) -> dict[str, int]:
-    """How many resources something can be said of, of how many; unmanaged ones are apart."""
+    """Count the managed resources, those of them with evidence, and the unmanaged resources."""
     managed = [one for one in report.statuses if one.verdict is not Verdict.UNMANAGED]
     known = sum(one.verdict not in _NOT_OBSERVABLE for one in managed)
     return {

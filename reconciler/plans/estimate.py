@@ -1,8 +1,8 @@
-"""What an apply will take, told from the steps and from how fast the service takes calls.
+"""Estimates the calls and the seconds of an apply from its steps and the timing of the service.
 
-Calls are bounded by a bucket of reads and one of writes, each full at first and refilled at a
-steady rate, and by how many steps run at once, each waiting for its operation. The slowest of
-the three is how long it takes. What a read shows late is waited for beside other work, once.
+Three limits apply: the token bucket of reads, the token bucket of writes, and the steps that run
+at once, each of which waits for its operation. A bucket starts full and refills at a steady rate.
+The slowest limit is the estimate. Read lag is added once, because it overlaps with other work.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Sequence
 
 from reconciler.model import Action, Estimate, ServiceTiming, Step
 
-# Read before the first write of the plan, right before its own, and back after it.
+# One read before the first write of the plan, one before the step's write, and one after it.
 _READS_A_STEP = 3
-# The source, its copy for the region, and the copy once more when it had to be made.
+# One read of the source, one of its regional copy, and one more of a copy that was created.
 _READS_A_COPY = 3
 
 
 def estimate(
     steps: Sequence[Step], timing: ServiceTiming, parallelism: int, spent: int = 0
 ) -> Estimate:
-    """Writes, reads and seconds of carrying out the steps, `parallelism` at a time.
+    """Return the writes, reads and seconds of the steps, `parallelism` steps at a time.
 
-    `spent` counts the reads that were taken out of the bucket just before.
+    `spent` is the number of reads that the plan has already taken from the bucket.
     """
     if not steps:
         return Estimate()
@@ -40,10 +40,10 @@ def estimate(
 
 
 def count_writes(step: Step, timing: ServiceTiming) -> int:
-    """How many calls change something: a replacement is a delete and a create.
+    """Count the write calls of a step: a replacement is a delete and a create.
 
-    A regional copy of the source that is not there yet is one more, and so are models that a new
-    resource gets apart.
+    A missing regional copy of the source adds one call. Models that a new resource gets in a
+    separate call add one more.
     """
     copies = 1 if step.source and step.source.copy == "missing" else 0
     new = step.action in {Action.CREATE, Action.REPLACE}

@@ -1,8 +1,8 @@
-"""Evidence of what a write did: by what is live, and by nothing else.
+"""Decides from a read whether a write was applied; no other evidence is used.
 
-The service may have done what was sent, or not, or somebody else may have written since. Only
-what the write wanted and what it relied on can tell these apart. Recovery, a write without an
-answer and the read after a reported success all ask `assess_intent`.
+The service may have applied the write or not, or another client may have written since. The
+desired values and the preconditions of the write distinguish these cases. Three callers use
+`assess_intent`: the recovery, a write that got no reply, and the read after a reported success.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.plans.history import is_hidden
 
-PLAN_AGAIN: Final = "Plan again: what is live has moved since this plan was made."
+PLAN_AGAIN: Final = "Plan again: the live state has changed since this plan was made."
 _AGAIN: Final = "Plan again to see what is live; if it persists, look for a second writer."
 _DECLARE: Final = "Declare it: the service fills in what the definition leaves out."
 _MOST: Final = 20
@@ -48,10 +48,10 @@ _MOST: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a read shows of a write: the result, and why in a few words.
+    """The result of a write as a read shows it, with a short reason in `note`.
 
-    `shown` says what live has at each place that is not as was wanted, such as "4 at /calls";
-    `removed` is True where all of these were to be removed.
+    `shown` has one text for each place with another value than the desired one, for example
+    "4 at /calls". `removed` is True if the write was to remove all these places.
     """
 
     result: StepResult
@@ -60,30 +60,30 @@ class Evidence:
     removed: bool = False
 
     def claim(self, done: str = "done") -> str:
-        """The result as a sentence, for a step that ended by an error.
+        """Return the result as a sentence, for a step that ended with an error.
 
-        `done` is what the step was to come to, "done" or "restored".
+        `done` is the word for the intended result: "done" or "restored".
         """
         if self == _HALF:
-            return f"It is gone, and {_NONE_ANEW}."
+            return f"It is gone, and {_NOT_CREATED}."
         return f"{_CLAIMS[self.result, done]}: {self.note}."
 
 
 _CLAIMS: Final = {
-    (StepResult.DONE, "done"): "It was done all the same",
+    (StepResult.DONE, "done"): "It was done despite the error",
     (StepResult.NOT_DONE, "done"): "Nothing was changed",
     (StepResult.UNKNOWN, "done"): "It is not known whether it was done",
-    (StepResult.DONE, "restored"): "It was restored all the same",
+    (StepResult.DONE, "restored"): "It was restored despite the error",
     (StepResult.NOT_DONE, "restored"): "Nothing was restored",
     (StepResult.UNKNOWN, "restored"): "It is not known whether it was restored",
 }
-_NONE_ANEW: Final = "there is none in its place"
-_HALF: Final = Evidence(StepResult.UNKNOWN, f"it is gone, and {_NONE_ANEW}")
+_NOT_CREATED: Final = "its replacement does not exist"
+_HALF: Final = Evidence(StepResult.UNKNOWN, f"it is gone, and {_NOT_CREATED}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A place and what a write leaves there; `removed` is True where it only removes."""
+    """A place and the value that a write leaves there; `removed` is True for a removal only."""
 
     path: Path
     wanted: Json | Absent
@@ -93,10 +93,10 @@ class _Place:
 def assess_intent(
     field: Field, intent: Intent, live: Live | Absent, before: Live | Absent | None = None
 ) -> Evidence:
-    """What became of an intent, by a read that was made after its operation had ended.
+    """Return the result of an intent from a read that followed the end of its operation.
 
-    `before` is what was read immediately before the write. It is given only where the service
-    reports success: then what cannot be seen counts as done.
+    `before` is the read immediately before the write. Pass it only if the service reported
+    success: then a value that is not observable counts as done.
     """
     if intent.action is Action.DELETE:
         return _done("it is gone") if live is ABSENT else _not_done("it is still there")
@@ -108,7 +108,7 @@ def assess_intent(
         places = list(_find_places(field, intent.patch, live.document))
         whole = _find_whole(field, intent, before)
     except MISFITS:
-        return _unknown("the ledger does not tell what was sent")
+        return _unknown("the ledger does not show what was sent")
     wrong = [one for one in places if not _is_there(field, live.document, one)]
     wrong = wrong or list(_find_lost(field, whole, live.document))
     if before is not None and not wrong:
@@ -136,7 +136,7 @@ def _assess_change(
     field: Field, intent: Intent, live: Live, places: Sequence[_Place], wrong: Sequence[_Place]
 ) -> Evidence:
     if not places:
-        # Nothing of it can be seen; but every change moves the stamp.
+        # No value of the write is observable, but every change moves the stamp.
         if live.idle and live.stamp and live.stamp == intent.stamp:
             return _not_done("the service has not changed since")
         return _unknown("what was written is not observable")
@@ -149,9 +149,9 @@ def _assess_change(
 
 
 def _find_places(field: Field, patch: Sequence[Json], live: Json) -> Iterator[_Place]:
-    """What a patch leaves where, as far as it can be seen: a list as a whole.
+    """Yield each observable place with the value that the patch leaves; a list is one place.
 
-    The document itself is not a place: it is compared where a write holds all of it.
+    The whole document is not a place here. `_find_whole` compares it where a write contains it.
     """
     lists = {
         op["path"]: op["value"]
@@ -180,14 +180,14 @@ def _is_seen(field: Field, place: _Place, live: Json) -> bool:
 
 
 def _is_there(field: Field, live: Json, place: _Place) -> bool:
-    """Whether live has what was wanted; what was to be removed may be there and empty."""
+    """Whether live has the desired value; a removed value may still be there if it is empty."""
     below, have = field.at(place.path), find(live, place.path)
     gone = place.wanted is ABSENT and says_nothing(below, have)
     return gone or same(below, place.wanted, have)
 
 
 def _find_whole(field: Field, intent: Intent, before: Live | Absent | None) -> Json | Absent:
-    """The document that was sent, where a write held all of it and what it began with is known."""
+    """Return the document that was sent; ABSENT for a partial write or an unknown start."""
     changes = [op for op in intent.patch if op["op"] != "test"]
     if intent.action is Action.CREATE:
         return apply_operations(changes, ABSENT)
@@ -199,7 +199,7 @@ def _find_whole(field: Field, intent: Intent, before: Live | Absent | None) -> J
 
 
 def _find_lost(field: Field, whole: Json | Absent, live: Json) -> Iterator[_Place]:
-    """What was sent whole must be there whole; only what is empty may have vanished."""
+    """Yield the values of a sent document that live does not have, except empty ones."""
     for change in diff(field, live, overlay(field, live, whole)):
         if not says_nothing(field.at(change.path), change.after):
             yield _Place(change.path, change.after)
@@ -212,7 +212,7 @@ def _show(field: Field, live: Json, place: _Place) -> str:
 
 
 def show_value(value: Json | Absent) -> str:
-    """A value in one bounded line."""
+    """Return a value as one line of bounded length."""
     text = "nothing" if value is ABSENT else f'"{value}"' if isinstance(value, str) else repr(value)
     return text if len(text) <= 200 else f"{text[:120]} … {text[-60:]}"
 
@@ -230,7 +230,7 @@ def _unknown(note: str) -> Evidence:
 
 
 def not_applied(address: Address, evidence: Evidence) -> NotApplied:
-    """What is raised where the service reports success and live shows something else."""
+    """Return the error for a reported success that live does not show."""
     shown = evidence.shown
     what = f"it still has {shown[0]}" if shown else evidence.note
     more = (f"… and {len(shown) - _MOST} more",) if len(shown) > _MOST else ()
@@ -244,7 +244,7 @@ def not_applied(address: Address, evidence: Evidence) -> NotApplied:
 
 
 def check_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Finding]:
-    """What a step relies on and live has not."""
+    """Yield a finding for each precondition of a step that live does not meet."""
     subject = str(step.resource.address)
     if step.action is Action.CREATE:
         if live is not ABSENT:
@@ -259,7 +259,7 @@ def check_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Findi
     mismatches = mismatches or tuple(find_reordered(field, step.ops, live.document))
     misfit = None if mismatches else check_operations(step.ops, live.document)
     if misfit is not None:
-        said = f"Saved plan is stale: there is no place for {misfit} any more"
+        said = f"Saved plan is stale: {misfit} does not fit the live document any more"
         yield Finding(said, subject=subject, next_step=PLAN_AGAIN)
     for found in mismatches:
         yield Finding(

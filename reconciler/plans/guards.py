@@ -1,7 +1,7 @@
-"""What a plan may not do without being asked again: data in, findings out.
+"""The guards: checks that refuse a dangerous plan until a flag allows it.
 
-Danger is judged from the steps themselves, never from the text that shows them. Each finding
-names the guard and the flag that lifts it.
+A guard checks the steps, never the text that shows them. Each finding names its guard and the
+flag that allows it. The planner calls this module.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Final
 
 from reconciler.model import Action, Address, Change, Finding, GuardLimits, Step
 
-# What each guard protects against. Kinds bring guards of their own.
+# What each guard protects against. A kind can add its own guards.
 GUARDS: Final[Mapping[str, str]] = {
     "deletes": "more resources to destroy than spec.guards.maxDeletes",
     "updates": "more resources to change than spec.guards.maxUpdates",
-    "replace": "a resource that is deleted and created anew",
+    "replace": "a resource that is deleted and created again",
     "irreversible": "a change that cannot be undone",
     "adopt": "a resource that somebody else manages",
     "empty": "a folder without manifests",
@@ -34,11 +34,11 @@ def check_guards(
     allowed: Collection[str],
     owners: Mapping[Address, str] | None = None,
 ) -> tuple[Finding, ...]:
-    """What forbids these steps, and as warnings what would and was allowed.
+    """Return an error for each guard that refuses a step, and a warning for each allowed one.
 
-    `managed` is how many resources the ledger remembers: a percentage counts from ten on.
-    `allowed` holds guard names, or `guard=Kind/name` for one address; `owners` names who else
-    manages a resource, where somebody does.
+    `managed` is the number of resources in the ledger; a percentage applies from ten on.
+    `allowed` holds guard names, or `guard=Kind/name` for one address. `owners` names the other
+    manager of a resource.
     """
     owned = _check_owners(steps, owners or {})
     found = (*_check_each(steps), *owned, *_check_counts(steps, limits, managed))
@@ -46,7 +46,7 @@ def check_guards(
 
 
 def allow(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Finding, ...]:
-    """What a flag allows as a warning: whoever reviews the plan must see what was allowed."""
+    """Return the findings; an allowed error becomes a warning, so that a reviewer sees it."""
     return tuple(
         replace(one, severity="warning", next_step=f"Allowed by --allow {one.guard}.")
         if one.severity == "error" and is_allowed(one, allowed)
@@ -56,7 +56,7 @@ def allow(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Findin
 
 
 def is_allowed(finding: Finding, allowed: Collection[str]) -> bool:
-    """Whether a flag lifts the guard of a finding."""
+    """Whether a flag allows the guard of a finding."""
     return finding.guard in allowed or f"{finding.guard}={finding.subject}" in allowed
 
 
@@ -69,7 +69,7 @@ def _check_each(steps: Sequence[Step]) -> Iterator[Finding]:
                 "replace",
                 "must be replaced: it is deleted, then created, and does not answer in between",
                 *(f"{at} cannot be changed in place" for at in step.replace_paths),
-                "Keys that the manifest does not refer to are made anew: callers need them.",
+                "Keys that the manifest does not refer to change: callers need the new ones.",
                 lift="To replace it",
             )
         for change in step.changes:
@@ -83,21 +83,21 @@ def _check_each(steps: Sequence[Step]) -> Iterator[Finding]:
 
 
 def forbid(address: Address, guard: str, message: str, *detail: str, lift: str) -> Finding:
-    """What stands against a step on one resource until its flag allows it.
+    """Return the error of a guard on one resource.
 
-    `allow` says what the flag is for: "To replace it".
+    `lift` says what the flag is for, for example "To replace it".
     """
     return Finding(
         message,
         subject=str(address),
         detail=detail,
-        next_step=f"{lift} all the same: --allow {guard}={address}",
+        next_step=f"{lift} anyway: --allow {guard}={address}",
         guard=guard,
     )
 
 
 def is_final(change: Change) -> bool:
-    """Whether nothing leads back from a change."""
+    """Whether a change cannot be undone."""
     return change.irreversible and change.after is True
 
 
@@ -108,9 +108,9 @@ def _check_owners(steps: Sequence[Step], owners: Mapping[Address, str]) -> Itera
             yield forbid(
                 address,
                 "adopt",
-                f'is managed by "{owners[address]}", as its tags say',
+                f'is managed by "{owners[address]}", according to its tags',
                 "Two managers of one resource undo each other's changes.",
-                lift="To take it over",
+                lift="To adopt it",
             )
 
 
@@ -121,7 +121,7 @@ def _check_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> I
         yield Finding(
             f"{deletes} to destroy, and spec.guards.maxDeletes is {limits.max_deletes}",
             detail=tuple(_count_members(steps, Action.DELETE)),
-            next_step="To destroy them all the same: --allow deletes",
+            next_step="To destroy them anyway: --allow deletes",
             guard="deletes",
         )
     most = count_limit(limits.max_updates, managed)
@@ -130,13 +130,13 @@ def _check_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> I
             f"{updates} to change, and spec.guards.maxUpdates is"
             f" {_format_limit(limits.max_updates, managed)}",
             detail=tuple(_count_members(steps, Action.UPDATE)),
-            next_step="To change them all the same: --allow updates",
+            next_step="To change them anyway: --allow updates",
             guard="updates",
         )
 
 
 def _count_members(steps: Sequence[Step], action: Action) -> Iterator[str]:
-    """How many of them each fleet has, so that one row does not hide behind a thousand."""
+    """Yield the number of such steps in each fleet, so that one large fleet is visible."""
     fleets = Counter(step.fleet for step in steps if step.action is action)
     for fleet in sorted(one for one in fleets if one is not None):
         yield f"{fleets[fleet]:,} of them are members of {fleet}."
@@ -147,7 +147,7 @@ def _format_limit(limit: int | str, managed: int) -> str:
 
 
 def count_limit(limit: int | str, managed: int) -> float:
-    """How many updates a limit lets through: a count, or a percentage from ten managed on."""
+    """Return how many updates a limit allows; a percentage has no limit below ten resources."""
     if isinstance(limit, int):
         return limit
     if managed < _COUNTED_FROM:

@@ -1,7 +1,7 @@
-"""What the entries of a ledger tell of the past: what changed, what was known when, who wrote it.
+"""Reads the history of resources from ledger entries: what changed, when, and who wrote it.
 
-Entries come oldest first, whoever keeps them. What is sensitive is told by the schema; where there
-is none, nothing may be shown.
+Entries are passed oldest first. The schema says which values are sensitive. Without a schema no
+value may be shown. The history command, the evidence and the rollback call this module.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from reconciler.text.times import format_utc, parse_utc
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _RUN_FROM: Final = 3
 _GONE = frozenset({Action.DELETE, Action.FORGET})
-# What holds for the whole resource: all that is remembered afterwards was written then.
+# These actions write the whole resource, so they wrote every value that the entry records.
 _WHOLE = frozenset({Action.CREATE, Action.REPLACE})
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A point in the past: right after an entry, or a time."""
+    """A point in the past: immediately after an entry, or a time."""
 
     sequence: int = 0
     time: datetime | None = None
 
     def covers(self, entry: Entry) -> bool:
-        """Whether the entry was there by then; one whose time cannot be read was not."""
+        """Whether the entry is not later than this moment; False if its time is not readable."""
         if self.time is None:
             return entry.sequence <= self.sequence
         try:
@@ -48,7 +48,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """One place that an entry changed. `hidden`: its values may not be shown."""
+    """One place that an entry changed; `hidden` is True if its values may not be shown."""
 
     pointer: str
     verb: str
@@ -59,10 +59,10 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Authorship:
-    """Who wrote the value that is remembered at one place.
+    """The entry that recorded the value at one place.
 
-    `wrote` is False where it was found as it is: whoever wrote it did so before, or elsewhere.
-    `label` is the version of a secret, whose value nobody knows.
+    `wrote` is False where the entry found the value and did not write it. `label` is the version
+    of a secret; the value of a secret is not recorded.
     """
 
     pointer: str
@@ -73,9 +73,9 @@ class Authorship:
 
 
 def parse_moment(text: str) -> Moment:
-    """`#12`, a date, which stands for its end, or an ISO time; UTC where no zone is given.
+    """Parse `#12`, a date or an ISO time; a date means the end of its day.
 
-    Raises ValueError for anything else.
+    The time zone is UTC if the text names no zone. Raises ValueError for any other text.
     """
     if text.startswith("#"):
         if not text[1:].isascii() or not text[1:].isdecimal():
@@ -89,9 +89,9 @@ def parse_moment(text: str) -> Moment:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one apply did alike to members of a fleet, one right after another.
+    """Consecutive entries of one apply with the same action on members of one fleet.
 
-    `names` are those of the members, in the order of the entries.
+    `names` are the names of the members, in the order of the entries.
     """
 
     first: Entry
@@ -100,14 +100,14 @@ class Run:
 
 
 def gather_runs(entries: Iterable[Entry]) -> Iterator[Entry | Run]:
-    """The entries in their order, each by itself where fewer than three make a run."""
+    """Yield the entries in their order; three or more similar ones become one `Run`."""
     for run, group in groupby(entries, _find_run):
         rest = iter(group)
         few = list(islice(rest, _RUN_FROM))
         if run is None or len(few) < _RUN_FROM:
             yield from chain(few, rest)
             continue
-        # The entries themselves are let go: there may be ten thousand.
+        # The entries are not kept in memory: there may be ten thousand.
         last, names = few[-1], [one.address.name for one in few]
         for last in rest:
             names.append(last.address.name)
@@ -122,7 +122,7 @@ def _find_run(entry: Entry) -> tuple[object, ...] | None:
 
 
 def rename(address: Address, moved: Mapping[Address, Address]) -> Address:
-    """What an address is called now."""
+    """Return the current address of a resource that may have been renamed."""
     known = {address}
     while moved.get(address, address) not in known:
         address = moved[address]
@@ -133,7 +133,7 @@ def rename(address: Address, moved: Mapping[Address, Address]) -> Address:
 def recall(
     entries: Iterable[Entry], moved: Mapping[Address, Address], moment: Moment | None = None
 ) -> dict[Address, Entry]:
-    """The entry by which each resource was remembered at a moment, or is now."""
+    """Return the entry that describes each resource at a moment; without a moment, now."""
     last: dict[Address, Entry] = {}
     for entry in entries:
         if entry.result is not StepResult.DONE or (moment is not None and not moment.covers(entry)):
@@ -147,7 +147,7 @@ def recall(
 
 
 def attribute(entries: Iterable[Entry]) -> list[Authorship]:
-    """Who wrote each value that is remembered of one resource, by the entries of its address."""
+    """Return who wrote each recorded value of one resource, from the entries of its address."""
     found: dict[str, Authorship] = {}
     for entry in entries:
         if entry.result is StepResult.DONE:
@@ -178,14 +178,14 @@ def _overlap(one: Path, other: Path) -> bool:
 
 
 def _is_same(one: Json | Absent, other: Json | Absent) -> bool:
-    """JSON tells true from 1, Python does not."""
+    """Whether two values are the same in JSON: Python's `==` does not distinguish true from 1."""
     return type(one) is type(other) and bool(one == other)
 
 
 def find_unrecorded(known: Iterable[Entry], entries: Iterable[Entry]) -> list[Entry]:
-    """The entries that a ledger does not hold, under whatever number it would.
+    """Return the entries that a ledger does not hold under any number.
 
-    An entry of another run may have closed the same intent meanwhile.
+    An entry also counts as held if another run has closed the same intent since.
     """
     written, closed = set(), set()
     for entry in known:
@@ -200,9 +200,9 @@ def find_unrecorded(known: Iterable[Entry], entries: Iterable[Entry]) -> list[En
 
 
 def attach(entries: Iterable[Entry], begun: Iterable[Intent]) -> list[Entry]:
-    """The entries, each the outcome of its intent where that is open, else of none.
+    """Return the entries, each with its intent number, or 0 if that intent is not open.
 
-    A ledger that was rebuilt meanwhile may know the intent no more, or another by its number.
+    After a rebuild the ledger may not know the intent, or may have another one with its number.
     """
     known = {(one.sequence, one.address, one.step_digest) for one in begun}
     return [
@@ -214,7 +214,7 @@ def attach(entries: Iterable[Entry], begun: Iterable[Intent]) -> list[Entry]:
 
 
 def list_touches(field: Field | None, entry: Entry | Intent) -> Iterator[Touch]:
-    """The places that an entry changed, in the order of its patch."""
+    """Yield the places that an entry changed, in the order of its patch."""
     for forth, back in pair_operations(entry):
         before = ABSENT if back is None else back.get("value", ABSENT)
         after = forth.get("value", ABSENT)
@@ -224,7 +224,10 @@ def list_touches(field: Field | None, entry: Entry | Intent) -> Iterator[Touch]:
 
 
 def pair_operations(entry: Entry | Intent) -> list[tuple[Json, Json | None]]:
-    """Each change of an entry with what undoes it, or None where nothing does; tests left out."""
+    """Return each change of an entry with its inverse, or None if it has no inverse.
+
+    The `test` operations are left out.
+    """
     forth = [op for op in entry.patch if op["op"] != "test"]
     back = [op for op in entry.inverse if op["op"] != "test"]
     if len(back) != len(forth):
@@ -233,9 +236,10 @@ def pair_operations(entry: Entry | Intent) -> list[tuple[Json, Json | None]]:
 
 
 def is_hidden(field: Field | None, path: Path, *values: Json | Absent) -> bool:
-    """Whether what stands at a place may not be shown: it is, lies in, or holds what is sensitive.
+    """Whether the values at a place may not be shown.
 
-    Where there is no schema nobody can tell, so nothing may be shown.
+    A place is hidden if it is sensitive, is inside a sensitive value, or contains one. Without a
+    schema every place is hidden.
     """
     if field is None:
         return True

@@ -1,8 +1,8 @@
-"""Whether a saved plan is one that can have been made here.
+"""Checks that a saved plan is one that this program can have made.
 
-A digest proves that nothing was changed since it was computed, and anybody can compute one. So
-what is shown, what is compared with live and what is sent must agree in every step, and nothing
-in it may lead anywhere but where it says.
+A digest proves only that a file has not changed since the digest was computed, and anyone can
+compute a digest. So the values that a step shows, compares with live and sends must agree. Only
+the reader of saved plans calls this module.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _MOST_WAVES: Final = 1_000_000
 
 
 def check_plan_shape(body: Json, steps: Iterable[Json]) -> str:
-    """The pointer of a place at which a plan's document is not as its schema says, after "at".
+    """Return the pointer of the first place that does not match the plan schema, or "".
 
-    `body` is all of it but its `steps`, whose list is empty there. Empty where all of it is.
+    `body` is the document with an empty list of steps; `steps` are checked one by one.
     """
     for path in _find_errors(_validator(""), body):
         return format_pointer(path) or "/"
@@ -62,8 +62,8 @@ def _find_errors(validator: Any, document: Json) -> Iterator[Path]:
 
 @functools.cache
 def _validator(part: str) -> Any:
-    """Of the whole document, or of a part that the schema defines."""
-    import jsonschema_rs  # noqa: PLC0415 - only a plan that is read again is held to its schema
+    """Return a validator for the whole document, or for one `$defs` part of the schema."""
+    import jsonschema_rs  # noqa: PLC0415 - only the reader of a saved plan validates its schema
 
     schema = read_schema("output/plan")
     if part:
@@ -72,7 +72,7 @@ def _validator(part: str) -> Any:
 
 
 def _without_halves(body: Json) -> Json:
-    """The document for whoever cannot read halves of surrogate pairs, which JSON can hold."""
+    """Return the document without lone surrogates, which the validator cannot read."""
     try:
         orjson.dumps(body)
     except TypeError:
@@ -82,18 +82,18 @@ def _without_halves(body: Json) -> Json:
 
 
 def check_plan_parts(step: Step) -> Iterator[str]:
-    """What in a step does not go together, with the resource that it is said of."""
+    """Yield each contradiction in a step, with its resource."""
     address = str(step.resource.address)
     if not _ADDRESS.fullmatch(address):
-        yield f"{address} is no address"
+        yield f"{address} is not an address"
     for what, holds in _DEMANDS.items():
         if not holds(step):
             yield f"{address}: {what}"
-            return  # what comes later relies on it
+            return  # the later checks rely on this one
 
 
 def find_doubles(steps: Collection[Step]) -> Iterator[str]:
-    """Resources that a plan changes twice."""
+    """Yield a message for each resource that a plan changes twice."""
     named = Counter(step.resource.address for step in steps)
     owners = Counter(step.resource.id.casefold() for step in steps)
     for step in steps:
@@ -129,7 +129,7 @@ def _has_value(change: Change) -> bool:
 
 
 def _has_operations(step: Step) -> bool:
-    """Whether what is done is what is shown."""
+    """Whether the operations of a step are those of its shown changes."""
     if step.action is Action.DELETE:
         gone = Change((), Verb.REMOVE, step.before, ABSENT)
         return step.changes == (gone,) and not (step.ops or step.inverse or step.absences)
@@ -139,7 +139,7 @@ def _has_operations(step: Step) -> bool:
         () if made else make_inverse(step.changes),
         () if made else make_absences(step.changes),
     )
-    # As text: to Python true is 1, to the service it is not.
+    # Compared as text: Python treats true and 1 as equal, the service does not.
     return _write(shown) == _write((step.ops, step.inverse, step.absences))
 
 
@@ -148,14 +148,14 @@ def _write(value: Json) -> str:
 
 
 def _fits(step: Step) -> bool:
-    """Whether the operations can be carried out on what they were made for."""
+    """Whether the operations can be applied to the document of the plan."""
     return check_operations(step.ops, step.before) is None
 
 
 def _has_secrets(step: Step) -> bool:
-    """Whether every secret is looked for in one place, and is shown as one that is written.
+    """Whether every secret has one source and is shown as a written value.
 
-    A signature is not: it goes along with what the step owns beside it.
+    A signature is not shown. It must belong to a value that the step owns.
     """
     written = {
         format_pointer(change.path): change.after
@@ -181,9 +181,9 @@ def _is_reference(reference: SecretReference) -> bool:
 
 
 def _has_models(step: Step) -> bool:
-    """Whether the trained models that are shown are those that are put in.
+    """Whether the trained models that the step shows are the ones that it writes.
 
-    What the service does not show is told as it is remembered.
+    A model that the service does not show has the recorded address as its old value.
     """
     put = {change.path: change for change in step.changes}
     return all(
@@ -203,13 +203,13 @@ def _has_waves(step: Step) -> bool:
 
 
 _DEMANDS: Final[Mapping[str, Callable[[Step], bool]]] = {
-    "no plan has such an action": _has_action,
+    "the action or its body is not valid": _has_action,
     "it has no definition before or after": _has_documents,
-    "a path is none": _has_paths,
-    "a change lacks a value, or has one too many": _has_values,
-    "the patch is not what is shown": _has_operations,
+    "a path is not valid": _has_paths,
+    "a change has a missing or an extra value": _has_values,
+    "the patch does not match the shown changes": _has_operations,
     "the patch does not fit the definition": _fits,
-    "the secrets are not what is shown": _has_secrets,
-    "the trained models are not what is put in": _has_models,
-    "its wave is none": _has_waves,
+    "the secrets do not match the shown changes": _has_secrets,
+    "the trained models do not match the written values": _has_models,
+    "its wave is not valid": _has_waves,
 }

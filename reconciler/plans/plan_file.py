@@ -1,7 +1,8 @@
-"""The plan as a JSON document with a digest: the only form in which it is saved.
+"""Writes and reads a plan as a JSON document with a digest: the only form of a saved plan.
 
-It has Terraform's keys where Terraform has them. It can hold no secret: a step knows only where
-one is found. What was written is read back to the very same plan.
+Its keys are Terraform's where Terraform has such a key. It never holds a secret: a step has only
+a reference to one. Reading a written plan returns an equal plan. The plan and apply commands
+call this module.
 """
 
 from __future__ import annotations
@@ -57,25 +58,25 @@ _DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
 
 
 def plan_document(plan: Plan) -> Json:
-    """The plan as values that JSON can hold, its digest included."""
+    """Return the plan as JSON values, with its digest."""
     steps = [_step_document(step) for step in plan.steps]
     return {**_head_of(plan), _STEPS: steps, "plan_digest": digest_of_plan(plan)}
 
 
 def encode_plan(plan: Plan) -> bytes:
-    """The canonical form of the plan's document, made step by step."""
+    """Return the canonical bytes of the plan's document, encoded one step at a time."""
     body = {**_head_of(plan), _STEPS: [], "plan_digest": digest_of_plan(plan)}
     return encode_in_parts(body, _STEPS, lambda: map(_step_document, plan.steps))
 
 
 def digest_of_plan(plan: Plan) -> str:
-    """The digest that the plan's document has."""
+    """Return the digest of the plan's document."""
     body = {**_head_of(plan), _STEPS: []}
     return f"sha256:{digest_in_parts(body, _STEPS, lambda: map(_step_document, plan.steps))}"
 
 
 def _head_of(plan: Plan) -> dict[str, Json]:
-    """Everything but the steps."""
+    """Return the plan's document without the steps."""
     return {
         "format_version": FORMAT_VERSION,
         "timestamp": plan.made_at,
@@ -103,24 +104,24 @@ def _resource_document(resource: Resource) -> Json:
 
 
 def _token_document(resource: Resource) -> Json:
-    """Where its token is found, of the few that have one of their own."""
+    """Return the reference to the resource's own token; most resources have none."""
     return {} if resource.token is None else {"token": asdict(resource.token)}
 
 
 def digest_of(body: Json) -> str:
-    """sha256 over the canonical form of everything but the digest itself."""
+    """Return the sha256 of the canonical form of a document without its digest."""
     kept = {name: value for name, value in body.items() if name != "plan_digest"}
     return f"sha256:{hashlib.sha256(encode_canonical(kept)).hexdigest()}"
 
 
 def digest_of_step(step: Step) -> str:
-    """sha256 over the canonical form of one step as it stands in the plan."""
+    """Return the sha256 of the canonical form of one step in the plan's document."""
     return digest_of(_step_document(step))
 
 
 def _step_document(step: Step) -> Json:
     hidden = {format_pointer(change.path): True for change in step.changes if change.sensitive}
-    # What is made from no item says nothing of one.
+    # A step that is not a member of a fleet has no key for it.
     member = {"member": _member_document(step.member)} if step.member else {}
     return {
         "address": str(step.resource.address),
@@ -183,12 +184,12 @@ def _reason_document(reason: Reason) -> Json:
 
 
 def has_drifted(step: Step) -> bool:
-    """Whether others have moved something of it since the last apply."""
+    """Whether another client has changed a value of the step since the last apply."""
     return any(one.cause in _DRIFTED for one in step.reasons)
 
 
 def _drift_document(step: Step) -> Json:
-    """What others moved since the last apply: Terraform's form, of the places that moved alone."""
+    """Return what drifted since the last apply, in Terraform's form, with only those places."""
     moved = [one for one in step.reasons if one.cause in _DRIFTED]
     then: Json = {}
     now: Json = {}
@@ -210,7 +211,7 @@ def _drift_document(step: Step) -> Json:
 
 def _change_document(change: Change) -> Json:
     # Not `asdict`, which copies every value: a plan of thousands has a million of them.
-    # The patch says by what a value is sealed.
+    # `sealed_by` is left out: the patch has it.
     names = (one.name for one in fields(change) if one.name != "sealed_by")
     said = {name: getattr(change, name) for name in names}
     if isinstance(change.after, SecretReference):
@@ -227,9 +228,9 @@ def _finding_document(finding: Finding) -> Json:
 
 
 def read_plan(text: str) -> tuple[Plan, str]:
-    """A saved plan and its digest; raises PlanInvalid for anything but an unchanged plan.
+    """Return a saved plan and its digest; raises PlanInvalid for any text but an unchanged plan.
 
-    One step at a time is held as values: those of thousands would fill the memory.
+    Steps are decoded one at a time and kept compressed: thousands of them would fill the memory.
     """
     steps: list[CompressedDocument] = []
     try:
@@ -237,7 +238,7 @@ def read_plan(text: str) -> tuple[Plan, str]:
             text, _STEPS, lambda one: steps.append(compress(one)), deepest=_DEEPEST
         )
     except ValueError as error:
-        raise PlanInvalid("not a saved plan: it is no JSON", next_step=_AGAIN) from error
+        raise PlanInvalid("not a saved plan: it is not JSON", next_step=_AGAIN) from error
     if not isinstance(body, dict) or "plan_digest" not in body:
         raise PlanInvalid("not a saved plan: it has no plan_digest", next_step=_AGAIN)
     version = str(body.get("format_version", ""))
@@ -253,7 +254,7 @@ def read_plan(text: str) -> tuple[Plan, str]:
         raise PlanInvalid("the saved plan was changed after it was made", next_step=_AGAIN)
     misshapen = check_plan_shape(body, _open_all(steps))
     if misshapen:
-        raise _invalid(f"it is not as it must be at {misshapen}")
+        raise _invalid(f"it does not match its schema at {misshapen}")
     return _read_parts(signed, steps), str(body["plan_digest"])
 
 
@@ -262,7 +263,7 @@ def _open_all(steps: Iterable[CompressedDocument]) -> Iterator[Json]:
 
 
 def _read_parts(body: Json, steps: Iterable[CompressedDocument]) -> Plan:
-    """The plan of a document that is as its schema says; raises PlanInvalid for an unsound one."""
+    """Return the plan of a document that matches its schema; raises PlanInvalid if unsound."""
     made = tuple(map(_read_step, _open_all(steps)))
     try:
         plan = _plan_of(body, made)
@@ -276,7 +277,7 @@ def _read_parts(body: Json, steps: Iterable[CompressedDocument]) -> Plan:
 
 
 def _read_step(said: Json) -> Step:
-    """A step, its documents compressed; raises PlanInvalid for an unsound one."""
+    """Return a step with compressed documents; raises PlanInvalid if it is unsound."""
     try:
         step = _step_of(said)
         again = _step_document(step)
@@ -289,20 +290,20 @@ def _read_step(said: Json) -> Step:
 
 
 def _check_same(again: Json, said: Json) -> None:
-    """Nothing stands in it that was passed over, or that its other parts do not say as well."""
+    """Raise PlanInvalid if the document has ignored or contradictory parts."""
     if not is_same(again, said):
         raise _invalid("its parts contradict one another")
 
 
 def _invalid(what: str) -> PlanInvalid:
-    return PlanInvalid(f"no plan that was made here: {what}", next_step=_AGAIN)
+    return PlanInvalid(f"not a plan that this reconciler made: {what}", next_step=_AGAIN)
 
 
-# Documents nest in a plan: in its steps, and in their changes.
+# A plan nests documents in its steps and in their changes, so it is deeper than a document.
 _DEEPEST: Final = DEEPEST + 10
 _STEPS: Final = "resource_changes"
 _UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
-_AGAIN: Final = "Make it again: reconciler plan --out FILE"
+_AGAIN: Final = "Make a new plan: reconciler plan --out FILE"
 
 
 def _reason_of(said: Json) -> Reason:
@@ -385,7 +386,7 @@ def _change_of(said: Json, patch: Json) -> Change:
 
 
 def _find_seal(path: Path, before: Json | Absent, patch: Json) -> str:
-    """The property by which a value is sealed: the patch relies on it, and not on the value."""
+    """Return the property that seals a value: the patch tests it and not the whole value."""
     for name in before if isinstance(before, dict) else ():
         at = format_pointer((*path, name))
         if any(one["op"] == "test" and one["path"] == at for one in patch):

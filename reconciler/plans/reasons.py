@@ -1,7 +1,8 @@
-"""Why each change of a plan is planned: live and the manifest against what the ledger remembers.
+"""Explains each change of a plan: compares live and the manifest with the last applied values.
 
-A value that a manifest declares was read back and remembered when it was applied. Where live
-now differs from that, somebody else wrote; where what is declared differs, the manifest moved.
+An apply reads each declared value back and records it. If live differs from the record, another
+client wrote it. If the declared value differs from the record, the manifest changed. The planner
+calls this module.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from reconciler.plans.step import Comparison, find_moved_epochs, get_last_applie
 
 
 def explain_changes(comparison: Comparison, changes: tuple[Change, ...]) -> Iterator[Reason]:
-    """A reason for each change; one for the whole where there is nothing yet.
+    """Yield a reason for each change; one reason for a resource that does not exist yet.
 
-    Sensitive values are neither shown nor kept.
+    A reason never contains a sensitive value.
     """
     if comparison.live is ABSENT:
         yield _explain_absence(comparison.last_applied)
@@ -42,7 +43,7 @@ def explain_changes(comparison: Comparison, changes: tuple[Change, ...]) -> Iter
 def _explain_absence(last_applied: LastApplied | None) -> Reason:
     if last_applied is None:
         return Reason("", Cause.NEW)
-    return Reason("", Cause.GONE, f"it is gone: it was there {format_last_applied(last_applied)}")
+    return Reason("", Cause.GONE, f"it is gone: it existed {format_last_applied(last_applied)}")
 
 
 def _explain_write(comparison: Comparison, pointer: str) -> Reason:
@@ -59,7 +60,7 @@ def _explain_write(comparison: Comparison, pointer: str) -> Reason:
 
 
 def _explain_omitted(comparison: Comparison, change: Change) -> Reason:
-    """Why something is written that the service does not show: nobody else can tell."""
+    """Explain the write of a value that the service does not show, from the ledger alone."""
     pointer = format_pointer(change.path)
     moved = find_moved_epochs(comparison)
     then = get_last_applied(comparison, change.path)
@@ -68,7 +69,7 @@ def _explain_omitted(comparison: Comparison, change: Change) -> Reason:
         return Reason(pointer, cause, "not observable, and when it was set is not known")
     if moved and same(comparison.schema.at(change.path), then, change.after):
         where = " and ".join(map(format_pointer, moved))
-        note = f"{where} moved since, which may have undone it"
+        note = f"{where} changed since, which may have undone it"
         return Reason(pointer, Cause.DRIFT, f"{format_last_set(comparison.last_applied)}; {note}")
     return Reason(pointer, Cause.MANIFEST, format_last_set(comparison.last_applied))
 
@@ -86,12 +87,12 @@ def _explain_change(
 
 
 def format_last_applied(last_applied: LastApplied) -> str:
-    """`when last applied 2026-11-02 by ci@4f1c2aa`."""
+    """Return a text such as `when last applied 2026-11-02 by ci@4f1c2aa`."""
     return f"when last applied {format_author(last_applied)}"
 
 
 def format_author(last_applied: LastApplied | None) -> str:
-    """`2026-11-02 by ci@4f1c2aa`: when it was last applied, by whom, from which commit."""
+    """Return date, author and commit of the last apply, such as `2026-11-02 by ci@4f1c2aa`."""
     if last_applied is None:
         return ""
     commit = f"@{last_applied.commit[:7]}" if last_applied.commit else ""
@@ -99,7 +100,7 @@ def format_author(last_applied: LastApplied | None) -> str:
 
 
 def format_last_set(last_applied: LastApplied | None) -> str:
-    """`not observable (set 2026-11-02 by ci@4f1c2aa)`: of what a manifest spoke of then."""
+    """Return a text such as `not observable (set 2026-11-02 by ci@4f1c2aa)`."""
     return f"not observable (set {format_author(last_applied)})"
 
 

@@ -1,7 +1,7 @@
-"""How a step is made from live and declared: what differs, and what that means for the service.
+"""Makes a step from the live and the declared document: the changes and the calls they need.
 
-A step can hold no secret: it knows only where one is found. Nothing here reads, asks the time or
-writes.
+A step never holds a secret: it has only a reference to one. Nothing here reads or writes a
+service, a file or the clock. The planner and the rollback call this module.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _NOTHING: Final[tuple[Json, ...]] = ("", None, {}, [])
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one manifest wants of one resource, beside what is live and remembered.
+    """The declared, the live and the last applied state of one resource.
 
-    `secrets` maps pointers to references; `ledger_known` is False where there is no ledger that
-    could remember; `rotate` has every secret written again, and what a service need not show.
+    `secrets` maps pointers to references. `ledger_known` is False without a ledger. With
+    `rotate`, every secret and every value that the service may leave out is written again.
     """
 
     resource: Resource
@@ -59,17 +59,17 @@ class Comparison:
 
     @cached_property
     def declared_paths(self) -> tuple[Path, ...]:
-        """The places at which the manifest speaks."""
+        """The paths of the values that the manifest declares."""
         return tuple(list_leaves(self.schema, self.declared.document))
 
     @cached_property
     def not_observable(self) -> tuple[str, ...]:
-        """Declared places that the service does not show, or only as ever-changing cipher text."""
+        """The declared places that the service does not show, or shows only as cipher text."""
         hidden = set(self.secrets)
         for path in self.declared_paths:
             below, value = self.schema.at(path), find(self.declared.document, path)
-            # An empty credential is shown as it is (recorded). What a new resource will show of
-            # itself is not known.
+            # The service shows an empty credential (recorded). It is not known which values a
+            # new resource will show.
             shown = self.live is ABSENT or not is_omitted(self.schema, path, self.live)
             if ((below.write_only or not shown) and value not in _NOTHING) or below.is_sealed(
                 value
@@ -79,12 +79,12 @@ class Comparison:
 
 
 def make_step(comparison: Comparison) -> Step | None:
-    """The step that leads from live to what is declared, or None where nothing differs."""
+    """Return the step from live to the declared state; None where nothing differs."""
     return make_step_to(comparison, make_desired_document(comparison))
 
 
 def make_step_to(comparison: Comparison, desired: Json) -> Step | None:
-    """The step that leads from live to `desired`, with what goes along; None where nothing does."""
+    """Return the step from live to `desired`, with due secrets; None where nothing changes."""
     changes = diff(comparison.schema, comparison.live, desired)
     action = _choose_action(comparison.live, changes)
     body = _choose_body(action, changes)
@@ -117,9 +117,9 @@ def make_step_to(comparison: Comparison, desired: Json) -> Step | None:
 
 
 def make_desired_document(comparison: Comparison) -> Json:
-    """Live, or what it starts from, with what is declared laid over it.
+    """Return live, or the starting document, with the declared values over it.
 
-    Where the manifest is exact, only what is declared is left of what people own.
+    If the manifest is exact, the removable values that it does not declare are removed.
     """
     start = comparison.declared.starting_document if comparison.live is ABSENT else comparison.live
     laid = overlay(comparison.schema, start, comparison.declared.document)
@@ -127,7 +127,7 @@ def make_desired_document(comparison: Comparison) -> Json:
         return laid
     spoken = copy.deepcopy(comparison.declared.document)
     for pointer, reference in comparison.secrets.items():
-        # What a secret names is declared too: an asset of which only the credential is given.
+        # A secret also declares its place, for example in an asset with only a credential.
         _name(spoken, split_pointer(pointer), reference)
     return keep_declared(comparison.schema, laid, spoken)
 
@@ -144,7 +144,7 @@ def _write(path: Path, value: Json) -> Change:
 
 
 def make_removal(resource: Resource, live: Json, reason: Reason) -> Step:
-    """The step that takes a resource away."""
+    """Return the step that deletes a resource."""
     gone = Change((), Verb.REMOVE, live, ABSENT)
     return Step(
         resource,
@@ -166,10 +166,11 @@ def _choose_action(live: Json | Absent, changes: Collection[Change]) -> Action:
 
 
 def _choose_body(action: Action, changes: Collection[Change]) -> _Body:
-    """A write that holds the whole definition is the only one that removes for sure.
+    """Return whether the body holds the whole definition or only parts of it.
 
-    Whether an update merges maps or replaces them, and what null does in one, is not known. A
-    list is always sent whole, so that an item of it goes with any update.
+    Only a whole definition is certain to remove a value. It is not known whether an update
+    merges maps or replaces them, nor what null does. A list is always sent as a whole, so any
+    update can remove an item.
     """
     if action is not Action.UPDATE:
         return "whole"
@@ -180,10 +181,10 @@ def _choose_body(action: Action, changes: Collection[Change]) -> _Body:
 def _due_secrets(
     comparison: Comparison, changes: Collection[Change], body: _Body
 ) -> Mapping[str, SecretReference]:
-    """Secrets to write now. What was written last cannot be read back, only remembered.
+    """Return the secrets to write now; only the ledger knows what was written last.
 
-    A write of the whole needs all of them. Where nothing can be remembered, a secret goes along
-    with another write and causes none.
+    A write of the whole definition needs all secrets. Without a ledger, a secret is sent with
+    another write but does not cause a write.
     """
     if body == "whole" or comparison.rotate or (comparison.last_applied is None and changes):
         return comparison.secrets
@@ -196,9 +197,10 @@ def _due_secrets(
 def _due_signatures(
     comparison: Comparison, changes: Collection[Change], body: _Body
 ) -> Iterator[tuple[str, SecretReference]]:
-    """Where the signatures are by which the service opens the models: they go along with a model.
+    """Yield the pointers and references of the signatures that the service reads models with.
 
-    Whether an update of one leaves the others alone is not known, so all go once one does.
+    It is not known whether an update of one model keeps the other signatures, so all signatures
+    are sent with any model.
     """
     changed = {change.path for change in changes}
     models = comparison.declared.models
@@ -211,11 +213,11 @@ def _due_signatures(
 def _due_write_only(
     comparison: Comparison, changed: Collection[Path], body: _Body
 ) -> Iterator[Change]:
-    """Declared values that are not returned, where they are not known to be what was last written.
+    """Yield a write for each declared value that is not observable and may not be current.
 
-    A write of the whole starts from nothing, so it needs all of them again. What is never returned
-    and not remembered may be there for long; what other services show, and this one does not, is
-    written once more: nobody knows whether it is there.
+    A write of the whole definition needs all of them again. A write-only value that the ledger
+    does not know is not written: it may have been set long ago. A value that other services show
+    and this one left out is written again, because its state is not known.
     """
     if comparison.live is ABSENT:
         return
@@ -234,7 +236,7 @@ def _due_write_only(
 
 
 def get_last_applied(comparison: Comparison, path: Path) -> Json | Absent:
-    """What was last applied at a place that the manifest spoke of then."""
+    """Return the last applied value of a place; ABSENT if the manifest did not declare it then."""
     return (
         ABSENT
         if comparison.last_applied is None
@@ -243,7 +245,7 @@ def get_last_applied(comparison: Comparison, path: Path) -> Json | Absent:
 
 
 def find_moved_epochs(comparison: Comparison) -> tuple[Path, ...]:
-    """The places whose move since the last apply says that what was written may be undone."""
+    """Return the epochs that changed since the last apply: they may have undone its writes."""
     if comparison.last_applied is None or comparison.live is ABSENT:
         return ()
     then = comparison.last_applied.baseline
@@ -257,7 +259,7 @@ def find_moved_epochs(comparison: Comparison) -> tuple[Path, ...]:
 
 
 def list_leaves(field: Field, document: Json | Absent, path: Path = ()) -> Iterator[Path]:
-    """The places at which a declared document speaks: values, whole lists, free JSON."""
+    """Yield the paths of a declared document: scalar values, whole lists and free JSON."""
     if document is ABSENT or field.read_only:
         return
     walked = field.branches and not field.compare
@@ -269,7 +271,7 @@ def list_leaves(field: Field, document: Json | Absent, path: Path = ()) -> Itera
 
 
 def _count_leaves(field: Field, document: Json | Absent) -> int:
-    """As many as `list_leaves` finds, told without naming them."""
+    """Count the paths that `list_leaves` yields, without building them."""
     if document is ABSENT or field.read_only:
         return 0
     if not (isinstance(document, dict) and document and field.branches) or field.compare:
@@ -287,7 +289,7 @@ def _count_leaves(field: Field, document: Json | Absent) -> int:
 
 
 def _count_touched(comparison: Comparison, changes: Collection[Change]) -> int:
-    """How many places of live are changed: a list is one place, and what is added is none."""
+    """Count the changed places of live: a list is one place, and an added value does not count."""
     touched = {tuple(takewhile(_is_name, change.path)) for change in changes}
     return sum(
         _count_leaves(comparison.schema.at(path), find(comparison.live, path)) for path in touched

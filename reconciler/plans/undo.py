@@ -1,7 +1,8 @@
-"""Undoing entries of a ledger on what is live now, whatever else has changed there since.
+"""Undoes ledger entries on the live document, which may have changed since.
 
-Every change of an entry has its inverse; what nobody changed through an entry stays as it is. An
-index into a list means an item only while the list is as the entry left it.
+Each change of an entry has an inverse. Values that no entry changed stay unchanged. A list index
+names an item only while the list is as the entry left it. The rollback command and the apply
+with rollback call this module.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ from reconciler.plans.history import pair_operations
 from reconciler.plans.step import Comparison, make_removal, make_step_to
 
 _UNKNOWN: Final = "its keys and secrets are not known here"
-_MOVED: Final = "the list has changed since, and its items are told by their number"
+_MOVED: Final = "the list has changed since, and the patch names its items by index"
 _REASON: Final = Reason("", Cause.ROLLBACK, "another step of the same apply failed")
 _WORDS: Final = {Action.DELETE: "destroyed", Action.REPLACE: "replaced", Action.UPDATE: "deleted"}
 
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """One place at which an entry cannot be undone any more, and why."""
+    """One place where an entry cannot be undone, and why."""
 
     sequence: int
     pointer: str
@@ -50,9 +51,9 @@ class Misfit:
 
 
 def undo(field: Field, entries: Iterable[Entry], live: Json) -> tuple[Json, tuple[Misfit, ...]]:
-    """The document without the entries, the newest of which comes first; `live` is not changed.
+    """Return the document with the entries undone, newest first; `live` is not changed.
 
-    With what does not fit any more, all of the first entry of which something does not.
+    Also returns all misfits of the first entry that cannot be undone.
     """
     document = copy.deepcopy(live)
     for entry in entries:
@@ -68,23 +69,23 @@ def _undo_one(field: Field, entry: Entry, document: Json) -> Iterator[Misfit]:
     for forth, back in reversed(pair_operations(entry)):
         pointer = forth["path"]
         if back is None:
-            yield Misfit(entry.sequence, pointer, "what was there before is not known")
+            yield Misfit(entry.sequence, pointer, "its earlier value is not known")
         elif not (back["op"] == "remove" and _stays(field, forth, document)):
             try:
                 apply_in_place(copy.deepcopy(back), document)
             except MISFITS:
-                yield Misfit(entry.sequence, pointer, "there is no such place any more")
+                yield Misfit(entry.sequence, pointer, "the place does not exist any more")
 
 
 def _stays(field: Field, forth: Json, document: Json) -> bool:
-    """Whether what was added need not be taken away: it is gone, or others have filled it."""
+    """Whether an added value need not be removed: it is gone, or others have filled it."""
     path = split_pointer(forth["path"])
     now = find(document, path)
     return now is ABSENT or (forth["value"] == {} and field.at(path).branches and now != {})
 
 
 def _find_moved_lists(field: Field, patch: Sequence[Json], document: Json) -> Iterator[str]:
-    """Lists whose items a patch names by number and that are not as it left them."""
+    """Yield the lists whose items a patch names by index and that have changed since."""
     changes = [op for op in patch if op["op"] != "test"]
     for test in patch:
         inside = [op for op in changes if op["path"].startswith(f"{test['path']}/")]
@@ -96,7 +97,7 @@ def _find_moved_lists(field: Field, patch: Sequence[Json], document: Json) -> It
 
 
 def _make_list(test: Json, inside: Iterable[Json]) -> Json | Absent:
-    """The list that a test speaks of, once it was changed; ABSENT where that cannot have been."""
+    """Return the list of a test after its changes; ABSENT if the changes do not fit it."""
     left = copy.deepcopy(test["value"])
     try:
         for operation in inside:
@@ -107,7 +108,7 @@ def _make_list(test: Json, inside: Iterable[Json]) -> Json | Absent:
 
 
 def list_touched(entries: Iterable[Entry]) -> set[Path]:
-    """The places that entries changed; of a list, the list."""
+    """Return the places that entries changed; a change in a list counts as the whole list."""
     return {
         _above_index(entry, split_pointer(forth["path"]))
         for entry in entries
@@ -125,17 +126,17 @@ def _above_index(entry: Entry, path: Path) -> Path:
 
 
 def overlaps(path: Path, places: Collection[Path]) -> bool:
-    """Whether a place lies in, or around, one of these."""
+    """Whether a place is inside one of these places, or contains one."""
     return any(path[: len(one)] == one or one[: len(path)] == path for one in places)
 
 
 def restore(
     field: Field, owned: Mapping[str, Json], places: Collection[Path], document: Json
 ) -> None:
-    """Put back into `document` what was remembered at the places that are undone.
+    """Set the recorded values in `document` at the undone places; changes `document` in place.
 
-    Somebody else may have moved a place between two entries: then the inverse of the later one
-    leads to what they made of it, not to what the earlier one left.
+    Another client may have changed a place between two entries. Then the inverse of the later
+    entry restores that client's value, and not the value of the earlier entry.
     """
     for pointer, value in owned.items():
         path = split_pointer(pointer)
@@ -147,11 +148,11 @@ def restore(
 
 
 class Irreversible(ReconcilerError):
-    """A step that cannot be led back; the message says why."""
+    """A step that cannot be undone; the message says why."""
 
 
 def make_undo(field: Field, step: Step, live: Live | Absent) -> Step:
-    """The step that leads back from what is live after `step`; raises Irreversible with the why."""
+    """Return the step that undoes `step` on live; raises Irreversible with the reason."""
     if step.action is Action.CREATE:
         if live is ABSENT:
             raise _refuse(step, "it is gone")
@@ -160,7 +161,7 @@ def make_undo(field: Field, step: Step, live: Live | Absent) -> Step:
         raise _refuse(step, f"it was {_WORDS[step.action]}, and {_UNKNOWN}")
     lasting = [change for change in step.changes if change.irreversible]
     if lasting:
-        raise _refuse(step, "the service allows no way back from what was changed")
+        raise _refuse(step, "the service cannot undo the change")
     return _make_update(field, step, live.document)
 
 
@@ -171,16 +172,16 @@ def _make_update(field: Field, step: Step, live: Json) -> Step:
     try:
         desired = apply_operations(step.inverse, live)
     except MISFITS as error:
-        raise _refuse(step, "somebody has changed it since") from error
-    # Nobody declares it, so no secret is due: what is written is the inverse, the models that were
-    # there as far as that is remembered, and what opens them.
+        raise _refuse(step, "it has changed since") from error
+    # No manifest declares the result, so no secret is due. The step writes the inverse, the
+    # recorded models that were there before, and the signatures that open them.
     models: Json = {}
     for model in step.models:
         if model.before:
             set_at(models, model.path, model.before)
     undo = make_step_to(Comparison(step.resource, field, live, Declared(models)), desired)
     if undo is None:
-        raise _refuse(step, "only what is not observable was written")
+        raise _refuse(step, "it wrote only values that are not observable")
     changed = {format_pointer(change.path) for change in step.changes}
     signatures = tuple(one for one in step.secrets if one[0] not in changed)
     return replace(
@@ -199,5 +200,5 @@ def _refuse(step: Step, why: str) -> Irreversible:
     return Irreversible(
         f"cannot be rolled back: {why}",
         subject=str(step.resource.address),
-        next_step="It stays as it was applied. Declare what it must be, then plan and apply.",
+        next_step="It stays as applied. Declare the values it must have, then plan and apply.",
     )

@@ -1,8 +1,8 @@
-"""The order of steps: lower waves first, what others are made from before them, deletions last.
+"""Orders the steps of a plan: lower waves first, sources before their copies, deletions last.
 
-Deletions go in the opposite order of waves, after all else: what takes the place of a resource is
-there before the resource goes. The members of a fleet have waves of their own within that order,
-its stages, so that what is wrong with all of them shows at a few.
+Deletions run after all other steps, with the highest wave first, so that a replacement exists
+before the old resource is deleted. The members of a fleet are divided into stages within that
+order, so that a common fault fails only a few members. The planner and the apply call this module.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from reconciler.model.values import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Steps that may run side by side; `number` is what people gave them."""
+    """Steps that may run in parallel; `number` is the wave that the manifests declare."""
 
     number: int
     steps: tuple[Step, ...]
 
 
 def arrange(steps: Sequence[Step]) -> tuple[Wave, ...]:
-    """The steps in waves; within one, in the order given."""
+    """Return the steps in waves; the steps of one wave keep their order."""
     makers = _find_makers(steps)
     groups: dict[tuple[bool, int, int], list[Step]] = {}
     for step in steps:
@@ -41,12 +41,12 @@ def _first(item: tuple[tuple[bool, int, int], list[Step]]) -> tuple[bool, int, i
 
 
 def assign_stages(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> list[Step]:
-    """The same steps, each member of a fleet with its stage; it must have its fleet and its wave.
+    """Return the same steps; each member of a fleet gets its stage.
 
-    Stages are filled in the order of waves, with what others are made from first, then in that of
-    items. Deletions have stages of their own
-    after those of all else, of the same sizes, the last item first; of what has no item any more
-    before that. So the order of stages never contradicts that of `arrange`.
+    A member must already have its fleet and its wave. Stages are filled in the order of waves,
+    then sources before their copies, then in the order of items. Deletions get separate stages of
+    the same sizes after all other stages: first members without an item, then the last item
+    first. So the order of stages never contradicts the order of `arrange`.
     """
     makers = _find_makers(steps)
     given = {one.fleet: one for one in rollouts}
@@ -72,9 +72,9 @@ def assign_stages(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> list[St
 
 
 def split(sizes: Sequence[int | str], total: int) -> tuple[int, ...]:
-    """How many each wave of so many members has; none is empty, and the last takes the rest.
+    """Return the number of members in each wave; no wave is empty, and the last takes the rest.
 
-    A size says how many are done when its wave ends; a percentage is rounded up.
+    A size is the number of members that are done when the wave ends. A percentage is rounded up.
     """
     found: list[int] = []
     for end in (*(_count(size, total) for size in sizes[:-1]), total):
@@ -92,7 +92,7 @@ def _count(size: int | str, total: int) -> int:
 
 
 def _number(sizes: Sequence[int]) -> list[int]:
-    """The number of its wave, from 0, for one member after another."""
+    """Return the wave number of each member, from 0."""
     return [number for number, size in enumerate(sizes) for _ in range(size)]
 
 
@@ -101,7 +101,7 @@ def _find_makers(steps: Iterable[Step]) -> Mapping[str, Step]:
 
 
 def _depth(step: Step, makers: Mapping[str, Step]) -> int:
-    """How many steps of the same wave must come before: what it is made from, and so on."""
+    """Count the steps of the same wave that must run before: its source and that one's sources."""
     depth, known = 0, {step.resource.id.casefold()}
     while step.source is not None:
         source = step.source.id.casefold()
@@ -118,7 +118,7 @@ def _depth(step: Step, makers: Mapping[str, Step]) -> int:
 def group_members(
     manifests: Iterable[Manifest], last_applied_by_address: Mapping[Address, LastApplied]
 ) -> Mapping[Address, list[Address]]:
-    """The members of each fleet: what is made from it now, and what is remembered to have been."""
+    """Return the members of each fleet: those declared now, and those that the ledger records."""
     declared = {one.address: one.member.fleet if one.member else None for one in manifests}
     remembered = {
         address: last_applied.fleet for address, last_applied in last_applied_by_address.items()
@@ -135,16 +135,16 @@ def find_members(
     manifests: Iterable[Manifest],
     last_applied_by_address: Mapping[Address, LastApplied],
 ) -> list[Address]:
-    """The members of a fleet; of anything else, the address alone."""
+    """Return the members of a fleet; for any other address, the address alone."""
     return list(group_members(manifests, last_applied_by_address).get(address, [address]))
 
 
 def stage_members(
     steps: Sequence[Step], rollouts: Iterable[Rollout]
 ) -> tuple[list[Step], tuple[Rollout, ...]]:
-    """The steps, each member of a fleet with its stage, and how each of those fleets goes.
+    """Return the steps with their stages, and the rollout of each fleet that has steps.
 
-    A fleet that no manifest tells of any more goes at once.
+    A fleet that no manifest declares now has a single stage.
     """
     fleets = sorted({step.fleet for step in steps if step.fleet is not None})
     given = {one.fleet: one for one in rollouts}
@@ -153,7 +153,7 @@ def stage_members(
 
 
 def compute_pause(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> float:
-    """For how many seconds at least it is waited between the waves of fleets."""
+    """Return the least number of seconds that the pauses between the waves of fleets take."""
     last = {one.fleet: 0 for one in rollouts}
     for step in steps:
         if step.fleet is not None:
@@ -162,18 +162,18 @@ def compute_pause(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> float:
 
 
 def describe_item(member: Member) -> str:
-    """Which item a member is made from, as a sentence."""
+    """Return a sentence that says which item a member is made from."""
     return f"Item {member.number} is on {member.place}."
 
 
 def name_items(findings: Iterable[Finding], manifests: Iterable[Manifest]) -> Iterator[Finding]:
-    """The findings, those of members with the item that each is made from."""
+    """Yield the findings; a finding about a member also names its item."""
     members = {str(one.address): one.member for one in manifests if one.member is not None}
     return (name_item(finding, members.get(finding.subject)) for finding in findings)
 
 
 def name_item(finding: Finding, member: Member | None) -> Finding:
-    """The finding with the item of the member that it is about, if it is about one."""
+    """Return the finding with the item of its member; unchanged without a member."""
     if member is None or describe_item(member) in finding.detail:
         return finding
     return replace(finding, detail=(*finding.detail, describe_item(member)))

@@ -1,4 +1,4 @@
 """Rules about plain text: strict JSON, durations, times, and suggestions.
 
-Pure functions of values, which know nothing of services, plans or manifests.
+All functions are pure. This folder must not know a service, a plan or a manifest.
 """

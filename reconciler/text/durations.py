@@ -1,4 +1,4 @@
-"""Lengths of time: as people write them (90s, 2m, 1m30s), and as waits that grow."""
+"""Durations: the text form (90s, 2m, 1m30s), and the growing waits between retries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WHOLE: Final = re.compile(f"(?:{_PART})+")
 
 
 def parse_duration(text: str) -> float:
-    """Seconds; raises ValueError for what is no length of time."""
+    """The duration in seconds; raises ValueError for a text that is not a duration."""
     if text == "0":
         return 0.0
     if not _WHOLE.fullmatch(text):
@@ -21,7 +21,7 @@ def parse_duration(text: str) -> float:
 
 
 def growing_waits(first_s: float, longest_s: float, growth: float) -> Iterator[float]:
-    """Seconds to wait, each time `growth` times as many, until they are the most; without end."""
+    """The waits in seconds, each `growth` times the last one, at most `longest_s`; without end."""
     wait = first_s
     while True:
         yield wait

@@ -1,7 +1,7 @@
-"""A JSON object that has one long list: read and written item by item.
+"""Reads and writes a JSON object with one long list, item by item.
 
-As values, a list of thousands of documents takes several times the memory of its text. This module
-reads, refuses and writes the same as `json_text`.
+A list of thousands of documents takes several times the memory of its text. This module reads,
+refuses and writes the same texts as `json_text`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _BLANK: Final = re.compile(r"[ \t\n\r]*")
 
 
 def read_in_parts(text: str, name: str, take: Callable[[Json], None], *, deepest: int) -> Json:
-    """The object of a text, but with an empty list `name`: its items go to `take`, one by one.
+    """The object in a text, with an empty list `name`: each item of that list is passed to `take`.
 
-    Any other value is read whole. Raises ValueError for a text that is not JSON or nests more than
-    `deepest` levels deep, and for an object that has the same name twice.
+    Any other value is read whole. Raises ValueError for a text that is not JSON or that is nested
+    more than `deepest` levels deep, and for an object that has the same name twice.
     """
     start = _skip(text, 0)
     if text[start : start + 1] != "{":
@@ -53,7 +53,7 @@ def read_in_parts(text: str, name: str, take: Callable[[Json], None], *, deepest
 
 
 def _walk(text: str, start: int, closing: str, read: Callable[[int], int]) -> int:
-    """Read the parts of an object or a list that begins at `start`; returns where it ends."""
+    """Read the parts of an object or a list that starts at `start`; returns its end."""
     at = _skip(text, start + 1)
     if text[at : at + 1] == closing:
         return at + 1
@@ -67,7 +67,7 @@ def _walk(text: str, start: int, closing: str, read: Callable[[int], int]) -> in
 
 
 def _read_name(text: str, at: int) -> tuple[str, int]:
-    """The name of a member, and where its value begins."""
+    """The name of a member, and the start of its value."""
     if text[at : at + 1] != '"':
         raise _expected("a name", text, at)
     name, end = load_first(text, at)
@@ -90,7 +90,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _expected(what: str, text: str, at: int) -> ValueError:
-    return json.JSONDecodeError(f"there is not {what}", text, at)
+    return json.JSONDecodeError(f"expected {what}", text, at)
 
 
 def digest_in_parts(document: Json, name: str, items: Callable[[], Iterable[Json]]) -> str:
@@ -99,10 +99,10 @@ def digest_in_parts(document: Json, name: str, items: Callable[[], Iterable[Json
 
 
 def encode_in_parts(document: Json, name: str, items: Callable[[], Iterable[Json]]) -> bytes:
-    """The canonical form of an object with these items in its list `name`, which is empty in it.
+    """The canonical form of an object; its empty list `name` is filled with `items`.
 
-    Any other value of `name` is written as it is. `items` returns the items again at each call: if
-    orjson cannot write one of them, Python's encoder writes the whole object.
+    Any other value of `name` is written unchanged. Each call of `items` must return the same items:
+    if orjson cannot write one of them, Python's encoder writes the whole object again.
     """
     return _write(document, name, items, b"".join)
 

@@ -1,7 +1,7 @@
-"""JSON text as it comes from outside, as it is written down, and as it is shown.
+"""Strict JSON: reads texts from outside, writes the canonical form, and escapes texts for output.
 
-Python's own reader takes what is no JSON (NaN, the infinities) and numbers that become one of
-them, and whatever is nested so deep that nobody can walk it any more.
+Python's own parser accepts texts that are not JSON (NaN and the infinities), numbers that become
+infinite, and documents that are too deep for recursion. This module refuses them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import orjson
 from reconciler.model import Absent, Json
 from reconciler.model.compressed import STRICT
 
-# What is recorded nests a dozen deep; everything after this walks documents by recursion.
+# Recorded documents are nested a dozen levels deep. Other code walks documents by recursion.
 DEEPEST: Final = 100
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER: Final = b"0" * 19
@@ -28,11 +28,11 @@ _SORTED: Final = STRICT | orjson.OPT_SORT_KEYS
 
 
 class BadJson(ValueError):
-    """A text that Python reads, and that is no JSON for anybody else; the message says why."""
+    """A text that Python's parser accepts and that is not JSON; the message says why."""
 
 
 def read_json(text: str | bytes, *, deepest: int = DEEPEST) -> Json:
-    """The value of a JSON text that nests at most so deep; raises ValueError for anything else."""
+    """The value of a JSON text; raises ValueError for a text that is not JSON or is too deep."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     document = _load_fast(data)
     if document is None:
@@ -42,15 +42,16 @@ def read_json(text: str | bytes, *, deepest: int = DEEPEST) -> Json:
 
 
 def check_depth(data: bytes, document: Json, deepest: int) -> None:
-    """Raise ValueError for the value of a text that nests deeper."""
+    """Raise ValueError for a document that is nested more than `deepest` levels deep."""
     if not _is_shallow(data, deepest) and _is_deep(document, deepest):
         raise _too_deep(deepest)
 
 
 def _load_fast(data: bytes) -> Json:
-    """The value by orjson; None where Python's reader must look, which takes more and says why.
+    """The value that orjson reads; None when Python's parser must read the text instead.
 
-    They agree on whatever both read but for integers of more than 64 bits.
+    Python's parser accepts more texts, and its error says why. Both return the same value for a
+    text that both accept, except for integers of more than 64 bits.
     """
     if _LONG_NUMBER in data.translate(_DIGITS):
         return None
@@ -66,7 +67,7 @@ def _load(text: str | bytes, deepest: int) -> Json:
 
 
 def load_first(text: str, at: int) -> tuple[Json, int]:
-    """The value that begins at a place in a text, and where it ends; raises ValueError for none."""
+    """The value that starts at `at`, and its end; raises ValueError when no value starts there."""
     with _explained(DEEPEST):
         return _DECODER.raw_decode(text, at)
 
@@ -80,7 +81,7 @@ def _explained(deepest: int) -> Iterator[None]:
     except (BadJson, json.JSONDecodeError, UnicodeDecodeError):
         raise
     except ValueError as error:
-        # Python reads no integer of thousands of digits.
+        # Python refuses an integer of thousands of digits.
         raise BadJson(_TOO_LARGE) from error
 
 
@@ -92,7 +93,7 @@ def _too_deep(deepest: int) -> BadJson:
 
 
 def _refuse_constant(name: str) -> Json:
-    """NaN and the infinities are no JSON, though Python reads them."""
+    """Raise BadJson: Python's parser accepts NaN and the infinities, which are not JSON."""
     raise BadJson(f"it holds {name}")
 
 
@@ -104,9 +105,9 @@ def _read_float(text: str) -> float:
 
 
 def _is_shallow(data: bytes, deepest: int) -> bool:
-    """Whether a document is surely not deep: its brackets peel off, one layer after another.
+    """Whether the brackets alone prove that a document is not too deep.
 
-    A bracket in a text may be in the way of that; then the document itself must be looked at.
+    A bracket inside a string can prevent the proof; then the document itself must be checked.
     """
     brackets = data.translate(None, _NOT_BRACKETS)
     for _ in range(deepest):
@@ -131,15 +132,15 @@ def _is_deep(document: Json, deepest: int) -> bool:
 
 
 def canonical(document: Json) -> str:
-    """The one way to write a document down: sorted names, no blanks."""
+    """The canonical JSON text of a document: sorted names, no blanks."""
     return encode_canonical(document).decode("utf-8", "surrogatepass")
 
 
 def encode_canonical(document: Json) -> bytes:
-    """The same in UTF-8.
+    """The canonical JSON text in UTF-8.
 
-    What orjson cannot write (integers of more than 64 bits, texts that are no Unicode) makes the
-    whole document one for Python's own encoder, which writes some fractions otherwise.
+    When orjson cannot write a value (an integer of more than 64 bits, a string that is not
+    Unicode), Python's encoder writes the whole document. It writes some fractions differently.
     """
     try:
         return encode_plain(document)
@@ -148,12 +149,12 @@ def encode_canonical(document: Json) -> bytes:
 
 
 def encode_plain(document: Json) -> bytes:
-    """By orjson; raises TypeError for what it cannot write."""
+    """The canonical form by orjson; raises TypeError for a value that orjson cannot write."""
     return orjson.dumps(document, option=_SORTED)
 
 
 def encode_unusual(document: Json) -> bytes:
-    """By Python's own encoder."""
+    """The canonical form by Python's own encoder."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8", "surrogatepass")
 
@@ -162,9 +163,10 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=
 
 
 def escape_json(text: str) -> str:
-    """A JSON text in which all that is not printable is escaped; it says the same.
+    """The same JSON text with every character escaped that is not printable.
 
-    It can be written in UTF-8, halves of pairs included, moves no terminal and reads as it is.
+    The result can be written in UTF-8, even with unpaired surrogates, and it cannot control a
+    terminal.
     """
     return _ODD.sub(_escape_odd, text)
 

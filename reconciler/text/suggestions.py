@@ -1,4 +1,4 @@
-"""Which name was probably meant by one that is not known."""
+"""Suggests a known name for an unknown one."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import Final
 
-# Where names are alike, a comparison takes up to 0.1 ms.
+# A comparison of similar names takes up to 0.1 ms.
 _MOST: Final = 10_000
 
 
 def suggest(
     word: str, known: Iterable[str], *, never: Collection[str] = (), most: int = _MOST
 ) -> str:
-    """The known name that is most like a word, upper and lower case alike; "" where none is.
+    """The known name that is most similar to a word in any case; "" when no name is similar.
 
-    Only the first `most` names are compared, fewer of them where there are many words to look up.
+    Only the first `most` names are compared; a caller with many words gives a smaller number.
     Names in `never` are not suggested.
     """
     import difflib  # noqa: PLC0415 - start-up: only a mistake needs it

@@ -1,4 +1,4 @@
-"""Times as this program writes and reads them: ISO 8601, in UTC, to the second."""
+"""Reads and writes times: ISO 8601, in UTC, to the second."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def format_utc(moment: datetime | float) -> str:
-    """Such as `2026-11-20T12:00:00Z`; a number counts seconds since 1970.
+    """The text of a time, such as `2026-11-20T12:00:00Z`; a number counts seconds since 1970.
 
-    A moment that no calendar holds is written as the first or the last one that it does.
+    A time outside the years 1 to 9999 is written as the first or the last time of that range.
     """
     try:
         found = _EPOCH + timedelta(seconds=moment) if not isinstance(moment, datetime) else moment
@@ -25,9 +25,9 @@ def format_utc(moment: datetime | float) -> str:
 
 
 def parse_utc(text: str) -> datetime:
-    """An ISO time, in UTC, which is meant where it names no zone; raises ValueError for any other.
+    """An ISO time in UTC; a time without a zone is in UTC. Raises ValueError for any other text.
 
-    A time that only another zone's calendar holds is not one.
+    It also raises ValueError for a time that is outside the years 1 to 9999 in UTC.
     """
     found = datetime.fromisoformat(text)
     try:
@@ -37,7 +37,7 @@ def parse_utc(text: str) -> datetime:
 
 
 def seconds_since(text: str, now: datetime) -> float:
-    """How many seconds ago a time was; 0.0 where it is yet to come or cannot be read."""
+    """How many seconds ago a time was; 0.0 for a future time or a text that is not a time."""
     try:
         return max(0.0, (now - parse_utc(text)).total_seconds())
     except ValueError:

@@ -1,8 +1,9 @@
-"""The wire: the only importer of requests and of azure-identity.
+"""HTTP calls to any service that follows Resource Manager's conventions.
 
-What any service behind Resource Manager's conventions needs: a token that goes to one origin
-only, one budget of calls for all workers, bounded replies, retries where they are safe, pages,
-long-running operations, and errors with the service's own code. It knows no kind of resource.
+Only this folder imports requests and azure-identity. It sends a token to one origin only, shares
+one rate limiter among all workers, bounds replies, retries where that is safe, follows pages and
+long-running operations, and raises errors with the service's own code. It must not know a kind of
+resource.
 """
 
 from reconciler.secrets.sas import check_validity

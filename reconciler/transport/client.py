@@ -1,9 +1,9 @@
-"""One base URL, one pooled session; each call within the budget that all workers share.
+"""The client of one base URL: one connection pool, and the rate limiter that all workers share.
 
-A call is repeated only where that is safe: a read after any answer that was lost or cannot be read,
-a write only where the service said that it did not act (429, 503) or was never reached. Any other
-write without a clear answer may have been done, and ends as ReplyLost. What was lost is repeated a
-few times; what was refused is repeated for as long as it is worth waiting, in its turn.
+A call is retried only when that is safe. A read is retried after a lost or unreadable answer. A
+write is retried only when the service says that it did not act (429, 503) or was not reached. Any
+other write without a clear answer may have been done, and ends as ReplyLost. Lost answers have a
+number of retries; refused calls are retried until a time limit.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from reconciler.transport.timeouts import Timeouts, read_timeouts
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
 _MOST_PAGES: Final = 10_000
-# So many pages without an item, one after another.
+# The number of consecutive pages without an item.
 _MOST_EMPTY: Final = 100
 _HEADERS: Final = {
     "Accept": "application/json",
@@ -44,9 +44,9 @@ _HEADERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _FailedAttempt:
-    """An attempt that failed; `pause` in seconds before it is repeated, None where it is not.
+    """A failed attempt; `pause` is the seconds before the retry, None for no retry.
 
-    `refused` is what the service did not act upon: the budget keeps its pause.
+    `refused` says that the service did not act: the rate limiter then waits out the pause.
     """
 
     error: ServiceError
@@ -56,7 +56,7 @@ class _FailedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What is sent. `token` opens it, or else the cloud's own does."""
+    """A request. An empty `token` means the token of the cloud."""
 
     method: str
     url: str
@@ -65,11 +65,11 @@ class _Request:
 
 
 class _Attempts:
-    """How often the answer to one call was lost, and whether the call is worth another try."""
+    """Counts the lost answers to one call, and decides whether the call is retried."""
 
     def __init__(self, timeouts: Timeouts, now: float) -> None:
         self.lost = 0
-        # Moves on by whatever the call waits for its turn.
+        # The wait for a permit does not count, so it is added here.
         self.until = now + timeouts.total_s
         self._timeouts = timeouts
         self._refused_at: float | None = None
@@ -87,7 +87,7 @@ class _Attempts:
 class Client:
     """Calls to one service. Safe to use from several threads."""
 
-    def __init__(  # noqa: PLR0913 - what has a default is for tests to replace
+    def __init__(  # noqa: PLR0913 - tests replace the parameters that have a default
         self,
         base_url: str,
         emit: Emit,
@@ -114,15 +114,16 @@ class Client:
 
     @property
     def calls(self) -> int:
-        """How many requests were sent, repeats included."""
+        """The number of sent requests, including retries."""
         return self._calls
 
     def send(self, method: str, url: str, body: Json = None, token: str = "") -> Reply:
-        """One call; returns any answer below 400.
+        """Send one call with its retries; returns any answer with a status below 400.
 
         `url` is a path below the base URL or a whole URL of the same origin; it is sent byte for
-        byte, with `token` or else the cloud's own. Raises ServiceError, or what the budget raises:
-        ReplyLost for a write that may have been done, any other for what surely was not.
+        byte. An empty `token` means the token of the cloud. Raises ServiceError, or the errors of
+        the rate limiter. ReplyLost means that a write may have been done; after any other error it
+        was not done.
         """
         target = self.resolve(url)
         tries = _Attempts(self.timeouts, self.clock())
@@ -140,9 +141,10 @@ class Client:
                 self.sleep(answer.pause)
 
     def pages(self, url: str) -> Iterator[Json]:
-        """The items of a list, page after page; `nextLink` is followed byte for byte.
+        """The items of a list, page by page; `nextLink` is followed byte for byte.
 
-        Raises Unavailable for a list that is none, that leads in a circle or that does not end.
+        Raises Unavailable for an answer that is not a list, that repeats a page or that has too
+        many pages.
         """
         seen: set[str] = set()
         empty = 0
@@ -157,28 +159,28 @@ class Client:
                 raise Unavailable("the service answers a list without items", status=200)
             empty = 0 if items else empty + 1
             if empty > _MOST_EMPTY:
-                raise Unavailable("the service's list goes on without items", status=200)
+                raise Unavailable("the service's list has too many empty pages", status=200)
             yield from items
             url = reply.raw.get("nextLink") or ""
             if not isinstance(url, str):
-                raise Unavailable("the service's list leads to what is no address", status=200)
+                raise Unavailable("the service's list has an invalid nextLink", status=200)
             if url in seen:
-                raise Unavailable("the service's list leads in a circle", status=200)
+                raise Unavailable("the service's list repeats a page", status=200)
 
     def resolve(self, url: str) -> str:
-        """The whole URL; raises Rejected for one that is none, or leads to another origin."""
+        """The whole URL; raises Rejected for a text that is not a URL or has another origin."""
         own = url.startswith("/") and not url.startswith("//")
         target = self.base_url + url if own else url
         if not is_address(target):
             raise Rejected(
-                "the service points to what is no address",
+                "the service answers with an invalid address",
                 subject=origin_of(self.base_url)[1],
                 next_step="Nothing was sent there. Check what answers at spec.cloud's address.",
             )
         if not own and origin_of(target) != origin_of(self.base_url):
-            # A token must not follow wherever an answer points.
+            # A token must not be sent to an origin that an answer names.
             raise Rejected(
-                f"the service points to another origin, {self._name_host(target)}",
+                f"the service answers with an address of another origin, {self._name_host(target)}",
                 subject=origin_of(self.base_url)[1],
                 next_step="Nothing was sent there. Check what answers at spec.cloud's address.",
             )
@@ -192,7 +194,7 @@ class Client:
         except TransportError as lost_reply:
             return self._classify_loss(lost_reply, request.url, lost, read=read)
         except Unavailable as error:
-            # What was answered cannot be read. It was an answer: the service takes calls.
+            # The answer cannot be read, but it shows that the service accepts calls.
             permit.learn(error.status, {}, "", within)
             again = read and not isinstance(error, _TooLong)
             pause_s = self._pause(lost) if again else None
@@ -215,7 +217,7 @@ class Client:
     def _classify_loss(
         self, lost_reply: TransportError, url: str, lost: int, *, read: bool
     ) -> _FailedAttempt:
-        """What became of a call without an answer, and when it may be repeated."""
+        """The error of a call without an answer, and the pause before its retry."""
         failed = self._lost(url, lost_reply)
         if lost_reply.distrusted:
             return _FailedAttempt(failed, None)
@@ -224,7 +226,7 @@ class Client:
         return _FailedAttempt(_perhaps(failed), None)
 
     def _exchange(self, request: _Request) -> Reply:
-        """One request, exactly as its parts stand here; nothing of it is kept for the next one."""
+        """Send one request with exactly these parts; no cookie or header is kept for the next."""
         with self._lock:
             self._calls += 1
         token = request.token or self._tokens.get()
@@ -262,20 +264,20 @@ class Client:
 
     def _redirected(self, url: str, answer: Answer) -> Rejected:
         target = _join(url, answer.headers.get("Location", ""))
-        where = self._name_host(target) if is_address(target) else "what is no address"
+        where = self._name_host(target) if is_address(target) else "an invalid address"
         return Rejected(
             f"the service redirects to {where}",
             status=answer.status,
-            next_step="It was not followed: the token stays here."
+            next_step="The redirect was not followed, and the token was not sent there."
             " Correct the address in spec.cloud.",
         )
 
     def _name_host(self, url: str) -> str:
-        """The host that a service names, which may be made of what it heard."""
+        """The host in a URL from the service, without secrets: the service may repeat our input."""
         return clean(self.redaction.redact(origin_of(url)[1]))
 
     def _lost(self, url: str, lost_reply: TransportError) -> Unavailable:
-        """No answer. The library's own text may quote the URL, so it is left out."""
+        """The error for a lost answer. The library's own text may quote the URL and is left out."""
         scheme, host, port = origin_of(url)
         local = " Is the emulator running? Start it with: reconciler emulator"
         return Unavailable(
@@ -286,10 +288,10 @@ class Client:
         )
 
     def _pause(self, lost: int, reply: Reply | None = None) -> float:
-        """What the service asks for, else a growing wait with some chance in it.
+        """The seconds that the service asks for, else exponential backoff with jitter.
 
-        It grows with the replies that were lost: what the service refused for now has a pause of
-        its own in between.
+        It grows with the number of lost answers. A refused call has its own pause in the rate
+        limiter.
         """
         asked = read_retry_after(reply.headers) if reply is not None else None
         if asked is None:
@@ -309,7 +311,7 @@ def make_connections(base_url: str, connect_s: float, read_s: float) -> Connecti
 
 
 def _perhaps(error: ServiceError) -> ReplyLost:
-    """The same, of a write: the answer does not tell whether it was done."""
+    """The same error for a write, as ReplyLost: the write may have been done or not."""
     return ReplyLost(
         error.message,
         status=error.status,
@@ -328,4 +330,4 @@ def _join(base: str, reference: str) -> str:
 
 
 class _TooLong(Unavailable):
-    """More than can be an answer; it would be no shorter the next time."""
+    """The answer is too long; a retry would return the same answer."""

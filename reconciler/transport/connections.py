@@ -1,8 +1,8 @@
-"""What a connection is: how an answer is read, within what time, and how a call fails.
+"""The interface of a connection: how an answer is read, its time limits, and how a call fails.
 
-`loopback` calls a service on this machine directly. `remote` calls any other service through the
-proxies and with the certificates that requests finds in the environment. Both send a target byte
-for byte: an opaque token of a service, as in a list's `nextLink`, must come back as it was written.
+`loopback` calls a service on this machine directly. `remote` calls any other service, with the
+proxies and certificates that requests finds in the environment. Both send a target byte for byte:
+the opaque token in a list's `nextLink` must return to the service unchanged.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
-# A part of an answer may take as long as the socket's timeout, all of it this many times as long.
-# The socket's own timeout starts again with every byte: a service that sends one now and then
-# could keep a caller waiting for ever.
+# One part of an answer may take as long as the socket's timeout; the whole answer may take this
+# many times as long. The socket's timeout starts again with every byte, so a service that sends
+# single bytes could block a caller without end.
 _TIMES: Final = 4
 
 
 class TransportError(Exception):
-    """A call without a whole answer. `said` is what became of it, in our own words.
+    """A call without a whole answer. `said` describes the failure in our own words.
 
-    `name` is that of the error. `sent` is False where it surely never was; `distrusted` where the
-    certificate was refused.
+    `name` is the class name of the library's error. `sent` is False only when the call was
+    certainly not sent. `distrusted` says that the certificate was refused.
     """
 
     def __init__(self, name: str, said: str, *, sent: bool, distrusted: bool = False) -> None:
@@ -37,7 +37,7 @@ class TransportError(Exception):
 
 
 class Headers(Mapping[str, str]):
-    """The headers of an answer by name, in any case. Two of the same name are one text."""
+    """The headers of an answer by name, in any case. Headers with the same name are joined."""
 
     def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
         self._lines: dict[str, tuple[str, str]] = {}
@@ -57,7 +57,7 @@ class Headers(Mapping[str, str]):
 
 
 class Answer(Protocol):
-    """An answer whose body is not read yet. Whoever has it reads it to its end, or closes it."""
+    """An answer with an unread body. The caller must read it to its end, or close it."""
 
     status: int
     headers: Mapping[str, str]
@@ -75,29 +75,29 @@ class Connections(Protocol):
     def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
     ) -> Answer:
-        """Send a call once, with its target as it stands; the body of the answer is not read yet.
+        """Send a call once, with its target byte for byte; the body of the answer is unread.
 
         A redirect is not followed. Raises TransportError.
         """
 
 
 def say_unreached(name: str) -> TransportError:
-    """The error of a call for which there was no connection."""
+    """The error of a call that found no connection."""
     return TransportError(name, "cannot be reached", sent=False)
 
 
 def say_late(name: str, read_s: float) -> TransportError:
-    """The error of a call to which nothing came for `read_s` seconds."""
+    """The error of a call without an answer for `read_s` seconds."""
     return TransportError(name, f"no answer within {read_s:g} s", sent=True)
 
 
 def say_broken_off(name: str) -> TransportError:
-    """The error of a call whose answer did not come whole."""
+    """The error of a call whose answer is incomplete."""
     return TransportError(name, "the answer broke off", sent=True)
 
 
 class TimedResponse(http.client.HTTPResponse):
-    """An answer whose reader gives up once all of it should have come; raises TimeoutError."""
+    """An answer with a time limit for the whole of it; a later read raises TimeoutError."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
         opening: Any = _Opening(sock)
@@ -105,7 +105,7 @@ class TimedResponse(http.client.HTTPResponse):
 
 
 class _Opening:
-    """A socket as an answer takes it: to read what comes."""
+    """The part of a socket that an HTTP response uses: a file to read from."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -115,7 +115,7 @@ class _Opening:
 
 
 class _Timed(io.RawIOBase):
-    """What comes over a socket, until it is too late."""
+    """The bytes of a socket, with a time limit for all of them."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -126,16 +126,16 @@ class _Timed(io.RawIOBase):
         self._hasty = False
 
     def readable(self) -> bool:
-        """It can be read."""
+        """True: the file can be read."""
         return True
 
     def fileno(self) -> int:
-        """The socket's own."""
+        """The file descriptor of the socket."""
         number: int = self._raw.fileno()
         return number
 
     def readinto(self, buffer: Any) -> int | None:
-        """The next part of it; raises TimeoutError once all of it should have come."""
+        """Read the next part; raises TimeoutError after the time limit of the whole answer."""
         if self._part_s is not None:
             left = self._until - time.monotonic()
             if left <= 0:
@@ -147,9 +147,9 @@ class _Timed(io.RawIOBase):
         return read
 
     def close(self) -> None:
-        """Let go of the socket, which may serve the next call as it was."""
+        """Close the file and restore the timeout of the socket, which the next call may use."""
         if self._hasty:
-            with contextlib.suppress(OSError):  # it may be closed by now
+            with contextlib.suppress(OSError):  # the socket may be closed already
                 self._sock.settimeout(self._part_s)
         self._raw.close()
         super().close()

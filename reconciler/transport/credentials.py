@@ -1,4 +1,4 @@
-"""The bearer token of a management plane; held here and sent to that plane's origin only."""
+"""The bearer token of a management plane. It is sent only to the origin of that plane."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _LOG_IN: Final = (
 
 @functools.cache
 def token_credential() -> Any:
-    """azure-identity's default chain, imported when it is first needed."""
+    """The default credential chain of azure-identity, imported when it is first needed."""
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - half a second of imports
 
     return DefaultAzureCredential()
 
 
 def check_sendable(token: str, whose: str, subject: str, cure: str) -> str:
-    """The token itself; raises Unauthorized for one that no header can hold."""
+    """The token; raises Unauthorized for a token that a header cannot hold."""
     if _SENDABLE.fullmatch(token):
         return token
     raise Unauthorized(
-        f"{whose} token cannot be sent: it holds more than visible ASCII",
+        f"{whose} token cannot be sent: it has characters other than visible ASCII",
         subject=subject,
         next_step=cure,
     )
@@ -45,9 +45,9 @@ class Tokens:
     """Tokens for one base URL; safe to use from several threads."""
 
     def __init__(self, base_url: str, know: Callable[[str], None] = lambda _: None) -> None:
-        """`know` is told each token before it is given out.
+        """`know` receives each token before it is used, so that output can be redacted.
 
-        Raises ReconcilerError for an address or a token that cannot be used at all.
+        Raises ReconcilerError for an address or a token that cannot be used.
         """
         if not is_loopback(base_url) and not base_url.lower().startswith("https://"):
             raise ReconcilerError(
@@ -65,7 +65,7 @@ class Tokens:
             self._get_local()
 
     def get(self) -> str:
-        """A token that is valid for some minutes; raises Unauthorized where there is none."""
+        """A token that is valid for at least five minutes; raises Unauthorized without one."""
         if self._local:
             return self._get_local()
         with self._lock:
@@ -75,7 +75,7 @@ class Tokens:
 
     def _get_local(self) -> str:
         token = os.environ.get(_TOKEN_VARIABLE) or _DEFAULT_TOKEN
-        cure = "Give the emulator another one, and name it here."
+        cure = "Start the emulator with another token, and set it here."
         check_sendable(token, "the emulator's", _TOKEN_VARIABLE, cure)
         if token != _DEFAULT_TOKEN:
             self._know(token)
@@ -87,7 +87,7 @@ class Tokens:
         try:
             got = token_credential().get_token(self._scope)
         except ClientAuthenticationError as error:
-            # The chain's own text lists every place it looked; it may quote what it found there.
+            # The chain's own text lists every credential that it tried, and may quote a secret.
             raise Unauthorized(
                 "azure-identity finds no credential", subject=self._scope, next_step=_LOG_IN
             ) from error

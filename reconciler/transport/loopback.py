@@ -1,7 +1,7 @@
-"""Connections to a service on this machine, kept open, without a proxy and without a certificate.
+"""Persistent connections to a service on this machine, without a proxy or a certificate.
 
-An emulator answers thousands of reads a second. To import urllib3 would take a third of the time of
-a small plan, and to send calls with it a third of the time of a large one. The rules are those of
+An emulator answers thousands of reads per second. The import of urllib3 would take a third of the
+time of a small plan, and its calls a third of the time of a large one. The rules are those of
 `remote`; one test suite checks both.
 """
 
@@ -41,13 +41,14 @@ class LoopbackConnections:
     def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
     ) -> _LoopbackAnswer:
-        """Send a call once, with its target as it stands; the body of the answer is not read yet.
+        """Send a call once, with its target byte for byte; the body of the answer is unread.
 
         A redirect is not followed. Raises TransportError.
         """
         connection = self._take() or self._connect()
         try:
-            # If a service closes before all is sent, its answer may say why.
+            # If a service closes the connection before it has read the whole request, its answer
+            # may say why.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, target, body, dict(headers))
             answer = connection.getresponse()
@@ -68,14 +69,14 @@ class LoopbackConnections:
             raise
 
     def keep(self, connection: _Connection) -> None:
-        """Keep a connection for the next call."""
+        """Return a connection to the pool, for the next call."""
         if len(self._idle) < _KEPT:
             self._idle.append(connection)
         else:
             connection.close()
 
     def _take(self) -> _Connection | None:
-        """An open connection. The service may have closed those that were not used."""
+        """An open connection from the pool, or None. The service may have closed idle ones."""
         while True:
             try:
                 connection = self._idle.pop()
@@ -108,7 +109,7 @@ class _Connection(http.client.HTTPConnection):
     sock: socket.socket
 
     def is_open(self) -> bool:
-        """Whether there is a socket, and nothing came on it that was not asked for."""
+        """Whether there is a socket without unexpected input: a closed one has input."""
         if self.sock is None:
             return False
         poll = select.poll()
@@ -127,7 +128,7 @@ class _LoopbackAnswer:
         self.status = answer.status
         self.headers: Mapping[str, str] = Headers(answer.headers.items())
         self._answer, self._connection = answer, connection
-        # None once the connection is given back or closed.
+        # None once the connection is returned to the pool or closed.
         self._home: LoopbackConnections | None = home
         self._read_s = read_s
         lengths = set(self.headers.get("Content-Length", "").replace(" ", "").split(","))
@@ -158,7 +159,7 @@ class _LoopbackAnswer:
         return part
 
     def _give_back(self) -> None:
-        """Keep the connection for the next call, unless it must be closed."""
+        """Return the connection to the pool, unless it must be closed."""
         if self._home is None:
             return
         if self._answer.isclosed() and not self._answer.will_close:

@@ -1,10 +1,10 @@
-"""Following a long-running operation to its end, as far as the service tells of one.
+"""Follows a long-running operation to its end, when the service reports one.
 
-The status word stands in `status` (recorded); the OpenAPI says `provisioningState`, which is
-read where the other is missing. Anything but Succeeded, Failed and Canceled means: go on.
+The status word is in `status` (recorded); the OpenAPI description names `provisioningState`, which
+is read when `status` is missing. Any word but Succeeded, Failed and Canceled means: still running.
 
-The write was accepted before any of this: a look at its operation that fails says nothing of it,
-and neither does an operation that the service does not know. Only a look at the resource can tell.
+The service accepted the write before it reported the operation. A failed poll therefore proves
+nothing about the write, and neither does an unknown operation. Only a read of the resource does.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from reconciler.transport.replies import Reply, clean, get_member, read_problem,
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 5.0
 _GROWTH: Final = 1.5
-# What a service may ask for between two looks.
+# The longest pause between two polls that a service may ask for.
 _MOST_ASKED_S: Final = 60.0
 _LINKS: Final = ("Azure-AsyncOperation", "Location")
 _ENDED: Final = frozenset({"succeeded", "failed", "canceled", "cancelled"})
-_FOLLOWED: Final = "Run apply again: it is found and followed, not repeated."
+_FOLLOWED: Final = "Run apply again: it follows the operation and does not repeat the write."
 
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """Where to ask for an operation; `result` where only the address of its result is given."""
+    """The URL to poll for an operation; `result` says that it is the URL of its result."""
 
     url: str
     result: bool
@@ -50,13 +50,12 @@ class _Link:
 def follow_operation(
     client: Client, reply: Reply, *, deadline_s: float
 ) -> Generator[None, None, bool]:
-    """Poll until the operation that a reply announced has ended, and yield at each look at it.
+    """Poll the operation that a reply announces until it has ended; yields after each poll.
 
-    There is nothing to do for a reply that announces none.
-    Returns whether the service told of the end; where it did not, only a look at the resource
-    can tell. That it has ended says only that the service claims success. Raises OperationFailed,
-    Rejected where the operation stands elsewhere, StillRunning where it has not ended in time,
-    ReplyLost where it cannot be followed.
+    Returns whether the service reported the end. When it did not, the caller must read the
+    resource. An end says only that the service reports success. A reply that announces no operation
+    is not polled. Raises OperationFailed, Rejected when the URL of the operation has another
+    origin, StillRunning when it has not ended in time, and ReplyLost when it cannot be followed.
     """
     link = _find_link(client, reply)
     if link is None:
@@ -80,9 +79,9 @@ def follow_operation(
 
 
 def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[None]:
-    """Look at a resource until no operation runs on it, or it is gone; yields at each look.
+    """Read a resource until no operation runs on it or it does not exist; yields after each read.
 
-    Raises StillRunning where one has not ended in time, and what `send` raises.
+    Raises StillRunning when an operation has not ended in time, and the errors of `send`.
     """
     waiting = _PollDelay(client, deadline_s)
     while True:
@@ -105,7 +104,7 @@ def wait_until_idle(client: Client, url: str, *, deadline_s: float) -> Iterator[
 def finish_operation(
     client: Client, reply: Reply, url: str, *, deadline_s: float
 ) -> Iterator[None]:
-    """Follow the operation of a write on the resource at `url`, by its own word or the resource's.
+    """Follow the operation of a write on the resource at `url`, by its status or the resource's.
 
     Raises as `follow_operation` does.
     """
@@ -116,11 +115,11 @@ def finish_operation(
     except StillRunning:
         raise
     except ServiceError as error:
-        raise _lost(error, f"what was begun cannot be followed: {error.message}") from error
+        raise _lost(error, f"the write cannot be followed: {error.message}") from error
 
 
 class _PollDelay:
-    """Pauses that grow, or last as long as the service asks, until a deadline."""
+    """The pauses between polls until a deadline: they grow, or follow the Retry-After header."""
 
     def __init__(self, client: Client, deadline_s: float) -> None:
         self._client = client
@@ -135,7 +134,7 @@ class _PollDelay:
         self._client.sleep(max(0.0, min(pause, self._end - self._client.clock())))
 
     def check(self, what: str) -> None:
-        """Raise StillRunning once there is no time for another look."""
+        """Raise StillRunning after the deadline."""
         if self._client.clock() >= self._end:
             minutes, seconds = self._deadline_s / 60, self._deadline_s
             lasted = f"{minutes:.0f} minutes" if minutes >= 2 else f"{seconds:.0f} seconds"
@@ -145,7 +144,7 @@ class _PollDelay:
 
 
 def count_polls(seconds: float) -> int:
-    """How often an operation of so many seconds is asked for, where the service asks for no pause.
+    """The number of polls of an operation of `seconds`, when the service asks for no pause.
 
     >>> count_polls(0.2), count_polls(1.0)
     (1, 4)
@@ -155,18 +154,18 @@ def count_polls(seconds: float) -> int:
 
 
 def _find_link(client: Client, reply: Reply) -> _Link | None:
-    """Where an operation is told of; Location means one only beside 202, else the resource."""
+    """The link to the operation, or None. Location is such a link only in a 202 reply."""
     status, result = (reply.headers.get(name, "") for name in _LINKS)
     if not status and (reply.status != 202 or not result):
         return None
     url = client.resolve(status or result)
-    # The service made its name, perhaps of what it heard.
+    # The service chose the name and may have put our input in it.
     name = clean(client.redaction.redact(urlsplit(url).path.rpartition("/")[2]))[:60]
     return _Link(url, not status, name)
 
 
 def _poll(client: Client, link: _Link) -> Reply | None:
-    """One look; None where the service knows no such operation. Raises ReplyLost for no look."""
+    """Poll once; None for an operation that the service does not know. Raises ReplyLost."""
     try:
         return client.send("GET", link.url)
     except ServiceError as error:
@@ -188,7 +187,7 @@ def _lost(error: ServiceError, message: str) -> ReplyLost:
 
 
 def _read_word(polled: Reply, link: _Link) -> str:
-    """How an operation stands; its result is there once it has ended (202 while it runs)."""
+    """The status word of an operation. The URL of a result answers 202 while the operation runs."""
     word = find_status(polled.document)
     if link.result:
         return word or ("Running" if polled.status == 202 else "Succeeded")
@@ -199,7 +198,7 @@ def _read_word(polled: Reply, link: _Link) -> str:
 
 
 def find_status(document: Json) -> str:
-    """The status word of an operation or of a resource, whichever name it stands under; or ""."""
+    """The status word of an operation or of a resource, under any of its names; "" without one."""
     candidates = (
         get_member(document, "status"),
         get_member(document, "provisioningState"),
@@ -220,5 +219,5 @@ def _failed(polled: Reply, word: str) -> OperationFailed:
         status=polled.status,
         code=code,
         request_id=clean(polled.headers.get("x-ms-request-id", "")),
-        next_step="Correct what it names, then plan again.",
+        next_step="Correct the cause that it names, then plan again.",
     )

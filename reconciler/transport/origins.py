@@ -1,4 +1,4 @@
-"""Where a URL leads: what is loopback, and what is the same origin."""
+"""Checks of URLs: is it valid, is it loopback, and what is its origin."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 _LONGEST: Final = 16_384
-# A user or a backslash before the path is read one way by some and another way by others.
+# Parsers disagree about a user name or a backslash before the path, so both are refused.
 _ADDRESS: Final = re.compile(r"https?://[a-z0-9._\-\[\]:]+/[!-~]*", re.IGNORECASE | re.ASCII)
 
 
 def is_address(url: str) -> bool:
-    """Whether a URL can be sent as it is: bounded, and one that everybody reads the same way."""
+    """Whether a URL can be sent unchanged: it is bounded, and all parsers read it the same way."""
     if len(url) > _LONGEST or "#" in url or "\\" in url or not _ADDRESS.fullmatch(url):
         return False
     try:
@@ -23,7 +23,7 @@ def is_address(url: str) -> bool:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL stays on this machine."""
+    """Whether the host of a URL is this machine."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True
@@ -34,7 +34,7 @@ def is_loopback(url: str) -> bool:
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port, the default port filled in."""
+    """The scheme, the host and the port of a URL; a missing port is the default of the scheme."""
     parts = urlsplit(url)
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme.lower())
     return parts.scheme.lower(), (parts.hostname or "").lower(), port

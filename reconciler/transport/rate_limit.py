@@ -1,8 +1,8 @@
-"""One budget of calls for all workers of a command: how many, and when each may go.
+"""The rate limiter of a command: all its workers share one limit on the number and rate of calls.
 
-Reads and writes to a subscription go in lanes of their own, so that neither waits for the other.
-In a lane calls go in the order in which they were asked for, whoever asks. What the service says
-to one of them (Retry-After, 429 and 503, how many are left of the hour) holds for all.
+The reads and the writes of a subscription have separate token buckets, so that neither waits for
+the other. The calls of one bucket are sent in the order of their requests. An answer to one call
+(Retry-After, 429 and 503, the remaining calls of the hour) applies to all calls of the bucket.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from reconciler.transport.replies import LATER, read_retry_after
 from reconciler.transport.token_bucket import READS, WRITES, TokenBucket
 
 _PLACE: Final = re.compile(r"https?://([^/?#]+)(?:/subscriptions/([^/?#]+))?", re.IGNORECASE)
-# Resource Manager's own address, and its regional fronts.
+# The host of Resource Manager, and its regional hosts.
 _PUBLISHED: Final = re.compile(r"([a-z0-9-]+\.)?management\.azure\.com(:443)?")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 _REFUSALS: Final = frozenset({429, 503})
@@ -32,9 +32,9 @@ _LONGEST_S: Final = 60.0
 
 
 class CommandRateLimiter:
-    """The calls of one command, with one identity; safe to use from several threads.
+    """Limits the calls of one command with one identity; safe to use from several threads.
 
-    `most` is how many may be sent at all. `clock` and `sleep` count seconds.
+    `most` is the limit on their number. `clock` and `sleep` count seconds.
     """
 
     def __init__(
@@ -54,31 +54,32 @@ class CommandRateLimiter:
 
     @property
     def sent(self) -> int:
-        """How many calls were let go so far, repeated ones included."""
+        """The number of admitted calls so far, including repeated ones."""
         return self._sent
 
     def admit(self, method: str, url: str, within_s: float) -> _Permit:
-        """Wait until a call may go, then let it.
+        """Wait until a call may be sent; returns its permit.
 
-        Raises TooManyCalls for one more than may be sent, Throttled where the service has taken
-        none for `within_s` seconds, ReconcilerError where it would wait after the budget's end.
+        Raises TooManyCalls for a call above the limit. Raises Throttled when the service has
+        accepted no call for `within_s` seconds, and ReconcilerError when the wait would last
+        longer than `stop` allows.
         """
         self._count()
         return self._gate(method, url).enter(within_s)
 
     def check(self, needed: int) -> None:
-        """Raise TooManyCalls where so many more calls may not be sent."""
+        """Raise TooManyCalls when `needed` more calls would exceed the limit."""
         if self._most is None or needed <= self._most - self._sent:
             return
         before = f" after {self._sent}" if self._sent else ""
         raise TooManyCalls(
             f"{needed} calls are needed{before}, and --max-calls allows {self._most}",
-            next_step="Nothing was changed. Do less at once with --target, or allow more:"
+            next_step="Nothing was changed. Plan less with --target, or allow more calls:"
             f" --max-calls {self._sent + needed}",
         )
 
     def stop(self, within_s: float) -> None:
-        """Let nobody wait for a call any longer than that: the command is ending."""
+        """Limit every wait for a permit to `within_s` seconds from now: the command is ending."""
         self._time.stop(within_s)
 
     def _count(self) -> None:
@@ -86,7 +87,7 @@ class CommandRateLimiter:
             if self._most is not None and self._sent >= self._most:
                 raise TooManyCalls(
                     f"all {self._most} calls that --max-calls allows were sent",
-                    next_step="Nothing more is sent. Plan again, with more, to see what is live.",
+                    next_step="No more calls are sent. Plan again with a higher --max-calls.",
                 )
             self._sent += 1
 
@@ -103,22 +104,22 @@ class CommandRateLimiter:
 
 @dataclass(frozen=True, slots=True)
 class _Permit:
-    """Leave to send one call, after it waited for `waited_s` seconds."""
+    """The permission to send one call, after a wait of `waited_s` seconds."""
 
     waited_s: float
     _gate: _Gate
     _cuts: int
 
     def learn(self, status: int, headers: Mapping[str, str], said: str, within_s: float) -> float:
-        """Take in what came back; returns for how many seconds no call like it will go now.
+        """Report the answer; returns for how many seconds no similar call is sent.
 
-        A service that asks for more than `within_s` seconds is asked again after a minute.
+        When a service asks for more than `within_s` seconds, the next call is sent after a minute.
         """
         return self._gate.learn(status, headers, said, self._cuts, within_s)
 
 
 class _Time:
-    """What time it is, and sleeping that ends when the command does."""
+    """The clock, and a sleep that `stop` interrupts."""
 
     def __init__(self, clock: Callable[[], float], sleep: Callable[[float], object] | None) -> None:
         self.clock = clock
@@ -132,11 +133,11 @@ class _Time:
         self._ending.set()
 
     def rest(self, seconds: float) -> None:
-        """Sleep for so long, or shorter: then ask again what there is to wait for."""
+        """Sleep for at most `seconds`; the caller must check again after each sleep."""
         ending = self._ending.is_set()
         if ending and self.clock() + seconds > self._end:
             raise ReconcilerError(
-                "was interrupted while a call waited for its turn",
+                "was interrupted while a call waited for the rate limiter",
                 next_step="The call was not sent.",
             )
         sleep = self._sleep or (time.sleep if ending else self._ending.wait)
@@ -144,7 +145,7 @@ class _Time:
 
 
 class _Gate:
-    """A lane and those who wait to go there, one after another."""
+    """A token bucket and the queue of the calls that wait for it."""
 
     def __init__(self, host: str, direction: str, time_: _Time, emit: Emit) -> None:
         usual = READS if direction == "reads" else WRITES
@@ -197,7 +198,7 @@ class _Gate:
         return pause
 
     def _back_off(self) -> float:
-        """A wait that grows while nothing is accepted, with some chance in it."""
+        """Exponential backoff with jitter; it grows while the service accepts no call."""
         grown: float = 0.2 * 2 ** min(self._bucket.streak, 6)
         return min(grown, 10.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
@@ -207,18 +208,20 @@ class _Gate:
             low = self._bucket.count_down(left, now)
             rate = self._bucket.hour.compute_rate(now)
         if low:
-            self._emit(Throttling(self._subject, f"only {left} are left of this hour", 1 / rate))
+            self._emit(
+                Throttling(self._subject, f"only {left} calls are left in this hour", 1 / rate)
+            )
 
     def _give_up(self) -> Throttled:
         return Throttled(
-            f"the service takes no call any more: {self._said}",
+            f"the service accepts no more calls: {self._said}",
             status=429,
             next_step=LATER,
         )
 
 
 class FifoLock:
-    """Use it in a `with`. Who waits sleeps until it is handed over to them by name."""
+    """A fair lock for a `with` block: waiting threads get it in the order of their arrival."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -255,7 +258,7 @@ class FifoLock:
                 self._taken = False
 
     def _withdraw(self, mine: threading.Lock) -> None:
-        """Wait no longer; what was handed over just now goes on to the next."""
+        """Leave the queue; pass the lock to the next thread if this one has just received it."""
         with self._lock:
             waits = mine in self._waiting
             if waits:

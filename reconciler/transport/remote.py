@@ -1,7 +1,7 @@
-"""Connections that urllib3 keeps open, set up by requests as the environment says.
+"""Persistent connections of urllib3; requests configures them from the environment.
 
-requests' own way of sending costs several times what the call itself does, and spells escape
-sequences anew (`%3d` becomes `%3D`). So calls go to the pool that requests has made.
+To send a call with requests takes several times as long as the call itself, and requests rewrites
+escape sequences (`%3d` becomes `%3D`). So each call uses the pool that requests has made.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RemoteConnections:
 
     @cached_property
     def _pool(self) -> HTTPConnectionPool:
-        """Proxies and certificates as the environment has them; always verified."""
+        """The pool, with the environment's proxies and certificates; certificates are verified."""
         session = requests.Session()
         session.trust_env = not is_loopback(self._base_url)
         said = session.merge_environment_settings(self._base_url, {}, True, True, None)  # noqa: FBT003
@@ -67,14 +67,14 @@ class RemoteConnections:
     def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
     ) -> _RemoteAnswer:
-        """Send a call once, with its target as it stands; the body of the answer is not read yet.
+        """Send a call once, with its target byte for byte; the body of the answer is unread.
 
         A redirect is not followed. Raises TransportError.
         """
         try:
             pool = self._pool
         except (HTTPError, requests.exceptions.RequestException) as error:
-            # The address of a proxy is not valid.
+            # The environment names a proxy whose address is not valid.
             raise say_unreached(type(error).__name__) from error
         try:
             answer = pool.urlopen(
@@ -137,13 +137,13 @@ _UNSENT: Final = (ConnectTimeoutError, NewConnectionError, ProxyError)
 
 
 def _is_distrust(error: Exception) -> bool:
-    """Whether the certificate was refused, so that nothing was sent."""
+    """Whether the certificate was refused; then no request was sent."""
     causes = error.args if isinstance(error, SSLError) else ()
     return any(isinstance(one, ssl.SSLCertVerificationError) for one in causes)
 
 
 class _ExactTarget:
-    """A connection that knows the header in which the target travels; it is never sent."""
+    """A connection that takes its target from an internal header; that header is never sent."""
 
     response_class = TimedResponse
 

@@ -1,4 +1,4 @@
-"""What came back: bounded, parsed with care, and turned into errors where it is one."""
+"""Parses replies, removes secrets from them, and makes an error of each refusal."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from reconciler.secrets.redaction import Redaction, SecretNamed, mask
 from reconciler.text.json_text import read_json
 from reconciler.transport.connections import Headers
 
-LATER: Final = "Wait, then run it again; --parallelism 2 asks for less."
+LATER: Final = "Wait, then run it again. --parallelism 2 sends fewer calls at once."
 _ROTATE: Final = (
-    "Give it a new value where it is referred to, and correct the service's definition."
+    "Replace the secret that the manifest refers to, and correct the service's definition."
 )
 _PROXY: Final = "Check the address in spec.cloud; a proxy may be answering in its place."
 _MOST_SAID: Final = 300
-# They say where to go next, and are followed as they are.
+# These headers hold the next URL, which must be used unchanged.
 _FOLLOWED: Final = frozenset({"azure-asyncoperation", "location"})
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `document` is the parsed JSON body, None where there was no body.
+    """One answer. `document` is the parsed JSON body, None for an empty body.
 
-    Secrets of ours that the service repeats are taken out of it, and of all headers but those that
-    are followed. `raw` is the body as it came: to be sent back or followed, never kept or shown.
+    Known secrets are removed from `document` and from all headers except the links. `raw` is the
+    unchanged body: it may be sent back or followed, and must never be recorded or shown.
     """
 
     status: int
@@ -42,9 +42,9 @@ class Reply:
 def parse_reply(
     status: int, headers: Mapping[str, str], body: bytes, redaction: Redaction
 ) -> Reply:
-    """The answer as a value; raises Unavailable for one that is not JSON.
+    """The answer as a value; raises Unavailable for a body that is not JSON.
 
-    Of a refusal the status is enough: a gate before the service may speak for it, in any form.
+    A refusal needs no JSON body, because a proxy before the service may send it in any format.
     """
     said = _redact_headers(headers, redaction)
     if not body.strip():
@@ -59,7 +59,7 @@ def parse_reply(
         # Not chained: the error holds the body.
         named = isinstance(error, SecretNamed)
         raise Unavailable(
-            "the service answers with a secret as the name of something"
+            "the service answers with a secret as the name of a property"
             if named
             else f"the service answers {_content_type(said)} that is not JSON",
             status=status,
@@ -69,7 +69,7 @@ def parse_reply(
 
 
 def _redact_headers(headers: Mapping[str, str], redaction: Redaction) -> Mapping[str, str]:
-    # What stands there twice is one text here, so that nothing of it is left out.
+    # `Headers` joins headers with the same name, so that none is missed.
     came = dict(headers)
     said = {
         name: kept
@@ -89,7 +89,7 @@ def _request_id(headers: Mapping[str, str]) -> str:
 
 
 def make_error(reply: Reply) -> ServiceError:
-    """The error that a refusal means, with the service's innermost code and request id."""
+    """The error of a refusal, with the service's innermost code and its request id."""
     code, message = _innermost(reply.document)
     foreign = reply.document is None and "html" in _content_type(reply.headers)
     said = clean(message) or f"the service answers with status {reply.status}"
@@ -103,7 +103,7 @@ def make_error(reply: Reply) -> ServiceError:
     elif reply.status in {429, 503}:
         kind, next_step = Throttled, LATER
     elif reply.status == 409:
-        kind, next_step = Busy, "Wait until what runs on it has ended, then plan again."
+        kind, next_step = Busy, "Wait until the running operation has ended, then plan again."
     elif reply.status >= 500:
         kind = Unavailable
         next_step = next_step or "If it persists, quote the request id."
@@ -118,12 +118,12 @@ def make_error(reply: Reply) -> ServiceError:
 
 _LOG_IN: Final = (
     "For Azure: az login, or the AZURE_… variables of a service principal. For an emulator:"
-    " RECONCILER_EMULATOR_TOKEN must be the token that it was started with."
+    " RECONCILER_EMULATOR_TOKEN must be the token of the emulator."
 )
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by the Retry-After header, which counts seconds or names a time."""
+    """The seconds of the Retry-After header, which holds seconds or a time; None without it."""
     said = headers.get("Retry-After", "").strip()
     if said.isdecimal():
         return float(said)
@@ -134,14 +134,14 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def clean(text: str) -> str:
-    """A service's words, bounded, on one line and without what could be a credential."""
+    """A text of the service on one line, bounded, with possible credentials masked."""
     line = " ".join(text.split())
     line = mask(line)
     return line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}…"
 
 
 def get_member(document: Json, name: str) -> Json:
-    """A member of an object by its name in any casing; None where there is none."""
+    """A member of an object by its name in any casing; None without such a member."""
     if not isinstance(document, dict):
         return None
     if name in document:
@@ -151,7 +151,7 @@ def get_member(document: Json, name: str) -> Json:
 
 
 def read_problem(document: Json) -> tuple[str, str]:
-    """The code and message of an `error` or `errorInfo` object; details are more exact."""
+    """The code and message of an `error` or `errorInfo` object; its details come first."""
     code, message = _text(document, "code"), _text(document, "message")
     details = get_member(document, "details")
     for detail in details if isinstance(details, list) else ():

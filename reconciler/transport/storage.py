@@ -1,7 +1,7 @@
-"""Where an address of blob storage leads, and which credential opens it.
+"""Parses the addresses of blob storage, and finds the credential for each.
 
-The credential follows from the address and from what the environment names; it is never part of
-the address. A token of ours is shown to storage alone, not to whatever host somebody names.
+The address and the environment determine the credential; it is never part of the address. Our own
+token is sent only to hosts of blob storage, never to another host in a manifest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KNOWN_SUFFIXES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """An address of storage taken apart; `name` is empty where it is that of a container.
+    """A parsed address of blob storage; `name` is empty for the address of a container.
 
     On loopback the account is the first segment of the path.
     """
@@ -41,7 +41,7 @@ class Where:
 
 
 def split_address(address: str) -> Where:
-    """An address taken apart; raises ValueError, with the words after "its address is not"."""
+    """The parsed address; the text of its ValueError continues "its address is not"."""
     parts = urlsplit(address)
     host = (parts.hostname or "").lower()
     loopback = is_loopback(address)
@@ -85,7 +85,7 @@ def find_credential(
     token_credential: Callable[[], Any] | None,
     own_host: str = "",
 ) -> Any:
-    """What the environment gives, else our own identity where the host is storage's or ours."""
+    """The environment's credential, else our own identity for a host of storage or `own_host`."""
     credential = storage_credential(where, environment)
     trusted = where.host.endswith(_KNOWN_SUFFIXES) or where.host == own_host
     if credential is None and trusted and token_credential:

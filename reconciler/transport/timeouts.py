@@ -1,4 +1,4 @@
-"""How long one call is worth waiting for."""
+"""The timeouts and retries of one call, and the environment variable that changes them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _TIMEOUT_VARIABLE: Final = "RECONCILER_TIMEOUT"
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long one call may take. Times in seconds; `retries` counts repeats, not the first try.
+    """The time limits of one call, in seconds. `retries` does not count the first attempt.
 
-    They are for answers that were lost. What the service refuses to take for now is sent again
-    for `throttled_s`, however often that is.
+    `retries` and `total_s` apply to lost answers. A call that the service refuses for now (429,
+    503) is retried for `throttled_s` without a limit on the number of retries.
     """
 
     retries: int = 6
@@ -29,18 +29,18 @@ class Timeouts:
 
 
 def read_timeouts(environment: Mapping[str, str]) -> Timeouts:
-    """The usual patience; RECONCILER_TIMEOUT says how many seconds an answer is waited for.
+    """The default timeouts; RECONCILER_TIMEOUT sets the seconds to wait for an answer.
 
-    Raises ReconcilerError for one that is no number of seconds between 0 and an hour.
+    Raises ReconcilerError for a value that is not a number of seconds between 0 and 3600.
     """
     given = environment.get(_TIMEOUT_VARIABLE, "")
     if not given:
         return Timeouts()
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", given) or not 0 < float(given) <= 3600:
         raise ReconcilerError(
-            "is no number of seconds between 0 and 3600",
+            "is not a number of seconds between 0 and 3600",
             subject=_TIMEOUT_VARIABLE,
-            next_step=f"Leave it out, or set it such as {_TIMEOUT_VARIABLE}=30.",
+            next_step=f"Unset it, or set it to a number of seconds: {_TIMEOUT_VARIABLE}=30",
         )
     seconds = float(given)
     return Timeouts(

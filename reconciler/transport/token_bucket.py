@@ -1,11 +1,11 @@
-"""One lane of calls: how fast those of one direction may follow one another.
+"""The token bucket of the reads or the writes to one subscription.
 
-Where a service publishes its limits, a lane is a bucket of the same shape. Anywhere else a call
-goes at once, until the service refuses one. Then the lane stays shut for as long as the service
-asks, its rate is halved, and grows again little by little: what is too fast is only known from
-being refused, so it is approached slowly and left quickly.
+When a service publishes its limits, the bucket has the same burst and rate. Otherwise it admits
+every call at once until the service refuses one. After a refusal the bucket admits no call for the
+pause that the service asks for. Its rate is halved and then grows slowly (additive increase,
+multiplicative decrease), because only a refusal shows which rate is too high.
 
-A lane knows no clock and no thread: whoever holds it says what time it is, and locks.
+The bucket has no clock and no lock: the caller passes the time and holds a lock.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from reconciler.model.values import dataclass
 
 
 class BucketLimits(NamedTuple):
-    """A token bucket: so many calls at once, then so many a second."""
+    """The limits of a token bucket: `burst` calls at once, then `rate` calls per second."""
 
     burst: int
     rate: float
 
 
-# Published limits of Resource Manager, by principal, subscription and region (since 2024). Deletes
-# have a bucket of their own there; recorded replies count them with the writes, which is stricter.
+# The published limits of Resource Manager, per principal, subscription and region (since 2024).
+# Deletes have a separate bucket there; recorded replies count them as writes, which is stricter.
 READS: Final = BucketLimits(250, 25.0)
 WRITES: Final = BucketLimits(200, 10.0)
 
-# However often calls are refused: so many a second are tried, and each second so many more.
+# The lowest rate in calls per second, and the lowest growth of the rate per second.
 _LEAST: Final = 2.0
-# What was halved has grown back after so many seconds.
+# A halved rate has grown back after this many seconds.
 _RECOVERY_S: Final = 5.0
-# How fast calls went is not told from less than so many seconds.
+# The rate of past calls is not measured over a shorter time.
 _SHORTEST_S: Final = 0.1
-# A wait that was computed may fall short by what a float cannot tell.
+# A computed wait may be too short by the rounding error of a float.
 _WHOLE: Final = 1.0 - 1e-6
 _HOUR_S: Final = 3600.0
-# Below this share of what was left at first, calls are spread over the rest of the hour.
+# Below this share of the first count, calls are spread over the rest of the hour.
 _LOW: Final = 0.05
-# One call in so many seconds goes even then: only an answer tells that a new hour has begun.
+# One call per this many seconds is always sent: only an answer shows that a new hour has started.
 _LONGEST_S: Final = 60.0
-# Answers overtake one another: a count that rises by less is no new hour.
+# Answers can arrive out of order: a count that rises by less is not a new hour.
 _OVERTAKEN: Final = 64
 
 
 @dataclass(slots=True)
 class Hour:
-    """What a service says is left of an hour's calls.
+    """The remaining calls of the hour, as the service reports them.
 
-    Since there are buckets, Resource Manager may count what is left in a bucket under the same
-    name: a count that was never above `burst` is no hour's.
+    Resource Manager may report the tokens of a bucket in the same header: a count that was never
+    above `burst` is not the count of an hour.
     """
 
     burst: int
@@ -60,20 +60,20 @@ class Hour:
     idle: bool = False
 
     def note(self, left: int, now: float) -> None:
-        """Take in a count; one that rises begins anew."""
+        """Note a count; a count that rises starts a new hour."""
         if left > self.left + _OVERTAKEN or not self.first:
             self.first, self.since, self.idle = left, now, False
-        # What is taken when nothing is left was no limit.
+        # The service accepted a call after a count of 0: the count is not a limit.
         self.idle = self.idle or (left == 0 and self.left == 0)
         self.left = left
 
     @property
     def low(self) -> bool:
-        """Whether so little is left that it must last for the rest of the hour."""
+        """Whether the remaining calls must be spread over the rest of the hour."""
         return self.first > self.burst and self.left <= self.first * _LOW and not self.idle
 
     def compute_rate(self, now: float) -> float:
-        """Calls a second that use up what is left by the end of the hour; infinite if enough."""
+        """The calls per second that last for the rest of the hour; infinite when not `low`."""
         if not self.low:
             return math.inf
         rest = max(1.0, self.since + _HOUR_S - now)
@@ -81,10 +81,9 @@ class Hour:
 
 
 class TokenBucket:
-    """The calls of one direction to one subscription.
+    """The bucket of the reads or the writes to one subscription.
 
-    `usual` is the shape of Resource Manager's bucket for that direction, `published` says whether
-    it holds here.
+    `usual` holds Resource Manager's limits for them; `published` says whether they apply here.
     """
 
     def __init__(self, usual: BucketLimits, now: float, *, published: bool) -> None:
@@ -101,21 +100,21 @@ class TokenBucket:
 
     @property
     def cuts(self) -> int:
-        """How often the rate was cut; a call keeps the number with which it left."""
+        """The number of rate cuts; each call keeps the number at the time of its permit."""
         return self._cuts
 
     @property
     def streak(self) -> int:
-        """How often it was cut since a call was last accepted."""
+        """The number of rate cuts since the last accepted call."""
         return self._streak
 
     def take(self, now: float) -> float:
-        """Take leave for one call: 0.0, or else the seconds after which to ask again."""
+        """Take a token for one call: returns 0.0, or the seconds after which to try again."""
         if now < self._opens:
             return self._opens - now
         rate = min(self._compute_rate(now), self.hour.compute_rate(now))
         if rate < math.inf:
-            # Only what is as fast as published has a burst.
+            # A bucket below its published rate has no burst.
             most = self._shape.burst if rate >= self._shape.rate else 1
             self._tokens = min(most, self._tokens + max(0.0, now - self._then) * rate)
             self._then = now
@@ -126,14 +125,15 @@ class TokenBucket:
         return 0.0
 
     def accept(self) -> None:
-        """A call was taken: whatever came of it, the service takes calls."""
+        """Note that the service accepted a call, whatever its answer was."""
         self._streak = 0
         self._refused_since = None
 
     def refuse(self, now: float, cuts: int, pause: float) -> bool:
-        """A call that left after so many `cuts` was refused: nothing goes for `pause` seconds.
+        """Note that a call was refused; the bucket admits no call for `pause` seconds.
 
-        Says whether the rate was cut: what was under way then tells nothing new.
+        `cuts` is the number of rate cuts when the call was sent. Returns whether the rate was cut:
+        the refusal of a call that was sent before the last cut does not cut it again.
         """
         if self._refused_since is None:
             self._refused_since = now
@@ -141,12 +141,12 @@ class TokenBucket:
         if fresh:
             self._cut(now)
         self._opens = max(self._opens, now + pause)
-        # Nothing is saved up meanwhile: one call goes when it opens, then the next.
+        # No tokens collect during the pause: one call is sent when it ends, then the next.
         self._tokens, self._then = 1.0, self._opens
         return fresh
 
     def count_down(self, left: int, now: float) -> bool:
-        """Take in what the service says is left; whether that has become too little just now."""
+        """Note the count of remaining calls; returns whether it has just become low."""
         before = self.hour.low
         self.hour.note(left, now)
         if self.hour.first <= self.hour.burst:
@@ -154,13 +154,13 @@ class TokenBucket:
         return self.hour.low and not before
 
     def compute_starved_s(self, now: float) -> float:
-        """For how many seconds no call will have been accepted when the next one may go."""
+        """The seconds without an accepted call at the time when the next call may be sent."""
         if self._refused_since is None:
             return 0.0
         return max(now, self._opens) - self._refused_since
 
     def _cut(self, now: float) -> None:
-        """Halve the rate; where there was none, what really went."""
+        """Halve the rate; without a rate, halve the measured one."""
         went = self._taken / max(_SHORTEST_S, now - self._opens)
         rate = self._compute_rate(now)
         self._base = max(_LEAST, (rate if rate < math.inf else went) / 2)
@@ -169,7 +169,7 @@ class TokenBucket:
         self._streak += 1
 
     def _compute_rate(self, now: float) -> float:
-        """Calls a second by now: from half of what it was it grows back steadily."""
+        """The current calls per second; after a cut the rate grows linearly."""
         if self._base >= self._shape.rate:
             return self._shape.rate
         return min(self._shape.rate, self._base + self._growth * max(0.0, now - self._opens))

@@ -175,7 +175,7 @@ def test_every_finding_of_a_wrong_file_is_told_with_its_place(tmp_path: Path) ->
         ("times must be a whole number from 1", 11),
         ("a fault must be a mapping with match and do", 12),
         ("rate must be a number from 0 to 1", 13),
-        ('the key "path" stands here for the second time', 14),
+        ('duplicate key "path"', 14),
     ]
     assert said.count("Error: ") == len(found)
     assert all(f'Did you mean "{name}"?' in said for name in ("throttle", "path", "seconds"))

@@ -138,7 +138,7 @@ def test_what_no_manifest_can_hold_leaves_every_file_as_it_was(applied: Project)
 def test_there_may_be_nothing_to_accept(applied: Project) -> None:
     done = applied.run("drift", "--accept", "WebService/census")
     assert done.code == 1
-    assert "nothing that is live was moved away" in done.err
+    assert "no live value has drifted since the last apply" in done.err
     wrong = applied.run("drift", "--accept", "WebService/cencus")
     assert "Did you mean WebService/census?" in wrong.err
-    assert '--accept "census" is no address' in applied.run("drift", "--accept", "census").err
+    assert '--accept "census" is not an address' in applied.run("drift", "--accept", "census").err

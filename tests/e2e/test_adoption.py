@@ -57,7 +57,7 @@ def test_nothing_is_written_over_without_force(project: Project) -> None:
     file = project.manifest("census", world.model_uri("new"))
     before = file.read_text()
     refused = project.run("export", "WebService/census")
-    assert (refused.code, "there is already manifests/census.yaml" in refused.err) == (1, True)
+    assert (refused.code, "already exists: manifests/census.yaml" in refused.err) == (1, True)
     assert file.read_text() == before
     assert project.run("export", "WebService/census", "--force").code == 0
     assert project.run("plan", "--detailed-exitcode").code == 0
@@ -82,13 +82,13 @@ def test_a_service_is_imported_under_the_address_that_it_is_to_have(project: Pro
     ("arguments", "said"),
     [
         (("import", "WebService/x", "/subscriptions/s"), "is not the id of a web service"),
-        (("import", "WebService/x", "nobody"), "there is no such service"),
-        (("import", "Other/x", "y"), "there is no such kind"),
-        (("import", "x", "y"), "is no address"),
-        (("export", "WebService/nobody"), "there is no such service"),
-        (("export",), "name what to export"),
-        (("export", "--all", "WebService/x"), "name what to export"),
-        (("export", "--all", "--format", "json"), "name its address"),
+        (("import", "WebService/x", "nobody"), "the service does not exist"),
+        (("import", "Other/x", "y"), "unknown kind"),
+        (("import", "x", "y"), "is not an address"),
+        (("export", "WebService/nobody"), "the service does not exist"),
+        (("export",), "give an ADDRESS, or --all"),
+        (("export", "--all", "WebService/x"), "give an ADDRESS, or --all"),
+        (("export", "--all", "--format", "json"), "give one ADDRESS"),
     ],
 )
 def test_what_cannot_be_adopted_is_said(

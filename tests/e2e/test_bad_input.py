@@ -288,7 +288,7 @@ HTML = b"<html><body>Sign in to the network</body></html>"
         (answers(Answer(200, {"id": "x"})), ("the service did not return a definition",)),
         (
             answers(Answer(307, None, {"Location": "https://elsewhere.example/x"})),
-            ("redirects to elsewhere.example", "the token stays here"),
+            ("redirects to elsewhere.example", "the token was not sent there"),
         ),
         (answers(Answer(200, {"id": "x" * 1000}, cut=True)), ("the answer broke off",)),
     ],
@@ -363,7 +363,7 @@ def test_a_plan_file_that_is_none(project: Project) -> None:
     write(project.folder, **{"binary.plan": b"\x00\xff", "html.plan": HTML})
     says(refuse(project.folder, "apply", "binary.plan"), "binary.plan: not a saved plan")
     says(refuse(project.folder, "apply", "html.plan"), "html.plan: not a saved plan")
-    says(refuse(project.folder, "apply", "nowhere.plan"), "there is no such plan file", "--out")
+    says(refuse(project.folder, "apply", "nowhere.plan"), "the plan file does not exist", "--out")
 
 
 def test_a_full_disk_while_a_plan_is_saved(project: Project) -> None:

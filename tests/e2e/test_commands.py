@@ -114,7 +114,7 @@ def test_validate_reads_what_it_is_told(tmp_path: Path) -> None:
 def test_documents_of_others_are_left_alone_and_counted(tmp_path: Path) -> None:
     run(tmp_path, "init")
     (tmp_path / "manifests" / "k8s.yaml").write_text("apiVersion: apps/v1\nkind: Deployment\n")
-    assert "1 other document left alone" in run(tmp_path, "validate").out
+    assert "1 other document ignored" in run(tmp_path, "validate").out
 
 
 def test_colour_is_for_terminals_and_can_be_declined(project: Project) -> None:

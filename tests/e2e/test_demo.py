@@ -150,7 +150,7 @@ def test_the_demo_goes_on_without_blob_storage_and_says_so(tmp_path: Path) -> No
     }
     done = run(tmp_path, "demo", env=env)
     assert done.code == 0, done.said
-    assert "Blob storage cannot be had here: npm cannot download it" in done.out
+    assert "Blob storage cannot run here: npm cannot download it" in done.out
     assert "spec.guards.blobs is skip" in done.out
     assert done.out.count("Apply complete!") == 3
     assert "WebService/census: Interrupted step: done" in done.out

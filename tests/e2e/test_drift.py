@@ -87,7 +87,7 @@ def test_other_bytes_at_the_same_address(applied: Project) -> None:
     code, out = drift(applied)
     assert code == 2
     assert out.count("artifact-mutated: ") == 2
-    assert "other bytes lie at the same address" in out
+    assert "the bytes at this address have changed" in out
     assert "Drift: 2 artifact-mutated; 0 of 2 in sync." in out
 
 

@@ -160,9 +160,9 @@ def test_json_asks_nothing_and_says_what_to_give(project: Project) -> None:
     ("arguments", "said"),
     [
         (("--auto-approve", "--nonsense"), "No such option"),
-        (("--auto-approve", "--lock-timeout", "soon"), "no length of time"),
+        (("--auto-approve", "--lock-timeout", "soon"), "is not a duration"),
         (("--auto-approve", "nowhere.yaml"), "nowhere.yaml"),
-        (("there-is-none.json",), "there is no such plan file"),
+        (("there-is-none.json",), "the plan file does not exist"),
     ],
 )
 def test_what_is_wrong_with_the_command_is_a_line_as_well(
@@ -287,8 +287,8 @@ def test_the_first_signal_finishes_and_records_what_is_in_flight(
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "Interrupt received. Finishing what is in flight" in err
-    assert "What was begun was finished and recorded." in err
+    assert "Interrupt received. Finishing the steps in flight" in err
+    assert "The steps in flight were finished and recorded." in err
     assert "Traceback" not in err
     done = swapped(slowly, SLOW)
     assert 1 <= len(done) <= 2
@@ -329,7 +329,8 @@ def test_the_second_ctrl_c_aborts_and_the_next_run_looks_at_what_was_begun(
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.endswith(
-        "Aborted. What was in flight is in the ledger as begun; the next run looks at it first.\n"
+        "Aborted. The ledger has an open intent for each step in flight; the next run checks them"
+        " first.\n"
     )
     again = slowly.run("apply", "--auto-approve")
     assert again.code == 0, again.said
@@ -383,7 +384,7 @@ def test_a_stdout_that_was_never_open_stops_before_anything_is_read(project: Pro
     with running(project, stdout=None, preexec_fn=lambda: os.close(1)) as process:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "Error: stdout was closed: nobody would learn what is done" in err
+    assert "Error: stdout was closed: the result could not be printed" in err
     assert "/dev/null" in err
     assert swapped(project, ["s00"]) == []
 

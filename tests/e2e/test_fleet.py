@@ -199,7 +199,7 @@ def test_a_fleet_is_taken_wherever_an_address_is(rentals: Rentals) -> None:
     blamed = rentals.run("history", FLEET, "--blame")
     assert (blamed.code, f"{FLEET}: is a fleet" in blamed.said) == (1, True)
     back = rentals.run("rollback", FLEET)
-    assert (back.code, "A rollback is of one resource" in back.said) == (1, True)
+    assert (back.code, "Roll back one member at a time" in back.said) == (1, True)
     report = json.loads(rentals.run("drift", *ONE, "--format", "json").out)
     assert report["coverage"]["total"] == 57
     written = rentals.run("export", FLEET, "--folder", "exported")

@@ -120,7 +120,7 @@ def test_a_compacted_ledger_remembers_and_can_be_proven(applied: Project) -> Non
     done = applied.run("ledger", "compact")
     assert done.code == 0, done.said
     assert "Archived: 2 entries and 2 intents, to ledger-" in done.out
-    assert "2 resources remembered" in done.out
+    assert "The new ledger starts with 2 resources." in done.out
     assert applied.run("history", "--at", "2999-01-01", "--json").out == last_applied_by_address
     assert applied.run("plan", "--detailed-exitcode").code == 0
     assert applied.run("ledger", "verify").code == 0
@@ -141,7 +141,7 @@ def test_what_was_not_recorded_is_recovered_once(applied: Project) -> None:
     kept.write_text(text)
     done = applied.run("ledger", "verify", "--recover", "errored.ledger.json")
     assert done.code == 0, done.said
-    assert "Recovered: 2 of 2 entries taken in." in done.out
+    assert "Recovered: 2 of 2 entries recorded." in done.out
     assert not kept.exists()
     kept.write_text(text)
     again = applied.run("ledger", "verify", "--recover", "errored.ledger.json", "--json")

@@ -67,7 +67,7 @@ def test_a_pruning_plan_can_be_saved_and_what_is_gone_by_then_is_no_obstacle(
     assert applied.run("plan", "--prune", "--allow=deletes", "--out", "p.json").code == 0
     applied.emulator.write("DELETE", "b", None)
     done = applied.run("apply", "p.json", "--detailed-exitcode")
-    assert (done.code, "it is gone already" in done.err) == (0, True)
+    assert (done.code, "it is already gone" in done.err) == (0, True)
     assert "orphan" not in applied.run("plan").out
 
 

@@ -141,7 +141,7 @@ def test_writes_that_fail(stage: Stage, word: str) -> None:
 def test_a_service_that_leads_elsewhere(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
-    for word, said in (("elsewhere", "another origin"), ("circle", "circle")):
+    for word, said in (("elsewhere", "another origin"), ("circle", "repeats a page")):
         stage.service.faults = {"LIST": word}
         finish(stage.run("export", "--all"), 1, said)
 
@@ -310,7 +310,7 @@ def test_a_project_that_is_wrong_because_of_a_secret(stage: Stage) -> None:
 def test_what_is_logged_and_how_processes_are_called(stage: Stage) -> None:
     stage.deploy()
     stage.declare()
-    finish(stage.spawn(*PLAN), 0, "the model blob may not be read")
+    finish(stage.spawn(*PLAN), 0, "access to the model blob is denied")
     stage.service.faults = {"HEAD": "501"}
     applied = finish(stage.spawn(*APPLY), 0, "Storage answers 501")
     assert "Unexpected return type" not in applied.err  # what azure-storage-blob logs of it

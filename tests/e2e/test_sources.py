@@ -134,8 +134,8 @@ def test_secrets_for_another_region_are_those_of_the_services_copy(
         make_copy(world, "census", "westcentralus")
     declare(project, TO_WEST)
     planned = run(project, "plan", "--out", "p.plan")
-    state = "is there" if copied else "is made first"
-    assert f"secrets are those of its copy for westcentralus, which {state}" in planned.out
+    state = "exists" if copied else "is created first"
+    assert f"secrets come from its copy for westcentralus, which {state}" in planned.out
     assert copy_for(world, "census", "westcentralus") == (200 if copied else 404)
     saved = json.loads((project.folder / "p.plan").read_text())
     (change,) = saved["resource_changes"]
@@ -194,9 +194,9 @@ def test_a_source_that_is_not_there_is_never_taken_for_empty(project: Project) -
     )
     done = run(project, "plan", "--target", "WebService/west")
     assert done.code == 1
-    assert "starts from WebService/census, and there is no such service" in done.err
+    assert "starts from WebService/census, which does not exist" in done.err
     assert "on manifests/west.yaml line 9, column 5" in done.err
-    assert "Create that first, or name another." in done.err
+    assert "Create that first, or name another source." in done.err
 
 
 def test_a_source_that_is_gone_voids_the_plan_only_where_it_is_still_needed(
@@ -209,7 +209,7 @@ def test_a_source_that_is_gone_voids_the_plan_only_where_it_is_still_needed(
         assert run(project, "plan", "--out", name).code == 0
         world.write("DELETE", "census", None)
     far = run(project, "apply", "far.plan", "--detailed-exitcode")
-    assert (far.code, "WebService/census, which it is made from, is gone" in far.err) == (4, True)
+    assert (far.code, "WebService/census, which it starts from, is gone" in far.err) == (4, True)
     assert world.send("GET", world.path("west"))[0] == 404
     near = run(project, "apply", "near.plan")
     assert "1 added" in near.out, near.said
@@ -239,7 +239,7 @@ def test_a_service_moves_to_another_region_and_its_copy_is_taken_before_it_goes(
         moved = TO_WEST.replace("    from: {address: WebService/census}\n", "")
         project.manifest("west", NEW, more=moved)
         refused = run(project, "plan")
-        assert "secrets are those of its copy for westcentralus, which is made" in refused.out
+        assert "secrets come from its copy for westcentralus, which is created" in refused.out
         assert "--allow replace=WebService/west" in refused.out
         start = len(log.read_text().splitlines())
         applied = run(project, "apply", "--auto-approve", "--allow", "replace=WebService/west")
@@ -285,7 +285,7 @@ def test_a_source_may_be_made_from_another_one(project: Project) -> None:
     chained = GIVEN.replace("WebService/census", "WebService/west")
     project.manifest("third", NEW, more=chained)
     first = run(project, "plan")
-    assert "starts from WebService/west, and there is no such service" in first.err
+    assert "starts from WebService/west, which does not exist" in first.err
     assert run(project, "apply", "--auto-approve", "--target", "WebService/west").code == 0
     second = run(project, "apply", "--auto-approve")
     assert "1 added" in second.out, second.said

@@ -272,7 +272,7 @@ def test_a_new_project_validates_and_plans_at_once(tmp_path: Path) -> None:
     assert run(tmp_path / "mine", "validate").out.startswith("Success!")
     again = run(tmp_path, "init", "mine")
     assert again.code == 1
-    assert "there is already" in again.err
+    assert "already exists: " in again.err
     planned = run(tmp_path / "mine", "plan")
     assert "reconciler emulator" in planned.err or "Plan: 1 to add" in planned.out
 
@@ -286,7 +286,7 @@ def test_pinned_bytes_are_compared(own_group: Emulator, tmp_path: Path) -> None:
         file = project.manifest("census", uri)
         file.write_text(file.read_text().replace("'}", f"', sha256: '{pin}'}}"))
         assert project.run("plan", "--detailed-exitcode").code == code
-    assert "is not the one that was pinned" in project.run("plan").out
+    assert "does not match the pinned sha256" in project.run("plan").out
 
 
 def test_a_read_only_service_is_told_in_the_plan(project: Project) -> None:
@@ -332,7 +332,7 @@ def test_ctrl_c_finishes_what_was_begun_and_records_it(project: Project) -> None
                 break
         said = process.stderr.read()
     assert process.returncode == 130
-    assert "What was begun was finished and recorded." in said
+    assert "The steps in flight were finished and recorded." in said
     lines = (project.folder / ".reconciler" / "ledger.jsonl").read_text().splitlines()
     changed = [n for n in range(8) if world.model(f"s{n}") == world.model_uri("new")]
     ended = [line for line in map(json.loads, lines) if line["kind"] == "outcome"]

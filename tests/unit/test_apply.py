@@ -287,7 +287,7 @@ def test_what_has_no_place_any_more_makes_the_plan_stale() -> None:
     named = [replace(one, spec={"definition": {"tags": {"new": "x"}}}) for one in wanted.manifests]
     plan = make_plan(world.runtime(), replace(wanted, manifests=named))
     del world.documents["a"]["tags"]
-    with pytest.raises(StalePlan, match="there is no place for /tags/new any more"):
+    with pytest.raises(StalePlan, match="/tags/new does not fit the live document any more"):
         carry_out(world.runtime(), plan)
     assert world.written == []
     assert fates(world) == []
@@ -367,7 +367,7 @@ def test_what_failed_after_it_was_accepted_is_looked_at_and_not_sent_again(
 def test_what_failed_and_is_live_all_the_same_is_remembered() -> None:
     world = liar("a", a=["done-and-failed"])
     (failure,) = carry_out(world.runtime(), planned(world, "a")).failures
-    assert failure.next_step == "It was done all the same: live has what was sent."
+    assert failure.next_step == "It was done despite the error: live has what was sent."
     (entry,) = world.kept
     assert entry.owned == {URI: NEW}
 
@@ -568,7 +568,7 @@ def test_what_cannot_be_told_now_stays_open_and_stops_the_run() -> None:
     (finding,) = caught.value.findings()
     assert finding.subject == "WebService/a"
     assert finding.next_step == (
-        "What an earlier run sent may have been done. The next run looks at it again."
+        "A write of an earlier run may have been applied. The next run checks it again."
     )
     assert len(world.ledger.load().open) == 1
 
@@ -605,7 +605,7 @@ def test_a_plan_tells_of_what_was_begun_and_changes_nothing() -> None:
     cut_off(world, sent=False)
     plan = planned(world, "a", refresh="full")
     (found,) = plan.findings
-    assert "has begun to update it" in found.message
+    assert "began to update it" in found.message
     assert found.severity == "warning"
     assert len(world.ledger.load().open) == 1
 
@@ -618,7 +618,7 @@ def test_a_saved_plan_goes_on_where_it_was_cut_off() -> None:
     outcome = carry_out(world.runtime(), plan)
     assert [one.name for one in outcome.changed] == ["b"]
     assert world.written == [("b", Action.UPDATE)]
-    assert [one.reason for one in reported(world, StepSkipped)] == ["this plan has done it before"]
+    assert [one.reason for one in reported(world, StepSkipped)] == ["this plan has already done it"]
 
 
 def test_what_is_to_be_destroyed_and_is_gone_is_remembered_no_more() -> None:
@@ -630,9 +630,9 @@ def test_what_is_to_be_destroyed_and_is_gone_is_remembered_no_more() -> None:
     world.written.clear()
     outcome = carry_out(world.runtime(), replace(plan, steps=(gone,)))
     assert (outcome.failures, world.written) == ((), [])
-    assert [one.reason for one in reported(world, StepSkipped)] == ["it is gone already"]
+    assert [one.reason for one in reported(world, StepSkipped)] == ["it is already gone"]
     assert world.ledger.load().last_applied_by_address == {}
-    assert world.kept[-1].note == "it was gone already"
+    assert world.kept[-1].note == "it was already gone"
 
 
 # Waves, failures, and the way back.

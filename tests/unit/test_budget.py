@@ -139,7 +139,7 @@ def test_little_left_of_the_hour_is_told_once_and_spread() -> None:
     assert recorder.time(2, "PUT") == pytest.approx(120.0, rel=0.05)
     (event,) = recorder.events
     assert isinstance(event, Throttling)
-    assert event.reason == "only 60 are left of this hour"
+    assert event.reason == "only 60 calls are left in this hour"
     assert recorder.time(10, "GET") == 0.0
 
 
@@ -253,7 +253,7 @@ def test_all_who_wait_wake_up_when_the_command_ends() -> None:
         thread.join(30)
         assert not thread.is_alive()
     assert [str(error) for error in errors] == [
-        "was interrupted while a call waited for its turn"
+        "was interrupted while a call waited for the rate limiter"
     ] * 10
 
 
@@ -278,7 +278,7 @@ def test_nobody_waits_for_a_service_that_has_taken_nothing_for_too_long() -> Non
     at = recorder.clock.now
     assert 1000 + PATIENT - 50 <= at <= 1000 + PATIENT
     for _ in range(100):
-        with pytest.raises(Throttled, match="takes no call any more: busy"):
+        with pytest.raises(Throttled, match="accepts no more calls: busy"):
             recorder.admit()
     assert recorder.clock.now == at
     recorder.clock.now += 100

@@ -103,7 +103,7 @@ def test_the_rate_counts_from_the_first_step_and_not_what_was_skipped() -> None:
     console.describe(agenda(20))
     clock.now += 1000
     for one in FLEET[:8]:
-        console.describe(StepSkipped(one, UPDATE, "this plan has done it before"))
+        console.describe(StepSkipped(one, UPDATE, "this plan has already done it"))
     console.describe(StepStarted(FLEET[8], UPDATE))
     clock.now += 30
     console.describe(StepDone(FLEET[8], UPDATE, 30.0))

@@ -155,7 +155,7 @@ def test_services_that_no_manifest_names_are_listed_when_asked_for(applied: Worl
     applied.add("z")
     reported = report_drift(applied.runtime(), make_request("a", uri=NEW), list_unmanaged=True)
     assert verdicts(reported) == ["a in sync", "b unmanaged", "z unmanaged"]
-    assert "the ledger remembers it" in reported.findings[0].note
+    assert "the ledger records it" in reported.findings[0].note
     assert (
         reported.findings[1]
         .commands[0]
@@ -205,12 +205,12 @@ SOON = (datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(days=13)).strftime("%
     ("answer", "verdict", "said"),
     [
         (Blob(NEW, 9, "e", "sha256:1", "metadata"), None, ""),
-        (Blob(NEW, 9, "e", "sha256:2", "metadata"), Verdict.ARTIFACT_MUTATED, "other bytes"),
+        (Blob(NEW, 9, "e", "sha256:2", "metadata"), Verdict.ARTIFACT_MUTATED, "have changed"),
         (ABSENT, Verdict.ARTIFACT_MUTATED, "the blob is gone"),
         (
             Blob(NEW, 9, "e", "md5:2", "md5"),
             Verdict.NOT_OBSERVABLE,
-            "no digest that can be compared",
+            "no comparable digest",
         ),
         (Blob(NEW, 9, "e", "sha256:1", "metadata", LATER), None, ""),
         (Blob(NEW, 9, "e", "sha256:1", "metadata", SOON), Verdict.CREDENTIAL_EXPIRING, SOON),

@@ -159,7 +159,7 @@ def test_what_could_not_be_recorded_is_kept_and_how_to_take_it_in_is_said(
     assert json.loads(kept.read_text()) == [CENSUS.id]
     said = capsys.readouterr().err
     assert "1 step done and not recorded: the ledger cannot be written" in said
-    assert "Without them the next plan does not know who did it." in said
+    assert "Without them the next plan does not know who made the changes." in said
     assert f"reconciler ledger verify --recover {kept}" in said
     assert FINISHED not in said
     # Nowhere to keep it: it is printed, so that it can be saved by hand.
@@ -167,7 +167,7 @@ def test_what_could_not_be_recorded_is_kept_and_how_to_take_it_in_is_said(
     report_outcome(Invocation(), outcome, tmp_path, planned=True)
     said = capsys.readouterr().err
     assert json.dumps([CENSUS.id]) in said
-    assert "They follow; save them in a FILE" in said
+    assert "The entries follow; save them in a FILE" in said
 
 
 def test_what_was_not_done_is_not_said_to_be_done_because_it_is_not_recorded(
@@ -177,9 +177,9 @@ def test_what_was_not_done_is_not_said_to_be_done_because_it_is_not_recorded(
     outcome = Outcome(failures=FAILED, unrecorded=unrecorded)
     report_outcome(Invocation(), outcome, tmp_path, planned=True)
     said = capsys.readouterr().err
-    assert "what became of 2 steps is not recorded: the ledger cannot be written" in said
+    assert "the result of 2 steps is not recorded: the ledger cannot be written" in said
     assert "done and not recorded" not in said
-    assert "Without them the next apply looks at what is live before anything else." in said
+    assert "Without them the next apply first reads the live documents." in said
 
 
 def test_the_file_is_its_owners_alone_and_none_is_written_over(tmp_path: Path) -> None:

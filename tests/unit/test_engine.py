@@ -580,7 +580,7 @@ def test_a_credential_in_the_clear_over_a_sealed_one_makes_no_plan() -> None:
     asked.manifests[0].spec["definition"] = {
         "properties": {"package": {"nodes": {"n": {"parameters": clear}}}}
     }
-    with pytest.raises(Unplannable, match="stands here in the clear") as raised:
+    with pytest.raises(Unplannable, match="here it is plain text") as raised:
         make_plan(world.runtime(), asked)
     assert "planted-password" not in str(raised.value.findings())
 

@@ -63,7 +63,7 @@ def mixed() -> Plan:
             "the model blob does not exist",
             subject=f"WebService/loc{number:03}",
             detail=(f"https://acct.example.org/models/rental/v2/{number:03}.il",),
-            next_step=f"To plan it all the same: --allow blob=WebService/loc{number:03}",
+            next_step=f"To plan it anyway: --allow blob=WebService/loc{number:03}",
             guard="blob",
             severity="warning",
         )

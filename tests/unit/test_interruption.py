@@ -11,8 +11,11 @@ import pytest
 
 from reconciler.cli.signals import Interruption, is_closed
 
-ABORT = "Aborted. What was in flight is in the ledger as begun; the next run looks at it first.\n"
-SOON = "Interrupt received. Finishing what is in flight; press Ctrl-C again to abort at once.\n"
+ABORT = (
+    "Aborted. The ledger has an open intent for each step in flight; the next run checks them"
+    " first.\n"
+)
+SOON = "Interrupt received. Finishing the steps in flight; press Ctrl-C again to abort at once.\n"
 
 
 @contextmanager

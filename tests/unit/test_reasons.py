@@ -102,7 +102,7 @@ def test_what_is_not_there_is_new_or_gone() -> None:
     (gone,) = explain(None, 20, last_applied(20))
     assert (new.cause, new.note) == (Cause.NEW, "")
     assert gone.cause is Cause.GONE
-    assert gone.note == "it is gone: it was there when last applied 2026-11-02 by ci@4f1c2aa"
+    assert gone.note == "it is gone: it existed when last applied 2026-11-02 by ci@4f1c2aa"
 
 
 def test_a_label_that_moved_is_a_reason_and_so_is_the_flag() -> None:

@@ -177,7 +177,7 @@ def test_a_reply_s_coding_hides_nothing(coding: str, ascii_only: bool) -> None:
 
 
 def test_a_secret_as_the_name_of_something_is_refused() -> None:
-    with pytest.raises(Unavailable, match="as the name of something") as caught:
+    with pytest.raises(Unavailable, match="as the name of a property") as caught:
         reply({"a": {KEY: 1}}, KEY)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__

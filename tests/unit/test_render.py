@@ -246,9 +246,9 @@ def test_the_last_word_of_an_apply() -> None:
         next_step="Plan again to see what is live.",
     )
     lasting = Finding(
-        "cannot be rolled back: the service allows no way back from what was changed",
+        "cannot be rolled back: the service cannot undo the change",
         subject="WebService/s2",
-        next_step="It stays as it was applied. Declare what it must be, then plan and apply.",
+        next_step="It stays as applied. Declare the values it must have, then plan and apply.",
     )
     incomplete = Outcome(changed=done, failures=(failed,))
     check("incomplete", render_outcome(incomplete, paint=PLAIN))

@@ -144,7 +144,7 @@ def test_to_an_entry_means_as_it_was_right_after_it_whoever_moved_it_since() -> 
     (step,) = roll(world, {}, first).steps
     assert [(one.before, one.after) for one in step.changes] == [(25, 10)]
     assert step.reasons[0].note == (
-        f"rollback to #{first}; somebody moved it since it was applied 2026-11-20 by ci@4f1c2aa"
+        f"rollback to #{first}; it was changed outside reconciler since 2026-11-20 by ci@4f1c2aa"
     )
     # Without --to it is what was there before the last entry.
     (step,) = roll(world, {}).steps
@@ -200,7 +200,7 @@ def test_a_place_that_is_gone_is_named_with_its_entry_and_nothing_is_planned() -
     del world.documents["census"]["properties"]["assets"]["asset3"]
     _, last = numbers(world)
     assert refusals(lambda: roll(world, {})) == [
-        f"#{last} cannot be undone at {URI}: there is no such place any more"
+        f"#{last} cannot be undone at {URI}: the place does not exist any more"
     ]
 
 
@@ -238,7 +238,7 @@ def test_an_item_of_a_list_is_told_by_its_number_only_while_the_list_is_as_it_wa
         world = list_world(now)
         (said,) = refusals(lambda world=world: roll(world, {}))  # type: ignore[misc]
         assert said.startswith(f"#2 cannot be undone at {EDGES}")
-        assert "items are told by their number" in said
+        assert "names its items by index" in said
 
 
 def history_of(*actions: Action) -> World:
@@ -254,10 +254,10 @@ def history_of(*actions: Action) -> World:
     ("action", "said", "instead"),
     [
         (Action.CREATE, "it was created by #2", "apply --prune --allow deletes"),
-        (Action.REPLACE, "it was replaced by #2, and the keys and secrets", "--at '#1'"),
+        (Action.REPLACE, "it was replaced by #2, and its earlier keys and secrets", "--at '#1'"),
         (Action.DELETE, "it was destroyed by #2, and its keys", "--at '#1'"),
         (Action.FORGET, "it was forgotten by #2", "--at '#1'"),
-        (Action.ADOPT, "it was taken over by #2 as it was found", "--at '#1'"),
+        (Action.ADOPT, "it was adopted by #2", "--at '#1'"),
     ],
 )
 def test_what_cannot_be_undone_says_why_and_how_to_get_there(
@@ -274,7 +274,7 @@ def test_what_cannot_be_undone_says_why_and_how_to_get_there(
         roll(history_of(action), {})
     (finding,) = caught.value.findings()
     assert "#0" not in finding.next_step
-    assert "Declare what it is to have" in finding.next_step or action is Action.CREATE
+    assert "Declare the values it must have" in finding.next_step or action is Action.CREATE
     # Further back it stands in the way as well.
     world.ledger.record(make_entry(id="/x/census", owned={CALLS: 4}))
     assert len(refusals(lambda: roll(world, {}, 1))) == 1
@@ -286,7 +286,7 @@ def test_what_was_changed_for_good_is_not_led_back() -> None:
     patch = ({"op": "add", "path": "/properties/readOnly", "value": True},)
     world.ledger.record(make_entry(id="/x/census", patch=patch, owned={CALLS: 4}))
     assert refusals(lambda: roll(world, {})) == [
-        "cannot be rolled back: /properties/readOnly was changed for good by #2"
+        "cannot be rolled back: /properties/readOnly was changed irreversibly by #2"
     ]
 
 
@@ -305,14 +305,14 @@ def test_what_was_begun_and_never_told_is_found_out_first() -> None:
     last_applied = world.ledger.load().last_applied_by_address[CENSUS]
     number = world.ledger.intend(make_intent(id=last_applied.id.upper()))
     assert refusals(lambda: roll(world, {})) == [
-        f"cannot be rolled back: what became of #{number} is not known"
+        f"cannot be rolled back: the result of #{number} is not known"
     ]
 
 
 @pytest.mark.parametrize(
     ("name", "to", "said"),
-    [("census", 99, "no entry #99 of it is done"), ("census", 4, "nothing was applied after #4"),
-     ("census", 1, "no entry #1"), ("nobody", None, "is not in the ledger")],
+    [("census", 99, "has no completed entry #99"), ("census", 4, "nothing was applied after #4"),
+     ("census", 1, "no completed entry #1"), ("nobody", None, "is not in the ledger")],
 )  # fmt: skip
 def test_an_entry_that_is_not_there_is_an_error(name: str, to: int | None, said: str) -> None:
     world = world_after(spec(OLD, 10), spec(NEW, 20))
@@ -325,7 +325,7 @@ def test_an_entry_that_is_not_there_is_an_error(name: str, to: int | None, said:
 def test_a_service_that_is_gone_is_not_led_back() -> None:
     world = world_after(spec(OLD, 10), spec(NEW, 20))
     world.documents.clear()
-    assert refusals(lambda: roll(world, {})) == ["is gone: there is nothing to lead back"]
+    assert refusals(lambda: roll(world, {})) == ["is gone: nothing can be rolled back"]
 
 
 def test_the_old_model_must_still_be_there() -> None:
@@ -361,7 +361,7 @@ def test_the_manifest_that_brings_it_back_is_named_with_its_lines() -> None:
     world = world_after(spec(OLD, 10), spec(NEW, 20))
     (finding,) = roll(world, spec(NEW, 20)).findings
     assert finding.severity == "warning"
-    assert "the next apply brings it back" in finding.message
+    assert "the next apply writes it again" in finding.message
     assert set(finding.detail) == {
         f"{URI} on manifests/census.yaml:7:11",
         f"{CALLS} on manifests/census.yaml:12:7",

@@ -77,30 +77,30 @@ def put(changes: tuple[Change, ...], number: int, **more: Any) -> tuple[Change, 
 CROOKED: dict[str, tuple[Callable[[], Step], str]] = {
     "it does another thing than it shows": (
         lambda: replace(UPDATE, ops=(*UPDATE.ops[:-1], {**UPDATE.ops[-1], "value": EVIL})),
-        "the patch is not what is shown",
+        "the patch does not match the shown changes",
     ),
     "it relies on nothing": (
         lambda: replace(UPDATE, ops=tuple(op for op in UPDATE.ops if op["op"] != "test")),
-        "the patch is not what is shown",
+        "the patch does not match the shown changes",
     ),
     "true is not 1": (
         lambda: replace(UPDATE, ops=(*UPDATE.ops[:-1], {**UPDATE.ops[-1], "value": True})),
-        "the patch is not what is shown",
+        "the patch does not match the shown changes",
     ),
-    "it leads back elsewhere": (lambda: replace(UPDATE, inverse=()), "not what is shown"),
-    "its absences are gone": (lambda: replace(EVERY, absences=()), "not what is shown"),
-    "a removal that patches": (lambda: replace(REMOVE, ops=UPDATE.ops), "not what is shown"),
+    "it leads back elsewhere": (lambda: replace(UPDATE, inverse=()), "does not match the shown changes"),
+    "its absences are gone": (lambda: replace(EVERY, absences=()), "does not match the shown changes"),
+    "a removal that patches": (lambda: replace(REMOVE, ops=UPDATE.ops), "does not match the shown changes"),
     "a removal as an update": (
         lambda: replace(REMOVE, action=Action.UPDATE, body="parts", after={}),
-        "a path is none|not what is shown",
+        "a path is not valid|does not match the shown changes",
     ),
     "a model that is not put in": (
         lambda: replace(UPDATE, models=(replace(UPDATE.models[0], after=EVIL),)),
-        "the trained models are not what is put in",
+        "the trained models do not match the written values",
     ),
     "a secret that nobody sees": (
         lambda: replace(UPDATE, secrets=(("/properties/title", SECRET),)),
-        "the secrets are not what is shown",
+        "the secrets do not match the shown changes",
     ),
     "a secret from two places": (
         lambda: replace(
@@ -112,15 +112,15 @@ CROOKED: dict[str, tuple[Callable[[], Step], str]] = {
                        replace(SECRET, file="x"), sensitive=True),
             ),
         ),
-        "the secrets are not what is shown",
+        "the secrets do not match the shown changes",
     ),
     "an action of the ledger alone": (
         lambda: replace(UPDATE, action=Action.FORGET),
-        "no plan has such an action",
+        "the action or its body is not valid",
     ),
     "an update that sends nothing": (
         lambda: replace(UPDATE, body="none"),
-        "no plan has such an action",
+        "the action or its body is not valid",
     ),
     "an update of nothing": (
         lambda: replace(UPDATE, before=None),
@@ -128,16 +128,16 @@ CROOKED: dict[str, tuple[Callable[[], Step], str]] = {
     ),
     "a value too many": (
         lambda: replace(UPDATE, changes=put(UPDATE.changes, 0, verb=Verb.ADD)),
-        "a change lacks a value, or has one too many",
+        "a change has a missing or an extra value",
     ),
     "a place that is not there": (
         lambda: replace(CREATE, changes=CREATE.changes[1:], ops=CREATE.ops[1:]),
         "the patch does not fit",
     ),
-    "a wave before all": (lambda: replace(UPDATE, wave=-1), "its wave is none"),
+    "a wave before all": (lambda: replace(UPDATE, wave=-1), "its wave is not valid"),
     "an address with a way out": (
         lambda: replace(UPDATE, resource=Resource(Address("WebService", "../x"), ID)),
-        "WebService/../x is no address",
+        "WebService/../x is not an address",
     ),
 }  # fmt: skip
 
@@ -158,10 +158,10 @@ def test_the_same_resource_is_not_changed_twice() -> None:
 BENT: dict[str, tuple[Callable[[Json], Any], str]] = {
     "steps": (lambda one: one.update(resource_changes={}), "at /resource_changes"),
     "count": (lambda one: one["refresh"].update(read="3"), "at /refresh/read"),
-    "more": (lambda one: one.update(surprise=1), "as it must be at /"),
+    "more": (lambda one: one.update(surprise=1), "does not match its schema at /"),
     "segment": (
         lambda one: one["resource_changes"][0]["attributes"][0].update(path=[1.0]),
-        "a path is none",
+        "a path is not valid",
     ),
     "type": (lambda one: one["resource_changes"][0].update(type="Other"), "contradict one another"),
     "drift": (
@@ -194,7 +194,7 @@ def test_a_document_that_is_none_of_a_plan_is_refused(name: str) -> None:
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "9" * 5000])
 def test_numbers_that_are_none_are_no_plan(number: str) -> None:
     text = canonical(plan_document(plan(UPDATE))).replace('"value":20', f'"value":{number}')
-    with pytest.raises(PlanInvalid, match="it is no JSON"):
+    with pytest.raises(PlanInvalid, match="it is not JSON"):
         read_plan(text)
 
 
@@ -204,7 +204,7 @@ def test_what_nests_too_deeply_is_no_plan() -> None:
     for _ in range(200):
         deep = {"a": deep}
     body["resource_changes"][0]["change"]["before"] = deep
-    with pytest.raises(PlanInvalid, match="it is no JSON"):
+    with pytest.raises(PlanInvalid, match="it is not JSON"):
         read_plan(signed(body))
 
 
@@ -234,10 +234,10 @@ ELSEWHERE = {
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_a_plan_never_leads_elsewhere(name: str) -> None:
     crooked = read(replace(UPDATE, resource=Resource(UPDATE.resource.address, ELSEWHERE[name])))
-    with pytest.raises(PlanInvalid, match="is no id"):
+    with pytest.raises(PlanInvalid, match="is not a resource id"):
         check_admission(crooked, KINDS, "p.json")
     source = CloneSource(ELSEWHERE[name], "x", "westeurope", "there")
-    with pytest.raises(PlanInvalid, match="is no id") as caught:
+    with pytest.raises(PlanInvalid, match="is not a resource id") as caught:
         check_admission(read(replace(CREATE, source=source)), KINDS, "p.json")
     assert caught.value.subject == "p.json"
     assert "reconciler plan --out p.json" in caught.value.next_step
@@ -248,20 +248,20 @@ def test_a_secret_is_written_only_where_one_is_kept() -> None:
     crooked = replace(
         UPDATE, changes=(*UPDATE.changes, written), secrets=(("/properties/title", SECRET),)
     )
-    with pytest.raises(PlanInvalid, match="/properties/title is no place of a secret"):
+    with pytest.raises(PlanInvalid, match="/properties/title is not the place of a secret"):
         check_admission(read(crooked), KINDS, "p.json")
 
 
 def test_nothing_goes_past_the_patch() -> None:
     written = Change(TITLE, Verb.WRITE, ABSENT, "unseen")
     crooked = replace(UPDATE, changes=(*UPDATE.changes, written))
-    with pytest.raises(PlanInvalid, match="/properties/title is nothing that is written beside"):
+    with pytest.raises(PlanInvalid, match="/properties/title must be written by the patch"):
         check_admission(read(crooked), KINDS, "p.json")
 
 
 def test_a_kind_that_is_not_here_is_refused() -> None:
     crooked = replace(UPDATE, resource=Resource(Address("Endpoint", "x"), ID))
-    with pytest.raises(PlanInvalid, match="there is no such kind"):
+    with pytest.raises(PlanInvalid, match="unknown kind"):
         check_admission(read(crooked), KINDS, "p.json")
 
 

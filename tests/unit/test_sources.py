@@ -197,7 +197,7 @@ def test_one_source_of_many_is_read_once(planned: bool) -> None:
 @pytest.mark.parametrize(
     ("gone", "said"),
     [
-        (True, "starts from WebService/census, and there is no such service"),
+        (True, "starts from WebService/census, which does not exist"),
         (False, "starts from WebService/census, which could not be read: no answer"),
     ],
 )
@@ -278,7 +278,7 @@ def test_a_source_that_is_gone_by_then_voids_the_plan_before_the_first_write() -
     world = world_of("census")
     plan = region_plan(world)
     del world.documents["census"]
-    with pytest.raises(StalePlan, match="WebService/census, which it is made from, is gone"):
+    with pytest.raises(StalePlan, match="WebService/census, which it starts from, is gone"):
         carry_out(world.runtime(), plan)
     assert world.written == []
 

@@ -119,7 +119,7 @@ def test_a_service_that_is_busy_is_told_from_one_that_refuses() -> None:
         assert len(recorder.calls) == 1
     assert isinstance(error, Busy)
     assert (error.status, error.code) == (409, "Conflict")
-    assert error.next_step == "Wait until what runs on it has ended, then plan again."
+    assert error.next_step == "Wait until the running operation has ended, then plan again."
 
 
 def test_a_page_in_place_of_a_refusal_is_named() -> None:

@@ -218,7 +218,10 @@ def test_an_operation_that_does_not_end_in_time_still_runs() -> None:
     followed = Followed(RUNNING, deadline_s=1800.0)
     assert type(followed.error) is StillRunning
     assert followed.error.message == "the operation 4f1c is still running after 30 minutes"
-    assert followed.error.next_step == "Run apply again: it is found and followed, not repeated."
+    assert (
+        followed.error.next_step
+        == "Run apply again: it follows the operation and does not repeat the write."
+    )
     assert sum(followed.slept) == pytest.approx(1800.0)
 
 
@@ -355,7 +358,10 @@ def test_what_is_gone_has_settled() -> None:
 def test_what_does_not_settle_in_time_still_runs() -> None:
     with pytest.raises(StillRunning, match="still running after 60 seconds") as caught:
         settling(state("Provisioning"))
-    assert caught.value.next_step == "Run apply again: it is found and followed, not repeated."
+    assert (
+        caught.value.next_step
+        == "Run apply again: it follows the operation and does not repeat the write."
+    )
 
 
 @pytest.mark.parametrize("document", [[], None, "text", 7])

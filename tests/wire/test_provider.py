@@ -152,7 +152,7 @@ def test_an_operation_that_nobody_knows_is_waited_for_at_the_resource() -> None:
 def test_a_look_that_fails_after_a_write_was_accepted_leaves_it_open(inspect: Answer) -> None:
     _, error = written(update(), Answer(202), inspect)
     assert isinstance(error, ReplyLost)
-    assert "what was begun cannot be followed" in error.message
+    assert "the write cannot be followed" in error.message
 
 
 # Settling.

@@ -334,7 +334,7 @@ def test_pages_in_a_circle_end() -> None:
     def script(call: Call, _: int) -> Answer:
         return Answer(200, {"value": [1], "nextLink": f"http://{call.headers['Host']}/list"})
 
-    with Recorder(script) as recorder, pytest.raises(Unavailable, match="circle"):
+    with Recorder(script) as recorder, pytest.raises(Unavailable, match="repeats a page"):
         list(recorder.client.pages("/list"))
 
 
@@ -409,5 +409,5 @@ def test_a_list_that_goes_on_without_items_ends() -> None:
     def script(_: Call, number: int) -> Answer:
         return Answer(200, {"value": [], "nextLink": f"/list/{number}"})
 
-    with Recorder(script) as recorder, pytest.raises(Unavailable, match="goes on without items"):
+    with Recorder(script) as recorder, pytest.raises(Unavailable, match="too many empty pages"):
         list(recorder.client.pages("/list"))

@@ -26,7 +26,7 @@ _INSTEAD: Final = "Apply a saved plan, or give --auto-approve."
 
 class _Apply(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Know of --json before anything can be wrong with the other arguments."""
+        """Note --json before the parser can fail on another argument."""
         if isinstance(ctx.obj, Invocation):
             ctx.obj.as_json = "--json" in args
         return super().parse_args(ctx, args)
@@ -34,7 +34,7 @@ class _Apply(click.Command):
 
 @dataclass(frozen=True)
 class ApplyFlags:
-    """How a plan is carried out; times in seconds."""
+    """The flags that shape the apply of a plan; times are in seconds."""
 
     auto_approve: bool
     fail_fast: bool
@@ -51,16 +51,16 @@ class ApplyFlags:
     "--json",
     is_flag=True,
     expose_value=False,
-    help="Print JSON lines with Terraform's message types, and ask nothing.",
+    help="Print JSON lines with Terraform's message types, and never ask for approval.",
 )
 @apply_options
 @click.pass_obj
 def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> int:
     """Carry out a saved plan, or make a plan, ask, and carry it out.
 
-    FILE is a plan that was saved with plan --out: it is executed as it stands, without a
-    question. PATH is a manifest or a folder of them, as for plan. Ctrl-C finishes and records
-    what is in flight; a second one ends at once.
+    FILE is a plan that plan --out has saved: apply carries it out unchanged and does not ask.
+    PATH is a manifest or a folder of manifests, as for plan. Ctrl-C finishes and records the
+    steps in flight; a second Ctrl-C aborts at once.
     """
     from reconciler.cli.wiring import PlanFlags
 
@@ -74,14 +74,14 @@ def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> in
 
 
 def check_output_open(invocation: Invocation) -> None:
-    """Raise ReconcilerError where nobody could read what comes of it."""
+    """Raise ReconcilerError when stdout has no reader."""
     from reconciler.errors import ReconcilerError
 
     why = invocation.interruption.halted()
     if why:
         raise ReconcilerError(
-            f"{why}: nobody would learn what is done",
-            next_step="Send it to a file, or to /dev/null.",
+            f"{why}: the result could not be printed",
+            next_step="Redirect stdout to a file, or to /dev/null.",
         )
 
 
@@ -98,7 +98,7 @@ def _apply_new(
 
     ask = not apply_flags.auto_approve
     if ask and invocation.as_json:
-        raise _refuse_asking("--json asks nothing")
+        raise _refuse_asking("--json cannot ask for approval")
     assembly = assemble(invocation, paths, flags.allowed)
 
     def make(runtime: Runtime) -> tuple[Plan, str]:
@@ -133,7 +133,7 @@ def _apply_saved(
 
 
 def _refuse_shaping(name: str, flags: PlanFlags) -> None:
-    """A saved plan is what was reviewed: no flag may seem to make it do more, or less."""
+    """Raise ReconcilerError for a flag that shapes a plan: a saved plan is applied unchanged."""
     from reconciler.errors import ReconcilerError
 
     asked = {
@@ -147,14 +147,14 @@ def _refuse_shaping(name: str, flags: PlanFlags) -> None:
     given = [flag for flag, value in asked.items() if value]
     if given:
         raise ReconcilerError(
-            f"a saved plan is carried out as it stands, whatever {', '.join(given)} says",
+            f"a saved plan is applied unchanged: {', '.join(given)} cannot change it",
             subject=name,
-            next_step="Plan again with it, and apply that plan.",
+            next_step=f"Plan again with {', '.join(given)}, and apply that plan.",
         )
 
 
 def propose(invocation: Invocation, runtime: Runtime, plan: Plan, *, ask: bool) -> None:
-    """Show a plan, and have it approved where somebody must and it can be carried out."""
+    """Print a plan, and with `ask` request approval when the plan has steps and is not refused."""
     from reconciler.cli.approval import approve
     from reconciler.cli.output import show
     from reconciler.engine.applying.admission import check_calls
@@ -174,7 +174,7 @@ def propose(invocation: Invocation, runtime: Runtime, plan: Plan, *, ask: bool) 
 
 
 def _print_plan_lines(invocation: Invocation, plan: Plan) -> None:
-    """A plan as JSON lines; what forbids it follows as errors."""
+    """Print a plan as JSON lines; the apply reports its errors later."""
     from reconciler.render.events.json_lines import describe_finding, describe_plan
 
     for message in describe_plan(plan):
@@ -192,7 +192,7 @@ def _refuse_asking(why: str) -> Exception:
 
 @dataclass(frozen=True)
 class Session:
-    """One apply from the lock to the last word."""
+    """One apply, from the lock to the printed result."""
 
     invocation: Invocation
     assembly: Assembly
@@ -201,7 +201,7 @@ class Session:
     why: str = "apply"
 
     def run(self, make: Callable[[Runtime], tuple[Plan, str]]) -> int:
-        """Settle what was left open, then make a plan and carry it out, all under one lock."""
+        """Recover open intents, then make a plan and apply it, all under one lock."""
         from reconciler.engine.applying.recover import recover_intents
 
         runtime, apply_flags = self.runtime, self.apply_flags
@@ -242,7 +242,7 @@ class Session:
 
 
 def _watched(invocation: Invocation, emit: Emit) -> Emit:
-    """Tell whoever hears signals once something may be in flight."""
+    """An emitter that also notes for the signal handler when the first step starts."""
     from reconciler.model import StepStarted
 
     def emit_and_note(event: Event) -> None:

@@ -31,18 +31,18 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     "--keep",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Keep the project and the service's state in DIR, and say how to go on by hand.",
+    help="Keep the project and the service's state in DIR, and print the commands to continue.",
 )
 def demo(story: str, keep: Path | None) -> int:
-    """Show the whole story on an emulator: declare, plan, apply, prove, drift, be killed, recover.
+    """Run a whole story on an emulator: declare, plan, apply, verify, drift, kill, recover.
 
-    It starts the emulator, and blob storage for the story of a model, and leaves nothing running.
-    The first time, blob storage is fetched from npm.
+    It starts the emulator, and blob storage for the story of a model, and stops both at the end.
+    The first run downloads blob storage from npm.
     """
     from reconciler.cli.demo.narration import print_text
     from reconciler.cli.demo.stage import empty_folder, remove_folder
 
-    # A demo that is told to end takes its processes and its folder along.
+    # SIGTERM must run the clean-up: it stops the processes and removes the folder.
     signal.signal(signal.SIGTERM, _end)
     set_stage, tell = _find_story(story)
     folder = empty_folder(keep) if keep else Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
@@ -57,7 +57,7 @@ def demo(story: str, keep: Path | None) -> int:
     if keep is not None:
         options = f" {stage.options}" if stage.options else ""
         print_text(
-            f"The project is kept in {keep}. To go on by hand, in one terminal:\n\n"
+            f"The project is kept in {keep}. To continue, run in one terminal:\n\n"
             f"    reconciler emulator --port {stage.port} --data {keep / 'emulator'}{options}\n\n"
             f"and in another:\n\n    reconciler --chdir {keep} plan"
         )

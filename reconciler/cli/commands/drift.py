@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     type=click.Choice(["text", "json", "markdown"]),
     default="text",
     show_default=True,
-    help="How the report is printed.",
+    help="The format of the report.",
 )
 @click.option("--unmanaged", is_flag=True, help="List the services that no manifest names.")
 @click.option(
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     "accepted",
     metavar="ADDRESS",
     multiple=True,
-    help="Write what is live of this resource into its manifest. May be given again.",
+    help="Write the live values of this resource into its manifest. Repeatable.",
 )
 @drift_options
 @click.pass_obj
@@ -43,11 +43,11 @@ def drift(
     accepted: tuple[str, ...],
     **wanted: object,
 ) -> int:
-    """Say who moved what since the last apply; nothing is changed.
+    """Report what has changed since the last apply, and on which side; change nothing.
 
-    What was applied, what is live and what is declared are compared place by place, each finding
-    with the command that settles it. What could not be read is never said to be in sync. With
-    --accept the manifest takes over what is live, every other character of it kept.
+    It compares the ledger, the live documents and the manifests place by place. Each finding names
+    the command that resolves it. A resource that could not be read never counts as in sync. With
+    --accept the live values are written into the manifest; its other characters are unchanged.
     """
     from dataclasses import replace
 

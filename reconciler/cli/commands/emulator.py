@@ -39,11 +39,12 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 
 
 _FAULTS = """\b
-The file of --faults is YAML, a list of
+The file of --faults is a YAML list of
   {match: {method, path}, do, times: N | rate: 0..1, seconds, status}
-in which the first that fires wins; path is a regular expression, searched in path and
-query, without look-around; without times and rate a fault fires always. A write to a Classic
-endpoint has no operation: what would befall its operation keeps it from taking effect. To do:
+The first fault that fires is used. path is a regular expression without look-around; it is
+searched in the path and the query. A fault without times and rate always fires. A write to a
+Classic endpoint has no operation: a fault of the operation prevents the effect of the write.
+The values of do:
 """
 _WORLD = """\b
 The file of --world is YAML:
@@ -57,24 +58,25 @@ The file of --world is YAML:
       name: TEXT
       kind: predictive             # or training, which has no resources
       resources: ["Bike Rental [trained model]"]
-Each service comes with its endpoint "default". What a folder of --data knows already stays as
-it is. Without --world there is this:
+Each service has an endpoint "default". A workspace or a service that is already in the folder
+of --data is not changed. The default of --world is:
 """
 _CLASSIC = """\b
-Classic has no call by which Studio publishes; here PUT workspaces/W/webservices/ID does, with
-{Name, Description, Resources: [names]}, and over a service that is there publishes it anew: its
-Version moves, its endpoint "default" with it, and others by their refresh.
+Classic has no call that publishes a service from Studio. The emulator adds a PUT of
+{Name, Description, Resources: [names]} to workspaces/W/webservices/ID. A PUT over an existing
+service publishes it again: its Version and its endpoint "default" change at once, its other
+endpoints when they are refreshed.
 
 \b
-A scoring call (POST .../execute) answers with SHA-256 over the model's bytes and the row, as a
-probability, and "1" from 0.5 on as label. A Classic endpoint takes the bytes in when the PATCH
-is accepted, a New service when it is first scored after a write; of a model that is not in
-this blob storage, the address stands for the bytes.
+A scoring call (POST .../execute) returns a probability, made from SHA-256 over the model's bytes
+and the row, and a label, which is "1" from 0.5 on. A Classic endpoint reads the bytes when the
+PATCH is accepted, a New service at the first scoring call after a write. For a model outside
+this blob storage, the address is used instead of the bytes.
 """
 
 
 def _list_choices() -> str:
-    """The switches, the faults and the world, for the end of the help."""
+    """The switches, the faults and the default world, for the end of the help."""
     switches = (
         f"  {switch.name}={'|'.join(switch.values) or 'N'}\n      {switch.meaning}"
         + ("" if switch.values else f" (default {switch.default})")
@@ -103,7 +105,7 @@ def _list_choices() -> str:
     type=click.IntRange(0, 65535),
     default=DEFAULT_PORT,
     show_default=True,
-    help="The port; 0 takes a free one.",
+    help="The port; 0 picks a free one.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Keep the state in this folder.")
 @click.option("--seed", type=int, help="Make ids, keys, cipher text and faults repeatable.")
@@ -112,7 +114,7 @@ def _list_choices() -> str:
     type=click.FloatRange(0, 3600),
     default=0.2,
     show_default=True,
-    help="How long an operation runs, and a Classic PATCH takes to take effect.",
+    help="How long an operation runs, and how long a Classic PATCH takes to become effective.",
 )
 @click.option(
     "--limits",
@@ -121,25 +123,31 @@ def _list_choices() -> str:
     show_default=True,
     help="Throttle by Resource Manager's published limits.",
 )
-@click.option("--blob-url", metavar="URL", default="", help="Blob storage that runs already.")
+@click.option("--blob-url", metavar="URL", default="", help="Use this running blob storage.")
 @click.option("--no-blob", is_flag=True, help="Start no blob storage.")
 @click.option(
-    "--switch", "switches", metavar="NAME=VALUE", multiple=True, help="Settle an unknown; below."
+    "--switch",
+    "switches",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Choose a behaviour that is unknown of the service; see below.",
 )
 @click.option("--log", type=click.Path(path_type=Path), help="Append a JSON line for each request.")
 @click.option(
-    "--faults", type=click.Path(path_type=Path), help="What goes wrong on purpose; below."
+    "--faults", type=click.Path(path_type=Path), help="Inject the faults in this file; see below."
 )
 @click.option(
-    "--world", type=click.Path(path_type=Path), help="Classic's workspaces and services; below."
+    "--world",
+    type=click.Path(path_type=Path),
+    help="Serve the Classic workspaces and services in this file; see below.",
 )
 @click.option(
     "--crash-after",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Be killed once N requests are answered.",
+    help="Kill the emulator after N answered requests.",
 )
-def emulator(  # noqa: PLR0917 - click hands every option over as an argument
+def emulator(  # noqa: PLR0917 - click passes every option as an argument
     host: str,
     port: int,
     data: Path | None,
@@ -157,7 +165,7 @@ def emulator(  # noqa: PLR0917 - click hands every option over as an argument
 ) -> None:
     """Run the service locally, with blob storage (Azurite) beside it.
 
-    It prints one JSON line when it is ready, lets nobody in without its token
+    It prints one JSON line when it is ready, refuses a call without its token
     (RECONCILER_EMULATOR_TOKEN, else "emulator"), and stops on SIGTERM or Ctrl-C. `cloud:
     emulator` in a project means its default address.
     """
@@ -191,7 +199,7 @@ def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
-            raise click.UsageError(f"--switch {text}: it reads NAME=VALUE")
+            raise click.UsageError(f"--switch {text}: it must be NAME=VALUE")
         chosen[name] = value
     try:
         Choices(chosen)
@@ -202,7 +210,10 @@ def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _blob_storage(settings: Settings, *, wanted: bool) -> Iterator[str]:
-    """Azurite, where it is wanted: on its usual port beside an emulator on its own."""
+    """Run Azurite when `wanted`, and yield its address; yield "" otherwise.
+
+    Its port follows from the port of the emulator.
+    """
     from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
     from reconciler.errors import ReconcilerError
 
@@ -218,7 +229,7 @@ def _blob_storage(settings: Settings, *, wanted: bool) -> Iterator[str]:
         except AzuriteUnavailable as error:
             raise ReconcilerError(
                 f"blob storage cannot be started: {error}",
-                next_step="Go without with --no-blob, or name running storage with --blob-url.",
+                next_step="Start without it: --no-blob. To use running storage: --blob-url URL",
             ) from error
         yield url
 
@@ -245,8 +256,8 @@ def _serve(settings: Settings, blob_url: str) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ReconcilerError(
-                f"port {settings.port} is taken",
-                next_step="Choose another with --port, or let it find one with --port 0.",
+                f"port {settings.port} is already in use",
+                next_step="Choose another port with --port, or a free one with --port 0.",
             ) from error
         raise
 
@@ -256,19 +267,19 @@ if TYPE_CHECKING:  # only named here
 
 
 def read_faults(file: Path) -> tuple[Fault, ...]:
-    """The faults of a file, in order. Raises ManifestInvalid with all that is wrong with it."""
+    """The faults of a file, in order. Raises ManifestInvalid with every error of the file."""
     return make_faults(_read(file, "faults", check_fault_file))
 
 
 def read_world(file: Path) -> tuple[Workspace, ...]:
-    """The workspaces of a file. Raises ManifestInvalid with all that is wrong with it."""
+    """The workspaces of a file. Raises ManifestInvalid with every error of the file."""
     return make_world(_read(file, "world", check_world))
 
 
 def _read(
     file: Path, option: str, check_document: Callable[[object], Iterator[FileFinding]]
 ) -> Json:
-    """A file's one document, in which nothing is wrong."""
+    """The single document of a file; raises ManifestInvalid with every error of the file."""
     parsed = Text(str(file), _read_text(file))
     nodes = list(parsed.compose())
     document = parsed.build(nodes[0]) if nodes else None
@@ -286,7 +297,7 @@ def _read(
 
 
 def _read_text(file: Path) -> str:
-    """The text of a regular file of bounded size, in UTF-8."""
+    """The text of a regular file of at most 1 MB, in UTF-8."""
     state = file.stat()
     if not stat.S_ISREG(state.st_mode):
         raise _refuse(file, "is not a regular file")
@@ -304,11 +315,13 @@ def _refuse(file: Path, message: str) -> ManifestInvalid:
 
 def _check_documents(parsed: Text, nodes: list[yaml.Node], option: str) -> Iterator[Finding]:
     if not nodes and not parsed.findings:
-        step = f"Write what it is to hold, or leave --{option} out."
+        step = f"Write the {option}, or leave --{option} out."
         yield Finding(f"holds no {option}", place=SourceLocation(parsed.file, 1, 1), next_step=step)
     for node in nodes[1:]:
         yield Finding(
-            "a second document", place=parsed.place(node), next_step="Keep all in one document."
+            "a second document",
+            place=parsed.place(node),
+            next_step="Put everything in one document.",
         )
 
 

@@ -16,21 +16,23 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 
 @click.command()
 @click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
-@click.option("--all", "everything", is_flag=True, help="Every service that no manifest names.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Export every service that no manifest names."
+)
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
-    help="Where the manifests go: manifests/ of the project by default.",
+    help="The folder of the manifests: manifests/ of the project by default.",
 )
-@click.option("--full", is_flag=True, help="The whole definition, in a file beside the manifest.")
-@click.option("--force", is_flag=True, help="Write over files that are there.")
+@click.option("--full", is_flag=True, help="Write the whole definition to a file beside each one.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["yaml", "json"]),
     default="yaml",
     show_default=True,
-    help="json prints one live definition, to which a plan's patch applies.",
+    help="json prints one live definition; a plan's patch applies to it.",
 )
 @click.pass_obj
 def export(
@@ -44,19 +46,19 @@ def export(
     full: bool,
     force: bool,
 ) -> None:
-    """Write manifests of services that are live, one file each; plan afterwards is empty.
+    """Write a manifest for each live service; the next plan has no changes.
 
-    A manifest says what matters: which models the service serves, its tags and settings. Nothing
-    is changed, and no file is written over. The ADDRESS of a fleet stands for all its members.
+    A manifest holds the important values: the models of the service, its tags and settings. No
+    service is changed, and no file is overwritten. The ADDRESS of a fleet means all its members.
     """
     from reconciler.cli.wiring import parse_addresses
 
     if bool(addresses) == everything:
-        raise click.UsageError("name what to export, or say --all")
+        raise click.UsageError("give an ADDRESS, or --all")
     finder, importer = prepare(invocation, folder, full=full, force=force)
     named = finder.expand(parse_addresses("export", addresses))
     if form == "json" and len(named) != 1:
-        raise click.UsageError("--format json prints one definition: name its address")
+        raise click.UsageError("--format json prints one definition: give one ADDRESS")
     resources = [finder.locate(one) for one in named] if named else finder.find_all()
     services = finder.read(resources)
     if form == "json":
@@ -68,7 +70,7 @@ def export(
 def prepare(
     invocation: Invocation, folder: Path | None, *, full: bool, force: bool
 ) -> tuple[ServiceFinder, Importer]:
-    """What finds the services and what writes them down; the project may hold no manifest yet."""
+    """The finder of services and the writer of manifests; the project may have no manifest yet."""
     from reconciler.cli.adopt import Importer
     from reconciler.cli.wiring import assemble
     from reconciler.engine.unmanaged import ServiceFinder
@@ -91,7 +93,7 @@ def print_definition(document: object) -> None:
 
 
 def report(invocation: Invocation, files: list[str], services: int) -> None:
-    """Say what was written."""
+    """Print the names of the written files and the number of services."""
     from reconciler.render.words.counting import count
     from reconciler.render.words.escape import escape
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 @click.option("--force", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def force_unlock(invocation: Invocation, lock_id: str, *, force: bool) -> None:
-    """Take the lock of the ledger from whoever holds it.
+    """Remove the lock of the ledger.
 
-    ID is told wherever a lock is in the way. A holder that still runs writes nothing more once it
-    notices; what it has sent is live, and the next apply looks at it first.
+    The error about a held lock shows its ID. If the owner of the lock still runs, it stops writing
+    once it notices; the calls that it has sent take effect, and the next apply checks them first.
     """
     from reconciler.cli.approval import approve
     from reconciler.cli.wiring import assemble_project
@@ -33,8 +33,8 @@ def force_unlock(invocation: Invocation, lock_id: str, *, force: bool) -> None:
     if not force:
         approve(
             "Do you really want to force-unlock?",
-            "Reconciler will take the lock away from whoever holds it.\n"
-            "Do so only if nobody is at work: two at once undo each other's changes.",
+            "Reconciler will remove the lock, even if its owner still runs.\n"
+            "Do so only if no other run is active: two runs at once undo each other's changes.",
             instead="Give --force.",
             cancelled="force-unlock cancelled: the lock is as it was",
         )
@@ -43,7 +43,7 @@ def force_unlock(invocation: Invocation, lock_id: str, *, force: bool) -> None:
 
 
 def find_named(ledger: Ledger, lock_id: str) -> LockOwner:
-    """Who holds the lock by that id; raises ReconcilerError where nobody does."""
+    """The owner of the lock with that id; raises ReconcilerError when no lock has it."""
     from reconciler.errors import ReconcilerError
     from reconciler.render.events.console import describe_lock_owner
 
@@ -52,7 +52,7 @@ def find_named(ledger: Ledger, lock_id: str) -> LockOwner:
         raise ReconcilerError("the ledger is not locked", next_step="There is nothing to unlock.")
     if lock_owner.id != lock_id:
         raise ReconcilerError(
-            f"no lock has the id {lock_id}: the one there is is {describe_lock_owner(lock_owner)}",
-            next_step=f"To take it away: reconciler force-unlock {lock_owner.id}",
+            f"no lock has the id {lock_id}: the lock is {describe_lock_owner(lock_owner)}",
+            next_step=f"To remove it: reconciler force-unlock {lock_owner.id}",
         )
     return lock_owner

@@ -13,10 +13,10 @@ from reconciler.cli.options import LOCK_TIMEOUT
 @LOCK_TIMEOUT
 @click.pass_obj
 def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None:
-    """Stop managing a resource: drop it from the ledger and delete nothing.
+    """Stop managing a resource: remove it from the ledger, and do not delete it.
 
-    The service stays as it is. If a manifest still names the resource, the next apply manages it
-    again. The ADDRESS of a fleet stands for all its members that the ledger remembers.
+    The service is unchanged. If a manifest still names the resource, the next apply manages it
+    again. The ADDRESS of a fleet means all its members in the ledger.
     """
     from reconciler.cli.wiring import (
         assemble_project,

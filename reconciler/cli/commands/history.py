@@ -29,19 +29,19 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     "--at",
     metavar="TIME",
     default="",
-    help="What was remembered then: an ISO time, a date (its end, in UTC), or #N for right after"
-    " entry N.",
+    help="Show what the ledger remembered at an ISO time, at a date (its end, in UTC), or at #N"
+    " (right after entry N).",
 )
-@click.option("--blame", is_flag=True, help="Who wrote each value last; needs ADDRESS.")
+@click.option("--blame", is_flag=True, help="Show who last wrote each value; needs ADDRESS.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def history(
     invocation: Invocation, /, address: str, at: str, *, blame: bool, as_json: bool
 ) -> None:
-    """Say what was applied when, by whom and from which commit; the newest comes first.
+    """Show each apply with its time, author and commit; the newest comes first.
 
-    Only the ledger is read, no service is asked. Values that are sensitive are never shown. The
-    ADDRESS of a fleet stands for all its members.
+    It reads only the ledger and calls no service. Sensitive values are never shown. The ADDRESS
+    of a fleet means all its members.
     """
     from reconciler.cli.wiring import assemble_project, parse_addresses
 
@@ -72,12 +72,12 @@ def _parse(at: str) -> Moment:
         return parse_moment(at)
     except ValueError as error:
         raise click.UsageError(
-            f"--at {at} is no time; it reads 2026-11-20, 2026-11-20T12:00:00Z or #12"
+            f"--at {at} is not a time; it must be like 2026-11-20, 2026-11-20T12:00:00Z or #12"
         ) from error
 
 
 class HistoryPrinter:
-    """Prints what one ledger tells, as text or as JSON."""
+    """Prints the history of one ledger, as text or as JSON."""
 
     def __init__(
         self,
@@ -95,9 +95,9 @@ class HistoryPrinter:
         self._as_json = as_json
 
     def print_entries(self, address: Address | None) -> None:
-        """Every entry, what was begun and nobody saw the end of first; then the newest.
+        """Print every entry, the newest first; intents with an unknown result come before them.
 
-        For people, what one apply did to many members of a fleet is told at once.
+        In text, the entries of one apply on many members of a fleet are one item.
         """
         from reconciler.plans.history import gather_runs
 
@@ -110,10 +110,10 @@ class HistoryPrinter:
                 texts.add(self._show(intent))
             if not texts and address is not None:
                 raise self._unknown(address)
-            self._print(texts, empty="The ledger holds nothing yet.")
+            self._print(texts, empty="The ledger is empty.")
 
     def print_recalled(self, address: Address | None, moment: Moment) -> None:
-        """What was remembered at a moment, of one resource or of all."""
+        """Print what the ledger remembered at a moment, of one resource or of all."""
         from reconciler.plans.history import recall
         from reconciler.render.history import recalled_document, render_recalled
 
@@ -131,7 +131,7 @@ class HistoryPrinter:
         click.echo("\n\n".join([head, *shown]), color=True)
 
     def print_authors(self, address: Address, moment: Moment | None) -> None:
-        """Who wrote each value that is remembered, now or at a moment."""
+        """Print who wrote each remembered value, now or at a moment."""
         from reconciler.plans.history import attribute
         from reconciler.render.history import blame_document, render_blame
 
@@ -143,11 +143,11 @@ class HistoryPrinter:
         if self._as_json:
             click.echo(json.dumps(blame_document(address, authors, field), indent=2))
             return
-        nothing = "No value of it is remembered."
+        nothing = "The ledger remembers no value of it."
         click.echo(render_blame(authors, field, self._paint) or nothing, color=True)
 
     def _entries(self, address: Address | None) -> Iterator[Entry]:
-        """The entries of an address, by whatever name it had; of all without one."""
+        """The entries of an address under all its names; every entry without an address."""
         return (one for one in self._ledger.entries() if self._is_of(one, address))
 
     def _is_of(self, found: Entry | Intent, address: Address | None) -> bool:
@@ -204,7 +204,7 @@ class HistoryPrinter:
 
 
 class ReversedSpool:
-    """Takes texts as they come and gives them back, the last first."""
+    """Stores texts and returns them in reverse order; large contents go to a temporary file."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by __exit__
@@ -225,7 +225,7 @@ class ReversedSpool:
         return len(self._ends)
 
     def add(self, text: str) -> None:
-        """Take one more."""
+        """Add a text."""
         self._file.write(text.encode("utf-8", "surrogatepass"))
         self._ends.append(self._file.tell())
 

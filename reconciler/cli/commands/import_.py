@@ -15,10 +15,10 @@ from reconciler.cli.context import Invocation
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
-    help="Where the manifest goes: manifests/ of the project by default.",
+    help="The folder of the manifest: manifests/ of the project by default.",
 )
-@click.option("--full", is_flag=True, help="The whole definition, in a file beside the manifest.")
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("--full", is_flag=True, help="Write the whole definition to a file beside it.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.pass_obj
 def import_(
     invocation: Invocation,
@@ -30,10 +30,10 @@ def import_(
     full: bool,
     force: bool,
 ) -> None:
-    """Write a manifest of the live service ID, under the address that it is to have.
+    """Write a manifest for the live service ID, with the given ADDRESS.
 
-    ID is the service's whole Resource Manager id, or its name in the project's default resource
-    group. Nothing is changed; plan afterwards is empty.
+    ID is the whole Resource Manager id of the service, or its name in the project's default
+    resource group. No service is changed, and the next plan has no changes.
     """
     from reconciler.cli.commands.export import prepare, report
     from reconciler.cli.wiring import parse_addresses

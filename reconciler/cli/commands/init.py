@@ -16,10 +16,10 @@ _MODELINE = re.compile(r"(?<=\$schema=)\S*?([a-z-]+\.schema\.json)")
 @click.command()
 @click.argument("folder", default=".", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
-    """Write a small project that validates and plans at once, into FOLDER (here by default).
+    """Write a small, valid project into FOLDER, by default into the working directory.
 
-    Nothing that is there already is overwritten. Editors that know the YAML language server
-    complete the manifests by the schemas that are written beside them.
+    No existing file is overwritten. Editors with the YAML language server complete the manifests
+    from the schemas that init writes beside them.
     """
     from reconciler.errors import ReconcilerError
 
@@ -27,7 +27,7 @@ def init(folder: Path) -> None:
     there = [name for name in files if (folder / name).exists()]
     if there:
         raise ReconcilerError(
-            f"there is already {', '.join(there)}",
+            f"already exists: {', '.join(there)}",
             subject=str(folder),
             next_step="Nothing was written. Choose an empty folder: reconciler init FOLDER",
         )
@@ -36,13 +36,13 @@ def init(folder: Path) -> None:
         click.echo(f"  {name}")
     enter = "" if folder == Path() else f"cd {folder}\n    "
     click.echo(
-        "\nThe project is ready. It plans against the emulator; in another terminal run\n"
+        "\nThe project is ready. It uses the emulator. In another terminal, run\n"
         f"    reconciler emulator\nand then\n    {enter}reconciler validate\n    reconciler plan"
     )
 
 
 def _write(file: Path, data: bytes, *, secret: bool) -> None:
-    """Write a file and its folder; a secret is its owner's alone from the start."""
+    """Write a file and its folder; only the owner can read a secret, from its creation on."""
     file.parent.mkdir(mode=0o700 if secret else 0o777, parents=True, exist_ok=True)
     file.touch(mode=0o600 if secret else 0o666)
     file.write_bytes(data)
@@ -65,7 +65,7 @@ def _make_files() -> dict[str, bytes]:
 
 
 def _point_editor(name: str, data: bytes) -> bytes:
-    """Have the first line of a manifest name the schema in the new project."""
+    """Let the first line of a manifest name its schema in the new project."""
     if not name.endswith(".yaml"):
         return data
     up = "../" * name.count("/")

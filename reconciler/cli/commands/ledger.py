@@ -1,4 +1,4 @@
-"""`reconciler ledger`: housekeeping of what was applied."""
+"""`reconciler ledger`: verify, rebuild and compact."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_BYTES = 512 * 1024 * 1024
 
 @click.group()
 def ledger() -> None:
-    """Look after the ledger of what was applied."""
+    """Verify, rebuild or compact the ledger."""
 
 
 @ledger.command()
@@ -33,16 +33,16 @@ def ledger() -> None:
     "--recover",
     metavar="FILE",
     default="",
-    help="First take in what an apply could not record, from its errored.ledger.json.",
+    help="First record the entries that an apply could not record, from its errored.ledger.json.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @LOCK_TIMEOUT
 @click.pass_obj
 def verify(invocation: Invocation, recover: str, *, as_json: bool, lock_timeout: float) -> int:
-    """Look at every line of the ledger, archives included.
+    """Check every line of the ledger, archives included.
 
-    A line that is missing, changed or out of order is named, and the exit code is 1. What is
-    taken in with --recover is recorded once, however often it is given.
+    It names each line that is missing, changed or out of order; the exit code is then 1. An entry
+    is recorded only once, even if --recover is repeated.
     """
     from reconciler.cli.wiring import assemble_project
     from reconciler.render.ledger import is_whole, render_verify_report, verify_report_document
@@ -63,7 +63,7 @@ def verify(invocation: Invocation, recover: str, *, as_json: bool, lock_timeout:
 
 @dataclass(frozen=True, slots=True)
 class _Recovered:
-    """How many entries of a file were taken in, of how many, and where the file is now."""
+    """The number of recorded entries, the number in the file, and the new name of the file."""
 
     taken: int
     given: int
@@ -73,8 +73,8 @@ class _Recovered:
         from reconciler.render.ledger import count_entries
         from reconciler.render.words.escape import escape
 
-        counts = f"{self.taken:,} of {count_entries(self.given)} taken in"
-        already = "" if self.taken == self.given else "; the others were there already"
+        counts = f"{self.taken:,} of {count_entries(self.given)} recorded"
+        already = "" if self.taken == self.given else "; the others were already in the ledger"
         return f"Recovered: {counts}{already}. The file is now {escape(str(self.kept))}."
 
 
@@ -92,18 +92,18 @@ def _read_errored(file: Path) -> list[Entry]:
     from reconciler.ledgers.recovery import read_entries
 
     if file.stat().st_size > _MOST_BYTES:
-        raise LedgerInvalid("is larger than what an apply leaves unrecorded", subject=str(file))
+        raise LedgerInvalid("is too large for a file of unrecorded entries", subject=str(file))
     try:
         return list(read_entries(file.read_text(encoding="utf-8")))
     except UnicodeDecodeError as error:
-        raise LedgerInvalid("holds no entries: it is no text", subject=str(file)) from error
+        raise LedgerInvalid("holds no entries: it is not text", subject=str(file)) from error
     except LedgerInvalid as error:
         error.subject = str(file)
         raise
 
 
 def record_missing(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> int:
-    """Record the entries that the ledger does not hold; returns how many there were."""
+    """Record the entries that are not in the ledger; returns their number."""
     from reconciler.plans.history import attach, find_unrecorded
 
     missing = find_unrecorded(ledger.entries(), entries)
@@ -112,7 +112,7 @@ def record_missing(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> in
 
 
 def rename_taken_in(file: Path) -> Path:
-    """Rename a file that has been taken in, over no other one; returns its new name."""
+    """Rename a recovered file, never over another file; returns its new name."""
     number, target = 1, file.with_name(f"{file.name}.recovered")
     while target.exists():
         number += 1
@@ -125,11 +125,11 @@ def rename_taken_in(file: Path) -> Path:
 @LOCK_TIMEOUT
 @click.pass_obj
 def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) -> None:
-    """Remember anew from what is live.
+    """Rebuild a lost or broken ledger from the live documents.
 
-    For a ledger that is lost or broken. What a manifest declares and live has is taken to be what
-    was applied; a place that differs is left out. No service is changed, and a plan afterwards has
-    the same changes as before. The ledger that is there is kept beside the new one.
+    A value that is equal in the manifest and in the live document counts as applied; a place that
+    differs is left out. No service is changed, and the next plan has the same changes as before.
+    The old ledger is kept beside the new one.
     """
     from reconciler.cli.wiring import PlanFlags, assemble, lock_ledger
     from reconciler.engine.applying.journal import Author
@@ -155,12 +155,12 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
         if lease is None:
             lease = held.enter_context(lock_ledger(assembly, "ledger rebuild", lock_timeout))
         record_all(assembly.ledger, lease, [one.entry for one in found if one.entry is not None])
-    aside = f"\nThe ledger that was there is kept as {escape(kept)}." if kept else ""
-    click.echo(f"{aside}\nRebuilt from what is live. Nothing was changed.")
+    aside = f"\nThe old ledger is kept as {escape(kept)}." if kept else ""
+    click.echo(f"{aside}\nRebuilt from the live documents. No service was changed.")
 
 
 def _lock_if_readable(held: ExitStack, assembly: Assembly, within_s: float) -> Lease | None:
-    """The lock; None where the ledger is too broken to be locked, so that nobody writes to it."""
+    """The lock; None when the ledger is too broken for a lock, and so for any write."""
     from reconciler.cli.wiring import lock_ledger
     from reconciler.errors import LedgerInvalid
 
@@ -171,7 +171,7 @@ def _lock_if_readable(held: ExitStack, assembly: Assembly, within_s: float) -> L
 
 
 def _read_what_remains(ledger: Ledger, named: set[Address]) -> tuple[bool, set[Address]]:
-    """Whether a ledger is there, and what only it remembers; broken ones tell nothing."""
+    """Whether a ledger exists, and which addresses only it remembers; none for a broken ledger."""
     from reconciler.errors import LedgerInvalid
 
     try:
@@ -186,15 +186,15 @@ def _approve_rebuild() -> None:
 
     approve(
         "Do you want to rebuild the ledger?",
-        "A ledger is there. Reconciler will keep it beside the new one, which no longer tells\n"
-        "who applied what, and when.",
+        "A ledger exists. Reconciler will keep it beside the new one. The new ledger does not\n"
+        "show who applied each value, and when.",
         instead="Give --auto-approve.",
         cancelled="rebuild cancelled: the ledger is as it was",
     )
 
 
 def record_all(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> None:
-    """Record entries under a lock."""
+    """Record entries under a lock; each one gets the fencing token of the lock."""
     from dataclasses import replace
 
     for entry in entries:
@@ -206,10 +206,10 @@ def record_all(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> None:
 @LOCK_TIMEOUT
 @click.pass_obj
 def compact(invocation: Invocation, *, lock_timeout: float) -> None:
-    """Archive all but what is remembered.
+    """Archive the ledger and start a new one with the current state.
 
-    The ledger begins anew with that. The archive stays beside it and part of the chain: history
-    and verify look at it too.
+    The archive stays beside the new ledger and is part of its chain: history and verify read it
+    too.
     """
     from reconciler.cli.wiring import assemble_project, lock_ledger
     from reconciler.render.ledger import count_entries
@@ -227,6 +227,5 @@ def compact(invocation: Invocation, *, lock_timeout: float) -> None:
     held = f"{count_entries(before.entries)} and {count(before.intents, 'intent')}"
     click.echo(f"Archived: {held}, to {escape(archive)}.")
     click.echo(
-        f"The ledger begins anew with {count(len(left.last_applied_by_address), 'resource')}"
-        " remembered."
+        f"The new ledger starts with {count(len(left.last_applied_by_address), 'resource')}."
     )

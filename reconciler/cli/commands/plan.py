@@ -10,9 +10,9 @@ from reconciler.cli.options import PLAN_FORMAT, plan_options
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option("--out", metavar="FILE", default="", help="Save the plan, for apply to execute.")
+@click.option("--out", metavar="FILE", default="", help="Save the plan to FILE, for apply.")
 @PLAN_FORMAT
-@click.option("--summary", is_flag=True, help="A line for each resource instead of its changes.")
+@click.option("--summary", is_flag=True, help="Print one line for each resource.")
 @plan_options
 @click.pass_obj
 def plan(
@@ -27,7 +27,7 @@ def plan(
 ) -> int:
     """Show what would change, as a patch on each service's own definition.
 
-    PATH is a manifest or a folder of them: manifests/ by default, or the project's folder.
+    PATH is a manifest or a folder of manifests: manifests/ by default, or the project's folder.
     """
     from reconciler.cli.exit_codes import get_exit_code
     from reconciler.cli.output import advise, show

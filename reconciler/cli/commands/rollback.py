@@ -21,9 +21,9 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     "--to",
     metavar="N",
     type=click.IntRange(min=1),
-    help="As it was right after entry N of the ledger; without it, before the last entry.",
+    help="Restore the state right after entry N of the ledger; by default before the last entry.",
 )
-@click.option("--out", metavar="FILE", default="", help="Only save the plan, for apply to execute.")
+@click.option("--out", metavar="FILE", default="", help="Only save the plan to FILE, for apply.")
 @rollback_options
 @click.pass_obj
 def rollback(
@@ -38,10 +38,10 @@ def rollback(
     max_calls: int | None,
     **given: Any,
 ) -> int:
-    """Undo what was applied to one resource, and leave alone what others changed elsewhere.
+    """Undo the last apply on one resource, and keep the changes of others at other places.
 
-    The way back is a plan like any other: shown, asked for, carried out and proven. The entries
-    are told by history. No secret comes back, and a manifest that declares otherwise is named.
+    A rollback is a plan like any other: it is shown, approved, applied and verified. history shows
+    the entries. Secrets are not restored. The plan names a manifest that declares other values.
     """
     from reconciler.cli.commands.apply import ApplyFlags, Session, check_output_open, propose
     from reconciler.cli.loading import load_all
@@ -49,9 +49,9 @@ def rollback(
     from reconciler.plans.plan_file import digest_of_plan
 
     if form != "text" and not out:
-        raise click.UsageError(f"--format {form} goes with --out: what is applied is told as text")
+        raise click.UsageError(f"--format {form} needs --out: an apply prints text")
     (named,) = parse_addresses("rollback", [address])
-    # Where one manifest is broken another resource can still be led back.
+    # An error in one manifest must not prevent the rollback of another resource.
     assembly = Assembly(invocation, *load_all(invocation, []))
     wanted = PlanFlags(allowed=allowed, max_calls=max_calls)
     apply_flags = ApplyFlags(fail_fast=False, on_failure="stop", **given)
@@ -97,7 +97,7 @@ def _check_known(assembly: Assembly, address: Address) -> None:
     for one in assembly.ledger.entries():
         known.add(rename(one.address, moved))
         if one.fleet == address:
-            step = f"A rollback is of one resource: reconciler rollback {one.address}"
+            step = f"Roll back one member at a time: reconciler rollback {one.address}"
             raise ReconcilerError("is a fleet", subject=str(address), next_step=step)
     if address not in known:
         raise not_in_ledger(address, known)
@@ -123,4 +123,4 @@ def _show_nothing(invocation: Invocation, plan: Plan) -> None:
 
     invocation.clear_progress()
     names = ", ".join(escape(str(one.address)) for one in plan.unchanged)
-    click.echo(f"No changes. {names} has nothing that is to be undone.")
+    click.echo(f"No changes. {names} has nothing to undo.")

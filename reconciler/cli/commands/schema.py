@@ -9,10 +9,10 @@ import click
 @click.argument("kind", required=False)
 @click.option("--fields", is_flag=True, help="Print the table of fields instead.")
 def schema(kind: str | None, *, fields: bool) -> None:
-    """Print the JSON Schema of a kind, or name the kinds there are.
+    """Print the JSON Schema of a kind, or list the kinds.
 
-    Editors use it to complete manifests; --fields prints who owns each field of the service's
-    document, its default, whether it can change, and whether it is secret.
+    Editors use it to complete manifests. --fields prints for each field of the service's document
+    its owner, its default, whether it can change, and whether it is secret.
     """
     import json
 
@@ -26,7 +26,7 @@ def schema(kind: str | None, *, fields: bool) -> None:
     if kind is None:
         click.echo("\n".join(names))
     elif kind not in names or (fields and kind not in kinds):
-        raise click.UsageError(f"no kind is called {kind}; there are {', '.join(names)}")
+        raise click.UsageError(f"unknown kind {kind}; the kinds are {', '.join(names)}")
     elif fields:
         click.echo(render_fields(kinds[kind].field))
     else:

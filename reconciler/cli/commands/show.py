@@ -12,26 +12,29 @@ from reconciler.cli.options import PLAN_FORMAT
 @click.argument("file")
 @click.option("--json", "form", flag_value="json", help="Print the plan as JSON.")
 @PLAN_FORMAT
-@click.option("--patch", "part", flag_value="patch", help="Print the RFC 6902 patch alone.")
-@click.option("--inverse", "part", flag_value="inverse", help="Print the patch that leads back.")
+@click.option("--patch", "part", flag_value="patch", help="Print only the RFC 6902 patch.")
+@click.option(
+    "--inverse", "part", flag_value="inverse", help="Print only the patch that undoes it."
+)
 @click.option(
     "--target",
     metavar="ADDRESS",
     default="",
-    help="With --patch or --inverse: of this resource alone.",
+    help="With --patch or --inverse: only this resource, or all members of this fleet.",
 )
 @click.pass_obj
 def show(invocation: Invocation, file: str, *, form: str, part: str | None, target: str) -> None:
-    """Print a saved plan; no service is asked, so a stale plan can be shown too.
+    """Print a saved plan; call no service, so that a stale plan can be shown too.
 
-    A patch is a list of operations where one resource changes or is chosen, else an object from
-    address to list. It applies to the definition that the service shows; secrets are no part.
+    The patch of one resource is a list of operations; the patches of several resources are an
+    object from address to list. A patch applies to the definition that the service shows, and it
+    contains no secrets.
     """
     from reconciler.cli import output
     from reconciler.cli.plan_files import pick_patch, read_saved
 
     if target and not part:
-        raise click.UsageError("--target goes with --patch or --inverse")
+        raise click.UsageError("--target needs --patch or --inverse")
     plan, _ = read_saved(file)
     if part:
         click.echo(pick_patch(plan, part, target))

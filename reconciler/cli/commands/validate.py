@@ -12,9 +12,9 @@ from reconciler.cli.context import Invocation
 @click.option("--json", "as_json", is_flag=True, help="Print Terraform's validation JSON.")
 @click.pass_obj
 def validate(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -> int:
-    """Check every manifest without asking any service; all findings in one run.
+    """Check every manifest and report all findings; call no service.
 
-    PATH is a manifest or a folder of them: manifests/ by default, or the project's folder.
+    PATH is a manifest or a folder of manifests: manifests/ by default, or the project's folder.
     """
     from reconciler.cli.loading import load_all
     from reconciler.render.findings import render_findings, render_findings_json
@@ -33,6 +33,6 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -
         among = f", with {fleets} among them," if loaded.rollouts else ""
         resources = count(len(loaded.manifests), "resource")
         counted = f"{resources}{among} in {count(len(loaded.files), 'file')}"
-        left = f", {count(loaded.foreign, 'other document')} left alone" if loaded.foreign else ""
+        left = f", {count(loaded.foreign, 'other document')} ignored" if loaded.foreign else ""
         click.echo(f"Success! The configuration is valid: {counted}{left}.")
     return int(wrong)

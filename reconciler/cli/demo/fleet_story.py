@@ -1,4 +1,4 @@
-"""The story of a fleet: a thousand endpoints from one file, stopped by one that fails, mended."""
+"""The story of a fleet: a thousand endpoints from one file, one failure, and the repair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.cli.demo.stage import Stage, pick_port, run_emulator
 from reconciler.package_data import find_example
 
 _MANIFEST: Final = "manifests/bike-rental.yaml"
-# As often as a write is sent again, and once: so that the first apply meets it and no other.
+# The first write and its two retries fail, so that only the first apply fails.
 _FAULTS: Final = """\
 - {match: {method: PATCH, path: "rentalloc042$"}, do: invalid-model, times: 3}
 """
@@ -21,7 +21,7 @@ _FAULTS: Final = """\
 
 @contextlib.contextmanager
 def set_stage(folder: Path) -> Iterator[Stage]:
-    """Bring the example and an emulator up in a folder, and take the emulator down again."""
+    """Copy the example into a folder and start an emulator; stop the emulator at the end."""
     shutil.copytree(find_example("bike-rental"), folder, dirs_exist_ok=True)
     faults = folder / "faults.yaml"
     faults.write_text(_FAULTS, encoding="utf-8")
@@ -33,41 +33,42 @@ def set_stage(folder: Path) -> Iterator[Stage]:
 
 
 def _point_at(file: Path, url: str) -> None:
-    """Have the project mean this emulator; no model is in storage, so nobody looks for one."""
+    """Point the project at this emulator, without the check of blobs: no model is in storage."""
     text = file.read_text(encoding="utf-8")
     text = text.replace("cloud: emulator ", f'cloud: {{resourceManager: "{url}"}} ')
     file.write_text(text.replace("blobs: warn", "blobs: skip"), encoding="utf-8")
 
 
 def run_story(stage: Stage) -> None:
-    """From one manifest and one file to a thousand endpoints."""
+    """Run the story, from one manifest and one file to a thousand endpoints."""
     print_text(
-        "A bike rental has a thousand locations, and a model for each. One manifest makes them all:"
+        "A bike rental has a thousand locations, and a model for each. One manifest declares all:"
     )
     show_file(stage, _MANIFEST)
     show_file(stage, "manifests/locations.csv", 4)
-    print_text("validate fills the template in with every row, and asks no service.")
+    print_text("validate fills in the template for every row, and calls no service.")
     run(stage, "validate")
     print_text(
-        "plan shows a thousand on one screen: the first of them, and in what the others differ."
+        "plan shows a thousand on one screen: the first member, and how the others differ from it."
     )
     run(stage, "plan", "--out", "all.plan")
     print_text(
-        "apply goes in waves: one location, then a tenth. At one the service does not take the"
-        " model;\nthat stops the rest, before nine hundred more are touched."
+        "apply works in waves: one location, then a tenth. The service refuses the model of one"
+        " location;\nthat stops the fleet before nine hundred more endpoints change."
     )
     run(stage, "apply", "all.plan", fails=True)
-    print_text("What is left? Who is at odds with the others stands apart.")
+    print_text("What is left? The plan shows a member apart when it differs from the others.")
     run(stage, "plan", "--out", "rest.plan")
-    print_text("The model can be read again. apply goes on, in waves of what is left.")
+    print_text("The service can read the model now. apply continues, in waves of what is left.")
     run(stage, "apply", "rest.plan")
-    print_text("Is it so? A thousand endpoints are read in one call.")
+    print_text("Is it done? One call reads a thousand endpoints.")
     run(stage, "plan")
     _train_anew(stage)
-    print_text("A new generation of models is one line in git, and this is what it comes to:")
+    print_text("A new generation of models is one changed line in git. Its plan:")
     run(stage, "plan")
     print_text(
-        "That is all: one template, one file of rows, a thousand endpoints, in waves that stop."
+        "That is all: one template, one file of rows, a thousand endpoints, and waves that stop"
+        " on a failure."
     )
 
 

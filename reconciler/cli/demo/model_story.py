@@ -1,4 +1,4 @@
-"""The story of one model: swapped, put back by somebody else, and an apply that is killed."""
+"""The story of one model: an update, drift by another person, and an apply that is killed."""
 
 from __future__ import annotations
 
@@ -11,47 +11,45 @@ from reconciler.cli.demo.stage import Stage, upload_models
 
 
 def run_story(stage: Stage) -> None:
-    """From one manifest to a model that is proven to be served, whatever happens between."""
+    """Run the story, from one manifest to a model that is verified to be served."""
     if stage.why_no_blob:
         print_text(
-            f"Blob storage cannot be had here: {stage.why_no_blob}.\n"
-            "The story goes on without: spec.guards.blobs is skip, so nobody looks whether the"
-            " models are there."
+            f"Blob storage cannot run here: {stage.why_no_blob}.\n"
+            "The story continues without it: spec.guards.blobs is skip, so no check reads the"
+            " models."
         )
     else:
         upload_models(stage)
-        print_text("Two trained models are in storage: of 2026-10-02, and a new one of 2026-11-20.")
+        print_text("Two trained models are in storage: one of 2026-10-02, a new one of 2026-11-20.")
     old = f"{stage.blob}/models/census/2026-10-02.ilearner"
     stage.deploy(old)
-    print_text(
-        "A web service, census, serves the old one. This manifest says that it must serve the new"
-    )
+    print_text("A web service, census, serves the old model. This manifest declares the new one:")
     show_file(stage, "manifests/census.yaml")
     print_text("What would that change? plan reads the live definition and shows the difference.")
     run(stage, "plan")
     print_text("apply does exactly that, waits, reads the definition back and compares.")
     run(stage, "apply", "--auto-approve")
-    print_text("Is it so? The next plan must be silent.")
+    print_text("Is it done? The next plan must have no changes.")
     run(stage, "plan")
     stage.change({"assets": _with_model(stage, old)})
-    print_text("Somebody, or a scheduled pipeline, now puts the old model back, past the manifest.")
+    print_text("A person or a scheduled pipeline now restores the old model without the manifest.")
     run(stage, "plan")
     print_text(
-        "plan tells it as drift: what it was when last applied, and by whom. apply settles it."
+        "plan reports it as drift, with the value and the author of the last apply. apply fixes it."
     )
     run(stage, "apply", "--auto-approve")
     run(stage, "plan")
     stage.change({"assets": _with_model(stage, old)})
-    print_text("Once more it is put back. This time the apply is killed as it writes: kill -9.")
+    print_text("The old model is restored once more. Now apply is killed while it writes: kill -9.")
     _run_killed(stage, "apply", "--auto-approve")
-    print_text("Nobody saw the end of it. But what was about to be sent stands in the ledger.")
+    print_text("The result of that write is unknown. But the ledger has an intent for it.")
     run(stage, "plan", "--summary")
     print_text(
-        "The next apply looks at what is live before it sends anything, and sends nothing twice."
+        "The next apply reads the live definition before it writes, and sends no write twice."
     )
     run(stage, "apply", "--auto-approve")
     run(stage, "history", "WebService/census")
-    print_text("That is all: declared in a file, reviewed as a patch, applied, and proven.")
+    print_text("That is all: declared in a file, reviewed as a patch, applied, and verified.")
 
 
 def _with_model(stage: Stage, uri: str) -> Any:

@@ -1,4 +1,4 @@
-"""How a story is told: a sentence, a file, a command and all that it prints."""
+"""The parts of a story: a sentence, a file, and a command with its output."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from reconciler.errors import ReconcilerError
 
 
 def print_text(text: str) -> None:
-    """Say what comes next."""
+    """Print a sentence of the story."""
     click.secho(f"\n{text}\n", bold=True)
 
 
 def show_file(stage: Stage, name: str, lines: int | None = None) -> None:
-    """Show a file of the project, or its first lines."""
+    """Print a file of the project, or its first `lines` lines."""
     command = "cat" if lines is None else f"head -{lines}"
     click.secho(f"$ {command} {name}", fg="cyan")
     text = (stage.folder / name).read_text(encoding="utf-8").splitlines(keepends=True)
@@ -22,13 +22,13 @@ def show_file(stage: Stage, name: str, lines: int | None = None) -> None:
 
 
 def run(stage: Stage, *arguments: str, fails: bool = False) -> None:
-    """Run a command of reconciler; a story that goes otherwise than it is told stops."""
+    """Run a command of reconciler; raises ReconcilerError for an unexpected exit code."""
     announce(*arguments)
     code = stage.run(*arguments)
     if bool(code) != fails:
-        raise ReconcilerError(f"reconciler {arguments[0]} ended with {code}: the demo stops here")
+        raise ReconcilerError(f"reconciler {arguments[0]} exited with {code}: the demo stops")
 
 
 def announce(*arguments: str) -> None:
-    """Show a command as it is typed."""
+    """Print a command as a user types it."""
     click.secho(f"$ reconciler {' '.join(arguments)}", fg="cyan")

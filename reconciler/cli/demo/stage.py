@@ -1,4 +1,4 @@
-"""The stage that the demo plays on: a folder, an emulator, storage, and other people's writes."""
+"""The environment of the demo: a folder, an emulator, storage, and the writes of other people."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ spec:
 
 @dataclass(frozen=True)
 class Stage:
-    """What runs. `why_no_blob` says why storage is missing, where it is.
+    """The running environment. `why_no_blob` says why storage is missing; empty when it runs.
 
-    `options` are those by which the emulator is started again on what it has kept.
+    `options` are the flags that start the emulator again on its saved state.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class Stage:
     options: str = ""
 
     def run(self, *arguments: str) -> int:
-        """One command of reconciler, as a person would run it, its output passed on."""
+        """Run one command of reconciler and pass its output on; returns its exit code."""
         sys.stdout.flush()
         command = [sys.executable, "-m", "reconciler", *arguments]
         done = subprocess.run(  # noqa: S603 - our own command
@@ -77,7 +77,7 @@ class Stage:
         return done.returncode
 
     def run_killed(self, *arguments: str) -> None:
-        """One command of reconciler, killed once the service has begun to do what it was sent."""
+        """Run one command of reconciler, and kill it once the service has started an update."""
         sys.stdout.flush()
         with subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "reconciler", *arguments],
@@ -95,7 +95,7 @@ class Stage:
         return bool(self.read()["provisioningState"] == "Provisioning")
 
     def deploy(self, model: str) -> None:
-        """The service as the data scientists left it, serving `model`."""
+        """Create the service, with `model` as its trained model."""
         definition = json.loads(
             (find_example("census") / "manifests" / "census.definition.json").read_bytes()
         )
@@ -105,11 +105,11 @@ class Stage:
         self._call("PUT", definition)
 
     def change(self, properties: dict[str, Any]) -> None:
-        """Somebody else's PATCH, past any manifest."""
+        """Send a PATCH as another person, not through a manifest."""
         self._call("PATCH", {"properties": {"packageType": "Graph", **properties}})
 
     def read(self) -> dict[str, Any]:
-        """The live definition's properties, as somebody else reads them."""
+        """The properties of the live definition."""
         properties: dict[str, Any] = self._send("GET", self.url + _SERVICE, None)[0]["properties"]
         return properties
 
@@ -133,7 +133,7 @@ class Stage:
 
 @contextlib.contextmanager
 def set_stage(folder: Path) -> Iterator[Stage]:
-    """Bring everything up in a folder, and take it down again."""
+    """Start the emulator and storage in a folder; stop both at the end."""
     port = pick_port()
     state = folder / "emulator"
     with contextlib.ExitStack() as stack:
@@ -169,7 +169,7 @@ def pick_port() -> int:
 
 @contextlib.contextmanager
 def run_emulator(port: int, state: Path, options: Sequence[str]) -> Iterator[str]:
-    """Start the emulator, give its address, and end it."""
+    """Start the emulator and yield its address; stop it at the end."""
     command = [sys.executable, "-m", "reconciler", "emulator", "--port", str(port), *options]
     process = subprocess.Popen(  # noqa: S603 - our own command
         [*command, "--data", str(state), "--operation-seconds", "0.5"],
@@ -189,7 +189,7 @@ def run_emulator(port: int, state: Path, options: Sequence[str]) -> Iterator[str
 
 
 def upload_models(stage: Stage) -> None:
-    """Two trained models, as real bytes in real storage."""
+    """Upload two trained models to blob storage."""
     for day, weight in (("2026-10-02", 0.41), ("2026-11-20", 0.57)):
         trained = {"model": "logistic regression", "trained": day, "weights": [weight] * 500}
         uri = f"{stage.blob}/models/census/{day}.ilearner"
@@ -197,15 +197,15 @@ def upload_models(stage: Stage) -> None:
 
 
 def empty_folder(folder: Path) -> Path:
-    """A folder to keep the story in; refuses one that holds something."""
+    """Create the folder of the story; raises ReconcilerError when it is not empty."""
     if folder.exists() and any(folder.iterdir()):
         raise ReconcilerError(
-            "the folder is not empty", subject=str(folder), next_step="Name one that is not there."
+            "the folder is not empty", subject=str(folder), next_step="Choose a new folder."
         )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def remove_folder(folder: Path) -> None:
-    """Leave nothing lying about."""
+    """Remove the folder of the story; ignores errors."""
     shutil.rmtree(folder, ignore_errors=True)

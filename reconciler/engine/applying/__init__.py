@@ -1,4 +1,5 @@
-"""Carries out a plan: admission, waves, one step after another, the journal, and recovery.
+"""Applies a plan: admission checks, waves, steps, the journal, rollback and recovery.
 
-It speaks to services only through a provider's port, and computes no plan of its own.
+It calls services only through the port of a provider.
+It must not compute a plan and must not know the command line.
 """

@@ -1,7 +1,8 @@
-"""What must hold of a plan before the first write of an apply.
+"""Checks a plan before the first write of an apply.
 
-A saved plan leads nowhere but where a plan of these kinds can lead; the calls that it needs may be
-sent, its secrets are there, and what is live is still as the plan relies on.
+A saved plan may only do what a plan of these kinds can do. The limit of calls must be sufficient,
+the secrets must be available, and live must still meet the preconditions of the plan. These
+checks write nothing. The apply command and `apply_plan` call them.
 """
 
 from __future__ import annotations
@@ -37,39 +38,41 @@ from reconciler.ports import Kind
 
 
 def check_admission(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
-    """Raise PlanInvalid, of the file `name`, for a plan that no planning here can have made."""
+    """Raise PlanInvalid for a plan that this program cannot have made; `name` is its file."""
     for step in plan.steps:
         for what in _check_step_admission(step, kinds):
             raise PlanInvalid(
-                f"no plan that was made here: {step.resource.address}: {what}",
+                f"not a plan that this reconciler made: {step.resource.address}: {what}",
                 subject=name,
-                next_step=f"Make it again: reconciler plan --out {name}",
+                next_step=f"Make a new plan: reconciler plan --out {name}",
             )
 
 
 def _check_step_admission(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str]:
-    """Ids that are none, secrets where they would be seen, and what would go past the patch."""
+    """Yield invalid ids, secrets at visible places, and writes that the patch does not cover."""
     kind = kinds.get(step.resource.address.kind)
     if kind is None:
-        yield "there is no such kind"
+        yield "unknown kind"
         return
     ids = [step.resource.id] + ([step.source.id] if step.source is not None else [])
-    yield from (f"{one} is no id" for one in ids if not _is_id(kind, step.resource.address, one))
+    yield from (
+        f"{one} is not a resource id" for one in ids if not _is_id(kind, step.resource.address, one)
+    )
     for pointer, _ in step.secrets:
         if not kind.field.at(split_pointer(pointer)).secret:
-            yield f"{pointer} is no place of a secret"
+            yield f"{pointer} is not the place of a secret"
     for change in step.changes:
         field = kind.field.at(change.path)
         if change.sealed_by != (field.sealed_by if field.is_sealed(change.before) else ""):
-            yield f"the patch does not rely on the whole value at {format_pointer(change.path)}"
+            yield f"the patch does not test the whole value at {format_pointer(change.path)}"
         secret = isinstance(change.after, SecretReference)
         hidden = field.write_only or is_omitted(kind.field, change.path, step.before)
         if change.verb is Verb.WRITE and not (field.secret if secret else hidden):
-            yield f"{format_pointer(change.path)} is nothing that is written beside the patch"
+            yield f"{format_pointer(change.path)} must be written by the patch"
 
 
 def _is_id(kind: Kind, address: Address, resource_id: str) -> bool:
-    """Whether it is a whole id, as the kind makes them."""
+    """Whether a text is a complete resource id of the kind."""
     try:
         located = kind.locate(address, resource_id, {})
     except ManifestInvalid:
@@ -78,12 +81,12 @@ def _is_id(kind: Kind, address: Address, resource_id: str) -> bool:
 
 
 def check_calls(runtime: Runtime, plan: Plan) -> None:
-    """Raise TooManyCalls where the apply needs more calls than may still be sent."""
+    """Raise TooManyCalls if the apply needs more calls than the limit still allows."""
     runtime.rate_limiter.check(plan.estimate.reads + plan.estimate.writes)
 
 
 def check_secrets(runtime: Runtime, steps: Sequence[Step]) -> None:
-    """Every secret must be there before the first write; none is kept."""
+    """Raise Unplannable with every secret that cannot be resolved; no secret is kept."""
     missing: list[Finding] = []
     for step in steps:
         for _, reference in step.secrets:
@@ -98,7 +101,10 @@ def check_secrets(runtime: Runtime, steps: Sequence[Step]) -> None:
 
 
 def check_steps(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
-    """The steps still to be done, and deletions of what is gone; raises StalePlan for the rest."""
+    """Return the steps to do, and the deletions of resources that are already gone.
+
+    Raises StalePlan if live does not meet the preconditions of a step or cannot be read.
+    """
     sources = {step.resource: _find_regional(step) for step in steps}
     named = [step.resource for step in steps]
     seen = observe(runtime, [*named, *(one for one in sources.values() if one)])
@@ -118,7 +124,7 @@ def check_steps(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], li
             stale.extend(check_stale(runtime.kinds[step.resource.address.kind].field, step, live))
         source = sources[step.resource]
         if source is not None and step.source is not None and seen[source].document is ABSENT:
-            said = f"Saved plan is stale: {step.source.name}, which it is made from, is gone"
+            said = f"Saved plan is stale: {step.source.name}, which it starts from, is gone"
             stale.append(Finding(said, subject=str(step.resource.address), next_step=PLAN_AGAIN))
     if stale:
         raise StalePlan(tuple(stale))
@@ -126,7 +132,10 @@ def check_steps(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], li
 
 
 def _find_regional(step: Step) -> Resource | None:
-    """The other resource that must be there to seal secrets anew; what else is made is planned."""
+    """Return the source whose regional copy provides the sealed secrets; it must still exist.
+
+    Returns None if the step needs no other resource. All other values are in the plan.
+    """
     source = step.source
     if source is None or not source.region or source.id == step.resource.id:
         return None

@@ -1,8 +1,9 @@
-"""Doing what a plan says, and nothing else; believing only what is read back.
+"""Applies a plan: runs its steps in waves and reports the outcome.
 
-Every step is looked at again before the first write of the whole plan, and once more right
-before its own. Steps go in waves; a failure leaves what comes in a later wave alone, or everything
-is led back, as the policy says. Fleets go in waves of their own within these.
+The preconditions of every step are checked before the first write of the plan, and again
+immediately before the step's own write. A step counts as done only when a read shows it. After a
+failure the policy decides: later waves are not started, or the apply is rolled back. Each fleet
+has its own waves within these. This module must not change a plan. The commands call it.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ from reconciler.plans.undo import make_undo
 from reconciler.plans.waves import arrange, name_item
 from reconciler.ports import Lease
 
-# An interrupted apply finishes what it began; a call of it waits no longer for its turn than this.
+# An interrupted apply finishes the steps that have started. Their calls wait at most this long
+# for the rate limit.
 _GRACE_S: Final = 30.0
 _Done: TypeAlias = tuple[Step, Live | Absent]
 _STOPPING: Final = (LedgerInvalid, LedgerConflict, TooManyCalls)
@@ -64,14 +66,18 @@ _STOPPING: Final = (LedgerInvalid, LedgerConflict, TooManyCalls)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a failure means for the other steps.
+    """What a failed step means for the other steps.
 
-    `fail_fast` begins nothing more after the first. Otherwise the steps of its wave go on, and
-    what comes later is begun only with `continue`; `rollback` then leads back all that was done.
-    What more of a fleet may begin is also told by its own failures: more than it allows stop the
-    rest of it, whatever the policy says, and as many as it allows do not stop it in later waves.
-    With `rollback`, one failure of anything stops every fleet. A read may lag `read_back_s` seconds
-    behind a write before it counts as not applied, or for as long as is known of the service.
+    With `fail_fast`, no step starts after the first failure. Otherwise the other steps of the
+    wave run. Later waves start only with `continue`. With `rollback`, all completed steps are
+    then undone.
+
+    A fleet has its own limit of failures. More failures stop the rest of the fleet under every
+    policy. Failures up to the limit do not stop its later waves. With `rollback`, one failure of
+    any step stops every fleet.
+
+    `read_back_s` is how many seconds a read may lag behind a write before the write counts as not
+    applied. A longer known lag of the service replaces it.
     """
 
     fail_fast: bool = False
@@ -82,11 +88,11 @@ class Policy:
 def apply_plan(
     runtime: Runtime, plan: Plan, author: Author, lease: Lease, policy: Policy | None = None
 ) -> Outcome:
-    """Carry out every step and say what came of each.
+    """Apply every step and return the outcome of each.
 
-    Raises PlanRefused, TooManyCalls, Unplannable or StalePlan before anything is written; a step
-    that fails later is a failure in the outcome. What this very plan has done before, in a run
-    that was cut off, is not done again.
+    Raises PlanRefused, TooManyCalls, Unplannable or StalePlan before the first write. A step that
+    fails later is a failure in the outcome. A step that an interrupted run of the same plan has
+    done is skipped.
     """
     if plan.refused:
         raise PlanRefused(plan.refused)
@@ -96,7 +102,7 @@ def apply_plan(
     remembered = runtime.ledger.load().last_applied_by_address
     done = [step for step in plan.steps if _is_done(step, author, remembered)]
     for step in done:
-        runtime.emit(StepSkipped(step.resource, step.action, "this plan has done it before"))
+        runtime.emit(StepSkipped(step.resource, step.action, "this plan has already done it"))
     names = {step.resource.address for step in done}
     left = [step for step in plan.steps if step.resource.address not in names]
     check_secrets(runtime, left)
@@ -104,7 +110,7 @@ def apply_plan(
     journal = Journal(runtime, author, lease, remembered)
     for step in gone:
         journal.note_gone(step)
-        runtime.emit(StepSkipped(step.resource, step.action, "it is gone already"))
+        runtime.emit(StepSkipped(step.resource, step.action, "it is already gone"))
     fleets = Fleets(runtime, plan, left, strict=policy.on_failure == "rollback")
     fleets.resume(done, remembered, runtime.clock())
     run = _Run(runtime, Worker(runtime, journal, policy.read_back_s), policy, fleets)
@@ -115,7 +121,7 @@ def apply_plan(
 
 
 def _is_done(step: Step, author: Author, remembered: Mapping[Address, LastApplied]) -> bool:
-    """Whether this plan has done the step before: it is the last thing that is remembered."""
+    """Whether an earlier run of this plan has done the step: it is the last recorded one."""
     last_applied = remembered.get(step.resource.address)
     if last_applied is None or last_applied.plan_digest != author.plan_digest:
         return False
@@ -123,7 +129,7 @@ def _is_done(step: Step, author: Author, remembered: Mapping[Address, LastApplie
 
 
 class _Run:
-    """One apply under way: what is done, what failed, and whether anything more may begin."""
+    """The state of one apply: completed steps, failures, and whether another step may start."""
 
     def __init__(self, runtime: Runtime, worker: Worker, policy: Policy, fleets: Fleets) -> None:
         self._runtime, self._worker, self._policy, self._fleets = runtime, worker, policy, fleets
@@ -132,7 +138,7 @@ class _Run:
         self._guard = threading.Lock()
         self._done: list[_Done] = []
         self.failures: dict[Resource, Finding] = {}
-        # The fleets, and None, of which something failed in an earlier wave.
+        # The fleets with a failed step in an earlier wave; None for steps without a fleet.
         self._failed: set[Address | None] = set()
         self._barring: frozenset[Address | None] = frozenset()
         self._not_started: list[Step] = []
@@ -141,7 +147,7 @@ class _Run:
         self._unrestored: list[Finding] = []
 
     def carry_out(self, steps: Sequence[Step]) -> None:
-        """Every step in its wave, as far as failures and interruptions allow."""
+        """Run every step in its wave, unless a failure or an interruption stops it."""
         waves = arrange(steps)
         for wave in waves:
             if self._policy.on_failure != "continue":
@@ -161,13 +167,13 @@ class _Run:
             raise
 
     def _may_not(self, fleet: Address | None) -> bool:
-        """Whether nothing more of a fleet may begin, or of what is no member of one."""
+        """Whether no more steps of a fleet may start; None means steps without a fleet."""
         barred = bool(self._barring) and (fleet is None or self._barring != {fleet})
         stopped = self._stopped.is_set() or barred or self._fleets.is_stopped(fleet)
         return stopped or bool(self._runtime.halted())
 
     def _run(self, step: Step) -> ResumableTask[None]:
-        """Do one step; what goes wrong is noted, so that the others go on."""
+        """Run one step; an error is recorded and does not stop the other steps."""
         error = None
         if self._may_not(step.fleet):
             with self._guard:
@@ -185,13 +191,13 @@ class _Run:
     def _attempt(
         self, step: Step, done: list[_Done], worker: Worker | None = None
     ) -> ResumableTask[ReconcilerError | None]:
-        """Do one step and note it in `done`; returns what went wrong."""
+        """Run one step and add it to `done`; returns the error of a failed step."""
         started = time.monotonic()
         self._runtime.emit(StepStarted(step.resource, step.action))
         try:
             with self._resource_locks.hold(step):
                 after = yield from (worker or self._worker).carry_out(step)
-        except Exception as error:  # noqa: BLE001 - one step's surprise must not stop the others
+        except Exception as error:  # noqa: BLE001 - a defect in one step must not stop the others
             known = error if isinstance(error, ReconcilerError) else _make_defect_error(step, error)
             if isinstance(error, LedgerUnwritten):
                 with self._guard:
@@ -204,7 +210,10 @@ class _Run:
         return None
 
     def roll_back(self) -> None:
-        """Lead back what was done, the last first, each proven; what cannot be is said."""
+        """Undo the completed steps, the last one first, and verify each.
+
+        A step that cannot be undone is reported.
+        """
         self._runtime.emit(RollbackStarted(len(self._done)))
         undoer = replace(self._worker, undoes=True)
         for step, after in reversed(self._done):
@@ -223,7 +232,7 @@ class _Run:
                 self._unrestored.extend(failed.findings())
 
     def sum_up(self, plan: Plan) -> Outcome:
-        """What it came to; what was led back does not count as done."""
+        """Return the outcome; a step that was rolled back does not count as done."""
         kept = {step.resource.address for step, _ in self._done} - {*self._rolled_back}
         done = [step for step in plan.steps if step.resource.address in kept]
         added = {Action.CREATE, Action.REPLACE}
@@ -242,7 +251,7 @@ class _Run:
         )
 
     def _find_not_observable(self, kept: Collection[Address]) -> Iterator[Address]:
-        """What was taken by a service that need not show it, and does not."""
+        """Yield the addresses of applied steps whose values the service does not show."""
         for step, after in self._done:
             address = step.resource.address
             field, live = self._runtime.kinds[address.kind].field, document_of(after)
@@ -256,7 +265,7 @@ def _begin(task: Task) -> ResumableTask[None]:
 
 
 class _ResourceLocks:
-    """Steps that touch the same resource, their own or as a source, go one after another."""
+    """Locks that serialize the steps that use the same resource, as their own or as a source."""
 
     def __init__(self) -> None:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -264,7 +273,7 @@ class _ResourceLocks:
 
     @contextmanager
     def hold(self, step: Step) -> Iterator[None]:
-        """Keep every other step away from what this one touches."""
+        """Lock the resources of a step."""
         source = step.source.id if step.source is not None else step.resource.id
         with self._guard:
             ids = sorted({step.resource.id.casefold(), source.casefold()})
@@ -276,7 +285,7 @@ class _ResourceLocks:
 
 
 def _make_finding(step: Step, error: ReconcilerError) -> Finding:
-    """What a step failed by; it is named, also where something else is to blame."""
+    """Return the finding for a failed step; it names the step, whatever the error's subject is."""
     finding, address = name_item(error.findings()[0], step.member), str(step.resource.address)
     if finding.subject in {"", address}:
         return replace(finding, subject=address)
@@ -284,9 +293,9 @@ def _make_finding(step: Step, error: ReconcilerError) -> Finding:
 
 
 def _make_defect_error(step: Step, error: Exception) -> ReconcilerError:
-    """A defect of this program or of the machine; its text might hold anything, so is left out."""
+    """Return an error for an unexpected exception, without its text, which may hold a secret."""
     return ReconcilerError(
-        f"ended by an unexpected {type(error).__name__}",
+        f"failed with an unexpected {type(error).__name__}",
         subject=str(step.resource.address),
         next_step="Plan again to see what was done; RECONCILER_LOG=debug shows where it happened.",
     )

@@ -1,7 +1,7 @@
-"""The journal of one apply: what is about to be sent is durable before it is sent.
+"""The journal of one apply: writes an intent to the ledger before a write is sent.
 
-An intent without an outcome says that nobody knows: the next run looks at what is live before it
-does anything else.
+An intent without an outcome means that the result of the write is not known. The next run then
+checks live first. Steps and the recovery call this module.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from reconciler.text.times import format_utc
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who applies, from where, from which commit, by which plan."""
+    """Who applies, on which host, from which commit, with which plan."""
 
     by: str
     host: str
@@ -61,10 +61,10 @@ class Journal:
         self._remembered = remembered
 
     def begin(self, step: Step, live: Live | Absent, attempt: int) -> Intent:
-        """Note what is about to be sent; durable when this returns.
+        """Record the intent of a write; it is durable when this returns.
 
-        Raises LedgerConflict where the lock is no longer ours, LedgerInvalid where it cannot be
-        written; either way nothing may be sent.
+        Raises LedgerConflict if the lock is lost, and LedgerInvalid if the ledger cannot be
+        written. In both cases nothing may be sent.
         """
         self._lease.check()
         written = list(_write_down(step))
@@ -101,19 +101,19 @@ class Journal:
         return intent
 
     def finish(self, intent: Intent, document: Json | Absent, sent: Json | Absent = ABSENT) -> None:
-        """Note that it is done, with what was read back.
+        """Record that an intent is done, with the values that were read back.
 
-        `sent` is the document that was wanted, for what the service never shows. Raises
-        LedgerUnwritten, which holds the entry, where it cannot be written.
+        `sent` is the desired document; it provides the values that the service does not show.
+        Raises LedgerUnwritten, which holds the entry, if the ledger cannot be written.
         """
         self._record(self._remember(self._close(intent), intent, document, sent))
 
     def close(self, intent: Intent, result: StepResult, note: str) -> None:
-        """Note that it is not done, or that nobody can tell; what is remembered stays."""
+        """Record that an intent is not done or its result is unknown; recorded values stay."""
         self._record(replace(self._close(intent), result=result, note=note))
 
     def note_gone(self, step: Step) -> None:
-        """Note that what was to be destroyed is gone, so that it is remembered no more."""
+        """Record that a resource to destroy is already gone, so that the ledger forgets it."""
         self._lease.check()
         self._record(
             Entry(
@@ -129,7 +129,7 @@ class Journal:
                 inverse=(),
                 owned={},
                 secrets={},
-                note="it was gone already",
+                note="it was already gone",
                 fence=self._lease.lock_owner.fence,
                 fleet=step.fleet,
             )
@@ -165,7 +165,7 @@ class Journal:
 
 
 def _write_down(step: Step) -> Iterator[tuple[Json, Json]]:
-    """What is written beside the patch and is no secret, and what undoes it as far as is known."""
+    """Yield each non-secret write outside the patch, with its inverse as far as it is known."""
     before = {model.path: model.before for model in step.models if model.before}
     for change in step.changes:
         if change.verb is Verb.WRITE and not isinstance(change.after, SecretReference):
@@ -181,14 +181,14 @@ def _write_token(step: Step) -> str:
 
 
 def document_of(live: Live | Absent) -> Json | Absent:
-    """The document of what was read."""
+    """Return the document of a read, or ABSENT."""
     return live if isinstance(live, Absent) else live.document
 
 
 def _find_owned(
     field: Field, owned_paths: Iterable[str], document: Json | Absent, sent: Json | Absent
 ) -> Iterator[tuple[str, Json]]:
-    """What the manifest speaks of, as read back, or as sent where the service shows nothing."""
+    """Yield each declared value as it was read back, or as it was sent if it is not shown."""
     for pointer in owned_paths:
         path = split_pointer(pointer)
         shown = find(document, path)

@@ -1,7 +1,7 @@
-"""What an earlier run began and nobody saw the end of, looked at before anything else is done.
+"""Recovers the open intents of an interrupted run before a new run does anything else.
 
-An operation that still runs at the service is waited for, never begun again; then live tells what
-became of each step.
+If an operation still runs at the service, the recovery waits for it and never starts it again.
+Then a read decides the result of each intent. The apply command calls this module.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from reconciler.model import Finding, Intent, IntentResolved, StepResult
 from reconciler.ports import Lease
 from reconciler.text.times import seconds_since
 
-_OPEN: Final = "What an earlier run sent may have been done. The next run looks at it again."
+_OPEN: Final = "A write of an earlier run may have been applied. The next run checks it again."
 
 
 def recover_intents(runtime: Runtime, author: Author, lease: Lease, read_back_s: float) -> None:
-    """Find out what became of every intent without an outcome, and write it down.
+    """Find the result of every open intent and record it.
 
-    A read may lag `read_back_s` seconds behind a write. Raises Unplannable with everything that
-    cannot be told now; that stays open.
+    A read may lag `read_back_s` seconds behind a write. Raises Unplannable with every intent
+    whose result cannot be determined now. These intents stay open.
     """
     snapshot = runtime.ledger.load()
     known = [intent for intent in snapshot.open if intent.address.kind in runtime.kinds]
@@ -43,7 +43,7 @@ def recover_intents(runtime: Runtime, author: Author, lease: Lease, read_back_s:
 
 
 def _by_resource(intents: Iterable[Intent]) -> list[list[Intent]]:
-    """The intents of each resource, oldest first."""
+    """Return the intents of each resource, oldest first."""
     grouped: dict[str, list[Intent]] = {}
     for intent in intents:
         grouped.setdefault(intent.id.casefold(), []).append(intent)
@@ -55,7 +55,7 @@ class _Recovery:
         self._runtime, self._journal, self._read_back_s = runtime, journal, read_back_s
 
     def recover(self, intents: list[Intent]) -> ResumableTask[tuple[Finding, ...]]:
-        """Close the intents of one resource; returns what could not be told."""
+        """Close the intents of one resource; returns a finding for each one that stays open."""
         try:
             for intent in intents:
                 yield from self._recover_one(intent)

@@ -1,8 +1,8 @@
-"""The fleets of one apply: which wave of each is under way, and whether it may go on.
+"""The fleets of one apply: the current wave of each fleet, and whether its next step may start.
 
-A wave of a fleet begins once the one before has ended and its pause is over; other fleets, and
-what is no member of one, do not wait for that. More failed members than a fleet allows stop the
-rest of it, and nothing else.
+A wave of a fleet starts when the wave before it has ended and the pause is over. Other fleets and
+steps without a fleet do not wait for it. More failed members than a fleet allows stop the rest of
+that fleet only. The apply calls this module; it must not run a step itself.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ from reconciler.model.values import dataclass
 from reconciler.text.times import seconds_since
 
 _POLL_EVERY_S: Final = 0.2
-# Whether nothing more of a fleet may begin, or of what is no member of one.
+# Whether no more steps of a fleet may start; None means steps without a fleet.
 MayNot: TypeAlias = Callable[[Address | None], bool]
 Task: TypeAlias = Callable[[], ResumableTask[None]]
 
 
 @dataclass
 class _FleetProgress:
-    """One fleet: `stages` is how many waves it has, `sizes` how much of each is to be done.
+    """The progress of one fleet.
 
-    `stage` is the one that is under way, `running` counts what of it has begun and not ended, and
-    `pause_left_s` is the pause before the next one.
+    `stages` is the number of its waves, and `sizes` the number of steps to do in each. `stage` is
+    the current wave, and `running` counts its tasks that have started and not ended.
+    `pause_left_s` is the pause before the next wave, in seconds.
     """
 
     rollout: Rollout
@@ -56,10 +57,10 @@ class _FleetProgress:
 
 
 class Fleets:
-    """Gives the steps of an apply one after another, as far as their fleets allow.
+    """Schedules the steps of an apply within the waves of their fleets.
 
-    Only one thread takes steps; what became of them may be told by any. With `strict`, one failure
-    of anything stops every fleet.
+    Only one thread may take steps; any thread may report their end. With `strict`, one failure of
+    any step stops every fleet.
     """
 
     def __init__(self, runtime: Runtime, plan: Plan, left: Sequence[Step], *, strict: bool) -> None:
@@ -81,7 +82,7 @@ class Fleets:
     def resume(
         self, done: Iterable[Step], remembered: Mapping[Address, LastApplied], now: datetime
     ) -> None:
-        """Take up what an earlier run of the same plan has done: its last pause may not be over."""
+        """Continue after an earlier run of the same plan, whose last pause may not be over."""
         ended: dict[Address, list[tuple[int, str]]] = {}
         for step in done:
             if step.fleet is not None:
@@ -97,10 +98,10 @@ class Fleets:
     def schedule(
         self, steps: Iterable[Step], run: Callable[[Step], ResumableTask[None]], may_not: MayNot
     ) -> Iterator[Task | None]:
-        """The tasks of carrying out steps, in turn of one fleet and another, with their pauses.
+        """Yield the tasks of the steps and of the pauses; the fleets alternate.
 
-        None where none may begin just now. What may not begin at all is given at once, for
-        whoever counts it.
+        None means that no task may start now. A step that may never start is yielded at once, so
+        that the caller counts it.
         """
         waiting: dict[Address | None, deque[Step]] = {}
         for step in sorted(steps, key=_stage):
@@ -146,7 +147,7 @@ class Fleets:
             self._emit(WaveStarted(stage + 1, steps, fleet, progress.stages))
 
     def _wait_pause(self, fleet: Address, seconds: float, may_not: MayNot) -> ResumableTask[None]:
-        """Let a pause go by, unless nothing more may begin; holds up nobody else."""
+        """Wait for a pause, or until no more steps may start; other tasks run meanwhile."""
         self._emit(WavePaused(fleet, seconds))
         while seconds > 0 and not may_not(fleet):
             yield min(seconds, _POLL_EVERY_S)
@@ -154,7 +155,7 @@ class Fleets:
         self._count(fleet, -1)
 
     def end(self, fleet: Address | None, *, failed: bool) -> None:
-        """Note that a step that was given has ended."""
+        """Record that a step has ended."""
         if failed:
             self._note_failure(fleet)
         self._count(fleet, -1)
@@ -171,7 +172,7 @@ class Fleets:
             self._emit(FleetStopped(fleet, failed, most))
 
     def is_stopped(self, fleet: Address | None) -> bool:
-        """Whether nothing more of a fleet may begin."""
+        """Whether no more steps of a fleet may start."""
         if fleet is None:
             return False
         progress = self._progress[fleet]
@@ -180,7 +181,7 @@ class Fleets:
         )
 
     def sum_up(self, left: Collection[Step]) -> Iterator[Stopped]:
-        """The fleets that were stopped by their failures, with what of `left` was not begun."""
+        """Yield the fleets that their failures stopped, with their steps in `left`."""
         for fleet, progress in self._progress.items():
             steps = [step for step in left if step.fleet == fleet]
             if progress.failed > progress.rollout.max_failures and steps:

@@ -1,9 +1,9 @@
-"""One step carried out: looked at, noted, sent, followed, read back, and noted again.
+"""Runs one step: checks live, records the intent, sends the write, reads back, records the result.
 
-What the service says is not believed. A success that does not show is waited for as long as a
-read may lag, and sent once more where live is still exactly what the step relies on; a write
-whose answer was lost is read back before anything else is sent. An error that ends the step has
-as its evidence what is proven of it.
+Only a read proves a write. If a reported success does not show, the step reads again for as long
+as a read may lag, and sends the write once more if live still meets all preconditions. If the
+reply to a write is lost, the step reads before it sends anything else. An error that ends a step
+has in `evidence` what is known of the step. The apply calls this module.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _GROWTH: Final = 1.5
 
 _SHOWN_EVERY_S: Final = 10.0
 _MOST_TRIES: Final = 3
-# What became of the write is not known, and cannot be found out now.
+# After these errors the result of the write is not known and cannot be determined now.
 _OPEN: Final = (Throttled, TooManyCalls, StillRunning)
 _REFUSED: Final = (Throttled, Unauthorized, Rejected)
 # Steps of a single write.
@@ -63,10 +63,10 @@ _LOOK: Final = "Plan again to see what is live."
 
 @dataclass(frozen=True)
 class Worker:
-    """Carries out steps, one on each thread that asks.
+    """Runs steps, one on each calling thread.
 
-    A read may lag `read_back_s` seconds, or for as long as is known of the service. `undoes` says
-    that the steps lead back what an apply did.
+    A read may lag `read_back_s` seconds, or the known lag of the service if that is longer.
+    `undoes` is True for the steps of a rollback.
     """
 
     runtime: Runtime
@@ -75,10 +75,10 @@ class Worker:
     undoes: bool = False
 
     def carry_out(self, step: Step) -> ResumableTask[Live | Absent]:
-        """Do a step and prove it; returns what was read back. Rests while a read may lag.
+        """Run a step and verify it; returns what was read back. Sleeps while a read may lag.
 
-        Raises StalePlan, NotApplied, LedgerInvalid, LedgerConflict or ServiceError. What became of
-        a write that cannot be told stays open in the journal, for the next run.
+        Raises StalePlan, NotApplied, LedgerInvalid, LedgerConflict or ServiceError. If the result
+        of a write is not known, its intent stays open in the journal for the next run.
         """
         evidence = _UNSENT
         for number in range(1, _MOST_TRIES + 1):
@@ -88,13 +88,13 @@ class Worker:
                 cache_observation(self.runtime, step.resource, after)
                 return after
             evidence = attempt.evidence
-        raise AssertionError  # the last attempt raises what it met
+        raise AssertionError  # not reached: the last attempt raises its error
 
 
 class _Attempt:
-    """One write of one step, and what came of it.
+    """One attempt to write one step.
 
-    `evidence` is what is proven of the step so far, earlier attempts included.
+    `evidence` says what is known of the step so far, from this and earlier attempts.
     """
 
     def __init__(self, worker: Worker, step: Step, number: int, evidence: str) -> None:
@@ -107,11 +107,11 @@ class _Attempt:
         self._read_back_s = max(worker.read_back_s, self._lag_s)
         self._field = worker.runtime.kinds[step.resource.address.kind].field
         self._reporter = _ProgressReporter(worker.runtime, step)
-        # Whether the service may have taken a part of the step.
+        # Whether the service may have applied a part of the step.
         self._begun = False
 
     def run(self, *, last: bool) -> ResumableTask[Live | Absent | None]:
-        """What was read back; None where nothing was done and it may be sent once more."""
+        """Return what was read back; None if nothing was done and the step may be tried again."""
         before = self._look_first()
         stale = tuple(check_stale(self._field, self._step, before))
         if stale:
@@ -138,9 +138,9 @@ class _Attempt:
     def _find_out(
         self, intent: Intent, error: ReconcilerError, *, last: bool
     ) -> ResumableTask[Live | Absent | None]:
-        """Finds out what became of a write that ended by an error.
+        """Find the result of a write that ended with an error.
 
-        Raises the error where the write is not sent again.
+        Raises the error if the write is not sent again.
         """
         if isinstance(error, StillRunning):
             raise error
@@ -158,16 +158,16 @@ class _Attempt:
     def _confirm(
         self, intent: Intent, before: Live | Absent, *, last: bool
     ) -> ResumableTask[Live | Absent | None]:
-        """Read until it shows: the service says that it is done.
+        """Read until the write shows, after the service has reported success.
 
-        Of a service that is known to lag that is no reason for doubt yet.
+        A missing value is not reported as doubtful if the service is known to lag.
         """
-        told = bool(self._lag_s)
+        reported = bool(self._lag_s)
 
         def doubt(evidence: Evidence) -> None:
-            nonlocal told
-            if not told:
-                told = True
+            nonlocal reported
+            if not reported:
+                reported = True
                 self._report_doubt(not_applied(intent.address, evidence).message)
             self._reporter.report()
 
@@ -180,13 +180,13 @@ class _Attempt:
         self._close(intent, evidence, after)
         if evidence.result is StepResult.DONE:
             return after
-        # Whatever undoes it may do so for ever: it is sent once more, not again and again.
+        # Another client may undo the write every time, so it is sent only once more.
         error = not_applied(intent.address, evidence)
         self._retry_or_raise(evidence, error, last=last or self._number > 1)
         return None
 
     def _wait_for_other_operation(self, intent: Intent, error: Busy, *, last: bool) -> None:
-        """Let somebody else's operation end: what it leaves is compared with the plan anew."""
+        """Wait until another client's operation ends; the next attempt compares live again."""
         self._report_doubt(error.message)
         self.evidence = error.evidence = self._describe_unsent(error)
         try:
@@ -201,10 +201,10 @@ class _Attempt:
     def _read_until_known(
         self, intent: Intent, error: ReconcilerError, *, last: bool
     ) -> ResumableTask[Live | Absent | None]:
-        """Read until it shows what became of a write that may have been done, or a part of it.
+        """Read until the result of a write that may have been applied, or partly applied, is known.
 
-        That it was not done is believed only once no read can lag any more, or at once where the
-        service says so too of the only write there was.
+        "Not done" is accepted only when no read can lag any more, or at once if the step has a
+        single write and the service reports that it failed.
         """
         lost = isinstance(error, ReplyLost)
         agreed = isinstance(error, OperationFailed) and self._step.action in _SINGLE
@@ -236,7 +236,7 @@ class _Attempt:
         return (yield from read_evidence(self._runtime, intent, read_back_s, before, doubt))
 
     def _leave_open(self, error: ReconcilerError, unread: ReconcilerError) -> ReconcilerError:
-        """The error of a step that could not be read back; the next run finds out."""
+        """Return the error of a step that could not be read back; its intent stays open."""
         if isinstance(unread, _OPEN):
             unread.evidence = self._perhaps(unread, error.message)
             return unread
@@ -245,14 +245,17 @@ class _Attempt:
         return error
 
     def _retry_or_raise(self, evidence: Evidence, error: ReconcilerError, *, last: bool) -> None:
-        """Sending once more is safe where live is as it was, and nothing was taken away first."""
+        """Allow another attempt, or raise the error.
+
+        Another attempt is safe if live is unchanged and the step does not delete first.
+        """
         safe = evidence.result is StepResult.NOT_DONE and self._step.action is not Action.REPLACE
         if last or not safe or self._runtime.halted():
             raise error
         self._report_doubt(f"{evidence.note}; it is sent again")
 
     def _give_up(self, intent: Intent, error: ReconcilerError) -> None:
-        """Note what a write came to that was not taken; what cannot be read stays open."""
+        """Record the result of a refused write; its intent stays open if live cannot be read."""
         self.evidence = error.evidence = self._describe_unsent(error)
         try:
             self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
@@ -271,7 +274,7 @@ class _Attempt:
         live: Live | Absent,
         error: ReconcilerError | None = None,
     ) -> None:
-        """Note what became of the write by what was read, and the error that ended it for good."""
+        """Record the result that a read shows, and the error that ended the step."""
         note = f"{evidence.note}; {error.message}" if error else evidence.note
         try:
             if evidence.result is StepResult.DONE:
@@ -285,18 +288,18 @@ class _Attempt:
             raise
 
     def _describe(self, evidence: Evidence, error: ReconcilerError) -> str:
-        """The evidence of reads, and what to do."""
+        """Return the evidence of the reads, and the next step."""
         if evidence.result is StepResult.UNKNOWN:
             return f"{self.evidence} {_LOOK}"
         again = evidence.result is StepResult.NOT_DONE and isinstance(error, ReplyLost)
         return f"{self.evidence} {self._again}" if again else self.evidence
 
     def _describe_unsent(self, error: ReconcilerError) -> str:
-        """The evidence of an error where the service has taken nothing of this write."""
+        """Return the evidence for an error after which no part of this write was applied."""
         return "The service did not take it." if isinstance(error, _REFUSED) else self.evidence
 
     def _perhaps(self, error: ReconcilerError, why: str = "") -> str:
-        """The evidence where nothing was read back, and what to do unless the error says it."""
+        """Return the evidence if nothing was read back, and the next step if the error has none."""
         what = "A part of it" if isinstance(error, _REFUSED) else "It"
         said = f"{what} may have been {self._done}{f': {why}' if why else ''}".rstrip(".")
         return f"{said}." if isinstance(error, _OPEN) else f"{said}. {_LOOK}"
@@ -306,7 +309,7 @@ class _Attempt:
 
 
 class _ProgressReporter:
-    """Waits for one step, and says so every ten seconds."""
+    """Waits for one step, and reports this every ten seconds."""
 
     def __init__(self, runtime: Runtime, step: Step) -> None:
         self._runtime, self._step = runtime, step
@@ -318,7 +321,7 @@ class _ProgressReporter:
             self.report()
 
     def report(self) -> None:
-        """Say that it still runs, where it was not said for a while."""
+        """Report that the step still runs, if the last report is ten seconds old."""
         now = time.monotonic()
         if now - self._shown >= _SHOWN_EVERY_S:
             self._shown = now
@@ -333,10 +336,10 @@ def read_evidence(
     before: Live | Absent | None = None,
     doubt: Callable[[Evidence], None] = lambda _: None,
 ) -> ResumableTask[tuple[Live | Absent, Evidence]]:
-    """The first read that shows that an intent is done, or the last one in `read_back_s` seconds.
+    """Return the first read that shows an intent as done, or the last in `read_back_s` seconds.
 
-    Rests between the reads, and calls `doubt` for each that does not show it. `before` is as in
-    `assess_intent`.
+    Sleeps between the reads, and calls `doubt` for each read that does not show it. `before` has
+    the same meaning as in `assess_intent`.
     """
     provider, field = runtime.provider(intent.address), runtime.kinds[intent.address.kind].field
     waited, waits = 0.0, growing_waits(_FIRST_S, _LONGEST_S, _GROWTH)

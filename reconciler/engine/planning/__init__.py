@@ -1,4 +1,5 @@
-"""Makes a plan: selects resources, reads them, compares, and applies the guards.
+"""Makes a plan: selects resources, reads them, compares them, and runs the guards.
 
-It sends no write, and speaks to services only through a provider's port.
+It calls services only through the port of a provider.
+It must not send a write and must not know the command line.
 """

@@ -1,7 +1,8 @@
-"""Making a plan: read, bind, compare, look at the models, judge.
+"""Makes a plan: reads, binds, compares, checks the models, and runs the guards.
 
-Everything that keeps a plan from being made is found in one run and raised together; what
-merely forbids applying it is kept in the plan.
+All errors that prevent a plan are found in one run and raised together. An error that only
+prevents its apply is part of the plan. The plan and apply commands call this module. It must not
+write to a service.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ from reconciler.text.times import format_utc
 
 @dataclass
 class _PlanBuilder:
-    """What has come together so far; only `make_plan` holds one."""
+    """The parts of a plan while `make_plan` collects them."""
 
     runtime: Runtime
     request: PlanRequest
@@ -73,30 +74,30 @@ class _PlanBuilder:
     warnings: list[Finding] = field(default_factory=list)
 
     def add(self, step: Step, seen: Observation) -> None:
-        """Take in a step that is all told: from now on its documents are seldom asked for."""
+        """Add a complete step; its documents are compressed, because few callers need them."""
         self.owners.update(find_owners(self.runtime, self.request, [step]))
         self.steps.append(
             step.compress(seen.document if isinstance(seen.document, CompressedDocument) else None)
         )
 
     def add_findings(self, findings: Iterable[Finding]) -> None:
-        """What refuses the plan and can be allowed, or only warns, is kept in it."""
+        """Add findings: a guard or a warning becomes part of the plan, any other is an obstacle."""
         for found in findings:
             kept = found.guard or found.severity == "warning"
             (self.warnings if kept else self.obstacles).append(found)
 
 
 def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
-    """The plan that leads from what is live to what the manifests declare.
+    """Return the plan from the live state to the state that the manifests declare.
 
-    Raises ManifestInvalid or Unplannable with every obstacle that was found.
+    Raises ManifestInvalid or Unplannable with all obstacles.
     """
     snapshot = runtime.ledger.load()
     request = resolve_request(request, snapshot)
     chosen = select_manifests(request)
     resources = identify_resources(runtime, chosen, request.defaults)
     orphans = _find_orphans(request, snapshot)
-    # What was renamed without saying so is still declared, under another address.
+    # A resource that was renamed without a `moved` entry is still declared by another address.
     kept = {resource.id.casefold() for resource in resources}
     leaving = [one for one in orphans if one.id.casefold() not in kept]
     leaving = leaving if request.prune or request.destroy else []
@@ -145,7 +146,7 @@ def _plan_declared(
     seen: ObservedResources,
     starting_documents: Mapping[Resource, StartingDocument],
 ) -> None:
-    """What the manifests want, each of its resource; where all is to go, that it goes."""
+    """Plan the declared resources; with `destroy`, plan their deletion."""
     runtime, request = builder.runtime, builder.request
     for resource, manifest in wanted.items():
         if request.destroy:
@@ -173,15 +174,15 @@ def _plan_declared(
 
 
 def _report_open_intents(snapshot: Snapshot, seen: ObservedResources) -> Iterator[Finding]:
-    """What somebody began, of which nobody has written down yet what came of it."""
+    """Yield a warning for each open intent: an apply that started and has no recorded result."""
     asked = {resource.id.casefold() for resource in seen.seen}
     for intent in snapshot.open:
         if intent.id.casefold() in asked:
             yield Finding(
-                f"an apply by {intent.by} has begun to {intent.action} it, at {intent.at},"
-                " and has not told how that ended",
+                f"an apply by {intent.by} began to {intent.action} it at {intent.at},"
+                " and its result is not recorded",
                 subject=str(intent.address),
-                next_step="If nobody is applying now, it was cut off: apply finds out first.",
+                next_step="If no apply runs now, it was interrupted: apply finds the result first.",
                 severity="warning",
             )
 
@@ -189,7 +190,7 @@ def _report_open_intents(snapshot: Snapshot, seen: ObservedResources) -> Iterato
 def find_owners(
     runtime: Runtime, request: PlanRequest, steps: Sequence[Step]
 ) -> Mapping[Address, str]:
-    """Who else manages what a step would change, where somebody does."""
+    """Return the other manager of each resource that a step changes, if there is one."""
     owners: dict[Address, str] = {}
     for step in steps:
         kind = runtime.kinds[step.resource.address.kind]
@@ -202,7 +203,7 @@ def find_owners(
 def estimate_steps(
     runtime: Runtime, steps: Sequence[Step], spent: int, pause_s: float = 0.0
 ) -> Estimate:
-    """What the apply will take where it follows at once; kinds are told apart by their pace."""
+    """Estimate an apply that follows at once; each kind has its own timing."""
     by_kind: dict[str, list[Step]] = {}
     for step in steps:
         by_kind.setdefault(step.resource.address.kind, []).append(step)
@@ -218,9 +219,9 @@ def estimate_steps(
 
 
 def _find_orphans(request: PlanRequest, snapshot: Snapshot) -> list[Resource]:
-    """What the ledger remembers and no manifest names, by address.
+    """Return the resources of the ledger that no manifest names, by address.
 
-    Targets leave alone what they do not name, and it is not told.
+    With targets, only targeted resources are returned.
     """
     declared = {manifest.address for manifest in request.manifests}
     if not request.whole:
@@ -239,7 +240,7 @@ def _plan_removal(
     fleet: Address | None,
     member: Member | None = None,
 ) -> None:
-    """Take a resource away, where there is one."""
+    """Plan the deletion of a resource, if it exists."""
     if seen.document is None:
         builder.obstacles.extend(one for one in (seen.finding,) if one)
     elif isinstance(seen.document, Absent):
@@ -250,7 +251,7 @@ def _plan_removal(
 
 
 def list_not_observable(comparisons: Sequence[Comparison]) -> Mapping[str, tuple[str, ...]]:
-    """What each wish declares and the service never shows, by address."""
+    """Return the declared places that the service does not show, by address."""
     return {
         str(comparison.resource.address): comparison.not_observable
         for comparison in comparisons
@@ -259,7 +260,7 @@ def list_not_observable(comparisons: Sequence[Comparison]) -> Mapping[str, tuple
 
 
 def list_last_set(comparisons: Sequence[Comparison]) -> Mapping[str, Mapping[str, str]]:
-    """When and by whom what the service does not show was last set, as far as it is remembered."""
+    """Return when and by whom each unobservable value was last set, as far as it is recorded."""
     said = {
         str(comparison.resource.address): {
             pointer: format_author(comparison.last_applied)
@@ -279,7 +280,7 @@ def check_conflicts(
     wanted: Mapping[Resource, Manifest],
     request: PlanRequest,
 ) -> Iterator[Finding]:
-    """What speaks against the steps of each scope together, beside all that is there."""
+    """Yield findings about the steps of each scope together, and about the existing resources."""
     scopes: dict[tuple[str, str], list[Step]] = {}
     for step in steps:
         kind = runtime.kinds[step.resource.address.kind]
@@ -310,7 +311,7 @@ def _plan_one(
     builder.obstacles.extend(comparison.declared.findings)
     builder.hidden.update(list_not_observable([comparison]))
     builder.last_set.update(list_last_set([comparison]))
-    # What is live is not asked for again, and that of thousands would fill the memory.
+    # The live document is not needed again, and thousands of them would fill the memory.
     builder.comparisons.append(replace(comparison, live=ABSENT))
     if step is None:
         builder.unchanged.append(seen.resource)
@@ -330,7 +331,7 @@ def _plan_one(
 def check_planned_step(
     runtime: Runtime, manifest: Manifest, step: Step, models: Sequence[ModelReference]
 ) -> Iterator[Finding]:
-    """What would stop the step at the service, found before the first call is made."""
+    """Yield the problems that would make a step fail at the service, before the first write."""
     kind = runtime.kinds[manifest.address.kind]
     forced = tuple(
         f"{at} cannot be changed in place, so it is replaced." for at in step.replace_paths
@@ -349,7 +350,7 @@ def check_planned_step(
 
 
 def _find_reference(models: Sequence[ModelReference], pointer: str) -> str:
-    """Where a manifest refers to a secret: by its place, or beside the model that it opens."""
+    """Return where a manifest refers to a secret: in spec.secrets, or at the model it opens."""
     for model in models:
         if model.sas is not None and model.entry and format_pointer(model.sas_path) == pointer:
             return f"{model.entry}/sas"
@@ -357,17 +358,17 @@ def _find_reference(models: Sequence[ModelReference], pointer: str) -> str:
 
 
 def _check_unsealed(root: Field, manifest: Manifest, step: Step) -> Iterator[Finding]:
-    """Credentials declared in the clear over cipher text: no plan may hold them."""
+    """Yield a finding for each credential in plain text: a plan may not contain it."""
     for change in step.changes:
         sealed = root.at(change.path).is_sealed(change.after)
         if change.sealed_by and isinstance(change.after, dict) and not sealed:
             pointer = format_pointer(change.path)
             yield Finding(
-                f"{pointer} is a credential, which the service keeps sealed;"
-                " it stands here in the clear",
+                f"{pointer} is a credential, which the service keeps encrypted;"
+                " here it is plain text",
                 subject=str(manifest.address),
                 place=manifest.place(f"/spec/definition{pointer}"),
-                next_step="Leave it out: what is not declared stays as it is.",
+                next_step="Remove it: an undeclared value does not change.",
             )
 
 
@@ -379,7 +380,7 @@ def make_comparison(
     seen: Observation,
     starting: StartingDocument | None = None,
 ) -> Comparison | None:
-    """What a manifest wants of what was seen; None where that could not be read."""
+    """Return the comparison of a manifest with its observation; None where the read failed."""
     if seen.document is None:
         return None
     document = seen.document.open() if isinstance(seen.document, CompressedDocument) else ABSENT

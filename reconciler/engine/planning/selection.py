@@ -1,4 +1,7 @@
-"""What a plan or a drift report is asked for, and which resources that means."""
+"""The request for a plan or a drift report, and the resources that it selects.
+
+It must not read a service. The planner, the drift report and the rebuild call it.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,14 @@ from reconciler.text.suggestions import suggest
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What a plan is asked for.
+    """The request for a plan.
 
-    `targets` limits it to these addresses and `excluded` leaves some out; `allowed` lifts guards
-    (`guard` or `guard=ADDRESS`), `rotate` names addresses whose secrets are written again. The
-    address of a fleet stands for all its members. `whole` says that all manifests of the project
-    are there: only then is something that the ledger remembers an orphan, which `prune` destroys.
-    `destroy` takes all away. `rollouts` are those of the fleets whose members are among the
-    manifests.
+    `targets` limits the plan to these addresses, and `excluded` leaves addresses out. `allowed`
+    allows guards (`guard` or `guard=ADDRESS`). `rotate` names the addresses whose secrets are
+    written again. The address of a fleet means all its members. `whole` is True if all manifests
+    of the project are present. Only then is a resource without a manifest an orphan, which
+    `prune` destroys. `destroy` deletes all resources. `rollouts` has one entry for each fleet
+    with members among the manifests.
     """
 
     manifests: Sequence[Manifest]
@@ -51,10 +54,10 @@ class PlanRequest:
 
 
 def resolve_request(request: PlanRequest, snapshot: Snapshot) -> PlanRequest:
-    """The same order, with the members of each fleet that it names beside the fleet itself.
+    """Return the request with the members of each named fleet beside the fleet itself.
 
-    Raises ManifestInvalid with every address that nothing bears. What is only remembered bears its
-    address where it may be destroyed.
+    Raises ManifestInvalid with every unknown address. The address of a resource that only the
+    ledger records is known where the plan may destroy it.
     """
     last_applied_by_address = (
         snapshot.last_applied_by_address if request.prune or request.destroy else {}
@@ -81,7 +84,10 @@ def resolve_request(request: PlanRequest, snapshot: Snapshot) -> PlanRequest:
 def _expand_addresses(
     addresses: Iterable[Address], fleets: Mapping[Address, Sequence[Address]]
 ) -> frozenset[Address]:
-    """The addresses themselves too: a fleet without members must not come to mean everything."""
+    """Return the addresses and the members of fleets.
+
+    A fleet stays in the result: without members it would select everything.
+    """
     return frozenset(one for at in addresses for one in (at, *fleets.get(at, ())))
 
 
@@ -96,7 +102,7 @@ def _expand_guards(
 
 
 def select_manifests(request: PlanRequest) -> list[Manifest]:
-    """The manifests that are targeted, by address; the order must be resolved."""
+    """Return the targeted manifests, by address; the request must be resolved."""
     found = [
         manifest
         for manifest in request.manifests
@@ -111,14 +117,17 @@ def _no_such_address(address: str, known: Collection[Address]) -> Finding:
     return Finding(
         "no manifest declares this address",
         subject=address,
-        next_step=f"Did you mean {near}?" if near else "Targets read Kind/name.",
+        next_step=f"Did you mean {near}?" if near else "A target has the form Kind/name.",
     )
 
 
 def identify_resources(
     runtime: Runtime, manifests: Sequence[Manifest], defaults: Mapping[str, str]
 ) -> list[Resource]:
-    """The resources of manifests, in their order; raises ManifestInvalid for two of one."""
+    """Return the resources of manifests, in the same order.
+
+    Raises ManifestInvalid if two manifests declare the same resource.
+    """
     found: list[Resource] = []
     obstacles: list[Finding] = []
     first: dict[str, Manifest] = {}

@@ -1,8 +1,8 @@
-"""What new resources are made from: observed where they are live, never taken for empty.
+"""Finds the starting documents of new resources: the live documents of their sources.
 
-A source counts only while its resource is not there yet. What it gives is in the plan, as it was
-when the plan was made; only what is sealed for another region comes from the service's copy for
-that region when the plan is applied.
+A source is used only while the new resource does not exist. The plan contains the source's values
+as they were when the plan was made. Values that are sealed for another region come from the
+service's regional copy when the plan is applied. The planner calls this module.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _WHERE = "/spec/definition/from"
 
 @dataclass(frozen=True)
 class StartingDocument:
-    """What one resource starts from, or the `obstacles` that keep it from starting."""
+    """The document that one new resource starts from, or the `obstacles` that prevent it."""
 
     source: CloneSource
     document: Json | Absent = ABSENT
@@ -50,7 +50,7 @@ def find_starting_documents(
     chosen: Mapping[Resource, Manifest],
     observed: ObservedResources,
 ) -> tuple[Mapping[Resource, StartingDocument], ObservedResources]:
-    """The source of each resource that is to be made, and all that is observed by then."""
+    """Return the starting document of each new resource, and all observations so far."""
     located = {
         resource: starting
         for resource, manifest in chosen.items()
@@ -84,7 +84,7 @@ def find_starting_documents(
 def _locate(
     runtime: Runtime, request: PlanRequest, manifest: Manifest, resource: Resource
 ) -> StartingDocument | None:
-    """Where the source is, by the manifest that declares it or by its own id."""
+    """Return the source of a manifest without its document; None if it has no source."""
     kind = runtime.kinds[manifest.address.kind]
     if not isinstance(kind, ClonesFrom):
         return None
@@ -105,7 +105,7 @@ def _locate(
     except ReconcilerError as error:
         return StartingDocument(CloneSource("", ""), obstacles=error.findings())
     if source.id.casefold() == resource.id.casefold():
-        finding = _obstacle(manifest, "starts from itself", "Name the service it is made from.")
+        finding = _obstacle(manifest, "starts from itself", "Name another service as the source.")
         return StartingDocument(source, obstacles=(finding,))
     return StartingDocument(source)
 
@@ -119,8 +119,8 @@ def _fill_starting_document(
     if seen.document is ABSENT:
         finding = _obstacle(
             manifest,
-            f"starts from {name}, and there is no such service",
-            "Create that first, or name another.",
+            f"starts from {name}, which does not exist",
+            "Create that first, or name another source.",
             starting.source.id,
         )
     else:
@@ -153,7 +153,7 @@ def _obstacle(manifest: Manifest, message: str, next_step: str, *detail: str) ->
 
 
 def set_source(runtime: Runtime, step: Step, starting: StartingDocument | None) -> Step:
-    """The step with what it is made from: its seed, or itself where it moves to another region."""
+    """Return the step with its source: the starting document, or itself for a new region."""
     kind = runtime.kinds[step.resource.address.kind]
     if not isinstance(kind, ClonesFrom):
         return step
@@ -168,9 +168,9 @@ def set_source(runtime: Runtime, step: Step, starting: StartingDocument | None) 
 
 
 def check_copies(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], tuple[Finding, ...]]:
-    """The steps with whether the regional copies that they need are there, and what is in the way.
+    """Return the steps with the state of their regional copies, and the obstacles.
 
-    A copy that is not there is made by the apply, before anything else of its step.
+    The apply creates a missing copy first in its step.
     """
     wanted = [step for step in steps if step.source is not None and step.source.region]
     looked = dict(runtime.run_all(lambda step: (step.resource, _check_copy(runtime, step)), wanted))
@@ -199,13 +199,16 @@ def _explain(step: Step) -> Iterator[Reason]:
     if step.action is Action.CREATE:
         yield Reason("", Cause.SOURCE, f"from {source.name}, as it is live now")
     if source.region:
-        made = "is made first" if source.copy == "missing" else "is there"
-        note = f"secrets are those of its copy for {source.region}, which {made}"
+        made = "is created first" if source.copy == "missing" else "exists"
+        note = f"secrets come from its copy for {source.region}, which {made}"
         yield Reason("", Cause.SOURCE, note)
 
 
 def _check_leaving_sources(steps: Sequence[Step]) -> Iterator[Finding]:
-    """Copies are made when the plan is applied: their source must not go by the same plan."""
+    """Yield a finding for each source of a copy that the same plan destroys.
+
+    The apply makes the copy, so its source must still exist then.
+    """
     leaving = {
         step.resource.id.casefold(): step.resource
         for step in steps
@@ -218,7 +221,7 @@ def _check_leaving_sources(steps: Sequence[Step]) -> Iterator[Finding]:
         gone = leaving.get(source.id.casefold())
         if gone is not None and gone != step.resource:
             yield Finding(
-                f"its secrets are sealed anew by {source.name}, which this plan destroys",
+                f"its secrets come from a copy of {source.name}, which this plan destroys",
                 subject=str(step.resource.address),
                 next_step=f"Apply this first: --target {step.resource.address}",
             )

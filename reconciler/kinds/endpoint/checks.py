@@ -34,7 +34,7 @@ def check_endpoint_step(manifest: Manifest, step: Step) -> Iterator[Finding]:
             "is the default endpoint, which should not change",
             "Publishing the web service again undoes the change, and the service may refuse it.",
             lift="Add another endpoint for the clients: spec.resource: {name: retrained1}."
-            " To go on",
+            " To continue",
         )
     if step.models and find(step.before, ("Resources",)) == {}:
         yield _check_training(step)
@@ -68,7 +68,7 @@ def check_endpoint_scope(
                 "default-endpoint",
                 "is the default endpoint, which must be deleted last",
                 "The service keeps it while other endpoints exist.",
-                lift="Keep it: clients need not call it. To go on",
+                lift="Keep it: clients need not call it. To continue",
             )
     yield from _check_count([step for _, step in steps], peers)
     yield from _check_refresh_due([step for _, step in steps], peers)
@@ -125,5 +125,5 @@ def _check_training(step: Step) -> Finding:
         "training-service",
         "has no trained model to update: it belongs to a training web service",
         "Trained models are updated on an endpoint of the predictive web service.",
-        lift="Set the predictive web service in spec.resource.webService. To go on",
+        lift="Set the predictive web service in spec.resource.webService. To continue",
     )
