@@ -22,7 +22,7 @@ def test_a_model_a_tag_and_a_key_are_changed_under_every_reading(
 ) -> None:
     switches = [f"--switch={name}={value}" for name, value in reading.items()]
     with run_emulator("--operation-seconds=0.3", "--switch=list-page-size=1", *switches) as world:
-        old, new = world.model_uri("old"), world.model_uri("new")
+        old, new = world.model_uri("read-old"), world.model_uri("read-new")
         for uri in (old, new):
             upload_model(uri, uri.encode(), {})
         world.deploy("census", old, readOnly=False)
