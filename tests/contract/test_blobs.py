@@ -85,7 +85,7 @@ def test_a_signature_that_was_tampered_with_is_forbidden(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("begins", "ends", "said"), [(-2.0, -1.0, "ended at"), (1.0, 2.0, "begins at")]
+    ("begins", "ends", "said"), [(-2.0, -1.0, "expired at"), (1.0, 2.0, "not valid before")]
 )
 def test_a_signature_out_of_its_time_says_so(
     uri: str, begins: float, ends: float, said: str

@@ -64,7 +64,7 @@ def test_what_is_not_declared_is_removed_under_every_reading(
         declare(project, wanted, models=NEW)
         planned = run(project, "plan", "--out", "p.plan", "--detailed-exitcode")
         assert planned.code == 2, planned.said
-        assert "sent as the whole definition: whether an update removes" in planned.out
+        assert "sent as the whole definition: it is not known whether" in planned.out
         assert "- tags.stray" in planned.out
         assert "- properties.assets.asset9" in planned.out
         saved = json.loads((project.folder / "p.plan").read_text())
