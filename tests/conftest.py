@@ -56,9 +56,9 @@ def _names_tests(config: pytest.Config) -> bool:
     return bool(config.args) and all("::" in argument for argument in config.args)
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Start no worker for a few tests that are named; None leaves the number to pytest-xdist."""
-    return 0 if _names_tests(config) else None
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Start two workers for each processor, since a test often waits; none for named tests."""
+    return 0 if _names_tests(config) else 2 * (os.cpu_count() or 1)
 
 
 def pytest_deselected(items: Sequence[Any]) -> None:

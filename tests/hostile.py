@@ -9,6 +9,7 @@ import copy
 import io
 import json
 import os
+import platform
 import re
 import socketserver
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
+from azure.core.exceptions import ClientAuthenticationError
 from hypothesis import strategies as st
 
 from reconciler.cli import main
@@ -322,6 +324,13 @@ class _Watch:
 _WATCH: Final = _Watch()
 # An answer is waited for, and asked for again at once, or not at all.
 _HASTY: Final = Timeouts(retries=1, total_s=0.01, throttled_s=0.01, connect_s=60, read_s=60)
+# The storage client reports the machine, and Python asks a program for it once.
+platform.processor()
+# azure-identity searches files and programs of the whole machine for an identity.
+_NO_IDENTITY: Final = mock.Mock(
+    get_token=mock.Mock(side_effect=ClientAuthenticationError("no credential")),
+    get_token_info=mock.Mock(side_effect=ClientAuthenticationError("no credential")),
+)
 _QUICK: Final = {
     "RECONCILER_INPUT": "0",
     "RECONCILER_IN_AUTOMATION": "1",
@@ -338,6 +347,7 @@ def run(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
         mock.patch.dict(os.environ, {**_QUICK, **(environment or {})}),
         mock.patch("reconciler.manifests.git._ask_git", return_value=("", False)),
         mock.patch("reconciler.transport.client.read_timeouts", return_value=_HASTY),
+        mock.patch("reconciler.cli.wiring.token_credential", return_value=_NO_IDENTITY),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
