@@ -98,7 +98,7 @@ def names(first: int, last: int) -> set[str]:
     return {f"rental{number:03}" for number in range(first, last + 1)}
 
 
-def test_a_fleet_is_created_in_waves(rentals: Rentals) -> None:
+def _a_fleet_is_created_in_waves(rentals: Rentals) -> None:
     rentals.write("v1")
     planned = rentals.run("plan", "--summary")
     said = f"{FLEET}: 60 members in 3 waves: 1, 5, 54; the first failure stops the rest.\n"
@@ -113,7 +113,7 @@ def test_a_fleet_is_created_in_waves(rentals: Rentals) -> None:
     assert rentals.run("plan", "--detailed-exitcode").code == 0
 
 
-def test_a_canary_that_fails_stops_the_other_fifty_nine(rentals: Rentals) -> None:
+def _a_canary_that_fails_stops_the_other_fifty_nine(rentals: Rentals) -> None:
     rentals.write("v2")
     stopped = rentals.run("apply", "--auto-approve", "--detailed-exitcode")
     assert stopped.code == 6
@@ -125,7 +125,7 @@ def test_a_canary_that_fails_stops_the_other_fifty_nine(rentals: Rentals) -> Non
     assert rentals.sent("PATCH") == ["rental001"]
 
 
-def test_what_was_killed_in_the_middle_goes_on_there(rentals: Rentals) -> None:
+def _what_was_killed_in_the_middle_goes_on_there(rentals: Rentals) -> None:
     rentals.write("v2", more="  maxFailures: 1")
     assert rentals.run("plan", *ONE, "--out", "swap.plan").code == 0
     # Two of the second wave fail, and one may.
@@ -152,7 +152,7 @@ def test_what_was_killed_in_the_middle_goes_on_there(rentals: Rentals) -> None:
     assert rentals.run("plan", "--detailed-exitcode").code == 0
 
 
-def test_ctrl_c_ends_a_pause_at_once(rentals: Rentals) -> None:
+def _ctrl_c_ends_a_pause_at_once(rentals: Rentals) -> None:
     rentals.write("v3", more="  pause: 1h")
     before = len(rentals.sent("PATCH"))
     with rentals.begin("apply", "--auto-approve") as process:
@@ -171,7 +171,7 @@ def test_ctrl_c_ends_a_pause_at_once(rentals: Rentals) -> None:
     assert rentals.run("apply", "--auto-approve").code == 0
 
 
-def test_rows_that_are_gone_are_destroyed_under_the_guard(rentals: Rentals) -> None:
+def _rows_that_are_gone_are_destroyed_under_the_guard(rentals: Rentals) -> None:
     rentals.write("v3", count=57)
     reported = rentals.run("plan")
     assert "3 orphans: in the ledger, and no manifest declares them." in reported.out
@@ -188,7 +188,7 @@ def test_rows_that_are_gone_are_destroyed_under_the_guard(rentals: Rentals) -> N
     assert rentals.run("plan", "--prune", "--detailed-exitcode").code == 0
 
 
-def test_a_fleet_is_taken_wherever_an_address_is(rentals: Rentals) -> None:
+def _a_fleet_is_taken_wherever_an_address_is(rentals: Rentals) -> None:
     wrong = rentals.run("plan", "--target", "Fleet/bike-rentals")
     assert (wrong.code, f"Did you mean {FLEET}?" in wrong.said) == (1, True)
     shown = rentals.run("history", FLEET)
@@ -208,3 +208,16 @@ def test_a_fleet_is_taken_wherever_an_address_is(rentals: Rentals) -> None:
     assert forgotten.out.count("  . WebService/rental") == 57
     assert rentals.run("history", FLEET, "--at", "#1").code == 0
     assert rentals.run("forget", FLEET).code == 1
+
+
+def test_the_life_of_a_fleet(rentals: Rentals) -> None:
+    """One story: each part begins where the part before it has ended."""
+    for part in (
+        _a_fleet_is_created_in_waves,
+        _a_canary_that_fails_stops_the_other_fifty_nine,
+        _what_was_killed_in_the_middle_goes_on_there,
+        _ctrl_c_ends_a_pause_at_once,
+        _rows_that_are_gone_are_destroyed_under_the_guard,
+        _a_fleet_is_taken_wherever_an_address_is,
+    ):
+        part(rentals)
