@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import field
@@ -106,16 +105,9 @@ class Client:
         self._emit = emit
         self.redaction = redaction or Redaction()
         self._tokens = Tokens(self.base_url, self.redaction.know)
-        self._lock = threading.Lock()
-        self._calls = 0
         self._connections = make_connections(
             self.base_url, self.timeouts.connect_s, self.timeouts.read_s
         )
-
-    @property
-    def calls(self) -> int:
-        """The number of sent requests, including retries."""
-        return self._calls
 
     def send(self, method: str, url: str, body: Json = None, token: str = "") -> Reply:
         """Send one call with its retries; returns any answer with a status below 400.
@@ -227,8 +219,6 @@ class Client:
 
     def _exchange(self, request: _Request) -> Reply:
         """Send one request with exactly these parts; no cookie or header is kept for the next."""
-        with self._lock:
-            self._calls += 1
         token = request.token or self._tokens.get()
         headers, body = {**_HEADERS, "Authorization": f"Bearer {token}"}, None
         if request.body is not None:

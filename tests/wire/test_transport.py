@@ -115,7 +115,7 @@ def test_what_the_service_did_not_take_is_sent_again(method: str, status: int) -
     with Recorder(answers(Answer(status, {}), OK)) as recorder:
         recorder.client.send(method, "/x")
         assert len(recorder.calls) == 2
-        assert recorder.client.calls == 2
+        assert recorder.rate_limiter.sent == 2
         (event,) = recorder.events
     assert isinstance(event, Throttling)
     assert (
