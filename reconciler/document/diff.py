@@ -49,12 +49,13 @@ def same(field: Field, one: Json | Absent, other: Json | Absent) -> bool:
 def is_omitted(field: Field, path: Path, document: Json | Absent) -> bool:
     """Whether the service left a place out of a document: then its absence proves nothing.
 
-    `field` is the field of the whole document.
+    `field` is the field of the whole document. The first absent segment decides: what an absent
+    item of a shown map would hold is not omitted, because the item itself is plainly absent.
     """
     for segment in path:
         field, document = field.child(segment), find(document, (segment,))
-        if field.omitted and document is ABSENT:
-            return True
+        if document is ABSENT:
+            return field.omitted
     return False
 
 

@@ -103,6 +103,19 @@ def test_what_nobody_remembers_and_nothing_shows_is_written(data: st.DataObject)
     assert written == {path for path in untold if path[-1] != "SasBlobToken"}
 
 
+def test_an_item_that_a_shown_map_lacks_is_absent_and_not_omitted() -> None:
+    """Nothing is unknown of it: the patch adds the item, and no value is written beside the patch."""
+    declared: Json = {"Resources": {"asset1": {"Location": "https://a.blob.example/m/a.ilearner"}}}
+    location = ("Resources", "asset1", "Location")
+    assert not is_omitted(FIELD, location, {"Resources": {}})
+    assert is_omitted(FIELD, location, {"Resources": {"asset1": {}}})
+    assert is_omitted(FIELD, location, {})
+    step = make_step(comparison({"Resources": {}}, declared, None))
+    assert step is not None
+    assert {change.verb for change in step.changes} == {Verb.ADD}
+    assert step.not_observable == ()
+
+
 @given(data=st.data())
 @examples(100)
 def test_what_is_written_beside_the_patch_is_not_observable(data: st.DataObject) -> None:
