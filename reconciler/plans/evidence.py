@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Final
 
 from reconciler.document.diff import diff, is_not_observable, is_omitted, same
@@ -29,9 +30,11 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
+    Declared,
     Finding,
     Intent,
     Json,
+    LastApplied,
     Live,
     Path,
     Step,
@@ -39,6 +42,7 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.history import is_hidden
+from reconciler.plans.step import Comparison, find_moved_epochs
 
 PLAN_AGAIN: Final = "Plan again: the live state has changed since this plan was made."
 _AGAIN: Final = "Plan again to see what is live; if it persists, look for a second writer."
@@ -270,10 +274,59 @@ def check_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Findi
         )
 
 
-def _describe(field: Field, found: Mismatch) -> tuple[str, ...]:
+def _describe(
+    field: Field, found: Mismatch, expected: str = "The plan relies on:"
+) -> tuple[str, ...]:
     if is_hidden(field, split_pointer(found.pointer), found.expected, found.found):
         return ()
     return (
-        f"The plan relies on: {show_value(found.expected)}",
-        f"The service has:    {show_value(found.found)}",
+        f"{expected} {show_value(found.expected)}",
+        f"{'The service has:':{len(expected)}} {show_value(found.found)}",
     )
+
+
+def check_done(
+    field: Field, step: Step, last_applied: LastApplied, live: Live | Absent
+) -> Iterator[Finding]:
+    """Yield a finding for each place where live no longer has what an earlier run wrote.
+
+    `last_applied` is what the ledger recorded when that run had done the step. A value that the
+    service does not show counts as unchanged, unless an epoch changed since.
+    """
+    subject = str(step.resource.address)
+    if live is ABSENT:
+        yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=PLAN_AGAIN)
+        return
+    for place in _find_reverted(field, step, live.document):
+        have = Mismatch(format_pointer(place.path), place.wanted, find(live.document, place.path))
+        yield Finding(
+            f"Saved plan is stale: {have.pointer} has changed since this plan wrote it",
+            subject=subject,
+            detail=_describe(field, have, "The plan wrote: "),
+            next_step=PLAN_AGAIN,
+        )
+    if any(is_omitted(field, change.path, live.document) for change in step.changes):
+        known = Comparison(
+            step.resource, field, live.document, Declared({}), last_applied=last_applied
+        )
+        for path in find_moved_epochs(known):
+            said = f"{format_pointer(path)} has changed, which may have undone what this plan wrote"
+            yield Finding(f"Saved plan is stale: {said}", subject=subject, next_step=PLAN_AGAIN)
+
+
+def _find_reverted(field: Field, step: Step, live: Json) -> Iterator[_Place]:
+    """Yield the observable places where live does not have what a step leaves there."""
+    after = step.after
+    if step.action is not Action.UPDATE:
+        yield from _find_lost(field, after, live)
+        return
+    # A list is one place: its items may have other indices now.
+    named = (tuple(takewhile(_is_name, change.path)) for change in step.changes)
+    for path in dict.fromkeys(named):
+        place = _Place(path, find(after, path))
+        if _is_seen(field, place, live) and not _is_there(field, live, place):
+            yield place
+
+
+def _is_name(segment: str | int) -> bool:
+    return isinstance(segment, str)

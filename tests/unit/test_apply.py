@@ -47,7 +47,7 @@ from reconciler.model import (
     WaveStarted,
 )
 from reconciler.plans.step import make_removal
-from tests.unit.test_engine import AUTHOR, LOCK_OWNER, NEW, World, carry_out, make_request
+from tests.unit.test_engine import AUTHOR, LOCK_OWNER, NEW, OLD, World, carry_out, make_request
 
 URI = "/properties/assets/asset3/locationInfo/uri"
 LOST = ReplyLost("the answer broke off")
@@ -619,6 +619,104 @@ def test_a_saved_plan_goes_on_where_it_was_cut_off() -> None:
     assert [one.name for one in outcome.changed] == ["b"]
     assert world.written == [("b", Action.UPDATE)]
     assert [one.reason for one in reported(world, StepSkipped)] == ["this plan has already done it"]
+
+
+def applied_once(*names: str) -> tuple[Liar, Plan]:
+    """A world in which a plan was applied as a whole; what was written so far is left out."""
+    world = liar(*names)
+    plan = planned(world, *names)
+    assert not carry_out(world.runtime(), plan).failures
+    world.written.clear()
+    world.events.clear()
+    return world, plan
+
+
+def set_model(world: World, name: str, uri: str) -> None:
+    world.documents[name]["properties"]["assets"]["asset3"]["locationInfo"]["uri"] = uri
+
+
+def test_a_step_that_was_done_is_done_again_where_live_is_as_it_was_before() -> None:
+    world, plan = applied_once("a", "b")
+    set_model(world, "a", OLD)
+    outcome = carry_out(world.runtime(), plan)
+    assert [one.name for one in outcome.changed] == ["a"]
+    assert world.written == [("a", Action.UPDATE)]
+    assert (world.uri("a"), world.uri("b")) == (NEW, NEW)
+    assert [one.resource.short_id for one in reported(world, StepSkipped)] == ["b"]
+
+
+def test_a_plan_that_was_done_is_stale_where_live_is_something_else() -> None:
+    world, plan = applied_once("a", "b")
+    set_model(world, "a", "https://b/x.ilearner")
+    with pytest.raises(StalePlan) as stale:
+        carry_out(world.runtime(), plan)
+    (finding,) = stale.value.findings()
+    assert finding.subject == "WebService/a"
+    assert finding.message == f"Saved plan is stale: {URI} has changed since this plan wrote it"
+    assert finding.detail == (
+        f'The plan wrote:  "{NEW}"',
+        'The service has: "https://b/x.ilearner"',
+    )
+    assert (world.written, reported(world, StepSkipped)) == ([], [])
+
+
+def test_a_plan_that_was_done_is_stale_where_the_service_is_gone() -> None:
+    world, plan = applied_once("a")
+    del world.documents["a"]
+    with pytest.raises(StalePlan) as stale:
+        carry_out(world.runtime(), plan)
+    assert [one.message for one in stale.value.findings()] == ["Saved plan is stale: it is gone"]
+
+
+def test_a_plan_that_was_done_needs_a_read_of_every_service() -> None:
+    world, plan = applied_once("a")
+    world.fails["a"] = Unavailable("no answer", status=503)
+    with pytest.raises(StalePlan) as stale:
+        carry_out(world.runtime(), plan)
+    assert [one.message for one in stale.value.findings()] == ["no answer"]
+
+
+def test_what_a_plan_created_and_somebody_deleted_is_created_again() -> None:
+    world = liar("a")
+    plan = creation(world)
+    assert not carry_out(world.runtime(), plan).failures
+    carry_out(world.runtime(), plan)
+    assert [one.reason for one in reported(world, StepSkipped)] == ["this plan has already done it"]
+    del world.documents["a"]
+    world.written.clear()
+    outcome = carry_out(world.runtime(), plan)
+    assert ([one.name for one in outcome.added], world.written) == (["a"], [("a", Action.CREATE)])
+
+
+def test_what_a_plan_created_and_somebody_changed_is_stale_at_its_place() -> None:
+    world = liar("a")
+    plan = creation(world)
+    carry_out(world.runtime(), plan)
+    set_model(world, "a", "https://b/x.ilearner")
+    with pytest.raises(StalePlan) as stale:
+        carry_out(world.runtime(), plan)
+    assert [one.message for one in stale.value.findings()] == [
+        f"Saved plan is stale: {URI} has changed since this plan wrote it"
+    ]
+
+
+def test_an_intent_that_was_found_done_is_read_before_it_is_passed_over() -> None:
+    world = liar("a")
+    plan = cut_off(world, sent=True)
+    recover(world)
+    set_model(world, "a", OLD)
+    world.written.clear()
+    outcome = carry_out(world.runtime(), plan)
+    assert ([one.name for one in outcome.changed], world.uri("a")) == (["a"], NEW)
+
+
+def test_a_ledger_that_wrongly_says_done_is_not_believed() -> None:
+    world, plan = applied_once("a")
+    said = world.ledger.load().last_applied_by_address
+    world = liar("a")
+    world.ledger.more = dict(said)
+    outcome = carry_out(world.runtime(), plan)
+    assert ([one.name for one in outcome.changed], world.uri("a")) == (["a"], NEW)
 
 
 def test_what_is_to_be_destroyed_and_is_gone_is_remembered_no_more() -> None:

@@ -39,7 +39,7 @@ from reconciler.model import (
 from reconciler.plans.plan_file import plan_document, read_plan
 from reconciler.plans.waves import assign_stages, split
 from reconciler.render.plan.text import render_plan_json
-from tests.unit.test_engine import MODEL, NEW, World, carry_out, make_request
+from tests.unit.test_engine import MODEL, NEW, OLD, World, carry_out, make_request
 
 BIKES, CARS = Address("Fleet", "bikes"), Address("Fleet", "cars")
 FILE = "manifests/bikes.csv"
@@ -477,6 +477,23 @@ def test_a_plan_that_is_applied_again_goes_on_in_the_wave_that_was_cut_off() -> 
     assert world.reported(WaveStarted, WavePaused) == [
         WaveStarted(2, 2, BIKES, 3),
         WavePaused(BIKES, 60.0),
+        WaveStarted(3, 4, BIKES, 3),
+    ]
+
+
+def test_a_canary_that_somebody_led_back_runs_first_again() -> None:
+    world = town(*names_of("b", 8))
+    plan = make_plan(world.runtime(), bikes(8))
+    cut_after(world, plan, 3)
+    live = world.documents["b01"]["properties"]
+    live["assets"]["asset3"]["locationInfo"]["uri"] = OLD
+    outcome = carry_out(world.runtime(), plan)
+    assert world.begun[0] == "b01"
+    assert sorted(world.begun) == ["b01", *names_of("b", 8)[3:]]
+    assert len(outcome.changed) == 6
+    assert world.reported(WaveStarted) == [
+        WaveStarted(1, 1, BIKES, 3),
+        WaveStarted(2, 1, BIKES, 3),
         WaveStarted(3, 4, BIKES, 3),
     ]
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from reconciler.document.diff import is_omitted
 from reconciler.document.pointers import format_pointer, split_pointer
-from reconciler.engine.observe import observe
+from reconciler.engine.observe import ObservedResources, observe
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     ManifestInvalid,
@@ -26,13 +26,15 @@ from reconciler.model import (
     Action,
     Address,
     Finding,
+    LastApplied,
     Plan,
     Resource,
     SecretReference,
     Step,
     Verb,
 )
-from reconciler.plans.evidence import PLAN_AGAIN, check_stale
+from reconciler.model.values import dataclass
+from reconciler.plans.evidence import PLAN_AGAIN, check_done, check_stale
 from reconciler.plans.waves import name_item
 from reconciler.ports import Kind
 
@@ -100,8 +102,26 @@ def check_secrets(runtime: Runtime, steps: Sequence[Step]) -> None:
         raise Unplannable(tuple(missing))
 
 
-def check_steps(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
-    """Return the steps to do, and the deletions of resources that are already gone.
+@dataclass(frozen=True)
+class CheckedSteps:
+    """The steps of a plan after they were compared with live.
+
+    `left` are the steps to do. `done` are those that an earlier run has done and that still hold.
+    `gone` are the deletions of resources that are already gone.
+    """
+
+    left: Sequence[Step]
+    done: Sequence[Step]
+    gone: Sequence[Step]
+
+
+def check_steps(
+    runtime: Runtime, steps: Sequence[Step], before: Mapping[Resource, LastApplied]
+) -> CheckedSteps:
+    """Read the resource of every step, and sort the steps.
+
+    `before` has what the ledger recorded for each step that an earlier run of the plan has done.
+    Such a step is done again if live again meets its preconditions.
 
     Raises StalePlan if live does not meet the preconditions of a step or cannot be read.
     """
@@ -113,22 +133,36 @@ def check_steps(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], li
         raise StalePlan(unread)
     stale: list[Finding] = []
     left: list[Step] = []
+    done: list[Step] = []
     gone: list[Step] = []
     for step in steps:
         live = seen[step.resource].live
-        if live is ABSENT and step.action is Action.DELETE:
-            gone.append(step)
+        if live is None:
             continue
-        left.append(step)
-        if live is not None:
-            stale.extend(check_stale(runtime.kinds[step.resource.address.kind].field, step, live))
-        source = sources[step.resource]
-        if source is not None and step.source is not None and seen[source].document is ABSENT:
-            said = f"Saved plan is stale: {step.source.name}, which it starts from, is gone"
-            stale.append(Finding(said, subject=str(step.resource.address), next_step=PLAN_AGAIN))
+        field = runtime.kinds[step.resource.address.kind].field
+        last_applied = before.get(step.resource)
+        changed = () if last_applied is None else check_done(field, step, last_applied, live)
+        reverted = tuple(changed)
+        if last_applied is not None and not reverted:
+            done.append(step)
+        elif live is ABSENT and step.action is Action.DELETE:
+            gone.append(step)
+        else:
+            left.append(step)
+            missed = tuple(check_stale(field, step, live))
+            stale.extend(reverted if missed and reverted else missed)
+            stale.extend(_check_source(step, sources[step.resource], seen))
     if stale:
         raise StalePlan(tuple(stale))
-    return left, gone
+    return CheckedSteps(left, done, gone)
+
+
+def _check_source(
+    step: Step, regional: Resource | None, seen: ObservedResources
+) -> Iterator[Finding]:
+    if regional is not None and step.source is not None and seen[regional].document is ABSENT:
+        said = f"Saved plan is stale: {step.source.name}, which it starts from, is gone"
+        yield Finding(said, subject=str(step.resource.address), next_step=PLAN_AGAIN)
 
 
 def _find_regional(step: Step) -> Resource | None:

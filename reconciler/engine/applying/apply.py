@@ -92,7 +92,7 @@ def apply_plan(
 
     Raises PlanRefused, TooManyCalls, Unplannable or StalePlan before the first write. A step that
     fails later is a failure in the outcome. A step that an interrupted run of the same plan has
-    done is skipped.
+    done is skipped if a read shows that it still holds.
     """
     if plan.refused:
         raise PlanRefused(plan.refused)
@@ -100,28 +100,34 @@ def apply_plan(
     policy = policy or Policy()
     runtime.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
     remembered = runtime.ledger.load().last_applied_by_address
-    done = [step for step in plan.steps if _is_done(step, author, remembered)]
-    for step in done:
+    before = {
+        step.resource: remembered[step.resource.address]
+        for step in plan.steps
+        if _is_recorded(step, author, remembered)
+    }
+    check_secrets(runtime, [step for step in plan.steps if step.resource not in before])
+    checked = check_steps(runtime, plan.steps, before)
+    check_secrets(runtime, [step for step in checked.left if step.resource in before])
+    for step in checked.done:
         runtime.emit(StepSkipped(step.resource, step.action, "this plan has already done it"))
-    names = {step.resource.address for step in done}
-    left = [step for step in plan.steps if step.resource.address not in names]
-    check_secrets(runtime, left)
-    left, gone = check_steps(runtime, left)
     journal = Journal(runtime, author, lease, remembered)
-    for step in gone:
+    for step in checked.gone:
         journal.note_gone(step)
         runtime.emit(StepSkipped(step.resource, step.action, "it is already gone"))
-    fleets = Fleets(runtime, plan, left, strict=policy.on_failure == "rollback")
-    fleets.resume(done, remembered, runtime.clock())
+    fleets = Fleets(runtime, plan, checked.left, strict=policy.on_failure == "rollback")
+    fleets.resume(checked.done, remembered, runtime.clock())
     run = _Run(runtime, Worker(runtime, journal, policy.read_back_s), policy, fleets)
-    run.carry_out(left)
+    run.carry_out(checked.left)
     if policy.on_failure == "rollback" and run.failures:
         run.roll_back()
     return run.sum_up(plan)
 
 
-def _is_done(step: Step, author: Author, remembered: Mapping[Address, LastApplied]) -> bool:
-    """Whether an earlier run of this plan has done the step: it is the last recorded one."""
+def _is_recorded(step: Step, author: Author, remembered: Mapping[Address, LastApplied]) -> bool:
+    """Whether the last entry of the resource says that an earlier run of this plan did the step.
+
+    It does not prove that live still has what the step wrote.
+    """
     last_applied = remembered.get(step.resource.address)
     if last_applied is None or last_applied.plan_digest != author.plan_digest:
         return False
