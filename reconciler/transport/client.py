@@ -211,10 +211,9 @@ class Client:
     ) -> _FailedAttempt:
         """The error of a call without an answer, and the pause before its retry."""
         failed = self._lost(url, lost_reply)
-        if lost_reply.distrusted:
-            return _FailedAttempt(failed, None)
+        again = None if lost_reply.lasting else self._pause(lost)
         if read or not lost_reply.sent:
-            return _FailedAttempt(failed, self._pause(lost))
+            return _FailedAttempt(failed, again)
         return _FailedAttempt(_perhaps(failed), None)
 
     def _exchange(self, request: _Request) -> Reply:
@@ -272,7 +271,8 @@ class Client:
         local = " Is the emulator running? Start it with: reconciler emulator"
         return Unavailable(
             f"{scheme}://{host}:{port}: {lost_reply.said}",
-            next_step="Check the address in spec.cloud and the network."
+            next_step=lost_reply.next_step
+            or "Check the address in spec.cloud and the network."
             + (local if is_loopback(url) else ""),
             code=lost_reply.name,
         )

@@ -25,15 +25,19 @@ class TransportError(Exception):
     """A call without a whole answer. `said` describes the failure in our own words.
 
     `name` is the class name of the library's error. `sent` is False only when the call was
-    certainly not sent. `distrusted` says that the certificate was refused.
+    certainly not sent. `lasting` says that a repetition fails in the same way. `next_step` is
+    empty if the usual one applies: to check the address and the network.
     """
 
-    def __init__(self, name: str, said: str, *, sent: bool, distrusted: bool = False) -> None:
+    def __init__(
+        self, name: str, said: str, *, sent: bool, lasting: bool = False, next_step: str = ""
+    ) -> None:
         super().__init__(said)
         self.name = name
         self.said = said
         self.sent = sent
-        self.distrusted = distrusted
+        self.lasting = lasting
+        self.next_step = next_step
 
 
 class Headers(Mapping[str, str]):
@@ -94,6 +98,17 @@ def say_late(name: str, read_s: float) -> TransportError:
 def say_broken_off(name: str) -> TransportError:
     """The error of a call whose answer is incomplete."""
     return TransportError(name, "the answer broke off", sent=True)
+
+
+def say_other_protocol(name: str) -> TransportError:
+    """The error of a call over plain HTTP that was answered with a TLS record."""
+    return TransportError(
+        name,
+        "what answers there speaks TLS",
+        sent=False,
+        lasting=True,
+        next_step="Write https:// in the address.",
+    )
 
 
 class TimedResponse(http.client.HTTPResponse):

@@ -22,10 +22,13 @@ from reconciler.transport.connections import (
     TimedResponse,
     say_broken_off,
     say_late,
+    say_other_protocol,
     say_unreached,
 )
 
 _KEPT: Final = 64
+# An alert of TLS 1.x. A peer that expects TLS does not execute a request in plain HTTP.
+_TLS_RECORD: Final = "\x15\x03"
 
 
 class LoopbackConnections:
@@ -57,6 +60,10 @@ class LoopbackConnections:
             raise say_late("ReadTimeoutError", self._read_s) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
+            if isinstance(error, http.client.BadStatusLine) and error.args[0].startswith(
+                _TLS_RECORD
+            ):
+                raise say_other_protocol("BadStatusLine") from error
             raise say_broken_off("ProtocolError") from error
         except BaseException:
             connection.close()

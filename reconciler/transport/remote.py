@@ -1,4 +1,4 @@
-"""Persistent connections of urllib3; requests configures them from the environment.
+"""Persistent connections of urllib3, which requests makes.
 
 To send a call with requests takes several times as long as the call itself, and requests rewrites
 escape sequences (`%3d` becomes `%3D`). So each call uses the pool that requests has made.
@@ -7,7 +7,6 @@ escape sequences (`%3d` becomes `%3D`). So each call uses the pool that requests
 from __future__ import annotations
 
 import http.client
-import ssl
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -15,14 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPResponse, Timeout
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from reconciler.transport.connections import (
     Headers,
@@ -30,9 +22,13 @@ from reconciler.transport.connections import (
     TransportError,
     say_broken_off,
     say_late,
-    say_unreached,
 )
-from reconciler.transport.origins import is_loopback
+from reconciler.transport.routes import (
+    Unconnected,
+    explain_unconnected,
+    explain_unusable,
+    find_route,
+)
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
@@ -46,19 +42,18 @@ class RemoteConnections:
 
     def __init__(self, base_url: str, connect_s: float, read_s: float) -> None:
         self._base_url = base_url
+        self._route = find_route(base_url)
         self._read_s = read_s
         self._timeout = Timeout(connect=connect_s, read=read_s)
+        # Whether a call was sent before.
+        self._known = False
 
     @cached_property
     def _pool(self) -> HTTPConnectionPool:
-        """The pool, with the environment's proxies and certificates; certificates are verified."""
-        session = requests.Session()
-        session.trust_env = not is_loopback(self._base_url)
-        said = session.merge_environment_settings(self._base_url, {}, True, True, None)  # noqa: FBT003
         request = requests.Request("GET", self._base_url).prepare()
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=_KEPT)
         made: Any = adapter.get_connection_with_tls_context(
-            request, said["verify"], proxies=said["proxies"], cert=said["cert"]
+            request, self._route.verify, proxies=self._route.proxies
         )
         made.ConnectionCls = type("_Connection", (_ExactTarget, made.ConnectionCls), {})
         pool: HTTPConnectionPool = made
@@ -74,8 +69,7 @@ class RemoteConnections:
         try:
             pool = self._pool
         except (HTTPError, requests.exceptions.RequestException) as error:
-            # The environment names a proxy whose address is not valid.
-            raise say_unreached(type(error).__name__) from error
+            raise explain_unusable(error, self._route) from error
         try:
             answer = pool.urlopen(
                 method,
@@ -88,8 +82,12 @@ class RemoteConnections:
                 timeout=self._timeout,
                 preload_content=False,
             )
+        except Unconnected as failed:
+            raise explain_unconnected(failed, self._route, known=self._known) from failed
         except HTTPError as error:
+            self._known = True
             raise _explain(error, self._read_s) from error
+        self._known = True
         return _RemoteAnswer(answer, self._read_s)
 
 
@@ -124,28 +122,37 @@ def read_decoded(
 
 
 def _explain(error: Exception, read_s: float) -> TransportError:
+    """The error of a call that a connection may have sent."""
     name = type(error).__name__
-    if _is_distrust(error):
-        said = "its certificate cannot be verified"
-        return TransportError(name, said, sent=False, distrusted=True)
-    if isinstance(error, _UNSENT):
-        return say_unreached(name)
     return say_late(name, read_s) if isinstance(error, ReadTimeoutError) else say_broken_off(name)
 
 
-_UNSENT: Final = (ConnectTimeoutError, NewConnectionError, ProxyError)
+class Watched:
+    """A connection of urllib3 that limits the time of a whole answer.
 
-
-def _is_distrust(error: Exception) -> bool:
-    """Whether the certificate was refused; then no request was sent."""
-    causes = error.args if isinstance(error, SSLError) else ()
-    return any(isinstance(one, ssl.SSLCertVerificationError) for one in causes)
-
-
-class _ExactTarget:
-    """A connection that takes its target from an internal header; that header is never sent."""
+    It raises Unconnected for every failure before the first byte of a request. The types of the
+    libraries' errors do not show whether a request was sent.
+    """
 
     response_class = TimedResponse
+    _behind_proxy = False
+
+    def connect(self) -> None:
+        """Open the connection, up to the end of the TLS handshake."""
+        self._behind_proxy = False
+        try:
+            super().connect()  # type: ignore[misc]  # mixed in
+        except Exception as error:
+            begun = getattr(self, "sock", None) is not None
+            raise Unconnected(error, behind_proxy=self._behind_proxy, begun=begun) from error
+
+    def _tunnel(self) -> None:
+        super()._tunnel()  # type: ignore[misc]  # mixed in
+        self._behind_proxy = True
+
+
+class _ExactTarget(Watched):
+    """A connection that takes its target from an internal header; that header is never sent."""
 
     def request(
         self, method: str, _: str, body: Any = None, headers: Any = (), **rest: Any

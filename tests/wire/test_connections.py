@@ -7,45 +7,19 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.transport.client import make_connections
 from reconciler.transport.connections import Answer, Connections, Headers, TransportError
 from reconciler.transport.loopback import LoopbackConnections
 from reconciler.transport.remote import RemoteConnections
+from tests.wire.ways import HOST
 
-HOST = "service.test"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate of the host with its key, signed by nobody else."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    plain = serialization.PrivateFormat.TraditionalOpenSSL
-    file = tmp_path / "certificate.pem"
-    file.write_bytes(
-        made.public_bytes(pem) + key.private_bytes(pem, plain, serialization.NoEncryption())
-    )
-    return file
 
 
 class Proxy(threading.Thread):
@@ -108,7 +82,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sen
 ) -> None:
     with pytest.raises(TransportError, match="its certificate cannot be verified") as refused:
         send(f"https://{HOST}")
-    assert refused.value.distrusted
+    assert refused.value.lasting
     assert not refused.value.sent
     proxy.join(10)
     assert proxy.came == b""
@@ -120,18 +94,6 @@ def test_what_nobody_listens_to_was_never_sent() -> None:
     with pytest.raises(TransportError, match="cannot be reached") as lost:
         send(f"http://127.0.0.1:{port}")
     assert not lost.value.sent
-
-
-@pytest.mark.parametrize("address", ["http://", "nonsense://x"])
-def test_a_proxy_that_is_none_is_no_way_to_the_service(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("HTTPS_PROXY", "https_proxy"):
-        monkeypatch.setenv(name, address)
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(TransportError, match="cannot be reached"):
-        send(f"https://{HOST}")
 
 
 def test_a_service_on_this_machine_is_called_directly_and_any_other_as_the_environment_says() -> (
@@ -320,7 +282,7 @@ def test_an_answer_that_is_not_whole_may_have_been_acted_upon(
     with pytest.raises(TransportError, match="the answer broke off") as lost:
         call(connect(wire.url))
     assert lost.value.sent
-    assert not lost.value.distrusted
+    assert not lost.value.lasting
 
 
 @pytest.mark.parametrize(
