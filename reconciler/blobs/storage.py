@@ -15,7 +15,14 @@ from urllib.parse import urlsplit
 from reconciler.errors import BlobForbidden, ReconcilerError, Unavailable
 from reconciler.model import ABSENT, Absent, Blob, ModelReference
 from reconciler.ports import ResolveSecret
-from reconciler.transport import Where, check_validity, find_credential, split_address
+from reconciler.transport import (
+    SAS_VARIABLE,
+    Where,
+    check_validity,
+    find_credential,
+    read_signature,
+    split_address,
+)
 
 _TIMEOUTS: Final[Mapping[str, Any]] = {
     "connection_timeout": 10,
@@ -86,10 +93,17 @@ class BlobStorage:
     def _credential(self, model: ModelReference, where: Where) -> tuple[Any, str]:
         """Return the credential that opens the blob, and the time it ends (empty if not known)."""
         if model.sas is not None:
-            signature = self._resolve(model.sas)
-            return signature, check_validity(signature, model.name, datetime.now(UTC))
+            return _open_signature(self._resolve(model.sas), str(model.sas), model.name)
         found = find_credential(where, self._environment, self._token_credential, self._own_host)
+        if isinstance(found, str):
+            return _open_signature(found, SAS_VARIABLE, model.name)
         return found, ""
+
+
+def _open_signature(text: str, source: str, subject: str) -> tuple[str, str]:
+    """Return a signature that can read a model now, and the time it ends (empty if not known)."""
+    signature = read_signature(text, source, subject)
+    return signature, check_validity(signature, subject, datetime.now(UTC))
 
 
 def split_model_address(model: ModelReference) -> Where:

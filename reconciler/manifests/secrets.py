@@ -15,6 +15,7 @@ from typing import Final
 from reconciler.errors import SecretMissing
 from reconciler.model import SecretReference
 from reconciler.ports import ResolveSecret
+from reconciler.secrets.sas import trim_signature
 
 _MOST_BYTES: Final = 64 * 1024
 
@@ -27,8 +28,9 @@ def secret_resolver(
     """Returns the function that reads the secret of a reference: a text that is not empty.
 
     File names are relative to `root`, the project's folder, and the files must be inside it,
-    symbolic links resolved. One line break at the end is not part of the secret. `know` receives
-    each secret before it is returned. The function raises SecretMissing.
+    symbolic links resolved. One line break at the end is not part of the secret. Before a secret
+    is returned, `know` receives it, and what a signature in it is without the text around it. The
+    function raises SecretMissing.
     """
 
     def resolve(reference: SecretReference) -> str:
@@ -36,7 +38,8 @@ def secret_resolver(
             secret = _from_environment(reference.env, environment)
         else:
             secret = _from_file(root, reference.file)
-        know(secret)
+        for known in {secret, trim_signature(secret)}:
+            know(known)
         return secret
 
     return resolve
@@ -50,7 +53,7 @@ def resolve_known(resolve: ResolveSecret, references: Iterable[SecretReference])
 
 
 def _from_environment(name: str, environment: Mapping[str, str]) -> str:
-    value = environment.get(name, "")
+    value = _without_line_break(environment.get(name, ""))
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
@@ -62,6 +65,10 @@ def _from_environment(name: str, environment: Mapping[str, str]) -> str:
     return value
 
 
+def _without_line_break(text: str) -> str:
+    return text.removesuffix("\n").removesuffix("\r")
+
+
 def _from_file(root: Path, name: str) -> str:
     subject = f"file {name}"
     path = os.path.realpath(root / name)
@@ -70,7 +77,7 @@ def _from_file(root: Path, name: str) -> str:
         raise _missing(subject, "is outside the project's folder", hint)
     data = _read(path, subject)
     try:
-        value = data.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        value = _without_line_break(data.decode("utf-8"))
     except UnicodeDecodeError:
         # Not chained, because the error contains the bytes.
         raise _missing(subject, "is not text in UTF-8", "Save it as plain text.") from None

@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from reconciler.model import Json
+from reconciler.secrets.sas import trim_signature
 
 HIDDEN: Final = "(sensitive value)"
 # A shorter secret would match ordinary words.
@@ -152,6 +153,7 @@ def _find_in(environment: Mapping[str, str]) -> Iterator[str]:
     """The values of environment variables that usually hold a secret."""
     for name in _VARIABLES:
         yield environment.get(name, "")
+    yield trim_signature(environment.get("AZURE_STORAGE_SAS_TOKEN", ""))
     for name, value in environment.items():
         if name.lower() in _PROXIES:
             yield _password(value)

@@ -6,7 +6,7 @@ long-running operations, and raises errors with the service's own code. It must 
 resource.
 """
 
-from reconciler.secrets.sas import check_validity
+from reconciler.secrets.sas import check_validity, read_signature
 from reconciler.transport.client import Client
 from reconciler.transport.credentials import check_sendable, token_credential
 from reconciler.transport.operations import (
@@ -19,6 +19,7 @@ from reconciler.transport.origins import is_loopback
 from reconciler.transport.rate_limit import CommandRateLimiter
 from reconciler.transport.replies import Reply
 from reconciler.transport.storage import (
+    SAS_VARIABLE,
     Where,
     find_credential,
     split_address,
@@ -28,6 +29,7 @@ from reconciler.transport.token_bucket import READS, WRITES
 
 __all__ = [
     "READS",
+    "SAS_VARIABLE",
     "WRITES",
     "Client",
     "CommandRateLimiter",
@@ -40,6 +42,7 @@ __all__ = [
     "finish_operation",
     "follow_operation",
     "is_loopback",
+    "read_signature",
     "split_address",
     "storage_credential",
     "token_credential",

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from reconciler.errors import BlobForbidden
 from reconciler.model.values import dataclass
+from reconciler.secrets.sas import normalize_signature
 from reconciler.transport.origins import is_loopback
 
 # Published for everyone's use with the storage emulator (documented: storage-use-azurite).
@@ -23,6 +25,8 @@ _KNOWN_SUFFIXES: Final = (
     ".blob.core.usgovcloudapi.net",
     ".blob.core.cloudapi.de",
 )
+
+SAS_VARIABLE: Final = "AZURE_STORAGE_SAS_TOKEN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ def split_address(address: str) -> Where:
 def storage_credential(where: Where, environment: Mapping[str, str]) -> Any:
     """The account key or signature that the environment gives for an account, or None.
 
-    On loopback it is the storage emulator's published account.
+    On loopback it is the storage emulator's published account. Raises BlobForbidden for a text in
+    the variable of the signature that is not a signature.
     """
     if where.loopback:
         return {"account_name": where.account, "account_key": _EMULATED_KEY}
@@ -67,8 +72,8 @@ def storage_credential(where: Where, environment: Mapping[str, str]) -> Any:
         if environment.get("AZURE_STORAGE_KEY"):
             key = environment["AZURE_STORAGE_KEY"]
             return {"account_name": where.account, "account_key": key}
-        if environment.get("AZURE_STORAGE_SAS_TOKEN"):
-            return environment["AZURE_STORAGE_SAS_TOKEN"]
+        if environment.get(SAS_VARIABLE):
+            return _read_signature(environment[SAS_VARIABLE], where.host)
     parts = dict(
         part.split("=", 1)
         for part in environment.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";")
@@ -77,6 +82,17 @@ def storage_credential(where: Where, environment: Mapping[str, str]) -> Any:
     if parts.get("AccountName") == where.account and "AccountKey" in parts:
         return {"account_name": where.account, "account_key": parts["AccountKey"]}
     return None
+
+
+def _read_signature(text: str, subject: str) -> str:
+    try:
+        return normalize_signature(text)
+    except ValueError as error:
+        raise BlobForbidden(
+            f"the signature in {SAS_VARIABLE} {error}",
+            subject=subject,
+            next_step=f"Set {SAS_VARIABLE} again, or remove it.",
+        ) from None
 
 
 def find_credential(

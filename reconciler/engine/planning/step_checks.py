@@ -24,6 +24,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.ports import ChecksScopes, ChecksSteps, ShowsPeers
+from reconciler.secrets.sas import read_signature
 
 
 def check_conflicts(
@@ -59,9 +60,12 @@ def check_planned_step(
         detail = finding.detail if finding.guard else (*finding.detail, *forced)
         yield replace(finding, detail=detail)
     yield from _check_unsealed(kind.field, manifest, step)
+    signatures = {format_pointer(model.sas_path): model.name for model in models if model.sas_path}
     for pointer, reference in step.secrets:
         try:
-            runtime.resolve(reference)
+            secret = runtime.resolve(reference)
+            if pointer in signatures:
+                read_signature(secret, str(reference), signatures[pointer])
         except ReconcilerError as error:
             place = manifest.place(_find_reference(models, pointer))
             for finding in error.findings():

@@ -49,6 +49,7 @@ from reconciler.transport import (
     check_sendable,
     check_validity,
     is_loopback,
+    read_signature,
     split_address,
 )
 
@@ -247,11 +248,11 @@ def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
             if reference is None:
                 said, cure = "no signature is given", "Add a signature: sas: {env: NAME}"
                 raise BlobForbidden(said, subject=f'trained model "{name}"', next_step=cure)
-            signature = resolve(reference)
-            check_validity(signature, f'trained model "{name}"', datetime.now(UTC))
-            token = f"?{signature.lstrip('?')}"
+            subject = f'trained model "{name}"'
+            signature = read_signature(resolve(reference), str(reference), subject)
+            check_validity(signature, subject, datetime.now(UTC))
             where = {"BaseLocation": base, "RelativeLocation": uri[len(base) :]}
-            yield {"Name": name, "Location": {**where, "SasBlobToken": token}}
+            yield {"Name": name, "Location": {**where, "SasBlobToken": f"?{signature}"}}
 
 
 def _explain(error: ServiceError, host: str, region: str) -> ServiceError:
