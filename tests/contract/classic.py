@@ -23,7 +23,7 @@ PREDICTIVE = "a0cba3efb20040e195abc08c1fb08e6b"
 TRAINING = "7d1c52a90b3e4f68a2c4e6f8091b3d5f"
 MODEL = "Bike Rental [trained model]"
 FAR = "2099-01-01T00%3A00%3A00Z"
-SIGNATURE = f"?sv=2020-12-06&sp=r&se={FAR}&sig=made-up"
+SIGNATURE = f"?sv=2020-12-06&sr=b&sp=r&se={FAR}&sig=made-up"
 DESCRIPTION = json.loads((HERE / "openapi" / "classic-management-swagger.json").read_bytes())
 # Published clients read them; the description does not know them.
 DESCRIPTION["definitions"]["Endpoint"]["properties"] |= {

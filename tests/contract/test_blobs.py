@@ -121,8 +121,8 @@ def test_a_key_of_the_environment_is_for_its_account_alone(uri: str) -> None:
     assert storage_credential(where, {**named, "AZURE_STORAGE_ACCOUNT": "other"}) is None
     string = {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=acct;AccountKey=a=b;"}
     assert storage_credential(where, string) == {"account_name": "acct", "account_key": "a=b"}
-    sas = {"AZURE_STORAGE_ACCOUNT": "acct", "AZURE_STORAGE_SAS_TOKEN": "sv=1"}
-    assert storage_credential(where, sas) == "sv=1"
+    sas = {"AZURE_STORAGE_ACCOUNT": "acct", "AZURE_STORAGE_SAS_TOKEN": '"?sv=1&sig=x"\n'}
+    assert storage_credential(where, sas) == "sv=1&sig=x"
 
 
 def test_a_token_of_ours_is_shown_to_known_storage_only() -> None:

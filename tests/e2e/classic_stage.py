@@ -17,7 +17,7 @@ MODEL = "Bike Rental [trained model]"
 OTHER = "Other Rental [trained model]"
 WORKSPACE_TOKEN = plant("the workspace's token", "{}+/=~")
 MEMBER_TOKEN = plant("the token that a manifest names", "{}")
-FILE_SAS = plant("the signature in a file", "?sv=2024-01-01&sp=r&sig={}%2F%3D")
+FILE_SAS = plant("the signature in a file", "?sv=2024-01-01&sr=c&sp=r&sig={}%2F%3D")
 _ADDED: list[Marker] = [WORKSPACE_TOKEN, MEMBER_TOKEN, FILE_SAS]
 
 

@@ -24,7 +24,7 @@ from tests.scripted import Scripted
 
 TOKEN = plant("the emulator's token", "{}+/=~")
 SAS = plant(
-    "the signature of models", "sv=2024-01-01&se=2099-01-01T00%3A00%3A00Z&sp=r&sig={}%2B%3D"
+    "the signature of models", "sv=2024-01-01&se=2099-01-01T00%3A00%3A00Z&sr=b&sp=r&sig={}%2B%3D"
 )
 KEYS = {
     "/properties/keys/primary": ("env", "PRIMARY", plant("the primary key", "{}")),
@@ -39,7 +39,7 @@ KEYS = {
 AROUND = {
     "AZURE_CLIENT_SECRET": plant("AZURE_CLIENT_SECRET"),
     "AZURE_STORAGE_KEY": plant("AZURE_STORAGE_KEY", "{}+/=="),
-    "AZURE_STORAGE_SAS_TOKEN": plant("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig={}"),
+    "AZURE_STORAGE_SAS_TOKEN": plant("AZURE_STORAGE_SAS_TOKEN", "sv=1&sr=c&sp=r&sig={}"),
     "AZURE_STORAGE_CONNECTION_STRING": plant("the connection string", "AccountKey={}=="),
     "HTTPS_PROXY": plant("the proxy's password", "http://user:{}@127.0.0.1:9"),
     "ANOTHER_TOKEN": plant("a variable that nobody names"),

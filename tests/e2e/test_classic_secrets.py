@@ -247,11 +247,24 @@ def test_a_token_that_no_header_can_hold(stage: ClassicStage, odd: str) -> None:
 
 
 @ONLY
-@pytest.mark.parametrize("signature", ["{}", "sp=w&sig={}", "se=2020-01-01&sp=r&sig={}"])
-def test_a_signature_that_is_no_use(stage: ClassicStage, signature: str) -> None:
+@pytest.mark.parametrize("signature", ["{}", "sr=b&sp=w&sig={}", "ss=f&srt=o&sp=r&sig={}", "\"{}'"])
+def test_a_signature_that_cannot_read_a_model(stage: ClassicStage, signature: str) -> None:
     stage.deploy()
     stage.declare()
     given = {"MODELS_SAS": signature.format(SAS.core)}
+    for arguments in (
+        ("plan",),
+        ("apply", "--auto-approve"),
+        ("apply", "--auto-approve", "--json"),
+    ):
+        finish(stage.run(*arguments, **given), 1, "the signature in env MODELS_SAS")
+
+
+@ONLY
+def test_a_signature_that_has_expired(stage: ClassicStage) -> None:
+    stage.deploy()
+    stage.declare()
+    given = {"MODELS_SAS": f"sr=b&se=2020-01-01&sp=r&sig={SAS.core}"}
     finish(stage.run("plan", **given), 0, "Warning: Endpoint/census: trained model")
     for more in ((), ("--json",)):
         finish(stage.run("apply", "--auto-approve", *more, **given), 1, "where sas refers to")

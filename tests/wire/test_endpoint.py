@@ -49,7 +49,7 @@ RESOURCE = Resource(Address("Endpoint", "e1"), f"{SERVICE}/endpoints/e1")
 DEFAULTS = {"workspace": "w1", "webService": "s1"}
 MODEL = "Bike Rental [trained model]"
 OLD, NEW = (f"https://acct.blob.core.windows.net/m/{name}.ilearner" for name in ("old", "new"))
-SAS = "?sv=2020&sp=r&se=2035-01-01T00:00:00Z&sig=PLANTED"
+SAS = "?sv=2020&sr=b&sp=r&se=2035-01-01T00:00:00Z&sig=PLANTED"
 SIGNED = {MODEL: {"uri": NEW, "sas": {"env": "MODELS_SAS"}}}
 WHERE = ("Resources", MODEL, "Location")
 POINTER = f"/Resources/{MODEL}/Location"
