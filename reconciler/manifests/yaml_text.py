@@ -41,10 +41,13 @@ class Text:
         self._text = text
 
     def compose(self) -> Iterator[yaml.Node]:
-        """Yields each document's root node; a syntax error becomes a finding and ends the file."""
+        """Yields each document's root node; a syntax error becomes a finding and ends the file.
+
+        An empty document (`---` and then nothing, or only comments) is skipped.
+        """
         try:
             for node in yaml.compose_all(self._text, Loader=yaml.CSafeLoader):
-                if node is not None:
+                if not is_empty(node):
                     yield node
         except yaml.YAMLError as error:
             self.findings.append(self._explain(error))
@@ -178,6 +181,15 @@ class Text:
 
 
 _FLATTEN: Final = "Flatten it."
+
+
+def is_empty(document: Any) -> bool:
+    """Whether a document, given as its root node or its first event, has no text: not even null."""
+    if document is None:
+        return True
+    scalar = isinstance(document, yaml.ScalarNode | yaml.ScalarEvent)
+    untagged = scalar and document.tag in {None, f"{_PREFIX}null"}
+    return untagged and not document.value and not document.style
 
 
 def read_plain(text: str) -> int | float | bool | None:

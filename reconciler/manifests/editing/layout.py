@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 import yaml
 
+from reconciler.manifests.yaml_text import is_empty
 from reconciler.model import SourceLocation
 from reconciler.model.values import dataclass
 
@@ -138,14 +139,14 @@ def find_nearest_node(root: Node, path: tuple[str, ...]) -> int:
 
 
 def _split_events(text: str) -> list[list[yaml.Event]]:
-    """The events of each document of a YAML text that can be composed."""
+    """The events of each document of a YAML text that can be composed, without empty documents."""
     documents: list[list[yaml.Event]] = []
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, yaml.DocumentStartEvent):
             documents.append([])
         elif isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
             documents[-1].append(event)
-    return documents
+    return [events for events in documents if not is_empty(events[0])]
 
 
 def lay_out_yaml(text: str, document: int) -> tuple[Node, list[list[tuple[object, ...]]]]:
