@@ -7,11 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from reconciler.cli.context import Invocation
 from reconciler.kinds import find_kinds
 from reconciler.manifests import Loaded, load
+from reconciler.model import Finding
 from reconciler.ports import Kind
+from reconciler.render.words.counting import count
+from reconciler.render.words.names import list_names
+
+_MOST_NAMED: Final = 5
+
+
+def list_notes(loaded: Loaded) -> tuple[Finding, ...]:
+    """The warnings about files, and a warning that counts the documents of other tools."""
+    notes = tuple(found for found in loaded.findings if found.severity == "warning")
+    if not loaded.foreign:
+        return notes
+    ignored = f"{count(len(loaded.foreign), 'document')} of other tools ignored"
+    files = list_names(dict.fromkeys(place.file for place in loaded.foreign), _MOST_NAMED)
+    return (*notes, Finding(ignored, detail=(files,), severity="warning"))
 
 
 def load_all(invocation: Invocation, paths: Sequence[str]) -> tuple[Loaded, Mapping[str, Kind]]:

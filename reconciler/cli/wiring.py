@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from reconciler.blobs import BlobStorage
 from reconciler.cli.context import Invocation
-from reconciler.cli.loading import load_all
+from reconciler.cli.loading import list_notes, load_all
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Providers, Runtime
 from reconciler.errors import ManifestInvalid, PlanInvalid, ReconcilerError
@@ -169,6 +169,8 @@ class Assembly:
             rotate=parse_addresses("--rotate", flags.rotated),
             refresh=flags.refresh,
             rollouts=self.loaded.rollouts,
+            unread=self.loaded.unread,
+            notes=list_notes(self.loaded),
         )
 
     def _inputs(self, flags: PlanFlags) -> Inputs:

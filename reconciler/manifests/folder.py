@@ -20,15 +20,21 @@ from reconciler.model.values import dataclass
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")
 _HERE: Final = Path()
+_FileId = tuple[int, int]
 
 
 @dataclass
 class Folder:
-    """The project's folder. `files` collects the digest of every file read, by relative name."""
+    """The project's folder.
+
+    `files` collects the digest of every file read, by relative name. `passed` collects the files
+    that a walk found and did not yield.
+    """
 
     root: Path
     files: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    passed: list[Path] = field(default_factory=list)
     _resolved: dict[Path, Path] = field(default_factory=dict)
 
     def name(self, path: Path) -> str:
@@ -40,7 +46,12 @@ class Folder:
         return os.path.relpath(path, self.root).replace(os.sep, "/")
 
     def walk(self, path: Path) -> Iterator[Path]:
-        """Yields the YAML files at or below a path, sorted by name; skips hidden ones."""
+        """Yields the YAML files at or below a path; skips hidden ones.
+
+        The files of a folder come first, sorted by name, then those of its subfolders. A folder
+        that a symbolic link leads to comes last and under the link's name, unless it was walked
+        before. Therefore a circle of links ends.
+        """
         if not path.is_dir():
             if not path.exists() and not path.is_symlink():
                 self._refuse(path, "does not exist", "Name a manifest, or a folder that holds one.")
@@ -49,16 +60,52 @@ class Folder:
             return
         if not self._holds(path):
             return
-        for folder, below, names in os.walk(path, onerror=self._note_unreadable):
-            below[:] = sorted(name for name in below if not name.startswith("."))
-            for name in sorted(names):
-                found = Path(folder, name)
-                if name.endswith(_YAML) and not name.startswith(".") and self._is_ours(found):
-                    yield found
+        walked: set[_FileId] = set()
+        linked = [path]
+        # A stack and not a recursion: folders may be deeper than Python's calls.
+        while linked:
+            below = [linked.pop(0)]
+            while below:
+                yield from self._walk_one(below.pop(), walked, below, linked)
 
-    def _is_ours(self, found: Path) -> bool:
-        """Whether a file found below our folder is really inside it: it is, unless it is a link."""
-        return not found.is_symlink() or self._holds(found)
+    def _walk_one(
+        self, folder: Path, walked: set[_FileId], below: list[Path], linked: list[Path]
+    ) -> Iterator[Path]:
+        """Yields the YAML files of one folder; adds its subfolders to `below` and `linked`."""
+        try:
+            state = folder.stat()
+            if (state.st_dev, state.st_ino) in walked:
+                return
+            walked.add((state.st_dev, state.st_ino))
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            self._refuse(folder, f"cannot be read: {error.strerror}")
+            return
+        deeper: list[Path] = []
+        for entry in entries:
+            path = folder / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                deeper += [] if entry.name.startswith(".") else [path]
+            elif not is_manifest_name(entry.name):
+                self._pass(path, linked, is_link=entry.is_symlink())
+            elif not entry.is_symlink() or self._holds(path):
+                yield path
+        below.extend(reversed(deeper))
+
+    def list_top(self) -> list[Path]:
+        """Returns the files and folders directly in the project's folder, by name."""
+        try:
+            return sorted(self.root.iterdir())
+        except OSError:
+            return []
+
+    def _pass(self, path: Path, linked: list[Path], *, is_link: bool) -> None:
+        """Notes a file that is not yielded; a link to a folder is added to `linked`."""
+        if not is_link or path.name.startswith(".") or not path.is_dir():
+            self.passed.append(path)
+        elif self._holds(path):
+            linked.append(path)
 
     def read(self, path: Path, place: SourceLocation | None = None) -> str | None:
         """Returns the text of a file, or None with a finding at `place` (or at the file itself)."""
@@ -129,14 +176,16 @@ class Folder:
             self._refuse(path, "is outside the project's folder", "Move it into the folder.")
         return inside
 
-    def _note_unreadable(self, error: OSError) -> None:
-        self._refuse(Path(error.filename), f"cannot be read: {error.strerror}")
-
     def _refuse(
         self, path: Path, message: str, next_step: str = "", *, place: SourceLocation | None = None
     ) -> None:
         subject = self.name(path)
         self.findings.append(Finding(message, subject=subject, place=place, next_step=next_step))
+
+
+def is_manifest_name(name: str) -> bool:
+    """Whether a file of this name is read as manifests: a YAML ending in any case, not hidden."""
+    return name.casefold().endswith(_YAML) and not name.startswith(".")
 
 
 def _is_link(path: Path) -> bool:

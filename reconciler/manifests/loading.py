@@ -6,17 +6,23 @@ Commands call `load`. It reads files and never a service.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Final
-
-import yaml
+from typing import TYPE_CHECKING, Final
 
 from reconciler.document.pointers import find, split_pointer
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.project import LEDGER, make_project
+from reconciler.manifests.recognition import (
+    API_VERSION,
+    check_foreign,
+    describe_unread,
+    find_listed,
+    find_unread,
+    read_top_level,
+)
 from reconciler.manifests.references import (
     Found,
     check_secrets,
@@ -42,15 +48,22 @@ from reconciler.model import (
     Rollout,
     SecretReference,
     SourceLocation,
+    UnreadFile,
 )
 from reconciler.model.values import dataclass
 from reconciler.ports import Kind
 
-API_VERSION: Final = "reconciler/v1"
+if TYPE_CHECKING:  # only named here
+    import yaml
+
 PROJECT_FILE: Final = "reconciler.yaml"
 _PROJECT_SCHEMA: Final = "manifest/project"
 _LEDGER: Final = "/spec/ledger/path"
 _FLEET_SCHEMA: Final = "manifest/fleet"
+_LISTED: Final = Finding(
+    "a manifest is an item of a list here, and no list is read",
+    next_step="Write it as a document of its own, after a line with ---.",
+)
 _TWO: Final = Finding("two manifests have this address", next_step="Rename one of them.")
 
 
@@ -58,18 +71,21 @@ _TWO: Final = Finding("two manifests have this address", next_step="Rename one o
 class Loaded:
     """The project and its manifests, as far as they could be read.
 
-    `files` maps the relative name of every file read to its digest. `foreign` counts documents of
-    other apiVersions, which are ignored. `rollouts` are those of the fleets, whose members are
-    among the manifests. `secrets` are all references to secrets, also in manifests with errors.
+    `files` maps the relative name of every file read to its digest. `foreign` are the places
+    of other tools' documents, which are ignored. `rollouts` are those of the fleets, whose members
+    are among the manifests. `secrets` are all references to secrets, also in manifests with errors.
+    `unread` are files that may declare resources and were not read; the findings have a warning for
+    each.
     """
 
     project: Project | None
     manifests: tuple[Manifest, ...]
     findings: tuple[Finding, ...]
     files: Mapping[str, str]
-    foreign: int
+    foreign: tuple[SourceLocation, ...]
     rollouts: tuple[Rollout, ...] = ()
     secrets: tuple[SecretReference, ...] = ()
+    unread: tuple[UnreadFile, ...] = ()
 
 
 def load(
@@ -86,6 +102,8 @@ def load(
     for path in paths or [usual if usual.is_dir() else folder]:
         for file in loading.folder.walk(path):
             loading.load_file(file)
+    if not paths:
+        loading.find_unread(loading.folder.list_top() if usual.is_dir() else [])
     return loading.finish(whole=not paths)
 
 
@@ -103,8 +121,9 @@ class _Loading:
     definitions: set[str] = field(default_factory=set)
     subjects: set[str] = field(default_factory=set)
     read: set[Path] = field(default_factory=set)
-    foreign: int = 0
+    foreign: list[SourceLocation] = field(default_factory=list)
     unsure: bool = False
+    unread: list[UnreadFile] = field(default_factory=list)
 
     @functools.cached_property
     def schemas(self) -> Mapping[str, str]:
@@ -140,7 +159,7 @@ class _Loading:
         self.findings.extend(parsed.findings)
 
     def _load_document(self, file: Path, parsed: Text, node: yaml.Node) -> None:
-        version, kind = _peek(node, "apiVersion"), _peek(node, "kind")
+        version, kind = (read_top_level(node, name) for name in ("apiVersion", "kind"))
         if version is None:
             finding = Finding(
                 "has no apiVersion",
@@ -149,7 +168,7 @@ class _Loading:
             )
             self.unnamed.append((parsed.file, finding))
         elif not version.startswith("reconciler/"):
-            self.foreign += 1
+            self._check_foreign(parsed, node, version, kind)
         elif version != API_VERSION:
             self._add_finding(
                 parsed, node, "/apiVersion", unknown_word("apiVersion", version, [API_VERSION])
@@ -163,6 +182,24 @@ class _Loading:
         else:
             known = ["Project", "Fleet", *self.schemas]
             self._add_finding(parsed, node, "/kind", unknown_word("kind", kind or "", known))
+
+    def _check_foreign(self, parsed: Text, node: yaml.Node, version: str, kind: str | None) -> None:
+        """Notes the document of another tool; refuses one that is nearly ours, or holds ours."""
+        finding = check_foreign(version, kind, ["Project", "Fleet", *self.schemas])
+        listed = find_listed(node)
+        if finding:
+            self._add_finding(parsed, node, "/apiVersion", finding)
+        elif listed is not None:
+            self.findings.append(replace(_LISTED, place=parsed.place(listed)))
+        else:
+            self.foreign.append(parsed.place(node))
+
+    def find_unread(self, beside: Iterable[Path]) -> None:
+        """Finds the files that may declare resources and were not read; `beside` manifests/."""
+        kinds = ["Fleet", *self.schemas]
+        named = (path for path in beside if self.folder.resolve(path) not in self.read)
+        self.unread += find_unread(self.folder, named, kinds)
+        self.findings += map(describe_unread, self.unread)
 
     def _add_finding(self, parsed: Text, node: yaml.Node, pointer: str, finding: Finding) -> None:
         place = SourceMap(parsed.file, node).find_nearest(pointer)
@@ -302,7 +339,8 @@ class _Loading:
             else:
                 self.counter.add(finding, str(manifest.address), manifest.member)
         findings = [*self.folder.findings, *self.findings, *named, *self.counter.list_findings()]
-        if not findings and not self.manifests:
+        wrong = any(finding.severity == "error" for finding in findings)
+        if not wrong and not self.manifests:
             findings.append(
                 Finding(
                     "no manifest was found",
@@ -317,9 +355,10 @@ class _Loading:
             manifests=tuple(self.manifests[address] for address in sorted(self.manifests)),
             findings=tuple(sorted(findings, key=_sort_key)),
             files=self.folder.files,
-            foreign=self.foreign,
+            foreign=tuple(self.foreign),
             rollouts=tuple(rollout for rollout, _ in self.fleets.values()),
             secrets=tuple(self._find_secrets()),
+            unread=tuple(self.unread),
         )
 
 
@@ -331,15 +370,6 @@ def _place_of(manifest: Manifest) -> SourceLocation:
 def _sort_key(finding: Finding) -> tuple[str, int, int, str]:
     at = finding.place
     return (at.file, at.line, at.column, finding.message) if at else ("", 0, 0, finding.message)
-
-
-def _peek(node: yaml.Node, name: str) -> str | None:
-    """A top-level text of a document, read before the document is checked."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == name and isinstance(value, yaml.ScalarNode):
-                return str(value.value)
-    return None
 
 
 def _subject(kind: str, document: Json) -> str:

@@ -30,6 +30,7 @@ from reconciler.model.declared import (
     ModelReference,
     Project,
     Rollout,
+    UnreadFile,
 )
 from reconciler.model.drift import (
     Drift,
@@ -153,6 +154,7 @@ __all__ = [
     "Stopped",
     "Summary",
     "Throttling",
+    "UnreadFile",
     "Verb",
     "Verdict",
     "VerifyReport",

@@ -47,6 +47,18 @@ class Rollout:
     max_failures: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadFile:
+    """A file in the project's folder that is not read and may declare resources.
+
+    `why` says why it is not read. `names` are the names in it; None if they cannot be known.
+    """
+
+    file: str
+    why: str
+    names: frozenset[str] | None
+
+
 @dataclass(frozen=True)
 class Manifest:
     """One manifest document, checked against its schema, with included files inlined.

@@ -12,7 +12,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from reconciler.model import Action, Address, Change, Finding, GuardLimits, Step
+from reconciler.model import (
+    Action,
+    Address,
+    Change,
+    Finding,
+    GuardLimits,
+    Resource,
+    Step,
+    UnreadFile,
+)
 
 # What each guard protects against. A kind can add its own guards.
 GUARDS: Final[Mapping[str, str]] = {
@@ -22,6 +31,7 @@ GUARDS: Final[Mapping[str, str]] = {
     "irreversible": "a change that cannot be undone",
     "adopt": "a resource that somebody else manages",
     "empty": "a folder without manifests",
+    "unread": "a resource to destroy that a file which is not read may declare",
     "blob": "a model that storage does not have, or that cannot be read",
 }
 _COUNTED_FROM: Final = 10
@@ -58,6 +68,20 @@ def allow(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Findin
 def is_allowed(finding: Finding, allowed: Collection[str]) -> bool:
     """Whether a flag allows the guard of a finding."""
     return finding.guard in allowed or f"{finding.guard}={finding.subject}" in allowed
+
+
+def check_unread(leaving: Iterable[Resource], unread: Sequence[UnreadFile]) -> Iterator[Finding]:
+    """Yield an error for each resource to prune that a file which was not read may declare."""
+    for resource in leaving:
+        address = resource.address
+        files = [one.file for one in unread if one.names is None or address.name in one.names]
+        if files:
+            yield forbid(
+                address,
+                "unread",
+                f"may be declared in {files[0]}, which is not read",
+                lift="To destroy it",
+            )
 
 
 def _check_each(steps: Sequence[Step]) -> Iterator[Finding]:

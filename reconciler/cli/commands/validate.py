@@ -33,6 +33,6 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -
         among = f", with {fleets} among them," if loaded.rollouts else ""
         resources = count(len(loaded.manifests), "resource")
         counted = f"{resources}{among} in {count(len(loaded.files), 'file')}"
-        left = f", {count(loaded.foreign, 'other document')} ignored" if loaded.foreign else ""
+        left = f", {count(len(loaded.foreign), 'other document')} ignored" if loaded.foreign else ""
         click.echo(f"Success! The configuration is valid: {counted}{left}.")
     return int(wrong)

@@ -118,12 +118,16 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
     steps, found = check_models(runtime, staged, builder.comparisons, request.limits.blobs)
     known = len(snapshot.last_applied_by_address)
     refusals = guards.check_guards(steps, request.limits, known, request.allowed, builder.owners)
-    warnings = guards.allow((*builder.warnings, *found), request.allowed)
+    unread = [] if request.destroy else guards.check_unread(leaving, request.unread)
+    warnings = guards.allow((*builder.warnings, *found, *unread), request.allowed)
     return Plan(
         steps=tuple(steps),
         unchanged=tuple(builder.unchanged),
         findings=tuple(
-            name_items((*refusals, *warnings, *_report_open_intents(snapshot, seen)), chosen)
+            name_items(
+                (*refusals, *warnings, *request.notes, *_report_open_intents(snapshot, seen)),
+                chosen,
+            )
         ),
         inputs=request.inputs,
         refresh=refresh,

@@ -20,6 +20,7 @@ from reconciler.model import (
     Resource,
     Rollout,
     Snapshot,
+    UnreadFile,
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.waves import group_members, name_items
@@ -35,7 +36,9 @@ class PlanRequest:
     written again. The address of a fleet means all its members. `whole` is True if all manifests
     of the project are present. Only then is a resource without a manifest an orphan, which
     `prune` destroys. `destroy` deletes all resources. `rollouts` has one entry for each fleet
-    with members among the manifests.
+    with members among the manifests. `unread` are files that may declare resources and were not
+    read: `prune` destroys none of these. `notes` are warnings about what was read; they become a
+    part of the plan.
     """
 
     manifests: Sequence[Manifest]
@@ -51,6 +54,8 @@ class PlanRequest:
     destroy: bool = False
     refresh: Mode = "auto"
     rollouts: Sequence[Rollout] = ()
+    unread: Sequence[UnreadFile] = ()
+    notes: Sequence[Finding] = ()
 
 
 def resolve_request(request: PlanRequest, snapshot: Snapshot) -> PlanRequest:

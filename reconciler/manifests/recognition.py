@@ -1,0 +1,139 @@
+"""Recognises what belongs to this project although it is not written or named as a manifest.
+
+A document that is nearly ours must not be taken for another tool's, because a plan could then
+destroy what it declares. The same holds for a file with manifests that no walk yields. The loader
+calls this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from reconciler.manifests.folder import Folder, is_manifest_name
+from reconciler.model import Finding, UnreadFile
+from reconciler.secrets.suspicion import quote_word
+
+API_VERSION: Final = "reconciler/v1"
+_GROUP: Final = "reconciler"
+# Similarities of difflib: one or two wrong letters in a word of ten stay above them.
+_NEAR_GROUP: Final = 0.8
+_NEAR_KIND: Final = 0.85
+# Kubernetes's own kind differs from ours in one letter.
+_OTHERS: Final = ("endpoints",)
+_READ_BYTES: Final = 1 << 20
+_OUR_VERSION: Final = re.compile(
+    r"""apiVersion["']?\s*:\s*["']?[^\s"',}]*reconciler""", re.IGNORECASE
+)
+_OUR_KIND: Final = r"""\bkind["']?\s*:\s*["']?({})\b"""
+_NAME: Final = re.compile(r"""\bname["']?\s*:\s*["']?([^\s"',}]+)""")
+_VARIABLES: Final = ("${", "{{", "{%", "<%")
+# The suffixes that a file with manifests may have. Data in other formats is not opened.
+_MAY_HOLD: Final = re.compile(r"\.ya?ml|\.json|\.txt|^[^.]*$|\s$|[^\x00-\x7f]", re.IGNORECASE)
+
+
+def check_foreign(version: str, kind: str | None, kinds: Collection[str]) -> Finding | None:
+    """Returns the finding for a document that is nearly ours; None for another tool's.
+
+    `kinds` are ours. A document of our kind is never taken for another tool's.
+    """
+    if not (_is_near_group(version) or _is_near_kind(kind or "", kinds)):
+        return None
+    return Finding(
+        f"unknown apiVersion{quote_word(version)}",
+        next_step=f'Did you mean "{API_VERSION}"? If another tool reads this document, move it out'
+        " of the folder.",
+    )
+
+
+def _is_near_group(version: str) -> bool:
+    word = version.casefold()
+    parts = re.split(r"[/.\s]", word)
+    return _GROUP in word or any(_similarity(one, _GROUP) >= _NEAR_GROUP for one in parts)
+
+
+def _is_near_kind(kind: str, kinds: Collection[str]) -> bool:
+    word = "".join(filter(str.isalnum, kind)).casefold()
+    if word in _OTHERS:
+        return False
+    return any(_similarity(word, one.casefold()) >= _NEAR_KIND for one in kinds)
+
+
+def _similarity(word: str, known: str) -> float:
+    import difflib  # noqa: PLC0415 - start-up: only documents of other tools need it
+
+    return difflib.SequenceMatcher(None, word, known).ratio()
+
+
+def find_listed(node: yaml.Node) -> yaml.Node | None:
+    """Returns the first item of another tool's list that is a document of ours."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if key.value != "items" or not isinstance(value, yaml.SequenceNode):
+            continue
+        for item in value.value:
+            version = read_top_level(item, "apiVersion")
+            if version is not None and _is_near_group(version):
+                found: yaml.Node = item
+                return found
+    return None
+
+
+def read_top_level(node: yaml.Node, name: str) -> str | None:
+    """Returns a top-level text of a document, read before the document is checked."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == name and isinstance(value, yaml.ScalarNode):
+                return str(value.value)
+    return None
+
+
+def find_unread(
+    folder: Folder, beside: Iterable[Path], kinds: Collection[str]
+) -> Iterator[UnreadFile]:
+    """Yields the files with manifests that a walk passed over, and links that lead nowhere.
+
+    `beside` are files that no walk found, because they are outside the folder of manifests.
+    """
+    ours = re.compile(_OUR_KIND.format("|".join(map(re.escape, kinds))), re.IGNORECASE)
+    for path in folder.passed:
+        hidden = path.name.startswith(".")
+        if not hidden and path.is_symlink() and not path.exists():
+            yield UnreadFile(folder.name(path), "it is a link that leads nowhere", None)
+        elif folder.name(path) not in folder.files:
+            why = "its name is hidden" if hidden else "its name does not end in .yaml or .yml"
+            yield from _read_unread(folder, path, why, ours)
+    for path in beside:
+        if is_manifest_name(path.name) and folder.name(path) not in folder.files:
+            yield from _read_unread(folder, path, "it is outside manifests/", ours)
+
+
+def _read_unread(
+    folder: Folder, path: Path, why: str, ours: re.Pattern[str]
+) -> Iterator[UnreadFile]:
+    if not _MAY_HOLD.search(path.name) or not folder.holds(path) or not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            text = file.read(_READ_BYTES).decode(errors="replace")
+    except OSError:
+        return
+    found = {kind.casefold() for kind in ours.findall(text)}
+    if _OUR_VERSION.search(text) and found:
+        known = "fleet" not in found and not any(sign in text for sign in _VARIABLES)
+        names = frozenset(_NAME.findall(text)) if known else None
+        yield UnreadFile(folder.name(path), why, names)
+
+
+def describe_unread(unread: UnreadFile) -> Finding:
+    """Returns the warning about a file that is not read."""
+    return Finding(
+        f"is not read: {unread.why}",
+        subject=unread.file,
+        next_step="If it belongs to the project, move it to manifests/ and name it NAME.yaml. If"
+        " not, move it out of the folder.",
+        severity="warning",
+    )
