@@ -100,6 +100,8 @@ def find_unread(
     """
     ours = re.compile(_OUR_KIND.format("|".join(map(re.escape, kinds))), re.IGNORECASE)
     for path in folder.passed:
+        if not _MAY_HOLD.search(path.name):
+            continue
         hidden = path.name.startswith(".")
         if not hidden and path.is_symlink() and not path.exists():
             yield UnreadFile(folder.name(path), "it is a link that leads nowhere", None)
@@ -114,7 +116,7 @@ def find_unread(
 def _read_unread(
     folder: Folder, path: Path, why: str, ours: re.Pattern[str]
 ) -> Iterator[UnreadFile]:
-    if not _MAY_HOLD.search(path.name) or not folder.holds(path) or not path.is_file():
+    if not folder.holds(path) or not path.is_file():
         return
     try:
         with path.open("rb") as file:
