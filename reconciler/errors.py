@@ -8,7 +8,7 @@
     ├── PlanRefused(findings)          a guard forbids the plan
     ├── StalePlan                      live has changed since the plan was made
     ├── LedgerInvalid                  the ledger's chain is broken, or it cannot be written
-    │   └── LedgerUnwritten(entry)     a finished step could not be recorded
+    │   └── LedgerUnwritten(entry)     the result of a step could not be recorded
     ├── LedgerConflict                 another process has taken the ledger's lock since
     ├── LockHeld(lock_owner)           another process holds the ledger's lock
     ├── SecretMissing                  a referenced secret does not exist
@@ -103,9 +103,12 @@ class LedgerInvalid(ReconcilerError):
 
 
 class LedgerUnwritten(LedgerInvalid):
-    """A finished step could not be recorded; `entry` is the entry that the ledger lacks."""
+    """The ledger did not take the result of a step; `entry` is the entry that it lacks.
 
-    def __init__(self, cause: LedgerInvalid, entry: Entry) -> None:
+    The ledger cannot be written, or another process has taken its lock.
+    """
+
+    def __init__(self, cause: LedgerInvalid | LedgerConflict, entry: Entry) -> None:
         super().__init__(cause.message, subject=cause.subject, next_step=cause.next_step)
         self.entry = entry
 

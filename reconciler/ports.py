@@ -57,6 +57,13 @@ class Permit(Protocol):
         """How long the call waited for the permit, in seconds."""
         ...
 
+    def check(self) -> None:
+        """Raise LedgerConflict when the call may not be sent any more, as `require` says.
+
+        Call it right before the first byte is sent: the lock may be lost during any wait.
+        """
+        ...
+
     def learn(self, status: int, headers: Mapping[str, str], said: str, within_s: float) -> float:
         """Report the answer; returns for how many seconds no similar call is sent."""
         ...
@@ -81,6 +88,10 @@ class RateLimiter(Protocol):
 
     def check(self, needed: int) -> None:
         """Raise TooManyCalls when `needed` more calls would exceed the limit."""
+        ...
+
+    def require(self, lease: Lease) -> None:
+        """Let the permits of writes raise what the `check` of this lease raises, from now on."""
         ...
 
     def stop(self, within_s: float) -> None:

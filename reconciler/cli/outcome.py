@@ -122,7 +122,8 @@ def describe_unrecorded(entries: Sequence[Entry], kept: Path | None) -> Finding:
     return Finding(
         f"{what}: the ledger cannot be written",
         detail=(f"{where}. {without}",),
-        next_step=f"Make the ledger writable, then: reconciler ledger verify --recover {place}",
+        next_step="When this user can write the ledger and its lock is free:"
+        f" reconciler ledger verify --recover {place}",
     )
 
 

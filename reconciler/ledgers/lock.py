@@ -87,12 +87,15 @@ class HeldLock:
         self._ended = threading.Event()
 
     def check(self) -> None:
-        """Raises LedgerConflict if the lock may be lost."""
-        if read_clock() - self._renewed >= self._heartbeat.lease_s:
-            raise self._conflict("could not be renewed in time")
+        """Raises LedgerConflict if the lock may be lost.
+
+        The age of the lease is looked at last: the process may be suspended during the other look.
+        """
         if self._lost.is_set() or not self._lock_handle.is_held():
             self._lost.set()
             raise self._conflict("was acquired by another process")
+        if read_clock() - self._renewed >= self._heartbeat.lease_s:
+            raise self._conflict("could not be renewed in time")
 
     @contextlib.contextmanager
     def keep_alive(self) -> Iterator[HeldLock]:

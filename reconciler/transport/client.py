@@ -55,12 +55,13 @@ class _FailedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A request. An empty `token` means the token of the cloud."""
+    """A request with its permit. An empty `token` means the token of the cloud."""
 
     method: str
     url: str
     body: Json
     token: str = field(repr=False)
+    permit: Permit
 
 
 class _Attempts:
@@ -114,15 +115,15 @@ class Client:
 
         `url` is a path below the base URL or a whole URL of the same origin; it is sent byte for
         byte. An empty `token` means the token of the cloud. Raises ServiceError, or the errors of
-        the rate limiter. ReplyLost means that a write may have been done; after any other error it
-        was not done.
+        the rate limiter and its permits. ReplyLost means that a write may have been done; after any
+        other error it was not done.
         """
         target = self.resolve(url)
         tries = _Attempts(self.timeouts, self.clock())
         while True:
             permit = self._rate_limiter.admit(method, target, self.timeouts.throttled_s)
             tries.until += permit.waited_s
-            answer = self._try(_Request(method, target, body, token), permit, tries.lost)
+            answer = self._try(_Request(method, target, body, token, permit), tries.lost)
             if isinstance(answer, Reply):
                 return answer
             if answer.pause is None or not tries.may_go_on(answer, self.clock()):
@@ -178,8 +179,8 @@ class Client:
             )
         return target
 
-    def _try(self, request: _Request, permit: Permit, lost: int) -> Reply | _FailedAttempt:
-        within = self.timeouts.throttled_s
+    def _try(self, request: _Request, lost: int) -> Reply | _FailedAttempt:
+        within, permit = self.timeouts.throttled_s, request.permit
         read = request.method == "GET"
         try:
             reply = self._exchange(request)
@@ -217,7 +218,10 @@ class Client:
         return _FailedAttempt(_perhaps(failed), None)
 
     def _exchange(self, request: _Request) -> Reply:
-        """Send one request with exactly these parts; no cookie or header is kept for the next."""
+        """Send one request with exactly these parts; no cookie or header is kept for the next.
+
+        Its permit is checked last, after the waits for the token and the connection.
+        """
         token = request.token or self._tokens.get()
         headers, body = {**_HEADERS, "Authorization": f"Bearer {token}"}, None
         if request.body is not None:
@@ -226,7 +230,7 @@ class Client:
         if request.method != "GET":
             headers["Content-Length"] = str(len(body or b""))
         target = "/" + request.url.partition("://")[2].partition("/")[2]
-        answer = self._connections.send(request.method, target, headers, body)
+        answer = self._connections.send(request.method, target, headers, body, request.permit.check)
         try:
             return self._receive(request.url, answer)
         except BaseException:

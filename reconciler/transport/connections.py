@@ -12,13 +12,35 @@ import http.client
 import io
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, Protocol, TypeAlias
 
 # One part of an answer may take as long as the socket's timeout; the whole answer may take this
 # many times as long. The socket's timeout starts again with every byte, so a service that sends
 # single bytes could block a caller without end.
 _TIMES: Final = 4
+# A socket takes so many bytes at once. A longer body is sent only as fast as the service reads.
+_TAKEN_AT_ONCE: Final = 64 * 1024
+
+Check: TypeAlias = Callable[[], None]
+"""Raises an error when a call may not be sent any more."""
+
+
+def allow() -> None:
+    """The check of a call that may always be sent."""
+
+
+def split_body(body: bytes | None, check: Check) -> bytes | Iterator[bytes] | None:
+    """The body to send. The end of a long one follows only after another `check`."""
+    if body is None or len(body) <= _TAKEN_AT_ONCE:
+        return body
+    return _check_before_end(body, check)
+
+
+def _check_before_end(body: bytes, check: Check) -> Iterator[bytes]:
+    yield body[:-_TAKEN_AT_ONCE]
+    check()
+    yield body[-_TAKEN_AT_ONCE:]
 
 
 class TransportError(Exception):
@@ -77,11 +99,18 @@ class Connections(Protocol):
     """Connections to the origin of a base URL. Safe to use from several threads."""
 
     def send(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        check: Check = allow,
     ) -> Answer:
         """Send a call once, with its target byte for byte; the body of the answer is unread.
 
-        A redirect is not followed. Raises TransportError.
+        `check` is called when the connection is open, right before the first byte is sent, and for
+        a long body again before its end. What it raises is raised here; then the service did not
+        get a whole request. A redirect is not followed. Raises TransportError.
         """
 
 

@@ -18,12 +18,15 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from reconciler.transport.connections import (
+    Check,
     Headers,
     TimedResponse,
+    allow,
     say_broken_off,
     say_late,
     say_other_protocol,
     say_unreached,
+    split_body,
 )
 
 _KEPT: Final = 64
@@ -42,18 +45,21 @@ class LoopbackConnections:
         weakref.finalize(self, _close_all, self._idle)
 
     def send(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        check: Check = allow,
     ) -> _LoopbackAnswer:
-        """Send a call once, with its target byte for byte; the body of the answer is unread.
-
-        A redirect is not followed. Raises TransportError.
-        """
+        """Send a call once, as `Connections.send` says."""
         connection = self._take() or self._connect()
         try:
+            check()
             # If a service closes the connection before it has read the whole request, its answer
             # may say why.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.request(method, target, body, dict(headers))
+                connection.request(method, target, split_body(body, check), dict(headers))
             answer = connection.getresponse()
         except TimeoutError as error:
             connection.close()

@@ -19,7 +19,7 @@ from typing import Final
 from reconciler.errors import ReconcilerError, Throttled, TooManyCalls
 from reconciler.model import Throttling
 from reconciler.model.values import dataclass
-from reconciler.ports import Emit
+from reconciler.ports import Emit, Lease
 from reconciler.transport.replies import LATER, read_retry_after
 from reconciler.transport.token_bucket import READS, WRITES, TokenBucket
 
@@ -28,6 +28,7 @@ _PLACE: Final = re.compile(r"https?://([^/?#]+)(?:/subscriptions/([^/?#]+))?", r
 _PUBLISHED: Final = re.compile(r"([a-z0-9-]+\.)?management\.azure\.com(:443)?")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 _REFUSALS: Final = frozenset({429, 503})
+_READS: Final = frozenset({"GET", "HEAD"})
 _LONGEST_S: Final = 60.0
 
 
@@ -51,6 +52,7 @@ class CommandRateLimiter:
         self._lock = threading.Lock()
         self._sent = 0
         self._gates: dict[tuple[str, str, str], _Gate] = {}
+        self._lease: Lease | None = None
 
     @property
     def sent(self) -> int:
@@ -65,7 +67,8 @@ class CommandRateLimiter:
         longer than `stop` allows.
         """
         self._count()
-        return self._gate(method, url).enter(within_s)
+        lease = None if method in _READS else self._lease
+        return self._gate(method, url).enter(within_s, lease)
 
     def check(self, needed: int) -> None:
         """Raise TooManyCalls when `needed` more calls would exceed the limit."""
@@ -77,6 +80,10 @@ class CommandRateLimiter:
             next_step="Nothing was changed. Plan less with --target, or allow more calls:"
             f" --max-calls {self._sent + needed}",
         )
+
+    def require(self, lease: Lease) -> None:
+        """Let the permits of writes raise what the `check` of this lease raises, from now on."""
+        self._lease = lease
 
     def stop(self, within_s: float) -> None:
         """Limit every wait for a permit to `within_s` seconds from now: the command is ending."""
@@ -94,7 +101,7 @@ class CommandRateLimiter:
     def _gate(self, method: str, url: str) -> _Gate:
         place = _PLACE.match(url)
         host, subscription = (place[1], place[2] or "") if place else ("", "")
-        direction = "reads" if method in {"GET", "HEAD"} else "writes"
+        direction = "reads" if method in _READS else "writes"
         key = (host.lower(), subscription.lower(), direction)
         with self._lock:
             if key not in self._gates:
@@ -109,6 +116,12 @@ class _Permit:
     waited_s: float
     _gate: _Gate
     _cuts: int
+    _lease: Lease | None
+
+    def check(self) -> None:
+        """Raise LedgerConflict when the call is a write and the lock may be lost."""
+        if self._lease is not None:
+            self._lease.check()
 
     def learn(self, status: int, headers: Mapping[str, str], said: str, within_s: float) -> float:
         """Report the answer; returns for how many seconds no similar call is sent.
@@ -159,7 +172,7 @@ class _Gate:
         self._lock = threading.Lock()
         self._said = ""
 
-    def enter(self, within_s: float) -> _Permit:
+    def enter(self, within_s: float, lease: Lease | None) -> _Permit:
         started = self._time.clock()
         with self._fifo_lock:
             while True:
@@ -169,7 +182,7 @@ class _Gate:
                     cuts = self._bucket.cuts
                     starved = self._bucket.compute_starved_s(now)
                 if not wait:
-                    return _Permit(now - started, self, cuts)
+                    return _Permit(now - started, self, cuts, lease)
                 if starved > within_s:
                     raise self._give_up()
                 self._time.rest(wait)

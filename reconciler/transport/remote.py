@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -17,11 +17,14 @@ from urllib3 import HTTPConnectionPool, HTTPResponse, Timeout
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from reconciler.transport.connections import (
+    Check,
     Headers,
     TimedResponse,
     TransportError,
+    allow,
     say_broken_off,
     say_late,
+    split_body,
 )
 from reconciler.transport.routes import (
     Unconnected,
@@ -60,12 +63,14 @@ class RemoteConnections:
         return pool
 
     def send(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        check: Check = allow,
     ) -> _RemoteAnswer:
-        """Send a call once, with its target byte for byte; the body of the answer is unread.
-
-        A redirect is not followed. Raises TransportError.
-        """
+        """Send a call once, as `Connections.send` says."""
         try:
             pool = self._pool
         except (HTTPError, requests.exceptions.RequestException) as error:
@@ -75,7 +80,7 @@ class RemoteConnections:
                 method,
                 "/",
                 body,
-                {**headers, _TARGET: target},
+                {**headers, _TARGET: _Target(target, check)},
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
@@ -151,6 +156,19 @@ class Watched:
         self._behind_proxy = True
 
 
+class _Target(str):
+    """A target, and the check that a connection makes before it sends the first byte."""
+
+    __slots__ = ("check",)
+    check: Check
+
+    def __new__(cls, target: str, check: Check) -> Self:
+        """Return the target with its check."""
+        made = super().__new__(cls, target)
+        made.check = check
+        return made
+
+
 class _ExactTarget(Watched):
     """A connection that takes its target from an internal header; that header is never sent."""
 
@@ -158,5 +176,10 @@ class _ExactTarget(Watched):
         self, method: str, _: str, body: Any = None, headers: Any = (), **rest: Any
     ) -> None:
         kept = dict(headers)
-        target = kept.pop(_TARGET)
-        super().request(method, target, body, kept, **rest)  # type: ignore[misc]  # mixed in
+        target: _Target = kept.pop(_TARGET)
+        connection: Any = self
+        if connection.sock is None:
+            connection.connect()
+        target.check()
+        sent = split_body(body, target.check)
+        super().request(method, str(target), sent, kept, **rest)  # type: ignore[misc]  # mixed in

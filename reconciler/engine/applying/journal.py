@@ -13,7 +13,7 @@ from reconciler.document.baseline import make_baseline
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field
 from reconciler.engine.runtime import Runtime
-from reconciler.errors import LedgerInvalid, LedgerUnwritten
+from reconciler.errors import LedgerConflict, LedgerInvalid, LedgerUnwritten
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -46,7 +46,11 @@ class Author:
 
 
 class Journal:
-    """Writes intents and their outcomes under a lock. Safe to use from several threads."""
+    """Writes intents and their outcomes under a lock. Safe to use from several threads.
+
+    From its creation on, a write is sent to a service only if the lease still stands right before
+    the first byte.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Journal:
         self._author = author
         self._lease = lease
         self._remembered = remembered
+        runtime.rate_limiter.require(lease)
 
     def begin(self, step: Step, live: Live | Absent, attempt: int) -> Intent:
         """Record the intent of a write; it is durable when this returns.
@@ -104,7 +109,7 @@ class Journal:
         """Record that an intent is done, with the values that were read back.
 
         `sent` is the desired document; it provides the values that the service does not show.
-        Raises LedgerUnwritten, which holds the entry, if the ledger cannot be written.
+        Raises LedgerUnwritten, which holds the entry, if the ledger does not take it.
         """
         self._record(self._remember(self._close(intent), intent, document, sent))
 
@@ -138,7 +143,7 @@ class Journal:
     def _record(self, entry: Entry) -> None:
         try:
             self._runtime.ledger.record(entry)
-        except LedgerInvalid as error:
+        except (LedgerInvalid, LedgerConflict) as error:
             raise LedgerUnwritten(error, entry) from error
 
     def _close(self, intent: Intent) -> Entry:

@@ -116,7 +116,7 @@ class _Attempt:
         stale = tuple(check_stale(self._field, self._step, before))
         if stale:
             raise StalePlan(stale)
-        intent = self._journal.begin(self._step, before, self._number)
+        intent = self._begin(before)
         try:
             self._send(before)
         except ReconcilerError as error:
@@ -126,6 +126,13 @@ class _Attempt:
     def _look_first(self) -> Live | Absent:
         try:
             return self._provider.read(self._step.resource)
+        except ReconcilerError as error:
+            error.evidence = self.evidence
+            raise
+
+    def _begin(self, before: Live | Absent) -> Intent:
+        try:
+            return self._journal.begin(self._step, before, self._number)
         except ReconcilerError as error:
             error.evidence = self.evidence
             raise
@@ -149,6 +156,10 @@ class _Attempt:
             raise error
         if isinstance(error, ReplyLost) or self._begun:
             return (yield from self._read_until_known(intent, error, last=last))
+        if isinstance(error, LedgerConflict):
+            # The intent stays open: the process that has the lock now records its result.
+            error.evidence = self.evidence if self._number > 1 else f"It was not {self._done}."
+            raise error
         if isinstance(error, Busy):
             self._wait_for_other_operation(intent, error, last=last)
             return None
@@ -217,7 +228,7 @@ class _Attempt:
                 intent, read_back_s, lambda _: self._reporter.report()
             )
         except ReconcilerError as unread:
-            raise self._leave_open(error, unread) from unread
+            raise self._leave_open(intent, error, unread) from unread
         self.evidence = evidence.claim(self._done)
         self._close(intent, evidence, after, None if lost else error)
         if lost and evidence.result is StepResult.DONE:
@@ -235,8 +246,16 @@ class _Attempt:
     ) -> ResumableTask[tuple[Live | Absent, Evidence]]:
         return (yield from read_evidence(self._runtime, intent, read_back_s, before, doubt))
 
-    def _leave_open(self, error: ReconcilerError, unread: ReconcilerError) -> ReconcilerError:
-        """Return the error of a step that could not be read back; its intent stays open."""
+    def _leave_open(
+        self, intent: Intent, error: ReconcilerError, unread: ReconcilerError
+    ) -> ReconcilerError:
+        """Return the error of a step that could not be read back; its intent stays open.
+
+        Without the lock, the result is closed as unknown, so that LedgerUnwritten keeps it.
+        """
+        if isinstance(error, LedgerConflict):
+            self.evidence = self._perhaps(error, f"it could not be read back ({unread.message})")
+            self._close(intent, Evidence(StepResult.UNKNOWN, "it was not read back"), ABSENT, error)
         if isinstance(unread, _OPEN):
             unread.evidence = self._perhaps(unread, error.message)
             return unread
@@ -281,7 +300,7 @@ class _Attempt:
                 self._journal.finish(intent, document_of(live), self._step.after)
             else:
                 self._journal.close(intent, evidence.result, note)
-        except (LedgerUnwritten, LedgerConflict) as unwritten:
+        except LedgerUnwritten as unwritten:
             done = f"It was {self._done}."
             unwritten.evidence = done if evidence.result is StepResult.DONE else self.evidence
             unwritten.evidence += " That is not recorded."
