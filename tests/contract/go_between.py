@@ -1,4 +1,4 @@
-"""A go-between before real storage that loses requests or replies when it is told to."""
+"""A go-between before a service that loses or refuses requests, or loses replies, when told to."""
 
 import http.client
 import threading
@@ -16,12 +16,13 @@ HOP = {"connection", "keep-alive", "transfer-encoding"}
 class GoBetween:
     """`losses` says, for requests whose line holds `what`, what is lost of each, in order.
 
-    `keep` does nothing. `before` runs once right before the first of them is passed on.
+    `keep` does nothing; `busy` answers that the caller has to wait for two seconds. `before` runs
+    once, before the first of them is passed on.
     """
 
     url: str = ""
     what: str = ""
-    losses: list[Literal["request", "reply", "keep"]] = field(default_factory=list)
+    losses: list[Literal["request", "reply", "keep", "busy"]] = field(default_factory=list)
     before: Any = None
     seen: list[str] = field(default_factory=list)
 
@@ -47,6 +48,12 @@ def go_between(upstream: str) -> Iterator[GoBetween]:
             if loss == "request":
                 self.close_connection = True
                 return
+            if loss == "busy":
+                self.send_response_only(429)
+                self.send_header("Retry-After", "2")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             line = http.client.HTTPConnection(str(target.hostname), target.port, timeout=120)
             headers = {
                 name: value for name, value in self.headers.items() if name.lower() not in HOP
@@ -68,7 +75,7 @@ def go_between(upstream: str) -> Iterator[GoBetween]:
             if self.command != "HEAD":
                 self.wfile.write(data)
 
-        do_GET = do_PUT = do_DELETE = do_HEAD = do_POST = pass_on  # noqa: N815 - their names
+        do_GET = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_POST = pass_on  # noqa: N815 - their names
 
         def log_message(self, *_: Any) -> None:
             """Nobody reads it."""

@@ -2,16 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from reconciler.errors import LedgerConflict, Throttled
-from reconciler.model import LockOwner
+from reconciler.kinds.endpoint import KIND as ENDPOINT
+from reconciler.kinds.web_service import KIND as WEB_SERVICE
+from reconciler.kinds.web_service.provider import WebServiceProvider
+from reconciler.model import ABSENT, Absent, CloneSource, Live, LockOwner, Step
+from reconciler.ports import Provider, RateLimiter
 from reconciler.transport.connections import Connections
 from reconciler.transport.loopback import LoopbackConnections
 from reconciler.transport.remote import RemoteConnections
-from tests.scripted import Answer, Call, Scripted, answers, run_scripted
+from tests.access import access
+from tests.scripted import Answer, Call, Script, Scripted, answers, run_scripted
+from tests.wire import test_endpoint as endpoints
+from tests.wire import test_provider
+from tests.wire import test_web_service as services
 from tests.wire.test_transport import OK, TIMEOUTS, Recorder
 
 WRITES = ("PUT", "PATCH", "DELETE", "POST")
@@ -190,3 +200,90 @@ def test_a_long_body_ends_only_after_another_check(connect: Connect) -> None:
         assert _send(connect(server.url), body, lambda: None) == 200
     whole = [call for call in server.calls if len(call.body) == len(body)]
     assert [call.body for call in whole] == [body]
+
+
+# What each provider still has to send after its first call.
+
+
+def _send_until_lost(
+    provider: Provider, limiter: RateLimiter, step: Step, before: Live | Absent
+) -> None:
+    """Let a provider write; the lock is lost as soon as a part may have been accepted."""
+    lease = Standing()
+    limiter.require(lease)
+    written = iter(provider.write(step, before, lambda _: endpoints.SAS))
+    next(written)
+    lease.lost = True
+    with pytest.raises(LedgerConflict):
+        list(written)
+
+
+def _sent(server: Scripted) -> list[str]:
+    return [call.method for call in server.calls if call.method != "GET"]
+
+
+@contextmanager
+def _run_service() -> Iterator[Scripted]:
+    """A service that has a web service, and its copy for a region as soon as it was made."""
+    lacks = {"error": {"code": "PerRegionPayloadNotFound", "message": "no"}}
+
+    def script(call: Call, _: int) -> Answer:
+        made = any(one.method == "POST" for one in server.calls)
+        if call.method == "GET" and "region=" in call.target and not made:
+            return Answer(404, lacks)
+        return Answer(200, services.live() if call.method == "GET" else {})
+
+    with run_scripted(script) as server:
+        yield server
+
+
+@pytest.mark.parametrize("case", ["replacement", "copy for a region"])
+def test_of_a_web_service_only_the_first_call_is_sent(case: str) -> None:
+    before = Live(services.live(), services.live(), datetime.now(UTC))
+    if case == "replacement":
+        step, first = test_provider.replacement(), "DELETE"
+    else:
+        made = services.created({"location": "West Europe", "properties": {}})
+        source = CloneSource(services.RESOURCE.id, "census", "westeurope", "missing")
+        step, first = replace(made, source=source), "POST"
+    with _run_service() as server:
+        reach = access(server.url)
+        provider = WebServiceProvider(reach, WEB_SERVICE.field)
+        _send_until_lost(provider, reach.rate_limiter, step, before)
+        assert _sent(server) == [first]
+
+
+@pytest.mark.parametrize(
+    ("script", "new", "sent"),
+    [
+        (answers(Answer(drop=True)), False, ["PATCH"]),
+        (answers(Answer(200, {})), True, ["PUT"]),
+    ],
+    ids=["a patch whose reply is lost", "models after a new endpoint"],
+)
+def test_of_an_endpoint_only_the_first_call_is_sent(
+    script: Script, new: bool, sent: list[str]
+) -> None:
+    before: Any = ABSENT if new else endpoints.document()
+    step = endpoints.step_for(before, trainedModels=endpoints.SIGNED)
+    with run_scripted(script) as server:
+        reach = access(server.url, secret=endpoints.SAS)
+        provider = ENDPOINT.connect(reach)
+        _send_until_lost(provider, reach.rate_limiter, step, ABSENT)
+        assert _sent(server) == sent
+
+
+def test_a_patch_that_was_refused_at_random_is_not_sent_again_without_the_lock() -> None:
+    step = endpoints.step_for(endpoints.document(), trainedModels=endpoints.SIGNED)
+    lease = Standing()
+
+    def refuse(_: Call, __: int) -> Answer:
+        lease.lost = True
+        return Answer(400, {"error": {"code": "BadArgument", "message": "no"}})
+
+    with run_scripted(refuse) as server:
+        reach = access(server.url, secret=endpoints.SAS)
+        reach.rate_limiter.require(lease)
+        with pytest.raises(LedgerConflict):
+            list(ENDPOINT.connect(reach).write(step, ABSENT, lambda _: endpoints.SAS))
+        assert _sent(server) == ["PATCH"]
