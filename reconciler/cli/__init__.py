@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from reconciler.cli.context import Invocation
+from reconciler.cli.streams import close_stdout, open_streams
 from reconciler.cli.terraform_flags import normalize_flags
 
 _COMMANDS = (
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Python collects once more at its exit, over every imported module.
     atexit.register(gc.freeze)
     invocation = Invocation()
-    invocation.deaf = _occupy_streams()
+    invocation.deaf = open_streams()
     given = normalize_flags(sys.argv[1:] if arguments is None else arguments)
     with _without_unraisable_text():
         try:
@@ -118,7 +119,7 @@ def _run(given: Sequence[str], invocation: Invocation) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _interrupted(invocation)
     except BrokenPipeError:
-        _close_stdout()
+        close_stdout()
         return 1
     except Exception as error:  # noqa: BLE001 - the last boundary: an explanation, no traceback
         from reconciler.cli.errors import report
@@ -171,21 +172,3 @@ def _interrupted(invocation: Invocation) -> int:
         invocation.lines.end(describe_failure("interrupted", "Interrupted."))
     invocation.print_error("\nInterrupted.")
     return 130
-
-
-def _close_stdout() -> None:
-    """Send stdout to the null device: its reader is gone, and the flush at exit must not fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _occupy_streams() -> bool:
-    """Open the null device for each standard stream that was closed when the process started.
-
-    Otherwise the next opened file gets its file descriptor. Returns whether stdout was closed.
-    """
-    closed = sys.stdout is None
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            nowhere = os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8")
-            setattr(sys, name, nowhere)
-    return closed

@@ -9,6 +9,7 @@ import click
 
 from reconciler.cli.context import Invocation, is_automated
 from reconciler.cli.plan_files import list_changed_files
+from reconciler.cli.streams import print_json
 from reconciler.model import Finding, Plan
 from reconciler.render.findings import render_findings
 from reconciler.render.plan.text import render_plan, render_plan_json
@@ -21,7 +22,7 @@ def show(plan: Plan, form: str, invocation: Invocation, *, summary: bool = False
     """Print a plan in one of its forms."""
     invocation.clear_progress()
     if form == "json":
-        click.echo(render_plan_json(plan), nl=False)
+        print_json(render_plan_json(plan), nl=False)
     elif form == "markdown":
         from reconciler.render.plan.markdown import render_plan_markdown
 

@@ -74,10 +74,11 @@ def drift(
 
 def _show(report: DriftReport, form: str, invocation: Invocation) -> None:
     if form == "json":
+        from reconciler.cli.streams import print_json
         from reconciler.plans.drift_file import drift_document
         from reconciler.text.json_text import canonical, escape_json
 
-        click.echo(escape_json(canonical(drift_document(report))))
+        print_json(escape_json(canonical(drift_document(report))))
     elif form == "markdown":
         from reconciler.render.drift.markdown import render_drift_markdown
 

@@ -87,9 +87,10 @@ def print_definition(document: object) -> None:
     """Print a document as JSON."""
     import json
 
+    from reconciler.cli.streams import print_json
     from reconciler.text.json_text import escape_json
 
-    click.echo(escape_json(json.dumps(document, indent=2, ensure_ascii=False)))
+    print_json(escape_json(json.dumps(document, indent=2, ensure_ascii=False)))
 
 
 def report(invocation: Invocation, files: list[str], services: int) -> None:

@@ -16,6 +16,7 @@ def schema(kind: str | None, *, fields: bool) -> None:
     """
     import json
 
+    from reconciler.cli.streams import print_json
     from reconciler.kinds import find_kinds
     from reconciler.manifests.schema import bundle_schema, extend_project
     from reconciler.render.schema_fields import render_fields
@@ -32,4 +33,4 @@ def schema(kind: str | None, *, fields: bool) -> None:
     else:
         extension = extend_project(kinds.values()) if kind == "Project" else ""
         bundled = bundle_schema(names[kind], extension)
-        click.echo(json.dumps(bundled, indent=2, ensure_ascii=False))
+        print_json(json.dumps(bundled, indent=2, ensure_ascii=False))

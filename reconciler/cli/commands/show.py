@@ -32,12 +32,13 @@ def show(invocation: Invocation, file: str, *, form: str, part: str | None, targ
     """
     from reconciler.cli import output
     from reconciler.cli.plan_files import pick_patch, read_saved
+    from reconciler.cli.streams import print_json
 
     if target and not part:
         raise click.UsageError("--target needs --patch or --inverse")
     plan, _ = read_saved(file)
     if part:
-        click.echo(pick_patch(plan, part, target))
+        print_json(pick_patch(plan, part, target))
         return
     output.warn_of_changes(plan, invocation)
     output.show(plan, form, invocation)

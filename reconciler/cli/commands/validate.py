@@ -17,13 +17,14 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -
     PATH is a manifest or a folder of manifests: manifests/ by default, or the project's folder.
     """
     from reconciler.cli.loading import load_all
+    from reconciler.cli.streams import print_json
     from reconciler.render.findings import render_findings, render_findings_json
     from reconciler.render.words.counting import count
 
     loaded, _ = load_all(invocation, paths)
     wrong = any(found.severity == "error" for found in loaded.findings)
     if as_json:
-        click.echo(render_findings_json(loaded.findings))
+        print_json(render_findings_json(loaded.findings))
         return int(wrong)
     if loaded.findings:
         click.echo(render_findings(loaded.findings, paint=invocation.paint()), color=True)
