@@ -19,7 +19,9 @@ from reconciler.transport import (
     SAS_VARIABLE,
     Where,
     check_validity,
+    explain_failure,
     find_credential,
+    name_credential,
     read_signature,
     split_address,
 )
@@ -71,6 +73,8 @@ class BlobStorage:
         except ResourceNotFoundError:
             return ABSENT
         except ClientAuthenticationError as error:
+            if error.response is None:
+                raise self._unanswered(error, model, where, unsigned=True) from None
             raise _forbidden(model, credential) from error
         except HttpResponseError as error:
             if error.status_code in {401, 403}:
@@ -79,6 +83,19 @@ class BlobStorage:
         except AzureError as error:
             # The library's text may quote the address with its signature.
             raise _unavailable(model, "storage cannot be reached") from error
+        except ReconcilerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the library raises errors of any class
+            # Not chained: its text may quote the credential.
+            raise self._unanswered(error, model, where, unsigned=False) from None
+
+    def _unanswered(
+        self, error: Exception, model: ModelReference, where: Where, *, unsigned: bool
+    ) -> Unavailable:
+        signature = f"the signature of {model.sas}" if model.sas else ""
+        given_by = signature or name_credential(where, self._environment)
+        what, next_step = explain_failure(error, given_by, unsigned=unsigned)
+        return Unavailable(what, subject=model.name, next_step=next_step)
 
     def _inspect(self, model: ModelReference, where: Where, credential: Any, ends: str) -> Blob:
         from azure.storage.blob import BlobClient  # noqa: PLC0415 - see inspect

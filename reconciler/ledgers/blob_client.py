@@ -12,9 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from reconciler.errors import LedgerInvalid
+from reconciler.errors import BlobForbidden, LedgerInvalid, Unauthorized
 from reconciler.model.values import dataclass
-from reconciler.transport import Where, find_credential, split_address
+from reconciler.transport import (
+    Where,
+    explain_failure,
+    find_credential,
+    name_credential,
+    split_address,
+)
 
 # The maximum size of one response, in bytes; larger reads are split.
 _PART: Final = 32 << 20
@@ -36,6 +42,7 @@ _ADDRESS: Final = (
     "Write spec.ledger.container as https://ACCOUNT.blob.core.windows.net/CONTAINER, without a"
     " signature."
 )
+_NETWORK: Final = "Check the address in spec.ledger.container and the network."
 
 
 class BlobNotFound(Exception):
@@ -236,6 +243,12 @@ class Container:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the library raises errors of any class
+            raise self._translate(error) from None
+
+    def _translate(self, error: Exception) -> Exception:
         from azure.core.exceptions import (  # noqa: PLC0415 - a slow import
             AzureError,
             ClientAuthenticationError,
@@ -243,33 +256,39 @@ class Container:
             ResourceNotFoundError,
         )
 
-        try:
-            yield
-        except ResourceNotFoundError:
-            raise BlobNotFound from None
-        except ClientAuthenticationError:
-            raise self._invalid("access to storage is denied", _FORBIDDEN) from None
-        except HttpResponseError as error:
-            if error.status_code in {409, 412}:
-                raise PreconditionFailed from None
-            if error.status_code in {401, 403}:
-                raise self._invalid("access to storage is denied", _FORBIDDEN) from None
-            if error.status_code in {400, 413, 416}:
-                raise self._invalid(f"storage answered with status {error.status_code}") from None
-            raise self._unreachable(_describe_answer(error.status_code)) from None
-        except AzureError:
-            raise self._unreachable("storage cannot be reached") from None
+        if isinstance(error, ResourceNotFoundError):
+            return BlobNotFound()
+        if isinstance(error, ClientAuthenticationError) and error.response is None:
+            return self._invalid(*self._explain(error, unsigned=True))
+        if isinstance(error, HttpResponseError):
+            return self._translate_answer(error.status_code)
+        if isinstance(error, AzureError):
+            return self._unreachable("storage cannot be reached")
+        if isinstance(error, (BlobForbidden, Unauthorized)):  # of the credential
+            return self._invalid(error.message, error.next_step)
+        return self._unreachable(*self._explain(error, unsigned=False))
+
+    def _translate_answer(self, status: int | None) -> Exception:
+        if status in {409, 412}:
+            return PreconditionFailed()
+        if status in {401, 403}:
+            return self._invalid("access to storage is denied", _FORBIDDEN)
+        if status in {400, 413, 416}:
+            return self._invalid(f"storage answered with status {status}")
+        return self._unreachable(_describe_answer(status))
+
+    def _explain(self, error: Exception, *, unsigned: bool) -> tuple[str, str]:
+        given_by = name_credential(self._where, self._credential[0])
+        return explain_failure(error, given_by, unsigned=unsigned)
 
     def _invalid(self, what: str, next_step: str = _ADDRESS) -> LedgerInvalid:
         return LedgerInvalid(
             f"the ledger cannot be used: {what}", subject=self.address, next_step=next_step
         )
 
-    def _unreachable(self, what: str) -> Unreachable:
+    def _unreachable(self, what: str, next_step: str = _NETWORK) -> Unreachable:
         return Unreachable(
-            f"the ledger cannot be used: {what}",
-            subject=self.address,
-            next_step="Check the address in spec.ledger.container and the network.",
+            f"the ledger cannot be used: {what}", subject=self.address, next_step=next_step
         )
 
 

@@ -21,7 +21,9 @@ from reconciler.transport.replies import Reply
 from reconciler.transport.storage import (
     SAS_VARIABLE,
     Where,
+    explain_failure,
     find_credential,
+    name_credential,
     split_address,
     storage_credential,
 )
@@ -38,10 +40,12 @@ __all__ = [
     "check_sendable",
     "check_validity",
     "count_polls",
+    "explain_failure",
     "find_credential",
     "finish_operation",
     "follow_operation",
     "is_loopback",
+    "name_credential",
     "read_signature",
     "split_address",
     "storage_credential",

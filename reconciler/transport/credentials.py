@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from reconciler.errors import ReconcilerError, Unauthorized
@@ -20,14 +20,86 @@ _RENEW_BEFORE_S: Final = 300
 _LOG_IN: Final = (
     "Log in with az login, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET."
 )
+_VARIABLE: Final = re.compile(r"\bAZURE_[A-Z_]+")
+# The forms that azure-identity accepts (read in its source: `_internal/utils.py`, `default.py`).
+_FORMS: Final = {
+    "AZURE_TENANT_ID": re.compile(r"[A-Za-z0-9.-]+"),
+    "AZURE_CLIENT_ID": re.compile(r"[!-~]+"),
+    "AZURE_AUTHORITY_HOST": re.compile(r"(?i:https://)?[\w.-]+(:\d+)?/*", re.ASCII),
+    "AZURE_TOKEN_CREDENTIALS": re.compile(r"\s*(?i:dev|prod|[a-z]+credential)\s*", re.ASCII),
+}
+_FILES: Final = ("AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE")
 
 
 @functools.cache
-def token_credential() -> Any:
-    """The default credential chain of azure-identity, imported when it is first needed."""
-    from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - half a second of imports
+def token_credential() -> Identity:
+    """The identity of the environment, made once."""
+    return Identity()
 
-    return DefaultAzureCredential()
+
+class Identity:
+    """The default credential chain of azure-identity; safe to use from several threads.
+
+    Azure's other libraries accept it as a credential. Whatever azure-identity raises becomes
+    Unauthorized: its own errors are of any class, and may quote the value of a variable.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._chain: Any = None
+
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        """A token for the scopes, with the time when it expires. Raises Unauthorized."""
+        try:
+            with self._lock:
+                if self._chain is None:
+                    from azure.identity import (  # noqa: PLC0415 - half a second of imports
+                        DefaultAzureCredential,
+                    )
+
+                    self._chain = DefaultAzureCredential()
+            return self._chain.get_token(*scopes, **options)
+        except Exception as error:  # noqa: BLE001 - of any class: see above
+            # Not chained: the text lists every credential that was tried, and may quote a secret.
+            raise _explain(error, " ".join(scopes), os.environ) from None
+
+
+def _explain(error: Exception, scope: str, environment: Mapping[str, str]) -> Unauthorized:
+    wrong = sorted(_find_wrong(str(error), environment))
+    if wrong:
+        names = ", ".join(wrong)
+        return Unauthorized(
+            f"azure-identity cannot use {names}", subject=scope, next_step=f"Correct {names}."
+        )
+    given = ", ".join(sorted(name for name in environment if name.startswith("AZURE_")))
+    if type(error).__name__ == "ClientAuthenticationError" or not given:
+        return Unauthorized("azure-identity finds no credential", subject=scope, next_step=_LOG_IN)
+    return Unauthorized(
+        f"azure-identity cannot use what the environment names ({type(error).__name__})",
+        subject=scope,
+        next_step=f"Check {given}.",
+    )
+
+
+def _find_wrong(said: str, environment: Mapping[str, str]) -> set[str]:
+    """The variables that azure-identity names in its error, or whose value has a wrong form."""
+    named = set(_VARIABLE.findall(said)) & environment.keys()
+    formed = {
+        name
+        for name, form in _FORMS.items()
+        if environment.get(name) and not form.fullmatch(environment[name])
+    }
+    missing = {
+        name for name in _FILES if environment.get(name) and not _is_readable(environment[name])
+    }
+    return formed | missing or named
+
+
+def _is_readable(path: str) -> bool:
+    try:
+        return os.access(path, os.R_OK) and not os.path.isdir(path)  # noqa: PTH112 - no Path needed
+    except ValueError:
+        return False
 
 
 def check_sendable(token: str, whose: str, subject: str, cure: str) -> str:
@@ -82,14 +154,7 @@ class Tokens:
         return token
 
     def _renew(self) -> None:
-        from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - see above
-
-        try:
-            got = token_credential().get_token(self._scope)
-        except ClientAuthenticationError as error:
-            # The chain's own text lists every credential that it tried, and may quote a secret.
-            raise Unauthorized(
-                "azure-identity finds no credential", subject=self._scope, next_step=_LOG_IN
-            ) from error
+        got = token_credential().get_token(self._scope)
         self._know(got.token)
+        check_sendable(got.token, "azure-identity's", self._scope, _LOG_IN)
         self._token, self._expires = got.token, got.expires_on

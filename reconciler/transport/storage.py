@@ -68,20 +68,47 @@ def storage_credential(where: Where, environment: Mapping[str, str]) -> Any:
     """
     if where.loopback:
         return {"account_name": where.account, "account_key": _EMULATED_KEY}
+    return _find_given(where, environment)[1]
+
+
+def name_credential(where: Where, environment: Mapping[str, str]) -> str:
+    """The variable that gives the credential for an account; "" if none does."""
+    return "" if where.loopback else _find_given(where, environment)[0]
+
+
+def _find_given(where: Where, environment: Mapping[str, str]) -> tuple[str, Any]:
+    """The variable and the credential that it gives; an empty name and None without one."""
     if environment.get("AZURE_STORAGE_ACCOUNT") == where.account:
         if environment.get("AZURE_STORAGE_KEY"):
             key = environment["AZURE_STORAGE_KEY"]
-            return {"account_name": where.account, "account_key": key}
+            return "AZURE_STORAGE_KEY", {"account_name": where.account, "account_key": key}
         if environment.get(SAS_VARIABLE):
-            return _read_signature(environment[SAS_VARIABLE], where.host)
+            return SAS_VARIABLE, _read_signature(environment[SAS_VARIABLE], where.host)
+    variable = "AZURE_STORAGE_CONNECTION_STRING"
     parts = dict(
-        part.split("=", 1)
-        for part in environment.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";")
-        if "=" in part
+        part.split("=", 1) for part in environment.get(variable, "").split(";") if "=" in part
     )
     if parts.get("AccountName") == where.account and "AccountKey" in parts:
-        return {"account_name": where.account, "account_key": parts["AccountKey"]}
-    return None
+        return variable, {"account_name": where.account, "account_key": parts["AccountKey"]}
+    return "", None
+
+
+def explain_failure(error: Exception, given_by: str, *, unsigned: bool) -> tuple[str, str]:
+    """What is wrong and the next step, for an error of azure-storage-blob without an answer.
+
+    `given_by` names where the credential comes from, or is empty. `unsigned` says that no request
+    was made, because the credential cannot sign one. The library's errors may be of any class, and
+    their text may quote the credential.
+    """
+    name = type(error).__name__
+    if unsigned:
+        source = given_by or "the credential"
+        return f"azure-storage-blob cannot use {source} ({name})", f"Correct {source}."
+    checked = f"the address, {given_by or 'the network'}, and the variables of proxies"
+    return (
+        f"azure-storage-blob cannot make the request, or cannot read the answer ({name})",
+        f"Check {checked} and certificates.",
+    )
 
 
 def _read_signature(text: str, subject: str) -> str:

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import os
-from pathlib import Path
 from unittest import mock
 
 import pytest
