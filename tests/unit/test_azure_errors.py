@@ -93,7 +93,7 @@ def test_a_key_that_cannot_sign_is_named_by_its_variable() -> None:
 
 
 def test_a_signature_that_the_library_cannot_use_is_named_by_its_reference() -> None:
-    signature = "sp=r&sig=planted"
+    signature = "sv=2020-08-04&sr=b&sp=r&sig=planted"
     model = ModelReference("m", URI, (), sas=SecretReference(env="MODELS_SAS"))
     with (
         mock.patch("requests.adapters.HTTPAdapter.send", side_effect=ValueError(signature)),
