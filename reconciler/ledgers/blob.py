@@ -16,10 +16,12 @@ from reconciler.ledgers.blob_client import BlobNotFound, Container, Precondition
 from reconciler.ledgers.blob_lock import BlobLock
 from reconciler.ledgers.blob_segments import AppendPosition, Segments, number_lines
 from reconciler.ledgers.chain import (
+    ChainHead,
     Numbered,
     Replay,
     begins_with_checkpoint,
     chain_head_after,
+    check_end,
     follow_all,
     join,
     name_archive,
@@ -59,10 +61,15 @@ class AzureBlobLedger:
 
     def load(self) -> Snapshot:
         """Returns the current state, in one read; LedgerInvalid names the first invalid line."""
+        # Before the lines: a later head may belong to lines that are not read yet.
+        remembered = self._lock.find_remembered()
+        return self._replay(remembered).snapshot()
+
+    def _replay(self, remembered: ChainHead) -> Replay:
         replay = Replay(self._moved)
-        for record in follow_all(self._segments.number()):
+        for record in follow_all(self._segments.number(), replay, remembered):
             replay.apply(record)
-        return replay.snapshot()
+        return replay
 
     def lock(
         self, lock_owner: LockOwner, within_s: float, emit: Emit
@@ -72,7 +79,7 @@ class AzureBlobLedger:
 
     def _acquire(self, lock_owner: LockOwner) -> HeldLock:
         started = read_clock()
-        lock_handle = self._lock.acquire(lock_owner)
+        lock_handle = self._lock.acquire(lock_owner, self._check_lines)
         return HeldLock(
             lock_handle.lock_owner,
             lock_handle,
@@ -80,6 +87,14 @@ class AzureBlobLedger:
             acquired_at=started,
             subject=self._lock.subject,
         )
+
+    def _check_lines(self, remembered: ChainHead) -> ChainHead:
+        """Returns the head; raises LedgerInvalid if lines before the remembered one are lost."""
+        chain_head = self._segments.find_append_position().chain_head
+        check_end(remembered, chain_head, self._segments.address)
+        if 0 < remembered.sequence < chain_head.sequence:
+            self._replay(remembered)
+        return chain_head
 
     def find_lock_owner(self) -> LockOwner | None:
         """Returns the current owner of the lock; None if it is free."""
@@ -105,11 +120,17 @@ class AzureBlobLedger:
 
         Raises LedgerInvalid at the first invalid line.
         """
-        yield from read_entries(self._number_all(), address)
+        yield from read_entries(self._number_all(), self._moved, address)
 
     def verify(self) -> VerifyReport:
         """Checks every line, archives included; returns invalid lines as findings."""
-        return verify_lines(self._number_all, self._digest_archive, self._moved, lambda: None)
+        return verify_lines(
+            self._number_all,
+            self._digest_archive,
+            self._moved,
+            lambda: None,
+            lambda: (self._segments.address, self._lock.read_remembered()),
+        )
 
     def compact(self) -> str:
         """Archives the lines and starts again with a checkpoint that is chained to the archive.
@@ -124,8 +145,9 @@ class AzureBlobLedger:
                 return ""
             if chain_head_after(data[:-1].rpartition(b"\n")[2]) != append_position.chain_head:
                 continue  # a line was added between the two reads
-            replay = Replay()
-            for record in follow_all(line for part in parts for line in number_lines(*part)):
+            replay = Replay(self._moved)
+            lines = (line for part in parts for line in number_lines(*part))
+            for record in follow_all(lines, replay):
                 replay.apply(record)
             name = self._archive(append_position, data, replay)
             if name:
@@ -175,6 +197,7 @@ class AzureBlobLedger:
 
     def set_aside(self) -> str:
         """Moves the ledger away, valid or not; returns its new location, or "" if empty."""
+        self._lock.forget_head()
         for _ in range(_ATTEMPTS):
             found = self._segments.find()
             try:

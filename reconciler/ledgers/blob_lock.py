@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
 from reconciler.ledgers.blob_client import BlobNotFound, Container, LeasedBlob, PreconditionFailed
 from reconciler.ledgers.blob_segments import Segments
+from reconciler.ledgers.chain import START, ChainHead, find_loss
 from reconciler.ledgers.lock import (
     LONGEST,
     Heartbeat,
@@ -50,9 +53,44 @@ class BlobLock:
         self._segments = segments
         self._heartbeat = heartbeat
         self.subject = f"{container.address}/{self._name}"
+        # The head that our own lock remembers; the blob of a held lock is written only at release.
+        self._remembered = START
 
-    def acquire(self, lock_owner: LockOwner) -> BlobLockHandle:
-        """Acquires the lock if it is free; otherwise raises LockHeld."""
+    def read_remembered(self) -> ChainHead:
+        """Returns the head of the ledger that the lock remembers; raises LedgerInvalid."""
+        try:
+            return self._parse(self._container.read_all(self._name)).chain_head
+        except BlobNotFound:
+            return START
+
+    def find_remembered(self) -> ChainHead:
+        """Returns the head that the lock remembers; START if the lock's blob is not valid."""
+        try:
+            blob = self._container.read_all(self._name)
+        except BlobNotFound:
+            return START
+        try:
+            return self._parse(blob).chain_head
+        except LedgerInvalid:
+            return START  # the next command that acquires the lock reports it
+
+    def forget_head(self) -> None:
+        """Forgets the head, because the ledger is moved away."""
+        self._remembered = START
+        with contextlib.suppress(BlobNotFound, PreconditionFailed, LedgerInvalid):
+            blob, found = self._read()
+            # The blob of a held lock can be written only by its owner, who writes it at release.
+            if found.chain_head.sequence and not blob.leased:
+                self._write(replace(found, chain_head=START), etag=blob.etag)
+
+    def acquire(
+        self, lock_owner: LockOwner, check_lines: Callable[[ChainHead], ChainHead]
+    ) -> BlobLockHandle:
+        """Acquires the lock if it is free; otherwise raises LockHeld.
+
+        `check_lines` gets the head that the lock remembers, and returns the ledger's head. It
+        raises LedgerInvalid if the ledger has lost lines since the lock was released.
+        """
         for look in range(_LOOKS):
             if look:
                 time.sleep(_BETWEEN_LOOKS_S)
@@ -61,7 +99,7 @@ class BlobLock:
                 if found.lock_owner is not None:
                     raise held_by(found.lock_owner, self.subject)
                 continue
-            lock_handle = self._take_lease(lock_owner)
+            lock_handle = self._take_lease(lock_owner, check_lines)
             if lock_handle is not None:
                 return lock_handle
         raise held_by(_NAMELESS, self.subject)
@@ -75,17 +113,26 @@ class BlobLock:
             self._container.break_lease(self._name, blob.etag)
         return True
 
-    def _take_lease(self, lock_owner: LockOwner) -> BlobLockHandle | None:
+    def _take_lease(
+        self, lock_owner: LockOwner, check_lines: Callable[[ChainHead], ChainHead]
+    ) -> BlobLockHandle | None:
         lease = str(uuid.uuid4())
         try:
             self._container.acquire(self._name, lease, int(self._heartbeat.lease_s))
             # The record that was read before the lease was acquired may be out of date.
             _, found = self._read()
-            highest = max(found.fence, self._segments.find_append_position().chain_head.fence)
-            acquired = make_lock_record(lock_owner, highest + 1)
+            chain_head = check_lines(found.chain_head)
+            fence = max(found.fence, chain_head.fence) + 1
+            acquired = make_lock_record(lock_owner, fence, chain_head)
             self._write(acquired, lease=lease)
         except (PreconditionFailed, BlobNotFound):
             return None
+        except LedgerInvalid:
+            # Without the error in the ledger, the lock would be free again at once.
+            with contextlib.suppress(PreconditionFailed, BlobNotFound, LedgerInvalid):
+                self._container.release(self._name, lease)
+            raise
+        self._remembered = chain_head
         lock_handle = BlobLockHandle(self, acquired.lock_owner or lock_owner, lease)
         try:
             self._segments.append(Marker("lock", acquired.fence))
@@ -103,12 +150,20 @@ class BlobLock:
         return True
 
     def release(self, lease: str, fence: int) -> None:
-        """Releases the lock, if it is still ours; its fencing token stays."""
+        """Releases the lock, if it is still ours; its fencing token and the ledger's head stay."""
         try:
-            self._write(LockRecord(fence), lease=lease)
+            self._write(LockRecord(fence, chain_head=self._find_newer()), lease=lease)
             self._container.release(self._name, lease)
         except (PreconditionFailed, BlobNotFound):
             return
+
+    def _find_newer(self) -> ChainHead:
+        """Returns the ledger's head; the remembered one if lines after it are lost."""
+        try:
+            chain_head = self._segments.find_append_position().chain_head
+        except LedgerInvalid:
+            return self._remembered
+        return self._remembered if find_loss(self._remembered, chain_head) else chain_head
 
     def find_lock_owner(self) -> LockOwner | None:
         """Returns the owner; None if the lock is free or its owner is dead."""
@@ -136,7 +191,7 @@ class BlobLock:
         # The owner may release the lock at the same time.
         with contextlib.suppress(PreconditionFailed, BlobNotFound):
             self._container.break_lease(self._name, blob.etag)
-            self._write(LockRecord(fence), etag=blob.etag)
+            self._write(LockRecord(fence, chain_head=found.chain_head), etag=blob.etag)
         return found.lock_owner
 
     def _read(self) -> tuple[LeasedBlob, LockRecord]:

@@ -64,6 +64,7 @@ class Segments:
         """`most_blocks` is the number of lines after which a segment is full."""
         self._container = container
         self._prefix = f"{prefix}ledger/"
+        self.address = self.address_of(self._prefix)
         self._most_blocks = most_blocks
         self._lock = threading.Lock()
         self._append_position: AppendPosition | None = None

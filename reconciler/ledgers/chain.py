@@ -1,7 +1,9 @@
 """Encodes and checks the chain of a ledger's lines: each has the digest of the line before.
 
-Each line also has the highest fencing token so far, so that the last line alone shows which
-writers are refused. The ledgers, the verifier and the recovery call it. It does no IO.
+Each line ends with the digest of itself, so that the last line is as well protected as the others.
+Lines of version 2 have no such digest; they are still read. Each line also has the highest fencing
+token so far, so that the last line alone shows which writers are refused. The ledgers, the verifier
+and the recovery call it. It does no IO.
 """
 
 from __future__ import annotations
@@ -30,15 +32,20 @@ from reconciler.text import json_text
 from reconciler.text.json_text import encode_canonical, read_json
 
 _NAME: Final = re.compile(r"ledger-[0-9]{1,18}-[0-9]{1,18}\.jsonl", re.ASCII)
-_VERSION: Final = 2
+_VERSION: Final = 3
+# Lines of version 2 have no digest of themselves.
+_WITHOUT_DIGEST: Final = 2
+_DIGEST: Final = b',"digest":"'
 # A line of a step has a few parts of one definition; a checkpoint has the whole state.
 LONGEST: Final = 64 << 20
 # A checkpoint nests values of documents in its memories and in the patches of open intents.
 DEEPEST: Final = json_text.DEEPEST + 10
-RESTORE: Final = (
-    "Restore it from a backup, or run reconciler ledger rebuild: it moves the invalid ledger away"
-    " and creates a new one from the live state. Only who applied what, and when, is lost."
+_REBUILD: Final = (
+    "or run reconciler ledger rebuild: it moves the invalid ledger away and creates a new one from"
+    " the live state. Only who applied what, and when, is lost."
 )
+RESTORE: Final = f"Restore it from a backup, {_REBUILD}"
+RESTORE_BOTH: Final = f"Restore it and its lock.json from the same backup, {_REBUILD}"
 _NOTHING: Final = f"sha256:{hashlib.sha256(b'').hexdigest()}"
 _GONE: Final = (Action.DELETE, Action.FORGET)
 
@@ -49,11 +56,15 @@ OpenArchive: TypeAlias = Callable[[str], Iterator[Numbered] | None]
 
 @dataclass(frozen=True, slots=True)
 class ChainHead:
-    """The last line of a chain, which the next line must follow; `fence` is the highest so far."""
+    """The last line of a chain, which the next line must follow; `fence` is the highest so far.
+
+    A line of an older `version` must not follow.
+    """
 
     sequence: int = 0
     digest: str = _NOTHING
     fence: int = 0
+    version: int = _WITHOUT_DIGEST
 
 
 START: Final = ChainHead()
@@ -73,10 +84,24 @@ def join(chain_head: ChainHead, record: Record) -> bytes:
         "previous": chain_head.digest,
         "highest_fence": max(chain_head.fence, record.fence),
     }
-    line = encode_canonical(document)
+    line = seal(document)
     if len(line) > LONGEST:
         raise BadLine(f"would be longer than {LONGEST >> 20} MiB")
     return line + b"\n"
+
+
+def seal(document: Mapping[str, Json]) -> bytes:
+    """Returns the line of a document, with the digest of the line as its last member."""
+    line = encode_canonical(document)
+    return b"".join((line[:-1], _DIGEST, digest_line(line).encode(), b'"}'))
+
+
+def _is_sealed(line: bytes) -> bool:
+    """Whether the digest at the end of a line is the digest of the bytes before it."""
+    before, _, end = line.rpartition(_DIGEST)
+    digest = hashlib.sha256(before)
+    digest.update(b"}")
+    return end == f'sha256:{digest.hexdigest()}"}}'.encode()
 
 
 def follow(chain_head: ChainHead | None, line: bytes) -> tuple[ChainHead, Record]:
@@ -91,7 +116,8 @@ def follow(chain_head: ChainHead | None, line: bytes) -> tuple[ChainHead, Record
     begins = chain_head is not None and chain_head.sequence == 0 and isinstance(record, Checkpoint)
     if chain_head and not begins:
         follows = (chain_head.sequence + 1, chain_head.digest, max(chain_head.fence, record.fence))
-        if (after.sequence, document.get("previous"), after.fence) != follows:
+        found = (after.sequence, document.get("previous"), after.fence)
+        if found != follows or after.version < chain_head.version:
             raise BadLine("does not follow the line before it")
     return after, record
 
@@ -102,7 +128,8 @@ def chain_head_after(line: bytes) -> ChainHead:
 
 
 def _chain_head_after(document: Mapping[str, Json], line: bytes) -> ChainHead:
-    return ChainHead(document["sequence"], digest_line(line), document["highest_fence"])
+    fields = (document[name] for name in ("highest_fence", "version"))
+    return ChainHead(document["sequence"], digest_line(line), *fields)
 
 
 def _parse(line: bytes) -> dict[str, Json]:
@@ -116,8 +143,10 @@ def _parse(line: bytes) -> dict[str, Json]:
     if not isinstance(document, dict) or not is_count(document.get("sequence")):
         raise BadLine("is not an entry of a ledger")
     version = document.get("version")
-    if type(version) is not int or version != _VERSION:
-        raise BadLine(f"is not of version {_VERSION}, the only supported version")
+    if type(version) is not int or not _WITHOUT_DIGEST <= version <= _VERSION:
+        raise BadLine(f"is not of version {_WITHOUT_DIGEST} or {_VERSION}, the supported versions")
+    if version > _WITHOUT_DIGEST and not _is_sealed(line):
+        raise BadLine("was changed since it was written: it does not have its own digest")
     if not is_count(document.get("highest_fence")):
         raise BadLine("has no usable highest_fence")
     return document
@@ -133,24 +162,64 @@ def check_fence(fence: int, highest: int, subject: str) -> None:
         )
 
 
-def follow_all(lines: Iterable[Numbered]) -> Iterator[Record]:
-    """Yields the record of every line; raises LedgerInvalid at the first invalid line."""
-    chain_head = START
+def find_loss(remembered: ChainHead, chain_head: ChainHead) -> str:
+    """Returns what a chain that ends with this head has lost; "" if it may have lost nothing.
+
+    `remembered` is an earlier head of the same chain.
+    """
+    if chain_head.sequence < remembered.sequence:
+        if not chain_head.sequence:
+            return f"the ledger is empty, and its lock remembers sequence {remembered.sequence}"
+        return (
+            "the last lines of the ledger are missing: it ends with sequence"
+            f" {chain_head.sequence}, and its lock remembers sequence {remembered.sequence}"
+        )
+    if chain_head.sequence == remembered.sequence and chain_head.digest != remembered.digest:
+        return (
+            f"the line with sequence {remembered.sequence} was changed:"
+            " the lock of the ledger remembers another digest"
+        )
+    return ""
+
+
+def check_end(remembered: ChainHead, chain_head: ChainHead, subject: str) -> None:
+    """Raises LedgerInvalid if a chain that ends with this head has lost lines."""
+    lost = find_loss(remembered, chain_head)
+    if lost:
+        raise LedgerInvalid(lost, subject=subject, next_step=RESTORE_BOTH)
+
+
+def follow_all(
+    lines: Iterable[Numbered], replay: Replay, remembered: ChainHead = START
+) -> Iterator[Record]:
+    """Yields the record of every line, which the caller applies to `replay`.
+
+    Raises LedgerInvalid at the first invalid line, or if lines before `remembered`, an earlier head
+    of the chain, are missing or changed. A ledger without any line is accepted.
+    """
+    chain_head, name = START, ""
     for name, number, line in lines:
         try:
             chain_head, record = follow(chain_head, line)
+            replay.check(record)
         except BadLine as error:
             raise invalid(name, number, error) from error
+        if chain_head.sequence == remembered.sequence:
+            check_end(remembered, chain_head, f"{name}:{number}")
         yield record
+    if chain_head.sequence:
+        check_end(remembered, chain_head, name)
 
 
-def read_entries(lines: Iterable[Numbered], address: Address | None) -> Iterator[Entry]:
+def read_entries(
+    lines: Iterable[Numbered], moved: Mapping[Address, Address], address: Address | None
+) -> Iterator[Entry]:
     """Yields the entries of all addresses or of one, with the fields of their intents.
 
-    Raises LedgerInvalid at the first invalid line.
+    `moved` is as in `Replay`. Raises LedgerInvalid at the first invalid line.
     """
-    replay = Replay()
-    for record in follow_all(lines):
+    replay = Replay(moved)
+    for record in follow_all(lines, replay):
         entry = replay.apply(record)
         if entry is not None and address in {None, entry.address}:
             yield entry
@@ -173,10 +242,19 @@ class Replay:
         self._known = False
         self._fence = 0
 
-    @property
-    def open(self) -> Mapping[int, Intent]:
-        """Returns the intents without an outcome so far, by sequence."""
-        return self._open
+    def check(self, record: Record) -> None:
+        """Raises BadLine if a record is not the outcome of the intent that it names."""
+        if not isinstance(record, Entry) or not record.intent:
+            return
+        intent = self._open.get(record.intent)
+        if intent is None:
+            raise BadLine(f"is the outcome of line {record.intent}, which is not an open intent")
+        if self._now(intent.address) != self._now(record.address):
+            addresses = f"{intent.address}, and of {record.address}"
+            raise BadLine(f"is the outcome of an intent of {addresses}")
+
+    def _now(self, address: Address) -> Address:
+        return self._moved.get(address, address)
 
     def apply(self, record: Record) -> Entry | None:
         """Applies one record; returns an entry with the fields of its intent, otherwise None."""
@@ -210,8 +288,7 @@ class Replay:
             if old in last_applied_by_address and new not in last_applied_by_address:
                 last_applied_by_address[new] = last_applied_by_address.pop(old)
         left = tuple(
-            replace(intent, address=self._moved.get(intent.address, intent.address))
-            for intent in self._open.values()
+            replace(intent, address=self._now(intent.address)) for intent in self._open.values()
         )
         return Snapshot(last_applied_by_address, self._known, left, self._fence)
 

@@ -2,8 +2,9 @@
 
 No line is ever rewritten, and a line is on disk before `record` returns. After a crash, readers
 ignore an unfinished last line, and the next writer moves it to a file of its own. Any other
-invalid line makes the ledger invalid. One writer at a time locks the file. Readers lock it only to
-find the end of the chain, so they never see a part of an entry. open_ledger creates it.
+invalid line makes the ledger invalid. One writer at a time locks the file; the threads of this
+process exclude each other first. Readers lock it only to find the end of the chain, so they never
+see a part of an entry. open_ledger creates it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -24,6 +26,7 @@ from reconciler.ledgers.chain import (
     Numbered,
     Replay,
     chain_head_after,
+    check_end,
     check_fence,
     follow_all,
     invalid,
@@ -34,9 +37,12 @@ from reconciler.ledgers.chain import (
 )
 from reconciler.ledgers.file_lock import FileLock, FileLockHandle
 from reconciler.ledgers.line_file import (
+    LocksMissing,
     append_durably,
+    check_locks,
     find_end,
     find_end_shared,
+    lock_file,
     read_lines,
     set_torn_aside,
 )
@@ -47,6 +53,12 @@ from reconciler.model import Address, Entry, Intent, LockOwner, Snapshot, Verify
 from reconciler.ports import Emit, Lease
 
 NAME: Final = "ledger.jsonl"
+# One for all ledgers of the process: it does not depend on what a file system promises.
+_THREADS: Final = threading.Lock()
+_LOCAL: Final = (
+    "Set a folder on a local disk in spec.ledger.path, or keep the ledger in blob storage:"
+    " spec.ledger.container."
+)
 _UNREADABLE: Final = "Allow this user to read it, or set another folder in spec.ledger.path."
 _UNWRITTEN: Final = "Free disk space or allow this user to write, then plan and apply again."
 _UNCHANGED: Final = (
@@ -69,10 +81,12 @@ class FileLedger:
         self._file = folder / NAME
         self._heartbeat = heartbeat
         self._lock = FileLock(folder, heartbeat)
+        self._has_locks = False
 
     def load(self) -> Snapshot:
         """Returns the current state, in one read; LedgerInvalid names the first invalid line."""
-        return self._replay(self._number(self._file)).snapshot()
+        remembered = self._lock.find_remembered()
+        return self._replay(self._number(self._file), remembered).snapshot()
 
     def lock(
         self, lock_owner: LockOwner, within_s: float, emit: Emit
@@ -83,9 +97,16 @@ class FileLedger:
     def _acquire(self, lock_owner: LockOwner) -> HeldLock:
         started = read_clock()
         with self._guarded("be locked", _UNCHANGED) as handle:
-            highest = self._read_chain_head(find_end(handle)[1]).fence
-            acquired = self._lock.acquire(handle, lock_owner, highest)
-        lock_handle = FileLockHandle(self._lock, self._locked, acquired)
+            end, last = find_end(handle)
+            chain_head = self._read_chain_head(last)
+
+            def check_lines(remembered: ChainHead) -> None:
+                check_end(remembered, chain_head, str(self._file))
+                if 0 < remembered.sequence < chain_head.sequence:
+                    self._replay(self._number(self._file, end), remembered)
+
+            acquired = self._lock.acquire(handle, lock_owner, chain_head, check_lines)
+        lock_handle = FileLockHandle(self._lock, self._locked, self._find_chain_head, acquired)
         return HeldLock(
             acquired,
             lock_handle,
@@ -101,7 +122,7 @@ class FileLedger:
     def unlock(self, lock_id: str) -> LockOwner:
         """Removes the lock with this id; raises ReconcilerError if no lock has it."""
         with self._guarded("be unlocked", _UNCHANGED) as handle:
-            return self._lock.free(lock_id, self._read_chain_head(find_end(handle)[1]).fence)
+            return self._lock.free(lock_id, self._find_chain_head(handle).fence)
 
     def intend(self, intent: Intent) -> int:
         """Appends an intent and flushes it to disk; returns its sequence.
@@ -122,12 +143,16 @@ class FileLedger:
 
         Raises LedgerInvalid at the first invalid line.
         """
-        yield from read_entries(self._number_all(), address)
+        yield from read_entries(self._number_all(), self._moved, address)
 
     def verify(self) -> VerifyReport:
         """Checks every line, archives included; returns invalid lines as findings."""
         return verify_lines(
-            self._number_all, self._digest_archive, self._moved, self._find_torn_tail
+            self._number_all,
+            self._digest_archive,
+            self._moved,
+            self._find_torn_tail,
+            lambda: (str(self._file), self._lock.read().chain_head),
         )
 
     def compact(self) -> str:
@@ -138,8 +163,8 @@ class FileLedger:
         with self._guarded("be compacted", _UNCHANGED) as handle:
             end = find_end(handle)[0]
             set_torn_aside(handle, self._file, end)
-            replay, records = Replay(), 0
-            for record in follow_all(self._number(self._file, end)):
+            replay, records = Replay(self._moved), 0
+            for record in follow_all(self._number(self._file, end), replay):
                 replay.apply(record)
                 records += 1
             if records == 0 or (records == 1 and isinstance(record, Checkpoint)):
@@ -148,7 +173,7 @@ class FileLedger:
 
     def _begin_anew(self, handle: int, end: int, replay: Replay, count: int) -> str:
         data = os.pread(handle, end, 0)
-        last = self._read_chain_head(find_end(handle)[1])
+        last = self._find_chain_head(handle)
         name = name_archive(last.sequence, count)
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         line = self._join(last, replay.checkpoint(name, digest, count))
@@ -158,9 +183,10 @@ class FileLedger:
 
     def set_aside(self) -> str:
         """Moves the ledger away, valid or not; returns its new location, or "" if empty."""
-        if not self._file.exists():
+        if not self._file.exists() and not self._lock.find_remembered().sequence:
             return ""
         with self._guarded("be moved away", _UNCHANGED) as handle:
+            self._lock.forget_head()
             size = os.fstat(handle).st_size
             if size == 0:
                 return ""
@@ -185,11 +211,30 @@ class FileLedger:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        handle = self._open_locked()
-        try:
-            yield handle
-        finally:
-            os.close(handle)
+        with _THREADS:
+            handle = self._open_locked()
+            try:
+                self._check_locks()
+                yield handle
+            finally:
+                os.close(handle)
+
+    def _check_locks(self) -> None:
+        """Raises LedgerInvalid if the file's lock does not exclude others; checks it once."""
+        if not self._has_locks:
+            try:
+                check_locks(self._file)
+            except LocksMissing as error:
+                raise self._without_locks() from error
+            self._has_locks = True
+
+    def _without_locks(self) -> LedgerInvalid:
+        return LedgerInvalid(
+            "the file system of the ledger does not lock files, so two commands could write it at"
+            " the same time",
+            subject=str(self._file),
+            next_step=_LOCAL,
+        )
 
     def _open_locked(self) -> int:
         """Opens the file, locked for writing; creates it and its folder if necessary."""
@@ -198,9 +243,12 @@ class FileLedger:
             self._make_folder()
             handle = os.open(self._file, flags, 0o600)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                lock_file(handle, fcntl.LOCK_EX)
                 if self._is_current(handle):
                     return handle
+            except LocksMissing as error:
+                os.close(handle)
+                raise self._without_locks() from error
             except BaseException:
                 os.close(handle)
                 raise
@@ -231,6 +279,9 @@ class FileLedger:
             sync_folder(self._folder)
         return chain_head.sequence + 1
 
+    def _find_chain_head(self, handle: int) -> ChainHead:
+        return self._read_chain_head(find_end(handle)[1])
+
     def _read_chain_head(self, last: bytes) -> ChainHead:
         try:
             return chain_head_after(last) if last else ChainHead()
@@ -245,9 +296,9 @@ class FileLedger:
                 f"a line of the ledger {error}", subject=str(self._file), next_step=RESTORE
             ) from error
 
-    def _replay(self, lines: Iterator[Numbered]) -> Replay:
+    def _replay(self, lines: Iterator[Numbered], remembered: ChainHead) -> Replay:
         replay = Replay(self._moved)
-        for record in follow_all(lines):
+        for record in follow_all(lines, replay, remembered):
             replay.apply(record)
         return replay
 
@@ -270,12 +321,27 @@ class FileLedger:
         """Returns the place and size of an unfinished last line; None if all lines are whole."""
         try:
             with self._file.open("rb") as file:
-                end = find_end_shared(file.fileno())
+                end = self._find_end_shared(file.fileno())
                 lines = sum(1 for _ in read_lines(file, end))
                 size = os.fstat(file.fileno()).st_size
         except OSError:
             return None
         return TornTail(str(self._file), lines + 1, size - end) if size > end else None
+
+    def _find_end_shared(self, handle: int) -> int:
+        try:
+            return find_end_shared(handle)
+        except LocksMissing as error:
+            raise self._without_locks() from error
+        except OSError as error:
+            raise self._unreadable(self._file, error) from error
+
+    def _unreadable(self, path: Path, error: OSError) -> LedgerInvalid:
+        return LedgerInvalid(
+            f"the ledger cannot be read: {error.strerror}",
+            subject=str(path),
+            next_step=_UNREADABLE,
+        )
 
     def _number(self, path: Path, end: int | None = None) -> Iterator[Numbered]:
         """Yields the numbered whole lines before `end`; empty if the file does not exist.
@@ -288,13 +354,9 @@ class FileLedger:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise LedgerInvalid(
-                f"the ledger cannot be read: {error.strerror}",
-                subject=str(path),
-                next_step=_UNREADABLE,
-            ) from error
+            raise self._unreadable(path, error) from error
         with file:
             name = str(path)
-            end = find_end_shared(file.fileno()) if end is None else end
+            end = self._find_end_shared(file.fileno()) if end is None else end
             for number, line in enumerate(read_lines(file, end), start=1):
                 yield name, number, line

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from reconciler.errors import LedgerInvalid
 from reconciler.files import replace_file
+from reconciler.ledgers.chain import START, ChainHead, find_loss
 from reconciler.ledgers.lock import (
     LONGEST,
     Heartbeat,
@@ -37,6 +39,8 @@ _REPAIR: Final = "Make sure that no command uses the ledger, then move it away."
 
 Guard: TypeAlias = Callable[[], AbstractContextManager[int]]
 """Locks the ledger's file; yields its file descriptor."""
+FindChainHead: TypeAlias = Callable[[int], ChainHead]
+"""Reads the last line of the ledger's file, by its descriptor; raises LedgerInvalid."""
 
 
 class FileLock:
@@ -58,16 +62,36 @@ class FileLock:
         except BadLine as error:
             raise self._invalid(str(error)) from error
 
-    def acquire(self, handle: int, lock_owner: LockOwner, highest: int) -> LockOwner:
+    def find_remembered(self) -> ChainHead:
+        """Returns the head that the lock remembers; START if the lock's file is not valid."""
+        try:
+            return self.read().chain_head
+        except LedgerInvalid:
+            return START  # the next command that acquires the lock reports it
+
+    def forget_head(self) -> None:
+        """Forgets the head, because the ledger is moved away. The ledger must be locked."""
+        if self.find_remembered().sequence:
+            self.write(replace(self.read(), chain_head=START))
+
+    def acquire(
+        self,
+        handle: int,
+        lock_owner: LockOwner,
+        chain_head: ChainHead,
+        check_lines: Callable[[ChainHead], None],
+    ) -> LockOwner:
         """Acquires the lock if it is free; otherwise raises LockHeld.
 
-        The ledger's file must be locked. `handle` is its file descriptor, and `highest` is the
-        highest fence in it.
+        The ledger's file must be locked. `handle` is its file descriptor, and `chain_head` is its
+        last line. `check_lines` gets the head that the lock remembers, and raises LedgerInvalid if
+        the ledger has lost lines since.
         """
         found = self.read()
         if found.lock_owner is not None and not self._is_free(handle, found, found.lock_owner):
             raise held_by(found.lock_owner, str(self.file))
-        taken = make_lock_record(lock_owner, max(found.fence, highest) + 1)
+        check_lines(found.chain_head)
+        taken = make_lock_record(lock_owner, max(found.fence, chain_head.fence) + 1, chain_head)
         self.write(taken)
         return taken.lock_owner or lock_owner
 
@@ -89,7 +113,8 @@ class FileLock:
         found = self.read()
         if found.lock_owner is None or found.lock_owner.id != lock_id:
             raise not_held(lock_id, found.lock_owner, str(self.file))
-        self.write(LockRecord(max(found.fence, highest) + 1))
+        fence = max(found.fence, highest) + 1
+        self.write(LockRecord(fence, chain_head=found.chain_head))
         return found.lock_owner
 
     def _is_free(self, handle: int, found: LockRecord, lock_owner: LockOwner) -> bool:
@@ -115,6 +140,7 @@ class FileLockHandle:
 
     lock: FileLock
     guard: Guard
+    find_chain_head: FindChainHead
     lock_owner: LockOwner
 
     def renew(self) -> bool:
@@ -131,11 +157,20 @@ class FileLockHandle:
         return self._names_us(self.lock.read())
 
     def release(self) -> None:
-        """Releases the lock, if it is still ours; its fencing token stays."""
-        with self.guard():
+        """Releases the lock, if it is still ours; its fencing token and the ledger's head stay."""
+        with self.guard() as handle:
             found = self.lock.read()
             if self._names_us(found):
-                self.lock.write(LockRecord(found.fence))
+                chain_head = self._find_newer(handle, found.chain_head)
+                self.lock.write(LockRecord(found.fence, chain_head=chain_head))
+
+    def _find_newer(self, handle: int, remembered: ChainHead) -> ChainHead:
+        """Returns the ledger's head; the remembered one if lines after it are lost."""
+        try:
+            chain_head = self.find_chain_head(handle)
+        except LedgerInvalid:
+            return remembered
+        return remembered if find_loss(remembered, chain_head) else chain_head
 
     def _names_us(self, found: LockRecord) -> bool:
         held = found.lock_owner

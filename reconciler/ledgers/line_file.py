@@ -1,10 +1,11 @@
-"""Reads and appends lines of append-only files: the end of the last whole line, durable writes.
+"""Reads and appends lines of append-only files: locks, the last whole line, durable writes.
 
 It knows JSON and the maximum length of a line, and no record. file.py calls it.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -17,15 +18,42 @@ from reconciler.files import write_all, write_aside
 from reconciler.ledgers.chain import LONGEST
 
 _TAIL_BYTES: Final = 1 << 16
+_NO_LOCKS: Final = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+class LocksMissing(Exception):
+    """The file system does not lock files, or reports locks that lock nothing."""
+
+
+def lock_file(handle: int, how: int) -> None:
+    """Locks a file as `fcntl.flock` does; raises LocksMissing if its file system cannot."""
+    try:
+        fcntl.flock(handle, how)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise LocksMissing from error
+        raise
+
+
+def check_locks(file: Path) -> None:
+    """Raises LocksMissing if a second lock on a locked file succeeds."""
+    second = os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        lock_file(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(second)
+    raise LocksMissing
 
 
 def find_end_shared(handle: int) -> int:
     """Returns the end of the chain under a shared lock; bytes before it never change."""
-    fcntl.flock(handle, fcntl.LOCK_SH)
+    lock_file(handle, fcntl.LOCK_SH)
     try:
         return find_end(handle)[0]
     finally:
-        fcntl.flock(handle, fcntl.LOCK_UN)
+        lock_file(handle, fcntl.LOCK_UN)
 
 
 def find_end(handle: int) -> tuple[int, bytes]:

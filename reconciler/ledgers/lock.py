@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from typing import Final, Protocol, TypeVar
 
 from reconciler.errors import LedgerConflict, LockHeld, ReconcilerError
+from reconciler.ledgers.chain import START, ChainHead
 from reconciler.ledgers.process import describe_process, name_machine
 from reconciler.ledgers.records import BadLine, is_count
 from reconciler.model import Json, LockAwaited, LockOwner
@@ -42,11 +43,16 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class LockRecord:
-    """The stored lock: its owner, the owner's machine, and the highest fence."""
+    """The stored lock: its owner, the owner's machine, and the highest fence.
+
+    `chain_head` is the ledger's last line when the lock was last acquired or released. Only its
+    sequence and digest are stored.
+    """
 
     fence: int = 0
     lock_owner: LockOwner | None = None
     machine: str = ""
+    chain_head: ChainHead = START
 
 
 class LockHandle(Protocol):
@@ -209,6 +215,7 @@ def write_lock_record(lock_record: LockRecord, renewed: str) -> bytes:
         "holder": asdict(lock_record.lock_owner) if lock_record.lock_owner else None,
         "machine": lock_record.machine,
         "renewed": renewed,
+        "head": _write_chain_head(lock_record.chain_head),
     }
     return encode_canonical(document) + b"\n"
 
@@ -226,7 +233,25 @@ def read_lock_record(data: bytes) -> LockRecord:
     fence, machine = document.get("fence"), document.get("machine")
     if type(fence) is not int or not is_count(fence) or type(machine) is not str:
         raise BadLine("is not a valid lock file")
-    return LockRecord(fence, _read_lock_owner(document.get("holder")), machine)
+    chain_head = _read_chain_head(document.get("head"))
+    return LockRecord(fence, _read_lock_owner(document.get("holder")), machine, chain_head)
+
+
+def _write_chain_head(chain_head: ChainHead) -> Json:
+    if not chain_head.sequence:
+        return None
+    return {"sequence": chain_head.sequence, "digest": chain_head.digest}
+
+
+def _read_chain_head(said: Json) -> ChainHead:
+    """Decodes a head; the lock of an earlier version remembers none. Raises BadLine."""
+    if said is None:
+        return START
+    sequence = said.get("sequence") if isinstance(said, dict) else None
+    digest = said.get("digest") if isinstance(said, dict) else None
+    if type(sequence) is not int or not is_count(sequence) or type(digest) is not str:
+        raise BadLine("names no usable head of the ledger")
+    return ChainHead(sequence, digest)
 
 
 def _read_lock_owner(said: Json) -> LockOwner | None:
@@ -240,6 +265,6 @@ def _read_lock_owner(said: Json) -> LockOwner | None:
     return LockOwner(pid=pid, fence=fence, **{name: said[name] for name in _TEXTS})
 
 
-def make_lock_record(lock_owner: LockOwner, fence: int) -> LockRecord:
+def make_lock_record(lock_owner: LockOwner, fence: int, chain_head: ChainHead) -> LockRecord:
     """Returns the record of an owner on this machine that acquires the lock."""
-    return LockRecord(fence, complete(lock_owner, fence), name_machine())
+    return LockRecord(fence, complete(lock_owner, fence), name_machine(), chain_head)

@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.chain import RESTORE, ChainHead, Numbered, Replay, follow
+from reconciler.ledgers.chain import (
+    RESTORE,
+    RESTORE_BOTH,
+    START,
+    ChainHead,
+    Numbered,
+    Replay,
+    find_loss,
+    follow,
+)
 from reconciler.ledgers.records import BadLine, Checkpoint, Record
 from reconciler.model import Address, Entry, Finding, Intent, SourceLocation, VerifyReport
 from reconciler.model.values import dataclass
@@ -35,24 +44,29 @@ def verify_lines(
     digest_archive: Callable[[str], str],
     moved: Mapping[Address, Address],
     find_torn_tail: Callable[[], TornTail | None],
+    read_remembered: Callable[[], tuple[str, ChainHead]],
 ) -> VerifyReport:
     """Checks all lines; a line or file that cannot be read is a finding too.
 
     `digest_archive` returns the digest of the archive with a name, or "" if it is missing.
+    `read_remembered` returns the lock's place and the head that it remembers.
     """
     verifier = _Verifier(digest_archive, moved)
     try:
+        # Before the lines: a later head may belong to lines that are not read yet.
+        place, verifier.remembered = read_remembered()
         for line in lines():
             verifier.apply(line)
+        verifier.end(place)
         tail = find_torn_tail()
     except LedgerInvalid as error:
         return verifier.make_report(error.findings())
     if tail is None:
         return verifier.make_report(())
     said = f"line {tail.line} of the ledger is not whole: {tail.size} bytes of an interrupted write"
-    place = SourceLocation(tail.name, tail.line, 1)
+    torn = SourceLocation(tail.name, tail.line, 1)
     return verifier.make_report(
-        (Finding(said, place=place, next_step=_SET_ASIDE, severity="warning"),)
+        (Finding(said, place=torn, next_step=_SET_ASIDE, severity="warning"),)
     )
 
 
@@ -61,9 +75,9 @@ class _Verifier:
         self, digest_archive: Callable[[str], str], moved: Mapping[Address, Address]
     ) -> None:
         self._digest_archive = digest_archive
-        self._moved = moved
-        self._replay = Replay()
-        self._chain_head: ChainHead | None = ChainHead()
+        self._replay = Replay(moved)
+        self._chain_head: ChainHead | None = START
+        self.remembered = START
         self._entries = self._intents = 0
         self._findings: list[Finding] = []
 
@@ -79,6 +93,8 @@ class _Verifier:
             return
         for said in self._find_doubts(record):
             self._add_finding(name, number, said)
+        if self._chain_head and self._chain_head.sequence == self.remembered.sequence:
+            self._check_end(f"{name}:{number}", self._chain_head)
         self._entries += isinstance(record, Entry)
         self._intents += isinstance(record, Intent)
         self._replay.apply(record)
@@ -88,12 +104,10 @@ class _Verifier:
         return record
 
     def _find_doubts(self, record: Record) -> Iterable[str]:
-        if isinstance(record, Entry) and record.intent:
-            intent = self._replay.open.get(record.intent)
-            if intent is None:
-                yield f"is the outcome of line {record.intent}, which is not an open intent"
-            elif self._now(intent.address) != self._now(record.address):
-                yield f"is the outcome of an intent of {intent.address}, and of {record.address}"
+        try:
+            self._replay.check(record)
+        except BadLine as error:
+            yield str(error)
         if isinstance(record, Checkpoint):
             found = self._digest_archive(record.archive)
             if not found:
@@ -101,8 +115,16 @@ class _Verifier:
             elif found != record.sha256:
                 yield f"names the archive {record.archive}, which was changed since"
 
-    def _now(self, address: Address) -> Address:
-        return self._moved.get(address, address)
+    def end(self, place: str) -> None:
+        """Compares the end of the chain with the remembered head; call it after the last line."""
+        # After an invalid last line the end of the chain is not known.
+        if self._chain_head and self._chain_head.sequence < self.remembered.sequence:
+            self._check_end(place, self._chain_head)
+
+    def _check_end(self, subject: str, chain_head: ChainHead) -> None:
+        lost = find_loss(self.remembered, chain_head)
+        if lost:
+            self._findings.append(Finding(lost, subject=subject, next_step=RESTORE_BOTH))
 
     def _add_finding(self, name: str, number: int, what: str) -> None:
         if len(self._findings) < _MOST:
@@ -113,4 +135,11 @@ class _Verifier:
 
     def make_report(self, more: tuple[Finding, ...]) -> VerifyReport:
         """Returns the report with these findings added."""
-        return VerifyReport(self._entries, self._intents, (*self._findings, *more))
+        chain_head = self._chain_head or START
+        return VerifyReport(
+            self._entries,
+            self._intents,
+            (*self._findings, *more),
+            chain_head.sequence,
+            chain_head.digest if chain_head.sequence else "",
+        )

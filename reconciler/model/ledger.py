@@ -174,11 +174,16 @@ _LOGGED: Final = tuple(one.name for one in fields(LoggedStep))
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """The result of a check of every line of a ledger: the number of lines, and the errors."""
+    """The result of a check of every line of a ledger: the number of lines, and the errors.
+
+    `sequence` and `digest` are those of the last line; 0 and empty if no valid line is the last.
+    """
 
     entries: int
     intents: int
     findings: tuple[Finding, ...] = ()
+    sequence: int = 0
+    digest: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,12 @@ def is_whole(report: VerifyReport) -> bool:
 
 
 def render_verify_report(report: VerifyReport, paint: Paint) -> str:
-    """Returns `The ledger holds: 12 entries, 12 intents, chain intact.`, then the findings."""
+    """Returns `The ledger holds: 12 entries, 12 intents, chain intact.`, its head, the findings."""
     held = f"The ledger holds: {count_entries(report.entries)}, {count(report.intents, 'intent')}"
     chain = paint("green", "chain intact") if is_whole(report) else paint("red", "chain broken")
     findings = [render_findings(report.findings, paint=paint)] if report.findings else []
-    return "\n\n".join([f"{held}, {chain}.", *findings])
+    head = f"\nIts last line has sequence {report.sequence} and digest {report.digest}."
+    return "\n\n".join([f"{held}, {chain}.{head if report.digest else ''}", *findings])
 
 
 def verify_report_document(report: VerifyReport, recovered: int | None = None) -> Json:
@@ -39,9 +40,14 @@ def verify_report_document(report: VerifyReport, recovered: int | None = None) -
         "entries": report.entries,
         "intents": report.intents,
         "whole": is_whole(report),
+        **({"head": _describe_head(report)} if report.digest else {}),
         **({} if recovered is None else {"recovered": recovered}),
         "diagnostics": [describe_diagnostic(finding) for finding in report.findings],
     }
+
+
+def _describe_head(report: VerifyReport) -> Json:
+    return {"sequence": report.sequence, "digest": report.digest}
 
 
 def count_entries(number: int) -> str:

@@ -34,6 +34,12 @@ class Home(Protocol):
 
     def drop_lock(self) -> None: ...
 
+    def read_lines(self) -> list[bytes]: ...
+
+    def replace_lines(self, lines: list[bytes]) -> None: ...
+
+    def remove(self) -> None: ...
+
 
 @dataclass
 class Folder:
@@ -45,6 +51,18 @@ class Folder:
 
     def drop_lock(self) -> None:
         (self.folder / "lock.json").unlink()
+
+    def read_lines(self) -> list[bytes]:
+        """The lines of the ledger, with their ends."""
+        return (self.folder / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+
+    def replace_lines(self, lines: list[bytes]) -> None:
+        """What somebody makes of the ledger by hand."""
+        (self.folder / "ledger.jsonl").write_bytes(b"".join(lines))
+
+    def remove(self) -> None:
+        """Remove the ledger, and not its lock."""
+        (self.folder / "ledger.jsonl").unlink()
 
 
 @dataclass
@@ -63,6 +81,25 @@ class Prefix:
 
     def drop_lock(self) -> None:
         self.container().delete(f"{self.prefix}lock.json")
+
+    def read_lines(self) -> list[bytes]:
+        """The lines of the ledger's only segment, with their ends."""
+        (found,) = self.container().list_blobs(f"{self.prefix}ledger/")
+        return self.container().read(found.name, 0, found.size).splitlines(keepends=True)
+
+    def replace_lines(self, lines: list[bytes]) -> None:
+        """What somebody makes of the ledger by hand."""
+        name, container = f"{self.prefix}ledger/000001.jsonl", self.container()
+        container.delete(name)
+        container.begin(name)
+        position = 0
+        for line in lines:
+            container.append(name, line, position)
+            position += len(line)
+
+    def remove(self) -> None:
+        """Remove the ledger, and not its lock."""
+        self.container().delete(f"{self.prefix}ledger/000001.jsonl")
 
 
 def lock_owner(lock_id: str = "one", **more: Any) -> LockOwner:

@@ -256,7 +256,20 @@ def test_an_outcome_without_its_intent_is_found(home: Home) -> None:
     assert wrong.place is not None
     assert twice.place is not None
     assert (wrong.place.line, twice.place.line) == (2, 3)
-    assert len(home.open().load().last_applied_by_address) == 3
+    for read in (home.open().load, lambda: list(home.open().entries())):
+        with pytest.raises(LedgerInvalid, match="line 2 of the ledger is the outcome of an intent"):
+            read()
+
+
+def test_an_outcome_of_a_closed_intent_is_refused(home: Home) -> None:
+    ledger = home.open()
+    number = ledger.intend(make_intent("a"))
+    for _ in range(2):
+        ledger.record(outcome(number, "a"))
+    with pytest.raises(
+        LedgerInvalid, match=f"line 3 .* line {number}, which is not an open intent"
+    ):
+        home.open().load()
 
 
 def test_what_is_set_aside_is_kept_and_a_ledger_begins_anew(home: Home) -> None:

@@ -122,7 +122,7 @@ def test_a_step_writes_one_small_block_and_reads_nothing(
     assert [APPEND in one for one in between.seen[before:]] == [True, True]
     before = len(between.seen)
     assert len(shaky.load().last_applied_by_address) == 21
-    assert len(between.seen) - before == 2  # which blobs there are, and one of them
+    assert len(between.seen) - before == 3  # the lock, which blobs there are, and one of them
 
 
 def test_a_full_segment_is_followed_by_another_one(prefix: Prefix) -> None:

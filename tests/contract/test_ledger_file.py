@@ -1,5 +1,6 @@
 """The ledger in a file: what is on the disk, and what may happen to it."""
 
+import errno
 import hashlib
 import itertools
 import json
@@ -7,6 +8,8 @@ import multiprocessing
 import os
 import resource
 import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,10 @@ from typing import Any
 import pytest
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.chain import LONGEST
+from reconciler.ledgers.chain import LONGEST, seal
 from reconciler.ledgers.file import FileLedger
 from reconciler.model import Address, Json, StepResult
+from tests.contract.homes import lock_owner
 from tests.contract.test_ledger import entry, outcome, seed
 from tests.ledgers import make_intent
 
@@ -52,6 +56,8 @@ def test_a_ledger_from_before_there_were_fleets_is_read(ledger: FileLedger, file
         said = json.loads(line)
         said = without_fleets({**said, "fleet": ""})
         said["previous"] = previous or said["previous"]
+        said["version"] = 2
+        del said["digest"]
         lines.append(json.dumps(said, sort_keys=True, separators=(",", ":")).encode())
         previous = f"sha256:{hashlib.sha256(lines[-1]).hexdigest()}"
     file.write_bytes(b"".join(line + b"\n" for line in lines))
@@ -96,28 +102,91 @@ def test_a_chain_that_does_not_hold_is_named_by_its_first_bad_line(
         "dropped": [lines[0], *lines[2:]],
         "swapped": [lines[0], lines[2], lines[1], lines[3]],
         "foreign": [lines[0], b'{"not": "an entry"}\n', *lines[2:]],
-        "version": [lines[0], lines[1].replace(b'"version":2', b'"version":9'), *lines[2:]],
+        "version": [lines[0], lines[1].replace(b'"version":3', b'"version":9'), *lines[2:]],
         "blank": [lines[0], b"\n", *lines[1:]],
         "kind": [lines[0], lines[1].replace(b'"intent"', b'"extent"'), *lines[2:]],
         "address": [lines[0], lines[1].replace(b"WebService/s1", b"s1"), *lines[2:]],
         "fence": [lines[0], lines[1].replace(b'highest_fence":0', b'highest_fence":7'), *lines[2:]],
     }[harm]
     file.write_bytes(b"".join(harmed))
-    first = 3 if harm == "changed" else 2
     with pytest.raises(LedgerInvalid) as caught:
         list(ledger.entries())
-    assert caught.value.message.startswith(f"line {first} of the ledger ")
+    assert caught.value.message.startswith("line 2 of the ledger ")
     assert caught.value.subject == str(file)
     assert "reconciler ledger rebuild" in caught.value.next_step
     reported = ledger.verify().findings[0]
     assert reported.message == caught.value.message
-    assert str(reported.place) == f"{file}:{first}:1"
+    assert str(reported.place) == f"{file}:2:1"
     if archived:
         assert len(ledger.load().open) == 4  # what is remembered does not hang on it
         assert any("which was changed since" in one.message for one in ledger.verify().findings)
     else:
-        with pytest.raises(LedgerInvalid, match=f"line {first} of the ledger"):
+        with pytest.raises(LedgerInvalid, match="line 2 of the ledger"):
             ledger.load()
+
+
+def test_a_last_line_that_was_changed_is_named(ledger: FileLedger, file: Path) -> None:
+    seed(ledger)
+    lines = file.read_bytes().splitlines(keepends=True)
+    for harm in (b'"by":"me"', b'"by" :"ci"'):
+        file.write_bytes(b"".join([*lines[:-1], lines[-1].replace(b'"by":"ci"', harm)]))
+        message = f"line {len(lines)} of the ledger was changed since it was written"
+        with pytest.raises(LedgerInvalid, match=message):
+            ledger.load()
+        with pytest.raises(LedgerInvalid, match="the last line of the ledger was changed"):
+            ledger.intend(make_intent())
+        assert message in ledger.verify().findings[0].message
+
+
+def do_nothing(*_: Any) -> None:
+    """What a file system does that reports locks and has none."""
+
+
+def refuse(*_: Any) -> None:
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+@pytest.mark.parametrize("flock", [do_nothing, refuse])
+def test_a_file_system_without_locks_is_refused(
+    ledger: FileLedger, file: Path, monkeypatch: pytest.MonkeyPatch, flock: Callable[..., None]
+) -> None:
+    ledger.record(entry("a"))
+    before = file.read_bytes()
+    fresh = FileLedger(file.parent)
+    monkeypatch.setattr("fcntl.flock", flock)
+    for work in (
+        lambda: fresh.record(entry("b")),
+        lambda: fresh.lock(lock_owner(), 0, lambda _: None),
+        fresh.compact,
+    ):
+        with pytest.raises(LedgerInvalid, match="does not lock files") as caught:
+            work()
+        assert caught.value.subject == str(file)
+        assert "spec.ledger.container" in caught.value.next_step
+    if flock is refuse:
+        with pytest.raises(LedgerInvalid, match="does not lock files"):
+            fresh.load()
+    assert file.read_bytes() == before
+
+
+def test_threads_do_not_rely_on_the_locks_of_the_file_system(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ledgers of one process that nobody ever told that there are no locks."""
+    monkeypatch.setattr("fcntl.flock", do_nothing)
+    monkeypatch.setattr("reconciler.ledgers.file.check_locks", do_nothing)
+    ledgers = [FileLedger(file.parent) for _ in range(2)]
+
+    def work(number: int) -> None:
+        for step in range(10):
+            name = f"t{number}-{step}"
+            ledger = ledgers[number % 2]
+            ledger.record(outcome(ledger.intend(make_intent(name)), name))
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(work, range(10)))
+    assert ledgers[0].verify().findings == ()
+    assert len(ledgers[0].load().last_applied_by_address) == 100
 
 
 @pytest.mark.parametrize(
@@ -128,8 +197,9 @@ def test_a_chain_that_does_not_hold_is_named_by_its_first_bad_line(
         ({"kind": "intent", "address": "WebService/a"}, "has no usable id"),
         ({"kind": "checkpoint"}, "has no usable archive"),
         ({"kind": ["intent"]}, "has an unknown kind"),
-        ({"version": True}, "is not of version 2"),
-        ({"version": 1}, "is not of version 2"),
+        ({"version": True}, "is not of version 2 or 3"),
+        ({"version": 1}, "is not of version 2 or 3"),
+        ({"version": 2, "kind": "lock", "fence": 0}, "does not follow the line before it"),
         ({"highest_fence": -1}, "has no usable highest_fence"),
     ],
 )
@@ -139,9 +209,9 @@ def test_a_line_that_says_nothing_is_named(
     ledger.intend(make_intent())
     last = file.read_bytes().splitlines()[-1]
     previous = f"sha256:{hashlib.sha256(last).hexdigest()}"
-    said = {"version": 2, "sequence": 2, "previous": previous, "highest_fence": 0}
-    with file.open("a") as out:
-        out.write(json.dumps({**said, **wrong}) + "\n")
+    said = {"version": 3, "sequence": 2, "previous": previous, "highest_fence": 0}
+    with file.open("ab") as out:
+        out.write(seal({**said, **wrong}) + b"\n")
     with pytest.raises(LedgerInvalid, match=f"line 2 of the ledger {message}"):
         ledger.load()
 
@@ -278,7 +348,9 @@ def test_an_archive_that_is_missing_or_hostile_is_told(ledger: FileLedger, file:
     assert "is missing" in ledger.verify().findings[0].message
     kept.rename(file.parent / name)
     assert ledger.verify().findings == ()
-    file.write_text(file.read_text().replace(name, "../../secrets.jsonl"))
+    said = {**json.loads(file.read_bytes()), "archive": "../../secrets.jsonl"}
+    del said["digest"]
+    file.write_bytes(seal(said) + b"\n")
     with pytest.raises(LedgerInvalid, match="line 1 of the ledger names no usable archive"):
         list(ledger.entries())
     assert "names no usable archive" in ledger.verify().findings[0].message

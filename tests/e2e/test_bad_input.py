@@ -419,9 +419,7 @@ def test_a_ledger_that_was_tampered_with(project: Project) -> None:
     ledger = project.folder / ".reconciler" / "ledger.jsonl"
     ledger.write_text(ledger.read_text().replace("first", "third"))
     done = refuse(project.folder, "plan")
-    says(
-        done, "line 2 of the ledger does not follow the line before it", "reconciler ledger rebuild"
-    )
+    says(done, "line 1 of the ledger was changed since it was written", "reconciler ledger rebuild")
 
 
 def test_a_full_disk_beneath_stdout() -> None:

@@ -1,6 +1,8 @@
 """Looking after the ledger by the command line: verify, recover, rebuild, compact, unlock."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,13 +50,17 @@ def ops_of(project: Project) -> Any:
 
 def test_a_whole_ledger_is_proven(applied: Project) -> None:
     done = applied.run("ledger", "verify")
-    assert (done.code, done.out) == (
-        0,
-        "The ledger holds: 2 entries, 2 intents, chain intact.\n",
-    )
+    last = ledger_of(applied).read_bytes().splitlines()[-1]
+    digest = f"sha256:{hashlib.sha256(last).hexdigest()}"
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "The ledger holds: 2 entries, 2 intents, chain intact.",
+        f"Its last line has sequence 4 and digest {digest}.",
+    ]
     reported = json.loads(applied.run("ledger", "verify", "--json").out)
     jsonschema.validate(reported, read_schema("output/ledger"))
     assert (reported["entries"], reported["whole"]) == (2, True)
+    assert reported["head"] == {"sequence": 4, "digest": digest}
 
 
 def test_a_line_that_was_changed_is_named_and_fails(applied: Project) -> None:
@@ -71,6 +77,31 @@ def test_a_line_that_was_changed_is_named_and_fails(applied: Project) -> None:
     jsonschema.validate(document, read_schema("output/ledger"))
     assert (reported.code, document["whole"]) == (1, False)
     assert document["diagnostics"]
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut", "emptied", "gone"])
+def test_a_ledger_that_lost_its_end_is_refused_until_it_is_rebuilt(
+    applied: Project, harm: str
+) -> None:
+    file = ledger_of(applied)
+    lines = file.read_bytes().splitlines(keepends=True)
+    if harm == "gone":
+        file.unlink()
+    else:
+        changed = lines[-1].replace(b"WebService/", b"WebService/x")
+        left = {"changed": [*lines[:-1], changed], "cut": lines[:-1], "emptied": []}[harm]
+        file.write_bytes(b"".join(left))
+    applied.manifest("a", applied.emulator.model_uri("newest"))
+    for command in (["ledger", "verify"], ["apply", "--auto-approve"], ["apply", "--auto-approve"]):
+        done = applied.run(*command)
+        assert done.code == 1, done.said
+        assert "ledger.jsonl" in done.said
+        assert "reconciler ledger rebuild" in done.said
+    assert applied.emulator.model("a") == applied.emulator.model_uri("new")
+    assert applied.run("ledger", "rebuild", "--auto-approve").code == 0
+    assert applied.run("apply", "--auto-approve").code == 0
+    assert applied.emulator.model("a") == applied.emulator.model_uri("newest")
+    assert applied.run("ledger", "verify").code == 0
 
 
 @pytest.mark.parametrize("loss", ["lost", "broken", "whole"])
@@ -136,7 +167,7 @@ def test_what_was_not_recorded_is_recovered_once(applied: Project) -> None:
 
     ledger = FileLedger(applied.folder / ".reconciler")
     text = write_entries(list(ledger.entries()))
-    ledger_of(applied).unlink()
+    shutil.rmtree(ledger_of(applied).parent)
     kept = applied.folder / "errored.ledger.json"
     kept.write_text(text)
     done = applied.run("ledger", "verify", "--recover", "errored.ledger.json")

@@ -9,7 +9,7 @@ import pytest
 from reconciler.document.patch import check_operations, make_operations
 from reconciler.document.schema import compile_schema
 from reconciler.kinds.web_service import KIND
-from reconciler.ledgers.chain import START, follow, join
+from reconciler.ledgers.chain import START, digest_line, follow, join
 from reconciler.ledgers.records import BadLine
 from reconciler.model import Action, Address, Declared, Live, Resource, StepResult
 from reconciler.plans.evidence import assess_intent, check_stale
@@ -149,7 +149,9 @@ def line(**more: Json) -> bytes:
     _, word = follow(START, join(START, make_entry(**ENTRY))[:-1])
     assert word == make_entry(**ENTRY, sequence=1)
     document = {**json.loads(join(START, make_entry(**ENTRY))), **more}
-    return json.dumps(document).encode()
+    del document["digest"]
+    text = json.dumps(document).encode()
+    return text[:-1] + f',"digest":"{digest_line(text)}"}}'.encode()
 
 
 @pytest.mark.parametrize(
