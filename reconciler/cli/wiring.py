@@ -31,7 +31,7 @@ from reconciler.model import Address, Finding, Inputs, LockOwner, Plan, Project
 from reconciler.model.values import dataclass
 from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
-from reconciler.plans.guards import GUARDS, is_allowed
+from reconciler.plans.guards import GUARDS, is_allowed, is_liftable
 from reconciler.plans.plan_file import digest_of
 from reconciler.ports import Access, Emit, Kind, Lease, Ledger
 from reconciler.secrets.redaction import Redaction
@@ -165,7 +165,7 @@ class Assembly:
             inputs=self._inputs(flags),
             targets=parse_addresses("--target", flags.targets),
             excluded=parse_addresses("--exclude", flags.excluded),
-            allowed=_check_guards(flags.allowed, find_guards(self.kinds)),
+            allowed=_check_guards(flags.allowed, find_guards(self.kinds), self.project),
             rotate=parse_addresses("--rotate", flags.rotated),
             refresh=flags.refresh,
             rollouts=self.loaded.rollouts,
@@ -189,6 +189,7 @@ class Assembly:
             schemas=schemas,
             targets=tuple(flags.targets),
             excluded=tuple(flags.excluded),
+            allowed=tuple(sorted({*flags.allowed})),
         )
 
 
@@ -208,10 +209,15 @@ def assemble(
 
 
 def assemble_project(invocation: Invocation) -> Assembly:
-    """The project without its manifests, for a saved plan."""
+    """The project without its manifests."""
     name = invocation.project_file or PROJECT_FILE
     loaded, kinds = load_all(invocation, [name])
     return Assembly(invocation, loaded, kinds)
+
+
+def assemble_leniently(invocation: Invocation) -> Assembly:
+    """The project for a saved plan, with the manifests that can be read now; they may be gone."""
+    return Assembly(invocation, *load_all(invocation, []))
 
 
 def parse_addresses(flag: str, given: Sequence[str]) -> tuple[Address, ...]:
@@ -238,7 +244,9 @@ def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
     return {**GUARDS, **dict(brought)}
 
 
-def _check_guards(given: Collection[str], known: Collection[str]) -> Collection[str]:
+def _check_guards(
+    given: Collection[str], known: Collection[str], project: Project
+) -> Collection[str]:
     wrong = tuple(
         Finding(
             f'--allow "{text}": unknown guard',
@@ -247,8 +255,16 @@ def _check_guards(given: Collection[str], known: Collection[str]) -> Collection[
         for text in given
         if text.partition("=")[0] not in known
     )
-    if wrong:
-        raise ManifestInvalid(wrong)
+    barred = tuple(
+        Finding(
+            f'--allow "{text}": the project does not let this guard be lifted',
+            next_step=f"Change the plan, or spec.guards.allow in {project.file}.",
+        )
+        for text in given
+        if not is_liftable(text.partition("=")[0], project.guards)
+    )
+    if wrong or barred:
+        raise ManifestInvalid(wrong or barred)
     return given
 
 

@@ -6,7 +6,7 @@ rollback and the drift report call it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -23,6 +23,7 @@ from reconciler.model import (
     LastApplied,
     ModelChange,
     ModelReference,
+    Resource,
     Step,
     Verdict,
 )
@@ -85,6 +86,48 @@ def check_models(
         )
         completed.append(step.copy_with(models=models))
     return completed, findings
+
+
+def check_planned_models(
+    runtime: Runtime,
+    steps: Sequence[Step],
+    references: Mapping[Resource, Sequence[ModelReference]],
+    mode: _Mode,
+) -> Iterator[Finding]:
+    """Yield the findings about the blobs of a saved plan, as they are now.
+
+    `references` are those of the manifests, which know the signatures. A blob whose bytes are not
+    those of the plan is an error.
+    """
+    wanted = [] if mode == "skip" else list(_find_planned(steps, references))
+    checked = runtime.run_all(lambda one: (one[0], _check_blob(runtime, one[1])), wanted)
+    for planned, check in checked:
+        found = (*_check_result(check, runtime.clock()), *_check_planned(check, planned))
+        for one in found:
+            yield one if mode == "required" else replace(one, severity="warning", next_step="")
+
+
+def _find_planned(
+    steps: Sequence[Step], references: Mapping[Resource, Sequence[ModelReference]]
+) -> Iterator[tuple[ModelChange, _BlobCheck]]:
+    """Yield each model that a plan writes, with a reference that opens and pins its blob."""
+    for step in steps:
+        known = {model.path: model for model in references.get(step.resource, ())}
+        for model in step.models:
+            named = known.get(model.path, ModelReference(model.name, model.after, model.path))
+            pinned = model.digest_after.removeprefix("sha256:") if model.trust == "streamed" else ""
+            sha256 = pinned or (named.sha256 if named.uri == model.after else "")
+            reference = replace(named, uri=model.after, sha256=sha256)
+            yield model, _BlobCheck(str(step.resource.address), reference)
+
+
+def _check_planned(check: _BlobCheck, planned: ModelChange) -> Iterator[Finding]:
+    """Yield an error if the storage reports another digest than the plan."""
+    blob, then = check.blob, planned.digest_after
+    # A digest that was streamed is the pin, which is checked apart.
+    if isinstance(blob, Blob) and then and planned.trust != "streamed" and blob.digest != then:
+        said = f"It was {then}, and is {blob.digest or 'not reported'}."
+        yield _finding(check, "its bytes are not those of the plan", said)
 
 
 def _wanted(steps: Sequence[Step], comparisons: Sequence[Comparison]) -> Iterator[_BlobCheck]:

@@ -104,7 +104,8 @@ def plan_rollback(
         raise Unplannable(obstacles)
     steps, looked = check_models(runtime, steps, [comparison], request.limits.blobs)
     owners = find_owners(runtime, request, steps)
-    managed = len(snapshot.last_applied_by_address)
+    declared = (one.address for one in request.manifests)
+    managed = guards.count_managed(declared, (), snapshot.last_applied_by_address)
     refresh = replace(observed.refresh, calls=runtime.calls - calls)
     return Plan(
         steps=tuple(steps),

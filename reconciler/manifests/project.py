@@ -32,6 +32,7 @@ def make_project(
             max_deletes=guards.get("maxDeletes", 0),
             max_updates=guards.get("maxUpdates", "30%"),
             blobs=guards.get("blobs", "required"),
+            liftable=tuple(guards["allow"]) if "allow" in guards else None,
         ),
         ledger=ledger.get("path", LEDGER),
         digest=digest,

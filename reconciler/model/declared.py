@@ -84,11 +84,15 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class GuardLimits:
-    """The limits of a plan that needs no `--allow`. `max_updates` is a count or `"30%"`."""
+    """The limits of a plan that needs no `--allow`. `max_updates` is a count or `"30%"`.
+
+    `liftable` names the guards that `--allow` may lift; None means every guard.
+    """
 
     max_deletes: int = 0
     max_updates: int | str = "30%"
     blobs: Literal["required", "warn", "skip"] = "required"
+    liftable: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

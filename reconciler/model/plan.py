@@ -187,6 +187,7 @@ class Inputs:
     """The inputs of a plan: the digests of files, and the commit of the work tree.
 
     `cloud` is the name of the cloud that was read; a plan is never applied to another cloud.
+    `allowed` are the values of `--allow`: the guards that were lifted.
     """
 
     project: str
@@ -197,6 +198,7 @@ class Inputs:
     schemas: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

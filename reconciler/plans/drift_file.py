@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Final
 
 from reconciler.model import ABSENT, Drift, DriftReport, Json, ResourceStatus, Verdict
+from reconciler.plans.plan_file import inputs_document
 
 FORMAT_VERSION: Final = "1.0"
 _NOT_OBSERVABLE: Final = (Verdict.INCOMPLETE,)
@@ -25,7 +26,7 @@ def drift_document(report: DriftReport) -> Json:
         "resources": [_status_document(one) for one in report.statuses],
         "findings": [_finding_document(one) for one in report.findings],
         "refresh": asdict(report.refresh),
-        "inputs": asdict(report.inputs),
+        "inputs": inputs_document(report.inputs),
     }
 
 

@@ -46,13 +46,34 @@ def check_guards(
 ) -> tuple[Finding, ...]:
     """Return an error for each guard that refuses a step, and a warning for each allowed one.
 
-    `managed` is the number of resources in the ledger; a percentage applies from ten on.
-    `allowed` holds guard names, or `guard=Kind/name` for one address. `owners` names the other
-    manager of a resource.
+    `managed` is the result of `count_managed`; a percentage applies from ten on. `allowed` holds
+    guard names, or `guard=Kind/name` for one address. `owners` names the other manager of a
+    resource.
     """
-    owned = _check_owners(steps, owners or {})
+    owned = check_owners(steps, owners or {})
     found = (*_check_each(steps), *owned, *_check_counts(steps, limits, managed))
     return allow(found, allowed)
+
+
+def count_managed(
+    declared: Iterable[Address], absent: Iterable[Address], remembered: Iterable[Address]
+) -> int:
+    """Return how many resources a percentage is taken of.
+
+    They are the declared ones that are not known to be absent, and the remembered ones. So a lost
+    ledger, or one that an interrupted apply left incomplete, changes nothing for them.
+    """
+    return len({*declared}.difference(absent).union(remembered))
+
+
+def permit(allowed: Iterable[str], limits: GuardLimits) -> frozenset[str]:
+    """Return the values of `--allow` that the project accepts."""
+    return frozenset(one for one in allowed if is_liftable(one.partition("=")[0], limits))
+
+
+def is_liftable(guard: str, limits: GuardLimits) -> bool:
+    """Whether the project lets `--allow` lift a guard."""
+    return limits.liftable is None or guard in limits.liftable
 
 
 def allow(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Finding, ...]:
@@ -125,7 +146,8 @@ def is_final(change: Change) -> bool:
     return change.irreversible and change.after is True
 
 
-def _check_owners(steps: Sequence[Step], owners: Mapping[Address, str]) -> Iterator[Finding]:
+def check_owners(steps: Sequence[Step], owners: Mapping[Address, str]) -> Iterator[Finding]:
+    """Yield an error for each step on a resource that another manager owns."""
     for step in steps:
         address = step.resource.address
         if address in owners:

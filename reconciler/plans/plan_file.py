@@ -83,7 +83,7 @@ def _head_of(plan: Plan) -> dict[str, Json]:
         "orphans": _resource_documents(plan.orphans),
         "not_observable": {address: list(ats) for address, ats in plan.not_observable.items()},
         "findings": [_finding_document(finding) for finding in plan.findings],
-        "inputs": asdict(plan.inputs),
+        "inputs": inputs_document(plan.inputs),
         "refresh": asdict(plan.refresh),
         "estimate": asdict(plan.estimate),
         "rollouts": [_rollout_document(one) for one in plan.rollouts],
@@ -91,6 +91,12 @@ def _head_of(plan: Plan) -> dict[str, Json]:
         "baseline": plan.baseline,
         "outcome": plan.outcome,
     }
+
+
+def inputs_document(inputs: Inputs) -> Json:
+    """Return the inputs; a plan that lifts no guard has no key for it."""
+    said = asdict(inputs)
+    return said if inputs.allowed else {name: said[name] for name in said if name != "allowed"}
 
 
 def _resource_documents(resources: Collection[Resource]) -> Json:
@@ -311,8 +317,9 @@ def _reason_of(said: Json) -> Reason:
 
 
 def _plan_of(body: Json, steps: tuple[Step, ...]) -> Plan:
-    lists = {name: tuple(body["inputs"][name]) for name in ("targets", "excluded")}
-    inputs = {**body["inputs"], **lists}
+    lists = {"allowed": (), **body["inputs"]}
+    named = {name: tuple(lists[name]) for name in ("targets", "excluded", "allowed")}
+    inputs = {**body["inputs"], **named}
     return Plan(
         steps=steps,
         unchanged=_resources_of(body["unchanged"]),

@@ -1,6 +1,8 @@
 """What a plan may not do without being asked again, and the flag that each refusal names."""
 
+import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -8,6 +10,8 @@ import pytest
 from azure.storage.blob import BlobSasPermissions, generate_blob_sas
 
 from reconciler.blobs import upload_model
+from reconciler.model import Json
+from reconciler.plans.plan_file import digest_of
 from reconciler.transport.storage import _EMULATED_KEY
 from tests.e2e.world import Project, definition
 
@@ -88,3 +92,103 @@ def test_a_signature_that_ends_too_soon(
     assert "sig=" not in planned.said
     if said:
         assert "signature for the model blob" in planned.out
+
+
+def reseal(project: Project, change: Callable[[Json], object], name: str = "p.json") -> None:
+    """Change a saved plan and compute its digest again, as anybody can."""
+    body = json.loads((project.folder / name).read_text())
+    change(body)
+    body["plan_digest"] = digest_of(body)
+    (project.folder / name).write_text(json.dumps(body))
+
+
+def forget_refusal(body: Json) -> None:
+    body["findings"] = []
+    body["outcome"] = "changes"
+
+
+def refuse(project: Project, *flags: str) -> str:
+    """Save the plan that a guard refuses, take the refusal out of it, and apply it."""
+    assert project.run("plan", "--out", "p.json", "--detailed-exitcode", *flags).code == 3
+    reseal(project, forget_refusal)
+    done = project.run("apply", "p.json", "--detailed-exitcode")
+    assert done.code == 3, done.said
+    return done.err
+
+
+def test_a_plan_that_hides_its_refusal_is_refused_by_the_guard(project: Project) -> None:
+    world = project.emulator
+    for name in ("a", "b"):
+        world.deploy(name, world.model_uri("old"))
+        project.manifest(name, world.model_uri("new"))
+    assert project.run("apply", "--auto-approve").code == 0
+    (project.folder / "manifests" / "b.yaml").unlink()
+    said = refuse(project, "--prune")
+    assert "1 to destroy, and spec.guards.maxDeletes is 0" in said
+    assert world.model("b") == world.model_uri("new")
+
+
+@pytest.mark.parametrize("part", ["live", "plan"])
+def test_another_manager_is_asked_for_where_the_plan_is_applied(
+    project: Project, part: str
+) -> None:
+    """The owner is read from live: the document in the plan may lack the tag."""
+    deploy(project, **({"managed-by": "terraform"} if part == "plan" else {}))
+    world = project.emulator
+    assert project.run("plan", "--out", "p.json").code == (1 if part == "plan" else 0)
+    if part == "plan":
+
+        def untag(body: Json) -> None:
+            forget_refusal(body)
+            for side in ("before", "after"):
+                body["resource_changes"][0]["change"][side].pop("tags")
+
+        reseal(project, untag)
+    else:
+        properties, tags = {"packageType": "Graph"}, {"managed-by": "puppet"}
+        world.write("PATCH", "census", {"tags": tags, "properties": properties})
+    done = project.run("apply", "p.json", "--detailed-exitcode")
+    assert (done.code, "is managed by" in done.err) == (3, True), done.said
+    assert world.model("census") == world.model_uri("old")
+
+
+def test_a_model_is_looked_up_again_where_the_plan_is_applied(project: Project) -> None:
+    world = project.emulator
+    project.blobs = "required"
+    project.write_project()
+    world.deploy("census", world.model_uri("old"))
+    uri = world.model_uri(f"new-{world.group}")
+    project.manifest("census", uri)
+    assert "the model blob does not exist" in refuse(project)
+    upload_model(uri, b"model", os.environ)
+    assert project.run("plan", "--out", "p.json", "--detailed-exitcode").code == 2
+    upload_model(uri, b"other bytes", os.environ)
+    done = project.run("apply", "p.json", "--detailed-exitcode")
+    assert (done.code, "does not match" in done.err or "not those of the plan" in done.err) == (
+        3,
+        True,
+    ), done.said
+    assert world.model("census") == world.model_uri("old")
+
+
+def test_a_guard_that_is_tighter_now_bites_and_what_was_lifted_is_shown(project: Project) -> None:
+    deploy(project)
+    assert project.run("plan", "--out", "p.json").code == 0
+    project.guards = ", maxUpdates: 0"
+    project.write_project()
+    done = project.run("apply", "p.json", "--detailed-exitcode")
+    assert (done.code, "1 to change, and spec.guards.maxUpdates is 0" in done.err) == (3, True)
+    assert project.run("plan", "--out", "p.json", "--allow", "updates").code == 0
+    for form in ("text", "markdown", "html"):
+        shown = project.run("show", "p.json", "--format", form)
+        assert "Lifted by --allow: updates." in shown.out
+    project.guards = ", maxUpdates: 0, allow: [replace]"
+    project.write_project()
+    done = project.run("apply", "p.json", "--detailed-exitcode")
+    assert (done.code, "spec.guards.maxUpdates is 0" in done.err) == (3, True), done.said
+    again = project.run("plan", "--allow", "updates")
+    assert (again.code, "the project does not let this guard be lifted" in again.err) == (1, True)
+    project.guards = ", maxUpdates: 0, allow: [updates]"
+    project.write_project()
+    assert project.run("apply", "p.json").code == 0
+    assert project.emulator.model("census") == project.emulator.model_uri("new")

@@ -57,6 +57,7 @@ from reconciler.model import (
     StepResult,
     Summary,
 )
+from reconciler.plans.guards import count_managed
 from reconciler.transport import CommandRateLimiter
 from tests.e2e.world import definition
 from tests.ledgers import MemoryLedger
@@ -236,7 +237,7 @@ def make_request(
             for name in names
         ],
         defaults={"subscription": "s", "resourceGroup": "g"},
-        limits=limits or GuardLimits(blobs="skip"),
+        limits=limits or GuardLimits(max_updates="100%", blobs="skip"),
         inputs=Inputs("p", {}),
         **more,
     )
@@ -525,9 +526,29 @@ def test_a_percentage_counts_from_ten_managed_resources_on(
 ) -> None:
     names = [f"s{number}" for number in range(updates)]
     world = world_of(*names)
-    world.ledger.more = dict(last_applied_by_address(managed))
-    plan = make_plan(world.runtime(), make_request(*names))
+    world.ledger.more = dict(last_applied_by_address(managed - updates))
+    plan = make_plan(world.runtime(), make_request(*names, limits=GuardLimits(blobs="skip")))
     assert bool(plan.refused) is refused
+
+
+@pytest.mark.parametrize("remembered", [0, 4, 20])
+def test_a_percentage_is_the_same_whatever_the_ledger_remembers(remembered: int) -> None:
+    names = [f"s{number}" for number in range(20)]
+    world = world_of(*names)
+    known = {Address("WebService", one) for one in names[:remembered]}
+    ours = last_applied_by_address(1).values()
+    world.ledger.more = {address: one for address in known for one in ours}
+    for most, refused in (("100%", False), ("95%", True)):
+        limits = GuardLimits(max_updates=most, blobs="skip")
+        plan = make_plan(world.runtime(), make_request(*names, limits=limits))
+        said = f"20 to change, and spec.guards.maxUpdates is {most} of 20 managed resources"
+        assert [one.message for one in plan.refused] == [said] * refused
+
+
+def test_a_percentage_counts_neither_what_is_absent_nor_anything_twice() -> None:
+    one, two, gone, orphan = (Address("WebService", name) for name in ("a", "b", "gone", "old"))
+    assert count_managed([one, two, gone], [gone], [two, orphan]) == 3
+    assert count_managed([one, two, gone], [gone], []) == 2
 
 
 @pytest.mark.parametrize(("mode", "severity"), [("required", "error"), ("warn", "warning")])

@@ -115,13 +115,14 @@ def _apply_saved(
 ) -> int:
     from reconciler.cli.output import warn_of_changes
     from reconciler.cli.plan_files import read_saved
-    from reconciler.cli.wiring import assemble_project
+    from reconciler.cli.wiring import PlanFlags, assemble_leniently
     from reconciler.engine.applying.admission import check_admission
+    from reconciler.engine.applying.saved import judge_saved_plan
     from reconciler.manifests.secrets import resolve_known
 
     _refuse_shaping(name, flags)
     saved = read_saved(name)
-    assembly = assemble_project(invocation)
+    assembly = assemble_leniently(invocation)
     assembly.check_belongs(saved[0], name)
     check_admission(saved[0], assembly.kinds, name)
     warn_of_changes(saved[0], invocation)
@@ -129,7 +130,11 @@ def _apply_saved(
         _print_plan_lines(invocation, saved[0])
     runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)
     resolve_known(runtime.resolve, (one for step in saved[0].steps for _, one in step.secrets))
-    return Session(invocation, assembly, runtime, apply_flags).run(lambda _: saved)
+
+    def judge(runtime: Runtime) -> tuple[Plan, str]:
+        return judge_saved_plan(runtime, saved[0], assembly.request(PlanFlags())), saved[1]
+
+    return Session(invocation, assembly, runtime, apply_flags).run(judge)
 
 
 def _refuse_shaping(name: str, flags: PlanFlags) -> None:

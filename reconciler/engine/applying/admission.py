@@ -7,7 +7,7 @@ checks write nothing. The apply command and `apply_plan` call them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.document.diff import is_omitted
@@ -17,16 +17,20 @@ from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     ManifestInvalid,
     PlanInvalid,
+    PlanRefused,
     ReconcilerError,
     StalePlan,
     Unplannable,
 )
 from reconciler.model import (
     ABSENT,
+    Absent,
     Action,
     Address,
     Finding,
+    Inputs,
     LastApplied,
+    Live,
     Plan,
     Resource,
     SecretReference,
@@ -34,9 +38,10 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.model.values import dataclass
+from reconciler.plans import guards
 from reconciler.plans.evidence import PLAN_AGAIN, check_done, check_stale
 from reconciler.plans.waves import name_item
-from reconciler.ports import Kind
+from reconciler.ports import Kind, KnowsOwner
 
 
 def check_admission(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
@@ -116,14 +121,18 @@ class CheckedSteps:
 
 
 def check_steps(
-    runtime: Runtime, steps: Sequence[Step], before: Mapping[Resource, LastApplied]
+    runtime: Runtime,
+    steps: Sequence[Step],
+    before: Mapping[Resource, LastApplied],
+    inputs: Inputs,
 ) -> CheckedSteps:
     """Read the resource of every step, and sort the steps.
 
     `before` has what the ledger recorded for each step that an earlier run of the plan has done.
     Such a step is done again if live again meets its preconditions.
 
-    Raises StalePlan if live does not meet the preconditions of a step or cannot be read.
+    Raises StalePlan if live does not meet the preconditions of a step or cannot be read. Raises
+    PlanRefused if live names another manager; the document of the plan need not be live any more.
     """
     sources = {step.resource: _find_regional(step) for step in steps}
     named = [step.resource for step in steps]
@@ -135,6 +144,7 @@ def check_steps(
     left: list[Step] = []
     done: list[Step] = []
     gone: list[Step] = []
+    owners: dict[Address, str] = {}
     for step in steps:
         live = seen[step.resource].live
         if live is None:
@@ -149,12 +159,28 @@ def check_steps(
             gone.append(step)
         else:
             left.append(step)
+            owners |= _find_owner(runtime, step, live, inputs.project)
             missed = tuple(check_stale(field, step, live))
             stale.extend(reverted if missed and reverted else missed)
             stale.extend(_check_source(step, sources[step.resource], seen))
     if stale:
         raise StalePlan(tuple(stale))
+    judged = guards.allow(guards.check_owners(left, owners), expand_fleets(inputs.allowed, left))
+    refused = tuple(one for one in judged if one.severity == "error")
+    if refused:
+        raise PlanRefused(refused)
     return CheckedSteps(left, done, gone)
+
+
+def _find_owner(
+    runtime: Runtime, step: Step, live: Live | Absent, project: str
+) -> Mapping[Address, str]:
+    """Return the other manager that live names, by the address of the step; empty without one."""
+    kind = runtime.kinds[step.resource.address.kind]
+    if isinstance(live, Absent) or not isinstance(kind, KnowsOwner):
+        return {}
+    owner = kind.find_owner(live.document, project)
+    return {step.resource.address: owner} if owner else {}
 
 
 def _check_source(
@@ -163,6 +189,18 @@ def _check_source(
     if regional is not None and step.source is not None and seen[regional].document is ABSENT:
         said = f"Saved plan is stale: {step.source.name}, which it starts from, is gone"
         yield Finding(said, subject=str(step.resource.address), next_step=PLAN_AGAIN)
+
+
+def expand_fleets(allowed: Collection[str], steps: Iterable[Step]) -> frozenset[str]:
+    """Return the values of `--allow`; the value for a fleet is also that of each member."""
+    named = [one.partition("=") for one in allowed if "=" in one]
+    members = (
+        f"{guard}={step.resource.address}"
+        for step in (steps if named else ())
+        for guard, _, address in named
+        if address == str(step.fleet)
+    )
+    return frozenset((*allowed, *members))
 
 
 def _find_regional(step: Step) -> Resource | None:

@@ -106,7 +106,7 @@ def apply_plan(
         if _is_recorded(step, author, remembered)
     }
     check_secrets(runtime, [step for step in plan.steps if step.resource not in before])
-    checked = check_steps(runtime, plan.steps, before)
+    checked = check_steps(runtime, plan.steps, before, plan.inputs)
     check_secrets(runtime, [step for step in checked.left if step.resource in before])
     for step in checked.done:
         runtime.emit(StepSkipped(step.resource, step.action, "this plan has already done it"))

@@ -109,15 +109,19 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
         gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
         last_applied = snapshot.last_applied_by_address[resource.address]
         _plan_removal(builder, seen[resource], gone, last_applied.wave, last_applied.fleet)
-    builder.add_findings(check_conflicts(runtime, builder.steps, wanted, request))
+    builder.add_findings(check_conflicts(runtime, builder.steps, wanted, request.refresh))
     copied, missing = check_copies(runtime, builder.steps)
     if builder.obstacles or missing:
         raise Unplannable(tuple(name_items((*builder.obstacles, *missing), chosen)))
     refresh = replace(seen.refresh, calls=runtime.calls - calls)
     staged, rollouts = stage_members(copied, request.rollouts)
     steps, found = check_models(runtime, staged, builder.comparisons, request.limits.blobs)
-    known = len(snapshot.last_applied_by_address)
-    refusals = guards.check_guards(steps, request.limits, known, request.allowed, builder.owners)
+    managed = guards.count_managed(
+        (one.address for one in request.manifests),
+        (one.address for one in resources if seen[one].document is ABSENT),
+        snapshot.last_applied_by_address,
+    )
+    refusals = guards.check_guards(steps, request.limits, managed, request.allowed, builder.owners)
     unread = [] if request.destroy else guards.check_unread(leaving, request.unread)
     warnings = guards.allow((*builder.warnings, *found, *unread), request.allowed)
     return Plan(

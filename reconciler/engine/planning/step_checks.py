@@ -10,9 +10,7 @@ from dataclasses import replace
 
 from reconciler.document.pointers import format_pointer
 from reconciler.document.schema import Field
-from reconciler.engine.planning.selection import (
-    PlanRequest,
-)
+from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
@@ -31,7 +29,7 @@ def check_conflicts(
     runtime: Runtime,
     steps: Sequence[Step],
     wanted: Mapping[Resource, Manifest],
-    request: PlanRequest,
+    refresh: Mode = "auto",
 ) -> Iterator[Finding]:
     """Yield findings about the steps of each scope together, and about the existing resources."""
     scopes: dict[tuple[str, str], list[Step]] = {}
@@ -42,7 +40,7 @@ def check_conflicts(
         kind, provider = runtime.kinds[name], runtime.providers[name]
         if isinstance(kind, ChecksScopes):
             peers: Sequence[Json] = ()
-            if isinstance(provider, ShowsPeers) and request.refresh != "none":
+            if isinstance(provider, ShowsPeers) and refresh != "none":
                 peers = provider.find_peers(found[0].resource)
             named = [(wanted.get(step.resource), step) for step in found]
             yield from kind.check_scope(named, peers)

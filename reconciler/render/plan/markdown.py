@@ -19,6 +19,7 @@ from reconciler.render.plan.text import (
     count_actions,
     describe_coverage,
     describe_hidden,
+    describe_lifted,
     list_lines,
     render_group,
     sum_up,
@@ -74,6 +75,8 @@ def _title(plan: Plan) -> str:
 def _must_see(plan: Plan, groups: Sequence[Group]) -> Iterator[str]:
     for finding, names in gather_findings(plan.findings):
         yield f"\n{_finding(finding, names)}"
+    if plan.inputs.allowed:
+        yield f"\n> ⚠ {code(describe_lifted(plan))}"
     for group in groups:
         who = _who(group, _MOST_NAMED)
         if group.step.action in {Action.DELETE, Action.REPLACE}:

@@ -21,7 +21,7 @@ from reconciler.render.plan.groups import Group, group_plan, is_destructive
 from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count, show_duration
-from reconciler.render.words.escape import escape, show_path
+from reconciler.render.words.escape import cut, escape, show_path
 from reconciler.render.words.names import list_names
 from reconciler.text.json_text import escape_json
 
@@ -268,8 +268,15 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
     if plan.refused:
         word, _, why = describe_refusal(plan).partition(" ")
         yield f"{paint('red', word)} {why}"
+    if plan.inputs.allowed:
+        yield describe_lifted(plan)
     yield from describe_rollouts(plan)
     yield describe_coverage(plan)
+
+
+def describe_lifted(plan: Plan) -> str:
+    """Returns the guards that the plan lifts: `Lifted by --allow: deletes.`."""
+    return f"Lifted by --allow: {', '.join(escape(cut(one)) for one in plan.inputs.allowed)}."
 
 
 def describe_refusal(plan: Plan) -> str:
