@@ -59,6 +59,7 @@ def _judge(runtime: Runtime, plan: Plan, request: PlanRequest) -> Iterator[Findi
     named = {step.resource: Manifest(step.resource.address, {}, "", "") for step in plan.steps}
     managed = _count_managed(runtime, plan.steps, request.manifests)
     yield from guards.check_guards(plan.steps, request.limits, managed, ())
+    yield from guards.check_unread(_list_leaving(plan.steps, request.manifests), request.unread)
     for step in plan.steps:
         kind = runtime.kinds[step.resource.address.kind]
         if step.action is not Action.DELETE and isinstance(kind, ChecksSteps):
@@ -82,6 +83,16 @@ def _count_managed(runtime: Runtime, steps: Sequence[Step], manifests: Sequence[
     declared = (*(one.address for one in manifests), *changed)
     remembered = runtime.ledger.load().last_applied_by_address
     return guards.count_managed(declared, made, remembered)
+
+
+def _list_leaving(steps: Sequence[Step], manifests: Sequence[Manifest]) -> list[Resource]:
+    """Return the resources that a plan prunes: no manifest declares them now.
+
+    A plan that deletes a declared resource as well is one of --destroy, which prunes nothing.
+    """
+    declared = {one.address for one in manifests}
+    gone = [step.resource for step in steps if step.action is Action.DELETE]
+    return [] if any(one.address in declared for one in gone) else gone
 
 
 def _bind_models(
