@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler.errors import BlobForbidden, ReconcilerError, Unavailable
@@ -17,6 +17,7 @@ from reconciler.model import ABSENT, Absent, Blob, ModelReference
 from reconciler.ports import ResolveSecret
 from reconciler.transport import (
     SAS_VARIABLE,
+    TransportError,
     Where,
     check_validity,
     explain_failure,
@@ -25,15 +26,6 @@ from reconciler.transport import (
     read_signature,
     split_address,
 )
-
-_TIMEOUTS: Final[Mapping[str, Any]] = {
-    "connection_timeout": 10,
-    "read_timeout": 60,
-    "retry_total": 2,
-    "initial_backoff": 0.5,
-    "increment_base": 1,
-    "random_jitter_range": 0,
-}
 
 
 class BlobStorage:
@@ -80,9 +72,8 @@ class BlobStorage:
             if error.status_code in {401, 403}:
                 raise _forbidden(model, credential) from error
             raise _unavailable(model, f"storage answers {error.status_code}") from error
-        except AzureError as error:
-            # The library's text may quote the address with its signature.
-            raise _unavailable(model, "storage cannot be reached") from error
+        except (AzureError, TransportError) as error:
+            raise _unreached(model, where, error) from error
         except ReconcilerError:
             raise
         except Exception as error:  # noqa: BLE001 - the library raises errors of any class
@@ -100,8 +91,11 @@ class BlobStorage:
     def _inspect(self, model: ModelReference, where: Where, credential: Any, ends: str) -> Blob:
         from azure.storage.blob import BlobClient  # noqa: PLC0415 - see inspect
 
+        from reconciler.transport.azure_core import storage_options  # noqa: PLC0415 - see inspect
+
+        options = storage_options()
         with BlobClient(
-            where.account_url, where.container, where.name, credential=credential, **_TIMEOUTS
+            where.account_url, where.container, where.name, credential=credential, **options
         ) as client:
             found = client.get_blob_properties()
             digest, trust = _digest_of(client, found, pinned=bool(model.sha256))
@@ -157,5 +151,13 @@ def _forbidden(model: ModelReference, credential: Any) -> BlobForbidden:
     return BlobForbidden("storage denies read access", subject=model.name, next_step=hint)
 
 
-def _unavailable(model: ModelReference, said: str) -> Unavailable:
-    return Unavailable(said, subject=model.name, next_step="Check its address and the network.")
+def _unreached(model: ModelReference, where: Where, error: Exception) -> Unavailable:
+    from reconciler.transport.azure_core import explain_azure  # noqa: PLC0415 - see inspect
+
+    failed = explain_azure(error)
+    return _unavailable(model, f"storage at {where.host}: {failed.said}", failed.next_step)
+
+
+def _unavailable(model: ModelReference, said: str, next_step: str = "") -> Unavailable:
+    usual = "Check its address and the network."
+    return Unavailable(said, subject=model.name, next_step=next_step or usual)

@@ -23,11 +23,14 @@ def upload_model(uri: str, data: bytes, environment: Mapping[str, str]) -> str:
     from azure.core.exceptions import ResourceExistsError  # noqa: PLC0415 - a slow import
     from azure.storage.blob import ContainerClient  # noqa: PLC0415 - a slow import
 
+    from reconciler.transport.azure_core import storage_options  # noqa: PLC0415 - a slow import
+
     where = split_model_address(ModelReference(name=uri, uri=uri, path=()))
     digest = hashlib.sha256(data).hexdigest()
     credential = storage_credential(where, environment)
+    options = storage_options()
     with ContainerClient(
-        where.account_url, where.container, credential=credential, retry_total=2
+        where.account_url, where.container, credential=credential, **options
     ) as container:
         with contextlib.suppress(ResourceExistsError):
             container.create_container()

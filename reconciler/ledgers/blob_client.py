@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from reconciler.errors import BlobForbidden, LedgerInvalid, Unauthorized
+from reconciler.errors import LedgerInvalid, ReconcilerError
 from reconciler.model.values import dataclass
 from reconciler.transport import (
+    TransportError,
     Where,
     explain_failure,
     find_credential,
@@ -23,17 +24,7 @@ from reconciler.transport import (
 )
 
 # The maximum size of one response, in bytes; larger reads are split.
-_PART: Final = 32 << 20
-_TIMEOUTS: Final[Mapping[str, Any]] = {
-    "connection_timeout": 5,
-    "read_timeout": 30,
-    "retry_total": 3,
-    "initial_backoff": 0.5,
-    "increment_base": 1,
-    "random_jitter_range": 0,
-    "max_single_get_size": _PART,
-    "max_chunk_get_size": _PART,
-}
+_PART: Final = 8 << 20
 _FORBIDDEN: Final = (
     "Give the identity the role Storage Blob Data Contributor on the container, or name the"
     " account and its key in AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY."
@@ -115,10 +106,13 @@ class Container:
         """Returns the blobs with this prefix, by name; empty if the container does not exist."""
         try:
             with self._translate_errors():
-                found = self._client.list_blobs(name_starts_with=prefix)
-                return [BlobItem(one.name, one.size, one.etag) for one in found]
+                found = list(self._client.list_blobs(name_starts_with=prefix))
         except BlobNotFound:
             return []
+        names = {one.name for one in found}
+        if len(names) < len(found) or not all(name.startswith(prefix) for name in names):
+            raise self._invalid("storage lists other blobs than were asked for, or one twice")
+        return [BlobItem(one.name, one.size, one.etag) for one in found]
 
     def read(self, name: str, start: int, size: int) -> bytes:
         """Returns `size` bytes of a blob from offset `start`; raises BlobNotFound."""
@@ -128,7 +122,10 @@ class Container:
             for offset in range(start, start + size, _PART):
                 length = min(_PART, start + size - offset)
                 parts.append(blob.download_blob(offset=offset, length=length).readall())
-        return b"".join(parts)
+        data = b"".join(parts)
+        if len(data) != size:
+            raise self._invalid(f"storage sent {len(data)} of {size} bytes of {name}")
+        return data
 
     def read_all(self, name: str) -> LeasedBlob:
         """Returns all of a small blob, with its ETag and lease state; raises BlobNotFound."""
@@ -161,7 +158,9 @@ class Container:
             done = blob.append_block(
                 data, length=len(data), appendpos_condition=position, **_condition(etag)
             )
-            return AppendResult(int(done["blob_committed_block_count"]), done["etag"])
+        if int(done["blob_append_offset"]) != position:
+            raise self._invalid("storage appended a block at another position")
+        return AppendResult(int(done["blob_committed_block_count"]), done["etag"])
 
     def write(self, name: str, data: bytes, lease: str = "", etag: str = "") -> None:
         """Writes a whole blob, if the lease or the ETag matches; raises PreconditionFailed."""
@@ -191,12 +190,16 @@ class Container:
     def acquire(self, name: str, lease: str, seconds: int) -> None:
         """Acquires a lease on a blob; raises PreconditionFailed if another lease exists."""
         with self._translate_errors():
-            self._lease(name, lease).acquire(lease_duration=seconds)
+            taken = self._lease(name, lease)
+            taken.acquire(lease_duration=seconds)
+        self._check_lease(taken.id, lease)
 
     def renew(self, name: str, lease: str) -> None:
         """Renews a lease; raises PreconditionFailed if it is lost."""
         with self._translate_errors():
-            self._lease(name, lease).renew()
+            kept = self._lease(name, lease)
+            kept.renew()
+        self._check_lease(kept.id, lease)
 
     def release(self, name: str, lease: str) -> None:
         """Releases a lease; raises PreconditionFailed if it is lost."""
@@ -208,6 +211,10 @@ class Container:
         with self._translate_errors():
             self._lease(name, None).break_lease(lease_break_period=0, **_condition(etag))
 
+    def _check_lease(self, named: Any, lease: str) -> None:
+        if str(named).lower() != lease.lower():
+            raise self._invalid("storage answered about another lease")
+
     def _lease(self, name: str, lease: str | None) -> Any:
         from azure.storage.blob import BlobLeaseClient  # noqa: PLC0415 - a slow import
 
@@ -217,12 +224,14 @@ class Container:
     def _client(self) -> Any:
         from azure.storage.blob import ContainerClient  # noqa: PLC0415 - a slow import
 
+        from reconciler.transport.azure_core import storage_options  # noqa: PLC0415 - as above
+
         with self._lock:
             if self._opened is None:
-                where = self._where
+                where, options = self._where, storage_options()
                 credential = find_credential(where, *self._credential)
                 self._opened = ContainerClient(
-                    where.account_url, where.container, credential=credential, **_TIMEOUTS
+                    where.account_url, where.container, credential=credential, **options
                 )
             return self._opened
 
@@ -262,9 +271,9 @@ class Container:
             return self._invalid(*self._explain(error, unsigned=True))
         if isinstance(error, HttpResponseError):
             return self._translate_answer(error.status_code)
-        if isinstance(error, AzureError):
-            return self._unreachable("storage cannot be reached")
-        if isinstance(error, (BlobForbidden, Unauthorized)):  # of the credential
+        if isinstance(error, (AzureError, TransportError)):
+            return self._explain_loss(error)
+        if isinstance(error, ReconcilerError):  # of the credential
             return self._invalid(error.message, error.next_step)
         return self._unreachable(*self._explain(error, unsigned=False))
 
@@ -285,6 +294,16 @@ class Container:
         return LedgerInvalid(
             f"the ledger cannot be used: {what}", subject=self.address, next_step=next_step
         )
+
+    def _explain_loss(self, error: Exception) -> LedgerInvalid:
+        """The error of a call without an answer of storage."""
+        from reconciler.transport.azure_core import explain_azure  # noqa: PLC0415 - a slow import
+
+        failed = explain_azure(error)
+        said = f"storage at {self._where.host}: {failed.said}"
+        if failed.lasting:
+            return self._invalid(said, failed.next_step)
+        return self._unreachable(said, failed.next_step or _NETWORK)
 
     def _unreachable(self, what: str, next_step: str = _NETWORK) -> Unreachable:
         return Unreachable(

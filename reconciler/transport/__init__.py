@@ -8,6 +8,7 @@ resource.
 
 from reconciler.secrets.sas import check_validity, read_signature
 from reconciler.transport.client import Client
+from reconciler.transport.connections import TransportError
 from reconciler.transport.credentials import check_sendable, token_credential
 from reconciler.transport.operations import (
     count_polls,
@@ -36,6 +37,7 @@ __all__ = [
     "Client",
     "CommandRateLimiter",
     "Reply",
+    "TransportError",
     "Where",
     "check_sendable",
     "check_validity",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from reconciler.errors import ReconcilerError, Unauthorized
+from reconciler.errors import ReconcilerError, ServiceError, Unauthorized, Unavailable
 from reconciler.transport.origins import is_loopback
 
 _TOKEN_VARIABLE: Final = "RECONCILER_EMULATOR_TOKEN"  # noqa: S105 - the variable's name
@@ -41,15 +41,20 @@ class Identity:
     """The default credential chain of azure-identity; safe to use from several threads.
 
     Azure's other libraries accept it as a credential. Whatever azure-identity raises becomes
-    Unauthorized: its own errors are of any class, and may quote the value of a variable.
+    Unauthorized: its own errors are of any class, and may quote the value of a variable. If no
+    request can be sent, for example because of a proxy, it becomes Unavailable.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._chain: Any = None
+        self._transport: Any = None
 
     def get_token(self, *scopes: str, **options: Any) -> Any:
-        """A token for the scopes, with the time when it expires. Raises Unauthorized."""
+        """A token for the scopes, with the time when it expires.
+
+        Raises Unauthorized or Unavailable.
+        """
         try:
             with self._lock:
                 if self._chain is None:
@@ -57,11 +62,26 @@ class Identity:
                         DefaultAzureCredential,
                     )
 
-                    self._chain = DefaultAzureCredential()
+                    from reconciler.transport.azure_core import (  # noqa: PLC0415 - as above
+                        AzureTransport,
+                    )
+
+                    self._transport = AzureTransport()
+                    self._chain = DefaultAzureCredential(transport=self._transport)
             return self._chain.get_token(*scopes, **options)
         except Exception as error:  # noqa: BLE001 - of any class: see above
             # Not chained: the text lists every credential that was tried, and may quote a secret.
-            raise _explain(error, " ".join(scopes), os.environ) from None
+            raise self._explain(error, " ".join(scopes)) from None
+
+    def _explain(self, error: Exception, scope: str) -> ServiceError:
+        failed = self._transport.lasting if self._transport is not None else None
+        if failed is None:
+            return _explain(error, scope, os.environ)
+        return Unavailable(
+            f"azure-identity gets no token: {failed.said}",
+            subject=scope,
+            next_step=failed.next_step,
+        )
 
 
 def _explain(error: Exception, scope: str, environment: Mapping[str, str]) -> Unauthorized:

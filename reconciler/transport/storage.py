@@ -1,4 +1,4 @@
-"""Parses the addresses of blob storage, and finds the credential for each.
+"""Parses the addresses of blob storage, finds the credential for each, and checks the answers.
 
 The address and the environment determine the credential; it is never part of the address. Our own
 token is sent only to hosts of blob storage, never to another host in a manifest.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from reconciler.errors import BlobForbidden
 from reconciler.model.values import dataclass
 from reconciler.secrets.sas import normalize_signature
+from reconciler.transport.connections import TransportError
 from reconciler.transport.origins import is_loopback
 
 # Published for everyone's use with the storage emulator (documented: storage-use-azurite).
@@ -25,6 +26,7 @@ _KNOWN_SUFFIXES: Final = (
     ".blob.core.usgovcloudapi.net",
     ".blob.core.cloudapi.de",
 )
+_BLOB_TYPES: Final = frozenset({"BlockBlob", "AppendBlob", "PageBlob"})
 
 SAS_VARIABLE: Final = "AZURE_STORAGE_SAS_TOKEN"
 
@@ -134,3 +136,33 @@ def find_credential(
     if credential is None and trusted and token_credential:
         credential = token_credential()
     return credential
+
+
+def check_storage_answer(method: str, url: str, status: int, headers: Mapping[str, str]) -> None:
+    """Raise TransportError for an answer that blob storage does not give.
+
+    A proxy or a login page answers with any status too. A read must have the type, the ETag and the
+    length of a blob, a list must be XML of a known version, and any other success must name
+    the version. A conflict or an absence must have a header of storage.
+    """
+    if status < 300:
+        listing = parse_qs(urlsplit(url).query).get("comp") == ["list"]
+        reads = method in {"GET", "HEAD"} and not listing
+        genuine = _is_blob(headers) if reads else bool(headers.get("x-ms-version"))
+        genuine = genuine and (not listing or "xml" in headers.get("Content-Type", "").lower())
+    else:
+        proving = status in {404, 409, 412}
+        genuine = not proving or any(name.lower().startswith("x-ms-") for name in headers)
+    if not genuine:
+        raise TransportError(
+            "Foreign",
+            "what answers there is not blob storage",
+            sent=True,
+            lasting=True,
+            next_step="Check the address; a proxy or a login page may be answering in its place.",
+        )
+
+
+def _is_blob(headers: Mapping[str, str]) -> bool:
+    known = headers.get("x-ms-blob-type") in _BLOB_TYPES
+    return known and bool(headers.get("ETag")) and headers.get("Content-Length", "").isdecimal()

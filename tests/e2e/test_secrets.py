@@ -383,12 +383,12 @@ def test_azure_behind_a_proxy_that_tells_its_password(stage: Stage) -> None:
         }
         project.write_text(text)
         with mock.patch("time.sleep"):  # between the tries of Azure's libraries
-            finish(stage.run("plan", **azure), 1, "azure-identity finds no credential")
+            finish(stage.run("plan", **azure), 1, "azure-identity gets no token")
             container = "https://account.blob.core.windows.net/ledger"
             project.write_text(f"{text}  ledger: {{container: '{container}'}}\n")
             for name in ("", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"):
                 without = {name: ""} if name else {}
-                finish(stage.run("history", **azure, **without), 1, "storage cannot be reached")
+                finish(stage.run("history", **azure, **without), 1, "asks for a login (407)")
     token_credential.cache_clear()
 
 
