@@ -5,6 +5,7 @@ The server calls it for each call of Resource Manager. Classic and scoring have 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -23,7 +24,8 @@ class Limits:
         self._clock = clock
         self._enforced = enforced
         self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
-        self._hours: dict[tuple[str, str, int], int] = {}
+        self._hour = 0
+        self._calls: Counter[tuple[str, str]] = Counter()
 
     def count(self, method: str, subscription: str) -> dict[str, str]:
         """Count a call and return the header with the calls left this hour. Refuses with 429."""
@@ -31,9 +33,11 @@ class Limits:
         if self._enforced:
             self._count_call(kind, subscription)
         hour = int(self._clock() // 3600)
-        key = (subscription.casefold(), kind, hour)
-        self._hours[key] = self._hours.get(key, 0) + 1
-        left = max(0, _HOURLY[kind] - self._hours[key])
+        if hour != self._hour:
+            self._hour, self._calls = hour, Counter()
+        key = (subscription.casefold(), kind)
+        self._calls[key] += 1
+        left = max(0, _HOURLY[kind] - self._calls[key])
         return {f"x-ms-ratelimit-remaining-subscription-{kind}": str(left)}
 
     def _count_call(self, kind: str, subscription: str) -> None:

@@ -1,7 +1,8 @@
 """The state of the emulated service: services, operations and plans, stored in SQLite.
 
 All records are in memory too, and reads use the memory. Only the server's single thread may use
-it, so that each request sees a consistent state.
+it, so that each request sees a consistent state. Of the operations that have ended, only the last
+`MOST_ENDED` are kept, so that memory and file do not grow with the number of writes.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 Json = Any
 Key = tuple[str, str, str]
 Row = tuple[str, str, str]
+MOST_ENDED: Final = 1000
 
 
 @dataclass
@@ -51,8 +53,9 @@ class Service:
 class Operation:
     """A long-running operation. `outcome` is applied to the service once `ends` has passed.
 
-    `before` is the state to restore if nothing changes. A `void` operation ends as a success and
-    changes nothing.
+    Afterwards, `outcome` is None. `before` is the state to restore if nothing changes. A `void`
+    operation ends as a success and changes nothing. So does a `superseded` one: another operation
+    began on the service before its end.
     """
 
     id: str
@@ -68,6 +71,12 @@ class Operation:
     told: bool = False
     before: str = "Succeeded"
     void: bool = False
+    superseded: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether it changes nothing any more; only its status is of use."""
+        return self.done or self.superseded
 
 
 @dataclass
@@ -105,6 +114,8 @@ class State:
         self.operations: dict[str, Operation] = {}
         self.befores: dict[Key, Before] = {}
         self.plans: dict[Key, Json] = {}
+        # The ids of the operations that have ended, in the order of their ends.
+        self._ended: dict[str, None] = {}
         self._load()
 
     def _load(self) -> None:
@@ -115,7 +126,7 @@ class State:
                 self.services[service.key] = service
             elif kind == "operation":
                 record["key"] = tuple(record["key"])
-                self.operations[key] = Operation(**record)
+                self._hold_operation(Operation(**record))
             elif kind == "before":
                 before = Before(**{**record, "key": tuple(record["key"])})
                 self.befores[before.key] = before
@@ -136,8 +147,12 @@ class State:
         gone: Service | None = None,
     ) -> None:
         """Write records and the random source's count, and delete `gone`, in one transaction."""
+        for record in records:
+            if isinstance(record, Operation):
+                self._hold_operation(record)
         rows = [_make_row(record) for record in records]
         with self._change():
+            self._drop_ended()
             if gone is not None:
                 self._base.execute(
                     "DELETE FROM record WHERE kind = 'service' AND key = ?", (json.dumps(gone.key),)
@@ -150,8 +165,20 @@ class State:
                 self.services[record.key] = record
             elif isinstance(record, Before):
                 self.befores[record.key] = record
-            else:
-                self.operations[record.id] = record
+
+    def _hold_operation(self, operation: Operation) -> None:
+        self.operations[operation.id] = operation
+        if operation.has_ended:
+            operation.outcome = None
+            self._ended.setdefault(operation.id)
+
+    def _drop_ended(self) -> None:
+        """Delete the operations that ended first, if too many are kept."""
+        for operation_id in list(self._ended)[:-MOST_ENDED]:
+            del self._ended[operation_id], self.operations[operation_id]
+            self._base.execute(
+                "DELETE FROM record WHERE kind = 'operation' AND key = ?", (operation_id,)
+            )
 
     def keep_plan(self, key: Key, plan: Json) -> None:
         """Write a commitment plan; None deletes it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from reconciler.emulator.randomness import RandomSource
@@ -16,11 +16,12 @@ from reconciler.emulator.requests import PREVIEW, Call, check_name
 from reconciler.emulator.resource_manager import definitions, regions, views
 from reconciler.emulator.resource_manager.operations import Operations
 from reconciler.emulator.resource_manager.shapes import DefinitionSchema
-from reconciler.emulator.state import Service, State, make_key
+from reconciler.emulator.state import Key, Service, State, make_key
 from reconciler.emulator.storage import Storage
 from reconciler.emulator.switches import Choices
 
 Json = Any
+_MOST_RENDERED: Final = 20_000
 _PROVISIONING = {"provisioningState": "Provisioning"}
 _PROVISIONING_WHOLE = {"payloadsInBlobStorage": False, **_PROVISIONING}
 
@@ -47,7 +48,7 @@ class Management:
         self._schema = parts.schema
         self._storage = parts.storage
         self._operations = parts.operations
-        self._rendered: dict[tuple[str, float, str], bytes] = {}
+        self._rendered: dict[Key, tuple[tuple[str, float, str], bytes]] = {}
 
     async def put(self, call: Call, subscription: str, group: str, name: str) -> Answer:
         """Create a service, or replace the whole definition of one."""
@@ -123,15 +124,15 @@ class Management:
 
     def _render(self, service: Service) -> bytes:
         """Return the bytes of a definition; they are cached until the next write."""
-        key = (service.service_id, service.modified, service.operation)
-        data = self._rendered.get(key)
-        if data is None:
-            if len(self._rendered) > 20_000:
+        version = (service.service_id, service.modified, service.operation)
+        cached = self._rendered.get(service.key)
+        if cached is None or cached[0] != version:
+            if len(self._rendered) > _MOST_RENDERED:
                 self._rendered.clear()
             running = self._operations.running(service)
-            data = render(views.show_current(service, running, self._choices))
-            self._rendered[key] = data
-        return data
+            cached = (version, render(views.show_current(service, running, self._choices)))
+            self._rendered[service.key] = cached
+        return cached[1]
 
     def delete(self, subscription: str, group: str, name: str) -> Answer:
         """Delete a service; a missing service is not an error."""
@@ -241,8 +242,10 @@ class Management:
         return {part: wrapped[part] for part in definitions.CASED_PARTS if part in wrapped}
 
     def _existing(self, subscription: str, group: str, name: str) -> Service:
-        service = self._operations.finish_due(make_key(subscription, group, name))
+        key = make_key(subscription, group, name)
+        service = self._operations.finish_due(key)
         if service is None:
+            self._rendered.pop(key, None)
             raise no_such_service(name)
         return service
 

@@ -72,7 +72,10 @@ class Operations:
             service.created = service.modified = now
             service.tags, service.location = outcome["tags"], outcome["location"]
         service.state, service.operation = "Provisioning", operation.id
-        self._state.keep(service, operation, count=self._random_source.count)
+        if running:
+            running.superseded = True
+        superseded = [running] if running else []
+        self._state.keep(service, operation, *superseded, count=self._random_source.count)
         return operation
 
     def finish_due(self, key: Key) -> Service | None:
