@@ -1,14 +1,18 @@
-"""Reads and writes whole text files, without a change of line ends or BOM.
+"""Reads and writes whole files: atomic, without a change of line ends or BOM, not through links.
 
 Python's text mode would convert line ends and lose a BOM. A program that changes one value in a
-file must keep both. Writes are atomic.
+file must keep both. Every file that a command writes is written here.
+
+A checkout can contain symbolic links to any file of its reader. `check_path` refuses them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +23,80 @@ _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOF
 _OWNER_ALONE = 0o600
 
 
+class LinkRefused(OSError):
+    """A file would be written through a symbolic link; `filename` is the link."""
+
+    def __init__(self, link: Path, why: str) -> None:
+        super().__init__(errno.ELOOP, why, str(link))
+
+
+def find_checkout(folder: Path) -> Path:
+    """Returns the top folder of the checkout that contains a folder; without one, the folder."""
+    here = folder.resolve()
+    return next((one for one in (here, *here.parents) if (one / ".git").exists()), here)
+
+
+def check_path(path: Path, checkout: Path) -> None:
+    """Raises LinkRefused if a write to a path would follow a link that a checkout may contain.
+
+    A link in place of the file is always refused, except a link to a device or a pipe. A link in
+    place of a folder is refused if it is in the checkout and leads out of it. `checkout` must be
+    resolved.
+    """
+    if path.is_symlink() and not is_stream(path):
+        raise LinkRefused(path, "is a symbolic link, and nothing is written through it")
+    for folder in (Path.cwd() / path).parents:
+        brought = folder.is_symlink() and folder.parent.resolve().is_relative_to(checkout)
+        if brought and not folder.resolve().is_relative_to(checkout):
+            raise LinkRefused(folder, "is a symbolic link that leads out of the checkout")
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is a device, a pipe or a socket: nothing in it can be overwritten."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Creates a file and flushes it to disk; raises FileExistsError for an existing one or a link.
+
+    The umask applies to `mode`.
+    """
+    handle = os.open(path, _CREATE & ~os.O_TRUNC | os.O_EXCL, mode)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def writing(texts: Mapping[Path, str]) -> Iterator[None]:
+    """Writes all files, and restores every one if the block or a write raises.
+
+    Missing folders are created, and removed again after an error. An existing file is replaced.
+    """
+    with contextlib.ExitStack() as undo:
+        for path, text in texts.items():
+            for folder in reversed([one for one in path.parents if not one.exists()]):
+                folder.mkdir()
+                undo.callback(folder.rmdir)
+            if path.exists():
+                undo.callback(write_whole, path, path.read_bytes())
+                write_whole(path, text)
+            else:
+                write_new(path, text.encode())
+                undo.callback(path.unlink)
+        yield
+        undo.pop_all()
+
+
 def read_whole(path: Path) -> str:
     """Returns the text of a file in UTF-8, line ends and BOM included.
 
@@ -27,7 +105,7 @@ def read_whole(path: Path) -> str:
     return path.read_bytes().decode()
 
 
-def write_whole(path: Path, text: str, *, mode: int | None = None) -> None:
+def write_whole(path: Path, text: str | bytes, *, mode: int | None = None) -> None:
     """Replaces or creates a file atomically: the file always has the old or the new content.
 
     `mode` sets its permissions; without `mode` an existing file keeps its permissions, and only the
@@ -36,7 +114,7 @@ def write_whole(path: Path, text: str, *, mode: int | None = None) -> None:
     import tempfile  # noqa: PLC0415 - it reads every compression that Python has
 
     target = path.resolve()
-    data = text.encode()
+    data = text.encode() if isinstance(text, str) else text
     handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:

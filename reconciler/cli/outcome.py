@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.exit_codes import ExitWord, classify_outcome, get_exit_code
 from reconciler.cli.progress import silence
 from reconciler.cli.signals import CLOSED
+from reconciler.files import write_new
 from reconciler.model import Entry, Finding, Outcome, StepResult
 from reconciler.render.events.json_lines import describe_end, describe_finding
 from reconciler.render.events.outcome import INTERRUPTED, render_outcome
@@ -130,17 +130,9 @@ def describe_unrecorded(entries: Sequence[Entry], kept: Path | None) -> Finding:
 def _write_new(folder: Path, data: bytes) -> Path:
     for path in _names(folder):
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            write_new(path, data, mode=0o600)
         except FileExistsError:
             continue
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            path.unlink()
-            raise
         return path
     raise FileExistsError
 

@@ -1,30 +1,90 @@
-"""Saved plans: an atomic write, and a read that refuses a file with a wrong digest."""
+"""Saved plans: an atomic write over no other file, and a read that refuses a wrong digest.
+
+A saved plan is recognised by its content and never by its name.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from reconciler.errors import PlanInvalid
-from reconciler.model import Plan
+from reconciler.errors import PlanInvalid, ReconcilerError
+from reconciler.model import Plan, Project
 from reconciler.plans.plan_file import read_plan
 from reconciler.render.plan.text import render_plan_json
 from reconciler.text.json_text import escape_json
 
 _MOST_BYTES = 512 * 1024 * 1024
+_START_BYTES = 4096
+_PART_BYTES = 1 << 20
+_OBJECT = re.compile(rb"(\xef\xbb\xbf)?\s*\{")
+_KEY = re.compile(rb'"(plan_digest|resource_changes)"\s*:')
+
+
+def check_out(name: str, project: Project) -> None:
+    """Raise ReconcilerError if a plan must not be saved at a path: `--out` loses no other file.
+
+    A saved plan, or a file without content, may be replaced. A new file must not become part of
+    the project. A device or a pipe may always be written.
+    """
+    from reconciler.files import check_path, find_checkout, is_stream
+    from reconciler.manifests.folder import Folder
+
+    path, root = Path(name), Path(project.root)
+    check_path(path, find_checkout(root))
+    if is_stream(path):
+        return
+    if path.is_file() and path.stat().st_size and not is_plan(name):
+        raise _refuse_out(name, "is not a saved plan, and --out replaces nothing else")
+    if path.resolve().is_relative_to((root / project.ledger).resolve()):
+        raise _refuse_out(name, "is in the folder of the ledger")
+    if Folder(root).reads(path.resolve()):
+        raise _refuse_out(name, "would be read as a manifest")
+
+
+def _refuse_out(name: str, why: str) -> ReconcilerError:
+    step = "Name a new file, such as release.plan. Nothing was written."
+    return ReconcilerError(why, subject=name, next_step=step)
+
+
+def is_plan(name: str) -> bool:
+    """Whether the content of a file is that of a saved plan, intact or not."""
+    try:
+        with Path(name).open("rb") as file:
+            start = file.read(_START_BYTES)
+            if not _OBJECT.match(start):
+                return False
+            file.seek(0)
+            found = (key for part in _read_overlapping(file) for key in _KEY.findall(part))
+            # A ledger has the first of the two keys, and a plan of Terraform the second.
+            return len(set(found)) == 2
+    except OSError:
+        return False
+
+
+def _read_overlapping(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the parts of a file; each begins with the end of the part before it."""
+    end = b""
+    while part := file.read(_PART_BYTES):
+        yield end + part
+        end = part[-_START_BYTES:]
 
 
 def save(plan: Plan, name: str) -> None:
     """Write a plan to a file that only its owner can read; the write is atomic.
 
-    A device or a pipe is written to and never replaced. Raises OSError with the name of the file.
+    The caller has called `check_out`. A device or a pipe is written to and never replaced. Raises
+    OSError with the name of the file.
     """
-    from reconciler.files import write_whole
+    from reconciler.files import is_stream, write_whole
 
     target, text = Path(name), render_plan_json(plan)
     try:
-        if target.exists() and not target.is_file():
+        if is_stream(target):
             target.write_text(text, encoding="utf-8")
         else:
             write_whole(target, text, mode=0o600)

@@ -9,6 +9,7 @@ see a part of an entry. open_ledger creates it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -177,7 +178,11 @@ class FileLedger:
         name = name_archive(last.sequence, count)
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         line = self._join(last, replay.checkpoint(name, digest, count))
-        replace_file(self._folder / name, data)
+        archive = self._folder / name
+        # An archive of the same bytes is left from a compaction that was interrupted.
+        if self._digest_archive(name) not in {"", digest}:
+            raise FileExistsError(errno.EEXIST, f"{name} exists and is another file")
+        replace_file(archive, data)
         replace_file(self._file, line)
         return name
 

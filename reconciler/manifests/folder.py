@@ -36,6 +36,7 @@ class Folder:
     findings: list[Finding] = field(default_factory=list)
     passed: list[Path] = field(default_factory=list)
     _resolved: dict[Path, Path] = field(default_factory=dict)
+    _walked: set[_FileId] = field(default_factory=set)
 
     def name(self, path: Path) -> str:
         """Returns a path as users see it: relative to the folder, with slashes."""
@@ -60,23 +61,19 @@ class Folder:
             return
         if not self._holds(path):
             return
-        walked: set[_FileId] = set()
         linked = [path]
         # A stack and not a recursion: folders may be deeper than Python's calls.
         while linked:
             below = [linked.pop(0)]
             while below:
-                yield from self._walk_one(below.pop(), walked, below, linked)
+                yield from self._walk_one(below.pop(), below, linked)
 
-    def _walk_one(
-        self, folder: Path, walked: set[_FileId], below: list[Path], linked: list[Path]
-    ) -> Iterator[Path]:
+    def _walk_one(self, folder: Path, below: list[Path], linked: list[Path]) -> Iterator[Path]:
         """Yields the YAML files of one folder; adds its subfolders to `below` and `linked`."""
         try:
-            state = folder.stat()
-            if (state.st_dev, state.st_ino) in walked:
+            if self._is_walked(folder):
                 return
-            walked.add((state.st_dev, state.st_ino))
+            self._walked.add(_identify(folder))
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
@@ -92,6 +89,31 @@ class Folder:
             elif not entry.is_symlink() or self._holds(path):
                 yield path
         below.extend(reversed(deeper))
+
+    def _is_walked(self, folder: Path) -> bool:
+        return _identify(folder) in self._walked
+
+    def reads(self, path: Path) -> bool:
+        """Whether a walk of the manifests yields a file at a path, which may not exist yet."""
+        if not is_manifest_name(path.name):
+            return False
+        for _ in self.walk(find_manifests(self.root)):
+            pass
+        new = []
+        folder = path.parent
+        while not folder.exists():
+            new.append(folder.name)
+            folder = folder.parent
+        return self._is_walked(folder) and not any(name.startswith(".") for name in new)
+
+    def find_links(self, folder: Path) -> list[Path]:
+        """Returns the links on the way from the project's folder to a folder, and those in it."""
+        way = [one for one in (folder, *folder.parents) if one.is_relative_to(self.root)]
+        try:
+            inside = sorted(folder.iterdir())
+        except OSError:
+            inside = []
+        return [one for one in (*reversed(way), *inside) if one != self.root and _is_link(one)]
 
     def list_top(self) -> list[Path]:
         """Returns the files and folders directly in the project's folder, by name."""
@@ -186,6 +208,17 @@ class Folder:
 def is_manifest_name(name: str) -> bool:
     """Whether a file of this name is read as manifests: a YAML ending in any case, not hidden."""
     return name.casefold().endswith(_YAML) and not name.startswith(".")
+
+
+def find_manifests(root: Path) -> Path:
+    """Returns the folder whose manifests a project has: `manifests/`, or the project's folder."""
+    usual = root / "manifests"
+    return usual if usual.is_dir() else root
+
+
+def _identify(folder: Path) -> _FileId:
+    state = folder.stat()
+    return state.st_dev, state.st_ino
 
 
 def _is_link(path: Path) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.document.pointers import find, split_pointer
 from reconciler.manifests.fleet.findings import FindingCounter
-from reconciler.manifests.folder import Folder
+from reconciler.manifests.folder import Folder, find_manifests
 from reconciler.manifests.project import LEDGER, make_project
 from reconciler.manifests.recognition import (
     API_VERSION,
@@ -98,12 +98,12 @@ def load(
     """
     loading = _Loading(Folder(folder), kinds)
     loading.load_project(project_file or folder / PROJECT_FILE)
-    usual = folder / "manifests"
-    for path in paths or [usual if usual.is_dir() else folder]:
+    usual = find_manifests(folder)
+    for path in paths or [usual]:
         for file in loading.folder.walk(path):
             loading.load_file(file)
     if not paths:
-        loading.find_unread(loading.folder.list_top() if usual.is_dir() else [])
+        loading.find_unread(loading.folder.list_top() if usual != folder else [])
     return loading.finish(whole=not paths)
 
 
@@ -233,11 +233,17 @@ class _Loading:
             self.project = make_project(document, file.parent, parsed.file, digest, planes)
 
     def _check_ledger(self, file: Path, document: Json) -> Iterator[tuple[str, Finding]]:
-        """Nothing may be written outside the project, not even through symbolic links."""
+        """Nothing may be written outside the project, nor anything through a symbolic link."""
         path = find(document, split_pointer(_LEDGER))
-        if not self.folder.holds(file.parent / (path if isinstance(path, str) else LEDGER)):
+        path = file.parent / (path if isinstance(path, str) else LEDGER)
+        if not self.folder.holds(path):
             message = "the ledger's folder is outside the project's folder"
             yield _LEDGER, Finding(message, next_step="Name a folder inside it.")
+        for link in self.folder.find_links(path):
+            message = (
+                f"{self.folder.name(link)} is a symbolic link, and the ledger is written there"
+            )
+            yield _LEDGER, Finding(message, next_step="Remove the link.")
 
     def _load_manifest(self, file: Path, parsed: Text, node: yaml.Node, kind: str) -> None:
         before = len(parsed.findings) + len(self.folder.findings)

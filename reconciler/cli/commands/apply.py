@@ -86,7 +86,11 @@ def check_output_open(invocation: Invocation) -> None:
 
 
 def _is_plan(name: str) -> bool:
-    return not Path(name).is_dir() and Path(name).suffix not in {".yaml", ".yml"}
+    """Whether a path is a saved plan: its content decides, and for an unclear one its name."""
+    from reconciler.cli.plan_files import is_plan
+    from reconciler.manifests.folder import is_manifest_name
+
+    return not Path(name).is_dir() and (is_plan(name) or not is_manifest_name(Path(name).name))
 
 
 def _apply_new(

@@ -173,6 +173,7 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
     from reconciler.emulator import Settings
 
     silence_library_logs()
+    _check_outputs(data, log)
     settings = Settings(
         host=host,
         port=port,
@@ -190,6 +191,35 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
     )
     with _blob_storage(settings, wanted=not (no_blob or blob_url)) as url:
         _serve(settings, url or blob_url)
+
+
+def _check_outputs(data: Path | None, log: Path | None) -> None:
+    """Raise an error if the state or the log would change a file that the emulator did not make."""
+    from reconciler.errors import ReconcilerError
+    from reconciler.files import check_path, find_checkout, is_stream
+
+    checkout = find_checkout(Path())
+    if data is not None:
+        check_path(data / "emulator.sqlite", checkout)
+    if log is None:
+        return
+    check_path(log, checkout)
+    if log.exists() and not is_stream(log) and not _is_log(log):
+        raise ReconcilerError(
+            "is not a log of the emulator, and --log appends to nothing else",
+            subject=str(log),
+            next_step="Name a new file.",
+        )
+
+
+def _is_log(file: Path) -> bool:
+    """Whether a file is empty, or its first line is one of the log."""
+    with file.open("rb") as opened:
+        line = opened.readline(_MOST_BYTES)
+    try:
+        return not line or "body_sha256" in json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:

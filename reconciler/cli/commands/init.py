@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 from pathlib import Path
 
@@ -22,15 +24,18 @@ def init(folder: Path) -> None:
     from the schemas that init writes beside them.
     """
     from reconciler.errors import ReconcilerError
+    from reconciler.files import check_path, find_checkout
 
     files = _make_files()
-    there = [name for name in files if (folder / name).exists()]
+    there = [name for name in files if os.path.lexists(folder / name)]
     if there:
         raise ReconcilerError(
             f"already exists: {', '.join(there)}",
             subject=str(folder),
             next_step="Nothing was written. Choose an empty folder: reconciler init FOLDER",
         )
+    for name, checkout in itertools.product(files, {folder, folder.parent}):
+        check_path(folder / name, find_checkout(checkout))
     for name, data in files.items():
         _write(folder / name, data, secret=name.startswith(_SECRETS))
         click.echo(f"  {name}")
@@ -43,9 +48,10 @@ def init(folder: Path) -> None:
 
 def _write(file: Path, data: bytes, *, secret: bool) -> None:
     """Write a file and its folder; only the owner can read a secret, from its creation on."""
+    from reconciler.files import write_new
+
     file.parent.mkdir(mode=0o700 if secret else 0o777, parents=True, exist_ok=True)
-    file.touch(mode=0o600 if secret else 0o666)
-    file.write_bytes(data)
+    write_new(file, data, mode=0o600 if secret else 0o666)
 
 
 def _make_files() -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,8 +90,10 @@ def _recover(assembly: Assembly, name: str, within_s: float) -> _Recovered:
 
 def _read_errored(file: Path) -> list[Entry]:
     from reconciler.errors import LedgerInvalid
+    from reconciler.files import check_path, find_checkout
     from reconciler.ledgers.recovery import read_entries
 
+    check_path(file, find_checkout(Path()))
     if file.stat().st_size > _MOST_BYTES:
         raise LedgerInvalid("is too large for a file of unrecorded entries", subject=str(file))
     try:
@@ -114,7 +117,7 @@ def record_missing(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> in
 def rename_taken_in(file: Path) -> Path:
     """Rename a recovered file, never over another file; returns its new name."""
     number, target = 1, file.with_name(f"{file.name}.recovered")
-    while target.exists():
+    while os.path.lexists(target):
         number += 1
         target = file.with_name(f"{file.name}.recovered-{number}")
     return file.rename(target)

@@ -31,12 +31,14 @@ def plan(
     """
     from reconciler.cli.exit_codes import get_exit_code
     from reconciler.cli.output import advise, show
-    from reconciler.cli.plan_files import save
+    from reconciler.cli.plan_files import check_out, save
     from reconciler.cli.wiring import PlanFlags, assemble
     from reconciler.engine.planning.plan import make_plan
 
     flags = PlanFlags(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     assembly = assemble(invocation, paths, flags.allowed)
+    if out:
+        check_out(out, assembly.project)
     runtime = assembly.runtime(flags.parallelism, flags.max_calls)
     made = make_plan(runtime, assembly.request(flags, paths))
     if out:

@@ -45,6 +45,7 @@ def rollback(
     """
     from reconciler.cli.commands.apply import ApplyFlags, Session, check_output_open, propose
     from reconciler.cli.loading import load_all
+    from reconciler.cli.plan_files import check_out
     from reconciler.cli.wiring import Assembly, PlanFlags, parse_addresses
     from reconciler.plans.plan_file import digest_of_plan
 
@@ -53,6 +54,8 @@ def rollback(
     (named,) = parse_addresses("rollback", [address])
     # An error in one manifest must not prevent the rollback of another resource.
     assembly = Assembly(invocation, *load_all(invocation, []))
+    if out:
+        check_out(out, assembly.project)
     wanted = PlanFlags(allowed=allowed, max_calls=max_calls)
     apply_flags = ApplyFlags(fail_fast=False, on_failure="stop", **given)
     runtime = assembly.runtime(wanted.parallelism, max_calls, apply_flags.step_timeout)
