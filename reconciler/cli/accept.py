@@ -13,7 +13,7 @@ from reconciler.cli.wiring import Assembly
 from reconciler.engine.accept import find_accepted
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError
-from reconciler.files import read_whole, write_whole
+from reconciler.files import writing
 from reconciler.manifests.editing import Edit
 from reconciler.manifests.editing.accept import Acceptance, edit_files
 from reconciler.model import DriftReport
@@ -55,12 +55,8 @@ def accept(
 
 def _write(invocation: Invocation, paths: Sequence[str], texts: Mapping[Path, str]) -> None:
     """Replace the files; restore every file when the manifests are not valid afterwards."""
-    before = {path: read_whole(path) for path in texts}
-    for path, text in texts.items():
-        write_whole(path, text)
-    loaded, _ = load_all(invocation, paths)
-    errors = tuple(found for found in loaded.findings if found.severity == "error")
-    if errors:
-        for path, text in before.items():
-            write_whole(path, text)
-        raise ManifestInvalid(errors)
+    with writing(texts):
+        loaded, _ = load_all(invocation, paths)
+        errors = tuple(found for found in loaded.findings if found.severity == "error")
+        if errors:
+            raise ManifestInvalid(errors)

@@ -119,6 +119,54 @@ def _list_others(runtime: Runtime, scope: Resource, named: Collection[str]) -> I
             yield item.id
 
 
+def find_declared(
+    runtime: Runtime,
+    resources: Sequence[Resource],
+    manifests: Sequence[Manifest],
+    defaults: Mapping[str, Json],
+) -> Iterator[Finding]:
+    """Yield a finding for each resource that a manifest declares, by its address or its id.
+
+    An address that the ledger records for another service is a finding too.
+    """
+    kinds = runtime.kinds
+    by_id = {
+        kinds[one.address.kind].identify(one, defaults).id.casefold(): one for one in manifests
+    }
+    by_address = {one.address: one for one in manifests}
+    remembered = runtime.ledger.load().last_applied_by_address
+    for resource in resources:
+        same = by_id.get(resource.id.casefold()) or by_address.get(resource.address)
+        last_applied = remembered.get(resource.address)
+        if same is not None:
+            yield _describe_declared(resource, same)
+        elif last_applied is not None and last_applied.id.casefold() != resource.id.casefold():
+            yield Finding(
+                "the ledger records this address for another service",
+                subject=str(resource.address),
+                detail=(last_applied.id,),
+                next_step="Nothing was written. Choose another address, or stop managing that"
+                f" service: reconciler forget {resource.address}",
+            )
+
+
+def _describe_declared(resource: Resource, manifest: Manifest) -> Finding:
+    alone = manifest.address == resource.address
+    said = (
+        "is declared already"
+        if alone
+        else f"its service is declared already, as {manifest.address}"
+    )
+    rewrite = " To write its manifest anew, where it is alone in its file: --force" if alone else ""
+    member = manifest.member
+    return Finding(
+        said,
+        subject=str(resource.address),
+        place=member.place if member else manifest.place("/metadata/name"),
+        next_step=f"Nothing was written.{'' if member else rewrite}",
+    )
+
+
 @dataclass(frozen=True)
 class ServiceFinder:
     """Finds and reads the services to import as manifests of a project."""
@@ -152,7 +200,11 @@ class ServiceFinder:
     def find_all(self) -> list[Resource]:
         """Return every service in the project's scopes that no manifest names, by address."""
         kinds, defaults = self.runtime.kinds, self.project.defaults
-        taken = {one.address for one in self.manifests}
+        remembered = self.runtime.ledger.load().last_applied_by_address
+        declared = {one.address for one in self.manifests}
+        # A service whose manifest was lost keeps its address.
+        known = {one.id.casefold(): at for at, one in remembered.items() if at not in declared}
+        taken = declared | set(remembered)
         named = {
             kinds[one.address.kind].identify(one, defaults).id.casefold() for one in self.manifests
         }
@@ -161,7 +213,9 @@ class ServiceFinder:
             kind = kinds[scope.address.kind]
             for listed in _list_others(self.runtime, scope, named):
                 resource_id = kind.locate(scope.address, listed, {}).id
-                address = _pick_address(kind.name, resource_id, taken)
+                address = known.get(resource_id.casefold()) or _pick_address(
+                    kind.name, resource_id, taken
+                )
                 taken.add(address)
                 found.append(Resource(address, resource_id, scope.token))
         return sorted(found, key=lambda one: one.address)

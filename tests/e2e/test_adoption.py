@@ -57,10 +57,131 @@ def test_nothing_is_written_over_without_force(project: Project) -> None:
     file = project.manifest("census", world.model_uri("new"))
     before = file.read_text()
     refused = project.run("export", "WebService/census")
-    assert (refused.code, "already exists: manifests/census.yaml" in refused.err) == (1, True)
+    assert (refused.code, "WebService/census: is declared already" in refused.err) == (1, True)
+    assert "on manifests/census.yaml line 3, column 12" in refused.err
+    assert "Nothing was written." in refused.err
     assert file.read_text() == before
     assert project.run("export", "WebService/census", "--force").code == 0
     assert project.run("plan", "--detailed-exitcode").code == 0
+
+
+def keep(project: Project) -> dict[str, str]:
+    files = (one for one in project.folder.rglob("*") if one.suffix in {".yaml", ".json", ".csv"})
+    return {str(one.relative_to(project.folder)): one.read_text() for one in files}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("import", "WebService/census", "census"), "is declared already"),
+        (("import", "WebService/alias", "census"), "declared already, as WebService/census"),
+        (("import", "WebService/alias", "CENSUS"), "declared already, as WebService/census"),
+        (("import", "WebService/census", "other"), "is declared already"),
+        (
+            ("import", "WebService/alias", "census", "--folder", "manifests/new"),
+            "as WebService/cens",
+        ),
+        (
+            ("import", "WebService/alias", "census", "--force"),
+            "declared already, as WebService/cens",
+        ),
+        (("import", "WebService/alias", "member"), "declared already, as WebService/member"),
+        (("export", "WebService/member", "--force"), "is declared already"),
+        (("export", "Fleet/all"), "is declared already"),
+        (("export", "WebService/census", "--folder", "manifests/new"), "is declared already"),
+        (("export", "WebService/other", "WebService/census"), "is declared already"),
+    ],
+)
+def test_what_is_declared_is_not_written_again(
+    project: Project, arguments: tuple[str, ...], said: str
+) -> None:
+    world = project.emulator
+    for name in ("census", "other", "member"):
+        world.deploy(name, world.model_uri("old"))
+    project.manifest("census", world.model_uri("old"))
+    (project.folder / "manifests" / "fleet.yaml").write_text(
+        "apiVersion: reconciler/v1\nkind: Fleet\nmetadata: {name: all}\nspec:\n"
+        "  items: {list: [{name: member}]}\n  template:\n    kind: WebService\n"
+        "    metadata: {name: '${name}'}\n    spec: {definition: {tags: {owner: growth}}}\n"
+    )
+    before = keep(project)
+    done = project.run(*arguments)
+    assert (done.code, said in done.err) == (1, True), done.said
+    assert "  on manifests/" in done.err
+    assert "Nothing was written." in done.err
+    assert keep(project) == before
+    assert not (project.folder / "manifests" / "new").exists()
+
+
+def test_an_address_that_the_ledger_records_is_not_given_to_another_service(
+    project: Project,
+) -> None:
+    world = project.emulator
+    for name in ("census", "other"):
+        world.deploy(name, world.model_uri("old"))
+    file = project.manifest("alias", world.model_uri("new"), more="  resource: {name: census}")
+    assert project.run("apply", "--auto-approve").code == 0
+    file.unlink()
+    project.manifest("other", world.model_uri("old"))
+    refused = project.run("import", "WebService/alias", "other", "--folder", "manifests/a")
+    assert refused.code == 1
+    (project.folder / "manifests" / "other.yaml").unlink()
+    refused = project.run("import", "WebService/alias", "other")
+    assert "the ledger records this address for another service" in refused.err, refused.said
+    assert "reconciler forget WebService/alias" in refused.err
+    done = project.run("export", "--all")
+    assert done.out.splitlines()[:2] == ["  manifests/alias.yaml", "  manifests/other.yaml"]
+    planned = project.run("plan", "--detailed-exitcode")
+    assert (planned.code, "orphan" in planned.out) == (0, False), planned.said
+
+
+@pytest.mark.parametrize("arguments", [("--all",), ("WebService/other",)])
+def test_manifests_beside_the_project_file_stay_a_part_of_the_project(
+    project: Project, arguments: tuple[str, ...]
+) -> None:
+    world = project.emulator
+    for name in ("census", "other"):
+        world.deploy(name, world.model_uri("old"))
+    project.manifest("census", world.model_uri("old")).rename(project.folder / "census.yaml")
+    (project.folder / "manifests").rmdir()
+    refused = project.run("export", *arguments, "--folder", "manifests")
+    assert (refused.code, "WebService/census: is declared in a file" in refused.err) == (1, True)
+    assert not (project.folder / "manifests").exists()
+    assert project.run("export", *arguments).out.startswith("  other.yaml\n")
+    assert "compared 2 services" in project.run("plan").out
+
+
+@pytest.mark.parametrize("beside", ["manifest", "definition"])
+def test_force_changes_no_other_manifest(project: Project, beside: str) -> None:
+    world = project.emulator
+    for name in ("census", "other"):
+        world.deploy(name, world.model_uri("old"))
+    file = project.manifest("census", world.model_uri("old"))
+    other = project.manifest("other", more="  definition: {file: census.definition.json}")
+    (file.parent / "census.definition.json").write_text('{"tags": {"owner": "growth"}}')
+    if beside == "manifest":
+        file.write_text(f"{file.read_text()}---\n{other.read_text()}")
+        other.unlink()
+    before = keep(project)
+    done = project.run("export", "WebService/census", "--force", "--full")
+    assert (done.code, "WebService/other: is declared in a file" in done.err) == (1, True), (
+        done.said
+    )
+    assert keep(project) == before
+
+
+@pytest.mark.parametrize("name", ["manifests/census.yaml", "manifests"])
+def test_no_manifest_is_written_through_a_link(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    project.emulator.deploy("census", project.emulator.model_uri("old"))
+    outside = tmp_path_factory.mktemp("outside")
+    if name == "manifests":
+        (project.folder / name).rmdir()
+    (project.folder / name).symlink_to(outside if name == "manifests" else outside / "gone")
+    done = project.run("export", "WebService/census", "--force")
+    assert done.code == 1, done.said
+    assert not list(outside.iterdir())
 
 
 def test_a_service_is_imported_under_the_address_that_it_is_to_have(project: Project) -> None:

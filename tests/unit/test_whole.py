@@ -105,7 +105,7 @@ def test_links_that_a_checkout_may_contain_are_refused(tmp_path: Path) -> None:
     for folder in (checkout / ".git", checkout / "project" / "real", outside):
         folder.mkdir(parents=True)
     project = checkout / "project"
-    for link, target in {"inside": "real", "out": outside, "file": "real/x"}.items():
+    for link, target in {"inside": "real", "out": str(outside), "file": "real/x"}.items():
         (project / link).symlink_to(target)
     (checkout / "up").symlink_to(outside)
     (tmp_path / "own").symlink_to(outside)

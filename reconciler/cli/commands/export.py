@@ -76,11 +76,9 @@ def prepare(
     from reconciler.engine.unmanaged import ServiceFinder
 
     assembly = assemble(invocation, [], allowed=["empty"])
-    root = Path(invocation.project_file).parent
-    target = folder if folder is not None else root / "manifests"
-    project = assembly.project
-    finder = ServiceFinder(assembly.runtime(10), project, assembly.loaded.manifests)
-    return finder, Importer(assembly.kinds, project.defaults, target, full, force)
+    runtime = assembly.runtime(10)
+    finder = ServiceFinder(runtime, assembly.project, assembly.loaded.manifests)
+    return finder, Importer(invocation, assembly, runtime, folder, full, force)
 
 
 def print_definition(document: object) -> None:
