@@ -42,7 +42,7 @@ class Importer:
         """Write a manifest of each service; returns the names of the files.
 
         Raises ReconcilerError, and writes no file, if a service or its address is declared, or if
-        a file already exists. With `force` a manifest that is alone in its file is written anew.
+        a file already exists. With `force` a manifest that is alone in its file is replaced.
         """
         files = dict(self._make_files(services))
         resources = [resource for resource, _ in services]

@@ -26,8 +26,9 @@ from reconciler.ledgers.opening import open_ledger
 from reconciler.ledgers.process import describe_process
 from reconciler.manifests import PROJECT_FILE, Loaded
 from reconciler.manifests.git import Revision, read_revision
+from reconciler.manifests.recognition import describe_unread
 from reconciler.manifests.secrets import resolve_known, secret_resolver
-from reconciler.model import Address, Finding, Inputs, LockOwner, Plan, Project
+from reconciler.model import Address, Finding, Inputs, LockOwner, Plan, Project, UnreadFile
 from reconciler.model.values import dataclass
 from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
@@ -75,7 +76,7 @@ class Assembly:
     @cached_property
     def revision(self) -> Revision:
         """The commit of the work tree and the current user; read once."""
-        return read_revision(Path(self.project.root))
+        return read_revision(Path(self.project.root), self.loaded.files, self.loaded.walked)
 
     @property
     def emit(self) -> Emit:
@@ -169,9 +170,17 @@ class Assembly:
             rotate=parse_addresses("--rotate", flags.rotated),
             refresh=flags.refresh,
             rollouts=self.loaded.rollouts,
-            unread=self.loaded.unread,
-            notes=list_notes(self.loaded),
+            unread=(*self.loaded.unread, *self._absent),
+            notes=(*list_notes(self.loaded), *map(describe_unread, self._absent)),
         )
+
+    @property
+    def _absent(self) -> list[UnreadFile]:
+        """The manifests that the checkout leaves out, as one: they may be thousands."""
+        absent = self.revision.absent
+        more = f" and {len(absent) - 1:,} more" if len(absent) > 1 else ""
+        why = "the checkout leaves it out (a sparse checkout, or a submodule)"
+        return [UnreadFile(f"{name}{more}", why, None) for name in absent[:1]]
 
     def _inputs(self, flags: PlanFlags) -> Inputs:
         used = {manifest.address.kind for manifest in self.loaded.manifests}

@@ -157,7 +157,7 @@ def _describe_declared(resource: Resource, manifest: Manifest) -> Finding:
         if alone
         else f"its service is declared already, as {manifest.address}"
     )
-    rewrite = " To write its manifest anew, where it is alone in its file: --force" if alone else ""
+    rewrite = " To replace its file, which must hold no other manifest: --force" if alone else ""
     member = manifest.member
     return Finding(
         said,

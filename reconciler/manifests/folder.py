@@ -28,13 +28,15 @@ class Folder:
     """The project's folder.
 
     `files` collects the digest of every file read, by relative name. `passed` collects the files
-    that a walk found and did not yield.
+    that a walk found and did not yield, and `walked` the paths at which a walk began: the given
+    ones, and linked folders.
     """
 
     root: Path
     files: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     passed: list[Path] = field(default_factory=list)
+    walked: list[Path] = field(default_factory=list)
     _resolved: dict[Path, Path] = field(default_factory=dict)
     _walked: set[_FileId] = field(default_factory=set)
 
@@ -53,6 +55,7 @@ class Folder:
         that a symbolic link leads to comes last and under the link's name, unless it was walked
         before. Therefore a circle of links ends.
         """
+        self.walked.append(path)
         if not path.is_dir():
             if not path.exists() and not path.is_symlink():
                 self._refuse(path, "does not exist", "Name a manifest, or a folder that holds one.")
@@ -128,6 +131,7 @@ class Folder:
             self.passed.append(path)
         elif self._holds(path):
             linked.append(path)
+            self.walked.append(path)
 
     def read(self, path: Path, place: SourceLocation | None = None) -> str | None:
         """Returns the text of a file, or None with a finding at `place` (or at the file itself)."""

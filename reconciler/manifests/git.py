@@ -1,17 +1,21 @@
-"""Reads the commit of the work tree and the author of the run.
+"""Reads the author of the run, and the commit that contains the files of a plan.
 
-It asks git in one call; without an answer from git, it reads the variables that CI systems set.
-It never raises: what is unknown is empty.
+Not the folder is compared with the commit, but the files that were read: git ignores some files,
+and does not look at others. Without an answer from git, the commit is that of the variables that
+CI systems set, which proves nothing about the files. It never raises: what is unknown is empty.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from reconciler.manifests.folder import is_manifest_name
 from reconciler.model.values import dataclass
 
 # The variables in which CI systems name the commit and who started the run (documented: GitHub
@@ -27,25 +31,45 @@ _LONGEST_NAME: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """`commit` is the full hash, or empty if unknown; `dirty` says that files differ from it.
+    """`commit` is the full hash, or empty if unknown.
 
-    `dirty` is only True for a checkout. `author` is never empty.
+    `dirty` is False only if it is proven that the commit contains every file that was read, as it
+    was read, and every file that would be read was in the checkout. `absent` are the
+    manifests and submodules that the checkout leaves out on purpose. `author` is never empty.
     """
 
     commit: str
     dirty: bool
     author: str
     host: str
+    absent: tuple[str, ...] = ()
 
 
-def read_revision(folder: Path, environment: Mapping[str, str] | None = None) -> Revision:
-    """Returns the revision of a folder, which may not be a checkout; takes 20 s at most."""
+def read_revision(
+    root: Path,
+    files: Mapping[str, str],
+    walked: Collection[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Revision:
+    """Returns the revision of the files of a project, whose folder may not be a checkout.
+
+    `files` maps the names of the files that were read, relative to `root`, to their digests.
+    `walked` are the folders and files in which manifests were looked for. Only these are compared:
+    what reconciler writes (the ledger, its lock, caches, saved plans) is not one of them. It asks
+    git a few times, for 20 s at most each.
+    """
     known = os.environ if environment is None else environment
-    commit, dirty = _ask_git(folder, known)
+    git = _Git(root, known)
+    commit = git.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}").decode().strip()
+    author = _first(known, _ACTORS) or _first(known, _USERS) or _account()
     if not commit:
         commit = _first(known, _COMMITS)
-    author = _first(known, _ACTORS) or _first(known, _USERS) or _account()
-    return Revision(commit, dirty, author, socket.gethostname())
+        return Revision(commit, bool(commit), author, socket.gethostname())
+    tree = _Tree(git, commit)
+    missing = tree.find_missing(walked)
+    dirty = bool(missing) or not tree.holds(files)
+    absent = tuple(tree.find_absent(missing)) if missing else ()
+    return Revision(commit, dirty, author, socket.gethostname(), absent)
 
 
 def _first(known: Mapping[str, str], names: tuple[str, ...]) -> str:
@@ -63,30 +87,182 @@ def _account() -> str:
         return f"uid-{os.getuid()}"
 
 
-def _ask_git(folder: Path, known: Mapping[str, str]) -> tuple[str, bool]:
-    """The commit, and whether the folder differs from it; empty if git does not know."""
-    import subprocess  # noqa: PLC0415 - only plan and apply ask
+@dataclass(frozen=True)
+class _Git:
+    """Git in one folder."""
 
-    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), "status", "--porcelain=v2"]
-    command += ["--branch", "--untracked-files=normal", "-z", "--", "."]
-    kept = {name: value for name, value in known.items() if name not in _GIT_PLACES}
-    try:
-        done = subprocess.run(  # noqa: S603 - no shell, our own arguments
-            command,
-            env={**kept, "GIT_OPTIONAL_LOCKS": "0"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_GIT_WITHIN_S,
-            check=True,
+    folder: Path
+    known: Mapping[str, str]
+
+    def ask(self, *arguments: str, given: bytes | None = None) -> bytes:
+        """Returns what git prints; empty if git is missing, fails or takes too long."""
+        import subprocess  # noqa: PLC0415 - only plan and apply ask
+
+        command = ["git", "-c", "core.fsmonitor=false", "-C", str(self.folder), *arguments]
+        kept = {name: value for name, value in self.known.items() if name not in _GIT_PLACES}
+        try:
+            done = subprocess.run(  # noqa: S603 - no shell, our own arguments
+                command,
+                env={**kept, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_REPLACE_OBJECTS": "1"},
+                input=b"" if given is None else given,
+                capture_output=True,
+                timeout=_GIT_WITHIN_S,
+                check=True,
+            )
+        except (OSError, ValueError, subprocess.SubprocessError):
+            return b""
+        return done.stdout
+
+    def list_tree(self, commit: str) -> dict[str, tuple[str, str]]:
+        """Returns the mode and the object of each name below the folder (git-ls-tree)."""
+        listed = self.ask("ls-tree", "-r", "-z", commit)
+        found = {}
+        for record in filter(None, os.fsdecode(listed).split("\0")):
+            said, _, name = record.partition("\t")
+            mode, _, oid = said.split(" ")
+            found[name] = (mode, oid)
+        return found
+
+    def find_sparse(self) -> set[str]:
+        """Returns the names that a sparse checkout leaves out (git-ls-files -t)."""
+        listed = os.fsdecode(self.ask("ls-files", "-t", "-z"))
+        return {one.removeprefix("S ") for one in listed.split("\0") if one.startswith("S ")}
+
+    def hash_files(self, names: Sequence[str]) -> list[str]:
+        """Returns the objects that files would become in a commit, filters applied."""
+        given = "".join(f"{name}\n" for name in names)
+        return self.ask("hash-object", "--stdin-paths", given=os.fsencode(given)).decode().split()
+
+
+class _Tree:
+    """The files of a commit, below the folder of a project.
+
+    Git's index is not asked: a file may be marked there as unchanged although it differs. Paths
+    are texts here, because a project may have ten thousand files.
+    """
+
+    def __init__(self, git: _Git, commit: str) -> None:
+        self._git = git
+        self._root = os.path.realpath(git.folder)
+        self._entries = git.list_tree(commit)
+        self._folders: dict[str, tuple[str, bool]] = {"": (self._root, True)}
+
+    def holds(self, files: Mapping[str, str]) -> bool:
+        """Whether the commit contains every file with the content that has the given digest."""
+        below: dict[str, dict[str, str]] = {}
+        filtered: dict[str, str] = {}
+        for name, digest in files.items():
+            path, held = self._trace(name)
+            real = self._name(path)
+            mode, oid = self._entries.get(real, ("", ""))
+            module = "" if mode else self._find_module(real)
+            if module and held:
+                below.setdefault(module, {})[real.removeprefix(f"{module}/")] = digest
+                continue
+            data = _read(path)
+            if not (held and mode.startswith(_REGULAR) and _digest(data) == digest):
+                return False
+            if _hash_blob(data, oid) != oid:
+                filtered[real] = oid
+        return self._are_filtered(filtered) and all(
+            self._open_module(module).holds(inner) for module, inner in below.items()
         )
-    except (OSError, subprocess.SubprocessError):
-        return "", False
-    return _read_status(done.stdout.decode("utf-8", "replace"))
+
+    def _are_filtered(self, files: Mapping[str, str]) -> bool:
+        """Whether git's filters, for example for line ends, make the objects of the commit."""
+        names = [name for name in files if "\n" not in name]
+        return not files or self._git.hash_files(names) == list(files.values())
+
+    def find_missing(self, walked: Collection[str]) -> list[str]:
+        """Returns the manifests, links and submodules that were looked for and do not exist."""
+        places = [self._name(self._trace(name)[0]) for name in walked]
+        prefixes = ("",) if "." in places else tuple(f"{place}/" for place in places)
+        return [
+            name
+            for name, (mode, _) in self._entries.items()
+            if (name.startswith(prefixes) or name in places)
+            and _may_be_read(name, mode)
+            and not self._is_present(name, mode)
+        ]
+
+    def find_absent(self, missing: Iterable[str]) -> Iterator[str]:
+        """Yields the missing names that git left out, and that the user did not delete."""
+        sparse = self._git.find_sparse()
+        for name in missing:
+            if name in sparse or self._entries[name][0] == _MODULE:
+                yield name
+
+    def _is_present(self, name: str, mode: str) -> bool:
+        path = f"{self._root}/{name}"
+        return os.path.lexists(f"{path}/.git" if mode == _MODULE else path)
+
+    def _find_module(self, name: str) -> str:
+        """The submodule that contains a file; empty for a file of this repository."""
+        parts = name.split("/")
+        paths = ("/".join(parts[:length]) for length in range(1, len(parts)))
+        return next((one for one in paths if self._entries.get(one, ("",))[0] == _MODULE), "")
+
+    def _open_module(self, name: str) -> _Tree:
+        return _Tree(_Git(Path(self._root, name), self._git.known), self._entries[name][1])
+
+    def _trace(self, name: str) -> tuple[str, bool]:
+        """The real path of a file, and whether the commit contains every link on the way."""
+        head, _, last = name.rpartition("/")
+        if head not in self._folders:
+            self._folders[head] = self._trace(head)
+        folder, held = self._folders[head]
+        parts = deque([last])
+        links = 0
+        while parts:
+            part = parts.popleft()
+            path = f"{folder.rstrip('/')}/{part}"
+            if part in {"", "."}:
+                continue
+            if part == "..":
+                folder = os.path.dirname(folder)  # noqa: PTH120 - see the class
+            elif links < _MOST_LINKS and os.path.islink(path):  # noqa: PTH114 - see the class
+                links += 1
+                target = os.readlink(path)  # noqa: PTH115 - see the class
+                mode, oid = self._entries.get(self._name(path), ("", ""))
+                held = held and mode == _LINK and _hash_blob(os.fsencode(target), oid) == oid
+                parts.extendleft(reversed(target.split("/")))
+                folder = "/" if target.startswith("/") else folder
+            else:
+                folder = path
+        return folder, held
+
+    def _name(self, path: str) -> str:
+        return "." if path == self._root else path.removeprefix(f"{self._root}/")
 
 
-def _read_status(text: str) -> tuple[str, bool]:
-    """Records end in NUL; headers begin with `# ` (documented: git-status, porcelain v2)."""
-    records = [record for record in text.split("\0") if record]
-    headers = [record for record in records if record.startswith("# ")]
-    oid = next((h.removeprefix("# branch.oid ") for h in headers if "branch.oid" in h), "")
-    return ("" if oid == "(initial)" else oid), len(headers) < len(records)
+_MODULE: Final = "160000"
+_LINK: Final = "120000"
+_REGULAR: Final = "100"
+_MOST_LINKS: Final = 40
+
+
+def _may_be_read(name: str, mode: str) -> bool:
+    """Whether a walk reads a file, follows a link, or enters a submodule of this name."""
+    hidden = name.startswith(".") or "/." in name
+    return not hidden and (mode in {_MODULE, _LINK} or is_manifest_name(name.rpartition("/")[2]))
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - see _Tree
+            return file.readall()
+    except OSError:
+        return b""
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _hash_blob(data: bytes, like: str) -> str:
+    """The name of a blob, by the algorithm of another name (documented: git-hash-object)."""
+    algorithm = hashlib.sha256 if len(like) == _SHA256_DIGITS else hashlib.sha1
+    return algorithm(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+_SHA256_DIGITS: Final = 64

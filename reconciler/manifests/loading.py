@@ -75,7 +75,7 @@ class Loaded:
     of other tools' documents, which are ignored. `rollouts` are those of the fleets, whose members
     are among the manifests. `secrets` are all references to secrets, also in manifests with errors.
     `unread` are files that may declare resources and were not read; the findings have a warning for
-    each.
+    each. `walked` are the names of the folders and files in which manifests were looked for.
     """
 
     project: Project | None
@@ -86,6 +86,7 @@ class Loaded:
     rollouts: tuple[Rollout, ...] = ()
     secrets: tuple[SecretReference, ...] = ()
     unread: tuple[UnreadFile, ...] = ()
+    walked: tuple[str, ...] = ()
 
 
 def load(
@@ -365,6 +366,7 @@ class _Loading:
             rollouts=tuple(rollout for rollout, _ in self.fleets.values()),
             secrets=tuple(self._find_secrets()),
             unread=tuple(self.unread),
+            walked=tuple(map(self.folder.name, self.folder.walked)),
         )
 
 

@@ -44,6 +44,7 @@ _SAID: Final = {
     Action.REPLACE: "**replace**: destroyed, then created",
     Action.DELETE: "**destroy**",
 }
+_UNPROVEN: Final = ", which is not proven to contain every file as it was read"
 
 
 def render_plan_markdown(plan: Plan) -> str:
@@ -153,9 +154,7 @@ def _notes(plan: Plan) -> Sequence[str]:
         notes.append("\nbaseline: lost; it is not known who made earlier changes.")
     commit = f"`{plan.inputs.commit[:12]}`" if plan.inputs.commit.isalnum() else ""
     if commit:
-        notes.append(
-            f"\nCreated from {commit}{', with uncommitted changes' if plan.inputs.dirty else ''}."
-        )
+        notes.append(f"\nCreated from {commit}{_UNPROVEN if plan.inputs.dirty else ''}.")
     return notes
 
 
