@@ -1,4 +1,5 @@
-"""`python -m tests.benchmarks`: all is measured, and written into the README as it comes.
+"""`python -m tests.benchmarks`: all is measured, and written into README.md of this folder as it comes,
+with three lines for the project's README.
 
 With names only those are measured, and nothing is written; with `--quick` it is small, to see that
 it runs. It ends with 1 where something is over its goal.
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
         parser.error(f"NAME is one of {', '.join(known)}")
     whole = not (given.names or given.quick)
     if whole:
-        report.results.told = lambda _: report.write()
+        report.results.changed = lambda _: report.write()
     for name in given.names or (_QUICK if given.quick else known):
         known[name]()
         if whole:

@@ -65,14 +65,14 @@ class Row:
 
 @dataclass
 class Results:
-    """All rows so far; `reported` is called whenever there are more."""
+    """All rows so far; `changed` is called whenever there are more."""
 
-    told: Callable[["Results"], None] = lambda _: None
+    changed: Callable[["Results"], None] = lambda _: None
     rows: list[Row] = field(default_factory=list)
 
     def add(self, rows: Sequence[Row]) -> None:
         self.rows += rows
-        self.told(self)
+        self.changed(self)
 
     def find(self, task: str, tool: str) -> Usage | None:
         """What a tool took for a task; the name of the tool may go on with its version."""

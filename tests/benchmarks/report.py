@@ -1,4 +1,4 @@
-"""All that was measured as a chapter of the README, between two marks."""
+"""All that was measured as a chapter of this folder's README, and in three lines of the project's README."""
 
 import os
 import platform
@@ -8,10 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks.comparison import Results, Row, Sizes
+from tests.benchmarks.comparison import Results, Row, Sizes, fleet_of, plan_of, warm_of
 from tests.benchmarks.goals import Goal, check_goals
 from tests.benchmarks.measure import Figure
 
+PAGE: Final = Path(__file__).parent / "README.md"
 README: Final = Path(__file__).parents[2] / "README.md"
 BEGIN: Final = "<!-- made by python -m tests.benchmarks: begin -->"
 END: Final = "<!-- made by python -m tests.benchmarks: end -->"
@@ -77,7 +78,7 @@ class Report:
     def render(self) -> str:
         """The chapter, as far as there are figures for it."""
         rate = self.rates.get("documents", 0.0)
-        parts = ["## Speed\n\n", _INTRODUCTION.format(machine=describe_machine()), "\n"]
+        parts = ["## Figures\n\n", _INTRODUCTION.format(machine=describe_machine()), "\n"]
         if self.results.rows:
             parts += [_COLUMNS, *_tell_rows(self.results.rows)]
         parts += [note.format(rate=rate) for about, note in _NOTES.items() if self._has(about)]
@@ -90,18 +91,51 @@ class Report:
             parts.append(f"\nThe emulator answers {reported}, over ten connections.\n")
         return "".join(parts)
 
+    def render_summary(self) -> str:
+        """Three lines for the project's README, as far as there are figures for them."""
+        return "".join(f"* {line}\n" for line in _summarize(self.results, self.sizes))
+
     def _has(self, about: str) -> bool:
         """Whether there is a row of a task or a tool."""
         return any(
             one.startswith(about) for row in self.results.rows for one in (row.task, row.tool)
         )
 
-    def write(self, file: Path = README) -> None:
-        """Put the chapter in the place of the one that is there."""
-        before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
-        _, found, after = rest.partition(END)
-        assert found, f"{file.name} has no marks"
-        file.write_text(f"{before}{BEGIN}\n{self.render()}{END}{after}", encoding="utf-8")
+    def write(self, page: Path = PAGE, readme: Path = README) -> None:
+        """Replace the chapter of the page, and the lines of the project's README."""
+        _replace(page, self.render())
+        _replace(readme, self.render_summary())
+
+
+def _summarize(results: Results, sizes: Sizes) -> Iterator[str]:
+    services = max(sizes.against_terraform, default=0)
+    ours, theirs = (results.find(plan_of(services), tool) for tool in ("reconciler", "Terraform"))
+    if ours and theirs:
+        time, memory = ours.wall_s / theirs.wall_s, ours.peak_mb / theirs.peak_mb
+        yield (
+            f"A cold plan of {services:,} services takes {time:.2f} of Terraform's time"
+            f" and {memory:.2f} of its memory."
+        )
+    ours, theirs = (results.find(fleet_of(sizes.fleet), tool) for tool in ("reconciler", "octoDNS"))
+    if ours and theirs:
+        time = ours.wall_s / theirs.wall_s
+        yield (
+            f"A plan of a fleet of {sizes.fleet:,} endpoints takes {time:.2f} of octoDNS's time"
+            " for as many zones."
+        )
+    warm = results.find(warm_of(sizes.warm), "reconciler")
+    if warm:
+        yield (
+            f"A plan of {sizes.warm:,} unchanged services takes {warm.wall_s:.1f} s"
+            f" and {warm.calls:,} calls under Resource Manager's published limits."
+        )
+
+
+def _replace(file: Path, text: str) -> None:
+    before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
+    _, found, after = rest.partition(END)
+    assert found, f"{file.name} has no marks"
+    file.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
 
 
 def _tell_rows(rows: Sequence[Row]) -> Iterator[str]:
@@ -137,9 +171,9 @@ def describe_machine() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    last_applied = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0))
     return (
-        f"{cores} cores of {model}, {last_applied:.0f} GiB, Linux, Python {platform.python_version()},"
+        f"{cores} cores of {model}, {memory:.0f} GiB, Linux, Python {platform.python_version()},"
         f" requests {version('requests')}"
     )

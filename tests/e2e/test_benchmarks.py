@@ -119,28 +119,47 @@ def test_a_goal_is_missed_by_whoever_takes_a_little_more() -> None:
     assert len(missed) == 9
 
 
+def make_pages(folder: Path) -> tuple[Path, Path]:
+    pages = folder / "page.md", folder / "README.md"
+    for page in pages:
+        page.write_text(f"before\n{BEGIN}\nstale\n{END}\nafter\n")
+    return pages
+
+
 def test_the_chapter_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}\nstale\n{END}\nafter\n")
+    page, readme = make_pages(tmp_path)
     report = Report(SIZES, results(), [Figure("a", 0.002, 0.001, "b", 1.5)], {"documents": 6000.0})
-    report.write(readme)
-    text = readme.read_text()
-    assert text.startswith(f"before\n{BEGIN}\n## Speed\n")
+    report.write(page, readme)
+    text = page.read_text()
+    assert text.startswith(f"before\n{BEGIN}\n## Figures\n")
     assert text.endswith(f"{END}\nafter\n")
     assert "stale" not in text
     assert "| cold plan of 1,000 | reconciler | 0.90 | 0.90 | 70 | 5 |" in text
     assert "| a | 2.0 ms | b: 1.0 ms | 2.00 | 1.5 |" in text
     assert report.missed
-    report.write(readme)
-    assert readme.read_text() == text
+    report.write(page, readme)
+    assert page.read_text() == text
 
 
-def test_a_readme_without_marks_is_left_alone(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("nothing")
+def test_the_readme_has_a_line_for_each_comparison(tmp_path: Path) -> None:
+    page, readme = make_pages(tmp_path)
+    Report(SIZES, results()).write(page, readme)
+    assert readme.read_text().splitlines()[2:-2] == [
+        "* A cold plan of 1,000 services takes 0.45 of Terraform's time and 0.25 of its memory.",
+        "* A plan of a fleet of 1,000 endpoints takes 1.00 of octoDNS's time for as many zones.",
+        (
+            "* A plan of 10,000 unchanged services takes 10.0 s and 5 calls under Resource Manager's "
+            "published limits."
+        ),
+    ]
+
+
+def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
+    page, readme = make_pages(tmp_path)
+    page.write_text("empty")
     with pytest.raises(AssertionError, match="no marks"):
-        Report(SIZES, results()).write(readme)
-    assert readme.read_text() == "nothing"
+        Report(SIZES, results()).write(page, readme)
+    assert page.read_text() == "empty"
 
 
 def test_a_goal_that_is_passed_is_missed() -> None:
