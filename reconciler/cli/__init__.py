@@ -8,6 +8,7 @@ must not know a rule of the product or a vendor.
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
 import gc
 import importlib
@@ -16,64 +17,107 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import click
 
+from reconciler.cli.command import Group
 from reconciler.cli.context import Invocation
 from reconciler.cli.streams import close_stdout, open_streams
 from reconciler.cli.terraform_flags import normalize_flags
 
-_COMMANDS = (
-    "init",
-    "validate",
-    "schema",
-    "plan",
-    "show",
-    "apply",
-    "drift",
-    "import",
-    "export",
-    "forget",
-    "history",
-    "rollback",
-    "ledger",
-    "force-unlock",
-    "demo",
-    "emulator",
-    "version",
-    "completion",
-)
+_SECTIONS: Final = {
+    "Set up a project": {
+        "init": "Write a small, valid project.",
+        "validate": "Check every manifest. Call no service.",
+        "schema": "Print the JSON Schema or the fields of a kind.",
+    },
+    "Change services": {
+        "plan": "Show what apply would change. Change nothing.",
+        "show": "Print a saved plan.",
+        "apply": "Make the changes, and verify each one.",
+        "rollback": "Undo the last apply on one resource.",
+    },
+    "See what there is": {
+        "list": "List what is managed, with its model and its last apply.",
+        "drift": "Report what changed since the last apply, and on which side.",
+        "history": "Show each apply with its time, author and commit.",
+    },
+    "Adopt services, and let them go": {
+        "import": "Write a manifest for one live service.",
+        "export": "Write manifests for many live services.",
+        "forget": "Stop managing a resource, and keep its service.",
+    },
+    "Keep the ledger": {
+        "ledger": "Verify, rebuild or compact the ledger.",
+        "force-unlock": "Remove the lock of the ledger.",
+    },
+    "Try it without a cloud": {
+        "demo": "Run a whole story on an emulator.",
+        "emulator": "Run the services and blob storage on this machine.",
+    },
+    "More": {
+        "completion": "Print the completion script of a shell.",
+        "version": "Print the version.",
+        "help": "Print this page, or the help of a command.",
+    },
+}
 
 
-class _LazyGroup(click.Group):
+class _Root(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The commands in the order in which a person first needs them."""
-        return list(_COMMANDS)
+        return [name for commands in _SECTIONS.values() for name in commands]
 
-    def get_command(
-        self,
-        ctx: click.Context,  # noqa: ARG002 - click's signature
-        cmd_name: str,
-    ) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, imported now; None for an unknown name."""
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in self.list_commands(ctx):
             return None
-        word = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
+        hidden = keyword.iskeyword(cmd_name) or hasattr(builtins, cmd_name)
+        word = f"{cmd_name}_" if hidden else cmd_name.replace("-", "_")
         found: click.Command = getattr(
             importlib.import_module(f"reconciler.cli.commands.{word}"), word
         )
         return found
 
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """Write the commands by task. No command is imported for it."""
+        longest = max(len(name) for commands in _SECTIONS.values() for name in commands)
+        for task, commands in _SECTIONS.items():
+            with formatter.section(task):
+                formatter.write_dl([(name.ljust(longest), said) for name, said in commands.items()])
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        import reconciler
+
+        click.echo(f"reconciler {reconciler.__version__}")
+        ctx.exit()
+
 
 @click.group(
-    cls=_LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Terraform's spelling of a flag (-out, -auto-approve, -target …) is accepted too.",
+    cls=_Root,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="'reconciler COMMAND --help' has examples. Terraform's spelling of a flag (-out,"
+    " -auto-approve, -target …) is accepted too.",
 )
 @click.option("--chdir", metavar="DIR", default="", help="Change to this folder first.")
 @click.option("--project", metavar="FILE", default="", help="The project file to use.")
 @click.option(
     "--no-color", is_flag=True, help="Print without colour; NO_COLOR has the same effect."
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
 )
 @click.pass_obj
 def reconciler(invocation: Invocation, chdir: str, project: str, *, no_color: bool) -> None:
@@ -101,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     invocation = Invocation()
     invocation.deaf = open_streams()
     given = normalize_flags(sys.argv[1:] if arguments is None else arguments)
+    invocation.arguments = tuple(given)
     with _without_unraisable_text():
         try:
             return _run(given, invocation)
@@ -170,5 +215,11 @@ def _interrupted(invocation: Invocation) -> int:
         from reconciler.render.events.json_lines import describe_failure
 
         invocation.lines.end(describe_failure("interrupted", "Interrupted."))
+    elif invocation.wants_json:
+        from reconciler.model import Finding
+        from reconciler.render.findings import render_failure_json
+
+        with contextlib.suppress(OSError):
+            click.echo(render_failure_json([Finding("Interrupted.")], "interrupted"))
     invocation.print_error("\nInterrupted.")
     return 130

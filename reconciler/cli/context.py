@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:  # start-up: most commands need it, `version` does not
@@ -18,7 +19,7 @@ class Invocation:
     """The global flags, the chosen exit codes, and the sinks of the events.
 
     `as_json` says that stdout carries only JSON lines. `deaf` says that stdout was closed when the
-    process started.
+    process started. `arguments` are those of the command line.
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,14 @@ class Invocation:
         self.detailed_exitcode = False
         self.as_json = False
         self.deaf = False
+        self.arguments: tuple[str, ...] = ()
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether the command line asks for JSON, even one that cannot be parsed."""
+        given = self.arguments
+        pairs = pairwise(given)
+        return not {"--json", "--format=json"}.isdisjoint(given) or ("--format", "json") in pairs
 
     @cached_property
     def emitter(self) -> Emitter:

@@ -6,12 +6,13 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from reconciler.cli.context import Invocation
+from reconciler.cli.hints import answer_flag, find_typed
 from reconciler.errors import ReconcilerError
 from reconciler.model import Finding
 from reconciler.render.findings import render_findings
@@ -31,9 +32,13 @@ def report(error: Exception, invocation: Invocation) -> int:
     """
     from reconciler.cli.exit_codes import classify_error, get_exit_code
 
-    findings = _explain(error)
+    findings = _explain(error, invocation.arguments)
     exit_word = classify_error(error)
-    if not (invocation.as_json and _write_lines(findings, exit_word, invocation)):
+    if invocation.as_json:
+        written = _write_lines(findings, exit_word, invocation)
+    else:
+        written = invocation.wants_json and _write_document(findings, exit_word, invocation)
+    if not written:
         invocation.print_error(render_findings(findings, paint=invocation.paint(sys.stderr)))
     if not isinstance(error, (ReconcilerError, click.ClickException)):
         _trace(error)
@@ -50,12 +55,30 @@ def _write_lines(findings: Sequence[Finding], exit_word: ExitWord, invocation: I
     return not invocation.lines.broken
 
 
-def _explain(error: Exception) -> tuple[Finding, ...]:
+def _write_document(
+    findings: Sequence[Finding], exit_word: ExitWord, invocation: Invocation
+) -> bool:
+    """Write the findings as one JSON document; returns whether stdout accepted it."""
+    from reconciler.render.findings import render_failure_json
+
+    invocation.clear_progress()
+    try:
+        click.echo(render_failure_json(findings, exit_word))
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _explain(error: Exception, arguments: Sequence[str]) -> tuple[Finding, ...]:
     if isinstance(error, ReconcilerError):
         return error.findings()
+    if isinstance(error, click.NoSuchOption):
+        return (_explain_flag(error, arguments),)
     if isinstance(error, click.UsageError):
-        command = error.ctx.command_path if error.ctx else "reconciler"
-        return (Finding(_word(error), next_step=f"See '{command} --help' for usage."),)
+        # click lists choices on lines of their own.
+        said = " ".join(error.format_message().split())
+        return (Finding(said, next_step=_point_to_help(error)),)
     if isinstance(error, click.ClickException):
         return (Finding(error.format_message()),)
     if isinstance(error, OSError):
@@ -68,11 +91,27 @@ def _explain(error: Exception) -> tuple[Finding, ...]:
     )
 
 
-def _word(error: click.UsageError) -> str:
-    if not isinstance(error, click.NoSuchOption):
-        return error.format_message()
-    near = suggest(error.option_name, error.possibilities or (), never=_NEVER_SUGGESTED)
-    return f"{error.message} Did you mean '{near}'?" if near else error.message
+def _explain_flag(error: click.NoSuchOption, arguments: Sequence[str]) -> Finding:
+    """The finding for an unknown flag: what reconciler has instead, or the flag that is similar."""
+    flag = find_typed(error.option_name, arguments)
+    command = error.ctx.command_path if error.ctx else "reconciler"
+    known = set(list_flags(error.ctx))
+    answer = answer_flag(flag, known)
+    near = "" if answer else suggest(flag, sorted(known), never=_NEVER_SUGGESTED)
+    step = f"Did you mean '{near}'?" if near else answer
+    return Finding(f"{command} has no flag '{flag}'", next_step=step or _point_to_help(error))
+
+
+def list_flags(ctx: click.Context | None) -> Iterator[str]:
+    """The flags of the command of a context."""
+    for parameter in ctx.command.get_params(ctx) if ctx else ():
+        if isinstance(parameter, click.Option):
+            yield from parameter.opts
+
+
+def _point_to_help(error: click.UsageError) -> str:
+    command = error.ctx.command_path if error.ctx else "reconciler"
+    return f"See '{command} --help' for usage."
 
 
 def _explain_os(error: OSError) -> Finding:

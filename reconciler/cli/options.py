@@ -169,13 +169,33 @@ _PATIENCE = click.option(
 
 
 AUTO_APPROVE = click.option("--auto-approve", is_flag=True, help="Do not ask before applying.")
-PLAN_FORMAT = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "markdown", "html"]),
-    default="text",
-    show_default=True,
-    help="The format of the plan: markdown is one comment, html is one page to open from disk.",
+
+
+def format_options(*forms: str, about: str) -> Callable[[_Command], _Command]:
+    """Add `--format`, with the first form as its default, and `--json` for `--format json`."""
+
+    def decorate(command: _Command) -> _Command:
+        shaped = click.option(
+            "--format",
+            "form",
+            type=click.Choice(forms),
+            default=forms[0],
+            show_default=True,
+            help=about,
+        )(command)
+        return click.option("--json", "form", flag_value="json", help="Short for --format json.")(
+            shaped
+        )
+
+    return decorate
+
+
+PLAN_FORMAT = format_options(
+    "text",
+    "json",
+    "markdown",
+    "html",
+    about="The format of the plan: markdown is one comment, html is one page to open from disk.",
 )
 
 

@@ -103,6 +103,16 @@ def render_findings_json(findings: Sequence[Finding]) -> str:
     return escape_json(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def render_failure_json(findings: Sequence[Finding], outcome: str) -> str:
+    """Returns the JSON of a command that an error ended; `outcome` is the word of its exit code."""
+    document = {
+        "format_version": "1.0",
+        "outcome": outcome,
+        "diagnostics": [describe_diagnostic(finding) for finding in findings],
+    }
+    return escape_json(json.dumps(document, indent=2, ensure_ascii=False))
+
+
 def describe_diagnostic(finding: Finding) -> Json:
     """Returns a finding in the form of a Terraform diagnostic."""
     said: dict[str, Json] = {

@@ -58,7 +58,7 @@ def test_version_tells_the_version(tmp_path: Path) -> None:
 
 def test_help_names_every_command_and_each_explains_itself(tmp_path: Path) -> None:
     said = run(tmp_path, "--help").out
-    commands = re.findall(r"^  ([a-z]+)  ", said[said.index("Commands:") :], re.MULTILINE)
+    commands = re.findall(r"^  ([a-z]+)  ", said[said.index("Set up a project:") :], re.MULTILINE)
     assert {"init", "validate", "plan", "show", "apply", "demo", "emulator"} <= set(commands)
     for command in commands:
         done = run(tmp_path, command, "--help")

@@ -159,7 +159,7 @@ def test_json_asks_nothing_and_says_what_to_give(project: Project) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--auto-approve", "--nonsense"), "No such option"),
+        (("--auto-approve", "--nonsense"), "has no flag '--nonsense'"),
         (("--auto-approve", "--lock-timeout", "soon"), "is not a duration"),
         (("--auto-approve", "nowhere.yaml"), "nowhere.yaml"),
         (("there-is-none.json",), "the plan file does not exist"),

@@ -101,7 +101,7 @@ def spawn(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     return _check(arguments, Done(done.returncode, done.stdout, done.stderr))

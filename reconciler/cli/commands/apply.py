@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import apply_options
+from reconciler.cli.options import apply_options, format_options
 from reconciler.model.values import dataclass
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
@@ -24,11 +25,11 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 _INSTEAD: Final = "Apply a saved plan, or give --auto-approve."
 
 
-class _Apply(click.Command):
+class _Apply(Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Note --json before the parser can fail on another argument."""
+        """Note --format json before the parser can fail on another argument."""
         if isinstance(ctx.obj, Invocation):
-            ctx.obj.as_json = "--json" in args
+            ctx.obj.as_json = ctx.obj.wants_json
         return super().parse_args(ctx, args)
 
 
@@ -44,14 +45,23 @@ class ApplyFlags:
     patience: float
 
 
-@click.command(cls=_Apply)
+@click.command(
+    cls=_Apply,
+    examples=(
+        "# Show the plan, ask, and make the changes",
+        "reconciler apply",
+        "# Make exactly the changes of a saved plan",
+        "reconciler apply plan.json",
+        "# Undo the changes of a failed apply; print JSON lines",
+        "reconciler apply --on-failure rollback --format json",
+    ),
+)
 @click.argument("paths", nargs=-1, metavar="[FILE|PATH]...")
 @click.option("--auto-approve", is_flag=True, help="Do not ask before applying.")
-@click.option(
-    "--json",
-    is_flag=True,
-    expose_value=False,
-    help="Print JSON lines with Terraform's message types, and never ask for approval.",
+@format_options(
+    "text",
+    "json",
+    about="json prints lines with Terraform's message types, and never asks for approval.",
 )
 @apply_options
 @click.pass_obj
@@ -64,6 +74,7 @@ def apply(invocation: Invocation, /, paths: tuple[str, ...], **given: Any) -> in
     """
     from reconciler.cli.wiring import PlanFlags
 
+    del given["form"]  # the invocation knows it, before the parser can fail
     apply_flags = ApplyFlags(**{one.name: given.pop(one.name) for one in fields(ApplyFlags)})
     flags = PlanFlags(**given)
     with invocation.interruption.listening():

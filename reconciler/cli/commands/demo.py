@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from reconciler.cli.command import Command
+
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.demo.stage import Stage
 
@@ -19,7 +21,15 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     ]
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "# Run the story of one service",
+        "reconciler demo",
+        "# Run the story of a fleet, and keep its files",
+        "reconciler demo --story fleet --keep fleet",
+    ),
+)
 @click.option(
     "--story",
     type=click.Choice(["model", "fleet"]),

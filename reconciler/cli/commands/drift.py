@@ -6,23 +6,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import drift_options
+from reconciler.cli.options import drift_options, format_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.model import DriftReport
 
 
-@click.command()
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "markdown"]),
-    default="text",
-    show_default=True,
-    help="The format of the report.",
+@click.command(
+    cls=Command,
+    examples=(
+        "# Report what changed, and on which side",
+        "reconciler drift",
+        "# Exit with 2 for drift, for a scheduled job",
+        "reconciler drift --detailed-exitcode --format json",
+        "# Write the live values into the manifest",
+        "reconciler drift --accept WebService/census",
+    ),
 )
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@format_options("text", "json", "markdown", about="The format of the report.")
 @click.option("--unmanaged", is_flag=True, help="List the services that no manifest names.")
 @click.option(
     "--accept",

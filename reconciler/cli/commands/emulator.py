@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.document.pointers import format_pointer
 from reconciler.emulator import (
     Fault,
@@ -41,34 +42,34 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 _FAULTS = """\b
 The file of --faults is a YAML list of
   {match: {method, path}, do, times: N | rate: 0..1, seconds, status}
-The first fault that fires is used. path is a regular expression without look-around; it is
-searched in the path and the query. A fault without times and rate always fires. A write to a
-Classic endpoint has no operation: a fault of the operation prevents the effect of the write.
+The first fault that fires is used. path is a regular expression without
+look-around; it is searched in the path and the query. A fault without times
+and rate always fires. A write to a Classic endpoint has no operation: a fault
+of the operation prevents the effect of the write.
 The values of do:
 """
 _WORLD = """\b
 The file of --world is YAML:
   workspaces:
   - id: 32 hexadecimal digits
-    region: South Central US       # or another of the service's regions
-    tier: standard                 # or free: 3 endpoints a service, ThrottleLevel Low
-    token: TEXT                    # default: the token of the emulator
+    region: South Central US    # or another of the service's regions
+    tier: standard              # or free: 3 endpoints, ThrottleLevel Low
+    token: TEXT                 # default: the token of the emulator
     webServices:
     - id: 32 hexadecimal digits
       name: TEXT
-      kind: predictive             # or training, which has no resources
+      kind: predictive          # or training, which has no resources
       resources: ["Bike Rental [trained model]"]
-Each service has an endpoint "default". A workspace or a service that is already in the folder
-of --data is not changed. The default of --world is:
+Each service has an endpoint "default". A workspace or a service that is
+already in the folder of --data is not changed. The default of --world is:
 """
-_CLASSIC = """\b
+_CLASSIC = """\
 Classic has no call that publishes a service from Studio. The emulator adds a PUT of
 {Name, Description, Resources: [names]} to workspaces/W/webservices/ID. A PUT over an existing
 service publishes it again: its Version and its endpoint "default" change at once, its other
 endpoints when they are refreshed.
 
-\b
-A scoring call (POST .../execute) returns a probability, made from SHA-256 over the model's bytes
+A scoring call (POST …/execute) returns a probability, made from SHA-256 over the model's bytes
 and the row, and a label, which is "1" from 0.5 on. A Classic endpoint reads the bytes when the
 PATCH is accepted, a New service at the first scoring call after a write. For a model outside
 this blob storage, the address is used instead of the bytes.
@@ -98,7 +99,18 @@ def _list_choices() -> str:
     )
 
 
-@click.command(epilog=_list_choices())
+@click.command(
+    cls=Command,
+    epilog=_list_choices(),
+    examples=(
+        "# Run on the default port",
+        "reconciler emulator",
+        "# Run on a free port, with Azure's rate limits",
+        "reconciler emulator --port 0 --limits resource-manager",
+        "# Cause failures on purpose, the same ones each time",
+        "reconciler emulator --faults faults.yaml --seed 7",
+    ),
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",

@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
+from reconciler.cli.options import format_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.adopt import Importer
     from reconciler.engine.unmanaged import ServiceFinder
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "# Write a manifest for each service that has none",
+        "reconciler export --all",
+        "# Print the live definition of one service",
+        "reconciler export WebService/census --format json",
+    ),
+)
 @click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
 @click.option(
     "--all", "everything", is_flag=True, help="Export every service that no manifest names."
@@ -26,13 +36,8 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 )
 @click.option("--full", is_flag=True, help="Write the whole definition to a file beside each one.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["yaml", "json"]),
-    default="yaml",
-    show_default=True,
-    help="json prints one live definition; a plan's patch applies to it.",
+@format_options(
+    "yaml", "json", about="json prints one live definition; a plan's patch applies to it."
 )
 @click.pass_obj
 def export(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
@@ -13,7 +14,14 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.ports import Ledger
 
 
-@click.command("force-unlock")
+@click.command(
+    "force-unlock",
+    cls=Command,
+    examples=(
+        "# Remove the lock whose ID the error shows",
+        "reconciler force-unlock 5b0c8a",
+    ),
+)
 @click.argument("lock_id", metavar="ID")
 @click.option("--force", is_flag=True, help="Do not ask.")
 @click.pass_obj

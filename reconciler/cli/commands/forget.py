@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import LOCK_TIMEOUT
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "# Stop managing a resource, and keep its service",
+        "reconciler forget WebService/census",
+    ),
+)
 @click.argument("address")
 @LOCK_TIMEOUT
 @click.pass_obj

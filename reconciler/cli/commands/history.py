@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
+from reconciler.cli.options import format_options
 
 _IN_MEMORY = 1 << 20
 
@@ -23,7 +25,17 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.ports import Ledger
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "# Show each apply on one resource",
+        "reconciler history WebService/census",
+        "# Show what was applied at the end of a day",
+        "reconciler history --at 2026-11-20",
+        "# Show who last wrote each value",
+        "reconciler history WebService/census --blame",
+    ),
+)
 @click.argument("address", required=False, default="")
 @click.option(
     "--at",
@@ -33,11 +45,9 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     " (right after entry N).",
 )
 @click.option("--blame", is_flag=True, help="Show who last wrote each value; needs ADDRESS.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@format_options("text", "json", about="The format of the output.")
 @click.pass_obj
-def history(
-    invocation: Invocation, /, address: str, at: str, *, blame: bool, as_json: bool
-) -> None:
+def history(invocation: Invocation, /, address: str, at: str, *, blame: bool, form: str) -> None:
     """Show each apply with its time, author and commit; the newest comes first.
 
     It reads only the ledger and calls no service. Sensitive values are never shown. The ADDRESS
@@ -55,7 +65,7 @@ def history(
         assembly.ledger,
         assembly.project.moved,
         {name: kind.field for name, kind in assembly.kinds.items()},
-        as_json=as_json,
+        as_json=form == "json",
     )
     if blame and named is not None:
         printer.print_authors(named, moment)

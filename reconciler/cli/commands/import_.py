@@ -6,10 +6,18 @@ from pathlib import Path
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
 
 
-@click.command("import")
+@click.command(
+    "import",
+    cls=Command,
+    examples=(
+        "# Write a manifest for a service of the project's resource group",
+        "reconciler import WebService/census CensusPre.2016.8.17",
+    ),
+)
 @click.argument("address")
 @click.argument("resource_id", metavar="ID")
 @click.option(

@@ -9,13 +9,23 @@ from pathlib import Path
 
 import click
 
+from reconciler.cli.command import Command
+
 _SCHEMAS = ("project", "fleet", "web-service", "endpoint")
 _SCHEMA_FOLDER = ".schemas"
 _SECRETS = "secrets/"
 _MODELINE = re.compile(r"(?<=\$schema=)\S*?([a-z-]+\.schema\.json)")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "# Write a project into the working directory",
+        "reconciler init",
+        "# Write a project into a new folder",
+        "reconciler init bike-rental",
+    ),
+)
 @click.argument("folder", default=".", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
     """Write a small, valid project into FOLDER, by default into the working directory.

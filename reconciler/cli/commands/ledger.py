@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.command import Command, Group
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import AUTO_APPROVE, LOCK_TIMEOUT
+from reconciler.cli.options import AUTO_APPROVE, LOCK_TIMEOUT, format_options
 from reconciler.model.values import dataclass
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
@@ -24,22 +25,30 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 _MOST_BYTES = 512 * 1024 * 1024
 
 
-@click.group()
+@click.group(cls=Group)
 def ledger() -> None:
     """Verify, rebuild or compact the ledger."""
 
 
-@ledger.command()
+@ledger.command(
+    cls=Command,
+    examples=(
+        "# Check every line",
+        "reconciler ledger verify",
+        "# Record first what an apply could not record",
+        "reconciler ledger verify --recover errored.ledger.json",
+    ),
+)
 @click.option(
     "--recover",
     metavar="FILE",
     default="",
     help="First record the entries that an apply could not record, from its errored.ledger.json.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@format_options("text", "json", about="The format of the report.")
 @LOCK_TIMEOUT
 @click.pass_obj
-def verify(invocation: Invocation, recover: str, *, as_json: bool, lock_timeout: float) -> int:
+def verify(invocation: Invocation, recover: str, *, form: str, lock_timeout: float) -> int:
     """Check every line of the ledger, archives included.
 
     It names each line that is missing, changed or out of order; the exit code is then 1. An entry
@@ -52,7 +61,7 @@ def verify(invocation: Invocation, recover: str, *, as_json: bool, lock_timeout:
     recovered = _recover(assembly, recover, lock_timeout) if recover else None
     verify_report = assembly.ledger.verify()
     invocation.clear_progress()
-    if as_json:
+    if form == "json":
         taken = None if recovered is None else recovered.taken
         click.echo(json.dumps(verify_report_document(verify_report, taken), indent=2))
     else:
@@ -123,7 +132,13 @@ def rename_taken_in(file: Path) -> Path:
     return file.rename(target)
 
 
-@ledger.command()
+@ledger.command(
+    cls=Command,
+    examples=(
+        "# Rebuild a lost ledger from the live documents",
+        "reconciler ledger rebuild",
+    ),
+)
 @AUTO_APPROVE
 @LOCK_TIMEOUT
 @click.pass_obj
@@ -205,7 +220,13 @@ def record_all(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> None:
         ledger.record(replace(entry, fence=lease.lock_owner.fence))
 
 
-@ledger.command()
+@ledger.command(
+    cls=Command,
+    examples=(
+        "# Archive the entries, and keep the current state",
+        "reconciler ledger compact",
+    ),
+)
 @LOCK_TIMEOUT
 @click.pass_obj
 def compact(invocation: Invocation, *, lock_timeout: float) -> None:

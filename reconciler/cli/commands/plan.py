@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import PLAN_FORMAT, plan_options
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "# Show what would change",
+        "reconciler plan",
+        "# Save the plan for a later apply; exit with 2 for changes",
+        "reconciler plan --out plan.json --detailed-exitcode",
+        "# Look at one resource, and read it again",
+        "reconciler plan --target WebService/census --refresh full",
+    ),
+)
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--out", metavar="FILE", default="", help="Save the plan to FILE, for apply.")
 @PLAN_FORMAT

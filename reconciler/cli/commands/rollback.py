@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import rollback_options
 
@@ -15,7 +16,15 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.model import Address, Plan
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "# Undo the last apply on a resource",
+        "reconciler rollback WebService/census",
+        "# Save a plan that restores the state after entry 12",
+        "reconciler rollback WebService/census --to 12 --out plan.json",
+    ),
+)
 @click.argument("address")
 @click.option(
     "--to",

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import click
 
+from reconciler.cli.command import Command
 
-@click.command()
+
+@click.command(
+    cls=Command,
+    examples=(
+        "# List the kinds",
+        "reconciler schema",
+        "# Show what a service's fields mean",
+        "reconciler schema WebService --fields",
+    ),
+)
 @click.argument("kind", required=False)
 @click.option("--fields", is_flag=True, help="Print the table of fields instead.")
 def schema(kind: str | None, *, fields: bool) -> None:

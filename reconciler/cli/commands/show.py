@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import PLAN_FORMAT
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "# Print a saved plan",
+        "reconciler show plan.json",
+        "# Print it as a comment for a pull request",
+        "reconciler show plan.json --format markdown",
+        "# Print the RFC 6902 patch of one resource",
+        "reconciler show plan.json --patch --target WebService/census",
+    ),
+)
 @click.argument("file")
-@click.option("--json", "form", flag_value="json", help="Print the plan as JSON.")
 @PLAN_FORMAT
 @click.option("--patch", "part", flag_value="patch", help="Print only the RFC 6902 patch.")
 @click.option(

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import click
 
+from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
+from reconciler.cli.options import format_options
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "# Check the whole project",
+        "reconciler validate",
+        "# Check one file, for a program",
+        "reconciler validate manifests/census.yaml --format json",
+    ),
+)
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option("--json", "as_json", is_flag=True, help="Print Terraform's validation JSON.")
+@format_options("text", "json", about="The format; json is that of terraform validate.")
 @click.pass_obj
-def validate(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -> int:
+def validate(invocation: Invocation, paths: tuple[str, ...], *, form: str) -> int:
     """Check every manifest and report all findings; call no service.
 
     PATH is a manifest or a folder of manifests: manifests/ by default, or the project's folder.
@@ -23,7 +33,7 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, as_json: bool) -
 
     loaded, _ = load_all(invocation, paths)
     wrong = any(found.severity == "error" for found in loaded.findings)
-    if as_json:
+    if form == "json":
         print_json(render_findings_json(loaded.findings))
         return int(wrong)
     if loaded.findings:

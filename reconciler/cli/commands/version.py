@@ -5,13 +5,21 @@ from __future__ import annotations
 import click
 
 import reconciler
+from reconciler.cli.command import Command
+from reconciler.cli.options import format_options
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-def version(*, as_json: bool) -> None:
+@click.command(
+    cls=Command,
+    examples=(
+        "# Print the version",
+        "reconciler version",
+    ),
+)
+@format_options("text", "json", about="The format of the output.")
+def version(*, form: str) -> None:
     """Print the version."""
-    if as_json:
+    if form == "json":
         import json
         import platform
 

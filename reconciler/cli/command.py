@@ -1,0 +1,68 @@
+"""The command and the group that every command of the command line is made of.
+
+They print examples in a help, the help of a group that is given alone, and the answer to a verb
+that another tool has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+# What a typing error must not become: nobody is asked before these take effect.
+_NEVER_SUGGESTED: Final = ("forget",)
+
+
+class Command(click.Command):
+    """A command whose help ends with examples: a comment, and the command line below it."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **given: Any) -> None:
+        super().__init__(*args, **given)
+        self.examples: Final = tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, and then the rest."""
+        if self.examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for line in self.examples))
+        super().format_epilog(ctx, formatter)
+
+
+class Group(click.Group):
+    """A group that prints its help when no command is given, and answers unknown commands."""
+
+    command_class = Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments; without any, the help is printed and the exit code is 0."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command; raises ReconcilerError with the command to use for an unknown one."""
+        word = args[0]
+        if ctx.resilient_parsing or word.startswith("-") or word in self.list_commands(ctx):
+            return super().resolve_command(ctx, args)
+        from reconciler.errors import ReconcilerError  # start-up: only a mistake needs it
+
+        raise ReconcilerError(
+            f'{ctx.command_path} has no command "{word}"', next_step=self._answer(ctx, word)
+        )
+
+    def _answer(self, ctx: click.Context, word: str) -> str:
+        from reconciler.cli.hints import answer_verb
+        from reconciler.text.suggestions import suggest
+
+        answer = answer_verb(word)
+        if answer:
+            return answer
+        near = suggest(word, self.list_commands(ctx), never=_NEVER_SUGGESTED)
+        if near:
+            return f"Did you mean '{ctx.command_path} {near}'?"
+        return f"See '{ctx.command_path} --help' for the commands."

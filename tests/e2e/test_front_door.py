@@ -1,0 +1,256 @@
+"""What a newcomer types first: bare commands, help, other tools' verbs and flags, list, JSON."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import jsonschema
+import pytest
+
+from reconciler.cli import main, reconciler
+from reconciler.cli.command import Command
+from reconciler.cli.hints import _FLAGS, _VERBS
+from reconciler.package_data import read_schema
+from tests.e2e.world import Project
+
+pytestmark = pytest.mark.e2e
+DESTROYS = ("--destroy", "--prune", "--force", "--allow", "--auto-approve")
+
+
+def walk(
+    group: click.Group, above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None, name
+        yield (*above, name), command
+        if isinstance(command, click.Group):
+            yield from walk(command, (*above, name))
+
+
+COMMANDS = dict(walk(reconciler))
+RUNNABLE = {words: one for words, one in COMMANDS.items() if not isinstance(one, click.Group)}
+
+
+def say(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = main(arguments)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize("words", [(), ("ledger",)], ids=" ".join)
+def test_a_group_alone_prints_its_help(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = say(*words, capsys=capsys)
+    assert (code, err) == (0, "")
+    assert out == say(*words, "--help", capsys=capsys)[1]
+    assert out.startswith("Usage: ")
+    assert "\\n" not in out
+
+
+def test_completion_without_a_shell_names_the_shells(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = say("completion", capsys=capsys)
+    assert (code, out) == (1, "")
+    assert "bash, zsh, fish" in err
+    assert "\\" not in err
+
+
+@pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
+def test_a_help_fits_a_terminal_and_cuts_nothing_off(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = say(*words, "--help", capsys=capsys)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "..." not in out.replace("]...", "").replace("ARGS]...", "")
+    assert say("help", *words, capsys=capsys)[1] == out
+
+
+def test_every_command_has_one_line_in_its_section(capsys: pytest.CaptureFixture[str]) -> None:
+    out = say("--help", capsys=capsys)[1]
+    listed = [
+        line.split()[0]
+        for line in out.splitlines()
+        if line.startswith("  ") and line[2:3].islower()
+    ]
+    for words in COMMANDS:
+        if len(words) == 1:
+            assert listed.count(words[0]) == 1, words
+
+
+@pytest.mark.parametrize("words", RUNNABLE, ids=" ".join)
+def test_a_help_has_examples_that_can_be_typed(words: tuple[str, ...]) -> None:
+    command = RUNNABLE[words]
+    assert isinstance(command, Command)
+    lines = [one for one in command.examples if one.startswith("reconciler ")]
+    assert lines
+    for line in lines:
+        typed = shlex.split(line.partition(" > ")[0].rstrip("\\"))
+        assert tuple(typed[: len(words) + 1]) == ("reconciler", *words)
+        command.make_context(words[-1], typed[len(words) + 1 :])
+
+
+@pytest.mark.parametrize("flag", ["--version", "-version"])
+def test_the_version_by_a_flag(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert say(flag, capsys=capsys) == say("version", capsys=capsys)
+
+
+VERBS = {
+    "destroy": "reconciler apply --destroy",
+    "state": "reconciler list",
+    "refresh": "reconciler drift",
+    "fmt": "no formatter",
+    "output": "reconciler list --format json",
+    "taint": "--rotate ADDRESS",
+    "get": "reconciler list",
+    "diff": "reconciler plan",
+    "status": "reconciler drift",
+    "sync": "reconciler apply",
+    "rollout": "reconciler rollback ADDRESS",
+    "describe": "reconciler export ADDRESS --format json",
+    "pln": "Did you mean 'reconciler plan'?",
+    "wobble": "See 'reconciler --help' for the commands.",
+}
+
+
+@pytest.mark.parametrize(("verb", "answer"), VERBS.items())
+def test_a_verb_of_another_tool_is_answered(
+    verb: str, answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = say(verb, "-f", "x.yaml", capsys=capsys)
+    assert (code, out) == (1, "")
+    assert err.startswith(f'Error: reconciler has no command "{verb}"\n')
+    assert answer in err
+
+
+FLAGS = {
+    ("plan", "--dry-run"): "'reconciler plan': it is the dry run",
+    ("apply", "--dry-run"): "'reconciler plan': it is the dry run",
+    ("apply", "--dry-run=client"): "'reconciler plan': it is the dry run",
+    ("plan", "-var", "x=y"): "no variables",
+    ("plan", "-var-file=x"): "no variables",
+    ("plan", "-replace=WebService/census"): "'--rotate ADDRESS'",
+    ("plan", "-refresh-only"): "'reconciler drift'",
+    ("apply", "-lock=false"): "always takes the lock",
+    ("plan", "-input=false"): "RECONCILER_INPUT=0",
+    ("plan", "-o", "json"): "'--format json'",
+    ("apply", "-f", "x.yaml"): "'reconciler plan PATH'",
+    ("plan", "-n", "prod"): "spec.resource",
+    ("apply", "-y"): "asks once",
+    ("plan", "--sumary"): "Did you mean '--summary'?",
+    ("import", "-o", "json"): "See 'reconciler import --help' for usage.",
+}
+
+
+@pytest.mark.parametrize(("typed", "answer"), FLAGS.items(), ids=" ".join)
+def test_a_flag_of_another_tool_is_answered_by_its_whole_name(
+    typed: tuple[str, ...], answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = say(*typed, capsys=capsys)
+    assert (code, out) == (1, "")
+    assert f"has no flag '{typed[1].partition('=')[0]}'" in err
+    assert answer in err
+    assert not any(flag in err for flag in DESTROYS)
+
+
+def test_no_answer_names_a_flag_that_destroys_unless_it_was_asked_for() -> None:
+    for verb, answer in _VERBS.items():
+        if verb not in {"destroy", "delete"}:
+            assert not any(flag in answer for flag in DESTROYS), verb
+    for flag, answer in _FLAGS.items():
+        assert not any(one in answer for one in DESTROYS), flag
+
+
+def test_every_command_and_flag_that_an_answer_names_exists() -> None:
+    every = {flag for one in COMMANDS.values() for flag in one.params for flag in flag.opts}
+    every |= {flag for one in reconciler.params for flag in one.opts}
+    for answer in (*_VERBS.values(), *_FLAGS.values()):
+        quoted = [
+            part for part in answer.split("'")[1::2] if part.startswith(("reconciler ", "--"))
+        ]
+        for part in quoted:
+            words = part.split()
+            assert (
+                words[0] != "reconciler" or words[1].startswith("-") or (words[1],) in COMMANDS
+            ), part
+            assert {word for word in words if word.startswith("--")} <= every, part
+
+
+JSON = {
+    "plan": ("plan",),
+    "drift": ("drift",),
+    "history": ("history",),
+    "list": ("list",),
+    "show": ("show", "absent.json"),
+    "export": ("export", "WebService/census"),
+    "ledger verify": ("ledger", "verify"),
+    "a wrong flag": ("plan", "--sumary"),
+    "a wrong command": ("pln",),
+}
+
+
+@pytest.mark.parametrize(
+    "asked", [("--json",), ("-json",), ("--format", "json"), ("--format=json",)], ids=" ".join
+)
+@pytest.mark.parametrize("typed", JSON.values(), ids=JSON)
+def test_an_error_is_json_where_json_is_asked_for(
+    typed: tuple[str, ...],
+    asked: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = say(*typed, *asked, capsys=capsys)
+    assert (code, err) == (1, "")
+    failed = json.loads(out)
+    jsonschema.validate(failed, read_schema("output/error"))
+    assert failed["outcome"] == "error"
+    assert failed["diagnostics"][0]["summary"]
+    text = say(*typed, capsys=capsys)[2]
+    assert all(one["summary"] in text for one in failed["diagnostics"])
+
+
+@pytest.mark.parametrize("words", RUNNABLE, ids=" ".join)
+def test_json_has_one_spelling(words: tuple[str, ...]) -> None:
+    flags = {flag for parameter in RUNNABLE[words].params for flag in parameter.opts}
+    assert ("--json" in flags) == ("--format" in flags)
+
+
+def list_json(project: Project, *more: str) -> list[dict[str, object]]:
+    done = project.run("list", "--json", *more)
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    jsonschema.validate(document, read_schema("output/list"))
+    resources: list[dict[str, object]] = document["resources"]
+    return resources
+
+
+def test_a_list_shows_what_is_declared_and_what_was_applied(project: Project) -> None:
+    old = "https://models.blob.core.windows.net/models/old.ilearner"
+    project.emulator.deploy("one", old)
+    project.manifest("one", project.emulator.model_uri("new"))
+    (before,) = list_json(project)
+    assert before["declared"] is True
+    assert before["last_applied"] is None
+    assert project.run("list").out.split("\n")[1].split()[-3:] == ["never", "applied", "-"]
+    assert project.run("apply", "--auto-approve").code == 0
+    (after,) = list_json(project)
+    assert before["models"] == []
+    assert after["models"] == [project.emulator.model_uri("new")]
+    assert {**after, "last_applied": None, "models": []} == before
+    applied = after["last_applied"]
+    assert isinstance(applied, dict)
+    header, line = project.run("list").out.splitlines()
+    assert header.split() == ["ADDRESS", "ID", "MODEL", "LAST", "APPLIED", "BY"]
+    assert line.split()[0] == "WebService/one"
+    assert applied["at"] in line
+    assert "…/new.ilearner" in line
+    (project.folder / "manifests" / "one.yaml").unlink()
+    (orphan,) = list_json(project)
+    assert orphan == {**after, "declared": False}
+    assert project.run("list").out.splitlines()[1].endswith("(no manifest)")
