@@ -254,3 +254,18 @@ def test_a_list_shows_what_is_declared_and_what_was_applied(project: Project) ->
     (orphan,) = list_json(project)
     assert orphan == {**after, "declared": False}
     assert project.run("list").out.splitlines()[1].endswith("(no manifest)")
+
+
+@pytest.mark.parametrize("at", ["#99999", "#0", "#3"])
+@pytest.mark.parametrize("blame", [False, True])
+def test_a_moment_after_an_entry_that_does_not_exist(
+    project: Project, at: str, *, blame: bool
+) -> None:
+    project.emulator.deploy("one", "https://models.blob.core.windows.net/models/old.ilearner")
+    project.manifest("one", project.emulator.model_uri("new"))
+    assert project.run("apply", "--auto-approve").code == 0
+    done = project.run("history", "WebService/one", "--at", at, *(["--blame"] if blame else []))
+    assert (done.code, done.out) == (1, "")
+    assert f"Error: there is no entry {at}\n" in done.err
+    assert "The entries are #1 to #2." in done.err
+    assert project.run("history", "--at", "#2").code == 0

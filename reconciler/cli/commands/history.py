@@ -67,6 +67,8 @@ def history(invocation: Invocation, /, address: str, at: str, *, blame: bool, fo
         {name: kind.field for name, kind in assembly.kinds.items()},
         as_json=form == "json",
     )
+    if moment is not None:
+        printer.check_exists(moment)
     if blame and named is not None:
         printer.print_authors(named, moment)
     elif moment is not None:
@@ -103,6 +105,17 @@ class HistoryPrinter:
         self._moved = moved
         self._fields = fields
         self._as_json = as_json
+
+    def check_exists(self, moment: Moment) -> None:
+        """Raise ReconcilerError for a moment after an entry that the ledger does not have."""
+        from reconciler.errors import ReconcilerError
+
+        if moment.time is not None:
+            return
+        last = max((one.sequence for one in self._ledger.entries()), default=0)
+        if not 0 < moment.sequence <= last:
+            step = f"The entries are #1 to #{last}." if last else "The ledger is empty."
+            raise ReconcilerError(f"there is no entry {moment}", next_step=step)
 
     def print_entries(self, address: Address | None) -> None:
         """Print every entry, the newest first; intents with an unknown result come before them.
