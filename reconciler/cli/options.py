@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from reconciler.cli.completion import complete_addresses, complete_guards
 from reconciler.cli.context import Invocation
 from reconciler.text.durations import parse_duration
 
@@ -57,6 +58,7 @@ _TARGET = click.option(
     "--target",
     "targets",
     metavar="ADDRESS",
+    shell_complete=complete_addresses,
     multiple=True,
     help="Only this resource, such as WebService/census, or all members of a fleet, such as"
     " Fleet/bike-rental. Repeatable.",
@@ -65,6 +67,7 @@ _EXCLUDE = click.option(
     "--exclude",
     "excluded",
     metavar="ADDRESS",
+    shell_complete=complete_addresses,
     multiple=True,
     help="Leave out this resource, or all members of this fleet. Repeatable.",
 )
@@ -95,6 +98,7 @@ _ALLOW = click.option(
     "allowed",
     cls=_AllowOption,
     metavar="GUARD[=ADDRESS]",
+    shell_complete=complete_guards,
     multiple=True,
     help="Lift a guard. Repeatable.",
 )
@@ -102,6 +106,7 @@ _ROTATE = click.option(
     "--rotate",
     "rotated",
     metavar="ADDRESS",
+    shell_complete=complete_addresses,
     multiple=True,
     help="Write the secrets of this resource, or of all members of this fleet, again, even with an"
     " unchanged version label.",

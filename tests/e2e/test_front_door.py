@@ -13,7 +13,7 @@ from reconciler.cli import main, reconciler
 from reconciler.cli.command import Command
 from reconciler.cli.hints import _FLAGS, _VERBS
 from reconciler.package_data import read_schema
-from tests.e2e.world import Project
+from tests.e2e.world import EXAMPLE, Project
 
 pytestmark = pytest.mark.e2e
 DESTROYS = ("--destroy", "--prune", "--force", "--allow", "--auto-approve")
@@ -269,3 +269,54 @@ def test_a_moment_after_an_entry_that_does_not_exist(
     assert f"Error: there is no entry {at}\n" in done.err
     assert "The entries are #1 to #2." in done.err
     assert project.run("history", "--at", "#2").code == 0
+
+
+COMPLETIONS = {
+    ("plan", "--target", "Web"): ["WebService/census"],
+    ("apply", "--exclude", ""): ["WebService/census"],
+    ("history", ""): ["WebService/census"],
+    ("rollback", "WebService/c"): ["WebService/census"],
+    ("drift", "--accept", ""): ["WebService/census"],
+    ("plan", "--target", "Nothing"): [],
+    ("list", "Fleet/"): [],
+    ("plan", "--allow", "de"): ["default-endpoint", "deletes"],
+    ("schema", "W"): ["WebService"],
+    ("ledger", "v"): ["verify"],
+    ("rollb",): ["rollback"],
+}
+
+
+@pytest.mark.parametrize(("words", "offered"), COMPLETIONS.items(), ids=" ".join)
+@pytest.mark.parametrize("chdir", [False, True])
+def test_a_shell_completes_values(
+    words: tuple[str, ...],
+    offered: list[str],
+    *,
+    chdir: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path if chdir else EXAMPLE)
+    given = ("reconciler", *(("--chdir", str(EXAMPLE)) if chdir else ()), *words)
+    monkeypatch.setenv("_RECONCILER_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", shlex.join(given))
+    monkeypatch.setenv("COMP_CWORD", str(len(given) - 1))
+    with pytest.raises(SystemExit):
+        main([])
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert [line.partition(",")[2] for line in out.split()] == offered
+
+
+def test_a_completion_where_nothing_can_be_read_offers_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "reconciler.yaml").write_text("{")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("_RECONCILER_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "reconciler history ")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    with pytest.raises(SystemExit):
+        main([])
+    assert capsys.readouterr() == ("\n", "")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import drift_options, format_options
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     "--accept",
     "accepted",
     metavar="ADDRESS",
+    shell_complete=complete_addresses,
     multiple=True,
     help="Write the live values of this resource into its manifest. Repeatable.",
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import format_options
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "reconciler export WebService/census --format json",
     ),
 )
-@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+@click.argument("addresses", shell_complete=complete_addresses, nargs=-1, metavar="[ADDRESS]...")
 @click.option(
     "--all", "everything", is_flag=True, help="Export every service that no manifest names."
 )

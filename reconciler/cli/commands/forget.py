@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import LOCK_TIMEOUT
 
@@ -16,7 +17,7 @@ from reconciler.cli.options import LOCK_TIMEOUT
         "reconciler forget WebService/census",
     ),
 )
-@click.argument("address")
+@click.argument("address", shell_complete=complete_addresses)
 @LOCK_TIMEOUT
 @click.pass_obj
 def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import format_options
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "reconciler history WebService/census --blame",
     ),
 )
-@click.argument("address", required=False, default="")
+@click.argument("address", shell_complete=complete_addresses, required=False, default="")
 @click.option(
     "--at",
     metavar="TIME",

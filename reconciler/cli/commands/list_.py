@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import format_options
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "reconciler list --format json",
     ),
 )
-@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+@click.argument("addresses", shell_complete=complete_addresses, nargs=-1, metavar="[ADDRESS]...")
 @format_options("text", "json", about="The format of the list.")
 @click.pass_obj
 def list_(invocation: Invocation, /, addresses: tuple[str, ...], *, form: str) -> None:

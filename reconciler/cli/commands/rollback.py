@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import rollback_options
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "reconciler rollback WebService/census --to 12 --out plan.json",
     ),
 )
-@click.argument("address")
+@click.argument("address", shell_complete=complete_addresses)
 @click.option(
     "--to",
     metavar="N",

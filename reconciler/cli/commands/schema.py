@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_kinds
 
 
 @click.command(
@@ -16,7 +17,7 @@ from reconciler.cli.command import Command
         "reconciler schema WebService --fields",
     ),
 )
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, shell_complete=complete_kinds)
 @click.option("--fields", is_flag=True, help="Print the table of fields instead.")
 def schema(kind: str | None, *, fields: bool) -> None:
     """Print the JSON Schema of a kind, or list the kinds.
@@ -31,9 +32,7 @@ def schema(kind: str | None, *, fields: bool) -> None:
     from reconciler.manifests.schema import bundle_schema, extend_project
     from reconciler.render.schema_fields import render_fields
 
-    kinds = find_kinds()
-    names = {"Project": "manifest/project", "Fleet": "manifest/fleet"}
-    names |= {name: found.manifest_schema_name for name, found in kinds.items()}
+    kinds, names = find_kinds(), list_schemas()
     if kind is None:
         click.echo("\n".join(names))
     elif kind not in names or (fields and kind not in kinds):
@@ -44,3 +43,11 @@ def schema(kind: str | None, *, fields: bool) -> None:
         extension = extend_project(kinds.values()) if kind == "Project" else ""
         bundled = bundle_schema(names[kind], extension)
         print_json(json.dumps(bundled, indent=2, ensure_ascii=False))
+
+
+def list_schemas() -> dict[str, str]:
+    """The name of the manifest schema of each kind of document, by kind."""
+    from reconciler.kinds import find_kinds
+
+    own = {"Project": "manifest/project", "Fleet": "manifest/fleet"}
+    return own | {name: found.manifest_schema_name for name, found in find_kinds().items()}

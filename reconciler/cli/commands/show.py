@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import PLAN_FORMAT
 
@@ -29,6 +30,7 @@ from reconciler.cli.options import PLAN_FORMAT
 @click.option(
     "--target",
     metavar="ADDRESS",
+    shell_complete=complete_addresses,
     default="",
     help="With --patch or --inverse: only this resource, or all members of this fleet.",
 )
