@@ -47,6 +47,11 @@ _OF_ERRORS: Final[tuple[tuple[type[BaseException], ExitWord], ...]] = (
 )
 
 
+def list_exit_codes() -> list[tuple[str, int]]:
+    """Every result with its exit code under `--detailed-exitcode`."""
+    return list(_CODES.items())
+
+
 def classify_outcome(outcome: Outcome, halted: str, *, planned: bool) -> ExitWord:
     """The result of an apply; `planned` says whether its plan had any step."""
     from reconciler.render.events.outcome import INTERRUPTED

@@ -11,17 +11,22 @@ from collections.abc import Iterator
 from reconciler.document.schema import Field, Shape, walk_fields
 from reconciler.model import ABSENT
 
-_HEAD = ("FIELD", "OWNER", "DEFAULT", "CHANGE", "SECRECY")
+HEAD = ("FIELD", "OWNER", "DEFAULT", "CHANGE", "SECRECY")
 
 
 def render_fields(root: Field) -> str:
     """Returns one line for each field, columns aligned; `*` matches any name or item."""
-    rows = [_HEAD, *(_row(path, field) for path, field in walk_fields(root) if _is_leaf(field))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    rows = [HEAD, *list_fields(root)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def list_fields(root: Field) -> list[tuple[str, ...]]:
+    """Returns a row for each field, with a cell for each column of `HEAD`."""
+    return [_row(path, field) for path, field in walk_fields(root) if _is_leaf(field)]
 
 
 def _is_leaf(field: Field) -> bool:

@@ -1,0 +1,287 @@
+"""`python -m tests.reference`: writes schemas/README.md from the schemas and the commands.
+
+`tests/unit/test_reference.py` compares the page with what would be written.
+"""
+
+import inspect
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from reconciler.cli import reconciler
+from reconciler.cli.commands.schema import list_schemas
+from reconciler.cli.exit_codes import list_exit_codes
+from reconciler.cli.wiring import find_guards
+from reconciler.kinds import find_kinds
+from reconciler.manifests.schema import bundle_schema, extend_project
+from reconciler.package_data import read_schema
+from reconciler.render.schema_fields import HEAD, list_fields
+
+PAGE: Final = Path(__file__).parents[1] / "schemas" / "README.md"
+_OUTPUTS: Final = {
+    "plan": "`plan --format json`, `show --format json`, and a plan saved by `--out`",
+    "events": "`apply --format json`: one JSON object a line",
+    "drift": "`drift --format json`",
+    "list": "`list --format json`",
+    "history": "`history --format json`",
+    "ledger": "`ledger verify --format json`",
+    "error": "a command with `--format json` that an error ended",
+}
+# The service's own words are in a table of their own.
+_DEFINITION: Final = "spec.definition"
+_ENDS: Final = {
+    "applied": "Every step is done and verified.",
+    "no-changes": "Nothing has to be done.",
+    "in-sync": "Live, ledger and manifests agree.",
+    "error": "The command could not do its work.",
+    "changes": "The plan has changes.",
+    "drift": "Something was changed beside reconciler.",
+    "refused": "A guard refuses the plan. Nothing was written.",
+    "stale": "Live is not what the saved plan relies on. That step was not written.",
+    "locked": "Another process holds the lock of the ledger.",
+    "incomplete": "Some steps failed or were not started.",
+    "rolled-back": "A step failed, and the steps before it were undone.",
+    "evidence-incomplete": "Something could not be read, so that neither is proven.",
+    "interrupted": "Ctrl-C or SIGTERM ended it.",
+}
+_VARIABLES: Final = {
+    "RECONCILER_LOG": "`debug` shows where an unexpected error happened.",
+    "RECONCILER_INPUT": "`0`: never ask a question.",
+    "RECONCILER_IN_AUTOMATION": "`1`: print no hint at the next command.",
+    "RECONCILER_TIMEOUT": "The seconds to wait for an answer of a service. Default: `30`.",
+    "RECONCILER_EMULATOR_TOKEN": "The token of an emulator on this machine. Default: `emulator`.",
+    "AZURE_STORAGE_SAS_TOKEN": "The signature with which models and a ledger in storage are read.",
+    "NO_COLOR": "Print without colour.",
+}
+_INTRODUCTION: Final = """\
+# Reference
+
+Every kind and field, every command and flag, every output and exit code. The page is made from
+the schemas and the commands by `python -m tests.reference`, and a test holds it to them. The
+[guide](../manifests/README.md) explains by examples; `reconciler schema KIND` prints the JSON
+Schema of a kind, with which editors complete a manifest.
+"""
+
+
+def render_reference() -> str:
+    """The whole page."""
+    sections = (
+        _INTRODUCTION,
+        *_render_manifests(),
+        *_render_services(),
+        *_render_commands(),
+        *_render_outputs(),
+        *_render_ends(),
+    )
+    return "\n".join(sections)
+
+
+def _render_manifests() -> Iterator[str]:
+    yield "## Manifests\n"
+    kinds = find_kinds()
+    for name, schema in list_schemas().items():
+        extension = extend_project(kinds.values()) if name == "Project" else ""
+        bundled = bundle_schema(schema, extension)
+        yield f"### {name}\n\n{bundled['description']}\n"
+        rows = _list_properties(bundled, bundled)
+        yield _table(("field", "value", "meaning"), rows)
+
+
+def _list_properties(
+    node: Mapping[str, Any], root: Mapping[str, Any], path: str = ""
+) -> Iterator[tuple[str, ...]]:
+    """A row for each property, with those below it; `*` stands for any name, `[]` for an item."""
+    for below, given in _list_children(node):
+        child = _resolve(given, root)
+        name = f"{path}.{below}" if path and below != "[]" else f"{path}{below}"
+        required = below in node.get("required", ())
+        meaning = child.get("description", "")
+        if "default" in child:
+            meaning += f" Default: `{_json(child['default'])}`."
+        yield (
+            f"`{name}`{' (required)' if required else ''}",
+            _describe_value(child, root),
+            meaning.strip(),
+        )
+        for shape in _list_shapes(child, root):
+            if name != _DEFINITION or "file" in shape.get("properties", {}):
+                yield from _list_properties(shape, root, name)
+
+
+def _list_children(node: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from node.get("properties", {}).items()
+    for word, below in (("additionalProperties", "*"), ("items", "[]")):
+        child = node.get(word)
+        if isinstance(child, dict) and _tells_more(child):
+            yield below, child
+
+
+def _tells_more(child: Mapping[str, Any]) -> bool:
+    return bool({"properties", "additionalProperties", "items", "oneOf", "$ref"} & child.keys())
+
+
+def _list_shapes(node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield node
+    for word in ("oneOf", "anyOf"):
+        for one in node.get(word, ()):
+            yield _resolve(one, root)
+
+
+def _resolve(node: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = node
+    while "$ref" in found:
+        target: Any = root
+        for word in found["$ref"].lstrip("#").split("/")[1:]:
+            target = target[word]
+        found = {**target, **{name: said for name, said in found.items() if name != "$ref"}}
+    return found
+
+
+def _describe_value(node: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+    if "const" in node:
+        return f"`{_json(node['const'])}`"
+    if "enum" in node:
+        return " or ".join(f"`{_json(one)}`" for one in node["enum"])
+    choices = [one for word in ("oneOf", "anyOf") for one in node.get(word, ())]
+    if choices:
+        said = (_describe_value(_resolve(one, root), root) for one in choices)
+        return " or ".join(dict.fromkeys(said))
+    kind = node.get("type", "any value")
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _render_services() -> Iterator[str]:
+    yield "## Service definitions\n"
+    yield (
+        "The fields below `spec.definition`, in the service's own words. `*` is any name or item."
+        " A field of the owner `service` is never declared.\n"
+    )
+    for name, kind in find_kinds().items():
+        schema = read_schema(kind.schema_name)
+        rows = [
+            (f"`{field}`", _find_meaning(schema, field), owner, default and f"`{default}`", *rest)
+            for field, owner, default, *rest in list_fields(kind.field)
+        ]
+        field, *others = map(str.lower, HEAD)
+        yield f"### Definition of {name}\n"
+        yield _table((field, "meaning", *others), rows)
+
+
+def _find_meaning(schema: Mapping[str, Any], field: str) -> str:
+    """The description of a field, or of the nearest field above it that has one."""
+    node, meaning = schema, ""
+    for word in field.split("."):
+        choices = (shape for shape in _list_shapes(node, schema) if _get_child(shape, word))
+        node = _resolve(_get_child(next(choices), word) or {}, schema)
+        meaning = node.get("description", meaning)
+    return meaning
+
+
+def _get_child(node: Mapping[str, Any], word: str) -> Mapping[str, Any] | None:
+    """The schema of a property; `*` is any name or item."""
+    if word in node.get("properties", {}):
+        found: Mapping[str, Any] = node["properties"][word]
+        return found
+    other = node.get("additionalProperties") or node.get("items") if word == "*" else None
+    return other if isinstance(other, dict) else None
+
+
+def _render_commands() -> Iterator[str]:
+    yield "## Commands\n"
+    yield "Flags of every command, given before it:\n"
+    yield _table(("flag", "meaning"), _list_flags(reconciler, click.Context(reconciler)))
+    yield from _render_group(reconciler, ("reconciler",))
+
+
+def _render_group(group: click.Group, words: tuple[str, ...]) -> Iterator[str]:
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from _render_group(command, (*words, name))
+        else:
+            yield from _render_command(command, (*words, name))
+
+
+def _render_command(command: click.Command, words: tuple[str, ...]) -> Iterator[str]:
+    ctx = click.Context(command, info_name=" ".join(words))
+    arguments = [one.make_metavar(ctx) for one in command.params if isinstance(one, click.Argument)]
+    yield f"### {' '.join(words)}\n"
+    yield f"```\n{' '.join([*words, '[OPTIONS]', *arguments])}\n```\n"
+    yield f"{inspect.cleandoc(command.help or '')}\n"
+    flags = list(_list_flags(command, ctx))
+    if flags:
+        yield _table(("flag", "meaning"), flags)
+    examples = getattr(command, "examples", ())
+    if examples:
+        yield "\n".join(("```sh", *examples, "```")) + "\n"
+
+
+def _list_flags(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, ...]]:
+    for option in command.params:
+        record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+        if record is not None:
+            yield f"`{record[0]}`", record[1]
+
+
+def _render_outputs() -> Iterator[str]:
+    yield "## Outputs\n"
+    for name, command in _OUTPUTS.items():
+        schema = read_schema(f"output/{name}")
+        yield f"### {name}\n\nOf {command}: [output/{name}.schema.json](output/{name}.schema.json).\n"
+        rows = [
+            (
+                f"`{field}`",
+                _describe_value(_resolve(node, schema), schema),
+                node.get("description", ""),
+            )
+            for field, node in schema.get("properties", {}).items()
+        ]
+        if rows:
+            yield _table(("field", "value", "meaning"), rows)
+
+
+def _render_ends() -> Iterator[str]:
+    yield "## Exit codes\n"
+    yield (
+        "Codes above 1 need `--detailed-exitcode`; without it they are 0 for changes and drift, and"
+        " 1 for the rest. JSON results hold the word as `outcome`.\n"
+    )
+    rows = [(str(code), f"`{word}`", _ENDS[word]) for word, code in list_exit_codes()]
+    yield _table(("code", "outcome", "meaning"), sorted(rows, key=lambda row: int(row[0])))
+    yield "## Environment variables\n"
+    yield _table(("variable", "meaning"), [(f"`{one}`", said) for one, said in _VARIABLES.items()])
+    yield "## Guards\n"
+    yield "A plan that breaks a guard is refused. `--allow GUARD[=ADDRESS]` lifts it.\n"
+    guards = find_guards(find_kinds())
+    yield _table(
+        ("guard", "protects against"), [(f"`{one}`", said) for one, said in guards.items()]
+    )
+
+
+def _json(value: object) -> str:
+    return value if isinstance(value, str) else str(value).lower()
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    cells = (" | ".join(_cell(one) for one in row) for row in lines)
+    return "".join(f"| {line} |\n" for line in cells)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def main() -> int:
+    """Write the page."""
+    PAGE.write_text(render_reference(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
