@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-# What a typing error must not become: nobody is asked before these take effect.
+# These commands ask no question, so a typing error must not lead to them.
 _NEVER_SUGGESTED: Final = ("forget",)
 
 

@@ -20,14 +20,14 @@ _VERBS: Final = {
     "diff": "Use 'reconciler plan'.",
     "edit": "Edit the manifest, then use 'reconciler plan'.",
     "explain": "Use 'reconciler schema KIND --fields'.",
-    "fmt": "There is no formatter: reconciler keeps the bytes of your YAML.",
+    "fmt": "reconciler does not format YAML: it keeps the bytes of your files.",
     "generate": "Use 'reconciler export'.",
     "get": "Use 'reconciler list', or 'reconciler export ADDRESS --format json' for the live"
     " definition.",
-    "graph": "There is no graph: resources do not depend on each other.",
+    "graph": "reconciler has no graph: resources do not depend on each other.",
     "log": "Use 'reconciler history'.",
     "logs": "Use 'reconciler history'.",
-    "login": "There is no login: reconciler uses the credentials that azure-identity finds, for"
+    "login": "reconciler does not log in: it uses the credentials that azure-identity finds, for"
     " example those of 'az login'.",
     "ls": "Use 'reconciler list'.",
     "output": "Use 'reconciler list --format json'.",
@@ -43,7 +43,7 @@ _VERBS: Final = {
     " replaced when an immutable value changes.",
     "undo": "Use 'reconciler rollback ADDRESS'.",
     "unlock": "Use 'reconciler force-unlock ID'.",
-    "untaint": "There is no taint: use 'reconciler plan' to see what would change.",
+    "untaint": "reconciler does not taint resources. Use 'reconciler plan'.",
     "up": "Use 'reconciler apply'.",
     "upgrade": "Use 'pip install --upgrade reconciler'.",
     "workspace": "Use one project file for each environment: 'reconciler --project FILE plan'.",
@@ -54,7 +54,7 @@ _EVERYWHERE: Final = "A command covers the whole project; '--target ADDRESS' sel
 _SCOPE: Final = "Use spec.resource in the manifest, or spec.defaults in the project file."
 _LEDGER: Final = "Use spec.ledger in the project file."
 _VARIABLES: Final = (
-    "There are no variables: the template of a Fleet has ${…} for its items' values."
+    "reconciler does not have variables. The template of a Fleet takes values of its items: ${…}."
 )
 _REPLACE: Final = (
     "Use '--rotate ADDRESS' to write secrets again. A resource is replaced when an immutable value"

@@ -103,7 +103,7 @@ VERBS = {
     "destroy": "reconciler apply --destroy",
     "state": "reconciler list",
     "refresh": "reconciler drift",
-    "fmt": "no formatter",
+    "fmt": "does not format",
     "output": "reconciler list --format json",
     "taint": "--rotate ADDRESS",
     "get": "reconciler list",
@@ -131,8 +131,8 @@ FLAGS = {
     ("plan", "--dry-run"): "'reconciler plan': it is the dry run",
     ("apply", "--dry-run"): "'reconciler plan': it is the dry run",
     ("apply", "--dry-run=client"): "'reconciler plan': it is the dry run",
-    ("plan", "-var", "x=y"): "no variables",
-    ("plan", "-var-file=x"): "no variables",
+    ("plan", "-var", "x=y"): "does not have variables",
+    ("plan", "-var-file=x"): "does not have variables",
     ("plan", "-replace=WebService/census"): "'--rotate ADDRESS'",
     ("plan", "-refresh-only"): "'reconciler drift'",
     ("apply", "-lock=false"): "always takes the lock",
@@ -266,7 +266,7 @@ def test_a_moment_after_an_entry_that_does_not_exist(
     assert project.run("apply", "--auto-approve").code == 0
     done = project.run("history", "WebService/one", "--at", at, *(["--blame"] if blame else []))
     assert (done.code, done.out) == (1, "")
-    assert f"Error: there is no entry {at}\n" in done.err
+    assert f"Error: entry {at} does not exist\n" in done.err
     assert "The entries are #1 to #2." in done.err
     assert project.run("history", "--at", "#2").code == 0
 

@@ -116,7 +116,7 @@ class HistoryPrinter:
         last = max((one.sequence for one in self._ledger.entries()), default=0)
         if not 0 < moment.sequence <= last:
             step = f"The entries are #1 to #{last}." if last else "The ledger is empty."
-            raise ReconcilerError(f"there is no entry {moment}", next_step=step)
+            raise ReconcilerError(f"entry {moment} does not exist", next_step=step)
 
     def print_entries(self, address: Address | None) -> None:
         """Print every entry, the newest first; intents with an unknown result come before them.
