@@ -23,7 +23,7 @@ import click
 
 from reconciler.cli.command import Group
 from reconciler.cli.context import Invocation
-from reconciler.cli.streams import close_stdout, open_streams
+from reconciler.cli.streams import close_stdout, open_streams, print_json
 from reconciler.cli.terraform_flags import normalize_flags
 
 _SECTIONS: Final = {
@@ -220,6 +220,6 @@ def _interrupted(invocation: Invocation) -> int:
         from reconciler.render.findings import render_failure_json
 
         with contextlib.suppress(OSError):
-            click.echo(render_failure_json([Finding("Interrupted.")], "interrupted"))
+            print_json(render_failure_json([Finding("Interrupted.")], "interrupted"))
     invocation.print_error("\nInterrupted.")
     return 130

@@ -59,11 +59,12 @@ def _write_document(
     findings: Sequence[Finding], exit_word: ExitWord, invocation: Invocation
 ) -> bool:
     """Write the findings as one JSON document; returns whether stdout accepted it."""
+    from reconciler.cli.streams import print_json
     from reconciler.render.findings import render_failure_json
 
     invocation.clear_progress()
     try:
-        click.echo(render_failure_json(findings, exit_word))
+        print_json(render_failure_json(findings, exit_word))
         sys.stdout.flush()
     except (OSError, ValueError):
         return False

@@ -42,6 +42,7 @@ def list_(invocation: Invocation, /, addresses: tuple[str, ...], *, form: str) -
     import json
 
     from reconciler.cli.loading import load_all
+    from reconciler.cli.streams import print_json
     from reconciler.cli.wiring import Assembly, parse_addresses
     from reconciler.render.resources import render_resources, resources_document
 
@@ -51,7 +52,7 @@ def list_(invocation: Invocation, /, addresses: tuple[str, ...], *, form: str) -
     if form == "json":
         from reconciler.text.json_text import escape_json
 
-        click.echo(escape_json(json.dumps(resources_document(resources), indent=2)))
+        print_json(escape_json(json.dumps(resources_document(resources), indent=2)))
     elif resources:
         click.echo(render_resources(resources, invocation.paint()), color=True)
     else:
