@@ -166,7 +166,7 @@ def test_no_answer_names_a_flag_that_destroys_unless_it_was_asked_for() -> None:
 
 
 def test_every_command_and_flag_that_an_answer_names_exists() -> None:
-    every = {flag for one in COMMANDS.values() for flag in one.params for flag in flag.opts}
+    every = {flag for one in COMMANDS.values() for option in one.params for flag in option.opts}
     every |= {flag for one in reconciler.params for flag in one.opts}
     for answer in (*_VERBS.values(), *_FLAGS.values()):
         quoted = [
