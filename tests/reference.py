@@ -12,11 +12,10 @@ from typing import Any, Final
 import click
 
 from reconciler.cli import reconciler
-from reconciler.cli.commands.schema import list_schemas
 from reconciler.cli.exit_codes import list_exit_codes
 from reconciler.cli.wiring import find_guards
 from reconciler.kinds import find_kinds
-from reconciler.manifests.schema import bundle_schema, extend_project
+from reconciler.manifests.schema import bundle_schema, extend_project, list_schemas
 from reconciler.package_data import read_schema
 from reconciler.render.schema_fields import HEAD, list_fields
 
@@ -82,7 +81,7 @@ def render_reference() -> str:
 def _render_manifests() -> Iterator[str]:
     yield "## Manifests\n"
     kinds = find_kinds()
-    for name, schema in list_schemas().items():
+    for name, schema in list_schemas(kinds).items():
         extension = extend_project(kinds.values()) if name == "Project" else ""
         bundled = bundle_schema(schema, extension)
         yield f"### {name}\n\n{bundled['description']}\n"

@@ -36,9 +36,10 @@ def complete_guards(_: click.Context, __: click.Parameter, incomplete: str) -> l
 def complete_kinds(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """The kinds of documents of which a schema exists."""
     with contextlib.suppress(Exception):
-        from reconciler.cli.commands.schema import list_schemas
+        from reconciler.kinds import find_kinds
+        from reconciler.manifests.schema import list_schemas
 
-        return _pick(list_schemas(), incomplete)
+        return _pick(list_schemas(find_kinds()), incomplete)
     return []
 
 

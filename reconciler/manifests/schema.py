@@ -40,6 +40,12 @@ _NAMES: Final[Mapping[str, str]] = {
 }
 
 
+def list_schemas(kinds: Mapping[str, Kind]) -> dict[str, str]:
+    """Returns the name of the manifest schema of each kind of document, by kind."""
+    own = {"Project": "manifest/project", "Fleet": "manifest/fleet"}
+    return own | {name: found.manifest_schema_name for name, found in kinds.items()}
+
+
 def bundle_schema(name: str, extension: str = "") -> Json:
     """Returns a schema that includes what it refers to in other files.
 

@@ -29,10 +29,11 @@ def schema(kind: str | None, *, fields: bool) -> None:
 
     from reconciler.cli.streams import print_json
     from reconciler.kinds import find_kinds
-    from reconciler.manifests.schema import bundle_schema, extend_project
+    from reconciler.manifests.schema import bundle_schema, extend_project, list_schemas
     from reconciler.render.schema_fields import render_fields
 
-    kinds, names = find_kinds(), list_schemas()
+    kinds = find_kinds()
+    names = list_schemas(kinds)
     if kind is None:
         click.echo("\n".join(names))
     elif kind not in names or (fields and kind not in kinds):
@@ -43,11 +44,3 @@ def schema(kind: str | None, *, fields: bool) -> None:
         extension = extend_project(kinds.values()) if kind == "Project" else ""
         bundled = bundle_schema(names[kind], extension)
         print_json(json.dumps(bundled, indent=2, ensure_ascii=False))
-
-
-def list_schemas() -> dict[str, str]:
-    """The name of the manifest schema of each kind of document, by kind."""
-    from reconciler.kinds import find_kinds
-
-    own = {"Project": "manifest/project", "Fleet": "manifest/fleet"}
-    return own | {name: found.manifest_schema_name for name, found in find_kinds().items()}
