@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -480,8 +481,9 @@ def test_what_cannot_be_read_before_it_is_sent_leaves_the_evidence_so_far(
 # What an earlier run began.
 
 
-def recover(world: World, read_back_s: float = 0.0) -> None:
-    runtime = world.runtime()
+def recover(world: World, read_back_s: float = 0.0, ahead_s: int = 0) -> None:
+    now = world.runtime().clock() + timedelta(seconds=ahead_s)
+    runtime = replace(world.runtime(), clock=lambda: now)
     with world.ledger.lock(LOCK_OWNER, 0.0, runtime.emit) as lease:
         recover_intents(runtime, replace(AUTHOR, by="another"), lease, read_back_s)
 
@@ -552,11 +554,20 @@ def test_what_somebody_else_wrote_since_is_unknown() -> None:
     assert fates(world) == [StepResult.UNKNOWN]
 
 
-def test_a_write_that_may_still_arrive_is_waited_for() -> None:
+@pytest.mark.parametrize("ahead_s", [-7200, 0, 12, 7200])
+def test_a_write_that_may_still_arrive_is_waited_for_whatever_the_clock_says(ahead_s: int) -> None:
     world = liar("a")
     cut_off(world, sent=False)
-    recover(world, read_back_s=3.0)
+    recover(world, read_back_s=3.0, ahead_s=ahead_s)
     assert sum(world.slept) == pytest.approx(3.0, abs=0.1)
+
+
+def test_what_reads_show_late_is_done_though_our_clock_is_ahead() -> None:
+    world = liar("a", a=["lags"])
+    cut_off(world, sent=True)
+    world.stale_reads = 3
+    recover(world, read_back_s=10.0, ahead_s=3600)
+    assert fates(world) == [StepResult.DONE]
 
 
 def test_what_cannot_be_told_now_stays_open_and_stops_the_run() -> None:

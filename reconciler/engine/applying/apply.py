@@ -115,7 +115,7 @@ def apply_plan(
         journal.note_gone(step)
         runtime.emit(StepSkipped(step.resource, step.action, "it is already gone"))
     fleets = Fleets(runtime, plan, checked.left, strict=policy.on_failure == "rollback")
-    fleets.resume(checked.done, remembered, runtime.clock())
+    fleets.resume(checked.done)
     run = _Run(runtime, Worker(runtime, journal, policy.read_back_s), policy, fleets)
     run.carry_out(checked.left)
     if policy.on_failure == "rollback" and run.failures:

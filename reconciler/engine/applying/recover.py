@@ -17,7 +17,6 @@ from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError, Unplannable
 from reconciler.model import Finding, Intent, IntentResolved, StepResult
 from reconciler.ports import Lease
-from reconciler.text.times import seconds_since
 
 _OPEN: Final = "A write of an earlier run may have been applied. The next run checks it again."
 
@@ -25,8 +24,9 @@ _OPEN: Final = "A write of an earlier run may have been applied. The next run ch
 def recover_intents(runtime: Runtime, author: Author, lease: Lease, read_back_s: float) -> None:
     """Find the result of every open intent and record it.
 
-    A read may lag `read_back_s` seconds behind a write. Raises Unplannable with every intent
-    whose result cannot be determined now. These intents stay open.
+    A read may lag `read_back_s` seconds behind a write. "Not done" is accepted only after so many
+    seconds from now. Raises Unplannable with every intent whose result cannot be determined now.
+    These intents stay open.
     """
     snapshot = runtime.ledger.load()
     known = [intent for intent in snapshot.open if intent.address.kind in runtime.kinds]
@@ -70,8 +70,10 @@ class _Recovery:
             for _ in self._runtime.wait_until_idle(resource):
                 pass
             lag_s = self._runtime.timing(intent.address.kind).lag_s
-            left = max(self._read_back_s, lag_s) - seconds_since(intent.at, self._runtime.clock())
-            live, evidence = yield from read_evidence(self._runtime, intent, left)
+            # The age of the intent is not used: its writer may have had another clock, and may have
+            # sent the write long after the intent. It sends nothing more now that we have the lock.
+            read_back_s = max(self._read_back_s, lag_s)
+            live, evidence = yield from read_evidence(self._runtime, intent, read_back_s)
         except ReconcilerError as error:
             error.evidence = _OPEN
             raise

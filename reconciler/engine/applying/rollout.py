@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import field
-from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -21,7 +20,6 @@ from reconciler.model import (
     Action,
     Address,
     FleetStopped,
-    LastApplied,
     Plan,
     Rollout,
     Step,
@@ -30,7 +28,6 @@ from reconciler.model import (
     WaveStarted,
 )
 from reconciler.model.values import dataclass
-from reconciler.text.times import seconds_since
 
 _POLL_EVERY_S: Final = 0.2
 # Whether no more steps of a fleet may start; None means steps without a fleet.
@@ -79,21 +76,20 @@ class Fleets:
             if step.fleet is not None:
                 self._progress[step.fleet].sizes[step.stage] += 1
 
-    def resume(
-        self, done: Iterable[Step], remembered: Mapping[Address, LastApplied], now: datetime
-    ) -> None:
-        """Continue after an earlier run of the same plan, whose last pause may not be over."""
-        ended: dict[Address, list[tuple[int, str]]] = {}
+    def resume(self, done: Iterable[Step]) -> None:
+        """Continue after an earlier run of the same plan.
+
+        The pause after its last wave starts again: the times in the ledger are of a clock that may
+        differ from ours.
+        """
+        ended: dict[Address, int] = {}
         for step in done:
             if step.fleet is not None:
-                at = remembered[step.resource.address].at
-                ended.setdefault(step.fleet, []).append((step.stage, at))
-        for fleet, stages in ended.items():
+                ended[step.fleet] = max(step.stage, ended.get(step.fleet, 0))
+        for fleet, last in ended.items():
             progress = self._progress[fleet]
-            last, at = max(stages)
             if progress.sizes and min(progress.sizes) > last:
-                pause = progress.rollout.pause_s
-                progress.pause_left_s = min(max(pause - seconds_since(at, now), 0.0), pause)
+                progress.pause_left_s = progress.rollout.pause_s
 
     def schedule(
         self, steps: Iterable[Step], run: Callable[[Step], ResumableTask[None]], may_not: MayNot
