@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from email.utils import formatdate
 from typing import IO, Final
 
 from aiohttp import web
@@ -58,6 +59,7 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._clock = time.time
         self._choices = Choices(settings.switches)
         self._state = State(settings.data)
         self._storage = Storage()
@@ -122,7 +124,7 @@ class Server:
         await self._storage.open()
         app = web.Application(client_max_size=_MOST_BYTES)
         app.router.add_route("*", r"/{tail:[\s\S]*}", self._handle)
-        app.on_response_prepare.append(_hide_framework)
+        app.on_response_prepare.extend([_hide_framework, self._date])
         runner = web.AppRunner(
             app, access_log=None, logger=_make_logger(), handle_signals=False, shutdown_timeout=2.0
         )
@@ -138,6 +140,10 @@ class Server:
             self._state.close()
             if self._log is not None:
                 self._log.close()
+
+    async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Send the time of this service."""
+        response.headers["Date"] = formatdate(self._clock(), usegmt=True)
 
     def _addresses(self, runner: web.AppRunner) -> dict[str, str]:
         host, port = runner.addresses[0][:2]

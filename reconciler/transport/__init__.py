@@ -18,7 +18,7 @@ from reconciler.transport.operations import (
 )
 from reconciler.transport.origins import is_loopback
 from reconciler.transport.rate_limit import CommandRateLimiter
-from reconciler.transport.replies import Reply
+from reconciler.transport.replies import Reply, read_date
 from reconciler.transport.storage import (
     SAS_VARIABLE,
     Where,
@@ -48,6 +48,7 @@ __all__ = [
     "follow_operation",
     "is_loopback",
     "name_credential",
+    "read_date",
     "read_signature",
     "split_address",
     "storage_credential",

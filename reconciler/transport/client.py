@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import field
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urljoin
 
@@ -26,7 +27,14 @@ from reconciler.secrets.redaction import Redaction
 from reconciler.transport.connections import Answer, Connections, TransportError
 from reconciler.transport.credentials import Tokens
 from reconciler.transport.origins import is_address, is_loopback, origin_of
-from reconciler.transport.replies import Reply, clean, make_error, parse_reply, read_retry_after
+from reconciler.transport.replies import (
+    Reply,
+    clean,
+    make_error,
+    parse_reply,
+    read_date,
+    read_retry_after,
+)
 from reconciler.transport.timeouts import Timeouts, read_timeouts
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -106,6 +114,8 @@ class Client:
         self._emit = emit
         self.redaction = redaction or Redaction()
         self._tokens = Tokens(self.base_url, self.redaction.know)
+        # The time of the service in its last reply, and when that was by `clock`.
+        self._told: tuple[datetime, float] | None = None
         self._connections = make_connections(
             self.base_url, self.timeouts.connect_s, self.timeouts.read_s
         )
@@ -132,6 +142,16 @@ class Client:
                 said = answer.error.message
                 self._emit(Retrying(f"{method} {origin_of(target)[1]}", said, answer.pause))
                 self.sleep(answer.pause)
+
+    def now(self) -> datetime:
+        """The time of the service: the Date of its last reply and the time since then.
+
+        It is the time of this machine if the service has not told its own.
+        """
+        if self._told is None:
+            return datetime.now(UTC)
+        told, at = self._told
+        return told + timedelta(seconds=self.clock() - at)
 
     def pages(self, url: str) -> Iterator[Json]:
         """The items of a list, page by page; `nextLink` is followed byte for byte.
@@ -238,6 +258,9 @@ class Client:
             raise
 
     def _receive(self, url: str, answer: Answer) -> Reply:
+        told = read_date(answer.headers)
+        if told is not None:
+            self._told = told, self.clock()
         if 300 <= answer.status < 400:
             raise self._redirected(url, answer)
         body = self._read_bounded(answer)

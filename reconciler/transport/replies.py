@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import field
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -123,12 +123,26 @@ _LOG_IN: Final = (
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds of the Retry-After header, which holds seconds or a time; None without it."""
+    """The seconds of the Retry-After header, which holds seconds or a time; None without it.
+
+    A time is compared with the Date of the same reply, because our clock may differ.
+    """
     said = headers.get("Retry-After", "").strip()
     if said.isdecimal():
         return float(said)
+    until, now = _read_time(said), read_date(headers)
+    return None if until is None or now is None else max(0.0, (until - now).total_seconds())
+
+
+def read_date(headers: Mapping[str, str]) -> datetime | None:
+    """The time of the service when it answered, from the Date header; None without it."""
+    return _read_time(headers.get("Date", "").strip())
+
+
+def _read_time(said: str) -> datetime | None:
     try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time()) if said else None
+        found = parsedate_to_datetime(said) if said else None
+        return found and (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -127,10 +127,7 @@ def clock_ahead(seconds: float) -> Iterator[None]:
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return datetime.now(tz) + timedelta(seconds=seconds)
 
-    with (
-        mock.patch("reconciler.cli.wiring.datetime", Ahead),
-        mock.patch("reconciler.kinds.web_service.provider.datetime", Ahead),
-    ):
+    with mock.patch("reconciler.cli.wiring.datetime", Ahead):
         yield
 
 

@@ -134,7 +134,9 @@ class EndpointProvider:
         changed = {str(change.path[0]) for change in step.changes if change.path}
         sent = {*after} - {*made} if made else changed
         body = {name: after[name] for name in sorted(sent & {*_PATCH}) if name in after}
-        models = list(_make_resources(step, resolve)) if "Resources" in sent else []
+        models = (
+            list(_make_resources(step, resolve, self._now(resource))) if "Resources" in sent else []
+        )
         body |= {"Resources": models} if models else {}
         if step.action in {Action.DELETE, Action.REPLACE}:
             yield from self._write("DELETE", resource, None)
@@ -198,6 +200,10 @@ class EndpointProvider:
         except ServiceError as error:
             raise _explain(error, client.base_url, REGIONS.get(region, region)) from error
 
+    def _now(self, resource: Resource) -> datetime:
+        """Return the time of the service, because our clock may differ."""
+        return self._client(resource.id.split("/")[1]).now()
+
     def _open(self, token: SecretReference | None) -> str:
         if token is not None:
             cure = "Store only the token there, without spaces and line ends."
@@ -237,7 +243,7 @@ def _locate(shown: dict[str, Json]) -> dict[str, Json]:
     return kept
 
 
-def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
+def _make_resources(step: Step, resolve: ResolveSecret, now: datetime) -> Iterator[Json]:
     """Yield every declared model: a PATCH of only one model might change the others."""
     secrets = dict(step.secrets)
     for path in map(split_pointer, step.owned_paths):
@@ -250,7 +256,7 @@ def _make_resources(step: Step, resolve: ResolveSecret) -> Iterator[Json]:
                 raise BlobForbidden(said, subject=f'trained model "{name}"', next_step=cure)
             subject = f'trained model "{name}"'
             signature = read_signature(resolve(reference), str(reference), subject)
-            check_validity(signature, subject, datetime.now(UTC))
+            check_validity(signature, subject, now)
             where = {"BaseLocation": base, "RelativeLocation": uri[len(base) :]}
             yield {"Name": name, "Location": {**where, "SasBlobToken": f"?{signature}"}}
 

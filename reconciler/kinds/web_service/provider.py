@@ -47,9 +47,11 @@ from reconciler.transport import (
     READS,
     WRITES,
     Client,
+    Reply,
     count_polls,
     finish_operation,
     is_loopback,
+    read_date,
     wait_until_idle,
 )
 
@@ -93,13 +95,13 @@ class WebServiceProvider:
             raise _name(error, resource) from error
         if isinstance(got, Absent):
             return ABSENT
-        document, raw = got
-        now = datetime.now(UTC)
+        document, reply = got
         stamp, idle = _read_stamp(document)
-        return Live(document, raw, now, stamp, idle and _is_past(stamp, now))
+        settled = idle and _is_past(stamp, read_date(reply.headers))
+        return Live(document, reply.raw, datetime.now(UTC), stamp, settled)
 
-    def _get(self, url: str, absent: Collection[str]) -> tuple[Json, Json] | Absent:
-        """Return a definition, normalized and raw; `absent` are the error codes for ABSENT.
+    def _get(self, url: str, absent: Collection[str]) -> tuple[Json, Reply] | Absent:
+        """Return a normalized definition and its reply; `absent` are the error codes for ABSENT.
 
         A missing resource group is a 404 too. It does not prove that the service is absent.
         """
@@ -113,7 +115,7 @@ class WebServiceProvider:
         known = isinstance(document, dict) and "id" in document
         if not known or not isinstance(document.get("properties"), dict):
             raise Unavailable("the service did not return a definition")
-        return document, reply.raw
+        return document, reply
 
     def has_copy(self, source: CloneSource) -> bool:
         """Return whether the region has a copy of the definition as it is now."""
@@ -249,10 +251,13 @@ def _read_stamp(item: Json) -> tuple[str, bool]:
     return str(stamp) if known else "", idle
 
 
-def _is_past(stamp: str, now: datetime) -> bool:
-    """Return whether a change is so old that a read shows it: reads were observed to lag."""
+def _is_past(stamp: str, now: datetime | None) -> bool:
+    """Return whether a change is so old that a read shows it: reads were observed to lag.
+
+    `now` is the time of the service in the same reply; without it, no change counts as old.
+    """
     try:
-        return now - parse_utc(stamp) >= _LAG
+        return now is not None and now - parse_utc(stamp) >= _LAG
     except ValueError:
         return False
 
