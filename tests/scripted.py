@@ -70,8 +70,9 @@ def run_scripted(script: Script) -> Iterator[Scripted]:
             if answer.drop:
                 return
             data = answer.encode()
-            self.send_response(answer.status)
-            for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+            self.send_response_only(answer.status)
+            usual = {"Date": self.date_time_string(), "Content-Type": "application/json"}
+            for name, value in {**usual, **answer.headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from reconciler.errors import BlobForbidden, ReconcilerError, Unavailable
 from reconciler.model import ABSENT, Absent, Blob, ModelReference
 from reconciler.ports import ResolveSecret
+from reconciler.text.times import format_utc
 from reconciler.transport import (
     SAS_VARIABLE,
     TransportError,
@@ -22,7 +23,9 @@ from reconciler.transport import (
     check_validity,
     explain_failure,
     find_credential,
+    find_end,
     name_credential,
+    read_date,
     read_signature,
     split_address,
 )
@@ -67,10 +70,10 @@ class BlobStorage:
         except ClientAuthenticationError as error:
             if error.response is None:
                 raise self._unanswered(error, model, where, unsigned=True) from None
-            raise _forbidden(model, credential) from error
+            raise _forbidden(model, credential, error.response) from error
         except HttpResponseError as error:
             if error.status_code in {401, 403}:
-                raise _forbidden(model, credential) from error
+                raise _forbidden(model, credential, error.response) from error
             raise _unavailable(model, f"storage answers {error.status_code}") from error
         except (AzureError, TransportError) as error:
             raise _unreached(model, where, error) from error
@@ -97,9 +100,14 @@ class BlobStorage:
         with BlobClient(
             where.account_url, where.container, where.name, credential=credential, **options
         ) as client:
-            found = client.get_blob_properties()
+            dates: list[datetime | None] = []
+            found = client.get_blob_properties(
+                raw_response_hook=lambda said: dates.append(read_date(said.http_response.headers))
+            )
             digest, trust = _digest_of(client, found, pinned=bool(model.sha256))
-            return Blob(model.uri, found.size, found.etag or "", digest, trust, ends)
+            told = dates[-1] if dates else None
+            at = format_utc(told) if told is not None else ""
+            return Blob(model.uri, found.size, found.etag or "", digest, trust, ends, at)
 
     def _credential(self, model: ModelReference, where: Where) -> tuple[Any, str]:
         """Return the credential that opens the blob, and the time it ends (empty if not known)."""
@@ -112,9 +120,12 @@ class BlobStorage:
 
 
 def _open_signature(text: str, source: str, subject: str) -> tuple[str, str]:
-    """Return a signature that can read a model now, and the time it ends (empty if not known)."""
+    """Return a signature that can read a model, and the time it ends (empty if not known).
+
+    Storage decides whether it is valid now, because our clock may differ from that of storage.
+    """
     signature = read_signature(text, source, subject)
-    return signature, check_validity(signature, subject, datetime.now(UTC))
+    return signature, find_end(signature)
 
 
 def split_model_address(model: ModelReference) -> Where:
@@ -142,7 +153,14 @@ def _digest_of(client: Any, found: Any, *, pinned: bool) -> tuple[str, Any]:
     return (f"md5:{bytes(md5).hex()}", "md5") if md5 else ("", "none")
 
 
-def _forbidden(model: ModelReference, credential: Any) -> BlobForbidden:
+def _forbidden(model: ModelReference, credential: Any, response: Any) -> BlobForbidden:
+    """Return the error of a refusal; raises BlobExpired if the signature is not valid now.
+
+    `response` is that of the storage, and has its time.
+    """
+    if isinstance(credential, str):
+        headers = response.headers if response is not None else {}
+        check_validity(credential, model.name, read_date(headers) or datetime.now(UTC))
     hint = (
         "Give the identity the role Storage Blob Data Reader, or name a signature with sas."
         if credential is None or not isinstance(credential, (str, dict))

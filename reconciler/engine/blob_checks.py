@@ -181,9 +181,12 @@ def _check_expiry(check: _BlobCheck, blob: Blob, now: datetime) -> Iterator[Find
 
 
 def _time_left(blob: Blob, now: datetime) -> timedelta:
-    """Return how long the signature is still valid; the longest time if its end is not known."""
+    """Return how long the signature is still valid; the longest time if its end is not known.
+
+    `now` is our time, for a storage that has not told its own.
+    """
     try:
-        return parse_utc(blob.expires) - now
+        return parse_utc(blob.expires) - (parse_utc(blob.at) if blob.at else now)
     except ValueError:
         return timedelta.max
 

@@ -56,7 +56,8 @@ class Blob:
     """The properties of a model's blob.
 
     `trust` says where `digest` comes from: `streamed` (reconciler read and hashed every byte),
-    `metadata` (the uploader wrote it), `md5` (storage computed it), or `none`.
+    `metadata` (the uploader wrote it), `md5` (storage computed it), or `none`. `expires` is when
+    the signature ends that opened it, and `at` the time of the storage then; both may be empty.
     """
 
     uri: str
@@ -65,6 +66,7 @@ class Blob:
     digest: str = ""
     trust: Literal["streamed", "metadata", "md5", "none"] = "none"
     expires: str = ""
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

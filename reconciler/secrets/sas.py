@@ -93,10 +93,17 @@ def _refuse(message: str, subject: str, next_step: str) -> BlobForbidden:
     return BlobForbidden(message, subject=subject, next_step=next_step)
 
 
+def find_end(signature: str) -> str:
+    """Returns when a normalized signature ends, or "" if it does not say."""
+    end = _instant(parse_qs(signature), "se")
+    return format_utc(end) if end is not None else ""
+
+
 def check_validity(signature: str, subject: str, now: datetime) -> str:
     """Returns when a normalized signature ends, or "" if it does not say.
 
-    Raises BlobExpired if it has ended or not begun.
+    `now` is the time of the service that gets it, as far as it is known. Raises BlobExpired if the
+    signature has ended or not begun.
     """
     said = parse_qs(signature)
     start, end = _instant(said, "st"), _instant(said, "se")
@@ -112,7 +119,7 @@ def check_validity(signature: str, subject: str, now: datetime) -> str:
             subject=subject,
             next_step="Wait until then, or create one that is valid earlier.",
         )
-    return format_utc(end) if end is not None else ""
+    return find_end(signature)
 
 
 def _instant(said: Mapping[str, list[str]], name: str) -> datetime | None:

@@ -6,7 +6,7 @@ long-running operations, and raises errors with the service's own code. It must 
 resource.
 """
 
-from reconciler.secrets.sas import check_validity, read_signature
+from reconciler.secrets.sas import check_validity, find_end, read_signature
 from reconciler.transport.client import Client
 from reconciler.transport.connections import TransportError
 from reconciler.transport.credentials import check_sendable, token_credential
@@ -44,6 +44,7 @@ __all__ = [
     "count_polls",
     "explain_failure",
     "find_credential",
+    "find_end",
     "finish_operation",
     "follow_operation",
     "is_loopback",

@@ -1,6 +1,7 @@
 """Looking at models in real blob storage: there, readable, how long, which bytes."""
 
 import hashlib
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from azure.storage.blob import BlobClient
 from reconciler.blobs import BlobStorage, upload_model
 from reconciler.errors import BlobExpired, BlobForbidden, ReconcilerError, Unavailable
 from reconciler.model import ABSENT, Blob, ModelReference, SecretReference
+from reconciler.text.times import parse_utc
 from tests.contract.signatures import ACCOUNT, KEY, sign
 
 pytestmark = pytest.mark.contract
@@ -94,6 +96,25 @@ def test_a_signature_out_of_its_time_says_so(
     with pytest.raises(BlobExpired, match=said) as caught:
         inspect(uri, sas=signature)
     assert signature not in str(caught.value.findings())
+
+
+@pytest.mark.parametrize("ahead_h", [-3, 3])
+def test_storage_and_not_our_clock_decides_when_a_signature_is_valid(
+    uri: str, ahead_h: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(hours=ahead_h)
+
+    valid, ended, early = sign(uri), sign(uri, begins=-2.0, ends=-1.0), sign(uri, begins=1.0)
+    monkeypatch.setattr("reconciler.blobs.storage.datetime", Wrong)
+    blob = inspect(uri, sas=valid)
+    assert abs(parse_utc(blob.at) - datetime.now(UTC)) < timedelta(hours=1)
+    with pytest.raises(BlobExpired, match="expired at"):
+        inspect(uri, sas=ended)
+    with pytest.raises(BlobExpired, match="not valid before"):
+        inspect(uri, sas=early)
 
 
 def test_storage_that_does_not_answer_is_unavailable_and_no_absence() -> None:

@@ -1,5 +1,6 @@
 """The kind Endpoint: addresses and hosts, binding, what is sent, and what strange replies mean."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -436,6 +437,23 @@ def test_a_signature_that_is_no_use_is_not_sent(signature: str, error: type[Exce
         write(step, script, signature)
     assert called == []
     assert signature not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("year", "sent"),
+    [(2034, ["GET", "PATCH"]), (2036, ["GET"])],
+    ids=["valid there", "ended there"],
+)
+def test_the_service_and_not_our_clock_says_what_time_it_is(year: int, sent: list[str]) -> None:
+    day = {2034: "Sun, 01 Jan 2034", 2036: "Tue, 01 Jan 2036"}[year]
+    told = Answer(200, raw(), {"Date": f"{day} 00:00:00 GMT"})
+    step = step_for(document(), trainedModels=SIGNED)
+    with run_scripted(answers(told)) as server:
+        provider = connect(server.url)
+        provider.read(RESOURCE)
+        with contextlib.suppress(BlobExpired):
+            list(provider.write(step, ABSENT, lambda _: SAS))
+        assert [call.method for call in server.calls] == sent
 
 
 def test_a_model_without_a_signature_is_not_sent() -> None:

@@ -191,6 +191,24 @@ def test_retry_after_is_obeyed_in_both_forms(
     assert least <= slept <= most
 
 
+@pytest.mark.parametrize("ahead_s", [-7200, 7200])
+def test_a_time_to_retry_after_is_held_against_the_time_of_the_service(ahead_s: int) -> None:
+    there = datetime.now(UTC) + timedelta(seconds=ahead_s)
+    now, until = (format_datetime(there + timedelta(seconds=s), usegmt=True) for s in (0, 20))
+    busy = Answer(429, {}, {"Retry-After": until, "Date": now})
+    with Recorder(answers(busy, OK), Timeouts(throttled_s=200)) as recorder:
+        recorder.client.send("GET", "/x")
+        assert sum(recorder.slept) == pytest.approx(20, abs=1)
+
+
+def test_the_time_of_the_service_goes_on_after_its_last_reply() -> None:
+    told = Answer(200, {}, {"Date": "Fri, 20 Nov 2026 12:00:00 GMT"})
+    with Recorder(answers(told)) as recorder:
+        recorder.client.send("GET", "/x")
+        recorder.clock.sleep(90)
+        assert recorder.client.now() == datetime(2026, 11, 20, 12, 1, 30, tzinfo=UTC)
+
+
 def test_patience_ends() -> None:
     with Recorder(answers(Answer(502, {}))) as recorder:
         assert isinstance(failing(recorder), Unavailable)
