@@ -118,13 +118,24 @@ class LedgerConflict(ReconcilerError):
 
 
 class LockHeld(ReconcilerError):
-    """Another process holds the lock of the ledger; `lock_owner` describes it."""
+    """Another process holds the lock of the ledger; `lock_owner` describes it.
+
+    If the lock seems to be abandoned, it is free when it is not renewed for another `watch_s`
+    seconds. Otherwise `watch_s` is 0.
+    """
 
     def __init__(
-        self, message: str, lock_owner: LockOwner, *, subject: str = "", next_step: str = ""
+        self,
+        message: str,
+        lock_owner: LockOwner,
+        *,
+        subject: str = "",
+        next_step: str = "",
+        watch_s: float = 0.0,
     ) -> None:
         super().__init__(message, subject=subject, next_step=next_step)
         self.lock_owner = lock_owner
+        self.watch_s = watch_s
 
 
 class SecretMissing(ReconcilerError):

@@ -374,7 +374,8 @@ class Ledger(Protocol):
     ) -> AbstractContextManager[Lease]:
         """Take the lock; waits at most `within_s` seconds, with pauses of 1 s, doubled up to 16 s.
 
-        Raises LockHeld with the owner. An owner that is dead or silent for a minute loses the lock.
+        Raises LockHeld with the owner. An owner loses the lock that is dead, or that has not
+        renewed it for a minute, by the clock of the storage or by that of the waiting process.
         """
         ...
 

@@ -1,8 +1,9 @@
 """The lock of a ledger in a file: a file beside it, written only while the ledger's file is locked.
 
 The lock's fencing token stays in the file after its owner is gone, and the ledger checks the token
-before each line. A writer that lost the lock while it was suspended is therefore refused. file.py
-calls it.
+before each line. A writer that lost the lock while it was suspended is therefore refused. A lock
+whose owner may live is taken only after this process has watched it for a whole lease, by its own
+monotonic clock, and has seen no renewal: times of other clocks are not compared. file.py calls it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from reconciler.ledgers.lock import (
     held_by,
     make_lock_record,
     not_held,
+    read_clock,
     read_lock_record,
     write_lock_record,
 )
@@ -49,6 +51,9 @@ class FileLock:
     def __init__(self, folder: Path, heartbeat: Heartbeat) -> None:
         self.file = folder / NAME
         self._heartbeat = heartbeat
+        # The record that was seen last, and when it was first seen, by `read_clock`.
+        self._watched = LockRecord()
+        self._watched_since = 0.0
 
     def read(self) -> LockRecord:
         """Reads the record; an empty one if the file does not exist. Raises LedgerInvalid."""
@@ -81,15 +86,17 @@ class FileLock:
         chain_head: ChainHead,
         check_lines: Callable[[ChainHead], None],
     ) -> LockOwner:
-        """Acquires the lock if it is free; otherwise raises LockHeld.
+        """Acquires the lock if it is free, or not renewed while we watched; else raises LockHeld.
 
         The ledger's file must be locked. `handle` is its file descriptor, and `chain_head` is its
         last line. `check_lines` gets the head that the lock remembers, and raises LedgerInvalid if
         the ledger has lost lines since.
         """
         found = self.read()
-        if found.lock_owner is not None and not self._is_free(handle, found, found.lock_owner):
-            raise held_by(found.lock_owner, str(self.file))
+        left_s = self._watch(found)
+        if found.lock_owner is not None and left_s > 0.0:
+            watch_s = left_s if self._seems_over(handle) else 0.0
+            raise held_by(found.lock_owner, str(self.file), watch_s)
         check_lines(found.chain_head)
         taken = make_lock_record(lock_owner, max(found.fence, chain_head.fence) + 1, chain_head)
         self.write(taken)
@@ -101,10 +108,9 @@ class FileLock:
         replace_file(self.file, write_lock_record(lock_record, renewed))
 
     def find_lock_owner(self) -> LockOwner | None:
-        """Returns the owner; None if the lock is free, its owner dead, or its lease expired."""
+        """Returns the owner; None if the lock is free or its owner is dead."""
         found = self.read()
-        now = datetime.now(UTC).timestamp()
-        if found.lock_owner is None or self._is_over(found, found.lock_owner, now):
+        if found.lock_owner is None or is_lock_owner_dead(found.lock_owner, found.machine):
             return None
         return found.lock_owner
 
@@ -117,18 +123,26 @@ class FileLock:
         self.write(LockRecord(fence, chain_head=found.chain_head))
         return found.lock_owner
 
-    def _is_free(self, handle: int, found: LockRecord, lock_owner: LockOwner) -> bool:
-        # The time of the file system, because the clocks of machines that share it may differ.
-        os.utime(handle)
-        return self._is_over(found, lock_owner, os.fstat(handle).st_mtime)
+    def _watch(self, found: LockRecord) -> float:
+        """Returns for how many more seconds the lock must not be renewed until it is free."""
+        if found.lock_owner is None or is_lock_owner_dead(found.lock_owner, found.machine):
+            return 0.0
+        now = read_clock()
+        if found != self._watched:
+            self._watched, self._watched_since = found, now
+        return self._watched_since + self._heartbeat.lease_s - now
 
-    def _is_over(self, found: LockRecord, lock_owner: LockOwner, now: float) -> bool:
-        if is_lock_owner_dead(lock_owner, found.machine):
-            return True
+    def _seems_over(self, handle: int) -> bool:
+        """Whether the lease is over by the time of the file system, which may have been set.
+
+        It only decides whether it is worth to watch the lock for longer than the user asked to.
+        """
+        os.utime(handle)
         try:
-            return now - self.file.stat().st_mtime >= self._heartbeat.lease_s
+            renewed = self.file.stat().st_mtime
         except FileNotFoundError:
             return True
+        return os.fstat(handle).st_mtime - renewed >= self._heartbeat.lease_s
 
     def _invalid(self, what: str) -> LedgerInvalid:
         return LedgerInvalid(f"the lock file {what}", subject=str(self.file), next_step=_REPAIR)
@@ -149,7 +163,7 @@ class FileLockHandle:
             found = self.lock.read()
             if not self._names_us(found):
                 return False
-            self.lock.write(found)
+            self.lock.write(replace(found, renewals=found.renewals + 1))
             return True
 
     def is_held(self) -> bool:

@@ -46,13 +46,16 @@ class LockRecord:
     """The stored lock: its owner, the owner's machine, and the highest fence.
 
     `chain_head` is the ledger's last line when the lock was last acquired or released. Only its
-    sequence and digest are stored.
+    sequence and digest are stored. `renewals` counts the renewals by this owner, and `renewed` is
+    the time of the last one, for people to read: a record that is equal was not renewed.
     """
 
     fence: int = 0
     lock_owner: LockOwner | None = None
     machine: str = ""
     chain_head: ChainHead = START
+    renewals: int = 0
+    renewed: str = ""
 
 
 class LockHandle(Protocol):
@@ -149,14 +152,17 @@ def wait_for(
     emit: Emit,
     sleep: Callable[[float], None] = time.sleep,
 ) -> _Acquired:
-    """Calls `acquire` until it succeeds; raises its LockHeld after `within_s` seconds."""
+    """Calls `acquire` until it succeeds; raises its LockHeld after `within_s` seconds.
+
+    A lock that seems to be abandoned is watched until its lease is over, even if that is later.
+    """
     ends = read_clock() + within_s
     waits = growing_waits(_FIRST_WAIT_S, _LONGEST_WAIT_S, 2.0)
     while True:
         try:
             return acquire()
         except LockHeld as error:
-            left = ends - read_clock()
+            left = max(ends - read_clock(), error.watch_s)
             if left <= 0:
                 raise
             pause = min(next(waits), left)
@@ -183,7 +189,7 @@ def complete(lock_owner: LockOwner, fence: int) -> LockOwner:
     )
 
 
-def held_by(lock_owner: LockOwner, subject: str) -> LockHeld:
+def held_by(lock_owner: LockOwner, subject: str, watch_s: float = 0.0) -> LockHeld:
     """Returns the error that names the owner of the lock."""
     return LockHeld(
         f"the ledger is locked by {lock_owner.who}@{lock_owner.host} (pid {lock_owner.pid})"
@@ -194,6 +200,7 @@ def held_by(lock_owner: LockOwner, subject: str) -> LockHeld:
             "Wait for it with --lock-timeout. If its process does not run any more, run"
             f" reconciler force-unlock {lock_owner.id}."
         ),
+        watch_s=watch_s,
     )
 
 
@@ -215,6 +222,7 @@ def write_lock_record(lock_record: LockRecord, renewed: str) -> bytes:
         "holder": asdict(lock_record.lock_owner) if lock_record.lock_owner else None,
         "machine": lock_record.machine,
         "renewed": renewed,
+        "renewals": lock_record.renewals,
         "head": _write_chain_head(lock_record.chain_head),
     }
     return encode_canonical(document) + b"\n"
@@ -233,8 +241,18 @@ def read_lock_record(data: bytes) -> LockRecord:
     fence, machine = document.get("fence"), document.get("machine")
     if type(fence) is not int or not is_count(fence) or type(machine) is not str:
         raise BadLine("is not a valid lock file")
-    chain_head = _read_chain_head(document.get("head"))
-    return LockRecord(fence, _read_lock_owner(document.get("holder")), machine, chain_head)
+    # The lock of an earlier version does not count its renewals.
+    renewals = document.get("renewals", 0)
+    if type(renewals) is not int or not is_count(renewals):
+        raise BadLine("is not a valid lock file")
+    return LockRecord(
+        fence,
+        _read_lock_owner(document.get("holder")),
+        machine,
+        _read_chain_head(document.get("head")),
+        renewals,
+        str(document.get("renewed", "")),
+    )
 
 
 def _write_chain_head(chain_head: ChainHead) -> Json:

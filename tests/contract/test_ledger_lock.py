@@ -16,6 +16,7 @@ from reconciler.ledgers.file import FileLedger
 from reconciler.ledgers.lock import Heartbeat, read_clock, wait_for
 from reconciler.model import Event, LockAwaited
 from tests.contract.homes import (
+    SHORT,
     Folder,
     Home,
     check,
@@ -257,7 +258,7 @@ def write_lock(folder: Path, **more: Any) -> None:
         "fence": 9,
     }
     document = {"version": 1, "fence": 9, "holder": said, "machine": "boot pid:[1]", "renewed": ""}
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "lock.json").write_text(json.dumps({**document, **more}))
 
 
@@ -366,3 +367,80 @@ def test_whoever_has_a_long_name_can_still_be_named(home: Home) -> None:
         found = home.open().find_lock_owner()
         assert found == lease.lock_owner
         assert (len(found.who), len(found.why)) == (1000, 1000)
+
+
+# Clocks that differ, and clocks that are set.
+
+
+def age(file: Path, seconds: float) -> None:
+    """Have a file look as if it was written so long ago."""
+    then = file.stat().st_mtime - seconds
+    os.utime(file, (then, then))
+
+
+def test_a_live_holder_keeps_its_lock_though_the_clock_was_set(tmp_path: Path) -> None:
+    home = Folder(tmp_path / "ledger", SHORT)
+    for ahead_s in (7200, -7200):
+        with home.open().lock(lock_owner(), 0, silent) as lease:
+            age(home.folder / "lock.json", ahead_s)
+            with pytest.raises(LockHeld), home.open().lock(lock_owner("b"), 0, silent):
+                pass
+            lease.check()
+            assert home.open().find_lock_owner() == lease.lock_owner
+
+
+@pytest.mark.parametrize("ahead_s", [0, 7200, -7200])
+def test_a_silent_holder_of_another_machine_is_watched_for_a_whole_lease(
+    tmp_path: Path, ahead_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, now = Folder(tmp_path / "ledger"), [1000.0]
+    for name in ("lock", "file_lock"):
+        monkeypatch.setattr(f"reconciler.ledgers.{name}.read_clock", lambda: now[0])
+    write_lock(home.folder)
+    age(home.folder / "lock.json", ahead_s)
+    ledger = home.open()
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    held = wait_for(lambda: ledger._acquire(lock_owner()), 300.0, silent, sleep)
+    assert held.lock_owner.fence == 10
+    assert now[0] - 1000.0 >= Heartbeat().lease_s
+
+
+def test_a_lock_that_seems_abandoned_is_watched_though_nobody_asked_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, now = Folder(tmp_path / "ledger"), [1000.0]
+    for name in ("lock", "file_lock"):
+        monkeypatch.setattr(f"reconciler.ledgers.{name}.read_clock", lambda: now[0])
+    write_lock(home.folder)
+    file, ledger, reported = home.folder / "lock.json", home.open(), list[Event]()
+    age(file, 3600)
+    renewed = False
+
+    def sleep(seconds: float) -> None:
+        nonlocal renewed
+        now[0] += seconds
+        if now[0] > 1020.0 and not renewed:  # it lives, and renews its lock now and then
+            renewed = True
+            write_lock(home.folder, renewals=1)
+
+    with pytest.raises(LockHeld):
+        wait_for(lambda: ledger._acquire(lock_owner()), 0.0, reported.append, sleep)
+    assert renewed
+    assert reported, "the wait is reported"
+    age(file, 3600)
+    held = wait_for(lambda: ledger._acquire(lock_owner()), 0.0, silent, sleep)
+    assert held.lock_owner.fence == 10
+
+
+def test_a_lock_of_an_earlier_version_counts_no_renewals(tmp_path: Path) -> None:
+    home = Folder(tmp_path / "ledger", SHORT)
+    with home.open().lock(lock_owner(), 0, silent):
+        file = home.folder / "lock.json"
+        said = json.loads(file.read_text())
+        assert said.pop("renewals") == 0
+        file.write_text(json.dumps(said))
+        with pytest.raises(LockHeld), home.open().lock(lock_owner("b"), 0, silent):
+            pass
