@@ -93,10 +93,8 @@ class FileLock:
         the ledger has lost lines since.
         """
         found = self.read()
-        left_s = self._watch(found)
-        if found.lock_owner is not None and left_s > 0.0:
-            watch_s = left_s if self._seems_over(handle) else 0.0
-            raise held_by(found.lock_owner, str(self.file), watch_s)
+        if found.lock_owner is not None:
+            self._watch(handle, found, found.lock_owner)
         check_lines(found.chain_head)
         taken = make_lock_record(lock_owner, max(found.fence, chain_head.fence) + 1, chain_head)
         self.write(taken)
@@ -123,14 +121,17 @@ class FileLock:
         self.write(LockRecord(fence, chain_head=found.chain_head))
         return found.lock_owner
 
-    def _watch(self, found: LockRecord) -> float:
-        """Returns for how many more seconds the lock must not be renewed until it is free."""
-        if found.lock_owner is None or is_lock_owner_dead(found.lock_owner, found.machine):
-            return 0.0
+    def _watch(self, handle: int, found: LockRecord, lock_owner: LockOwner) -> None:
+        """Raises LockHeld if the owner may live, and was not watched for a whole lease."""
+        if is_lock_owner_dead(lock_owner, found.machine):
+            return
         now = read_clock()
         if found != self._watched:
             self._watched, self._watched_since = found, now
-        return self._watched_since + self._heartbeat.lease_s - now
+        left_s = self._watched_since + self._heartbeat.lease_s - now
+        if left_s > 0.0:
+            watch_s = left_s if self._seems_over(handle) else 0.0
+            raise held_by(lock_owner, str(self.file), watch_s)
 
     def _seems_over(self, handle: int) -> bool:
         """Whether the lease is over by the time of the file system, which may have been set.
