@@ -7,21 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.errors import LedgerConflict, LedgerInvalid, LockHeld, ReconcilerError
+from reconciler.ledgers.chain import Replay
 from reconciler.model import (
     Action,
     Address,
     Entry,
     Finding,
     Intent,
-    LastApplied,
     LockOwner,
     Snapshot,
-    StepResult,
     VerifyReport,
 )
 from reconciler.ports import Emit
-
-_GONE = (Action.DELETE, Action.FORGET)
 
 
 @dataclass
@@ -53,20 +50,13 @@ class MemoryLedger:
     guard: Any = field(default_factory=threading.RLock)
 
     def load(self) -> Snapshot:
-        last_applied_by_address: dict[Address, LastApplied] = {}
-        for entry in self.entries():
-            if entry.result is not StepResult.DONE:
-                continue
-            if entry.action in _GONE:
-                last_applied_by_address.pop(entry.address, None)
-            else:
-                last_applied_by_address[entry.address] = LastApplied.of(entry)
+        if self.broken is not None:
+            raise self.broken
+        replay = Replay()
         with self.guard:
-            known = bool(self.lines)
-            closed = {line.intent for line in self.lines if isinstance(line, Entry)}
-            left = [one for one in self._intents() if one.sequence not in closed]
-            fence = max((line.fence for line in self.lines), default=0)
-        return Snapshot(last_applied_by_address, known, tuple(left), fence)
+            for line in self.lines:
+                replay.apply(line)
+        return replay.snapshot()
 
     @contextmanager
     def lock(self, lock_owner: LockOwner, within_s: float, emit: Emit) -> Iterator[HeldLock]:

@@ -172,6 +172,7 @@ class Assembly:
             rollouts=self.loaded.rollouts,
             unread=(*self.loaded.unread, *self._absent),
             notes=(*list_notes(self.loaded), *map(describe_unread, self._absent)),
+            moved_places=self.project.moved_places,
         )
 
     @property

@@ -35,6 +35,7 @@ _KEYWORDS: Final = frozenset(
         "x-empty",
         "x-absent",
         "x-epoch",
+        "x-creation-time",
         "x-writers",
         "x-list",
         "x-key",
@@ -69,6 +70,8 @@ class Field:
     - `omitted`: the service may leave the field out of a reply, so its absence proves nothing.
     - `writers` says who else is known to write the field.
     - `epoch`: when the value changes, earlier writes may have been undone.
+    - `creation_time`: the path from here to the time when the service created the resource; empty
+      where the service shows none. A resource that is created again has another one.
 
     How values compare:
     - `default` is the value that the service assumes for an absent field.
@@ -94,6 +97,7 @@ class Field:
     empty_is_absent: bool = False
     omitted: bool = False
     epoch: bool = False
+    created: bool = False
     writers: str = ""
     compare: str = ""
     comparer: Comparer | None = None
@@ -111,8 +115,10 @@ class Field:
     flat: bool = field(init=False)
     verbatim: bool = field(init=False)
     bare: bool = field(init=False)
+    creation_time: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "creation_time", _find_creation_time(self.properties))
         # These flags are read for every value of every document, so they are computed once.
         plain = bool(self.properties) and all(map(_is_plain, self.properties.values()))
         object.__setattr__(self, "flat", plain and not self.compare)
@@ -173,6 +179,13 @@ class Field:
         return True
 
 
+def _find_creation_time(properties: Mapping[str, Field]) -> tuple[str, ...]:
+    for name, below in properties.items():
+        if below.created or below.creation_time:
+            return (name, *below.creation_time)
+    return ()
+
+
 def _is_plain(field: Field) -> bool:
     if field.secret or field.read_only or field.bare or field.branches:
         return False
@@ -217,6 +230,7 @@ class _Compiler:
             empty_is_absent=node.get("x-empty") == "absent",
             omitted=node.get("x-absent") == "unknown",
             epoch=node.get("x-epoch", False),
+            created=node.get("x-creation-time", False),
             writers=node.get("x-writers", ""),
             compare=node.get("x-compare", ""),
             comparer=self._comparer(node),

@@ -18,6 +18,7 @@ from reconciler.engine.planning.plan import make_comparison
 from reconciler.engine.planning.selection import (
     PlanRequest,
     identify_resources,
+    load_snapshot,
     resolve_request,
     select_manifests,
 )
@@ -59,7 +60,7 @@ def report_drift(
 
     Raises ManifestInvalid for an invalid manifest. A read that fails is a finding.
     """
-    snapshot = runtime.ledger.load()
+    snapshot = load_snapshot(runtime, request)
     request = resolve_request(request, snapshot)
     chosen = select_manifests(request)
     resources = identify_resources(runtime, chosen, request.defaults)
@@ -98,11 +99,11 @@ def _compare(
 ) -> _Compared:
     """Compare the declared, the live and the last applied state of one resource."""
     comparison = make_comparison(runtime, request, snapshot, manifest, seen)
-    last_applied = snapshot.last_applied_by_address.get(manifest.address)
     if comparison is None:
+        last_applied = snapshot.last_applied_by_address.get(manifest.address)
         note = seen.finding.message if seen.finding is not None else "it could not be read"
         return _Compared(seen.resource, (incomplete(seen.resource, note),), last_applied)
-    found = list(compare_resource(comparison))
+    found, last_applied = list(compare_resource(comparison)), comparison.last_applied
     if comparison.live is ABSENT:
         return _Compared(seen.resource, tuple(found), last_applied, seen.at)
     found += [incomplete(seen.resource, one.message) for one in comparison.declared.findings]
@@ -158,17 +159,22 @@ def _compare_unmanaged(snapshot: Snapshot, finding: Drift) -> _Compared:
 
 def _date(runtime: Runtime, compared: Sequence[_Compared], now: datetime) -> list[Drift]:
     """Return the findings with the time when each was first seen, from the observation store."""
-    found = {str(each.resource.address): [_key(one) for one in each.findings] for each in compared}
+    found = {_name(each.resource): [_key(one) for one in each.findings] for each in compared}
     first = runtime.observations.notice(found, now.timestamp())
     return [
         replace(
             one,
-            since=format_utc(first[str(each.resource.address), _key(one)]),
+            since=format_utc(first[_name(each.resource), _key(one)]),
             fleet=each.fleet,
         )
         for each in compared
         for one in each.findings
     ]
+
+
+def _name(resource: Resource) -> str:
+    """Return the name that dates findings; an address alone can mean another resource later."""
+    return f"{resource.address} {resource.id.casefold()}"
 
 
 def _key(one: Drift) -> str:

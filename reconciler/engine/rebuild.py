@@ -8,9 +8,11 @@ must not write the ledger.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from reconciler.document.baseline import make_baseline
 from reconciler.document.diff import is_not_observable, same
+from reconciler.document.identity import is_same_creation, read_creation_time
 from reconciler.document.pointers import find, format_pointer
 from reconciler.engine.applying.journal import Author
 from reconciler.engine.observe import observe
@@ -27,6 +29,7 @@ from reconciler.model import (
     Manifest,
     RebuiltEntry,
     Resource,
+    Snapshot,
 )
 from reconciler.plans.step import list_leaves
 from reconciler.ports import Kind
@@ -36,15 +39,19 @@ _NOTE = "rebuilt from what was live"
 
 
 def rebuild_entries(
-    runtime: Runtime, request: PlanRequest, author: Author
+    runtime: Runtime, request: PlanRequest, author: Author, old: Snapshot | None = None
 ) -> tuple[RebuiltEntry, ...]:
     """Return a rebuilt entry for every resource that a manifest names; all of them are read now.
+
+    `old` is the ledger that is replaced; None where it is lost or cannot be read. Then the secrets
+    count as written.
 
     Raises Unplannable with every resource that could not be read or bound. Nothing is written.
     """
     manifests = select_manifests(request)
     resources = identify_resources(runtime, manifests, request.defaults)
     observed = observe(runtime, resources)
+    old = old.of_resources(resources) if old is not None and old.known else None
     obstacles: list[Finding] = []
     found: list[RebuiltEntry] = []
     for resource, manifest in zip(resources, manifests, strict=True):
@@ -59,6 +66,7 @@ def rebuild_entries(
             made, findings = _rebuild_entry(
                 kind, resource, manifest, seen.document.open(), author, at
             )
+            made = made if old is None else _keep_labels(kind, made, old, seen.document.open())
             obstacles.extend(findings)
             found.append(made)
     if obstacles:
@@ -100,10 +108,29 @@ def _rebuild_entry(
         wave=manifest.spec.get("wave", 0),
         fleet=manifest.member.fleet if manifest.member else None,
         token=str(resource.token) if resource.token is not None else "",
+        created=read_creation_time(kind.field, live),
     )
     models = tuple(format_pointer(one.path) for one in declared.models)
     made = RebuiltEntry(resource, entry, tuple(apart), tuple(not_observable), models)
     return made, declared.findings
+
+
+def _keep_labels(kind: Kind, made: RebuiltEntry, old: Snapshot, live: Json) -> RebuiltEntry:
+    """Return the entry with the labels of the secrets that the old ledger records as written.
+
+    A secret that it does not record was never written to this resource.
+    """
+    if made.entry is None:
+        return made
+    known = old.last_applied_by_address.get(made.resource.address)
+    if known is not None and not is_same_creation(kind.field, known.created, live):
+        known = None
+    written = known.secrets if known is not None else {}
+    labels = {pointer: written[pointer] for pointer in made.entry.secrets if pointer in written}
+    unwritten = tuple(sorted(set(made.entry.secrets) - set(labels)))
+    return replace(
+        made, entry=replace(made.entry, secrets=labels), unwritten=unwritten, assumed=False
+    )
 
 
 def _is_as_declared(

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler.document.diff import is_not_observable, same
+from reconciler.document.identity import is_same_creation
 from reconciler.document.overlay import overlay
 from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
 from reconciler.document.schema import Field
@@ -24,7 +25,7 @@ from reconciler.engine.planning.plan import (
     list_last_set,
     list_not_observable,
 )
-from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.planning.selection import PlanRequest, find_meant
 from reconciler.engine.planning.step_checks import check_planned_step
 from reconciler.engine.rollback_range import RollbackRange, check_range, read_rollback_range
 from reconciler.engine.runtime import Runtime
@@ -50,6 +51,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.plans import guards
+from reconciler.plans.evidence import CREATED_ANEW
 from reconciler.plans.reasons import format_author
 from reconciler.plans.step import Comparison, list_leaves, make_step, make_step_to
 from reconciler.plans.undo import overlaps, restore, undo
@@ -57,6 +59,8 @@ from reconciler.ports import Kind
 from reconciler.text.times import format_utc
 
 _MOST_NAMED: Final = 20
+_ANEW: Final = f"cannot be rolled back: {CREATED_ANEW} since it was last applied"
+_DECLARE: Final = "Declare the values it must have, then apply."
 
 
 def plan_rollback(
@@ -71,22 +75,28 @@ def plan_rollback(
     `request` need not contain the manifest of the resource. Raises ReconcilerError if the
     entry does not exist, and Unplannable with everything that prevents the rollback.
     """
-    snapshot = runtime.ledger.load()
+    resources = find_meant(runtime.kinds, request.manifests, request.defaults)
+    meant = {one.address: one for one in resources}
+    snapshot = runtime.ledger.load().of_resources(meant.values())
     rollback_range = read_rollback_range(runtime, address, to, moved or {})
     last_applied = snapshot.last_applied_by_address.get(address)
     kind = _find_kind(runtime, address)
-    barriers = tuple(check_range(kind.field, rollback_range, snapshot, last_applied))
+    known = last_applied.resource(address) if last_applied is not None else meant.get(address)
+    barriers = tuple(check_range(kind.field, rollback_range, snapshot, known))
     if barriers or last_applied is None:
         raise Unplannable(
             barriers or (_finding(address, "is not in the ledger", rollback_range.instead),)
         )
     resource, calls = last_applied.resource(address), runtime.calls
     observed = observe(runtime, [resource])
+    live = _require_live(observed[resource], rollback_range)
+    if not is_same_creation(kind.field, last_applied.created, live):
+        raise Unplannable((_finding(address, _ANEW, _DECLARE),))
     manifest = next((one for one in request.manifests if one.address == address), None)
     comparison, desired = _make_comparison(
         kind,
         rollback_range,
-        _require_live(observed[resource], rollback_range),
+        live,
         last_applied,
         manifest,
     )
@@ -96,9 +106,9 @@ def plan_rollback(
         if made is None
         else [_complete_step(kind.field, made, rollback_range, last_applied, manifest)]
     )
-    known = manifest or Manifest(address, {}, "", "")
+    named = manifest or Manifest(address, {}, "", "")
     models = comparison.declared.models
-    found = [one for step in steps for one in check_planned_step(runtime, known, step, models)]
+    found = [one for step in steps for one in check_planned_step(runtime, named, step, models)]
     obstacles = tuple(one for one in found if not one.guard and one.severity == "error")
     if obstacles:
         raise Unplannable(obstacles)

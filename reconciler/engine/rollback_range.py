@@ -21,13 +21,14 @@ from reconciler.model import (
     Finding,
     LastApplied,
     Path,
+    Resource,
     Snapshot,
     StepResult,
     Verb,
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
-from reconciler.plans.history import rename
+from reconciler.plans.history import is_of_one_resource, rename
 from reconciler.plans.undo import list_touched
 
 _MOST_NAMED: Final = 10
@@ -88,7 +89,7 @@ def read_rollback_range(
     if not done:
         raise _refuse(address, "is not in the ledger", "It was never applied.")
     if to is None:
-        kept = done[-2] if len(done) > 1 else None
+        kept = done[-2] if len(done) > 1 and is_of_one_resource(done[-2], done[-1]) else None
         return RollbackRange(address, kept.sequence if kept else 0, done[-1:], kept, named=False)
     numbers = [entry.sequence for entry in done]
     if to not in numbers:
@@ -109,27 +110,49 @@ def check_range(
     field: Field,
     rollback_range: RollbackRange,
     snapshot: Snapshot,
-    last_applied: LastApplied | None,
+    resource: Resource | None,
 ) -> Iterator[Finding]:
-    """Yield a finding for everything in the ledger that prevents the rollback."""
+    """Yield a finding for everything in the ledger that prevents the rollback.
+
+    `resource` is what the address means now; None if neither a manifest nor the ledger says it.
+    """
     for entry in rollback_range.undone:
         if entry.action in _REFUSED:
             instead = _PRUNE if entry.action is Action.CREATE else ""
             yield _make_barrier(
                 rollback_range, _REFUSED[entry.action].format(number=entry.sequence), instead
             )
-        elif last_applied is not None and entry.id.casefold() != last_applied.id.casefold():
-            yield _make_barrier(
-                rollback_range, f"#{entry.sequence} was applied to another service: {entry.id}"
-            )
         yield from _check_irreversible(field, rollback_range, entry)
+    if resource is None:
+        return
+    yield from _check_identity(
+        rollback_range, snapshot.last_applied_by_address.get(resource.address), resource
+    )
     for intent in snapshot.open:
-        if last_applied is not None and intent.id.casefold() == last_applied.id.casefold():
+        if intent.id.casefold() == resource.id.casefold():
             yield _make_barrier(
                 rollback_range,
                 f"the result of #{intent.sequence} is not known",
                 "Leave out --out: a rollback that is applied finds the result first.",
             )
+
+
+def _check_identity(
+    rollback_range: RollbackRange, last_applied: LastApplied | None, resource: Resource
+) -> Iterator[Finding]:
+    """Yield a finding for each entry of another resource: one with another id, or deleted since."""
+    created = last_applied.created if last_applied is not None else ""
+    refused = {entry.sequence for entry in rollback_range.undone if entry.action in _REFUSED}
+    kept = [rollback_range.kept] if rollback_range.kept is not None else []
+    for entry in (*rollback_range.undone, *kept):
+        if entry.sequence in refused:
+            continue
+        if entry.id.casefold() != resource.id.casefold():
+            said = f"#{entry.sequence} was applied to another service: {entry.id}"
+            yield _make_barrier(rollback_range, said)
+        elif entry.created and created and entry.created != created:
+            said = f"#{entry.sequence} was applied before it was deleted and created again"
+            yield _make_barrier(rollback_range, said)
 
 
 def _make_barrier(rollback_range: RollbackRange, why: str, instead: str = "") -> Finding:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from reconciler.engine.observe import observe
-from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.planning.selection import PlanRequest, find_meant
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.model import (
@@ -18,6 +18,7 @@ from reconciler.model import (
     Drift,
     Finding,
     Json,
+    LastApplied,
     Live,
     Manifest,
     Project,
@@ -183,19 +184,15 @@ class ServiceFinder:
         for manifest in self.manifests:
             if manifest.address == address:
                 return kind.identify(manifest, defaults)
-        last_applied = self.runtime.ledger.load().last_applied_by_address.get(address)
+        last_applied = self._load_states().get(address)
         if last_applied is not None:
             return last_applied.resource(address)
         return kind.identify(Manifest(address, {}, "", ""), defaults)
 
     def expand(self, addresses: Iterable[Address]) -> list[Address]:
         """Return the addresses; a fleet is replaced by its members."""
-        last_applied_by_address = self.runtime.ledger.load().last_applied_by_address
-        return [
-            one
-            for at in addresses
-            for one in find_members(at, self.manifests, last_applied_by_address)
-        ]
+        states = self._load_states()
+        return [one for at in addresses for one in find_members(at, self.manifests, states)]
 
     def find_all(self) -> list[Resource]:
         """Return every service in the project's scopes that no manifest names, by address."""
@@ -234,6 +231,11 @@ class ServiceFinder:
         if missing:
             raise Unplannable(tuple(missing))
         return found
+
+    def _load_states(self) -> Mapping[Address, LastApplied]:
+        kinds, defaults = self.runtime.kinds, self.project.defaults
+        meant = find_meant(kinds, self.manifests, defaults)
+        return self.runtime.ledger.load().of_resources(meant).last_applied_by_address
 
     def _kind(self, address: Address) -> Kind:
         kinds = self.runtime.kinds

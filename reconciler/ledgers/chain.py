@@ -26,8 +26,19 @@ from reconciler.ledgers.records import (
     encode_record,
     is_count,
 )
-from reconciler.model import Action, Address, Entry, Intent, Json, LastApplied, Snapshot, StepResult
+from reconciler.model import (
+    Action,
+    Address,
+    Entry,
+    Intent,
+    Json,
+    LastApplied,
+    Snapshot,
+    StepResult,
+    name_former,
+)
 from reconciler.model.values import dataclass
+from reconciler.plans.history import rename
 from reconciler.text import json_text
 from reconciler.text.json_text import encode_canonical, read_json
 
@@ -51,6 +62,7 @@ _GONE: Final = (Action.DELETE, Action.FORGET)
 
 Numbered: TypeAlias = tuple[str, int, bytes]
 OpenArchive: TypeAlias = Callable[[str], Iterator[Numbered] | None]
+_Identity: TypeAlias = tuple[str, str]
 """The name of a file or blob, the line's number in it from 1, and the line without its end."""
 
 
@@ -231,6 +243,11 @@ def invalid(name: str, number: int, why: BadLine) -> LedgerInvalid:
     return LedgerInvalid(f"{where} of the ledger {why}", subject=name, next_step=RESTORE)
 
 
+def _identity(address: Address, resource_id: str) -> _Identity:
+    """Returns what distinguishes a resource from all others: its kind and its casefolded id."""
+    return address.kind, resource_id.casefold()
+
+
 class Replay:
     """Computes the last applied states and the open intents, line by line."""
 
@@ -238,6 +255,9 @@ class Replay:
         """`moved` maps old addresses of renamed resources to current ones."""
         self._moved = moved or {}
         self._last_applied_by_address: dict[Address, LastApplied] = {}
+        # What an address meant before, and where the state of each resource is.
+        self._former: dict[_Identity, tuple[Address, LastApplied]] = {}
+        self._addresses: dict[_Identity, Address] = {}
         self._open: dict[int, Intent] = {}
         self._known = False
         self._fence = 0
@@ -254,7 +274,7 @@ class Replay:
             raise BadLine(f"is the outcome of an intent of {addresses}")
 
     def _now(self, address: Address) -> Address:
-        return self._moved.get(address, address)
+        return rename(address, self._moved)
 
     def apply(self, record: Record) -> Entry | None:
         """Applies one record; returns an entry with the fields of its intent, otherwise None."""
@@ -264,7 +284,10 @@ class Replay:
             case Intent():
                 self._open[record.sequence] = record
             case Checkpoint():
-                self._last_applied_by_address = dict(record.last_applied_by_address)
+                for states in (self._last_applied_by_address, self._former, self._addresses):
+                    states.clear()
+                for address, last_applied in record.states:
+                    self._set_state(address, last_applied)
                 self._open = {intent.sequence: intent for intent in record.open}
             case Entry():
                 return self._apply_entry(record)
@@ -276,21 +299,45 @@ class Replay:
             entry = replace(entry, **{name: getattr(intent, name) for name in JOINED})
         if entry.result is StepResult.DONE:
             if entry.action in _GONE:
-                self._last_applied_by_address.pop(entry.address, None)
+                self._drop_state(_identity(entry.address, entry.id))
             else:
-                self._last_applied_by_address[entry.address] = LastApplied.of(entry)
+                self._set_state(entry.address, LastApplied.of(entry))
         return entry
+
+    def _set_state(self, address: Address, last_applied: LastApplied) -> None:
+        """Sets the state of a resource; what its address meant before becomes a former resource."""
+        identity = _identity(address, last_applied.id)
+        if self._addresses.get(identity) != address:
+            self._drop_state(identity)
+        before = self._last_applied_by_address.get(address)
+        if before is not None and not before.has_id(last_applied.id):
+            other = _identity(address, before.id)
+            self._former[other] = (address, before)
+            del self._addresses[other]
+        self._last_applied_by_address[address] = last_applied
+        self._addresses[identity] = address
+
+    def _drop_state(self, identity: _Identity) -> None:
+        """Removes the state of a resource, under whatever address it is."""
+        self._former.pop(identity, None)
+        address = self._addresses.pop(identity, None)
+        if address is not None:
+            del self._last_applied_by_address[address]
 
     def snapshot(self) -> Snapshot:
         """Returns the state after the applied lines."""
-        last_applied_by_address = dict(self._last_applied_by_address)
-        for old, new in self._moved.items():
-            if old in last_applied_by_address and new not in last_applied_by_address:
-                last_applied_by_address[new] = last_applied_by_address.pop(old)
+        states = dict(self._last_applied_by_address)
+        moved: dict[Address, Address] = {}
+        for old in self._moved:
+            new = self._now(old)
+            if old in states and new not in states:
+                states[new], moved[new] = states.pop(old), old
+        renamed = ((self._now(address), state) for address, state in self._former.values())
+        named, former = name_former(renamed, states)
         left = tuple(
             replace(intent, address=self._now(intent.address)) for intent in self._open.values()
         )
-        return Snapshot(last_applied_by_address, self._known, left, self._fence)
+        return Snapshot({**states, **named}, self._known, left, self._fence, former, moved)
 
     def checkpoint(self, archive: str, sha256: str, count: int) -> Checkpoint:
         """Returns a checkpoint that replaces all applied lines."""
@@ -298,7 +345,7 @@ class Replay:
             archive,
             sha256,
             count,
-            self._last_applied_by_address,
+            (*self._former.values(), *self._last_applied_by_address.items()),
             tuple(self._open.values()),
             self._fence,
         )

@@ -16,7 +16,9 @@ from reconciler.text.times import parse_utc
 
 _TYPES: Final[Mapping[str, type]] = {
     **dict.fromkeys(("address", "id", "action", "at", "by", "host", "commit", "plan_digest"), str),
-    **dict.fromkeys(("step_digest", "fleet", "token", "stamp", "extent", "fate", "note"), str),
+    **dict.fromkeys(
+        ("step_digest", "fleet", "token", "created", "stamp", "extent", "fate", "note"), str
+    ),
     **dict.fromkeys(("attempt", "fence", "wave", "intent", "sequence"), int),
     **dict.fromkeys(("patch", "inverse", "owns", "absences"), list),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
@@ -36,8 +38,9 @@ JOINED: Final[Mapping[str, Json]] = {
     "fleet": "",
     "token": "",
 }
+_RARE: Final = ("token", "created")
 # The values that a record may omit.
-_OMITTED: Final[Mapping[str, Json]] = {"fleet": "", "token": ""}
+_OMITTED: Final[Mapping[str, Json]] = {"fleet": "", "token": "", "created": ""}
 _OMITTED_OF_ENTRY: Final[Mapping[str, Json]] = {
     **_OMITTED,
     **dict.fromkeys(("intent", "fence", "wave"), 0),
@@ -55,12 +58,13 @@ class Checkpoint:
     """The first line of a compacted chain: the whole state, and the archive of the lines before.
 
     `archive` names the file or blob with the `count` lines before; `sha256` is of its bytes.
+    `states` has the former resources of an address before the one that has the address.
     """
 
     archive: str
     sha256: str
     count: int
-    last_applied_by_address: Mapping[Address, LastApplied]
+    states: tuple[tuple[Address, LastApplied], ...]
     open: tuple[Intent, ...] = ()
     fence: int = 0
     sequence: int = 0
@@ -155,7 +159,7 @@ def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
         "count": checkpoint.count,
         "memories": [
             {"address": str(address), **_write(last_applied)}
-            for address, last_applied in checkpoint.last_applied_by_address.items()
+            for address, last_applied in checkpoint.states
         ],
         "open": [_write(intent) for intent in checkpoint.open],
     }
@@ -165,7 +169,7 @@ def _read_outcome(document: Mapping[str, Json], sequence: int) -> Entry:
     repeated = [name for name in JOINED if name in document]
     if repeated:
         raise BadLine(f"repeats the {repeated[0]} of its intent")
-    entry = _read(Entry, {**document, **JOINED, "sequence": sequence})
+    entry = _read(Entry, {**_OMITTED, **document, **JOINED, "sequence": sequence})
     if not entry.intent:
         raise BadLine("has no usable intent")
     return entry
@@ -180,10 +184,10 @@ def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
         archive=_read_field(document, "archive"),
         sha256=_read_field(document, "sha256"),
         count=_read_field(document, "count"),
-        last_applied_by_address={
-            _read_field(one, "address"): _read(LastApplied, {**_OMITTED, **one})
+        states=tuple(
+            (_read_field(one, "address"), _read(LastApplied, {**_OMITTED, **one}))
             for one in _read_documents(document, "memories")
-        },
+        ),
         open=tuple(_read(Intent, {**_OMITTED, **one}) for one in _read_documents(document, "open")),
         fence=document["highest_fence"],
         sequence=sequence,
@@ -191,12 +195,10 @@ def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
 
 
 def _write(step: Entry | Intent | LastApplied) -> dict[str, Json]:
-    """Returns all fields; omits an empty token, because few resources have one."""
+    """Returns all fields; omits an empty token or creation time, because few have them."""
     said = {spelling: getattr(step, name) for spelling, name in _FIELDS[type(step)].items()}
     said |= {name: write(said[name]) for name, write in _WRITERS.items() if name in said}
-    if not said["token"]:
-        del said["token"]
-    return said
+    return {name: value for name, value in said.items() if value or name not in _RARE}
 
 
 def _read(kind: type[_Step], document: Mapping[str, Json]) -> _Step:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from reconciler.document.pointers import find, split_pointer
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import Folder, find_manifests
+from reconciler.manifests.moved import check_moved, place_moved
 from reconciler.manifests.project import LEDGER, make_project
 from reconciler.manifests.recognition import (
     API_VERSION,
@@ -224,6 +225,7 @@ class _Loading:
             *check_document(_PROJECT_SCHEMA, document, extension),
             *self._check_ledger(file, document),
         ]
+        found = found or list(check_moved(document))
         places = SourceMap(parsed.file, node)
         for pointer, finding in found:
             at = places.find_nearest(pointer)
@@ -231,7 +233,8 @@ class _Loading:
         if not found and not parsed.findings:
             digest = self.folder.files[parsed.file]
             planes = [plane for kind in self.kinds.values() for plane in kind.planes]
-            self.project = make_project(document, file.parent, parsed.file, digest, planes)
+            made = make_project(document, file.parent, parsed.file, digest, planes)
+            self.project = replace(made, moved_places=place_moved(document, places))
 
     def _check_ledger(self, file: Path, document: Json) -> Iterator[tuple[str, Finding]]:
         """Nothing may be written outside the project, nor anything through a symbolic link."""
@@ -337,6 +340,20 @@ class _Loading:
         given = (reference for found in references for _, reference in found)
         return {SecretReference(env=one.get("env", ""), file=one.get("file", "")) for one in given}
 
+    def _check_moved(self) -> Iterator[Finding]:
+        """Yield a finding for each old address that a manifest still declares."""
+        places = self.project.moved_places if self.project is not None else {}
+        for old, place in places.items():
+            manifest = self.manifests.get(old)
+            if manifest is not None:
+                yield Finding(
+                    "was moved to another address, and a manifest still declares it",
+                    subject=str(old),
+                    place=place,
+                    detail=(f"It is declared on {_place_of(manifest)}.",),
+                    next_step="Remove the entry from spec.moved, or the manifest.",
+                )
+
     def finish(self, *, whole: bool) -> Loaded:
         named = [finding for file, finding in self.unnamed if file not in self.definitions]
         whole = whole and not self.unsure
@@ -345,6 +362,7 @@ class _Loading:
                 self.findings.append(replace(finding, subject=str(manifest.address)))
             else:
                 self.counter.add(finding, str(manifest.address), manifest.member)
+        self.findings.extend(self._check_moved())
         findings = [*self.folder.findings, *self.findings, *named, *self.counter.list_findings()]
         wrong = any(finding.severity == "error" for finding in findings)
         if not wrong and not self.manifests:

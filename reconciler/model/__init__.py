@@ -67,6 +67,7 @@ from reconciler.model.ledger import (
     Snapshot,
     StepResult,
     VerifyReport,
+    name_former,
 )
 from reconciler.model.live import (
     Blob,
@@ -161,4 +162,5 @@ __all__ = [
     "WavePaused",
     "WaveStarted",
     "compress",
+    "name_former",
 ]

@@ -114,7 +114,8 @@ class Project:
 
     `ledger` is the folder of the ledger and of the files beside it. When `ledger_container` is not
     empty, the ledger itself is in that container, in blobs whose names begin with `ledger_prefix`.
-    `moved` maps the old address of a renamed resource to its current one.
+    `moved` maps the old address of a renamed resource to its current one; `moved_places` has the
+    place of each entry, by the old address.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Project:
     ledger: str
     digest: str
     moved: Mapping[Address, Address] = field(default_factory=dict)
+    moved_places: Mapping[Address, SourceLocation] = field(default_factory=dict)
     ledger_container: str = ""
     ledger_prefix: str = ""
 

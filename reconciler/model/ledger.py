@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import field, fields
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import field, fields, replace
 from typing import Final
 
 from reconciler.model.core import Action, Address, Finding, Json, Resource, SecretReference
@@ -20,7 +21,9 @@ class StepRecord:
     was applied. `secrets` maps the pointers of secrets to the written version label. `digests` maps
     the pointers of models to the digest of their bytes. `wave` and `fleet` are as in `Step`.
     `token` is the text form of the `SecretReference` of the resource's own token; empty when the
-    resource has no token of its own. The ledger assigns `sequence`.
+    resource has no token of its own. `created` is when the service created the resource, as the
+    service shows it; empty when it shows no such time. It distinguishes two resources with the same
+    id. The ledger assigns `sequence`.
     """
 
     id: str
@@ -34,6 +37,7 @@ class StepRecord:
     wave: int = field(default=0, kw_only=True)
     fleet: Address | None = field(default=None, kw_only=True)
     token: str = field(default="", kw_only=True)
+    created: str = field(default="", kw_only=True)
     sequence: int = field(default=0, kw_only=True)
 
 
@@ -57,6 +61,10 @@ class LastApplied(StepRecord):
     def resource(self, address: Address) -> Resource:
         """The resource with its recorded id and token."""
         return Resource(address, self.id, SecretReference.parse(self.token))
+
+    def has_id(self, resource_id: str) -> bool:
+        """Whether the state is that of the resource with this id, in any case of its letters."""
+        return self.id.casefold() == resource_id.casefold()
 
 
 _REMEMBERED: Final = tuple(one.name for one in fields(LastApplied))
@@ -138,12 +146,66 @@ class Snapshot:
 
     `open` are the intents with an unknown result, oldest first. `fence` is the highest fencing
     token in the ledger.
+
+    An address can have meant more than one resource. The last one that was applied has the address.
+    Each former one, as long as the ledger records it, has an address of its own, such as
+    `WebService/a.former`; `former` maps it to the address under which it was applied. `moved` maps
+    the address of a resource to the one that the project says it had before.
     """
 
     last_applied_by_address: Mapping[Address, LastApplied]
     known: bool
     open: tuple[Intent, ...] = ()
     fence: int = 0
+    former: Mapping[Address, Address] = field(default_factory=dict)
+    moved: Mapping[Address, Address] = field(default_factory=dict)
+
+    def applied_as(self, address: Address) -> Address:
+        """The address under which a resource was applied: its own, unless it is a former one."""
+        return self.former.get(address, address)
+
+    def of_resources(self, resources: Iterable[Resource]) -> Snapshot:
+        """The same moment, for addresses that mean these resources now.
+
+        Such an address has the recorded state of the resource that it means, or none. A resource
+        that it meant before is a former one.
+        """
+        meant = {one.address: one for one in resources}
+        states: dict[Address, LastApplied] = {}
+        left: list[tuple[Address, LastApplied]] = []
+        for known, last_applied in self.last_applied_by_address.items():
+            address = self.applied_as(known)
+            resource = meant.get(address)
+            if resource is not None and last_applied.has_id(resource.id):
+                states[address] = last_applied
+            elif resource is None and known == address:
+                states[known] = last_applied
+            else:
+                left.append((address, last_applied))
+        named, former = name_former(left, {*states, *meant})
+        return replace(self, last_applied_by_address={**states, **named}, former=former)
+
+
+def name_former(
+    states: Iterable[tuple[Address, LastApplied]], taken: Collection[Address]
+) -> tuple[dict[Address, LastApplied], dict[Address, Address]]:
+    """Give each former resource an address that is not in `taken`.
+
+    `states` has the address under which each was applied. Returns the states by their new address,
+    and the old address by the new one.
+    """
+    named: dict[Address, LastApplied] = {}
+    former: dict[Address, Address] = {}
+    for address, last_applied in states:
+        free = (Address(address.kind, f"{address.name}{suffix}") for suffix in _suffixes())
+        new = next(one for one in free if one not in taken and one not in named)
+        named[new], former[new] = last_applied, address
+    return named, former
+
+
+def _suffixes() -> Iterator[str]:
+    yield ".former"
+    yield from (f".former-{number}" for number in itertools.count(2))
 
 
 @dataclass(frozen=True)
@@ -192,7 +254,9 @@ class RebuiltEntry:
 
     `entry` is None when the service does not exist. `apart` are the places where live differs from
     the manifest. `not_observable` are the places that the service never shows. `models` are the
-    places of trained models: the digests of their bytes at the last apply are unknown.
+    places of trained models: the digests of their bytes at the last apply are unknown. `assumed` is
+    True if the secrets only count as written; otherwise the old ledger records it. `unwritten` are
+    the places of the secrets that it does not record.
     """
 
     resource: Resource
@@ -200,3 +264,5 @@ class RebuiltEntry:
     apart: tuple[str, ...] = ()
     not_observable: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    unwritten: tuple[str, ...] = ()
+    assumed: bool = True

@@ -13,6 +13,7 @@ from itertools import takewhile
 from typing import Final
 
 from reconciler.document.diff import diff, is_not_observable, is_omitted, same
+from reconciler.document.identity import is_same_creation, read_creation_time
 from reconciler.document.overlay import overlay, says_nothing
 from reconciler.document.patch import (
     MISFITS,
@@ -44,6 +45,10 @@ from reconciler.model.values import dataclass
 from reconciler.plans.history import is_hidden
 from reconciler.plans.step import Comparison, find_moved_epochs
 
+CREATED_ANEW: Final = "it was deleted and created again"
+_ANOTHER: Final = "another resource with its id was created since"
+# After these actions the id still names the same resource, or none.
+_SAME_RESOURCE: Final = (Action.UPDATE, Action.DELETE)
 PLAN_AGAIN: Final = "Plan again: the live state has changed since this plan was made."
 _AGAIN: Final = "Plan again to see what is live; if it persists, look for a second writer."
 _DECLARE: Final = "Declare it: the service fills in what the definition leaves out."
@@ -102,12 +107,13 @@ def assess_intent(
     `before` is the read immediately before the write. Pass it only if the service reported
     success: then a value that is not observable counts as done.
     """
-    if intent.action is Action.DELETE:
+    anew = live is not ABSENT and not is_same_creation(field, intent.created, live.document)
+    if intent.action is Action.DELETE and not anew:
         return _done("it is gone") if live is ABSENT else _not_done("it is still there")
+    if anew and intent.action in _SAME_RESOURCE:
+        return _assess_created_anew(intent.action)
     if live is ABSENT:
-        if intent.action is Action.CREATE:
-            return _not_done("it is not there")
-        return _HALF if intent.action is Action.REPLACE else _unknown("it is gone")
+        return _assess_absence(intent.action)
     try:
         places = list(_find_places(field, intent.patch, live.document))
         whole = _find_whole(field, intent, before)
@@ -123,6 +129,19 @@ def assess_intent(
         found = _assess_change(field, intent, live, places, wrong)
     shown = tuple(_show(field, live.document, one) for one in wrong)
     return replace(found, shown=shown, removed=all(one.removed for one in wrong))
+
+
+def _assess_created_anew(action: Action) -> Evidence:
+    """Return the result of a write after which another resource has the id."""
+    return (
+        _done(f"it is gone, and {_ANOTHER}") if action is Action.DELETE else _unknown(CREATED_ANEW)
+    )
+
+
+def _assess_absence(action: Action) -> Evidence:
+    if action is Action.CREATE:
+        return _not_done("it is not there")
+    return _HALF if action is Action.REPLACE else _unknown("it is gone")
 
 
 def _assess_creation(field: Field, intent: Intent, live: Json, wrong: Sequence[_Place]) -> Evidence:
@@ -259,6 +278,10 @@ def check_stale(field: Field, step: Step, live: Live | Absent) -> Iterator[Findi
     if live is ABSENT:
         yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=PLAN_AGAIN)
         return
+    created = read_creation_time(field, step.before)
+    if not is_same_creation(field, created, live.document):
+        yield _report_created_anew(subject)
+        return
     mismatches = tuple(check_preconditions(field, step.ops, step.absences, live.document))
     mismatches = mismatches or tuple(find_reordered(field, step.ops, live.document))
     misfit = None if mismatches else check_operations(step.ops, live.document)
@@ -297,6 +320,9 @@ def check_done(
     if live is ABSENT:
         yield Finding("Saved plan is stale: it is gone", subject=subject, next_step=PLAN_AGAIN)
         return
+    if not is_same_creation(field, last_applied.created, live.document):
+        yield _report_created_anew(subject)
+        return
     for place in _find_reverted(field, step, live.document):
         have = Mismatch(format_pointer(place.path), place.wanted, find(live.document, place.path))
         yield Finding(
@@ -312,6 +338,11 @@ def check_done(
         for path in find_moved_epochs(known):
             said = f"{format_pointer(path)} has changed, which may have undone what this plan wrote"
             yield Finding(f"Saved plan is stale: {said}", subject=subject, next_step=PLAN_AGAIN)
+
+
+def _report_created_anew(subject: str) -> Finding:
+    said = f"Saved plan is stale: {CREATED_ANEW}"
+    return Finding(said, subject=subject, next_step=PLAN_AGAIN)
 
 
 def _find_reverted(field: Field, step: Step, live: Json) -> Iterator[_Place]:

@@ -130,6 +130,16 @@ def rename(address: Address, moved: Mapping[Address, Address]) -> Address:
     return address
 
 
+def is_of_one_resource(before: Entry, after: Entry) -> bool:
+    """Whether two entries are of one resource.
+
+    Their ids are equal, and `after` did not find a resource that was created since `before`.
+    """
+    same_id = before.id.casefold() == after.id.casefold()
+    made = after.action in _WHOLE or not (before.created and after.created)
+    return same_id and (made or before.created == after.created)
+
+
 def recall(
     entries: Iterable[Entry], moved: Mapping[Address, Address], moment: Moment | None = None
 ) -> dict[Address, Entry]:
@@ -140,18 +150,26 @@ def recall(
             continue
         address = rename(entry.address, moved)
         if entry.action in _GONE:
-            last.pop(address, None)
+            if address in last and is_of_one_resource(last[address], entry):
+                del last[address]
         else:
             last[address] = replace(entry, address=address)
     return last
 
 
 def attribute(entries: Iterable[Entry]) -> list[Authorship]:
-    """Return who wrote each recorded value of one resource, from the entries of its address."""
+    """Return who wrote each recorded value of one resource, from the entries of its address.
+
+    The entries of another resource that the address, or its id, meant before say nothing of it.
+    """
     found: dict[str, Authorship] = {}
+    last: Entry | None = None
     for entry in entries:
         if entry.result is StepResult.DONE:
-            found = {} if entry.action in _GONE else dict(_attribute_one(entry, found))
+            if last is not None and not is_of_one_resource(last, entry):
+                found = {}
+            gone = entry.action in _GONE
+            found, last = ({} if gone else dict(_attribute_one(entry, found))), entry
     return [found[pointer] for pointer in sorted(found)]
 
 

@@ -76,7 +76,10 @@ def _rebuilt_entry_lines(one: RebuiltEntry) -> Iterator[str]:
     if one.not_observable:
         yield f"      left out, the service never returns it: {_name(one.not_observable)}"
     if one.entry.secrets:
-        yield f"      assumed to be as declared: {', '.join(_secrets(one.entry))}"
+        how = "assumed to be as declared" if one.assumed else "kept from the old ledger"
+        yield f"      {how}: {', '.join(_secrets(one.entry))}"
+    if one.unwritten:
+        yield f"      left out, it was never written: {_name(one.unwritten)}"
     yield "      not known: who applied what, and when"
     if one.models:
         yield f"      not known: which bytes were applied at {_name(one.models)}"

@@ -296,7 +296,8 @@ def test_what_was_done_to_another_service_of_that_address_is_not_led_back() -> N
     world.ledger.record(make_entry(id="/x/other"))
     world.ledger.record(make_entry(id="/x/census"))
     assert refusals(lambda: roll(world, {}, 1)) == [
-        "cannot be rolled back: #2 was applied to another service: /x/other"
+        "cannot be rolled back: #2 was applied to another service: /x/other",
+        "cannot be rolled back: #1 was applied to another service: /x/other",
     ]
 
 

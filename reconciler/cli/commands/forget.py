@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import LOCK_TIMEOUT
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from collections.abc import Sequence
+
+    from reconciler.cli.wiring import Assembly
+    from reconciler.model import Address, Entry, LastApplied, Snapshot
 
 
 @click.command(
@@ -24,44 +32,79 @@ def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None
     """Stop managing a resource: remove it from the ledger, and do not delete it.
 
     The service is unchanged. If a manifest still names the resource, the next apply manages it
-    again. The ADDRESS of a fleet means all its members in the ledger.
+    again. The ADDRESS of a fleet means all its members in the ledger. With an address, each former
+    resource of the address is removed too; its own address removes it alone.
     """
-    from reconciler.cli.wiring import (
-        assemble_project,
-        lock_ledger,
-        not_in_ledger,
-        now,
-        parse_addresses,
-    )
-    from reconciler.model import Action, Entry
-    from reconciler.plans.waves import find_members
+    from dataclasses import replace
+
+    from reconciler.cli.wiring import assemble_project, lock_ledger, parse_addresses
+    from reconciler.model import Action
 
     assembly = assemble_project(invocation)
     (named,) = parse_addresses("forget", [address])
-    ledger, revision = assembly.ledger, assembly.revision
+    ledger = assembly.ledger
     with lock_ledger(assembly, f"forget {address}", lock_timeout) as lease:
-        known = ledger.load().last_applied_by_address
-        members = find_members(named, (), known)
-        if not all(member in known for member in members):
-            raise not_in_ledger(named, (*known, *(one.fleet for one in known.values())))
+        snapshot = ledger.load()
+        members = _find_members(named, snapshot)
+        if not members:
+            snapshot = _apply_manifests(invocation, snapshot)
+            members = _find_members(named, snapshot)
+        if not members:
+            raise _not_in_ledger(named, ledger.load())
         for member in members:
-            ledger.record(
-                Entry(
-                    address=member,
-                    id=known[member].id,
-                    action=Action.FORGET,
-                    at=now(),
-                    by=revision.author,
-                    host=revision.host,
-                    commit=revision.commit,
-                    plan_digest="",
-                    patch=(),
-                    inverse=(),
-                    owned={},
-                    secrets={},
-                    fence=lease.lock_owner.fence,
-                    fleet=known[member].fleet,
-                )
-            )
+            state = snapshot.last_applied_by_address[member]
+            entry = _make_entry(assembly, snapshot.applied_as(member), state)
+            ledger.record(replace(entry, fence=lease.lock_owner.fence))
             click.echo(f"  {Action.FORGET.symbol} {member}")
     click.echo("\nForgotten. Nothing was deleted.")
+
+
+def _find_members(named: Address, snapshot: Snapshot) -> Sequence[Address]:
+    """The recorded addresses that an address means: of a fleet, or its own with former ones."""
+    from reconciler.plans.waves import find_members
+
+    known = snapshot.last_applied_by_address
+    members = find_members(named, (), known)
+    if not all(member in known for member in members):
+        return ()
+    return sorted({one for one in known if {one, snapshot.applied_as(one)} & {*members}})
+
+
+def _apply_manifests(invocation: Invocation, snapshot: Snapshot) -> Snapshot:
+    """The snapshot as a plan shows it: a manifest may name another resource than was applied."""
+    from reconciler.cli.loading import load_all
+    from reconciler.engine.planning.selection import find_meant
+
+    loaded, kinds = load_all(invocation, [])
+    defaults = loaded.project.defaults if loaded.project is not None else {}
+    return snapshot.of_resources(find_meant(kinds, loaded.manifests, defaults))
+
+
+def _not_in_ledger(named: Address, snapshot: Snapshot) -> Exception:
+    from reconciler.cli.wiring import not_in_ledger
+
+    known = snapshot.last_applied_by_address
+    return not_in_ledger(named, (*known, *(one.fleet for one in known.values())))
+
+
+def _make_entry(assembly: Assembly, address: Address, state: LastApplied) -> Entry:
+    from reconciler.cli.wiring import now
+    from reconciler.model import Action, Entry
+
+    revision = assembly.revision
+    return Entry(
+        address=address,
+        id=state.id,
+        action=Action.FORGET,
+        at=now(),
+        by=revision.author,
+        host=revision.host,
+        commit=revision.commit,
+        plan_digest="",
+        patch=(),
+        inverse=(),
+        owned={},
+        secrets={},
+        fleet=state.fleet,
+        created=state.created,
+    )

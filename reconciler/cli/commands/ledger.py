@@ -16,10 +16,10 @@ from reconciler.cli.options import AUTO_APPROVE, LOCK_TIMEOUT, format_options
 from reconciler.model.values import dataclass
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from reconciler.cli.wiring import Assembly
-    from reconciler.model import Address, Entry
+    from reconciler.model import Address, Entry, Resource, Snapshot
     from reconciler.ports import Lease, Ledger
 
 _MOST_BYTES = 512 * 1024 * 1024
@@ -161,11 +161,12 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
     author = Author(revision.author, revision.host, revision.commit, "")
     with ExitStack() as held:
         lease = _lock_if_readable(held, assembly, lock_timeout)
-        found = rebuild_entries(runtime, assembly.request(PlanFlags()), author)
-        there, lost = _read_what_remains(assembly.ledger, {one.resource.address for one in found})
+        old = _read_old(assembly.ledger)
+        found = rebuild_entries(runtime, assembly.request(PlanFlags()), author, old)
+        lost = set() if old is None else _list_lost(old, [one.resource for one in found])
         invocation.clear_progress()
         click.echo(render_rebuilt_entries(found, lost))
-        if there and not auto_approve:
+        if (old is None or old.known) and not auto_approve:
             _approve_rebuild()
         if lease is not None:
             lease.check()
@@ -188,15 +189,20 @@ def _lock_if_readable(held: ExitStack, assembly: Assembly, within_s: float) -> L
         return None
 
 
-def _read_what_remains(ledger: Ledger, named: set[Address]) -> tuple[bool, set[Address]]:
-    """Whether a ledger exists, and which addresses only it remembers; none for a broken ledger."""
+def _read_old(ledger: Ledger) -> Snapshot | None:
+    """The state of the ledger that is replaced; None for a broken ledger."""
     from reconciler.errors import LedgerInvalid
 
     try:
-        snapshot = ledger.load()
+        return ledger.load()
     except LedgerInvalid:
-        return True, set()
-    return snapshot.known, set(snapshot.last_applied_by_address) - named
+        return None
+
+
+def _list_lost(old: Snapshot, named: Sequence[Resource]) -> set[Address]:
+    """The addresses that only the old ledger records, former resources of an address included."""
+    known = old.of_resources(named).last_applied_by_address
+    return set(known) - {one.address for one in named}
 
 
 def _approve_rebuild() -> None:

@@ -99,7 +99,8 @@ def apply_plan(
     check_calls(runtime, plan)
     policy = policy or Policy()
     runtime.emit(Agenda(steps=tuple((step.resource.address, step.action) for step in plan.steps)))
-    remembered = runtime.ledger.load().last_applied_by_address
+    meant = runtime.ledger.load().of_resources(step.resource for step in plan.steps)
+    remembered = meant.last_applied_by_address
     before = {
         step.resource: remembered[step.resource.address]
         for step in plan.steps

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from reconciler.document.baseline import make_baseline
+from reconciler.document.identity import is_same_creation, read_creation_time
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field
 from reconciler.engine.runtime import Runtime
@@ -100,6 +101,7 @@ class Journal:
             wave=step.wave,
             fleet=step.fleet,
             token=_write_token(step),
+            created=read_creation_time(self._find_field(step.resource.address), document_of(live)),
         )
         intent = replace(intent, sequence=self._runtime.ledger.intend(intent))
         self._lease.check()
@@ -152,10 +154,8 @@ class Journal:
     def _remember(
         self, entry: Entry, intent: Intent, document: Json | Absent, sent: Json | Absent
     ) -> Entry:
-        field = self._runtime.kinds[intent.address.kind].field
-        last_applied = self._remembered.get(intent.address)
-        if intent.action is not Action.UPDATE:
-            last_applied = None
+        field = self._find_field(intent.address)
+        last_applied = self._find_kept(field, intent, document)
         owned = dict(_find_owned(field, intent.owned_paths, document, sent))
         return replace(
             entry,
@@ -163,7 +163,23 @@ class Journal:
             secrets={**(last_applied.secrets if last_applied else {}), **intent.secrets},
             digests={**(last_applied.digests if last_applied else {}), **intent.digests},
             baseline=make_baseline(field, document, owned),
+            created=entry.created if document is ABSENT else read_creation_time(field, document),
         )
+
+    def _find_kept(
+        self, field: Field, intent: Intent, document: Json | Absent
+    ) -> LastApplied | None:
+        """Return what was recorded before of the resource that an intent updates.
+
+        Returns None for another resource: its address, or its id, meant something else then.
+        """
+        known = self._remembered.get(intent.address)
+        if known is None or intent.action is not Action.UPDATE or not known.has_id(intent.id):
+            return None
+        return known if is_same_creation(field, known.created, document) else None
+
+    def _find_field(self, address: Address) -> Field:
+        return self._runtime.kinds[address.kind].field
 
     def _now(self) -> str:
         return format_utc(self._runtime.clock())

@@ -32,7 +32,8 @@ def recover_intents(runtime: Runtime, author: Author, lease: Lease, read_back_s:
     known = [intent for intent in snapshot.open if intent.address.kind in runtime.kinds]
     if not known:
         return
-    journal = Journal(runtime, author, lease, snapshot.last_applied_by_address)
+    meant = snapshot.of_resources(intent.resource for intent in known)
+    journal = Journal(runtime, author, lease, meant.last_applied_by_address)
     failures: list[Finding] = []
     for found in runtime.run_resumable(
         _Recovery(runtime, journal, read_back_s).recover, _by_resource(known)

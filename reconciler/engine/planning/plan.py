@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 
+from reconciler.document.identity import is_same_creation
 from reconciler.engine.blob_checks import check_models
 from reconciler.engine.observe import Observation, ObservedResources, observe
 from reconciler.engine.planning.selection import (
     PlanRequest,
     identify_resources,
+    load_snapshot,
     resolve_request,
     select_manifests,
 )
@@ -37,6 +39,7 @@ from reconciler.model import (
     Estimate,
     Finding,
     Json,
+    LastApplied,
     Manifest,
     Member,
     Plan,
@@ -49,6 +52,7 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.plans import guards
 from reconciler.plans.estimate import estimate
+from reconciler.plans.evidence import CREATED_ANEW
 from reconciler.plans.reasons import explain_changes, format_author
 from reconciler.plans.step import Comparison, make_removal, make_step
 from reconciler.plans.waves import compute_pause, name_items, stage_members
@@ -90,7 +94,7 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
 
     Raises ManifestInvalid or Unplannable with all obstacles.
     """
-    snapshot = runtime.ledger.load()
+    snapshot = load_snapshot(runtime, request)
     request = resolve_request(request, snapshot)
     chosen = select_manifests(request)
     resources = identify_resources(runtime, chosen, request.defaults)
@@ -106,7 +110,7 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
     starting_documents, seen = find_starting_documents(runtime, request, wanted, seen)
     _plan_declared(builder, snapshot, wanted, seen, starting_documents)
     for resource in leaving:
-        gone = Reason("", Cause.ORPHAN, "no manifest names it any more")
+        gone = Reason("", Cause.ORPHAN, _explain_orphan(snapshot, resource))
         last_applied = snapshot.last_applied_by_address[resource.address]
         _plan_removal(builder, seen[resource], gone, last_applied.wave, last_applied.fleet)
     builder.add_findings(check_conflicts(runtime, builder.steps, wanted, request.refresh))
@@ -170,12 +174,12 @@ def _plan_declared(
                 starting_documents.get(resource),
             )
             _plan_one(
-                runtime,
                 builder,
                 manifest,
                 seen[resource],
                 comparison,
                 starting_documents.get(resource),
+                snapshot.last_applied_by_address.get(resource.address),
             )
 
 
@@ -227,15 +231,28 @@ def estimate_steps(
 def _find_orphans(request: PlanRequest, snapshot: Snapshot) -> list[Resource]:
     """Return the resources of the ledger that no manifest names, by address.
 
-    With targets, only targeted resources are returned.
+    A resource that a declared address meant before is one of them. With targets, only targeted
+    resources are returned.
     """
     declared = {manifest.address for manifest in request.manifests}
     if not request.whole:
         return []
-    gone = set(snapshot.last_applied_by_address) - declared - set(request.excluded)
+    gone = {
+        address
+        for address in set(snapshot.last_applied_by_address) - declared
+        if not {address, snapshot.applied_as(address)} & set(request.excluded)
+    }
     if request.targets:
-        gone &= set(request.targets)
+        targets = set(request.targets)
+        gone = {one for one in gone if {one, snapshot.applied_as(one)} & targets}
     return [snapshot.last_applied_by_address[address].resource(address) for address in sorted(gone)]
+
+
+def _explain_orphan(snapshot: Snapshot, resource: Resource) -> str:
+    address = snapshot.former.get(resource.address)
+    if address is None:
+        return "no manifest names it any more"
+    return f"it is {resource.short_id}, and {address} now names another resource"
 
 
 def _plan_removal(
@@ -281,12 +298,12 @@ def list_last_set(comparisons: Sequence[Comparison]) -> Mapping[str, Mapping[str
 
 
 def _plan_one(
-    runtime: Runtime,
     builder: _PlanBuilder,
     manifest: Manifest,
     seen: Observation,
     comparison: Comparison | None,
     starting: StartingDocument | None,
+    recorded: LastApplied | None,
 ) -> None:
     if comparison is None or (starting is not None and starting.obstacles):
         builder.obstacles.extend(one for one in (seen.finding,) if one)
@@ -301,8 +318,12 @@ def _plan_one(
     if step is None:
         builder.unchanged.append(seen.resource)
         return
-    step = set_source(runtime, step, starting)
-    builder.add_findings(check_planned_step(runtime, manifest, step, comparison.declared.models))
+    if recorded is not None and comparison.last_applied is None:
+        builder.warnings.append(_warn_of_creation(seen.resource, recorded))
+    step = set_source(builder.runtime, step, starting)
+    builder.add_findings(
+        check_planned_step(builder.runtime, manifest, step, comparison.declared.models)
+    )
     reported = step.copy_with(
         labels=manifest.labels,
         reasons=tuple(explain_changes(comparison, step.changes)),
@@ -313,6 +334,15 @@ def _plan_one(
     builder.add(reported, seen)
 
 
+def _warn_of_creation(resource: Resource, recorded: LastApplied) -> Finding:
+    return Finding(
+        f"{CREATED_ANEW} since it was last applied {format_author(recorded)}",
+        subject=str(resource.address),
+        next_step="Its secrets and all values that are not observable count as never written.",
+        severity="warning",
+    )
+
+
 def make_comparison(
     runtime: Runtime,
     request: PlanRequest,
@@ -321,11 +351,17 @@ def make_comparison(
     seen: Observation,
     starting: StartingDocument | None = None,
 ) -> Comparison | None:
-    """Return the comparison of a manifest with its observation; None where the read failed."""
+    """Return the comparison of a manifest with its observation; None where the read failed.
+
+    What `snapshot` records of a resource that was deleted and created again is not part of it.
+    """
     if seen.document is None:
         return None
     document = seen.document.open() if isinstance(seen.document, CompressedDocument) else ABSENT
     kind = runtime.kinds[manifest.address.kind]
+    last_applied = snapshot.last_applied_by_address.get(manifest.address)
+    if last_applied and not is_same_creation(kind.field, last_applied.created, document):
+        last_applied = None
     return Comparison(
         resource=seen.resource,
         schema=kind.field,
@@ -335,7 +371,7 @@ def make_comparison(
             pointer: SecretReference(**given)
             for pointer, given in manifest.spec.get("secrets", {}).items()
         },
-        last_applied=snapshot.last_applied_by_address.get(manifest.address),
+        last_applied=last_applied,
         ledger_known=snapshot.known,
         rotate=manifest.address in request.rotate,
     )

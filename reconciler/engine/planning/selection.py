@@ -5,8 +5,9 @@ It must not read a service. The planner, the drift report and the rebuild call i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 
 from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Runtime
@@ -16,14 +17,17 @@ from reconciler.model import (
     Finding,
     GuardLimits,
     Inputs,
+    Json,
     Manifest,
     Resource,
     Rollout,
     Snapshot,
+    SourceLocation,
     UnreadFile,
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.waves import group_members, name_items
+from reconciler.ports import Kind
 from reconciler.text.suggestions import suggest
 
 
@@ -39,6 +43,7 @@ class PlanRequest:
     with members among the manifests. `unread` are files that may declare resources and were not
     read: `prune` destroys none of these. `notes` are warnings about what was read; they become a
     part of the plan.
+    `moved_places` has the place of each entry of `spec.moved`, by the old address.
     """
 
     manifests: Sequence[Manifest]
@@ -56,6 +61,45 @@ class PlanRequest:
     rollouts: Sequence[Rollout] = ()
     unread: Sequence[UnreadFile] = ()
     notes: Sequence[Finding] = ()
+    moved_places: Mapping[Address, SourceLocation] = field(default_factory=dict)
+
+
+def load_snapshot(runtime: Runtime, request: PlanRequest) -> Snapshot:
+    """Return the ledger's snapshot for the resources that the addresses of all manifests mean.
+
+    What the ledger records of another resource is not said of them. Raises ManifestInvalid for a
+    `moved` entry that gives the state of one resource to the manifest of another.
+    """
+    loaded = runtime.ledger.load()
+    meant = list(find_meant(runtime.kinds, request.manifests, request.defaults))
+    snapshot = loaded.of_resources(meant)
+    ids = {one.address: one.id for one in meant}
+    wrong = tuple(
+        Finding(
+            f"{old} is not {new}: the ledger records another resource than the manifest names",
+            subject=str(new),
+            place=request.moved_places.get(old),
+            detail=(
+                f"The ledger records: {loaded.last_applied_by_address[new].id}",
+                f"The manifest names:  {ids[new]}",
+            ),
+            next_step="Remove the entry from spec.moved, or name that resource in spec.resource.",
+        )
+        for new, old in loaded.moved.items()
+        if new in ids and new not in snapshot.last_applied_by_address
+    )
+    if wrong:
+        raise ManifestInvalid(wrong)
+    return snapshot
+
+
+def find_meant(
+    kinds: Mapping[str, Kind], manifests: Iterable[Manifest], defaults: Mapping[str, Json]
+) -> Iterator[Resource]:
+    """Yield the resource of each manifest that names one."""
+    for manifest in manifests:
+        with contextlib.suppress(ManifestInvalid):
+            yield kinds[manifest.address.kind].identify(manifest, defaults)
 
 
 def resolve_request(request: PlanRequest, snapshot: Snapshot) -> PlanRequest:
