@@ -85,6 +85,32 @@ def test_the_last_entry_of_a_resource_counts(home: Home) -> None:
     assert len(last_applied_by_address) == 2
 
 
+def states(home: Home) -> dict[str, tuple[str, str]]:
+    found = home.open().load().last_applied_by_address
+    return {address.name: (state.id, state.created) for address, state in found.items()}
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_an_address_that_means_another_resource_keeps_what_it_meant_before(
+    home: Home, compacted: bool
+) -> None:
+    for name in ("one", "two"):
+        intent = home.open().intend(make_intent(id=f"/x/{name}", created="then"))
+        home.open().record(outcome(intent, id=f"/x/{name}", created=f"since {name}"))
+    if compacted:
+        assert home.open().compact()
+    assert states(home) == {
+        "census": ("/x/two", "since two"),
+        "census.former": ("/x/one", "since one"),
+    }
+    assert home.open().load().former == {Address("WebService", "census.former"): CENSUS}
+    home.open().record(entry(id="/X/ONE"))
+    assert states(home) == {"census": ("/X/ONE", ""), "census.former": ("/x/two", "since two")}
+    home.open().record(entry("census.former", Action.DELETE, id="/x/two"))
+    assert states(home) == {"census": ("/X/ONE", "")}
+    assert home.open().verify().findings == ()
+
+
 @pytest.mark.parametrize("action", [Action.DELETE, Action.FORGET])
 def test_what_is_gone_is_not_remembered_and_the_ledger_is_known(home: Home, action: Action) -> None:
     home.open().record(entry(action=Action.CREATE))

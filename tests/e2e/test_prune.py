@@ -1,6 +1,7 @@
 """What no manifest names any more: told, destroyed on demand, or forgotten."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,65 @@ def test_what_was_moved_keeps_its_memory(applied: Project) -> None:
     file.write_text(file.read_text().replace("WebService/renamed", "renamed"))
     wrong = applied.run("validate")
     assert (wrong.code, "An address has the form Kind/name" in wrong.out) == (1, True)
+
+
+def point(project: Project, name: str, service: str) -> None:
+    """Have the manifest of an address name another service."""
+    file = project.manifest(name, project.emulator.model_uri("new"))
+    file.write_text(file.read_text() + f"  resource: {{name: {service}}}\n")
+
+
+@pytest.mark.parametrize("applied_since", [False, True])
+@pytest.mark.parametrize("address", ["WebService/b", "WebService/b.former"])
+def test_what_an_address_meant_before_is_an_orphan_and_can_be_forgotten(
+    applied: Project, address: str, applied_since: bool
+) -> None:
+    applied.emulator.deploy("other", applied.emulator.model_uri("old"))
+    point(applied, "b", "other")
+    if applied_since:
+        assert applied.run("apply", "--auto-approve").code == 0
+    assert "1 orphan: in the ledger, and no manifest declares it.\n  WebService/b.former [b]\n" in (
+        applied.run("plan").out
+    )
+    exported = json.loads(applied.run("export", "WebService/b.former", "--format", "json").out)
+    assert exported["name"] == "b"
+    done = applied.run("forget", address)
+    assert done.code == 0, done.said
+    assert "Forgotten. Nothing was deleted." in done.out
+    assert "orphan" not in applied.run("plan").out
+    assert exists(applied, "b")
+
+
+def test_projects_that_share_a_ledger_each_know_their_own_services(applied: Project) -> None:
+    """The same manifests for two resource groups: what is recorded of one is not said of the other."""
+    world, folder = applied.emulator, applied.folder
+    text = (folder / "reconciler.yaml").read_text()
+    (folder / "prod.yaml").write_text(text.replace(world.group, f"{world.group}-prod"))
+    prod = replace(world, group=f"{world.group}-prod")
+    for name in "abc":
+        prod.deploy(name, world.model_uri("old"))
+    planned = applied.run("--project", "prod.yaml", "plan")
+    assert "# drift: was" not in planned.out
+    assert "Plan: 0 to add, 3 to change, 0 to destroy." in planned.out
+    assert "3 orphans" in planned.out
+    assert applied.run("--project", "prod.yaml", "apply", "--auto-approve").code == 0
+    for file in ("reconciler.yaml", "prod.yaml"):
+        silent = applied.run("--project", file, "plan", "--detailed-exitcode")
+        assert (silent.code, "3 orphans" in silent.out) == (0, True)
+    world.deploy("a", world.model_uri("other"))
+    assert "# drift: was" in applied.run("plan").out
+    assert "No changes." in applied.run("--project", "prod.yaml", "plan").out
+
+
+def test_a_resource_is_moved_only_to_the_manifest_that_names_it(applied: Project) -> None:
+    remove(applied, "b")
+    applied.manifest("renamed", applied.emulator.model_uri("new"))
+    file = applied.folder / "reconciler.yaml"
+    file.write_text(
+        f"{file.read_text()}  moved: [{{from: WebService/b, to: WebService/renamed}}]\n"
+    )
+    for command in ("plan", "drift"):
+        refused = applied.run(command)
+        assert refused.code == 1
+        assert "WebService/b is not WebService/renamed" in refused.err
+        assert "on reconciler.yaml line 8, column 12" in refused.err

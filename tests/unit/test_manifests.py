@@ -407,3 +407,46 @@ def test_a_number_beyond_all_floats_is_no_definition(tmp_path: Path) -> None:
             is None
         )
         assert len(folder.findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        (["a b", "b c"], []),
+        (
+            ["a c", "b c"],
+            ["8:28 two addresses are moved to WebService/c: an address names one resource"],
+        ),
+        (["a b", "a c"], ["8:8 WebService/a is moved twice"]),
+        (["a b", "a b"], ["8:8 WebService/a is moved twice"]),
+        (["a a"], ["7:8 WebService/a is moved in a circle, back to itself"]),
+        (
+            ["a b", "b d", "d a"],
+            [
+                "7:8 WebService/a is moved in a circle, back to itself",
+                "8:8 WebService/b is moved in a circle, back to itself",
+                "9:8 WebService/d is moved in a circle, back to itself",
+            ],
+        ),
+        (
+            ["census b"],
+            ["7:8 was moved to another address, and a manifest still declares it"],
+        ),
+    ],
+)
+def test_entries_of_moved_that_contradict_are_refused_at_their_place(
+    tmp_path: Path, entries: list[str], expected: list[str]
+) -> None:
+    lines = "".join(
+        f"    - {{from: WebService/{one.split()[0]}, to: WebService/{one.split()[1]}}}\n"
+        for one in entries
+    )
+    loaded = read(tmp_path, f"  cloud: emulator\n  moved:\n{lines}", census_yaml=f"{SERVICE} {{}}")
+    assert [f"{place} {message}" for place, message in found(loaded)] == expected
+    assert all(one.place and one.place.file == "reconciler.yaml" for one in loaded.findings)
+
+
+def test_a_resource_is_not_moved_to_another_kind(tmp_path: Path) -> None:
+    moved = "  cloud: emulator\n  moved: [{from: WebService/a, to: Endpoint/a}]\n"
+    loaded = read(tmp_path, moved, census_yaml=f"{SERVICE} {{}}")
+    assert found(loaded) == [("6:32", "WebService/a is of another kind than Endpoint/a")]
