@@ -22,7 +22,6 @@ from reconciler.ledgers.chain import (
 from reconciler.ledgers.records import BadLine, Checkpoint, Record
 from reconciler.model import Address, Entry, Finding, Intent, SourceLocation, VerifyReport
 from reconciler.model.values import dataclass
-from reconciler.plans.history import rename
 
 # More findings would not help: the first ones show the damage.
 _MOST: Final = 100

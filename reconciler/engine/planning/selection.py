@@ -42,8 +42,8 @@ class PlanRequest:
     `prune` destroys. `destroy` deletes all resources. `rollouts` has one entry for each fleet
     with members among the manifests. `unread` are files that may declare resources and were not
     read: `prune` destroys none of these. `notes` are warnings about what was read; they become a
-    part of the plan.
-    `moved_places` has the place of each entry of `spec.moved`, by the old address.
+    part of the plan. `moved_places` has the place of each entry of `spec.moved`, by the old
+    address.
     """
 
     manifests: Sequence[Manifest]
