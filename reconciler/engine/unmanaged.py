@@ -197,8 +197,10 @@ class ServiceFinder:
     def find_all(self) -> list[Resource]:
         """Return every service in the project's scopes that no manifest names, by address."""
         kinds, defaults = self.runtime.kinds, self.project.defaults
-        remembered = self.runtime.ledger.load().last_applied_by_address
-        declared = {one.address for one in self.manifests}
+        snapshot = self.runtime.ledger.load()
+        remembered = snapshot.last_applied_by_address
+        # What a declared address or a former one meant before gets an address of its own.
+        declared = {one.address for one in self.manifests} | set(snapshot.former)
         # A service whose manifest was lost keeps its address.
         known = {one.id.casefold(): at for at, one in remembered.items() if at not in declared}
         taken = declared | set(remembered)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from reconciler.document.pointers import find, split_pointer
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import Folder, find_manifests
-from reconciler.manifests.moved import check_moved, place_moved
+from reconciler.manifests.moved import check_moved, check_still_declared, place_moved
 from reconciler.manifests.project import LEDGER, make_project
 from reconciler.manifests.recognition import (
     API_VERSION,
@@ -340,20 +340,6 @@ class _Loading:
         given = (reference for found in references for _, reference in found)
         return {SecretReference(env=one.get("env", ""), file=one.get("file", "")) for one in given}
 
-    def _check_moved(self) -> Iterator[Finding]:
-        """Yield a finding for each old address that a manifest still declares."""
-        places = self.project.moved_places if self.project is not None else {}
-        for old, place in places.items():
-            manifest = self.manifests.get(old)
-            if manifest is not None:
-                yield Finding(
-                    "was moved to another address, and a manifest still declares it",
-                    subject=str(old),
-                    place=place,
-                    detail=(f"It is declared on {_place_of(manifest)}.",),
-                    next_step="Remove the entry from spec.moved, or the manifest.",
-                )
-
     def finish(self, *, whole: bool) -> Loaded:
         named = [finding for file, finding in self.unnamed if file not in self.definitions]
         whole = whole and not self.unsure
@@ -362,7 +348,9 @@ class _Loading:
                 self.findings.append(replace(finding, subject=str(manifest.address)))
             else:
                 self.counter.add(finding, str(manifest.address), manifest.member)
-        self.findings.extend(self._check_moved())
+        if self.project is not None:
+            moved = self.project.moved_places
+            self.findings.extend(check_still_declared(moved, self.manifests, _place_of))
         findings = [*self.folder.findings, *self.findings, *named, *self.counter.list_findings()]
         wrong = any(finding.severity == "error" for finding in findings)
         if not wrong and not self.manifests:

@@ -6,13 +6,13 @@ known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
 from reconciler.manifests.references import Found
 from reconciler.manifests.yaml_text import SourceMap
-from reconciler.model import Address, Finding, Json, SourceLocation
+from reconciler.model import Address, Finding, Json, Manifest, SourceLocation
 from reconciler.plans.history import rename
 
 _KEEP_ONE: Final = Finding("", next_step="Keep one of the two entries.")
@@ -52,6 +52,23 @@ def place_moved(document: Json, places: SourceMap) -> Mapping[Address, SourceLoc
     return {
         old: places.find_nearest(f"{pointer}/from") for pointer, old, _ in _read_entries(document)
     }
+
+
+def check_still_declared(
+    moved_places: Mapping[Address, SourceLocation],
+    manifests: Mapping[Address, Manifest],
+    place_of: Callable[[Manifest], SourceLocation],
+) -> Iterator[Finding]:
+    """Yield a finding for each old address that a manifest still declares."""
+    for old, place in moved_places.items():
+        if old in manifests:
+            yield Finding(
+                "was moved to another address, and a manifest still declares it",
+                subject=str(old),
+                place=place,
+                detail=(f"It is declared on {place_of(manifests[old])}.",),
+                next_step="Remove the entry from spec.moved, or the manifest.",
+            )
 
 
 def _read_entries(document: Json) -> list[tuple[str, Address, Address]]:
