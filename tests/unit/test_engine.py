@@ -537,7 +537,10 @@ def test_a_percentage_is_the_same_whatever_the_ledger_remembers(remembered: int)
     world = world_of(*names)
     known = {Address("WebService", one) for one in names[:remembered]}
     ours = last_applied_by_address(1).values()
-    world.ledger.more = {address: one for address in known for one in ours}
+    scope = f"/subscriptions/s/resourceGroups/g{PROVIDER}"
+    world.ledger.more = {
+        address: replace(one, id=f"{scope}{address.name}") for address in known for one in ours
+    }
     for most, refused in (("100%", False), ("95%", True)):
         limits = GuardLimits(max_updates=most, blobs="skip")
         plan = make_plan(world.runtime(), make_request(*names, limits=limits))

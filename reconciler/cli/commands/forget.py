@@ -32,8 +32,8 @@ def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None
     """Stop managing a resource: remove it from the ledger, and do not delete it.
 
     The service is unchanged. If a manifest still names the resource, the next apply manages it
-    again. The ADDRESS of a fleet means all its members in the ledger. With an address, each former
-    resource of the address is removed too; its own address removes it alone.
+    again. The ADDRESS of a fleet means all its members in the ledger. The resources that an address
+    named before (WebService/a.former) are removed with it, or alone by their own addresses.
     """
     from dataclasses import replace
 
