@@ -41,11 +41,14 @@ class BlobStorage:
         *,
         environment: Mapping[str, str],
         token_credential: Callable[[], Any] | None = None,
+        redact: Callable[[str], str] = str,
     ) -> None:
+        """`redact` removes secrets from what storage reports of a blob."""
         self._resolve = resolve
         self._own_host = urlsplit(blob_host).hostname or ""
         self._environment = environment
         self._token_credential = token_credential
+        self._redact = redact
 
     def inspect(self, model: ModelReference) -> Blob | Absent:
         """Return what is known of the bytes, or ABSENT if storage reports that the blob is missing.
@@ -107,7 +110,10 @@ class BlobStorage:
             digest, trust = _digest_of(client, found, pinned=bool(model.sha256))
             told = dates[-1] if dates else None
             at = format_utc(told) if told is not None else ""
-            return Blob(model.uri, found.size, found.etag or "", digest, trust, ends, at)
+            etag = found.etag or ""
+            # A host may repeat the signature that it received.
+            kept = etag if self._redact(etag) == etag else ""
+            return Blob(model.uri, found.size, kept, digest, trust, ends, at)
 
     def _credential(self, model: ModelReference, where: Where) -> tuple[Any, str]:
         """Return the credential that opens the blob, and the time it ends (empty if not known)."""

@@ -139,6 +139,7 @@ class Assembly:
                 cloud.blob,
                 environment=os.environ,
                 token_credential=token_credential,
+                redact=redaction.redact,
             ),
             resolve=resolve,
             emit=emit,

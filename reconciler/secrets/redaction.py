@@ -1,29 +1,36 @@
 """Removes secrets from text of others: secrets that this run knows, and what looks like a secret.
 
 A service may quote a request in an error or in a definition. Our secrets must not be shown,
-planned or stored then. Readers of secrets register them here at once; each secret is found as it
-is and in its URL, JSON and base64 forms, in upper or lower case.
+planned or stored then. Readers of secrets register them here at once; each secret is found in
+upper or lower case, in every spelling that `spellings` reads, and where only its beginning stands.
 """
 
 from __future__ import annotations
 
 import base64
-import json
+import marshal
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from reconciler.model import Json
 from reconciler.secrets.sas import trim_signature
+from reconciler.secrets.spellings import read_parts, read_views, squeeze, squeeze_view, undo_escapes
 
 HIDDEN: Final = "(sensitive value)"
 # A shorter secret would match ordinary words.
 _SHORTEST: Final = 8
+# So much of the beginning of a secret is hidden where the rest is cut off.
+_BEGINNING: Final = 16
 _WORD: Final = 8
 # A text of this length contains a whole aligned word of 8 bytes at any start offset.
 _LONG: Final = 2 * _WORD - 1
+# A text is not read to its end if its spellings are so many times larger.
+_MOST_TIMES: Final = 8
+# A larger text that may hold a secret is hidden whole: to find the place would take too long.
+_MOST_BYTES: Final = 1024 * 1024
 _PAIR: Final = re.compile(
     r"((?:(?<![a-z])|(?<=%3F))(?:sig|se|sv|sp)|token|password|secret|(?:Account|SharedAccess)Key)"
     r"(?:=|%3D)[^&;\s\"']+",
@@ -55,8 +62,11 @@ class Redaction:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         """Registers the secrets that the environment holds for the libraries in use."""
         self._lock = threading.Lock()
-        self._known: set[str] = set()
-        self._forms: list[str] = []
+        self._secrets: set[str] = set()
+        # All that is searched for is in lower case.
+        self._whole: list[bytes] = []
+        self._beginnings: list[tuple[bytes, bytes]] = []
+        # What a text without blanks holds if it may hold a secret.
         self._short: list[bytes] = []
         self._words: set[int] = set()
         self.know(*_find_in(environment or {}))
@@ -65,52 +75,176 @@ class Redaction:
         """Registers secrets; ignores those under 8 characters, which would match ordinary words."""
         with self._lock:
             parts = {part for one in secrets for part in _split_secret(one)}
-            new = {one for one in parts if len(one) >= _SHORTEST} - self._known
-            self._known |= new
-            for form in {form for one in new for form in _spell_variants(one)}:
-                data = form.encode("utf-8", "surrogatepass").lower()
-                self._forms.append(form.lower())
-                if len(data) < _LONG:
-                    self._short.append(data)
-                else:
-                    self._words.update(_cut(data))
+            for secret in {one for one in parts if len(one) >= _SHORTEST} - self._secrets:
+                self._secrets.add(secret)
+                self._learn(secret)
 
-    def may_occur(self, data: bytes) -> bool:
-        """Whether a JSON text may hold a secret: fast, and True if an escape could hide one."""
-        if not self._forms:
-            return False
-        return b"\\" in data or b"\0" in data or self._is_near(data)
+    def _learn(self, secret: str) -> None:
+        plain = {one.lower() for one in _encode(secret)}
+        if not _is_composed(secret):
+            self._beginnings += [(one[:_BEGINNING], one) for one in plain if len(one) > _BEGINNING]
+        for one in plain | {one.lower() for one in _spell_opaque(secret)}:
+            squeezed = squeeze(one)
+            if len(squeezed) < _LONG:
+                self._short.append(squeezed)
+            else:
+                self._words.update(_cut(squeezed))
+            self._whole.append(one)
 
     def redact(self, text: str) -> str:
         """Returns the text without any registered secret; the same object if it holds no secret."""
-        if len(text) < _SHORTEST or not self._forms:
+        if len(text) < _SHORTEST or not self._whole:
             return text
-        if not self._is_near(text.encode("utf-8", "surrogatepass")):
+        data = text.encode("utf-8", "surrogatepass")
+        if not self._may_hold(data):
             return text
-        casefolded = text.lower()
-        found = sorted((form for form in self._forms if form in casefolded), key=len, reverse=True)
-        hidden = "|".join(map(re.escape, found))
-        return re.sub(hidden, HIDDEN, text, flags=re.IGNORECASE) if found else text
+        parts = _merge(_widen(data, *part) for part in self._find(data))
+        return _hide(data, parts) if parts else text
+
+    def redact_texts(self, texts: Mapping[str, str]) -> Mapping[str, str]:
+        """Redacts each text, and no name; returns the same object if no text holds a secret."""
+        joined = "\n".join(texts.values()).encode("utf-8", "surrogatepass")
+        if not self._whole or not self._may_hold(joined):
+            return texts
+        redacted = {name: self.redact(text) for name, text in texts.items()}
+        return texts if redacted == texts else redacted
 
     def redact_document(self, document: Json) -> Json:
-        """Redacts every text in a JSON value. Raises SecretNamed if a name holds a secret."""
+        """Redacts every text in a JSON value. Raises SecretNamed if a name holds a secret.
+
+        A document that has nothing like a secret is returned itself.
+        """
+        # The bytes of all names and texts, one after another: nearly every document ends here.
+        if not self._whole or not self._may_hold(marshal.dumps(document)):
+            return document
+        return self._redact_parts(document)
+
+    def _redact_parts(self, document: Json) -> Json:
         if isinstance(document, str):
             return self.redact(document)
         if isinstance(document, list):
-            return [self.redact_document(item) for item in document]
+            return [self._redact_parts(item) for item in document]
         if isinstance(document, dict):
             if any(self.redact(name) != name for name in document):
                 raise SecretNamed
-            return {name: self.redact_document(value) for name, value in document.items()}
+            return {name: self._redact_parts(value) for name, value in document.items()}
         return document
+
+    def _may_hold(self, text: bytes) -> bool:
+        """Whether a text may hold a secret. Fast: False is certain, True is not."""
+        left = _MOST_TIMES * len(text) + _MOST_BYTES
+        for part in read_parts(text):
+            left -= len(part)
+            if left < 0 or self._is_near(part):
+                return True
+        return False
 
     def _is_near(self, data: bytes) -> bool:
         """Whether bytes hold a short secret, or eight consecutive bytes of a long one."""
-        data = data.lower()
-        if any(one in data for one in self._short):
+        squeezed = squeeze(data).lower()
+        if any(one in squeezed for one in self._short):
             return True
-        whole = len(data) - len(data) % _WORD
-        return not self._words.isdisjoint(memoryview(data[:whole]).cast("Q").tolist())
+        whole = len(squeezed) - len(squeezed) % _WORD
+        return not self._words.isdisjoint(memoryview(squeezed[:whole]).cast("Q").tolist())
+
+    def _find(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Yields the start and the end of each secret; all of a text that is too large."""
+        left = _MOST_TIMES * len(text) if len(text) <= _MOST_BYTES else 0
+        for view in read_views(text):
+            left -= len(view.data)
+            if left < 0:
+                yield 0, len(text)
+                return
+            # A line break may also stand within a secret.
+            for shown in (view, squeeze_view(view)):
+                for start, end in self._find_plain(shown.data.lower()):
+                    yield shown.locate(start, end)
+
+    def _find_plain(self, lowered: bytes) -> Iterator[tuple[int, int]]:
+        for secret in self._whole:
+            for start in _find_all(secret, lowered):
+                yield start, start + len(secret)
+        for beginning, secret in self._beginnings:
+            for start in _find_all(beginning, lowered):
+                end = start + _count_equal(lowered, start, secret)
+                # Before a letter or a digit it is the beginning of another word.
+                if not lowered[end : end + 1].isalnum():
+                    yield start, end
+
+
+def _is_composed(secret: str) -> bool:
+    """Whether the beginning of a secret may be an ordinary text, such as a host or a version."""
+    return "://" in secret or any(part != secret for part in _split_secret(secret))
+
+
+def _encode(secret: str) -> Iterator[bytes]:
+    """The bytes of a secret as a plain text: in either case, and with "+" for each blank.
+
+    A secret may itself hold what reads as an escape, and is then undone with those around it.
+    """
+    for one in {secret, secret.lower(), secret.upper(), secret.replace(" ", "+")}:
+        data = one.encode("utf-8", "surrogatepass")
+        yield data
+        for _ in range(2):
+            data = undo_escapes(data)
+            if len(data) >= _SHORTEST:
+                yield data
+
+
+def _spell_opaque(secret: str) -> Iterator[bytes]:
+    """The spellings that show nothing of the secret, so that one search finds them quickly."""
+    for data in (secret.encode(code, "surrogatepass") for code in ("utf-8", "utf-16-le")):
+        yield data.hex().encode()
+        for shift in range(3):
+            # In a longer text it has one of three places; its ends depend on the bytes beside it.
+            coded = base64.b64encode(b"\0" * shift + data)
+            sure = coded[(0, 2, 3)[shift] : (shift + len(data)) * 8 // 6]
+            whole = coded[(0, 2, 3)[shift] :]
+            for form in (sure, whole, whole.rstrip(b"=")):
+                yield form
+                yield form.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def _widen(text: bytes, start: int, end: int) -> tuple[int, int]:
+    """A part of a text in UTF-8, up to the ends of its first and its last character."""
+    while start and text[start] & 0xC0 == 0x80:
+        start -= 1
+    while end < len(text) and text[end] & 0xC0 == 0x80:
+        end += 1
+    return start, end
+
+
+def _find_all(part: bytes, data: bytes) -> Iterator[int]:
+    at = data.find(part)
+    while at >= 0:
+        yield at
+        at = data.find(part, at + 1)
+
+
+def _count_equal(data: bytes, start: int, secret: bytes) -> int:
+    """How many bytes of data from a start are those of a secret."""
+    there = data[start : start + len(secret)]
+    pairs = enumerate(zip(there, secret, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), len(there))
+
+
+def _merge(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The parts in order; those that overlap are one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(set(parts)):
+        if merged and start < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _hide(text: bytes, parts: Iterable[tuple[int, int]]) -> str:
+    pieces, at = [], 0
+    for start, end in parts:
+        pieces += [text[at:start], HIDDEN.encode()]
+        at = end
+    return b"".join([*pieces, text[at:]]).decode("utf-8", "surrogatepass")
 
 
 def _split_secret(secret: str) -> Iterator[str]:
@@ -121,23 +255,6 @@ def _split_secret(secret: str) -> Iterator[str]:
         if name.lower() in _SECRET_PARTS:
             yield value
             yield unquote(value)
-
-
-def _spell_variants(secret: str) -> Iterator[str]:
-    """The forms of a secret in the text of another program."""
-    data = secret.encode("utf-8", "surrogatepass")
-    yield secret
-    yield quote(data, safe="")
-    yield quote_plus(data)
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    for shift in range(3):
-        # In a longer text it has one of three alignments; its ends depend on the bytes beside it.
-        coded = base64.b64encode(b"\0" * shift + data).decode()
-        sure = coded[(0, 2, 3)[shift] : (shift + len(data)) * 8 // 6]
-        for form in (sure, coded[(0, 2, 3)[shift] :]):
-            yield form
-            yield form.replace("+", "-").replace("/", "_")
 
 
 def _cut(form: bytes) -> Iterable[int]:

@@ -51,7 +51,7 @@ def parse_reply(
         return Reply(status, said, None)
     try:
         raw = read_json(body)
-        document = redaction.redact_document(raw) if redaction.may_occur(body) else raw
+        document = redaction.redact_document(raw)
         return Reply(status, said, document, raw)
     except ValueError as error:
         if status >= 400:
@@ -71,12 +71,9 @@ def parse_reply(
 def _redact_headers(headers: Mapping[str, str], redaction: Redaction) -> Mapping[str, str]:
     # `Headers` joins headers with the same name, so that none is missed.
     came = dict(headers)
-    said = {
-        name: kept
-        for name, value in came.items()
-        if name.lower() not in _FOLLOWED and (kept := redaction.redact(value)) is not value
-    }
-    return Headers({**came, **said}.items()) if said else headers
+    shown = {name: value for name, value in came.items() if name.lower() not in _FOLLOWED}
+    redacted = redaction.redact_texts(shown)
+    return headers if redacted is shown else Headers({**came, **redacted}.items())
 
 
 def _content_type(headers: Mapping[str, str]) -> str:

@@ -13,12 +13,13 @@ from azure.core.exceptions import (
     IncompleteReadError,
     ServiceRequestError,
 )
-from azure.storage.blob import BlobClient, ContainerClient
+from azure.storage.blob import BlobClient, BlobProperties, ContainerClient
 
 from reconciler.blobs import BlobStorage
 from reconciler.errors import LedgerInvalid, ReconcilerError, Unauthorized
 from reconciler.ledgers.blob_client import Container
-from reconciler.model import ModelReference, SecretReference
+from reconciler.model import Blob, ModelReference, SecretReference
+from reconciler.secrets.redaction import Redaction
 
 PLANTED = "planted-signature"
 ERRORS = [
@@ -102,3 +103,20 @@ def test_a_signature_that_the_library_cannot_use_is_named_by_its_reference() -> 
         BlobStorage(lambda _: signature, environment={}).inspect(model)
     assert "env MODELS_SAS" in caught.value.next_step
     assert "planted" not in str(caught.value.findings())
+
+
+def test_an_etag_that_repeats_a_signature_is_not_kept() -> None:
+    signature = "sv=2020-08-04&sr=b&sp=r&sig=planted+signature/of+ours%3D"
+    redaction = Redaction()
+    redaction.know(signature)
+    found = BlobProperties(etag='"0x8D planted%2Bsignature%2Fof%2Bours="')
+    model = ModelReference("m", URI, (), sas=SecretReference(env="MODELS_SAS"))
+    storage = BlobStorage(lambda _: signature, environment={}, redact=redaction.redact)
+    with mock.patch.object(BlobClient, "get_blob_properties", return_value=found):
+        blob = storage.inspect(model)
+        assert isinstance(blob, Blob)
+        assert blob.etag == ""
+        found.etag = '"0x8D"'
+        kept = storage.inspect(model)
+        assert isinstance(kept, Blob)
+        assert kept.etag == '"0x8D"'
