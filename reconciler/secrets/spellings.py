@@ -9,10 +9,8 @@ from __future__ import annotations
 import binascii
 import bisect
 import itertools
-import math
 import re
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -172,7 +170,7 @@ class _Escapes:
 
 
 class _Alphabet(NamedTuple):
-    """An encoding of bytes as letters: `group` letters are whole bytes, `width` letters one byte.
+    """An encoding of bytes as letters: `group` letters for each `octets` bytes.
 
     `plain` maps each byte of a text to a letter, and those outside the alphabet to its zero.
     `least` is the fewest bytes of text that are read in it.
@@ -181,7 +179,7 @@ class _Alphabet(NamedTuple):
     plain: bytes
     blanks: bytes
     group: int
-    width: Fraction
+    octets: int
     least: int
     decode: Callable[[bytes], bytes]
 
@@ -195,7 +193,7 @@ _ALPHABETS: Final = (
         ),
         _BLANKS,
         4,
-        Fraction(4, 3),
+        3,
         9,
         binascii.a2b_base64,
     ),
@@ -203,7 +201,7 @@ _ALPHABETS: Final = (
         bytes(one if one in _DIGITS else 0x30 for one in range(256)),
         b" \t\r\n:-",
         2,
-        Fraction(2),
+        1,
         4,
         binascii.unhexlify,
     ),
@@ -256,9 +254,9 @@ def _join(decoded: bytes, runs: list[tuple[int, int]], source: _Source) -> View:
     def locate(start: int, end: int) -> tuple[int, int]:
         run = bisect.bisect_right(starts, start) - 1
         ahead = runs[run][0] - starts[run]
-        width = source.alphabet.width
-        first = source.first + math.floor((start + ahead) * width)
-        last = source.first + math.ceil((end + ahead) * width)
+        group, octets = source.alphabet.group, source.alphabet.octets
+        first = source.first + (start + ahead) * group // octets
+        last = source.first - (end + ahead) * group // -octets
         start, end = _find_between(source.text, source.alphabet.blanks, first, last)
         return start, _skip_padding(source.text, end)
 
