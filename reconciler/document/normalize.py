@@ -14,7 +14,13 @@ from typing import Final
 
 from reconciler.document.schema import Field, Shape
 from reconciler.model import ABSENT, Absent, Json
-from reconciler.secrets.signatures import find_signatures, strip_credentials, strip_signatures
+from reconciler.secrets.signatures import (
+    find_signatures,
+    may_be_signed,
+    strip_credentials,
+    strip_signatures,
+)
+from reconciler.secrets.suspicion import is_secret, may_name_secret
 
 _NESTED: Final = (dict, list)
 
@@ -41,10 +47,12 @@ def restore_texts(
         return raw if normalize(field, redact(raw)) == document else document
     if isinstance(document, dict) and isinstance(raw, dict):
         came = {**{field.spelling(name): value for name, value in raw.items()}, **raw}
-        return {
+        restored = {
             name: restore_texts(field.child(name), value, came.get(name, ABSENT), redact)
             for name, value in document.items()
         }
+        hidden = {name: value for name, value in raw.items() if is_secret(name, value)}
+        return {**hidden, **restored}
     if isinstance(document, list) and isinstance(raw, list):
         return _restore_items(field.child(0), document, raw, redact)
     return document
@@ -69,6 +77,7 @@ def find_secrets(field: Field, document: Json) -> Iterator[str]:
         yield from (document,) if field.secret else find_signatures(document)
     elif isinstance(document, dict):
         for name, value in document.items():
+            yield from (value,) if is_secret(name, value) else ()
             yield from find_secrets(field.child(name), value)
     elif isinstance(document, list):
         for item in document:
@@ -76,20 +85,27 @@ def find_secrets(field: Field, document: Json) -> Iterator[str]:
 
 
 def _is_signed(document: Json) -> bool:
-    """Whether a text in the document may hold a signature or a key.
+    """Whether a text in the document may hold a signature or a key, or a name may be a secret's.
 
-    Every reply is checked, so the check searches the bytes once. Both names are ASCII letters and
+    Every reply is checked, so the check searches the bytes once. The names are ASCII letters and
     have the same bytes in every text.
     """
-    data = marshal.dumps(document).lower()
-    return b"sig" in data or b"key=" in data
+    data = marshal.dumps(document)
+    return may_be_signed(data) or may_name_secret(data)
 
 
 def _without_signatures(document: Json) -> Json:
     """Return the document without signatures; parts without signatures are shared."""
     if isinstance(document, dict):
-        bare = {name: _without_signatures(value) for name, value in document.items()}
-        return document if all(map(_same_object, bare.values(), document.values())) else bare
+        bare = {
+            name: _without_signatures(value)
+            for name, value in document.items()
+            if not is_secret(name, value)
+        }
+        same = len(bare) == len(document) and all(
+            map(_same_object, bare.values(), document.values())
+        )
+        return document if same else bare
     if isinstance(document, list):
         items = [_without_signatures(item) for item in document]
         return document if all(map(_same_object, items, document)) else items

@@ -17,7 +17,15 @@ from urllib.parse import unquote, urlsplit
 
 from reconciler.model import Json
 from reconciler.secrets.sas import trim_signature
-from reconciler.secrets.spellings import read_parts, read_views, squeeze, squeeze_view, undo_escapes
+from reconciler.secrets.spellings import (
+    read_parts,
+    read_views,
+    replace_parts,
+    squeeze,
+    squeeze_view,
+    undo_escapes,
+)
+from reconciler.secrets.suspicion import RANDOM, SECRET_NAMES, is_secret_name
 
 HIDDEN: Final = "(sensitive value)"
 # A shorter secret would match ordinary words.
@@ -31,16 +39,20 @@ _LONG: Final = 2 * _WORD - 1
 _MOST_TIMES: Final = 8
 # A larger text that may hold a secret is hidden whole: to find the place would take too long.
 _MOST_BYTES: Final = 1024 * 1024
-_PAIR: Final = re.compile(
-    r"((?:(?<![a-z])|(?<=%3F))(?:sig|se|sv|sp)|token|password|secret|(?:Account|SharedAccess)Key)"
-    r"(?:=|%3D)[^&;\s\"']+",
-    re.IGNORECASE,
+# What looks like a credential: the part that is named `value`, or all of it.
+_CREDENTIALS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rb"(?:(?<![a-z])(?:sig|se|sv|sp)|token|password|pwd|secret|%b)=(?P<value>[^&;\s\"'\\]+)"
+        % SECRET_NAMES,
+        rb"(?:password|secret|%b)[\"']?\s*:\s*[\"']?(?P<value>%b)" % (SECRET_NAMES, RANDOM),
+        rb"Bearer\s+(?P<value>\S+)",
+        rb"(?<=://)(?P<value>[^/\s@]+)@",
+        rb"(?P<value>\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?)",
+        rb"(?P<value>[A-Z0-9+/]{86}==)",
+    )
 )
-_BEARER: Final = re.compile(r"Bearer\s+\S+", re.IGNORECASE)
-_USER: Final = re.compile(r"(?<=://)[^/\s@]+@")
-_TOKEN: Final = re.compile(r"\beyJ[\w-]+\.[\w-]+(\.[\w-]*)?")
-_ACCOUNT_KEY: Final = re.compile(r"[A-Za-z0-9+/]{86}==")
-_SECRET_PARTS: Final = frozenset({"sig", "accountkey", "sharedaccesskey", "password", "pwd"})
+_MASK: Final = "…"
 _VARIABLES: Final = (
     "AZURE_CLIENT_CERTIFICATE_PASSWORD",
     "AZURE_CLIENT_SECRET",
@@ -98,8 +110,8 @@ class Redaction:
         data = text.encode("utf-8", "surrogatepass")
         if not self._may_hold(data):
             return text
-        parts = _merge(_widen(data, *part) for part in self._find(data))
-        return _hide(data, parts) if parts else text
+        parts = [_widen(data, *part) for part in self._find(data)]
+        return _replace(data, parts, HIDDEN) if parts else text
 
     def redact_texts(self, texts: Mapping[str, str]) -> Mapping[str, str]:
         """Redacts each text, and no name; returns the same object if no text holds a secret."""
@@ -228,31 +240,13 @@ def _count_equal(data: bytes, start: int, secret: bytes) -> int:
     return next((at for at, (one, other) in pairs if one != other), len(there))
 
 
-def _merge(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The parts in order; those that overlap are one."""
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(set(parts)):
-        if merged and start < merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _hide(text: bytes, parts: Iterable[tuple[int, int]]) -> str:
-    pieces, at = [], 0
-    for start, end in parts:
-        pieces += [text[at:start], HIDDEN.encode()]
-        at = end
-    return b"".join([*pieces, text[at:]]).decode("utf-8", "surrogatepass")
-
-
 def _split_secret(secret: str) -> Iterator[str]:
     """A secret and its secret parts, if it is a signed query or a connection string."""
     yield secret
     for part in re.split("[;&?]", secret):
         name, _, value = part.partition("=")
-        if name.lower() in _SECRET_PARTS:
+        # Another pair as the value is not the secret part.
+        if is_secret_name(name) and "=" not in value.rstrip("="):
             yield value
             yield unquote(value)
 
@@ -285,7 +279,15 @@ def _password(url: str) -> str:
 
 def mask(text: str) -> str:
     """Returns a text without anything that looks like a credential of any owner."""
-    text = _PAIR.sub(r"\1=…", text)
-    text = _BEARER.sub("Bearer …", text)
-    text = _USER.sub("…@", text)
-    return _ACCOUNT_KEY.sub("…", _TOKEN.sub("…", text))
+    data = text.encode("utf-8", "surrogatepass")
+    parts = [
+        view.locate(*found.span("value"))
+        for view in read_views(data)
+        for credential in _CREDENTIALS
+        for found in credential.finditer(view.data)
+    ]
+    return _replace(data, [_widen(data, *part) for part in parts], _MASK) if parts else text
+
+
+def _replace(text: bytes, parts: Iterable[tuple[int, int]], instead: str) -> str:
+    return replace_parts(text, parts, instead.encode()).decode("utf-8", "surrogatepass")

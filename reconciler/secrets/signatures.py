@@ -6,24 +6,25 @@ Live documents and messages pass through here before they are stored or shown.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
+from reconciler.secrets.spellings import read_views, replace_parts
+from reconciler.secrets.suspicion import KEY_NAMES
+
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-# A signature in a query, also of a URI inside the query of another URI.
-# Names have ASCII letters only, so that no other letter matches one of them by its case.
+# A signature in a query.
 _SIGNATURE: Final = re.compile(
-    r"(?P<before>&amp;|[?&;]|%3[FB]|%26)(?a:sig)(=|%3D)(?!=)"
-    r"(?P<value>([^&;#\s\"'<>%]|%(?!26|23))+)(?P<after>&(amp;)?|;|%26)?",
+    rb"(?P<before>&amp;|[?&;])sig=(?!=)"
+    rb"(?P<value>(?:[^&;#\s\"'<>%\\]|%(?!26|23))+)(?P<after>&(?:amp;)?|;)?",
     re.IGNORECASE,
 )
 # The key of a connection string, with its separators.
 _KEY: Final = re.compile(
-    r"(?:(?P<parted>;)|(?<![\w%]))(?a:Account|SharedAccess)(?a:Key)="
-    r"(?P<value>[^;&#\s\"'<>]{16,})(?(parted)|;?)",
+    rb"(?:(?P<parted>;)|(?<![\w%%]))%b=(?P<value>[^;&#\s\"'<>\\]{16,})(?(parted)|;?)" % KEY_NAMES,
     re.IGNORECASE,
 )
-_BEGINS: Final = frozenset({"?", "%3f"})
 # URIs that have the canonical form already, as nearly all do: parsing them would change nothing.
 FORMED: Final = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:/[\w.~-]*)*", re.ASCII)
 _KEPT_QUERY: Final = frozenset({"snapshot", "versionid"})
@@ -50,24 +51,47 @@ def strip_credentials(uri: str) -> str:
 def strip_signatures(text: str) -> str:
     """Returns the text without the signatures of URIs and the keys of connection strings.
 
-    Returns the same object if there is nothing to remove.
+    Escapes are read: of a URI in the query of another URI, or of JSON within a text. Returns the
+    same object if there is nothing to remove.
     """
-    if "key=" in text.lower():
-        text = _KEY.sub("", text)
-    stripped = _SIGNATURE.sub(_join_around, text)
-    while stripped != text:  # two that touch share what parts them
-        text, stripped = stripped, _SIGNATURE.sub(_join_around, stripped)
+    if not may_be_signed(text.encode("utf-8", "surrogatepass")):
+        return text
+    data = text.encode("utf-8", "surrogatepass")
+    while parts := list(_find_removable(data)):  # two that touch share what parts them
+        data = replace_parts(data, parts, b"")
+        text = data.decode("utf-8", "surrogatepass")
     return text
 
 
+def may_be_signed(data: bytes) -> bool:
+    """Whether bytes may hold a signature or a key: fast, and False is certain."""
+    return _SIGN.search(data) is not None
+
+
+_SIGN: Final = re.compile(rb"(?:sig|key)(?:=|%|\\|&#|&eq)", re.IGNORECASE)
+
+
 def find_signatures(text: str) -> list[str]:
-    """Returns the signatures and keys themselves, in their spelling in the text."""
-    return [found["value"] for one in (_SIGNATURE, _KEY) for found in one.finditer(text)]
+    """Returns the signatures and keys themselves, as they are when escapes are undone."""
+    data = text.encode("utf-8", "surrogatepass")
+    return [
+        found["value"].decode("utf-8", "replace")
+        for view in read_views(data, coded=False)
+        for one in (_SIGNATURE, _KEY)
+        for found in one.finditer(view.data)
+    ]
 
 
-def _join_around(found: re.Match[str]) -> str:
-    """The separator of the rest of a query after a signature is removed from it."""
-    before, after = found["before"], found["after"] or ""
-    if before.lower() in _BEGINS:
-        return before if after else ""
-    return after
+def _find_removable(data: bytes) -> Iterator[tuple[int, int]]:
+    for view in read_views(data, coded=False):
+        for found in _KEY.finditer(view.data):
+            yield view.locate(*found.span())
+        for found in _SIGNATURE.finditer(view.data):
+            yield view.locate(*_span_removable(found))
+
+
+def _span_removable(found: re.Match[bytes]) -> tuple[int, int]:
+    """A signature with one of its separators, so that the rest stays a query."""
+    if found["before"] == b"?" and found["after"]:
+        return found.end("before"), found.end("after")
+    return found.start("before"), found.end("value")

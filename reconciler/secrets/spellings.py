@@ -10,7 +10,7 @@ import binascii
 import bisect
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -54,12 +54,15 @@ class View(NamedTuple):
     locate: Callable[[int, int], tuple[int, int]]
 
 
-def read_views(text: bytes, depth: int = _DEPTH) -> Iterator[View]:
-    """Yields the text as it is, and as each chain of encodings reads that may be in it."""
+def read_views(text: bytes, depth: int = _DEPTH, *, coded: bool = True) -> Iterator[View]:
+    """Yields the text as it is, and as each chain of encodings reads that may be in it.
+
+    Without `coded`, only escapes are undone, and no base64 or hexadecimal digits.
+    """
     yield View(text, lambda start, end: (start, end))
     if depth:
-        for outer in _undo_one(text):
-            for inner in read_views(outer.data, depth - 1):
+        for outer in _undo_one(text, coded=coded):
+            for inner in read_views(outer.data, depth - 1, coded=coded):
                 yield View(inner.data, _compose(outer, inner))
 
 
@@ -76,10 +79,30 @@ def read_parts(text: bytes, depth: int = _DEPTH) -> Iterator[bytes]:
             yield from read_parts(part, depth - 1)
 
 
-def _undo_one(text: bytes) -> Iterator[View]:
+def _undo_one(text: bytes, *, coded: bool) -> Iterator[View]:
     if _is_escaped(text):
         yield View(undo_escapes(text), _Escapes(text).locate)
-    yield from _undo_alphabets(text)
+    if coded:
+        yield from _undo_alphabets(text)
+
+
+def replace_parts(text: bytes, parts: Iterable[tuple[int, int]], instead: bytes) -> bytes:
+    """Returns the text with other bytes instead of each part; parts that overlap are one."""
+    pieces, at = [], 0
+    for start, end in _merge(parts):
+        pieces += [text[at:start], instead]
+        at = end
+    return b"".join([*pieces, text[at:]])
+
+
+def _merge(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(set(parts)):
+        if merged and start < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def squeeze(text: bytes) -> bytes:

@@ -8,10 +8,35 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_SECRET: Final = re.compile(
-    r"[?&;]sig=|AccountKey=|SharedAccess(Key|Signature)=|^[A-Za-z0-9+/]{86}==$"
-    r"|://[^/?#\s:@]*:[^/?#\s@]+@"
+from reconciler.secrets.spellings import read_views
+
+# The names of secrets in the spellings of programs: AccountKey, account_key, "account key" …
+KEY_NAMES: Final = rb"(?:shared[ _.-]?access|storage|account|access|secret|api)[ _.-]?key"
+SECRET_NAMES: Final = (
+    rb"(?:%b|shared[ _.-]?access[ _.-]?signature|sas[ _.-]?token|connection[ _.-]?string"
+    rb"|client[ _.-]?secret|pass(?:word|wd|phrase)|(?:access|refresh|bearer)[ _.-]?token)"
+    % KEY_NAMES
 )
+# A value without blanks that has a character which words rarely have.
+RANDOM: Final = rb"(?=[^&;#\s\"'<>,}]*[0-9+/=])[^&;#\s\"'<>,}]{8,}"
+# What a secret is as the whole value of a property.
+_VALUE: Final = re.compile(r"[^\s<>{}()]{8,}")
+_LOWER: Final = bytes(range(256)).lower()
+# Each name has one of these when its separators are removed.
+_PARTS: Final = (
+    *(b"sharedaccess", b"storagekey", b"accountkey", b"accesskey", b"secretkey", b"apikey"),
+    *(b"sastoken", b"connectionstring", b"clientsecret", b"password", b"passwd", b"passphrase"),
+    *(b"accesstoken", b"refreshtoken", b"bearertoken"),
+)
+_SECRET_NAME: Final = re.compile(rb"sig|pwd|password|[\w .-]*%b" % SECRET_NAMES, re.IGNORECASE)
+_SECRET: Final = re.compile(
+    rb"[?&;]sig=|^[A-Z0-9+/]{86}==$|://[^/?#\s:@]*:[^/?#\s@]+@"
+    rb"|(?:account|shared[ _.-]?access)[ _.-]?(?:key|signature)="
+    rb"|%b[\"']?\s*=\s*[\"']?%b" % (SECRET_NAMES, RANDOM),
+    re.IGNORECASE,
+)
+# What every text has that `_SECRET` matches, as it is or in another spelling.
+_SIGN: Final = re.compile(r"[=@:%\\&]|[A-Za-z0-9+_-]{24}")
 _WORD: Final = re.compile(
     r"[A-Za-z]{1,40}|[A-Za-z0-9_./-]{1,14}"
     r"|(?=.{1,60}$)[^\W\d_]{1,40}([ _.-][^\W\d_]{1,40})*([ _.-]?[0-9]{1,4})?"
@@ -22,7 +47,26 @@ REFER: Final = "Keep it in the environment or a file, and refer to it: {env: NAM
 
 def is_suspicious(text: str) -> bool:
     """Whether a text looks like a key, a signature or a password, which no manifest may hold."""
-    return ("=" in text or "@" in text) and _SECRET.search(text) is not None
+    if _SIGN.search(text) is None:
+        return False
+    data = text.encode("utf-8", "surrogatepass")
+    return any(_SECRET.search(view.data) for view in read_views(data))
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a name is that of a secret, whichever way it separates its words."""
+    return _SECRET_NAME.fullmatch(name.strip().encode("utf-8", "surrogatepass")) is not None
+
+
+def is_secret(name: str, value: object) -> bool:
+    """Whether a property has the name of a secret, and a value that may be one."""
+    return isinstance(value, str) and is_secret_name(name) and _VALUE.fullmatch(value) is not None
+
+
+def may_name_secret(data: bytes) -> bool:
+    """Whether bytes may hold the name of a secret: fast, and False is certain."""
+    letters = data.translate(_LOWER, b" _.-")
+    return any(one in letters for one in _PARTS)
 
 
 def is_unwritable(text: str) -> bool:

@@ -30,6 +30,10 @@ SPELLED = [
 ]
 
 
+def _coded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 def knowing(*secrets: str) -> Redaction:
     redaction = Redaction()
     redaction.know(*secrets)
@@ -122,7 +126,23 @@ def test_the_environment_s_secrets_are_known() -> None:
     ("text", "left"),
     [
         ("see https://a/b?sv=1&sig=x%2B&sp=r now", "see https://a/b?sv=…&sig=…&sp=… now"),
-        ("go?to=https%3A%2F%2Fa%3Fsig%3Dabc", "go?to=https%3A%2F%2Fa%3Fsig=…"),
+        ("go?to=https%3A%2F%2Fa%3Fsig%3Dabc", "go?to=https%3A%2F%2Fa%3Fsig%3D…"),
+        ("?sv=1\\u0026sig=abc\\u0026sp=r", "?sv=…\\u0026sig=…\\u0026sp=…"),
+        (
+            "account_key=abc; Account Key=abc; account-key=a",
+            "account_key=…; Account Key=…; account-key=…",
+        ),
+        ("SharedAccessSignature=sr=b, api.key=k", "SharedAccessSignature=… api.key=…"),
+        ('{"storageAccountKey": "0123456789abcdef"}', '{"storageAccountKey": "…"}'),
+        (
+            json.dumps('"client_secret":"0123456789abcdef"'),
+            json.dumps('"client_secret":"…"', ensure_ascii=False),
+        ),
+        (f"in {_coded('AccountKey=abcdefghij;')} there", "in QWNjb3VudEtleT…Ow== there"),
+        (
+            "the password: it is wrong, the secret: unknown",
+            "the password: it is wrong, the secret: unknown",
+        ),
         ("AccountName=a;AccountKey=abc==;x=1", "AccountName=a;AccountKey=…;x=1"),
         ("Authorization: Bearer abc.def", "Authorization: Bearer …"),
         ("http://user:word@host/x and ftp://a@b", "http://…@host/x and ftp://…@b"),
