@@ -176,15 +176,16 @@ def _run(given: Sequence[str], invocation: Invocation) -> int:
 def _refuse_secrets(given: Sequence[str]) -> None:
     """Refuse a secret in an argument, before any message repeats it."""
     for number, argument in enumerate(given, 1):
-        if "=" not in argument:
+        if argument.isalpha():
             continue
-        from reconciler.secrets.signatures import find_signatures
+        from reconciler.secrets.suspicion import is_suspicious
 
-        if find_signatures(argument):
+        if is_suspicious(argument):
             from reconciler.errors import ReconcilerError
 
             raise ReconcilerError(
-                f"argument {number} holds what looks like a key or a shared access signature",
+                f"argument {number} holds what looks like a password, a key"
+                " or a shared access signature",
                 next_step="Other users can read the arguments of a process: replace the secret."
                 " Give addresses without it, and refer to it in manifests: {env: NAME}.",
             )

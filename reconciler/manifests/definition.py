@@ -21,6 +21,7 @@ from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import DEEPEST, SourceMap, Text
 from reconciler.model import Finding, Json, SourceLocation
 from reconciler.package_data import read_schema
+from reconciler.secrets.suspicion import is_secret
 from reconciler.text.json_text import BadJson, read_json
 
 Path_ = tuple[str, ...]
@@ -125,6 +126,23 @@ def check_definition(schema: str, document: Json) -> Iterator[tuple[Path_, Findi
     casefolded = {name.casefold() for name in document} if isinstance(document, dict) else set()
     exported = {"id", "type"} <= casefolded
     yield from _check(compile_service(schema), document, (), exported=exported)
+    yield from _check_names(document, ())
+
+
+def _check_names(value: Json, path: Path_) -> Iterator[tuple[Path_, Finding]]:
+    """Yield the values that have the name of a secret: no answer of a service shows them."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            if is_secret(name, below):
+                found = Finding(
+                    f"{name} has the name of a secret, and its value is in plain text here",
+                    next_step="Remove it: reconciler keeps the value that the service has.",
+                )
+                yield (*path, name), found
+            yield from _check_names(below, (*path, name))
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _check_names(below, (*path, str(index)))
 
 
 def _check(

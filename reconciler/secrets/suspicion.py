@@ -31,12 +31,13 @@ _PARTS: Final = (
 _SECRET_NAME: Final = re.compile(rb"sig|pwd|password|[\w .-]*%b" % SECRET_NAMES, re.IGNORECASE)
 _SECRET: Final = re.compile(
     rb"[?&;]sig=|^[A-Z0-9+/]{86}==$|://[^/?#\s:@]*:[^/?#\s@]+@"
+    rb"|://[^/?#\s@]{20,}@"
     rb"|(?:account|shared[ _.-]?access)[ _.-]?(?:key|signature)="
     rb"|%b[\"']?\s*=\s*[\"']?%b" % (SECRET_NAMES, RANDOM),
     re.IGNORECASE,
 )
 # What every text has that `_SECRET` matches, as it is or in another spelling.
-_SIGN: Final = re.compile(r"[=@:%\\&]|[A-Za-z0-9+_-]{24}")
+_SIGN: Final = re.compile(r"[=@%\\&]|[A-Za-z0-9+_-]{24}")
 _WORD: Final = re.compile(
     r"[A-Za-z]{1,40}|[A-Za-z0-9_./-]{1,14}"
     r"|(?=.{1,60}$)[^\W\d_]{1,40}([ _.-][^\W\d_]{1,40})*([ _.-]?[0-9]{1,4})?"

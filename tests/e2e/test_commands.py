@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
@@ -240,3 +241,67 @@ def test_an_editor_finds_the_schema_that_a_manifest_names(tmp_path: Path) -> Non
                 Draft202012Validator(schema).validate(yaml.safe_load(rest))
                 with pytest.raises(ValidationError):
                     Draft202012Validator(schema).validate({"kind": "WebServise"})
+
+
+HOSTILE = "x\x1b]0;PWN\x07\u202egnp\r\x9bA"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("init", HOSTILE),
+        ("validate", HOSTILE),
+        ("plan", HOSTILE),
+        ("plan", f"--target={HOSTILE}"),
+        ("plan", f"--exclude=WebService/{HOSTILE}"),
+        ("plan", f"--allow={HOSTILE}"),
+        ("plan", f"--refresh={HOSTILE}"),
+        ("plan", f"--out=/nowhere/{HOSTILE}"),
+        ("plan", f"--{HOSTILE}"),
+        ("show", HOSTILE),
+        ("apply", HOSTILE),
+        ("drift", HOSTILE),
+        ("history", HOSTILE),
+        ("history", f"WebService/{HOSTILE}"),
+        ("history", f"--at={HOSTILE}"),
+        ("forget", HOSTILE),
+        ("forget", f"WebService/{HOSTILE}"),
+        ("import", HOSTILE),
+        ("import", f"WebService/{HOSTILE}", HOSTILE),
+        ("export", HOSTILE),
+        ("rollback", HOSTILE),
+        ("ledger", HOSTILE),
+        ("ledger", "verify", "--recover", HOSTILE),
+        ("force-unlock", HOSTILE),
+        ("schema", HOSTILE),
+        ("completion", HOSTILE),
+        ("demo", HOSTILE),
+        ("emulator", f"--switch={HOSTILE}"),
+        ("emulator", f"--faults={HOSTILE}"),
+        ("emulator", f"--host={HOSTILE}", "--no-blob", "--port=0"),
+        (f"--chdir={HOSTILE}", "plan"),
+        (f"--project={HOSTILE}", "plan"),
+        (HOSTILE,),
+        ("version", HOSTILE),
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(HOSTILE, "X"),
+)
+def test_no_argument_reaches_the_terminal_as_it_is(
+    project: Project, arguments: tuple[str, ...]
+) -> None:
+    done = project.run(*arguments)
+    assert "a defect of reconciler" not in done.said
+    assert all(one.isprintable() or one == "\n" for one in done.said), repr(done.said)
+
+
+def test_other_machines_are_not_offered_the_published_token_without_a_word(
+    tmp_path: Path,
+) -> None:
+    everywhere = "0.0.0.0"  # noqa: S104 - nothing is served
+    with mock.patch("reconciler.cli.commands.emulator._serve"):
+        for host, warned in ((everywhere, True), ("::", True), ("127.0.0.1", False)):
+            done = run(tmp_path, "emulator", "--no-blob", "--host", host)
+            assert ("its token is the published one" in done.err) is warned
+        own = {"RECONCILER_EMULATOR_TOKEN": "a-token-of-my-own"}
+        done = run(tmp_path, "emulator", "--no-blob", "--host", everywhere, env=own)
+        assert done.err == ""

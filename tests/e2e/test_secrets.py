@@ -279,8 +279,15 @@ def test_arguments_that_hold_a_secret(stage: Stage) -> None:
         ("plan", f"--target=WebService/{SAS.value}"),
         ("validate", account),
         (signed,),
+        ("plan", quote(signed, safe="")),
+        ("plan", quote(quote(signed, safe=""))),
+        ("plan", base64.b64encode(account.encode()).decode()),
+        ("import", "WebService/a", f"https://user:{SAS.core}@a.test/x"),
+        ("import", "WebService/a", f"https://{SAS.core}{SAS.core}@a.test/x"),
+        ("plan", f"--out=account_key={SAS.core}"),
+        ("plan", "--out", json.dumps({"sharedAccessKey": f"SharedAccessKey={SAS.core}"})),
     ):
-        done = finish(stage.run(*arguments), 1, "looks like a key or a shared access signature")
+        done = finish(stage.run(*arguments), 1, "looks like a password, a key or a shared access")
         assert f"argument {len(arguments)}" in done.err
     assert not stage.server.calls
 

@@ -139,6 +139,11 @@ def test_a_manifest_keeps_the_place_of_everything(tmp_path: Path) -> None:
             "5:65",
             "is a secret, and its value is in plain text here",
         ),
+        (
+            "  definition: {from: {resource: {name: a}}, tags: {account_key: planted-1234}}",
+            "5:52",
+            "account_key has the name of a secret, and its value is in plain text here",
+        ),
         ("  ownership: mine", "5:3", "ownership must be declared or exact"),
         ("  resource: {name: a/b}", "5:14", "name does not match the required pattern"),
         ("  resurce: {name: a}", "5:3", 'unknown field "resurce"'),
@@ -249,6 +254,10 @@ def test_definition_files_are_json_or_yaml_and_have_places(tmp_path: Path) -> No
         (
             '{"properties": {"keys": {"primary": "x"}}}',
             "is a secret, and its value is in plain text here",
+        ),
+        (
+            '{"properties": {"x": [{"Client Secret": "planted-1234"}]}}',
+            "Client Secret has the name of a secret, and its value is in plain text here",
         ),
         ('{"properties": {"modifiedOn": "x"}}', "modifiedOn is owned by the service"),
         ("[]", "definition must be a mapping"),

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from reconciler.document.diff import diff
-from reconciler.document.normalize import normalize, restore_texts
+from reconciler.document.normalize import find_secrets, normalize, restore_texts
 from reconciler.document.pointers import find, set_at, split_pointer
 from reconciler.kinds.web_service import KIND
 from reconciler.model import ABSENT, Json, Live, Step
 from reconciler.plans.step import Comparison, make_step
 from reconciler.secrets.signatures import strip_signatures
+from reconciler.secrets.suspicion import is_secret_name, may_name_secret
 from tests.property.documents import recase
 from tests.scripted import Answer, Call, answers
 from tests.wire.test_provider import serving
@@ -92,6 +93,20 @@ def test_what_has_no_signature_is_the_very_same_document() -> None:
         ("AccountName=a;AccountKey=0123456789abcdef==", "AccountName=a"),
         ("accountkey=0123456789/bcdef+==;AccountName=a", "AccountName=a"),
         ("use 'SharedAccessKey=0123456789abcdef' there", "use '' there"),
+        ("a=1;account_key=0123456789abcdef==;x=1", "a=1;x=1"),
+        ("a=1;Account Key=0123456789abcdef", "a=1"),
+        ("a=1;shared-access-key=0123456789abcdef;x=1", "a=1;x=1"),
+        ("a=1;account.key=0123456789abcdef", "a=1"),
+        (
+            '{\\"at\\":\\"https://a?sv=1\\u0026sig=abc\\u0026sp=r\\"}',
+            '{\\"at\\":\\"https://a?sv=1\\u0026sp=r\\"}',
+        ),
+        (
+            "go?to=https%253A%252F%252Fa%253Fsv%253D1%2526sig%253Dx",
+            "go?to=https%253A%252F%252Fa%253Fsv%253D1",
+        ),
+        ("https://a?sv=1&#38;sig=abc", "https://a?sv=1"),
+        ("AccountName%3Da%3BAccountKey%3D0123456789abcdef%3D%3D", "AccountName%3Da"),
     ],
 )
 def test_a_signature_goes_and_the_rest_of_the_address_stays(text: str, left: str) -> None:
@@ -239,3 +254,73 @@ def test_restoring_needs_something_to_restore_from() -> None:
 def test_restoring_undoes_what_coming_in_took_away() -> None:
     raw = signed()
     assert restore_texts(KIND.field, normalize(KIND.field, raw), raw) == raw
+
+
+# Properties that have the name of a secret.
+
+NAMES = [
+    "AccountKey",
+    "account_key",
+    "account-key",
+    "Account Key",
+    "ACCOUNT.KEY",
+    "storageAccountKey",
+    "sharedAccessSignature",
+    "shared_access_key",
+    "sasToken",
+    "ConnectionString",
+    "client_secret",
+    "dbPassword",
+    "apiKey",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_under_the_name_of_a_secret_is_kept_nowhere(name: str) -> None:
+    document = live()
+    document["properties"]["unheardOf"] = [{"x": {name: "planted-0123456789"}, "y": 1}]
+    document["tags"] = {name: "planted-0123456789"}
+    seen = read(document)
+    assert "planted" not in json.dumps(seen.document)
+    assert "planted" not in repr(seen)
+    assert seen.document["properties"]["unheardOf"] == [{"x": {}, "y": 1}]
+    assert restore_texts(KIND.field, seen.document, seen.raw)["tags"] == document["tags"]
+    assert "planted-0123456789" in set(find_secrets(KIND.field, document))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_under_the_name_of_a_secret_is_sent_back(name: str) -> None:
+    document = live()
+    document["properties"]["assets"]["asset1"]["metadata"] = {name: "planted-0123456789"}
+    document["properties"]["assets"]["asset2"]["metadata"] = {name: ["a", {name: "x" * 20}]}
+    body = sent(document, trainedModels={MODEL: {"uri": NEW}})
+    for asset in ("asset1", "asset2"):
+        kept = body["properties"]["assets"][asset]["metadata"]
+        assert kept == document["properties"]["assets"][asset]["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AccountKey", ""),
+        ("AccountKey", None),
+        ("AccountKey", {"value": "sealed", "certificateThumbprint": "x"}),
+        ("AccountKey", "<the key>"),
+        ("password", "see the vault"),
+        ("keyboard", "0123456789abcdef"),
+        ("passwordPolicy", "0123456789abcdef"),
+        ("monkey", "0123456789abcdef"),
+        ("primaryKey", "customer_identifier"),
+    ],
+)
+def test_what_is_no_value_of_a_secret_stays(name: str, value: Json) -> None:
+    document = live()
+    document["properties"]["unheardOf"] = {name: value}
+    assert normalize(KIND.field, document) is document
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_quick_search_finds_each_name_of_a_secret(name: str) -> None:
+    for spelled in (name, name.upper(), name.lower(), f"my_{name}"):
+        assert is_secret_name(spelled)
+        assert may_name_secret(json.dumps({"a": {spelled: 1}}).encode())

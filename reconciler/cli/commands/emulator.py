@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.context import Invocation
 from reconciler.document.pointers import format_pointer
 from reconciler.emulator import (
     Fault,
@@ -32,11 +34,13 @@ from reconciler.errors import ManifestInvalid
 from reconciler.manifests.yaml_text import SourceMap, Text
 from reconciler.model import Finding, Json, SourceLocation
 
+_PUBLISHED_TOKEN: Final = "emulator"  # noqa: S105 - it protects nothing
 _MOST_BYTES: Final = 1024 * 1024
 
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.emulator import Settings
+    from reconciler.errors import ReconcilerError
 
 
 _FAULTS = """\b
@@ -159,7 +163,9 @@ def _list_choices() -> str:
     type=click.IntRange(min=1),
     help="Kill the emulator after N answered requests.",
 )
+@click.pass_obj
 def emulator(  # noqa: PLR0917 - click passes every option as an argument
+    invocation: Invocation,
     host: str,
     port: int,
     data: Path | None,
@@ -194,13 +200,14 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
         operation_seconds=operation_seconds,
         limits="resource-manager" if limits == "resource-manager" else "off",
         blob_url=blob_url,
-        token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or "emulator",
+        token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or _PUBLISHED_TOKEN,
         switches=_parse_switches(switches),
         log=log,
         faults=read_faults(faults) if faults else (),
         world=read_world(world) if world else DEFAULT_WORLD,
         crash_after=crash_after or 0,
     )
+    _warn_of_token(settings, invocation)
     with _blob_storage(settings, wanted=not (no_blob or blob_url)) as url:
         _serve(settings, url or blob_url)
 
@@ -232,6 +239,23 @@ def _is_log(file: Path) -> bool:
         return not line or "body_sha256" in json.loads(line)
     except (ValueError, TypeError, RecursionError):
         return False
+
+
+def _warn_of_token(settings: Settings, invocation: Invocation) -> None:
+    """Warn when other machines may call the emulator with the token that everybody knows."""
+    from reconciler.render.findings import render_findings
+    from reconciler.transport import is_loopback
+
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    if settings.token != _PUBLISHED_TOKEN or is_loopback(f"http://{host}"):
+        return
+    finding = Finding(
+        "other machines may call the emulator, and its token is the published one",
+        subject=settings.host,
+        next_step="Set RECONCILER_EMULATOR_TOKEN to a token of your own, or leave out --host.",
+        severity="warning",
+    )
+    invocation.print_error(render_findings([finding], paint=invocation.paint(sys.stderr)))
 
 
 def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:
@@ -301,7 +325,19 @@ def _serve(settings: Settings, blob_url: str) -> None:
                 f"port {settings.port} is already in use",
                 next_step="Choose another port with --port, or a free one with --port 0.",
             ) from error
-        raise
+        raise _refuse_host(settings.host, error.strerror or "it has no address") from error
+    except UnicodeError as error:  # a name that DNS cannot have
+        raise _refuse_host(settings.host, "it is not the name of a host") from error
+
+
+def _refuse_host(host: str, why: str) -> ReconcilerError:
+    from reconciler.errors import ReconcilerError
+
+    return ReconcilerError(
+        f"the emulator cannot listen there: {why}",
+        subject=host,
+        next_step="Give --host an address of this machine, such as 127.0.0.1.",
+    )
 
 
 if TYPE_CHECKING:  # only named here

@@ -35,6 +35,7 @@ def init(folder: Path) -> None:
     """
     from reconciler.errors import ReconcilerError
     from reconciler.files import check_path, find_checkout
+    from reconciler.render.words.escape import escape
 
     files = _make_files()
     there = [name for name in files if os.path.lexists(folder / name)]
@@ -49,7 +50,7 @@ def init(folder: Path) -> None:
     for name, data in files.items():
         _write(folder / name, data, secret=name.startswith(_SECRETS))
         click.echo(f"  {name}")
-    enter = "" if folder == Path() else f"cd {folder}\n    "
+    enter = "" if folder == Path() else f"cd {escape(str(folder))}\n    "
     click.echo(
         "\nThe project is ready. It uses the emulator. In another terminal, run\n"
         f"    reconciler emulator\nand then\n    {enter}reconciler validate\n    reconciler plan"
