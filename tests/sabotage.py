@@ -52,7 +52,7 @@ SABOTAGES = (
     Sabotage(
         "secrets stay in what the service says",
         "reconciler/secrets/redaction.py",
-        "return _hide(data, parts) if parts else text",
+        "return _replace(data, parts, HIDDEN) if parts else text",
         "return text",
         "tests/unit/test_redaction.py",
     ),
