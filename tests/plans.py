@@ -54,7 +54,8 @@ def step(
     last_applied: LastApplied | None = None,
     secrets: Mapping[str, SecretReference] | None = None,
 ) -> Step:
-    resource = Resource(Address("WebService", name), "/x/CensusPre.2016.8.17")
+    own = "CensusPre.2016.8.17" if name == "census" else name
+    resource = Resource(Address("WebService", name), f"/x/{own}")
     manifest = Manifest(resource.address, spec, "census.yaml", "sha256:0")
     declared = KIND.bind(manifest, before)
     comparison = Comparison(resource, KIND.field, before, declared, secrets or {}, last_applied)

@@ -220,13 +220,13 @@ def _differ(
     if before is ABSENT:
         _add(field, path, ABSENT, after, changes)
     elif after is ABSENT:
-        changes.append(_change(field, path, Verb.REMOVE, before, ABSENT))
+        changes.append(make_change(field, path, Verb.REMOVE, before, ABSENT))
     elif isinstance(before, list) and isinstance(after, list) and field.shape is Shape.LIST:
         _walk_list(field, path, before, after, changes)
     elif isinstance(after, dict) and field.branches and not field.compare:
         _add(field, path, before, after, changes)
     else:
-        changes.append(_change(field, path, Verb.REPLACE, before, _sendable(field, after)))
+        changes.append(make_change(field, path, Verb.REPLACE, before, _sendable(field, after)))
 
 
 def _walk_list(
@@ -239,14 +239,14 @@ def _walk_list(
     keys, wanted = keys_of(field, before), keys_of(field, after)
     below = field.items
     if keys is None or wanted is None or below is None:
-        changes.append(_change(field, path, Verb.REPLACE, before, _sendable(field, after)))
+        changes.append(make_change(field, path, Verb.REPLACE, before, _sendable(field, after)))
         return
     position = {key: index for index, key in enumerate(wanted)}
     for index, key in enumerate(keys):
         if key in position:
             _walk(below, (*path, index), before[index], after[position[key]], changes)
     changes.extend(
-        _change(below, (*path, index), Verb.REMOVE, before[index], ABSENT)
+        make_change(below, (*path, index), Verb.REMOVE, before[index], ABSENT)
         for index in range(len(keys) - 1, -1, -1)
         if keys[index] not in position
     )
@@ -266,11 +266,11 @@ def _add(
         return
     verb = Verb.ADD if before is ABSENT else Verb.REPLACE
     if isinstance(value, dict) and field.branches and not field.compare:
-        changes.append(_change(field, path, verb, before, {}))
+        changes.append(make_change(field, path, verb, before, {}))
         for name in sorted(value):
             _add(field.child(name), (*path, name), ABSENT, value[name], changes)
     else:
-        changes.append(_change(field, path, verb, before, _sendable(field, value)))
+        changes.append(make_change(field, path, verb, before, _sendable(field, value)))
 
 
 def _sendable(field: Field, value: Json) -> Json:
@@ -286,7 +286,8 @@ def _sendable(field: Field, value: Json) -> Json:
     return value
 
 
-def _change(field: Field, path: Path, verb: Verb, before: Json | Absent, after: Json) -> Change:
+def make_change(field: Field, path: Path, verb: Verb, before: Json | Absent, after: Json) -> Change:
+    """Return the change of a place, with what the schema says about it; `field` is the place's."""
     gone = before if verb is not Verb.ADD else ABSENT
     return Change(
         path,

@@ -113,6 +113,15 @@ def check_operations(operations: Iterable[Json], document: Json | Absent) -> str
     return None
 
 
+def apply_changes(operations: Iterable[Json], document: Json | Absent) -> Json:
+    """Return the document after the changes, without the tests; it may share unchanged parts.
+
+    Raises one of MISFITS where a change does not fit.
+    """
+    changes = [copy_document(one) for one in operations if one["op"] != "test"]
+    return jsonpatch.JsonPatch(changes).apply(_loosen(changes, document), in_place=True)
+
+
 def check_preconditions(
     field: Field, operations: Iterable[Json], absences: Iterable[str], live: Json | Absent
 ) -> Iterator[Mismatch]:

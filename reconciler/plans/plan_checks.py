@@ -30,6 +30,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.package_data import read_schema
+from reconciler.plans.step import choose_action, choose_body
 
 _ADDRESS: Final = re.compile(r"[A-Za-z]{1,100}/[A-Za-z0-9][A-Za-z0-9._-]{0,259}", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,999}", re.ASCII)
@@ -102,7 +103,29 @@ def find_doubles(steps: Collection[Step]) -> Iterator[str]:
 
 
 def _has_action(step: Step) -> bool:
-    return step.body in _BODIES.get(step.action, ())
+    """Whether the action, its body and its reason are those of the changes."""
+    if step.body not in _BODIES.get(step.action, ()):
+        return False
+    if step.action is Action.DELETE:
+        return not (step.replace_paths or step.reason or step.secrets or step.owned_paths)
+    forced = [] if step.before is ABSENT else [one for one in step.changes if one.immutable]
+    return (
+        step.action is choose_action(step.before, step.changes)
+        and step.body == choose_body(step.action, step.changes)
+        and step.replace_paths == tuple(format_pointer(change.path) for change in forced)
+        and bool(step.reason) is (step.action is Action.REPLACE)
+    )
+
+
+def _has_source(step: Step) -> bool:
+    """Whether the step may have its source: a copy for a new resource, or its own copy."""
+    source = step.source
+    if source is None:
+        return True
+    if step.action is Action.REPLACE:
+        own = source.id == step.resource.id and source.name == str(step.resource.address)
+        return own and bool(source.region) and bool(source.copy)
+    return step.action is Action.CREATE and bool(source.region) is bool(source.copy)
 
 
 def _has_documents(step: Step) -> bool:
@@ -155,7 +178,8 @@ def _fits(step: Step) -> bool:
 def _has_secrets(step: Step) -> bool:
     """Whether every secret has one source and is shown as a written value.
 
-    A signature is not shown. It must belong to a value that the step owns.
+    A signature has no change of its own. It goes only along with a trained model, beside the
+    address of a model that the step owns.
     """
     written = {
         format_pointer(change.path): change.after
@@ -167,7 +191,8 @@ def _has_secrets(step: Step) -> bool:
     along = secrets.keys() - written.keys()
     shown = {pointer: secrets[pointer] for pointer in secrets.keys() - along}
     goes = all(_around(pointer) in beside for pointer in along)
-    return goes and written == shown and all(map(_is_reference, secrets.values()))
+    sends = bool(step.models) or step.body == "whole" or not along
+    return goes and sends and written == shown and all(map(_is_reference, secrets.values()))
 
 
 def _around(pointer: str) -> str:
@@ -207,6 +232,7 @@ _DEMANDS: Final[Mapping[str, Callable[[Step], bool]]] = {
     "it has no definition before or after": _has_documents,
     "a path is not valid": _has_paths,
     "a change has a missing or an extra value": _has_values,
+    "its source does not match its action": _has_source,
     "the patch does not match the shown changes": _has_operations,
     "the patch does not fit the definition": _fits,
     "the secrets do not match the shown changes": _has_secrets,

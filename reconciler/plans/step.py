@@ -86,12 +86,13 @@ def make_step(comparison: Comparison) -> Step | None:
 def make_step_to(comparison: Comparison, desired: Json) -> Step | None:
     """Return the step from live to `desired`, with due secrets; None where nothing changes."""
     changes = diff(comparison.schema, comparison.live, desired)
-    action = _choose_action(comparison.live, changes)
-    body = _choose_body(action, changes)
+    action = choose_action(comparison.live, changes)
+    body = choose_body(action, changes)
     secrets = tuple(sorted(_due_secrets(comparison, changes, body).items()))
     written = [_write(split_pointer(pointer), reference) for pointer, reference in secrets]
-    write_only = _due_write_only(comparison, {change.path for change in changes}, body)
-    changes = (*changes, *write_only, *written)
+    write_only = tuple(_due_write_only(comparison, {change.path for change in changes}, body))
+    models = _due_models(comparison, {change.path for change in (*changes, *write_only)}, body)
+    changes = (*changes, *write_only, *models, *written)
     if not changes:
         return None
     forced = [change for change in changes if change.immutable and comparison.live is not ABSENT]
@@ -159,13 +160,14 @@ def make_removal(resource: Resource, live: Json, reason: Reason) -> Step:
     )
 
 
-def _choose_action(live: Json | Absent, changes: Collection[Change]) -> Action:
+def choose_action(live: Json | Absent, changes: Collection[Change]) -> Action:
+    """Return what a step with changes does to its resource."""
     if live is ABSENT:
         return Action.CREATE
     return Action.REPLACE if any(change.immutable for change in changes) else Action.UPDATE
 
 
-def _choose_body(action: Action, changes: Collection[Change]) -> _Body:
+def choose_body(action: Action, changes: Collection[Change]) -> _Body:
     """Return whether the body holds the whole definition or only parts of it.
 
     Only a whole definition is certain to remove a value. It is not known whether an update
@@ -233,6 +235,21 @@ def _due_write_only(
         unsure = is_omitted(comparison.schema, path, comparison.live) and (undone or then is ABSENT)
         if moved or unsure or asked or body == "whole":
             yield _write(path, now)
+
+
+def _due_models(comparison: Comparison, changed: Collection[Path], body: _Body) -> Iterator[Change]:
+    """Yield a write for each model that is sent again with another one and that no read shows.
+
+    All models that need a signature are sent together, so that none is sent without being planned.
+    """
+    if comparison.live is ABSENT:
+        return
+    models = [model for model in comparison.declared.models if model.sas_path]
+    if body == "whole" or any(model.path in changed for model in models):
+        for model in models:
+            hidden = is_not_observable(comparison.schema, model.path, comparison.live)
+            if hidden and model.path not in changed:
+                yield _write(model.path, model.uri)
 
 
 def get_last_applied(comparison: Comparison, path: Path) -> Json | Absent:

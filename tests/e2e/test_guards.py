@@ -192,3 +192,52 @@ def test_a_guard_that_is_tighter_now_bites_and_what_was_lifted_is_shown(project:
     project.write_project()
     assert project.run("apply", "p.json").code == 0
     assert project.emulator.model("census") == project.emulator.model_uri("new")
+
+
+def test_what_a_plan_says_of_its_resource_is_confirmed_by_the_project(project: Project) -> None:
+    """An id, a source or a declared value that nothing besides the plan has."""
+    deploy(project)
+    world = project.emulator
+    world.deploy("victim", world.model_uri("old"))
+    assert project.run("plan", "--out", "p.json").code == 0
+    saved = (project.folder / "p.json").read_text()
+
+    def lead_elsewhere(body: Json) -> None:
+        step = body["resource_changes"][0]
+        step["id"] = step["id"].replace("/census", "/victim")
+
+    reseal(project, lead_elsewhere)
+    done = project.run("apply", "p.json", "--detailed-exitcode")
+    assert (done.code, "have the id of the plan" in done.err) == (4, True), done.said
+    shown = project.run("show", "p.json")
+    assert "/webServices/victim" in shown.out
+    assert world.model("victim") == world.model_uri("old")
+
+    def claim(body: Json) -> None:
+        body["resource_changes"][0]["owns"].append("/properties/title")
+
+    (project.folder / "p.json").write_text(saved)
+    reseal(project, claim)
+    for form in ("text", "markdown", "html"):
+        assert (
+            "also declared: properties.title" in project.run("show", "p.json", "--format", form).out
+        )
+    assert project.run("apply", "p.json").code == 0
+    assert world.model("census") == world.model_uri("new")
+    ledger = (project.folder / ".reconciler" / "ledger.jsonl").read_text().splitlines()
+    owned = json.loads(ledger[-1])["owned"]
+    assert list(owned) == ["/properties/assets/asset3/locationInfo/uri"]
+
+
+def test_a_signature_that_goes_along_is_shown_on_every_face(project: Project) -> None:
+    deploy(project)
+    assert project.run("plan", "--out", "p.json").code == 0
+    at = "/properties/assets/asset3/locationInfo/credentials"
+
+    def send_along(body: Json) -> None:
+        reference = {"env": "CI_TOKEN", "file": "", "version": ""}
+        body["resource_changes"][0]["secrets"] = {at: reference}
+
+    reseal(project, send_along)
+    for form in ("text", "markdown", "html"):
+        assert "written from env CI_TOKEN" in project.run("show", "p.json", "--format", form).out

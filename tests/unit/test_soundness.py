@@ -92,7 +92,7 @@ CROOKED: dict[str, tuple[Callable[[], Step], str]] = {
     "a removal that patches": (lambda: replace(REMOVE, ops=UPDATE.ops), "does not match the shown changes"),
     "a removal as an update": (
         lambda: replace(REMOVE, action=Action.UPDATE, body="parts", after={}),
-        "a path is not valid|does not match the shown changes",
+        "the action or its body is not valid",
     ),
     "a model that is not put in": (
         lambda: replace(UPDATE, models=(replace(UPDATE.models[0], after=EVIL),)),
@@ -133,6 +133,26 @@ CROOKED: dict[str, tuple[Callable[[], Step], str]] = {
     "a place that is not there": (
         lambda: replace(CREATE, changes=CREATE.changes[1:], ops=CREATE.ops[1:]),
         "the patch does not fit",
+    ),
+    "a whole definition where parts are enough": (
+        lambda: replace(UPDATE, body="whole"),
+        "the action or its body is not valid",
+    ),
+    "a replacement of nothing that forces one": (
+        lambda: replace(UPDATE, action=Action.REPLACE, body="whole", reason="replace_because_cannot_update"),
+        "the action or its body is not valid",
+    ),
+    "a removal that writes a secret": (
+        lambda: replace(REMOVE, secrets=(("/properties/keys/primary", SECRET),)),
+        "the action or its body is not valid",
+    ),
+    "an update from a source": (
+        lambda: replace(UPDATE, source=CloneSource(ID, "x", "westeurope", "missing")),
+        "its source does not match its action",
+    ),
+    "a copy for no region": (
+        lambda: replace(CREATE, source=CloneSource(ID, "x", "", "missing")),
+        "its source does not match its action",
     ),
     "a wave before all": (lambda: replace(UPDATE, wave=-1), "its wave is not valid"),
     "an address with a way out": (
@@ -271,3 +291,64 @@ def test_a_plan_is_not_changed_by_being_looked_at() -> None:
     read_plan(canonical(body))
     assert body == before
     assert NEW in canonical(plan_document(plan(UPDATE)))
+
+
+def admit(made: Step) -> None:
+    check_admission(read(made), KINDS, "p.json")
+
+
+FINAL = placed(step(live(), {"definition": {"properties": {"readOnly": True}}}))
+MOVED = placed(step(live(), {"definition": {"properties": {"storageAccount": {"name": "b"}}}}))
+UNSEEN: dict[str, tuple[Callable[[], Step], str]] = {
+    "a secret beside a value that is not a model": (
+        lambda: replace(
+            UPDATE,
+            secrets=(("/properties/storageAccount/key", SECRET),),
+            owned_paths=(*UPDATE.owned_paths, "/properties/storageAccount/name"),
+        ),
+        "/properties/storageAccount/key is not the place of a model's signature",
+    ),
+    "what the service alone sets": (
+        lambda: replace(UPDATE, owned_paths=(*UPDATE.owned_paths, "/properties/createdOn")),
+        "/properties/createdOn is not a value that can be declared",
+    ),
+    "everything at once": (
+        lambda: replace(UPDATE, owned_paths=(*UPDATE.owned_paths, "/properties")),
+        "/properties is not a value that can be declared",
+    ),
+    "another result than its changes make": (
+        lambda: replace(UPDATE, after={**UPDATE.after, "tags": {"owner": "them"}}),
+        "is not what the changes make of it",
+    ),
+    "a change that is not shown because it is called sensitive": (
+        lambda: replace(UPDATE, changes=put(UPDATE.changes, 0, sensitive=True)),
+        "is not described as the schema describes it",
+    ),
+    "a change that cannot be undone and hides it": (
+        lambda: replace(FINAL, changes=put(FINAL.changes, 0, irreversible=False)),
+        "is not described as the schema describes it",
+    ),
+    "a replacement as an update": (
+        lambda: replace(
+            MOVED, changes=put(MOVED.changes, 0, immutable=False), action=Action.UPDATE,
+            body="parts", replace_paths=(), reason="",
+        ),
+        "is not described as the schema describes it",
+    ),
+    "a source for another region": (
+        lambda: replace(CREATE, source=CloneSource(ID, "x", "eastus", "there")),
+        "its source does not match its region",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_a_step_that_hides_what_it_does_is_refused(name: str) -> None:
+    make, message = UNSEEN[name]
+    with pytest.raises(PlanInvalid, match=message):
+        admit(make())
+
+
+@pytest.mark.parametrize("made", [FINAL, MOVED])
+def test_what_is_planned_of_the_sort_is_admitted(made: Step) -> None:
+    admit(made)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
-from reconciler.document.diff import is_omitted
-from reconciler.document.pointers import format_pointer, split_pointer
+from reconciler.document.diff import diff, is_omitted, make_change
+from reconciler.document.patch import apply_changes
+from reconciler.document.pointers import copy_along, find, format_pointer, set_at, split_pointer
+from reconciler.document.schema import Field
 from reconciler.engine.observe import ObservedResources, observe
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
@@ -27,6 +30,7 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
+    Change,
     Finding,
     Inputs,
     LastApplied,
@@ -40,8 +44,9 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.plans import guards
 from reconciler.plans.evidence import PLAN_AGAIN, check_done, check_stale
+from reconciler.plans.step import list_leaves
 from reconciler.plans.waves import name_item
-from reconciler.ports import Kind, KnowsOwner
+from reconciler.ports import ClonesFrom, Kind, KnowsOwner
 
 
 def check_admission(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
@@ -65,17 +70,80 @@ def _check_step_admission(step: Step, kinds: Mapping[str, Kind]) -> Iterator[str
     yield from (
         f"{one} is not a resource id" for one in ids if not _is_id(kind, step.resource.address, one)
     )
-    for pointer, _ in step.secrets:
+    for pointer, reference in step.secrets:
         if not kind.field.at(split_pointer(pointer)).secret:
             yield f"{pointer} is not the place of a secret"
+        yield from _check_signature(kind.field, step, pointer, reference)
+    for path in map(split_pointer, step.owned_paths):
+        if path not in list_leaves(kind.field.at(path), find(step.after, path), path):
+            yield f"{format_pointer(path)} is not a value that can be declared"
+    if step.action is not Action.DELETE:
+        for change in step.changes:
+            yield from _check_change(kind.field, step, change)
+        yield from _check_result(kind.field, step)
+    yield from _check_region(kind, step)
+
+
+def _check_change(root: Field, step: Step, change: Change) -> Iterator[str]:
+    """Yield what the schema says otherwise about a change than the plan."""
+    field, pointer = root.at(change.path), format_pointer(change.path)
+    if change.verb is not Verb.WRITE:
+        made = make_change(field, change.path, change.verb, change.before, change.after)
+        if made.sealed_by != change.sealed_by:
+            yield f"the patch does not test the whole value at {pointer}"
+        elif made != change:
+            yield f"the change of {pointer} is not described as the schema describes it"
+        return
+    secret = isinstance(change.after, SecretReference)
+    hidden = field.write_only or is_omitted(root, change.path, step.before)
+    if not (field.secret if secret else hidden):
+        yield f"{pointer} must be written by the patch"
+    if change != replace(_PLAIN, path=change.path, after=change.after, sensitive=secret):
+        yield f"the change of {pointer} is not described as the schema describes it"
+
+
+_PLAIN: Final = Change((), Verb.WRITE, ABSENT, None)
+
+
+def _check_signature(
+    root: Field, step: Step, pointer: str, reference: SecretReference
+) -> Iterator[str]:
+    """Yield a message for a secret that goes along and is not the signature of a model."""
+    path = split_pointer(pointer)
+    if any(change.path == path and change.after == reference for change in step.changes):
+        return
+    owned = (split_pointer(one) for one in step.owned_paths)
+    if not any(one[:-1] == path[:-1] and root.at(one).model for one in owned):
+        yield f"{pointer} is not the place of a model's signature"
+
+
+def _check_result(root: Field, step: Step) -> Iterator[str]:
+    """Yield the places where the definition after the step is not what its changes make."""
+    made = apply_changes(step.ops, step.before)
     for change in step.changes:
-        field = kind.field.at(change.path)
-        if change.sealed_by != (field.sealed_by if field.is_sealed(change.before) else ""):
-            yield f"the patch does not test the whole value at {format_pointer(change.path)}"
-        secret = isinstance(change.after, SecretReference)
-        hidden = field.write_only or is_omitted(kind.field, change.path, step.before)
-        if change.verb is Verb.WRITE and not (field.secret if secret else hidden):
-            yield f"{format_pointer(change.path)} must be written by the patch"
+        if change.verb is Verb.WRITE and not isinstance(change.after, SecretReference):
+            made = copy_along(made, [change.path])
+            set_at(made, change.path, change.after)
+    for other in diff(root, made, step.after):
+        yield f"{format_pointer(other.path)} is not what the changes make of it"
+    changed = {change.path for change in step.changes}
+    for path in map(split_pointer, step.owned_paths) if step.models else ():
+        hidden = root.at(path).model and is_omitted(root, path, step.before)
+        if hidden and step.before is not ABSENT and path not in changed:
+            yield f"{format_pointer(path)} is sent, and no change shows it"
+
+
+def _check_region(kind: Kind, step: Step) -> Iterator[str]:
+    """Yield a message for a source that the kind does not have, or for the wrong region of it."""
+    source = step.source
+    if step.action is Action.REPLACE and isinstance(kind, ClonesFrom):
+        region = kind.find_region(step.before, step.after)
+        if region != (source.region if source is not None else ""):
+            yield "its source does not match its new region"
+    elif source is not None:
+        known = isinstance(kind, ClonesFrom) and {"", kind.find_region({}, step.after)}
+        if not known or source.region not in known:
+            yield "its source does not match its region"
 
 
 def _is_id(kind: Kind, address: Address, resource_id: str) -> bool:

@@ -7,28 +7,38 @@ the first write. It sends no write.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from reconciler.document.diff import same
+from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.engine.applying.admission import expand_fleets
 from reconciler.engine.blob_checks import check_planned_models
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.planning.step_checks import check_conflicts
 from reconciler.engine.runtime import Runtime
-from reconciler.errors import Unplannable
+from reconciler.errors import ManifestInvalid, StalePlan, Unplannable
 from reconciler.model import (
     ABSENT,
+    Absent,
     Action,
+    Address,
     Finding,
+    Json,
+    LastApplied,
     Manifest,
     ModelReference,
+    Path,
     Plan,
     Resource,
     Step,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans import guards
+from reconciler.plans.evidence import PLAN_AGAIN
 from reconciler.plans.waves import name_item
-from reconciler.ports import ChecksSteps
+from reconciler.ports import ChecksSteps, ClonesFrom, Kind
 
 
 def judge_saved_plan(runtime: Runtime, plan: Plan, request: PlanRequest) -> Plan:
@@ -36,10 +46,11 @@ def judge_saved_plan(runtime: Runtime, plan: Plan, request: PlanRequest) -> Plan
 
     `request` has the limits and the manifests of the project as they are now; its flags are not
     used. A plan that refuses itself stays as it is. Raises Unplannable for a step that
-    the service would refuse.
+    the service would refuse, and StalePlan for one that neither manifests nor ledger lead to.
     """
     if plan.refused:
         return plan
+    steps = _check_claims(runtime, plan.steps, request)
     permitted = guards.permit(plan.inputs.allowed, request.limits)
     allowed = expand_fleets(permitted, plan.steps)
     found = tuple(_judge(runtime, plan, request))
@@ -49,9 +60,128 @@ def judge_saved_plan(runtime: Runtime, plan: Plan, request: PlanRequest) -> Plan
     refused = (one for one in guards.allow(found, allowed) if one.severity == "error")
     return replace(
         plan,
+        steps=steps,
         findings=(*plan.findings, *refused),
         inputs=replace(plan.inputs, allowed=tuple(sorted(permitted))),
     )
+
+
+def _check_claims(
+    runtime: Runtime, steps: Sequence[Step], request: PlanRequest
+) -> tuple[Step, ...]:
+    """Return the steps with only the owned paths that something besides the plan confirms.
+
+    Raises StalePlan for an id, a token or a source that the project does not have now.
+    """
+    declared = {one.address: one for one in request.manifests}
+    remembered = runtime.ledger.load().last_applied_by_address
+    stale: list[Finding] = []
+    confirmed: list[Step] = []
+    for step in steps:
+        address = step.resource.address
+        claim = _Claim(
+            runtime.kinds[address.kind], step, declared.get(address), remembered.get(address)
+        )
+        stale.extend(name_item(one, step.member) for one in claim.check(request, declared))
+        confirmed.append(claim.confirm())
+    if stale:
+        raise StalePlan(tuple(stale))
+    return tuple(confirmed)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """One step of a saved plan, with its manifest and its last applied state as they are now."""
+
+    kind: Kind
+    step: Step
+    manifest: Manifest | None
+    last_applied: LastApplied | None
+
+    def check(
+        self, request: PlanRequest, declared: Mapping[Address, Manifest]
+    ) -> Iterator[Finding]:
+        """Yield a finding for an id, a token or a source that the project does not have."""
+        resource = self.step.resource
+        known = list(self._identify(request))
+        ours = [one for one in known if one.id.casefold() == resource.id.casefold()]
+        if known and not ours:
+            yield self._differ("the id", resource.id)
+        located = self.kind.locate(resource.address, resource.id, request.defaults)
+        if str(resource.token) not in {str(one.token) for one in ours or [located]}:
+            yield self._differ("the token", str(resource.token))
+        source = self.step.source
+        if self.step.action is Action.CREATE and self.manifest is not None:
+            wanted = self._find_source(self.manifest, request, declared)
+            if (source.id if source else "").casefold() != wanted.casefold():
+                yield self._differ("the source", source.id if source else "no other resource")
+
+    def _identify(self, request: PlanRequest) -> Iterator[Resource]:
+        if self.last_applied is not None:
+            yield self.last_applied.resource(self.step.resource.address)
+        if self.manifest is not None:
+            with contextlib.suppress(ManifestInvalid):
+                yield self.kind.identify(self.manifest, request.defaults)
+
+    def _find_source(
+        self, manifest: Manifest, request: PlanRequest, declared: Mapping[Address, Manifest]
+    ) -> str:
+        """Return the id of the source that the manifest names now; empty without one."""
+        if not isinstance(self.kind, ClonesFrom):
+            return ""
+        try:
+            named = self.kind.find_source(manifest, request.defaults)
+            if isinstance(named, Address):
+                return self.kind.identify(declared[named], request.defaults).id
+        except (ManifestInvalid, KeyError):
+            return ""
+        return named.id if named is not None else ""
+
+    def _differ(self, what: str, said: str) -> Finding:
+        return Finding(
+            f"Saved plan is stale: neither the manifests nor the ledger have {what} of the plan",
+            subject=str(self.step.resource.address),
+            detail=(said,),
+            next_step=PLAN_AGAIN,
+        )
+
+    def confirm(self) -> Step:
+        """Return the step with the owned paths that a change, the ledger or the manifest has.
+
+        The others are not remembered: who made the file may have added them.
+        """
+        changed = {format_pointer(change.path) for change in self.step.changes}
+        owned = (one for one in self.step.owned_paths if one not in changed)
+        left = [one for one in owned if not self._is_written(split_pointer(one))]
+        if left and self.last_applied is not None:
+            known = self.last_applied.owned
+            left = [one for one in left if not self._holds(one, known.get(one, ABSENT))]
+        if left and self.manifest is not None:
+            document = self.kind.bind(self.manifest, self.step.before).document
+            left = [one for one in left if not self._holds(one, find(document, split_pointer(one)))]
+        if not left:
+            return self.step
+        kept = tuple(one for one in self.step.owned_paths if one not in left)
+        return self.step.copy_with(owned_paths=kept)
+
+    def _is_written(self, path: Path) -> bool:
+        """Whether a change of the step, which is shown, has the value of a place."""
+        return any(
+            change.path[: len(path)] == path
+            or (
+                path[: len(change.path)] == change.path
+                and find(change.after, path[len(change.path) :]) is not ABSENT
+            )
+            for change in self.step.changes
+        )
+
+    def _holds(self, pointer: str, value: Json | Absent) -> bool:
+        """Whether somebody else has this place; where live does not show it, also this value."""
+        path = split_pointer(pointer)
+        shown = find(self.step.before, path) is not ABSENT
+        return value is not ABSENT and (
+            shown or same(self.kind.field.at(path), value, find(self.step.after, path))
+        )
 
 
 def _judge(runtime: Runtime, plan: Plan, request: PlanRequest) -> Iterator[Finding]:

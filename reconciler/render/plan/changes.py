@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from reconciler.model import Action, Step
+from reconciler.render.plan.facts import describe_kept
 from reconciler.render.plan.rows import Row, describe_rest, describe_whole, make_rows
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count
@@ -23,6 +24,9 @@ def render_changes(step: Step, paint: Paint, like: Sequence[Step] = ()) -> Itera
     `like` are all steps that this step represents: the lines note what differs between them.
     """
     yield from render_difference(step, paint, like)
+    kept = describe_kept(step)
+    if kept:
+        yield paint("faint", f"  # ({kept})")
     rest = describe_rest(step)
     if rest and all(describe_rest(one) == rest for one in like):
         yield paint("faint", f"  # ({rest})")

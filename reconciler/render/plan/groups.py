@@ -11,6 +11,7 @@ from typing import Final
 from reconciler.model import Action, Address, Plan, Step
 from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
+from reconciler.render.plan.facts import get_folder, has_own_name
 from reconciler.render.plan.rows import choose_typical
 from reconciler.render.words.counting import count
 from reconciler.render.words.escape import escape
@@ -101,12 +102,26 @@ def is_destructive(step: Step) -> bool:
 def _sameness(step: Step, refused: Collection[str]) -> object:
     address = step.resource.address
     if step.fleet is not None:
-        return step.fleet, address.kind, str(address) in refused, _shape(step)
+        return step.fleet, address.kind, str(address) in refused, _shape(step), _place(step)
     if step.action is Action.DELETE:
-        return address.kind, _notes(step)
+        return address.kind, _notes(step), _place(step)
     if step.action is not Action.UPDATE:
         return address
-    return address.kind, canonical(step.ops), _notes(step), step.secrets, step.models
+    return (
+        address.kind,
+        canonical(step.ops),
+        _notes(step),
+        step.secrets,
+        step.models,
+        step.owned_paths,
+        _place(step),
+    )
+
+
+def _place(step: Step) -> object:
+    """The key of where a step leads: what differs in this is never shown as one."""
+    source = None if step.source is None else (step.source.id, step.source.region, step.source.copy)
+    return get_folder(step), has_own_name(step), str(step.resource.token), source
 
 
 def _shape(step: Step) -> object:
@@ -118,6 +133,8 @@ def _shape(step: Step) -> object:
         tuple((one.name, one.path, not one.before) for one in step.models),
         tuple((one.pointer, one.cause) for one in step.reasons),
         step.replace_paths,
+        tuple(pointer for pointer, _ in step.secrets),
+        step.owned_paths,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from reconciler.model import Action, Cause, Finding, Plan, Step
 from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
+from reconciler.render.plan.facts import describe_facts, describe_kept
 from reconciler.render.plan.groups import Group, group_plan, is_destructive
 from reconciler.render.plan.patch import show_operations
 from reconciler.render.plan.rows import Row, describe_rest, describe_whole, make_rows
@@ -45,6 +46,8 @@ class PageEntry:
     tags: tuple[str, ...]
     expanded: bool
     summary: str
+    facts: Sequence[str]
+    kept: str
     whole: Sequence[str]
     rows: Sequence[Row]
     more: int
@@ -91,6 +94,8 @@ def _make_entry(
         tags=tags,
         expanded=is_destructive(step) or few,
         summary=sum_up(group),
+        facts=describe_facts(group.steps),
+        kept=describe_kept(step),
         whole=describe_whole(step, group.steps),
         rows=rows,
         more=more,

@@ -9,8 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from reconciler.document.pointers import format_pointer
-from reconciler.model import Action, Change, Json, ModelChange, Path, SecretReference, Step, Verb
+from reconciler.document.pointers import format_pointer, split_pointer
+from reconciler.model import (
+    ABSENT,
+    Action,
+    Change,
+    Json,
+    ModelChange,
+    Path,
+    SecretReference,
+    Step,
+    Verb,
+)
 from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
 from reconciler.render.plan.differences import describe_differences, mark_usual
@@ -65,6 +75,8 @@ def make_rows(step: Step, most: int, like: Sequence[Step] = ()) -> tuple[list[Ro
     if step.action is Action.DELETE:
         return [], 0
     changes = _to_show(step)
+    # No secret may be among the changes that are only counted.
+    most = max(most, sum(isinstance(one.after, SecretReference) for one in changes))
     rows = [_model_row(model, step) for model in step.models]
     rows += [_change_row(change, step) for change in changes[:most]]
     if len(like) > 1:
@@ -127,14 +139,23 @@ def is_hidden(change: Change) -> bool:
 
 
 def _to_show(step: Step) -> list[Change]:
-    """The changes without models and without empty mappings that only hold added values."""
+    """The changes without models and without empty mappings that only hold added values.
+
+    Secrets come first. The signatures, which are sent with the models, are among them.
+    """
     models = {model.path for model in step.models}
     containers = {
         change.path[:length] for change in step.changes for length in range(1, len(change.path))
     }
+    written = {format_pointer(change.path) for change in step.changes}
+    signatures = (
+        Change(split_pointer(at), Verb.WRITE, ABSENT, reference, sensitive=True)
+        for at, reference in step.secrets
+        if at not in written
+    )
     shown = [
         change
-        for change in step.changes
+        for change in (*step.changes, *signatures)
         if change.path not in models
         and change.path
         and not (change.after == {} and change.path in containers)
@@ -142,7 +163,7 @@ def _to_show(step: Step) -> list[Change]:
     if step.action is Action.CREATE:
         # What was written for the whole service is more important than its hundredth column.
         shown.sort(key=lambda one: (one.verb is not Verb.WRITE, len(one.path)))
-    return shown
+    return sorted(shown, key=lambda one: not isinstance(one.after, SecretReference))
 
 
 def _model_row(model: ModelChange, step: Step) -> Row:

@@ -17,6 +17,7 @@ from reconciler.plans.waves import arrange
 from reconciler.render.findings import render_findings
 from reconciler.render.plan.changes import render_changes, render_difference
 from reconciler.render.plan.differences import OWN
+from reconciler.render.plan.facts import describe_facts
 from reconciler.render.plan.groups import Group, group_plan, is_destructive
 from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.words.colour import Paint
@@ -161,6 +162,7 @@ def render_group(group: Group, paint: Paint) -> str:
         return _render_members(group, paint)
     lines = [
         f"  # {paint('bold', f'the same change on {group.title}')}: {group.list_names(_NAMED)}",
+        *_list_facts(group, paint),
         f'  {paint.symbol("~")} resource "{escape(group.step.resource.address.kind)}" (each) {{',
         *(f"      {line}" for line in render_difference(group.step, paint)),
         "    }",
@@ -177,6 +179,7 @@ def _render_step(group: Group, paint: Paint) -> str:
     block = f'resource "{escape(address.kind)}" "{escape(address.name)}" {{'
     lines = [
         f"  # {paint('bold', group.title)} {SAID[step.action]}{fleet}{item}",
+        *_list_facts(group, paint),
         f"{_sign(step, paint)} {block}",
         *(f"      {line}" for line in render_changes(step, paint)),
         "    }",
@@ -193,11 +196,17 @@ def _render_members(group: Group, paint: Paint) -> str:
     lines = [
         f"  # {paint('bold', group.title)} {SAID[step.action]}",
         f"  # {group.list_names(most)}",
+        *_list_facts(group, paint),
         f"{_sign(step, paint)} {block}",
         *(f"      {line}" for line in render_changes(step, paint, group.steps)),
         "    }",
     ]
     return "\n".join(lines)
+
+
+def _list_facts(group: Group, paint: Paint) -> Iterator[str]:
+    for fact in describe_facts(group.steps):
+        yield paint("faint", f"  #   {fact}")
 
 
 def _sign(step: Step, paint: Paint) -> str:
