@@ -6,6 +6,7 @@ Commands call `load`. It reads files and never a service.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
@@ -99,7 +100,11 @@ def load(
     users wrote.
     """
     loading = _Loading(Folder(folder), kinds)
-    loading.load_project(project_file or folder / PROJECT_FILE)
+    file = project_file or folder / PROJECT_FILE
+    loading.load_project(file)
+    if not paths and not file.exists():
+        # Without a project this may be any folder: its other files are not reported.
+        return loading.finish(whole=False)
     usual = find_manifests(folder)
     for path in paths or [usual]:
         for file in loading.folder.walk(path):
@@ -134,13 +139,7 @@ class _Loading:
 
     def load_project(self, file: Path) -> None:
         if not file.exists():
-            self.findings.append(
-                Finding(
-                    f"the project file {file.name} does not exist",
-                    subject=str(file.parent.resolve().name),
-                    next_step="Create one with: reconciler init. Or name one with --project.",
-                )
-            )
+            self.findings.append(_miss_project(file))
             return
         self.load_file(file)
         if self.project is None and not (self.findings or self.folder.findings):
@@ -390,3 +389,15 @@ def _subject(kind: str, document: Json) -> str:
     metadata = document.get("metadata") if isinstance(document, dict) else None
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return f"{kind}/{name}" if isinstance(name, str) else kind
+
+
+def _miss_project(file: Path) -> Finding:
+    """The finding for a project file that does not exist; it names the one of a parent folder."""
+    here = file.parent.resolve()
+    above = next((one for one in here.parents if (one / PROJECT_FILE).is_file()), None)
+    step = "Create one with: reconciler init. Or name one with --project."
+    if above is not None and file.name == PROJECT_FILE:
+        step = f"The project is in a folder above: use --chdir {os.path.relpath(above, here)}"
+    return Finding(
+        f"the project file {file.name} does not exist", subject=here.name, next_step=step
+    )

@@ -13,7 +13,7 @@ from reconciler.cli import main, reconciler
 from reconciler.cli.command import Command
 from reconciler.cli.hints import _FLAGS, _VERBS
 from reconciler.package_data import read_schema
-from tests.e2e.world import EXAMPLE, Project
+from tests.e2e.world import EXAMPLE, Project, run
 
 pytestmark = pytest.mark.e2e
 DESTROYS = ("--destroy", "--prune", "--force", "--allow", "--auto-approve")
@@ -320,3 +320,26 @@ def test_a_completion_where_nothing_can_be_read_offers_nothing(
     with pytest.raises(SystemExit):
         main([])
     assert capsys.readouterr() == ("\n", "")
+
+
+@pytest.mark.parametrize("below", ["manifests", "manifests/prod"])
+def test_a_project_in_a_folder_above_is_named(project: Project, below: str) -> None:
+    project.manifest("one", "https://models.blob.core.windows.net/models/a.ilearner")
+    (project.folder / below).mkdir(exist_ok=True)
+    up = "/".join(".." for _ in Path(below).parts)
+    for command in ("plan", "validate", "list", "drift"):
+        done = run(project.folder / below, command)
+        assert done.code == 1
+        assert done.said == (
+            f"Error: {Path(below).name}: the project file reconciler.yaml does not exist\n\n"
+            f"  The project is in a folder above: use --chdir {up}\n"
+        )
+        assert run(project.folder / below, "--chdir", up, "list").code == 0
+
+
+def test_a_folder_without_a_project_reports_only_that(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("apiVersion: reconciler/v1\nkind: Unknown\n")
+    done = run(tmp_path, "plan")
+    assert done.code == 1
+    assert done.err.count("Error:") == 1
+    assert "reconciler init" in done.err
