@@ -63,6 +63,14 @@ _TARGET = click.option(
     help="Only this resource, such as WebService/census, or all members of a fleet, such as"
     " Fleet/bike-rental. Repeatable.",
 )
+SELECTOR = click.option(
+    "-l",
+    "--selector",
+    "selectors",
+    metavar="LABEL=VALUE",
+    multiple=True,
+    help="Only resources with this label, such as team=growth. Repeatable; also != and commas.",
+)
 _EXCLUDE = click.option(
     "--exclude",
     "excluded",
@@ -222,7 +230,8 @@ def rollback_options(command: _Command) -> _Command:
 
 def drift_options(command: _Command) -> _Command:
     """Add the options of a drift report."""
-    for option in (_MAX_CALLS, _PARALLELISM, _REFRESH, _EXCLUDE, _TARGET, _DETAILED_DRIFT):
+    asked = (_TARGET, SELECTOR, _EXCLUDE, _REFRESH, _PARALLELISM, _MAX_CALLS)
+    for option in (*reversed(asked), _DETAILED_DRIFT):
         command = option(command)
     return command
 
@@ -240,7 +249,7 @@ def apply_options(command: _Command) -> _Command:
 
 
 def _shaping_options(command: _Command) -> _Command:
-    asked = (_TARGET, _EXCLUDE, _REFRESH, _ALLOW, _ROTATE, _PRUNE, _DESTROY)
+    asked = (_TARGET, SELECTOR, _EXCLUDE, _REFRESH, _ALLOW, _ROTATE, _PRUNE, _DESTROY)
     for option in (_MAX_CALLS, _PARALLELISM, *reversed(asked)):
         command = option(command)
     return command

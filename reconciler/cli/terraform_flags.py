@@ -23,6 +23,7 @@ _FLAGS = frozenset(
         "out",
         "parallelism",
         "refresh",
+        "selector",
         "target",
         "version",
     }

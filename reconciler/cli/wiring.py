@@ -26,6 +26,7 @@ from reconciler.ledgers.opening import open_ledger
 from reconciler.ledgers.process import describe_process
 from reconciler.manifests import PROJECT_FILE, Loaded
 from reconciler.manifests.git import Revision, read_revision
+from reconciler.manifests.labels import select_by_labels
 from reconciler.manifests.recognition import describe_unread
 from reconciler.manifests.secrets import resolve_known, secret_resolver
 from reconciler.model import Address, Finding, Inputs, LockOwner, Plan, Project, UnreadFile
@@ -52,6 +53,7 @@ class PlanFlags:
 
     targets: Sequence[str] = ()
     excluded: Sequence[str] = ()
+    selectors: Sequence[str] = ()
     allowed: Collection[str] = ()
     rotated: Sequence[str] = ()
     prune: bool = False
@@ -165,7 +167,7 @@ class Assembly:
             defaults=self.project.defaults,
             limits=self.project.guards,
             inputs=self._inputs(flags),
-            targets=parse_addresses("--target", flags.targets),
+            targets=self._find_targets(flags),
             excluded=parse_addresses("--exclude", flags.excluded),
             allowed=_check_guards(flags.allowed, find_guards(self.kinds), self.project),
             rotate=parse_addresses("--rotate", flags.rotated),
@@ -175,6 +177,15 @@ class Assembly:
             notes=(*list_notes(self.loaded), *map(describe_unread, self._absent)),
             moved_places=self.project.moved_places,
         )
+
+    def _find_targets(self, flags: PlanFlags) -> tuple[Address, ...]:
+        if not flags.selectors:
+            return parse_addresses("--target", flags.targets)
+        if flags.targets:
+            raise ReconcilerError(
+                "--target and -l both select resources", next_step="Give one of them."
+            )
+        return select_by_labels(self.loaded.manifests, flags.selectors)
 
     @property
     def _absent(self) -> list[UnreadFile]:
@@ -198,7 +209,7 @@ class Assembly:
             commit=self.revision.commit,
             dirty=self.revision.dirty,
             schemas=schemas,
-            targets=tuple(flags.targets),
+            targets=tuple(map(str, self._find_targets(flags))),
             excluded=tuple(flags.excluded),
             allowed=tuple(sorted({*flags.allowed})),
         )

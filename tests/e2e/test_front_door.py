@@ -343,3 +343,19 @@ def test_a_folder_without_a_project_reports_only_that(tmp_path: Path) -> None:
     assert done.code == 1
     assert done.err.count("Error:") == 1
     assert "reconciler init" in done.err
+
+
+def test_resources_are_selected_by_their_labels(project: Project) -> None:
+    for name, team in (("one", "growth"), ("two", "growth"), ("three", "risk")):
+        project.emulator.deploy(name, "https://models.blob.core.windows.net/models/old.ilearner")
+        file = project.manifest(name, project.emulator.model_uri("new"))
+        labelled = f"metadata: {{name: {name}, labels: {{team: {team}}}}}"
+        file.write_text(file.read_text().replace(f"metadata: {{name: {name}}}", labelled))
+    plan = json.loads(project.run("plan", "-l", "team=growth", "--json").out)
+    named = [one["address"] for one in plan["resource_changes"]]
+    assert named == ["WebService/one", "WebService/two"] == plan["inputs"]["targets"]
+    assert project.run("apply", "-lteam=risk", "--auto-approve").code == 0
+    assert [one["address"] for one in list_json(project, "--selector", "team!=risk")] == named
+    assert "WebService/one" not in project.run("drift", "-l", "team=risk").out
+    both = project.run("plan", "-l", "team=risk", "--target", "WebService/one")
+    assert (both.code, "Give one of them." in both.err) == (1, True)

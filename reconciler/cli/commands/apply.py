@@ -158,6 +158,7 @@ def _refuse_shaping(name: str, flags: PlanFlags) -> None:
 
     asked = {
         "--target": flags.targets,
+        "-l": flags.selectors,
         "--exclude": flags.excluded,
         "--allow": flags.allowed,
         "--rotate": flags.rotated,

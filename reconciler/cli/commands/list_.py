@@ -9,7 +9,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import format_options
+from reconciler.cli.options import SELECTOR, format_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Sequence
@@ -31,9 +31,17 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     ),
 )
 @click.argument("addresses", shell_complete=complete_addresses, nargs=-1, metavar="[ADDRESS]...")
+@SELECTOR
 @format_options("text", "json", about="The format of the list.")
 @click.pass_obj
-def list_(invocation: Invocation, /, addresses: tuple[str, ...], *, form: str) -> None:
+def list_(
+    invocation: Invocation,
+    /,
+    addresses: tuple[str, ...],
+    *,
+    selectors: tuple[str, ...],
+    form: str,
+) -> None:
     """List what is managed: address, id, model, and when and by whom it was last applied.
 
     It reads the manifests and the ledger, and calls no service: drift reports what is live. The
@@ -44,11 +52,18 @@ def list_(invocation: Invocation, /, addresses: tuple[str, ...], *, form: str) -
     from reconciler.cli.loading import load_all
     from reconciler.cli.streams import print_json
     from reconciler.cli.wiring import Assembly, parse_addresses
+    from reconciler.manifests.labels import select_by_labels
     from reconciler.render.resources import render_resources, resources_document
 
     named = parse_addresses("list", addresses)
     # An error in one manifest must not hide what the ledger remembers.
-    resources = _select(_find_resources(Assembly(invocation, *load_all(invocation, []))), named)
+    assembly = Assembly(invocation, *load_all(invocation, []))
+    if selectors:
+        labelled = set(select_by_labels(assembly.loaded.manifests, selectors))
+        resources = [one for one in _find_resources(assembly) if one.address in labelled]
+    else:
+        resources = _find_resources(assembly)
+    resources = _select(resources, named)
     if form == "json":
         from reconciler.text.json_text import escape_json
 
@@ -92,7 +107,7 @@ def _declare(assembly: Assembly, manifest: Manifest) -> ManagedResource:
 
 def _select(
     resources: Sequence[ManagedResource], named: Sequence[Address]
-) -> Sequence[ManagedResource]:
+) -> list[ManagedResource]:
     """Those of the named addresses, or all; raises ReconcilerError for an address of nothing."""
     from reconciler.errors import ReconcilerError
     from reconciler.text.suggestions import suggest
