@@ -47,7 +47,7 @@ _ENDS: Final = {
     "interrupted": "Ctrl-C or SIGTERM ended it.",
 }
 _VARIABLES: Final = {
-    "RECONCILER_LOG": "`debug` shows where an unexpected error happened.",
+    "RECONCILER_LOG": "`debug`: print a line for each request, and where an unexpected error happened.",
     "RECONCILER_INPUT": "`0`: never ask a question.",
     "RECONCILER_IN_AUTOMATION": "`1`: print no hint at the next command.",
     "RECONCILER_TIMEOUT": "The seconds to wait for an answer of a service. Default: `30`.",

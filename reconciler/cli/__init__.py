@@ -23,6 +23,7 @@ import click
 
 from reconciler.cli.command import Group
 from reconciler.cli.context import Invocation
+from reconciler.cli.debug_log import printed_log
 from reconciler.cli.streams import close_stdout, open_streams, print_json
 from reconciler.cli.terraform_flags import normalize_flags
 
@@ -146,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     invocation.deaf = open_streams()
     given = normalize_flags(sys.argv[1:] if arguments is None else arguments)
     invocation.arguments = tuple(given)
-    with _without_unraisable_text():
+    with _without_unraisable_text(), printed_log(invocation):
         try:
             return _run(given, invocation)
         except Exception as error:  # noqa: BLE001 - the report of the error failed as well

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from reconciler.cli.context import Invocation
+from reconciler.cli.debug_log import wants_log
 from reconciler.cli.hints import answer_flag, find_typed
 from reconciler.errors import ReconcilerError
 from reconciler.model import Finding
@@ -126,5 +126,5 @@ def _explain_os(error: OSError) -> Finding:
 
 def _trace(error: Exception) -> None:
     """Print the traceback without the text of the error, which may hold a secret."""
-    if os.environ.get("RECONCILER_LOG", "").lower() in {"debug", "trace"}:
+    if wants_log():
         sys.stderr.writelines(traceback.format_tb(error.__traceback__))

@@ -33,6 +33,7 @@ from reconciler.transport.connections import (
 from reconciler.transport.origins import is_address, origin_of
 from reconciler.transport.remote import Watched
 from reconciler.transport.replies import clean
+from reconciler.transport.request_log import RequestLog
 from reconciler.transport.routes import (
     Route,
     Unconnected,
@@ -86,11 +87,16 @@ class AzureTransport(RequestsTransport):  # type: ignore[misc]  # azure-core has
 
     def send(self, request: Any, **given: Any) -> Any:
         """Send a request once. Raises TransportError or an error of azure-core."""
+        log = RequestLog(request.method, request.url, clean)
         try:
-            return self._send(request, given)
-        except TransportError as failed:
-            self.lasting = failed
+            answer = self._send(request, given)
+        except Exception as failed:
+            log.failed(failed)
+            if isinstance(failed, TransportError):
+                self.lasting = failed
             raise
+        log.answered(answer.status_code, clean(answer.headers.get("x-ms-request-id", "")))
+        return answer
 
     def _send(self, request: Any, given: dict[str, Any]) -> Any:
         route = find_route(request.url)

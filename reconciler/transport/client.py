@@ -12,7 +12,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -33,8 +33,10 @@ from reconciler.transport.replies import (
     make_error,
     parse_reply,
     read_date,
+    read_request_id,
     read_retry_after,
 )
+from reconciler.transport.request_log import RequestLog
 from reconciler.transport.timeouts import Timeouts, read_timeouts
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -250,12 +252,27 @@ class Client:
         if request.method != "GET":
             headers["Content-Length"] = str(len(body or b""))
         target = "/" + request.url.partition("://")[2].partition("/")[2]
+        log = RequestLog(request.method, request.url, self._redact_url)
+        try:
+            reply = self._call(request, target, headers, body)
+        except BaseException as error:
+            log.failed(error)
+            raise
+        log.answered(reply.status, read_request_id(reply.headers))
+        return reply
+
+    def _call(
+        self, request: _Request, target: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Reply:
         answer = self._connections.send(request.method, target, headers, body, request.permit.check)
         try:
             return self._receive(request.url, answer)
         except BaseException:
             answer.close()
             raise
+
+    def _redact_url(self, url: str) -> str:
+        return clean(self.redaction.redact(url))
 
     def _receive(self, url: str, answer: Answer) -> Reply:
         told = read_date(answer.headers)

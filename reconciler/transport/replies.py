@@ -63,7 +63,7 @@ def parse_reply(
             if named
             else f"the service answers {_content_type(said)} that is not JSON",
             status=status,
-            request_id=_request_id(said),
+            request_id=read_request_id(said),
             next_step=_ROTATE if named else _PROXY,
         ) from None
 
@@ -81,7 +81,8 @@ def _content_type(headers: Mapping[str, str]) -> str:
     return clean(kind)[:60] or "no content type"
 
 
-def _request_id(headers: Mapping[str, str]) -> str:
+def read_request_id(headers: Mapping[str, str]) -> str:
+    """The service's id of the request, for its support; "" for an answer without one."""
     return clean(headers.get("x-ms-request-id", ""))
 
 
@@ -108,7 +109,7 @@ def make_error(reply: Reply) -> ServiceError:
         said,
         status=reply.status,
         code=code,
-        request_id=_request_id(reply.headers),
+        request_id=read_request_id(reply.headers),
         next_step=next_step,
     )
 

@@ -1,6 +1,7 @@
 """What a newcomer types first: bare commands, help, other tools' verbs and flags, list, JSON."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -359,3 +360,25 @@ def test_resources_are_selected_by_their_labels(project: Project) -> None:
     assert "WebService/one" not in project.run("drift", "-l", "team=risk").out
     both = project.run("plan", "-l", "team=risk", "--target", "WebService/one")
     assert (both.code, "Give one of them." in both.err) == (1, True)
+
+
+def test_the_debug_log_has_a_line_for_each_request_and_no_secret(project: Project) -> None:
+    project.emulator.deploy("one", "https://models.blob.core.windows.net/models/old.ilearner")
+    project.manifest("one", project.emulator.model_uri("new"))
+    silent = project.run("plan")
+    done = project.run("plan", "--refresh", "full", env={"RECONCILER_LOG": "debug"})
+    assert done.code == 0
+    lines = [line for line in done.err.splitlines() if " GET " in line]
+    path = f"{project.emulator.url}{project.emulator.path('one')}"
+    assert any(
+        re.fullmatch(rf"\d{{4}}-\d\d-\d\dT[\d:.]+Z GET {re.escape(path)} 200 \d+ ms \S+", line)
+        for line in lines
+    ), done.err
+    assert project.emulator.token not in done.err.replace(project.emulator.url, "")
+    assert " GET " not in silent.err
+    assert " GET " not in project.run("plan", "--refresh", "full").err
+    refused = project.run(
+        "plan", env={"RECONCILER_LOG": "debug", "RECONCILER_EMULATOR_TOKEN": "wrong"}
+    )
+    assert refused.code == 1
+    assert re.search(r" GET \S+ 401 \d+ ms ", refused.err), refused.err

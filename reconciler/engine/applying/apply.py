@@ -8,12 +8,14 @@ has its own waves within these. This module must not change a plan. The commands
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from traceback import format_tb
 from typing import Final, Literal, TypeAlias
 
 from reconciler.document.diff import is_omitted
@@ -60,6 +62,7 @@ from reconciler.ports import Lease
 # An interrupted apply finishes the steps that have started. Their calls wait at most this long
 # for the rate limit.
 _GRACE_S: Final = 30.0
+_LOG: Final = logging.getLogger(__name__)
 _Done: TypeAlias = tuple[Step, Live | Absent]
 _STOPPING: Final = (LedgerInvalid, LedgerConflict, TooManyCalls)
 
@@ -301,6 +304,7 @@ def _make_finding(step: Step, error: ReconcilerError) -> Finding:
 
 def _make_defect_error(step: Step, error: Exception) -> ReconcilerError:
     """Return an error for an unexpected exception, without its text, which may hold a secret."""
+    _LOG.debug("%s\n%s", step.resource.address, "".join(format_tb(error.__traceback__)))
     return ReconcilerError(
         f"failed with an unexpected {type(error).__name__}",
         subject=str(step.resource.address),
