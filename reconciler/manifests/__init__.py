@@ -5,6 +5,7 @@ findings report it, with file:line:col. `folder` reads files, `yaml_text` makes 
 checks them, `definition` knows the service's document, and `editing` changes values in place.
 """
 
-from reconciler.manifests.loading import PROJECT_FILE, Loaded, load
+from reconciler.manifests.folder import PROJECT_FILE
+from reconciler.manifests.loading import Loaded, load
 
 __all__ = ["PROJECT_FILE", "Loaded", "load"]

@@ -17,6 +17,8 @@ from typing import Final
 from reconciler.model import Finding, SourceLocation
 from reconciler.model.values import dataclass
 
+PROJECT_FILE: Final = "reconciler.yaml"
+
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")
 _HERE: Final = Path()
@@ -230,3 +232,15 @@ def _is_link(path: Path) -> bool:
         return path.is_symlink()
     except OSError:  # for example a name that is too long
         return False
+
+
+def miss_project(file: Path) -> Finding:
+    """The finding for a project file that does not exist; it names the one of a parent folder."""
+    here = file.parent.resolve()
+    above = next((one for one in here.parents if (one / PROJECT_FILE).is_file()), None)
+    step = "Create one with: reconciler init. Or name one with --project."
+    if above is not None and file.name == PROJECT_FILE:
+        step = f"The project is in a folder above: use --chdir {os.path.relpath(above, here)}"
+    return Finding(
+        f"the project file {file.name} does not exist", subject=here.name, next_step=step
+    )

@@ -6,7 +6,6 @@ Commands call `load`. It reads files and never a service.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.document.pointers import find, split_pointer
 from reconciler.manifests.fleet.findings import FindingCounter
-from reconciler.manifests.folder import Folder, find_manifests
+from reconciler.manifests.folder import PROJECT_FILE, Folder, find_manifests, miss_project
 from reconciler.manifests.moved import check_moved, check_still_declared, place_moved
 from reconciler.manifests.project import LEDGER, make_project
 from reconciler.manifests.recognition import (
@@ -58,7 +57,6 @@ from reconciler.ports import Kind
 if TYPE_CHECKING:  # only named here
     import yaml
 
-PROJECT_FILE: Final = "reconciler.yaml"
 _PROJECT_SCHEMA: Final = "manifest/project"
 _LEDGER: Final = "/spec/ledger/path"
 _FLEET_SCHEMA: Final = "manifest/fleet"
@@ -139,7 +137,7 @@ class _Loading:
 
     def load_project(self, file: Path) -> None:
         if not file.exists():
-            self.findings.append(_miss_project(file))
+            self.findings.append(miss_project(file))
             return
         self.load_file(file)
         if self.project is None and not (self.findings or self.folder.findings):
@@ -389,15 +387,3 @@ def _subject(kind: str, document: Json) -> str:
     metadata = document.get("metadata") if isinstance(document, dict) else None
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return f"{kind}/{name}" if isinstance(name, str) else kind
-
-
-def _miss_project(file: Path) -> Finding:
-    """The finding for a project file that does not exist; it names the one of a parent folder."""
-    here = file.parent.resolve()
-    above = next((one for one in here.parents if (one / PROJECT_FILE).is_file()), None)
-    step = "Create one with: reconciler init. Or name one with --project."
-    if above is not None and file.name == PROJECT_FILE:
-        step = f"The project is in a folder above: use --chdir {os.path.relpath(above, here)}"
-    return Finding(
-        f"the project file {file.name} does not exist", subject=here.name, next_step=step
-    )
