@@ -16,13 +16,12 @@ def suggest(
     """The known name that is most similar to a word in any case; "" when no name is similar.
 
     Only the first `most` names are compared; a caller with many words gives a smaller number.
-    Names in `never` are not suggested.
+    Names in `never` are not suggested. If one of them is the most similar, no other is either.
     """
     import difflib  # noqa: PLC0415 - start-up: only a mistake needs it
 
     names: dict[str, str] = {}
     for name in islice(known, most):
-        if name not in never:
-            names.setdefault(name.casefold(), name)
+        names.setdefault(name.casefold(), name)
     near = difflib.get_close_matches(word.casefold(), names, n=1)
-    return names[near[0]] if near else ""
+    return names[near[0]] if near and names[near[0]] not in never else ""

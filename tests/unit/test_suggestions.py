@@ -19,9 +19,10 @@ def test_the_name_that_is_most_like_a_word(word: str, meant: str) -> None:
     assert suggest(word, ["bikes", "Census", "consensus"]) == meant
 
 
-def test_a_name_that_is_never_suggested_hides_no_other() -> None:
+def test_no_other_name_takes_the_place_of_one_that_is_never_suggested() -> None:
     assert suggest("--forse", ["--force", "--format"]) == "--force"
-    assert suggest("--forse", ["--force", "--format"], never=["--force"]) == "--format"
+    assert suggest("--forse", ["--force", "--format"], never=["--force"]) == ""
+    assert suggest("--formet", ["--force", "--format"], never=["--force"]) == "--format"
 
 
 def test_only_the_first_names_are_compared() -> None:
