@@ -17,6 +17,7 @@ _FLAGS = frozenset(
         "force",
         "help",
         "json",
+        "lock",  # unknown here, and not a value of -l
         "lock-timeout",
         "max-calls",
         "no-color",
