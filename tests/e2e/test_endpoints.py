@@ -211,6 +211,68 @@ def test_a_refresh_that_undid_the_model_is_told_and_made_good(
         bikes.expect_silence()
 
 
+@pytest.mark.parametrize(("reading", "code"), [(HIDDEN, 0), (SHOWN, 4)], ids=["hidden", "shown"])
+def test_a_plan_that_was_done_is_not_passed_over_after_a_refresh(
+    reading: Mapping[str, str], code: int, emulator: Emulator, signature: str, tmp_path: Path
+) -> None:
+    with open_bikes(tmp_path, emulator, signature, reading) as bikes:
+        bikes.declare("one", "rentalloc001")
+        bikes.expect("1 added", "apply", "--auto-approve")
+        bikes.declare("two", "rentalloc001")
+        bikes.expect("1 to change", "plan", "--out", "two.plan")
+        bikes.expect("0 added, 1 changed", "apply", "two.plan")
+        bikes.expect("0 added, 0 changed", "apply", "two.plan")
+        bikes.classic.send("PUT", "", {"Name": "Bike Rental", "Resources": [MODEL]})
+        overwrite = {"OverwriteResources": "True"}
+        bikes.classic.send("POST", "/endpoints/rentalloc001/refresh", overwrite)
+        pass_time(bikes.emulator.url, 60)
+        again = bikes.run("apply", "two.plan", "--detailed-exitcode")
+        assert again.code == code, again.said
+        assert ("0 added, 1 changed" in again.out) is (code == 0)
+
+
+@pytest.mark.parametrize("reading", [HIDDEN, SHOWN], ids=["hidden", "shown"])
+def test_an_endpoint_that_was_deleted_and_created_again_inherits_nothing(
+    reading: Mapping[str, str], emulator: Emulator, signature: str, tmp_path: Path
+) -> None:
+    with open_bikes(tmp_path, emulator, signature, reading) as bikes:
+        bikes.declare("one", "rentalloc001")
+        bikes.expect("1 added", "apply", "--auto-approve")
+        bikes.classic.send("DELETE", "/endpoints/rentalloc001")
+        pass_time(bikes.emulator.url, 60)
+        bikes.classic.send("PUT", "/endpoints/rentalloc001", {"Description": "somebody's"})
+        drift = bikes.run("drift")
+        assert not any(word in drift.out for word in ("drifted", "swapped", "undone")), drift.said
+        planned = bikes.expect("1 to change", "plan")
+        assert "it was deleted and created again since it was last applied" in planned.out
+        assert "drift: was" not in planned.out
+        bikes.expect("0 added, 1 changed", "apply", "--auto-approve")
+        bikes.expect_silence()
+
+
+def test_endpoints_of_another_web_service_inherit_nothing(
+    emulator: Emulator, signature: str, tmp_path: Path
+) -> None:
+    names = ("rentalloc001", "rentalloc002")
+    with open_bikes(tmp_path, emulator, signature, HIDDEN) as bikes:
+        bikes.declare("one", *names)
+        bikes.expect("2 added", "apply", "--auto-approve")
+        other = Classic(bikes.emulator, "another", {"endpoints": {name: {} for name in names}})
+        other.set()
+        file = bikes.folder / "reconciler.yaml"
+        file.write_text(file.read_text().replace(bikes.classic.id, other.id))
+        planned = bikes.expect("0 to add, 2 to change, 0 to destroy", "plan", "--allow", "updates")
+        assert "2 orphans" in planned.out
+        assert "Endpoint/rentalloc001.former [rentalloc001]" in planned.out
+        bikes.expect(
+            "0 added, 2 changed, 2 destroyed",
+            "apply", "--auto-approve", "--prune", "--allow", "updates",
+        )  # fmt: skip
+        assert set(bikes.classic.read()) == {"default"}
+        assert set(other.read()) == {"default", *names}
+        bikes.expect_silence()
+
+
 def test_what_a_killed_apply_came_to_is_not_guessed_and_the_model_is_sent(
     emulator: Emulator, signature: str, tmp_path: Path
 ) -> None:
