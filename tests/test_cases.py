@@ -176,7 +176,15 @@ class Play:
         else:
             self.told["after.json"] = show_after(self.case, edited, self.stage.read_live())
         if code == 0:
+            self._apply_again()
             self._plan_again()
+
+    def _apply_again(self) -> None:
+        """A plan that was done is read, holds, and writes nothing."""
+        again = self._run("apply", SAVED, "--detailed-exitcode")
+        counts = _COUNTS.search(again.out)
+        assert (again.code, counts and counts.groups()) == (0, ("0", "0", "0")), again.said
+        self._expect_no_write()
 
     def _plan_again(self) -> None:
         flags = self.script.again if self.script.again is not None else self.script.plan

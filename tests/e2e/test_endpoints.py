@@ -217,7 +217,9 @@ def test_a_plan_that_was_done_is_not_passed_over_after_a_refresh(
 ) -> None:
     with open_bikes(tmp_path, emulator, signature, reading) as bikes:
         bikes.declare("one", "rentalloc001")
-        bikes.expect("1 added", "apply", "--auto-approve")
+        bikes.expect("1 to add", "plan", "--out", "one.plan")
+        bikes.expect("1 added", "apply", "one.plan")
+        bikes.expect("0 added, 0 changed", "apply", "one.plan")
         bikes.declare("two", "rentalloc001")
         bikes.expect("1 to change", "plan", "--out", "two.plan")
         bikes.expect("0 added, 1 changed", "apply", "two.plan")
