@@ -48,6 +48,21 @@ def warn_of_changes(plan: Plan, invocation: Invocation) -> None:
         next_step="The saved plan is applied as reviewed. Plan again to include the change.",
         severity="warning",
     )
+    _warn(finding, invocation)
+
+
+def warn_of_no_steps(plan: Plan, invocation: Invocation) -> None:
+    """Warn that the apply of a saved plan without steps proves nothing of what is live."""
+    if not plan.steps:
+        finding = Finding(
+            "the saved plan has no steps, so no service is read",
+            next_step="To compare the services with the manifests: reconciler plan",
+            severity="warning",
+        )
+        _warn(finding, invocation)
+
+
+def _warn(finding: Finding, invocation: Invocation) -> None:
     if invocation.as_json:
         from reconciler.render.events.json_lines import describe_finding
 

@@ -61,6 +61,19 @@ def test_a_manifest_that_changed_since_is_said_and_the_reviewed_plan_is_applied(
     assert world.model("census") == world.model_uri("new")
 
 
+def test_a_plan_without_steps_claims_nothing_of_what_is_live(project: Project) -> None:
+    world = project.emulator
+    world.deploy("census", world.model_uri("new"))
+    project.manifest("census", world.model_uri("new"))
+    assert project.run("plan", "--out", "p.json").code == 0
+    world.deploy("census", world.model_uri("old"))
+    done = project.run("apply", "p.json")
+    assert done.code == 0
+    assert "Warning: the saved plan has no steps, so no service is read" in done.err
+    told = [json.loads(line) for line in project.run("apply", "p.json", "--json").out.splitlines()]
+    assert [one["@level"] for one in told if "no service is read" in one["@message"]] == ["warn"]
+
+
 def test_a_stale_plan_can_still_be_shown(project: Project) -> None:
     save(project, "census")
     project.emulator.deploy("census", project.emulator.model_uri("other"))

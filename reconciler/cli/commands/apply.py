@@ -128,7 +128,7 @@ def _apply_new(
 def _apply_saved(
     invocation: Invocation, name: str, flags: PlanFlags, apply_flags: ApplyFlags
 ) -> int:
-    from reconciler.cli.output import warn_of_changes
+    from reconciler.cli.output import warn_of_changes, warn_of_no_steps
     from reconciler.cli.plan_files import read_saved
     from reconciler.cli.wiring import PlanFlags, assemble_leniently
     from reconciler.engine.applying.admission import check_admission
@@ -141,6 +141,7 @@ def _apply_saved(
     assembly.check_belongs(saved[0], name)
     check_admission(saved[0], assembly.kinds, name)
     warn_of_changes(saved[0], invocation)
+    warn_of_no_steps(saved[0], invocation)
     if invocation.as_json:
         _print_plan_lines(invocation, saved[0])
     runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)
