@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -135,12 +136,12 @@ def test_entries_are_not_recovered_from_a_link(changed: Project) -> None:
     assert (done.code, "errored.ledger.json: is a symbolic link" in done.err) == (1, True)
 
 
-def test_an_archive_replaces_no_other_file(changed: Project) -> None:
-    folder = changed.folder / ".reconciler"
-    ledger = (folder / "ledger.jsonl").read_bytes()
-    assert changed.run("ledger", "compact").code == 0
-    (archive,) = (one for one in folder.glob("ledger*.jsonl") if one.name != "ledger.jsonl")
-    (folder / "ledger.jsonl").write_bytes(ledger)
+def test_an_archive_replaces_no_other_file(changed: Project, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(changed.folder, tmp_path / "copied"))
+    assert run(copied, "ledger", "compact").code == 0
+    written = {one.name for one in (copied / ".reconciler").glob("ledger*.jsonl")}
+    (name,) = written - {"ledger.jsonl"}
+    archive = changed.folder / ".reconciler" / name
     archive.write_text("precious")
     done = changed.run("ledger", "compact")
     assert (done.code, f"{archive.name} exists and is another file" in done.err) == (1, True)
