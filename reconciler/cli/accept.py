@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from reconciler.cli.context import Invocation
-from reconciler.cli.loading import load_all
+from reconciler.cli.rewrite import rewrite
 from reconciler.cli.wiring import Assembly
 from reconciler.engine.accept import find_accepted
 from reconciler.engine.runtime import Runtime
-from reconciler.errors import ManifestInvalid, ReconcilerError
-from reconciler.files import writing
+from reconciler.errors import ReconcilerError
 from reconciler.manifests.editing import Edit
 from reconciler.manifests.editing.accept import Acceptance, edit_files
 from reconciler.model import DriftReport
@@ -31,7 +30,8 @@ def accept(
     """Write the drifted values into the manifests, and print the names of the changed files.
 
     Raises ReconcilerError without a value to accept, and ManifestInvalid when a manifest
-    cannot hold a value. After an error every file is unchanged.
+    cannot hold a value, or another manifest would change too. After an error every file is
+    unchanged.
     """
     found = find_accepted(runtime, report, assembly.loaded.manifests, assembly.project.defaults)
     accepted = [
@@ -46,17 +46,9 @@ def accept(
         )
     root = Path(assembly.project.root)
     texts = edit_files(root, accepted)
-    _write(invocation, paths, texts)
+    written = {one.manifest.address for one in accepted}
+    rewrite(invocation, assembly, runtime, texts, written, paths)
     for path in texts:
         click.echo(f"  {escape(str(path.relative_to(root)))}")
     moved = sum(len(one.edits) for one in accepted)
     click.echo(f"\n{count(moved, 'value')} accepted into {count(len(texts), 'file')}.")
-
-
-def _write(invocation: Invocation, paths: Sequence[str], texts: Mapping[Path, str]) -> None:
-    """Replace the files; restore every file when the manifests are not valid afterwards."""
-    with writing(texts):
-        loaded, _ = load_all(invocation, paths)
-        errors = tuple(found for found in loaded.findings if found.severity == "error")
-        if errors:
-            raise ManifestInvalid(errors)

@@ -1,23 +1,18 @@
-"""Writes manifests of live services, so that the project still loads and means the same.
-
-What is declared already is refused. After the write the project is loaded again, and every file is
-restored if it has an error or another manifest has changed.
-"""
+"""Writes manifests of live services; refuses services and addresses that are declared already."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from reconciler.cli.context import Invocation
-from reconciler.cli.loading import load_all
+from reconciler.cli.rewrite import rewrite
 from reconciler.cli.wiring import Assembly
-from reconciler.engine.planning.selection import identify_resources
 from reconciler.engine.runtime import Runtime
 from reconciler.engine.unmanaged import NAME, find_declared
 from reconciler.errors import ManifestInvalid, ReconcilerError
-from reconciler.files import check_path, find_checkout, writing
+from reconciler.files import check_path, find_checkout
 from reconciler.manifests.editing.write import write_manifest
 from reconciler.manifests.folder import Folder, find_manifests
 from reconciler.model import Address, Finding, Live, Manifest, Resource
@@ -56,8 +51,8 @@ class Importer:
             )
         for path in files:
             check_path(path, find_checkout(self._root))
-        with writing(files):
-            self._check_meaning({resource.address for resource in resources})
+        written = {resource.address for resource in resources}
+        rewrite(self.invocation, self.assembly, self.runtime, files, written)
         return [str(path) for path in files]
 
     @property
@@ -102,31 +97,11 @@ class Importer:
         if wrong:
             raise ManifestInvalid(wrong)
 
-    def _check_meaning(self, written: Collection[Address]) -> None:
-        """Raise ManifestInvalid if the project no longer loads, or if another manifest changed."""
-        loaded, _ = load_all(self.invocation, [])
-        errors = [one for one in loaded.findings if one.severity == "error" and not one.guard]
-        if errors:
-            raise ManifestInvalid(tuple(errors))
-        identify_resources(self.runtime, loaded.manifests, self.assembly.project.defaults)
-        before, after = (_list_specs(one.manifests) for one in (self.assembly.loaded, loaded))
-        changed = [at for at, spec in before.items() if at not in written and after.get(at) != spec]
-        if changed:
-            step = "Nothing was written. Choose another --folder, or do not give --force."
-            message = "is declared in a file that would be overwritten or no longer be read"
-            raise ManifestInvalid(
-                tuple(Finding(message, subject=str(at), next_step=step) for at in changed)
-            )
-
 
 def _is_rewritten(manifest: Manifest, names: Collection[str]) -> bool:
     """Whether one of the files that are written is that of a manifest, and has its name."""
     own = Path(manifest.file).stem == manifest.address.name
     return manifest.member is None and manifest.file in names and own
-
-
-def _list_specs(manifests: Sequence[Manifest]) -> Mapping[Address, object]:
-    return {one.address: one.spec for one in manifests}
 
 
 def _check_name(address: Address) -> None:

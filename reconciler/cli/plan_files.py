@@ -32,7 +32,7 @@ def check_out(name: str, project: Project) -> None:
     the project. A device or a pipe may always be written.
     """
     from reconciler.files import check_path, find_checkout, is_stream
-    from reconciler.manifests.folder import Folder
+    from reconciler.manifests.folder import find_reader
 
     path, root = Path(name), Path(project.root)
     check_path(path, find_checkout(root))
@@ -42,7 +42,7 @@ def check_out(name: str, project: Project) -> None:
         raise _refuse_out(name, "is not a saved plan, and --out replaces nothing else")
     if path.resolve().is_relative_to((root / project.ledger).resolve()):
         raise _refuse_out(name, "is in the folder of the ledger")
-    if Folder(root).reads(path.resolve()):
+    if find_reader(path):
         raise _refuse_out(name, "would be read as a manifest")
 
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from reconciler.errors import ReconcilerError
 from reconciler.model import Finding, SourceLocation
 from reconciler.model.values import dataclass
 
@@ -30,8 +31,8 @@ class Folder:
     """The project's folder.
 
     `files` collects the digest of every file read, by relative name. `passed` collects the files
-    that a walk found and did not yield, and `walked` the paths at which a walk began: the given
-    ones, and linked folders.
+    and folders that a walk found and did not enter or yield, and `walked` the paths at which a walk
+    began: the given ones, and linked folders.
     """
 
     root: Path
@@ -88,7 +89,10 @@ class Folder:
         for entry in entries:
             path = folder / entry.name
             if entry.is_dir(follow_symlinks=False):
-                deeper += [] if entry.name.startswith(".") else [path]
+                if not entry.name.startswith("."):
+                    deeper.append(path)
+                elif folder != self.root:  # there, they are the large folders of tools
+                    self.passed.append(path)
             elif not is_manifest_name(entry.name):
                 self._pass(path, linked, is_link=entry.is_symlink())
             elif not entry.is_symlink() or self._holds(path):
@@ -126,6 +130,20 @@ class Folder:
             return sorted(self.root.iterdir())
         except OSError:
             return []
+
+    def list_beside(self, usual: Path) -> list[Path]:
+        """Returns the files that a user may take for manifests, and that are not in `usual`.
+
+        They are those directly in the project's folder, and those in a folder named nearly like
+        `usual`.
+        """
+        if usual == self.root:
+            return []
+        found: list[Path] = []
+        for path in self.list_top():
+            alike = path.name.casefold().rstrip("s") == usual.name.rstrip("s")
+            found += [path] if not alike else Folder(self.root).walk(path) if path != usual else []
+        return found
 
     def _pass(self, path: Path, linked: list[Path], *, is_link: bool) -> None:
         """Notes a file that is not yielded; a link to a folder is added to `linked`."""
@@ -222,6 +240,27 @@ def find_manifests(root: Path) -> Path:
     return usual if usual.is_dir() else root
 
 
+def find_reader(path: Path) -> Path | None:
+    """Returns the folder of the project that would read a new file at a path as manifests."""
+    here = path.parent.resolve() / path.name
+    for root in here.parents:
+        project = root / PROJECT_FILE
+        if project != here and project.is_file() and Folder(root).reads(here):
+            return root
+    return None
+
+
+def check_new_project(folder: Path) -> None:
+    """Raise ReconcilerError if another project would read the files of a project in a folder."""
+    reader = find_reader(folder / PROJECT_FILE)
+    if reader is not None:
+        raise ReconcilerError(
+            f"the project in {reader} would read the files of a project here as its manifests",
+            subject=str(folder),
+            next_step="Nothing was written. Choose a folder outside its manifests.",
+        )
+
+
 def _identify(folder: Path) -> _FileId:
     state = folder.stat()
     return state.st_dev, state.st_ino
@@ -235,12 +274,18 @@ def _is_link(path: Path) -> bool:
 
 
 def miss_project(file: Path) -> Finding:
-    """The finding for a project file that does not exist; it names the one of a parent folder."""
+    """The finding for a project file that does not exist.
+
+    It names the one of a parent folder, or a file with a similar name.
+    """
     here = file.parent.resolve()
     above = next((one for one in here.parents if (one / PROJECT_FILE).is_file()), None)
     step = "Create one with: reconciler init. Or name one with --project."
     if above is not None and file.name == PROJECT_FILE:
         step = f"The project is in a folder above: use --chdir {os.path.relpath(above, here)}"
+    for near in Folder(here).list_top() if file.name == PROJECT_FILE else ():
+        if near.stem.casefold() == file.stem and is_manifest_name(near.name):
+            step = f"Did you mean {near.name}? Rename it, or name it: --project {near.name}"
     return Finding(
         f"the project file {file.name} does not exist", subject=here.name, next_step=step
     )

@@ -6,7 +6,7 @@ Commands call `load`. It reads files and never a service.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -108,7 +108,7 @@ def load(
         for file in loading.folder.walk(path):
             loading.load_file(file)
     if not paths:
-        loading.find_unread(loading.folder.list_top() if usual != folder else [])
+        loading.find_unread(usual)
     return loading.finish(whole=not paths)
 
 
@@ -193,11 +193,9 @@ class _Loading:
         else:
             self.foreign.append(parsed.place(node))
 
-    def find_unread(self, beside: Iterable[Path]) -> None:
-        """Finds the files that may declare resources and were not read; `beside` manifests/."""
-        kinds = ["Fleet", *self.schemas]
-        named = (path for path in beside if self.folder.resolve(path) not in self.read)
-        self.unread += find_unread(self.folder, named, kinds)
+    def find_unread(self, usual: Path) -> None:
+        """Finds the files that may declare resources and were not read."""
+        self.unread += find_unread(self.folder, usual, self.read, ["Fleet", *self.schemas])
         self.findings += map(describe_unread, self.unread)
 
     def _add_finding(self, parsed: Text, node: yaml.Node, pointer: str, finding: Finding) -> None:

@@ -8,7 +8,7 @@ calls this module.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +32,8 @@ _OUR_VERSION: Final = re.compile(
 _OUR_KIND: Final = r"""\bkind["']?\s*:\s*["']?({})\b"""
 _NAME: Final = re.compile(r"""\bname["']?\s*:\s*["']?([^\s"',}]+)""")
 _VARIABLES: Final = ("${", "{{", "{%", "<%")
-# The suffixes that a file with manifests may have. Data in other formats is not opened.
+# The suffixes that a file with manifests may have. Beside the project file, where other tools keep
+# their files too, no other file is opened.
 _MAY_HOLD: Final = re.compile(r"\.ya?ml|\.json|\.txt|^[^.]*$|\s$|[^\x00-\x7f]", re.IGNORECASE)
 
 
@@ -92,25 +93,42 @@ def read_top_level(node: yaml.Node, name: str) -> str | None:
 
 
 def find_unread(
-    folder: Folder, beside: Iterable[Path], kinds: Collection[str]
+    folder: Folder, usual: Path, read: Collection[Path], kinds: Collection[str]
 ) -> Iterator[UnreadFile]:
-    """Yields the files with manifests that a walk passed over, and links that lead nowhere.
+    """Yields the files with manifests that were not read, and links that lead nowhere.
 
-    `beside` are files that no walk found, because they are outside the folder of manifests.
+    `usual` is the folder of manifests that was walked. `read` are the files of manifests that were
+    read, with symbolic links resolved.
     """
     ours = re.compile(_OUR_KIND.format("|".join(map(re.escape, kinds))), re.IGNORECASE)
-    for path in folder.passed:
-        if not _MAY_HOLD.search(path.name):
-            continue
-        hidden = path.name.startswith(".")
-        if not hidden and path.is_symlink() and not path.exists():
-            yield UnreadFile(folder.name(path), "it is a link that leads nowhere", None)
-        elif folder.name(path) not in folder.files:
-            why = "its name is hidden" if hidden else "its name does not end in .yaml or .yml"
+    for path, why in _find_candidates(folder, usual):
+        if why == _NOWHERE:
+            yield UnreadFile(folder.name(path), why, None)
+        elif folder.name(path) not in folder.files and folder.resolve(path) not in read:
             yield from _read_unread(folder, path, why, ours)
-    for path in beside:
-        if is_manifest_name(path.name) and folder.name(path) not in folder.files:
-            yield from _read_unread(folder, path, "it is outside manifests/", ours)
+
+
+_NOWHERE: Final = "it is a link that leads nowhere"
+
+
+def _find_candidates(folder: Folder, usual: Path) -> Iterator[tuple[Path, str]]:
+    """Yields files that may hold manifests, each with the reason why no walk yields it."""
+    for path in folder.passed:
+        hidden = path.name.startswith(".")
+        if path.is_dir():
+            inside = () if path.is_symlink() else Folder(folder.root).walk(path)
+            yield from ((found, "its folder is hidden") for found in inside)
+        elif hidden:
+            yield path, "its name is hidden"
+        elif path.is_symlink() and not path.exists():
+            # A broken link to data is reported where the data is needed.
+            if _MAY_HOLD.search(path.name):
+                yield path, _NOWHERE
+        elif usual != folder.root or _MAY_HOLD.search(path.name):
+            yield path, "its name does not end in .yaml or .yml"
+    for path in folder.list_beside(usual):
+        if is_manifest_name(path.name):
+            yield path, "it is outside manifests/"
 
 
 def _read_unread(

@@ -145,14 +145,23 @@ def test_manifests_beside_the_project_file_stay_a_part_of_the_project(
     project.manifest("census", world.model_uri("old")).rename(project.folder / "census.yaml")
     (project.folder / "manifests").rmdir()
     refused = project.run("export", *arguments, "--folder", "manifests")
-    assert (refused.code, "WebService/census: is declared in a file" in refused.err) == (1, True)
+    assert (refused.code, "WebService/census: would no longer be declared" in refused.err) == (
+        1,
+        True,
+    )
     assert not (project.folder / "manifests").exists()
     assert project.run("export", *arguments).out.startswith("  other.yaml\n")
     assert "compared 2 services" in project.run("plan").out
 
 
-@pytest.mark.parametrize("beside", ["manifest", "definition"])
-def test_force_changes_no_other_manifest(project: Project, beside: str) -> None:
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ("manifest", "would no longer be declared"),
+        ("definition", "would be declared with other values"),
+    ],
+)
+def test_force_changes_no_other_manifest(project: Project, beside: str, said: str) -> None:
     world = project.emulator
     for name in ("census", "other"):
         world.deploy(name, world.model_uri("old"))
@@ -164,9 +173,7 @@ def test_force_changes_no_other_manifest(project: Project, beside: str) -> None:
         other.unlink()
     before = keep(project)
     done = project.run("export", "WebService/census", "--force", "--full")
-    assert (done.code, "WebService/other: is declared in a file" in done.err) == (1, True), (
-        done.said
-    )
+    assert (done.code, f"WebService/other: {said}" in done.err) == (1, True), done.said
     assert keep(project) == before
 
 

@@ -167,3 +167,46 @@ def test_the_emulator_appends_its_log_to_no_other_file(tmp_path: Path, text: str
     done = run(tmp_path, "emulator", "--port", "0", "--no-blob", "--log", "a.yaml")
     assert (done.code, "a.yaml: is not a log of the emulator" in done.err) == (1, True), done.said
     assert (tmp_path / "a.yaml").read_text() == text
+
+
+@pytest.mark.parametrize(
+    "command", [("init", "manifests/team"), ("demo", "--keep", "manifests/demo"), ("init", "docs")]
+)
+def test_no_second_project_is_written_among_the_manifests(
+    project: Project, command: tuple[str, ...]
+) -> None:
+    project.manifest("census", project.emulator.model_uri("new"))
+    if command[-1] == "docs":
+        (project.folder / "docs").symlink_to("manifests")
+    before = keep(project.folder)
+    done = project.run(*command)
+    assert (done.code, "would read the files of a project here" in done.err) == (1, True), done.said
+    assert keep(project.folder) == before
+    assert project.run("init", "beside").code == 0
+    assert project.run("validate").code == 0
+
+
+def test_the_emulator_does_not_begin_a_log_among_the_manifests(project: Project) -> None:
+    log = ("--log", "manifests/log.yaml")
+    done = project.run("emulator", "--port", "0", "--no-blob", *log)
+    assert (done.code, "would be read as a manifest" in done.err) == (1, True), done.said
+    assert not (project.folder / "manifests" / "log.yaml").exists()
+
+
+def test_drift_is_not_accepted_into_what_another_manifest_declares(project: Project) -> None:
+    world = project.emulator
+    for name in ("census", "other"):
+        world.deploy(name, world.model_uri("old"))
+        project.manifest(name, more="  definition: {file: shared.yaml}")
+    shared = project.folder / "manifests" / "shared.yaml"
+    shared.write_text("properties: {description: declared}\n")
+    assert project.run("apply", "--auto-approve").code == 0
+    world.patch("census", description="live")
+    done = project.run("drift", "--accept", "WebService/census")
+    assert done.code == 1, done.said
+    assert "WebService/other: would be declared with other values" in done.err, done.said
+    assert shared.read_text() == "properties: {description: declared}\n"
+    world.patch("other", description="live")
+    both = ("--accept", "WebService/census", "--accept", "WebService/other")
+    assert project.run("drift", *both).code == 0
+    assert shared.read_text() == "properties: {description: live}\n"

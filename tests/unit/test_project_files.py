@@ -197,8 +197,10 @@ def test_a_manifest_in_a_list_is_refused_at_its_place(tmp_path: Path) -> None:
         ("manifests/two.json", "its name does not end in .yaml or .yml"),
         ("manifests/two", "its name does not end in .yaml or .yml"),
         ("manifests/two.yaml ", "its name does not end in .yaml or .yml"),
+        ("manifests/two.conf", "its name does not end in .yaml or .yml"),
         ("manifests/two.yaml.bak", "its name does not end in .yaml or .yml"),
         ("manifests/.two.yaml", "its name is hidden"),
+        ("manifests/.team/a/two.yaml", "its folder is hidden"),
         ("two.yaml", "it is outside manifests/"),
     ],
 )
@@ -225,6 +227,16 @@ def test_other_files_beside_manifests_are_not_reported(tmp_path: Path) -> None:
     assert read(tmp_path, files).findings == ()
 
 
+def test_files_behind_hidden_links_are_read_and_not_reported(tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    (folder / "..2026_11_20").mkdir(parents=True)
+    (folder / "..2026_11_20" / "a.yaml").write_text(service("a"))
+    (folder / "..data").symlink_to("..2026_11_20")
+    (folder / "a.yaml").symlink_to("..data/a.yaml")
+    loaded = read(tmp_path, {})
+    assert (names(loaded), loaded.findings) == (["a"], ())
+
+
 def test_names_in_a_fleet_or_behind_a_broken_link_are_not_known(tmp_path: Path) -> None:
     (tmp_path / "manifests").mkdir()
     (tmp_path / "manifests" / "team").symlink_to("../absent")
@@ -239,3 +251,17 @@ def test_names_in_a_fleet_or_behind_a_broken_link_are_not_known(tmp_path: Path) 
         "manifests/t.yaml.j2": None,
         "manifests/team": None,
     }
+
+
+@pytest.mark.parametrize("folder", ["Manifests", "manifest", "MANIFESTS"])
+def test_a_folder_that_is_nearly_manifests_is_reported(tmp_path: Path, folder: str) -> None:
+    files = {"manifests/a.yaml": service("a"), f"{folder}/deep/b.yaml": service("b")}
+    (unread,) = read(tmp_path, files).unread
+    assert (unread.file, unread.why) == (f"{folder}/deep/b.yaml", "it is outside manifests/")
+
+
+@pytest.mark.parametrize("name", ["reconciler.yml", "Reconciler.yaml", "reconciler.YAML"])
+def test_a_project_file_with_a_near_name_is_suggested(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(PROJECT)
+    finding = load(tmp_path, None, [], {"WebService": KIND}).findings[0]
+    assert finding.next_step == f"Did you mean {name}? Rename it, or name it: --project {name}"

@@ -216,6 +216,7 @@ def _check_outputs(data: Path | None, log: Path | None) -> None:
     """Raise an error if the state or the log would change a file that the emulator did not make."""
     from reconciler.errors import ReconcilerError
     from reconciler.files import check_path, find_checkout, is_stream
+    from reconciler.manifests.folder import find_reader
 
     checkout = find_checkout(Path())
     if data is not None:
@@ -223,12 +224,13 @@ def _check_outputs(data: Path | None, log: Path | None) -> None:
     if log is None:
         return
     check_path(log, checkout)
+    why = ""
     if log.exists() and not is_stream(log) and not _is_log(log):
-        raise ReconcilerError(
-            "is not a log of the emulator, and --log appends to nothing else",
-            subject=str(log),
-            next_step="Name a new file.",
-        )
+        why = "is not a log of the emulator, and --log appends to nothing else"
+    elif find_reader(log) is not None:
+        why = "would be read as a manifest"
+    if why:
+        raise ReconcilerError(why, subject=str(log), next_step="Name a new file.")
 
 
 def _is_log(file: Path) -> bool:

@@ -35,6 +35,7 @@ def init(folder: Path) -> None:
     """
     from reconciler.errors import ReconcilerError
     from reconciler.files import check_path, find_checkout
+    from reconciler.manifests.folder import check_new_project
     from reconciler.render.words.escape import escape
 
     files = _make_files()
@@ -45,6 +46,7 @@ def init(folder: Path) -> None:
             subject=str(folder),
             next_step="Nothing was written. Choose an empty folder: reconciler init FOLDER",
         )
+    check_new_project(folder)
     for name, checkout in itertools.product(files, {folder, folder.parent}):
         check_path(folder / name, find_checkout(checkout))
     for name, data in files.items():

@@ -19,6 +19,7 @@ from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
 from reconciler.emulator.processes import die_with_parent, end_process
 from reconciler.emulator.tcp_ports import DEFAULT_PORT, is_free, pick_blob_port, pick_free_port
 from reconciler.errors import ReconcilerError
+from reconciler.manifests.folder import check_new_project
 from reconciler.model.values import dataclass
 from reconciler.package_data import find_example
 
@@ -202,6 +203,7 @@ def empty_folder(folder: Path) -> Path:
         raise ReconcilerError(
             "the folder is not empty", subject=str(folder), next_step="Choose a new folder."
         )
+    check_new_project(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
