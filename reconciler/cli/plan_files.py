@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,14 +25,14 @@ _OBJECT = re.compile(rb"(\xef\xbb\xbf)?\s*\{")
 _KEY = re.compile(rb'"(plan_digest|resource_changes)"\s*:')
 
 
-def check_out(name: str, project: Project) -> None:
+def check_out(name: str, project: Project, inputs: Collection[str]) -> None:
     """Raise ReconcilerError if a plan must not be saved at a path: `--out` loses no other file.
 
     A saved plan, or a file without content, may be replaced. A new file must not become part of
-    the project. A device or a pipe may always be written.
+    the project. `inputs` are the files that were read. A device or a pipe may always be written.
     """
     from reconciler.files import check_path, find_checkout, is_stream
-    from reconciler.manifests.folder import find_reader
+    from reconciler.manifests.folder import Folder, find_reader
 
     path, root = Path(name), Path(project.root)
     check_path(path, find_checkout(root))
@@ -42,8 +42,8 @@ def check_out(name: str, project: Project) -> None:
         raise _refuse_out(name, "is not a saved plan, and --out replaces nothing else")
     if path.resolve().is_relative_to((root / project.ledger).resolve()):
         raise _refuse_out(name, "is in the folder of the ledger")
-    if find_reader(path):
-        raise _refuse_out(name, "would be read as a manifest")
+    if Folder(root).name(path) in inputs or find_reader(path):
+        raise _refuse_out(name, "is read as a part of the project")
 
 
 def _refuse_out(name: str, why: str) -> ReconcilerError:

@@ -250,6 +250,11 @@ def find_reader(path: Path) -> Path | None:
     return None
 
 
+def is_in_project(path: Path) -> bool:
+    """Whether a file is in the folder of a project, at any depth."""
+    return any((root / PROJECT_FILE).is_file() for root in path.resolve().parents)
+
+
 def check_new_project(folder: Path) -> None:
     """Raise ReconcilerError if another project would read the files of a project in a folder."""
     reader = find_reader(folder / PROJECT_FILE)

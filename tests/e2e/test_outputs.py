@@ -39,14 +39,16 @@ def keep(folder: Path) -> dict[str, bytes]:
         (".reconciler/ledger.jsonl", "is not a saved plan"),
         (".reconciler/lock.json", "is not a saved plan"),
         (".reconciler/new.plan", "is in the folder of the ledger"),
-        ("manifests/new.yaml", "would be read as a manifest"),
-        ("manifests/NEW.YML", "would be read as a manifest"),
+        ("manifests/new.yaml", "is read as a part of the project"),
+        ("manifests/NEW.YML", "is read as a part of the project"),
+        ("manifests/empty.yaml", "is read as a part of the project"),
     ],
 )
 @pytest.mark.parametrize("command", [("plan",), ("rollback", "WebService/census")])
 def test_a_saved_plan_replaces_no_other_file(
     changed: Project, command: tuple[str, ...], name: str, why: str
 ) -> None:
+    (changed.folder / "manifests" / "empty.yaml").touch()
     before = keep(changed.folder)
     done = changed.run(*command, "--out", name)
     assert (done.code, f"Error: {name}: {why}" in done.err) == (1, True), done.said
@@ -159,6 +161,16 @@ def test_init_writes_through_no_link(tmp_path: Path, link: str) -> None:
     done = run(tmp_path / "p", "init")
     assert done.code == 1, done.said
     assert not list((tmp_path / "outside").iterdir())
+
+
+def test_the_emulator_does_not_take_an_empty_ledger_for_a_log(project: Project) -> None:
+    ledger = project.folder / ".reconciler" / "ledger.jsonl"
+    ledger.parent.mkdir()
+    ledger.touch()
+    log = ("--log", ".reconciler/ledger.jsonl")
+    done = project.run("emulator", "--port", "0", "--no-blob", *log)
+    assert (done.code, "is not a log of the emulator" in done.err) == (1, True), done.said
+    assert not ledger.read_bytes()
 
 
 @pytest.mark.parametrize("text", ["apiVersion: reconciler/v1\n", '{"a": 1}\n', "[" * 100_000])

@@ -234,11 +234,16 @@ def _check_outputs(data: Path | None, log: Path | None) -> None:
 
 
 def _is_log(file: Path) -> bool:
-    """Whether a file is empty, or its first line is one of the log."""
+    """Whether the first line of a file is one of the log.
+
+    A file without a line counts too, but not in a project: it may be its ledger.
+    """
+    from reconciler.manifests.folder import is_in_project
+
     with file.open("rb") as opened:
         line = opened.readline(_MOST_BYTES)
     try:
-        return not line or "body_sha256" in json.loads(line)
+        return "body_sha256" in json.loads(line) if line else not is_in_project(file)
     except (ValueError, TypeError, RecursionError):
         return False
 

@@ -49,7 +49,7 @@ def plan(
     flags = PlanFlags(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     assembly = assemble(invocation, paths, flags.allowed)
     if out:
-        check_out(out, assembly.project)
+        check_out(out, assembly.project, assembly.loaded.files)
     runtime = assembly.runtime(flags.parallelism, flags.max_calls)
     made = make_plan(runtime, assembly.request(flags, paths))
     if out:

@@ -65,7 +65,7 @@ def rollback(
     # An error in one manifest must not prevent the rollback of another resource.
     assembly = Assembly(invocation, *load_all(invocation, []))
     if out:
-        check_out(out, assembly.project)
+        check_out(out, assembly.project, assembly.loaded.files)
     wanted = PlanFlags(allowed=allowed, max_calls=max_calls)
     apply_flags = ApplyFlags(fail_fast=False, on_failure="stop", **given)
     runtime = assembly.runtime(wanted.parallelism, max_calls, apply_flags.step_timeout)
