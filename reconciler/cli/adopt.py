@@ -49,8 +49,14 @@ class Importer:
                 f"already exists: {', '.join(there)}",
                 next_step="Nothing was written. To overwrite: --force",
             )
+        ledger = (self._root / self.assembly.project.ledger).resolve()
         for path in files:
             check_path(path, find_checkout(self._root))
+            if path.resolve().is_relative_to(ledger):
+                step = "Nothing was written. Choose another --folder."
+                raise ReconcilerError(
+                    "is in the folder of the ledger", subject=str(path), next_step=step
+                )
         written = {resource.address for resource in resources}
         rewrite(self.invocation, self.assembly, self.runtime, files, written)
         return [str(path) for path in files]

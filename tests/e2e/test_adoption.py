@@ -217,13 +217,16 @@ def test_a_service_is_imported_under_the_address_that_it_is_to_have(project: Pro
         (("export",), "give an ADDRESS, or --all"),
         (("export", "--all", "WebService/x"), "give an ADDRESS, or --all"),
         (("export", "--all", "--format", "json"), "give one ADDRESS"),
+        (("export", "--all", "--folder", ".reconciler/new"), "is in the folder of the ledger"),
     ],
 )
 def test_what_cannot_be_adopted_is_said(
     project: Project, arguments: tuple[str, ...], said: str
 ) -> None:
+    project.emulator.deploy("census", project.emulator.model_uri("old"))
     done = project.run(*arguments)
-    assert (done.code, said in done.err) == (1, True), done.said
+    printed = done.out if "json" in arguments else done.err
+    assert (done.code, said in printed) == (1, True), done.said
 
 
 def test_the_live_definition_is_what_a_patch_applies_to(project: Project) -> None:
