@@ -23,6 +23,7 @@
         │   └── OperationFailed        the write was accepted, and its operation has failed
         ├── StillRunning               an operation has not ended in time
         └── Unavailable                no answer, or an answer that cannot be read
+            ├── Contradicted           two answers of the service contradict each other
             └── ReplyLost              the same for a write, which may have been done
 
 `message` says what is wrong, `subject` names the resource or the file, `next_step` says what to do,
@@ -213,6 +214,10 @@ class OperationFailed(Rejected):
 
 class Unavailable(ServiceError):
     """No answer, a cut-off answer, or an answer that is not in the service's format."""
+
+
+class Contradicted(Unavailable):
+    """The service does not find a resource that its list shows: it is neither there nor absent."""
 
 
 class ReplyLost(Unavailable):

@@ -141,7 +141,11 @@ class Provider(Protocol):
         ...
 
     def read(self, resource: Resource) -> Live | Absent:
-        """The current document. ABSENT only for an authoritative 404; otherwise ServiceError."""
+        """The current document; ABSENT if the service answers that it does not exist.
+
+        The document must be the one that was asked for. The engine believes an absence only if
+        `scan` lacks the resource. Any other answer raises ServiceError.
+        """
         ...
 
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:

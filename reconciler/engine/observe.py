@@ -1,6 +1,7 @@
 """Reads live resources in parallel, and only those that may have changed.
 
-A failed read is a finding and never an absence. If the service cannot be reached, or refuses the
+A failed read is a finding and never an absence. An absence is checked with the list of the
+scope, one for all resources of the scope. If the service cannot be reached, or refuses the
 token, the other resources are not read: the same error a thousand times has no use.
 
 With `auto`, the lists of the service are read first. A resource is not read again if its change
@@ -118,7 +119,8 @@ def observe(
     listed = {seen.resource for seen in read}
     left = [resource for resource in wanted if resource not in listed]
     runtime.rate_limiter.check(len(left))
-    read += runtime.run_all(reader.read, left)
+    alone = list(runtime.run_all(reader.read, left))
+    read += _check_absences(runtime, alone)
     found.update((seen.resource, seen) for seen in read)
     _keep(runtime, read)
     ages = [runtime.clock().timestamp() - seen.at for seen in remembered.values()]
@@ -130,6 +132,27 @@ def observe(
         oldest=round(max(0.0, *ages), 1) if ages else 0.0,
     )
     return ObservedResources({resource: found[resource] for resource in asked}, refresh)
+
+
+def _check_absences(runtime: Runtime, read: Sequence[Observation]) -> list[Observation]:
+    """Return the observations; an absence that a list contradicts becomes a finding."""
+    since = runtime.lists.mark()
+    absent = [seen.resource for seen in read if seen.document is ABSENT]
+
+    def check(resources: Sequence[Resource]) -> Mapping[Resource, Observation]:
+        found = {}
+        for resource in resources:
+            try:
+                runtime.check_absence(resource, since)
+            except ReconcilerError as error:
+                error.subject = error.subject or str(resource.address)
+                found[resource] = Observation(resource, None, error.findings()[0])
+        return found
+
+    doubted: dict[Resource, Observation] = {}
+    for found in runtime.run_all(check, _by_scope(runtime, absent).values()):
+        doubted.update(found)
+    return [doubted.get(seen.resource, seen) for seen in read]
 
 
 def _read_lists(

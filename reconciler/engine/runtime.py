@@ -8,10 +8,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import field
 from typing import Final
 
+from reconciler.engine.absence import ScopeLists, contradict
 from reconciler.engine.pool import Item, Result, ResumableTask, Scheduler
-from reconciler.model import Address, Resource, ServiceTiming
+from reconciler.model import ABSENT, Absent, Address, Live, Resource, ServiceTiming
 from reconciler.model.values import dataclass
 from reconciler.ports import (
     Access,
@@ -71,11 +73,34 @@ class Runtime:
     rate_limiter: RateLimiter
     parallelism: int = 10
     halted: Callable[[], str] = lambda: ""
+    lists: ScopeLists = field(default_factory=ScopeLists)
     sleep: Callable[[float], None] = time.sleep
 
     def provider(self, address: Address) -> Provider:
         """Return the provider for an address."""
         return self.providers[address.kind]
+
+    def read(self, resource: Resource) -> Live | Absent:
+        """Return the resource as it is now; ABSENT only if the list of its scope lacks it.
+
+        Raises Contradicted if the list shows it, and the errors of the provider.
+        """
+        since = self.lists.mark()
+        live = self.provider(resource.address).read(resource)
+        if live is ABSENT:
+            self.check_absence(resource, since)
+        return live
+
+    def check_absence(self, resource: Resource, since: int) -> None:
+        """Raise Contradicted if a list that begins after the mark `since` shows the resource."""
+        kind, provider = self.kinds[resource.address.kind], self.provider(resource.address)
+        scope = kind.scope(resource)
+        listed = self.lists.find(
+            (kind.name, scope), lambda: provider.scan(scope, resource.token), since
+        )
+        shown = listed.get(resource.id.casefold())
+        if shown is not None:
+            raise contradict(resource, shown)
 
     @property
     def calls(self) -> int:

@@ -18,7 +18,7 @@ from reconciler.transport.operations import (
 )
 from reconciler.transport.origins import is_loopback
 from reconciler.transport.rate_limit import CommandRateLimiter
-from reconciler.transport.replies import Reply, read_date
+from reconciler.transport.replies import Reply, clean, read_date
 from reconciler.transport.storage import (
     SAS_VARIABLE,
     Where,
@@ -41,6 +41,7 @@ __all__ = [
     "Where",
     "check_sendable",
     "check_validity",
+    "clean",
     "count_polls",
     "explain_failure",
     "find_credential",

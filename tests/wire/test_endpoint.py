@@ -4,12 +4,16 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     BlobExpired,
     BlobForbidden,
+    Contradicted,
     ManifestInvalid,
     Rejected,
     ReplyLost,
@@ -248,21 +252,84 @@ def test_a_location_without_all_its_parts_is_none(location: Json) -> None:
     assert live["Resources"] == {MODEL: {"Name": MODEL}}
 
 
-@pytest.mark.parametrize("absent", [Answer(404, {"error": {"code": "NotFound"}}), Answer(204)])
+MISSING = Answer(404, {"error": {"code": "NotFound", "message": "not found"}})
+
+
+def look(*script: Answer) -> tuple[Live | Absent, list[Call]]:
+    """What the engine believes of an endpoint."""
+    with run_scripted(answers(*script)) as server:
+        return run_on(connect(server.url)).read(RESOURCE), server.calls
+
+
+def run_on(provider: EndpointProvider) -> Runtime:
+    unused: Any = None
+    return Runtime(
+        kinds={"Endpoint": KIND},
+        providers={"Endpoint": provider},
+        ledger=unused,
+        observations=unused,
+        blobs=unused,
+        resolve=lambda _: SAS,
+        emit=lambda _: None,
+        clock=lambda: datetime.now(UTC),
+        rate_limiter=unused,
+    )
+
+
+@pytest.mark.parametrize("absent", [MISSING, Answer(204)])
 @pytest.mark.parametrize("listed", [Answer(204), Answer(body=[raw("default")])])
 def test_what_is_missing_is_absent_where_its_web_service_is_there(
     absent: Answer, listed: Answer
 ) -> None:
-    live, calls = read(absent, listed)
+    live, calls = look(absent, listed)
     assert live is ABSENT
-    assert calls[1].target == f"{PATH}/endpoints"
+    assert [call.target for call in calls] == [f"{PATH}/endpoints/e1", f"{PATH}/endpoints"]
+
+
+@pytest.mark.parametrize("absent", [MISSING, Answer(204)])
+@pytest.mark.parametrize("name", ["e1", "E1"])
+def test_what_is_listed_is_not_absent_whatever_its_own_answer_is(absent: Answer, name: str) -> None:
+    with pytest.raises(Contradicted, match="list shows it") as failed:
+        look(absent, Answer(body=[raw(name)]))
+    assert failed.value.subject == "Endpoint/e1"
+    assert ("list shows" in failed.value.next_step) is (name == "E1")
+
+
+def test_a_list_of_earlier_in_the_run_proves_no_absence() -> None:
+    script = [Answer(body=[raw("default")]), MISSING, Answer(body=[raw("e1")])]
+    with run_scripted(answers(*script)) as server:
+        provider = connect(server.url)
+        assert provider.read_many([RESOURCE]) == {}
+        with pytest.raises(Contradicted):
+            run_on(provider).read(RESOURCE)
+
+
+def test_what_was_listed_earlier_may_be_gone() -> None:
+    script = [Answer(body=[raw("e1")]), MISSING, Answer(body=[raw("default")])]
+    with run_scripted(answers(*script)) as server:
+        provider = connect(server.url)
+        assert set(provider.read_many([RESOURCE])) == {RESOURCE}
+        assert run_on(provider).read(RESOURCE) is ABSENT
 
 
 def test_where_there_is_no_web_service_nothing_is_absent() -> None:
-    missing = Answer(404, {"error": {"code": "NotFound", "message": "no web service"}})
     with pytest.raises(Rejected) as caught:
-        read(missing)
+        look(MISSING)
     assert "spec.resource.workspace" in caught.value.next_step
+
+
+def test_the_answer_about_another_endpoint_is_no_answer() -> None:
+    with pytest.raises(Unavailable, match="another endpoint, e2"):
+        read(Answer(body=raw("e2")))
+    assert isinstance(read(Answer(body=raw("E1")))[0], Live)
+
+
+def test_a_list_that_names_an_endpoint_twice_is_not_believed() -> None:
+    with run_scripted(answers(Answer(body=[raw("e1"), raw("e1")]))) as server:
+        provider = connect(server.url)
+        assert provider.read_many([RESOURCE]) == {}
+        with pytest.raises(Unavailable, match="lists an endpoint twice"):
+            list(provider.scan(SERVICE))
 
 
 @pytest.mark.parametrize(
@@ -283,7 +350,7 @@ def test_what_is_no_endpoint_is_no_absence(answer: Answer, monkeypatch: pytest.M
 
 
 def test_a_204_with_a_body_is_still_none() -> None:
-    live, _ = read(Answer(404), Answer(204, body=[raw()]))
+    live, _ = look(Answer(404), Answer(204, body=[raw()]))
     assert live is ABSENT
 
 
@@ -508,7 +575,7 @@ def test_the_refusal_of_a_token_or_of_an_address_as_it_is_read(status: int, name
     refusal = Answer(status, {"error": {"code": "Refused", "message": "The service's own words."}})
     with run_scripted(answers(refusal)) as server:
         with pytest.raises((Unauthorized, Rejected)) as caught:
-            connect(server.url).read(RESOURCE)
+            run_on(connect(server.url)).read(RESOURCE)
         text = render_findings(caught.value.findings(), paint=Paint())
     check(f"endpoint-{name}", text.replace(server.url, "https://management.azureml.net"))
 

@@ -204,12 +204,57 @@ ITEMS: list[Json] = [
 
 @pytest.mark.parametrize("item", ITEMS, ids=[json.dumps(item)[:20] for item in ITEMS])
 def test_what_is_no_service_makes_no_list(item: Json) -> None:
-    page = Answer(200, {"value": [{"id": "/a"}, item]})
+    page = Answer(200, {"value": [{"id": f"{RESOURCE.id}2"}, item]})
     with (
         serving(answers(page)) as (provider, _),
         pytest.raises(Unavailable, match="without an id"),
     ):
         list(provider.scan("/subscriptions/s"))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"id": RESOURCE.id.replace("/g/", "/another/")},
+        {"id": RESOURCE.id.replace("webServices", "commitmentPlans")},
+        {"id": RESOURCE.id, "name": "another"},
+        {"id": RESOURCE.id, "type": "Microsoft.MachineLearning/commitmentPlans"},
+        {"id": f"{RESOURCE.id}2".upper(), "name": "census2"},
+    ],
+    ids=["group", "below", "name", "type", "twice"],
+)
+def test_a_list_of_other_things_or_with_one_twice_is_not_believed(item: Json) -> None:
+    page = Answer(200, {"value": [{"id": f"{RESOURCE.id}2"}, item]})
+    with (
+        serving(answers(page)) as (provider, _),
+        pytest.raises(Unavailable, match="the service lists ") as failed,
+    ):
+        list(provider.scan("/subscriptions/s/resourceGroups/g"))
+    assert failed.value.next_step
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": f"{RESOURCE.id}2"},
+        {"name": "another"},
+        {"type": "Microsoft.MachineLearning/commitmentPlans"},
+        {"id": 7},
+    ],
+    ids=["id", "name", "type", "no id"],
+)
+def test_the_definition_of_another_service_is_no_answer(odd: Json) -> None:
+    with (
+        serving(answers(Answer(200, {**live(), **odd}))) as (provider, _),
+        pytest.raises(Unavailable, match="another service"),
+    ):
+        provider.read(RESOURCE)
+
+
+def test_a_service_may_spell_an_id_in_another_casing() -> None:
+    spelled = {**live(), "id": RESOURCE.id.upper(), "name": "CENSUS"}
+    with serving(answers(Answer(200, spelled))) as (provider, _):
+        assert provider.read(RESOURCE) is not ABSENT
 
 
 @pytest.mark.parametrize("word", [[], {"a": 1}, 7, None, "Succeeded " * 999])

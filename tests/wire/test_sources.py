@@ -33,14 +33,18 @@ class Regional:
 
     def script(self, call: Call, _number: int) -> Answer:
         path, _, query = call.target.partition("?")
-        name = f"{call.method} {path.rpartition('/')[2]}"
+        last = path.rpartition("/")[2]
+        name = f"{call.method} {last}"
+        own = {"id": path, "name": last}
         self.calls.append(f"{name} region" if "region=" in query else name)
         if "region=" in query:
             assert query.endswith("&region=westcentralus")
         if call.method == "GET" and "region=" in query:
-            return Answer(200, self.copied) if self.copied else _missing("PerRegionPayloadNotFound")
+            if not self.copied:
+                return _missing("PerRegionPayloadNotFound")
+            return Answer(200, {**self.copied, **own})
         if call.method == "GET":
-            return Answer(200, source())
+            return Answer(200, {**source(), **own})
         if call.method == "POST":
             self.copied = self.made
         if call.method == "PUT":

@@ -48,7 +48,12 @@ def live(**properties: Json) -> Json:
         body["properties"][part].pop(name)
     body["properties"].pop("commitmentPlan")
     body["properties"] |= {"modifiedOn": "2026-11-20T12:00:00Z", **properties}
-    return {"id": RESOURCE.id, "name": "census", "type": "x/webServices", **body}
+    return {
+        "id": RESOURCE.id,
+        "name": "census",
+        "type": "Microsoft.MachineLearning/webServices",
+        **body,
+    }
 
 
 def step_for(
@@ -300,18 +305,19 @@ def test_no_segment_of_an_id_leads_elsewhere() -> None:
 
 
 def test_a_scan_takes_sparse_and_failed_items_as_they_come() -> None:
+    below = RESOURCE.id.removesuffix("census")
     items = [
-        {"id": "/a", "properties": {"modifiedOn": "t", "provisioningState": "Succeeded"}},
-        {"id": "/b", "properties": {"provisioningState": "Failed", "storageAccount": {}}},
-        {"id": "/c"},
+        {"id": f"{below}a", "properties": {"modifiedOn": "t", "provisioningState": "Succeeded"}},
+        {"id": f"{below}b", "properties": {"provisioningState": "Failed", "storageAccount": {}}},
+        {"id": f"{below}c".upper(), "name": "c"},
     ]
     with run_scripted(lambda *_: Answer(200, {"value": items})) as server:
         provider = WebServiceProvider(access(server.url), KIND.field)
         found = list(provider.scan("/subscriptions/s/resourceGroups/g"))
     assert [(one.id, one.stamp, one.idle) for one in found] == [
-        ("/a", "t", True),
-        ("/b", "", True),
-        ("/c", "", False),
+        (f"{below}a", "t", True),
+        (f"{below}b", "", True),
+        (f"{below}c".upper(), "", False),
     ]
 
 

@@ -18,6 +18,7 @@ from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     Busy,
+    Contradicted,
     LedgerConflict,
     LedgerUnwritten,
     OperationFailed,
@@ -125,7 +126,7 @@ class _Attempt:
 
     def _look_first(self) -> Live | Absent:
         try:
-            return self._provider.read(self._step.resource)
+            return self._runtime.read(self._step.resource)
         except ReconcilerError as error:
             error.evidence = self.evidence
             raise
@@ -278,7 +279,7 @@ class _Attempt:
         self.evidence = error.evidence = self._describe_unsent(error)
         try:
             self._reporter.follow(self._runtime.wait_until_idle(self._step.resource))
-            live = self._provider.read(self._step.resource)
+            live = self._runtime.read(self._step.resource)
         except ReconcilerError:
             return
         evidence = assess_intent(self._field, intent, live)
@@ -358,18 +359,24 @@ def read_evidence(
     """Return the first read that shows an intent as done, or the last in `read_back_s` seconds.
 
     Sleeps between the reads, and calls `doubt` for each read that does not show it. `before` has
-    the same meaning as in `assess_intent`.
+    the same meaning as in `assess_intent`. A list may lag as a read may: Contradicted is raised
+    only after that time.
     """
-    provider, field = runtime.provider(intent.address), runtime.kinds[intent.address.kind].field
+    field = runtime.kinds[intent.address.kind].field
     waited, waits = 0.0, growing_waits(_FIRST_S, _LONGEST_S, _GROWTH)
     while True:
-        live = provider.read(intent.resource)
-        evidence = assess_intent(field, intent, live, before)
-        if evidence.result is StepResult.DONE:
-            return live, evidence
-        doubt(evidence)
-        if waited >= read_back_s:
-            return live, evidence
+        try:
+            live = runtime.read(intent.resource)
+        except Contradicted:
+            if waited >= read_back_s:
+                raise
+        else:
+            evidence = assess_intent(field, intent, live, before)
+            if evidence.result is StepResult.DONE:
+                return live, evidence
+            doubt(evidence)
+            if waited >= read_back_s:
+                return live, evidence
         pause = min(next(waits), read_back_s - waited)
         yield pause
         waited += pause

@@ -48,6 +48,7 @@ from reconciler.transport import (
     Reply,
     check_sendable,
     check_validity,
+    clean,
     is_loopback,
     read_signature,
     split_address,
@@ -59,6 +60,7 @@ _LOCAL: Final = ServiceTiming(0.1, 0, 0, inf, 0, inf, lag_s=1.0, models_apart=Tr
 _PUT: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpdate")
 _PATCH: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "DiagnosticsTraceLevel")
 _TRIES: Final = 3
+_FOREIGN: Final = "Nothing is concluded from it. Check what answers at spec.cloud's address."
 _OPENS: Final = (
     "Use the workspace's token (Studio: Settings, Authorization Tokens). An endpoint's key opens"
     " only that endpoint; it cannot list, create or delete endpoints."
@@ -108,21 +110,26 @@ class EndpointProvider:
     def read(self, resource: Resource) -> Live | Absent:
         """Return the endpoint as it is now.
 
-        The result is ABSENT only if the web service exists and has no endpoint of that name. The
-        published description has both 404 and 204 for a missing endpoint, and it does not say
-        which 404 means a missing web service.
+        The published description has both 404 and 204 for a missing endpoint, and it does not say
+        which 404 means a missing web service. The list of the web service shows this: the engine
+        reads it before it believes an absence.
         """
         try:
             reply = self._send("GET", resource.id, resource.token)
-            if reply.status != 204:
-                return Live(self._normalize_endpoint(reply.document), None, datetime.now(UTC))
         except Rejected as error:
             if error.status != 404:
                 raise
-        scope = ID_FORM.get_scope(resource.id)
-        if scope not in self._listed:
-            self._list(scope, resource.token)
-        return ABSENT
+            return ABSENT
+        if reply.status == 204:
+            return ABSENT
+        shown = self._normalize_endpoint(reply.document)
+        if shown["Name"].casefold() != resource.short_id.casefold():
+            raise Unavailable(
+                f"the service answers with another endpoint, {clean(shown['Name'])}",
+                status=reply.status,
+                next_step=_FOREIGN,
+            )
+        return Live(shown, None, datetime.now(UTC))
 
     def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
         """Send a new endpoint as a PUT; send models as a PATCH, also for a new endpoint.
@@ -174,7 +181,12 @@ class EndpointProvider:
         items = [] if reply.status == 204 else reply.document
         if not isinstance(items, list):
             raise Unavailable("the service did not return a list of endpoints", status=reply.status)
-        self._listed[scope] = found = [self._normalize_endpoint(one) for one in items]
+        found = [self._normalize_endpoint(one) for one in items]
+        if len({one["Name"] for one in found}) < len(found):
+            raise Unavailable(
+                "the service lists an endpoint twice", status=reply.status, next_step="Plan again."
+            )
+        self._listed[scope] = found
         return found
 
     def _normalize_endpoint(self, raw: Json) -> Json:

@@ -48,6 +48,7 @@ from reconciler.transport import (
     WRITES,
     Client,
     Reply,
+    clean,
     count_polls,
     finish_operation,
     is_loopback,
@@ -62,6 +63,8 @@ _RECORDED: Final = ServiceTiming(15.0, count_polls(15.0), *READS, *WRITES)
 _LOCAL: Final = ServiceTiming(0.5, count_polls(0.2), *READS, *WRITES)
 _LAG: Final = timedelta(seconds=10)
 _ID: Final = re.compile(r"/[^\x00-\x1f\x7f-\x9f?#]{1,2000}")
+_TYPE: Final = "microsoft.machinelearning/webservices"
+_BELOW: Final = f"/providers/{_TYPE}/"
 _LONGEST_STAMP: Final = 64
 _ABSENT: Final = frozenset({"WebServiceNotFound"})
 _ASSETS: Final = ("properties", "assets")
@@ -83,14 +86,19 @@ class WebServiceProvider:
         Items of a list are sparse, and some may be of failed services.
         """
         path = f"{_quote(scope)}/providers/Microsoft.MachineLearning/webServices{_VERSION}"
+        seen: set[str] = set()
         for item in self._client.pages(path):
             stamp, idle = _read_stamp(item)
-            yield Summary(_read_id(item), stamp, idle)
+            found = _read_id(item, scope)
+            if found.casefold() in seen:
+                raise _foreign(f"the service lists {clean(found)} twice")
+            seen.add(found.casefold())
+            yield Summary(found, stamp, idle)
 
     def read(self, resource: Resource) -> Live | Absent:
         """Return the definition now; ABSENT only if Resource Manager reports no such service."""
         try:
-            got = self._get(_quote(resource.id) + _VERSION, _ABSENT)
+            got = self._get(resource.id, _VERSION, _ABSENT)
         except ServiceError as error:
             raise _name(error, resource) from error
         if isinstance(got, Absent):
@@ -100,13 +108,16 @@ class WebServiceProvider:
         settled = idle and _is_past(stamp, read_date(reply.headers))
         return Live(document, reply.raw, datetime.now(UTC), stamp, settled)
 
-    def _get(self, url: str, absent: Collection[str]) -> tuple[Json, Reply] | Absent:
+    def _get(
+        self, resource_id: str, tail: str, absent: Collection[str]
+    ) -> tuple[Json, Reply] | Absent:
         """Return a normalized definition and its reply; `absent` are the error codes for ABSENT.
 
+        `tail` continues the address after the id.
         A missing resource group is a 404 too. It does not prove that the service is absent.
         """
         try:
-            reply = self._client.send("GET", url)
+            reply = self._client.send("GET", _quote(resource_id) + tail)
         except ServiceError as error:
             if error.status == 404 and error.code in absent:
                 return ABSENT
@@ -115,11 +126,14 @@ class WebServiceProvider:
         known = isinstance(document, dict) and "id" in document
         if not known or not isinstance(document.get("properties"), dict):
             raise Unavailable("the service did not return a definition")
+        if not _is_about(document, resource_id):
+            said = clean(str(document["id"]))
+            raise _foreign(f"the service answers with the definition of another service, {said}")
         return document, reply
 
     def has_copy(self, source: CloneSource) -> bool:
         """Return whether the region has a copy of the definition as it is now."""
-        live = self._read_definition(_quote(source.id) + _VERSION, _ABSENT)
+        live = self._read_definition(source, _VERSION, _ABSENT)
         copied = self._read_copy(source)
         return live is not ABSENT and is_copy(self._field, copied, live)
 
@@ -156,7 +170,8 @@ class WebServiceProvider:
             return ABSENT
         if not self.has_copy(source):
             url = _quote(source.id) + _VERSION
-            yield from self._finish("POST", _regional_url(source, "/CreateRegionalBlob"), url)
+            made = f"{_quote(source.id)}/CreateRegionalBlob{_of_region(source)}"
+            yield from self._finish("POST", made, url)
         copied = self._read_copy(source)
         if copied is ABSENT:
             raise Unavailable(
@@ -167,10 +182,12 @@ class WebServiceProvider:
 
     def _read_copy(self, source: CloneSource) -> Json | Absent:
         absent = {*_ABSENT, "PerRegionPayloadNotFound"}
-        return self._read_definition(_regional_url(source), absent)
+        return self._read_definition(source, _of_region(source), absent)
 
-    def _read_definition(self, url: str, absent: Collection[str]) -> Json | Absent:
-        got = self._get(url, absent)
+    def _read_definition(
+        self, source: CloneSource, tail: str, absent: Collection[str]
+    ) -> Json | Absent:
+        got = self._get(source.id, tail, absent)
         return ABSENT if isinstance(got, Absent) else got[0]
 
     def _call(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
@@ -232,12 +249,38 @@ class WebServiceProvider:
         return body
 
 
-def _read_id(item: Json) -> str:
-    """Return the id of an item. Raises Unavailable without an id: a list must be complete."""
+def _read_id(item: Json, scope: str) -> str:
+    """Return the id of an item of a scope's list; raises Unavailable without such an id.
+
+    A list must be complete, so no item is left out.
+    """
     found = item.get("id") if isinstance(item, dict) else None
     if not isinstance(found, str) or not _ID.fullmatch(found):
         raise Unavailable("the service returned a list item without an id", status=200)
+    listed = found.casefold()
+    inside = listed.startswith(f"{scope.casefold()}/") and _BELOW in listed
+    if not inside or not _is_about(item, found):
+        raise _foreign(f"the service lists what is not a web service of {scope}: {clean(found)}")
     return found
+
+
+def _is_about(document: Json, resource_id: str) -> bool:
+    """Return whether a definition has this id; its name and its type must agree, if it has them."""
+    wanted = resource_id.casefold().rstrip("/")
+    expected = {"id": wanted, "name": wanted.rpartition("/")[2], "type": _TYPE}
+    return all(
+        isinstance(said, str) and said.casefold().rstrip("/") == expected[name]
+        for name in expected
+        if (said := document.get(name)) is not None
+    )
+
+
+def _foreign(message: str) -> Unavailable:
+    return Unavailable(
+        message,
+        status=200,
+        next_step="Nothing is concluded from it. Check what answers at spec.cloud's address.",
+    )
 
 
 def _read_stamp(item: Json) -> tuple[str, bool]:
@@ -327,8 +370,8 @@ def _url(resource: Resource) -> str:
     return _quote(resource.id) + _VERSION
 
 
-def _regional_url(source: CloneSource, tail: str = "") -> str:
-    return f"{_quote(source.id)}{tail}{_VERSION}&region={quote(source.region, safe='')}"
+def _of_region(source: CloneSource) -> str:
+    return f"{_VERSION}&region={quote(source.region, safe='')}"
 
 
 def _quote(path: str) -> str:
