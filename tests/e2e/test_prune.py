@@ -150,12 +150,15 @@ def test_what_an_address_meant_before_is_an_orphan_and_can_be_forgotten(
     assert "1 orphan: in the ledger, and no manifest declares it.\n  WebService/b.former [b]\n" in (
         applied.run("plan").out
     )
+    listed = json.loads(applied.run("list", "--format", "json").out)["resources"]
+    ids = {one["address"]: one["id"].rpartition("/")[2] for one in listed}
+    assert (ids["WebService/b"], ids["WebService/b.former"]) == ("other", "b")
     exported = json.loads(applied.run("export", "WebService/b.former", "--format", "json").out)
     assert exported["name"] == "b"
     done = applied.run("forget", address)
     assert done.code == 0, done.said
     assert "Forgotten. Nothing was deleted." in done.out
-    assert "orphan" not in applied.run("plan").out
+    assert "1 orphan" not in applied.run("plan").out
     assert exists(applied, "b")
 
 
