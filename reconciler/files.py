@@ -32,7 +32,7 @@ class LinkRefused(OSError):
 
 def find_checkout(folder: Path) -> Path:
     """Returns the top folder of the checkout that contains a folder; without one, the folder."""
-    here = folder.resolve()
+    here = resolve_path(folder)
     return next((one for one in (here, *here.parents) if (one / ".git").exists()), here)
 
 
@@ -46,8 +46,8 @@ def check_path(path: Path, checkout: Path) -> None:
     if path.is_symlink() and not is_stream(path):
         raise LinkRefused(path, "is a symbolic link, and nothing is written through it")
     for folder in (Path.cwd() / path).parents:
-        brought = folder.is_symlink() and folder.parent.resolve().is_relative_to(checkout)
-        if brought and not folder.resolve().is_relative_to(checkout):
+        brought = folder.is_symlink() and resolve_path(folder.parent).is_relative_to(checkout)
+        if brought and not resolve_path(folder).is_relative_to(checkout):
             raise LinkRefused(folder, "is a symbolic link that leads out of the checkout")
 
 
@@ -97,6 +97,15 @@ def writing(texts: Mapping[Path, str]) -> Iterator[None]:
         undo.pop_all()
 
 
+def resolve_path(path: Path) -> Path:
+    """Returns a path with its symbolic links resolved; a circle of links stays as it is.
+
+    Python's own method raises RuntimeError for a circle. Raises OSError, or ValueError for a path
+    with a null character.
+    """
+    return Path(os.path.realpath(path))
+
+
 def read_whole(path: Path) -> str:
     """Returns the text of a file in UTF-8, line ends and BOM included.
 
@@ -113,7 +122,7 @@ def write_whole(path: Path, text: str | bytes, *, mode: int | None = None) -> No
     """
     import tempfile  # noqa: PLC0415 - it reads every compression that Python has
 
-    target = path.resolve()
+    target = resolve_path(path)
     data = text.encode() if isinstance(text, str) else text
     handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:

@@ -12,7 +12,7 @@ from reconciler.cli.wiring import Assembly
 from reconciler.engine.runtime import Runtime
 from reconciler.engine.unmanaged import NAME, find_declared
 from reconciler.errors import ManifestInvalid, ReconcilerError
-from reconciler.files import check_path, find_checkout
+from reconciler.files import check_path, find_checkout, resolve_path
 from reconciler.manifests.editing.write import write_manifest
 from reconciler.manifests.folder import Folder, find_manifests
 from reconciler.model import Address, Finding, Live, Manifest, Resource
@@ -49,10 +49,10 @@ class Importer:
                 f"already exists: {', '.join(there)}",
                 next_step="Nothing was written. To overwrite: --force",
             )
-        ledger = (self._root / self.assembly.project.ledger).resolve()
+        ledger = resolve_path(self._root / self.assembly.project.ledger)
         for path in files:
             check_path(path, find_checkout(self._root))
-            if path.resolve().is_relative_to(ledger):
+            if resolve_path(path).is_relative_to(ledger):
                 step = "Nothing was written. Choose another --folder."
                 raise ReconcilerError(
                     "is in the folder of the ledger", subject=str(path), next_step=step
@@ -75,8 +75,8 @@ class Importer:
     def _are_read(self, files: Collection[Path]) -> bool:
         """Whether the project will read the files, which may not exist yet."""
         folder = self._get_folder()
-        usual = folder.resolve() == (self._root / "manifests").resolve()
-        return usual or any(Folder(self._root).reads(path.resolve()) for path in files)
+        usual = resolve_path(folder) == resolve_path(self._root / "manifests")
+        return usual or any(Folder(self._root).reads(resolve_path(path)) for path in files)
 
     def _make_files(self, services: Sequence[tuple[Resource, Live]]) -> Iterator[tuple[Path, str]]:
         folder, taken = self._get_folder(), set[str]()

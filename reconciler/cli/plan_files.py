@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.errors import PlanInvalid, ReconcilerError
+from reconciler.files import resolve_path
 from reconciler.model import Plan, Project
 from reconciler.plans.plan_file import read_plan
 from reconciler.render.plan.text import render_plan_json
@@ -40,7 +41,7 @@ def check_out(name: str, project: Project, inputs: Collection[str]) -> None:
         return
     if path.is_file() and path.stat().st_size and not is_plan(name):
         raise _refuse_out(name, "is not a saved plan, and --out replaces nothing else")
-    if path.resolve().is_relative_to((root / project.ledger).resolve()):
+    if resolve_path(path).is_relative_to(resolve_path(root / project.ledger)):
         raise _refuse_out(name, "is in the folder of the ledger")
     if Folder(root).name(path) in inputs or find_reader(path):
         raise _refuse_out(name, "is read as a part of the project")
@@ -123,8 +124,8 @@ def list_changed_files(plan: Plan, root: Path) -> list[str]:
 def _digest(root: Path, name: str) -> str:
     """The digest of a file of the project; empty for anything else that a plan may name."""
     try:
-        path = (root / name).resolve()
-        if not path.is_relative_to(root.resolve()) or not path.is_file():
+        path = resolve_path(root / name)
+        if not path.is_relative_to(resolve_path(root)) or not path.is_file():
             return ""
         with path.open("rb") as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import ReconcilerError
+from reconciler.files import resolve_path
 from reconciler.model import Finding, SourceLocation
 from reconciler.model.values import dataclass
 
@@ -193,9 +194,9 @@ class Folder:
         Each folder is resolved once, because it holds many manifests and definition files.
         """
         if path.name in {"", ".."} or "\0" in path.name or _is_link(path):
-            return path.resolve()
+            return resolve_path(path)
         if path.parent not in self._resolved:
-            self._resolved[path.parent] = path.parent.resolve()
+            self._resolved[path.parent] = resolve_path(path.parent)
         return self._resolved[path.parent] / path.name
 
     def holds(self, path: Path) -> bool:
@@ -207,7 +208,7 @@ class Folder:
 
     @cached_property
     def _real_root(self) -> Path:
-        return self.root.resolve()
+        return resolve_path(self.root)
 
     def has(self, path: Path) -> bool:
         """Whether a file or folder exists at a path; False for an invalid path."""
@@ -242,7 +243,7 @@ def find_manifests(root: Path) -> Path:
 
 def find_reader(path: Path) -> Path | None:
     """Returns the folder of the project that would read a new file at a path as manifests."""
-    here = path.parent.resolve() / path.name
+    here = resolve_path(path.parent) / path.name
     for root in here.parents:
         project = root / PROJECT_FILE
         if project != here and project.is_file() and Folder(root).reads(here):
@@ -252,7 +253,7 @@ def find_reader(path: Path) -> Path | None:
 
 def is_in_project(path: Path) -> bool:
     """Whether a file is in the folder of a project, at any depth."""
-    return any((root / PROJECT_FILE).is_file() for root in path.resolve().parents)
+    return any((root / PROJECT_FILE).is_file() for root in resolve_path(path).parents)
 
 
 def check_new_project(folder: Path) -> None:
@@ -283,7 +284,7 @@ def miss_project(file: Path) -> Finding:
 
     It names the one of a parent folder, or a file with a similar name.
     """
-    here = file.parent.resolve()
+    here = resolve_path(file.parent)
     above = next((one for one in here.parents if (one / PROJECT_FILE).is_file()), None)
     step = "Create one with: reconciler init. Or name one with --project."
     if above is not None and file.name == PROJECT_FILE:

@@ -15,7 +15,7 @@ from reconciler.document.pointers import find, split_pointer
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import PROJECT_FILE, Folder, find_manifests, miss_project
 from reconciler.manifests.moved import check_moved, check_still_declared, place_moved
-from reconciler.manifests.project import LEDGER, make_project
+from reconciler.manifests.project import LEDGER, check_cloud, make_project
 from reconciler.manifests.recognition import (
     API_VERSION,
     check_foreign,
@@ -220,7 +220,7 @@ class _Loading:
             *check_document(_PROJECT_SCHEMA, document, extension),
             *self._check_ledger(file, document),
         ]
-        found = found or list(check_moved(document))
+        found = found or [*check_cloud(document), *check_moved(document)]
         places = SourceMap(parsed.file, node)
         for pointer, finding in found:
             at = places.find_nearest(pointer)
@@ -238,6 +238,7 @@ class _Loading:
         if not self.folder.holds(path):
             message = "the ledger's folder is outside the project's folder"
             yield _LEDGER, Finding(message, next_step="Name a folder inside it.")
+            return
         for link in self.folder.find_links(path):
             message = (
                 f"{self.folder.name(link)} is a symbolic link, and the ledger is written there"

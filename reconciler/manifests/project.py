@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
-from reconciler.model import Address, Cloud, GuardLimits, Json, Project
+from reconciler.files import resolve_path
+from reconciler.model import Address, Cloud, Finding, GuardLimits, Json, Project
 from reconciler.ports import Plane
 
 # The emulator's blob storage.
@@ -24,7 +26,7 @@ def make_project(
     ledger = spec.get("ledger", {})
     return Project(
         name=document["metadata"]["name"],
-        root=str(root.resolve()),
+        root=str(resolve_path(root)),
         file=file,
         cloud=make_cloud(spec.get("cloud", "azure"), planes),
         defaults=dict(spec.get("defaults", {})),
@@ -42,6 +44,29 @@ def make_project(
         ledger_container=ledger.get("container", "").rstrip("/"),
         ledger_prefix=ledger.get("prefix", ""),
     )
+
+
+def check_cloud(document: Json) -> Iterator[tuple[str, Finding]]:
+    """Yields the addresses of a cloud that no call can be sent to, with their pointers."""
+    given = (document.get("spec") or {}).get("cloud")
+    for name, url in given.items() if isinstance(given, dict) else ():
+        if not _is_callable(url):
+            yield (
+                f"/spec/cloud/{name}",
+                Finding(
+                    f"{name} is not an address that can be called",
+                    next_step="Write it as https://HOST or https://HOST:PORT.",
+                ),
+            )
+
+
+def _is_callable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
+        return url.isascii() and parts.port != 0
+    except ValueError:  # of the brackets, the port, or a part of the host's name
+        return False
 
 
 def make_cloud(given: Json, planes: Sequence[Plane]) -> Cloud:

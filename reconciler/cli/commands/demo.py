@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from reconciler.cli.command import Command
+from reconciler.files import resolve_path
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.demo.stage import Stage
@@ -59,7 +60,7 @@ def demo(story: str, keep: Path | None) -> int:
     try:
         storage = ", with blob storage beside it" if story == "model" else ""
         print_text(f"Starting the service's emulator{storage}.")
-        with set_stage(folder.resolve()) as stage:
+        with set_stage(resolve_path(folder)) as stage:
             tell(stage)
     finally:
         if keep is None:

@@ -103,6 +103,9 @@ def _read_errored(file: Path) -> list[Entry]:
     from reconciler.ledgers.recovery import read_entries
 
     check_path(file, find_checkout(Path()))
+    # The file is renamed afterwards, and a device may never end.
+    if file.exists() and not file.is_file():
+        raise LedgerInvalid("is not a regular file", subject=str(file))
     if file.stat().st_size > _MOST_BYTES:
         raise LedgerInvalid("is too large for a file of unrecorded entries", subject=str(file))
     try:
