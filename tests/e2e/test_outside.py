@@ -62,8 +62,7 @@ def test_a_circle_of_links_in_a_project_ends_no_command(fresh: Path) -> None:
     (fresh / "loop.yaml").symlink_to("loop.yaml")
     (fresh / "manifests" / "loop").symlink_to("../manifests/loop")
     assert refused(run(fresh, "plan", "--out", "x.plan")).code == 1
-    done = refused(run(fresh, "init", "manifests/loop/x"))
-    assert "symbolic links" in done.err
+    assert refused(run(fresh, "init", "manifests/loop/x")).code == 1
 
 
 @pytest.mark.parametrize(
