@@ -24,8 +24,8 @@ from reconciler.text.json_text import read_json
 NAME: Final = "observations.sqlite3"
 _VERSION: Final = 4
 _BUSY_TIMEOUT_S: Final = 5.0
-# No reply that was decoded to a document is longer.
-_MOST_BYTES: Final = 128 << 20
+# No reply that was decoded to a document is longer, even if its text is escaped.
+_MOST_BYTES: Final = 64 << 20
 # In seconds since 1970: the range of datetime.
 _LAST: Final = 250_000_000_000.0
 # A symbolic link could point to a file of another owner.

@@ -6,9 +6,13 @@ A saved plan is recognised by its content and never by its name.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 import re
+import stat
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +23,8 @@ from reconciler.plans.plan_file import read_plan
 from reconciler.render.plan.text import render_plan_json
 from reconciler.text.json_text import escape_json
 
-_MOST_BYTES = 512 * 1024 * 1024
+# Ten thousand steps of 25 kB each.
+_MOST_BYTES = 256 * 1024 * 1024
 _START_BYTES = 4096
 _PART_BYTES = 1 << 20
 _OBJECT = re.compile(rb"(\xef\xbb\xbf)?\s*\{")
@@ -133,17 +138,30 @@ def _digest(root: Path, name: str) -> str:
         return ""
 
 
-def _read_text(name: str) -> str:
-    """The text of a file; empty for one that is too long to be a plan."""
+@contextmanager
+def _open(name: str) -> Iterator[BinaryIO]:
+    """A seekable file; raises PlanInvalid for one that is too long to be a plan."""
     with Path(name).open("rb") as file:
-        data = file.read(_MOST_BYTES + 1)
-    return "" if len(data) > _MOST_BYTES else data.decode()
+        state = os.fstat(file.fileno())
+        if stat.S_ISREG(state.st_mode):
+            opened: BinaryIO = file
+            size = state.st_size
+        else:
+            data = file.read(_MOST_BYTES + 1)
+            size, opened = len(data), io.BytesIO(data)
+        if size > _MOST_BYTES:
+            raise PlanInvalid(
+                f"is larger than {_MOST_BYTES >> 20} MB, the largest plan that is read",
+                next_step="Make plans of fewer resources: --target.",
+            )
+        yield opened
 
 
 def read_saved(name: str) -> tuple[Plan, str]:
     """A saved plan and its digest; raises PlanInvalid with the name of the file."""
     try:
-        return read_plan(_read_text(name))
+        with _open(name) as file:
+            return read_plan(file)
     except FileNotFoundError as error:
         raise PlanInvalid(
             "the plan file does not exist",
@@ -152,8 +170,6 @@ def read_saved(name: str) -> tuple[Plan, str]:
         ) from error
     except OSError as error:
         raise PlanInvalid(f"cannot be read: {error.strerror}", subject=name) from error
-    except UnicodeDecodeError as error:
-        raise PlanInvalid("not a saved plan: it is not text", subject=name) from error
     except PlanInvalid as error:
         error.subject = name
         raise

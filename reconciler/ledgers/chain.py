@@ -40,7 +40,7 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.plans.history import rename
 from reconciler.text import json_text
-from reconciler.text.json_text import encode_canonical, read_json
+from reconciler.text.json_text import TooMuch, encode_canonical, read_json
 
 _NAME: Final = re.compile(r"ledger-[0-9]{1,18}-[0-9]{1,18}\.jsonl", re.ASCII)
 _VERSION: Final = 3
@@ -51,6 +51,8 @@ _DIGEST: Final = b',"digest":"'
 LONGEST: Final = 64 << 20
 # A checkpoint nests values of documents in its memories and in the patches of open intents.
 DEEPEST: Final = json_text.DEEPEST + 10
+# A checkpoint of ten thousand resources has a few hundred values of each.
+MOST_VALUES: Final = 3_000_000
 _REBUILD: Final = (
     "or run reconciler ledger rebuild: it moves the invalid ledger away and creates a new one from"
     " the live state. Only who applied what, and when, is lost."
@@ -149,9 +151,10 @@ def _parse(line: bytes) -> dict[str, Json]:
     if len(line) > LONGEST:
         raise BadLine(f"is longer than {LONGEST >> 20} MiB")
     try:
-        document = read_json(line, deepest=DEEPEST)
+        document = read_json(line, deepest=DEEPEST, most_values=MOST_VALUES)
     except ValueError as error:
-        raise BadLine("is not JSON") from error
+        said = f"cannot be read: {error}" if isinstance(error, TooMuch) else "is not JSON"
+        raise BadLine(said) from error
     if not isinstance(document, dict) or not is_count(document.get("sequence")):
         raise BadLine("is not an entry of a ledger")
     version = document.get("version")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from reconciler.files import write_all, write_aside
-from reconciler.ledgers.chain import LONGEST
+from reconciler.ledgers.chain import LONGEST, MOST_VALUES
+from reconciler.text.json_text import TooMuch, check_count
 
 _TAIL_BYTES: Final = 1 << 16
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
@@ -79,7 +80,10 @@ def _read_tail(handle: int, size: int) -> bytes:
 
 def _is_json(line: bytes) -> bool:
     try:
+        check_count(line, MOST_VALUES)
         json.loads(line)
+    except TooMuch:
+        return True  # the reader of the chain reports it
     except (ValueError, RecursionError):
         return False
     return True

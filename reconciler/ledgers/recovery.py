@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from reconciler.errors import LedgerInvalid
-from reconciler.ledgers.chain import DEEPEST
+from reconciler.ledgers.chain import DEEPEST, MOST_VALUES
 from reconciler.ledgers.records import BadLine, read_entry, write_entry
 from reconciler.model import Entry, Json
-from reconciler.text.json_text import encode_canonical, read_json
+from reconciler.text.json_text import TooMuch, encode_canonical, read_json
 
 FORMAT_VERSION: Final = "1.0"
-_LONGEST: Final = 256 << 20
+LONGEST: Final = 64 << 20
 _SUBJECT: Final = "entries to recover"
 _WHOLE: Final = (
     "Pass the file unchanged. If you do not have it, reconciler ledger rebuild records the live"
@@ -52,10 +52,12 @@ def read_entries(text: str) -> tuple[Entry, ...]:
 
 
 def _parse(text: str) -> dict[str, Json]:
-    if len(text) > _LONGEST:
-        raise _invalid(f"is longer than {_LONGEST >> 20} MiB")
+    if len(text) > LONGEST:
+        raise _invalid(f"is longer than {LONGEST >> 20} MiB")
     try:
-        document = read_json(text, deepest=DEEPEST)
+        document = read_json(text, deepest=DEEPEST, most_values=MOST_VALUES)
+    except TooMuch as error:
+        raise _invalid(f"cannot be read: {error}") from error
     except ValueError as error:
         raise _invalid("is not JSON") from error
     if not isinstance(document, dict):

@@ -18,7 +18,7 @@ from reconciler.document.normalize import normalize, without_server_fields
 from reconciler.document.pointers import format_pointer
 from reconciler.document.schema import Field, Shape, compile_schema, walk_fields
 from reconciler.manifests.folder import Folder
-from reconciler.manifests.yaml_text import DEEPEST, SourceMap, Text
+from reconciler.manifests.yaml_text import DEEPEST, MOST_VALUES, SourceMap, Text
 from reconciler.model import Finding, Json, SourceLocation
 from reconciler.package_data import read_schema
 from reconciler.secrets.suspicion import is_secret
@@ -92,14 +92,15 @@ def parse_json(
     gives the source locations and finds duplicate keys.
     """
     parsed = Text(file, _to_yaml(text))
-    nodes = list(parsed.compose())
+    # First, because it refuses a text with too many values before any of them is made.
     try:
         document = read(text)
     except (ValueError, RecursionError) as error:
         place = SourceLocation(file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
         said = f"cannot be sent: {error}" if isinstance(error, BadJson) else "is not JSON"
         parsed.findings[:] = [Finding(said, place=place)]
-        return None, parsed, nodes
+        return None, parsed, []
+    nodes = list(parsed.compose())
     parsed.findings.clear()
     if nodes:
         parsed.build(nodes[0])
@@ -108,7 +109,7 @@ def parse_json(
 
 def _read_json(text: str) -> Json:
     """The value of a text; raises ValueError if no service could receive it."""
-    document = read_json(text, deepest=DEEPEST)
+    document = read_json(text, deepest=DEEPEST, most_values=MOST_VALUES)
     if _SURROGATE.search(text):
         try:
             json.dumps(document, ensure_ascii=False).encode()

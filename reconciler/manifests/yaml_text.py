@@ -26,9 +26,36 @@ _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?",
 _SHORT: Final = 12
 _UNSAID: Final = "…"
 _TAG: Final = re.compile(r"!![a-z]{1,12}(/[a-z]{1,12}:)?|![A-Za-z]{1,20}$")
-_MOST_VALUES: Final = 500_000
+MOST_VALUES: Final = 500_000
+# A node takes 300 bytes until its value is built; a name is a node too.
+_MOST_NODES: Final = 600_000
 DEEPEST: Final = 64
 _QUOTE: Final = "Put quotes around it if it is meant as text."
+
+
+class _TooManyNodes(Exception):
+    """A text holds too many nodes; `place` is the start of the collection with the last one."""
+
+    def __init__(self, place: yaml.Mark | None) -> None:
+        super().__init__()
+        self.place = place
+
+
+class _Loader(yaml.CSafeLoader):
+    """Composes nodes, and counts them while they are made."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._left = _MOST_NODES
+
+    def descend_resolver(self, current_node: Any, _: Any) -> None:
+        """Counts a node: libyaml calls it for each one that is not an alias."""
+        self._left -= 1
+        if self._left < 0:
+            raise _TooManyNodes(getattr(current_node, "start_mark", None))
+
+    def ascend_resolver(self) -> None:
+        """Does nothing: a node is counted when it begins."""
 
 
 class Text:
@@ -37,7 +64,7 @@ class Text:
     def __init__(self, file: str, text: str) -> None:
         self.file = file
         self.findings: list[Finding] = []
-        self._left = _MOST_VALUES
+        self._left = MOST_VALUES
         self._text = text
 
     def compose(self) -> Iterator[yaml.Node]:
@@ -46,11 +73,23 @@ class Text:
         An empty document (`---` and then nothing, or only comments) is skipped.
         """
         try:
-            for node in yaml.compose_all(self._text, Loader=yaml.CSafeLoader):
+            for node in yaml.compose_all(self._text, Loader=_Loader):
                 if not is_empty(node):
                     yield node
         except yaml.YAMLError as error:
             self.findings.append(self._explain(error))
+        except _TooManyNodes as error:
+            self.findings.append(
+                Finding(
+                    f"holds more than {_MOST_NODES:,} values",
+                    place=SourceLocation(
+                        self.file,
+                        error.place.line + 1 if error.place else 1,
+                        error.place.column + 1 if error.place else 1,
+                    ),
+                    next_step=_SPLIT,
+                )
+            )
         except RecursionError:
             self.findings.append(
                 Finding(
@@ -117,7 +156,7 @@ class Text:
         if depth > DEEPEST:
             self._refuse(node, f"is nested more than {DEEPEST} levels deep", _FLATTEN)
         elif self._left == 0:
-            expands = f"holds more than {_MOST_VALUES:,} values once its aliases are expanded"
+            expands = f"holds more than {MOST_VALUES:,} values once its aliases are expanded"
             self._refuse(node, expands, "Write the values out, in several files if need be.")
 
     def _mapping(self, node: yaml.MappingNode, depth: int) -> Json:
@@ -181,6 +220,7 @@ class Text:
 
 
 _FLATTEN: Final = "Flatten it."
+_SPLIT: Final = "Split it into several files."
 
 
 def is_empty(document: Any) -> bool:

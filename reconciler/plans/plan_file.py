@@ -6,9 +6,10 @@ Its keys are Terraform's where Terraform has such a key. It holds references and
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
-from typing import Final
+from typing import BinaryIO, Final
 
 from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
 from reconciler.errors import PlanInvalid
@@ -40,8 +41,14 @@ from reconciler.model import (
     compress,
 )
 from reconciler.plans.plan_checks import check_plan_parts, check_plan_shape, find_doubles
-from reconciler.text.json_parts import digest_in_parts, encode_in_parts, read_in_parts
-from reconciler.text.json_text import DEEPEST, encode_canonical, is_same
+from reconciler.text.json_parts import Bounds, digest_in_parts, encode_in_parts, read_in_parts
+from reconciler.text.json_text import (
+    DEEPEST,
+    MOST_VALUES,
+    TooMuch,
+    encode_canonical,
+    is_same,
+)
 
 FORMAT_VERSION: Final = "1.0"
 _ACTIONS: Final[Mapping[Action, list[str]]] = {
@@ -231,16 +238,19 @@ def _finding_document(finding: Finding) -> Json:
     return asdict(finding)
 
 
-def read_plan(text: str) -> tuple[Plan, str]:
+def read_plan(file: str | BinaryIO) -> tuple[Plan, str]:
     """Return a saved plan and its digest; raises PlanInvalid for any text but an unchanged plan.
 
-    Steps are decoded one at a time and kept compressed: thousands of them would fill the memory.
+    `file` is the text or a seekable file with it. Steps are decoded one at a time and kept
+    compressed: thousands of them would fill the memory.
     """
+    if isinstance(file, str):
+        file = io.BytesIO(file.encode("utf-8", "surrogatepass"))
     steps: list[CompressedDocument] = []
     try:
-        body = read_in_parts(
-            text, _STEPS, lambda one: steps.append(compress(one)), deepest=_DEEPEST
-        )
+        body = read_in_parts(file, _STEPS, lambda one: steps.append(compress(one)), _BOUNDS)
+    except TooMuch as error:
+        raise PlanInvalid(f"not a saved plan: {error}", next_step=_AGAIN) from error
     except ValueError as error:
         raise PlanInvalid("not a saved plan: it is not JSON", next_step=_AGAIN) from error
     if not isinstance(body, dict) or "plan_digest" not in body:
@@ -305,6 +315,7 @@ def _invalid(what: str) -> PlanInvalid:
 
 # A plan nests documents in its steps and in their changes, so it is deeper than a document.
 _DEEPEST: Final = DEEPEST + 10
+_BOUNDS: Final = Bounds(_DEEPEST, most_items=100_000, most_values=MOST_VALUES)
 _STEPS: Final = "resource_changes"
 _UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
 _AGAIN: Final = "Make a new plan: reconciler plan --out FILE"

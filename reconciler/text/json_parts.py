@@ -6,91 +6,185 @@ refuses and writes the same texts as `json_text`.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
-import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from reconciler.model import Json
+from reconciler.model.values import dataclass
 from reconciler.text.json_text import (
     BadJson,
+    TooMuch,
     check_depth,
+    count_marks,
     encode_plain,
     encode_unusual,
+    find_excess,
     load_first,
-    read_json,
 )
 
 _Collected = TypeVar("_Collected")
-_BLANK: Final = re.compile(r"[ \t\n\r]*")
+_NOT_BLANK: Final = re.compile(rb"[^ \t\n\r]")
+# How much is read first for a part, then four times as much.
+_WINDOW: Final = 1 << 10
+_LONGEST: Final = 32 << 20
+_PIECE: Final = 1 << 12
+_MOST_MEMBERS: Final = 1000
 
 
-def read_in_parts(text: str, name: str, take: Callable[[Json], None], *, deepest: int) -> Json:
-    """The object in a text, with an empty list `name`: each item of that list is passed to `take`.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a text may hold: levels of nesting, items of the list, and values.
 
-    Any other value is read whole. Raises ValueError for a text that is not JSON or that is nested
-    more than `deepest` levels deep, and for an object that has the same name twice.
+    Each item may have `most_values` values, and so may all other members of the object together.
     """
-    start = _skip(text, 0)
-    if text[start : start + 1] != "{":
-        return read_json(text, deepest=deepest)
-    document: dict[str, Json] = {}
 
-    def read_member(at: int) -> int:
-        key, at = _read_name(text, at)
-        if key in document:
-            raise BadJson("it has the same name twice")
-        document[key] = []
-        if key == name and text[at : at + 1] == "[":
-            return _walk(text, at, "]", lambda at: _read_value(text, at, deepest - 2, take))
-        return _read_value(text, at, deepest - 1, lambda value: document.update({key: value}))
-
-    end = _walk(text, start, "}", read_member)
-    if _skip(text, end) != len(text):
-        raise _expected("the end", text, end)
-    return document
+    deepest: int
+    most_items: int
+    most_values: int
 
 
-def _walk(text: str, start: int, closing: str, read: Callable[[int], int]) -> int:
-    """Read the parts of an object or a list that starts at `start`; returns its end."""
-    at = _skip(text, start + 1)
-    if text[at : at + 1] == closing:
-        return at + 1
-    while True:
-        at = _skip(text, read(at))
-        if text[at : at + 1] == closing:
+def read_in_parts(file: BinaryIO, name: str, take: Callable[[Json], None], bounds: Bounds) -> Json:
+    """The object in a file, with an empty list `name`: each item of that list is passed to `take`.
+
+    Any other value is read whole. Raises ValueError for a text that is not JSON in UTF-8 or is not
+    within the bounds, and for an object that has the same name twice. The file must be seekable;
+    only one part of it is in memory at a time.
+    """
+    return _PartsReader(file, name, take, bounds).read()
+
+
+class _PartsReader:
+    def __init__(
+        self, file: BinaryIO, name: str, take: Callable[[Json], None], bounds: Bounds
+    ) -> None:
+        self._file, self._name, self._take, self._bounds = file, name, take, bounds
+        self._size = file.seek(0, os.SEEK_END)
+        self._document: dict[str, Json] = {}
+        self._items_left = bounds.most_items
+        self._values_left = bounds.most_values
+
+    def read(self) -> Json:
+        """Return the value of the file."""
+        start = self._skip(0)
+        if self._at(start) == b"{":
+            value: Json = self._document
+            end = self._walk(start, b"}", self._read_member)
+        else:
+            value, end = self._read_value(start, self._bounds.deepest, self._bounds.most_values)
+        if self._skip(end) != self._size:
+            raise _expected("the end", end)
+        return value
+
+    def _walk(self, start: int, closing: bytes, read: Callable[[int], int]) -> int:
+        """Read the parts of an object or a list that starts at `start`; returns its end."""
+        at = self._skip(start + 1)
+        if self._at(at) == closing:
             return at + 1
-        if text[at : at + 1] != ",":
-            raise _expected("a comma", text, at)
-        at = _skip(text, at + 1)
+        while True:
+            at = self._skip(read(at))
+            if self._at(at) == closing:
+                return at + 1
+            if self._at(at) != b",":
+                raise _expected("a comma", at)
+            at = self._skip(at + 1)
+
+    def _read_member(self, at: int) -> int:
+        key, at = self._read_name(at)
+        if key in self._document:
+            raise BadJson("it has the same name twice")
+        if len(self._document) == _MOST_MEMBERS:
+            raise TooMuch(f"it has more than {_MOST_MEMBERS:,} members")
+        self._document[key] = []
+        if key == self._name and self._at(at) == b"[":
+            return self._walk(at, b"]", self._read_item)
+        value, end = self._read_value(at, self._bounds.deepest - 1, self._values_left)
+        self._document[key] = value
+        return end
+
+    def _read_item(self, at: int) -> int:
+        self._items_left -= 1
+        if self._items_left < 0:
+            raise TooMuch(f"it holds more than {self._bounds.most_items:,} items")
+        left = self._values_left
+        value, end = self._read_value(at, self._bounds.deepest - 2, self._bounds.most_values)
+        self._values_left = left
+        self._take(value)
+        return end
+
+    def _read_name(self, at: int) -> tuple[str, int]:
+        """The name of a member, and the start of its value."""
+        if self._at(at) != b'"':
+            raise _expected("a name", at)
+        name, end = self._read_value(at, 1, self._values_left)
+        at = self._skip(end)
+        if self._at(at) != b":":
+            raise _expected("a colon", at)
+        return str(name), self._skip(at + 1)
+
+    def _read_value(self, at: int, deepest: int, most: int) -> tuple[Json, int]:
+        """The value that starts at `at`, and its end.
+
+        Its end is not known before it is decoded. So a part of the file is decoded that holds at
+        most `most` values, and a larger one if the value does not end in it.
+        """
+        size = _WINDOW
+        while True:
+            data = self._get(at, size)
+            cut = find_excess(data, most)
+            data = data if cut is None else data[:cut]
+            whole = at + len(data) >= self._size
+            text = _DECODER(data, "strict", whole)[0]
+            try:
+                value, end = load_first(text)
+            except ValueError:
+                if whole:
+                    raise
+            else:
+                # A number at the end of the part may be longer.
+                if whole or end < len(text):
+                    data = text[:end].encode()
+                    if cut is not None and find_excess(data, most) is not None:
+                        raise self._has_too_many()
+                    check_depth(data, value, deepest)
+                    self._values_left -= count_marks(data) + 1
+                    return value, at + len(data)
+            if cut is not None:
+                raise self._has_too_many()
+            if size == _LONGEST:
+                raise TooMuch(f"a part of it is longer than {_LONGEST >> 20} MB")
+            size = min(4 * size, _LONGEST)
+
+    def _has_too_many(self) -> TooMuch:
+        return TooMuch(f"it holds more than {self._bounds.most_values:,} values")
+
+    def _get(self, at: int, size: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(size)
+
+    def _at(self, at: int) -> bytes:
+        return self._get(at, 1)
+
+    def _skip(self, at: int) -> int:
+        """The place of the next byte that is not blank; the end of the file without one."""
+        size = 1
+        while data := self._get(at, size):
+            found = _NOT_BLANK.search(data)
+            if found:
+                return at + found.start()
+            at += len(data)
+            size = _PIECE
+        return at
 
 
-def _read_name(text: str, at: int) -> tuple[str, int]:
-    """The name of a member, and the start of its value."""
-    if text[at : at + 1] != '"':
-        raise _expected("a name", text, at)
-    name, end = load_first(text, at)
-    at = _skip(text, end)
-    if text[at : at + 1] != ":":
-        raise _expected("a colon", text, at)
-    return str(name), _skip(text, at + 1)
+def _expected(what: str, at: int) -> ValueError:
+    return BadJson(f"expected {what} at byte {at}")
 
 
-def _read_value(text: str, at: int, deepest: int, take: Callable[[Json], object]) -> int:
-    value, end = load_first(text, at)
-    check_depth(text[at:end].encode("utf-8", "surrogatepass"), value, deepest)
-    take(value)
-    return end
-
-
-def _skip(text: str, at: int) -> int:
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
-
-
-def _expected(what: str, text: str, at: int) -> ValueError:
-    return json.JSONDecodeError(f"expected {what}", text, at)
+_DECODER: Final = codecs.utf_8_decode
 
 
 def digest_in_parts(document: Json, name: str, items: Callable[[], Iterable[Json]]) -> str:

@@ -20,6 +20,13 @@ from reconciler.model.compressed import STRICT
 
 # Recorded documents are nested a dozen levels deep. Other code walks documents by recursion.
 DEEPEST: Final = 100
+# A value takes up to 90 bytes of memory beside its text, which may be two bytes long.
+MOST_VALUES: Final = 1_000_000
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+# The next thousand strings, and what is before each of them.
+_STRINGS: Final = re.compile(rb'(?:[^"]*+"[^"\\]*+(?:\\.[^"\\]*+)*+"){0,1000}', re.DOTALL)
+_PIECE: Final = 1 << 12
+_MARKS: Final = (b",", b":", b"[", b"{")
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER: Final = b"0" * 19
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -31,9 +38,17 @@ class BadJson(ValueError):
     """A text that Python's parser accepts and that is not JSON; the message says why."""
 
 
-def read_json(text: str | bytes, *, deepest: int = DEEPEST) -> Json:
-    """The value of a JSON text; raises ValueError for a text that is not JSON or is too deep."""
+class TooMuch(BadJson):
+    """A text so long, or with so many values, that they would fill the memory."""
+
+
+def read_json(text: str | bytes, *, deepest: int = DEEPEST, most_values: int = MOST_VALUES) -> Json:
+    """The value of a JSON text; raises ValueError for a text that is not JSON or is too deep.
+
+    Raises TooMuch before any value is made.
+    """
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    check_count(data, most_values)
     document = _load_fast(data)
     if document is None:
         document = _load(text, deepest)
@@ -45,6 +60,38 @@ def check_depth(data: bytes, document: Json, deepest: int) -> None:
     """Raise ValueError for a document that is nested more than `deepest` levels deep."""
     if not _is_shallow(data, deepest) and _is_deep(document, deepest):
         raise _too_deep(deepest)
+
+
+def check_count(data: bytes, most: int) -> None:
+    """Raise TooMuch for a JSON text with more than `most` names and values."""
+    if find_excess(data, most) is not None:
+        raise TooMuch(f"it holds more than {most:,} values")
+
+
+def find_excess(data: bytes, most: int) -> int | None:
+    """A place in a JSON text before which it has about `most` names and values; None if it has not.
+
+    JSON has a comma, a colon or an opening bracket before each of them but the first. Those in
+    strings do not count. No value is made, and only some strings are in memory at a time.
+    """
+    if count_marks(data) <= most:
+        return None
+    at = 0
+    while at < len(data):
+        found = _STRINGS.match(data, at)
+        end = found.end() if found and found.end() > at else len(data)
+        plain = _STRING.sub(lambda one: b" " * len(one[0]), data[at:end])
+        for start in range(0, len(plain), _PIECE):
+            most -= count_marks(plain[start : start + _PIECE])
+            if most < 0:
+                return min(at + start + _PIECE, len(data))
+        at = end
+    return None
+
+
+def count_marks(data: bytes) -> int:
+    """The number of commas, colons and opening brackets, also of those in strings."""
+    return sum(map(data.count, _MARKS))
 
 
 def _load_fast(data: bytes) -> Json:
@@ -66,10 +113,10 @@ def _load(text: str | bytes, deepest: int) -> Json:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
 
 
-def load_first(text: str, at: int) -> tuple[Json, int]:
-    """The value that starts at `at`, and its end; raises ValueError when no value starts there."""
+def load_first(text: str) -> tuple[Json, int]:
+    """The value that a text begins with, and its end; raises ValueError if it begins with none."""
     with _explained(DEEPEST):
-        return _DECODER.raw_decode(text, at)
+        return _DECODER.raw_decode(text)
 
 
 @contextmanager

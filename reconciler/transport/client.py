@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -28,7 +30,9 @@ from reconciler.transport.connections import Answer, Connections, TransportError
 from reconciler.transport.credentials import Tokens
 from reconciler.transport.origins import is_address, is_loopback, origin_of
 from reconciler.transport.replies import (
+    BYTES_OF_VALUE,
     Reply,
+    TooLarge,
     clean,
     make_error,
     parse_reply,
@@ -39,7 +43,11 @@ from reconciler.transport.replies import (
 from reconciler.transport.request_log import RequestLog
 from reconciler.transport.timeouts import Timeouts, read_timeouts
 
-_MOST_BYTES: Final = 64 * 1024 * 1024
+# Ten workers may each hold a document. A list is read once for all its resources.
+_MOST_BYTES: Final = 18 * 1024 * 1024
+_MOST_BYTES_OF_LIST: Final = 48 * 1024 * 1024
+# Longer answers are read and parsed one at a time, because ten of them would fill the memory.
+_LONG_BYTES: Final = 4 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
 _MOST_PAGES: Final = 10_000
 # The number of consecutive pages without an item.
@@ -72,6 +80,7 @@ class _Request:
     body: Json
     token: str = field(repr=False)
     permit: Permit
+    most_bytes: int
 
 
 class _Attempts:
@@ -121,12 +130,16 @@ class Client:
         self._connections = make_connections(
             self.base_url, self.timeouts.connect_s, self.timeouts.read_s
         )
+        self._long_answer = threading.Lock()
 
-    def send(self, method: str, url: str, body: Json = None, token: str = "") -> Reply:
+    def send(
+        self, method: str, url: str, body: Json = None, token: str = "", *, listed: bool = False
+    ) -> Reply:
         """Send one call with its retries; returns any answer with a status below 400.
 
         `url` is a path below the base URL or a whole URL of the same origin; it is sent byte for
-        byte. An empty `token` means the token of the cloud. Raises ServiceError, or the errors of
+        byte. An empty `token` means the token of the cloud. The answer may be longer if it is a
+        list of resources (`listed`). Raises ServiceError, or the errors of
         the rate limiter and its permits. ReplyLost means that a write may have been done; after any
         other error it was not done.
         """
@@ -135,7 +148,8 @@ class Client:
         while True:
             permit = self._rate_limiter.admit(method, target, self.timeouts.throttled_s)
             tries.until += permit.waited_s
-            answer = self._try(_Request(method, target, body, token, permit), tries.lost)
+            most = _MOST_BYTES_OF_LIST if listed else _MOST_BYTES
+            answer = self._try(_Request(method, target, body, token, permit, most), tries.lost)
             if isinstance(answer, Reply):
                 return answer
             if answer.pause is None or not tries.may_go_on(answer, self.clock()):
@@ -167,7 +181,7 @@ class Client:
             if len(seen) == _MOST_PAGES:
                 raise Unavailable(f"the service's list has more than {_MOST_PAGES} pages")
             seen.add(url)
-            reply = self.send("GET", url)
+            reply = self.send("GET", url, listed=True)
             page = reply.document
             items = page.get("value") if isinstance(page, dict) else None
             if not isinstance(items, list):
@@ -211,7 +225,7 @@ class Client:
         except Unavailable as error:
             # The answer cannot be read, but it shows that the service accepts calls.
             permit.learn(error.status, {}, "", within)
-            again = read and not isinstance(error, _TooLong)
+            again = read and not isinstance(error, TooLarge)
             pause_s = self._pause(lost) if again else None
             return _FailedAttempt(error if read else _perhaps(error), pause_s)
         if reply.status < 400:
@@ -266,7 +280,7 @@ class Client:
     ) -> Reply:
         answer = self._connections.send(request.method, target, headers, body, request.permit.check)
         try:
-            return self._receive(request.url, answer)
+            return self._receive(request, answer)
         except BaseException:
             answer.close()
             raise
@@ -274,24 +288,27 @@ class Client:
     def _redact_url(self, url: str) -> str:
         return clean(self.redaction.redact(url))
 
-    def _receive(self, url: str, answer: Answer) -> Reply:
+    def _receive(self, request: _Request, answer: Answer) -> Reply:
         told = read_date(answer.headers)
         if told is not None:
             self._told = told, self.clock()
         if 300 <= answer.status < 400:
-            raise self._redirected(url, answer)
-        body = self._read_bounded(answer)
-        return parse_reply(answer.status, answer.headers, body, self.redaction)
+            raise self._redirected(request.url, answer)
+        with ExitStack() as held:
+            body = self._read_bounded(answer, request.most_bytes, held)
+            most = (request.most_bytes - len(body)) // BYTES_OF_VALUE
+            return parse_reply(answer.status, answer.headers, body, self.redaction, most)
 
-    def _read_bounded(self, answer: Answer) -> bytes:
+    def _read_bounded(self, answer: Answer, most: int, held: ExitStack) -> bytes:
+        """The decoded body; `held` keeps other long answers waiting after a long one."""
         parts, size = [], 0
         while part := answer.read(_CHUNK):
+            if size <= _LONG_BYTES < size + len(part):
+                held.enter_context(self._long_answer)
             size += len(part)
-            if size > _MOST_BYTES:
-                raise _TooLong(
-                    f"the service answers more than {_MOST_BYTES // 1024 // 1024} MB",
-                    status=answer.status,
-                )
+            if size > most:
+                said = f"the service answers more than {most // 1024 // 1024} MB"
+                raise TooLarge(said, status=answer.status)
             parts.append(part)
         return b"".join(parts)
 
@@ -361,7 +378,3 @@ def _join(base: str, reference: str) -> str:
         return urljoin(base, reference)
     except ValueError:
         return ""
-
-
-class _TooLong(Unavailable):
-    """The answer is too long; a retry would return the same answer."""

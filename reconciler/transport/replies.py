@@ -12,7 +12,7 @@ from reconciler.errors import Busy, Rejected, ServiceError, Throttled, Unauthori
 from reconciler.model import Json
 from reconciler.model.values import dataclass
 from reconciler.secrets.redaction import Redaction, SecretNamed, mask
-from reconciler.text.json_text import read_json
+from reconciler.text.json_text import MOST_VALUES, TooMuch, read_json
 from reconciler.transport.connections import Headers
 
 LATER: Final = "Wait, then run it again. --parallelism 2 sends fewer calls at once."
@@ -21,8 +21,14 @@ _ROTATE: Final = (
 )
 _PROXY: Final = "Check the address in spec.cloud; a proxy may be answering in its place."
 _MOST_SAID: Final = 300
+# The memory of a value beside its text, in bytes of text: a text takes twice its length.
+BYTES_OF_VALUE: Final = 30
 # These headers hold the next URL, which must be used unchanged.
 _FOLLOWED: Final = frozenset({"azure-asyncoperation", "location"})
+
+
+class TooLarge(Unavailable):
+    """The answer is too long or holds too many values; a retry would return the same answer."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,13 @@ class Reply:
 
 
 def parse_reply(
-    status: int, headers: Mapping[str, str], body: bytes, redaction: Redaction
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    redaction: Redaction,
+    most_values: int = MOST_VALUES,
 ) -> Reply:
-    """The answer as a value; raises Unavailable for a body that is not JSON.
+    """The answer as a value; raises Unavailable for a body that is not JSON, or TooLarge.
 
     A refusal needs no JSON body, because a proxy before the service may send it in any format.
     """
@@ -50,12 +60,19 @@ def parse_reply(
     if not body.strip():
         return Reply(status, said, None)
     try:
-        raw = read_json(body)
+        raw = read_json(body, most_values=most_values)
         document = redaction.redact_document(raw)
         return Reply(status, said, document, raw)
     except ValueError as error:
         if status >= 400:
             return Reply(status, said, None)
+        if isinstance(error, TooMuch):
+            raise TooLarge(
+                f"the service answers more than {most_values:,} values",
+                status=status,
+                request_id=read_request_id(said),
+                next_step=_PROXY,
+            ) from None
         # Not chained: the error holds the body.
         named = isinstance(error, SecretNamed)
         raise Unavailable(

@@ -228,6 +228,18 @@ def test_a_line_of_any_length_is_not_read_into_memory(ledger: FileLedger, file: 
         ledger.load()
 
 
+def test_a_line_of_too_many_values_is_refused(ledger: FileLedger, file: Path) -> None:
+    ledger.record(entry("a"))
+    with file.open("ab") as out:
+        out.write(b"[" + b"[]," * 2_000_000 + b"1]\n")
+    why = "line 2 of the ledger cannot be read: it holds more than 3,000,000 values"
+    with pytest.raises(LedgerInvalid, match=why):
+        ledger.load()
+    with pytest.raises(LedgerInvalid, match="the last line of the ledger cannot be read"):
+        ledger.record(entry("b"))
+    assert why in ledger.verify().findings[0].message
+
+
 @pytest.mark.parametrize("keep", [1, 30, -2, -1])
 def test_a_torn_last_line_is_passed_over_and_set_aside(
     ledger: FileLedger, file: Path, keep: int

@@ -1,15 +1,17 @@
 """An object that is read item by item is the one that is read whole."""
 
 import hashlib
+import io
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.text.json_parts import digest_in_parts, encode_in_parts, read_in_parts
-from reconciler.text.json_text import encode_canonical, read_json
+from reconciler.text.json_parts import Bounds, digest_in_parts, encode_in_parts, read_in_parts
+from reconciler.text.json_text import TooMuch, encode_canonical, read_json
 
 DEEPEST = 6
 VALUES = st.recursive(
@@ -28,7 +30,8 @@ LISTED = st.builds(lambda one, items: {**one, "steps": items}, OBJECTS, st.lists
 def read(text: str, deepest: int = DEEPEST) -> Any:
     """What is read in parts, put together again."""
     items: list[Any] = []
-    document = read_in_parts(text, "steps", items.append, deepest=deepest)
+    file = io.BytesIO(text.encode("utf-8", "surrogatepass"))
+    document = read_in_parts(file, "steps", items.append, Bounds(deepest, 1000, 1000))
     if items:
         assert document["steps"] == []
         document["steps"] = items
@@ -66,6 +69,52 @@ def test_what_is_refused_whole_is_refused_in_parts(document: Any, cut: int, put:
     whole = outcome(lambda: read_json(text, deepest=DEEPEST))
     expected = "refused" if _has_twice(text) else whole
     assert outcome(lambda: read(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"steps": [1, 2, 3, 4]}', "more than 3 items"),
+        ('{"steps": [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]]}', "more than 10 values"),
+        ('{"a": [1, 2, 3, 4, 5, 6], "b": [1, 2, 3, 4, 5, 6]}', "more than 10 values"),
+        (json.dumps({f"k{number}": 1 for number in range(1_001)}), "more than 1,000 members"),
+        (f'{{"a": "{"x" * (33 << 20)}"}}', "a part of it is longer than 32 MB"),
+    ],
+    ids=["items", "values-of-an-item", "values-of-members", "members", "length"],
+)
+def test_more_than_the_bounds_is_refused(text: str, why: str) -> None:
+    most = 10 if "k0" not in text else 10_000
+    with pytest.raises(TooMuch, match=why):
+        read_in_parts(io.BytesIO(text.encode()), "steps", lambda _: None, Bounds(9, 3, most))
+
+
+def test_each_item_has_the_whole_bound() -> None:
+    text = '{"a": [1, 2, 3], "steps": [[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]], "b": [1, 2]}'
+    items: list[Any] = []
+    read_in_parts(io.BytesIO(text.encode()), "steps", items.append, Bounds(9, 3, 12))
+    assert len(items) == 2
+
+
+@pytest.mark.parametrize(
+    "value", [10**1_500, "é" * 3_000, "x" + "😀" * 3_000, '\\"' * 2_000, [1.5] * 900, " " * 5_000]
+)
+@pytest.mark.parametrize("blanks", ["", " " * 5_000])
+def test_a_value_is_read_whole_wherever_it_is_cut(value: Any, blanks: str) -> None:
+    shown = json.dumps(value, ensure_ascii=False)
+    text = f'{blanks}{{{blanks}"a":{blanks}{shown}{blanks},"steps":[{shown},{blanks}{shown}]}}'
+    assert read(text) == {"a": value, "steps": [value, value]}
+
+
+def test_a_long_list_is_not_in_memory_as_a_whole() -> None:
+    item = json.dumps({"a": ["x" * 100] * 100})
+    file = io.BytesIO(f'{{"steps": [{",".join([item] * 1_000)}]}}'.encode())
+    tracemalloc.start()
+    try:
+        read_in_parts(file, "steps", lambda _: None, Bounds(9, 1_000, 1_000))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < len(file.getvalue()) / 20
 
 
 def _has_twice(text: str) -> bool:

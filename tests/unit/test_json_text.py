@@ -6,7 +6,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.text.json_text import DEEPEST, BadJson, escape_json, read_json
+from reconciler.text.json_text import (
+    DEEPEST,
+    MOST_VALUES,
+    BadJson,
+    TooMuch,
+    check_count,
+    escape_json,
+    find_excess,
+    read_json,
+)
 
 
 def nested(depth: int) -> str:
@@ -31,6 +40,41 @@ VALUES = st.recursive(
 def test_it_is_read_to_the_last_digit(value: object, *, escaped: bool) -> None:
     text = json.dumps(value, ensure_ascii=escaped)
     assert json.dumps(read_json(text)) == json.dumps(value)
+
+
+def count_values(value: object) -> int:
+    """The names and values of a document, itself included."""
+    if isinstance(value, dict):
+        return 1 + sum(1 + count_values(one) for one in value.values())
+    return 1 + sum(map(count_values, value)) if isinstance(value, list) else 1
+
+
+@given(value=VALUES | st.lists(st.text('",:[]{}\\a')), escaped=st.booleans())
+@example(value=['"' * 5_000, ",[" * 5_000, {}, [], [[]]], escaped=True)
+@example(value=[["a"] * 5_000, {"a": 1}], escaped=True)
+def test_values_are_counted_and_not_what_is_in_strings(value: object, *, escaped: bool) -> None:
+    data = json.dumps(value, ensure_ascii=escaped).encode()
+    # A list or an object within a list has both a comma and a bracket.
+    count = count_values(value)
+    check_count(data, 2 * count)
+    if count > 1:
+        with pytest.raises(TooMuch, match=f"more than {count - 2:,} values"):
+            check_count(data, count - 2)
+
+
+def test_the_place_of_the_excess_is_found_before_the_end() -> None:
+    data = b'["' + b",[" * 100_000 + b'", ' + b"[]," * 100_000 + b"1]"
+    assert find_excess(data, 300_000) is None
+    cut = find_excess(data, 1_000)
+    assert cut is not None
+    assert 200_000 < cut < 250_000
+
+
+@pytest.mark.parametrize("item", [b"[]", b'{"a":1}', b"1", b'"a"', b'"\\u00e9"'])
+def test_a_text_of_too_many_values_is_refused(item: bytes) -> None:
+    data = b"[" + b",".join([item] * (MOST_VALUES + 1)) + b"]"
+    with pytest.raises(TooMuch, match="it holds more than 1,000,000 values"):
+        read_json(data)
 
 
 @pytest.mark.parametrize("text", [b'{"a": 1, "a": 2}', b"\xef\xbb\xbf[1]", b" [1e2, -0] "])

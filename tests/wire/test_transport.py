@@ -316,9 +316,25 @@ def test_an_answer_without_end_is_cut() -> None:
     huge = Answer(200, b'"' + b"x" * (65 * 1024 * 1024) + b'"')
     with (
         Recorder(answers(huge), Timeouts(read_s=60)) as recorder,
-        pytest.raises(Unavailable, match="64 MB"),
+        pytest.raises(Unavailable, match="18 MB"),
     ):
         recorder.client.send("PUT", "/x", {})
+
+
+def test_an_answer_of_too_many_values_is_refused_at_once() -> None:
+    """Each is small on the way, and takes a hundred times as much memory."""
+    many = Answer(200, b'{"value":[' + b"[]," * 400_000 + b"1]}")
+    with Recorder(answers(many)) as recorder:
+        assert "the service answers more than" in failing(recorder).message
+        assert (len(recorder.calls), recorder.slept) == (1, [])
+        # A list of resources may be longer.
+        assert sum(1 for _ in recorder.client.pages("/x")) == 400_001
+
+
+def test_a_refusal_of_too_many_values_is_a_refusal() -> None:
+    many = Answer(400, b"[" + b"[]," * 700_000 + b"1]")
+    with Recorder(answers(many)) as recorder:
+        assert failing(recorder).status == 400
 
 
 def test_what_is_no_json_is_named() -> None:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.model import Address, Entry, Resource, Snapshot
     from reconciler.ports import Lease, Ledger
 
-_MOST_BYTES = 512 * 1024 * 1024
-
 
 @click.group(cls=Group)
 def ledger() -> None:
@@ -100,16 +98,18 @@ def _recover(assembly: Assembly, name: str, within_s: float) -> _Recovered:
 def _read_errored(file: Path) -> list[Entry]:
     from reconciler.errors import LedgerInvalid
     from reconciler.files import check_path, find_checkout
-    from reconciler.ledgers.recovery import read_entries
+    from reconciler.ledgers.recovery import LONGEST, read_entries
 
     check_path(file, find_checkout(Path()))
     # The file is renamed afterwards, and a device may never end.
     if file.exists() and not file.is_file():
         raise LedgerInvalid("is not a regular file", subject=str(file))
-    if file.stat().st_size > _MOST_BYTES:
+    with file.open("rb") as opened:
+        data = opened.read(LONGEST + 1)
+    if len(data) > LONGEST:
         raise LedgerInvalid("is too large for a file of unrecorded entries", subject=str(file))
     try:
-        return list(read_entries(file.read_text(encoding="utf-8")))
+        return list(read_entries(data.decode()))
     except UnicodeDecodeError as error:
         raise LedgerInvalid("holds no entries: it is not text", subject=str(file)) from error
     except LedgerInvalid as error:

@@ -177,7 +177,7 @@ class EndpointProvider:
 
     def _list(self, scope: str, token: SecretReference | None) -> list[Json]:
         """Return the endpoints of a web service; 204 and no body mean no endpoint (published)."""
-        reply = self._send("GET", f"{scope}/endpoints", token)
+        reply = self._send("GET", f"{scope}/endpoints", token, listed=True)
         items = [] if reply.status == 204 else reply.document
         if not isinstance(items, list):
             raise Unavailable("the service did not return a list of endpoints", status=reply.status)
@@ -202,13 +202,19 @@ class EndpointProvider:
         return {**shown, "Resources": {str(one.get("Name")): _locate(one) for one in named}}
 
     def _send(
-        self, method: str, path: str, token: SecretReference | None, body: Json = None
+        self,
+        method: str,
+        path: str,
+        token: SecretReference | None,
+        body: Json = None,
+        *,
+        listed: bool = False,
     ) -> Reply:
         region, _, rest = path.removeprefix("/").partition("/")
         client = self._client(region)
         url = quote_path(f"/{rest}", "id of an endpoint")
         try:
-            return client.send(method, url, body, self._open(token))
+            return client.send(method, url, body, self._open(token), listed=listed)
         except ServiceError as error:
             raise _explain(error, client.base_url, REGIONS.get(region, region)) from error
 

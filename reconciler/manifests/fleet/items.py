@@ -22,6 +22,7 @@ from reconciler.secrets.suspicion import REFER, SUSPICIOUS, format_name, is_susp
 
 _MOST_ITEMS: Final = 100_000
 _MOST_COLUMNS: Final = 1_000
+_MOST_CELLS: Final = 2_000_000
 _CSV: Final = "/spec/items/csv"
 _LIST: Final = "/spec/items/list"
 
@@ -61,10 +62,13 @@ def read_items(folder: Folder, manifest: Path, given: Json, places: SourceMap) -
     if not found.all:
         return replace(found, findings=(replace(_EMPTY, place=place),))
     if len(found.all) > _MOST_ITEMS:
-        message = f"a fleet has at most {_MOST_ITEMS:,} items, and this one has {len(found.all):,}"
-        finding = Finding(message, place=place, next_step="Split it into several fleets.")
-        return replace(found, all=(), findings=(finding,))
+        return replace(found, all=(), findings=(_make_too_many(len(found.all), place),))
     return found
+
+
+def _make_too_many(count: int, place: SourceLocation) -> Finding:
+    message = f"a fleet has at most {_MOST_ITEMS:,} items, and this one has {count:,}"
+    return Finding(message, place=place, next_step=_SPLIT)
 
 
 def _read_list(entries: Sequence[Json], places: SourceMap) -> Items:
@@ -113,16 +117,31 @@ _Row = tuple[SourceLocation, list[str]]
 
 
 def _read_rows(file: str, text: str, findings: list[Finding]) -> Iterator[_Row]:
-    """Each row that is not empty, with its first line."""
+    """Each row that is not empty, with its first line.
+
+    Rows after the largest number of items are counted and not kept.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = 1
+    line = count = kept = 0
     try:
         for cells in reader:
-            if any(cells):
-                yield SourceLocation(file, line, 1), cells
-            line = reader.line_num + 1
+            place = SourceLocation(file, line + 1, 1)
+            line = reader.line_num
+            if not any(cells):
+                continue
+            count += 1
+            if count > _MOST_ITEMS + 1:
+                continue
+            kept += len(cells)
+            if kept > _MOST_CELLS:
+                message = f"has more than {_MOST_CELLS:,} cells"
+                findings.append(Finding(message, file, place, next_step=_SPLIT))
+                return
+            yield place, cells
+        if count > _MOST_ITEMS + 1:
+            findings.append(_make_too_many(count - 1, SourceLocation(file, 1, 1)))
     except csv.Error as error:
-        place = SourceLocation(file, line, 1)
+        place = SourceLocation(file, line + 1, 1)
         findings.append(Finding(f"is not CSV: {error}", file, place, next_step=_QUOTING))
 
 
@@ -209,6 +228,7 @@ _EMPTY: Final = Finding(
     next_step="Add an item. If the fleet must be empty: --allow empty",
     guard="empty",
 )
+_SPLIT: Final = "Split it into several fleets."
 _NAME_COLUMNS: Final = "The first row names the columns."
 _NO_BLANKS: Final = "Remove them in every row: cells are used without trimming."
 _SEPARATORS: Final[Mapping[str, str]] = {";": "semicolons", "\t": "tabs"}

@@ -1,0 +1,122 @@
+"""Small files that would become gigabytes of values: each is refused before they are made.
+
+Each command is a process of its own, because the peak of its memory is measured.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import clean_environment
+
+pytestmark = pytest.mark.e2e
+MOST_MB = 500
+# The peak of this process alone; the one of resource.getrusage includes the process that forked.
+RUN = """
+import runpy, sys
+try:
+    runpy.run_module("reconciler", run_name="__main__", alter_sys=True)
+finally:
+    with open("/proc/self/status") as file:
+        status = file.read()
+    print("peak", status.partition("VmHWM:")[2].split()[0], file=sys.stderr)
+"""
+PROJECT = """\
+apiVersion: reconciler/v1
+kind: Project
+metadata: {name: bounds}
+spec: {cloud: emulator}
+"""
+SERVICE = """\
+apiVersion: reconciler/v1
+kind: WebService
+metadata: {name: one}
+spec:
+  definition: """
+FLEET = """\
+apiVersion: reconciler/v1
+kind: Fleet
+metadata: {name: f}
+spec:
+  items: {csv: i.csv}
+  template:
+    kind: WebService
+    metadata: {name: 'x${code}'}
+    spec: {definition: {properties: {description: x}}}
+"""
+CASES = {
+    "yaml-scalars": (
+        {"m.yaml": f"{SERVICE}{{properties: {{description: [{'a,' * 3_990_000}]}}}}\n"},
+        "holds more than 600,000 values\n\n  on manifests/m.yaml line 5, column 42",
+    ),
+    "yaml-documents": (
+        {"m.yaml": "---\n{}\n" * 1_100_000},
+        "holds more than 600,000 values",
+    ),
+    "json": (
+        {
+            "m.yaml": f"{SERVICE}{{file: d.json}}\n",
+            "d.json": f'{{"properties":{{"x":[{"[]," * 2_600_000}1]}}}}',
+        },
+        "it holds more than 500,000 values",
+    ),
+    "csv-rows": (
+        {"f.yaml": FLEET, "i.csv": "code\n" + "a\n" * 3_990_000},
+        "a fleet has at most 100,000 items, and this one has 3,990,000",
+    ),
+    "csv-cells": (
+        {"f.yaml": FLEET, "i.csv": "code\n" + ("," * 2_000 + "a\n") * 3_900},
+        "has more than 2,000,000 cells",
+    ),
+}
+
+
+def run(folder: Path, *arguments: str) -> tuple[str, float]:
+    """What a command says, and the peak of its memory in MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments],
+        cwd=folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr[-2000:]
+    said, _, peak = done.stderr.rpartition("peak ")
+    return done.stdout + said, int(peak) / 1024
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_files_of_a_project_are_refused_before_their_values_are_made(
+    tmp_path: Path, name: str
+) -> None:
+    files, message = CASES[name]
+    (tmp_path / "reconciler.yaml").write_text(PROJECT)
+    (tmp_path / "manifests").mkdir()
+    for file, text in files.items():
+        (tmp_path / "manifests" / file).write_text(text)
+    said, peak_mb = run(tmp_path, "validate")
+    assert message in said
+    assert peak_mb < MOST_MB
+
+
+@pytest.mark.parametrize("item", ["[]", '{"a":1}', '"ab"'])
+def test_a_plan_is_refused_before_its_values_are_made(tmp_path: Path, item: str) -> None:
+    with (tmp_path / "huge.json").open("w") as file:
+        file.write('{"plan_digest":"x","format_version":"1.0","a":[')
+        for _ in range(500):
+            file.write(f"{item}," * 20_000)
+        file.write("1]}")
+    said, peak_mb = run(tmp_path, "show", "huge.json")
+    assert "not a saved plan: it holds more than 1,000,000 values" in said
+    assert peak_mb < MOST_MB
+
+
+def test_a_plan_of_any_length_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "huge.json").open("w") as file:
+        file.truncate(1 << 40)
+    said, _ = run(tmp_path, "show", "huge.json")
+    assert re.search(r"huge\.json: is larger than 256 MB, the largest plan that is read", said)
