@@ -20,6 +20,8 @@ PREVIEW: Final = "2016-05-01-preview"
 _VERSIONS: Final = ("2017-01-01", PREVIEW)
 # Recorded definitions have at most a dozen levels.
 _DEEPEST: Final = 100
+# The largest request that is usual has a few thousand.
+_MOST_VALUES: Final = 2_000_000
 Plane = Literal["resource-manager", "classic", "services"]
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,260}")
 
@@ -80,8 +82,18 @@ class Call:
             ) from error
 
 
+def check_count(data: bytes) -> None:
+    """Raise ValueError for a JSON text with so many values that they would fill the memory."""
+    if sum(map(data.count, (b",", b":", b"[", b"{"))) > _MOST_VALUES:
+        raise ValueError("too many values")
+
+
 def _read(body: bytes) -> Any:
-    """Return the value of a JSON text. Raises ValueError if it is invalid or nested too deeply."""
+    """Return the value of a JSON text.
+
+    Raises ValueError if it is invalid, is nested too deeply or has too many values.
+    """
+    check_count(body)
     document = json.loads(body, parse_constant=_refuse, parse_float=_read_float)
     layer = [document]
     for _ in range(_DEEPEST):

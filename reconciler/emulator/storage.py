@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 from reconciler.emulator.replies import bad_request
+from reconciler.emulator.requests import check_count
 
 if TYPE_CHECKING:  # the server's framework is imported when the server starts
     import aiohttp
@@ -50,6 +51,7 @@ class Storage:
         """Return a payload; refuse one that is unreadable, too large or not a JSON object."""
         data = await self.fetch(uri)
         try:
+            check_count(data or b"")
             document = json.loads(data) if data is not None else None
         except (ValueError, RecursionError):
             document = None

@@ -187,8 +187,8 @@ def _find_key(call: Call) -> Key | None:
 def _carries_model(call: Call) -> bool:
     """Return whether a write holds a model: an asset with an http address, or a resource."""
     try:
-        document = json.loads(call.body)
-    except (ValueError, RecursionError):
+        document = call.document()
+    except Refusal:
         return False
     if call.plane == "classic":
         return call.method == "PATCH" and bool(_get(document, "Resources"))
