@@ -345,7 +345,7 @@ def run(folder: Path, *arguments: str, environment: Mapping[str, str] | None = N
     os.chdir(folder)
     with (
         mock.patch.dict(os.environ, {**_QUICK, **(environment or {})}),
-        mock.patch("reconciler.manifests.git._ask_git", return_value=("", False)),
+        mock.patch("reconciler.manifests.git._Git.ask", return_value=b""),
         mock.patch("reconciler.transport.client.read_timeouts", return_value=_HASTY),
         mock.patch("reconciler.cli.wiring.token_credential", return_value=_NO_IDENTITY),
         contextlib.redirect_stdout(out),
