@@ -28,19 +28,17 @@ _WHOLE = frozenset({Action.CREATE, Action.REPLACE})
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A point in the past: immediately after an entry, or a time."""
+    """A point in the past: immediately after an entry. `time` is what the user asked for, if any.
+
+    `settle` finds the entry of a time.
+    """
 
     sequence: int = 0
     time: datetime | None = None
 
     def covers(self, entry: Entry) -> bool:
-        """Whether the entry is not later than this moment; False if its time is not readable."""
-        if self.time is None:
-            return entry.sequence <= self.sequence
-        try:
-            return parse_utc(entry.at) <= self.time
-        except ValueError:
-            return False
+        """Whether the entry is not later than this moment."""
+        return entry.sequence <= self.sequence
 
     def __str__(self) -> str:
         return f"#{self.sequence}" if self.time is None else format_utc(self.time)
@@ -85,6 +83,24 @@ def parse_moment(text: str) -> Moment:
         day = datetime.fromisoformat(text).date()
         return Moment(time=datetime.combine(day, time(23, 59, 59), UTC))
     return Moment(time=parse_utc(text))
+
+
+def settle(moment: Moment, entries: Iterable[Entry]) -> tuple[Moment, Entry | None]:
+    """Return the moment immediately after the last entry that is not later than its time.
+
+    The clocks that wrote the entries may differ, but their order is certain. So what was remembered
+    at a time is what the ledger really held after one of its entries. The second result is an
+    earlier entry with a later time, or None if the times before the moment are in order.
+    """
+    if moment.time is None:
+        return moment, None
+    last, later = 0, None
+    for entry in entries:
+        if parse_utc(entry.at) <= moment.time:
+            last = entry.sequence
+        else:
+            later = later or entry
+    return replace(moment, sequence=last), later if later and later.sequence < last else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.kinds.web_service import KIND
 from reconciler.model import ABSENT, Action, Address, Entry, StepResult
 from reconciler.package_data import read_schema
-from reconciler.plans.history import attribute, list_touches, parse_moment, recall
+from reconciler.plans.history import attribute, list_touches, parse_moment, recall, settle
 from reconciler.render.history import render_entry
 from reconciler.render.words.colour import Paint
 from tests.ledgers import MemoryLedger, make_entry, make_intent
@@ -158,8 +158,52 @@ def test_an_address_that_nobody_knows_is_an_error_with_the_nearest() -> None:
      ("2026-11-04T09:00:00+01:00", 20), ("2026-11-04T08:00:00", 20), ("#2", 10), ("#5", 20)],
 )  # fmt: skip
 def test_what_was_remembered_then(at: str, calls: int | None) -> None:
-    found = recall(story().entries(), {}, parse_moment(at))
+    moment, apart = settle(parse_moment(at), story().entries())
+    found = recall(story().entries(), {}, moment)
     assert (found[CENSUS].owned[CALLS] if CENSUS in found else None) == calls
+    assert apart is None
+
+
+def skewed(*hours: int) -> MemoryLedger:
+    """Entries in order, each with the hour that the clock of its machine showed."""
+    ledger = MemoryLedger()
+    for number, hour in enumerate(hours, 1):
+        at = f"2026-11-02T{hour:02}:00:00Z"
+        ledger.record(make_entry(at=at, owned={CALLS: number}, **replaced(CALLS, 0, number)))
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("hours", "calls", "apart"),
+    [
+        ((8, 9, 10, 14), 3, None),
+        ((8, 13, 9, 10, 14), 4, 2),  # the machine of the second was ahead
+        ((8, 9, 13, 14), 2, None),
+        ((13, 14), None, None),
+        ((13, 8), 2, 1),
+    ],
+)
+def test_what_was_remembered_is_what_the_ledger_held_whatever_the_clocks_said(
+    hours: tuple[int, ...], calls: int | None, apart: int | None
+) -> None:
+    ledger = skewed(*hours)
+    moment, found = settle(parse_moment("2026-11-02T12:00:00Z"), ledger.entries())
+    remembered = recall(ledger.entries(), {}, moment)
+    assert (remembered[CENSUS].owned[CALLS] if remembered else None) == calls
+    assert (found.sequence if found else None) == apart
+    assert str(moment) == "2026-11-02T12:00:00Z"
+
+
+def test_times_that_are_not_in_order_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    printer = tell(skewed(8, 13, 9))
+    printer.print_recalled(None, printer.settle(parse_moment("2026-11-02T12:00:00Z")))
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Remembered at 2026-11-02T12:00:00Z:")
+    assert (
+        "Warning: the times of the entries are not in order: entry #2 is of 2026-11-02T13:00:00Z"
+        " and precedes entry #3" in captured.err
+    )
+    assert "--at #N" in captured.err
 
 
 @pytest.mark.parametrize("text", ["#", "#x", "#²", "yesterday", "2026-13-01", ""])
@@ -290,7 +334,7 @@ def test_every_form_of_json_holds_to_its_schema(capsys: pytest.CaptureFixture[st
     printer = tell(ledger, as_json=True)
     asked: list[Callable[[], None]] = [
         lambda: printer.print_entries(None),
-        lambda: printer.print_recalled(None, parse_moment("2026-11-30")),
+        lambda: printer.print_recalled(None, printer.settle(parse_moment("2026-11-30"))),
         lambda: printer.print_authors(CENSUS, None),
         lambda: tell(MemoryLedger(), as_json=True).print_entries(None),
     ]

@@ -69,7 +69,7 @@ def history(invocation: Invocation, /, address: str, at: str, *, blame: bool, fo
         as_json=form == "json",
     )
     if moment is not None:
-        printer.check_exists(moment)
+        moment = printer.settle(moment)
     if blame and named is not None:
         printer.print_authors(named, moment)
     elif moment is not None:
@@ -107,16 +107,37 @@ class HistoryPrinter:
         self._fields = fields
         self._as_json = as_json
 
-    def check_exists(self, moment: Moment) -> None:
-        """Raise ReconcilerError for a moment after an entry that the ledger does not have."""
+    def settle(self, moment: Moment) -> Moment:
+        """The moment right after an entry; warns if the times of the entries are not in order.
+
+        Raises ReconcilerError for a moment after an entry that the ledger does not have.
+        """
         from reconciler.errors import ReconcilerError
+        from reconciler.plans.history import settle
 
         if moment.time is not None:
-            return
+            settled, apart = settle(moment, self._ledger.entries())
+            if apart is not None:
+                self._warn_of_times(settled, apart)
+            return settled
         last = max((one.sequence for one in self._ledger.entries()), default=0)
         if not 0 < moment.sequence <= last:
             step = f"The entries are #1 to #{last}." if last else "The ledger is empty."
             raise ReconcilerError(f"entry {moment} does not exist", next_step=step)
+        return moment
+
+    def _warn_of_times(self, moment: Moment, apart: Entry) -> None:
+        from reconciler.model import Finding
+        from reconciler.render.findings import render_findings
+
+        finding = Finding(
+            f"the times of the entries are not in order: entry #{apart.sequence} is of {apart.at}"
+            f" and precedes entry #{moment.sequence}",
+            next_step=f"The clocks that wrote them differ. What follows is right after entry"
+            f" #{moment.sequence}; --at #N names any other entry.",
+            severity="warning",
+        )
+        click.echo(render_findings((finding,), paint=self._paint), err=True, color=True)
 
     def print_entries(self, address: Address | None) -> None:
         """Print every entry, the newest first; intents with an unknown result come before them.
