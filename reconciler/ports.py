@@ -418,8 +418,12 @@ class Ledger(Protocol):
         """
         ...
 
-    def set_aside(self) -> str:
-        """Move the ledger away, even a broken one; returns its new place, or "" if none exists."""
+    def set_aside(self, fence: int = 0) -> str:
+        """Move the ledger away, even a broken one; returns its new place, or "" if none exists.
+
+        Raises LedgerConflict when a later lock than that with the number `fence` was taken; 0 means
+        that the caller has no lock.
+        """
         ...
 
 

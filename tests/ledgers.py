@@ -114,7 +114,7 @@ class MemoryLedger:
             self.lines = [one for one in self.lines if one.sequence in kept]
         return f"archive-{len(self.archives)}"
 
-    def set_aside(self) -> str:
+    def set_aside(self, fence: int = 0) -> str:
         with self.guard:
             if not self.lines and self.broken is None:
                 return ""

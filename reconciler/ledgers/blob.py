@@ -22,6 +22,7 @@ from reconciler.ledgers.chain import (
     begins_with_checkpoint,
     chain_head_after,
     check_end,
+    check_fence,
     follow_all,
     join,
     name_archive,
@@ -195,11 +196,17 @@ class AzureBlobLedger:
         except BlobNotFound:
             return  # another process compacts too
 
-    def set_aside(self) -> str:
-        """Moves the ledger away, valid or not; returns its new location, or "" if empty."""
+    def set_aside(self, fence: int = 0) -> str:
+        """Moves the ledger away, valid or not; returns its new location, or "" if empty.
+
+        Raises LedgerConflict if a later lock than number `fence` was acquired; 0 means
+        that the caller has no lock, because the ledger is not valid.
+        """
+        self._check_fence(fence)
         self._lock.forget_head()
         for _ in range(_ATTEMPTS):
             found = self._segments.find()
+            self._check_fence(fence)
             try:
                 data = b"".join(self._container.read(one.name, 0, one.size) for one in found)
                 if not found:
@@ -217,6 +224,11 @@ class AzureBlobLedger:
             subject=self._container.address,
             next_step="Try again when no other command writes to it.",
         )
+
+    def _check_fence(self, fence: int) -> None:
+        if fence:
+            chain_head = self._segments.find_append_position().chain_head
+            check_fence(fence, chain_head.fence, self._lock.subject)
 
     def _number_all(self) -> Iterator[Numbered]:
         return number_all(self._segments.number(), self._open_archive)

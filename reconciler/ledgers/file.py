@@ -186,11 +186,17 @@ class FileLedger:
         replace_file(self._file, line)
         return name
 
-    def set_aside(self) -> str:
-        """Moves the ledger away, valid or not; returns its new location, or "" if empty."""
+    def set_aside(self, fence: int = 0) -> str:
+        """Moves the ledger away, valid or not; returns its new location, or "" if empty.
+
+        Raises LedgerConflict if a later lock than number `fence` was acquired; 0 means
+        that the caller has no lock, because the ledger is not valid.
+        """
         if not self._file.exists() and not self._lock.find_remembered().sequence:
             return ""
         with self._guarded("be moved away", _UNCHANGED) as handle:
+            if fence:
+                check_fence(fence, self._lock.read().fence, str(self._lock.file))
             self._lock.forget_head()
             size = os.fstat(handle).st_size
             if size == 0:

@@ -369,6 +369,18 @@ def test_whoever_has_a_long_name_can_still_be_named(home: Home) -> None:
         assert (len(found.who), len(found.why)) == (1000, 1000)
 
 
+def test_whoever_was_overtaken_moves_no_ledger_away(home: Home) -> None:
+    with home.open().lock(lock_owner(), 0, silent) as lease:
+        home.open().intend(make_intent(fence=lease.lock_owner.fence))
+        home.open().unlock("one")
+        with home.open().lock(lock_owner("later"), 0, silent) as later:
+            with pytest.raises(LedgerConflict):
+                home.open().set_aside(lease.lock_owner.fence)
+            assert len(home.open().load().open) == 1
+            assert home.open().set_aside(later.lock_owner.fence)
+        assert home.open().load().open == ()
+
+
 # Clocks that differ, and clocks that are set.
 
 

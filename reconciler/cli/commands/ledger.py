@@ -173,7 +173,7 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
             _approve_rebuild()
         if lease is not None:
             lease.check()
-        kept = assembly.ledger.set_aside()
+        kept = assembly.ledger.set_aside(lease.lock_owner.fence if lease is not None else 0)
         if lease is None:
             lease = held.enter_context(lock_ledger(assembly, "ledger rebuild", lock_timeout))
         record_all(assembly.ledger, lease, [one.entry for one in found if one.entry is not None])
