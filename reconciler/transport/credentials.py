@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import threading
@@ -133,6 +134,11 @@ def check_sendable(token: str, whose: str, subject: str, cure: str) -> str:
     )
 
 
+def _read_clock() -> float:
+    """Seconds of a clock that nobody sets, and that counts while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Tokens:
     """Tokens for one base URL; safe to use from several threads."""
 
@@ -152,7 +158,7 @@ class Tokens:
         self._know = know
         self._lock = threading.Lock()
         self._token = ""
-        self._expires = 0.0
+        self._expires = -math.inf
         if self._local:
             self._get_local()
 
@@ -161,7 +167,7 @@ class Tokens:
         if self._local:
             return self._get_local()
         with self._lock:
-            if time.time() > self._expires - _RENEW_BEFORE_S:
+            if _read_clock() > self._expires - _RENEW_BEFORE_S:
                 self._renew()
             return self._token
 
@@ -177,4 +183,6 @@ class Tokens:
         got = token_credential().get_token(self._scope)
         self._know(got.token)
         check_sendable(got.token, "azure-identity's", self._scope, _LOG_IN)
-        self._token, self._expires = got.token, got.expires_on
+        # How long it lasts is known now. Our clock may be set before it ends.
+        lasts_s = got.expires_on - time.time()
+        self._token, self._expires = got.token, _read_clock() + lasts_s

@@ -275,29 +275,39 @@ def test_endpoints_of_another_web_service_inherit_nothing(
         bikes.expect_silence()
 
 
+def kill_at_patch(bikes: Bikes, number: int) -> None:
+    """Kill an apply as soon as the service has got this many writes of a model."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "reconciler", "apply", "--auto-approve", "--patience", "1s"],
+        cwd=bikes.folder,
+        env=clean_environment(bikes.env),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while sum(one["method"] == "PATCH" for one in bikes.requests()) < number:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kills", [1, 3])
 def test_what_a_killed_apply_came_to_is_not_guessed_and_the_model_is_sent(
-    emulator: Emulator, signature: str, tmp_path: Path
+    emulator: Emulator, signature: str, tmp_path: Path, kills: int
 ) -> None:
     faults = tmp_path / "faults.yaml"
-    faults.write_text("- {match: {method: PATCH, path: endpoints}, do: hang, times: 1}\n")
+    faults.write_text(
+        f"- {{match: {{method: PATCH, path: endpoints}}, do: hang, times: {kills}}}\n"
+    )
     options = (f"--faults={faults}",)
     with open_bikes(tmp_path / "p", emulator, signature, HIDDEN, *options) as bikes:
         bikes.declare("one", "rentalloc001")
-        with subprocess.Popen(
-            [sys.executable, "-m", "reconciler", "apply", "--auto-approve"],
-            cwd=bikes.folder,
-            env=clean_environment(bikes.env),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            while not any(one["method"] == "PATCH" for one in bikes.requests()):
-                time.sleep(0.05)
-            process.send_signal(signal.SIGKILL)
+        for number in range(kills):
+            kill_at_patch(bikes, number + 1)
         done = bikes.expect("0 added, 1 changed", "apply", "--auto-approve", "--patience", "1s")
         assert "is not observable" in done.err, done.said
         bikes.expect_silence()
         bodies = [one for one in bikes.requests() if one["method"] == "PATCH"]
-        assert [one["status"] for one in bodies[1:]] == [204]
+        assert len(bodies) == kills + 1, "no run sends it twice"
+        assert [one["status"] for one in bodies[kills:]] == [204]
 
 
 def test_many_are_read_in_one_list(emulator: Emulator, signature: str, tmp_path: Path) -> None:

@@ -55,6 +55,19 @@ def test_a_token_is_renewed_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> N
     assert [tokens.get(), tokens.get()] == ["token-1", "token-2"]
 
 
+@pytest.mark.parametrize("set_to_s", [-7200, 7200])
+def test_a_token_lives_as_long_as_it_was_said_though_our_clock_is_set(
+    set_to_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, Identity())
+    tokens, now, boot = Tokens(AZURE), time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert tokens.get() == "token-1"
+    monkeypatch.setattr(time, "time", lambda: now + set_to_s)
+    assert tokens.get() == "token-1"
+    monkeypatch.setattr(time, "clock_gettime", lambda _: boot + 3590)
+    assert tokens.get() == "token-2"
+
+
 def test_without_a_credential_the_way_to_log_in_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     use(
         monkeypatch, Identity(error=ClientAuthenticationError("planted-secret in the chain's text"))
