@@ -135,7 +135,7 @@ def check_sendable(token: str, whose: str, subject: str, cure: str) -> str:
 
 
 def _read_clock() -> float:
-    """Seconds of a clock that nobody sets, and that counts while the machine is suspended."""
+    """Monotonic seconds, which also count while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
