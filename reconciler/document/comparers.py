@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
-from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit, urlunsplit
 
 from reconciler.model import Json
 from reconciler.secrets.signatures import DEFAULT_PORTS, FORMED, strip_credentials
@@ -23,6 +23,8 @@ _INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# Characters that a path may hold as they are (RFC 3986).
+_PATH: Final = "/!$&'()*+,;=:@"
 # A longer text is not compared as a number: Python refuses an integer of thousands of digits.
 _LONGEST_NUMBER: Final = 400
 
@@ -46,13 +48,14 @@ def _blob_uri(value: Json) -> Json:
     try:
         parts = urlsplit(bare)
         port = parts.port
+        path = quote(unquote_to_bytes(parts.path), safe=_PATH)
     except ValueError:
         return value
     scheme = parts.scheme.lower()
     if scheme not in DEFAULT_PORTS or not parts.hostname:
         return value
-    host = parts.hostname if port in {None, DEFAULT_PORTS[scheme]} else f"{parts.hostname}:{port}"
-    path = quote(unquote(parts.path), safe="/")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = host if port in {None, DEFAULT_PORTS[scheme]} else f"{host}:{port}"
     return urlunsplit(SplitResult(scheme, host, path, parts.query, ""))
 
 
@@ -66,7 +69,9 @@ def _instant(value: Json) -> Json:
         utc = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return value
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{(fraction or '').rstrip('0')}"
+    return (
+        f"{utc.replace(tzinfo=None).isoformat(timespec='seconds')}.{(fraction or '').rstrip('0')}"
+    )
 
 
 def _offset(zone: str | None) -> timedelta:
@@ -118,5 +123,7 @@ COMPARERS: Final[Mapping[str, Comparer]] = {
 }
 # This comparer also needs a property name, which the schema gives (x-sealed-by).
 SEALED: Final = "sealed"
+# Comparers whose values people may write in several forms, of which one is sent.
+FORMED_VALUES: Final = frozenset({"blob-uri", "instant"})
 # Comparers whose values may hold credentials. Credentials are removed when a document is read.
 CARRIERS: Final = frozenset({"blob-uri"})

@@ -12,8 +12,9 @@ from __future__ import annotations
 import operator
 
 from reconciler.document.diff import keys_of, same
+from reconciler.document.pointers import find
 from reconciler.document.schema import UNKNOWN, Field, Shape
-from reconciler.model import ABSENT, Absent, Json
+from reconciler.model import ABSENT, Absent, Json, Path
 
 
 def overlay(field: Field, live: Json | Absent, declared: Json | Absent) -> Json | Absent:
@@ -71,6 +72,37 @@ def _overlay_list(field: Field, live: list[Json], declared: list[Json]) -> Json:
             index = live_keys.index(key)
             result[index] = overlay(field.items or field, live[index], item)
     return result
+
+
+def adopt_names(field: Field, live: Json | Absent, declared: Json | Absent) -> Json | Absent:
+    """Return `declared` with the live casing of each key that the service takes in any casing.
+
+    The same object is returned where nothing differs.
+    """
+    if not (field.renames and isinstance(live, dict) and isinstance(declared, dict)):
+        return declared
+    known = {name.casefold(): name for name in live} if field.any_case else {}
+    result = {}
+    for name, value in declared.items():
+        spelling = name if name in live else known.get(name.casefold(), name)
+        result[spelling] = adopt_names(field.child(name), live.get(spelling, ABSENT), value)
+    unchanged = result.keys() == declared.keys() and all(
+        result[name] is value for name, value in declared.items()
+    )
+    return declared if unchanged else result
+
+
+def adopt_path(field: Field, live: Json | Absent, path: Path) -> Path:
+    """Return a path with the live casing of each key that the service takes in any casing."""
+    adopted: Path = ()
+    for segment in path:
+        name = segment
+        if field.any_case and isinstance(live, dict) and segment not in live:
+            known = {one.casefold(): one for one in live}
+            name = known.get(str(segment).casefold(), segment)
+        adopted = (*adopted, name)
+        field, live = field.child(name), find(live, (name,))
+    return adopted
 
 
 def keep_declared(field: Field, laid: Json, declared: Json) -> Json:

@@ -17,6 +17,7 @@ from typing import Final
 from reconciler.document.comparers import (
     CARRIERS,
     COMPARERS,
+    FORMED_VALUES,
     SEALED,
     Comparer,
     compare_sealed,
@@ -40,12 +41,22 @@ _KEYWORDS: Final = frozenset(
         "x-list",
         "x-key",
         "x-compare",
+        "x-names",
+        "x-past",
         "x-sealed-by",
         "x-model",
         "x-opaque",
         "x-source",
     }
 )
+# Words that have one value.
+_ONLY_VALUES: Final[Mapping[str, str]] = {
+    "x-empty": "absent",
+    "x-absent": "unknown",
+    "x-names": "casefold",
+    "x-past": "refused",
+}
+_SCALARS: Final = frozenset({"boolean", "integer", "number", "string"})
 _LISTS: Final = ("atomic", "keyed", "set")
 
 
@@ -77,10 +88,15 @@ class Field:
     - `default` is the value that the service assumes for an absent field.
     - `sealed_by` names a property. An object in which it is not empty is cipher text.
     - `verbatim`: a value is its own comparison form.
+    - `future`: the service refuses a time in the past.
+    - `whole`: numbers have no fraction, so that 12.0 is 12.
+    - `renames`: the field, or one below it, is a map of `any_case`.
+    - `formed`: people may write a value of the field, or below it, in several forms.
 
     How the field is structured:
     - `branches`: the field is an object or a map.
     - `flat`: all properties of the object are plain values.
+    - `any_case`: two keys of the map that differ only by their casing are one key.
     - `casefolded` maps the casefolded name of a property to the schema's spelling.
     - `model`: the value is the address of a trained model.
     - `bare`: the value is kept without the credentials that it may hold.
@@ -102,6 +118,8 @@ class Field:
     compare: str = ""
     comparer: Comparer | None = None
     sealed_by: str = ""
+    any_case: bool = False
+    future: bool = False
     model: bool = False
     items_relate: str = "atomic"
     key: str = ""
@@ -116,6 +134,9 @@ class Field:
     verbatim: bool = field(init=False)
     bare: bool = field(init=False)
     creation_time: tuple[str, ...] = field(init=False)
+    whole: bool = field(init=False)
+    formed: bool = field(init=False)
+    renames: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "creation_time", _find_creation_time(self.properties))
@@ -125,6 +146,13 @@ class Field:
         object.__setattr__(self, "branches", self.shape in {Shape.OBJECT, Shape.MAP})
         object.__setattr__(self, "secret", self.write_only and self.sensitive)
         object.__setattr__(self, "bare", self.compare in CARRIERS)
+        whole = "integer" in self.types and "number" not in self.types
+        object.__setattr__(self, "whole", whole)
+        below = (*self.properties.values(), *((self.items,) if self.items is not None else ()))
+        own = whole or self.compare in FORMED_VALUES
+        object.__setattr__(self, "formed", own or any(one.formed for one in below))
+        renames = self.any_case or any(one.renames for one in below)
+        object.__setattr__(self, "renames", renames)
         hidden = self.read_only or self.write_only
         formed = self.compare or self.empty_is_absent or self.numeric or self.items is not None
         object.__setattr__(self, "verbatim", not (hidden or formed or self.branches))
@@ -235,6 +263,8 @@ class _Compiler:
             compare=node.get("x-compare", ""),
             comparer=self._comparer(node),
             sealed_by=node.get("x-sealed-by", ""),
+            any_case=node.get("x-names") == "casefold",
+            future=node.get("x-past") == "refused",
             model=node.get("x-model", False),
             items_relate=node.get("x-list", "atomic"),
             key=node.get("x-key", ""),
@@ -293,10 +323,11 @@ class _Compiler:
             raise SchemaInvalid(f"{place}: x-list must be one of {', '.join(_LISTS)}")
         if (node.get("x-list") == "keyed") != ("x-key" in node):
             raise SchemaInvalid(f"{place}: x-list keyed and x-key must be used together")
-        if node.get("x-empty", "absent") != "absent":
-            raise SchemaInvalid(f"{place}: x-empty must be 'absent'")
-        if node.get("x-absent", "unknown") != "unknown":
-            raise SchemaInvalid(f"{place}: x-absent must be 'unknown'")
+        for word, value in _ONLY_VALUES.items():
+            if node.get(word, value) != value:
+                raise SchemaInvalid(f"{place}: {word} must be {value!r}")
+        if node.get("x-past") and node.get("x-compare") != "instant":
+            raise SchemaInvalid(f"{place}: x-past needs x-compare: instant")
         if node.get("x-epoch") and place.count("/") != 2:
             raise SchemaInvalid(f"{place}: x-epoch is only allowed on a top-level property")
 
@@ -308,6 +339,9 @@ def _all(properties: Mapping[str, Field], flag: str) -> bool:
 
 def _types(node: Json) -> frozenset[str]:
     said = node.get("type", ())
+    choices = [_types(one) for one in node.get("anyOf", node.get("oneOf", ())) if not said]
+    if choices and all(one and one <= _SCALARS for one in choices):
+        return frozenset[str]().union(*choices)
     return frozenset((said,) if isinstance(said, str) else said) - {"null"}
 
 
@@ -325,6 +359,12 @@ def _shape(node: Json) -> Shape:
 def find_epochs(root: Field) -> list[tuple[str, ...]]:
     """Return the paths of the epochs: a change there says that a write may have been undone."""
     return [(name,) for name, below in root.properties.items() if below.epoch]
+
+
+@functools.cache
+def find_future_fields(root: Field) -> tuple[tuple[str, ...], ...]:
+    """Return the paths of the times that the service refuses in the past; not below maps."""
+    return tuple(path for path, below in walk_fields(root) if below.future and "*" not in path)
 
 
 def walk_fields(root: Field, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Field]]:

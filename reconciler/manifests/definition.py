@@ -9,17 +9,18 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path as File
 from typing import Final
 
 import yaml
 
+from reconciler.document.forms import Skip, find_faults, settle, skip_nothing
 from reconciler.document.normalize import normalize, without_server_fields
 from reconciler.document.pointers import format_pointer
 from reconciler.document.schema import Field, Shape, compile_schema, walk_fields
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import DEEPEST, MOST_VALUES, SourceMap, Text
-from reconciler.model import Finding, Json, SourceLocation
+from reconciler.model import Finding, Json, Path, SourceLocation
 from reconciler.package_data import read_schema
 from reconciler.secrets.suspicion import is_secret
 from reconciler.text.json_text import BadJson, read_json
@@ -31,12 +32,12 @@ _NOWHERE: Final = yaml.MappingNode("", [], yaml.Mark("", 0, 0, 0, None, 0))
 
 @functools.cache
 def compile_service(name: str) -> Field:
-    """Returns the service schema of a kind, compiled once."""
+    """Returns the service schema or the manifest schema of a kind, compiled once."""
     return compile_schema(read_schema(name))
 
 
 def read_definition(
-    folder: Folder, manifest: Path, name: str, place: SourceLocation
+    folder: Folder, manifest: File, name: str, place: SourceLocation
 ) -> tuple[Json, SourceMap] | None:
     """Returns the document in a definition file, JSON or YAML, and the source locations in it.
 
@@ -118,16 +119,21 @@ def _read_json(text: str) -> Json:
     return document
 
 
-def check_definition(schema: str, document: Json) -> Iterator[tuple[Path_, Finding]]:
+def check_definition(
+    schema: str, document: Json, skip: Skip = skip_nothing
+) -> Iterator[tuple[Path, Finding]]:
     """Yields what may not be declared: literal secrets, and fields that the service owns.
 
+    Also yields values that cannot be brought to their form; the texts to `skip` are not checked.
     An exported definition (with an id and a type) may hold fields that the service owns; they are
     ignored.
     """
     casefolded = {name.casefold() for name in document} if isinstance(document, dict) else set()
     exported = {"id", "type"} <= casefolded
-    yield from _check(compile_service(schema), document, (), exported=exported)
+    field = compile_service(schema)
+    yield from _check(field, document, (), exported=exported)
     yield from _check_names(document, ())
+    yield from find_faults(field, document, (), skip)
 
 
 def _check_names(value: Json, path: Path_) -> Iterator[tuple[Path_, Finding]]:
@@ -175,10 +181,13 @@ def _check(
             )
 
 
-def clean_definition(schema: str, document: Json) -> Json:
-    """Returns the document in the schema's spelling, without the fields that the service owns."""
+def clean_definition(schema: str, document: Json, skip: Skip = skip_nothing) -> Json:
+    """Returns the document in the schema's spelling, without the fields that the service owns.
+
+    Its values have their form, except for the texts to `skip`.
+    """
     field = compile_service(schema)
-    return without_server_fields(field, normalize(field, document))
+    return settle(field, without_server_fields(field, normalize(field, document)), skip)
 
 
 @functools.cache

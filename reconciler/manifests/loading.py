@@ -11,7 +11,9 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from reconciler.document.forms import settle
 from reconciler.document.pointers import find, split_pointer
+from reconciler.manifests.definition import compile_service
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import PROJECT_FILE, Folder, find_manifests, miss_project
 from reconciler.manifests.moved import check_moved, check_still_declared, place_moved
@@ -32,6 +34,7 @@ from reconciler.manifests.references import (
     include_definition,
     locate_files,
     normalize_definition,
+    settle_spec,
 )
 from reconciler.manifests.schema import (
     check_document,
@@ -214,7 +217,7 @@ class _Loading:
             self.findings.append(finding)
             return
         self.project_place = place
-        document = parsed.build(node)
+        document = settle(compile_service(_PROJECT_SCHEMA), parsed.build(node))
         extension = extend_project(self.kinds.values())
         found = [
             *check_document(_PROJECT_SCHEMA, document, extension),
@@ -284,7 +287,7 @@ class _Loading:
         )
 
         before = len(parsed.findings)
-        document = parsed.build(node)
+        document = settle(compile_service(_FLEET_SCHEMA), parsed.build(node))
         places = SourceMap(parsed.file, node)
         subject = _subject("Fleet", document)
         found = list(check_document(_FLEET_SCHEMA, document))
@@ -324,9 +327,14 @@ class _Loading:
         schema = definition_schema(self.schemas[kind])
         if schema:
             self.definitions.add(include_definition(self.folder, file, spec, places))
-        found = [*normalize_definition(schema, spec), *check_document(self.schemas[kind], document)]
+        found = list(normalize_definition(schema, spec))
+        faults = list(settle_spec(self.schemas[kind], spec))
+        errors = list(check_document(self.schemas[kind], document))
+        reported = {pointer for pointer, _ in errors}
         return [
             *found,
+            *errors,
+            *((pointer, fault) for pointer, fault in faults if pointer not in reported),
             *check_secrets(schema, spec),
             *locate_files(self.folder, file, find_references(spec)),
         ]

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from reconciler.document.forms import Skip, find_faults, settle, skip_nothing
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.manifests import definition
 from reconciler.manifests.folder import Folder
@@ -55,14 +56,28 @@ def include_definition(folder: Folder, file: Path, spec: Json, places: SourceMap
     return folder.name(file.parent / name)
 
 
-def normalize_definition(schema: str, spec: Json) -> Iterator[Found]:
-    """Checks what may be declared, and changes the definition to the service schema's spelling."""
+def normalize_definition(schema: str, spec: Json, skip: Skip = skip_nothing) -> Iterator[Found]:
+    """Checks what may be declared, and changes the definition to the service schema's spelling.
+
+    Its values take their form, except for the texts to `skip`.
+    """
     given = spec.get(_DEFINITION)
     if not schema or not isinstance(given, dict):
         return
-    for path, finding in definition.check_definition(schema, given):
+    for path, finding in definition.check_definition(schema, given, skip):
         yield format_pointer(("spec", _DEFINITION, *path)), finding
-    spec[_DEFINITION] = definition.clean_definition(schema, given)
+    spec[_DEFINITION] = definition.clean_definition(schema, given, skip)
+
+
+def settle_spec(schema: str, spec: Json, skip: Skip = skip_nothing) -> Iterator[Found]:
+    """Brings the values of a spec, without its definition, to their form; yields the faults.
+
+    `schema` is the name of the manifest schema of the kind.
+    """
+    field = definition.compile_service(schema).child("spec")
+    for path, finding in find_faults(field, spec, ("spec",), skip):
+        yield format_pointer(path), finding
+    spec.update(settle(field, spec, skip))
 
 
 def check_secrets(schema: str, spec: Json) -> Iterator[Found]:

@@ -7,6 +7,7 @@ service, a file or the clock. The planner and the rollback call this module.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import field, replace
 from functools import cached_property
@@ -14,10 +15,10 @@ from itertools import takewhile
 from typing import Final, Literal, TypeAlias
 
 from reconciler.document.diff import diff, is_not_observable, is_omitted, same
-from reconciler.document.overlay import keep_declared, overlay
+from reconciler.document.overlay import adopt_names, adopt_path, keep_declared, overlay
 from reconciler.document.patch import make_absences, make_inverse, make_operations
 from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
-from reconciler.document.schema import UNKNOWN, Field, find_epochs
+from reconciler.document.schema import UNKNOWN, Field, find_epochs, walk_fields
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -57,6 +58,16 @@ class Comparison:
     ledger_known: bool = True
     rotate: bool = False
 
+    def __post_init__(self) -> None:
+        if self.schema.renames:
+            # The service takes some names in any casing, and shows the casing that it keeps.
+            shown = self.declared.starting_document if self.live is ABSENT else self.live
+            document = adopt_names(self.schema, shown, self.declared.document)
+            object.__setattr__(self, "declared", replace(self.declared, document=document))
+            if self.last_applied is not None:
+                adopted = _adopt_pointers(self.schema, shown, self.last_applied)
+                object.__setattr__(self, "last_applied", adopted)
+
     @cached_property
     def declared_paths(self) -> tuple[Path, ...]:
         """The paths of the values that the manifest declares."""
@@ -76,6 +87,30 @@ class Comparison:
             ):
                 hidden.add(format_pointer(path))
         return tuple(sorted(hidden))
+
+
+def _adopt_pointers(schema: Field, live: Json | Absent, last_applied: LastApplied) -> LastApplied:
+    """Return the entry with the live casing of names, so that what was applied is found again."""
+    maps = _find_any_case(schema)
+    owned = {
+        format_pointer(adopt_path(schema, live, split_pointer(pointer)))
+        if pointer.startswith(maps)
+        else pointer: value
+        for pointer, value in last_applied.owned.items()
+    }
+    return (
+        last_applied
+        if owned.keys() == last_applied.owned.keys()
+        else replace(last_applied, owned=owned)
+    )
+
+
+@functools.cache
+def _find_any_case(schema: Field) -> tuple[str, ...]:
+    """Return the start of the pointers below each map whose keys may have any casing."""
+    return tuple(
+        f"{format_pointer(path)}/" for path, below in walk_fields(schema) if below.any_case
+    )
 
 
 def make_step(comparison: Comparison) -> Step | None:

@@ -1,13 +1,19 @@
-"""Suggests a known name for an unknown one."""
+"""Suggests a known name for an unknown one, and describes how two names that look alike differ."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Final
 
 # A comparison of similar names takes up to 0.1 ms.
 _MOST: Final = 10_000
+# Letters of other alphabets and signs, and what they look like. NFKC does not join them.
+_ALIKE: Final = str.maketrans(
+    "авеёіјкмнорстухѕһԁԛԝαβεζηικμνορτυχıɡ\u2010\u2011\u2012\u2013\u2014\u2212\u2018\u2019",
+    "abeeijkmhopctyxshdqwabezhikmvoptyxig------''",
+)
+_PLAIN_NAMES: Final = {"\n": "line break", "\r": "line break", "\t": "tab"}
 
 
 def suggest(
@@ -15,13 +21,78 @@ def suggest(
 ) -> str:
     """The known name that is most similar to a word in any case; "" when no name is similar.
 
-    Only the first `most` names are compared; a caller with many words gives a smaller number.
-    Names in `never` are not suggested. If one of them is the most similar, no other is either.
+    A name that only looks like the word comes first. Only the first `most` names are compared; a
+    caller with many words gives a smaller number. Names in `never` are not suggested. If one of
+    them is the most similar, no other is either.
     """
     import difflib  # noqa: PLC0415 - start-up: only a mistake needs it
 
     names: dict[str, str] = {}
     for name in islice(known, most):
-        names.setdefault(name.casefold(), name)
-    near = difflib.get_close_matches(word.casefold(), names, n=1)
+        names.setdefault(_fold(name), name)
+    folded = _fold(word)
+    near = [folded] if folded in names else difflib.get_close_matches(folded, names, n=1)
     return names[near[0]] if near and names[near[0]] not in never else ""
+
+
+def ask(word: str, near: str, shown: str = "") -> str:
+    """The question whether a near name was meant; it describes a difference that cannot be seen.
+
+    `shown` is the near name as the question writes it; without it, the name is in quotes.
+    """
+    quoted = shown or f'"{near}"'
+    question = f"Did you mean {quoted}?"
+    return f"{question} {describe_difference(word, near)}".rstrip()
+
+
+def looks_like(one: str, other: str) -> bool:
+    """Whether two names look the same, in any case: the eye cannot tell them apart."""
+    return _fold(one) == _fold(other)
+
+
+def describe_difference(word: str, near: str) -> str:
+    """Where two names differ, if that cannot be seen; "" for a difference that can be seen."""
+    pairs = enumerate(zip_longest(word, near, fillvalue=""))
+    at = next((n for n, (one, other) in pairs if one.casefold() != other.casefold()), -1)
+    if at < 0 or not (looks_like(word, near) or _is_blank(word[at:][:1] + near[at:][:1])):
+        return ""
+    here, there = _describe_at(word, at), _describe_at(near, at)
+    return f"They differ at character {at + 1}: {here} here, {there} there."
+
+
+def describe_character(character: str) -> str:
+    """The name of a character, such as `a no-break space (U+00A0)`; a letter is quoted."""
+    import unicodedata  # noqa: PLC0415 - start-up: only a mistake needs it
+
+    if character == " ":
+        return "a space"
+    if character.isascii() and character.isprintable():
+        return f'"{character}"'
+    name = _PLAIN_NAMES.get(character) or unicodedata.name(character, "unnamed character").lower()
+    article = "an" if name[0] in "aeiou" else "a"
+    return f"{article} {name} (U+{ord(character):04X})"
+
+
+def _describe_at(text: str, at: int) -> str:
+    import unicodedata  # noqa: PLC0415 - start-up: only a mistake needs it
+
+    if at >= len(text):
+        return "the end"
+    accent = text[at + 1 : at + 2]
+    follows = f" with {describe_character(accent)}" if unicodedata.combining(accent or "a") else ""
+    return describe_character(text[at]) + follows
+
+
+def _is_blank(text: str) -> bool:
+    return any(one.isspace() or not one.isprintable() for one in text)
+
+
+def _fold(text: str) -> str:
+    """The form in which names that look the same are equal."""
+    if not text.isascii():
+        import unicodedata  # noqa: PLC0415 - start-up: only a mistake needs it
+
+        text = unicodedata.normalize("NFKC", text)
+        text = "".join(one for one in text if unicodedata.category(one) != "Cf")
+        text = text.casefold().translate(_ALIKE)
+    return " ".join(text.split()).casefold()

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
-from reconciler.document.pointers import format_pointer
-from reconciler.document.schema import Field
+from reconciler.document.pointers import find, format_pointer
+from reconciler.document.schema import Field, find_future_fields
 from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError
@@ -23,6 +24,7 @@ from reconciler.model import (
 )
 from reconciler.ports import ChecksScopes, ChecksSteps, ShowsPeers
 from reconciler.secrets.sas import read_signature
+from reconciler.text.times import seconds_since
 
 
 def check_conflicts(
@@ -58,6 +60,7 @@ def check_planned_step(
         detail = finding.detail if finding.guard else (*finding.detail, *forced)
         yield replace(finding, detail=detail)
     yield from _check_unsealed(kind.field, manifest, step)
+    yield from _check_times(kind.field, manifest, step, runtime.clock())
     signatures = {format_pointer(model.sas_path): model.name for model in models if model.sas_path}
     for pointer, reference in step.secrets:
         try:
@@ -76,6 +79,29 @@ def _find_reference(models: Sequence[ModelReference], pointer: str) -> str:
         if model.sas is not None and model.entry and format_pointer(model.sas_path) == pointer:
             return f"{model.entry}/sas"
     return format_pointer(("spec", "secrets", pointer))
+
+
+def _check_times(root: Field, manifest: Manifest, step: Step, now: datetime) -> Iterator[Finding]:
+    """Yield a finding for each time that the step sends, and that the service refuses as past.
+
+    An update sends the object around a changed value as a whole.
+    """
+    changed = [change.path for change in step.changes]
+    for path in find_future_fields(root):
+        around = path[:-1]
+        sent = step.body == "whole" or any(
+            one[: len(around)] == around or around[: len(one)] == one for one in changed
+        )
+        text = find(step.after, path)
+        if not sent or not isinstance(text, str) or seconds_since(text, now) <= 0:
+            continue
+        yield Finding(
+            f"{'.'.join(path)} is in the past: {text}",
+            subject=str(manifest.address),
+            place=manifest.place(f"/spec/definition{format_pointer(path)}"),
+            detail=("The service refuses a time in the past.",),
+            next_step="Declare a later time.",
+        )
 
 
 def _check_unsealed(root: Field, manifest: Manifest, step: Step) -> Iterator[Finding]:

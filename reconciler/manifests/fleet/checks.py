@@ -12,7 +12,10 @@ from dataclasses import field, replace
 from pathlib import Path as File
 from typing import Final
 
+from reconciler.document.forms import find_faults, settle
 from reconciler.document.pointers import format_pointer
+from reconciler.document.schema import Field
+from reconciler.manifests.definition import compile_service
 from reconciler.manifests.fleet.items import Items
 from reconciler.manifests.fleet.template import Convert, Problems, Template, compile_template
 from reconciler.manifests.folder import Folder
@@ -24,6 +27,7 @@ from reconciler.manifests.references import (
     locate_file,
     locate_files,
     normalize_definition,
+    settle_spec,
 )
 from reconciler.manifests.schema import definition_schema, format_types, wanted_types
 from reconciler.manifests.variables import is_plain
@@ -33,6 +37,7 @@ from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import format_name, is_word
 from reconciler.text.suggestions import suggest
 
+_DEFINITION: Final = ("spec", "definition")
 # What normalization may remove from an address, variables included.
 _LOSABLE: Final = re.compile(r"[?#@=%]")
 
@@ -95,9 +100,17 @@ class FleetContext:
         """Returns the template of a value outside of a spec."""
         return compile_template(value, _PartContext(self, places), path)
 
+    def find_field(self, path: Path) -> Field:
+        """Returns the field of a value of a manifest; names may have any casing."""
+        definition = path[:2] == _DEFINITION and bool(self.service)
+        field = compile_service(self.service if definition else self.schema)
+        for segment in path[2:] if definition else path:
+            field = field.child(field.spelling(segment) if isinstance(segment, str) else segment)
+        return field
+
     def check(self, parts: Sequence[Part], spec: Json) -> Iterator[Found]:
         """Checks in a member's spec what depends on its item."""
-        if any(part.varies for part in parts):
+        if len(parts) > 1 or any(part.varies for part in parts):
             yield from normalize_definition(self.service, spec)
         if any(part.points for part in parts):
             yield from check_secrets(self.service, spec)
@@ -105,7 +118,8 @@ class FleetContext:
     def _normalize_plain_parts(self, spec: Json, *, varies: bool) -> Iterator[Found]:
         """Normalizes the parts that are the same for all items, once."""
         checked = copy.copy(spec)
-        yield from normalize_definition(self.service, checked)
+        yield from normalize_definition(self.service, checked, _has_variables)
+        yield from settle_spec(self.schema, spec, _has_variables)
         if not varies and "definition" in spec:
             spec["definition"] = checked["definition"]
         secrets = spec.get("secrets")
@@ -114,6 +128,10 @@ class FleetContext:
             yield from check_secrets(self.service, {"secrets": plain})
         constant = (one for one in find_references(spec) if is_plain(one[1].get("file", "")))
         yield from locate_files(self.folder, self.file, constant)
+
+
+def _has_variables(text: str) -> bool:
+    return not is_plain(text)
 
 
 def _place(places: SourceMap, pointer: str, finding: Finding) -> Finding:
@@ -169,9 +187,20 @@ class _PartContext:
         if path in self.files:
             return self._locating(path)
         types = wanted_types(self.context.schema, path)
-        if not whole or self.context.items.header is None or not types or "string" in types:
-            return None
-        return self._reading(types, path)
+        if whole and self.context.items.header is not None and types and "string" not in types:
+            return self._reading(types, path)
+        form = self.context.find_field(path)
+        return self._settling(form, path) if form.formed else None
+
+    def _settling(self, form: Field, path: Path) -> Convert:
+        """The conversion of a value to its form."""
+
+        def convert(value: Json, problems: Problems) -> Json:
+            for at, fault in find_faults(form, value, path):
+                problems.append(self.locate(fault, at))
+            return settle(form, value)
+
+        return convert
 
     def _locating(self, path: Path) -> Convert:
         """The conversion of a secret's file name to a name from the project's folder."""
@@ -191,6 +220,8 @@ class _PartContext:
 
         def read(value: Json, problems: Problems) -> Json:
             found = read_plain(value)
+            if isinstance(found, float) and found.is_integer() and "number" not in types:
+                found = int(found)
             if not (_TYPES[type(found)] & types) or (found is None and value):
                 problems.append(wrong)
             return found

@@ -1,0 +1,161 @@
+"""Brings the values that people write to the one form in which they are compared and sent.
+
+A whole number has no fraction, a time is in UTC, and an address is in the normal form of RFC 3986.
+A value that cannot be brought to its form is a fault. The loader of manifests calls this module
+once for each value; all later code uses the result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from reconciler.document.comparers import COMPARERS
+from reconciler.document.schema import Field, Shape
+from reconciler.model import Finding, Json, Path
+from reconciler.secrets.suspicion import format_name
+from reconciler.text.suggestions import describe_character
+
+_HTTP: Final = re.compile(r"https?://", re.IGNORECASE)
+_HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+_TIME: Final = "Write a time in UTC, such as 2030-12-31T00:00:00Z."
+_BLOB: Final = (
+    "Write an address such as https://ACCOUNT.blob.core.windows.net/models/NAME.ilearner."
+)
+
+
+Skip = Callable[[str], bool]
+
+
+def skip_nothing(_: str) -> bool:
+    """No text is skipped."""
+    return False
+
+
+def settle(field: Field, value: Json, skip: Skip = skip_nothing) -> Json:
+    """Returns a value in its form; a value with a fault, and a text to `skip`, is left as it is.
+
+    Unchanged parts are shared with the argument.
+    """
+    if not field.formed:
+        return value
+    if isinstance(value, dict):
+        kept = {name: settle(field.child(name), below, skip) for name, below in value.items()}
+        return kept if any(kept[name] is not below for name, below in value.items()) else value
+    if isinstance(value, list):
+        return [settle(field.child(0), item, skip) for item in value]
+    return _settle_scalar(field, value, skip)
+
+
+def _settle_scalar(field: Field, value: Json, skip: Skip) -> Json:
+    if isinstance(value, float) and field.whole and value.is_integer():
+        return int(value)
+    if not isinstance(value, str) or field.compare not in _READERS or skip(value):
+        return value
+    try:
+        return _READERS[field.compare](value)
+    except ValueError:
+        return value
+
+
+def find_faults(
+    field: Field, value: Json, path: Path = (), skip: Skip = skip_nothing
+) -> Iterator[tuple[Path, Finding]]:
+    """Yields each value that cannot be brought to its form, with its path.
+
+    Names of objects may have any casing; the paths have the casing of the value.
+    """
+    if isinstance(value, dict) and field.branches:
+        yield from _find_same_names(field, value, path)
+        for name, below in value.items():
+            child = field.child(field.spelling(name))
+            if child.formed or child.branches:
+                yield from find_faults(child, below, (*path, name), skip)
+    elif isinstance(value, list) and field.shape is Shape.LIST:
+        for index, item in enumerate(value):
+            yield from find_faults(field.child(0), item, (*path, index), skip)
+    elif field.compare in _READERS and isinstance(value, str) and not skip(value):
+        try:
+            _READERS[field.compare](value)
+        except ValueError as error:
+            name = next((str(one) for one in reversed(path) if isinstance(one, str)), "the value")
+            yield path, Finding(f"{name} {error}", next_step=_STEPS[field.compare])
+
+
+def _find_same_names(
+    field: Field, value: Mapping[str, Json], path: Path
+) -> Iterator[tuple[Path, Finding]]:
+    """Yields the names that are one name to the service: property names, and keys of some maps."""
+    if not (field.any_case or field.casefolded):
+        return
+    groups: dict[str, list[str]] = {}
+    for name in value:
+        if field.any_case or name.casefold() in field.casefolded:
+            groups.setdefault(name.casefold(), []).append(name)
+    for names in groups.values():
+        for name in names if len(names) > 1 else ():
+            others = ", ".join(format_name(one, "another") for one in names if one != name)
+            yield (
+                (*path, name),
+                Finding(
+                    f"{format_name(name, 'this name')} and {others} are one name to the service",
+                    next_step="Keep one of them.",
+                ),
+            )
+
+
+def read_time(text: str) -> str:
+    """Returns a time in its form, such as `2030-12-31T00:00:00Z`; without a zone it is in UTC.
+
+    The text of its ValueError continues the name of the field.
+    """
+    form = COMPARERS["instant"](text)
+    if form == text:
+        raise ValueError("is not a time")
+    return f"{form.rstrip('.')}Z"
+
+
+def read_address(text: str) -> str:
+    """Returns an address in its form: the host in lower case, no usual port, the path encoded.
+
+    A text that is not an http address, such as `aml://…`, is returned unchanged, and so is one with
+    a query or a user: other checks refuse them. The text of its ValueError continues the name of
+    the field.
+    """
+    trimmed = text.strip()
+    if not _HTTP.match(trimmed) or "?" in trimmed or "#" in trimmed:
+        return text
+    for at, character in enumerate(trimmed, 1):
+        if not character.isprintable():
+            raise ValueError(f"contains {describe_character(character)} at character {at}")
+    try:
+        parts = urlsplit(trimmed)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not an address: its host or its port is wrong") from None
+    if port == 0:
+        raise ValueError("is not an address: its port is 0")
+    if "@" in parts.netloc:
+        return text
+    _check_host(parts.hostname or "")
+    if not {".", ".."}.isdisjoint(unquote(parts.path).split("/")):
+        raise ValueError("contains the segment . or .., which changes the path")
+    return str(COMPARERS["blob-uri"](trimmed))
+
+
+def _check_host(host: str) -> None:
+    odd = next((one for one in host if not one.isascii()), "")
+    if odd:
+        at = host.index(odd) + 1
+        raise ValueError(f"has a host with {describe_character(odd)} at character {at}")
+    if not _HOST.fullmatch(host):
+        raise ValueError("is not an address: its host is wrong")
+
+
+_READERS: Final[Mapping[str, Callable[[str], str]]] = {
+    "blob-uri": read_address,
+    "instant": read_time,
+}
+_STEPS: Final[Mapping[str, str]] = {"blob-uri": _BLOB, "instant": _TIME}
