@@ -37,7 +37,7 @@ from reconciler.plans.guards import GUARDS, is_allowed, is_liftable
 from reconciler.plans.plan_file import digest_of
 from reconciler.ports import Access, Emit, Kind, Lease, Ledger
 from reconciler.secrets.redaction import Redaction
-from reconciler.text.suggestions import suggest
+from reconciler.text.suggestions import ask, suggest
 from reconciler.text.times import format_utc
 from reconciler.transport import CommandRateLimiter, token_credential
 
@@ -319,7 +319,7 @@ def not_in_ledger(address: Address, known: Iterable[Address | None]) -> Reconcil
     """The error for an address that is not in the ledger; it suggests a similar address."""
     names = sorted({str(one) for one in known if one is not None})
     near = suggest(str(address), names)
-    hint = f"Did you mean {near}?" if near else "It was never applied, or was forgotten."
+    hint = ask(str(address), near, "{}") if near else "It was never applied, or was forgotten."
     return ReconcilerError("is not in the ledger", subject=str(address), next_step=hint)
 
 

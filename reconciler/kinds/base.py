@@ -29,7 +29,7 @@ from reconciler.model import (
 )
 from reconciler.package_data import read_schema
 from reconciler.ports import Plane
-from reconciler.text.suggestions import suggest
+from reconciler.text.suggestions import ask, suggest
 
 # Scoring and batch calls of both generations are sent here (published address).
 SERVICES: Final = Plane(
@@ -120,7 +120,7 @@ def make_unknown_finding(manifest: Manifest, name: str, known: Collection[str]) 
         subject=str(manifest.address),
         place=manifest.place(format_pointer(("spec", "trainedModels", name))),
         detail=(f"The service has: {there or 'no trained models'}.",),
-        next_step=f'Did you mean "{near}"?' if near else "Use a name that the service has.",
+        next_step=ask(name, near) if near else "Use a name that the service has.",
     )
 
 

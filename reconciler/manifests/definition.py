@@ -55,7 +55,7 @@ def read_definition(
         )
         return None
     if not folder.has(path):
-        folder.findings.append(Finding(f"the file {name} does not exist", place=place))
+        folder.findings.append(folder.miss(path, name, place))
         return None
     text = folder.read(path, place)
     if text is None:

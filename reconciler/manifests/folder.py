@@ -18,6 +18,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.files import resolve_path
 from reconciler.model import Finding, SourceLocation
 from reconciler.model.values import dataclass
+from reconciler.text.suggestions import ask, suggest
 
 PROJECT_FILE: Final = "reconciler.yaml"
 
@@ -43,6 +44,16 @@ class Folder:
     walked: list[Path] = field(default_factory=list)
     _resolved: dict[Path, Path] = field(default_factory=dict)
     _walked: set[_FileId] = field(default_factory=set)
+
+    def miss(self, path: Path, name: str, place: SourceLocation) -> Finding:
+        """Returns the finding for a file that does not exist, with the nearest name beside it."""
+        try:
+            others = sorted(os.listdir(path.parent))
+        except OSError:
+            others = []
+        near = suggest(path.name, others, most=1000)
+        hint = ask(path.name, near) if near else ""
+        return Finding(f"the file {name} does not exist", place=place, next_step=hint)
 
     def name(self, path: Path) -> str:
         """Returns a path as users see it: relative to the folder, with slashes."""

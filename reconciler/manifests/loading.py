@@ -38,6 +38,7 @@ from reconciler.manifests.references import (
 )
 from reconciler.manifests.schema import (
     check_document,
+    check_written,
     definition_schema,
     extend_project,
     unknown_word,
@@ -219,12 +220,12 @@ class _Loading:
         self.project_place = place
         document = settle(compile_service(_PROJECT_SCHEMA), parsed.build(node))
         extension = extend_project(self.kinds.values())
+        places = SourceMap(parsed.file, node)
         found = [
-            *check_document(_PROJECT_SCHEMA, document, extension),
+            *check_written(_PROJECT_SCHEMA, document, places, extension),
             *self._check_ledger(file, document),
         ]
         found = found or [*check_cloud(document), *check_moved(document)]
-        places = SourceMap(parsed.file, node)
         for pointer, finding in found:
             at = places.find_nearest(pointer)
             self.findings.append(replace(finding, subject="Project", place=at))
@@ -290,7 +291,7 @@ class _Loading:
         document = settle(compile_service(_FLEET_SCHEMA), parsed.build(node))
         places = SourceMap(parsed.file, node)
         subject = _subject("Fleet", document)
-        found = list(check_document(_FLEET_SCHEMA, document))
+        found = check_written(_FLEET_SCHEMA, document, places)
         for pointer, finding in found:
             at = places.find_nearest(pointer)
             self.findings.append(replace(finding, subject=subject, place=at))
@@ -329,7 +330,7 @@ class _Loading:
             self.definitions.add(include_definition(self.folder, file, spec, places))
         found = list(normalize_definition(schema, spec))
         faults = list(settle_spec(self.schemas[kind], spec))
-        errors = list(check_document(self.schemas[kind], document))
+        errors = check_written(self.schemas[kind], document, places)
         reported = {pointer for pointer, _ in errors}
         return [
             *found,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from reconciler.document.comparers import COMPARERS
 from reconciler.files import resolve_path
 from reconciler.model import Address, Cloud, Finding, GuardLimits, Json, Project
 from reconciler.ports import Plane
@@ -41,7 +42,7 @@ def make_project(
         moved={
             Address.parse(one["from"]): Address.parse(one["to"]) for one in spec.get("moved", ())
         },
-        ledger_container=ledger.get("container", "").rstrip("/"),
+        ledger_container=_normalize(ledger.get("container", "")),
         ledger_prefix=ledger.get("prefix", ""),
     )
 
@@ -76,11 +77,17 @@ def make_cloud(given: Json, planes: Sequence[Plane]) -> Cloud:
     if given == "emulator":
         urls = {one.name: one.emulator for one in planes if one.emulator}
         return _name(urls, planes, _EMULATED_BLOB)
-    urls = {name: url.rstrip("/") for name, url in given.items() if name != "blob"}
+    given = {name: _normalize(url) for name, url in given.items()}
+    urls = {name: url for name, url in given.items() if name != "blob"}
     # An emulator on this machine serves every plane, so that no request goes to Azure by mistake.
     local = next((url for url in urls.values() if url.startswith("http:")), "")
     usual = {one.name: local or one.azure for one in planes if one.azure}
-    return _name({**usual, **urls}, planes, given.get("blob", "").rstrip("/"))
+    return _name({**usual, **urls}, planes, given.get("blob", ""))
+
+
+def _normalize(url: str) -> str:
+    """The one form of a URL: an equal URL in another spelling is not another cloud or ledger."""
+    return str(COMPARERS["blob-uri"](url)).rstrip("/")
 
 
 def _name(urls: Mapping[str, str], planes: Sequence[Plane], blob: str) -> Cloud:

@@ -17,7 +17,7 @@ from reconciler.manifests.folder import Folder
 from reconciler.manifests.schema import MORE, MOST
 from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Finding, Json, Manifest
-from reconciler.text.suggestions import suggest
+from reconciler.text.suggestions import ask, suggest
 
 _ADDRESS: Final = ("definition", "from", "address")
 # Finding similar names is slow, and a user does not read more than this number of suggestions.
@@ -137,7 +137,7 @@ def _leads_to_secret(schema: str, pointer: str) -> bool:
 def _no_secret(schema: str, pointer: str) -> Finding:
     known = definition.secret_pointers(schema)
     near = suggest(pointer, known)
-    hint = f'Did you mean "{near}"?' if near else f"Secrets are: {', '.join(known)}."
+    hint = ask(pointer, near) if near else f"Secrets are: {', '.join(known)}."
     return Finding("the service has no secret at this pointer", next_step=hint)
 
 
@@ -167,7 +167,7 @@ def _suggest(source: str, others: Sequence[str]) -> str:
     """The address with a similar name; the kind, which all of them share, is not compared."""
     names = {address.partition("/")[2]: address for address in others}
     near = suggest(source.partition("/")[2], names, most=1000)
-    return f"Did you mean {names[near]}?" if near else "Name the service: from: {resource: …}"
+    return ask(source, names[near], "{}") if near else "Name the service: from: {resource: …}"
 
 
 def _wrong(manifest: Manifest, message: str, next_step: str) -> Finding:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import jsonschema_rs
 
 from reconciler.document.pointers import copy_document, find, format_pointer, split_pointer
+from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Finding, Json, Path
 from reconciler.package_data import read_schema
 from reconciler.ports import Kind
 from reconciler.secrets.suspicion import quote_word
-from reconciler.text.suggestions import suggest
+from reconciler.text.suggestions import ask, suggest
 
 if TYPE_CHECKING:  # it only explains errors, and is imported when there are errors
     from jsonschema.exceptions import ValidationError
@@ -172,6 +173,21 @@ def check_document(name: str, document: Json, extension: str = "") -> Iterator[t
             yield at, Finding(f"{said} does not match the required pattern")
 
 
+def check_written(
+    name: str, document: Json, places: SourceMap, extension: str = ""
+) -> list[tuple[str, Finding]]:
+    """Returns the schema errors, after texts such as 1.2e1 became numbers where one is needed."""
+    errors = list(check_document(name, document, extension))
+    numbers = {pointer: places.read_exponent(pointer) for pointer, _ in errors}
+    for pointer, number in numbers.items():
+        parent, _, last = pointer.rpartition("/")
+        around = find(document, split_pointer(parent))
+        if number is not None and isinstance(around, dict):
+            around[split_pointer(f"/{last}")[0]] = number
+    changed = any(number is not None for number in numbers.values())
+    return list(check_document(name, document, extension)) if changed else errors
+
+
 def sign_errors(name: str, document: Json, extension: str = "") -> Iterator[tuple[str, str]]:
     """Yields the schema errors: the JSON pointer of the place, and a text for the broken rule.
 
@@ -282,14 +298,14 @@ def _explain_unknown(
 def _unknown_field(key: str, schema: Json) -> Finding:
     known = list(schema.get("properties", {}))
     near = suggest(key, known)
-    hint = f'Did you mean "{near}"?' if near else f"Known fields: {', '.join(known)}."
+    hint = ask(key, near) if near else f"Known fields: {', '.join(known)}."
     return Finding(f"unknown field{quote_word(key)}", next_step=hint)
 
 
 def unknown_word(what: str, given: str, known: Sequence[str]) -> Finding:
     """Returns a finding for an unknown name, with the nearest known name or all of them."""
     near = suggest(given, known)
-    hint = f'Did you mean "{near}"?' if near else f"Known: {', '.join(known)}."
+    hint = ask(given, near) if near else f"Known: {', '.join(known)}."
     return Finding(f"unknown {what}{quote_word(given)}", next_step=hint)
 
 

@@ -23,6 +23,7 @@ _STR: Final = "tag:yaml.org,2002:str"
 _PREFIX: Final = "tag:yaml.org,2002:"
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
+_EXPONENT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?[eE][-+]?[0-9]{1,4}", re.ASCII)
 _SHORT: Final = 12
 _UNSAID: Final = "…"
 _TAG: Final = re.compile(r"!![a-z]{1,12}(/[a-z]{1,12}:)?|![A-Za-z]{1,20}$")
@@ -320,6 +321,23 @@ class SourceMap(Mapping[str, SourceLocation]):
             except (KeyError, ValueError):
                 pointer = pointer.rpartition("/")[0]
         return self[pointer]
+
+    def read_exponent(self, pointer: str) -> int | None:
+        """Returns the whole number of a text without quotes, such as 1.2e1, or None.
+
+        It is a number to JSON and YAML 1.2. YAML 1.1, which libyaml reads, takes it for text.
+        """
+        for prefix, places in self.mounted.items():
+            if pointer.startswith(f"{prefix}/"):
+                return places.read_exponent(pointer.removeprefix(prefix))
+        try:
+            node = self._find(pointer)[1]
+        except (KeyError, ValueError):
+            return None
+        if not isinstance(node, yaml.ScalarNode) or node.style:
+            return None
+        number = float(node.value) if _EXPONENT.fullmatch(node.value) else math.nan
+        return int(number) if number.is_integer() else None
 
     def part(self, pointer: str, name: str = "") -> SourceMap:
         """Returns the locations of the value at a pointer, as a document of its own.

@@ -35,14 +35,12 @@ def suggest(
     return names[near[0]] if near and names[near[0]] not in never else ""
 
 
-def ask(word: str, near: str, shown: str = "") -> str:
+def ask(word: str, near: str, form: str = '"{}"') -> str:
     """The question whether a near name was meant; it describes a difference that cannot be seen.
 
-    `shown` is the near name as the question writes it; without it, the name is in quotes.
+    `form` says how the question writes the name.
     """
-    quoted = shown or f'"{near}"'
-    question = f"Did you mean {quoted}?"
-    return f"{question} {describe_difference(word, near)}".rstrip()
+    return f"Did you mean {form.format(near)}? {describe_difference(word, near)}".rstrip()
 
 
 def looks_like(one: str, other: str) -> bool:

@@ -28,7 +28,7 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.plans.waves import group_members, name_items
 from reconciler.ports import Kind
-from reconciler.text.suggestions import suggest
+from reconciler.text.suggestions import ask, suggest
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _no_such_address(address: str, known: Collection[Address]) -> Finding:
     return Finding(
         "no manifest declares this address",
         subject=address,
-        next_step=f"Did you mean {near}?" if near else "A target has the form Kind/name.",
+        next_step=ask(address, near, "{}") if near else "A target has the form Kind/name.",
     )
 
 

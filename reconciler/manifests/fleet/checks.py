@@ -35,7 +35,7 @@ from reconciler.manifests.yaml_text import SourceMap, read_plain
 from reconciler.model import Finding, Json, Path
 from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import format_name, is_word
-from reconciler.text.suggestions import suggest
+from reconciler.text.suggestions import ask, looks_like, suggest
 
 _DEFINITION: Final = ("spec", "definition")
 # What normalization may remove from an address, variables included.
@@ -171,14 +171,15 @@ class _PartContext:
             return None
         tabular = items.header is not None
         header = items.header or items.all[0].place
-        words = list(filter(is_word, items.names))
+        # A name that looks like the variable cannot be a secret: the template holds it too.
+        words = [one for one in items.names if is_word(one) or looks_like(one, name)]
         others = len(items.names) - len(words)
         near = suggest(name, words)
         return self.locate(
             Finding(
                 f"no {'column is called' if tabular else 'item has'} {format_name(name, 'that')}",
                 detail=(f"The names on {header} are: {', '.join(words + _others(others))}.",),
-                next_step=f"Did you mean ${{{near}}}?" if near else "",
+                next_step=ask(name, near, "${{{}}}") if near else "",
             ),
             path,
         )

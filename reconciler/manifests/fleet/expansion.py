@@ -26,7 +26,7 @@ from reconciler.model import Address, Finding, Json, Manifest, Member, Rollout, 
 from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import format_name
 from reconciler.text.durations import parse_duration
-from reconciler.text.suggestions import suggest
+from reconciler.text.suggestions import ask, suggest
 
 _ALL: Final = "100%"
 _WAVES: Final = "/spec/waves"
@@ -159,7 +159,7 @@ def _check_overrides(
         yield Finding(
             f"no member is called {format_name(name, 'that')}",
             place=source.places[f"/spec/overrides{format_pointer((name,))}"],
-            next_step=f'Did you mean "{near}"?' if near else "Remove it, or correct it.",
+            next_step=ask(name, near) if near else "Remove it, or correct it.",
         )
 
 

@@ -84,7 +84,7 @@ def _read_csv(folder: Folder, manifest: Path, name: str, place: SourceLocation) 
         finding = Finding("the file of items is outside the project's folder", place=place)
         return Items(findings=(replace(finding, next_step=step),))
     if not folder.has(path):
-        return Items(findings=(Finding(f"the file {name} does not exist", place=place),))
+        return Items(findings=(folder.miss(path, name, place),))
     before = len(folder.findings)
     text = folder.read(path, place)
     if text is None:
