@@ -67,6 +67,8 @@ def find_faults(
 
     Names of objects may have any casing; the paths have the casing of the value.
     """
+    if field.read_only or field.secret:
+        return  # another check refuses it
     if isinstance(value, dict) and field.branches:
         yield from _find_same_names(field, value, path)
         for name, below in value.items():

@@ -48,7 +48,7 @@ class Folder:
     def miss(self, path: Path, name: str, place: SourceLocation) -> Finding:
         """Returns the finding for a file that does not exist, with the nearest name beside it."""
         try:
-            others = sorted(os.listdir(path.parent))
+            others = sorted(one.name for one in path.parent.iterdir())
         except OSError:
             others = []
         near = suggest(path.name, others, most=1000)

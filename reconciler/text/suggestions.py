@@ -44,7 +44,7 @@ def ask(word: str, near: str, form: str = '"{}"') -> str:
 
 
 def looks_like(one: str, other: str) -> bool:
-    """Whether two names look the same, in any case: the eye cannot tell them apart."""
+    """Whether two names look the same, in any case: the difference cannot be seen."""
     return _fold(one) == _fold(other)
 
 

@@ -69,7 +69,7 @@ def test_rows_are_counted_by_the_line_on_which_they_begin(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("cell", "value"), [("5", 5), ("150", 150), ("005", None), ("5.0", None), ("five", None), ("", None), (" 5", None), ("true", None), ("1e2", None)],
+    ("cell", "value"), [("5", 5), ("150", 150), ("005", None), ("5.0", 5), ("five", None), ("", None), (" 5", None), ("true", None), ("5.5", None), ("1e2", 100), ("1.2E+01", 12), ("1e400", None)],
 )  # fmt: skip
 def test_a_number_is_read_where_one_is_needed(tmp_path: Path, cell: str, value: int | None) -> None:
     loaded = read(tmp_path, DESCRIBED, f"code,calls,team\n1,{cell},x\n")
