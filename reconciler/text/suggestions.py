@@ -52,7 +52,7 @@ def describe_difference(word: str, near: str) -> str:
     """Where two names differ, if that cannot be seen; "" for a difference that can be seen."""
     pairs = enumerate(zip_longest(word, near, fillvalue=""))
     at = next((n for n, (one, other) in pairs if one.casefold() != other.casefold()), -1)
-    if at < 0 or not (looks_like(word, near) or _is_blank(word[at:][:1] + near[at:][:1])):
+    if at < 0 or not (looks_like(word, near) or _is_hidden(word, at) or _is_hidden(near, at)):
         return ""
     here, there = _describe_at(word, at), _describe_at(near, at)
     return f"They differ at character {at + 1}: {here} here, {there} there."
@@ -81,8 +81,11 @@ def _describe_at(text: str, at: int) -> str:
     return describe_character(text[at]) + follows
 
 
-def _is_blank(text: str) -> bool:
-    return any(one.isspace() or not one.isprintable() for one in text)
+def _is_hidden(text: str, at: int) -> bool:
+    """Whether a character cannot be seen: a strange blank, or a blank at an end or beside one."""
+    around = text[max(at - 1, 0) : at + 2]
+    blank = text[at : at + 1].isspace() and (around != around.strip() or "  " in around)
+    return blank or not text[at : at + 1].isprintable()
 
 
 def _fold(text: str) -> str:
