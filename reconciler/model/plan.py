@@ -208,6 +208,7 @@ class Plan:
     `orphans` are in the ledger and in no manifest; this plan does not change them. `rollouts` are
     those of the fleets that have steps. `last_set` maps the address and the pointer of each value
     that is not observable to the time and author of its last write ("2026-11-02 by ci@4f1c2aa").
+    `older` says that it was saved by a version that did not write the digest of its changes.
     """
 
     steps: tuple[Step, ...]
@@ -222,6 +223,7 @@ class Plan:
     estimate: Estimate = Estimate()
     rollouts: tuple[Rollout, ...] = ()
     last_set: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    older: bool = False
 
     @property
     def refused(self) -> tuple[Finding, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, fields
 from typing import BinaryIO, Final
 
@@ -40,6 +41,7 @@ from reconciler.model import (
     Verb,
     compress,
 )
+from reconciler.plans.changes_digest import ACTIONS, digest_of_changes
 from reconciler.plans.plan_checks import check_plan_parts, check_plan_shape, find_doubles
 from reconciler.text.json_parts import Bounds, digest_in_parts, encode_in_parts, read_in_parts
 from reconciler.text.json_text import (
@@ -51,14 +53,6 @@ from reconciler.text.json_text import (
 )
 
 FORMAT_VERSION: Final = "1.0"
-_ACTIONS: Final[Mapping[Action, list[str]]] = {
-    Action.CREATE: ["create"],
-    Action.UPDATE: ["update"],
-    Action.REPLACE: ["delete", "create"],
-    Action.DELETE: ["delete"],
-    Action.FORGET: ["forget"],
-    Action.ADOPT: ["adopt"],
-}
 _DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
 
 
@@ -97,6 +91,7 @@ def _head_of(plan: Plan) -> dict[str, Json]:
         "last_set": {address: dict(said) for address, said in plan.last_set.items()},
         "baseline": plan.baseline,
         "outcome": plan.outcome,
+        **({} if plan.older else {"changes_digest": digest_of_changes(plan)}),
     }
 
 
@@ -141,7 +136,7 @@ def _step_document(step: Step) -> Json:
         "id": step.resource.id,
         **_token_document(step.resource),
         "change": {
-            "actions": _ACTIONS[step.action],
+            "actions": ACTIONS[step.action],
             "before": None if step.before is ABSENT else step.before,
             "after": None if step.after is ABSENT else step.after,
             "before_sensitive": hidden,
@@ -344,6 +339,7 @@ def _plan_of(body: Json, steps: tuple[Step, ...]) -> Plan:
         not_observable={name: tuple(ats) for name, ats in body["not_observable"].items()},
         rollouts=tuple(_rollout_of(one) for one in body.get("rollouts", ())),
         last_set={name: dict(ats) for name, ats in body.get("last_set", {}).items()},
+        older="changes_digest" not in body,
     )
 
 
@@ -358,7 +354,7 @@ def _resource_of(address: Address, said: Json) -> Resource:
 
 def _step_of(said: Json) -> Step:
     change = said["change"]
-    action = next(act for act, words in _ACTIONS.items() if words == change["actions"])
+    action = next(act for act, words in ACTIONS.items() if words == change["actions"])
     return Step(
         resource=_resource_of(Address(said["type"], said["name"]), said),
         action=action,

@@ -26,6 +26,7 @@ EXPECTED = (
 _VARYING = (
     (re.compile(r"MIIC[A-Za-z0-9+/=]{60,}"), "{cipher text}"),
     (re.compile(r"(?<=complete after )[0-9]+(?=s)"), "{seconds}"),
+    (re.compile(r"(?<=plan: )sha256:[0-9a-f]{64}|(?<=changes: )sha256:[0-9a-f]{64}"), "{digest}"),
     (re.compile(r"(?<=request id )[0-9a-f-]{36}"), "{request id}"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"), "{moment}"),
 )
@@ -112,7 +113,7 @@ def _visible(text: str) -> str:
 def show_plan(case: Case, document: Json, known: Mapping[str, Json]) -> str:
     """The plan's document as text. `known` are documents by name; a name stands for the whole."""
     said = json.loads(json.dumps(document))
-    said |= {"timestamp": "{time}", "plan_digest": "{digest}"}
+    said |= {"timestamp": "{time}", "plan_digest": "{digest}", "changes_digest": "{digest}"}
     for kind in ("files", "schemas"):
         said["inputs"][kind] = dict.fromkeys(said["inputs"][kind], "{digest}")
     return dump(settle(case, _name(said, known))) + "\n"

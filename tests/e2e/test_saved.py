@@ -1,6 +1,7 @@
 """Saved plans: shown, taken apart as patches, and held against the files they were made from."""
 
 import json
+import re
 
 import jsonpatch
 import pytest
@@ -111,3 +112,49 @@ def test_no_flag_shapes_a_plan_that_is_saved(project: Project, flag: tuple[str, 
     ), refused.said
     assert project.emulator.model("a") == project.emulator.model_uri("old")
     assert project.run("apply", "p.json", "--parallelism", "2").code == 0
+
+
+def read_digests(text: str) -> list[str]:
+    return re.findall(r"Digest of (?:this plan|its changes): (sha256:[0-9a-f]{64})", text)
+
+
+def test_a_plan_is_applied_only_if_it_is_the_expected_one(project: Project) -> None:
+    save(project, "a")
+    world = project.emulator
+    document = json.loads((project.folder / "p.json").read_text())
+    digests = [document["plan_digest"], document["changes_digest"]]
+    for form in ("text", "markdown", "html"):
+        shown = project.run("show", "p.json", "--format", form).out
+        assert all(one in shown for one in digests)
+    assert read_digests(project.run("show", "p.json").out) == digests
+    again = read_digests(project.run("plan", "--refresh", "full").out)
+    assert (again[0] != digests[0], again[1]) == (True, digests[1])
+    other = f"sha256:{'0' * 64}"
+    refused = project.run("apply", "p.json", "--expect", other, "--detailed-exitcode")
+    assert (refused.code, "the plan is not the expected one" in refused.err) == (4, True)
+    assert digests[1] in refused.err
+    assert world.model("a") == world.model_uri("old")
+    wrong = project.run("apply", "p.json", "--expect", "9f86d081")
+    assert (wrong.code, "a digest is sha256:" in wrong.err) == (1, True)
+    assert project.run("apply", "p.json", "--expect", digests[0]).code == 0
+
+
+def test_the_changes_are_planned_again_and_compared_under_the_lock(project: Project) -> None:
+    save(project, "a")
+    world = project.emulator
+    (expected,) = read_digests(project.run("show", "p.json").out)[1:]
+    world.patch("a", title="Edited by others")  # unrelated
+    manifest = project.manifest("a", world.model_uri("newer"))
+    refused = project.run("apply", "--expect", expected, "--detailed-exitcode")
+    assert refused.code == 4, refused.said
+    assert "newer" in refused.out
+    assert "WebService/a: update, " in refused.err
+    assert world.model("a") == world.model_uri("old")
+    manifest.unlink()
+    more = "  definition: {tags: {team: growth}}"
+    project.manifest("a", world.model_uri("new"), more=more)
+    done = project.run("apply", "--expect", expected, "--detailed-exitcode")
+    assert done.code == 0, done.said
+    assert world.model("a") == world.model_uri("new")
+    twice = project.run("apply", "--expect", expected, "--detailed-exitcode")
+    assert (twice.code, "they may have been applied already" in twice.err) == (4, True)

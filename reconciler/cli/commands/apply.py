@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -23,6 +24,14 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 
 
 _INSTEAD: Final = "Apply a saved plan, or give --auto-approve."
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+
+
+def _read_digest(_: click.Context, __: click.Parameter, text: str) -> str:
+    """The digest in lower case; raises click.BadParameter for any other text."""
+    if text and not _DIGEST.fullmatch(text.lower()):
+        raise click.BadParameter("a digest is sha256: and 64 hexadecimal digits, as plan prints it")
+    return text.lower()
 
 
 class _Apply(Command):
@@ -43,6 +52,7 @@ class ApplyFlags:
     lock_timeout: float
     step_timeout: float
     patience: float
+    expect: str = ""
 
 
 @click.command(
@@ -62,6 +72,13 @@ class ApplyFlags:
     "text",
     "json",
     about="json prints lines with Terraform's message types, and never asks for approval.",
+)
+@click.option(
+    "--expect",
+    metavar="DIGEST",
+    default="",
+    callback=_read_digest,
+    help="Apply only the plan with this digest, or the plan whose changes have it; do not ask.",
 )
 @apply_options
 @click.pass_obj
@@ -111,7 +128,7 @@ def _apply_new(
     from reconciler.engine.planning.plan import make_plan
     from reconciler.plans.plan_file import digest_of_plan
 
-    ask = not apply_flags.auto_approve
+    ask = not (apply_flags.auto_approve or apply_flags.expect)
     if ask and invocation.as_json:
         raise _refuse_asking("--json cannot ask for approval")
     assembly = assemble(invocation, paths, flags.allowed)
@@ -119,6 +136,7 @@ def _apply_new(
     def make(runtime: Runtime) -> tuple[Plan, str]:
         plan = make_plan(runtime, assembly.request(flags, paths))
         propose(invocation, runtime, plan, ask=ask)
+        _check_expected(plan, apply_flags.expect)
         return plan, digest_of_plan(plan)
 
     runtime = assembly.runtime(flags.parallelism, flags.max_calls, apply_flags.step_timeout)
@@ -138,6 +156,7 @@ def _apply_saved(
     _refuse_shaping(name, flags)
     saved = read_saved(name)
     assembly = assemble_leniently(invocation)
+    _check_expected(saved[0], apply_flags.expect, saved[1])
     assembly.check_belongs(saved[0], name)
     check_admission(saved[0], assembly.kinds, name)
     warn_of_changes(saved[0], invocation)
@@ -151,6 +170,40 @@ def _apply_saved(
         return judge_saved_plan(runtime, saved[0], assembly.request(PlanFlags())), saved[1]
 
     return Session(invocation, assembly, runtime, apply_flags).run(judge)
+
+
+def _check_expected(plan: Plan, expected: str, digest: str = "") -> None:
+    """Raise StalePlan if the plan is not the expected one; `digest` is that of a saved plan.
+
+    The digest alone cannot say what was expected, so the error has what is planned now.
+    """
+    from reconciler.errors import StalePlan
+    from reconciler.model import Finding
+    from reconciler.plans.changes_digest import digest_of_changes, digest_of_one
+
+    changes = digest_of_changes(plan)
+    if not expected or expected in {digest, changes}:
+        return
+    steps = [
+        f"{step.resource.address}: {step.action.value}, {digest_of_one(step)}"
+        for step in plan.steps[:_MOST_STEPS]
+    ]
+    left = len(plan.steps) - len(steps)
+    finding = Finding(
+        "the plan is not the expected one: nothing was written",
+        detail=(
+            f"Expected {expected}.",
+            *([f"The digest of this plan is {digest}."] if digest else []),
+            f"The digest of its changes is {changes}.",
+            *(steps or ["It has no changes: they may have been applied already."]),
+            *([f"and {left:,} more"] if left else []),
+        ),
+        next_step=f"Review this plan, and apply it with: --expect {changes}",
+    )
+    raise StalePlan((finding,))
+
+
+_MOST_STEPS: Final = 200
 
 
 def _refuse_shaping(name: str, flags: PlanFlags) -> None:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from reconciler import __version__
 from reconciler.model import Plan
+from reconciler.plans.changes_digest import digest_of_changes
 from reconciler.plans.plan_file import digest_of_plan
 from reconciler.render.plan.page import WORDS, count_by_word, make_entries, make_notices
 from reconciler.render.plan.rollout import describe_rollouts
@@ -63,6 +64,7 @@ def render_plan_html(plan: Plan) -> str:
         coverage=describe_coverage(plan),
         rollouts=list(describe_rollouts(plan)),
         digest=digest_of_plan(plan),
+        changes_digest=digest_of_changes(plan),
         version=__version__,
         style=style,
         script=script,

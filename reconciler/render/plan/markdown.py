@@ -18,6 +18,7 @@ from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.plan.text import (
     count_actions,
     describe_coverage,
+    describe_digests,
     describe_hidden,
     describe_lifted,
     list_lines,
@@ -146,6 +147,7 @@ def _collapse(groups: Sequence[Group], most: int) -> list[str]:
 def _notes(plan: Plan) -> Sequence[str]:
     hidden = "" if plan.steps else describe_hidden(plan)
     notes = [f"\n{hidden}"] if hidden else []
+    notes += [f"\n{code(one)}" for one in describe_digests(plan)] if plan.steps else []
     notes += [f"\n{code(rollout)}" for rollout in describe_rollouts(plan)]
     if plan.orphans:
         them = code(list_names((str(one.address) for one in plan.orphans), _MOST_NAMED), _ALL)

@@ -11,8 +11,9 @@ from typing import Final
 
 from reconciler.document.pointers import format_pointer
 from reconciler.model import Action, Cause, Plan, Step, Verb
+from reconciler.plans.changes_digest import digest_of_changes
 from reconciler.plans.guards import is_final
-from reconciler.plans.plan_file import encode_plan
+from reconciler.plans.plan_file import digest_of_plan, encode_plan
 from reconciler.plans.waves import arrange
 from reconciler.render.findings import render_findings
 from reconciler.render.plan.changes import render_changes, render_difference
@@ -281,6 +282,14 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
         yield describe_lifted(plan)
     yield from describe_rollouts(plan)
     yield describe_coverage(plan)
+    if plan.steps:
+        yield from describe_digests(plan)
+
+
+def describe_digests(plan: Plan) -> Iterator[str]:
+    """Yields the digest of the plan, and the digest of its changes; `--expect` takes both."""
+    yield f"Digest of this plan: {digest_of_plan(plan)}"
+    yield f"Digest of its changes: {digest_of_changes(plan)}"
 
 
 def describe_lifted(plan: Plan) -> str:
