@@ -98,6 +98,7 @@ def reseal(project: Project, change: Callable[[Json], object], name: str = "p.js
     """Change a saved plan and compute its digest again, as anybody can."""
     body = json.loads((project.folder / name).read_text())
     change(body)
+    body.pop("changes_digest")  # a plan of an earlier version has none
     body["plan_digest"] = digest_of(body)
     (project.folder / name).write_text(json.dumps(body))
 
