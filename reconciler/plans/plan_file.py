@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, fields
 from typing import BinaryIO, Final
