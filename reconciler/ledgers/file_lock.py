@@ -54,6 +54,7 @@ class FileLock:
         # The record that was seen last, and when it was first seen, by `read_clock`.
         self._watched = LockRecord()
         self._watched_since = 0.0
+        self._owner_lives = False
 
     def read(self) -> LockRecord:
         """Reads the record; an empty one if the file does not exist. Raises LedgerInvalid."""
@@ -127,10 +128,12 @@ class FileLock:
             return
         now = read_clock()
         if found != self._watched:
+            # An owner that was seen to renew the lock lives, whatever the times of files say.
+            self._owner_lives = found.lock_owner == self._watched.lock_owner
             self._watched, self._watched_since = found, now
         left_s = self._watched_since + self._heartbeat.lease_s - now
         if left_s > 0.0:
-            watch_s = left_s if self._seems_over(handle) else 0.0
+            watch_s = 0.0 if self._owner_lives or not self._seems_over(handle) else left_s
             raise held_by(lock_owner, str(self.file), watch_s)
 
     def _seems_over(self, handle: int) -> bool:

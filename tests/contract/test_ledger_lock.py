@@ -447,6 +447,26 @@ def test_a_lock_that_seems_abandoned_is_watched_though_nobody_asked_to_wait(
     assert held.lock_owner.fence == 10
 
 
+def test_nobody_waits_for_an_owner_that_was_seen_to_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, now = Folder(tmp_path / "ledger"), [1000.0]
+    for name in ("lock", "file_lock"):
+        monkeypatch.setattr(f"reconciler.ledgers.{name}.read_clock", lambda: now[0])
+    write_lock(home.folder)
+    file, ledger = home.folder / "lock.json", home.open()
+    age(file, 3600)
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        write_lock(home.folder, renewals=int(now[0]))
+        age(file, 3600)  # the times of files stay wrong
+
+    with pytest.raises(LockHeld):
+        wait_for(lambda: ledger._acquire(lock_owner()), 0.0, silent, sleep)
+    assert now[0] - 1000.0 <= 2.0
+
+
 def test_a_lock_of_an_earlier_version_counts_no_renewals(tmp_path: Path) -> None:
     home = Folder(tmp_path / "ledger", SHORT)
     with home.open().lock(lock_owner(), 0, silent):
