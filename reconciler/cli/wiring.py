@@ -19,6 +19,7 @@ from typing import Final, Literal
 from reconciler.blobs import BlobStorage
 from reconciler.cli.context import Invocation
 from reconciler.cli.loading import list_notes, load_all
+from reconciler.cli.local_emulator import use_emulator
 from reconciler.engine.planning.selection import PlanRequest
 from reconciler.engine.runtime import Providers, Runtime
 from reconciler.errors import ManifestInvalid, PlanInvalid, ReconcilerError
@@ -73,7 +74,7 @@ class Assembly:
         self._invocation = invocation
         self.kinds = kinds
         self.loaded = loaded
-        self.project: Project = loaded.project
+        self.project, self._of_emulator = use_emulator(loaded.project)
 
     @cached_property
     def revision(self) -> Revision:
@@ -174,7 +175,11 @@ class Assembly:
             refresh=flags.refresh,
             rollouts=self.loaded.rollouts,
             unread=(*self.loaded.unread, *self._absent),
-            notes=(*list_notes(self.loaded), *map(describe_unread, self._absent)),
+            notes=(
+                *list_notes(self.loaded),
+                *map(describe_unread, self._absent),
+                *self._of_emulator,
+            ),
             moved_places=self.project.moved_places,
         )
 

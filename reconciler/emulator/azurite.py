@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,8 @@ VERSION: Final = "3.37.0"
 _MAIN: Final = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")
 _READY_WITHIN_S: Final = 60.0
 _INSTALL_WITHIN_S: Final = 600
+_REPORT_EVERY_S: Final = 5.0
+_SIZE_MB: Final = 311
 
 
 class AzuriteUnavailable(Exception):
@@ -33,13 +35,16 @@ class AzuriteUnavailable(Exception):
 
 
 @contextlib.contextmanager
-def run_azurite(port: int = 0, folder: Path | None = None) -> Iterator[str]:
+def run_azurite(
+    port: int = 0, folder: Path | None = None, report: Callable[[str], None] = lambda _: None
+) -> Iterator[str]:
     """Run blob storage while the block runs, and yield its URL, `http://127.0.0.1:PORT`.
 
-    Blobs are stored in memory, or in `folder`. Raises AzuriteUnavailable.
+    Blobs are stored in memory, or in `folder`. `report` gets a line each time that the progress of
+    a first fetch is worth one. Raises AzuriteUnavailable.
     """
     node = _find_node()
-    main = _install(node) / _MAIN
+    main = _install(node, report) / _MAIN
     with tempfile.TemporaryDirectory(prefix="reconciler-azurite-") as scratch:
         process, url = _start(node, main, port or pick_free_port(), folder, scratch)
         try:
@@ -67,15 +72,25 @@ def _find_node() -> Path:
     return node
 
 
-def _install(node: Path) -> Path:
+def is_installed() -> bool:
+    """Return whether Azurite is in the user's cache, so that it starts at once."""
+    return (_find_target() / _MAIN).exists()
+
+
+def _find_target() -> Path:
+    import platformdirs
+
+    cache = Path(platformdirs.user_cache_dir("reconciler", appauthor=False))
+    return cache / f"azurite-{VERSION}"
+
+
+def _install(node: Path, report: Callable[[str], None]) -> Path:
     """Return the folder of the installed Azurite.
 
     Installs it at the first call. A lock makes this safe when several processes start at once.
     """
-    import platformdirs
-
-    cache = Path(platformdirs.user_cache_dir("reconciler", appauthor=False))
-    target = cache / f"azurite-{VERSION}"
+    target = _find_target()
+    cache = target.parent
     if (target / _MAIN).exists():
         return target
     try:
@@ -83,38 +98,57 @@ def _install(node: Path) -> Path:
         with (cache / "azurite.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (target / _MAIN).exists():
-                _fetch(node, cache, target)
+                _fetch(node, cache, target, report)
     except OSError as error:
         raise AzuriteUnavailable(f"{cache} cannot be written: {error.strerror}") from error
     return target
 
 
-def _fetch(node: Path, cache: Path, target: Path) -> None:
+def _fetch(node: Path, cache: Path, target: Path, report: Callable[[str], None]) -> None:
     npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     with tempfile.TemporaryDirectory(prefix="azurite-", dir=cache) as partial:
         command = [str(node), str(npm), "install", f"azurite@{VERSION}", "--prefix", partial]
         command += ["--omit=dev", "--omit=optional", "--no-audit", "--no-fund", "--ignore-scripts"]
         command += ["--loglevel=error", "--cache", str(cache / "npm"), "--fetch-retries=1"]
         environment = {**os.environ, "npm_config_update_notifier": "false"}
+        report(f"Fetching Azurite {VERSION} (blob storage) from npm, once: about {_SIZE_MB} MB")
+        process = subprocess.Popen(  # noqa: S603 - our own arguments
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=partial,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
+        )
         try:
-            done = subprocess.run(  # noqa: S603 - our own arguments
-                command,
-                capture_output=True,
-                timeout=_INSTALL_WITHIN_S,
-                check=False,
-                env=environment,
-                cwd=partial,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise AzuriteUnavailable("npm did not finish the download in time") from error
-        if done.returncode or not (Path(partial) / _MAIN).exists():
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            errors = _await_npm(process, Path(partial), report)
+        finally:
+            end_process(process)
+        if process.returncode or not (Path(partial) / _MAIN).exists():
+            said = errors.decode("utf-8", "replace").strip().splitlines()
             raise AzuriteUnavailable(
                 f"npm cannot download it: {said[0][:200] if said else 'npm printed no error'}"
             )
         shutil.rmtree(target, ignore_errors=True)
         Path(partial).rename(target)
         Path(partial).mkdir()  # the block deletes it when it ends
+
+
+def _await_npm(
+    process: subprocess.Popen[bytes], folder: Path, report: Callable[[str], None]
+) -> bytes:
+    """Return what npm printed on stderr when it ended; raises AzuriteUnavailable if it is slow."""
+    started = time.monotonic()
+    while True:
+        try:
+            return process.communicate(timeout=_REPORT_EVERY_S)[1]
+        except subprocess.TimeoutExpired as error:
+            elapsed = time.monotonic() - started
+            if elapsed > _INSTALL_WITHIN_S:
+                raise AzuriteUnavailable("npm did not finish the download in time") from error
+            size = sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+            report(f"Still fetching Azurite... [{elapsed:.0f}s elapsed, {size / 1e6:.0f} MB]")
 
 
 def _start(

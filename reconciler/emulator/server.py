@@ -123,6 +123,7 @@ class Server:
             self._log = self._settings.log.open("a", encoding="utf-8")
         await self._storage.open()
         app = web.Application(client_max_size=_MOST_BYTES)
+        app.router.add_get("/emulator", self._identify)
         app.router.add_route("*", r"/{tail:[\s\S]*}", self._handle)
         app.on_response_prepare.extend([_hide_framework, self._date])
         runner = web.AppRunner(
@@ -140,6 +141,10 @@ class Server:
             self._state.close()
             if self._log is not None:
                 self._log.close()
+
+    async def _identify(self, _: web.Request) -> web.Response:
+        """Answer which emulator this is, without a token: commands ask it before they send one."""
+        return web.json_response({"id": self._settings.id})
 
     async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
         """Send the time of this service."""

@@ -21,7 +21,7 @@ class Settings:
     `operation_seconds` is how long an operation runs, and after which time a Classic PATCH takes
     effect. `blob_url` is the address of blob storage, for the switches that check models. `world`
     is what Classic holds at the start. The process is killed after `crash_after` replies; 0 means
-    never.
+    never. `id` identifies this process to its project.
     """
 
     host: str = "127.0.0.1"
@@ -37,3 +37,4 @@ class Settings:
     faults: tuple[Fault, ...] = ()
     world: tuple[Workspace, ...] = DEFAULT_WORLD
     crash_after: int = 0
+    id: str = ""

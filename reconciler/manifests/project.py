@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -76,7 +77,7 @@ def make_cloud(given: Json, planes: Sequence[Plane]) -> Cloud:
         return _name({one.name: one.azure for one in planes if one.azure}, planes, "")
     if given == "emulator":
         urls = {one.name: one.emulator for one in planes if one.emulator}
-        return _name(urls, planes, _EMULATED_BLOB)
+        return replace(_name(urls, planes, _EMULATED_BLOB), emulated=True)
     given = {name: _normalize(url) for name, url in given.items()}
     urls = {name: url for name, url in given.items() if name != "blob"}
     # An emulator on this machine serves every plane, so that no request goes to Azure by mistake.

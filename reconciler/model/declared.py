@@ -100,12 +100,15 @@ class Cloud:
     """The base URLs of the calls, without a trailing slash, by the plane names of the kinds.
 
     `name` is part of a plan: a plan for one cloud is not applied to another. `blob` is empty when
-    the address of each model already names the storage.
+    the address of each model already names the storage. `emulated` says that the project names the
+    emulator and not its address; `token` is the emulator's own one.
     """
 
     name: str
     planes: Mapping[str, str]
     blob: str = ""
+    emulated: bool = False
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

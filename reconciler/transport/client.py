@@ -113,6 +113,7 @@ class Client:
         rate_limiter: RateLimiter,
         *,
         redaction: Redaction | None = None,
+        local_token: str = "",
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -124,7 +125,7 @@ class Client:
         self._rate_limiter = rate_limiter
         self._emit = emit
         self.redaction = redaction or Redaction()
-        self._tokens = Tokens(self.base_url, self.redaction.know)
+        self._tokens = Tokens(self.base_url, self.redaction.know, local_token)
         # The time of the service in its last reply, and when that was by `clock`.
         self._told: tuple[datetime, float] | None = None
         self._connections = make_connections(

@@ -142,9 +142,15 @@ def _read_clock() -> float:
 class Tokens:
     """Tokens for one base URL; safe to use from several threads."""
 
-    def __init__(self, base_url: str, know: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        know: Callable[[str], None] = lambda _: None,
+        local_token: str = "",
+    ) -> None:
         """`know` receives each token before it is used, so that output can be redacted.
 
+        `local_token` is that of the project's emulator; the environment's has precedence.
         Raises ReconcilerError for an address or a token that cannot be used.
         """
         if not is_loopback(base_url) and not base_url.lower().startswith("https://"):
@@ -155,6 +161,7 @@ class Tokens:
             )
         self._scope = f"{base_url}/.default"
         self._local = is_loopback(base_url)
+        self._own = local_token
         self._know = know
         self._lock = threading.Lock()
         self._token = ""
@@ -172,7 +179,7 @@ class Tokens:
             return self._token
 
     def _get_local(self) -> str:
-        token = os.environ.get(_TOKEN_VARIABLE) or _DEFAULT_TOKEN
+        token = os.environ.get(_TOKEN_VARIABLE) or self._own or _DEFAULT_TOKEN
         cure = "Start the emulator with another token, and set it here."
         check_sendable(token, "the emulator's", _TOKEN_VARIABLE, cure)
         if token != _DEFAULT_TOKEN:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import yaml
@@ -293,16 +292,3 @@ def test_no_argument_reaches_the_terminal_as_it_is(
     done = project.run(*arguments)
     assert "a defect of reconciler" not in done.said
     assert all(one.isprintable() or one == "\n" for one in done.said), repr(done.said)
-
-
-def test_other_machines_are_not_offered_the_published_token_without_a_word(
-    tmp_path: Path,
-) -> None:
-    everywhere = "0.0.0.0"  # noqa: S104 - nothing is served
-    with mock.patch("reconciler.cli.commands.emulator._serve"):
-        for host, warned in ((everywhere, True), ("::", True), ("127.0.0.1", False)):
-            done = run(tmp_path, "emulator", "--no-blob", "--host", host)
-            assert ("its token is the published one" in done.err) is warned
-        own = {"RECONCILER_EMULATOR_TOKEN": "a-token-of-my-own"}
-        done = run(tmp_path, "emulator", "--no-blob", "--host", everywhere, env=own)
-        assert done.err == ""

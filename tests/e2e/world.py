@@ -27,6 +27,7 @@ import jsonschema
 
 from reconciler.cli import main
 from reconciler.cli.commands.emulator import emulator
+from reconciler.cli.context import Invocation
 from reconciler.emulator import Settings
 from reconciler.emulator.azurite import run_azurite
 from reconciler.emulator.server import Server
@@ -240,13 +241,16 @@ def definition(model: str) -> Any:
 
 
 @contextmanager
-def spawn_emulator(*options: str, env: Mapping[str, str] | None = None) -> Iterator[Emulator]:
+def spawn_emulator(
+    *options: str, env: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Iterator[Emulator]:
     """An emulator as a process of its own while the block runs; it must end cleanly on SIGTERM."""
     process = subprocess.Popen(
         [sys.executable, "-m", "reconciler", "emulator", "--port", "0", *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         env=clean_environment(env),
+        cwd=folder,
     )
     assert process.stdout is not None
     with process:
@@ -287,9 +291,9 @@ def read_settings(*options: str) -> Settings:
     """What the command makes of its options; it serves nothing and starts no blob storage."""
     with (
         mock.patch.dict(os.environ, clean_environment(), clear=True),
-        mock.patch("reconciler.cli.commands.emulator._serve") as serve,
+        mock.patch("reconciler.cli.emulator_run.serve_emulator") as serve,
     ):
-        emulator.main(["--port=0", *options], standalone_mode=False)
+        emulator.main(["--port=0", *options], standalone_mode=False, obj=Invocation())
     settings: Settings = serve.call_args.args[0]
     return replace(settings, blob_url=serve.call_args.args[1])
 

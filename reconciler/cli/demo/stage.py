@@ -140,7 +140,11 @@ def set_stage(folder: Path) -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
         blob, why = "", ""
         try:
-            azurite = run_azurite(pick_blob_port(port, state / "blobs"), state / "blobs")
+            azurite = run_azurite(
+                pick_blob_port(port, state / "blobs"),
+                state / "blobs",
+                lambda line: print(line, file=sys.stderr, flush=True),
+            )
             blob = stack.enter_context(azurite)
         except AzuriteUnavailable as error:
             why = str(error)
@@ -177,6 +181,7 @@ def run_emulator(port: int, state: Path, options: Sequence[str]) -> Iterator[str
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
+        cwd=state.parent,  # not the user's project, whose emulator this is not
     )
     try:
         line = process.stdout.readline() if process.stdout else b""

@@ -242,7 +242,11 @@ class EndpointProvider:
             if base not in self._clients:
                 access = self._access
                 self._clients[base] = Client(
-                    base, access.emit, access.rate_limiter, redaction=access.redaction
+                    base,
+                    access.emit,
+                    access.rate_limiter,
+                    redaction=access.redaction,
+                    local_token=access.cloud.token,
                 )
             return self._clients[base]
 

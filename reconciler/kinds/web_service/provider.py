@@ -76,7 +76,13 @@ class WebServiceProvider:
     def __init__(self, access: Access, field: Field) -> None:
         base = access.find_url("resourceManager")
         self.timing = _LOCAL if is_loopback(base) else _RECORDED
-        self._client = Client(base, access.emit, access.rate_limiter, redaction=access.redaction)
+        self._client = Client(
+            base,
+            access.emit,
+            access.rate_limiter,
+            redaction=access.redaction,
+            local_token=access.cloud.token,
+        )
         self._field = field
         self._deadline_s = access.deadline_s
 

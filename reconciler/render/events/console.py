@@ -158,7 +158,8 @@ def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a
             said = f"{describe_lock_owner(lock_owner)}; retrying in {_seconds(math.ceil(seconds))}"
             return f"{paint('bold', 'Acquiring the lock of the ledger:')} {said}"
         case Retrying(subject, reason, seconds):
-            said = f"{_line(reason)}; retrying in {_seconds(seconds)}"
+            pause = f"{seconds:.1f}s" if seconds < 1 else _seconds(seconds)
+            said = f"{_line(reason)}; retrying in {pause}"
             return f"{paint('bold', escape(subject) + ':')} {said}"
         case Throttling(subject, reason, seconds):
             said = f"{_line(reason)}; the next request is in {_seconds(math.ceil(seconds))}"

@@ -1,0 +1,140 @@
+"""The emulator of a project: its addresses and its token, in the project's folder.
+
+`reconciler emulator` writes them to `.reconciler/emulator.json` when it is started in a project.
+Commands of this project read them, so that they never meet the emulator of another project.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.files import make_folder, replace_file
+from reconciler.ledgers.process import describe_process, find_start, name_machine
+from reconciler.model import Cloud, Finding, Project
+from reconciler.model.values import dataclass
+from reconciler.transport.connections import TransportError
+from reconciler.transport.loopback import LoopbackConnections
+from reconciler.transport.origins import is_loopback
+
+RECORD: Final = Path(".reconciler", "emulator.json")
+_PLANES: Final = ("resourceManager", "studioManagement", "services")
+_MOST_BYTES: Final = 65_536
+_WITHIN_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEmulator:
+    """The emulator that was started in a project. `urls` has its planes and `blob`.
+
+    `pid`, `started` and `machine` identify its process as the lock of the ledger does.
+    """
+
+    id: str
+    token: str
+    urls: Mapping[str, str]
+    pid: int
+    started: str
+    machine: str
+
+    def why_gone(self) -> str:
+        """Why it cannot be used; "" if its process runs and its address answers with its id."""
+        if self.machine != name_machine() or find_start(self.pid) != self.started:
+            return "it does not run any more"
+        url = self.urls["resourceManager"]
+        return "" if _ask_id(url) == self.id else f"another program answers at {url}"
+
+
+def record_emulator(root: Path, id_: str, token: str, urls: Mapping[str, str]) -> None:
+    """Write the emulator of this process into the project in `root`, readable by its owner only."""
+    _, pid, started = describe_process()
+    record = {
+        "id": id_,
+        "token": token,
+        "pid": pid,
+        "started": started,
+        "machine": name_machine(),
+        **urls,
+    }
+    make_folder((root / RECORD).parent)
+    replace_file(root / RECORD, json.dumps(record, indent=2).encode() + b"\n")
+
+
+def remove_record(root: Path, id_: str) -> None:
+    """Remove the record of an emulator that ends, unless another emulator has replaced it."""
+    found = _read_record(root)
+    if found is not None and found.id == id_:
+        with contextlib.suppress(OSError):
+            (root / RECORD).unlink()
+
+
+def use_emulator(project: Project) -> tuple[Project, tuple[Finding, ...]]:
+    """The project with the address and the token of its own emulator, and what a plan must say.
+
+    `cloud: emulator` means the emulator that was started in the project, else the shared address.
+    Addresses that the project gives itself are kept.
+    """
+    local = any(is_loopback(url) for url in project.cloud.planes.values())
+    found = _read_record(Path(project.root)) if local else None
+    why = found.why_gone() if found is not None else "no emulator was started in this project"
+    if found is not None and not why:
+        return replace(project, cloud=_connect(project.cloud, found)), ()
+    return project, (_note_shared(project.cloud, why),) if project.cloud.emulated else ()
+
+
+def _connect(cloud: Cloud, found: LocalEmulator) -> Cloud:
+    if not cloud.emulated:
+        ours = not set(cloud.planes.values()).isdisjoint(found.urls.values())
+        return replace(cloud, token=found.token) if ours else cloud
+    planes = {name: found.urls.get(name, url) for name, url in cloud.planes.items()}
+    return replace(
+        cloud,
+        name=found.urls["resourceManager"],
+        planes=planes,
+        blob=found.urls.get("blob") or cloud.blob,
+        token=found.token,
+    )
+
+
+def _note_shared(cloud: Cloud, why: str) -> Finding:
+    return Finding(
+        f"cloud: emulator means the shared address {cloud.name}: {why}",
+        subject="Project",
+        next_step="Other projects may use that emulator too. Start one here: reconciler emulator",
+        severity="warning",
+    )
+
+
+def _read_record(root: Path) -> LocalEmulator | None:
+    """The record; None without one, or for a file that the emulator did not write."""
+    try:
+        # A link may lead to a file of somebody else.
+        handle = os.open(root / RECORD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            found = json.loads(file.read(_MOST_BYTES))
+        urls = {name: found[name] for name in (*_PLANES, "blob") if found.get(name)}
+        if not all(isinstance(url, str) and is_loopback(url) for url in urls.values()):
+            return None
+        texts = {name: str(found[name]) for name in ("id", "token", "started", "machine")}
+        return LocalEmulator(urls=urls, pid=int(found["pid"]), **texts) if urls else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _ask_id(url: str) -> str:
+    """The id of the emulator that answers at an address of this machine; "" for none."""
+    connections = LoopbackConnections(url, _WITHIN_S, _WITHIN_S)
+    try:
+        answer = connections.send("GET", "/emulator", {}, None)
+        try:
+            found: Any = json.loads(answer.read(_MOST_BYTES))
+        finally:
+            answer.close()
+        return str(found.get("id", ""))
+    except (TransportError, ValueError, AttributeError, RecursionError):
+        return ""
