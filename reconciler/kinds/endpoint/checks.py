@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from reconciler.document.pointers import find
+from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.kinds.base import make_unknown_finding
 from reconciler.model import ABSENT, Action, Finding, Json, Manifest, Step
 from reconciler.plans.guards import forbid
@@ -38,6 +38,7 @@ def check_endpoint_step(manifest: Manifest, step: Step) -> Iterator[Finding]:
         )
     if step.models and find(step.before, ("Resources",)) == {}:
         yield _check_training(step)
+    yield from _check_addresses(manifest, step)
     level, calls = step.after.get("ThrottleLevel", "Low"), step.after.get("MaxConcurrentCalls", 0)
     if level == "Low" and calls > _LOW and "/MaxConcurrentCalls" in step.owned_paths:
         yield Finding(
@@ -46,6 +47,27 @@ def check_endpoint_step(manifest: Manifest, step: Step) -> Iterator[Finding]:
             place=manifest.place("/spec/definition/MaxConcurrentCalls"),
             next_step="Declare ThrottleLevel: High, or leave MaxConcurrentCalls out.",
         )
+
+
+def _check_addresses(manifest: Manifest, step: Step) -> Iterator[Finding]:
+    """Yield each address that cannot be sent: a PATCH of one model sends all declared models."""
+    from reconciler.transport import split_address  # noqa: PLC0415 - only a change of models needs it
+
+    for path in map(split_pointer, step.owned_paths) if step.models else ():
+        uri = find(step.after, path)
+        if path[:1] != ("Resources",) or path[-1] != "Location" or not isinstance(uri, str):
+            continue
+        try:
+            split_address(uri)
+        except ValueError as error:
+            yield Finding(
+                f'trained model "{path[1]}": its address is not {error}',
+                subject=str(step.resource.address),
+                place=manifest.place(format_pointer(("spec", "trainedModels", path[1], "uri"))),
+                detail=(uri,),
+                next_step="Write an address such as"
+                " https://ACCOUNT.blob.core.windows.net/models/NAME.ilearner.",
+            )
 
 
 def check_endpoint_scope(
