@@ -143,7 +143,8 @@ class Telltale:
         document = copy.deepcopy(self.services[name])
         properties = document["properties"]
         scope = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearning/webServices"
-        document |= {"id": f"{scope}/{name}", "name": name, "type": "x/webServices"}
+        kind = "Microsoft.MachineLearning/webServices"
+        document |= {"id": f"{scope}/{name}", "name": name, "type": kind}
         properties["provisioningState"] = "Succeeded"
         properties["modifiedOn"] = "2020-01-01T00:00:00Z"
         properties["keys"] = {one: OWN[one].value for one in ("primary", "secondary")}
@@ -176,11 +177,11 @@ class Telltale:
         items = [self.show(name) for name in self.services]
         for item in items:
             item["properties"].pop("assets")
-        page: Json = {"value": items, "echo": list(self.all_gossip())}
-        if "skiptoken" not in target.query or word == "circle":
+        first = "skiptoken" not in target.query
+        page: Json = {"value": items[:1] if first else items[1:], "echo": list(self.all_gossip())}
+        if first or word == "circle":
             token = "" if word == "circle" else self.gossip_escaped()
             host = f"{self.gossip_host()}.test" if word == "elsewhere" else call.headers["Host"]
-            page["value"] = items[:1]
             page["nextLink"] = (
                 f"http://{host}{target.path}?{target.query.partition('&')[0]}"
                 f"&%24skiptoken=x{token}&{OWN['next'].value}"
