@@ -30,6 +30,7 @@ _Collected = TypeVar("_Collected")
 _NOT_BLANK: Final = re.compile(rb"[^ \t\n\r]")
 # How much is read first for a part, then four times as much.
 _WINDOW: Final = 1 << 10
+_SURROGATE_BYTES: Final = 3
 _LONGEST: Final = 32 << 20
 _PIECE: Final = 1 << 12
 _MOST_MEMBERS: Final = 1000
@@ -137,7 +138,7 @@ class _PartsReader:
             cut = find_excess(data, most)
             data = data if cut is None else data[:cut]
             whole = at + len(data) >= self._size
-            text = _DECODER(data, "strict", whole)[0]
+            text = _decode(data, whole=whole)
             try:
                 value, end = load_first(text)
             except ValueError:
@@ -146,7 +147,7 @@ class _PartsReader:
             else:
                 # A number at the end of the part may be longer.
                 if whole or end < len(text):
-                    data = text[:end].encode()
+                    data = text[:end].encode("utf-8", "surrogatepass")
                     if cut is not None and find_excess(data, most) is not None:
                         raise self._has_too_many()
                     check_depth(data, value, deepest)
@@ -184,7 +185,17 @@ def _expected(what: str, at: int) -> ValueError:
     return BadJson(f"expected {what} at byte {at}")
 
 
-_DECODER: Final = codecs.utf_8_decode
+def _decode(data: bytes, *, whole: bool) -> str:
+    """The text of a part, without the bytes of a character that it cuts off.
+
+    JSON may hold half of a surrogate pair, and a service may answer with one.
+    """
+    try:
+        return codecs.utf_8_decode(data, "surrogatepass", whole)[0]
+    except UnicodeDecodeError as error:
+        if whole or len(data) - error.start >= _SURROGATE_BYTES:
+            raise
+        return codecs.utf_8_decode(data[: error.start], "surrogatepass", True)[0]  # noqa: FBT003
 
 
 def digest_in_parts(document: Json, name: str, items: Callable[[], Iterable[Json]]) -> str:

@@ -331,9 +331,11 @@ def test_what_is_exported_plans_nothing(emulator: Emulator, signature: str, tmp_
         assert "# The service does not show which model it serves." in text
         bikes.expect_silence()
         found = bikes.emulator.url + bikes.classic.path + "/endpoints/byhand"
+        (bikes.folder / "manifests" / "byhand.yaml").unlink()
         bikes.expect("1 service", "import", "Endpoint/mine", found)
         mine = (bikes.folder / "manifests" / "mine.yaml").read_text()
         assert "name: byhand" in mine
+        bikes.expect_silence()
 
 
 WORLD = """

@@ -45,6 +45,8 @@ def slowly(slow: Emulator, request: pytest.FixtureRequest, tmp_path: Path) -> Pr
 
 def swap(project: Project, number: int) -> list[str]:
     """So many services with an old model, and manifests that want the new one."""
+    project.guards = ", maxUpdates: 100%"
+    project.write_project()
     world = project.emulator
     names = [f"s{at:02}" for at in range(number)]
     for name in names:

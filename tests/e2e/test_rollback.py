@@ -127,7 +127,7 @@ def test_a_rollback_is_saved_reviewed_and_applied_like_any_plan(applied: Project
         assert shown.code == 0, shown.said
         assert applied.run("show", "x", "--format", form).out == shown.out
     mixed = applied.run("rollback", "WebService/census", "--format", "json", "--auto-approve")
-    assert (mixed.code, "needs --out" in mixed.err) == (1, True)
+    assert (mixed.code, "needs --out" in mixed.out) == (1, True)
     assert applied.run("apply", "b.plan").code == 0
     assert served(applied) == (model(applied, "old"), 10)
 

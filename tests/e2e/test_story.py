@@ -188,6 +188,8 @@ def test_a_replacement_needs_its_flag_and_then_is_done(project: Project) -> None
 
 
 def test_forty_services_are_updated_and_then_silent(project: Project, tmp_path: Path) -> None:
+    project.guards = ", maxUpdates: 100%"
+    project.write_project()
     world = project.emulator
     for number in range(40):
         columns = {f"c{n}": {"type": "Integer", "format": "Int32"} for n in range(number)}

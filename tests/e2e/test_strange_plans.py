@@ -117,7 +117,7 @@ def test_a_live_definition_with_missing_parts_is_never_planned_upon(
 
 
 def test_a_failed_service_without_a_package_says_what_it_lacks(project: Project) -> None:
-    failed = live()
+    failed = live(id=project.emulator.path("census"))
     failed["properties"] = {"provisioningState": "Failed", "storageAccount": {}}
     with run_scripted(lambda _, __: Answer(200, failed)) as server:
         project.emulator.url = server.url
@@ -129,7 +129,7 @@ def test_a_failed_service_without_a_package_says_what_it_lacks(project: Project)
 
 
 def test_numbers_as_strings_and_what_is_not_known_are_no_changes(project: Project) -> None:
-    body = live()
+    body = live(id=project.emulator.path("census"))
     properties = dict(definition("https://acct.blob.core.windows.net/m/new.ilearner")["properties"])
     properties |= {"realtimeConfiguration": {"maxConcurrentCalls": "20"}, "brandNew": {"a": [1]}}
     body["properties"] = properties
