@@ -1,4 +1,4 @@
-"""README: every command in it is run in its order, and prints what stands there."""
+"""README and the guide: every command in them is run in its order, and prints what is there."""
 
 import json
 import os
@@ -11,17 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import ROOT, clean_environment
+from tests.e2e.world import ROOT, clean_environment, run
 
 pytestmark = pytest.mark.e2e
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
+PAGES = sorted(
+    page.relative_to(ROOT).as_posix()
+    for page in (ROOT / "README.md", *ROOT.glob("[a-z]*/README.md"), *ROOT.glob("tests/*/README.md"))
+)
 LEFT_OUT = "…"
 
 
 def read_commands() -> list[tuple[str, list[str]]]:
     """The commands of all console blocks with the lines that they print."""
     found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```console\n(.*?)^```", README + GUIDE, re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
             if line.startswith("$ "):
                 found.append((line[2:], []))
@@ -118,8 +123,37 @@ def test_the_two_commands_stand_there_as_they_are_meant_to_be_typed() -> None:
     assert f"{venv} '.[dev]' && .venv/bin/pytest\n" in README
 
 
-def test_what_readme_links_to_is_there() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert links
+def test_a_stranger_reads_the_readme_on_two_screens() -> None:
+    assert README.count("\n") < 150
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_links_to_exists(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8"))
     for link in links:
-        assert (ROOT / link).exists(), link
+        assert ((ROOT / page).parent / link).exists(), link
+    assert links or page != "README.md"
+
+
+def test_the_manifests_of_the_guide_are_valid(tmp_path: Path) -> None:
+    """Each YAML block of a page is a manifest that validate accepts, up to what it refers to."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", README + GUIDE, re.MULTILINE | re.DOTALL)
+    assert blocks
+    (tmp_path / "reconciler.yaml").write_text(
+        "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: p}\nspec: {defaults:"
+        " {subscription: s, resourceGroup: g, workspace: w, webService: v, region: West Europe,"
+        " token: {env: TOKEN}}}\n"
+    )
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (folder / "locations.csv").write_text("code,name\n030,Here\n")
+    example = ROOT / "manifests" / "census"
+    (folder / "census.definition.json").write_bytes(
+        (example / "manifests" / "census.definition.json").read_bytes()
+    )
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "storage-account.key").write_text("a-key-of-storage")
+    for number, block in enumerate(blocks):
+        (folder / f"block-{number}.yaml").write_text(block)
+    done = run(tmp_path, "validate")
+    assert done.code == 0, done.said

@@ -42,6 +42,8 @@ def find_files() -> Iterator[Path]:
     for pattern in ("reconciler/**/*", "schemas/**/*"):
         yield from sorted(ROOT.glob(pattern))
     yield ROOT / "README.md"
+    yield ROOT / "manifests" / "README.md"
+    yield ROOT / "schemas" / "README.md"
 
 
 def test_no_phrase_is_hard_to_read() -> None:
