@@ -18,7 +18,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
-    for page in (ROOT / "README.md", *ROOT.glob("[a-z]*/README.md"), *ROOT.glob("tests/*/README.md"))
+    for page in (
+        ROOT / "README.md",
+        *ROOT.glob("[a-z]*/README.md"),
+        *ROOT.glob("tests/*/README.md"),
+    )
 )
 LEFT_OUT = "…"
 
