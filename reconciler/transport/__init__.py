@@ -18,7 +18,7 @@ from reconciler.transport.operations import (
 )
 from reconciler.transport.origins import is_loopback
 from reconciler.transport.rate_limit import CommandRateLimiter
-from reconciler.transport.replies import Reply, clean, read_date
+from reconciler.transport.replies import Reply, check_complete, clean, read_date
 from reconciler.transport.storage import (
     SAS_VARIABLE,
     Where,
@@ -39,6 +39,7 @@ __all__ = [
     "Reply",
     "TransportError",
     "Where",
+    "check_complete",
     "check_sendable",
     "check_validity",
     "clean",

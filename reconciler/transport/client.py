@@ -33,6 +33,7 @@ from reconciler.transport.replies import (
     BYTES_OF_VALUE,
     Reply,
     TooLarge,
+    check_complete,
     clean,
     make_error,
     parse_reply,
@@ -183,6 +184,7 @@ class Client:
                 raise Unavailable(f"the service's list has more than {_MOST_PAGES} pages")
             seen.add(url)
             reply = self.send("GET", url, listed=True)
+            check_complete(reply)
             page = reply.document
             items = page.get("value") if isinstance(page, dict) else None
             if not isinstance(items, list):

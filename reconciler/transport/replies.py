@@ -21,6 +21,7 @@ _ROTATE: Final = (
 )
 _PROXY: Final = "Check the address in spec.cloud; a proxy may be answering in its place."
 _MOST_SAID: Final = 300
+_WHOLE: Final = 200
 # The memory of a value beside its text, in bytes of text: a text takes twice its length.
 BYTES_OF_VALUE: Final = 30
 # These headers hold the next URL, which must be used unchanged.
@@ -101,6 +102,20 @@ def _content_type(headers: Mapping[str, str]) -> str:
 def read_request_id(headers: Mapping[str, str]) -> str:
     """The service's id of the request, for its support; "" for an answer without one."""
     return clean(headers.get("x-ms-request-id", ""))
+
+
+def check_complete(reply: Reply) -> None:
+    """Raise Unavailable for a reply to a read that is not what the service itself says, whole.
+
+    202 has not read yet, 203 was changed on the way, and 206 is a part.
+    """
+    if reply.status != _WHOLE:
+        raise Unavailable(
+            f"the service answers a read with status {reply.status}, which proves nothing",
+            status=reply.status,
+            request_id=read_request_id(reply.headers),
+            next_step=_PROXY,
+        )
 
 
 def make_error(reply: Reply) -> ServiceError:

@@ -324,6 +324,43 @@ def test_the_answer_about_another_endpoint_is_no_answer() -> None:
     assert isinstance(read(Answer(body=raw("E1")))[0], Live)
 
 
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ({"WebServiceId": "s2"}, "endpoint of another web service, e1"),
+        ({"WorkspaceId": "w2"}, "endpoint of another web service, e1"),
+        ({"WebServiceId": 1}, "endpoint of another web service, e1"),
+        ({"Resources": [*shown(OLD), *shown(NEW)]}, "shows a resource twice in the endpoint e1"),
+        ({"Resources": [{"Kind": "TrainedModel"}]}, "shows a resource without a name"),
+        ({"Resources": [*shown(OLD), None]}, "shows a resource without a name"),
+        ({"Resources": "none"}, "shows a resource without a name"),
+    ],
+)
+def test_an_endpoint_that_shows_what_it_cannot_is_not_believed(odd: Json, message: str) -> None:
+    with pytest.raises(Unavailable, match=message):
+        read(Answer(body=raw(**odd)))
+    with (
+        run_scripted(answers(Answer(body=[raw(**odd)]))) as server,
+        pytest.raises(Unavailable, match=message),
+    ):
+        list(connect(server.url).scan(SERVICE))
+
+
+def test_an_endpoint_of_its_own_web_service_is_believed_in_any_casing() -> None:
+    assert document(WorkspaceId="W1", WebServiceId="S1")["WebServiceId"] == "S1"
+
+
+@pytest.mark.parametrize("status", [202, 203, 206])
+def test_an_endpoint_that_is_not_a_whole_answer_is_not_believed(status: int) -> None:
+    with pytest.raises(Unavailable, match=f"status {status}, which proves nothing"):
+        read(Answer(status, raw()))
+    with (
+        run_scripted(answers(Answer(status, [raw()]))) as server,
+        pytest.raises(Unavailable, match=f"status {status}, which proves nothing"),
+    ):
+        list(connect(server.url).scan(SERVICE))
+
+
 def test_a_list_that_names_an_endpoint_twice_is_not_believed() -> None:
     with run_scripted(answers(Answer(body=[raw("e1"), raw("e1")]))) as server:
         provider = connect(server.url)

@@ -251,6 +251,16 @@ def test_the_definition_of_another_service_is_no_answer(odd: Json) -> None:
         provider.read(RESOURCE)
 
 
+@pytest.mark.parametrize("status", [202, 203, 206])
+def test_a_definition_that_is_not_a_whole_answer_is_no_answer(status: int) -> None:
+    refused = pytest.raises(Unavailable, match=f"status {status}, which proves nothing")
+    with serving(answers(Answer(status, live()))) as (provider, _), refused:
+        provider.read(RESOURCE)
+    listed = Answer(status, {"value": [live()]})
+    with serving(answers(listed)) as (provider, _), refused:
+        list(provider.scan("/subscriptions/s/resourceGroups/g"))
+
+
 def test_a_service_may_spell_an_id_in_another_casing() -> None:
     spelled = {**live(), "id": RESOURCE.id.upper(), "name": "CENSUS"}
     with serving(answers(Answer(200, spelled))) as (provider, _):

@@ -46,6 +46,7 @@ from reconciler.secrets.signatures import strip_credentials
 from reconciler.transport import (
     Client,
     Reply,
+    check_complete,
     check_sendable,
     check_validity,
     clean,
@@ -122,13 +123,10 @@ class EndpointProvider:
             return ABSENT
         if reply.status == 204:
             return ABSENT
-        shown = self._normalize_endpoint(reply.document)
+        check_complete(reply)
+        shown = self._normalize_endpoint(reply.document, ID_FORM.get_scope(resource.id))
         if shown["Name"].casefold() != resource.short_id.casefold():
-            raise Unavailable(
-                f"the service answers with another endpoint, {clean(shown['Name'])}",
-                status=reply.status,
-                next_step=_FOREIGN,
-            )
+            raise _foreign(f"the service answers with another endpoint, {clean(shown['Name'])}")
         return Live(shown, None, datetime.now(UTC))
 
     def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
@@ -178,10 +176,12 @@ class EndpointProvider:
     def _list(self, scope: str, token: SecretReference | None) -> list[Json]:
         """Return the endpoints of a web service; 204 and no body mean no endpoint (published)."""
         reply = self._send("GET", f"{scope}/endpoints", token, listed=True)
+        if reply.status != 204:
+            check_complete(reply)
         items = [] if reply.status == 204 else reply.document
         if not isinstance(items, list):
             raise Unavailable("the service did not return a list of endpoints", status=reply.status)
-        found = [self._normalize_endpoint(one) for one in items]
+        found = [self._normalize_endpoint(one, scope) for one in items]
         if len({one["Name"] for one in found}) < len(found):
             raise Unavailable(
                 "the service lists an endpoint twice", status=reply.status, next_step="Plan again."
@@ -189,17 +189,27 @@ class EndpointProvider:
         self._listed[scope] = found
         return found
 
-    def _normalize_endpoint(self, raw: Json) -> Json:
-        """Return an endpoint with its resources by name, each with one address."""
+    def _normalize_endpoint(self, raw: Json, scope: str) -> Json:
+        """Return an endpoint of a web service with its resources by name, each with one address.
+
+        Raises Unavailable for what is not an endpoint of it, or names a resource twice or not.
+        """
         shown = normalize(self._field, raw)
         if not isinstance(shown, dict) or not isinstance(shown.get("Name"), str):
             raise Unavailable("the service did not return an endpoint", next_step="Plan again.")
+        name = clean(shown["Name"])
+        if not _is_below(shown, scope):
+            raise _foreign(f"the service answers with an endpoint of another web service, {name}")
         models = shown.get("Resources")
-        if not isinstance(models, list):
+        if models is None:
             return {name: said for name, said in shown.items() if name != "Resources"}
         below = self._field.at(("Resources", "*"))
-        named = [normalize(below, one) for one in models if isinstance(one, dict)]
-        return {**shown, "Resources": {str(one.get("Name")): _locate(one) for one in named}}
+        named = [normalize(below, one) for one in (models if isinstance(models, list) else [None])]
+        if not all(isinstance(one, dict) and isinstance(one.get("Name"), str) for one in named):
+            raise _foreign(f"the service shows a resource without a name in the endpoint {name}")
+        if len({one["Name"] for one in named}) < len(named):
+            raise _foreign(f"the service shows a resource twice in the endpoint {name}")
+        return {**shown, "Resources": {one["Name"]: _locate(one) for one in named}}
 
     def _send(
         self,
@@ -249,6 +259,21 @@ class EndpointProvider:
                     local_token=access.cloud.token,
                 )
             return self._clients[base]
+
+
+def _is_below(shown: Mapping[str, Json], scope: str) -> bool:
+    """Whether an endpoint is of a web service; both ids must agree, if it shows them."""
+    _, workspace, _, service = scope.strip("/").split("/")[-4:]
+    expected = {"WorkspaceId": workspace, "WebServiceId": service}
+    return all(
+        isinstance(said, str) and said.casefold() == expected[name].casefold()
+        for name in expected
+        if (said := shown.get(name)) is not None
+    )
+
+
+def _foreign(message: str) -> Unavailable:
+    return Unavailable(message, status=200, next_step=_FOREIGN)
 
 
 def _locate(shown: dict[str, Json]) -> dict[str, Json]:

@@ -48,6 +48,7 @@ from reconciler.transport import (
     WRITES,
     Client,
     Reply,
+    check_complete,
     clean,
     count_polls,
     finish_operation,
@@ -128,6 +129,7 @@ class WebServiceProvider:
             if error.status == 404 and error.code in absent:
                 return ABSENT
             raise
+        check_complete(reply)
         document = normalize(self._field, reply.document)
         known = isinstance(document, dict) and "id" in document
         if not known or not isinstance(document.get("properties"), dict):
