@@ -119,6 +119,20 @@ SABOTAGES = (
         "lease = None",
         "tests/wire/test_overtaken.py",
     ),
+    Sabotage(
+        "the last line of the ledger may be changed by hand",
+        "reconciler/ledgers/chain.py",
+        "if version > _WITHOUT_DIGEST and not _is_sealed(line):",
+        "if False:",
+        "tests/contract/test_ledger_file.py::test_a_last_line_that_was_changed_is_named",
+    ),
+    Sabotage(
+        "the last lines of the ledger may be cut off",
+        "reconciler/ledgers/chain.py",
+        "if chain_head.sequence < remembered.sequence:",
+        "if False:",
+        "tests/contract/test_ledger_end.py::test_a_run_that_loses_lines_does_not_forget_them",
+    ),
 )
 
 
