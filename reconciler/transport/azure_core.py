@@ -69,8 +69,9 @@ class AzureTransport(RequestsTransport):  # type: ignore[misc]  # azure-core has
     """Sends the requests of one client of azure-core. Safe to use from several threads.
 
     `check` raises TransportError for an answer that is not the service's. A TransportError ends
-    the call; azure-core repeats a call only after an error of its own. `lasting` is the last
-    TransportError: azure-identity hides it in an error of its own.
+    the call; azure-core repeats a call only after an error of its own. `failed` is the error of
+    the last call without an answer: azure-identity hides it in an error of its own. A call over
+    plain HTTP is left out, because azure-identity tries addresses that may not exist.
     """
 
     def __init__(self, check: Check = lambda *_: None) -> None:
@@ -83,7 +84,7 @@ class AzureTransport(RequestsTransport):  # type: ignore[misc]  # azure-core has
         self._check = check
         # The origins that have answered before.
         self._known: set[tuple[str, str, int | None]] = set()
-        self.lasting: TransportError | None = None
+        self.failed: TransportError | None = None
 
     def send(self, request: Any, **given: Any) -> Any:
         """Send a request once. Raises TransportError or an error of azure-core."""
@@ -93,8 +94,11 @@ class AzureTransport(RequestsTransport):  # type: ignore[misc]  # azure-core has
         except Exception as failed:
             log.failed(failed)
             if isinstance(failed, TransportError):
-                self.lasting = failed
+                self.failed = failed
+            elif request.url.startswith("https://"):
+                self.failed = _name_host(explain_azure(failed), request.url)
             raise
+        self.failed = None
         log.answered(answer.status_code, clean(answer.headers.get("x-ms-request-id", "")))
         return answer
 
@@ -163,6 +167,11 @@ def explain_azure(error: Exception) -> TransportError:
     if isinstance(error, ServiceResponseTimeoutError):
         return say_late(name, read_timeouts(os.environ).read_s)
     return say_unreached(name) if isinstance(error, ServiceRequestError) else say_broken_off(name)
+
+
+def _name_host(failed: TransportError, url: str) -> TransportError:
+    said = f"{clean(origin_of(url)[1])}: {failed.said}"
+    return TransportError(failed.name, said, sent=failed.sent, next_step=failed.next_step)
 
 
 def _redirected(url: str, location: str) -> TransportError:

@@ -27,7 +27,7 @@ from reconciler.model.values import dataclass
 from reconciler.ports import Emit, Permit, RateLimiter
 from reconciler.secrets.redaction import Redaction
 from reconciler.transport.connections import Answer, Connections, TransportError
-from reconciler.transport.credentials import Tokens
+from reconciler.transport.credentials import NoToken, Tokens
 from reconciler.transport.origins import is_address, is_loopback, origin_of
 from reconciler.transport.replies import (
     BYTES_OF_VALUE,
@@ -226,11 +226,7 @@ class Client:
         except TransportError as lost_reply:
             return self._classify_loss(lost_reply, request.url, lost, read=read)
         except Unavailable as error:
-            # The answer cannot be read, but it shows that the service accepts calls.
-            permit.learn(error.status, {}, "", within)
-            again = read and not isinstance(error, TooLarge)
-            pause_s = self._pause(lost) if again else None
-            return _FailedAttempt(error if read else _perhaps(error), pause_s)
+            return self._classify_unread(error, request, lost)
         if reply.status < 400:
             permit.learn(reply.status, reply.headers, "", within)
             return reply
@@ -255,6 +251,17 @@ class Client:
         if read or not lost_reply.sent:
             return _FailedAttempt(failed, again)
         return _FailedAttempt(_perhaps(failed), None)
+
+    def _classify_unread(self, error: Unavailable, request: _Request, lost: int) -> _FailedAttempt:
+        """The error of a call whose answer cannot be read, or that has no token."""
+        if isinstance(error, NoToken):
+            # Nothing was sent, and azure-core has repeated what a repetition can help.
+            return _FailedAttempt(error, None)
+        # The answer cannot be read, but it shows that the service accepts calls.
+        request.permit.learn(error.status, {}, "", self.timeouts.throttled_s)
+        if request.method != "GET":
+            return _FailedAttempt(_perhaps(error), None)
+        return _FailedAttempt(error, None if isinstance(error, TooLarge) else self._pause(lost))
 
     def _exchange(self, request: _Request) -> Reply:
         """Send one request with exactly these parts; no cookie or header is kept for the next.

@@ -21,6 +21,7 @@ _RENEW_BEFORE_S: Final = 300
 _LOG_IN: Final = (
     "Log in with az login, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET."
 )
+_REACH: Final = "Check the network, and AZURE_AUTHORITY_HOST if it is set."
 _VARIABLE: Final = re.compile(r"\bAZURE_[A-Z_]+")
 # The forms that azure-identity accepts (read in its source: `_internal/utils.py`, `default.py`).
 _FORMS: Final = {
@@ -30,6 +31,10 @@ _FORMS: Final = {
     "AZURE_TOKEN_CREDENTIALS": re.compile(r"\s*(?i:dev|prod|[a-z]+credential)\s*", re.ASCII),
 }
 _FILES: Final = ("AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE")
+
+
+class NoToken(Unavailable):
+    """The call for a token was not answered; the call that needs the token was not sent."""
 
 
 @functools.cache
@@ -43,7 +48,7 @@ class Identity:
 
     Azure's other libraries accept it as a credential. Whatever azure-identity raises becomes
     Unauthorized: its own errors are of any class, and may quote the value of a variable. If no
-    request can be sent, for example because of a proxy, it becomes Unavailable.
+    request can be sent, for example because of a proxy, it becomes NoToken.
     """
 
     def __init__(self) -> None:
@@ -54,7 +59,7 @@ class Identity:
     def get_token(self, *scopes: str, **options: Any) -> Any:
         """A token for the scopes, with the time when it expires.
 
-        Raises Unauthorized or Unavailable.
+        Raises Unauthorized or NoToken.
         """
         try:
             with self._lock:
@@ -75,13 +80,13 @@ class Identity:
             raise self._explain(error, " ".join(scopes)) from None
 
     def _explain(self, error: Exception, scope: str) -> ServiceError:
-        failed = self._transport.lasting if self._transport is not None else None
+        failed = self._transport.failed if self._transport is not None else None
         if failed is None:
             return _explain(error, scope, os.environ)
-        return Unavailable(
+        return NoToken(
             f"azure-identity gets no token: {failed.said}",
             subject=scope,
-            next_step=failed.next_step,
+            next_step=failed.next_step or _REACH,
         )
 
 
@@ -170,7 +175,7 @@ class Tokens:
             self._get_local()
 
     def get(self) -> str:
-        """A token that is valid for at least five minutes; raises Unauthorized without one."""
+        """A token that is valid for at least five minutes; raises Unauthorized or NoToken."""
         if self._local:
             return self._get_local()
         with self._lock:

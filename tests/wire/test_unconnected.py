@@ -5,12 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
+from azure.core.rest import HttpRequest
 
 from reconciler.errors import ReplyLost, ServiceError
 from reconciler.model import Event, Retrying
 from reconciler.transport import Client, CommandRateLimiter
+from reconciler.transport.azure_core import AzureTransport
 from reconciler.transport.client import make_connections
 from reconciler.transport.connections import TransportError
+from reconciler.transport.credentials import Identity, NoToken, Tokens
 from tests.wire.ways import HOST, run_peer, write_certificate
 
 AWAY = f"https://{HOST}"
@@ -223,3 +227,52 @@ def test_what_cannot_get_better_is_not_repeated_and_a_write_counts_as_not_sent(
     assert not isinstance(failed.value, ReplyLost)
     assert "http://" in failed.value.next_step
     assert not any(isinstance(event, Retrying) for event in events)
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_without_a_token_nothing_is_repeated_and_a_write_counts_as_not_sent(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def get(_: Tokens) -> str:
+        asked.append(method)
+        raise NoToken("azure-identity gets no token: the proxy of HTTPS_PROXY refuses (407)")
+
+    monkeypatch.setattr(Tokens, "get", get)
+    events: list[Event] = []
+    client = Client(AWAY, events.append, CommandRateLimiter(events.append))
+    with pytest.raises(NoToken, match="gets no token") as failed:
+        client.send(method, "/a", {"a": 1} if method == "PATCH" else None)
+    assert not isinstance(failed.value, ReplyLost)
+    assert asked == [method]
+    assert not any(isinstance(event, Retrying) for event in events)
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_login_that_cannot_be_reached_is_not_called_a_missing_credential(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        url = f"{scheme}://127.0.0.1:{held.getsockname()[1]}/token"
+    transport = AzureTransport()
+
+    class Chain:
+        """Stands for azure-identity's chain, which hides why its call has no answer."""
+
+        def get_token(self, *_: str) -> None:
+            try:
+                transport.send(HttpRequest("GET", url))
+            except ServiceRequestError:
+                raise ClientAuthenticationError("a credential has failed") from None
+
+    identity = Identity()
+    identity._chain, identity._transport = Chain(), transport
+    with pytest.raises(ServiceError) as failed:
+        identity.get_token("x")
+    if scheme == "https":
+        assert isinstance(failed.value, NoToken)
+        assert "127.0.0.1: cannot be reached" in failed.value.message
+        assert "AZURE_AUTHORITY_HOST" in failed.value.next_step
+    else:  # azure-identity looks over plain HTTP for machines that may not exist
+        assert "finds no credential" in failed.value.message
