@@ -67,15 +67,19 @@ class Stage:
         """Run one command of reconciler and pass its output on; returns its exit code."""
         sys.stdout.flush()
         command = [sys.executable, "-m", "reconciler", *arguments]
-        done = subprocess.run(  # noqa: S603 - our own command
+        process = subprocess.Popen(  # noqa: S603 - our own command
             command,
             cwd=self.folder,
-            check=False,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             env={**os.environ, "RECONCILER_IN_AUTOMATION": "1"},
         )
-        return done.returncode
+        try:
+            return process.wait()
+        finally:
+            # After Ctrl-C, subprocess.run does not wait until the process has ended, and its last
+            # file would be in the folder that is removed next.
+            end_process(process)
 
     def run_killed(self, *arguments: str) -> None:
         """Run one command of reconciler, and kill it once the service has started an update."""
