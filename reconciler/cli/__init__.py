@@ -179,9 +179,9 @@ def _refuse_secrets(given: Sequence[str]) -> None:
     for number, argument in enumerate(given, 1):
         if argument.isalpha():
             continue
-        from reconciler.secrets.suspicion import is_suspicious
+        from reconciler.secrets.suspicion import is_suspicious_argument
 
-        if is_suspicious(argument):
+        if is_suspicious_argument(argument):
             from reconciler.errors import ReconcilerError
 
             raise ReconcilerError(

@@ -36,6 +36,9 @@ _SECRET: Final = re.compile(
     rb"|%b[\"']?\s*=\s*[\"']?%b" % (SECRET_NAMES, RANDOM),
     re.IGNORECASE,
 )
+# An argument may hold a key beside a flag or in a path. A manifest may hold long texts in base64,
+# of which the end looks like a key.
+_KEY_WITHIN: Final = re.compile(rb"[A-Z0-9+/_-]{86}==", re.IGNORECASE)
 # What every text has that `_SECRET` matches, as it is or in another spelling.
 _SIGN: Final = re.compile(r"[=@%\\&]|[A-Za-z0-9+_-]{24}")
 _WORD: Final = re.compile(
@@ -48,12 +51,22 @@ REFER: Final = "Keep it in the environment or a file, and refer to it: {env: NAM
 
 def is_suspicious(text: str) -> bool:
     """Whether a text looks like a key, a signature or a password, which no manifest may hold."""
+    return _holds(text, _SECRET)
+
+
+def is_suspicious_argument(argument: str) -> bool:
+    """Whether an argument of a command holds a secret, alone or beside other text."""
+    return _holds(argument, _SECRET, _KEY_WITHIN)
+
+
+def _holds(text: str, *signs: re.Pattern[bytes]) -> bool:
     if _SIGN.search(text) is None:
         return False
     data = text.encode("utf-8", "surrogatepass")
     # Each form of a secret has one of these, and long texts without them are read quickly.
     return any(
-        _SECRET.search(view.data)
+        sign.search(view.data)
+        for sign in signs
         for view in read_views(data)
         if b"=" in view.data or b"@" in view.data
     )

@@ -268,6 +268,11 @@ def test_manifests_that_are_wrong_because_of_a_secret(stage: Stage, command: str
         stage.refuse(command, *said.split("|"))
 
 
+# A key is 64 bytes in base64; an argument may hold more beside it.
+STORAGE_KEY = base64.b64encode(bytes(range(100, 164))).decode()
+WITHIN = ("{}", "--{}", "--target={}", "--target=WebService/{}", "WebService/{}", "{}/plan.json")
+
+
 def test_arguments_that_hold_a_secret(stage: Stage) -> None:
     stage.declare()
     signed = f"https://a.test/workspaces/w/webservices/s/endpoints/x?{SAS.value}"
@@ -286,6 +291,13 @@ def test_arguments_that_hold_a_secret(stage: Stage) -> None:
         ("import", "WebService/a", f"https://{SAS.core}{SAS.core}@a.test/x"),
         ("plan", f"--out=account_key={SAS.core}"),
         ("plan", "--out", json.dumps({"sharedAccessKey": f"SharedAccessKey={SAS.core}"})),
+        *(("plan", form.format(STORAGE_KEY)) for form in WITHIN),
+        *(("plan", form.format(quote(STORAGE_KEY, safe=""))) for form in WITHIN),
+        *(
+            ("plan", form.format(base64.b64encode(STORAGE_KEY.encode()).decode()))
+            for form in WITHIN
+        ),
+        *(("plan", form.format(STORAGE_KEY.encode().hex())) for form in WITHIN),
     ):
         done = finish(stage.run(*arguments), 1, "looks like a password, a key or a shared access")
         assert f"argument {len(arguments)}" in done.err
