@@ -158,6 +158,7 @@ def rich_plan() -> Plan:
         cloud="https://management.azure.com",
         commit="4f1c2aa9b1d2e3f4a5b6c7d8e9f0a1b2c3d4e5f6",
         dirty=True,
+        differing=("manifests/census.yaml", "rows.csv"),
         excluded=("WebService/late",),
     )
     quiet, old = (

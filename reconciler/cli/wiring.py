@@ -213,6 +213,7 @@ class Assembly:
             cloud=self.project.cloud.name,
             commit=self.revision.commit,
             dirty=self.revision.dirty,
+            differing=self.revision.differing,
             schemas=schemas,
             targets=tuple(map(str, self._find_targets(flags))),
             excluded=tuple(flags.excluded),
@@ -306,7 +307,7 @@ def make_lock_owner(revision: Revision, why: str) -> LockOwner:
         pid=pid,
         started=started,
         since=now(),
-        commit=revision.commit,
+        commit=revision.name,
     )
 
 

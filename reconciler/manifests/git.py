@@ -17,6 +17,7 @@ from typing import Final
 
 from reconciler.manifests.folder import is_manifest_name
 from reconciler.model.values import dataclass
+from reconciler.text.commits import name_commit
 
 # The variables in which CI systems name the commit and who started the run (documented: GitHub
 # Actions default variables, Azure Pipelines predefined variables, GitLab CI predefined variables).
@@ -34,8 +35,9 @@ class Revision:
     """`commit` is the full hash, or empty if unknown.
 
     `dirty` is False only if it is proven that the commit contains every file that was read, as it
-    was read, and every file that would be read was in the checkout. `absent` are the
-    manifests and submodules that the checkout leaves out on purpose. `author` is never empty.
+    was read, and every file that would be read was in the checkout. `differing` are the files for
+    which this is not so. `absent` are the manifests and submodules that the checkout leaves out on
+    purpose. `author` is never empty.
     """
 
     commit: str
@@ -43,6 +45,12 @@ class Revision:
     author: str
     host: str
     absent: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The commit, with `-dirty` at its end if it is not proven to contain the files."""
+        return name_commit(self.commit, dirty=self.dirty)
 
 
 def read_revision(
@@ -67,9 +75,9 @@ def read_revision(
         return Revision(commit, bool(commit), author, socket.gethostname())
     tree = _Tree(git, commit)
     missing = tree.find_missing(walked)
-    dirty = bool(missing) or not tree.holds(files)
+    differing = tuple(sorted({*missing, *tree.find_differing(files)}))
     absent = tuple(tree.find_absent(missing)) if missing else ()
-    return Revision(commit, dirty, author, socket.gethostname(), absent)
+    return Revision(commit, bool(differing), author, socket.gethostname(), absent, differing)
 
 
 def _first(known: Mapping[str, str], names: tuple[str, ...]) -> str:
@@ -147,31 +155,36 @@ class _Tree:
         self._entries = git.list_tree(commit)
         self._folders: dict[str, tuple[str, bool]] = {"": (self._root, True)}
 
-    def holds(self, files: Mapping[str, str]) -> bool:
-        """Whether the commit contains every file with the content that has the given digest."""
+    def find_differing(self, files: Mapping[str, str]) -> Iterator[str]:
+        """Yields the files that the commit does not contain with the content of their digests."""
         below: dict[str, dict[str, str]] = {}
         filtered: dict[str, str] = {}
+        names: dict[str, str] = {}
         for name, digest in files.items():
             path, held = self._trace(name)
             real = self._name(path)
             mode, oid = self._entries.get(real, ("", ""))
             module = "" if mode else self._find_module(real)
+            names[real] = name
             if module and held:
                 below.setdefault(module, {})[real.removeprefix(f"{module}/")] = digest
                 continue
             data = _read(path)
             if not (held and mode.startswith(_REGULAR) and _digest(data) == digest):
-                return False
-            if _hash_blob(data, oid) != oid:
+                yield name
+            elif _hash_blob(data, oid) != oid:
                 filtered[real] = oid
-        return self._are_filtered(filtered) and all(
-            self._open_module(module).holds(inner) for module, inner in below.items()
-        )
+        yield from map(names.__getitem__, self._find_unfiltered(filtered))
+        for module, inner in below.items():
+            for name in self._open_module(module).find_differing(inner):
+                yield names[f"{module}/{name}"]
 
-    def _are_filtered(self, files: Mapping[str, str]) -> bool:
-        """Whether git's filters, for example for line ends, make the objects of the commit."""
+    def _find_unfiltered(self, files: Mapping[str, str]) -> Iterator[str]:
+        """Yields the files that git's filters do not turn into the objects of the commit."""
         names = [name for name in files if "\n" not in name]
-        return not files or self._git.hash_files(names) == list(files.values())
+        hashes = self._git.hash_files(names) if names else []
+        made = dict(zip(names, hashes, strict=True)) if len(hashes) == len(names) else {}
+        yield from (name for name, oid in files.items() if made.get(name) != oid)
 
     def find_missing(self, walked: Collection[str]) -> list[str]:
         """Returns the manifests, links and submodules that were looked for and do not exist."""

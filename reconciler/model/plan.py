@@ -187,7 +187,8 @@ class Inputs:
     """The inputs of a plan: the digests of files, and the commit of the work tree.
 
     `cloud` is the name of the cloud that was read; a plan is never applied to another cloud.
-    `allowed` are the values of `--allow`: the guards that were lifted.
+    `allowed` are the values of `--allow`: the guards that were lifted. `dirty` says that the commit
+    is not proven to contain every file as it was read; `differing` are the files that differ.
     """
 
     project: str
@@ -199,6 +200,7 @@ class Inputs:
     targets: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

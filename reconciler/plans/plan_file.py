@@ -95,9 +95,9 @@ def _head_of(plan: Plan) -> dict[str, Json]:
 
 
 def inputs_document(inputs: Inputs) -> Json:
-    """Return the inputs; a plan that lifts no guard has no key for it."""
+    """Return the inputs; `allowed` and `differing` are left out if they are empty."""
     said = asdict(inputs)
-    return said if inputs.allowed else {name: said[name] for name in said if name != "allowed"}
+    return {name: said[name] for name in said if said[name] or name not in _OPTIONAL}
 
 
 def _resource_documents(resources: Collection[Resource]) -> Json:
@@ -312,6 +312,7 @@ _DEEPEST: Final = DEEPEST + 10
 _BOUNDS: Final = Bounds(_DEEPEST, most_items=100_000, most_values=MOST_VALUES)
 _STEPS: Final = "resource_changes"
 _UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
+_OPTIONAL: Final = ("allowed", "differing")
 _AGAIN: Final = "Make a new plan: reconciler plan --out FILE"
 
 
@@ -322,8 +323,8 @@ def _reason_of(said: Json) -> Reason:
 
 
 def _plan_of(body: Json, steps: tuple[Step, ...]) -> Plan:
-    lists = {"allowed": (), **body["inputs"]}
-    named = {name: tuple(lists[name]) for name in ("targets", "excluded", "allowed")}
+    lists = {**dict.fromkeys(_OPTIONAL, ()), **body["inputs"]}
+    named = {name: tuple(lists[name]) for name in ("targets", "excluded", *_OPTIONAL)}
     inputs = {**body["inputs"], **named}
     return Plan(
         steps=steps,

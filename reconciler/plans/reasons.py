@@ -13,6 +13,7 @@ from reconciler.document.diff import is_omitted, same
 from reconciler.document.pointers import find, format_pointer
 from reconciler.model import ABSENT, Absent, Cause, Change, Json, LastApplied, Reason, Verb
 from reconciler.plans.step import Comparison, find_moved_epochs, get_last_applied
+from reconciler.text.commits import shorten_commit
 
 
 def explain_changes(comparison: Comparison, changes: tuple[Change, ...]) -> Iterator[Reason]:
@@ -95,7 +96,7 @@ def format_author(last_applied: LastApplied | None) -> str:
     """Return date, author and commit of the last apply, such as `2026-11-02 by ci@4f1c2aa`."""
     if last_applied is None:
         return ""
-    commit = f"@{last_applied.commit[:7]}" if last_applied.commit else ""
+    commit = f"@{shorten_commit(last_applied.commit)}" if last_applied.commit else ""
     return f"{last_applied.at[:10]} by {last_applied.by}{commit}"
 
 

@@ -18,6 +18,7 @@ from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
 from reconciler.render.words.names import list_names
 from reconciler.secrets.signatures import strip_credentials
+from reconciler.text.commits import shorten_commit
 
 FORMAT_VERSION: Final = "1.0"
 OPEN: Final = "open"
@@ -83,7 +84,7 @@ def _result(entry: Entry | Intent) -> str:
 
 def describe_author(entry: Entry | Intent) -> str:
     """Returns the author and the commit: `ci@4f1c2aa`."""
-    return escape(cut(entry.by) + (f"@{entry.commit[:7]}" if entry.commit else ""))
+    return escape(cut(entry.by) + (f"@{shorten_commit(entry.commit)}" if entry.commit else ""))
 
 
 def _plan(entry: Entry | Intent) -> str:

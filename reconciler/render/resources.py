@@ -12,6 +12,7 @@ from reconciler.model.values import dataclass
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape
 from reconciler.secrets.signatures import strip_credentials
+from reconciler.text.commits import shorten_commit
 
 FORMAT_VERSION: Final = "1.0"
 _COLUMNS: Final = ("ADDRESS", "ID", "MODEL", "LAST APPLIED", "BY")
@@ -53,7 +54,7 @@ def render_resources(resources: Sequence[ManagedResource], paint: Paint) -> str:
 def _list_rows(resource: ManagedResource) -> Iterator[tuple[str, ...]]:
     last = resource.last_applied
     models = [f"…/{escape(cut(one.rpartition('/')[2]))}" for one in resource.models] or ["-"]
-    by = last.by + (f"@{last.commit[:7]}" if last.commit else "") if last else "-"
+    by = last.by + (f"@{shorten_commit(last.commit)}" if last.commit else "") if last else "-"
     yield (
         escape(str(resource.address)),
         escape(cut(resource.id.rstrip("/").rpartition("/")[2])) or "-",

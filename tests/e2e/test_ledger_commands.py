@@ -234,3 +234,29 @@ def test_a_lock_is_taken_away_by_its_id(holding: Any) -> None:
     assert project.run("forget", "WebService/a", "--lock-timeout", "0s").code == 0
     none = project.run("force-unlock", "-force", lock_id)
     assert (none.code, "the ledger is not locked" in none.err) == (1, True)
+
+
+def test_an_apply_of_files_that_the_commit_does_not_contain_is_marked(project: Project) -> None:
+    world = project.emulator
+    world.deploy("a", world.model_uri("old"))
+    project.manifest("a", world.model_uri("old"))
+    git = ["git", "-C", str(project.folder), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, stdout=subprocess.PIPE)
+    head = commit.stdout.decode().strip()
+    project.manifest("a", world.model_uri("new"))
+
+    said = f"{head[:7]}-dirty, which is not proven to contain every file as it was read: manifests"
+    assert f"Created from {said}/a.yaml." in project.run("plan", "--out", "p.plan").out
+    assert json.loads((project.folder / "p.plan").read_text())["inputs"]["differing"] == [
+        "manifests/a.yaml"
+    ]
+    subprocess.run([*git, "commit", "-q", "-a", "-m", "second"], check=True)
+    assert project.run("apply", "p.plan").code == 0
+
+    assert f"@{head[:7]}-dirty" in project.run("history").out
+    assert f"@{head[:7]}-dirty" in project.run("list").out
+    entries = json.loads(project.run("history", "--json").out)["entries"]
+    assert [one["commit"] for one in entries] == [f"{head}-dirty"]
+    assert "-dirty" not in project.run("plan").out.partition("Created from")[2]

@@ -50,6 +50,7 @@ def test_a_commit_is_named_and_clean(checkout: Path) -> None:
     found = read_revision(checkout, describe(checkout, *ALL), ["manifests"])
     assert found.commit == git(checkout, "rev-parse", "HEAD")
     assert not found.dirty
+    assert (found.name, found.differing) == (found.commit, ())
     assert found.author
     assert found.host
 
@@ -100,7 +101,10 @@ def test_a_file_that_changed_after_it_was_read_makes_it_dirty(checkout: Path) ->
     (checkout / "rows.csv").write_text("as it was read")
     files = describe(checkout, *ALL)
     git(checkout, "checkout", "-q", "rows.csv")
-    assert read_revision(checkout, files, ["manifests"]).dirty
+    (checkout / "manifests" / "b.yaml").unlink()
+    found = read_revision(checkout, files, ["manifests"])
+    assert found.differing == ("manifests/b.yaml", "rows.csv")
+    assert found.name == f"{found.commit}-dirty"
 
 
 def test_line_ends_that_git_converts_are_no_change(checkout: Path) -> None:
@@ -156,7 +160,8 @@ def test_a_submodule_is_compared_with_the_commit_that_is_recorded(
     assert not is_dirty(checkout, *names)
     (checkout / "manifests" / "team" / "c.yaml").write_text("changed")
     git(checkout / "manifests" / "team", "commit", "-q", "-a", "-m", "second")
-    assert is_dirty(checkout, *names)
+    differing = read_revision(checkout, describe(checkout, *names), ["manifests"]).differing
+    assert differing == ("manifests/team/c.yaml",)
     git(checkout, "submodule", "--quiet", "deinit", "--force", "manifests/team")
     found = read_revision(checkout, describe(checkout, *ALL), ["manifests"])
     assert (found.dirty, found.absent) == (True, ("manifests/team",))
@@ -168,6 +173,7 @@ def test_a_sparse_checkout_leaves_manifests_out(checkout: Path) -> None:
     files = describe(checkout, "manifests/a.yaml")
     found = read_revision(checkout, files, ["manifests"])
     assert (found.dirty, found.absent) == (True, ("manifests/b.yaml",))
+    assert found.differing == found.absent
     found = read_revision(checkout, files, ["manifests/a.yaml"])
     assert (found.dirty, found.absent) == (False, ())
 

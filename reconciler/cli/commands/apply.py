@@ -290,11 +290,12 @@ class Session:
         from reconciler.engine.applying.journal import Author
 
         revision = self.assembly.revision
-        return Author(revision.author, revision.host, commit or revision.commit, digest)
+        return Author(revision.author, revision.host, commit or revision.name, digest)
 
     def _carry_out(self, plan: Plan, digest: str, lease: Lease) -> int:
         from reconciler.cli.outcome import FINISHED, report_outcome
         from reconciler.engine.applying.apply import Policy, apply_plan
+        from reconciler.text.commits import name_commit
 
         invocation, apply_flags = self.invocation, self.apply_flags
         if not invocation.as_json:
@@ -306,7 +307,8 @@ class Session:
             halted=invocation.interruption.halted,
         )
         policy = Policy(apply_flags.fail_fast, apply_flags.on_failure, apply_flags.patience)
-        author = self._author(digest, plan.inputs.commit)
+        commit = name_commit(plan.inputs.commit, dirty=plan.inputs.dirty)
+        author = self._author(digest, commit)
         try:
             outcome = apply_plan(runtime, plan, author, lease, policy)
         except KeyboardInterrupt:

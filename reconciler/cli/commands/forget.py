@@ -99,7 +99,7 @@ def _make_entry(assembly: Assembly, address: Address, state: LastApplied) -> Ent
         at=now(),
         by=revision.author,
         host=revision.host,
-        commit=revision.commit,
+        commit=revision.name,
         plan_digest="",
         patch=(),
         inverse=(),

@@ -161,7 +161,7 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
     assembly = assemble(invocation, [])
     runtime = assembly.runtime(PlanFlags().parallelism)
     revision = assembly.revision
-    author = Author(revision.author, revision.host, revision.commit, "")
+    author = Author(revision.author, revision.host, revision.name, "")
     with ExitStack() as held:
         lease = _lock_if_readable(held, assembly, lock_timeout)
         old = _read_old(assembly.ledger)

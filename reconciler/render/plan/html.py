@@ -31,11 +31,13 @@ from reconciler.render.plan.text import (
     describe_lifted,
     describe_orphans,
     describe_refusal,
+    describe_unproven,
     is_baseline_lost,
     list_destructive,
 )
 from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape
+from reconciler.text.commits import name_commit
 
 _MOST_CHARACTERS: Final = 2_000
 _MOST_NAMED: Final = 2_000
@@ -54,6 +56,8 @@ def render_plan_html(plan: Plan) -> str:
         comparison="" if plan.steps else describe_comparison(plan).replace("\n", " "),
         refusal=describe_refusal(plan) if plan.refused else "",
         lifted=describe_lifted(plan) if plan.inputs.allowed else "",
+        commit=name_commit(plan.inputs.commit, dirty=plan.inputs.dirty),
+        unproven=describe_unproven(plan),
         grave=list_destructive([one.group for one in entries], _MOST_NAMED),
         notices=make_notices(plan.findings),
         entries=entries,

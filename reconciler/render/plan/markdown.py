@@ -21,6 +21,7 @@ from reconciler.render.plan.text import (
     describe_digests,
     describe_hidden,
     describe_lifted,
+    describe_unproven,
     list_lines,
     render_group,
     sum_up,
@@ -29,6 +30,7 @@ from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape, show_path
 from reconciler.render.words.names import list_names
+from reconciler.text.commits import name_commit, shorten_commit
 
 MOST: Final = 60_000
 # The limit for the part about steps, in characters, so that the rest of the comment always fits.
@@ -45,7 +47,7 @@ _SAID: Final = {
     Action.REPLACE: "**replace**: destroyed, then created",
     Action.DELETE: "**destroy**",
 }
-_UNPROVEN: Final = ", which is not proven to contain every file as it was read"
+_DIGITS: Final = 12
 
 
 def render_plan_markdown(plan: Plan) -> str:
@@ -154,9 +156,11 @@ def _notes(plan: Plan) -> Sequence[str]:
         notes.append(f"\n{count(len(plan.orphans), 'orphan')} in the ledger: {them}")
     if plan.baseline == "lost":
         notes.append("\nbaseline: lost; it is not known who made earlier changes.")
-    commit = f"`{plan.inputs.commit[:12]}`" if plan.inputs.commit.isalnum() else ""
-    if commit:
-        notes.append(f"\nCreated from {commit}{_UNPROVEN if plan.inputs.dirty else ''}.")
+    if plan.inputs.commit.isalnum():
+        name = name_commit(plan.inputs.commit, dirty=plan.inputs.dirty)
+        commit = code(shorten_commit(name, _DIGITS))
+        said, _, them = describe_unproven(plan).partition(": ")
+        notes.append(f"\nCreated from {commit}{said}{f': {code(them)}' if them else ''}.")
     return notes
 
 

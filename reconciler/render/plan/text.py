@@ -25,6 +25,7 @@ from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count, show_duration
 from reconciler.render.words.escape import cut, escape, show_path
 from reconciler.render.words.names import list_names
+from reconciler.text.commits import name_commit, shorten_commit
 from reconciler.text.json_text import escape_json
 
 SAID: Final = {
@@ -42,6 +43,7 @@ BASELINE_LOST: Final = (
 )
 _TABLE_ABOVE: Final = 20
 _NAMED: Final = 8
+_MOST_DIFFERING: Final = 8
 _MOST_NAMED: Final = 100
 
 
@@ -282,6 +284,9 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
         yield describe_lifted(plan)
     yield from describe_rollouts(plan)
     yield describe_coverage(plan)
+    if plan.inputs.commit and plan.inputs.dirty:
+        commit = shorten_commit(name_commit(plan.inputs.commit, dirty=True))
+        yield f"Created from {escape(commit)}{describe_unproven(plan)}."
     if plan.steps:
         yield from describe_digests(plan)
 
@@ -295,6 +300,15 @@ def describe_digests(plan: Plan) -> Iterator[str]:
 def describe_lifted(plan: Plan) -> str:
     """Returns the guards that the plan lifts: `Lifted by --allow: deletes.`."""
     return f"Lifted by --allow: {', '.join(escape(cut(one)) for one in plan.inputs.allowed)}."
+
+
+def describe_unproven(plan: Plan) -> str:
+    """Returns the end of a sentence about a dirty commit, with the files; empty if it is clean."""
+    if not plan.inputs.dirty:
+        return ""
+    them = list_names(plan.inputs.differing, _MOST_DIFFERING)
+    said = ", which is not proven to contain every file as it was read"
+    return f"{said}: {them}" if them else said
 
 
 def describe_refusal(plan: Plan) -> str:
