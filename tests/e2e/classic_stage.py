@@ -72,7 +72,8 @@ class ClassicTelltale(Telltale):
         return {
             "Name": name,
             "CreationTime": "2020-01-01T00:00:00Z",
-            "WorkspaceId": f"w {self.gossip()}",
+            "WorkspaceId": "w",
+            "WorkspaceName": f"w {self.gossip()}",
             "HelpLocation": sign("text"),
             "PrimaryKey": OWN["primary"].value,
             "SecondaryKey": OWN["secondary"].value,
