@@ -6,13 +6,31 @@ that another tool has.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 # These commands ask no question, so a typing error must not lead to them.
 _NEVER_SUGGESTED: Final = ("forget",)
+
+_EMPTY: Final = re.compile("--[a-z-]+=")
+
+
+def _refuse_empty(ctx: click.Context) -> None:
+    """Raise UsageError for an empty value, as a shell's variable without a value leaves it.
+
+    An empty `--expect` would accept every plan, and an empty FILE would mean the whole project.
+    """
+    for param in () if ctx.resilient_parsing else ctx.command.params:
+        name = str(param.name)
+        if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        given = ctx.params.get(name)
+        if given == "" or (isinstance(given, tuple) and "" in given):
+            raise click.UsageError(f"{param.get_error_hint(ctx)} is empty", ctx)
 
 
 class Command(click.Command):
@@ -21,6 +39,16 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **given: Any) -> None:
         super().__init__(*args, **given)
         self.examples: Final = tuple(examples)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments; raises UsageError for one that is empty."""
+        given = tuple(args)
+        rest = super().parse_args(ctx, args)
+        _refuse_empty(ctx)
+        # An empty path is the working directory by now.
+        if not ctx.resilient_parsing and any(one == "" or _EMPTY.fullmatch(one) for one in given):
+            raise click.UsageError("a value is empty", ctx)
+        return rest
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, and then the rest."""
@@ -40,7 +68,9 @@ class Group(click.Group):
         if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help())
             ctx.exit()
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        _refuse_empty(ctx)
+        return rest
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

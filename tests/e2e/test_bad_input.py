@@ -435,3 +435,36 @@ def test_a_full_disk_beneath_stdout() -> None:
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("apply", "--auto-approve", "--expect", ""), "--expect"),
+        (("apply", "--auto-approve", ""), "[FILE|PATH]..."),
+        (("plan", "--out="), "--out"),
+        (("plan", "--target", ""), "--target"),
+        (("history", "--at", ""), "--at"),
+        (("ledger", "verify", "--recover", ""), "--recover"),
+        (("--project", "", "apply", "--auto-approve"), "--project"),
+    ],
+)
+def test_an_empty_value_is_refused_and_does_not_count_as_none(
+    project: Project, arguments: tuple[str, ...], named: str
+) -> None:
+    world = project.emulator
+    world.deploy("a", world.model_uri("old"))
+    project.manifest("a", world.model_uri("new"))
+    done = project.run(*arguments)
+    assert done.code == 1
+    assert f"'{named}' is empty" in done.said
+    assert not (project.folder / ".reconciler" / "ledger.jsonl").exists()
+
+
+@pytest.mark.parametrize("arguments", [("init", ""), ("emulator", "--data=", "--no-blob")])
+def test_an_empty_path_is_not_the_working_directory(
+    project: Project, arguments: tuple[str, ...]
+) -> None:
+    done = project.run(*arguments)
+    assert done.code == 1
+    assert "is empty" in done.said
