@@ -30,8 +30,7 @@ def normalize(field: Field, document: Json) -> Json:
 
     Unchanged parts are shared with the argument.
     """
-    bare = _without_signatures(document) if _is_signed(document) else document
-    return _normalize(field, bare)
+    return _normalize(field, _without_secrets(document))
 
 
 def restore_texts(
@@ -84,21 +83,27 @@ def find_secrets(field: Field, document: Json) -> Iterator[str]:
             yield from find_secrets(field.child(0), item)
 
 
-def _is_signed(document: Json) -> bool:
-    """Whether a text in the document may hold a signature or a key, or a name may be a secret's.
+def _without_secrets(document: Json) -> Json:
+    """Return the document without properties that are secrets, and its texts without signatures.
 
-    Every reply is checked, so the check searches the bytes once. The names are ASCII letters and
+    Every reply is checked, so the check searches the bytes first. The names are ASCII letters and
     have the same bytes in every text.
     """
     data = marshal.dumps(document)
-    return may_be_signed(data) or may_name_secret(data)
+    if may_be_signed(data):
+        return _clean(document, strip_signatures)
+    return _clean(document, _keep) if may_name_secret(data) else document
 
 
-def _without_signatures(document: Json) -> Json:
-    """Return the document without signatures; parts without signatures are shared."""
+def _keep(text: str) -> str:
+    return text
+
+
+def _clean(document: Json, strip: Callable[[str], str]) -> Json:
+    """Return the document without secrets by their names; parts without change are shared."""
     if isinstance(document, dict):
         bare = {
-            name: _without_signatures(value)
+            name: _clean(value, strip)
             for name, value in document.items()
             if not is_secret(name, value)
         }
@@ -107,9 +112,9 @@ def _without_signatures(document: Json) -> Json:
         )
         return document if same else bare
     if isinstance(document, list):
-        items = [_without_signatures(item) for item in document]
+        items = [_clean(item, strip) for item in document]
         return document if all(map(_same_object, items, document)) else items
-    return strip_signatures(document) if isinstance(document, str) else document
+    return strip(document) if isinstance(document, str) else document
 
 
 def _normalize(field: Field, document: Json) -> Json:

@@ -54,9 +54,9 @@ def strip_signatures(text: str) -> str:
     Escapes are read: of a URI in the query of another URI, or of JSON within a text. Returns the
     same object if there is nothing to remove.
     """
-    if not may_be_signed(text.encode("utf-8", "surrogatepass")):
-        return text
     data = text.encode("utf-8", "surrogatepass")
+    if not may_be_signed(data):
+        return text
     while parts := list(_find_removable(data)):  # two that touch share what parts them
         data = replace_parts(data, parts, b"")
         text = data.decode("utf-8", "surrogatepass")
@@ -65,10 +65,14 @@ def strip_signatures(text: str) -> str:
 
 def may_be_signed(data: bytes) -> bool:
     """Whether bytes may hold a signature or a key: fast, and False is certain."""
-    return _SIGN.search(data) is not None
+    lower = data.lower()
+    return any(sign in lower for sign in _SIGNS)
 
 
-_SIGN: Final = re.compile(rb"(?:sig|key)(?:=|%|\\|&#|&eq)", re.IGNORECASE)
+# The end of the name, and how the equals sign after it begins in any spelling.
+_SIGNS: Final = tuple(
+    name + equals for name in (b"sig", b"key") for equals in (b"=", b"%", b"\\", b"&#", b"&eq")
+)
 
 
 def find_signatures(text: str) -> list[str]:
