@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import BinaryIO, Final
 
@@ -58,18 +58,31 @@ _DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
 def plan_document(plan: Plan) -> Json:
     """Return the plan as JSON values, with its digest."""
     steps = [_step_document(step) for step in plan.steps]
-    return {**_head_of(plan), _STEPS: steps, "plan_digest": digest_of_plan(plan)}
+    head = _head_of(plan)
+    return {**head, _STEPS: steps, "plan_digest": _digest(head, plan)}
 
 
 def encode_plan(plan: Plan) -> bytes:
     """Return the canonical bytes of the plan's document, encoded one step at a time."""
-    body = {**_head_of(plan), _STEPS: [], "plan_digest": digest_of_plan(plan)}
+    head = _head_of(plan)
+    body = {**head, _STEPS: [], "plan_digest": _digest(head, plan)}
     return encode_in_parts(body, _STEPS, lambda: map(_step_document, plan.steps))
 
 
 def digest_of_plan(plan: Plan) -> str:
     """Return the digest of the plan's document."""
-    body = {**_head_of(plan), _STEPS: []}
+    return _digest(_head_of(plan), plan)
+
+
+def find_digests(plan: Plan) -> tuple[str, str]:
+    """Return the digest of the plan and the digest of its changes; `--expect` takes both."""
+    head = _head_of(plan)
+    changes = head.get("changes_digest")
+    return _digest(head, plan), digest_of_changes(plan) if changes is None else str(changes)
+
+
+def _digest(head: Mapping[str, Json], plan: Plan) -> str:
+    body = {**head, _STEPS: []}
     return f"sha256:{digest_in_parts(body, _STEPS, lambda: map(_step_document, plan.steps))}"
 
 

@@ -17,8 +17,7 @@ from markupsafe import Markup
 
 from reconciler import __version__
 from reconciler.model import Plan
-from reconciler.plans.changes_digest import digest_of_changes
-from reconciler.plans.plan_file import digest_of_plan
+from reconciler.plans.plan_file import find_digests
 from reconciler.render.plan.page import WORDS, count_by_word, make_entries, make_notices
 from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.plan.text import (
@@ -49,6 +48,7 @@ def render_plan_html(plan: Plan) -> str:
     entries = make_entries(plan)
     numbers = {step.resource.address: one.number for one in entries for step in one.group.steps}
     style, script = _read("plan.css"), _read("plan.js")
+    whole, changes = find_digests(plan)
     page = _make_environment().get_template("plan.html.j2")
     return page.render(
         plan=plan,
@@ -67,8 +67,8 @@ def render_plan_html(plan: Plan) -> str:
         orphans=describe_orphans(plan),
         coverage=describe_coverage(plan),
         rollouts=list(describe_rollouts(plan)),
-        digest=digest_of_plan(plan),
-        changes_digest=digest_of_changes(plan),
+        digest=whole,
+        changes_digest=changes,
         version=__version__,
         style=style,
         script=script,

@@ -11,9 +11,8 @@ from typing import Final
 
 from reconciler.document.pointers import format_pointer
 from reconciler.model import Action, Cause, Plan, Step, Verb
-from reconciler.plans.changes_digest import digest_of_changes
 from reconciler.plans.guards import is_final
-from reconciler.plans.plan_file import digest_of_plan, encode_plan
+from reconciler.plans.plan_file import encode_plan, find_digests
 from reconciler.plans.waves import arrange
 from reconciler.render.findings import render_findings
 from reconciler.render.plan.changes import render_changes, render_difference
@@ -292,9 +291,10 @@ def _closing(plan: Plan, paint: Paint) -> Iterator[str]:
 
 
 def describe_digests(plan: Plan) -> Iterator[str]:
-    """Yields the digest of the plan, and the digest of its changes; `--expect` takes both."""
-    yield f"Digest of this plan: {digest_of_plan(plan)}"
-    yield f"Digest of its changes: {digest_of_changes(plan)}"
+    """Yields the digest of the plan, and the digest of its changes."""
+    whole, changes = find_digests(plan)
+    yield f"Digest of this plan: {whole}"
+    yield f"Digest of its changes: {changes}"
 
 
 def describe_lifted(plan: Plan) -> str:
