@@ -8,7 +8,7 @@ the first write. It sends no write.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.document.diff import same
@@ -50,10 +50,12 @@ def judge_saved_plan(runtime: Runtime, plan: Plan, request: PlanRequest) -> Plan
     """
     if plan.refused:
         return plan
-    steps = _check_claims(runtime, plan.steps, request)
+    declared = {one.address: one for one in request.manifests}
+    remembered = runtime.ledger.load().last_applied_by_address
+    steps = _check_claims(runtime, plan.steps, request, declared, remembered)
     permitted = guards.permit(plan.inputs.allowed, request.limits)
     allowed = expand_fleets(permitted, plan.steps)
-    found = tuple(_judge(runtime, plan, request))
+    found = tuple(_judge(runtime, plan, request, declared, remembered))
     obstacles = tuple(one for one in found if one.severity == "error" and not one.guard)
     if obstacles:
         raise Unplannable(obstacles)
@@ -67,14 +69,16 @@ def judge_saved_plan(runtime: Runtime, plan: Plan, request: PlanRequest) -> Plan
 
 
 def _check_claims(
-    runtime: Runtime, steps: Sequence[Step], request: PlanRequest
+    runtime: Runtime,
+    steps: Sequence[Step],
+    request: PlanRequest,
+    declared: Mapping[Address, Manifest],
+    remembered: Mapping[Address, LastApplied],
 ) -> tuple[Step, ...]:
     """Return the steps with only the owned paths that something besides the plan confirms.
 
     Raises StalePlan for an id, a token or a source that the project does not have now.
     """
-    declared = {one.address: one for one in request.manifests}
-    remembered = runtime.ledger.load().last_applied_by_address
     stale: list[Finding] = []
     confirmed: list[Step] = []
     for step in steps:
@@ -184,12 +188,18 @@ class _Claim:
         )
 
 
-def _judge(runtime: Runtime, plan: Plan, request: PlanRequest) -> Iterator[Finding]:
+def _judge(
+    runtime: Runtime,
+    plan: Plan,
+    request: PlanRequest,
+    declared: Mapping[Address, Manifest],
+    remembered: Mapping[Address, LastApplied],
+) -> Iterator[Finding]:
     """Yield what the guards and the kinds say against the steps, as if nothing were lifted."""
     named = {step.resource: Manifest(step.resource.address, {}, "", "") for step in plan.steps}
-    managed = _count_managed(runtime, plan.steps, request.manifests)
+    managed = _count_managed(plan.steps, declared, remembered)
     yield from guards.check_guards(plan.steps, request.limits, managed, ())
-    yield from guards.check_unread(_list_leaving(plan.steps, request.manifests), request.unread)
+    yield from guards.check_unread(_list_leaving(plan.steps, declared), request.unread)
     for step in plan.steps:
         kind = runtime.kinds[step.resource.address.kind]
         if step.action is not Action.DELETE and isinstance(kind, ChecksSteps):
@@ -199,37 +209,37 @@ def _judge(runtime: Runtime, plan: Plan, request: PlanRequest) -> Iterator[Findi
         if step.action is Action.DELETE:
             named.pop(step.resource)
     yield from check_conflicts(runtime, plan.steps, named)
-    references = dict(_bind_models(runtime, plan.steps, request.manifests))
+    references = dict(_bind_models(runtime, plan.steps, declared))
     yield from check_planned_models(runtime, plan.steps, references, request.limits.blobs)
 
 
-def _count_managed(runtime: Runtime, steps: Sequence[Step], manifests: Sequence[Manifest]) -> int:
+def _count_managed(
+    steps: Sequence[Step],
+    declared: Collection[Address],
+    remembered: Mapping[Address, LastApplied],
+) -> int:
     """Return how many resources a percentage is taken of; no read is made for this.
 
     A step without a manifest counts if its resource exists.
     """
     made = [step.resource.address for step in steps if step.action is Action.CREATE]
     changed = [step.resource.address for step in steps if step.action is not Action.CREATE]
-    declared = (*(one.address for one in manifests), *changed)
-    remembered = runtime.ledger.load().last_applied_by_address
-    return guards.count_managed(declared, made, remembered)
+    return guards.count_managed((*declared, *changed), made, remembered)
 
 
-def _list_leaving(steps: Sequence[Step], manifests: Sequence[Manifest]) -> list[Resource]:
+def _list_leaving(steps: Sequence[Step], declared: Collection[Address]) -> list[Resource]:
     """Return the resources that a plan prunes: no manifest declares them now.
 
     A plan that deletes a declared resource as well is one of --destroy, which prunes nothing.
     """
-    declared = {one.address for one in manifests}
     gone = [step.resource for step in steps if step.action is Action.DELETE]
     return [] if any(one.address in declared for one in gone) else gone
 
 
 def _bind_models(
-    runtime: Runtime, steps: Sequence[Step], manifests: Sequence[Manifest]
+    runtime: Runtime, steps: Sequence[Step], declared: Mapping[Address, Manifest]
 ) -> Iterator[tuple[Resource, Sequence[ModelReference]]]:
     """Yield the models that the manifests declare now, for each step that writes a model."""
-    declared = {one.address: one for one in manifests}
     for step in steps:
         manifest = declared.get(step.resource.address)
         if step.models and manifest is not None:
