@@ -24,7 +24,7 @@ import click
 from reconciler.cli.command import Group
 from reconciler.cli.context import Invocation
 from reconciler.cli.debug_log import printed_log
-from reconciler.cli.streams import close_stdout, open_streams, print_json
+from reconciler.cli.streams import close_stdout, open_streams
 from reconciler.cli.terraform_flags import normalize_flags
 
 _SECTIONS: Final = {
@@ -218,10 +218,9 @@ def _interrupted(invocation: Invocation) -> int:
 
         invocation.lines.end(describe_failure("interrupted", "Interrupted."))
     elif invocation.wants_json:
+        from reconciler.cli.errors import write_document
         from reconciler.model import Finding
-        from reconciler.render.findings import render_failure_json
 
-        with contextlib.suppress(OSError):
-            print_json(render_failure_json([Finding("Interrupted.")], "interrupted"))
+        write_document([Finding("Interrupted.")], "interrupted", invocation)
     invocation.print_error("\nInterrupted.")
     return 130

@@ -37,7 +37,7 @@ def report(error: Exception, invocation: Invocation) -> int:
     if invocation.as_json:
         written = _write_lines(findings, exit_word, invocation)
     else:
-        written = invocation.wants_json and _write_document(findings, exit_word, invocation)
+        written = invocation.wants_json and write_document(findings, exit_word, invocation)
     if not written:
         invocation.print_error(render_findings(findings, paint=invocation.paint(sys.stderr)))
     if not isinstance(error, (ReconcilerError, click.ClickException)):
@@ -55,7 +55,7 @@ def _write_lines(findings: Sequence[Finding], exit_word: ExitWord, invocation: I
     return not invocation.lines.broken
 
 
-def _write_document(
+def write_document(
     findings: Sequence[Finding], exit_word: ExitWord, invocation: Invocation
 ) -> bool:
     """Write the findings as one JSON document; returns whether stdout accepted it."""
