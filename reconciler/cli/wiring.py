@@ -160,6 +160,7 @@ class Assembly:
 
         When only some `paths` were read, no resource counts as an orphan.
         """
+        targets = self._find_targets(flags)
         return PlanRequest(
             whole=not paths,
             prune=flags.prune,
@@ -167,8 +168,8 @@ class Assembly:
             manifests=self.loaded.manifests,
             defaults=self.project.defaults,
             limits=self.project.guards,
-            inputs=self._inputs(flags),
-            targets=self._find_targets(flags),
+            inputs=self._inputs(flags, targets),
+            targets=targets,
             excluded=parse_addresses("--exclude", flags.excluded),
             allowed=_check_guards(flags.allowed, find_guards(self.kinds), self.project),
             rotate=parse_addresses("--rotate", flags.rotated),
@@ -200,7 +201,7 @@ class Assembly:
         why = "the checkout leaves it out (a sparse checkout, or a submodule)"
         return [UnreadFile(f"{name}{more}", why, None) for name in absent[:1]]
 
-    def _inputs(self, flags: PlanFlags) -> Inputs:
+    def _inputs(self, flags: PlanFlags, targets: Sequence[Address]) -> Inputs:
         used = {manifest.address.kind for manifest in self.loaded.manifests}
         schemas = {
             kind.schema_name: digest_of(read_schema(kind.schema_name))
@@ -215,7 +216,7 @@ class Assembly:
             dirty=self.revision.dirty,
             differing=self.revision.differing,
             schemas=schemas,
-            targets=tuple(map(str, self._find_targets(flags))),
+            targets=tuple(map(str, targets)),
             excluded=tuple(flags.excluded),
             allowed=tuple(sorted({*flags.allowed})),
         )
@@ -244,7 +245,7 @@ def assemble_project(invocation: Invocation) -> Assembly:
 
 
 def assemble_leniently(invocation: Invocation) -> Assembly:
-    """The project for a saved plan, with the manifests that can be read now; they may be gone."""
+    """The project with the manifests that can be read now; an error in one of them is allowed."""
     return Assembly(invocation, *load_all(invocation, []))
 
 

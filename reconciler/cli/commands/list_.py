@@ -49,20 +49,18 @@ def list_(
     """
     import json
 
-    from reconciler.cli.loading import load_all
     from reconciler.cli.streams import print_json
-    from reconciler.cli.wiring import Assembly, parse_addresses
+    from reconciler.cli.wiring import assemble_leniently, parse_addresses
     from reconciler.manifests.labels import select_by_labels
     from reconciler.render.resources import render_resources, resources_document
 
     named = parse_addresses("list", addresses)
     # An error in one manifest must not hide what the ledger remembers.
-    assembly = Assembly(invocation, *load_all(invocation, []))
+    assembly = assemble_leniently(invocation)
+    resources = _find_resources(assembly)
     if selectors:
-        labelled = set(select_by_labels(assembly.loaded.manifests, selectors))
-        resources = [one for one in _find_resources(assembly) if one.address in labelled]
-    else:
-        resources = _find_resources(assembly)
+        labelled = frozenset(select_by_labels(assembly.loaded.manifests, selectors))
+        resources = [one for one in resources if one.address in labelled]
     resources = _select(resources, named)
     if form == "json":
         from reconciler.text.json_text import escape_json

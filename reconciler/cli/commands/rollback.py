@@ -54,16 +54,15 @@ def rollback(
     the entries. Secrets are not restored. The plan names a manifest that declares other values.
     """
     from reconciler.cli.commands.apply import ApplyFlags, Session, check_output_open, propose
-    from reconciler.cli.loading import load_all
     from reconciler.cli.plan_files import check_out
-    from reconciler.cli.wiring import Assembly, PlanFlags, parse_addresses
+    from reconciler.cli.wiring import PlanFlags, assemble_leniently, parse_addresses
     from reconciler.plans.plan_file import digest_of_plan
 
     if form != "text" and not out:
         raise click.UsageError(f"--format {form} needs --out: an apply prints text")
     (named,) = parse_addresses("rollback", [address])
     # An error in one manifest must not prevent the rollback of another resource.
-    assembly = Assembly(invocation, *load_all(invocation, []))
+    assembly = assemble_leniently(invocation)
     if out:
         check_out(out, assembly.project, assembly.loaded.files)
     wanted = PlanFlags(allowed=allowed, max_calls=max_calls)
