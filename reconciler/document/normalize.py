@@ -92,7 +92,15 @@ def _without_secrets(document: Json) -> Json:
     data = marshal.dumps(document)
     if may_be_signed(data):
         return _clean(document, strip_signatures)
-    return _clean(document, _keep) if may_name_secret(data) else document
+    named = may_name_secret(data) and _has_secret(document)
+    return _clean(document, _keep) if named else document
+
+
+def _has_secret(document: Json) -> bool:
+    """Whether a property is a secret by its name; without one, no part of a reply is copied."""
+    if isinstance(document, dict):
+        return any(is_secret(name, value) or _has_secret(value) for name, value in document.items())
+    return isinstance(document, list) and any(map(_has_secret, document))
 
 
 def _keep(text: str) -> str:
