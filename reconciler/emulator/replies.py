@@ -71,12 +71,15 @@ def identify_lean() -> dict[str, str]:
     return {"x-ms-request-id": str(uuid.uuid4())}
 
 
-def identify_request(now: float) -> dict[str, str]:
-    """Return the three id headers that every reply has; the three ids differ."""
+def identify_request(now: float, *, by_front: bool = False) -> dict[str, str]:
+    """Return the three id headers that every reply has.
+
+    The request and its correlation have two ids, and one id if Resource Manager's front answers.
+    """
     correlation = str(uuid.uuid4())
     stamp = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
     return {
-        "x-ms-request-id": str(uuid.uuid4()),
+        "x-ms-request-id": correlation if by_front else str(uuid.uuid4()),
         "x-ms-correlation-request-id": correlation,
         "x-ms-routing-request-id": f"SOUTHCENTRALUS:{stamp}:{correlation}",
     }

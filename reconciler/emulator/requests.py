@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote
@@ -54,6 +54,10 @@ class Call:
     @property
     def version(self) -> str:
         """Return the api-version; refuse a call without one or with an unknown one."""
+        return self.check_version(_VERSIONS)
+
+    def check_version(self, versions: Sequence[str]) -> str:
+        """Return the api-version in lower case; refuse a call with none of `versions`."""
         version = self.query.get("api-version", "")
         if not version:
             raise Refusal(
@@ -61,12 +65,12 @@ class Call:
                 "MissingApiVersionParameter",
                 "The api-version query parameter (?api-version=) is required for all requests.",
             )
-        if version.casefold() not in _VERSIONS:
+        if version.casefold() not in versions:
             raise Refusal(
                 400,
                 "InvalidApiVersionParameter",
                 f"The api-version '{version[:40]}' is invalid. The supported versions are"
-                f" '{','.join(_VERSIONS)}'.",
+                f" '{','.join(versions)}'.",
             )
         return version.casefold()
 
@@ -133,3 +137,21 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name) or name in {".", ".."}:
         raise Refusal(400, "InvalidResourceName", "The provided resource name is invalid.")
     return name
+
+
+def check_call(call: Call, *methods: str, versions: Sequence[str] = _VERSIONS) -> None:
+    """Refuse a call without an api-version, or with a method that the address does not support."""
+    call.check_version(versions)
+    if call.method not in methods:
+        raise Refusal(
+            405,
+            "MethodNotAllowed",
+            f"The HTTP method '{call.method[:20]}' is not supported at this resource.",
+            headers={"Allow": ", ".join(methods)},
+        )
+
+
+def unknown_path(call: Call) -> Refusal:
+    """Return the 404 for an address that names no resource type."""
+    path = "/" + "/".join(call.segments)
+    return Refusal(404, "ResourceNotFound", f"No resource type answers at '{path[:200]}'.")

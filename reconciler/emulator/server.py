@@ -31,7 +31,7 @@ from reconciler.emulator.faults.injection import FaultInjector, answer_after
 from reconciler.emulator.limits import Limits
 from reconciler.emulator.randomness import RandomSource
 from reconciler.emulator.replies import Answer, Refusal, identify_lean, identify_request, render
-from reconciler.emulator.requests import Call, make_call
+from reconciler.emulator.requests import Call, check_call, make_call, unknown_path
 from reconciler.emulator.resource_manager.management import Management, Parts
 from reconciler.emulator.resource_manager.operations import Operations
 from reconciler.emulator.resource_manager.plans import Plans
@@ -87,7 +87,7 @@ class Server:
         )
         self._stopped = asyncio.Event()
         self._answered = 0
-        self._plans = Plans(self._state, time.time)
+        self._plans = Plans(self._state, random_source, self._choices, self._operations)
         self._management = Management(
             Parts(
                 self._state,
@@ -225,7 +225,7 @@ class Server:
         plane = [segment.casefold() for segment in call.segments]
         subscription = call.segments[1] if plane[:1] == ["subscriptions"] and len(plane) > 1 else ""
         if not subscription:
-            raise _unknown_path(call)
+            raise unknown_path(call)
         counted = self._count(call, subscription)
         answer = await self._route(call, plane, subscription)
         answer.headers.update(counted)
@@ -244,22 +244,26 @@ class Server:
         provider = PROVIDER.casefold()
         match plane[2:]:
             case ["providers", named, "webservices"] if named == provider:
-                _allow(call, "GET")
+                check_call(call, "GET")
                 return self._management.list_services(call, subscription, None)
+            case ["providers", named, "commitmentplans"] if named == provider:
+                return self._plans.list_plans(call, subscription, None)
+            case ["providers", named, "skus"] if named == provider:
+                return self._plans.list_skus(call)
             case ["providers", named, "locations", _, word, _] if named == provider:
                 return self._route_operation(call, word)
             case ["resourcegroups", _, "providers", named, *rest] if named == provider:
                 return await self._route_group(call, rest, subscription, call.segments[3])
-        raise _unknown_path(call)
+        raise unknown_path(call)
 
     def _route_operation(self, call: Call, word: str) -> Answer:
-        _allow(call, "GET")
+        check_call(call, "GET")
         operation = call.segments[-1]
         if word == "operationsstatus":
             return self._operations.describe_status(operation)
         if word == "operationresults":
             return self._operations.describe_result(operation)
-        raise _unknown_path(call)
+        raise unknown_path(call)
 
     async def _route_group(
         self, call: Call, rest: list[str], subscription: str, group: str
@@ -267,23 +271,25 @@ class Server:
         where = (subscription, group, call.segments[-1])
         match rest:
             case ["webservices"]:
-                _allow(call, "GET")
+                check_call(call, "GET")
                 return self._management.list_services(call, subscription, group)
             case ["webservices", _]:
                 return await self._route_service(call, where)
             case ["webservices", _, "listkeys"]:
-                _allow(call, "GET")
+                check_call(call, "GET")
                 return self._management.list_keys(subscription, group, call.segments[-2])
             case ["webservices", _, "createregionalblob"]:
-                _allow(call, "POST")
+                check_call(call, "POST")
                 name = call.segments[-2]
                 return self._management.create_regional(call, subscription, group, name)
-            case ["commitmentplans", _]:
-                return self._route_plan(call, where)
-        raise _unknown_path(call)
+            case ["commitmentplans"]:
+                return self._plans.list_plans(call, subscription, group)
+            case ["commitmentplans", *plan]:
+                return self._plans.answer(call, plan, subscription, group)
+        raise unknown_path(call)
 
     async def _route_service(self, call: Call, where: tuple[str, str, str]) -> Answer:
-        _allow(call, "GET", "PUT", "PATCH", "DELETE")
+        check_call(call, "GET", "PUT", "PATCH", "DELETE")
         if call.method == "PUT":
             return await self._management.put(call, *where)
         if call.method == "PATCH":
@@ -291,14 +297,6 @@ class Server:
         if call.method == "DELETE":
             return self._management.delete(*where)
         return self._management.get(call, *where)
-
-    def _route_plan(self, call: Call, where: tuple[str, str, str]) -> Answer:
-        _allow(call, "GET", "PUT", "DELETE")
-        if call.method == "PUT":
-            return self._plans.put(call, *where)
-        if call.method == "DELETE":
-            return self._plans.delete(*where)
-        return self._plans.get(*where)
 
     def _authorize(self, call: Call, request: web.Request) -> None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -322,7 +320,9 @@ class Server:
     ) -> web.StreamResponse:
         if not answer.status:
             return Lost()
-        headers = identify_lean() if answer.lean else {**_FIXED, **identify_request(time.time())}
+        headers = identify_lean() if answer.lean else dict(_FIXED)
+        if not answer.lean:
+            headers |= identify_request(time.time(), by_front=answer.front)
         origin = f"{request.scheme}://{request.host}"
         headers |= {name: v.replace("{origin}", origin) for name, v in answer.headers.items()}
         if not answer.front and not answer.lean:
@@ -387,23 +387,14 @@ async def _hide_framework(_: web.BaseRequest, response: web.StreamResponse) -> N
 
 
 def _refused(refusal: Refusal) -> Answer:
-    return Answer(refusal.status, refusal.body or None, dict(refusal.headers))
-
-
-def _allow(call: Call, *methods: str) -> None:
-    """Refuse a call without an api-version, or with a method that the address does not support."""
-    if call.version and call.method not in methods:
-        raise Refusal(
-            405,
-            "MethodNotAllowed",
-            f"The HTTP method '{call.method[:20]}' is not supported at this resource.",
-            headers={"Allow": ", ".join(methods)},
-        )
-
-
-def _unknown_path(call: Call) -> Refusal:
-    path = "/" + "/".join(call.segments)
-    return Refusal(404, "ResourceNotFound", f"No resource type answers at '{path[:200]}'.")
+    by_gateway = "x-ms-failure-cause" in refusal.headers
+    return Answer(
+        refusal.status,
+        refusal.body or None,
+        dict(refusal.headers),
+        front=by_gateway,
+        timed=not by_gateway,
+    )
 
 
 def serve(settings: Settings, announce: Callable[[dict[str, str]], None]) -> None:

@@ -180,9 +180,10 @@ class State:
                 "DELETE FROM record WHERE kind = 'operation' AND key = ?", (operation_id,)
             )
 
-    def keep_plan(self, key: Key, plan: Json) -> None:
-        """Write a commitment plan; None deletes it."""
+    def keep_plan(self, key: Key, plan: Json, *, count: int) -> None:
+        """Write a commitment plan and the random source's count; None deletes the plan."""
         with self._change():
+            self._put(("count", "", str(count)))
             if plan is None:
                 self._base.execute(
                     "DELETE FROM record WHERE kind = 'plan' AND key = ?", (json.dumps(key),)

@@ -65,6 +65,11 @@ SWITCHES: Final = (
     Switch("classic-missing-endpoint", ("404", "204"), "GET of a missing endpoint"),
     Switch("classic-endpoint-count", ("no", "yes"), "whether web services show EndpointCount"),
     Switch("classic-model", ("check", "trust"), "whether a model in this blob storage must exist"),
+    Switch("plan-sku", ("check", "trust"), "a plan's SKU that is missing or was never recorded"),
+    Switch("plan-amount", ("zero", "allowance"), "the quantities that a new plan has left"),
+    Switch("plan-etag", ("check", "ignore"), "an old etag in a write of a commitment plan"),
+    Switch("plan-in-use", ("reject", "accept"), "DELETE of a plan that services use"),
+    Switch("plan-delete-missing", ("204", "404", "200"), "DELETE of a missing commitment plan"),
     Switch("list-page-size", (), "items on a page of a list", default_number=1000),
 )
 

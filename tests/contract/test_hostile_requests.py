@@ -134,7 +134,7 @@ def test_a_record_that_cannot_be_written_is_not_kept_and_harms_no_other(tmp_path
     with pytest.raises(TypeError):
         state.keep(unwritable, count=2)
     with pytest.raises(TypeError):
-        state.keep_plan(("s", "g", "p"), object())
+        state.keep_plan(("s", "g", "p"), object(), count=0)
     assert list(state.services) == [kept.key]
     state.keep(Kept("s", "g", "c", "x", "3", 0.0, 0.0), count=3)
     state.close()

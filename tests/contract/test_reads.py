@@ -349,23 +349,3 @@ def test_a11_a_past_expiry_of_diagnostics_is_refused(service: Service) -> None:
     answer = service.call("PUT", service.path(), body)
     assert answer.status_code == 400
     assert "ExpiryTimeInThePast" in answer.text
-
-
-# A12 of the recorded facts, commitment plans.
-
-
-def test_a12_a_plan_is_made_at_once_with_an_etag(service: Service) -> None:
-    body = {
-        "location": "South Central US",
-        "sku": {"name": "S1", "tier": "Standard", "capacity": 1},
-    }
-    made = service.call("PUT", service.plan(), body)
-    assert made.status_code == 200
-    plan = made.json()
-    assert plan["etag"]
-    assert plan["sku"] == body["sku"]
-    assert plan["properties"]["maxAssociationLimit"] == 10000
-    assert plan["properties"]["refillFrequencyInDays"] == 30
-    assert service.call("GET", service.plan()).json() == plan
-    assert service.call("DELETE", service.plan()).status_code == 200
-    assert service.call("GET", service.plan()).status_code == 404

@@ -20,6 +20,7 @@ PREVIEW = "2016-05-01-preview"
 PROVIDER = "/providers/Microsoft.MachineLearning"
 MODEL = "https://acct.blob.core.windows.net/models/old.ilearner"
 NEW_MODEL = "https://acct.blob.core.windows.net/models/new.ilearner"
+SKU = {"capacity": 1, "name": "S1", "tier": "Standard"}
 Json = Any
 # How long an operation takes where a test looks at what holds meanwhile: no machine is so busy.
 LONG_S = 600
@@ -97,15 +98,19 @@ class Service:
         path: str,
         body: Json = None,
         *,
-        version: str = VERSION,
+        version: str | None = None,
         headers: dict[str, str] | None = None,
         described: bool = True,
         query: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """One call; a reply that the description knows must have the shape that it says.
 
-        `described` is False for what is recorded and breaks the description.
+        `described` is False for what is recorded and breaks the description. `version` is None for
+        the one that describes what the path names.
         """
+        if version is None:
+            of_plans = re.search("/(commitmentplans|skus)", path, re.IGNORECASE)
+            version = PREVIEW if of_plans else VERSION
         query = dict(query or {})
         url = path if "://" in path else self.url + path
         sent = {"Authorization": f"Bearer {self.token}", **(headers or {})}
@@ -137,7 +142,7 @@ class Service:
         for media in content.values():
             shape = media["schema"]["$ref"].rpartition("/")[2]
             # Recorded: what follows a write is a stub, where the description promises the whole.
-            if version == VERSION and not is_stub(answer.json()):
+            if (version == VERSION or number) and not is_stub(answer.json()):
                 assert find_faults(shape, _without_failed(answer.json()), number) == []
 
     def finish(self, answer: requests.Response) -> Json:
@@ -148,6 +153,13 @@ class Service:
             if (status.get("status") or status.get("provisioningState")) != "Provisioning":
                 return status
             pass_time(self.url, LONG_S)
+
+    def put_plan(self, name: str = "plan", **members: Json) -> Json:
+        """Create or replace a commitment plan; returns it."""
+        body = {"location": "southcentralus", "sku": SKU, **members}
+        answer = self.call("PUT", self.plan(name), body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
 
     def put(self, name: str = "census", **properties: Json) -> requests.Response:
         """Create a service and wait; returns the reply of the PUT."""

@@ -27,7 +27,12 @@ from tests.laws import examples
 pytestmark = pytest.mark.property
 Json = Any
 PATIENCE_S = 60
-PLAN = {"location": "South Central US", "sku": {"name": "S1", "capacity": 1}, "tags": {"a": "b"}}
+PLAN = {
+    "location": "South Central US",
+    "sku": {"name": "S1", "capacity": 1},
+    "tags": {"a": "b"},
+    "destinationPlanId": "/plan",
+}
 WHOLE = definition("https://acct.blob.core.windows.net/m/a.ilearner")
 PART = {
     "tags": {"a": "b"},
@@ -51,7 +56,9 @@ PATHS = [
     f"{GROUP}/webServices/{{}}",
     f"{GROUP}/webServices/{{}}/listKeys",
     f"{GROUP}/webServices/{{}}/CreateRegionalBlob",
+    f"{GROUP}/commitmentPlans",
     f"{GROUP}/commitmentPlans/{{}}",
+    f"{GROUP}/commitmentPlans/{{}}/commitmentAssociations/{{}}/move",
     "subscriptions/{}/providers/Microsoft.MachineLearning/locations/{}/operationsStatus/{}",
     "subscriptions/{}/providers/Microsoft.MachineLearning/locations/{}/operationresults/{}",
     "{}/{}",
@@ -63,6 +70,8 @@ METHODS = {
     "webServices": ["GET"],
     "listKeys": ["GET"],
     "CreateRegionalBlob": ["POST"],
+    "commitmentPlans": ["GET"],
+    "move": ["POST"],
     "{}": WRITES,
 }
 

@@ -5,16 +5,15 @@ The server routes the calls to this module. Operations are in `operations`.
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote
 
 from reconciler.emulator.randomness import RandomSource
 from reconciler.emulator.replies import Answer, Refusal, bad_request, render
 from reconciler.emulator.requests import PREVIEW, Call, check_name
 from reconciler.emulator.resource_manager import definitions, regions, views
 from reconciler.emulator.resource_manager.operations import Operations
+from reconciler.emulator.resource_manager.pages import make_page
 from reconciler.emulator.resource_manager.shapes import DefinitionSchema
 from reconciler.emulator.state import Key, Service, State, make_key
 from reconciler.emulator.storage import Storage
@@ -164,17 +163,12 @@ class Management:
     def list_services(self, call: Call, subscription: str, group: str | None) -> Answer:
         """Return a page of services: of a group by name, of a subscription by region."""
         chosen = self._choose(subscription, group)
-        start = _read_token(call.query.get("$skiptoken", ""))
-        end = start + int(self._choices["list-page-size"])
-        items = [
-            views.show_sparse(service, self._operations.running(service), self._choices)
-            for service in chosen[start:end]
-        ]
-        page: dict[str, Json] = {"value": items}
-        if end < len(chosen):
-            path = "/".join(quote(segment) for segment in call.segments)
-            query = f"api-version={call.query['api-version']}&%24skiptoken={_write_token(end)}"
-            page["nextLink"] = f"{call.origin}/{path}?{query}"
+        page = make_page(
+            call,
+            chosen,
+            int(self._choices["list-page-size"]),
+            lambda one: views.show_sparse(one, self._operations.running(one), self._choices),
+        )
         if group is not None:
             return Answer(200, page)
         ids = {"x-ms-original-request-ids": RandomSource(None).guid()}
@@ -286,18 +280,3 @@ def _regional(service: Service, region: str) -> Json:
         )
         raise _not_found("PerRegionPayloadNotFound", message)
     return copied
-
-
-def _write_token(start: int) -> str:
-    """Return an opaque token without `=`, because a published client cuts the address there."""
-    return base64.urlsafe_b64encode(f"page:{start}".encode()).decode().rstrip("=")
-
-
-def _read_token(token: str) -> int:
-    if not token:
-        return 0
-    try:
-        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-        return max(0, int(text.removeprefix("page:")))
-    except ValueError as error:
-        raise Refusal(400, "InvalidSkipToken", "The skip token is not valid.") from error

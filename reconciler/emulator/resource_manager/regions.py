@@ -16,6 +16,7 @@ _SERVICES: Final = {
     "Japan East": "japaneast",
     "East US 2": "useast2",
 }
+LOCATIONS: Final = tuple(_SERVICES)
 _DISPLAY: Final = {name.replace(" ", "").casefold(): name for name in _SERVICES}
 # The first digits of the certificates that were recorded.
 _PREFIXES: Final = {"South Central US": "AB5C39", "West Central US": "189FFC"}
