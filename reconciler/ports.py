@@ -33,6 +33,7 @@ from reconciler.model import (
     LockOwner,
     Manifest,
     ModelReference,
+    NamedPart,
     Resource,
     SecretReference,
     ServiceTiming,
@@ -130,7 +131,7 @@ class Provider(Protocol):
     """The calls to one service. Safe to use from several threads.
 
     A provider must have these three methods. Capabilities are optional: `ReadsMany`, `ShowsPeers`,
-    `WaitsUntilIdle`, `KeepsCopies`, `HasTiming`.
+    `ListsNames`, `WaitsUntilIdle`, `KeepsCopies`, `HasTiming`.
     """
 
     def scan(self, scope: str, token: SecretReference | None = None, /) -> Iterable[Summary]:
@@ -183,6 +184,18 @@ class ShowsPeers(Protocol):
         """The documents in the scope of a resource, as far as one list shows them.
 
         Each scope is listed once in a run. Never raises ServiceError.
+        """
+        ...
+
+
+@runtime_checkable
+class ListsNames(Protocol):
+    """A provider that can look up what a kind with `NamesParts` names."""
+
+    def list_names(self, scope: str, token: SecretReference | None, /) -> Iterable[tuple[str, str]]:
+        """The id and the name of each thing in `scope`, which is that of a `NamedPart`.
+
+        Raises ServiceError when they cannot be listed.
         """
         ...
 
@@ -241,7 +254,8 @@ class Kind(Protocol):
 
     Its methods are pure; only the provider that `connect` returns makes calls.
     `kinds.base.BaseKind` has the usual defaults, so that a kind defines `bind`, `export` and
-    `connect`. Capabilities are optional: `ClonesFrom`, `KnowsOwner`, `ChecksSteps`, `ChecksScopes`.
+    `connect`. Capabilities are optional: `NamesParts`, `ClonesFrom`, `KnowsOwner`, `ChecksSteps`,
+    `ChecksScopes`.
     """
 
     name: str
@@ -270,7 +284,10 @@ class Kind(Protocol):
         ...
 
     def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
-        """The resource of a manifest; raises ManifestInvalid with the names of missing values."""
+        """The resource of a manifest; raises ManifestInvalid with the names of missing values.
+
+        The engine calls `Runtime.identify` instead, which first looks up a part that is named.
+        """
         ...
 
     def locate(self, address: Address, resource_id: str, defaults: Mapping[str, Json]) -> Resource:
@@ -293,6 +310,20 @@ class Kind(Protocol):
 
     def connect(self, access: Access, /) -> Provider:
         """The provider of this kind; its calls go through the rate limiter of `access`."""
+        ...
+
+
+@runtime_checkable
+class NamesParts(Protocol):
+    """A kind whose manifests may give a part of an id by the name that people see."""
+
+    def find_named_part(
+        self, manifest: Manifest, defaults: Mapping[str, Json], /
+    ) -> NamedPart | None:
+        """The part of the id that the manifest or the defaults name; None without a name.
+
+        Its provider must have `ListsNames`.
+        """
         ...
 
 

@@ -86,7 +86,7 @@ class Importer:
             # Two kinds may have a resource of the same name.
             name = f"{address.name}.{address.kind}" if address.name in taken else address.name
             taken.add(name)
-            defaults = self.assembly.project.defaults
+            defaults = self.runtime.complete(address.kind, self.assembly.project.defaults)
             exported = kind.export(resource, live.document, defaults, full=self.full)
             beside = f"{name}.definition.json" if self.full else ""
             text, definition = write_manifest(kind.manifest_schema_name, address, exported, beside)

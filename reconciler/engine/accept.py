@@ -68,7 +68,7 @@ def _find_models(
 ) -> Mapping[str, ModelReference]:
     """Return the models that the manifest names, by their pointers in the service's document."""
     kind = runtime.kinds[manifest.address.kind]
-    seen = runtime.observations.recall(kind.identify(manifest, defaults).id)
+    seen = runtime.observations.recall(runtime.identify(manifest, defaults).id)
     bound = kind.bind(manifest, seen if isinstance(seen, Absent) else seen.open()).models
     return {format_pointer(one.path): one for one in bound if one.entry}
 

@@ -60,11 +60,11 @@ def report_drift(
 
     Raises ManifestInvalid for an invalid manifest. A read that fails is a finding.
     """
+    calls = runtime.calls
     snapshot = load_snapshot(runtime, request)
     request = resolve_request(request, snapshot)
     chosen = select_manifests(request)
     resources = identify_resources(runtime, chosen, request.defaults)
-    calls = runtime.calls
     observed = observe(runtime, resources, request.refresh)
     compared = [
         replace(

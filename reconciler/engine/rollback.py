@@ -75,7 +75,7 @@ def plan_rollback(
     `request` need not contain the manifest of the resource. Raises ReconcilerError if the
     entry does not exist, and Unplannable with everything that prevents the rollback.
     """
-    resources = find_meant(runtime.kinds, request.manifests, request.defaults)
+    resources = find_meant(runtime.identify, request.manifests, request.defaults)
     meant = {one.address: one for one in resources}
     snapshot = runtime.ledger.load().of_resources(meant.values())
     rollback_range = read_rollback_range(runtime, address, to, moved or {})

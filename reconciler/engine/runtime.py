@@ -5,15 +5,29 @@ The composition root makes one `Runtime` for each command. This module must not 
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field
-from typing import Final
+from dataclasses import field, replace
+from typing import Final, cast
 
 from reconciler.engine.absence import ScopeLists, contradict
+from reconciler.engine.names import NameLists
 from reconciler.engine.pool import Item, Result, ResumableTask, Scheduler
-from reconciler.model import ABSENT, Absent, Address, Live, Resource, ServiceTiming
+from reconciler.errors import Unplannable
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Address,
+    Finding,
+    Json,
+    Live,
+    Manifest,
+    NamedPart,
+    Resource,
+    ServiceTiming,
+)
 from reconciler.model.values import dataclass
 from reconciler.ports import (
     Access,
@@ -23,6 +37,8 @@ from reconciler.ports import (
     HasTiming,
     Kind,
     Ledger,
+    ListsNames,
+    NamesParts,
     ObservationStore,
     Provider,
     RateLimiter,
@@ -74,11 +90,58 @@ class Runtime:
     parallelism: int = 10
     halted: Callable[[], str] = lambda: ""
     lists: ScopeLists = field(default_factory=ScopeLists)
+    names: NameLists = field(default_factory=NameLists)
     sleep: Callable[[float], None] = time.sleep
 
     def provider(self, address: Address) -> Provider:
         """Return the provider for an address."""
         return self.providers[address.kind]
+
+    def identify(self, manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
+        """Return the resource of a manifest, with the id of each part that is named.
+
+        Raises ManifestInvalid with the names of missing values, and Unplannable for a name that
+        not exactly one thing has now.
+        """
+        kind = self.kinds[manifest.address.kind]
+        named = self.find_named_part(manifest, defaults)
+        if named is not None:
+            found = self._look_up(manifest, named)
+            given = {**manifest.spec.get("resource", {}), named.part: found}
+            manifest = replace(manifest, spec={**manifest.spec, "resource": given})
+        return kind.identify(manifest, defaults)
+
+    def complete(self, kind: str, defaults: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Return the defaults with the id of the part that they name for a kind.
+
+        Raises Unplannable as `identify` does.
+        """
+        probe = Manifest(Address(kind, "any"), {}, "", "")
+        named = self.find_named_part(probe, defaults)
+        if named is None:
+            return defaults
+        return {**defaults, named.part: self._look_up(probe, named)}
+
+    def find_named_part(self, manifest: Manifest, defaults: Mapping[str, Json]) -> NamedPart | None:
+        """Return the part of the id that is given by a name; None if no part is."""
+        kind = self.kinds[manifest.address.kind]
+        # The check of a protocol is slow, and there may be ten thousand manifests.
+        if not _names_parts(type(kind)):
+            return None
+        return cast("NamesParts", kind).find_named_part(manifest, defaults)
+
+    def _look_up(self, manifest: Manifest, named: NamedPart) -> str:
+        name, provider = manifest.address.kind, self.provider(manifest.address)
+        if not isinstance(provider, ListsNames):
+            message = f"the provider of {name} cannot list names"
+            raise TypeError(message)
+        found = self.names.find_id(
+            name, named, lambda: provider.list_names(named.scope, named.token)
+        )
+        if isinstance(found, Finding):
+            place = manifest.place(f"/{named.key.replace('.', '/')}") if manifest.file else None
+            raise Unplannable((replace(found, subject=str(manifest.address), place=place),))
+        return found
 
     def read(self, resource: Resource) -> Live | Absent:
         """Return the resource as it is now; ABSENT only if the list of its scope lacks it.
@@ -153,3 +216,8 @@ class Runtime:
             self.rate_limiter, self.halted, self.sleep, self.parallelism, grace_s
         )
         return scheduler.run(work, items)
+
+
+@functools.cache
+def _names_parts(kind: type) -> bool:
+    return issubclass(kind, NamesParts)

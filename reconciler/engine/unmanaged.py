@@ -54,7 +54,7 @@ def find_unmanaged(
     if not request.whole:
         named.update(remembered)
     found: list[Drift] = []
-    for scope in _find_scopes(runtime.kinds, request.defaults, resources):
+    for scope in _find_scopes(runtime, request.defaults, resources):
         try:
             found += [
                 _describe(scope.address.kind, one, remembered)
@@ -72,8 +72,7 @@ def _list_ids(runtime: Runtime, request: PlanRequest, resources: Sequence[Resour
     chosen = {one.address for one in resources}
     for manifest in request.manifests:
         if manifest.address not in chosen:
-            kind = runtime.kinds[manifest.address.kind]
-            named.add(kind.identify(manifest, request.defaults).id.casefold())
+            named.add(runtime.identify(manifest, request.defaults).id.casefold())
     return named
 
 
@@ -85,7 +84,7 @@ def _describe(kind: str, resource_id: str, remembered: Mapping[str, Address]) ->
 
 
 def _find_scopes(
-    kinds: Mapping[str, Kind],
+    runtime: Runtime,
     defaults: Mapping[str, Json],
     resources: Sequence[Resource] = (),
     file: str = "",
@@ -94,11 +93,12 @@ def _find_scopes(
 
     Raises ManifestInvalid, with what the project `file` leaves out, if no scope is found.
     """
+    kinds = runtime.kinds
     scopes = {(one.address.kind, kinds[one.address.kind].scope(one)): one for one in resources}
     missing: list[Finding] = []
     for name, kind in kinds.items():
         try:
-            probe = kind.identify(Manifest(Address(name, "any"), {}, file, ""), defaults)
+            probe = runtime.identify(Manifest(Address(name, "any"), {}, file, ""), defaults)
         except ManifestInvalid as error:
             missing.extend(error.findings())
         else:
@@ -130,10 +130,7 @@ def find_declared(
 
     An address that the ledger records for another service is a finding too.
     """
-    kinds = runtime.kinds
-    by_id = {
-        kinds[one.address.kind].identify(one, defaults).id.casefold(): one for one in manifests
-    }
+    by_id = {runtime.identify(one, defaults).id.casefold(): one for one in manifests}
     by_address = {one.address: one for one in manifests}
     remembered = runtime.ledger.load().last_applied_by_address
     for resource in resources:
@@ -180,14 +177,25 @@ class ServiceFinder:
         """Return the resource of an address, from its id, a manifest, the ledger or its name."""
         kind, defaults = self._kind(address), self.project.defaults
         if resource_id:
-            return kind.locate(address, resource_id, defaults)
+            return self._locate(kind, address, resource_id)
         for manifest in self.manifests:
             if manifest.address == address:
-                return kind.identify(manifest, defaults)
+                return self.runtime.identify(manifest, defaults)
         last_applied = self._load_states().get(address)
         if last_applied is not None:
             return last_applied.resource(address)
-        return kind.identify(Manifest(address, {}, "", ""), defaults)
+        return self.runtime.identify(Manifest(address, {}, "", ""), defaults)
+
+    def _locate(self, kind: Kind, address: Address, resource_id: str) -> Resource:
+        """Return the resource of an id or a name; only a name needs what the defaults name."""
+        defaults = self.project.defaults
+        try:
+            return kind.locate(address, resource_id, defaults)
+        except ManifestInvalid:
+            completed = self.runtime.complete(kind.name, defaults)
+            if completed is defaults:
+                raise
+        return kind.locate(address, resource_id, completed)
 
     def expand(self, addresses: Iterable[Address]) -> list[Address]:
         """Return the addresses; a fleet is replaced by its members."""
@@ -204,11 +212,9 @@ class ServiceFinder:
         # A service whose manifest was lost keeps its address.
         known = {one.id.casefold(): at for at, one in remembered.items() if at not in declared}
         taken = declared | set(remembered)
-        named = {
-            kinds[one.address.kind].identify(one, defaults).id.casefold() for one in self.manifests
-        }
+        named = {self.runtime.identify(one, defaults).id.casefold() for one in self.manifests}
         found: list[Resource] = []
-        for scope in _find_scopes(kinds, defaults, file=self.project.file):
+        for scope in _find_scopes(self.runtime, defaults, file=self.project.file):
             kind = kinds[scope.address.kind]
             for listed in _list_others(self.runtime, scope, named):
                 resource_id = kind.locate(scope.address, listed, {}).id
@@ -235,8 +241,7 @@ class ServiceFinder:
         return found
 
     def _load_states(self) -> Mapping[Address, LastApplied]:
-        kinds, defaults = self.runtime.kinds, self.project.defaults
-        meant = find_meant(kinds, self.manifests, defaults)
+        meant = find_meant(self.runtime.identify, self.manifests, self.project.defaults)
         return self.runtime.ledger.load().of_resources(meant).last_applied_by_address
 
     def _kind(self, address: Address) -> Kind:

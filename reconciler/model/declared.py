@@ -159,6 +159,26 @@ class ModelReference:
         return self.find_place() if self.find_place is not None else None
 
 
+@dataclass(frozen=True, slots=True)
+class NamedPart:
+    """A part of an id that a manifest gives by the name that people see.
+
+    `part` is the name of the part below `spec.resource`. `key` is where the name is given:
+    `spec.resource.KEY` of the manifest, or `spec.defaults.KEY` of the project. `noun` is what has
+    the name, such as "web service". `scope` is the id of what contains everything that has such a
+    name, and `token` opens it. `id` is the value of the part where it is given beside the name,
+    else empty.
+    """
+
+    part: str
+    key: str
+    name: str
+    noun: str
+    scope: str
+    token: SecretReference | None = None
+    id: str = ""
+
+
 @dataclass(frozen=True)
 class Declared:
     """The part of the service's document that a manifest declares.

@@ -38,7 +38,8 @@ class Classic:
 
     def _publish(self) -> None:
         resources = self._reported.get("resources", [MODEL])
-        self.send("PUT", "", {"Name": "Bike Rental", "Resources": resources})
+        name = self._reported.get("name", "Bike Rental")
+        self.send("PUT", "", {"Name": name, "Resources": resources})
 
     def _deploy(self, name: str, stated: Mapping[str, Json]) -> None:
         if name != "default":

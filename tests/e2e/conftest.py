@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from reconciler.blobs import upload_model
+from tests.e2e.bikes import sign
 from tests.e2e.markers import Evidence, Watch
 from tests.e2e.planted import NEW, Stage
 from tests.e2e.world import Emulator, Project
@@ -37,6 +39,15 @@ def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
         yield stage
         stage.evidence.add("how others were started", "\n".join(watch.started))
     stage.check()
+
+
+@pytest.fixture(scope="session")
+def signature(emulator: Emulator) -> str:
+    """What opens the models, which are there."""
+    for model in ("one", "two", "three"):
+        uri = f"{emulator.blob}/devstoreaccount1/bikes/{model}.ilearner"
+        upload_model(uri, model.encode(), {})
+    return sign()
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ from reconciler.model import (
     Live,
     Manifest,
     ModelReference,
+    NamedPart,
     Resource,
     SecretReference,
     ServiceTiming,
@@ -48,6 +49,8 @@ from reconciler.ports import (
     KeepsCopies,
     Kind,
     KnowsOwner,
+    ListsNames,
+    NamesParts,
     Plane,
     Provider,
     ReadsMany,
@@ -96,6 +99,9 @@ class WholeProvider(LeastProvider):
     def find_peers(self, resource: Resource) -> Sequence[Json]:
         return [resource.id]
 
+    def list_names(self, scope: str, token: SecretReference | None) -> Iterator[tuple[str, str]]:
+        yield f"{scope}/{token}", "a name"
+
     def wait_until_idle(self, resource: Resource) -> Iterator[None]:
         assert_type(resource.id, str)
         yield
@@ -138,6 +144,9 @@ class LeastKind(BaseKind):
 class WholeKind(LeastKind):
     """All that a kind can say beside."""
 
+    def find_named_part(self, manifest: Manifest, defaults: Mapping[str, Json]) -> NamedPart | None:
+        return NamedPart("shelf", "spec.resource.shelfName", "a name", "shelf", "/shelves")
+
     def find_source(
         self, manifest: Manifest, defaults: Mapping[str, Json]
     ) -> Address | Resource | None:
@@ -178,12 +187,14 @@ def fit(access: Access) -> None:
     provider = WholeProvider(access)
     _kinds: list[Kind] = [least, whole]
     _providers: list[Provider] = [LeastProvider(access), provider]
+    _named: NamesParts = whole
     _clones: ClonesFrom = whole
     _owners: KnowsOwner = whole
     _steps: ChecksSteps = whole
     _scopes: ChecksScopes = whole
     _many: ReadsMany = provider
     _peers: ShowsPeers = provider
+    _names: ListsNames = provider
     _idle: WaitsUntilIdle = provider
     _copies: KeepsCopies = provider
     _timing: HasTiming = provider

@@ -657,3 +657,47 @@ def test_a_draft_names_the_region_as_a_manifest_does() -> None:
     exported = KIND.export(other, document(), DEFAULTS, full=False)
     assert exported.spec["resource"] == {"region": "West Europe"}
     assert KIND.identify(manifest(**exported.spec), DEFAULTS) == other
+
+
+# The names of web services.
+
+
+def names(*script: Answer) -> tuple[list[tuple[str, str]], list[Call]]:
+    with run_scripted(answers(*script)) as server:
+        scope = "/southcentralus/workspaces/w1"
+        return list(connect(server.url).list_names(scope, None)), server.calls
+
+
+def test_the_web_services_of_a_workspace_are_listed_by_id_and_name() -> None:
+    shown = [{"Id": "s1", "Name": "Bikes", "WorkspaceId": "w1"}, {"id": "s2", "name": "Bikes"}]
+    found, calls = names(Answer(body=shown))
+    assert found == [("s1", "Bikes"), ("s2", "Bikes")]
+    assert [(call.method, call.target) for call in calls] == [("GET", "/workspaces/w1/webservices")]
+    assert names(Answer(204))[0] == []
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [{}, "text", [None], [{"Id": "s1"}], [{"Id": "", "Name": "a"}], [{"Id": 1, "Name": "a"}]],
+)
+def test_what_is_not_a_list_of_web_services_names_nothing(shown: Json) -> None:
+    with pytest.raises(Unavailable):
+        names(Answer(body=shown))
+
+
+def test_web_services_of_another_workspace_name_nothing() -> None:
+    with pytest.raises(Unavailable, match="another workspace"):
+        names(Answer(body=[{"Id": "s1", "Name": "Bikes", "WorkspaceId": "w2"}]))
+
+
+def test_an_id_or_a_name_in_the_manifest_replaces_both_defaults() -> None:
+    both = {**DEFAULTS, "webServiceName": "Bikes"}
+    told = KIND.find_named_part(manifest(), both)
+    assert told is not None
+    assert (told.name, told.id, told.key) == ("Bikes", "s1", "spec.defaults.webServiceName")
+    assert KIND.find_named_part(manifest(resource={"webService": "s2"}), both) is None
+    own = KIND.find_named_part(manifest(resource={"webServiceName": "Trains"}), both)
+    assert own is not None
+    assert (own.name, own.id, own.key) == ("Trains", "", "spec.resource.webServiceName")
+    with pytest.raises(ManifestInvalid, match="webService is not set"):
+        KIND.identify(manifest(resource={"webServiceName": "Trains"}), both)

@@ -73,11 +73,11 @@ def _find_members(named: Address, snapshot: Snapshot) -> Sequence[Address]:
 def _apply_manifests(invocation: Invocation, snapshot: Snapshot) -> Snapshot:
     """The snapshot as a plan shows it: a manifest may name another resource than was applied."""
     from reconciler.cli.loading import load_all
-    from reconciler.engine.planning.selection import find_meant
+    from reconciler.engine.planning.selection import find_meant, identify_offline
 
     loaded, kinds = load_all(invocation, [])
     defaults = loaded.project.defaults if loaded.project is not None else {}
-    return snapshot.of_resources(find_meant(kinds, loaded.manifests, defaults))
+    return snapshot.of_resources(find_meant(identify_offline(kinds), loaded.manifests, defaults))
 
 
 def _not_in_ledger(named: Address, snapshot: Snapshot) -> Exception:

@@ -74,13 +74,15 @@ def list_(
 
 def _find_resources(assembly: Assembly) -> list[ManagedResource]:
     """What a manifest declares or the ledger remembers, ordered by address."""
-    from reconciler.engine.planning.selection import find_meant
+    from reconciler.engine.planning.selection import find_meant, identify_offline
     from reconciler.plans.history import rename
     from reconciler.render.resources import ManagedResource, find_applied_models
 
     found = {one.address: _declare(assembly, one) for one in assembly.loaded.manifests}
     declared = frozenset(found)
-    meant = find_meant(assembly.kinds, assembly.loaded.manifests, assembly.project.defaults)
+    meant = find_meant(
+        identify_offline(assembly.kinds), assembly.loaded.manifests, assembly.project.defaults
+    )
     states = assembly.ledger.load().of_resources(meant).last_applied_by_address
     for former, last in states.items():
         address = rename(former, assembly.project.moved)

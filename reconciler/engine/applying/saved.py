@@ -83,9 +83,7 @@ def _check_claims(
     confirmed: list[Step] = []
     for step in steps:
         address = step.resource.address
-        claim = _Claim(
-            runtime.kinds[address.kind], step, declared.get(address), remembered.get(address)
-        )
+        claim = _Claim(runtime, step, declared.get(address), remembered.get(address))
         stale.extend(name_item(one, step.member) for one in claim.check(request, declared))
         confirmed.append(claim.confirm())
     if stale:
@@ -97,16 +95,21 @@ def _check_claims(
 class _Claim:
     """One step of a saved plan, with its manifest and its last applied state as they are now."""
 
-    kind: Kind
+    runtime: Runtime
     step: Step
     manifest: Manifest | None
     last_applied: LastApplied | None
+
+    @property
+    def kind(self) -> Kind:
+        return self.runtime.kinds[self.step.resource.address.kind]
 
     def check(
         self, request: PlanRequest, declared: Mapping[Address, Manifest]
     ) -> Iterator[Finding]:
         """Yield a finding for an id, a token or a source that the project does not have."""
         resource = self.step.resource
+        yield from self._check_name(request)
         known = list(self._identify(request))
         ours = [one for one in known if one.id.casefold() == resource.id.casefold()]
         if known and not ours:
@@ -120,12 +123,29 @@ class _Claim:
             if (source.id if source else "").casefold() != wanted.casefold():
                 yield self._differ("the source", source.id if source else "no other resource")
 
+    def _check_name(self, request: PlanRequest) -> Iterator[Finding]:
+        """Yield a finding if a name in the manifest now means another id than that of the plan."""
+        manifest, resource = self.manifest, self.step.resource
+        if manifest is None or self.step.action is Action.DELETE:
+            return
+        named = self.runtime.find_named_part(manifest, request.defaults)
+        if named is None:
+            return
+        now = self.runtime.identify(manifest, request.defaults)
+        if now.id.casefold() != resource.id.casefold():
+            yield Finding(
+                f'Saved plan is stale: the {named.noun} "{named.name}" is another one now',
+                subject=str(resource.address),
+                detail=(f"The plan changes: {resource.id}", f"The name means:   {now.id}"),
+                next_step=PLAN_AGAIN,
+            )
+
     def _identify(self, request: PlanRequest) -> Iterator[Resource]:
         if self.last_applied is not None:
             yield self.last_applied.resource(self.step.resource.address)
         if self.manifest is not None:
             with contextlib.suppress(ManifestInvalid):
-                yield self.kind.identify(self.manifest, request.defaults)
+                yield self.runtime.identify(self.manifest, request.defaults)
 
     def _find_source(
         self, manifest: Manifest, request: PlanRequest, declared: Mapping[Address, Manifest]
@@ -136,7 +156,7 @@ class _Claim:
         try:
             named = self.kind.find_source(manifest, request.defaults)
             if isinstance(named, Address):
-                return self.kind.identify(declared[named], request.defaults).id
+                return self.runtime.identify(declared[named], request.defaults).id
         except (ManifestInvalid, KeyError):
             return ""
         return named.id if named is not None else ""

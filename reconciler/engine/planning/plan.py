@@ -94,6 +94,7 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
 
     Raises ManifestInvalid or Unplannable with all obstacles.
     """
+    calls = runtime.calls
     snapshot = load_snapshot(runtime, request)
     request = resolve_request(request, snapshot)
     chosen = select_manifests(request)
@@ -103,7 +104,6 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
     kept = {resource.id.casefold() for resource in resources}
     leaving = [one for one in orphans if one.id.casefold() not in kept]
     leaving = leaving if request.prune or request.destroy else []
-    calls = runtime.calls
     seen = observe(runtime, [*resources, *leaving], request.refresh)
     builder = _PlanBuilder(runtime, request)
     wanted = dict(zip(resources, chosen, strict=True))

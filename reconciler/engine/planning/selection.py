@@ -6,12 +6,13 @@ It must not read a service. The planner, the drift report and the rebuild call i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from typing import TypeAlias
 
 from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Runtime
-from reconciler.errors import ManifestInvalid
+from reconciler.errors import ManifestInvalid, Unplannable
 from reconciler.model import (
     Address,
     Finding,
@@ -29,6 +30,8 @@ from reconciler.model.values import dataclass
 from reconciler.plans.waves import group_members, name_items
 from reconciler.ports import Kind
 from reconciler.text.suggestions import ask, suggest
+
+Identify: TypeAlias = Callable[[Manifest, Mapping[str, Json]], Resource]
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def load_snapshot(runtime: Runtime, request: PlanRequest) -> Snapshot:
     `moved` entry that gives the state of one resource to the manifest of another.
     """
     loaded = runtime.ledger.load()
-    meant = list(find_meant(runtime.kinds, request.manifests, request.defaults))
+    meant = list(find_meant(runtime.identify, request.manifests, request.defaults))
     snapshot = loaded.of_resources(meant)
     ids = {one.address: one.id for one in meant}
     wrong = tuple(
@@ -94,12 +97,17 @@ def load_snapshot(runtime: Runtime, request: PlanRequest) -> Snapshot:
 
 
 def find_meant(
-    kinds: Mapping[str, Kind], manifests: Iterable[Manifest], defaults: Mapping[str, Json]
+    identify: Identify, manifests: Iterable[Manifest], defaults: Mapping[str, Json]
 ) -> Iterator[Resource]:
     """Yield the resource of each manifest that names one."""
     for manifest in manifests:
-        with contextlib.suppress(ManifestInvalid):
-            yield kinds[manifest.address.kind].identify(manifest, defaults)
+        with contextlib.suppress(ManifestInvalid, Unplannable):
+            yield identify(manifest, defaults)
+
+
+def identify_offline(kinds: Mapping[str, Kind]) -> Identify:
+    """Return the `identify` of the kinds, which looks up no name."""
+    return lambda manifest, defaults: kinds[manifest.address.kind].identify(manifest, defaults)
 
 
 def resolve_request(request: PlanRequest, snapshot: Snapshot) -> PlanRequest:
@@ -182,8 +190,8 @@ def identify_resources(
     first: dict[str, Manifest] = {}
     for manifest in manifests:
         try:
-            resource = runtime.kinds[manifest.address.kind].identify(manifest, defaults)
-        except ManifestInvalid as error:
+            resource = runtime.identify(manifest, defaults)
+        except (ManifestInvalid, Unplannable) as error:
             obstacles.extend(error.findings())
             continue
         other = first.setdefault(resource.id.casefold(), manifest)

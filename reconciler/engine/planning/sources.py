@@ -98,7 +98,7 @@ def _locate(
                 return StartingDocument(
                     CloneSource("", str(named)), obstacles=(_undeclared(manifest, named),)
                 )
-            named = kind.identify(others[named], request.defaults)
+            named = runtime.identify(others[named], request.defaults)
             source = CloneSource(named.id, str(named.address))
         else:
             source = CloneSource(named.id, named.short_id)

@@ -32,12 +32,14 @@ from reconciler.model import (
     Json,
     Manifest,
     ModelReference,
+    NamedPart,
     Resource,
     SecretReference,
     Step,
 )
 from reconciler.ports import Access, Plane, Provider
 
+_NAME: Final = "webServiceName"
 _HIDDEN: Final = "The service does not show which model it serves. Declare the model to send it:"
 
 
@@ -70,6 +72,35 @@ class EndpointKind(BaseKind):
         token = SecretReference(**given["token"]) if "token" in given else None
         endpoint = self.id_form.make(manifest, given, ("spec", "resource"))
         return Resource(manifest.address, endpoint, token)
+
+    def gather(self, manifest: Manifest, defaults: Mapping[str, Json]) -> dict[str, Json]:
+        """Return the parts of an id. A default must not contradict what the manifest says.
+
+        The web service has an id and a name. If the manifest gives one of them, the default of the
+        other may be that of another web service.
+        """
+        given = super().gather(manifest, defaults)
+        said = manifest.spec.get("resource", {})
+        for one, other in (("webService", _NAME), (_NAME, "webService")):
+            if one in said and other not in said:
+                given.pop(other, None)
+        return given
+
+    def find_named_part(self, manifest: Manifest, defaults: Mapping[str, Json]) -> NamedPart | None:
+        """Return the web service that is given by its name; None if it is given by its id only."""
+        given = self.gather(manifest, defaults)
+        if not given.get(_NAME) or not given.get("workspace"):
+            return None
+        below = "resource" if _NAME in manifest.spec.get("resource", {}) else "defaults"
+        return NamedPart(
+            part="webService",
+            key=f"spec.{below}.{_NAME}",
+            name=given[_NAME],
+            noun="web service",
+            scope=f"/{COMPARERS['location'](given['region'])}/workspaces/{given['workspace']}",
+            token=SecretReference(**given["token"]) if "token" in given else None,
+            id=given.get("webService", ""),
+        )
 
     def split(self, resource_id: str) -> dict[str, str]:
         """Return the parts of a ledger's id, or of the address of a management call."""

@@ -108,6 +108,31 @@ class EndpointProvider:
             self.read_many([resource])
         return self._listed.get(scope, ())
 
+    def list_names(self, scope: str, token: SecretReference | None) -> Iterator[tuple[str, str]]:
+        """Yield the id and the name of each web service of a workspace.
+
+        204 and no body mean that there is none (published). Two may have the same name.
+        """
+        reply = self._send("GET", f"{scope}/webservices", token, listed=True)
+        if reply.status == 204:
+            return
+        check_complete(reply)
+        items = reply.document if isinstance(reply.document, list) else [None]
+        for one in items:
+            shown = (
+                {word.casefold(): said for word, said in one.items()}
+                if isinstance(one, dict)
+                else {}
+            )
+            found, name, where = (shown.get(word) for word in ("id", "name", "workspaceid"))
+            if not (isinstance(found, str) and found and isinstance(name, str) and name):
+                raise Unavailable(
+                    "the service did not return a list of web services", status=reply.status
+                )
+            if where is not None and where != scope.rpartition("/")[2]:
+                raise _foreign("the service answers with web services of another workspace")
+            yield found, name
+
     def read(self, resource: Resource) -> Live | Absent:
         """Return the endpoint as it is now.
 
