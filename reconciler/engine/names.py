@@ -32,7 +32,7 @@ class NameLists:
     def find_id(
         self, kind: str, named: NamedPart, scan: Callable[[], Iterable[tuple[str, str]]]
     ) -> str | Finding:
-        """The id of the one thing that has the name, or the finding that says why there is none.
+        """The id of the one thing that has the name, or the finding that says why not.
 
         `scan` lists the ids and names of the scope. The finding has no subject and no place.
         """

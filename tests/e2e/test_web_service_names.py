@@ -170,3 +170,21 @@ def test_a_service_is_exported_and_imported_where_the_defaults_name_the_web_serv
         bikes.expect_silence()
         bikes.classic.send("PUT", "/endpoints/third", settings)
         bikes.expect("Endpoint/third", "drift", "--unmanaged")
+
+
+def test_a_wrong_name_in_a_fleet_is_one_error(
+    emulator: Emulator, signature: str, tmp_path: Path
+) -> None:
+    with open_bikes(tmp_path, emulator, signature, HIDDEN) as bikes:
+        give(bikes)
+        template = {
+            "kind": "Endpoint",
+            "metadata": {"name": "rental${code}"},
+            "spec": resource(webServiceName="Bike Rentl"),
+        }
+        items = {"list": [{"code": f"{number:03}"} for number in range(300)]}
+        bikes.write("manifests/f.yaml", "Fleet", "bikes", {"items": items, "template": template})
+        done = bikes.run("plan")
+        assert done.code == 1, done.said
+        assert done.err.count("no web service is named") < 5, done.err
+        assert "webServiceName" not in done.out

@@ -14,7 +14,8 @@ def test_resources_of_two_kinds_with_one_name_get_a_file_each(tmp_path: Path) ->
     project = SimpleNamespace(defaults={})
     assembly: Any = SimpleNamespace(kinds=find_kinds(), project=project)
     nothing: Any = None
-    importer = Importer(nothing, assembly, nothing, tmp_path, full=True, force=False)
+    runtime: Any = SimpleNamespace(complete=lambda _, defaults: defaults)
+    importer = Importer(nothing, assembly, runtime, tmp_path, full=True, force=False)
     classic = "https://services.example.test/workspaces/w/webservices/s/endpoints/one"
     ids = {
         "WebService": "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearning"

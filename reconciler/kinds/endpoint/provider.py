@@ -111,7 +111,7 @@ class EndpointProvider:
     def list_names(self, scope: str, token: SecretReference | None) -> Iterator[tuple[str, str]]:
         """Yield the id and the name of each web service of a workspace.
 
-        204 and no body mean that there is none (published). Two may have the same name.
+        204 and no body mean an empty list (published). Two may have the same name.
         """
         reply = self._send("GET", f"{scope}/webservices", token, listed=True)
         if reply.status == 204:
