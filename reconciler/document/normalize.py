@@ -9,7 +9,7 @@ back from the raw reply before an unchanged value is sent again. Providers call 
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Final
 
 from reconciler.document.schema import Field, Shape
@@ -20,7 +20,8 @@ from reconciler.secrets.signatures import (
     strip_credentials,
     strip_signatures,
 )
-from reconciler.secrets.suspicion import is_secret, may_name_secret
+from reconciler.secrets.suspicion import find_secret_names, is_secret
+from reconciler.text.json_text import encode_canonical
 
 _NESTED: Final = (dict, list)
 
@@ -86,41 +87,32 @@ def find_secrets(field: Field, document: Json) -> Iterator[str]:
 def _without_secrets(document: Json) -> Json:
     """Return the document without properties that are secrets, and its texts without signatures.
 
-    Every reply is checked, so the check searches the bytes first. The names are ASCII letters and
-    have the same bytes in every text.
+    Every reply is checked, so the check searches the bytes first.
     """
-    data = marshal.dumps(document)
-    if may_be_signed(data):
-        return _clean(document, strip_signatures)
-    named = may_name_secret(data) and _has_secret(document)
-    return _clean(document, _keep) if named else document
-
-
-def _has_secret(document: Json) -> bool:
-    """Whether a property is a secret by its name; without one, no part of a reply is copied."""
-    if isinstance(document, dict):
-        return any(is_secret(name, value) or _has_secret(value) for name, value in document.items())
-    return isinstance(document, list) and any(map(_has_secret, document))
+    names = find_secret_names(encode_canonical(document))
+    signed = may_be_signed(marshal.dumps(document))
+    strip = strip_signatures if signed else _keep
+    return _clean(document, names, strip) if names or signed else document
 
 
 def _keep(text: str) -> str:
     return text
 
 
-def _clean(document: Json, strip: Callable[[str], str]) -> Json:
-    """Return the document without secrets by their names; parts without change are shared."""
+def _clean(document: Json, names: Set[str], strip: Callable[[str], str]) -> Json:
+    """Return the document without secrets of these names; parts without change are shared."""
     if isinstance(document, dict):
         bare = {
-            name: _clean(value, strip)
+            name: _clean(value, names, strip)
             for name, value in document.items()
-            if not is_secret(name, value)
+            if not (name in names and is_secret(name, value))
         }
         same = len(bare) == len(document) and all(
             map(_same_object, bare.values(), document.values())
         )
         return document if same else bare
     if isinstance(document, list):
-        items = [_clean(item, strip) for item in document]
+        items = [_clean(item, names, strip) for item in document]
         return document if all(map(_same_object, items, document)) else items
     return strip(document) if isinstance(document, str) else document
 
