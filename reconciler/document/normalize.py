@@ -9,7 +9,7 @@ back from the raw reply before an unchanged value is sent again. Providers call 
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from reconciler.document.schema import Field, Shape
@@ -99,7 +99,7 @@ def _keep(text: str) -> str:
     return text
 
 
-def _clean(document: Json, names: Set[str], strip: Callable[[str], str]) -> Json:
+def _clean(document: Json, names: Collection[str], strip: Callable[[str], str]) -> Json:
     """Return the document without secrets of these names; parts without change are shared."""
     if isinstance(document, dict):
         bare = {

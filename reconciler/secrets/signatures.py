@@ -64,14 +64,24 @@ def strip_signatures(text: str) -> str:
 
 
 def may_be_signed(data: bytes) -> bool:
-    """Whether bytes may hold a signature or a key: fast, and False is certain."""
+    """Whether bytes may hold a signature or a key. Fast: True is not certain.
+
+    False is certain, unless an escape within the name is escaped itself.
+    """
     lower = data.lower()
-    return any(sign in lower for sign in _SIGNS)
+    return any(sign.search(lower) for sign in _SIGNS)
 
 
-# The end of the name, and how the equals sign after it begins in any spelling.
+# How the equals sign after a name begins in any spelling, or an escape of a letter of the name. The
+# first byte is searched before the name, because most texts have few of these bytes.
 _SIGNS: Final = tuple(
-    name + equals for name in (b"sig", b"key") for equals in (b"=", b"%", b"\\", b"&#", b"&eq")
+    re.compile(sign)
+    for sign in (
+        rb"=(?<=(?:sig|key)=)",
+        rb"%(?:(?<=(?:sig|key)%)|u00|[57][39]|[46][579b])",
+        rb"\\(?:(?<=(?:sig|key)\\)|u00|x)",
+        rb"&(?:(?<=(?:sig|key)&)eq|#)",
+    )
 )
 
 

@@ -1,6 +1,8 @@
 """The quick searches of a reply for secrets find what a search of each name and each text finds."""
 
 import json
+from collections.abc import Callable
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given
@@ -14,12 +16,19 @@ from reconciler.secrets.signatures import strip_signatures
 from reconciler.secrets.suspicion import is_secret
 from tests.laws import examples
 
+Spell: TypeAlias = Callable[[str], str]
 PLANTED = "planted-0123456789"
 # The ends of names, and what can stand before and after a name that is still that name.
 _WORDS = st.sampled_from(
     [
         *("sig", "pwd", "password", "PassWd", "passphrase", "Account Key", "api.key", "ACCESS_KEY"),
-        *("sas-token", "connectionString", "Client Secret", "bearer token", "SharedAccessSignature"),
+        *(
+            "sas-token",
+            "connectionString",
+            "Client Secret",
+            "bearer token",
+            "SharedAccessSignature",
+        ),
         *("key", "string", "Publishing", "word", "passwordPolicy", "", "é", '"', "\\", ':"'),
     ]
 )
@@ -56,13 +65,81 @@ def strip_all(text: str) -> str:
         return strip_signatures(text)
 
 
+def quote_all(text: str) -> str:
+    return "".join(f"%{ord(one):02X}" for one in text)
+
+
+def escape_all(text: str) -> str:
+    return "".join(f"\\u{ord(one):04x}" for one in text)
+
+
+def refer_all(text: str) -> str:
+    return "".join(f"&#{ord(one)};" for one in text)
+
+
 @given(_DOCUMENTS)
 @examples(400)
 def test_the_quick_search_of_names_misses_none(document: Json) -> None:
     assert normalize(UNKNOWN, document) == search_each(document)
 
 
-@pytest.mark.parametrize("name", ["sig", "pwd", "Sig ", "\tpwd\n", "\xa0apiKey\u2003", "api_key\x1f"])
+# What signatures and keys consist of, and the spellings of one character.
+_PARTS = st.sampled_from(
+    [
+        *(
+            "sig=",
+            "SIG=",
+            "?",
+            "&",
+            ";",
+            "=",
+            "AccountKey=",
+            "api key=",
+            "SharedAccessKey=",
+            "key=",
+        ),
+        *("aB3/x+9" * 3, "=", "%", "\\", "#", " ", "design", "monkey", "https://h/p", "sv=2024"),
+    ]
+)
+_SPELLINGS = st.sampled_from(
+    [
+        *(lambda one: one,) * 6,
+        lambda one: f"%{ord(one):02x}",
+        lambda one: f"%{ord(one):02X}",
+        lambda one: f"%u{ord(one):04x}",
+        lambda one: f"\\u{ord(one):04X}",
+        lambda one: f"\\x{ord(one):02x}",
+        lambda one: f"&#{ord(one)};",
+        lambda one: f"&#x{ord(one):x};",
+        lambda one: "&equals;" if one == "=" else one,
+    ]
+)
+
+
+@st.composite
+def spelled_texts(draw: st.DrawFn) -> str:
+    text = "".join(draw(st.lists(_PARTS, min_size=1, max_size=8)))
+    return "".join(draw(_SPELLINGS)(one) for one in text)
+
+
+@given(spelled_texts())
+@examples(500)
+def test_the_quick_search_of_signatures_misses_none(text: str) -> None:
+    assert strip_signatures(text) == strip_all(text)
+    assert normalize(UNKNOWN, {"a": [text]}) == {"a": [strip_all(text)]}
+
+
+@pytest.mark.parametrize("spell", [quote_all, escape_all, refer_all])
+@pytest.mark.parametrize("name", ["sig", "SIG"])
+def test_a_signature_is_removed_where_its_name_is_escaped(name: str, spell: Spell) -> None:
+    for at in range(len(name)):
+        spelled = name[:at] + spell(name[at]) + name[at + 1 :]
+        assert strip_signatures(f"https://h/p?sv=1&{spelled}=aB3x9") == "https://h/p?sv=1"
+
+
+@pytest.mark.parametrize(
+    "name", ["sig", "pwd", "Sig ", "\tpwd\n", "\xa0apiKey\u2003", "api_key\x1f"]
+)
 def test_a_secret_is_not_kept_under_an_odd_name(name: str) -> None:
     document = {"tags": [{name: PLANTED, "y": 1}]}
     assert normalize(UNKNOWN, document) == {"tags": [{"y": 1}]}
