@@ -58,27 +58,33 @@ _DRIFTED: Final = (Cause.DRIFT, Cause.CONFLICT)
 def plan_document(plan: Plan) -> Json:
     """Return the plan as JSON values, with its digest."""
     steps = [_step_document(step) for step in plan.steps]
-    head = _head_of(plan)
-    return {**head, _STEPS: steps, "plan_digest": _digest(head, plan)}
+    return {**_head_of(plan), _STEPS: steps, "plan_digest": digest_of_plan(plan)}
 
 
 def encode_plan(plan: Plan) -> bytes:
     """Return the canonical bytes of the plan's document, encoded one step at a time."""
-    head = _head_of(plan)
-    body = {**head, _STEPS: [], "plan_digest": _digest(head, plan)}
+    body = {**_head_of(plan), _STEPS: [], "plan_digest": digest_of_plan(plan)}
     return encode_in_parts(body, _STEPS, lambda: map(_step_document, plan.steps))
 
 
 def digest_of_plan(plan: Plan) -> str:
     """Return the digest of the plan's document."""
-    return _digest(_head_of(plan), plan)
+    return find_digests(plan)[0]
 
 
 def find_digests(plan: Plan) -> tuple[str, str]:
-    """Return the digest of the plan and the digest of its changes; `--expect` takes both."""
-    head = _head_of(plan)
-    changes = head.get("changes_digest")
-    return _digest(head, plan), digest_of_changes(plan) if changes is None else str(changes)
+    """Return the digest of the plan and the digest of its changes; `--expect` takes both.
+
+    They are computed once and kept with the plan, which never changes: the digest of a plan of
+    thousands takes as long as to compare its documents.
+    """
+    kept = vars(plan)
+    if _DIGESTS not in kept:
+        head = _head_of(plan)
+        changes = head.get("changes_digest") or digest_of_changes(plan)
+        kept[_DIGESTS] = _digest(head, plan), changes
+    found: tuple[str, str] = kept[_DIGESTS]
+    return found
 
 
 def _digest(head: Mapping[str, Json], plan: Plan) -> str:
@@ -141,6 +147,8 @@ def _step_document(step: Step) -> Json:
     hidden = {format_pointer(change.path): True for change in step.changes if change.sensitive}
     # A step that is not a member of a fleet has no key for it.
     member = {"member": _member_document(step.member)} if step.member else {}
+    # Each read parses the document again.
+    before, after = step.before, step.after
     return {
         "address": str(step.resource.address),
         "type": step.resource.address.kind,
@@ -149,8 +157,8 @@ def _step_document(step: Step) -> Json:
         **_token_document(step.resource),
         "change": {
             "actions": ACTIONS[step.action],
-            "before": None if step.before is ABSENT else step.before,
-            "after": None if step.after is ABSENT else step.after,
+            "before": None if before is ABSENT else before,
+            "after": None if after is ABSENT else after,
             "before_sensitive": hidden,
             "after_sensitive": hidden,
             "replace_paths": [list(split_pointer(at)) for at in step.replace_paths],
@@ -161,7 +169,7 @@ def _step_document(step: Step) -> Json:
         "inverse": list(step.inverse),
         "preconditions": [{"absent": pointer} for pointer in step.absences],
         "secrets": {pointer: asdict(reference) for pointer, reference in step.secrets},
-        "model": [asdict(model) for model in step.models],
+        "model": [_get_fields(model, _MODEL_FIELDS) for model in step.models],
         "not_observable": list(step.not_observable),
         "unchanged_attributes": step.unchanged,
         "extent": step.body,
@@ -228,10 +236,7 @@ def _drift_document(step: Step) -> Json:
 
 
 def _change_document(change: Change) -> Json:
-    # Not `asdict`, which copies every value: a plan of thousands has a million of them.
-    # `sealed_by` is left out: the patch has it.
-    names = (one.name for one in fields(change) if one.name != "sealed_by")
-    said = {name: getattr(change, name) for name in names}
+    said = _get_fields(change, _CHANGE_FIELDS)
     if isinstance(change.after, SecretReference):
         said["after"] = {"reference": asdict(change.after)}
     return {
@@ -239,6 +244,16 @@ def _change_document(change: Change) -> Json:
         for name, value in said.items()
         if value is not ABSENT and not (name in _FLAGS and value is False)
     }
+
+
+def _get_fields(value: object, names: Iterable[str]) -> dict[str, Json]:
+    """Return fields by name. Not `asdict`, which copies values: a plan of thousands has many."""
+    return {name: getattr(value, name) for name in names}
+
+
+# `sealed_by` is left out: the patch has it.
+_CHANGE_FIELDS: Final = tuple(one.name for one in fields(Change) if one.name != "sealed_by")
+_MODEL_FIELDS: Final = tuple(one.name for one in fields(ModelChange))
 
 
 def _finding_document(finding: Finding) -> Json:
@@ -324,6 +339,8 @@ def _invalid(what: str) -> PlanInvalid:
 _DEEPEST: Final = DEEPEST + 10
 _BOUNDS: Final = Bounds(_DEEPEST, most_items=100_000, most_values=MOST_VALUES)
 _STEPS: Final = "resource_changes"
+# The attribute of a plan that holds its digests when they are known.
+_DIGESTS: Final = "_digests"
 _UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
 _OPTIONAL: Final = ("allowed", "differing")
 _AGAIN: Final = "Make a new plan: reconciler plan --out FILE"
