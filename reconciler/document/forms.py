@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from reconciler.document.comparers import COMPARERS
 from reconciler.document.schema import Field, Shape
 from reconciler.model import Finding, Json, Path
+from reconciler.secrets.signatures import FORMED
 from reconciler.secrets.suspicion import format_name
 from reconciler.text.suggestions import describe_character
 
@@ -126,6 +127,8 @@ def read_address(text: str) -> str:
     a query or a user: other checks refuse them. The text of its ValueError continues the name of
     the field.
     """
+    if FORMED.fullmatch(text) and "/." not in text:
+        return text  # as nearly all addresses
     trimmed = text.strip()
     if not _HTTP.match(trimmed) or "?" in trimmed or "#" in trimmed:
         return text
