@@ -1,6 +1,7 @@
-"""The quick searches of a reply for secrets find what a search of each name and each text finds."""
+"""The quick searches and tests of texts decide what the slow ones decide."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.document import comparers, forms
+from reconciler.document.forms import read_address
 from reconciler.document.normalize import normalize
 from reconciler.document.schema import UNKNOWN
 from reconciler.model import Json
@@ -144,3 +147,45 @@ def test_a_secret_is_not_kept_under_an_odd_name(name: str) -> None:
     document = {"tags": [{name: PLANTED, "y": 1}]}
     assert normalize(UNKNOWN, document) == {"tags": [{"y": 1}]}
     assert PLANTED in json.dumps(document)
+
+
+_ADDRESSES = st.lists(
+    st.sampled_from(
+        [
+            *("https://", "http://", "HTTPS://", "acct", "Acct", ".blob.core", "-", ":443", ":0"),
+            *(
+                "/",
+                "/models",
+                "/.",
+                "/..",
+                "/a.b",
+                "/~a",
+                "/%41",
+                "?x=1",
+                "#y",
+                "@",
+                " ",
+                "é",
+                "\n",
+            ),
+        ]
+    ),
+    max_size=6,
+).map("".join)
+
+
+def read_one_address(text: str) -> str:
+    try:
+        return read_address(text)
+    except ValueError as error:
+        return f"refused: {error}"
+
+
+@given(_ADDRESSES)
+@examples(500)
+def test_an_address_is_read_alike_with_and_without_the_quick_test(text: str) -> None:
+    quick = read_one_address(text)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (forms, comparers, signatures):
+            patch.setattr(module, "FORMED", re.compile("(?!)"))
+        assert read_one_address(text) == quick
