@@ -8,11 +8,20 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
+# The classes of the published table of error codes (web-service-error-codes).
+_CLASSES: Final = {
+    "BadArgument": (400, "Invalid argument provided."),
+    "BadUserArgument": (400, "Invalid user argument provided."),
+    "InvalidOperation": (400, "The request is invalid in the current context."),
+    "Unauthorized": (401, "Request is unauthorized to access resource."),
+    "NotFound": (404, "Resource not found."),
+    "ServiceUnavailable": (503, "Service is temporarily unavailable."),
+}
 
 
 class Refusal(Exception):
@@ -83,6 +92,36 @@ def identify_request(now: float, *, by_front: bool = False) -> dict[str, str]:
         "x-ms-correlation-request-id": correlation,
         "x-ms-routing-request-id": f"SOUTHCENTRALUS:{stamp}:{correlation}",
     }
+
+
+def refuse(code: str, detail: str, message: str) -> Refusal:
+    """Return an error of Classic or of scoring, with the class and the code of the published table.
+
+    `message` is the text that the table has for the code `detail`.
+    """
+    status, summary = _CLASSES[code]
+    return Refusal(status, code, summary, (detail, message))
+
+
+def refuse_body() -> Refusal:
+    """Return the refusal of a body that Classic or scoring cannot read (published table)."""
+    message = "No request body provided or error in deserializing the request body."
+    return refuse("BadArgument", "RequestBodyInvalid", message)
+
+
+def refuse_web_service() -> Refusal:
+    """Return the refusal of an unknown web service or endpoint (published table)."""
+    message = "Web service not found. Verify the web service Id is correct and try again."
+    return refuse("NotFound", "WebServiceNotFound", message)
+
+
+def show_details(answer: Answer, reading: str) -> Answer:
+    """Return an answer; with the reading `no`, an error has its code and its message alone."""
+    error = answer.body.get("error") if isinstance(answer.body, dict) else None
+    if reading == "yes" or not isinstance(error, dict):
+        return answer
+    short = {name: value for name, value in error.items() if name != "details"}
+    return replace(answer, body={"error": short})
 
 
 def bad_request(code: str, message: str) -> Refusal:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote
 
-from reconciler.emulator.replies import Refusal
+from reconciler.emulator.replies import Refusal, refuse_body
 
 PREVIEW: Final = "2016-05-01-preview"
 _VERSIONS: Final = ("2017-01-01", PREVIEW)
@@ -44,10 +44,12 @@ class Call:
     @property
     def plane(self) -> Plane:
         """Return the plane of the path; Resource Manager is the default."""
-        match [segment.casefold() for segment in self.segments[:3]]:
-            case ["workspaces", _, "webservices"]:
+        match [segment.casefold() for segment in self.segments]:
+            case ["workspaces", _, "webservices", _, "endpoints", _, "apidocument"]:
+                return "services"
+            case ["workspaces", _, "webservices", *_]:
                 return "classic"
-            case ["workspaces" | "subscriptions", _, "services"] if len(self.segments) > 3:
+            case ["workspaces" | "subscriptions", _, "services", _, *_]:
                 return "services"
         return "resource-manager"
 
@@ -79,11 +81,16 @@ class Call:
         try:
             return _read(self.body)
         except (ValueError, RecursionError) as error:
-            raise Refusal(
-                400,
-                "InvalidRequestContent",
-                "The request content was invalid and could not be deserialized.",
-            ) from error
+            raise self._refuse_content() from error
+
+    def _refuse_content(self) -> Refusal:
+        if self.plane != "resource-manager":
+            return refuse_body()
+        return Refusal(
+            400,
+            "InvalidRequestContent",
+            "The request content was invalid and could not be deserialized.",
+        )
 
 
 def check_count(data: bytes) -> None:

@@ -30,7 +30,14 @@ from reconciler.emulator.faults.fault_plan import FaultEntry, FaultPlan
 from reconciler.emulator.faults.injection import FaultInjector, answer_after
 from reconciler.emulator.limits import Limits
 from reconciler.emulator.randomness import RandomSource
-from reconciler.emulator.replies import Answer, Refusal, identify_lean, identify_request, render
+from reconciler.emulator.replies import (
+    Answer,
+    Refusal,
+    identify_lean,
+    identify_request,
+    render,
+    show_details,
+)
 from reconciler.emulator.requests import Call, check_call, make_call, unknown_path
 from reconciler.emulator.resource_manager.management import Management, Parts
 from reconciler.emulator.resource_manager.operations import Operations
@@ -184,6 +191,8 @@ class Server:
             sys.stderr.write(f"emulator: {request.method} failed: {type(error).__name__}\n")
         answer, entry = self._fault_injector.modify(entry, call, answer)
         answer = replace(answer, lean=call is not None and call.plane != "resource-manager")
+        if call is not None and call.plane == "classic":
+            answer = show_details(answer, self._choices["classic-error-details"])
         try:
             return await self._deliver(request, answer, entry, body, started)
         finally:

@@ -63,6 +63,7 @@ SWITCHES: Final = (
     Switch("classic-low-calls", ("reject", "cap"), "more than 4 calls with ThrottleLevel Low"),
     Switch("classic-unknown-fields", ("reject", "ignore"), "unknown fields of a write"),
     Switch("classic-missing-endpoint", ("404", "204"), "GET of a missing endpoint"),
+    Switch("classic-error-details", ("yes", "no"), "whether Classic's errors have details"),
     Switch("classic-endpoint-count", ("no", "yes"), "whether web services show EndpointCount"),
     Switch("classic-model", ("check", "trust"), "whether a model in this blob storage must exist"),
     Switch("plan-sku", ("check", "trust"), "a plan's SKU that is missing or was never recorded"),

@@ -30,6 +30,8 @@ DESCRIPTION["definitions"]["Endpoint"]["properties"] |= {
     "PreventUpdate": {"type": "boolean"},
     "SampleDataEnabled": {"type": "boolean"},
 }
+# By class: its message, and the message of each code.
+DOCUMENTED = json.loads((HERE / "documented-errors.json").read_bytes())
 
 
 def example(name: str) -> Json:
@@ -52,6 +54,16 @@ def find_faults(schema: Json, document: Json) -> list[str]:
     """What breaks a schema of the description."""
     validator = Draft4Validator({**schema, "definitions": CLOSED})
     return [f"{list(one.absolute_path)}: {one.message}" for one in validator.iter_errors(document)]
+
+
+def check_documented(error: Json) -> None:
+    """An error with details has the class, the code and the texts of the published table."""
+    for detail in error.get("details", ()):
+        assert set(detail) == {"code", "message"}
+        summary, codes = DOCUMENTED[error["code"]]
+        assert error["message"] == summary
+        text = re.sub(r"\\{\d\\}", ".*", re.escape(codes[detail["code"]]))
+        assert re.fullmatch(text, detail["message"]), detail
 
 
 def find_replies(method: str, path: str) -> Json:
@@ -95,8 +107,10 @@ class Classic:
     def _check(self, method: str, path: str, answer: requests.Response) -> None:
         assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["x-ms-request-id"])
         if answer.status_code >= 400:
+            error = answer.json()["error"]
             assert find_faults({"$ref": "#/definitions/Error"}, answer.json()) == []
-            assert set(answer.json()["error"]) == {"code", "message"}
+            assert set(error) <= {"code", "message", "details"}
+            check_documented(error)
         replies = find_replies(method, path)
         if replies is None or answer.status_code >= 400:
             return
@@ -148,13 +162,22 @@ class Classic:
 def score(url: str, location: str, key: str, row: Json = None, **query: str) -> requests.Response:
     """A scoring call; the path of `location` counts, whatever its host."""
     table = {"ColumnNames": ["season", "hour"], "Values": [row or ["1", "8"]]}
-    return requests.post(
+    body = {"Inputs": {"input1": table}, "GlobalParameters": {}}
+    return execute(url, location, key, body, **query)
+
+
+def execute(url: str, location: str, key: str, body: Json, **query: str) -> requests.Response:
+    """A scoring call with a body of any form; a refusal has the texts of the published table."""
+    answer = requests.post(
         f"{url}{urlsplit(location).path}/execute",
         params={"api-version": "2.0", **query},
-        json={"Inputs": {"input1": table}, "GlobalParameters": {}},
+        data=body if isinstance(body, bytes) else json.dumps(body),
         headers={"Authorization": f"Bearer {key}"},
         timeout=120,
     )
+    if answer.status_code >= 400:
+        check_documented(answer.json()["error"])
+    return answer
 
 
 def resource(

@@ -18,7 +18,7 @@ from tests.contract.classic import (
     wait_until,
     write_world,
 )
-from tests.contract.world import LONG_S
+from tests.contract.world import LONG_S, code_of
 
 pytestmark = pytest.mark.contract
 _SETTINGS = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpdate")
@@ -65,8 +65,26 @@ def test_a_web_service_goes_with_its_endpoints(classic: Classic) -> None:
     classic.put("one")
     assert classic.call("DELETE", "").status_code == 204
     for path in ("", "/endpoints", "/endpoints/one", "/endpoints/default"):
-        assert error_of(classic.call("GET", path)) == (404, "NotFound")
-    assert error_of(classic.call("DELETE", "")) == (404, "NotFound")
+        assert code_of(classic.call("GET", path)) == (404, "NotFound", "WebServiceNotFound")
+    assert code_of(classic.call("DELETE", "")) == (404, "NotFound", "WebServiceNotFound")
+
+
+def test_a_web_service_of_another_workspace_is_told_apart(tmp_path: Path) -> None:
+    one, two, service = "1" * 32, "2" * 32, "3" * 32
+    held: Json = {"webServices": [{"id": service, "name": "s"}]}
+    world = write_world(tmp_path, {"id": one, **held}, {"id": two})
+    with run_classic(f"--world={world}") as classic:
+        answer = Classic(classic.url, service, two).call("GET", "/endpoints/default")
+        assert code_of(answer) == (404, "NotFound", "WebServiceIdNotFoundInWorkspace")
+        answer = Classic(classic.url, "4" * 32, two).call("GET", "/endpoints/default")
+        assert code_of(answer) == (404, "NotFound", "WebServiceNotFound")
+
+
+@pytest.mark.parametrize("name", ["3", "g" * 32, "A" * 32, "1" * 33])
+def test_the_id_of_a_web_service_is_a_guid(classic: Classic, name: str) -> None:
+    classic.service = name
+    answer = classic.call("PUT", "", {"Name": "n"})
+    assert code_of(answer) == (400, "BadArgument", "WebServiceIdInvalid")
 
 
 def test_a_web_service_may_be_published_as_clients_publish_code(classic: Classic) -> None:
@@ -215,6 +233,34 @@ def test_what_a_patch_leaves_out_stays(classic: Classic) -> None:
     assert classic.get("one") == {**before, **asked}
     classic.patch("one", Description="again")
     assert classic.get("one") == {**before, **asked, "Description": "again"}
+
+
+def test_the_fields_of_the_published_cmdlet_are_taken(classic: Classic) -> None:
+    asked = {
+        "WebServiceId": classic.service,
+        "EndpointName": "one",
+        "Description": "",
+        "ThrottleLevel": "Low",
+        "MaxConcurrentCalls": None,
+        "PreventUpdate": False,
+    }
+    classic.put("one", **asked)
+    assert settings_of(classic, "one") == ("", "Low", 4, False)
+
+
+def test_more_calls_than_a_level_allows_are_refused_by_the_documented_code(
+    classic: Classic,
+) -> None:
+    classic.put("one", ThrottleLevel="High")
+    code = "WebServiceTooManyConcurrentRequestRequirement"
+    for body, most in (
+        ({"ThrottleLevel": "Low", "MaxConcurrentCalls": 5}, 4),
+        ({"ThrottleLevel": "High", "MaxConcurrentCalls": 201}, 200),
+    ):
+        for method, name in (("PUT", "two"), ("PATCH", "one")):
+            answer = classic.call(method, f"/endpoints/{name}", body)
+            assert code_of(answer) == (400, "BadArgument", code)
+            assert answer.json()["error"]["details"][0]["message"].endswith(f"more than {most}.")
 
 
 def test_a_level_that_is_lowered_brings_the_calls_down(classic: Classic) -> None:
@@ -467,7 +513,7 @@ def test_a_workspaces_token_opens_that_workspace_alone(tmp_path: Path) -> None:
             assert one.call("GET", "", token=token or " ").status_code == status
             assert one.call("GET", "/endpoints", token=token or " ").status_code == status
         refused = Classic(classic.url, service, mine, "wrong").call("DELETE", "")
-        assert error_of(refused) == (401, "Unauthorized")
+        assert code_of(refused) == (401, "Unauthorized", "ManagementRequestUnauthorized")
         assert "mine" not in refused.text
 
 

@@ -153,7 +153,7 @@ def patch_default(classic: Classic, body: Json) -> tuple[int, bool, bool]:
         ("reject", (400, False, False), (400, False, False)),
         ("reject-model", (204, True, False), (400, False, False)),
         ("ignore", (204, False, False), (204, False, False)),
-        ("accept", (204, True, False), (204, False, True)),
+        ("accept", (204, True, False), (204, False, False)),
     ],
 )
 def test_a_patch_of_the_default_endpoint(
@@ -193,6 +193,16 @@ def test_an_endpoint_that_is_not_there_may_be_204(other: Classic) -> None:
     answer = other.call("GET", "/endpoints/none")
     assert (answer.status_code, answer.content) == (204, b"")
     assert other.call("PATCH", "/endpoints/none", {}).status_code == 404
+
+
+def test_errors_may_have_no_details() -> None:
+    with switched(error_details="no") as classic:
+        for answer in (
+            classic.call("GET", "/endpoints/none"),
+            classic.call("GET", "", token="wrong"),
+            classic.call("PUT", "/endpoints/x", {"ThrottleLevel": "Low", "MaxConcurrentCalls": 9}),
+        ):
+            assert set(answer.json()["error"]) == {"code", "message"}
 
 
 def test_web_services_may_count_their_endpoints(other: Classic) -> None:

@@ -347,5 +347,14 @@ def test_a11_a_past_expiry_of_diagnostics_is_refused(service: Service) -> None:
     body = definition(MODEL)
     body["properties"]["diagnostics"] = {"level": "All", "expiry": "2001-01-01T00:00:00Z"}
     answer = service.call("PUT", service.path(), body)
-    assert answer.status_code == 400
-    assert "ExpiryTimeInThePast" in answer.text
+    assert code_of(answer) == (400, "BadRequest", "ExpiryTimeInThePast")
+    assert answer.json()["error"]["details"][0]["message"] == (
+        "Expiry time provided is in the past: 2001-01-01T00:00:00Z. Provide a future expiry time in"
+        " UTC and try again. To never expire, set expiry time to NULL."
+    )
+
+
+def test_a11_an_expiry_that_is_null_never_comes(service: Service) -> None:
+    service.put(diagnostics={"level": "All", "expiry": "2999-01-01T00:00:00Z"})
+    service.patch(diagnostics={"level": "All", "expiry": None})
+    assert service.properties()["diagnostics"].get("expiry") is None

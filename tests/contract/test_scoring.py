@@ -13,6 +13,7 @@ import requests
 from reconciler.blobs import upload_model
 from tests.contract.classic import (
     MODEL,
+    TRAINING,
     WORKSPACE,
     Classic,
     Json,
@@ -21,6 +22,7 @@ from tests.contract.classic import (
     run_classic,
     score,
 )
+from tests.contract.classic import execute as send
 from tests.contract.faulty import faulty, on
 from tests.contract.signatures import ACCOUNT
 from tests.contract.world import Service, code_of
@@ -31,13 +33,7 @@ pytestmark = pytest.mark.contract
 
 def execute(classic: Classic, body: Json, name: str = "default", **query: str) -> requests.Response:
     shown = classic.get(name)
-    return requests.post(
-        f"{classic.url}{urlsplit(shown['ApiLocation']).path}/execute",
-        params={"api-version": "2.0", **query},
-        data=body if isinstance(body, bytes) else json.dumps(body),
-        headers={"Authorization": f"Bearer {shown['PrimaryKey']}"},
-        timeout=120,
-    )
+    return send(classic.url, shown["ApiLocation"], shown["PrimaryKey"], body, **query)
 
 
 # What is answered.
@@ -95,6 +91,30 @@ def test_types_are_those_that_all_values_of_a_column_have(classic: Classic) -> N
     shown = execute(classic, {"Inputs": {"i": table}}, details="true").json()
     types = shown["Results"]["output1"]["value"]["ColumnTypes"]
     assert types == ["Int32", "Double", "String", "Int32", "String", "Double"]
+
+
+def test_a_boolean_is_the_text_true_or_false(classic: Classic) -> None:
+    for rows in ([[True], [False], [None]], [["true"], ["FALSE"], [None]]):
+        body = {"Inputs": {"i": {"ColumnNames": ["on"], "Values": rows}}}
+        shown = execute(classic, body, details="true").json()["Results"]["output1"]["value"]
+        assert [row[0] for row in shown["Values"]] == ["True", "False", None]
+        assert shown["ColumnTypes"][0] == "Boolean"
+    body = {"Inputs": {"i": {"ColumnNames": ["word"], "Values": [["true"], ["maybe"]]}}}
+    shown = execute(classic, body, details="true").json()["Results"]["output1"]["value"]
+    assert [row[0] for row in shown["Values"]] == ["true", "maybe"]
+
+
+def test_rows_as_objects_stay_objects_when_details_are_asked_for_too(classic: Classic) -> None:
+    asked = example("rrs.swagger-format.request")
+    plain = execute(classic, asked, format="swagger").json()
+    assert execute(classic, asked, format="swagger", details="true").json() == plain
+    assert isinstance(plain["Results"]["output1"], list)
+
+
+def test_a_service_that_trains_has_no_scores(classic: Classic) -> None:
+    shown = Classic(classic.url, TRAINING).get("default")
+    answer = score(classic.url, shown["ApiLocation"], shown["PrimaryKey"])
+    assert code_of(answer) == (400, "InvalidOperation", "IncompatibleModel")
 
 
 def test_a_table_without_rows_has_no_answers(classic: Classic) -> None:
@@ -196,6 +216,8 @@ def test_an_address_of_another_workspace_is_none(classic: Classic) -> None:
         ({"Inputs": {"a": {"ColumnNames": ["x"], "Values": ["1"]}}}, "InputParseError"),
         ({"Inputs": {"a": [{"x": 1}, {"y": 1}]}}, "InputParseError"),
         ({"Inputs": {"a": ["x"]}}, "InputParseError"),
+        (b"{", "RequestBodyInvalid"),
+        (b"[" * 100_000, "RequestBodyInvalid"),
     ],
 )
 def test_a_request_that_is_none_is_refused(classic: Classic, body: Json, code: str) -> None:
@@ -227,7 +249,7 @@ def fill(service: Service, location: str, key: str, most: int) -> tuple[Json, li
     """Have `most` calls run at once, which are slow; the first refusal, and what they answered."""
 
     def ask(**query: str) -> requests.Response:
-        return score(service.url, location, key, **query)
+        return send(service.url, location, key, {"Inputs": {"input1": []}}, **query)
 
     with ThreadPoolExecutor(most) as pool:
         running = [pool.submit(ask, slow="yes") for _ in range(most)]
@@ -262,7 +284,7 @@ def test_a_throttled_scoring_call_is_503_and_faults_of_operations_do_not_concern
         classic = Classic(service.url)
         shown = classic.get("default")
         one, two = (score(service.url, shown["ApiLocation"], shown["PrimaryKey"]) for _ in range(2))
-        assert code_of(one) == (503, "ServiceUnavailable", "RequestThrottled")
+        assert code_of(one) == (503, "ServiceUnavailable", "TooManyConcurrentRequests")
         assert "Retry-After" not in one.headers
         assert two.status_code == 200
 
@@ -289,9 +311,15 @@ def census(shared_scored: Service) -> tuple[Service, str]:
 
 
 def ask_census(service: Service) -> Json:
-    answer = score(service.url, *find_api(service))
+    answer = score_census(service)
     assert answer.status_code == 200, answer.text
     return answer.json()["Results"]
+
+
+def score_census(service: Service, **more: Json) -> requests.Response:
+    """A scoring call with columns of the definition; `more` is laid over the body."""
+    body = {"Inputs": {"input1": [{"age": 39, "workclass": "State-gov"}]}, **more}
+    return send(service.url, *find_api(service), body, details="true")
 
 
 def test_a_new_services_input_has_the_name_that_its_definition_says(
@@ -299,13 +327,76 @@ def test_a_new_services_input_has_the_name_that_its_definition_says(
 ) -> None:
     service, _ = census
     location, key = find_api(service)
-    answer = requests.post(
-        f"{service.url}{urlsplit(location).path}/execute?api-version=2.0",
-        json={"Inputs": {"input2": []}},
-        headers={"Authorization": f"Bearer {key}"},
-        timeout=120,
-    )
+    answer = send(service.url, location, key, {"Inputs": {"input2": []}})
     assert code_of(answer) == (400, "BadArgument", "InvalidInputNames")
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        ({"age": "39", "workclas": "Private"}, "InputMismatchError"),
+        ({"Age": "39"}, "InputMismatchError"),
+        ({"age": "old"}, "InputParseError"),
+        ({"age": 39.5}, "InputParseError"),
+        ({"age": True}, "InputParseError"),
+    ],
+)
+def test_a_row_that_the_definition_does_not_allow_is_refused(
+    census: tuple[Service, str], row: Json, code: str
+) -> None:
+    for table in ([row], {"ColumnNames": [*row], "Values": [[*row.values()]]}):
+        answer = score_census(census[0], Inputs={"input1": table})
+        assert code_of(answer) == (400, "BadUserArgument", code)
+
+
+def test_the_columns_of_a_new_service_have_the_types_of_its_definition(service: Service) -> None:
+    body = definition("https://a.blob.core.windows.net/m/x.ilearner")
+    body["properties"]["input"]["properties"]["input1"]["properties"] = {
+        "age": {"type": "Integer", "format": "Int32"},
+        "share": {"type": "Number"},
+        "member": {"type": "Boolean"},
+        "since": {"type": "String", "format": "Date-time"},
+        "name": {"type": "String", "format": ""},
+    }
+    service.finish(service.call("PUT", service.path(), body))
+    row = {"age": 39.0, "share": "1e-3", "member": "true", "since": "2014-09-21", "name": "true"}
+    table = {"ColumnNames": [*row], "Values": [[*row.values()], [None, "", None, "", "7"]]}
+    answer = score_census(service, Inputs={"input1": table})
+    ((_, shown),) = answer.json()["Results"].items()
+    assert shown["value"]["ColumnTypes"][:5] == ["Int32", "Double", "Boolean", "DateTime", "String"]
+    one, two = (row[:5] for row in shown["value"]["Values"])
+    assert one == ["39", "1e-3", "True", "2014-09-21", "true"]
+    assert two == [None, "", None, "", "7"]
+
+
+def test_parameters_are_those_of_the_definition(service: Service) -> None:
+    body = definition("https://a.blob.core.windows.net/m/x.ilearner")
+    body["properties"]["package"]["graphParameters"] = {
+        "Trees": {"type": "Int", "links": []},
+        "Database name": {"type": "String", "links": []},
+    }
+    body["properties"]["parameters"] = {"trees": {"value": "100", "certificateThumbprint": ""}}
+    service.finish(service.call("PUT", service.path(), body))
+    for given, code in (
+        ({"Database name": "d", "Tree": 1}, "UnexpectedParameter"),
+        ({}, "MissingRequiredGlobalParameters"),
+        ({"Trees": 3}, "MissingRequiredGlobalParameters"),
+    ):
+        answer = score_census(service, GlobalParameters=given)
+        assert code_of(answer) == (400, "BadArgument", code)
+    for enough in ({"Database name": "d"}, {"database name": "d", "Trees": 3}):
+        assert score_census(service, GlobalParameters=enough).status_code == 200
+
+
+def test_a_new_service_that_returns_a_model_has_no_scores(service: Service) -> None:
+    body = definition("https://a.blob.core.windows.net/m/x.ilearner")
+    package = body["properties"]["package"]
+    output = next(name for name, node in package["nodes"].items() if node.get("outputId"))
+    source = {"sourceNodeId": "node1", "sourcePortId": "Trained model"}
+    package["edges"].append({**source, "targetNodeId": output})
+    service.finish(service.call("PUT", service.path(), body))
+    answer = score_census(service)
+    assert code_of(answer) == (400, "InvalidOperation", "IncompatibleModel")
 
 
 def test_a_new_service_answers_by_its_model_until_the_next_write(
@@ -327,21 +418,25 @@ def test_a_new_service_answers_by_its_model_until_the_next_write(
     assert ask_census(service) == before
 
 
+def open_census(service: Service, location: str, key: str) -> requests.Response:
+    return send(service.url, location, key, {"Inputs": {"input1": []}})
+
+
 def test_a_new_service_is_opened_by_its_keys_and_gone_when_deleted(
     census: tuple[Service, str],
 ) -> None:
     service, _ = census
     location, key = find_api(service)
-    assert score(service.url, location, key).status_code == 200
+    assert open_census(service, location, key).status_code == 200
     for wrong in ("emulator", key[:-1]):
-        assert score(service.url, location, wrong).status_code == 401
+        assert open_census(service, location, wrong).status_code == 401
     service.patch(keys={"primary": "a new key"})
-    assert score(service.url, location, key).status_code == 401
-    assert score(service.url, location, "a new key").status_code == 200
+    assert open_census(service, location, key).status_code == 401
+    assert open_census(service, location, "a new key").status_code == 200
     other = location.replace("/subscriptions/0", "/subscriptions/1")
-    assert score(service.url, other, "a new key").status_code == 404
+    assert open_census(service, other, "a new key").status_code == 404
     service.finish(service.call("DELETE", service.path()))
-    assert score(service.url, location, "a new key").status_code == 404
+    assert open_census(service, location, "a new key").status_code == 404
 
 
 def test_a_new_service_has_four_calls_at_once_unless_it_says_otherwise(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.contract.classic import MODEL, Classic, Json, score
+from tests.contract.classic import MODEL, TRAINING, Classic, Json, score
 from tests.contract.world import HERE, Service, code_of
 from tests.e2e.world import definition
 
@@ -53,6 +53,24 @@ def test_an_endpoint_is_described_as_the_recorded_one_is(classic: Classic) -> No
     for name in ("ExecutionResults", "ExecutionInputs"):
         assert shown["definitions"][name] == RECORDED["definitions"][name]
     check_references(shown, shown)
+
+
+def test_the_management_address_of_an_endpoint_gives_the_same_description(
+    classic: Classic,
+) -> None:
+    help_page = classic.get("default")["HelpLocation"]
+    location = f"{help_page.replace('studio.azureml.net/apihelp', 'management.azureml.net')}"
+    answer = fetch(classic.url, f"{location}/apidocument")
+    assert (answer.status_code, answer.json()) == (200, describe(classic))
+    for other in (f"{location}x/apidocument", location.replace(classic.service, "0" * 32)):
+        unknown = fetch(classic.url, other.removesuffix("/apidocument") + "/apidocument")
+        assert code_of(unknown) == (404, "NotFound", "WebServiceNotFound")
+    assert fetch(classic.url, location).status_code == 401  # the endpoint itself needs a token
+
+
+def test_a_service_that_trains_describes_no_scores(classic: Classic) -> None:
+    shown = describe(Classic(classic.url, TRAINING))
+    assert "properties" not in shown["definitions"]["ExecutionOutputs"]
 
 
 def test_what_is_described_is_what_is_answered(classic: Classic) -> None:

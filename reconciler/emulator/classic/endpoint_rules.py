@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from reconciler.emulator.classic.workspaces import Endpoint
-from reconciler.emulator.replies import Refusal
+from reconciler.emulator.replies import Refusal, refuse, refuse_body
 from reconciler.emulator.switches import Choices
 
 Json = Any
@@ -91,7 +91,7 @@ def _parse_settings(
 ) -> Json:
     """Return the known fields of a body; refuse a wrong value. Fields in `passed` are ignored."""
     if not isinstance(body, dict):
-        raise bad_argument("The request must be a JSON object.")
+        raise refuse_body()
     strange = [name for name in body if name not in known and name not in passed]
     if strange and choices["classic-unknown-fields"] == "reject":
         raise bad_argument(f"The request has a field that is not known: {strange[0][:60]}.")
@@ -105,11 +105,13 @@ def _parse_settings(
 def _limit_calls(level: str, calls: int, tier: str, choices: Choices) -> int:
     if level == "High" and tier == "free":
         raise forbid("A free workspace has endpoints of ThrottleLevel Low only.")
-    if level == "High" or calls <= _LOW_MOST:
+    most = _LOW_MOST if level == "Low" else _HIGH_MOST
+    if calls <= most:
         return calls
-    if choices["classic-low-calls"] == "cap":
-        return _LOW_MOST
-    raise bad_argument(f"ThrottleLevel Low caps MaxConcurrentCalls at {_LOW_MOST}.")
+    if level == "Low" and choices["classic-low-calls"] == "cap":
+        return most
+    message = f"Cannot set concurrent request requirement to more than {most}."
+    raise refuse("BadArgument", "WebServiceTooManyConcurrentRequestRequirement", message)
 
 
 def parse_models(body: Json, endpoint: Endpoint, now: float) -> dict[str, Json]:
@@ -190,7 +192,7 @@ def _is_text(most: int) -> Callable[[Json], bool]:
 
 
 def _is_number_of_calls(value: Json) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _HIGH_MOST
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 _CHECKS: Final[Mapping[str, Callable[[Json], bool]]] = {

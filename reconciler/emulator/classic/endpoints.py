@@ -23,7 +23,7 @@ from reconciler.emulator.classic.workspaces import (
     Workspaces,
     publish_models,
 )
-from reconciler.emulator.replies import Answer, Refusal
+from reconciler.emulator.replies import Answer, Refusal, refuse_web_service
 from reconciler.emulator.requests import Call
 from reconciler.emulator.state import Before
 from reconciler.emulator.storage import Storage
@@ -71,12 +71,12 @@ class Endpoints:
     def get(self, service: WebService, name: str) -> Answer:
         """Return one endpoint."""
         endpoint = self.find(service, name)
-        return Answer(200, data=self._render(endpoint)) if endpoint else self._answer_missing(name)
+        return Answer(200, data=self._render(endpoint)) if endpoint else self._answer_missing()
 
-    def _answer_missing(self, name: str) -> Answer:
+    def _answer_missing(self) -> Answer:
         if self._choices["classic-missing-endpoint"] == "204":
             return Answer(204)
-        return Answer(404, _make_missing(name).body)
+        return Answer(404, refuse_web_service().body)
 
     def put(self, call: Call, service: WebService, name: str) -> Answer:
         """Create an endpoint with the web service's current models."""
@@ -112,7 +112,7 @@ class Endpoints:
             raise
 
     async def _patch(self, call: Call, service: WebService, name: str) -> Answer:
-        endpoint = self.find(service, name) or _refuse_missing(name)
+        endpoint = self.find(service, name) or _refuse_missing()
         body, tier = call.document(), self._workspaces.workspaces[service.workspace].tier
         self._check_default(endpoint, body)
         foreseen = endpoint.preview()
@@ -121,9 +121,12 @@ class Endpoints:
         models = {one: await self._take_in(location) for one, location in located.items()}
         # During the reads other calls may have changed or deleted the endpoint.
         self.begin()
-        endpoint = self.find(service, name) or _refuse_missing(name)
-        if not (name == DEFAULT and self._choices["classic-patch-default"] == "ignore"):
-            self._accept(endpoint, {"settings": settings}, {"models": models} if models else {})
+        endpoint = self.find(service, name) or _refuse_missing()
+        reading = self._choices["classic-patch-default"]
+        if name != DEFAULT or reading != "ignore":
+            # Documented: the default endpoint follows the publications and takes no other model.
+            located = {"models": models} if models and name != DEFAULT else {}
+            self._accept(endpoint, {"settings": settings}, located)
         return self._reply("patch", endpoint)
 
     def _check_default(self, endpoint: Endpoint, body: Json) -> None:
@@ -153,7 +156,7 @@ class Endpoints:
 
     def refresh(self, call: Call, service: WebService, name: str) -> Answer:
         """Update an endpoint to the service's version; its models only with OverwriteResources."""
-        endpoint = self.find(service, name) or _refuse_missing(name)
+        endpoint = self.find(service, name) or _refuse_missing()
         overwrite = rules.wants_overwrite(call.document() if call.body else {})
         if name == DEFAULT:
             raise rules.bad_argument("The default endpoint cannot be refreshed.")
@@ -170,7 +173,7 @@ class Endpoints:
 
     def delete(self, service: WebService, name: str) -> Answer:
         """Delete an endpoint; the default endpoint only if it is the last."""
-        endpoint = self.find(service, name) or _refuse_missing(name)
+        endpoint = self.find(service, name) or _refuse_missing()
         others = len(self._workspaces.endpoints[service.workspace, service.id]) - 1
         if name == DEFAULT and others:
             raise rules.bad_argument(
@@ -208,7 +211,7 @@ class Endpoints:
         """Return the reply to a GET before the last write."""
         if before.document is not None:
             return Answer(200, data=before.document)
-        return self._answer_missing(before.key[-1])
+        return self._answer_missing()
 
     def spoil(self, answer: Answer) -> bool:
         """Undo the write that an answer accepted. Returns False if the answer accepted no write."""
@@ -270,14 +273,5 @@ def _keep_models(models: Json, published: Json) -> Json:
     return {name: copy.deepcopy(models.get(name, model)) for name, model in published.items()}
 
 
-def _refuse_missing(name: str) -> Endpoint:
-    raise _make_missing(name)
-
-
-def _make_missing(name: str) -> Refusal:
-    return not_found(f"No endpoint is named '{name[:60]}'.")
-
-
-def not_found(message: str) -> Refusal:
-    """Return the 404 of Classic."""
-    return Refusal(404, "NotFound", message)
+def _refuse_missing() -> Endpoint:
+    raise refuse_web_service()

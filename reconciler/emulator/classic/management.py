@@ -10,11 +10,17 @@ import re
 from typing import Any, Final
 
 from reconciler.emulator.classic import endpoint_rules as rules
-from reconciler.emulator.classic.endpoints import ClassicParts, Endpoints, not_found
+from reconciler.emulator.classic.endpoints import ClassicParts, Endpoints
 from reconciler.emulator.classic.views import render_compact, show_service
 from reconciler.emulator.classic.workspaces import WebService
 from reconciler.emulator.classic.world_file import Publication
-from reconciler.emulator.replies import Answer, Refusal
+from reconciler.emulator.replies import (
+    Answer,
+    Refusal,
+    refuse,
+    refuse_body,
+    refuse_web_service,
+)
 from reconciler.emulator.requests import Call
 
 Json = Any
@@ -44,11 +50,7 @@ class Classic:
                 endpoint = self._workspaces.endpoints.get((known, service), {}).get(name)
                 tokens += [endpoint.primary, endpoint.secondary] if endpoint else []
         if not any(is_same(given, token) for token in tokens):
-            raise Refusal(
-                401,
-                "Unauthorized",
-                "The credentials supplied are not valid for this workspace or endpoint.",
-            )
+            raise refuse("Unauthorized", "ManagementRequestUnauthorized", "Unauthorized")
 
     async def answer(self, call: Call) -> Answer:
         """Answer the call of a path and method; ids and names are case-sensitive."""
@@ -69,7 +71,7 @@ class Classic:
             case [_, "endpoints", _, "refresh"]:
                 allow(call, "POST")
                 return self.endpoints.refresh(call, self._find(workspace, rest[0]), rest[2])
-        raise not_found("The address names no operation.")
+        raise Refusal(404, "NotFound", "Resource not found.")
 
     def _route_service(self, call: Call, workspace: str, service_id: str) -> Answer:
         allow(call, "GET", "PUT", "DELETE")
@@ -104,10 +106,11 @@ class Classic:
         """
         old = self._workspaces.services.get((workspace, service_id))
         body = call.document()
-        if not _ID.fullmatch(service_id) or not isinstance(body, dict):
-            raise rules.bad_argument(
-                "A web service is published as an object, under 32 hex digits."
-            )
+        if not _ID.fullmatch(service_id):
+            message = "Invalid web service id provided. Web service id should be a valid guid."
+            raise refuse("BadArgument", "WebServiceIdInvalid", message)
+        if not isinstance(body, dict):
+            raise refuse_body()
         before = (old.name, old.description, old.resources) if old else ("", "", [])
         name, description, resources = (
             body.get(field, value) for field, value in zip(_PUBLISHED, before, strict=True)
@@ -116,7 +119,8 @@ class Classic:
             raise rules.bad_argument("The value of Name or Description is not valid.")
         if not isinstance(resources, list) or not all(isinstance(one, str) for one in resources):
             raise rules.bad_argument("The value of Resources is not valid.")
-        publication = Publication(service_id, name, tuple(dict.fromkeys(resources)))
+        kind = old.kind if old else "predictive"
+        publication = Publication(service_id, name, tuple(dict.fromkeys(resources)), kind)
         now = self._parts.clock()
         service = self._workspaces.publish(workspace, publication, description, now)
         self.endpoints.forget_rendered()
@@ -129,8 +133,18 @@ class Classic:
     def _find(self, workspace: str, service_id: str) -> WebService:
         service = self._workspaces.services.get((workspace, service_id))
         if service is None:
-            raise not_found(f"The workspace has no web service '{service_id[:60]}'.")
+            raise self._refuse_missing(service_id)
         return service
+
+    def _refuse_missing(self, service_id: str) -> Refusal:
+        if any(service_id == one for _, one in self._workspaces.services):
+            message = (
+                "Web service under this workspace not found. There is a mismatch between the"
+                " webServiceId and the workspaceId. Verify the web service provided is part of the"
+                " workspace and try again."
+            )
+            return refuse("NotFound", "WebServiceIdNotFoundInWorkspace", message)
+        return refuse_web_service()
 
 
 def allow(call: Call, *methods: str) -> None:

@@ -35,6 +35,7 @@ class WebService:
     version: float
     resources: list[str] = field(default_factory=list)
     description: str = ""
+    kind: str = "predictive"
 
 
 @dataclass
@@ -127,6 +128,7 @@ class Workspaces:
             now,
             list(publication.resources),
             description,
+            publication.kind,
         )
         old = self.services.get((workspace, publication.id))
         service.created = old.created if old else now

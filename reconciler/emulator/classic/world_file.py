@@ -29,6 +29,7 @@ class Publication:
     id: str
     name: str
     resources: tuple[str, ...] = ()
+    kind: str = "predictive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,9 @@ DEFAULT_WORLD: Final = (
                 f"{_BIKES} [Predictive Exp.]",
                 (f"{_BIKES} [trained model]",),
             ),
-            Publication("7d1c52a90b3e4f68a2c4e6f8091b3d5f", f"{_BIKES} [Training Exp.]"),
+            Publication(
+                "7d1c52a90b3e4f68a2c4e6f8091b3d5f", f"{_BIKES} [Training Exp.]", kind="training"
+            ),
         ),
     ),
 )
@@ -67,7 +70,12 @@ def make_world(document: Json) -> tuple[Workspace, ...]:
             one.get("tier", "standard"),
             one.get("token", ""),
             tuple(
-                Publication(service["id"], service["name"], tuple(service.get("resources", ())))
+                Publication(
+                    service["id"],
+                    service["name"],
+                    tuple(service.get("resources", ())),
+                    service.get("kind", "predictive"),
+                )
                 for service in one.get("webServices", ())
             ),
         )

@@ -15,13 +15,12 @@ from reconciler.emulator.classic.endpoints import Endpoints
 from reconciler.emulator.classic.views import render_compact
 from reconciler.emulator.faults.fault_file import Fault
 from reconciler.emulator.faults.fault_plan import FaultEntry, FaultPlan
-from reconciler.emulator.replies import Answer, Refusal, bad_request
+from reconciler.emulator.replies import Answer, Refusal, bad_request, refuse
 from reconciler.emulator.requests import PREVIEW, Call
 from reconciler.emulator.resource_manager import definitions
 from reconciler.emulator.resource_manager.management import no_such_service
 from reconciler.emulator.resource_manager.operations import Operations
 from reconciler.emulator.resource_manager.views import PROVIDER
-from reconciler.emulator.scoring.model import refuse
 from reconciler.emulator.state import Before, Key, make_key
 from reconciler.emulator.switches import Choices
 
@@ -106,7 +105,8 @@ class FaultInjector:
 
     def _throttle(self, call: Call) -> Refusal:
         if call.plane == "services":
-            return refuse("ServiceUnavailable", "RequestThrottled", "Request was throttled.")
+            message = "Too many concurrent requests sent."
+            return refuse("ServiceUnavailable", "TooManyConcurrentRequests", message)
         refusal = Refusal(
             429,
             "TooManyRequests",

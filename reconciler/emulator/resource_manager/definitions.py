@@ -110,7 +110,11 @@ def check_expiry(body: dict[str, Json], now: float) -> None:
         ) from error
     zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if zoned - _EPOCH <= timedelta(seconds=now):
-        raise bad_request("ExpiryTimeInThePast", "The expiry time cannot be in the past.")
+        message = (
+            f"Expiry time provided is in the past: {expiry}. Provide a future expiry time in UTC"
+            " and try again. To never expire, set expiry time to NULL."
+        )
+        raise bad_request("ExpiryTimeInThePast", message)
 
 
 def _given(part: dict[str, Json], name: str) -> bool:

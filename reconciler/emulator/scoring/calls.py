@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.emulator.classic.endpoints import Endpoints
 from reconciler.emulator.classic.management import allow, is_same
 from reconciler.emulator.classic.views import render_compact
 from reconciler.emulator.classic.workspaces import Endpoint, Workspaces
-from reconciler.emulator.replies import Answer, Refusal
+from reconciler.emulator.replies import (
+    Answer,
+    Refusal,
+    refuse,
+    refuse_body,
+    refuse_web_service,
+)
 from reconciler.emulator.requests import Call
 from reconciler.emulator.resource_manager import regions
 from reconciler.emulator.resource_manager.operations import Operations
@@ -31,13 +38,19 @@ _MOST_DIGESTS: Final = 20_000
 
 @dataclass(frozen=True)
 class Scored:
-    """What a scoring call reaches. `name` is the endpoint's; empty `inputs` allow any input."""
+    """What a scoring call reaches. `name` is the endpoint's.
+
+    `inputs` holds the columns of each port; if it is empty, any input is accepted. `parameters`
+    says for each parameter whether a call must set it; None accepts any parameter.
+    """
 
     name: str
     keys: tuple[str, ...]
     most_calls: int
     of: Endpoint | Service
-    inputs: tuple[str, ...] = ()
+    training: bool
+    inputs: Mapping[str, scoring.Columns] = field(default_factory=dict)
+    parameters: Mapping[str, bool] | None = None
     output: str = "output1"
 
 
@@ -64,18 +77,20 @@ class Services:
     def authorize(self, call: Call, given: str) -> None:
         """Refuse a call without one of the service's keys.
 
-        The Swagger document needs no key (recorded).
+        The Swagger document needs no key at either of its addresses (recorded; published client).
         """
-        if _get_call_path(call) == _SWAGGER:
+        if _is_api_document(call) or _get_call_path(call) == _SWAGGER:
             return
         if not any(is_same(given, key) for key in self._find(call).keys):
-            raise scoring.refuse(
-                "Unauthorized", "ScoreRequestUnauthorized", "Invalid credentials provided."
-            )
+            message = "Invalid credentials provided."
+            raise refuse("Unauthorized", "ScoreRequestUnauthorized", message)
 
     async def answer(self, call: Call) -> Answer:
         """Score the rows of a call, or return the Swagger document."""
         tail = _get_call_path(call)
+        if _is_api_document(call):
+            allow(call, "GET")
+            return self._describe_endpoint(call)
         if tail == _SWAGGER:
             allow(call, "GET")
             return self._describe(call)
@@ -85,6 +100,8 @@ class Services:
         _check_version(call)
         scored = self._find(call)
         self._acquire(call, scored)
+        if scored.training:
+            raise _refuse_training()
         table = _parse_input(call, scored)
         model = scoring.combine_digests(await self._digest_models(scored.of))
         result = scoring.score(table, model)
@@ -96,17 +113,29 @@ class Services:
         return Answer(200, data=render_compact({"Results": {scored.output: shown}}))
 
     def _describe(self, call: Call) -> Answer:
-        scored = self._find(call)
         if "api-version" in call.query:
             _check_version(call)
-        of, path = scored.of, "/" + "/".join(call.segments[:4])
+        return self._make_document(self._find(call), "/" + "/".join(call.segments[:4]))
+
+    def _describe_endpoint(self, call: Call) -> Answer:
+        """Return the Swagger document at the address of an endpoint's management."""
+        _, workspace, _, service, _, name, _ = call.segments
+        endpoint = self._workspaces.endpoints.get((workspace, service), {}).get(name)
+        scored = self._find_endpoint(workspace, endpoint.api_id) if endpoint else None
+        if endpoint is None or scored is None:
+            raise refuse_web_service()
+        return self._make_document(scored, f"/workspaces/{workspace}/services/{endpoint.api_id}")
+
+    def _make_document(self, scored: Scored, path: str) -> Answer:
+        of = scored.of
         info = {"title": "", "description": "", "x-endpoint-name": scored.name}
         if isinstance(of, Endpoint):
             workspace = self._workspaces.workspaces[of.workspace]
             service = self._workspaces.services[of.workspace, of.service]
             info |= {"title": service.name, "description": service.description}
             info |= {"x-endpoint-description": of.settings["Description"]}
-            inputs, outputs = {}, {scored.output: scoring.ADDED_COLUMNS}
+            outputs = {} if scored.training else {scored.output: scoring.ADDED_COLUMNS}
+            inputs: Mapping[str, scoring.Columns] = {}
             host = regions.services_host(workspace.region)
         else:
             info |= {name: of.properties.get(name) or "" for name in ("title", "description")}
@@ -122,7 +151,7 @@ class Services:
                 f"Request was throttled for {scored.name} endpoint. The maximum concurrency for"
                 f" the endpoint is {scored.most_calls}."
             )
-            raise scoring.refuse("ServiceUnavailable", "RequestThrottled", message)
+            raise refuse("ServiceUnavailable", "RequestThrottled", message)
         self._running[service] += 1
         call.closing.callback(self._release, service)
 
@@ -139,8 +168,7 @@ class Services:
             else self._find_service(owner, service_id)
         )
         if found is None:
-            message = "Web service not found. Verify the web service Id is correct and try again."
-            raise scoring.refuse("NotFound", "WebServiceNotFound", message)
+            raise refuse_web_service()
         return found
 
     def _find_endpoint(self, workspace: str, api_id: str) -> Scored | None:
@@ -149,7 +177,9 @@ class Services:
             return None
         self._endpoints.finish_due(endpoint)
         keys = (endpoint.primary, endpoint.secondary)
-        return Scored(endpoint.name, keys, endpoint.settings["MaxConcurrentCalls"], endpoint)
+        training = self._workspaces.services[workspace, endpoint.service].kind == "training"
+        calls = endpoint.settings["MaxConcurrentCalls"]
+        return Scored(endpoint.name, keys, calls, endpoint, training)
 
     def _find_service(self, subscription: str, service_id: str) -> Scored | None:
         if service_id not in self._ids:
@@ -162,10 +192,16 @@ class Services:
         keys = tuple(key for key in (properties.get("keys") or {}).values() if key)
         limits = properties.get("realtimeConfiguration") or {}
         most = limits.get("maxConcurrentCalls") or _LEAST_CALLS
-        outputs = _name_ports(properties.get("output"))
-        inputs = _name_ports(properties.get("input"))
-        output = outputs[0] if outputs else "output1"
-        return Scored("default", keys, most, service, inputs, output)
+        return Scored(
+            "default",
+            keys,
+            most,
+            service,
+            _returns_model(properties),
+            _read_ports(properties.get("input")),
+            _read_parameters(properties),
+            next(iter(_name_ports(properties.get("output"))), "output1"),
+        )
 
     async def _digest_models(self, of: Endpoint | Service) -> list[str]:
         if isinstance(of, Endpoint):
@@ -210,6 +246,45 @@ def _read_ports(side: Json) -> dict[str, Json]:
     return {name: port.get("properties") or {} for name, port in ports.items()}
 
 
+def _read_parameters(properties: Json) -> dict[str, bool]:
+    """Return the parameters of a definition in lower case, and whether a call must set each.
+
+    A parameter without a default must be set (published description). The defaults may spell a
+    name in another case than the graph does (recorded).
+    """
+    package = properties.get("package") or {}
+    named = {str(name).casefold(): True for name in package.get("graphParameters") or {}}
+    for name, default in (properties.get("parameters") or {}).items():
+        value = default.get("value") if isinstance(default, dict) else default
+        named[str(name).casefold()] = value is None
+    return named
+
+
+def _returns_model(properties: Json) -> bool:
+    """Return whether an output of a definition is the model that it trains."""
+    package = properties.get("package") or {}
+    nodes = package.get("nodes") or {}
+    return any(
+        str(edge.get("sourcePortId")).casefold() == "trained model"
+        and (nodes.get(edge.get("targetNodeId")) or {}).get("outputId")
+        for edge in package.get("edges") or ()
+        if isinstance(edge, dict)
+    )
+
+
+def _refuse_training() -> Refusal:
+    """Return the refusal of a service that trains: its output is a model, which only jobs write."""
+    message = (
+        "The model is incompatible with the request version. The request version only supports"
+        " single datatable output models."
+    )
+    return refuse("InvalidOperation", "IncompatibleModel", message)
+
+
+def _is_api_document(call: Call) -> bool:
+    return call.segments[2].casefold() == "webservices"
+
+
 def _get_call_path(call: Call) -> list[str]:
     """Return the part of the path after the service, in lower case."""
     return [segment.casefold() for segment in call.segments[4:]]
@@ -222,7 +297,7 @@ def _check_version(call: Call) -> None:
             f"Invalid version parameter was passed during the API call: {version[:40]}. Check the"
             " API help page for passing the correct version and try again."
         )
-        raise scoring.refuse("BadArgument", "BadVersionCall", message)
+        raise refuse("BadArgument", "BadVersionCall", message)
 
 
 def _parse_input(call: Call, scored: Scored) -> scoring.Table:
@@ -231,22 +306,41 @@ def _parse_input(call: Call, scored: Scored) -> scoring.Table:
     inputs = body.get("Inputs") if isinstance(body, dict) else None
     parameters = body.get("GlobalParameters", {}) if isinstance(body, dict) else None
     if not isinstance(inputs, dict) or not isinstance(parameters, dict):
-        message = "No request body provided or error in deserializing the request body."
-        raise scoring.refuse("BadArgument", "RequestBodyInvalid", message)
+        raise refuse_body()
+    _check_parameters(parameters, scored)
     if not inputs:
         message = (
             "The web service expects an input, but no input was provided. Ensure valid inputs are"
             " provided based on the published input ports in the model and try again."
         )
-        raise scoring.refuse("BadArgument", "MissingRequestInput", message)
+        raise refuse("BadArgument", "MissingRequestInput", message)
     if len(inputs) > 1:
         message = "The model does not allow multiple inputs."
-        raise scoring.refuse("InvalidOperation", "MultipleInputsNotAllowed", message)
+        raise refuse("InvalidOperation", "MultipleInputsNotAllowed", message)
     ((port, value),) = inputs.items()
     if scored.inputs and port not in scored.inputs:
         message = (
             f"Invalid service input name(s) specified in the request: {port[:60]}. Please map the"
             " input data to the correct service inputs and try again."
         )
-        raise scoring.refuse("BadArgument", "InvalidInputNames", message)
-    return scoring.parse_table(value)
+        raise refuse("BadArgument", "InvalidInputNames", message)
+    return scoring.parse_table(value, scored.inputs.get(port, {}))
+
+
+def _check_parameters(given: Mapping[str, Json], scored: Scored) -> None:
+    """Refuse a parameter that the service does not have, and the lack of one without a default."""
+    if scored.parameters is None:
+        return
+    names = {name.casefold() for name in given}
+    if not names <= scored.parameters.keys():
+        message = (
+            "Unexpected parameters provided. Verify all parameter names are spelled correctly, only"
+            " expected parameters are passed, and try again."
+        )
+        raise refuse("BadArgument", "UnexpectedParameter", message)
+    if any(needed and name not in names for name, needed in scored.parameters.items()):
+        message = (
+            "Not all required web service parameter(s) provided. Verify the parameter(s) expected"
+            " for the module(s) are correct and try again."
+        )
+        raise refuse("BadArgument", "MissingRequiredGlobalParameters", message)
