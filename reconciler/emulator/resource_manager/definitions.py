@@ -75,6 +75,9 @@ def parse_body(body: Json, schema: DefinitionSchema, *, bare_parameters: bool) -
         raise bad_request("MissingProperties", "The request body has no properties.")
     for name in _SERVER_OWNED:
         properties.pop(name, None)
+    diagnostics = properties.get("diagnostics")
+    if isinstance(diagnostics, dict) and diagnostics.get("expiry") is None:
+        diagnostics.pop("expiry", None)  # documented: null never expires, as no expiry does
     return taken
 
 
