@@ -54,6 +54,8 @@ def _blob_uri(value: Json) -> Json:
     scheme = parts.scheme.lower()
     if scheme not in DEFAULT_PORTS or not parts.hostname:
         return value
+    # The first segment is never empty, so several slashes before it are one.
+    path = f"/{path.lstrip('/')}" if path.startswith("//") else path
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     host = host if port in {None, DEFAULT_PORTS[scheme]} else f"{host}:{port}"
     return urlunsplit(SplitResult(scheme, host, path, parts.query, ""))

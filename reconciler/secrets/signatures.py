@@ -26,7 +26,9 @@ _KEY: Final = re.compile(
     re.IGNORECASE,
 )
 # URIs that have the canonical form already, as nearly all do: parsing them would change nothing.
-FORMED: Final = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:/[\w.~-]*)*", re.ASCII)
+FORMED: Final = re.compile(
+    r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?:/(?!/)[\w.~-]*(?:/[\w.~-]*)*)?", re.ASCII
+)
 _KEPT_QUERY: Final = frozenset({"snapshot", "versionid"})
 
 

@@ -15,6 +15,7 @@ from reconciler.errors import (
     BlobForbidden,
     Contradicted,
     ManifestInvalid,
+    ReconcilerError,
     Rejected,
     ReplyLost,
     Unauthorized,
@@ -451,6 +452,29 @@ def test_a_model_that_is_shown_is_compared() -> None:
     assert make_step(comparison_for(live, None, trainedModels=same)) is None
 
 
+@pytest.mark.parametrize(
+    ("base", "relative"),
+    [
+        ("https://acct.blob.core.windows.net", "m/old.ilearner"),
+        ("https://acct.blob.core.windows.net//", "/m/old.ilearner"),
+        ("https://ACCT.blob.core.windows.net:443//m/", "//old.ilearner"),
+        ("https://acct.blob.core.windows.net//m", "old.ilearner"),
+    ],
+)
+def test_a_location_is_one_address_however_many_slashes_it_has(base: str, relative: str) -> None:
+    where = {"BaseLocation": base, "RelativeLocation": relative, "SasBlobToken": SAS}
+    live = document(Resources=[{"Name": MODEL, "Kind": "TrainedModel", "Location": where}])
+    assert make_step(comparison_for(live, None, trainedModels={MODEL: {"uri": OLD}})) is None
+
+
+def test_http_is_another_address_than_https() -> None:
+    live = document(Resources=shown(OLD.replace("https", "http")))
+    step = step_for(live, None, trainedModels={MODEL: {**SIGNED[MODEL], "uri": OLD}})
+    assert [one.after for one in step.changes if one.path == WHERE] == [OLD]
+    (_, _, sent), *_ = write(step)
+    assert sent == sent_model(OLD)
+
+
 def test_no_signature_goes_where_no_model_does() -> None:
     reported = {MODEL: {**SIGNED[MODEL], "uri": OLD}}
     step = step_for(document(), MEMORY, trainedModels=reported, definition={"Description": "x"})
@@ -558,6 +582,30 @@ def test_the_service_and_not_our_clock_says_what_time_it_is(year: int, sent: lis
         with contextlib.suppress(BlobExpired):
             list(provider.write(step, ABSENT, lambda _: SAS))
         assert [call.method for call in server.calls] == sent
+
+
+def test_slashes_of_a_location_are_sent_as_one() -> None:
+    """An undo sends the address that was read, which nobody has brought to its form."""
+    step = step_for(ABSENT, trainedModels={MODEL: {**SIGNED[MODEL], "uri": NEW}})
+    doubled = NEW.replace(".net/", ".net//")
+    step = step.copy_with(after={"Resources": {MODEL: {"Location": doubled}}})
+    (*_, (_, _, sent)) = write(step)
+    assert sent == sent_model(NEW)
+
+
+@pytest.mark.parametrize("uri", [NEW.replace("https", "http"), "https://acct.net", "ftp://a/b/c"])
+def test_an_address_that_cannot_be_sent_is_an_error_of_its_own(uri: str) -> None:
+    step = step_for(ABSENT, trainedModels=SIGNED)
+    called: list[Call] = []
+
+    def script(call: Call, _: int) -> Answer:
+        called.append(call)
+        return Answer(204)
+
+    step = step.copy_with(after={"Resources": {MODEL: {"Location": uri}}})
+    with pytest.raises(ReconcilerError, match="its address is not"):
+        write(step, script)
+    assert called == []
 
 
 def test_a_model_without_a_signature_is_not_sent() -> None:

@@ -20,6 +20,7 @@ GUARDS: Final = {
     "training-service": "a model for a web service that has no model to replace",
 }
 _DEFAULT: Final = "default"
+_HTTPS: Final = "Write it with https://. With http:// the signature could be read on its way."
 _LOW: Final = 4
 _FREE: Final = 3
 _MOST: Final = 10_000
@@ -53,7 +54,7 @@ def _check_addresses(manifest: Manifest, step: Step) -> Iterator[Finding]:
     """Yield each address that cannot be sent: a PATCH of one model sends all declared models."""
     from reconciler.transport import split_address  # noqa: PLC0415 - only a change of models needs it
 
-    for path in map(split_pointer, step.owned_paths) if step.models else ():
+    for path in map(split_pointer, step.owned_paths) if _sends_models(step) else ():
         uri = find(step.after, path)
         if path[:1] != ("Resources",) or path[-1] != "Location" or not isinstance(uri, str):
             continue
@@ -65,9 +66,17 @@ def _check_addresses(manifest: Manifest, step: Step) -> Iterator[Finding]:
                 subject=str(step.resource.address),
                 place=manifest.place(format_pointer(("spec", "trainedModels", path[1], "uri"))),
                 detail=(uri,),
-                next_step="Write an address such as"
+                next_step=_HTTPS
+                if uri.startswith("http://")
+                else "Write an address such as"
                 " https://ACCOUNT.blob.core.windows.net/models/NAME.ilearner.",
             )
+
+
+def _sends_models(step: Step) -> bool:
+    """Return whether the step sends any model: then it sends all that the manifest declares."""
+    changed = any(change.path[:1] == ("Resources",) for change in step.changes)
+    return changed or step.action in {Action.CREATE, Action.REPLACE}
 
 
 def check_endpoint_scope(

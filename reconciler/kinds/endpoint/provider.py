@@ -321,7 +321,8 @@ def _make_resources(step: Step, resolve: ResolveSecret, now: datetime) -> Iterat
     for path in map(split_pointer, step.owned_paths):
         uri = find(step.after, path)
         if path[:1] == ("Resources",) and path[-1] == "Location" and isinstance(uri, str):
-            base, name = f"{split_address(uri).account_url}/", path[1]
+            name = path[1]
+            base = _find_account(uri, name)
             reference = secrets.get(format_pointer((*path[:2], "SasBlobToken")))
             if reference is None:
                 said, cure = "no signature is given", "Add a signature: sas: {env: NAME}"
@@ -329,8 +330,20 @@ def _make_resources(step: Step, resolve: ResolveSecret, now: datetime) -> Iterat
             subject = f'trained model "{name}"'
             signature = read_signature(resolve(reference), str(reference), subject)
             check_validity(signature, subject, now)
-            where = {"BaseLocation": base, "RelativeLocation": uri[len(base) :]}
+            where = {"BaseLocation": f"{base}/", "RelativeLocation": uri[len(base) :].lstrip("/")}
             yield {"Name": name, "Location": {**where, "SasBlobToken": f"?{signature}"}}
+
+
+def _find_account(uri: str, name: str) -> str:
+    """Return the part of a model's address before its container; raises ReconcilerError."""
+    try:
+        return split_address(uri).account_url
+    except ValueError as error:
+        raise ReconcilerError(
+            f"its address is not {error}",
+            subject=f'trained model "{name}"',
+            next_step="Nothing was sent. Correct the address, then plan again.",
+        ) from error
 
 
 def _explain(error: ServiceError, host: str, region: str) -> ServiceError:
