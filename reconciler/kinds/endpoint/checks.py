@@ -20,6 +20,14 @@ GUARDS: Final = {
     "training-service": "a model for a web service that has no model to replace",
 }
 _DEFAULT: Final = "default"
+_DEFAULT_MODEL: Final = (
+    "is the default endpoint, which always serves the published model",
+    "The documentation says that it cannot be given another model.",
+)
+_DEFAULT_SETTINGS: Final = (
+    "is the default endpoint, which should not change",
+    "Publishing the web service again undoes the change, and the service may refuse it.",
+)
 _HTTPS: Final = "Write it with https://. With http:// the signature could be read on its way."
 _LOW: Final = 4
 _FREE: Final = 3
@@ -32,8 +40,7 @@ def check_endpoint_step(manifest: Manifest, step: Step) -> Iterator[Finding]:
         yield forbid(
             step.resource.address,
             "default-endpoint",
-            "is the default endpoint, which should not change",
-            "Publishing the web service again undoes the change, and the service may refuse it.",
+            *_DEFAULT_MODEL if step.models else _DEFAULT_SETTINGS,
             lift="Add another endpoint for the clients: spec.resource: {name: retrained1}."
             " To continue",
         )
