@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from reconciler.cli import main, reconciler
 from reconciler.cli.command import Command
 from reconciler.cli.hints import _FLAGS, _VERBS
 from reconciler.package_data import read_schema
-from tests.e2e.world import EXAMPLE, Project, run
+from tests.e2e.world import EXAMPLE, ROOT, Project, run
 
 pytestmark = pytest.mark.e2e
 DESTROYS = ("--destroy", "--prune", "--force", "--allow", "--auto-approve")
@@ -382,3 +383,35 @@ def test_the_debug_log_has_a_line_for_each_request_and_no_secret(project: Projec
     )
     assert refused.code == 1
     assert re.search(r" GET \S+ 401 \d+ ms ", refused.err), refused.err
+
+
+PAGES = [ROOT / name for name in ("README.md", "manifests/README.md", "schemas/README.md")]
+WRITTEN = re.compile(r"(?:reconciler (?:show|apply) |--out |--format html > )([a-z]+\.[a-z]+)")
+
+
+def test_git_adds_no_plan_and_no_page_after_the_tour(project: Project, tmp_path: Path) -> None:
+    named = {name for page in PAGES for name in WRITTEN.findall(page.read_text(encoding="utf-8"))}
+    assert {"first.plan", "release.plan", "back.plan", "release.html"} <= named
+    tour = tmp_path / "tour"
+    assert run(tmp_path, "init", str(tour)).code == 0
+    git(tour, "init", "-q")
+    git(tour, "add", "-A")
+    before = git(tour, "ls-files")
+    assert "manifests/census.yaml" in before
+    cloud = f"cloud: {{resourceManager: '{project.emulator.url}', blob: '{project.emulator.blob}'}}"
+    file = tour / "reconciler.yaml"
+    file.write_text(file.read_text().replace("cloud: emulator", cloud))
+    for name in named:
+        if name.endswith(".html"):
+            (tour / name).write_text(run(tour, "plan", "--format", "html").out)
+        else:
+            assert run(tour, "plan", "--out", name).code == 0, name
+    (tour / "errored.ledger.1.json").write_text("{}")
+    git(tour, "add", "-A")
+    assert git(tour, "ls-files") == before
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout

@@ -61,7 +61,7 @@ class ApplyFlags:
         "# Show the plan, ask, and make the changes",
         "reconciler apply",
         "# Make exactly the changes of a saved plan",
-        "reconciler apply plan.json",
+        "reconciler apply release.plan",
         "# Undo the changes of a failed apply; print JSON lines",
         "reconciler apply --on-failure rollback --format json",
     ),

@@ -15,7 +15,7 @@ from reconciler.cli.options import PLAN_FORMAT, plan_options
         "# Show what would change",
         "reconciler plan",
         "# Save the plan for a later apply; exit with 2 for changes",
-        "reconciler plan --out plan.json --detailed-exitcode",
+        "reconciler plan --out release.plan --detailed-exitcode",
         "# Look at one resource, and read it again",
         "reconciler plan --target WebService/census --refresh full",
     ),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "# Undo the last apply on a resource",
         "reconciler rollback WebService/census",
         "# Save a plan that restores the state after entry 12",
-        "reconciler rollback WebService/census --to 12 --out plan.json",
+        "reconciler rollback WebService/census --to 12 --out back.plan",
     ),
 )
 @click.argument("address", shell_complete=complete_addresses)

@@ -14,11 +14,11 @@ from reconciler.cli.options import PLAN_FORMAT
     cls=Command,
     examples=(
         "# Print a saved plan",
-        "reconciler show plan.json",
+        "reconciler show release.plan",
         "# Print it as a comment for a pull request",
-        "reconciler show plan.json --format markdown",
+        "reconciler show release.plan --format markdown",
         "# Print the RFC 6902 patch of one resource",
-        "reconciler show plan.json --patch --target WebService/census",
+        "reconciler show release.plan --patch --target WebService/census",
     ),
 )
 @click.argument("file")
