@@ -212,6 +212,11 @@ PLAN_FORMAT = format_options(
 )
 
 
+FULL = click.option(
+    "--full", is_flag=True, help="Show all attributes of each change, and long values whole."
+)
+
+
 def rollback_options(command: _Command) -> _Command:
     """Add the options of a rollback: those of its plan and those of its apply."""
     shaping = (

@@ -18,22 +18,25 @@ from reconciler.render.words.counting import count
 _RULE = "─" * 72
 
 
-def show(plan: Plan, form: str, invocation: Invocation, *, summary: bool = False) -> None:
-    """Print a plan in one of its forms."""
+def show(
+    plan: Plan, form: str, invocation: Invocation, *, summary: bool = False, full: bool = False
+) -> None:
+    """Print a plan in one of its forms; JSON is always full."""
     invocation.clear_progress()
     if form == "json":
         print_json(render_plan_json(plan), nl=False)
     elif form == "markdown":
         from reconciler.render.plan.markdown import render_plan_markdown
 
-        click.echo(render_plan_markdown(plan), nl=False)
+        click.echo(render_plan_markdown(plan, full=full), nl=False)
     elif form == "html":
         from reconciler.render.plan.html import render_plan_html
 
         # The page declares UTF-8, so it must not be written in the encoding of the terminal.
-        click.echo(render_plan_html(plan).encode(), nl=False)
+        click.echo(render_plan_html(plan, full=full).encode(), nl=False)
     else:
-        click.echo(render_plan(plan, paint=invocation.paint(), summary=summary), color=True)
+        text = render_plan(plan, paint=invocation.paint(), summary=summary, full=full)
+        click.echo(text, color=True)
 
 
 def warn_of_changes(plan: Plan, invocation: Invocation) -> None:

@@ -385,6 +385,27 @@ def test_the_debug_log_has_a_line_for_each_request_and_no_secret(project: Projec
     assert re.search(r" GET \S+ 401 \d+ ms ", refused.err), refused.err
 
 
+@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+def test_all_attributes_of_a_create_are_shown_on_demand(project: Project, form: str) -> None:
+    for name in ("census.yaml", "census.definition.json"):
+        text = (EXAMPLE / "manifests" / name).read_text()
+        (project.folder / "manifests" / name).write_text(text)
+    (project.folder.parent / "secrets").mkdir(exist_ok=True)
+    (project.folder / "secrets").mkdir()
+    (project.folder / "secrets" / "storage-account.key").write_text("a-storage-key")
+    columns = json.loads(text)["properties"]["output"]["properties"]["output1"]["properties"]
+    shown = [project.run("plan", "--format", form, "--full", "--out", "all.plan")]
+    shown.append(project.run("show", "all.plan", "--full", "--format", form))
+    for done in shown:
+        assert done.code == 0, done.err
+        assert "more attribute" not in done.out
+        assert all(name in done.out for name in columns)
+    if form == "text":
+        assert "more attributes; plan --full shows them)" in project.run("plan").out
+        both = project.run("plan", "--full", "--summary")
+        assert (both.code, "--summary or --full" in both.err) == (1, True)
+
+
 PAGES = [ROOT / name for name in ("README.md", "manifests/README.md", "schemas/README.md")]
 WRITTEN = re.compile(r"(?:reconciler (?:show|apply) |--out |--format html > )([a-z]+\.[a-z]+)")
 

@@ -307,8 +307,12 @@ def test_every_change_is_in_a_page_of_few_and_many_share_the_room() -> None:
     rooms = [replace(made[n % 2], labels={}, ops=({"op": "test", "path": "", "value": n},))
              for n in range(2_000)]  # fmt: skip
     many = render_plan_html(plan(*rooms))
-    assert many.count("and 191 more attributes; the saved plan contains them all") == 2_000
+    assert many.count("and 191 more attributes; plan --full shows them") == 2_000
     assert len(many) < 10_000_000
+    full = render_plan_html(plan(*rooms), full=True)
+    assert full.count("and 101 more attributes; the saved plan contains them all") == 2_000
+    assert len(full) < 100_000_000
+    assert "more attribute" not in render_plan_html(plan(*rooms[:900]), full=True)
 
 
 def test_findings_that_say_the_same_are_one_notice_and_none_is_lost() -> None:

@@ -66,6 +66,42 @@ def test_a_create() -> None:
     secrets = {"/properties/storageAccount/key": SecretReference(env="STORAGE_KEY")}
     made = step(ABSENT, {**SPEC, "definition": whole}, secrets=secrets)
     check("create", render_plan(plan(made), paint=PLAIN))
+    check("create-full", render_plan(plan(made), paint=PLAIN, full=True))
+
+
+def test_what_a_plan_counts_is_shown_on_demand() -> None:
+    text = "x" * 500
+    many = {"definition": {"tags": {f"tag-{n:02}": text for n in range(80)}}}
+    for spec, least in (({**SPEC, **many}, 5), (many, 20)):
+        made = plan(step(live(), spec))
+        for render_output in (
+            lambda full, made=made: render_plan(made, paint=PLAIN, full=full),
+            lambda full, made=made: render_plan_markdown(made, full=full),
+        ):
+            assert f"and {least} more" not in render_output(full=True)
+            assert re.search(
+                r"and \d+ more attributes; plan --full shows them", render_output(False)
+            )
+            assert render_output(False).count(text) == 0
+            assert render_output(True).count(text) == 80
+
+
+def test_a_structure_is_compared_whole_on_demand() -> None:
+    edges = [{"sourceNodeId": f"node{n}", "targetNodeId": f"node{n + 1}"} for n in range(30)]
+    after = [{**edge, "sourcePortId": "Results dataset"} for edge in edges]
+    properties = {"package": {"edges": edges}}
+    spec = {"definition": {"properties": {"package": {"edges": after}}}}
+    made = plan(step(live(**properties), spec))
+    brief, full = (render_plan(made, paint=PLAIN, full=one) for one in (False, True))
+    assert re.search(r"… and \d+ more (lines|differences)", brief)
+    assert not re.search(r"… and \d+ more", full)
+
+
+def test_a_comment_shows_a_change_in_short_that_does_not_fit_in_full() -> None:
+    tags = {f"tag-{n:03}": "x" * 500 for n in range(200)}
+    text = render_plan_markdown(plan(step(live(), {"definition": {"tags": tags}})), full=True)
+    assert len(text) < 60_000
+    assert "and 140 more attributes; plan --full shows them" in text
 
 
 def test_a_replacement_and_a_removal_are_told_first_and_last_and_refused() -> None:

@@ -6,7 +6,7 @@ import click
 
 from reconciler.cli.command import Command
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import PLAN_FORMAT, plan_options
+from reconciler.cli.options import FULL, PLAN_FORMAT, plan_options
 
 
 @click.command(
@@ -16,6 +16,8 @@ from reconciler.cli.options import PLAN_FORMAT, plan_options
         "reconciler plan",
         "# Save the plan for a later apply; exit with 2 for changes",
         "reconciler plan --out release.plan --detailed-exitcode",
+        "# Show all attributes of a resource that is created",
+        "reconciler plan --target WebService/census --full",
         "# Look at one resource, and read it again",
         "reconciler plan --target WebService/census --refresh full",
     ),
@@ -24,6 +26,7 @@ from reconciler.cli.options import PLAN_FORMAT, plan_options
 @click.option("--out", metavar="FILE", default="", help="Save the plan to FILE, for apply.")
 @PLAN_FORMAT
 @click.option("--summary", is_flag=True, help="Print one line for each resource.")
+@FULL
 @plan_options
 @click.pass_obj
 def plan(
@@ -34,6 +37,7 @@ def plan(
     form: str,
     *,
     summary: bool,
+    full: bool,
     **wanted: object,
 ) -> int:
     """Show what would change, as a patch on each service's own definition.
@@ -46,6 +50,8 @@ def plan(
     from reconciler.cli.wiring import PlanFlags, assemble
     from reconciler.engine.planning.plan import make_plan
 
+    if summary and full:
+        raise click.UsageError("give --summary or --full")
     flags = PlanFlags(**wanted)  # type: ignore[arg-type]  # click has checked each by its option
     assembly = assemble(invocation, paths, flags.allowed)
     if out:
@@ -54,7 +60,7 @@ def plan(
     made = make_plan(runtime, assembly.request(flags, paths))
     if out:
         save(made, out)
-    show(made, form, invocation, summary=summary)
+    show(made, form, invocation, summary=summary, full=full)
     if form == "text":
         advise(made, out)
     return get_exit_code(made.outcome, detailed=invocation.detailed_exitcode)

@@ -7,7 +7,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import PLAN_FORMAT
+from reconciler.cli.options import FULL, PLAN_FORMAT
 
 
 @click.command(
@@ -23,6 +23,7 @@ from reconciler.cli.options import PLAN_FORMAT
 )
 @click.argument("file")
 @PLAN_FORMAT
+@FULL
 @click.option("--patch", "part", flag_value="patch", help="Print only the RFC 6902 patch.")
 @click.option(
     "--inverse", "part", flag_value="inverse", help="Print only the patch that undoes it."
@@ -35,7 +36,9 @@ from reconciler.cli.options import PLAN_FORMAT
     help="With --patch or --inverse: only this resource, or all members of this fleet.",
 )
 @click.pass_obj
-def show(invocation: Invocation, file: str, *, form: str, part: str | None, target: str) -> None:
+def show(
+    invocation: Invocation, file: str, *, form: str, full: bool, part: str | None, target: str
+) -> None:
     """Print a saved plan; call no service, so that a stale plan can be shown too.
 
     The patch of one resource is a list of operations; the patches of several resources are an
@@ -53,4 +56,4 @@ def show(invocation: Invocation, file: str, *, form: str, part: str | None, targ
         print_json(pick_patch(plan, part, target))
         return
     output.warn_of_changes(plan, invocation)
-    output.show(plan, form, invocation)
+    output.show(plan, form, invocation, full=full)

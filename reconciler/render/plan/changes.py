@@ -10,21 +10,31 @@ from typing import Final
 
 from reconciler.model import Action, Step
 from reconciler.render.plan.facts import describe_kept
-from reconciler.render.plan.rows import Row, describe_rest, describe_whole, make_rows
+from reconciler.render.plan.rows import (
+    FULL,
+    Bounds,
+    Row,
+    describe_rest,
+    describe_whole,
+    make_rows,
+)
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.counting import count
 
-_MOST_LINES: Final = 60
-_MOST_CREATED: Final = 24
+_CHANGED: Final = Bounds(rows=60)
+_CREATED: Final = Bounds(rows=24)
 
 
-def render_changes(step: Step, paint: Paint, like: Sequence[Step] = ()) -> Iterator[str]:
+def render_changes(
+    step: Step, paint: Paint, like: Sequence[Step] = (), *, full: bool = False
+) -> Iterator[str]:
     """Yields every change of a step, and the counts of attributes that are not shown.
 
     `like` are all steps that this step represents: the lines note what differs between them.
+    With `full`, what is otherwise counted is shown.
     """
-    yield from render_difference(step, paint, like)
-    kept = describe_kept(step)
+    yield from render_difference(step, paint, like, full=full)
+    kept = describe_kept(step, _choose_bounds(step, full=full).kept)
     if kept:
         yield paint("faint", f"  # ({kept})")
     rest = describe_rest(step)
@@ -32,17 +42,30 @@ def render_changes(step: Step, paint: Paint, like: Sequence[Step] = ()) -> Itera
         yield paint("faint", f"  # ({rest})")
 
 
-def render_difference(step: Step, paint: Paint, like: Sequence[Step] = ()) -> Iterator[str]:
+def render_difference(
+    step: Step, paint: Paint, like: Sequence[Step] = (), *, full: bool = False
+) -> Iterator[str]:
     """Yields the changes of a step, bounded; equal changes give equal lines for any resource."""
     for said in describe_whole(step, like):
         line = f"  # ({said})"
         yield line if step.action is Action.DELETE else paint("faint", line)
-    most = _MOST_CREATED if step.action is Action.CREATE else _MOST_LINES
-    rows, more = make_rows(step, most, like)
+    rows, more = make_rows(step, _choose_bounds(step, full=full), like)
     for row in rows:
         yield from _row_lines(row, paint)
     if more:
-        yield paint("faint", f"  # (and {count(more, 'more attribute')})")
+        said = f"and {count(more, 'more attribute')}; {describe_more(full=full)}"
+        yield paint("faint", f"  # ({said})")
+
+
+def describe_more(*, full: bool) -> str:
+    """Returns what shows the attributes that are only counted."""
+    return "the saved plan contains them all" if full else "plan --full shows them"
+
+
+def _choose_bounds(step: Step, *, full: bool) -> Bounds:
+    if full:
+        return FULL
+    return _CREATED if step.action is Action.CREATE else _CHANGED
 
 
 def _row_lines(row: Row, paint: Paint) -> Iterator[str]:

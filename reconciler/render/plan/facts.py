@@ -17,7 +17,6 @@ from reconciler.render.words.names import list_names
 
 _LONGEST: Final = 1_000
 _MOST_NAMED: Final = 100
-_MOST_OWNED: Final = 8
 
 
 def describe_facts(steps: Sequence[Step]) -> list[str]:
@@ -72,11 +71,14 @@ def list_kept(step: Step) -> list[str]:
     return [pointer for pointer in step.owned_paths if pointer not in changed]
 
 
-def describe_kept(step: Step) -> str:
-    """Returns what is remembered as declared and does not change; empty without it."""
+def describe_kept(step: Step, most: int) -> str:
+    """Returns what is remembered as declared and does not change; empty without it.
+
+    At most `most` values are named.
+    """
     kept = list_kept(step)
     if not kept:
         return ""
-    more = f" and {count(len(kept) - _MOST_OWNED, 'more value')}" if len(kept) > _MOST_OWNED else ""
-    shown = (show_path(split_pointer(pointer)) for pointer in kept[:_MOST_OWNED])
+    more = f" and {count(len(kept) - most, 'more value')}" if len(kept) > most else ""
+    shown = (show_path(split_pointer(pointer)) for pointer in kept[:most])
     return f"also declared: {', '.join(shown)}{more}"

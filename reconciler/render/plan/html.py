@@ -18,6 +18,7 @@ from markupsafe import Markup
 from reconciler import __version__
 from reconciler.model import Plan
 from reconciler.plans.plan_file import find_digests
+from reconciler.render.plan.changes import describe_more
 from reconciler.render.plan.page import WORDS, count_by_word, make_entries, make_notices
 from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.plan.text import (
@@ -43,9 +44,12 @@ _MOST_NAMED: Final = 2_000
 _MOST_UNFOLDED: Final = 50
 
 
-def render_plan_html(plan: Plan) -> str:
-    """Returns the whole plan as one page; the same plan always gives the same bytes."""
-    entries = make_entries(plan)
+def render_plan_html(plan: Plan, *, full: bool = False) -> str:
+    """Returns the whole plan as one page; the same plan always gives the same bytes.
+
+    With `full`, all attributes of each change are shown.
+    """
+    entries = make_entries(plan, full=full)
     numbers = {step.resource.address: one.number for one in entries for step in one.group.steps}
     style, script = _read("plan.css"), _read("plan.js")
     whole, changes = find_digests(plan)
@@ -73,6 +77,7 @@ def render_plan_html(plan: Plan) -> str:
         style=style,
         script=script,
         policy=_make_policy(style, script),
+        more_cure=describe_more(full=full),
     )
 
 

@@ -50,8 +50,11 @@ _SAID: Final = {
 _DIGITS: Final = 12
 
 
-def render_plan_markdown(plan: Plan) -> str:
-    """Returns the plan in less than 60,000 characters, with a marker to find the comment by."""
+def render_plan_markdown(plan: Plan, *, full: bool = False) -> str:
+    """Returns the plan in less than 60,000 characters, with a marker to find the comment by.
+
+    With `full`, all attributes of a change are shown, as long as they fit.
+    """
     groups = group_steps(plan.steps, {one.subject for one in plan.refused})
     head = [write_marker("plan", plan.inputs.project), f"### {_title(plan)}"]
     head += keep_within(_must_see(plan, groups), _MUST_SEE)
@@ -61,7 +64,7 @@ def render_plan_markdown(plan: Plan) -> str:
     left = _DETAILS - len("\n".join([*head, *tail]))
     rows = keep_within(map(_row, list_lines(groups)), max(2_000, left // 2))
     left -= len("\n".join(rows))
-    details = _collapse(groups, left) if plan.steps else []
+    details = _collapse(groups, left, full=full) if plan.steps else []
     return "\n".join([*head, *rows, *details, *tail]) + "\n"
 
 
@@ -121,10 +124,12 @@ def keep_within(lines: Iterable[str], most: int) -> list[str]:
     return [*kept, f"\n… and {left} more"] if left else kept
 
 
-def _collapse(groups: Sequence[Group], most: int) -> list[str]:
+def _collapse(groups: Sequence[Group], most: int, *, full: bool) -> list[str]:
     shown, size = [], 400
     for number, group in enumerate(groups):
-        text = render_group(group, _PLAIN)
+        text = render_group(group, _PLAIN, full=full)
+        if full and size + len(text) + 2 > most:
+            text = render_group(group, _PLAIN)
         size += len(text) + 2
         if size > most:
             shown.append(

@@ -12,13 +12,15 @@ from reconciler.model import Json
 from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape
 
-_MOST_LINES = 12
 # The limit of a comparison value by value, because a service may return millions of values.
 _MOST_VALUES = 5_000
 
 
-def describe_change(before: Json, after: Json) -> list[str]:
-    """Returns a sentence for each difference, bounded; the path of the whole value is `value`."""
+def describe_change(before: Json, after: Json, most_lines: int, most: int) -> list[str]:
+    """Returns a sentence for each difference; the path of the whole value is `value`.
+
+    There are at most `most_lines` sentences, of about `most` characters each.
+    """
     if too_many := _count_too_many(before, after):
         return [too_many]
     from deepdiff import DeepDiff  # noqa: PLC0415 - slow to import and rarely needed
@@ -26,9 +28,9 @@ def describe_change(before: Json, after: Json) -> list[str]:
     # verbose_level 2 names the added and removed values, and not only their places.
     said = DeepDiff(before, after, verbose_level=2, ignore_numeric_type_changes=False).pretty()
     lines = sorted(re.sub(r"\broot\b", "value", line) for line in said.splitlines())
-    shown = [escape(cut(line, 160)) for line in lines[:_MOST_LINES]]
-    if len(lines) > _MOST_LINES:
-        shown.append(f"… and {len(lines) - _MOST_LINES} more differences")
+    shown = [escape(cut(line, most + 40)) for line in lines[:most_lines]]
+    if len(lines) > most_lines:
+        shown.append(f"… and {len(lines) - most_lines} more differences")
     return shown
 
 
@@ -51,8 +53,11 @@ def _count_values(value: Json) -> int:
     return total
 
 
-def compare_lines(before: Json, after: Json) -> list[str]:
-    """Returns the lines that differ between the JSON texts of two structures, bounded."""
+def compare_lines(before: Json, after: Json, most_lines: int, most: int) -> list[str]:
+    """Returns the lines that differ between the JSON texts of two structures.
+
+    There are at most `most_lines` lines, of at most `most` characters each.
+    """
     if too_many := _count_too_many(before, after):
         return [too_many]
     import difflib  # noqa: PLC0415 - only needed for structures
@@ -62,7 +67,7 @@ def compare_lines(before: Json, after: Json) -> list[str]:
     )
     found = difflib.unified_diff(one.splitlines(), other.splitlines(), lineterm="", n=1)
     lines = [line for line in list(found)[2:] if not line.startswith("@@")]
-    shown = [f"{line[:1]} {escape(cut(line[1:], 120))}" for line in lines[:_MOST_LINES]]
-    if len(lines) > _MOST_LINES:
-        shown.append(f"… and {len(lines) - _MOST_LINES} more lines")
+    shown = [f"{line[:1]} {escape(cut(line[1:], most))}" for line in lines[:most_lines]]
+    if len(lines) > most_lines:
+        shown.append(f"… and {len(lines) - most_lines} more lines")
     return shown

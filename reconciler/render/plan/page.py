@@ -6,6 +6,7 @@ The HTML renderer calls it. It contains no markup.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from reconciler.model import Action, Cause, Finding, Plan, Step
@@ -14,7 +15,14 @@ from reconciler.plans.guards import is_final
 from reconciler.render.plan.facts import describe_facts, describe_kept
 from reconciler.render.plan.groups import Group, group_plan, is_destructive
 from reconciler.render.plan.patch import show_operations
-from reconciler.render.plan.rows import Row, describe_rest, describe_whole, make_rows
+from reconciler.render.plan.rows import (
+    FULL,
+    Bounds,
+    Row,
+    describe_rest,
+    describe_whole,
+    make_rows,
+)
 from reconciler.render.plan.text import sum_up
 
 WORDS: Final = {
@@ -29,6 +37,8 @@ _OPEN_UP_TO: Final = 5
 # The limit of rows on a page, divided between its entries; for lines of patches it is double.
 _ROWS: Final = 20_000
 _LEAST, _MOST = 4, 300
+# The same limits with `--full`.
+_FULL_ROWS: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +79,28 @@ class Notice:
     findings: Sequence[Finding]
 
 
-def make_entries(plan: Plan) -> list[PageEntry]:
+def make_entries(plan: Plan, *, full: bool = False) -> list[PageEntry]:
     """Returns the plan's steps in reading order, similar steps as one entry."""
     groups = group_plan(plan)
-    most = min(max(_ROWS // max(len(groups), 1), _LEAST), _MOST)
+    bounds = _choose_bounds(len(groups), full=full)
     refused = {finding.subject for finding in plan.refused}
     made = []
     for number, group in enumerate(groups, 1):
         tags = tuple(_tags(group.steps, refused))
-        made.append(_make_entry(number, group, tags, most, few=len(groups) <= _OPEN_UP_TO))
+        made.append(_make_entry(number, group, tags, bounds, few=len(groups) <= _OPEN_UP_TO))
     return made
 
 
+def _choose_bounds(entries: int, *, full: bool) -> Bounds:
+    total, usual = (_FULL_ROWS, FULL) if full else (_ROWS, Bounds(_MOST))
+    return replace(usual, rows=min(max(total // max(entries, 1), _LEAST), usual.rows))
+
+
 def _make_entry(
-    number: int, group: Group, tags: tuple[str, ...], most: int, *, few: bool
+    number: int, group: Group, tags: tuple[str, ...], bounds: Bounds, *, few: bool
 ) -> PageEntry:
     step = group.step
-    rows, more = make_rows(step, most, group.steps if group.fleet else ())
+    rows, more = make_rows(step, bounds, group.steps if group.fleet else ())
     return PageEntry(
         number=number,
         group=group,
@@ -95,12 +110,12 @@ def _make_entry(
         expanded=is_destructive(step) or few,
         summary=sum_up(group),
         facts=describe_facts(group.steps),
-        kept=describe_kept(step),
+        kept=describe_kept(step, bounds.kept),
         whole=describe_whole(step, group.steps),
         rows=rows,
         more=more,
         rest=describe_rest(step) if group.alone else "",
-        patch=show_operations(step, 2 * most) if step.ops else (),
+        patch=show_operations(step, 2 * bounds.rows) if step.ops else (),
     )
 
 

@@ -66,8 +66,26 @@ class Row:
     lines: tuple[str, ...] = ()
 
 
-def make_rows(step: Step, most: int, like: Sequence[Step] = ()) -> tuple[list[Row], int]:
-    """Returns the rows of models and at most `most` other changes, and the number of the others.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of one step is shown.
+
+    `rows` limits the changes, `lines` the lines of a changed structure, `characters` each value,
+    and `kept` the values that are only remembered.
+    """
+
+    rows: int
+    lines: int = 12
+    characters: int = 120
+    kept: int = 8
+
+
+# What `--full` shows of one step: a service may have a million columns.
+FULL: Final = Bounds(rows=2_000, lines=2_000, characters=2_000, kept=2_000)
+
+
+def make_rows(step: Step, bounds: Bounds, like: Sequence[Step] = ()) -> tuple[list[Row], int]:
+    """Returns the rows of models and of the other changes within bounds, and how many are left out.
 
     `like` are all steps that change the same places, `step` included: the rows note what differs
     between them.
@@ -76,9 +94,9 @@ def make_rows(step: Step, most: int, like: Sequence[Step] = ()) -> tuple[list[Ro
         return [], 0
     changes = _to_show(step)
     # No secret may be among the changes that are only counted.
-    most = max(most, sum(isinstance(one.after, SecretReference) for one in changes))
+    most = max(bounds.rows, sum(isinstance(one.after, SecretReference) for one in changes))
     rows = [_model_row(model, step) for model in step.models]
-    rows += [_change_row(change, step) for change in changes[:most]]
+    rows += [_change_row(change, step, bounds) for change in changes[:most]]
     if len(like) > 1:
         rows = list(_compare(rows, step, like))
     return rows, max(len(changes) - most, 0)
@@ -196,30 +214,31 @@ def _short(digest: str) -> str:
     return f"{digest.partition(':')[2][:8]}…"
 
 
-def _change_row(change: Change, step: Step) -> Row:
+def _change_row(change: Change, step: Step, bounds: Bounds) -> Row:
     row = Row(
         sign=_SIGNS[Verb.ADD if step.action is Action.CREATE else change.verb],
         name=show_path(change.path),
         notes=_notes(change.path, step, final=is_final(change)),
     )
     if change.verb is Verb.WRITE:
-        return replace(row, said=_written(change))
+        return replace(row, said=_written(change, bounds.characters))
     if is_hidden(change):
         return replace(row, said=HIDDEN)
     structures = _is_structure(change.before) or _is_structure(change.after)
     if change.verb is Verb.REPLACE and structures:
         compare = describe_change if change.opaque else compare_lines
-        return replace(row, lines=tuple(compare(change.before, change.after)))
+        lines = compare(change.before, change.after, bounds.lines, bounds.characters)
+        return replace(row, lines=tuple(lines))
     return replace(
         row,
-        before="" if change.verb is Verb.ADD else show_value(change.before),
-        after="" if change.verb is Verb.REMOVE else show_value(change.after),
+        before="" if change.verb is Verb.ADD else show_value(change.before, bounds.characters),
+        after="" if change.verb is Verb.REMOVE else show_value(change.after, bounds.characters),
     )
 
 
-def _written(change: Change) -> str:
+def _written(change: Change, most: int) -> str:
     if not isinstance(change.after, SecretReference):
-        return f"{show_value(change.after)} (the previous value is not observable)"
+        return f"{show_value(change.after, most)} (the previous value is not observable)"
     label = f", version {escape(cut(change.after.version))}" if change.after.version else ""
     return f"(sensitive value, written from {escape(str(change.after))}{label})"
 

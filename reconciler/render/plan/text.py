@@ -46,12 +46,14 @@ _MOST_DIFFERING: Final = 8
 _MOST_NAMED: Final = 100
 
 
-def render_plan(plan: Plan, *, paint: Paint, summary: bool = False) -> str:
+def render_plan(plan: Plan, *, paint: Paint, summary: bool = False, full: bool = False) -> str:
     """Returns the whole plan: the steps, the refusals, and how complete the observations are.
 
-    With `summary`, one line for each resource replaces its changes.
+    With `summary`, one line for each resource replaces its changes. With `full`, all attributes of
+    each change are shown.
     """
-    parts = [*_render_steps(plan, paint, summary=summary), *_render_notes(plan, paint)]
+    steps = _render_steps(plan, paint, summary=summary, full=full)
+    parts = [*steps, *_render_notes(plan, paint)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -60,7 +62,7 @@ def render_plan_json(plan: Plan) -> str:
     return escape_json(encode_plan(plan).decode("utf-8", "surrogatepass")) + "\n"
 
 
-def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
+def _render_steps(plan: Plan, paint: Paint, *, summary: bool, full: bool) -> Iterator[str]:
     if not plan.steps:
         word, _, match = NOTHING_TO_DO.partition(" Your")
         yield paint("green", word) + paint("bold", f" Your{match}")
@@ -73,7 +75,7 @@ def _render_steps(plan: Plan, paint: Paint, *, summary: bool) -> Iterator[str]:
     if summary or len(lines) > _TABLE_ABOVE:
         yield _render_table(lines, paint)
     if not summary:
-        yield from (render_group(group, paint) for group in groups)
+        yield from (render_group(group, paint, full=full) for group in groups)
     if len(plan.steps) > 1:
         yield _render_destructive(groups, paint)
 
@@ -156,23 +158,23 @@ def _sum_up(step: Step, *, named: bool = True) -> str:
     return ", ".join(models)
 
 
-def render_group(group: Group, paint: Paint) -> str:
+def render_group(group: Group, paint: Paint, *, full: bool = False) -> str:
     """Returns the block of one step, or of several that are shown as one."""
     if group.alone:
-        return _render_step(group, paint)
+        return _render_step(group, paint, full=full)
     if group.fleet is not None or group.step.action is Action.DELETE:
-        return _render_members(group, paint)
+        return _render_members(group, paint, full=full)
     lines = [
         f"  # {paint('bold', f'the same change on {group.title}')}: {group.list_names(_NAMED)}",
         *_list_facts(group, paint),
         f'  {paint.symbol("~")} resource "{escape(group.step.resource.address.kind)}" (each) {{',
-        *(f"      {line}" for line in render_difference(group.step, paint)),
+        *(f"      {line}" for line in render_difference(group.step, paint, full=full)),
         "    }",
     ]
     return "\n".join(lines)
 
 
-def _render_step(group: Group, paint: Paint) -> str:
+def _render_step(group: Group, paint: Paint, *, full: bool) -> str:
     step, address = group.step, group.step.resource.address
     fleet = f", a member of {escape(str(group.fleet))}" if group.fleet else ""
     item = (
@@ -183,13 +185,13 @@ def _render_step(group: Group, paint: Paint) -> str:
         f"  # {paint('bold', group.title)} {SAID[step.action]}{fleet}{item}",
         *_list_facts(group, paint),
         f"{_sign(step, paint)} {block}",
-        *(f"      {line}" for line in render_changes(step, paint)),
+        *(f"      {line}" for line in render_changes(step, paint, full=full)),
         "    }",
     ]
     return "\n".join(lines)
 
 
-def _render_members(group: Group, paint: Paint) -> str:
+def _render_members(group: Group, paint: Paint, *, full: bool) -> str:
     """The first member with notes on the differences; destructive steps list more names."""
     step, address = group.step, group.step.resource.address
     most = _MOST_NAMED if is_destructive(step) else _NAMED
@@ -200,7 +202,7 @@ def _render_members(group: Group, paint: Paint) -> str:
         f"  # {group.list_names(most)}",
         *_list_facts(group, paint),
         f"{_sign(step, paint)} {block}",
-        *(f"      {line}" for line in render_changes(step, paint, group.steps)),
+        *(f"      {line}" for line in render_changes(step, paint, group.steps, full=full)),
         "    }",
     ]
     return "\n".join(lines)

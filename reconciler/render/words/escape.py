@@ -42,11 +42,11 @@ def cut(text: str, most: int = _MOST) -> str:
     return f"{text[:head]} … {text[-(most - head - 3) :]}"
 
 
-def show_value(value: Json) -> str:
-    """Returns a JSON value on one line, as JSON, escaped and bounded."""
+def show_value(value: Json, most: int = _MOST) -> str:
+    """Returns a JSON value on one line, as JSON, escaped and bounded to `most` characters."""
     if isinstance(value, str):
-        return f'"{escape(cut(strip_credentials(value)))}"'
-    return escape(cut(json.dumps(value, ensure_ascii=False, sort_keys=True)))
+        return f'"{escape(cut(strip_credentials(value), most))}"'
+    return escape(cut(json.dumps(value, ensure_ascii=False, sort_keys=True), most))
 
 
 def show_path(path: tuple[str | int, ...]) -> str:
