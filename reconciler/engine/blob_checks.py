@@ -1,15 +1,16 @@
 """Checks the blobs of trained models: those that a plan writes, and those that were applied.
 
-It reads digests and expiry times through the blob port, and must not write. The planner, the
-rollback and the drift report call it.
+It reads digests and expiry times through the blob port, and must not write. A signature that the
+service gets is checked whatever `spec.guards.blobs` says, because the service refuses an expired
+one. The planner, the rollback and the drift report call it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from reconciler.document.pointers import format_pointer
 from reconciler.engine.runtime import Runtime
@@ -23,19 +24,24 @@ from reconciler.model import (
     LastApplied,
     ModelChange,
     ModelReference,
+    Path,
     Resource,
+    SecretReference,
     Step,
     Verdict,
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.drift import incomplete
 from reconciler.plans.step import Comparison
+from reconciler.secrets.sas import check_validity, read_signature
 from reconciler.text.times import parse_utc
 
 _TOO_SOON: Final = timedelta(hours=1)
 # So a weekly drift check warns at least once while a week is left to create a new signature.
 _SOON: Final = timedelta(days=14)
-_Mode = Literal["required", "warn", "skip"]
+_Mode: TypeAlias = Literal["required", "warn", "skip"]
+_References: TypeAlias = Mapping[Resource, Sequence[ModelReference]]
+_Key: TypeAlias = tuple[str, Path]
 _LIFT: Final = "To continue anyway: --allow blob={subject}, or spec.guards.blobs: warn"
 
 
@@ -55,26 +61,30 @@ def check_models(
     """Return the steps with the digests of their blobs, and the findings about the blobs.
 
     Only models that a step writes are checked. With `warn`, each finding is a warning. With
-    `skip`, no blob is checked, and a warning names each digest pin that was not compared.
+    `skip`, no blob is checked, and a warning names each digest pin that was not compared. A
+    signature that a step sends and that has expired is an error with every mode.
     """
+    references = {comparison.resource: comparison.declared.models for comparison in comparisons}
     last_applied_by_address = {
         comparison.resource: comparison.last_applied for comparison in comparisons
     }
     if mode == "skip":
         looks = {}
         findings = tuple(
-            _unproven(check) for check in _wanted(steps, comparisons) if check.model.sha256
+            _unproven(check) for check in _wanted(steps, references) if check.model.sha256
         )
     else:
         done = list(
-            runtime.run_all(lambda check: _check_blob(runtime, check), _wanted(steps, comparisons))
+            runtime.run_all(lambda check: _check_blob(runtime, check), _wanted(steps, references))
         )
         looks = {(check.subject, check.model.path): check for check in done}
         findings = tuple(
-            found if mode == "required" else replace(found, severity="warning", next_step="")
+            found
             for _, check in sorted(looks.items())
-            for found in _check_result(check, runtime.clock())
+            for found in _report(check, runtime.clock(), mode)
         )
+    judged = {key for key, check in looks.items() if _is_judged(check)}
+    findings += tuple(_check_signatures(runtime, steps, references, judged))
     completed = []
     for step in steps:
         last_applied = last_applied_by_address.get(step.resource)
@@ -91,7 +101,7 @@ def check_models(
 def check_planned_models(
     runtime: Runtime,
     steps: Sequence[Step],
-    references: Mapping[Resource, Sequence[ModelReference]],
+    references: _References,
     mode: _Mode,
 ) -> Iterator[Finding]:
     """Yield the findings about the blobs of a saved plan, as they are now.
@@ -101,14 +111,17 @@ def check_planned_models(
     """
     wanted = [] if mode == "skip" else list(_find_planned(steps, references))
     checked = runtime.run_all(lambda one: (one[0], _check_blob(runtime, one[1])), wanted)
+    judged: set[_Key] = set()
     for planned, check in checked:
-        found = (*_check_result(check, runtime.clock()), *_check_planned(check, planned))
-        for one in found:
-            yield one if mode == "required" else replace(one, severity="warning", next_step="")
+        yield from _report(check, runtime.clock(), mode)
+        yield from (_soften(one, mode) for one in _check_planned(check, planned))
+        if _is_judged(check):
+            judged.add((check.subject, check.model.path))
+    yield from _check_signatures(runtime, steps, references, judged)
 
 
 def _find_planned(
-    steps: Sequence[Step], references: Mapping[Resource, Sequence[ModelReference]]
+    steps: Sequence[Step], references: _References
 ) -> Iterator[tuple[ModelChange, _BlobCheck]]:
     """Yield each model that a plan writes, with a reference that opens and pins its blob."""
     for step in steps:
@@ -130,8 +143,7 @@ def _check_planned(check: _BlobCheck, planned: ModelChange) -> Iterator[Finding]
         yield _finding(check, "its bytes are not those of the plan", said)
 
 
-def _wanted(steps: Sequence[Step], comparisons: Sequence[Comparison]) -> Iterator[_BlobCheck]:
-    references = {comparison.resource: comparison.declared.models for comparison in comparisons}
+def _wanted(steps: Sequence[Step], references: _References) -> Iterator[_BlobCheck]:
     for step in steps:
         brought = {model.path for model in step.models}
         for model in references.get(step.resource, ()):
@@ -144,6 +156,67 @@ def _check_blob(runtime: Runtime, check: _BlobCheck) -> _BlobCheck:
         return replace(check, blob=runtime.blobs.inspect(check.model))
     except ReconcilerError as error:
         return replace(check, error=error)
+
+
+def _report(check: _BlobCheck, now: datetime, mode: _Mode) -> Iterator[Finding]:
+    """Yield the findings of an inspection, as severe as the mode says."""
+    if isinstance(check.error, BlobExpired) and check.model.sas_path and check.model.sas:
+        yield _refuse_expired(check, check.error)
+    else:
+        yield from (_soften(found, mode) for found in _check_result(check, now))
+
+
+def _soften(finding: Finding, mode: _Mode) -> Finding:
+    return finding if mode == "required" else replace(finding, severity="warning", next_step="")
+
+
+def _is_judged(check: _BlobCheck) -> bool:
+    """Whether storage has said that the signature of the model is valid, or that it is not."""
+    answered = check.blob is not None or isinstance(check.error, BlobExpired)
+    return answered and check.model.sas is not None
+
+
+def _check_signatures(
+    runtime: Runtime, steps: Sequence[Step], references: _References, judged: Collection[_Key]
+) -> Iterator[Finding]:
+    """Yield the findings about signatures that storage has not judged, by our own clock.
+
+    Unless the service gets it, an expired signature is only a warning: nothing but the check of
+    the blob needs it.
+    """
+    for step in steps:
+        sent, brought = dict(step.secrets), {model.path for model in step.models}
+        for model in references.get(step.resource, ()):
+            at = format_pointer(model.sas_path) if model.sas_path else ""
+            own = model.sas if model.path in brought else None
+            check = _BlobCheck(str(step.resource.address), replace(model, sas=sent.get(at, own)))
+            if check.model.sas is not None and (check.subject, model.path) not in judged:
+                yield from _check_signature(runtime, check, check.model.sas, is_sent=at in sent)
+
+
+def _check_signature(
+    runtime: Runtime, check: _BlobCheck, reference: SecretReference, *, is_sent: bool
+) -> Iterator[Finding]:
+    now, name = runtime.clock(), check.model.name
+    try:
+        signature = read_signature(runtime.resolve(reference), str(reference), name)
+        ends = check_validity(signature, name, now)
+    except BlobExpired as error:
+        unsent = _soften(_finding(check, *_explain(error)), "warn")
+        yield _refuse_expired(check, error) if is_sent else unsent
+    except ReconcilerError:
+        return  # the check of the step reports a signature that is sent and cannot be read
+    else:
+        blob = Blob(check.model.uri, 0, "", expires=ends)
+        yield from (_soften(found, "warn") for found in _check_expiry(check, blob, now))
+
+
+def _refuse_expired(check: _BlobCheck, error: BlobExpired) -> Finding:
+    """Return the error of a signature that the service gets, which nothing can lift."""
+    message, said, cure = _explain(error)
+    why = "The service reads the model with it, so the update would fail."
+    cure = cure.replace("where sas refers to", f"in {check.model.sas}")
+    return replace(_finding(check, message, said, why), next_step=cure)
 
 
 def _check_result(check: _BlobCheck, now: datetime) -> Iterator[Finding]:

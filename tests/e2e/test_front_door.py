@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -387,12 +388,9 @@ def test_the_debug_log_has_a_line_for_each_request_and_no_secret(project: Projec
 
 @pytest.mark.parametrize("form", ["text", "markdown", "html"])
 def test_all_attributes_of_a_create_are_shown_on_demand(project: Project, form: str) -> None:
-    for name in ("census.yaml", "census.definition.json"):
-        text = (EXAMPLE / "manifests" / name).read_text()
-        (project.folder / "manifests" / name).write_text(text)
-    (project.folder.parent / "secrets").mkdir(exist_ok=True)
-    (project.folder / "secrets").mkdir()
-    (project.folder / "secrets" / "storage-account.key").write_text("a-storage-key")
+    shutil.copytree(EXAMPLE / "manifests", project.folder / "manifests", dirs_exist_ok=True)
+    shutil.copytree(EXAMPLE / "secrets", project.folder / "secrets")
+    text = (EXAMPLE / "manifests" / "census.definition.json").read_text()
     columns = json.loads(text)["properties"]["output"]["properties"]["output1"]["properties"]
     shown = [project.run("plan", "--format", form, "--full", "--out", "all.plan")]
     shown.append(project.run("show", "all.plan", "--full", "--format", form))
