@@ -37,6 +37,7 @@ _KEYWORDS: Final = frozenset(
         "x-absent",
         "x-epoch",
         "x-creation-time",
+        "x-failed",
         "x-writers",
         "x-list",
         "x-key",
@@ -83,6 +84,7 @@ class Field:
     - `epoch`: when the value changes, earlier writes may have been undone.
     - `creation_time`: the path from here to the time when the service created the resource; empty
       where the service shows none. A resource that is created again has another one.
+    - `failed`: the value by which the service reports that the last operation failed.
 
     How values compare:
     - `default` is the value that the service assumes for an absent field.
@@ -114,6 +116,7 @@ class Field:
     omitted: bool = False
     epoch: bool = False
     created: bool = False
+    failed: str = ""
     writers: str = ""
     compare: str = ""
     comparer: Comparer | None = None
@@ -259,6 +262,7 @@ class _Compiler:
             omitted=node.get("x-absent") == "unknown",
             epoch=node.get("x-epoch", False),
             created=node.get("x-creation-time", False),
+            failed=node.get("x-failed", ""),
             writers=node.get("x-writers", ""),
             compare=node.get("x-compare", ""),
             comparer=self._comparer(node),
@@ -365,6 +369,12 @@ def find_epochs(root: Field) -> list[tuple[str, ...]]:
 def find_future_fields(root: Field) -> tuple[tuple[str, ...], ...]:
     """Return the paths of the times that the service refuses in the past; not below maps."""
     return tuple(path for path, below in walk_fields(root) if below.future and "*" not in path)
+
+
+@functools.cache
+def find_failed_fields(root: Field) -> tuple[tuple[str, ...], ...]:
+    """Return the paths of the values that may report a failed operation; not below maps."""
+    return tuple(path for path, below in walk_fields(root) if below.failed and "*" not in path)
 
 
 def walk_fields(root: Field, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Field]]:

@@ -26,7 +26,7 @@ from reconciler.engine.planning.plan import (
     list_not_observable,
 )
 from reconciler.engine.planning.selection import PlanRequest, find_meant
-from reconciler.engine.planning.step_checks import check_planned_step
+from reconciler.engine.planning.step_checks import check_planned_step, check_state
 from reconciler.engine.rollback_range import RollbackRange, check_range, read_rollback_range
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import Unplannable
@@ -123,6 +123,7 @@ def plan_rollback(
         findings=(
             *guards.check_guards(steps, request.limits, managed, request.allowed, owners),
             *guards.allow((*found, *looked, *_check_bytes(steps, rollback_range)), request.allowed),
+            *check_state(kind.field, resource, live, made),
             *_warn_of_secrets(rollback_range, last_applied),
             *_warn_of_manifest(kind, steps, manifest, last_applied),
         ),

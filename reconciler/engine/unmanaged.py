@@ -11,6 +11,7 @@ from typing import Final
 
 from reconciler.engine.observe import observe
 from reconciler.engine.planning.selection import PlanRequest, find_meant
+from reconciler.engine.planning.step_checks import find_failure
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.model import (
@@ -239,6 +240,19 @@ class ServiceFinder:
         if missing:
             raise Unplannable(tuple(missing))
         return found
+
+    def find_failed(self, services: Sequence[tuple[Resource, Live]]) -> Iterator[Finding]:
+        """Yield a warning for each service whose last operation failed."""
+        for resource, live in services:
+            failure = find_failure(self._kind(resource.address).field, live.document)
+            if failure:
+                yield Finding(
+                    failure,
+                    subject=str(resource.address),
+                    next_step="Its manifest has only what the service shows. The next plan says"
+                    " what an apply does to it.",
+                    severity="warning",
+                )
 
     def _load_states(self) -> Mapping[Address, LastApplied]:
         meant = find_meant(self.runtime.identify, self.manifests, self.project.defaults)

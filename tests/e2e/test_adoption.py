@@ -1,11 +1,13 @@
 """Services that are live, brought into manifests: plan afterwards is empty."""
 
 import json
+from pathlib import Path
 
 import jsonpatch
 import pytest
 
-from tests.e2e.world import SUBSCRIPTION, Project, run
+from reconciler.blobs import upload_model
+from tests.e2e.world import SUBSCRIPTION, Project, definition, run, run_emulator
 
 pytestmark = pytest.mark.e2e
 
@@ -246,3 +248,28 @@ def test_help_names_import_and_export(project: Project) -> None:
     said = run(project.folder, "--help").out
     assert "import" in said
     assert run(project.folder, "import", "--help").out.startswith("Usage: reconciler import")
+
+
+def test_an_export_reports_which_services_failed(tmp_path: Path) -> None:
+    with run_emulator("--switch=model-uri=check") as world:
+        project = Project(tmp_path, world)
+        upload_model(world.model_uri("good"), b"a model", {})
+        world.deploy("good", world.model_uri("good"))
+        for name in ("bad", "worse"):
+            status, answer, headers = world.send(
+                "PUT", world.path(name), definition(world.model_uri("gone"))
+            )
+            assert status == 201, answer
+            with pytest.raises(AssertionError, match="Failed"):
+                world.finish(headers["Azure-AsyncOperation"])
+        done = project.run("export", "--all")
+        assert (done.code, "3 services exported; 2 failed. Nothing" in done.out) == (0, True)
+        for name in ("bad", "worse"):
+            assert f"Warning: WebService/{name}: properties.provisioningState is Failed" in done.err
+        assert "Warning: WebService/good" not in done.err
+        assert "The next plan says what an apply does to it." in done.err
+        assert "The apply does not change it" in project.run("plan").out
+        alone = project.run("import", "WebService/worse", "worse", "--force")
+        assert (alone.code, "provisioningState is Failed" in alone.err) == (0, True), alone.said
+        one = project.run("export", "WebService/bad", "--force")
+        assert "1 service exported; 1 failed. Nothing was changed." in one.out

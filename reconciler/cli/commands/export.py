@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,11 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.options import format_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
+    from collections.abc import Sequence
+
     from reconciler.cli.adopt import Importer
     from reconciler.engine.unmanaged import ServiceFinder
+    from reconciler.model import Finding
 
 
 @click.command(
@@ -70,7 +74,7 @@ def export(
     if form == "json":
         print_definition(services[0][1].document)
         return
-    report(invocation, importer.write(services), len(services))
+    report(invocation, importer.write(services), len(services), tuple(finder.find_failed(services)))
 
 
 def prepare(
@@ -97,12 +101,18 @@ def print_definition(document: object) -> None:
     print_json(escape_json(json.dumps(document, indent=2, ensure_ascii=False)))
 
 
-def report(invocation: Invocation, files: list[str], services: int) -> None:
-    """Print the names of the written files and the number of services."""
+def report(
+    invocation: Invocation, files: list[str], services: int, failed: Sequence[Finding]
+) -> None:
+    """Print the names of the written files, the number of services, and which ones failed."""
+    from reconciler.render.findings import render_findings
     from reconciler.render.words.counting import count
     from reconciler.render.words.escape import escape
 
     invocation.clear_progress()
     for name in files:
         click.echo(f"  {escape(name)}")
-    click.echo(f"\n{count(services, 'service')} exported. Nothing was changed.")
+    of_them = f"; {len(failed)} failed" if failed else ""
+    click.echo(f"\n{count(services, 'service')} exported{of_them}. Nothing was changed.")
+    if failed:
+        invocation.print_error("\n" + render_findings(failed, paint=invocation.paint(sys.stderr)))

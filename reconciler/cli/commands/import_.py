@@ -49,4 +49,4 @@ def import_(
     finder, importer = prepare(invocation, folder, full=full, force=force)
     (named,) = parse_addresses("import", [address])
     services = finder.read([finder.locate(named, resource_id)])
-    report(invocation, importer.write(services), 1)
+    report(invocation, importer.write(services), 1, tuple(finder.find_failed(services)))

@@ -26,7 +26,11 @@ from reconciler.engine.planning.sources import (
     find_starting_documents,
     set_source,
 )
-from reconciler.engine.planning.step_checks import check_conflicts, check_planned_step
+from reconciler.engine.planning.step_checks import (
+    check_conflicts,
+    check_planned_step,
+    check_state,
+)
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import Unplannable
 from reconciler.model import (
@@ -270,6 +274,8 @@ def _plan_removal(
         builder.unchanged.append(seen.resource)
     else:
         gone = make_removal(seen.resource, seen.document.open(), reason)
+        field = builder.runtime.kinds[seen.resource.address.kind].field
+        builder.warnings.extend(check_state(field, seen.resource, gone.before, gone))
         builder.add(gone.copy_with(wave=wave, fleet=fleet, member=member), seen)
 
 
@@ -311,6 +317,7 @@ def _plan_one(
         return
     step = None if comparison.declared.findings else make_step(comparison)
     builder.obstacles.extend(comparison.declared.findings)
+    builder.warnings.extend(check_state(comparison.schema, seen.resource, comparison.live, step))
     builder.hidden.update(list_not_observable([comparison]))
     builder.last_set.update(list_last_set([comparison]))
     # The live document is not needed again, and thousands of them would fill the memory.

@@ -1,6 +1,7 @@
 """Checks of planned steps: what a kind refuses, what its service restricts, and unusable secrets.
 
-Findings are returned and never raised. Plans and rollbacks call this module.
+It also reports a resource whose last operation failed. Findings are returned and never raised.
+Plans and rollbacks call this module.
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from reconciler.document.pointers import find, format_pointer
-from reconciler.document.schema import Field, find_future_fields
+from reconciler.document.schema import Field, find_failed_fields, find_future_fields
 from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
+    Absent,
+    Action,
     Finding,
     Json,
     Manifest,
@@ -71,6 +75,41 @@ def check_planned_step(
             place = manifest.place(_find_reference(models, pointer))
             for finding in error.findings():
                 yield replace(finding, subject=str(manifest.address), place=place)
+
+
+def check_state(
+    root: Field, resource: Resource, live: Json | Absent, step: Step | None
+) -> Iterator[Finding]:
+    """Yield a warning for a resource whose last operation failed, with what the plan does to it."""
+    failure = find_failure(root, live)
+    if failure:
+        yield Finding(
+            failure,
+            subject=str(resource.address),
+            next_step=_NEXT[step.action] if step is not None else _NO_STEP,
+            severity="warning",
+        )
+
+
+def find_failure(root: Field, live: Json | Absent) -> str:
+    """Return the sentence about a resource whose last operation failed; empty for any other."""
+    for path in find_failed_fields(root):
+        if find(live, path) == root.at(path).failed:
+            state = f"{'.'.join(path)} is {root.at(path).failed}"
+            return f"{state}: the service reports that its last operation failed"
+    return ""
+
+
+_NEXT: Final[Mapping[Action, str]] = {
+    Action.UPDATE: "The apply changes it in place, and succeeds only if the service then shows the"
+    " planned values.",
+    Action.REPLACE: "The apply destroys it, and creates it again.",
+    Action.DELETE: "The apply destroys it.",
+}
+_NO_STEP: Final = (
+    "The apply does not change it, because it shows the declared values. To send them again, change"
+    " one of them."
+)
 
 
 def _find_reference(models: Sequence[ModelReference], pointer: str) -> str:
