@@ -4,8 +4,9 @@
 """
 
 import os
+import shutil
 import signal
-import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.laws import load_profile
+from tests.storage import ALL_CHECKS, RUN_FOLDER, close_storage
 
 if TYPE_CHECKING:  # start-up: most runs of a single file need no emulator
     from tests.e2e.world import Emulator
 
-ALL_CHECKS = os.environ.get("RECONCILER_ALL_CHECKS") == "1"
 _DESELECTED = "reconciler-deselected"
 
 
@@ -34,13 +35,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if not (ALL_CHECKS or config.option.markexpr or _names_tests(config)):
         config.option.markexpr = "not slow"
     _hear_signals()
+    if not hasattr(config, "workerinput"):
+        os.environ[RUN_FOLDER] = tempfile.mkdtemp(prefix="reconciler-tests-")
 
 
-def pytest_unconfigure() -> None:
-    """End the blob storage that the tests of this process have shared."""
-    world = sys.modules.get("tests.e2e.world")
-    if world is not None:
-        world.close_storage()
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the blob storage that the tests of this process have shared, and then the run."""
+    close_storage()
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(RUN_FOLDER), ignore_errors=True)
 
 
 def _hear_signals() -> None:

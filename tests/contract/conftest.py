@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.emulator.azurite import run_azurite
 from tests.contract.classic import MODEL, Classic
 from tests.contract.homes import SHORT, Folder, Home, Prefix
 from tests.contract.world import LONG_S, Service, run_service
+from tests.storage import open_storage
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +39,9 @@ def slow(shared_slow: Service, request: pytest.FixtureRequest) -> Service:
 
 
 @pytest.fixture(scope="session")
-def storage() -> Iterator[str]:
+def storage() -> str:
     """Real blob storage, once for all: its URL."""
-    with run_azurite() as url:
-        yield url
+    return open_storage()
 
 
 @pytest.fixture(params=["file", "azure_blob"])

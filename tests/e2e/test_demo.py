@@ -17,8 +17,15 @@ from reconciler.cli.demo.stage import pick_port
 from reconciler.emulator.tcp_ports import DEFAULT_PORT
 from tests.e2e.world import clean_environment
 from tests.e2e.world import spawn as run
+from tests.storage import need_storage
 
 pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(autouse=True)
+def storage() -> None:
+    """A demo runs blob storage of its own."""
+    need_storage()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.world import ROOT, clean_environment, run
+from tests.storage import need_storage
 
 pytestmark = pytest.mark.e2e
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -72,6 +73,7 @@ class Addresses:
 
 
 def test_every_command_prints_what_stands_there(tmp_path: Path) -> None:
+    need_storage()
     environment = clean_environment()
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     folder, background, addresses = tmp_path, None, Addresses()

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import ctypes
-import functools
 import io
 import json
 import os
@@ -29,10 +28,10 @@ from reconciler.cli import main
 from reconciler.cli.commands.emulator import emulator
 from reconciler.cli.context import Invocation
 from reconciler.emulator import Settings
-from reconciler.emulator.azurite import run_azurite
 from reconciler.emulator.server import Server
 from reconciler.package_data import read_schema
 from tests.lines import check_stream
+from tests.storage import need_storage, open_storage
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "manifests" / "census"
@@ -245,6 +244,8 @@ def spawn_emulator(
     *options: str, env: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Iterator[Emulator]:
     """An emulator as a process of its own while the block runs; it must end cleanly on SIGTERM."""
+    if not _brings_storage(options):
+        need_storage()
     process = subprocess.Popen(
         [sys.executable, "-m", "reconciler", "emulator", "--port", "0", *options],
         stdin=subprocess.DEVNULL,
@@ -264,13 +265,18 @@ def spawn_emulator(
     assert code == 0
 
 
+def _brings_storage(options: Sequence[str]) -> bool:
+    """Whether an emulator starts no blob storage: it has none, or uses what is running."""
+    return any(one == "--no-blob" or one.startswith("--blob-url") for one in options)
+
+
 @contextmanager
 def run_emulator(*options: str) -> Iterator[Emulator]:
     """An emulator on a free port while the block runs, in a thread of this process.
 
     It shares the blob storage of this process, but for `--no-blob` and `--blob-url`.
     """
-    if "--no-blob" not in options and not any(one.startswith("--blob-url") for one in options):
+    if not _brings_storage(options):
         options = (*options, f"--blob-url={open_storage()}")
     settings = read_settings(*options)
     ready: Future[tuple[str, Callable[[], object]]] = Future()
@@ -345,21 +351,6 @@ def _serve(
         if ready.done():
             raise
         ready.set_exception(error)
-
-
-_SHARED = contextlib.ExitStack()
-
-
-@functools.cache
-def open_storage() -> str:
-    """The URL of blob storage that all tests of this process share until `close_storage`."""
-    return _SHARED.enter_context(run_azurite())
-
-
-def close_storage() -> None:
-    """End the shared blob storage, if any test has asked for it."""
-    _SHARED.close()
-    open_storage.cache_clear()
 
 
 @dataclass
