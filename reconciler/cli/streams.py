@@ -7,10 +7,11 @@ The locale chooses their encoding. What an encoding cannot hold is written in AS
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
 import sys
-from typing import Final
+from typing import Final, TextIO
 
 import click
 
@@ -48,9 +49,26 @@ def open_streams() -> bool:
     return closed
 
 
+def flush_streams() -> None:
+    """Send a stream that cannot be written to the null device.
+
+    Otherwise the flush at the exit of Python fails, and its exit code replaces that of the command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _discard(stream)
+
+
 def close_stdout() -> None:
     """Send stdout to the null device: its reader is gone, and the flush at exit must not fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_json(text: str, *, nl: bool = True) -> None:

@@ -10,12 +10,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 
 from reconciler.transport.timeouts import Timeouts
-from tests.e2e.world import SUBSCRIPTION, Done, Emulator, Project, run, run_with_limit
+from tests.e2e.world import (
+    SUBSCRIPTION,
+    Done,
+    Emulator,
+    Project,
+    clean_environment,
+    run,
+    run_with_limit,
+)
 from tests.scripted import Answer, Script, answers, run_scripted
 
 pytestmark = pytest.mark.e2e
@@ -422,19 +431,39 @@ def test_a_ledger_that_was_tampered_with(project: Project) -> None:
     says(done, "line 1 of the ledger was changed since it was written", "reconciler ledger rebuild")
 
 
-def test_a_full_disk_beneath_stdout() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "stream", "code", "unbuffered"),
+    [
+        (("version",), "stdout", 1, "1"),
+        (("version",), "stdout", 1, ""),
+        (("pln",), "stderr", 1, ""),
+        (("plan",), "stdout", 1, ""),
+        (("plan", "--json"), "stdout", 1, ""),
+        (("plan",), "stderr", 0, ""),
+    ],
+)
+def test_a_full_disk_beneath_a_stream(
+    project: Project, arguments: tuple[str, ...], stream: str, code: int, unbuffered: str
+) -> None:
+    project.emulator.deploy("one", "https://models.blob.core.windows.net/models/old.ilearner")
+    project.manifest("one", "https://models.blob.core.windows.net/models/old.ilearner")
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "reconciler", "version"],
-            stdout=full,
-            stderr=subprocess.PIPE,
+            [sys.executable, "-m", "reconciler", *arguments],
+            cwd=project.folder,
+            env={**clean_environment(), "PYTHONUNBUFFERED": unbuffered},
+            **{**pipes, stream: full},
             text=True,
             check=False,
         )
-    assert done.returncode == 1
-    assert "No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Exception ignored" not in done.stderr
+    assert done.returncode == code
+    if stream == "stdout":
+        assert "No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+    elif code == 0:
+        assert "No changes." in done.stdout
 
 
 @pytest.mark.parametrize(
