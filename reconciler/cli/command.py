@@ -43,7 +43,11 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """The arguments; raises UsageError for one that is empty."""
         given = tuple(args)
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # the message names the command
+            raise
         _refuse_empty(ctx)
         # An empty path is the working directory by now.
         if not ctx.resilient_parsing and any(one == "" or _EMPTY.fullmatch(one) for one in given):
@@ -86,13 +90,12 @@ class Group(click.Group):
         )
 
     def _answer(self, ctx: click.Context, word: str) -> str:
-        from reconciler.cli.hints import answer_verb
-        from reconciler.text.suggestions import suggest
+        from reconciler.cli.hints import answer_verb, suggest_word
 
         answer = answer_verb(word)
         if answer:
             return answer
-        near = suggest(word, self.list_commands(ctx), never=_NEVER_SUGGESTED)
+        near = suggest_word(word, self.list_commands(ctx), never=_NEVER_SUGGESTED)
         if near:
             return f"Did you mean '{ctx.command_path} {near}'?"
         return f"See '{ctx.command_path} --help' for the commands."

@@ -12,11 +12,10 @@ import click
 
 from reconciler.cli.context import Invocation
 from reconciler.cli.debug_log import wants_log
-from reconciler.cli.hints import answer_flag, find_typed
+from reconciler.cli.hints import answer_flag, find_typed, suggest_word
 from reconciler.errors import ReconcilerError
 from reconciler.model import Finding
 from reconciler.render.findings import render_findings
-from reconciler.text.suggestions import suggest
 
 if TYPE_CHECKING:  # start-up: it imports the sinks of an apply
     from reconciler.cli.exit_codes import ExitWord
@@ -98,7 +97,7 @@ def _explain_flag(error: click.NoSuchOption, arguments: Sequence[str]) -> Findin
     command = error.ctx.command_path if error.ctx else "reconciler"
     known = set(list_flags(error.ctx))
     answer = answer_flag(flag, known)
-    near = "" if answer else suggest(flag, sorted(known), never=_NEVER_SUGGESTED)
+    near = "" if answer else suggest_word(flag, sorted(known), never=_NEVER_SUGGESTED)
     step = f"Did you mean '{near}'?" if near else answer
     return Finding(f"{command} has no flag '{flag}'", next_step=step or _point_to_help(error))
 

@@ -1,4 +1,4 @@
-"""The answers to verbs and flags of Terraform, kubectl, Argo CD and octoDNS that reconciler lacks.
+"""The answers to verbs and flags of Terraform, kubectl, kapp, Argo CD and octoDNS.
 
 No answer names a command or flag that destroys, except for a verb that asks for exactly that.
 """
@@ -9,103 +9,138 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Final
 
-_VERBS: Final = {
-    "check": "Use 'reconciler validate'.",
-    "create": "Use 'reconciler apply': it creates what a manifest declares.",
-    "delete": "Use 'reconciler apply --destroy --target ADDRESS', or 'reconciler forget ADDRESS' to"
-    " keep the service.",
-    "describe": "Use 'reconciler export ADDRESS --format json' for the live definition, or"
-    " 'reconciler history ADDRESS'.",
-    "destroy": "Use 'reconciler apply --destroy'.",
-    "diff": "Use 'reconciler plan'.",
-    "edit": "Edit the manifest, then use 'reconciler plan'.",
-    "explain": "Use 'reconciler schema KIND --fields'.",
-    "fmt": "reconciler does not format YAML: it keeps the bytes of your files.",
-    "generate": "Use 'reconciler export'.",
-    "get": "Use 'reconciler list', or 'reconciler export ADDRESS --format json' for the live"
-    " definition.",
-    "graph": "reconciler has no graph: resources do not depend on each other.",
-    "log": "Use 'reconciler history'.",
-    "logs": "Use 'reconciler history'.",
-    "login": "reconciler does not log in: it uses the credentials that azure-identity finds, for"
-    " example those of 'az login'.",
-    "ls": "Use 'reconciler list'.",
-    "output": "Use 'reconciler list --format json'.",
-    "preview": "Use 'reconciler plan'.",
-    "providers": "Use 'reconciler schema': it lists the kinds.",
-    "refresh": "Use 'reconciler drift'. Each plan reads the services again.",
-    "rm": "Use 'reconciler forget ADDRESS'.",
-    "rollout": "Use 'reconciler rollback ADDRESS', or 'reconciler history ADDRESS'.",
-    "state": "Use 'reconciler list', 'reconciler history' or 'reconciler forget ADDRESS'.",
-    "status": "Use 'reconciler drift'.",
-    "sync": "Use 'reconciler apply'.",
-    "taint": "Use 'reconciler apply --rotate ADDRESS' to write secrets again. A resource is"
-    " replaced when an immutable value changes.",
-    "undo": "Use 'reconciler rollback ADDRESS'.",
-    "unlock": "Use 'reconciler force-unlock ID'.",
-    "untaint": "reconciler does not taint resources. Use 'reconciler plan'.",
-    "up": "Use 'reconciler apply'.",
-    "upgrade": "Use 'pip install --upgrade reconciler'.",
-    "workspace": "Use one project file for each environment: 'reconciler --project FILE plan'.",
+from reconciler.text.suggestions import suggest
+
+# A word of another tool is often a little like one of reconciler, and means something else.
+_LEAST: Final = 0.75
+_LIST: Final = "Use 'reconciler list'."
+_PLAN: Final = "Use 'reconciler plan'."
+_APPLY: Final = "Use 'reconciler apply'."
+_DRIFT: Final = "Use 'reconciler drift'."
+_EXPORT: Final = "Use 'reconciler export'."
+_HISTORY: Final = "Use 'reconciler history'."
+_VALIDATE: Final = "Use 'reconciler validate'."
+_KINDS: Final = "Use 'reconciler schema': it lists the kinds."
+_PROJECT: Final = "Use one project file for each environment: 'reconciler --project FILE plan'."
+_LOGIN: Final = (
+    "reconciler does not log in: it uses the credentials that azure-identity finds, for example"
+    " those of 'az login'."
+)
+# The answers, each with the verbs that it answers.
+_VERBS_BY_ANSWER: Final = {
+    _APPLY: "deploy install push sync up",
+    _DRIFT: "compare octodns-compare octodns-report report status",
+    _EXPORT: "dump generate octodns-dump pull",
+    _HISTORY: "log logs",
+    _KINDS: "api-resources metadata providers",
+    _LIST: "app apps inspect ls manifests resources search",
+    _LOGIN: "auth login logout",
+    _PLAN: "diff preview",
+    _PROJECT: "account cluster config context proj project workspace",
+    _VALIDATE: "check lint octodns-validate test",
+    "Edit the manifest, then use 'reconciler plan'.": "annotate autoscale edit label patch replace"
+    " scale set unset",
+    "One Fleet manifest declares many resources: 'reconciler schema Fleet'.": "modules template",
+    "Press Ctrl-C in the apply: it finishes and records the steps in flight.": "terminate-op",
+    "The services run in the cloud. 'reconciler list' and 'reconciler drift' show"
+    " them.": "attach cluster-info console cordon cp debug drain exec port-forward proxy run top"
+    " uncordon",
+    "Use 'pip install --upgrade reconciler'.": "upgrade",
+    "Use 'reconciler apply --destroy --target ADDRESS', or 'reconciler forget ADDRESS' to keep the"
+    " service.": "delete down remove uninstall",
+    "Use 'reconciler apply --destroy'.": "destroy",
+    "Use 'reconciler apply --rotate ADDRESS' to write secrets again. A resource is replaced when an"
+    " immutable value changes.": "taint",
+    "Use 'reconciler apply FILE' with the saved plan.": "approve merge",
+    "Use 'reconciler apply': it creates what a manifest declares.": "create",
+    "Use 'reconciler apply': it waits until each change took effect.": "wait",
+    "Use 'reconciler drift'. Each plan reads the services again.": "refresh",
+    "Use 'reconciler export ADDRESS --format json' for the live definition, or 'reconciler history"
+    " ADDRESS'.": "describe",
+    "Use 'reconciler force-unlock ID'.": "unlock",
+    "Use 'reconciler forget ADDRESS'.": "rm",
+    "Use 'reconciler init'.": "new",
+    "Use 'reconciler list --format json'.": "output",
+    "Use 'reconciler list', 'reconciler history' or 'reconciler forget ADDRESS'.": "state",
+    "Use 'reconciler list', or 'reconciler export ADDRESS --format json' for the live"
+    " definition.": "get",
+    "Use 'reconciler plan', and then 'reconciler apply'.": "octodns-sync",
+    "Use 'reconciler rollback ADDRESS', or 'reconciler history ADDRESS'.": "rollout",
+    "Use 'reconciler rollback ADDRESS'.": "undo",
+    "Use 'reconciler schema KIND --fields'.": "explain",
+    "reconciler does not format YAML: it keeps the bytes of your files.": "fmt",
+    "reconciler does not taint resources. Use 'reconciler plan'.": "untaint",
+    "reconciler has no graph: resources do not depend on each other.": "graph",
+    "reconciler runs no server: a pipeline runs 'reconciler plan' and 'reconciler"
+    " apply'.": "server",
 }
 _PATH: Final = "Give the file or the folder without a flag: 'reconciler plan PATH'."
 _JSON: Final = "Use '--format json'."
-_EVERYWHERE: Final = "A command covers the whole project; '--target ADDRESS' selects a part."
-_SCOPE: Final = "Use spec.resource in the manifest, or spec.defaults in the project file."
 _LEDGER: Final = "Use spec.ledger in the project file."
-_VARIABLES: Final = (
-    "reconciler does not have variables. The template of a Fleet takes values of its items: ${…}."
+_PROJECT_FILE: Final = "Use 'reconciler --project FILE'."
+_DESTROYED: Final = (
+    "The plan shows what an apply destroys. 'reconciler plan --help' has the flags for it."
 )
-_REPLACE: Final = (
+# The answers, each with the flags that it answers.
+_FLAGS_BY_ANSWER: Final = {
+    _DESTROYED: "cascade delete grace-period prune-allowlist prune-whitelist purge rm",
+    _JSON: "json o output",
+    _LEDGER: "backend backend-config migrate-state reconfigure state state-out",
+    _PATH: "f filename k kustomize",
+    _PROJECT_FILE: "cluster config config-file context kube-context kubeconfig user",
+    "'reconciler apply' asks once. Its help names the flag for automation.": "y yes",
+    "A command covers the whole project; '--target ADDRESS' selects a part.": "A all"
+    " all-namespaces",
+    "A folder is read with its subfolders.": "R recursive",
+    "A secret is never shown.": "show-sensitive",
+    "Every command checks the manifests first: see 'reconciler"
+    " validate'.": "lenient strict validate",
+    "No existing file is overwritten. The help of the command names the flag that allows"
+    " it.": "overwrite",
+    "Reads are repeated. A write is repeated only if it is proven that it was not"
+    " done.": "retry-limit retry-strategy",
+    "Run 'reconciler drift' again when you want to know.": "w watch",
+    "Set RECONCILER_INPUT=0 in the environment.": "input",
+    "Set RECONCILER_LOG=debug in the environment.": "debug log-level loglevel v verbose",
+    "The guards are in spec.guards of the project file.": "unsafe",
+    "The ledger keeps every entry: use 'reconciler history'.": "backup record",
+    "The messages name what prevents a step, and what lifts it.": "force",
+    "The newest entry comes first. Use a program such as head.": "limit tail",
+    "This command does not select by labels. 'reconciler list -l LABEL=VALUE' lists the"
+    " addresses.": "l selector",
+    "Use '--at TIME' for the state at a moment.": "follow since",
+    "Use '--detailed-exitcode'.": "exit-code",
+    "Use '--exclude ADDRESS'.": "skip",
+    "Use '--format json' and a program such as jq.": "field-selector show-labels sort-by",
+    "Use '--parallelism'.": "apply-concurrency concurrency max-workers",
+    "Use '--refresh full'.": "hard-refresh",
     "Use '--rotate ADDRESS' to write secrets again. A resource is replaced when an immutable value"
-    " changes."
-)
-_DEBUG: Final = "Set RECONCILER_LOG=debug in the environment."
-_AGAIN: Final = "Run 'reconciler drift' again when you want to know."
-_APPROVAL: Final = "'reconciler apply' asks once. Its help names the flag for automation."
-_FLAGS: Final = {
-    "A": _EVERYWHERE,
-    "all-namespaces": _EVERYWHERE,
-    "backend-config": _LEDGER,
-    "backup": "The ledger keeps every entry: use 'reconciler history'.",
-    "compact-warnings": "Use '--summary'.",
-    "concurrency": "Use '--parallelism'.",
-    "context": "Use 'reconciler --project FILE'.",
-    "dry-run": "Use 'reconciler plan': it is the dry run, and changes nothing.",
-    "f": _PATH,
-    "filename": _PATH,
-    "generate-config-out": "Use 'reconciler export', or 'reconciler import ADDRESS ID'.",
-    "input": "Set RECONCILER_INPUT=0 in the environment.",
-    "json": _JSON,
-    "k": _PATH,
-    "kubeconfig": "Use 'reconciler --project FILE'.",
-    "kustomize": _PATH,
-    "lock": "apply always takes the lock, and plan takes none.",
-    "migrate-state": _LEDGER,
-    "n": _SCOPE,
-    "namespace": _SCOPE,
-    "o": _JSON,
-    "only": "Use '--target ADDRESS'.",
-    "output": _JSON,
-    "reconfigure": _LEDGER,
-    "refresh-only": "Use 'reconciler drift', and 'reconciler drift --accept ADDRESS' to keep what"
-    " moved.",
-    "replace": _REPLACE,
-    "show-sensitive": "A secret is never shown.",
-    "skip": "Use '--exclude ADDRESS'.",
-    "state": _LEDGER,
-    "state-out": _LEDGER,
-    "timeout": "Use '--step-timeout' for one operation, or '--lock-timeout' for the lock.",
-    "upgrade": "Use 'pip install --upgrade reconciler'.",
-    "v": _DEBUG,
-    "var": _VARIABLES,
-    "var-file": _VARIABLES,
-    "verbose": _DEBUG,
-    "w": _AGAIN,
-    "watch": _AGAIN,
-    "y": _APPROVAL,
-    "yes": _APPROVAL,
+    " changes.": "replace",
+    "Use '--selector LABEL=VALUE'.": "filter-labels label labels",
+    "Use '--step-timeout' for one operation, or '--lock-timeout' for the lock.": "timeout",
+    "Use '--summary'.": "compact-warnings concise q quiet",
+    "Use '--target ADDRESS'.": "only resource source",
+    "Use 'pip install --upgrade reconciler'.": "upgrade",
+    "Use 'reconciler apply': it asks before it changes anything.": "doit",
+    "Use 'reconciler drift', and 'reconciler drift --accept ADDRESS' to keep what"
+    " moved.": "refresh-only",
+    "Use 'reconciler export', or 'reconciler import ADDRESS ID'.": "generate-config-out",
+    "Use 'reconciler plan': it is the dry run, and changes nothing.": "diff diff-changes diff-run"
+    " dry-run preview-changes",
+    "Use 'reconciler rollback ADDRESS --to N'. 'reconciler history' shows the numbers.": "revision"
+    " to-revision",
+    "Use spec.resource in the manifest, or spec.defaults in the project file.": "n namespace",
+    "apply always takes the lock, and plan takes none.": "lock",
+    "apply waits until each change took effect.": "async no-wait wait",
+    "reconciler does not have variables. The template of a Fleet takes values of its items:"
+    " ${…}.": "var var-file",
+    "reconciler uses the credentials that azure-identity finds, for example those of 'az"
+    " login'.": "as insecure-skip-tls-verify password token username",
+    "reconciler writes only what a manifest declares. 'reconciler drift' shows what others"
+    " wrote.": "field-manager force-conflicts server-side",
 }
+_VERBS: Final = {word: said for said, words in _VERBS_BY_ANSWER.items() for word in words.split()}
+_FLAGS: Final = {word: said for said, words in _FLAGS_BY_ANSWER.items() for word in words.split()}
 # A flag of the command itself, at the start of a quoted text.
 _NAMED: Final = re.compile(r"'(--[a-z-]+)")
 _FLAG: Final = re.compile(r"--?([A-Za-z][A-Za-z-]*)(=.*)?", re.DOTALL)
@@ -124,6 +159,14 @@ def answer_flag(flag: str, known: Collection[str]) -> str:
     found = _FLAG.fullmatch(flag)
     answer = _FLAGS.get(found[1], "") if found else ""
     return answer if set(_NAMED.findall(answer)).issubset(known) else ""
+
+
+def suggest_word(word: str, known: Sequence[str], *, never: Collection[str]) -> str:
+    """The command or flag that was probably meant; "" if none is nearly like it."""
+    names = {one.lstrip("-"): one for one in known}
+    barred = {one.lstrip("-") for one in never}
+    near = suggest(word.lstrip("-"), names, never=barred, least=_LEAST)
+    return names[near] if near else ""
 
 
 def find_typed(flag: str, arguments: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 # A comparison of similar names takes up to 0.1 ms.
 _MOST: Final = 10_000
+_LEAST: Final = 0.6
 # Letters of other alphabets and signs, and what they look like. NFKC does not join them.
 _ALIKE: Final = str.maketrans(
     "авеёіјкмнорстухѕһԁԛԝαβεζηικμνορτυχıɡ\u2010\u2011\u2012\u2013\u2014\u2212\u2018\u2019",
@@ -17,13 +18,19 @@ _PLAIN_NAMES: Final = {"\n": "line break", "\r": "line break", "\t": "tab"}
 
 
 def suggest(
-    word: str, known: Iterable[str], *, never: Collection[str] = (), most: int = _MOST
+    word: str,
+    known: Iterable[str],
+    *,
+    never: Collection[str] = (),
+    most: int = _MOST,
+    least: float = _LEAST,
 ) -> str:
     """The known name that is most similar to a word in any case; "" when no name is similar.
 
     A name that only looks like the word comes first. Only the first `most` names are compared; a
     caller with many words gives a smaller number. Names in `never` are not suggested. If one of
-    them is the most similar, no other is either.
+    them is the most similar, no other is either. `least` is the ratio of equal characters that a
+    similar name has, from 0 to 1.
     """
     import difflib  # noqa: PLC0415 - start-up: only a mistake needs it
 
@@ -31,7 +38,7 @@ def suggest(
     for name in islice(known, most):
         names.setdefault(_fold(name), name)
     folded = _fold(word)
-    near = [folded] if folded in names else difflib.get_close_matches(folded, names, n=1)
+    near = [folded] if folded in names else difflib.get_close_matches(folded, names, 1, least)
     return names[near[0]] if near and names[near[0]] not in never else ""
 
 
