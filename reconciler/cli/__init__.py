@@ -22,11 +22,13 @@ from typing import Final
 import click
 
 from reconciler.cli.command import Group
+from reconciler.cli.completion import complete_files, complete_folders
 from reconciler.cli.context import Invocation
 from reconciler.cli.debug_log import printed_log
-from reconciler.cli.streams import close_stdout, open_streams
+from reconciler.cli.streams import close_stdout, flush_streams, open_streams
 from reconciler.cli.terraform_flags import normalize_flags
 
+_COMPLETE: Final = "_RECONCILER_COMPLETE"
 _SECTIONS: Final = {
     "Set up a project": {
         "init": "Write a small, valid project.",
@@ -107,8 +109,20 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     epilog="'reconciler COMMAND --help' has examples. Terraform's spelling of a flag (-out,"
     " -auto-approve, -target …) is accepted too.",
 )
-@click.option("--chdir", metavar="DIR", default="", help="Change to this folder first.")
-@click.option("--project", metavar="FILE", default="", help="The project file to use.")
+@click.option(
+    "--chdir",
+    metavar="DIR",
+    default="",
+    shell_complete=complete_folders,
+    help="Change to this folder first.",
+)
+@click.option(
+    "--project",
+    metavar="FILE",
+    default="",
+    shell_complete=complete_files,
+    help="The project file to use.",
+)
 @click.option(
     "--no-color", is_flag=True, help="Print without colour; NO_COLOR has the same effect."
 )
@@ -153,11 +167,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:  # noqa: BLE001 - the report of the error failed as well
             _print_unraisable(type(error))
             return 1
+        finally:
+            flush_streams()
 
 
 def _run(given: Sequence[str], invocation: Invocation) -> int:
     try:
         _refuse_secrets(given)
+        if _COMPLETE in os.environ:
+            from reconciler.cli.bash_words import register
+
+            register()
         code = reconciler.main(
             args=given, prog_name="reconciler", standalone_mode=False, obj=invocation
         )

@@ -1,4 +1,4 @@
-"""What a shell offers for a value of the command line: addresses, guards and kinds.
+"""What a shell offers for a value of the command line: addresses, labels, guards, kinds, files.
 
 A completion never prints an error: what cannot be read is not offered.
 """
@@ -6,7 +6,7 @@ A completion never prints an error: what cannot be read is not offered.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,10 @@ from reconciler.cli.context import Invocation
 
 if TYPE_CHECKING:
     import click
+    from click.shell_completion import CompletionItem
+
+    from reconciler.manifests import Loaded
+    from reconciler.ports import Kind
 
 
 def complete_addresses(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -23,14 +27,49 @@ def complete_addresses(ctx: click.Context, _: click.Parameter, incomplete: str) 
     return []
 
 
-def complete_guards(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    """The names of the guards of every kind."""
+def complete_labels(ctx: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """The labels in the manifests, after the conditions that are there already."""
+    with contextlib.suppress(Exception):
+        from reconciler.manifests.labels import list_labels
+
+        with _loading(ctx) as (_, loaded, _kinds):
+            before, comma, _term = incomplete.rpartition(",")
+            labels = list_labels(loaded.manifests)
+            return _pick((f"{before}{comma}{one}" for one in labels), incomplete)
+    return []
+
+
+def complete_guards(ctx: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the guards of every kind; the addresses after `GUARD=`."""
     with contextlib.suppress(Exception):
         from reconciler.cli.wiring import find_guards
         from reconciler.kinds import find_kinds
 
+        guard, is_limited, _ = incomplete.partition("=")
+        if is_limited:
+            return _pick((f"{guard}={one}" for one in _list_addresses(ctx)), incomplete)
         return _pick(find_guards(find_kinds()), incomplete)
     return []
+
+
+def complete_files(
+    _: click.Context, __: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    """Files and folders, which the shell itself lists."""
+    return _leave_to_shell(incomplete, "file")
+
+
+def complete_folders(
+    _: click.Context, __: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    """Folders, which the shell itself lists."""
+    return _leave_to_shell(incomplete, "dir")
+
+
+def _leave_to_shell(incomplete: str, what: str) -> list[CompletionItem[str]]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type=what)]
 
 
 def complete_kinds(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
@@ -47,16 +86,22 @@ def _pick(names: Iterable[str], incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
-def _list_addresses(ctx: click.Context) -> set[str]:
+@contextlib.contextmanager
+def _loading(ctx: click.Context) -> Iterator[tuple[Invocation, Loaded, Mapping[str, Kind]]]:
+    """Load the project of the command line. The working directory stays the shell's afterwards."""
     from reconciler.cli.loading import load_all
-    from reconciler.cli.wiring import Assembly
 
     given = ctx.find_root().params
     invocation = Invocation()
-    # The working directory is not changed: the shell may complete other words with it.
     with contextlib.chdir(given.get("chdir") or Path()):
         invocation.project_file = given.get("project") or ""
-        loaded, kinds = load_all(invocation, [])
+        yield invocation, *load_all(invocation, [])
+
+
+def _list_addresses(ctx: click.Context) -> set[str]:
+    from reconciler.cli.wiring import Assembly
+
+    with _loading(ctx) as (invocation, loaded, kinds):
         found = {one.address for one in loaded.manifests} | {one.fleet for one in loaded.rollouts}
         with contextlib.suppress(Exception):
             found |= set(Assembly(invocation, loaded, kinds).ledger.load().last_applied_by_address)

@@ -7,7 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
-from reconciler.cli.completion import complete_addresses, complete_guards
+from reconciler.cli.completion import (
+    complete_addresses,
+    complete_guards,
+    complete_labels,
+)
 from reconciler.cli.context import Invocation
 from reconciler.text.durations import parse_duration
 
@@ -68,8 +72,10 @@ SELECTOR = click.option(
     "--selector",
     "selectors",
     metavar="LABEL=VALUE",
+    shell_complete=complete_labels,
     multiple=True,
-    help="Only resources with this label, such as team=growth. Repeatable; also != and commas.",
+    help="Only resources whose manifest has this label, such as team=growth. Repeatable. Also"
+    " team!=growth, team, !team, 'team in (growth, risk)', and several with commas.",
 )
 _EXCLUDE = click.option(
     "--exclude",

@@ -30,7 +30,16 @@ from reconciler.manifests.git import Revision, read_revision
 from reconciler.manifests.labels import select_by_labels
 from reconciler.manifests.recognition import describe_unread
 from reconciler.manifests.secrets import resolve_known, secret_resolver
-from reconciler.model import Address, Finding, Inputs, LockOwner, Plan, Project, UnreadFile
+from reconciler.model import (
+    Address,
+    Finding,
+    Inputs,
+    LockOwner,
+    Manifest,
+    Plan,
+    Project,
+    UnreadFile,
+)
 from reconciler.model.values import dataclass
 from reconciler.observations import ObservationCache
 from reconciler.package_data import read_schema
@@ -160,7 +169,9 @@ class Assembly:
 
         When only some `paths` were read, no resource counts as an orphan.
         """
-        targets = self._find_targets(flags)
+        targets = select_addresses(
+            "--target", flags.targets, flags.selectors, self.loaded.manifests
+        )
         return PlanRequest(
             whole=not paths,
             prune=flags.prune,
@@ -183,15 +194,6 @@ class Assembly:
             ),
             moved_places=self.project.moved_places,
         )
-
-    def _find_targets(self, flags: PlanFlags) -> tuple[Address, ...]:
-        if not flags.selectors:
-            return parse_addresses("--target", flags.targets)
-        if flags.targets:
-            raise ReconcilerError(
-                "--target and -l both select resources", next_step="Give one of them."
-            )
-        return select_by_labels(self.loaded.manifests, flags.selectors)
 
     @property
     def _absent(self) -> list[UnreadFile]:
@@ -267,6 +269,20 @@ def parse_addresses(flag: str, given: Sequence[str]) -> tuple[Address, ...]:
     return tuple(addresses)
 
 
+def select_addresses(
+    name: str, given: Sequence[str], selectors: Sequence[str], manifests: Sequence[Manifest]
+) -> tuple[Address, ...]:
+    """The addresses in the values of a flag or an argument, or those that have the labels of -l.
+
+    Raises ManifestInvalid for a wrong value, and ReconcilerError if both are given.
+    """
+    if not selectors:
+        return parse_addresses(name, given)
+    if given:
+        raise ReconcilerError(f"{name} and -l both select resources", next_step="Give one of them.")
+    return select_by_labels(manifests, selectors)
+
+
 def find_guards(kinds: Mapping[str, Kind]) -> Mapping[str, str]:
     """What each guard protects against, by the name of the guard; those of the kinds come last."""
     brought = (guard for kind in kinds.values() for guard in kind.guards.items())
@@ -326,7 +342,11 @@ def not_in_ledger(address: Address, known: Iterable[Address | None]) -> Reconcil
     """The error for an address that is not in the ledger; it suggests a similar address."""
     names = sorted({str(one) for one in known if one is not None})
     near = suggest(str(address), names)
-    hint = ask(str(address), near, "{}") if near else "It was never applied, or was forgotten."
+    hint = (
+        ask(str(address), near, "{}")
+        if near
+        else "It was never applied, or was destroyed or forgotten."
+    )
     return ReconcilerError("is not in the ledger", subject=str(address), next_step=hint)
 
 

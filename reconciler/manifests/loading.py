@@ -104,7 +104,7 @@ def load(
     loading = _Loading(Folder(folder), kinds)
     file = project_file or folder / PROJECT_FILE
     loading.load_project(file)
-    if not paths and not file.exists():
+    if not file.exists() and all(path == file for path in paths):
         # Without a project this may be any folder: its other files are not reported.
         return loading.finish(whole=False)
     usual = find_manifests(folder)

@@ -88,7 +88,7 @@ def incomplete(resource: Resource, note: str, settle_command: str = "") -> Drift
 
 def _missing(comparison: Comparison) -> Drift:
     if comparison.last_applied is None:
-        note = "it was never applied and does not exist"
+        note = "it does not exist, and is not in the ledger"
         return Drift(
             comparison.resource, Verdict.PENDING, note=note, commands=(_apply(comparison),)
         )

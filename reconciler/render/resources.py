@@ -15,8 +15,9 @@ from reconciler.secrets.signatures import strip_credentials
 from reconciler.text.commits import shorten_commit
 
 FORMAT_VERSION: Final = "1.0"
+_OF_STORAGE: Final = frozenset({"http", "https"})
 _COLUMNS: Final = ("ADDRESS", "ID", "MODEL", "LAST APPLIED", "BY")
-_NEVER: Final = "never applied"
+_UNKNOWN: Final = "not in the ledger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,16 @@ class ManagedResource:
 
 
 def find_applied_models(last_applied: LastApplied, field: Field | None) -> tuple[str, ...]:
-    """The URIs of the trained models that the last apply left in service; none without a schema."""
+    """The URIs of the trained models that the last apply left in service; none without a schema.
+
+    Beside the models, a service may have modules, which are in no storage: they are left out.
+    """
     if field is None:
         return ()
     places = ((split_pointer(pointer), value) for pointer, value in last_applied.owned.items())
-    return tuple(value for path, value in places if field.at(path).model and isinstance(value, str))
+    found = [value for path, value in places if field.at(path).model and isinstance(value, str)]
+    stored = [uri for uri in found if uri.partition("://")[0].lower() in _OF_STORAGE]
+    return tuple(stored or found)
 
 
 def render_resources(resources: Sequence[ManagedResource], paint: Paint) -> str:
@@ -59,7 +65,7 @@ def _list_rows(resource: ManagedResource) -> Iterator[tuple[str, ...]]:
         escape(str(resource.address)),
         escape(cut(resource.id.rstrip("/").rpartition("/")[2])) or "-",
         models[0],
-        escape(last.at) if last else _NEVER,
+        escape(last.at) if last else _UNKNOWN,
         escape(cut(by)) + ("" if resource.declared else " (no manifest)"),
     )
     yield from (("", "", model, "", "") for model in models[1:])

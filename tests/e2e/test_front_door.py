@@ -14,9 +14,13 @@ import pytest
 
 from reconciler.cli import main, reconciler
 from reconciler.cli.command import Command
-from reconciler.cli.hints import _FLAGS, _VERBS
+from reconciler.cli.hints import _FLAGS, _VERBS, answer_verb
+from reconciler.kinds import find_kinds
+from reconciler.model import LastApplied
 from reconciler.package_data import read_schema
+from reconciler.render.resources import find_applied_models
 from tests.e2e.world import EXAMPLE, ROOT, Project, run
+from tests.ledgers import make_entry
 
 pytestmark = pytest.mark.e2e
 DESTROYS = ("--destroy", "--prune", "--force", "--allow", "--auto-approve")
@@ -117,6 +121,8 @@ VERBS = {
     "describe": "reconciler export ADDRESS --format json",
     "pln": "Did you mean 'reconciler plan'?",
     "wobble": "See 'reconciler --help' for the commands.",
+    "remove": "reconciler forget ADDRESS",
+    "octodns-sync": "'reconciler plan', and then 'reconciler apply'",
 }
 
 
@@ -146,7 +152,78 @@ FLAGS = {
     ("apply", "-y"): "asks once",
     ("plan", "--sumary"): "Did you mean '--summary'?",
     ("import", "-o", "json"): "See 'reconciler import --help' for usage.",
+    ("rollback", "-l", "team=growth"): "'reconciler list -l LABEL=VALUE'",
+    ("apply", "--doit"): "it asks before it changes anything",
+    ("apply", "--wait"): "waits until each change took effect",
+    ("plan", "--exit-code"): "'--detailed-exitcode'",
+    ("plan", "--tokn"): "See 'reconciler plan --help' for usage.",
+    ("apply", "--purge"): "'reconciler plan --help'",
 }
+# The commands of terraform 1.9, kubectl 1.31, argocd app, kapp and octoDNS that people type by habit.
+HABITS = """
+apply console destroy fmt force-unlock get graph import init login logout metadata output plan
+providers refresh show state taint test untaint validate version workspace
+annotate api-resources attach auth autoscale cluster-info completion config cordon cp create debug
+delete describe diff drain edit exec explain label logs patch port-forward proxy replace rollout run
+scale set top uncordon wait
+history manifests resources rollback sync terminate-op unset
+deploy inspect ls
+octodns-compare octodns-dump octodns-report octodns-sync octodns-validate
+"""
+
+
+@pytest.mark.parametrize("verb", HABITS.split())
+def test_a_habit_from_another_tool_leads_somewhere(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, _, err = say(verb, "--help", capsys=capsys)
+    assert (verb,) in COMMANDS or answer_verb(verb) in err
+    assert "See 'reconciler --help' for the commands." not in err
+    if verb not in {"destroy", "delete"}:
+        assert not any(flag in err for flag in DESTROYS)
+
+
+# Flags that people type by habit, with the command of reconciler that they give them to.
+FLAG_HABITS = """
+plan: -backup -compact-warnings -concise -generate-config-out -input -lock -refresh-only -replace
+ -state -var -var-file --debug --diff --exit-code --log-level --namespace --output --quiet --verbose
+apply: -show-sensitive --all --as --async --cascade --context --dry-run --field-manager --filename
+ --force --force-conflicts --grace-period --kustomize --label --prune-allowlist --record --recursive
+ --server-side --timeout --token --validate --wait --yes --apply-concurrency --diff-changes
+ --hard-refresh --resource --retry-limit --doit --config-file
+list: --watch --show-labels --sort-by --field-selector
+history: --limit --since --follow --revision
+rollback: --to-revision --selector
+init: -backend -reconfigure -upgrade -migrate-state
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        (line.partition(":")[0], flag)
+        for line in FLAG_HABITS.strip().replace("\n ", " ").splitlines()
+        for flag in line.partition(":")[2].split()
+    ],
+)
+def test_a_flag_by_habit_leads_somewhere(
+    command: str, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, err = say(command, flag, capsys=capsys)
+    assert (out, err.splitlines()[0].partition(" has no flag ")[0]) == (
+        "",
+        f"Error: reconciler {command}",
+    )
+    assert f"See 'reconciler {command} --help' for usage." not in err
+    assert "Did you mean" not in err
+    assert not any(one in err.partition("\n")[2] for one in DESTROYS)
+
+
+def test_a_flag_without_its_value_leads_to_the_help_of_its_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "See 'reconciler plan --help' for usage." in say("plan", "--out", capsys=capsys)[2]
 
 
 @pytest.mark.parametrize(("typed", "answer"), FLAGS.items(), ids=" ".join)
@@ -162,7 +239,7 @@ def test_a_flag_of_another_tool_is_answered_by_its_whole_name(
 
 def test_no_answer_names_a_flag_that_destroys_unless_it_was_asked_for() -> None:
     for verb, answer in _VERBS.items():
-        if verb not in {"destroy", "delete"}:
+        if verb not in {"destroy", "delete", "down", "remove", "uninstall"}:
             assert not any(flag in answer for flag in DESTROYS), verb
     for flag, answer in _FLAGS.items():
         assert not any(one in answer for one in DESTROYS), flag
@@ -170,7 +247,7 @@ def test_no_answer_names_a_flag_that_destroys_unless_it_was_asked_for() -> None:
 
 def test_every_command_and_flag_that_an_answer_names_exists() -> None:
     every = {flag for one in COMMANDS.values() for option in one.params for flag in option.opts}
-    every |= {flag for one in reconciler.params for flag in one.opts}
+    every |= {flag for one in reconciler.params for flag in one.opts} | {"--help"}
     for answer in (*_VERBS.values(), *_FLAGS.values()):
         quoted = [
             part for part in answer.split("'")[1::2] if part.startswith(("reconciler ", "--"))
@@ -240,7 +317,7 @@ def test_a_list_shows_what_is_declared_and_what_was_applied(project: Project) ->
     (before,) = list_json(project)
     assert before["declared"] is True
     assert before["last_applied"] is None
-    assert project.run("list").out.split("\n")[1].split()[-3:] == ["never", "applied", "-"]
+    assert project.run("list").out.split("\n")[1].endswith("not in the ledger   -")
     assert project.run("apply", "--auto-approve").code == 0
     (after,) = list_json(project)
     assert before["models"] == []
@@ -283,6 +360,18 @@ COMPLETIONS = {
     ("plan", "--target", "Nothing"): [],
     ("list", "Fleet/"): [],
     ("plan", "--allow", "de"): ["default-endpoint", "deletes"],
+    ("plan", "--allow", "deletes", "=", "Web"): ["WebService/census"],
+    ("plan", "-l", "te"): ["team=growth"],
+    ("plan", "-l", "team", "="): ["growth"],
+    ("list", "--selector", "team", "=", "gr"): ["growth"],
+    ("plan", "-l", "tier", "=", "gold,te"): ["gold,team=growth"],
+    ("plan", "--target", "=", "Web"): ["WebService/census"],
+    ("plan", "-target", "Web"): ["WebService/census"],
+    ("apply", "fir"): ["fir"],  # the shell lists the files
+    ("plan", "--out", "fir"): ["fir"],
+    ("--chdir", "man"): ["man"],
+    ("help", "ledger", "v"): ["verify"],
+    ("emulator", "--switch", "list-p"): ["list-page-size="],
     ("schema", "W"): ["WebService"],
     ("ledger", "v"): ["verify"],
     ("rollb",): ["rollback"],
@@ -362,6 +451,95 @@ def test_resources_are_selected_by_their_labels(project: Project) -> None:
     assert "WebService/one" not in project.run("drift", "-l", "team=risk").out
     both = project.run("plan", "-l", "team=risk", "--target", "WebService/one")
     assert (both.code, "Give one of them." in both.err) == (1, True)
+
+
+def test_the_history_and_the_export_of_what_has_a_label(project: Project) -> None:
+    for name, team in (("one", "growth"), ("two", "risk"), ("three", "")):
+        project.emulator.deploy(name, "https://models.blob.core.windows.net/models/old.ilearner")
+        file = project.manifest(name, project.emulator.model_uri("new"))
+        labels = f", labels: {{team: {team}}}" if team else ""
+        labelled = f"metadata: {{name: {name}{labels}}}"
+        file.write_text(file.read_text().replace(f"metadata: {{name: {name}}}", labelled))
+    nothing = project.run("history", "-l", "team=risk")
+    assert (nothing.code, "WebService/two: is not in the ledger" in nothing.err) == (1, True)
+    assert project.run("apply", "--auto-approve", "-l", "team").code == 0
+    for selector, found in (
+        ("team in (risk, none)", {"WebService/two"}),
+        ("team notin (risk)", {"WebService/one"}),
+        ("team", {"WebService/one", "WebService/two"}),
+    ):
+        entries = json.loads(project.run("history", "-l", selector, "--json").out)["entries"]
+        assert {one["address"] for one in entries} == found
+    recalled = project.run("history", "-l", "team=risk", "--at", "2999-01-01").out
+    assert ("WebService/two" in recalled, "WebService/one" in recalled) == (True, False)
+    never = project.run("history", "-l", "!team")
+    assert (never.code, "is not in the ledger" in never.err) == (1, True)
+    both = project.run("history", "WebService/one", "-l", "team")
+    assert (both.code, "Give one of them." in both.err) == (1, True)
+    exported = project.run("export", "-l", "team=risk", "--folder", "out")
+    assert exported.code == 0, exported.err
+    assert [file.name for file in (project.folder / "out").iterdir()] == ["two.yaml"]
+    (project.folder / "manifests" / "two.yaml").unlink()
+    (project.folder / "manifests" / "one.yaml").write_text("apiVersion: [")
+    assert "Some labels are" not in project.run("history", "-l", "team=risk").err
+    unlabelled = project.run("list", "-l", "team=risk").err
+    assert "No manifest of the kind WebService has labels." in unlabelled
+
+
+def test_what_was_destroyed_is_not_said_to_be_never_applied(project: Project) -> None:
+    project.manifest("one", project.emulator.model_uri("new"))
+    project.emulator.deploy("one", project.emulator.model_uri("old"))
+    assert project.run("apply", "--auto-approve").code == 0
+    assert project.run("apply", "--destroy", "--allow", "deletes", "--auto-approve").code == 0
+    assert project.run("list").out.splitlines()[1].endswith("not in the ledger   -")
+    drift = project.run("drift").out
+    assert "pending (it does not exist, and is not in the ledger)" in drift
+    assert "never" not in drift
+    assert "- delete  WebService/one" in project.run("history").out
+
+
+def test_a_list_names_the_models_and_not_the_modules() -> None:
+    owned = {
+        f"/properties/assets/asset{number}/locationInfo/uri": uri
+        for number, uri in enumerate(("aml://module/a.b", "HTTPS://x/y.ilearner"))
+    }
+    last = LastApplied.of(make_entry("one", owned=owned))
+    models = find_applied_models(last, find_kinds()["WebService"].field)
+    assert models == ("HTTPS://x/y.ilearner",)
+
+
+def test_a_new_project_says_where_to_start_its_emulator(tmp_path: Path) -> None:
+    """An emulator that is started elsewhere is not that of the project."""
+    lines = run(tmp_path, "init", "new").out.splitlines()
+    assert lines.index("    cd new") < lines.index("    reconciler emulator")
+    assert lines.count("    cd new") == 2
+    (tmp_path / "here").mkdir()
+    assert "    cd" not in run(tmp_path / "here", "init").out
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("history",),
+        ("ledger", "verify"),
+        ("ledger", "compact"),
+        ("force-unlock", "x"),
+        ("forget", "WebService/one"),
+        ("rollback", "WebService/one"),
+        ("export", "--all"),
+        ("list",),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("named", [(), ("--project", "prod.yaml")], ids=["usual", "named"])
+def test_a_missing_project_is_one_error(
+    typed: tuple[str, ...], named: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = run(tmp_path, *named, *typed)
+    assert (done.code, done.err.count("Error:")) == (1, 1)
+    assert (
+        f"the project file {named[-1] if named else 'reconciler.yaml'} does not exist" in done.err
+    )
 
 
 def test_the_debug_log_has_a_line_for_each_request_and_no_secret(project: Project) -> None:

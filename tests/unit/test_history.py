@@ -74,7 +74,7 @@ def tell(
 def test_the_newest_comes_first_and_what_is_open_before_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tell(story()).print_entries(None)
+    tell(story()).print_entries([])
     out = capsys.readouterr().out
     heads = [line for line in out.splitlines() if line.startswith("#")]
     assert [head.split()[0] for head in heads] == ["#5", "#4", "#3", "#2", "#1"]
@@ -94,12 +94,12 @@ def test_one_resource_is_told_alone_by_every_name_it_had(
     ledger = story()
     new = Address("WebService", "renamed")
     printer = tell(ledger, moved={CENSUS: new})
-    printer.print_entries(new)
+    printer.print_entries([new])
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines() if line[:1] == "#"] == [
         "#5", "#4", "#3", "#1",
     ]  # fmt: skip
-    printer.print_recalled(None, parse_moment("#3"))
+    printer.print_recalled([], parse_moment("#3"))
     assert "# WebService/renamed [census]: #3" in capsys.readouterr().out
 
 
@@ -114,7 +114,7 @@ def test_what_was_done_to_a_fleet_at_once_is_told_at_once(
     for name in ("loc007", "loc009"):
         ledger.record(make_entry(name, by="ann", fleet=fleet, owned={CALLS: 10}, **again))
     ledger.record(make_entry("census"))
-    tell(ledger).print_entries(None)
+    tell(ledger).print_entries([])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if line[:1] == "#"] == [
         "#1003",
@@ -129,21 +129,21 @@ def test_what_was_done_to_a_fleet_at_once_is_told_at_once(
         ),
         "      loc001 to loc1000",
     ]
-    tell(ledger).print_entries(fleet)
+    tell(ledger).print_entries([fleet])
     assert capsys.readouterr().out.splitlines() == lines[1:]
-    tell(ledger).print_entries(Address("WebService", "loc007"))
+    tell(ledger).print_entries([Address("WebService", "loc007")])
     assert "#7  2026" in capsys.readouterr().out
-    tell(ledger, as_json=True).print_entries(fleet)
+    tell(ledger, as_json=True).print_entries([fleet])
     assert len(json.loads(capsys.readouterr().out)["entries"]) == 1002
-    tell(ledger).print_recalled(fleet, parse_moment("#1003"))
+    tell(ledger).print_recalled([fleet], parse_moment("#1003"))
     assert capsys.readouterr().out.count("  # WebService/loc") == 1000
 
 
 def test_an_address_that_nobody_knows_is_an_error_with_the_nearest() -> None:
     printer, wrong = tell(story()), Address("WebService", "censsus")
     asked: list[Callable[[], None]] = [
-        lambda: printer.print_entries(wrong),
-        lambda: printer.print_recalled(wrong, parse_moment("#9")),
+        lambda: printer.print_entries([wrong]),
+        lambda: printer.print_recalled([wrong], parse_moment("#9")),
         lambda: printer.print_authors(wrong, None),
     ]
     for ask in asked:
@@ -196,7 +196,7 @@ def test_what_was_remembered_is_what_the_ledger_held_whatever_the_clocks_said(
 
 def test_times_that_are_not_in_order_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     printer = tell(skewed(8, 13, 9))
-    printer.print_recalled(None, printer.settle(parse_moment("2026-11-02T12:00:00Z")))
+    printer.print_recalled([], printer.settle(parse_moment("2026-11-02T12:00:00Z")))
     captured = capsys.readouterr()
     assert captured.out.startswith("Remembered at 2026-11-02T12:00:00Z:")
     assert (
@@ -292,8 +292,8 @@ def test_what_is_sensitive_is_shown_in_no_form(
     for as_json in (False, True):
         field = compile_schema(SENSITIVE)
         printer = HistoryPrinter(Invocation(), ledger, {}, {"WebService": field}, as_json=as_json)
-        printer.print_entries(None)
-        printer.print_recalled(None, parse_moment("#1"))
+        printer.print_entries([])
+        printer.print_recalled([], parse_moment("#1"))
         printer.print_authors(CENSUS, None)
         out = capsys.readouterr().out
         assert "PLANTED" not in out
@@ -321,8 +321,8 @@ def test_nothing_in_a_ledger_moves_a_terminal(capsys: pytest.CaptureFixture[str]
     ledger.intend(make_intent(bad, by=bad))
     for as_json in (False, True):
         printer = tell(ledger, as_json=as_json)
-        printer.print_entries(None)
-        printer.print_recalled(None, parse_moment("#1"))
+        printer.print_entries([])
+        printer.print_recalled([], parse_moment("#1"))
         printer.print_authors(Address("WebService", bad), None)
     out = capsys.readouterr().out
     assert not {"\x1b", "\u202e", "\x9b"} & set(out)
@@ -333,10 +333,10 @@ def test_every_form_of_json_holds_to_its_schema(capsys: pytest.CaptureFixture[st
     ledger.record(make_entry(owned={TITLE: "A"}, secrets={"/properties/keys/primary": "v1"}))
     printer = tell(ledger, as_json=True)
     asked: list[Callable[[], None]] = [
-        lambda: printer.print_entries(None),
-        lambda: printer.print_recalled(None, printer.settle(parse_moment("2026-11-30"))),
+        lambda: printer.print_entries([]),
+        lambda: printer.print_recalled([], printer.settle(parse_moment("2026-11-30"))),
         lambda: printer.print_authors(CENSUS, None),
-        lambda: tell(MemoryLedger(), as_json=True).print_entries(None),
+        lambda: tell(MemoryLedger(), as_json=True).print_entries([]),
     ]
     reported = []
     for ask in asked:
@@ -385,7 +385,7 @@ def test_many_entries_are_told_without_being_held() -> None:
     printer = Counting(Invocation(), Long(), {}, {"WebService": KIND.field}, as_json=False)
     tracemalloc.start()
     try:
-        printer.print_entries(None)
+        printer.print_entries([])
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

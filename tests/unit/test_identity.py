@@ -162,7 +162,7 @@ def test_a_service_that_was_never_there_is_not_gone(applied: World) -> None:
     (found,) = report.findings
     assert (found.verdict, found.note) == (
         Verdict.PENDING,
-        "it was never applied and does not exist",
+        "it does not exist, and is not in the ledger",
     )
 
 

@@ -29,6 +29,10 @@ MANIFESTS = [
         (["tier"], "ac"),
         (["!tier"], "bd"),
         (["team, !tier"], "b"),
+        (["team in (growth, risk)"], "abc"),
+        (["team in (risk),tier=gold"], "c"),
+        (["team notin (growth)"], "cd"),
+        (["tier = gold"], "ac"),
     ],
 )
 def test_a_selector_selects_the_resources_with_its_labels(selectors: list[str], found: str) -> None:
@@ -36,7 +40,23 @@ def test_a_selector_selects_the_resources_with_its_labels(selectors: list[str], 
     assert "".join(one.name for one in selected) == found
 
 
-@pytest.mark.parametrize("text", ["", "=", "team=", "a=b=c", "team growth", "!team=growth", "a,,b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "=",
+        "team=",
+        "a=b=c",
+        "team growth",
+        "!team=growth",
+        "a,,b",
+        "team in",
+        "team in growth",
+        "team in (a",
+        "in (a)",
+        "!team in (a)",
+    ],
+)
 def test_what_is_not_a_selector_is_refused(text: str) -> None:
     with pytest.raises(ManifestInvalid) as caught:
         select_by_labels(MANIFESTS, [text])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import apply_options, format_options
 from reconciler.model.values import dataclass
@@ -66,7 +67,7 @@ class ApplyFlags:
         "reconciler apply --on-failure rollback --format json",
     ),
 )
-@click.argument("paths", nargs=-1, metavar="[FILE|PATH]...")
+@click.argument("paths", nargs=-1, metavar="[FILE|PATH]...", shell_complete=complete_files)
 @click.option("--auto-approve", is_flag=True, help="Do not ask before applying.")
 @format_options(
     "text",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.command import Command
-from reconciler.cli.completion import complete_addresses
+from reconciler.cli.completion import complete_addresses, complete_files
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import drift_options, format_options
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "reconciler drift --accept WebService/census",
     ),
 )
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=complete_files)
 @format_options("text", "json", "markdown", about="The format of the report.")
 @click.option("--unmanaged", is_flag=True, help="List the services that no manifest names.")
 @click.option(

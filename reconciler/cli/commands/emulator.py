@@ -59,6 +59,11 @@ this blob storage, the address is used instead of the bytes.
 """
 
 
+def _complete_switches(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    known = (f"{switch.name}={value}" for switch in SWITCHES for value in switch.values or [""])
+    return [one for one in known if one.startswith(incomplete)]
+
+
 def _list_choices() -> str:
     """The switches, the faults and the default world, for the end of the help."""
     switches = (
@@ -124,6 +129,7 @@ def _list_choices() -> str:
     "--switch",
     "switches",
     metavar="NAME=VALUE",
+    shell_complete=_complete_switches,
     multiple=True,
     help="Choose a behaviour that is unknown of the service; see below.",
 )

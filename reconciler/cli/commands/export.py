@@ -11,7 +11,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import format_options
+from reconciler.cli.options import SELECTOR, format_options
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     ),
 )
 @click.argument("addresses", shell_complete=complete_addresses, nargs=-1, metavar="[ADDRESS]...")
+@SELECTOR
 @click.option(
     "--all", "everything", is_flag=True, help="Export every service that no manifest names."
 )
@@ -52,6 +53,7 @@ def export(
     folder: Path | None,
     form: str,
     *,
+    selectors: tuple[str, ...],
     everything: bool,
     full: bool,
     force: bool,
@@ -61,12 +63,12 @@ def export(
     A manifest holds the important values: the models of the service, its tags and settings. No
     service is changed, and no file is overwritten. The ADDRESS of a fleet means all its members.
     """
-    from reconciler.cli.wiring import parse_addresses
+    from reconciler.cli.wiring import select_addresses
 
-    if bool(addresses) == everything:
-        raise click.UsageError("give an ADDRESS, or --all")
+    if bool(addresses or selectors) == everything:
+        raise click.UsageError("give an ADDRESS, -l LABEL=VALUE, or --all")
     finder, importer = prepare(invocation, folder, full=full, force=force)
-    named = finder.expand(parse_addresses("export", addresses))
+    named = finder.expand(select_addresses("ADDRESS", addresses, selectors, finder.manifests))
     if form == "json" and len(named) != 1:
         raise click.UsageError("--format json prints one definition: give one ADDRESS")
     resources = [finder.locate(one) for one in named] if named else finder.find_all()

@@ -7,6 +7,14 @@ import click
 from reconciler.cli.command import Command
 
 
+def _complete_commands(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    found: click.Command | None = ctx.find_root().command
+    for word in ctx.params.get("words") or ():
+        found = found.get_command(ctx, word) if isinstance(found, click.Group) else None
+    names = found.list_commands(ctx) if isinstance(found, click.Group) else []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 @click.command(
     cls=Command,
     examples=(
@@ -16,7 +24,7 @@ from reconciler.cli.command import Command
         "reconciler help ledger verify",
     ),
 )
-@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...", shell_complete=_complete_commands)
 @click.pass_context
 def help_(ctx: click.Context, /, words: tuple[str, ...]) -> None:
     """Print the help of reconciler or of one command."""

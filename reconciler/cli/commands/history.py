@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +14,7 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_addresses
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import format_options
+from reconciler.cli.options import SELECTOR, format_options
 
 _IN_MEMORY = 1 << 20
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     ),
 )
 @click.argument("address", shell_complete=complete_addresses, required=False, default="")
+@SELECTOR
 @click.option(
     "--at",
     metavar="TIME",
@@ -48,19 +49,30 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 @click.option("--blame", is_flag=True, help="Show who last wrote each value; needs ADDRESS.")
 @format_options("text", "json", about="The format of the output.")
 @click.pass_obj
-def history(invocation: Invocation, /, address: str, at: str, *, blame: bool, form: str) -> None:
+def history(
+    invocation: Invocation,
+    /,
+    address: str,
+    at: str,
+    *,
+    selectors: tuple[str, ...],
+    blame: bool,
+    form: str,
+) -> None:
     """Show each apply with its time, author and commit; the newest comes first.
 
-    It reads only the ledger and calls no service. Sensitive values are never shown. The ADDRESS
-    of a fleet means all its members.
+    It reads only the ledger, and the manifests for -l; it calls no service. Sensitive values are
+    never shown. The ADDRESS of a fleet means all its members.
     """
-    from reconciler.cli.wiring import assemble_project, parse_addresses
+    from reconciler.cli.wiring import assemble_leniently, assemble_project, select_addresses
 
     if blame and not address:
         raise click.UsageError("--blame needs the ADDRESS of a resource")
-    named = parse_addresses("history", [address])[0] if address else None
     moment = _parse(at) if at else None
-    assembly = assemble_project(invocation)
+    # The manifests are read only for their labels. An error in one must not hide the history.
+    assembly = assemble_leniently(invocation) if selectors else assemble_project(invocation)
+    given = [address] if address else []
+    named = select_addresses("ADDRESS", given, selectors, assembly.loaded.manifests)
     printer = HistoryPrinter(
         invocation,
         assembly.ledger,
@@ -70,8 +82,8 @@ def history(invocation: Invocation, /, address: str, at: str, *, blame: bool, fo
     )
     if moment is not None:
         moment = printer.settle(moment)
-    if blame and named is not None:
-        printer.print_authors(named, moment)
+    if blame:
+        printer.print_authors(named[0], moment)
     elif moment is not None:
         printer.print_recalled(named, moment)
     else:
@@ -139,32 +151,33 @@ class HistoryPrinter:
         )
         click.echo(render_findings((finding,), paint=self._paint), err=True, color=True)
 
-    def print_entries(self, address: Address | None) -> None:
-        """Print every entry, the newest first; intents with an unknown result come before them.
+    def print_entries(self, named: Sequence[Address]) -> None:
+        """Print the entries of the named resources, or all; the newest entry comes first.
 
+        Intents with an unknown result come before them.
         In text, the entries of one apply on many members of a fleet are one item.
         """
         from reconciler.plans.history import gather_runs
 
-        undecided = [one for one in self._ledger.load().open if self._is_of(one, address)]
-        entries = self._entries(address)
+        undecided = [one for one in self._ledger.load().open if self._is_of(one, named)]
+        entries = self._entries(named)
         with ReversedSpool() as texts:
             for entry in entries if self._as_json else gather_runs(entries):
                 texts.add(self._show(entry))
             for intent in undecided:
                 texts.add(self._show(intent))
-            if not texts and address is not None:
-                raise self._unknown(address)
+            if not texts and named:
+                raise self._unknown(named)
             self._print(texts, empty="The ledger is empty.")
 
-    def print_recalled(self, address: Address | None, moment: Moment) -> None:
-        """Print what the ledger remembered at a moment, of one resource or of all."""
+    def print_recalled(self, named: Sequence[Address], moment: Moment) -> None:
+        """Print what the ledger remembered at a moment, of the named resources or of all."""
         from reconciler.plans.history import recall
         from reconciler.render.history import recalled_document, render_recalled
 
-        found = recall(self._entries(address), self._moved, moment)
-        if not found and address is not None:
-            self._check_known(address)
+        found = recall(self._entries(named), self._moved, moment)
+        if not found and named:
+            self._check_known(named)
         if self._as_json:
             click.echo(json.dumps(recalled_document(moment, found, self._fields), indent=2))
             return
@@ -180,10 +193,10 @@ class HistoryPrinter:
         from reconciler.plans.history import attribute
         from reconciler.render.history import blame_document, render_blame
 
-        entries = self._of_one(address, self._entries(address))
+        entries = self._of_one(address, self._entries([address]))
         authors = attribute(one for one in entries if not moment or moment.covers(one))
         if not authors:
-            self._check_known(address)
+            self._check_known([address])
         field = self._fields.get(address.kind)
         if self._as_json:
             click.echo(json.dumps(blame_document(address, authors, field), indent=2))
@@ -191,14 +204,16 @@ class HistoryPrinter:
         nothing = "The ledger remembers no value of it."
         click.echo(render_blame(authors, field, self._paint) or nothing, color=True)
 
-    def _entries(self, address: Address | None) -> Iterator[Entry]:
-        """The entries of an address under all its names; every entry without an address."""
-        return (one for one in self._ledger.entries() if self._is_of(one, address))
+    def _entries(self, named: Collection[Address]) -> Iterator[Entry]:
+        """The entries of addresses under all their names; every entry without an address."""
+        wanted = frozenset(named)
+        return (one for one in self._ledger.entries() if self._is_of(one, wanted))
 
-    def _is_of(self, found: Entry | Intent, address: Address | None) -> bool:
+    def _is_of(self, found: Entry | Intent, named: Collection[Address]) -> bool:
         from reconciler.plans.history import rename
 
-        return address in {None, found.address, found.fleet, rename(found.address, self._moved)}
+        names = (found.address, found.fleet, rename(found.address, self._moved))
+        return not named or any(one in named for one in names)
 
     def _of_one(self, address: Address, entries: Iterable[Entry]) -> Iterator[Entry]:
         """The entries of one resource; raises ReconcilerError for those of a fleet."""
@@ -210,15 +225,19 @@ class HistoryPrinter:
                 raise ReconcilerError("is a fleet", subject=str(address), next_step=step)
             yield entry
 
-    def _check_known(self, address: Address) -> None:
-        if not any(True for _ in self._entries(address)):
-            raise self._unknown(address)
+    def _check_known(self, named: Sequence[Address]) -> None:
+        if not any(True for _ in self._entries(named)):
+            raise self._unknown(named)
 
-    def _unknown(self, address: Address) -> Exception:
+    def _unknown(self, named: Sequence[Address]) -> Exception:
         from reconciler.cli.wiring import not_in_ledger
+        from reconciler.errors import ReconcilerError
 
+        if len(named) > 1:
+            step = "See what the ledger has: reconciler history"
+            return ReconcilerError("no selected resource is in the ledger", next_step=step)
         names = (name for one in self._ledger.entries() for name in (one.address, one.fleet))
-        return not_in_ledger(address, names)
+        return not_in_ledger(named[0], names)
 
     def _show(self, entry: Entry | Intent | Run) -> str:
         from reconciler.plans.history import Run

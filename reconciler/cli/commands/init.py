@@ -52,10 +52,12 @@ def init(folder: Path) -> None:
     for name, data in files.items():
         _write(folder / name, data, secret=name.startswith(_SECRETS))
         click.echo(f"  {name}")
-    enter = "" if folder == Path() else f"cd {escape(str(folder))}\n    "
+    enter = "" if folder == Path() else f"    cd {escape(str(folder))}\n"
     click.echo(
-        "\nThe project is ready. It uses the emulator. In another terminal, run\n"
-        f"    reconciler emulator\nand then\n    {enter}reconciler validate\n    reconciler plan"
+        "\nThe project is ready. It uses the emulator. Start it in one terminal:\n"
+        f"{enter}    reconciler emulator\n"
+        "Then plan in another one:\n"
+        f"{enter}    reconciler validate\n    reconciler plan"
     )
 
 

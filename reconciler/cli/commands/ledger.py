@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.command import Command, Group
+from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import AUTO_APPROVE, LOCK_TIMEOUT, format_options
 from reconciler.model.values import dataclass
@@ -39,6 +40,7 @@ def ledger() -> None:
 )
 @click.option(
     "--recover",
+    shell_complete=complete_files,
     metavar="FILE",
     default="",
     help="First record the entries that an apply could not record, from its errored.ledger.json.",

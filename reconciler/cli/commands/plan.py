@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import FULL, PLAN_FORMAT, plan_options
 
@@ -22,8 +23,14 @@ from reconciler.cli.options import FULL, PLAN_FORMAT, plan_options
         "reconciler plan --target WebService/census --refresh full",
     ),
 )
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option("--out", metavar="FILE", default="", help="Save the plan to FILE, for apply.")
+@click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=complete_files)
+@click.option(
+    "--out",
+    metavar="FILE",
+    default="",
+    shell_complete=complete_files,
+    help="Save the plan to FILE, for apply.",
+)
 @PLAN_FORMAT
 @click.option("--summary", is_flag=True, help="Print one line for each resource.")
 @FULL

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.command import Command
-from reconciler.cli.completion import complete_addresses
+from reconciler.cli.completion import complete_addresses, complete_files
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import rollback_options
 
@@ -33,7 +33,13 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     type=click.IntRange(min=1),
     help="Restore the state right after entry N of the ledger; by default before the last entry.",
 )
-@click.option("--out", metavar="FILE", default="", help="Only save the plan to FILE, for apply.")
+@click.option(
+    "--out",
+    metavar="FILE",
+    default="",
+    shell_complete=complete_files,
+    help="Only save the plan to FILE, for apply.",
+)
 @rollback_options
 @click.pass_obj
 def rollback(

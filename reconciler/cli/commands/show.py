@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.command import Command
-from reconciler.cli.completion import complete_addresses
+from reconciler.cli.completion import complete_addresses, complete_files
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import FULL, PLAN_FORMAT
 
@@ -21,7 +21,7 @@ from reconciler.cli.options import FULL, PLAN_FORMAT
         "reconciler show release.plan --patch --target WebService/census",
     ),
 )
-@click.argument("file")
+@click.argument("file", shell_complete=complete_files)
 @PLAN_FORMAT
 @FULL
 @click.option("--patch", "part", flag_value="patch", help="Print only the RFC 6902 patch.")

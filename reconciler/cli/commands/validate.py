@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_files
 from reconciler.cli.context import Invocation
 from reconciler.cli.options import format_options
 
@@ -18,7 +19,7 @@ from reconciler.cli.options import format_options
         "reconciler validate manifests/census.yaml --format json",
     ),
 )
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=complete_files)
 @format_options("text", "json", about="The format; json is that of terraform validate.")
 @click.pass_obj
 def validate(invocation: Invocation, paths: tuple[str, ...], *, form: str) -> int:
