@@ -254,8 +254,8 @@ class Kind(Protocol):
 
     Its methods are pure; only the provider that `connect` returns makes calls.
     `kinds.base.BaseKind` has the usual defaults, so that a kind defines `bind`, `export` and
-    `connect`. Capabilities are optional: `NamesParts`, `ClonesFrom`, `KnowsOwner`, `ChecksSteps`,
-    `ChecksScopes`.
+    `connect`. Capabilities are optional: `NamesParts`, `ListsWider`, `ClonesFrom`, `KnowsOwner`,
+    `ChecksSteps`, `ChecksScopes`.
     """
 
     name: str
@@ -323,6 +323,24 @@ class NamesParts(Protocol):
         """The part of the id that the manifest or the defaults name; None without a name.
 
         Its provider must have `ListsNames`.
+        """
+        ...
+
+
+@runtime_checkable
+class ListsWider(Protocol):
+    """A kind whose provider can scan a wider scope than that of one resource.
+
+    So a resource is found by its name where a part of its id is missing or wrong.
+    """
+
+    def find_wider_part(
+        self, manifest: Manifest, defaults: Mapping[str, Json], /
+    ) -> NamedPart | None:
+        """The part of the id that a list of the wider scope shows, given or not.
+
+        Its `scope` is the wider scope, for `scan` and for `ListsNames`. None where too little is
+        given to know that scope.
         """
         ...
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from reconciler.errors import ReconcilerError
@@ -16,6 +17,7 @@ from reconciler.text.suggestions import ask, suggest
 
 _MOST_NAMED: Final = 20
 Listed: TypeAlias = Sequence[tuple[str, str]]
+Scan: TypeAlias = Callable[[], Iterable[tuple[str, str]]]
 
 
 class NameLists:
@@ -29,31 +31,70 @@ class NameLists:
         self._listed: dict[tuple[str, str, str], Listed | Finding] = {}
         self._found: dict[NamedPart, str | Finding] = {}
 
-    def find_id(
-        self, kind: str, named: NamedPart, scan: Callable[[], Iterable[tuple[str, str]]]
-    ) -> str | Finding:
+    def find_id(self, kind: str, named: NamedPart, scan: Scan) -> str | Finding:
         """The id of the one thing that has the name, or the finding that says why not.
 
         `scan` lists the ids and names of the scope. The finding has no subject and no place.
         """
         with self._lock:
             if named not in self._found:
-                key = kind, named.scope, str(named.token)
-                listed = self._listed.get(key)
-                if listed is None:
-                    listed = self._listed[key] = _list(named, scan)
+                listed = self._list(kind, named, scan)
                 self._found[named] = (
                     listed if isinstance(listed, Finding) else _choose(named, listed)
                 )
             return self._found[named]
 
+    def find_all(self, kind: str, named: NamedPart, scan: Scan) -> Sequence[str] | None:
+        """The ids of all things that have the name; None if they cannot be listed.
 
-def _list(named: NamedPart, scan: Callable[[], Iterable[tuple[str, str]]]) -> Listed | Finding:
+        `scan` lists the ids and names of the scope.
+        """
+        with self._lock:
+            listed = self._list(kind, named, scan)
+        if isinstance(listed, Finding):
+            return None
+        return [one for one, name in listed if _is_named(named, name)]
+
+    def _list(self, kind: str, named: NamedPart, scan: Scan) -> Listed | Finding:
+        key = kind, named.scope, str(named.token)
+        if key not in self._listed:
+            self._listed[key] = _list(named, scan)
+        return self._listed[key]
+
+
+def add_places(finding: Finding, named: NamedPart, found: Sequence[str]) -> Finding:
+    """Return a finding about a thing that is not there, with where one of its name is.
+
+    `found` is the result of `NameLists.find_all`.
+    """
+    others = [one for one in found if one.casefold() != named.id.casefold()]
+    if not others:
+        said = f'No {named.noun} in {named.scope} is named "{named.name}".'
+        return finding if named.id else replace(finding, detail=(*finding.detail, said))
+    if len(others) > 1:
+        shown = f"{', '.join(others[:_MOST_NAMED])}{_more(others)}"
+        said = f'{len(others):,} {named.noun}s are named "{named.name}": in {shown}.'
+        cure = f"Set {_at_part(named)} to the {named.value_noun} of the one that is meant."
+        return replace(finding, detail=(*finding.detail, said), next_step=cure)
+    (other,) = others
+    said = f'A {named.noun} named "{named.name}" exists in the {named.value_noun} {other}.'
+    cure = (
+        f"If it is the one that is meant, set {_at_part(named)}: {other} in the manifest,"
+        f" or spec.defaults.{named.part}: {other} in the project file."
+    )
+    return replace(finding, detail=(*finding.detail, said), next_step=cure)
+
+
+def _list(named: NamedPart, scan: Scan) -> Listed | Finding:
     try:
         return sorted(scan(), key=lambda one: (one[1], one[0]))
     except ReconcilerError as error:
         said = f"the {named.noun}s could not be listed: {error.message}"
         return Finding(said, next_step=error.findings()[0].next_step)
+
+
+def _is_named(named: NamedPart, name: str) -> bool:
+    return name.casefold() == named.name.casefold() if named.any_case else name == named.name
 
 
 def _choose(named: NamedPart, listed: Listed) -> str | Finding:

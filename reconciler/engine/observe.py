@@ -55,7 +55,8 @@ class Observation:
     """The observed state of one resource.
 
     `document` is None if the read failed; then `finding` says why. `at` is the time of the read
-    in seconds since 1970. `fresh` is False for a cached observation.
+    in seconds since 1970. `fresh` is False for a cached observation. `not_found` says that the
+    service answers that the resource, or what contains it, does not exist.
     """
 
     resource: Resource
@@ -65,6 +66,7 @@ class Observation:
     fresh: bool = True
     stamp: str = ""
     idle: bool = False
+    not_found: bool = False
 
     @property
     def live(self) -> Live | Absent | None:
@@ -287,7 +289,8 @@ class _Reader:
             self._raise_if_fatal(error)
             self._runtime.emit(Refreshed(resource, failed=True))
             error.subject = error.subject or str(resource.address)
-            return Observation(resource, None, error.findings()[0])
+            not_found = isinstance(error, ServiceError) and error.status == 404
+            return Observation(resource, None, error.findings()[0], not_found=not_found)
         self._answered.set()
         self._runtime.emit(Refreshed(resource))
         return _make_observation(self._runtime, resource, live)

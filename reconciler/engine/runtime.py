@@ -8,14 +8,14 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Final, cast
 
 from reconciler.engine.absence import ScopeLists, contradict
-from reconciler.engine.names import NameLists
+from reconciler.engine.names import NameLists, add_places
 from reconciler.engine.pool import Item, Result, ResumableTask, Scheduler
-from reconciler.errors import Unplannable
+from reconciler.errors import ManifestInvalid, Unplannable
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -38,6 +38,7 @@ from reconciler.ports import (
     Kind,
     Ledger,
     ListsNames,
+    ListsWider,
     NamesParts,
     ObservationStore,
     Provider,
@@ -109,7 +110,11 @@ class Runtime:
             found = self._look_up(manifest, named)
             given = {**manifest.spec.get("resource", {}), named.part: found}
             manifest = replace(manifest, spec={**manifest.spec, "resource": given})
-        return kind.identify(manifest, defaults)
+        try:
+            return kind.identify(manifest, defaults)
+        except ManifestInvalid as error:
+            found_places = (self.add_places(one, manifest, defaults) for one in error.findings())
+            raise ManifestInvalid(tuple(found_places)) from error
 
     def complete(self, kind: str, defaults: Mapping[str, Json]) -> Mapping[str, Json]:
         """Return the defaults with the id of the part that they name for a kind.
@@ -121,6 +126,30 @@ class Runtime:
         if named is None:
             return defaults
         return {**defaults, named.part: self._look_up(probe, named)}
+
+    def add_places(
+        self, finding: Finding, manifest: Manifest, defaults: Mapping[str, Json]
+    ) -> Finding:
+        """Return the finding about a resource that is not there, with where one of its name is."""
+        elsewhere = self.find_elsewhere(manifest, defaults)
+        return finding if elsewhere is None else add_places(finding, *elsewhere)
+
+    def find_elsewhere(
+        self, manifest: Manifest, defaults: Mapping[str, Json]
+    ) -> tuple[NamedPart, Sequence[str]] | None:
+        """Return a part of the id with its value for each resource that has the manifest's name.
+
+        The wider scope is listed once. None where it is not known, or cannot be listed.
+        """
+        kind = self.kinds[manifest.address.kind]
+        part = kind.find_wider_part(manifest, defaults) if isinstance(kind, ListsWider) else None
+        provider = self.provider(manifest.address) if part is not None else None
+        if part is None or not isinstance(provider, ListsNames):
+            return None
+        found = self.names.find_all(
+            kind.name, part, lambda: provider.list_names(part.scope, part.token)
+        )
+        return None if found is None else (part, found)
 
     def find_named_part(self, manifest: Manifest, defaults: Mapping[str, Json]) -> NamedPart | None:
         """Return the part of the id that is given by a name; None if no part is."""

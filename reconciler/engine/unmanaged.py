@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from reconciler.engine.observe import observe
@@ -15,6 +16,7 @@ from reconciler.engine.planning.step_checks import find_failure
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.model import (
+    ABSENT,
     Address,
     Drift,
     Finding,
@@ -24,17 +26,19 @@ from reconciler.model import (
     Manifest,
     Project,
     Resource,
+    SecretReference,
     Snapshot,
 )
 from reconciler.model.values import dataclass
 from reconciler.plans.drift import incomplete, unmanaged
 from reconciler.plans.waves import find_members
-from reconciler.ports import Kind
+from reconciler.ports import Kind, ListsWider
 
 # A name that the manifest schema accepts.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 # The file of a manifest has the manifest's name and a suffix.
 _LONGEST_NAME: Final = 200
+_MOST_IDS: Final = 20
 
 
 def find_unmanaged(
@@ -58,11 +62,11 @@ def find_unmanaged(
     for scope in _find_scopes(runtime, request.defaults, resources):
         try:
             found += [
-                _describe(scope.address.kind, one, remembered)
+                _describe(scope.kind, one, remembered)
                 for one in _list_others(runtime, scope, named)
             ]
         except ReconcilerError as error:
-            place = Resource(Address(scope.address.kind, "*"), _scope_of(runtime, scope))
+            place = Resource(Address(scope.kind, "*"), scope.id)
             found.append(incomplete(place, f"the list could not be read: {error.message}"))
     return sorted(found, key=lambda one: one.resource.address)
 
@@ -84,39 +88,57 @@ def _describe(kind: str, resource_id: str, remembered: Mapping[str, Address]) ->
     return unmanaged(Resource(known or Address(kind, name), resource_id), note)
 
 
+@dataclass(frozen=True)
+class _Scope:
+    """A scope that the provider of a kind can scan."""
+
+    kind: str
+    id: str
+    token: SecretReference | None = None
+
+    def is_in(self, other: _Scope) -> bool:
+        """Whether a scan of the other scope shows everything in this one."""
+        inside = self.id.casefold().startswith(f"{other.id.casefold()}/")
+        return self.kind == other.kind and inside
+
+
 def _find_scopes(
     runtime: Runtime,
     defaults: Mapping[str, Json],
     resources: Sequence[Resource] = (),
     file: str = "",
-) -> list[Resource]:
-    """Return one resource in each scope of `resources` and the project, by kind and scope.
+) -> list[_Scope]:
+    """Return the scopes of `resources` and of the project, by kind and id.
 
+    Where the defaults give only a wider scope, such as a subscription, it is that of the project.
     Raises ManifestInvalid, with what the project `file` leaves out, if no scope is found.
     """
-    kinds = runtime.kinds
-    scopes = {(one.address.kind, kinds[one.address.kind].scope(one)): one for one in resources}
+    found = [_scope_of(runtime, one) for one in resources]
     missing: list[Finding] = []
-    for name, kind in kinds.items():
+    for name, kind in runtime.kinds.items():
+        probe = Manifest(Address(name, "any"), {}, file, "")
+        part = kind.find_wider_part(probe, defaults) if isinstance(kind, ListsWider) else None
+        if part is not None and not part.id:
+            found.append(_Scope(name, part.scope, part.token))
+            continue
         try:
-            probe = runtime.identify(Manifest(Address(name, "any"), {}, file, ""), defaults)
+            found.append(_scope_of(runtime, runtime.identify(probe, defaults)))
         except ManifestInvalid as error:
             missing.extend(error.findings())
-        else:
-            scopes.setdefault((name, kind.scope(probe)), probe)
-    if not scopes:
+    if not found:
         raise ManifestInvalid(tuple(missing))
-    return [scopes[key] for key in sorted(scopes)]
+    scopes = {(one.kind, one.id): one for one in reversed(found)}
+    return [one for _, one in sorted(scopes.items()) if not any(map(one.is_in, scopes.values()))]
 
 
-def _scope_of(runtime: Runtime, resource: Resource) -> str:
-    return runtime.kinds[resource.address.kind].scope(resource)
+def _scope_of(runtime: Runtime, resource: Resource) -> _Scope:
+    kind = resource.address.kind
+    return _Scope(kind, runtime.kinds[kind].scope(resource), resource.token)
 
 
-def _list_others(runtime: Runtime, scope: Resource, named: Collection[str]) -> Iterator[str]:
-    """Yield the ids in the scope of a resource that are not in `named` (casefolded ids)."""
-    provider = runtime.provider(scope.address)
-    for item in provider.scan(_scope_of(runtime, scope), scope.token):
+def _list_others(runtime: Runtime, scope: _Scope, named: Collection[str]) -> Iterator[str]:
+    """Yield the ids in a scope that are not in `named` (casefolded ids)."""
+    for item in runtime.providers[scope.kind].scan(scope.id, scope.token):
         if item.id and item.id.casefold() not in named:
             yield item.id
 
@@ -185,7 +207,7 @@ class ServiceFinder:
         last_applied = self._load_states().get(address)
         if last_applied is not None:
             return last_applied.resource(address)
-        return self.runtime.identify(Manifest(address, {}, "", ""), defaults)
+        return self._locate(kind, address, address.name)
 
     def _locate(self, kind: Kind, address: Address, resource_id: str) -> Resource:
         """Return the resource of an id or a name; only a name needs what the defaults name."""
@@ -193,10 +215,35 @@ class ServiceFinder:
         try:
             return kind.locate(address, resource_id, defaults)
         except ManifestInvalid:
-            completed = self.runtime.complete(kind.name, defaults)
-            if completed is defaults:
+            if "/" in resource_id:
                 raise
-        return kind.locate(address, resource_id, completed)
+        ids = self._find_ids(kind, address, resource_id)
+        if len(ids) > 1:
+            raise ManifestInvalid((_describe_ids(address, ids),))
+        if ids:
+            return kind.locate(address, ids[0], defaults)
+        probe = Manifest(address, {"resource": {"name": resource_id}}, "", "")
+        return self.runtime.identify(probe, defaults)
+
+    def _find_ids(self, kind: Kind, address: Address, name: str) -> list[str]:
+        """Return the ids of the resources of a name in the wider scope, as far as it is known."""
+        defaults = self.project.defaults
+        probe = Manifest(address, {"resource": {"name": name}}, "", "")
+        elsewhere = self.runtime.find_elsewhere(probe, defaults)
+        if elsewhere is None:
+            return []
+        part, found = elsewhere
+        return [kind.locate(address, name, {**defaults, part.part: one}).id for one in found]
+
+    def _add_ids(self, resource: Resource, finding: Finding) -> Finding:
+        """Return the finding about a missing resource, with the ids of others of its name."""
+        kind, address = self._kind(resource.address), resource.address
+        ids = self._find_ids(kind, address, resource.short_id)
+        others = [one for one in ids if one.casefold() != resource.id.casefold()]
+        if not others:
+            return finding
+        said = _describe_ids(address, others)
+        return replace(finding, detail=(*finding.detail, *said.detail), next_step=said.next_step)
 
     def expand(self, addresses: Iterable[Address]) -> list[Address]:
         """Return the addresses; a fleet is replaced by its members."""
@@ -216,9 +263,9 @@ class ServiceFinder:
         named = {self.runtime.identify(one, defaults).id.casefold() for one in self.manifests}
         found: list[Resource] = []
         for scope in _find_scopes(self.runtime, defaults, file=self.project.file):
-            kind = kinds[scope.address.kind]
+            kind = kinds[scope.kind]
             for listed in _list_others(self.runtime, scope, named):
-                resource_id = kind.locate(scope.address, listed, {}).id
+                resource_id = kind.locate(Address(scope.kind, "any"), listed, {}).id
                 address = known.get(resource_id.casefold()) or _pick_address(
                     kind.name, resource_id, taken
                 )
@@ -231,12 +278,13 @@ class ServiceFinder:
         found: list[tuple[Resource, Live]] = []
         missing: list[Finding] = []
         for seen in observe(self.runtime, resources).seen.values():
-            if seen.live is None:
-                missing.extend(one for one in (seen.finding,) if one)
-            elif isinstance(seen.live, Live):
+            if isinstance(seen.live, Live):
                 found.append((seen.resource, seen.live))
-            else:
-                missing.append(_no_service(seen.resource))
+                continue
+            said = _no_service(seen.resource) if seen.live is ABSENT else seen.finding
+            if said is not None:
+                there = seen.live is None and not seen.not_found
+                missing.append(said if there else self._add_ids(seen.resource, said))
         if missing:
             raise Unplannable(tuple(missing))
         return found
@@ -274,6 +322,17 @@ def _pick_address(kind: str, resource_id: str, taken: Collection[Address]) -> Ad
     while Address(kind, name) in taken:
         name += "-2"
     return Address(kind, name)
+
+
+def _describe_ids(address: Address, ids: Sequence[str]) -> Finding:
+    """Return the finding for a name that is that of other resources than the one asked for."""
+    more = (f"and {len(ids) - _MOST_IDS:,} more",) if len(ids) > _MOST_IDS else ()
+    return Finding(
+        f"{len(ids):,} services have this name",
+        subject=str(address),
+        detail=("Services of this name:", *ids[:_MOST_IDS], *more),
+        next_step=f"Give the whole id: reconciler import {address} {ids[0]}",
+    )
 
 
 def _no_service(resource: Resource) -> Finding:

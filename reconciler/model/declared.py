@@ -167,7 +167,8 @@ class NamedPart:
     `spec.resource.KEY` of the manifest, or `spec.defaults.KEY` of the project. `noun` is what has
     the name, such as "web service". `scope` is the id of what contains everything that has such a
     name, and `token` opens it. `id` is the value of the part where it is given beside the name,
-    else empty.
+    else empty. `value_noun` is what the part holds, such as "id" or "resource group". With
+    `any_case`, names that differ only in case are one name.
     """
 
     part: str
@@ -177,6 +178,8 @@ class NamedPart:
     scope: str
     token: SecretReference | None = None
     id: str = ""
+    value_noun: str = "id"
+    any_case: bool = False
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ from reconciler.ports import (
     Kind,
     KnowsOwner,
     ListsNames,
+    ListsWider,
     NamesParts,
     Plane,
     Provider,
@@ -147,6 +148,9 @@ class WholeKind(LeastKind):
     def find_named_part(self, manifest: Manifest, defaults: Mapping[str, Json]) -> NamedPart | None:
         return NamedPart("shelf", "spec.resource.shelfName", "a name", "shelf", "/shelves")
 
+    def find_wider_part(self, manifest: Manifest, defaults: Mapping[str, Json]) -> NamedPart | None:
+        return self.find_named_part(manifest, defaults)
+
     def find_source(
         self, manifest: Manifest, defaults: Mapping[str, Json]
     ) -> Address | Resource | None:
@@ -188,6 +192,7 @@ def fit(access: Access) -> None:
     _kinds: list[Kind] = [least, whole]
     _providers: list[Provider] = [LeastProvider(access), provider]
     _named: NamesParts = whole
+    _wider: ListsWider = whole
     _clones: ClonesFrom = whole
     _owners: KnowsOwner = whole
     _steps: ChecksSteps = whole

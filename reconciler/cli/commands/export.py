@@ -62,6 +62,8 @@ def export(
 
     A manifest holds the important values: the models of the service, its tags and settings. No
     service is changed, and no file is overwritten. The ADDRESS of a fleet means all its members.
+    With --all, the services of the project's default resource group are exported; without a
+    default group, those of the whole subscription.
     """
     from reconciler.cli.wiring import select_addresses
 

@@ -41,7 +41,8 @@ def import_(
     """Write a manifest for the live service ID, with the given ADDRESS.
 
     ID is the whole Resource Manager id of the service, or its name in the project's default
-    resource group. No service is changed, and the next plan has no changes.
+    resource group; without a default group, its name in the subscription. No service is changed,
+    and the next plan has no changes.
     """
     from reconciler.cli.commands.export import prepare, report
     from reconciler.cli.wiring import parse_addresses

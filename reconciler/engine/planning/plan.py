@@ -86,6 +86,11 @@ class _PlanBuilder:
             step.compress(seen.document if isinstance(seen.document, CompressedDocument) else None)
         )
 
+    def add_obstacles(self, manifest: Manifest, found: Iterable[Finding], *, missing: bool) -> None:
+        """Add obstacles; those of a missing resource say where one of its name is."""
+        add, defaults = self.runtime.add_places, self.request.defaults
+        self.obstacles += [add(one, manifest, defaults) if missing else one for one in found]
+
     def add_findings(self, findings: Iterable[Finding]) -> None:
         """Add findings: a guard or a warning becomes part of the plan, any other is an obstacle."""
         for found in findings:
@@ -312,11 +317,13 @@ def _plan_one(
     recorded: LastApplied | None,
 ) -> None:
     if comparison is None or (starting is not None and starting.obstacles):
-        builder.obstacles.extend(one for one in (seen.finding,) if one)
+        read = [seen.finding] if seen.finding is not None else []
+        builder.add_obstacles(manifest, read, missing=seen.not_found)
         builder.obstacles.extend(starting.obstacles if starting is not None else ())
         return
     step = None if comparison.declared.findings else make_step(comparison)
-    builder.obstacles.extend(comparison.declared.findings)
+    missing = seen.document is ABSENT and not comparison.declared.document
+    builder.add_obstacles(manifest, comparison.declared.findings, missing=missing)
     builder.warnings.extend(check_state(comparison.schema, seen.resource, comparison.live, step))
     builder.hidden.update(list_not_observable([comparison]))
     builder.last_set.update(list_last_set([comparison]))

@@ -34,6 +34,7 @@ from reconciler.model import (
     Json,
     Manifest,
     ModelReference,
+    NamedPart,
     Path,
     Resource,
     Step,
@@ -80,6 +81,22 @@ class WebServiceKind(BaseKind):
     manifest_schema_name = "manifest/web-service"
     id_form = ID_FORM
     planes = _PLANES
+
+    def find_wider_part(self, manifest: Manifest, defaults: Mapping[str, Json]) -> NamedPart | None:
+        """Return the resource group: a list of the subscription shows that of each service."""
+        given = self.gather(manifest, defaults)
+        if not given.get("subscription"):
+            return None
+        return NamedPart(
+            part="resourceGroup",
+            key="spec.resource.name",
+            name=given["name"],
+            noun="web service",
+            scope=f"/subscriptions/{given['subscription']}",
+            id=given.get("resourceGroup", ""),
+            value_noun="resource group",
+            any_case=True,
+        )
 
     def find_source(
         self, manifest: Manifest, defaults: Mapping[str, Json]

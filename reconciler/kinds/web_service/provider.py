@@ -102,6 +102,12 @@ class WebServiceProvider:
             seen.add(found.casefold())
             yield Summary(found, stamp, idle)
 
+    def list_names(self, scope: str, token: SecretReference | None) -> Iterator[tuple[str, str]]:
+        """Yield the resource group and the name of each web service of a subscription."""
+        for item in self.scan(scope, token):
+            _, _, _, _, group, *_, name = item.id.rstrip("/").split("/")
+            yield group, name
+
     def read(self, resource: Resource) -> Live | Absent:
         """Return the definition now; ABSENT only if Resource Manager reports no such service."""
         try:
