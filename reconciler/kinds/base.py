@@ -39,6 +39,14 @@ SERVICES: Final = Plane(
     "http://127.0.0.1:8470",
     manages=False,
 )
+# The regions whose scoring hosts are known (recorded: azure-sdk-for-net; code: azuremlps).
+_SCORING_HOSTS: Final[Mapping[str, str]] = {
+    "ussouthcentral.services.azureml.net": "South Central US",
+    "uswestcentral.services.azureml.net": "West Central US",
+    "europewest.services.azureml.net": "West Europe",
+    "asiasoutheast.services.azureml.net": "Southeast Asia",
+    "japaneast.services.azureml.net": "Japan East",
+}
 # A service may have a million models, and a message must stay short.
 _MOST_NAMED: Final = 20
 
@@ -122,6 +130,13 @@ def make_unknown_finding(manifest: Manifest, name: str, known: Collection[str]) 
         detail=(f"The service has: {there or 'no trained models'}.",),
         next_step=ask(name, near) if near else "Use a name that the service has.",
     )
+
+
+def name_region(address: Json | Absent) -> tuple[str, str]:
+    """Return the host of a scoring address, and the region that it is in; empty if not known."""
+    host = address.partition("://")[2].partition("/")[0] if isinstance(address, str) else ""
+    region = _SCORING_HOSTS.get(host.casefold(), "")
+    return (host, region) if region else ("", "")
 
 
 def make_spec(place: Json, models: Mapping[str, str], definition: Json) -> Json:

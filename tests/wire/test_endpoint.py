@@ -23,7 +23,7 @@ from reconciler.errors import (
 )
 from reconciler.kinds import find_kinds
 from reconciler.kinds.endpoint import KIND
-from reconciler.kinds.endpoint.addresses import HOSTS
+from reconciler.kinds.endpoint.addresses import HOSTS, REGIONS
 from reconciler.kinds.endpoint.provider import EndpointProvider
 from reconciler.model import (
     ABSENT,
@@ -191,6 +191,20 @@ def test_no_part_of_an_id_leads_elsewhere(wrong: str) -> None:
 
 def test_another_cloud_serves_every_region() -> None:
     assert connect("http://127.0.0.1:1")._client("westeurope").base_url == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("served", [one for one in HOSTS if one != "southcentralus"])
+@pytest.mark.parametrize("region", HOSTS)
+def test_the_host_of_one_region_gets_no_call_for_another(served: str, region: str) -> None:
+    provider = connect(f"https://{HOSTS[served]}")
+    if served == region:
+        assert provider._client(region).base_url == f"https://{HOSTS[region]}"
+        return
+    elsewhere = Resource(RESOURCE.address, f"/{region}/workspaces/w/webservices/s/endpoints/e")
+    message = f"is the host of {REGIONS[served]}, and the region is {REGIONS[region]}"
+    with pytest.raises(Rejected, match=message) as caught:
+        provider.read(elsewhere)
+    assert f"spec.defaults.region to {REGIONS[served]}" in caught.value.next_step
 
 
 def test_a_refusal_names_the_host_and_the_region_that_led_there() -> None:

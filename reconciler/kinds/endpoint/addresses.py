@@ -23,7 +23,7 @@ _HOSTS: Final[Mapping[str, str]] = {
 }
 REGIONS: Final = {COMPARERS["location"](region): region for region in _HOSTS}
 HOSTS: Final = {plain: _HOSTS[region] for plain, region in REGIONS.items()}
-_SERVED: Final = {host: plain for plain, host in HOSTS.items()}
+SERVED: Final = {host: plain for plain, host in HOSTS.items()}
 ID_FORM: Final = IdForm(
     noun="an endpoint",
     scope="/{region}/workspaces/{workspace}/webservices/{webService}",

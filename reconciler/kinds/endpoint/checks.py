@@ -8,16 +8,20 @@ create-models-and-endpoints). The kind calls them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
+from reconciler.document.comparers import COMPARERS
 from reconciler.document.pointers import find, format_pointer, split_pointer
-from reconciler.kinds.base import make_unknown_finding
+from reconciler.kinds.base import make_unknown_finding, name_region
+from reconciler.kinds.endpoint.addresses import REGIONS
 from reconciler.model import ABSENT, Action, Finding, Json, Manifest, Step
 from reconciler.plans.guards import forbid
 
 GUARDS: Final = {
     "default-endpoint": "a change of the default endpoint, which the next publication undoes",
     "training-service": "a model for a web service that has no model to replace",
+    "region": "an endpoint that is in another region than the declared one",
 }
 _DEFAULT: Final = "default"
 _DEFAULT_MODEL: Final = (
@@ -108,8 +112,32 @@ def check_endpoint_scope(
                 "The service keeps it while other endpoints exist.",
                 lift="Keep it: clients need not call it. To continue",
             )
+    yield from _check_regions(steps, peers)
     yield from _check_count([step for _, step in steps], peers)
     yield from _check_refresh_due([step for _, step in steps], peers)
+
+
+def _check_regions(
+    steps: Sequence[tuple[Manifest | None, Step]], peers: Sequence[Json]
+) -> Iterator[Finding]:
+    """Yield each step on an endpoint whose own address, or that of a peer, is elsewhere."""
+    shared = next((one["ApiLocation"] for one in peers if "ApiLocation" in one), ABSENT)
+    for manifest, step in steps:
+        own = find(step.before, ("ApiLocation",))
+        host, region = name_region(shared if own is ABSENT else own)
+        declared = step.resource.id.split("/")[1]
+        if region and COMPARERS["location"](region) != declared:
+            found = forbid(
+                step.resource.address,
+                "region",
+                f"its web service is in {region}, but the declared region is"
+                f" {REGIONS.get(declared, declared)}",
+                f"The host of its scoring address is {host}.",
+                "The declared region decides which management host gets each call.",
+                lift=f"Set spec.resource.region or spec.defaults.region to {region}. To continue",
+            )
+            place = manifest.place("/spec/resource/region") if manifest is not None else None
+            yield replace(found, place=place)
 
 
 def _check_count(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Finding]:

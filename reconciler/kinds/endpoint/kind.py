@@ -21,7 +21,7 @@ from reconciler.kinds.base import (
     make_spec,
     make_unknown_finding,
 )
-from reconciler.kinds.endpoint.addresses import _SERVED, ID_FORM, REGIONS
+from reconciler.kinds.endpoint.addresses import ID_FORM, REGIONS, SERVED
 from reconciler.kinds.endpoint.checks import GUARDS, check_endpoint_scope, check_endpoint_step
 from reconciler.model import (
     Absent,
@@ -105,7 +105,7 @@ class EndpointKind(BaseKind):
     def split(self, resource_id: str) -> dict[str, str]:
         """Return the parts of a ledger's id, or of the address of a management call."""
         parts = self.id_form.split(resource_id)
-        plain = _SERVED.get(parts.pop("host", "").lower(), parts.get("region", ""))
+        plain = SERVED.get(parts.pop("host", "").lower(), parts.get("region", ""))
         return {**parts, "region": REGIONS[plain]} if plain in REGIONS else parts
 
     def bind(self, manifest: Manifest, live: Json | Absent) -> Declared:

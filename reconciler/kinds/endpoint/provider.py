@@ -27,7 +27,7 @@ from reconciler.errors import (
     Unauthorized,
     Unavailable,
 )
-from reconciler.kinds.endpoint.addresses import HOSTS, ID_FORM, REGIONS
+from reconciler.kinds.endpoint.addresses import HOSTS, ID_FORM, REGIONS, SERVED
 from reconciler.kinds.ids import quote_path
 from reconciler.model import (
     ABSENT,
@@ -271,7 +271,16 @@ class EndpointProvider:
 
     def _client(self, region: str) -> Client:
         """Return the client of a region's host; a base URL that is not Azure's serves all."""
-        own = urlsplit(self._base).hostname != HOSTS["southcentralus"]
+        host = urlsplit(self._base).hostname or ""
+        served = SERVED.get(host, region)
+        own = host != HOSTS["southcentralus"]
+        if own and served != region:
+            raise Rejected(
+                f"spec.cloud.studioManagement is the host of {REGIONS[served]}, and the region is"
+                f" {REGIONS.get(region, region)}",
+                next_step=f"Set spec.resource.region or spec.defaults.region to {REGIONS[served]},"
+                " or remove studioManagement: each region then has its own host.",
+            )
         base = self._base if own or region not in HOSTS else f"https://{HOSTS[region]}"
         with self._lock:
             if base not in self._clients:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
+from reconciler.document.comparers import COMPARERS
 from reconciler.document.pointers import copy_document, find, format_pointer, set_at
 from reconciler.kinds.base import (
     SERVICES,
@@ -17,6 +18,7 @@ from reconciler.kinds.base import (
     make_defined_reference,
     make_reference,
     make_unknown_finding,
+    name_region,
     name_some,
 )
 from reconciler.kinds.ids import IdForm
@@ -177,6 +179,7 @@ class WebServiceKind(BaseKind):
                 place=manifest.place("/spec"),
                 next_step="Destroy it and create it again, or declare its live values.",
             )
+        yield from _check_region(manifest, step)
         if step.body == "whole":
             yield from check_required(manifest, step)
 
@@ -208,6 +211,23 @@ class WebServiceKind(BaseKind):
         )
 
         return WebServiceProvider(access, self.field)
+
+
+def _check_region(manifest: Manifest, step: Step) -> Iterator[Finding]:
+    """Yield a warning for a declared region that is not that of the service's own address."""
+    host, region = name_region(find(step.before, ("properties", "swaggerLocation")))
+    declared = find(step.after, ("location",))
+    if not region or "/location" not in step.owned_paths or not isinstance(declared, str):
+        return
+    if COMPARERS["location"](declared) != COMPARERS["location"](region):
+        yield Finding(
+            f"is in {region}, but the declared location is {declared}",
+            subject=str(manifest.address),
+            place=manifest.place("/spec/definition/location"),
+            detail=(f"The host of its scoring address is {host}.",),
+            next_step=f"If it must stay there, declare location: {region}.",
+            severity="warning",
+        )
 
 
 def _find_models(document: Json | Absent) -> Mapping[str, list[str]]:
