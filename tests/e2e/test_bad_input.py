@@ -347,7 +347,11 @@ def test_a_group_that_is_not_there_is_no_absent_service(project: Project) -> Non
         project.manifest("census", more=more)
         (project.folder / "manifests" / "whole.json").write_text('{"location": "West Europe"}')
         done = refuse(project.folder, "plan")
-        assert [call.method for call in server.calls] == ["GET"]
+        asked = [call.target.partition("?")[0] for call in server.calls]
+    # The list of the subscription might have named the right group.
+    services = "/providers/Microsoft.MachineLearning/webServices"
+    assert asked[0].endswith(f"{services}/census")
+    assert asked[1:] == [f"/subscriptions/{SUBSCRIPTION}{services}"]
     assert "to add" not in done.said
 
 
