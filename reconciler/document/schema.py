@@ -23,6 +23,7 @@ from reconciler.document.comparers import (
     compare_sealed,
     is_sealed,
 )
+from reconciler.document.pointers import find
 from reconciler.errors import SchemaInvalid
 from reconciler.model import ABSENT, Absent, Json, Path
 from reconciler.model.values import dataclass
@@ -371,10 +372,20 @@ def find_future_fields(root: Field) -> tuple[tuple[str, ...], ...]:
     return tuple(path for path, below in walk_fields(root) if below.future and "*" not in path)
 
 
+def find_failure(root: Field, document: Json | Absent) -> str:
+    """Return the sentence about a resource whose last operation failed; empty for any other."""
+    for path, failed in _find_failed_values(root):
+        if find(document, path) == failed:
+            state = f"{'.'.join(path)} is {failed}"
+            return f"{state}: the service reports that its last operation failed"
+    return ""
+
+
 @functools.cache
-def find_failed_fields(root: Field) -> tuple[tuple[str, ...], ...]:
-    """Return the paths of the values that may report a failed operation; not below maps."""
-    return tuple(path for path, below in walk_fields(root) if below.failed and "*" not in path)
+def _find_failed_values(root: Field) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """Return the values that report a failed operation, each with its path; not below maps."""
+    fields = ((path, below.failed) for path, below in walk_fields(root) if "*" not in path)
+    return tuple((path, failed) for path, failed in fields if failed)
 
 
 def walk_fields(root: Field, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Field]]:

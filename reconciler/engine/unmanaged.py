@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from reconciler.document.schema import find_failure
 from reconciler.engine.observe import observe
 from reconciler.engine.planning.selection import PlanRequest, find_meant
-from reconciler.engine.planning.step_checks import find_failure
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ManifestInvalid, ReconcilerError, Unplannable
 from reconciler.model import (

@@ -16,10 +16,10 @@ class Verdict(enum.StrEnum):
 
     `DRIFTED`: live has changed and the manifest has not. `PENDING`: the manifest has changed, or
     was never applied. `CONFLICT`: both have changed, to different values. `MISSING`: the resource
-    existed at the last apply. `UNMANAGED`: no manifest names it. `MODEL_SWAPPED`: it serves a
-    different model. `ARTIFACT_MUTATED`: the blob at the same address has different bytes.
-    `CREDENTIAL_EXPIRING`: a signature expires soon. `NOT_OBSERVABLE`: the service never shows the
-    value. `INCOMPLETE`: it could not be read.
+    existed at the last apply. `FAILED`: its last operation failed. `UNMANAGED`: no manifest names
+    it. `MODEL_SWAPPED`: it serves a different model. `ARTIFACT_MUTATED`: the blob at the same
+    address has different bytes. `CREDENTIAL_EXPIRING`: a signature expires soon. `NOT_OBSERVABLE`:
+    the service never shows the value. `INCOMPLETE`: it could not be read.
     """
 
     IN_SYNC = "in sync"
@@ -27,6 +27,7 @@ class Verdict(enum.StrEnum):
     PENDING = "pending"
     CONFLICT = "conflict"
     MISSING = "missing"
+    FAILED = "failed"
     UNMANAGED = "unmanaged"
     MODEL_SWAPPED = "model-swapped"
     ARTIFACT_MUTATED = "artifact-mutated"

@@ -15,7 +15,7 @@ from typing import Final
 from reconciler.document.baseline import list_moves
 from reconciler.document.diff import diff, is_not_observable, is_omitted, same
 from reconciler.document.pointers import find, format_pointer, split_pointer
-from reconciler.document.schema import Field
+from reconciler.document.schema import Field, find_failure
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -39,6 +39,7 @@ from reconciler.plans.step import (
 _WEIGHT: Final = (
     Verdict.INCOMPLETE,
     Verdict.MISSING,
+    Verdict.FAILED,
     Verdict.CONFLICT,
     Verdict.MODEL_SWAPPED,
     Verdict.ARTIFACT_MUTATED,
@@ -56,6 +57,7 @@ def compare_resource(comparison: Comparison) -> Iterator[Drift]:
     if comparison.live is ABSENT:
         yield _missing(comparison)
         return
+    yield from _find_failed(comparison)
     declared = set(comparison.declared_paths)
     yield from _compare_declared(comparison, declared)
     yield from _compare_secrets(comparison)
@@ -97,6 +99,13 @@ def _missing(comparison: Comparison) -> Drift:
     return Drift(
         comparison.resource, Verdict.MISSING, note=note, commands=(_apply(comparison), forget)
     )
+
+
+def _find_failed(comparison: Comparison) -> Iterator[Drift]:
+    failure = find_failure(comparison.schema, comparison.live)
+    if failure:
+        plan = f"reconciler plan --target {comparison.resource.address}"
+        yield Drift(comparison.resource, Verdict.FAILED, note=failure, commands=(plan,))
 
 
 def _compare_declared(comparison: Comparison, declared: Collection[Path]) -> Iterator[Drift]:

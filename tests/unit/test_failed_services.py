@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 
+from reconciler.document.schema import find_failure
+from reconciler.engine.drift import report_drift
 from reconciler.engine.planning.plan import make_plan
-from reconciler.engine.planning.step_checks import check_state, find_failure
+from reconciler.engine.planning.step_checks import check_state
 from reconciler.kinds.web_service import KIND
-from reconciler.model import ABSENT, Json, Plan, Resource
+from reconciler.model import ABSENT, Json, Plan, Resource, Verdict
 from reconciler.plans.plan_file import encode_plan
 from reconciler.plans.step import make_removal
+from reconciler.render.drift.markdown import render_drift_markdown
+from reconciler.render.drift.text import render_drift
 from reconciler.render.plan.html import render_plan_html
 from reconciler.render.plan.markdown import render_plan_markdown
 from reconciler.render.plan.text import render_plan
@@ -72,3 +76,18 @@ def test_the_next_step_is_that_of_the_action() -> None:
         for one in check_state(KIND.field, made.resource, before, made)
     ]
     assert said == ["The apply destroys it, and creates it again.", "The apply destroys it."]
+
+
+def test_a_failed_service_is_not_in_sync() -> None:
+    world = World()
+    for name, state in (("a", "Failed"), ("b", "Succeeded")):
+        world.add(name)
+        world.documents[name]["properties"]["provisioningState"] = state
+    report = report_drift(world.runtime(), make_request("a", "b", uri=OLD))
+    assert [one.verdict for one in report.statuses] == [Verdict.FAILED, Verdict.IN_SYNC]
+    (finding,) = report.findings
+    assert (finding.note, report.outcome) == (SAID, "drift")
+    for text in (render_drift(report, paint=Paint()), render_drift_markdown(report)):
+        assert "1 failed" in text
+        assert SAID in text
+        assert "reconciler plan --target WebService/a" in text

@@ -402,3 +402,11 @@ def test_an_address_that_moved_is_rolled_back_by_its_old_entries() -> None:
     world.ledger.more = {new: world.ledger.load().last_applied_by_address[CENSUS]}
     plan = plan_rollback(world.runtime(), ordered({}), new, None, {CENSUS: new})
     assert [step.resource.address for step in plan.steps] == [new]
+
+
+def test_a_failed_service_is_named_with_what_happens_next() -> None:
+    world = world_after(spec(OLD, 10), spec(NEW, 20))
+    set_at(world.documents["census"], ("properties", "provisioningState"), "Failed")
+    found = roll(world, spec(NEW, 20)).findings
+    said = [one.next_step for one in found if "provisioningState is Failed" in one.message]
+    assert [one.partition(",")[0] for one in said] == ["The apply changes it in place"]

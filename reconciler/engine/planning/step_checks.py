@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from reconciler.document.pointers import find, format_pointer
-from reconciler.document.schema import Field, find_failed_fields, find_future_fields
+from reconciler.document.schema import Field, find_failure, find_future_fields
 from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError
@@ -89,15 +89,6 @@ def check_state(
             next_step=_NEXT[step.action] if step is not None else _NO_STEP,
             severity="warning",
         )
-
-
-def find_failure(root: Field, live: Json | Absent) -> str:
-    """Return the sentence about a resource whose last operation failed; empty for any other."""
-    for path in find_failed_fields(root):
-        if find(live, path) == root.at(path).failed:
-            state = f"{'.'.join(path)} is {root.at(path).failed}"
-            return f"{state}: the service reports that its last operation failed"
-    return ""
 
 
 _NEXT: Final[Mapping[Action, str]] = {
