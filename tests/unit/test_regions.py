@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from reconciler.kinds.base import name_region
+from reconciler.kinds.endpoint import KIND as ENDPOINT
 from reconciler.kinds.web_service import KIND
-from reconciler.model import ABSENT, Manifest
+from reconciler.model import ABSENT, Address, Manifest, Resource
+from reconciler.plans.step import Comparison, make_step
 from tests.plans import live, step
 
 
@@ -49,3 +51,17 @@ def test_a_location_that_the_address_contradicts_is_a_warning(
     manifest = Manifest(made.resource.address, {}, "", "")
     said = [one for one in KIND.check_step(manifest, made) if "declared location" in one.message]
     assert [one.severity for one in said] == ["warning"] * reported
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("region", ["southcentralus", "westeurope", "germanycentral"])
+def test_an_endpoint_elsewhere_is_seen_with_and_without_the_list(listed: bool, region: str) -> None:
+    address = "https://ussouthcentral.services.azureml.net/workspaces/w/services/x"
+    shown = {"Name": "e", "Description": "old", "ApiLocation": address}
+    manifest = Manifest(Address("Endpoint", "e"), {"definition": {"Description": "new"}}, "", "")
+    resource = Resource(manifest.address, f"/{region}/workspaces/w/webservices/s/endpoints/e")
+    declared = ENDPOINT.bind(manifest, shown)
+    made = make_step(Comparison(resource, ENDPOINT.field, shown, declared))
+    assert made is not None
+    found = list(ENDPOINT.check_scope([(manifest, made)], [shown] if listed else []))
+    assert [one.guard for one in found] == ["region"] * (region != "southcentralus")
