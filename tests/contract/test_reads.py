@@ -1,7 +1,9 @@
 """What reads show, as recorded and described: GET, LIST, large payloads, regions, errors, plans."""
 
 import json
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
@@ -209,9 +211,45 @@ def test_a7_pages_are_linked_by_an_escaped_token() -> None:
 
 
 def test_a7_a_token_that_nobody_gave_is_refused(service: Service) -> None:
-    for token in ("x", "%00", "cGFnZTp4"):
+    for token in ("x", "%00", "cGFnZTp4", "cGFnZTp4%2B"):
         path = f"{service.group_list}?api-version=2017-01-01&%24skiptoken={token}"
         assert service.call("GET", path).status_code == 400
+
+
+def get_as_it_is(url: str, token: str) -> tuple[int, Json]:
+    """The answer to a GET of exactly this address: most clients change the case of its escapes."""
+    target = urlsplit(url)
+    connection = HTTPConnection(target.netloc, timeout=120)
+    headers = {"Authorization": f"Bearer {token}"}
+    connection.request("GET", f"{target.path}?{target.query}", headers=headers)
+    answer = connection.getresponse()
+    shown = json.loads(answer.read())
+    connection.close()
+    return answer.status, shown
+
+
+def test_a7_a_token_has_one_spelling() -> None:
+    with switched(list_page_size="1") as service:
+        for name in ("s0", "s1"):
+            service.put(name)
+        link = service.call("GET", service.group_list).json()["nextLink"]
+        base, _, token = link.rpartition("=")
+        opaque = token.removesuffix("%2B")
+        assert opaque != token
+        spelled = {
+            unquote(token),
+            quote(token),
+            f"{token}%3D",
+            f"%{ord(opaque[0]):02X}{token[1:]}",
+            f"{opaque}%2b",
+            opaque,
+        }
+        for other in spelled - {token}:
+            assert get_as_it_is(f"{base}={other}", service.token)[0] == 400, other
+        for name in ("%24skiptoken", "$skiptoken", "%24SkipToken"):
+            named = base.replace("%24skiptoken", name)
+            _, page = get_as_it_is(f"{named}={token}", service.token)
+            assert [one["name"] for one in page["value"]] == ["s1"]
 
 
 # A8 of the recorded facts, large payloads.

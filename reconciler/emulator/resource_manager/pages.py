@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from reconciler.emulator.replies import Refusal
 from reconciler.emulator.requests import Call
@@ -22,9 +22,10 @@ def make_page(
 ) -> dict[str, Json]:
     """Return the page of `items` that a call asks for; only its items are shown.
 
-    The link has an escaped `$`, and an opaque token (recorded: TestListWebServices).
+    The link has an escaped `$`, and an opaque token (recorded: TestListWebServices). It must be
+    followed byte for byte: a token in any other spelling is refused.
     """
-    start = _read_token(call.query.get("$skiptoken", ""))
+    start = _read_token(_find_token(call))
     end = start + size
     page: dict[str, Json] = {"value": [show(item) for item in items[start:end]]}
     if end < len(items):
@@ -35,15 +36,30 @@ def make_page(
 
 
 def _write_token(start: int) -> str:
-    """Return an opaque token without `=`, because a published client cuts the address there."""
-    return base64.urlsafe_b64encode(f"page:{start}".encode()).decode().rstrip("=")
+    """Return an opaque token. A client that decodes it must encode it again.
+
+    It has no `=`, because a published client cuts the address there.
+    """
+    token = base64.urlsafe_b64encode(f"page:{start}".encode()).decode().rstrip("=")
+    return f"{token}%2B"
+
+
+def _find_token(call: Call) -> str:
+    """Return the token of a call as it was sent; empty if there is none."""
+    query = call.target.partition("?")[2]
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    return next((raw for name, _, raw in pairs if unquote(name).casefold() == "$skiptoken"), "")
 
 
 def _read_token(token: str) -> int:
     if not token:
         return 0
+    opaque = token.partition("%")[0]
     try:
-        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-        return max(0, int(text.removeprefix("page:")))
-    except ValueError as error:
-        raise Refusal(400, "InvalidSkipToken", "The skip token is not valid.") from error
+        text = base64.urlsafe_b64decode(opaque + "=" * (-len(opaque) % 4)).decode()
+        start = int(text.removeprefix("page:"))
+    except ValueError:
+        start = -1
+    if start < 0 or token != _write_token(start):
+        raise Refusal(400, "InvalidSkipToken", "The skip token is not valid.")
+    return start
