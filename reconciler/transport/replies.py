@@ -195,13 +195,17 @@ def get_member(document: Json, name: str) -> Json:
 
 
 def read_problem(document: Json) -> tuple[str, str]:
-    """The code and message of an `error` or `errorInfo` object; its details come first."""
-    code, message = _text(document, "code"), _text(document, "message")
+    """The code and message of an `error` or `errorInfo` object; its details come first.
+
+    The message ends with the `target`, if there is one: a property, or a module of the service.
+    """
     details = get_member(document, "details")
-    for detail in details if isinstance(details, list) else ():
-        if _text(detail, "code") or _text(detail, "message"):
-            return _text(detail, "code") or code, _text(detail, "message") or message
-    return code, message
+    shown = details if isinstance(details, list) else []
+    detail = next((one for one in shown if _text(one, "code") or _text(one, "message")), None)
+    code, message, target = (
+        _text(detail, name) or _text(document, name) for name in ("code", "message", "target")
+    )
+    return code, f"{message} (target: {target})" if message and target not in message else message
 
 
 def _innermost(document: Json) -> tuple[str, str]:

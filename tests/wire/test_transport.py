@@ -277,6 +277,28 @@ def test_a_403_names_the_role_and_keeps_code_and_request_id() -> None:
     assert (error.status, error.code, error.request_id) == (403, "AuthorizationFailed", "r-1")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ({"message": "No model.", "target": "assets.a"}, "No model. (target: assets.a)"),
+        (
+            {"message": "m", "target": "outer", "details": [{"message": "No.", "target": "Train"}]},
+            "No. (target: Train)",
+        ),
+        (
+            {"message": "m", "target": "outer", "details": [{"message": "No."}]},
+            "No. (target: outer)",
+        ),
+        ({"message": "assets.a is wrong.", "target": "assets.a"}, "assets.a is wrong."),
+        ({"message": "No.", "target": ["x"]}, "No."),
+        ({"target": "assets.a"}, "the service answers with status 400"),
+    ],
+)
+def test_an_error_names_its_target(error: Any, said: str) -> None:
+    with Recorder(answers(Answer(400, {"error": error}))) as recorder:
+        assert failing(recorder).message == said
+
+
 def test_the_innermost_code_is_the_one_that_tells() -> None:
     details = [{"code": "CannotChangeStorageAccount", "message": "The StorageAccount …"}]
     body = {"error": {"code": "BadRequest", "message": "invalid", "details": details}}
