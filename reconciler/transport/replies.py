@@ -202,9 +202,10 @@ def read_problem(document: Json) -> tuple[str, str]:
     details = get_member(document, "details")
     shown = details if isinstance(details, list) else []
     detail = next((one for one in shown if _text(one, "code") or _text(one, "message")), None)
-    code, message, target = (
-        _text(detail, name) or _text(document, name) for name in ("code", "message", "target")
-    )
+    code, target = (_text(detail, name) or _text(document, name) for name in ("code", "target"))
+    # A detail may say no more than a word, such as Unauthorized.
+    said, outer = _text(detail, "message"), _text(document, "message")
+    message = said if " " in said else outer or said
     return code, f"{message} (target: {target})" if message and target not in message else message
 
 

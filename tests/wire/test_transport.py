@@ -282,12 +282,16 @@ def test_a_403_names_the_role_and_keeps_code_and_request_id() -> None:
     [
         ({"message": "No model.", "target": "assets.a"}, "No model. (target: assets.a)"),
         (
-            {"message": "m", "target": "outer", "details": [{"message": "No.", "target": "Train"}]},
-            "No. (target: Train)",
+            {
+                "message": "m",
+                "target": "outer",
+                "details": [{"message": "No data.", "target": "Train"}],
+            },
+            "No data. (target: Train)",
         ),
         (
-            {"message": "m", "target": "outer", "details": [{"message": "No."}]},
-            "No. (target: outer)",
+            {"message": "m", "target": "outer", "details": [{"message": "No data."}]},
+            "No data. (target: outer)",
         ),
         ({"message": "assets.a is wrong.", "target": "assets.a"}, "assets.a is wrong."),
         ({"message": "No.", "target": ["x"]}, "No."),
@@ -305,6 +309,15 @@ def test_the_innermost_code_is_the_one_that_tells() -> None:
     with Recorder(answers(Answer(400, body))) as recorder:
         error = failing(recorder)
     assert (error.code, error.message) == ("CannotChangeStorageAccount", "The StorageAccount …")
+
+
+def test_a_detail_of_one_word_leaves_the_sentence_around_it() -> None:
+    details = [{"code": "ManagementRequestUnauthorized", "message": "Unauthorized"}]
+    sentence = "Request is unauthorized to access resource."
+    body = {"error": {"code": "Unauthorized", "message": sentence, "details": details}}
+    with Recorder(answers(Answer(401, body))) as recorder:
+        error = failing(recorder)
+    assert (error.code, error.message) == ("ManagementRequestUnauthorized", sentence)
 
 
 @pytest.mark.parametrize(
