@@ -147,6 +147,26 @@ def test_other_bytes_give_other_answers_and_the_same_bytes_the_same(scored: Clas
     assert scored.score("default") not in answers
 
 
+@pytest.mark.parametrize(
+    ("base", "relative"),
+    [("{blob}", "/{path}"), ("{blob}//", "//{path}"), ("{blob}//{account}/", "/models/{name}")],
+)
+def test_the_parts_of_a_location_are_joined_by_one_slash(
+    scored: Classic, base: str, relative: str
+) -> None:
+    scored.put("one")
+    whole = scored.upload("joined", b"the bytes of it")
+    scored.patch("one", Resources=[whole])
+    expected = scored.score("one")
+    scored.patch("one", Resources=[scored.upload("other", b"others")])
+    assert scored.score("one") != expected
+    path = whole["Location"]["RelativeLocation"]
+    words = {"blob": scored.blob, "path": path, "account": ACCOUNT, "name": "joined.ilearner"}
+    parts = {"BaseLocation": base.format(**words), "RelativeLocation": relative.format(**words)}
+    scored.patch("one", Resources=[{**whole, "Location": {**whole["Location"], **parts}}])
+    assert scored.score("one") == expected
+
+
 def test_an_endpoint_keeps_the_bytes_that_it_took_in(scored: Classic) -> None:
     scored.put("one")
     scored.patch("one", Resources=[scored.upload("moving", b"first")])

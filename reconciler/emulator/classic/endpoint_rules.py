@@ -149,6 +149,14 @@ def _parse_location(location: Json, now: float) -> Json:
     return parts
 
 
+def join_address(base: str, relative: str) -> str:
+    """Return the address of a blob. Neither the join nor the start of its path doubles a slash."""
+    scheme, _, rest = base.partition("://")
+    host, _, path = rest.partition("/")
+    parts = (path.strip("/"), relative.lstrip("/"))
+    return f"{scheme}://{host}/{'/'.join(filter(None, parts))}"
+
+
 def _check_signature(token: str, now: float) -> None:
     """Refuse a signature that does not permit to read the blob now."""
     query = {name: values[0] for name, values in parse_qs(token.lstrip("?")).items()}

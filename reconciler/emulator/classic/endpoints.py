@@ -143,8 +143,7 @@ class Endpoints:
         The service copies the bytes, so later changes of the blob have no effect. If the bytes
         cannot be read (other storage, or trusted), the digest is that of the address.
         """
-        base, relative = location["BaseLocation"], location["RelativeLocation"]
-        uri = f"{base.rstrip('/')}/{relative.lstrip('/')}"
+        uri = rules.join_address(location["BaseLocation"], location["RelativeLocation"])
         data = None
         if self._parts.blob_url and uri.startswith(f"{self._parts.blob_url.rstrip('/')}/"):
             token = location["SasBlobToken"].lstrip("?")
