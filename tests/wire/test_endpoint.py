@@ -703,6 +703,16 @@ def test_a_draft_plans_nothing(resources: Json, full: bool) -> None:
     assert make_step(comparison_for(live, **exported.spec)) is None
 
 
+@pytest.mark.parametrize("level", ["Low", None])
+def test_a_setting_that_is_null_is_one_that_nobody_said(level: Json) -> None:
+    live = document(ThrottleLevel=level, MaxConcurrentCalls=None)
+    for spec, problems in (({"Description": "x"}, 0), ({"MaxConcurrentCalls": 5}, 1)):
+        step = step_for(live, definition=spec)
+        assert len([*KIND.check_step(manifest(definition=spec), step)]) == problems
+    exported = KIND.export(RESOURCE, live, DEFAULTS, full=True)
+    assert None not in exported.spec["definition"].values()
+
+
 def test_no_call_takes_a_setting_away() -> None:
     step = step_for(document(), definition={"Description": "x"})
     whole = dataclasses.replace(step, body="whole")

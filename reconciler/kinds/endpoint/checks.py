@@ -51,7 +51,9 @@ def check_endpoint_step(manifest: Manifest, step: Step) -> Iterator[Finding]:
     if step.models and find(step.before, ("Resources",)) == {}:
         yield _check_training(step)
     yield from _check_addresses(manifest, step)
-    level, calls = step.after.get("ThrottleLevel", "Low"), step.after.get("MaxConcurrentCalls", 0)
+    # The service may show null for what was never set.
+    level = step.after.get("ThrottleLevel") or "Low"
+    calls = step.after.get("MaxConcurrentCalls") or 0
     if level == "Low" and calls > _LOW and "/MaxConcurrentCalls" in step.owned_paths:
         yield Finding(
             f"MaxConcurrentCalls is {calls}, but ThrottleLevel Low allows at most {_LOW}",

@@ -158,7 +158,7 @@ class EndpointKind(BaseKind):
             word: document[word]
             for word, below in self.field.properties.items()
             if word in document and not below.read_only and word != "Resources"
-            and (full or document[word] not in (None, below.default))
+            and document[word] is not None and (full or document[word] != below.default)
         }  # fmt: skip
         spec = make_spec(self.export_place(resource, defaults), shown, settings)
         notes = [f"  {json.dumps(one)}: {{uri: …, sas: …}}" for one in models if one not in shown]
