@@ -45,7 +45,7 @@ def _write_token(start: int) -> str:
 
 
 def _find_token(call: Call) -> str:
-    """Return the token of a call as it was sent; empty if there is none."""
+    """Return the token of a call as it was sent; empty for a call without a token."""
     query = call.target.partition("?")[2]
     pairs = (pair.partition("=") for pair in query.split("&"))
     return next((raw for name, _, raw in pairs if unquote(name).casefold() == "$skiptoken"), "")
