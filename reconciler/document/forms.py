@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from reconciler.document.comparers import COMPARERS
-from reconciler.document.schema import Field, Shape
+from reconciler.document.schema import UNKNOWN, Field, Shape
 from reconciler.model import Finding, Json, Path
 from reconciler.secrets.signatures import FORMED
 from reconciler.secrets.suspicion import format_name
@@ -72,6 +72,9 @@ def find_faults(
         return  # another check refuses it
     if isinstance(value, dict) and field.branches:
         yield from _find_same_names(field, value, path)
+        items = field.items or UNKNOWN
+        if not (field.properties or items.formed or items.branches):
+            return  # a map of plain values, of which there may be very many
         for name, below in value.items():
             child = field.child(field.spelling(name))
             if child.formed or child.branches:
@@ -91,7 +94,9 @@ def _find_same_names(
     field: Field, value: Mapping[str, Json], path: Path
 ) -> Iterator[tuple[Path, Finding]]:
     """Yields the names that are one name to the service: property names, and keys of some maps."""
-    if not (field.any_case or field.casefolded):
+    if not (field.any_case or field.casefolded) or value.keys() <= field.properties.keys():
+        return
+    if len({name.casefold() for name in value}) == len(value):
         return
     groups: dict[str, list[str]] = {}
     for name in value:

@@ -160,9 +160,14 @@ def _spelling(field: Field, name: str, document: dict[str, Json]) -> str:
 
 
 def without_server_fields(field: Field, document: Json | Absent) -> Json | Absent:
-    """Return the document without read-only fields, so that a manifest can declare the result."""
+    """Return the document without read-only fields, so that a manifest can declare the result.
+
+    Unchanged parts are shared with the argument.
+    """
     if field.read_only or document is ABSENT:
         return ABSENT
+    if not field.guarded:
+        return document
     if isinstance(document, dict) and field.branches:
         kept = (
             (name, without_server_fields(field.child(name), value))

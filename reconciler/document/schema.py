@@ -82,6 +82,7 @@ class Field:
     - `secret`: the field is write-only and sensitive. It may never be kept or shown.
     - `omitted`: the service may leave the field out of a reply, so its absence proves nothing.
     - `writers` says who else is known to write the field.
+    - `guarded`: the field, or one below it, is read-only or secret.
     - `epoch`: when the value changes, earlier writes may have been undone.
     - `creation_time`: the path from here to the time when the service created the resource; empty
       where the service shows none. A resource that is created again has another one.
@@ -141,6 +142,7 @@ class Field:
     whole: bool = field(init=False)
     formed: bool = field(init=False)
     renames: bool = field(init=False)
+    guarded: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "creation_time", _find_creation_time(self.properties))
@@ -157,6 +159,8 @@ class Field:
         object.__setattr__(self, "formed", own or any(one.formed for one in below))
         renames = self.any_case or any(one.renames for one in below)
         object.__setattr__(self, "renames", renames)
+        own = self.read_only or self.secret
+        object.__setattr__(self, "guarded", own or any(one.guarded for one in below))
         hidden = self.read_only or self.write_only
         formed = self.compare or self.empty_is_absent or self.numeric or self.items is not None
         object.__setattr__(self, "verbatim", not (hidden or formed or self.branches))
@@ -196,12 +200,14 @@ class Field:
     def is_plain(self, document: dict[str, Json]) -> bool:
         """Whether a document needs no normalization.
 
-        Such a document is a flat object with the schema's spelling, or a map of such objects. Most
-        replies are. To check each of their values would cost more than to read the reply.
+        Such a document is a flat object with the schema's spelling, or a map of such objects or of
+        scalars. Most replies are. To check each of their values would cost more than to read them.
         """
         if self.flat:
             return document.keys() <= self.properties.keys()
         items = self.items
+        if items is not None and not self.properties and items.shape is Shape.SCALAR:
+            return _is_plain(items)
         if self.properties or items is None or not items.flat or items.secret or items.read_only:
             return False
         known = items.properties.keys()

@@ -16,6 +16,7 @@ from typing import Final
 
 from reconciler.errors import ReconcilerError
 from reconciler.files import resolve_path
+from reconciler.manifests.budget import Budget
 from reconciler.model import Finding, SourceLocation
 from reconciler.model.values import dataclass
 from reconciler.text.suggestions import ask, suggest
@@ -34,10 +35,11 @@ class Folder:
 
     `files` collects the digest of every file read, by relative name. `passed` collects the files
     and folders that a walk found and did not enter or yield, and `walked` the paths at which a walk
-    began: the given ones, and linked folders.
+    began: the given ones, and linked folders. `budget` says what the files may still hold.
     """
 
     root: Path
+    budget: Budget = field(default_factory=Budget)
     files: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     passed: list[Path] = field(default_factory=list)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.document.forms import settle
 from reconciler.document.pointers import find, split_pointer
+from reconciler.manifests.budget import ProjectTooLarge
 from reconciler.manifests.definition import compile_service
+from reconciler.manifests.definition_files import DefinitionFiles
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import PROJECT_FILE, Folder, find_manifests, miss_project
 from reconciler.manifests.moved import check_moved, check_still_declared, place_moved
@@ -34,6 +36,7 @@ from reconciler.manifests.references import (
     include_definition,
     locate_files,
     normalize_definition,
+    point_to_definition,
     settle_spec,
 )
 from reconciler.manifests.schema import (
@@ -54,6 +57,7 @@ from reconciler.model import (
     SecretReference,
     SourceLocation,
     UnreadFile,
+    compress,
 )
 from reconciler.model.values import dataclass
 from reconciler.ports import Kind
@@ -103,17 +107,17 @@ def load(
     """
     loading = _Loading(Folder(folder), kinds)
     file = project_file or folder / PROJECT_FILE
-    loading.load_project(file)
-    if not file.exists() and all(path == file for path in paths):
+    try:
+        loading.load_project(file)
         # Without a project this may be any folder: its other files are not reported.
-        return loading.finish(whole=False)
-    usual = find_manifests(folder)
-    for path in paths or [usual]:
-        for file in loading.folder.walk(path):
-            loading.load_file(file)
-    if not paths:
-        loading.find_unread(usual)
-    return loading.finish(whole=not paths)
+        alone = not file.exists() and all(path == file for path in paths)
+        if not alone:
+            loading.load_manifests(paths)
+        whole = not paths and not alone
+    except ProjectTooLarge as error:
+        loading.findings.append(error.finding)
+        whole = False
+    return loading.finish(whole=whole)
 
 
 @dataclass
@@ -127,12 +131,17 @@ class _Loading:
     findings: list[Finding] = field(default_factory=list)
     counter: FindingCounter = field(default_factory=FindingCounter)
     unnamed: list[tuple[str, Finding]] = field(default_factory=list)
-    definitions: set[str] = field(default_factory=set)
     subjects: set[str] = field(default_factory=set)
+    secrets: set[SecretReference] = field(default_factory=set)
     read: set[Path] = field(default_factory=set)
     foreign: list[SourceLocation] = field(default_factory=list)
     unsure: bool = False
     unread: list[UnreadFile] = field(default_factory=list)
+
+    @functools.cached_property
+    def definitions(self) -> DefinitionFiles:
+        """The definition files of all manifests."""
+        return DefinitionFiles(self.folder)
 
     @functools.cached_property
     def schemas(self) -> Mapping[str, str]:
@@ -148,18 +157,30 @@ class _Loading:
             place = SourceLocation(self.folder.name(file), 1, 1)
             self.findings.append(Finding("the project file contains no Project", place=place))
 
+    def load_manifests(self, paths: Sequence[Path]) -> None:
+        usual = find_manifests(self.folder.root)
+        for path in paths or [usual]:
+            for file in self.folder.walk(path):
+                self.load_file(file)
+        if not paths:
+            self.find_unread(usual)
+
     def load_file(self, file: Path) -> None:
         resolved = self.folder.resolve(file)
         if resolved in self.read:
             return
         self.read.add(resolved)
+        name = self.folder.name(file)
+        is_charged = name in self.folder.files
         text = self.folder.read(file)
         if text is None:
             return
-        parsed = Text(self.folder.name(file), text)
-        for node in parsed.compose():
-            self._load_document(file, parsed, node)
-        self.findings.extend(parsed.findings)
+        parsed = Text(name, text, None if is_charged else self.folder.budget)
+        try:
+            for node in parsed.compose():
+                self._load_document(file, parsed, node)
+        finally:
+            self.findings.extend(parsed.findings)
 
     def _load_document(self, file: Path, parsed: Text, node: yaml.Node) -> None:
         version, kind = (read_top_level(node, name) for name in ("apiVersion", "kind"))
@@ -261,9 +282,12 @@ class _Loading:
             self.findings.append(replace(finding, subject=subject, place=finding.place or at))
         if found or len(parsed.findings) + len(self.folder.findings) != before:
             return
+        self.folder.budget.charge("resources", 1, parsed.place(node))
+        spec = document["spec"] or {}
+        self._note_secrets(spec)
         manifest = Manifest(
             address=Address(kind, document["metadata"]["name"]),
-            spec=document["spec"] or {},
+            spec=compress(spec) if self.folder.budget.is_large else spec,
             file=parsed.file,
             digest=self.folder.files[parsed.file],
             labels=document["metadata"].get("labels", {}),
@@ -298,9 +322,10 @@ class _Loading:
         if found or len(parsed.findings) != before:
             self.unsure = True
             return
-        made = expand(FleetSource(self.folder, file, document, places, self.schemas))
+        made = expand(
+            FleetSource(self.folder, self.definitions, file, document, places, self.schemas)
+        )
         self.findings += made.findings
-        self.definitions |= made.definitions
         self.unsure = self.unsure or bool(made.findings)
         place = places["/metadata/name"]
         first = self.fleets.setdefault(made.rollout.fleet, (made.rollout, place))
@@ -312,6 +337,7 @@ class _Loading:
 
     def _add_member(self, manifest: Manifest) -> None:
         self.subjects.add(str(manifest.address))
+        self._note_secrets(manifest.spec)
         first = self.manifests.setdefault(manifest.address, manifest)
         if first is manifest or manifest.member is None:
             return
@@ -326,9 +352,10 @@ class _Loading:
         if not isinstance(spec, dict):
             return list(check_document(self.schemas[kind], document))
         schema = definition_schema(self.schemas[kind])
-        if schema:
-            self.definitions.add(include_definition(self.folder, file, spec, places))
-        found = list(normalize_definition(schema, spec))
+        read = schema and include_definition(self.definitions, file, spec, places, schema)
+        found = list(
+            point_to_definition(read.faults) if read else normalize_definition(schema, spec)
+        )
         faults = list(settle_spec(self.schemas[kind], spec))
         errors = check_written(self.schemas[kind], document, places)
         reported = {pointer for pointer, _ in errors}
@@ -340,13 +367,13 @@ class _Loading:
             *locate_files(self.folder, file, find_references(spec)),
         ]
 
-    def _find_secrets(self) -> set[SecretReference]:
-        references = (find_references(manifest.spec) for manifest in self.manifests.values())
-        given = (reference for found in references for _, reference in found)
-        return {SecretReference(env=one.get("env", ""), file=one.get("file", "")) for one in given}
+    def _note_secrets(self, spec: Json) -> None:
+        for _, one in find_references(spec):
+            reference = SecretReference(env=one.get("env", ""), file=one.get("file", ""))
+            self.secrets.add(reference)
 
     def finish(self, *, whole: bool) -> Loaded:
-        named = [finding for file, finding in self.unnamed if file not in self.definitions]
+        named = [finding for file, finding in self.unnamed if file not in self.definitions.names]
         whole = whole and not self.unsure
         for manifest, finding in check_sources(self.manifests.values(), self.subjects, whole=whole):
             if manifest.member is None:
@@ -375,7 +402,7 @@ class _Loading:
             files=self.folder.files,
             foreign=tuple(self.foreign),
             rollouts=tuple(rollout for rollout, _ in self.fleets.values()),
-            secrets=tuple(self._find_secrets()),
+            secrets=tuple(self.secrets),
             unread=tuple(self.unread),
             walked=tuple(map(self.folder.name, self.folder.walked)),
         )

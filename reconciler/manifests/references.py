@@ -13,10 +13,12 @@ from typing import Final
 from reconciler.document.forms import Skip, find_faults, settle, skip_nothing
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.manifests import definition
+from reconciler.manifests.definition_files import DefinitionFile, DefinitionFiles
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.schema import MORE, MOST
 from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Finding, Json, Manifest
+from reconciler.model import Path as DocumentPath
 from reconciler.text.suggestions import ask, suggest
 
 _ADDRESS: Final = ("definition", "from", "address")
@@ -40,20 +42,23 @@ def find_definition_file(spec: Json) -> str:
     return given["file"] if isinstance(given["file"], str) else ""
 
 
-def include_definition(folder: Folder, file: Path, spec: Json, places: SourceMap) -> str:
-    """Replaces `{file: …}` by the file's document; returns the file's name, or "".
+def include_definition(
+    files: DefinitionFiles, file: Path, spec: Json, places: SourceMap, schema: str = ""
+) -> DefinitionFile | None:
+    """Replaces `{file: …}` by the file's document; returns the file, or None without one.
 
-    A file that cannot be read is left out, with findings in `folder`.
+    With the name of a service's `schema` the document is checked, and is in its form. A file that
+    cannot be read is left out, with findings in the folder. Raises ProjectTooLarge.
     """
     name = find_definition_file(spec)
     if not name:
-        return ""
-    read = definition.read_definition(folder, file, name, places["/spec/definition/file"])
-    if read is None:
+        return None
+    read = files.read(file, name, places["/spec/definition/file"], schema)
+    if read.findings:
         del spec[_DEFINITION]
     else:
-        spec[_DEFINITION], places.mounted["/spec/definition"] = read
-    return folder.name(file.parent / name)
+        spec[_DEFINITION], places.mounted["/spec/definition"] = read.document, read.places
+    return read
 
 
 def normalize_definition(schema: str, spec: Json, skip: Skip = skip_nothing) -> Iterator[Found]:
@@ -64,9 +69,14 @@ def normalize_definition(schema: str, spec: Json, skip: Skip = skip_nothing) -> 
     given = spec.get(_DEFINITION)
     if not schema or not isinstance(given, dict):
         return
-    for path, finding in definition.check_definition(schema, given, skip):
-        yield format_pointer(("spec", _DEFINITION, *path)), finding
+    yield from point_to_definition(definition.check_definition(schema, given, skip))
     spec[_DEFINITION] = definition.clean_definition(schema, given, skip)
+
+
+def point_to_definition(faults: Iterable[tuple[DocumentPath, Finding]]) -> Iterator[Found]:
+    """Yields findings about values of a definition with their pointers in the manifest."""
+    for path, finding in faults:
+        yield format_pointer(("spec", _DEFINITION, *path)), finding
 
 
 def settle_spec(schema: str, spec: Json, skip: Skip = skip_nothing) -> Iterator[Found]:

@@ -7,14 +7,17 @@ collects every finding of a file. No finding quotes a value that might be a secr
 
 from __future__ import annotations
 
+import gc
 import math
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import yaml
 
 from reconciler.document.pointers import read_index, split_pointer
+from reconciler.manifests.budget import Budget
 from reconciler.manifests.variables import fits, is_plain
 from reconciler.model import Finding, Json, SourceLocation
 from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, quote_word
@@ -31,6 +34,8 @@ MOST_VALUES: Final = 500_000
 # A node takes 300 bytes until its value is built; a name is a node too.
 _MOST_NODES: Final = 600_000
 DEEPEST: Final = 64
+# Shorter texts, of which there are many, are not searched for secrets.
+SHORTEST_SECRET: Final = 20
 _QUOTE: Final = "Put quotes around it if it is meant as text."
 
 
@@ -47,35 +52,60 @@ class _Loader(yaml.CSafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self._left = _MOST_NODES
+        self.count = 0
 
     def descend_resolver(self, current_node: Any, _: Any) -> None:
         """Counts a node: libyaml calls it for each one that is not an alias."""
-        self._left -= 1
-        if self._left < 0:
+        self.count += 1
+        if self.count > _MOST_NODES:
             raise _TooManyNodes(getattr(current_node, "start_mark", None))
 
     def ascend_resolver(self) -> None:
         """Does nothing: a node is counted when it begins."""
 
+    def take_document(self) -> yaml.Node | None:
+        """Returns the root node of the next document.
+
+        Nodes have no cycles. Python's collector would visit each of them twice and find nothing,
+        which takes as long as to make them.
+        """
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return self.get_node()
+        finally:
+            if collects:
+                gc.enable()
+
 
 class Text:
-    """One file's YAML: its documents as nodes, and the findings while values are built."""
+    """One file's YAML: its documents as nodes, and the findings while values are built.
 
-    def __init__(self, file: str, text: str) -> None:
+    `count` is the number of names and values that were read. They are charged to the `budget` of
+    the project, if the text is one of its files.
+    """
+
+    def __init__(self, file: str, text: str, budget: Budget | None = None) -> None:
         self.file = file
         self.findings: list[Finding] = []
         self._left = MOST_VALUES
         self._text = text
+        self._budget = budget
+        self.count = 0
 
     def compose(self) -> Iterator[yaml.Node]:
         """Yields each document's root node; a syntax error becomes a finding and ends the file.
 
-        An empty document (`---` and then nothing, or only comments) is skipped.
+        An empty document (`---` and then nothing, or only comments) is skipped. Raises
+        ProjectTooLarge.
         """
+        loader = None
         try:
-            for node in yaml.compose_all(self._text, Loader=_Loader):
-                if not is_empty(node):
+            loader = _Loader(self._text)
+            while loader.check_node():
+                node = loader.take_document()
+                self._charge_up_to(loader.count, node)
+                if node is not None and not is_empty(node):
                     yield node
         except yaml.YAMLError as error:
             self.findings.append(self._explain(error))
@@ -99,10 +129,24 @@ class Text:
                     next_step=_FLATTEN,
                 )
             )
+        # A document that is refused was read too.
+        self._charge_up_to(loader.count if loader else 0)
 
     def build(self, node: yaml.Node) -> Json:
-        """Returns the node's value; an unsupported part becomes null, with a finding."""
-        return self._build(node, 0)
+        """Returns the node's value; an unsupported part becomes null, with a finding.
+
+        Raises ProjectTooLarge: aliases make more values than there are nodes.
+        """
+        value = self._build(node, 0)
+        self._charge_up_to(MOST_VALUES - self._left, node)
+        return value
+
+    def _charge_up_to(self, count: int, node: yaml.Node | None = None) -> None:
+        """Charges the names and values that are not charged yet, of `count` in the file."""
+        more, self.count = count - self.count, max(count, self.count)
+        if self._budget is not None and more > 0:
+            place = self.place(node) if node else SourceLocation(self.file, 1, 1)
+            self._budget.charge("names and values", more, place)
 
     def place(self, node: yaml.Node) -> SourceLocation:
         """Returns the start of a node."""
@@ -112,7 +156,7 @@ class Text:
         """Returns the locations of a document's values, which can release their memory."""
         start = node.start_mark
         lines = self._text[start.index - start.column : node.end_mark.index]
-        return SourceMap(self.file, node, "\n" * start.line + lines)
+        return SourceMap(self.file, node, lines, start.line)
 
     def _explain(self, error: yaml.YAMLError) -> Finding:
         mark = getattr(error, "problem_mark", None)
@@ -143,7 +187,7 @@ class Text:
             return None
         if isinstance(node, yaml.ScalarNode):
             if node.tag == _STR:
-                if len(node.value) > 20 and is_suspicious(node.value):
+                if len(node.value) > SHORTEST_SECRET and is_suspicious(node.value):
                     self._refuse(node, SUSPICIOUS, REFER)
                 return node.value
             return self._scalar(node)
@@ -182,7 +226,7 @@ class Text:
 
     def _key(self, node: yaml.Node) -> str:
         if node.tag == _STR:
-            if len(node.value) > 20 and is_suspicious(node.value):
+            if len(node.value) > SHORTEST_SECRET and is_suspicious(node.value):
                 self._refuse(node, SUSPICIOUS, REFER)
                 return _UNSAID  # another finding about it would quote the name
             return str(node.value)
@@ -243,12 +287,16 @@ def read_plain(text: str) -> int | float | bool | None:
     return number if math.isfinite(number) else None
 
 
-def place_of(file: str, node: yaml.Node) -> SourceLocation:
-    """Returns the start of a node, counted from 1."""
+def place_of(file: str, node: yaml.Node, lines_above: int = 0) -> SourceLocation:
+    """Returns the start of a node, counted from 1; the text of the node may begin further down."""
     mark: Any = node.start_mark
-    return SourceLocation(file, mark.line + 1, mark.column + 1)
+    return SourceLocation(file, lines_above + mark.line + 1, mark.column + 1)
 
 
+# The root of a text that YAML cannot read.
+NOWHERE: Final = yaml.MappingNode("", [], yaml.Mark("", 0, 0, 0, None, 0))
+# A short text is not compressed: most projects have only such manifests.
+_LONG: Final = 4096
 _Entry = tuple[yaml.Node, yaml.Node]
 _MANY: Final = 50
 _MOST_OPEN: Final = 100
@@ -288,11 +336,19 @@ class SourceMap(Mapping[str, SourceLocation]):
     read from other files, by the pointer at which they were included.
     """
 
-    def __init__(self, file: str, node: yaml.Node, text: str = "") -> None:
-        """`text` is the source of the nodes, if they can be composed from it again."""
+    def __init__(
+        self, file: str, node: yaml.Node | None, text: str = "", lines_above: int = 0
+    ) -> None:
+        """`text` is the source of the nodes, if they can be composed from it again.
+
+        `lines_above` is the number of lines before it in the file. Without a `node` the text is
+        composed when a location is needed; then it may be text that YAML cannot read.
+        """
         self._file = file
-        self._known: yaml.Node | None = node
-        self._text = text
+        self._known = node
+        self._text: str | bytes = text
+        self._lines_above = lines_above
+        self._shift = 0 if node else lines_above
         self.mounted: dict[str, SourceMap] = {}
         self._large: dict[int, _Large] = {}
 
@@ -300,16 +356,19 @@ class SourceMap(Mapping[str, SourceLocation]):
         for prefix, places in self.mounted.items():
             if pointer.startswith(f"{prefix}/"):
                 return places[pointer.removeprefix(prefix)]
-        return place_of(self._file, self._find(pointer)[0])
+        return place_of(self._file, self._find(pointer)[0], self._shift)
 
     def rest(self) -> None:
         """Releases the nodes until they are needed: they take ten times the memory of the text.
 
-        Callers must not do this after they took a part of the document.
+        A long text is compressed. Callers must not do this after they took a part of the document.
         """
         if self._text:
             self._known = None
             self._large.clear()
+            self._shift = self._lines_above
+        if isinstance(self._text, str) and len(self._text) > _LONG:
+            self._text = zlib.compress(self._text.encode("utf-8", "surrogatepass"), 1)
         for places in self.mounted.values():
             places.rest()
 
@@ -359,7 +418,10 @@ class SourceMap(Mapping[str, SourceLocation]):
     @property
     def _root(self) -> yaml.Node:
         if self._known is None:
-            self._known = next(Text(self._file, self._text).compose())
+            text = self._text
+            if isinstance(text, bytes):
+                text = zlib.decompress(text).decode("utf-8", "surrogatepass")
+            self._known = next(Text(self._file, text).compose(), NOWHERE)
         return self._known
 
     def _step(self, node: yaml.Node, segment: str) -> _Entry:

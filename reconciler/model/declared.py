@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Literal
 
+from reconciler.model.compressed import CompressedField
 from reconciler.model.core import (
     ABSENT,
     Absent,
@@ -64,13 +65,14 @@ class Manifest:
     """One manifest document, checked against its schema, with included files inlined.
 
     `places` maps a JSON pointer into the document ("/spec/trainedModels") to its place in a file.
-    `member` is the item of a fleet that it is made from; None when a person wrote it.
+    `member` is the item of a fleet that it is made from; None when a person wrote it. Each read of
+    a compressed `spec` parses it again.
     """
 
     address: Address
-    spec: Json
-    file: str
-    digest: str
+    spec: CompressedField = CompressedField()
+    file: str = ""
+    digest: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, SourceLocation] = field(default_factory=dict)
     member: Member | None = None

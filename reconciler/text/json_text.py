@@ -94,6 +94,11 @@ def count_marks(data: bytes) -> int:
     return sum(map(data.count, _MARKS))
 
 
+def count_names(text: str) -> int:
+    """The number of names in a JSON text; a name that is there twice counts twice."""
+    return _STRING.sub(b"", text.encode("utf-8", "surrogatepass")).count(b":")
+
+
 def _load_fast(data: bytes) -> Json:
     """The value that orjson reads; None when Python's parser must read the text instead.
 

@@ -3,9 +3,11 @@
 Each command is a process of its own, because the peak of its memory is measured.
 """
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -74,7 +76,14 @@ CASES = {
 }
 
 
-def run(folder: Path, *arguments: str) -> tuple[str, float]:
+def write_manifests(folder: Path, files: Mapping[str, str]) -> None:
+    (folder / "reconciler.yaml").write_text(PROJECT)
+    (folder / "manifests").mkdir()
+    for file, text in files.items():
+        (folder / "manifests" / file).write_text(text)
+
+
+def run(folder: Path, *arguments: str, code: int = 1) -> tuple[str, float]:
     """What a command says, and the peak of its memory in MB."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, *arguments],
@@ -84,7 +93,7 @@ def run(folder: Path, *arguments: str) -> tuple[str, float]:
         text=True,
         check=False,
     )
-    assert done.returncode == 1, done.stderr[-2000:]
+    assert done.returncode == code, done.stderr[-2000:]
     said, _, peak = done.stderr.rpartition("peak ")
     return done.stdout + said, int(peak) / 1024
 
@@ -94,12 +103,52 @@ def test_files_of_a_project_are_refused_before_their_values_are_made(
     tmp_path: Path, name: str
 ) -> None:
     files, message = CASES[name]
-    (tmp_path / "reconciler.yaml").write_text(PROJECT)
-    (tmp_path / "manifests").mkdir()
-    for file, text in files.items():
-        (tmp_path / "manifests" / file).write_text(text)
+    write_manifests(tmp_path, files)
     said, peak_mb = run(tmp_path, "validate")
     assert message in said
+    assert peak_mb < MOST_MB
+
+
+def test_many_manifests_that_name_one_large_file_are_refused_together(tmp_path: Path) -> None:
+    manifests = {
+        f"m{number}.yaml": SERVICE.replace("one", f"s{number}") + "{file: d.json}\n"
+        for number in range(10, 50)
+    }
+    tags = {f"t{number}": f"v{number}" for number in range(150_000)}
+    write_manifests(tmp_path, {"d.json": json.dumps({"tags": tags}), **manifests})
+    said, peak_mb = run(tmp_path, "validate")
+    assert "Error: Project: its files hold more than 10,000,000 names and values" in said
+    assert "on manifests/m43.yaml line 5, column 16" in said
+    assert "Split it into several projects, each in a folder of its own." in said
+    assert peak_mb < MOST_MB
+
+
+@pytest.mark.slow
+def test_many_large_manifests_are_refused_together(tmp_path: Path) -> None:
+    """The test above and those of units hold the same: this one shows the figures of the worst."""
+    tags = "".join(f"\n      t{number}: v{number}" for number in range(200_000))
+    write_manifests(
+        tmp_path,
+        {
+            f"m{number}.yaml": SERVICE.replace("one", f"s{number}") + f"\n    tags:{tags}\n"
+            for number in range(10, 50)
+        },
+    )
+    said, peak_mb = run(tmp_path, "validate")
+    assert "on manifests/m34.yaml line 1, column 1" in said
+    assert peak_mb < MOST_MB
+
+
+def test_many_manifests_in_one_file_take_no_memory_for_the_lines_before_each(
+    tmp_path: Path,
+) -> None:
+    text = "---\n".join(
+        SERVICE.replace("one", f"s{number}") + "{properties: {title: x}}\n"
+        for number in range(20_000)
+    )
+    write_manifests(tmp_path, {"m.yaml": text})
+    said, peak_mb = run(tmp_path, "validate", code=0)
+    assert "20,000 resources" in said
     assert peak_mb < MOST_MB
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.kinds.web_service import KIND
 from reconciler.manifests import Loaded, load
-from reconciler.manifests.definition import read_definition
+from reconciler.manifests.definition_files import DefinitionFiles
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import SourceLocation
@@ -411,11 +411,10 @@ def test_a_number_beyond_all_floats_is_no_definition(tmp_path: Path) -> None:
     (tmp_path / "d.yaml").write_text("properties: {title: 1.0e+400}")
     for name in ("d.json", "d.yaml"):
         folder = Folder(tmp_path)
-        assert (
-            read_definition(folder, tmp_path / "m.yaml", name, SourceLocation("m.yaml", 1, 1))
-            is None
-        )
-        assert len(folder.findings) == 1
+        files = DefinitionFiles(folder)
+        file = files.read(tmp_path / "m.yaml", name, SourceLocation("m.yaml", 1, 1))
+        assert len(file.findings) == 1
+        assert folder.findings == file.findings
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Final
 from reconciler.document.pointers import format_pointer, split_pointer
 from reconciler.errors import ManifestInvalid
 from reconciler.files import read_whole
-from reconciler.manifests.definition import parse_json
+from reconciler.manifests.definition_files import parse_json
 from reconciler.manifests.editing import Edit, edit_json, edit_yaml, find_document, put
 from reconciler.manifests.fleet.overrides import make_overrides
 from reconciler.manifests.variables import escape
@@ -107,8 +107,7 @@ def _override(one: Acceptance) -> Iterator[Edit]:
 
 def _edit(manifest: Manifest, name: str, text: str, edits: Sequence[Edit]) -> str:
     if name.endswith(".json"):
-        document, _, _ = parse_json(name, text)
-        return edit_json(name, text, _respell_edits(document, edits))
+        return edit_json(name, text, _respell_edits(parse_json(name, text).document, edits))
     owner = manifest.member.fleet if manifest.member else manifest.address
     index = find_document(name, text, owner) if name == manifest.file else 0
     parsed = Text(name, text)

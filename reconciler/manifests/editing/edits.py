@@ -13,7 +13,7 @@ import yaml
 
 from reconciler.document.pointers import find, split_pointer
 from reconciler.errors import ManifestInvalid
-from reconciler.manifests.definition import parse_json
+from reconciler.manifests.definition_files import parse_json
 from reconciler.manifests.editing.changes import check_writable, put, split_change
 from reconciler.manifests.editing.layout import (
     find_nearest_node,
@@ -124,9 +124,9 @@ class _JsonForm:
     file: str
 
     def open(self, text: str) -> _Opened:
-        document, parsed, _ = parse_json(self.file, text)
-        _check(parsed.findings)
-        return _Opened(document, Layout(text, lay_out_json(text), json=True))
+        read = parse_json(self.file, text)
+        _check(read.findings)
+        return _Opened(read.document, Layout(text, lay_out_json(text), json=True))
 
 
 def _check(findings: Iterable[Finding]) -> None:

@@ -16,6 +16,7 @@ from reconciler.document.forms import find_faults, settle
 from reconciler.document.pointers import format_pointer
 from reconciler.document.schema import Field
 from reconciler.manifests.definition import compile_service
+from reconciler.manifests.definition_files import DefinitionFiles
 from reconciler.manifests.fleet.items import Items
 from reconciler.manifests.fleet.template import Convert, Problems, Template, compile_template
 from reconciler.manifests.folder import Folder
@@ -64,10 +65,10 @@ class FleetContext:
     """
 
     folder: Folder
+    definitions: DefinitionFiles
     file: File
     schema: str
     items: Items
-    definitions: set[str] = field(default_factory=set)
     firsts: dict[Finding, Finding] = field(default_factory=dict)
 
     @property
@@ -80,7 +81,7 @@ class FleetContext:
         spec = copy.deepcopy(spec)
         before = len(self.folder.findings)
         if self.service:
-            self.definitions.add(include_definition(self.folder, self.file, spec, places))
+            include_definition(self.definitions, self.file, spec, places)
         found = self.folder.findings[before:]
         del self.folder.findings[before:]
         varies = _varies(spec.get("definition"), tabular=self.items.header is not None)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.document.pointers import format_pointer
+from reconciler.manifests.definition_files import DefinitionFiles
 from reconciler.manifests.fleet.checks import FleetContext, Part
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.fleet.items import Item, Items, check_formulas, read_items
@@ -51,6 +52,7 @@ class FleetSource:
     """A fleet's manifest, checked against its schema; `schemas` are the schemas of the kinds."""
 
     folder: Folder
+    definitions: DefinitionFiles
     file: Path
     document: Json
     places: SourceMap
@@ -59,15 +61,11 @@ class FleetSource:
 
 @dataclass
 class Expansion:
-    """The result for a fleet: its members, in the order of the items, and the findings.
-
-    `definitions` are the definition files that were read.
-    """
+    """The result for a fleet: its members, in the order of the items, and the findings."""
 
     rollout: Rollout
     members: list[Manifest] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    definitions: set[str] = field(default_factory=set)
 
 
 def expand(source: FleetSource) -> Expansion:
@@ -80,7 +78,7 @@ def expand(source: FleetSource) -> Expansion:
     kind = spec["template"]["kind"]
     if kind in source.schemas:
         schema = source.schemas[kind]
-        context = FleetContext(source.folder, source.file, schema, items, expansion.definitions)
+        context = FleetContext(source.folder, source.definitions, source.file, schema, items)
         member_template, wrong = make_member_template(context, source.document, places)
         found += wrong
         if not found:
@@ -130,6 +128,7 @@ def _make_members(
         if expanded.name and first is not item.place:
             counter.add(same, subject, member, first)
         elif not expanded.problems:
+            source.folder.budget.charge("resources", 1, item.place)
             expansion.members.append(_make_manifest(expanded, member, file, digest))
     yield from counter.list_findings()
     yield from check_formulas(items, member_template.list_used())

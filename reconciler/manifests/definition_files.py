@@ -1,0 +1,210 @@
+"""Reads definition files, JSON or YAML: each file once for all the manifests that name it.
+
+The values in a JSON file have source locations too: the file is also read as YAML, when one of
+them is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import field, replace
+from pathlib import Path as File
+from typing import Final
+
+from reconciler.manifests.budget import Budget
+from reconciler.manifests.definition import check_definition, clean_definition
+from reconciler.manifests.folder import Folder
+from reconciler.manifests.yaml_text import (
+    DEEPEST,
+    MOST_VALUES,
+    NOWHERE,
+    SHORTEST_SECRET,
+    SourceMap,
+    Text,
+)
+from reconciler.model import CompressedField, Finding, Json, Path, SourceLocation, compress
+from reconciler.model.values import dataclass
+from reconciler.secrets.suspicion import is_suspicious
+from reconciler.text.json_text import BadJson, count_names, read_json
+
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_LONGEST_INTEGER: Final = 10**39
+_OUTSIDE: Final = Finding(
+    "the definition file is outside the project's folder",
+    next_step="Move it into the folder, next to the manifest.",
+)
+
+
+@dataclass
+class DefinitionFile:
+    """The document in a definition file, with the source locations in it.
+
+    With `findings` it cannot be used. `faults` are what it may not declare, by path. `count` is the
+    number of its names and values. Manifests share it, so nobody may change `document`. `named_at`
+    is the place that named it first.
+    """
+
+    places: SourceMap
+    findings: list[Finding]
+    document: CompressedField = CompressedField()
+    count: int = 0
+    faults: list[tuple[Path, Finding]] = field(default_factory=list)
+    named_at: SourceLocation | None = None
+
+
+class DefinitionFiles:
+    """The definition files that the manifests of one project name.
+
+    `names` are their names from the project's folder.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._files: dict[tuple[str, str], DefinitionFile] = {}
+        self.names: set[str] = set()
+
+    def read(
+        self, manifest: File, name: str, place: SourceLocation, schema: str = ""
+    ) -> DefinitionFile:
+        """Returns the file that a manifest names at a place; raises ProjectTooLarge.
+
+        With the name of a service's `schema` the document is checked, and is in its form. Findings
+        about the file are added to the folder for each manifest. The budget is charged for each
+        manifest, because later code copies the document.
+        """
+        path = manifest.parent / name
+        known = self._folder.name(path)
+        self.names.add(known)
+        file = self._files.get((known, schema))
+        if file is None:
+            file = self._files[known, schema] = self._read(path, name, place)
+            file.named_at = place
+            if schema and isinstance(file.document, dict):
+                file.faults = list(check_definition(schema, file.document))
+                file.document = clean_definition(schema, file.document)
+            if self._folder.budget.is_large:
+                file.document = compress(file.document)
+        else:
+            self._folder.budget.charge("names and values", file.count, place)
+        for finding in file.findings:
+            named = finding.place == file.named_at
+            self._folder.findings.append(replace(finding, place=place) if named else finding)
+        return file
+
+    def _read(self, path: File, name: str, place: SourceLocation) -> DefinitionFile:
+        folder = self._folder
+        if not folder.holds(path):
+            return _refuse(name, replace(_OUTSIDE, place=place))
+        if not folder.has(path):
+            return _refuse(name, folder.miss(path, name, place))
+        # A walk may have read it too, because a definition in YAML may be among the manifests.
+        budget = None if folder.name(path) in folder.files else folder.budget
+        before = len(folder.findings)
+        text = folder.read(path, place)
+        refused = folder.findings[before:]
+        del folder.findings[before:]
+        if text is None:
+            return _refuse(name, *refused)
+        if name.endswith(".json"):
+            return parse_json(folder.name(path), text, _read_json, budget)
+        return _parse_yaml(folder.name(path), text, budget)
+
+
+def _refuse(file: str, *findings: Finding) -> DefinitionFile:
+    return DefinitionFile(SourceMap(file, NOWHERE), list(findings), None)
+
+
+def _parse_yaml(file: str, text: str, budget: Budget | None) -> DefinitionFile:
+    parsed = Text(file, text, budget)
+    nodes = list(parsed.compose())
+    if len(nodes) != 1 and not parsed.findings:
+        place = SourceLocation(file, 1, 1)
+        parsed.findings.append(Finding("must contain exactly one document", place=place))
+    if not nodes:
+        return _refuse(file, *parsed.findings)
+    document = parsed.build(nodes[0])
+    return DefinitionFile(parsed.find_places(nodes[0]), parsed.findings, document, parsed.count)
+
+
+def parse_json(
+    file: str,
+    text: str,
+    read: Callable[[str], Json] = json.loads,
+    budget: Budget | None = None,
+) -> DefinitionFile:
+    """Returns a JSON text's value, with its findings; raises ProjectTooLarge.
+
+    The JSON reader decides the value, because YAML lacks some escapes of JSON. The YAML reader
+    gives the source locations, and the findings about a document that may have some.
+    """
+    # First, because it refuses a text with too many values before any of them is made.
+    try:
+        document = read(text)
+    except (ValueError, RecursionError) as error:
+        place = SourceLocation(file, getattr(error, "lineno", 1), getattr(error, "colno", 1))
+        said = f"cannot be sent: {error}" if isinstance(error, BadJson) else "is not JSON"
+        return _refuse(file, Finding(said, place=place))
+    count = _count_faultless(document, count_names(text))
+    if count is not None:
+        if budget is not None:
+            budget.charge("names and values", count, SourceLocation(file, 1, 1))
+        return DefinitionFile(SourceMap(file, None, _to_yaml(text)), [], document, count)
+    parsed = Text(file, _to_yaml(text), budget)
+    nodes = list(parsed.compose())
+    parsed.findings.clear()
+    if not nodes:
+        return DefinitionFile(SourceMap(file, NOWHERE), [], document, parsed.count)
+    parsed.build(nodes[0])
+    return DefinitionFile(parsed.find_places(nodes[0]), parsed.findings, document, parsed.count)
+
+
+def _count_faultless(document: Json, names: int) -> int | None:
+    """Returns the number of names and values, if the YAML reader has no finding about any of them.
+
+    Otherwise None, and when `names`, the number of names in the text, says that one is there twice.
+    """
+    found = values = 0
+    layer = [document]
+    for _ in range(DEEPEST + 1):
+        below: list[Json] = []
+        for value in layer:
+            if isinstance(value, dict):
+                found += len(value)
+                if any(len(name) > SHORTEST_SECRET and is_suspicious(name) for name in value):
+                    return None
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+            elif not _is_faultless(value):
+                return None
+        values += len(layer)
+        layer = below
+    return names + values if found == names and not layer else None
+
+
+def _is_faultless(value: Json) -> bool:
+    """Whether the YAML reader has no finding about a scalar."""
+    if isinstance(value, str):
+        return len(value) <= SHORTEST_SECRET or not is_suspicious(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) < _LONGEST_INTEGER
+
+
+def _to_yaml(text: str) -> str:
+    """JSON that YAML can read too, with every offset unchanged: no tabs, no lone surrogates."""
+    return _SURROGATE.sub(r"\\u0020", text.replace("\t", " "))
+
+
+def _read_json(text: str) -> Json:
+    """The value of a text; raises ValueError if no service could receive it."""
+    document = read_json(text, deepest=DEEPEST, most_values=MOST_VALUES)
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(document, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise BadJson("it contains half of a surrogate pair") from None
+    return document

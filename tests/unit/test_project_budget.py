@@ -1,0 +1,226 @@
+"""What the files of one project hold together is bounded; large projects are within the bounds."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.manifests import Loaded, budget
+from reconciler.manifests.budget import MOST, Budget
+from reconciler.manifests.definition_files import DefinitionFiles, parse_json
+from reconciler.manifests.folder import Folder
+from reconciler.manifests.yaml_text import Text
+from reconciler.model import SourceLocation
+from tests.benchmarks.documents import OLD, definition, name_of
+from tests.unit.test_manifests import SERVICE, read
+
+DEFINITION = SERVICE + "  definition: {file: d.json}\n"
+FLEET = """\
+apiVersion: reconciler/v1
+kind: Fleet
+metadata: {name: NAME}
+spec:
+  items: {csv: i.csv}
+  template:
+    kind: WebService
+    metadata: {name: 'NAME-${code}'}
+    spec: {definition: {tags: {team: '${code}'}}}
+"""
+SPLIT = "Split it into several projects, each in a folder of its own."
+START = SourceLocation("m.yaml", 1, 1)
+
+
+def service(name: str, rest: str) -> str:
+    return SERVICE.replace("census", name) + rest
+
+
+def refusal(loaded: Loaded) -> list[str]:
+    """The message, the place and the next step of each finding."""
+    assert all(one.subject == "Project" for one in loaded.findings)
+    return [f"{one.message} | {one.place} | {one.next_step}" for one in loaded.findings]
+
+
+def bound(monkeypatch: pytest.MonkeyPatch, values: int, resources: int = 100) -> None:
+    monkeypatch.setattr(budget, "MOST", {"names and values": values, "resources": resources})
+
+
+def test_a_project_with_too_many_values_is_refused_in_the_file_that_holds_one_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound(monkeypatch, 70)
+    tags = ", ".join(f"t{number}: x" for number in range(10))
+    texts = {
+        f"{name}_yaml": service(name, f"  definition: {{tags: {{{tags}}}}}\n") for name in "abcd"
+    }
+    loaded = read(tmp_path, **texts)
+    assert refusal(loaded) == [
+        f"its files hold more than 70 names and values | manifests/b.yaml:1:1 | {SPLIT}"
+    ]
+    assert set(loaded.files) == {"reconciler.yaml", "manifests/a.yaml", "manifests/b.yaml"}
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.yaml", "0.yaml"])
+def test_a_definition_file_is_charged_to_each_manifest_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    bound(monkeypatch, 110)
+    text = json.dumps({"tags": {f"t{number}": "x" for number in range(10)}})
+    rest = f"  definition: {{file: {name}}}\n"
+    manifests = {f"{one}_yaml": service(one, rest) for one in "abcd"}
+    loaded = read(tmp_path, **{name.replace(".", "_"): text}, **manifests)
+    assert refusal(loaded)[0].startswith(
+        "its files hold more than 110 names and values | manifests/c.yaml:5:16"
+    )
+
+
+def test_values_that_aliases_repeat_are_charged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound(monkeypatch, 2_000)
+    text = SERVICE + "  definition:\n    tags: {a: &a [x, x, x, x, x, x, x, x, x, x]}\n"
+    for one, below in ("ba", "cb", "dc"):
+        text += f"    {one}: &{one} [{', '.join([f'*{below}'] * 10)}]\n"
+    loaded = read(tmp_path, a_yaml=text)
+    assert "its files hold more than 2,000 names and values" in str(loaded.findings)
+
+
+@pytest.mark.parametrize("refused", ["{a: [", "{a: no"])
+def test_a_file_that_is_refused_is_charged_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    bound(monkeypatch, 60)
+    loaded = read(tmp_path, a_yaml=refused + "x, " * 100, b_yaml=service("b", ""))
+    assert "its files hold more than 60 names and values" in str(loaded.findings)
+    assert "manifests/b.yaml" not in loaded.files
+
+
+def test_the_resources_of_manifests_and_fleets_are_counted_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound(monkeypatch, 10_000, resources=5)
+    fleets = {f"{name}_yaml": FLEET.replace("NAME", name) for name in "bc"}
+    loaded = read(tmp_path, a_yaml=service("a", "  {}\n"), i_csv="code\nx\ny\nz\n", **fleets)
+    assert refusal(loaded) == [
+        f"its files hold more than 5 resources | manifests/i.csv:3:1 | {SPLIT}"
+    ]
+
+
+def test_manifests_share_a_definition_file_and_do_not_change_it(tmp_path: Path) -> None:
+    document = definition(name_of(1), OLD)
+    del document["properties"]["storageAccount"]
+    loaded = read(
+        tmp_path,
+        d_json=json.dumps(document),
+        a_yaml=service("a", "  definition: {file: d.json}\n"),
+        b_yaml=service("b", "  definition: {file: d.json}\n"),
+    )
+    assert loaded.findings == ()
+    one, other = loaded.manifests
+    assert one.spec["definition"] is other.spec["definition"]
+    before = json.dumps(one.spec["definition"])
+    from reconciler.kinds.web_service import KIND
+    from reconciler.model import ABSENT
+
+    for manifest in loaded.manifests:
+        KIND.bind(manifest, ABSENT)
+        KIND.bind(manifest, document)
+    assert json.dumps(one.spec["definition"]) == before
+
+
+def test_the_findings_of_a_shared_definition_file_are_those_of_each_manifest(
+    tmp_path: Path,
+) -> None:
+    texts = {"b_yaml": service("b", "  definition: {file: d.json}\n"), "a_yaml": DEFINITION}
+    for text, message in {
+        '{"id": "x"}': "id is owned by the service and cannot be declared",
+        "{": "is not JSON",
+    }.items():
+        loaded = read(tmp_path, d_json=text, **texts)
+        assert [one.message for one in loaded.findings] == [message] * 2
+        assert loaded.manifests == ()
+    (tmp_path / "manifests" / "d.json").unlink()
+    missing = read(tmp_path, **texts)
+    assert [str(one.place) for one in missing.findings] == [
+        "manifests/a.yaml:5:16",
+        "manifests/b.yaml:5:16",
+    ]
+
+
+def test_a_large_project_keeps_its_values_compressed_and_reads_them_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = (
+        "  secrets: {/properties/keys/primary: {env: KEY}}\n  definition: {tags: {é: '1', b: x}}\n"
+    )
+    files = {
+        "a_yaml": service("a", rest),
+        "b_yaml": service("b", "  definition: {file: d.json}\n"),
+        "c_yaml": service("c", "  definition: {file: d.json}\n"),
+        "d_json": '{"properties": {"title": "x"}}',
+    }
+    plain = read(tmp_path, **files)
+    monkeypatch.setattr(budget, "_MOST_PLAIN", 0)
+    large = read(tmp_path, **files)
+    assert plain.findings == ()
+    assert large == plain
+    assert large.secrets == plain.secrets
+    (*_, one, other) = large.manifests
+    assert one.spec["definition"] is not other.spec["definition"]
+    assert str(one.place("/spec/definition/properties/title")) == "manifests/d.json:1:17"
+
+
+def test_ten_thousand_recorded_definitions_are_within_the_bound(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text(json.dumps(definition(name_of(1), OLD)))
+    one = DefinitionFiles(Folder(tmp_path)).read(tmp_path / "m.yaml", "d.json", START)
+    assert one.findings == []
+    manifest = Text("m.yaml", DEFINITION)
+    assert [manifest.build(node) for node in manifest.compose()]
+    # They leave a quarter of the bound.
+    assert 10_000 * (one.count + manifest.count) < MOST["names and values"] * 3 / 4
+    assert MOST["resources"] >= 100_000
+
+
+def test_a_fleet_of_ten_thousand_is_within_the_bound(tmp_path: Path) -> None:
+    rows = "".join(f"c{number}\n" for number in range(10_000))
+    loaded = read(tmp_path, a_yaml=FLEET.replace("NAME", "f"), i_csv=f"code\n{rows}")
+    assert loaded.findings == ()
+    assert len(loaded.manifests) == 10_000
+
+
+def test_the_place_of_a_late_document_needs_no_memory_for_the_lines_before_it() -> None:
+    text = Text("a.yaml", "---\na: 1\n" * 1_000)
+    places = [text.find_places(node) for node in text.compose()]
+    for one in places:
+        one.rest()
+    assert str(places[-1]["/a"]) == "a.yaml:2000:1"
+    assert sum(len(one._text) for one in places) < 10_000
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=30)
+    | st.sampled_from(["AccountKey=c2VjcmV0c2VjcmV0c2VjcmV0cw==", "https://a/b?sig=abcdefghij123"]),
+    lambda below: (
+        st.lists(below, max_size=4) | st.dictionaries(st.text(max_size=24), below, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON_VALUES, st.booleans(), st.sampled_from([None, 1]))
+def test_json_has_the_findings_of_yaml_whichever_way_it_is_read(
+    value: object, twice: bool, indent: int | None
+) -> None:
+    text = json.dumps({"a": value, "b": 1}, indent=indent, ensure_ascii=not twice)
+    text = text.replace('"b"', '"a"') if twice else text
+    parsed = Text("d.json", text.replace("\x7f", " "))
+    wanted = [found for node in parsed.compose() for found in (parsed.build(node), parsed.findings)]
+    found = parse_json("d.json", text, budget=Budget())
+    if wanted and not any("is not YAML" in one.message for one in parsed.findings):
+        assert found.findings == parsed.findings
+        assert found.count == parsed.count
