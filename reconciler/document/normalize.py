@@ -136,6 +136,9 @@ def _normalize_object(field: Field, document: dict[str, Json]) -> Json:
     result: dict[str, Json] = {}
     changed = False
     properties = field.properties
+    items = field.items
+    if not properties and items is not None and items.verbatim:
+        return document  # a map of plain values, of which there may be very many
     if field.is_plain(document):
         return document
     for name, value in document.items():

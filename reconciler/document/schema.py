@@ -200,14 +200,12 @@ class Field:
     def is_plain(self, document: dict[str, Json]) -> bool:
         """Whether a document needs no normalization.
 
-        Such a document is a flat object with the schema's spelling, or a map of such objects or of
-        scalars. Most replies are. To check each of their values would cost more than to read them.
+        Such a document is a flat object with the schema's spelling, or a map of such objects. Most
+        replies are. To check each of their values would cost more than to read the reply.
         """
         if self.flat:
             return document.keys() <= self.properties.keys()
         items = self.items
-        if items is not None and not self.properties and items.shape is Shape.SCALAR:
-            return _is_plain(items)
         if self.properties or items is None or not items.flat or items.secret or items.read_only:
             return False
         known = items.properties.keys()

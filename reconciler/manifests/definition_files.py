@@ -43,8 +43,8 @@ class DefinitionFile:
     """The document in a definition file, with the source locations in it.
 
     With `findings` it cannot be used. `faults` are what it may not declare, by path. `count` is the
-    number of its names and values. Manifests share it, so nobody may change `document`. `named_at`
-    is the place that named it first.
+    number of its names and values. Manifests share `document`: do not change it. `named_at` is the
+    place that named it first.
     """
 
     places: SourceMap
