@@ -27,6 +27,8 @@ _BLOB: Final = (
 )
 
 
+# Of the names that are one name to the service; a text may hold very many.
+_MOST_NAMED: Final = 10
 Skip = Callable[[str], bool]
 
 
@@ -104,7 +106,8 @@ def _find_same_names(
             groups.setdefault(name.casefold(), []).append(name)
     for names in groups.values():
         for name in names if len(names) > 1 else ():
-            others = ", ".join(format_name(one, "another") for one in names if one != name)
+            near = [one for one in names[: _MOST_NAMED + 1] if one != name][:_MOST_NAMED]
+            others = ", ".join(format_name(one, "another") for one in near)
             yield (
                 (*path, name),
                 Finding(

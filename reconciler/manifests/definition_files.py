@@ -14,7 +14,7 @@ from dataclasses import field, replace
 from pathlib import Path as File
 from typing import Final
 
-from reconciler.manifests.budget import Budget
+from reconciler.manifests.budget import Budget, limit_errors
 from reconciler.manifests.definition import check_definition, clean_definition
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import (
@@ -83,7 +83,7 @@ class DefinitionFiles:
             file = self._files[known, schema] = self._read(path, name, place)
             file.named_at = place
             if schema and isinstance(file.document, dict):
-                file.faults = list(check_definition(schema, file.document))
+                file.faults = list(limit_errors(check_definition(schema, file.document), ()))
                 file.document = clean_definition(schema, file.document)
             if self._folder.budget.is_large:
                 file.document = compress(file.document)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,8 @@ PROJECT_FILE: Final = "reconciler.yaml"
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")
 _HERE: Final = Path()
+# Finding a similar name is slow in a large folder.
+_SUGGESTED: Final = 20
 _FileId = tuple[int, int]
 
 
@@ -35,7 +39,8 @@ class Folder:
 
     `files` collects the digest of every file read, by relative name. `passed` collects the files
     and folders that a walk found and did not enter or yield, and `walked` the paths at which a walk
-    began: the given ones, and linked folders. `budget` says what the files may still hold.
+    began: the given ones, and linked folders. `missed` counts missing files. `budget` says what the
+    files may still hold.
     """
 
     root: Path
@@ -44,13 +49,16 @@ class Folder:
     findings: list[Finding] = field(default_factory=list)
     passed: list[Path] = field(default_factory=list)
     walked: list[Path] = field(default_factory=list)
+    missed: int = 0
     _resolved: dict[Path, Path] = field(default_factory=dict)
     _walked: set[_FileId] = field(default_factory=set)
 
     def miss(self, path: Path, name: str, place: SourceLocation) -> Finding:
         """Returns the finding for a file that does not exist, with the nearest name beside it."""
+        self.missed += 1
         try:
-            others = sorted(one.name for one in path.parent.iterdir())
+            few = self.missed <= _SUGGESTED
+            others = sorted(one.name for one in path.parent.iterdir()) if few else []
         except OSError:
             others = []
         near = suggest(path.name, others, most=1000)
@@ -81,24 +89,29 @@ class Folder:
             return
         if not self._holds(path):
             return
-        linked = [path]
+        linked = deque([path])
         # A stack and not a recursion: folders may be deeper than Python's calls.
         while linked:
-            below = [linked.pop(0)]
+            below = [linked.popleft()]
             while below:
                 yield from self._walk_one(below.pop(), below, linked)
 
-    def _walk_one(self, folder: Path, below: list[Path], linked: list[Path]) -> Iterator[Path]:
-        """Yields the YAML files of one folder; adds its subfolders to `below` and `linked`."""
+    def _walk_one(self, folder: Path, below: list[Path], linked: deque[Path]) -> Iterator[Path]:
+        """Yields the YAML files of one folder; adds its subfolders to `below` and `linked`.
+
+        Raises ProjectTooLarge.
+        """
         try:
             if self._is_walked(folder):
                 return
             self._walked.add(_identify(folder))
             with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+                most = self.budget.left["files and folders"] + 1
+                entries = sorted(islice(found, most), key=lambda entry: entry.name)
         except OSError as error:
             self._refuse(folder, f"cannot be read: {error.strerror}")
             return
+        self.budget.charge("files and folders", len(entries), self.name(folder))
         deeper: list[Path] = []
         for entry in entries:
             path = folder / entry.name
@@ -159,7 +172,7 @@ class Folder:
             found += [path] if not alike else Folder(self.root).walk(path) if path != usual else []
         return found
 
-    def _pass(self, path: Path, linked: list[Path], *, is_link: bool) -> None:
+    def _pass(self, path: Path, linked: deque[Path], *, is_link: bool) -> None:
         """Notes a file that is not yielded; a link to a folder is added to `linked`."""
         if not is_link or path.name.startswith(".") or not path.is_dir():
             self.passed.append(path)

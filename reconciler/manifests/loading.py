@@ -115,8 +115,9 @@ def load(
             loading.load_manifests(paths)
         whole = not paths and not alone
     except ProjectTooLarge as error:
-        loading.findings.append(error.finding)
-        whole = False
+        loaded = loading.finish(whole=False)
+        # First: there may be thousands of others.
+        return replace(loaded, findings=(*error.findings(), *loaded.findings))
     return loading.finish(whole=whole)
 
 
@@ -178,9 +179,15 @@ class _Loading:
         parsed = Text(name, text, None if is_charged else self.folder.budget)
         try:
             for node in parsed.compose():
+                before = self._count_findings(parsed)
                 self._load_document(file, parsed, node)
+                more = self._count_findings(parsed) - before
+                self.folder.budget.charge("errors", more, parsed.place(node))
         finally:
             self.findings.extend(parsed.findings)
+
+    def _count_findings(self, parsed: Text) -> int:
+        return len(parsed.findings) + len(self.findings) + len(self.folder.findings)
 
     def _load_document(self, file: Path, parsed: Text, node: yaml.Node) -> None:
         version, kind = (read_top_level(node, name) for name in ("apiVersion", "kind"))

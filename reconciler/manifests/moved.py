@@ -13,7 +13,7 @@ from typing import Final
 from reconciler.manifests.references import Found
 from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Address, Finding, Json, Manifest, SourceLocation
-from reconciler.plans.history import rename
+from reconciler.plans.history import resolve_moves
 
 _KEEP_ONE: Final = Finding("", next_step="Keep one of the two entries.")
 
@@ -24,7 +24,7 @@ def check_moved(document: Json) -> Iterator[Found]:
     `document` is a project file's document that fits its schema.
     """
     entries = _read_entries(document)
-    moved = {old: new for _, old, new in entries}
+    ends = resolve_moves({old: new for _, old, new in entries})
     first_from: dict[Address, str] = {}
     first_to: dict[Address, str] = {}
     for pointer, old, new in entries:
@@ -37,14 +37,9 @@ def check_moved(document: Json) -> Iterator[Found]:
             said = f"{old} is of another kind than {new}"
             step = "A resource keeps its kind: name an address of the same kind."
             yield f"{pointer}/to", Finding(said, next_step=step)
-        elif _is_circle(old, moved):
+        elif ends[old] is None:
             said = f"{old} is moved in a circle, back to itself"
             yield f"{pointer}/from", Finding(said, next_step="Remove one entry of the circle.")
-
-
-def _is_circle(start: Address, moved: Mapping[Address, Address]) -> bool:
-    """Whether the entries lead from an address back to it."""
-    return moved.get(rename(start, moved)) is not None
 
 
 def place_moved(document: Json, places: SourceMap) -> Mapping[Address, SourceLocation]:

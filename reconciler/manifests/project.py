@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from reconciler.document.comparers import COMPARERS
 from reconciler.files import resolve_path
 from reconciler.model import Address, Cloud, Finding, GuardLimits, Json, Project
+from reconciler.plans.history import resolve_moves
 from reconciler.ports import Plane
 
 # The emulator's blob storage.
@@ -40,12 +41,17 @@ def make_project(
         ),
         ledger=ledger.get("path", LEDGER),
         digest=digest,
-        moved={
-            Address.parse(one["from"]): Address.parse(one["to"]) for one in spec.get("moved", ())
-        },
+        moved=_read_moved(spec),
         ledger_container=_normalize(ledger.get("container", "")),
         ledger_prefix=ledger.get("prefix", ""),
     )
+
+
+def _read_moved(spec: Json) -> dict[Address, Address]:
+    """The current address for each old one, so that nobody follows a chain of entries again."""
+    entries = spec.get("moved", ())
+    ends = resolve_moves({Address.parse(one["from"]): Address.parse(one["to"]) for one in entries})
+    return {old: end for old, end in ends.items() if end is not None}
 
 
 def check_cloud(document: Json) -> Iterator[tuple[str, Finding]]:

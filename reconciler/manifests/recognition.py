@@ -27,7 +27,7 @@ _NEAR_KIND: Final = 0.85
 _OTHERS: Final = ("endpoints",)
 _READ_BYTES: Final = 1 << 20
 _OUR_VERSION: Final = re.compile(
-    r"""apiVersion["']?\s*:\s*["']?[^\s"',}]*reconciler""", re.IGNORECASE
+    r"""apiVersion["']?\s*:\s*["']?[^\s"',}]{0,100}reconciler""", re.IGNORECASE
 )
 _OUR_KIND: Final = r"""\bkind["']?\s*:\s*["']?({})\b"""
 _NAME: Final = re.compile(r"""\bname["']?\s*:\s*["']?([^\s"',}]+)""")

@@ -13,9 +13,9 @@ from typing import Final
 from reconciler.document.forms import Skip, find_faults, settle, skip_nothing
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.manifests import definition
+from reconciler.manifests.budget import MORE_ERRORS, MOST_ERRORS, limit_errors
 from reconciler.manifests.definition_files import DefinitionFile, DefinitionFiles
 from reconciler.manifests.folder import Folder
-from reconciler.manifests.schema import MORE, MOST
 from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Finding, Json, Manifest
 from reconciler.model import Path as DocumentPath
@@ -69,7 +69,8 @@ def normalize_definition(schema: str, spec: Json, skip: Skip = skip_nothing) -> 
     given = spec.get(_DEFINITION)
     if not schema or not isinstance(given, dict):
         return
-    yield from point_to_definition(definition.check_definition(schema, given, skip))
+    faults = definition.check_definition(schema, given, skip)
+    yield from point_to_definition(limit_errors(faults, ()))
     spec[_DEFINITION] = definition.clean_definition(schema, given, skip)
 
 
@@ -85,7 +86,7 @@ def settle_spec(schema: str, spec: Json, skip: Skip = skip_nothing) -> Iterator[
     `schema` is the name of the manifest schema of the kind.
     """
     field = definition.compile_service(schema).child("spec")
-    for path, finding in find_faults(field, spec, ("spec",), skip):
+    for path, finding in limit_errors(find_faults(field, spec, ("spec",), skip), ()):
         yield format_pointer(path), finding
     spec.update(settle(field, spec, skip))
 
@@ -95,10 +96,10 @@ def check_secrets(schema: str, spec: Json) -> Iterator[Found]:
     secrets = spec.get(_SECRETS)
     given = secrets if schema and isinstance(secrets, dict) else ()
     wrong = (pointer for pointer in given if not _leads_to_secret(schema, pointer))
-    for pointer in itertools.islice(wrong, MOST):
+    for pointer in itertools.islice(wrong, MOST_ERRORS):
         yield format_pointer(("spec", _SECRETS, pointer)), _no_secret(schema, pointer)
     if next(wrong, None) is not None:
-        yield format_pointer(("spec", _SECRETS)), MORE
+        yield format_pointer(("spec", _SECRETS)), MORE_ERRORS
 
 
 def locate_files(folder: Folder, file: Path, references: Iterable[Reference]) -> Iterator[Found]:

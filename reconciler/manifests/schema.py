@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import jsonschema_rs
 
 from reconciler.document.pointers import copy_document, find, format_pointer, split_pointer
+from reconciler.manifests.budget import MORE_ERRORS, MOST_ERRORS
 from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Finding, Json, Path
 from reconciler.package_data import read_schema
@@ -27,9 +28,6 @@ from reconciler.text.suggestions import ask, suggest
 if TYPE_CHECKING:  # it only explains errors, and is imported when there are errors
     from jsonschema.exceptions import ValidationError
 
-# So many errors usually have one common cause.
-MOST: Final = 1000
-MORE: Final = Finding(f"has more than {MOST:,} errors; the later ones are not reported")
 _NAMES: Final[Mapping[str, str]] = {
     "object": "a mapping",
     "array": "a list",
@@ -158,14 +156,14 @@ def check_document(name: str, document: Json, extension: str = "") -> Iterator[t
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - only needed to explain
 
     validator = Draft202012Validator(_strict_schema(name, extension))
-    errors = list(itertools.islice(validator.iter_errors(document), MOST))
+    errors = list(itertools.islice(validator.iter_errors(document), MOST_ERRORS))
     reported = False
     for error in sorted(errors, key=lambda one: list(map(str, one.path))):
         for found in _explain(error):
             reported = True
             yield found
-    if len(errors) == MOST:
-        yield "", MORE
+    if len(errors) == MOST_ERRORS:
+        yield "", MORE_ERRORS
     if not reported:
         # In Python's patterns, `$` also matches before a final line break.
         for at, _ in sign_errors(name, document, extension):
@@ -194,7 +192,9 @@ def sign_errors(name: str, document: Json, extension: str = "") -> Iterator[tupl
     Documents with the same errors have equal texts; this is much faster than an explanation.
     """
     try:
-        errors = list(itertools.islice(_decider(name, extension).iter_errors(document), MOST))
+        errors = list(
+            itertools.islice(_decider(name, extension).iter_errors(document), MOST_ERRORS)
+        )
     except UnicodeEncodeError:
         yield "", "half of a character"
         return
@@ -288,10 +288,10 @@ def _explain_unknown(
     at: tuple[str | int, ...], instance: Json, schema: Json
 ) -> Iterator[tuple[str, Finding]]:
     unknown = sorted(set(instance) - set(schema.get("properties", {})))
-    for key in unknown[:MOST]:
+    for key in unknown[:MOST_ERRORS]:
         yield format_pointer((*at, key)), _unknown_field(key, schema)
-    if len(unknown) > MOST:
-        said = f"has {len(unknown) - MOST:,} more fields that are not known"
+    if len(unknown) > MOST_ERRORS:
+        said = f"has {len(unknown) - MOST_ERRORS:,} more fields that are not known"
         yield format_pointer(at), Finding(said)
 
 

@@ -12,12 +12,13 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import yaml
 
 from reconciler.document.pointers import read_index, split_pointer
-from reconciler.manifests.budget import Budget
+from reconciler.manifests.budget import MORE_ERRORS, MOST_ERRORS, Budget
 from reconciler.manifests.variables import fits, is_plain
 from reconciler.model import Finding, Json, SourceLocation
 from reconciler.secrets.suspicion import REFER, SUSPICIOUS, is_suspicious, quote_word
@@ -177,8 +178,15 @@ class Text:
             step = ""
         return Finding(f"is not YAML: {problem}", place=place, next_step=step)
 
-    def _refuse(self, node: yaml.Node, message: str, next_step: str = "") -> None:
-        self.findings.append(Finding(message, place=self.place(node), next_step=next_step))
+    def _refuse(
+        self, node: yaml.Node, message: str, next_step: str = "", detail: tuple[str, ...] = ()
+    ) -> None:
+        """Adds a finding; after very many of them, only that there are more."""
+        found = len(self.findings)
+        if found < MOST_ERRORS:
+            self.findings.append(Finding(message, "", self.place(node), detail, next_step))
+        elif found == MOST_ERRORS:
+            self.findings.append(replace(MORE_ERRORS, place=self.place(node)))
 
     def _build(self, node: yaml.Node, depth: int) -> Json:
         self._left -= 1
@@ -214,11 +222,7 @@ class Text:
             if name in result:
                 before = self.place(first[name])
                 message = f"duplicate key{quote_word(name)}"
-                self.findings.append(
-                    Finding(
-                        message, place=self.place(key), detail=(f"The first one is on {before}.",)
-                    )
-                )
+                self._refuse(key, message, detail=(f"The first one is on {before}.",))
                 continue
             first[name] = key
             result[name] = self._build(value, depth + 1)

@@ -146,6 +146,19 @@ def rename(address: Address, moved: Mapping[Address, Address]) -> Address:
     return address
 
 
+def resolve_moves(moved: Mapping[Address, Address]) -> dict[Address, Address | None]:
+    """Return the current address for each old one; None where the entries lead in a circle."""
+    ends: dict[Address, Address | None] = {}
+    for start in moved:
+        way, at = [], start
+        while at in moved and at not in ends:
+            ends[at] = None  # whoever comes back here walks in a circle
+            way.append(at)
+            at = moved[at]
+        ends.update(dict.fromkeys(way, ends[at] if at in moved else at))
+    return ends
+
+
 def is_of_one_resource(before: Entry, after: Entry) -> bool:
     """Whether two entries are of one resource.
 

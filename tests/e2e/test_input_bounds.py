@@ -117,7 +117,7 @@ def test_many_manifests_that_name_one_large_file_are_refused_together(tmp_path: 
     tags = {f"t{number}": f"v{number}" for number in range(150_000)}
     write_manifests(tmp_path, {"d.json": json.dumps({"tags": tags}), **manifests})
     said, peak_mb = run(tmp_path, "validate")
-    assert "Error: Project: its files hold more than 10,000,000 names and values" in said
+    assert "Error: Project: it holds more than 10,000,000 names and values" in said
     assert "on manifests/m43.yaml line 5, column 16" in said
     assert "Split it into several projects, each in a folder of its own." in said
     assert peak_mb < MOST_MB

@@ -1,20 +1,23 @@
 """What the files of one project hold together is bounded; large projects are within the bounds."""
 
+import itertools
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.manifests import Loaded, budget
-from reconciler.manifests.budget import MOST, Budget
+from reconciler.manifests import Loaded, budget, load
+from reconciler.manifests.budget import MORE_ERRORS, MOST, Budget
 from reconciler.manifests.definition_files import DefinitionFiles, parse_json
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import Text
-from reconciler.model import SourceLocation
+from reconciler.model import Address, SourceLocation
+from reconciler.plans.history import rename, resolve_moves
 from tests.benchmarks.documents import OLD, definition, name_of
-from tests.unit.test_manifests import SERVICE, read
+from tests.unit.test_manifests import KINDS, SERVICE, read
 
 DEFINITION = SERVICE + "  definition: {file: d.json}\n"
 FLEET = """\
@@ -29,6 +32,8 @@ spec:
     spec: {definition: {tags: {team: '${code}'}}}
 """
 SPLIT = "Split it into several projects, each in a folder of its own."
+CORRECT = "Correct those below, and run the command again."
+MOVE = "Move its manifests to manifests/, and other files out of there."
 START = SourceLocation("m.yaml", 1, 1)
 
 
@@ -37,26 +42,28 @@ def service(name: str, rest: str) -> str:
 
 
 def refusal(loaded: Loaded) -> list[str]:
-    """The message, the place and the next step of each finding."""
-    assert all(one.subject == "Project" for one in loaded.findings)
-    return [f"{one.message} | {one.place} | {one.next_step}" for one in loaded.findings]
+    """The message, the place and the next step of the first finding; all are of the project."""
+    assert loaded.findings[0].subject == "Project"
+    return [f"{one.message} | {one.place} | {one.next_step}" for one in loaded.findings[:1]]
 
 
-def bound(monkeypatch: pytest.MonkeyPatch, values: int, resources: int = 100) -> None:
-    monkeypatch.setattr(budget, "MOST", {"names and values": values, "resources": resources})
+def bound(monkeypatch: pytest.MonkeyPatch, **most: int) -> None:
+    """Sets bounds; `_` in the name of a cost stands for a blank."""
+    given = {name.replace("_", " "): count for name, count in most.items()}
+    monkeypatch.setattr(budget, "MOST", dict(MOST) | given)
 
 
 def test_a_project_with_too_many_values_is_refused_in_the_file_that_holds_one_too_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bound(monkeypatch, 70)
+    bound(monkeypatch, names_and_values=70)
     tags = ", ".join(f"t{number}: x" for number in range(10))
     texts = {
         f"{name}_yaml": service(name, f"  definition: {{tags: {{{tags}}}}}\n") for name in "abcd"
     }
     loaded = read(tmp_path, **texts)
     assert refusal(loaded) == [
-        f"its files hold more than 70 names and values | manifests/b.yaml:1:1 | {SPLIT}"
+        f"it holds more than 70 names and values | manifests/b.yaml:1:1 | {SPLIT}"
     ]
     assert set(loaded.files) == {"reconciler.yaml", "manifests/a.yaml", "manifests/b.yaml"}
 
@@ -65,46 +72,44 @@ def test_a_project_with_too_many_values_is_refused_in_the_file_that_holds_one_to
 def test_a_definition_file_is_charged_to_each_manifest_that_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    bound(monkeypatch, 110)
+    bound(monkeypatch, names_and_values=110)
     text = json.dumps({"tags": {f"t{number}": "x" for number in range(10)}})
     rest = f"  definition: {{file: {name}}}\n"
     manifests = {f"{one}_yaml": service(one, rest) for one in "abcd"}
     loaded = read(tmp_path, **{name.replace(".", "_"): text}, **manifests)
     assert refusal(loaded)[0].startswith(
-        "its files hold more than 110 names and values | manifests/c.yaml:5:16"
+        "it holds more than 110 names and values | manifests/c.yaml:5:16"
     )
 
 
 def test_values_that_aliases_repeat_are_charged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bound(monkeypatch, 2_000)
+    bound(monkeypatch, names_and_values=2_000)
     text = SERVICE + "  definition:\n    tags: {a: &a [x, x, x, x, x, x, x, x, x, x]}\n"
     for one, below in ("ba", "cb", "dc"):
         text += f"    {one}: &{one} [{', '.join([f'*{below}'] * 10)}]\n"
     loaded = read(tmp_path, a_yaml=text)
-    assert "its files hold more than 2,000 names and values" in str(loaded.findings)
+    assert "it holds more than 2,000 names and values" in str(loaded.findings)
 
 
 @pytest.mark.parametrize("refused", ["{a: [", "{a: no"])
 def test_a_file_that_is_refused_is_charged_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
-    bound(monkeypatch, 60)
+    bound(monkeypatch, names_and_values=60)
     loaded = read(tmp_path, a_yaml=refused + "x, " * 100, b_yaml=service("b", ""))
-    assert "its files hold more than 60 names and values" in str(loaded.findings)
+    assert "it holds more than 60 names and values" in str(loaded.findings)
     assert "manifests/b.yaml" not in loaded.files
 
 
 def test_the_resources_of_manifests_and_fleets_are_counted_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bound(monkeypatch, 10_000, resources=5)
+    bound(monkeypatch, resources=5)
     fleets = {f"{name}_yaml": FLEET.replace("NAME", name) for name in "bc"}
     loaded = read(tmp_path, a_yaml=service("a", "  {}\n"), i_csv="code\nx\ny\nz\n", **fleets)
-    assert refusal(loaded) == [
-        f"its files hold more than 5 resources | manifests/i.csv:3:1 | {SPLIT}"
-    ]
+    assert refusal(loaded) == [f"it holds more than 5 resources | manifests/i.csv:3:1 | {SPLIT}"]
 
 
 def test_manifests_share_a_definition_file_and_do_not_change_it(tmp_path: Path) -> None:
@@ -196,6 +201,134 @@ def test_the_place_of_a_late_document_needs_no_memory_for_the_lines_before_it() 
         one.rest()
     assert str(places[-1]["/a"]) == "a.yaml:2000:1"
     assert sum(len(one._text) for one in places) < 10_000
+
+
+def test_the_errors_of_one_document_are_limited(tmp_path: Path) -> None:
+    tags = ", ".join(f"t{number}: no" for number in range(1_500))
+    loaded = read(tmp_path, a_yaml=service("a", f"  definition: {{tags: {{{tags}}}}}\n"))
+    messages = Counter(one.message for one in loaded.findings)
+    assert messages['"no" would be read as true or false'] == 1_000
+    assert MORE_ERRORS.message in messages
+    assert len(loaded.findings) < 2_100
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["account_key", "uri"],
+    ids=["what may not be declared", "what has no form"],
+)
+def test_the_errors_of_one_definition_are_limited(tmp_path: Path, name: str) -> None:
+    assets = {
+        f"a{number}": {"locationInfo": {name: "https://a.b:x/c"}, "type": "Resource"}
+        for number in range(1_500)
+    }
+    files = DefinitionFiles(Folder(tmp_path))
+    (tmp_path / "d.json").write_text(json.dumps({"properties": {"assets": assets}}))
+    faults = files.read(tmp_path / "m.yaml", "d.json", START, "service/web-service").faults
+    assert len(faults) == 1_001
+    assert faults[-1] == ((), MORE_ERRORS)
+
+
+def test_a_project_with_very_many_errors_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound(monkeypatch, errors=3)
+    wrong = {f"{name}_yaml": service(name, "  resurce: {}\n") for name in "abcdef"}
+    loaded = read(tmp_path, **wrong)
+    assert refusal(loaded) == [f"it holds more than 3 errors | manifests/d.yaml:1:1 | {CORRECT}"]
+    assert len(loaded.findings) == 5
+    assert "manifests/e.yaml" not in loaded.files
+
+
+def test_a_folder_with_very_many_files_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound(monkeypatch, files_and_folders=5)
+    read(tmp_path, a_yaml=service("a", "  {}\n"))
+    below = tmp_path / "manifests" / "below"
+    below.mkdir()
+    for number in range(4):
+        (below / f"{number}.txt").touch()
+    loaded = load(tmp_path, None, [], KINDS)
+    assert refusal(loaded) == [f"it holds more than 5 files and folders | None | {MOVE}"]
+    assert loaded.findings[0].detail[0] == "The last one is in manifests/below."
+
+
+def test_the_members_of_all_fleets_are_bounded_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "_MOST_MEMBER_BYTES", 1_200)
+    fleets = {f"{name}_yaml": FLEET.replace("NAME", name) for name in "ab"}
+    loaded = read(tmp_path, i_csv="code\nx\ny\n", **fleets)
+    (finding,) = loaded.findings
+    assert finding.subject == "Fleet/b"
+    assert finding.message.startswith("the members of the project's fleets together")
+    assert finding.next_step == "Split the project into several, each in a folder of its own."
+
+
+def test_only_the_first_unknown_variables_get_a_suggestion(tmp_path: Path) -> None:
+    wrong = ", ".join(f"t{number}: '${{cod{number}}}'" for number in range(1_500))
+    text = FLEET.replace("NAME", "f").replace("team: '${code}'", wrong)
+    loaded = read(tmp_path, f_yaml=text, i_csv="code\nx\n")
+    assert sum(bool(one.next_step) for one in loaded.findings) == 20
+    assert len(loaded.findings) == 1_001
+    assert MORE_ERRORS.message in {one.message for one in loaded.findings}
+
+
+def test_only_the_first_missing_files_get_a_suggestion(tmp_path: Path) -> None:
+    manifests = {
+        f"m{number}_yaml": service(f"s{number}", f"  definition: {{file: d{number}.jso}}\n")
+        for number in range(10, 40)
+    }
+    texts = {f"d{number}_json": "{}" for number in range(10, 40)}
+    loaded = read(tmp_path, **manifests, **texts)
+    assert [bool(one.next_step) for one in loaded.findings] == [True] * 20 + [False] * 10
+
+
+def test_names_that_are_one_name_are_not_all_named_for_each_of_them(tmp_path: Path) -> None:
+    casings = ("".join(one) for one in itertools.product(*zip("abcdefg", "ABCDEFG", strict=True)))
+    loaded = read(
+        tmp_path,
+        a_yaml=service(
+            "a", f"  definition: {{tags: {{{', '.join(f'{c}: x' for c in casings)}}}}}\n"
+        ),
+    )
+    assert len(loaded.findings) == 128
+    assert max(len(one.message) for one in loaded.findings) < 250
+
+
+def test_a_text_that_nearly_names_this_product_very_often_is_read_quickly(tmp_path: Path) -> None:
+    """The search took time by the square of the text: more than ten minutes for this one."""
+    loaded = read(tmp_path, a_yaml=service("a", "  {}\n"), x_txt="apiVersion:" * 90_000)
+    assert loaded.unread == ()
+
+
+class Counted(dict[Address, Address]):
+    """Counts how often it is looked into."""
+
+    looks = 0
+
+    def __getitem__(self, key: Address) -> Address:
+        self.looks += 1
+        return super().__getitem__(key)
+
+
+def test_a_chain_of_moves_is_followed_once() -> None:
+    length = 2_000
+    moved = Counted({a(number): a(number + 1) for number in range(length)})
+    assert set(resolve_moves(moved).values()) == {a(length)}
+    assert moved.looks <= length
+
+
+def a(number: int) -> Address:
+    return Address("WebService", f"s{number}")
+
+
+@given(st.dictionaries(st.integers(0, 8).map(a), st.integers(0, 8).map(a)))
+def test_moves_lead_where_each_entry_leads(moved: dict[Address, Address]) -> None:
+    for old, end in resolve_moves(moved).items():
+        last = rename(old, moved)
+        assert end == (None if last in moved else last)
 
 
 JSON_VALUES = st.recursive(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
@@ -39,6 +40,8 @@ from reconciler.secrets.suspicion import format_name, is_word
 from reconciler.text.suggestions import ask, looks_like, suggest
 
 _DEFINITION: Final = ("spec", "definition")
+# To list all names and to find a similar one is slow, and nobody reads more of them.
+_SUGGESTED: Final = 20
 # What normalization may remove from an address, variables included.
 _LOSABLE: Final = re.compile(r"[?#@=%]")
 
@@ -70,6 +73,12 @@ class FleetContext:
     schema: str
     items: Items
     firsts: dict[Finding, Finding] = field(default_factory=dict)
+    unknown: int = 0
+
+    @functools.cached_property
+    def known_names(self) -> frozenset[str]:
+        """The names of the values in any item."""
+        return frozenset(self.items.names)
 
     @property
     def service(self) -> str:
@@ -168,9 +177,13 @@ class _PartContext:
 
     def check_name(self, name: str, path: Path) -> Finding | None:
         items = self.context.items
-        if name in items.names or not items.names:
+        if name in self.context.known_names or not items.names:
             return None
         tabular = items.header is not None
+        message = f"no {'column is called' if tabular else 'item has'} {format_name(name, 'that')}"
+        self.context.unknown += 1
+        if self.context.unknown > _SUGGESTED:
+            return self.locate(Finding(message), path)
         header = items.header or items.all[0].place
         # A name that looks like the variable cannot be a secret: the template holds it too.
         words = [one for one in items.names if is_word(one) or looks_like(one, name)]
@@ -178,7 +191,7 @@ class _PartContext:
         near = suggest(name, words)
         return self.locate(
             Finding(
-                f"no {'column is called' if tabular else 'item has'} {format_name(name, 'that')}",
+                message,
                 detail=(f"The names on {header} are: {', '.join(words + _others(others))}.",),
                 next_step=ask(name, near, "${{{}}}") if near else "",
             ),

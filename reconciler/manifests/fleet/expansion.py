@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.document.pointers import format_pointer
+from reconciler.manifests.budget import MOST_ERRORS
 from reconciler.manifests.definition_files import DefinitionFiles
 from reconciler.manifests.fleet.checks import FleetContext, Part
 from reconciler.manifests.fleet.findings import FindingCounter
@@ -20,7 +21,7 @@ from reconciler.manifests.fleet.overrides import OverlaidPlaces, lay_over
 from reconciler.manifests.fleet.template import Problems, Template, Values
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.references import find_definition_file
-from reconciler.manifests.schema import MOST, check_document, is_valid, sign_errors, unknown_word
+from reconciler.manifests.schema import check_document, is_valid, sign_errors, unknown_word
 from reconciler.manifests.variables import is_plain
 from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Address, Finding, Json, Manifest, Member, Rollout, SourceLocation
@@ -35,7 +36,6 @@ _WAVES: Final = "/spec/waves"
 
 _FILE: Final = ("definition", "file")
 _OVERRIDES: Final = "/spec/overrides"
-_MOST_BYTES: Final = 256 * 1024 * 1024
 _PLAIN: Final = Finding(
     "the definition file of an override cannot have variables",
     next_step="An override is for one member: write the name without variables.",
@@ -113,14 +113,14 @@ def _make_members(
             expanded = member_template.expand(item)
         except TooLarge:
             place = source.places[_TEMPLATE]
-            yield Finding(_TOO_LARGE, place=place, next_step="Split it into several fleets.")
+            yield replace(_TOO_LARGE, place=place)
             return
         member = Member(fleet, item.number, item.place)
         subject = f"{member_template.kind}/{expanded.name}" if expanded.name else str(fleet)
         for problem in dict.fromkeys(expanded.problems):
             counter.add(problem, subject, member)
         reported += len(expanded.problems)
-        ended = reported > _MOST_REPORTED or len(expanded.problems) >= MOST
+        ended = reported > _MOST_REPORTED or len(expanded.problems) >= MOST_ERRORS
         if ended:
             yield Finding(_TOO_MANY, place=source.places[_TEMPLATE])
             break
@@ -167,11 +167,14 @@ _SAME: Final = Finding(
     next_step="Give each item its own name, or remove the duplicate.",
 )
 _TOO_MANY: Final = "its members have too many errors; those of later items are not reported"
-_TOO_LARGE: Final = "its members together would take more than 256 MB"
+_TOO_LARGE: Final = Finding(
+    "the members of the project's fleets together would take more than 256 MB",
+    next_step="Split the project into several, each in a folder of its own.",
+)
 
 
 class TooLarge(Exception):
-    """The members together would take more memory than a fleet may."""
+    """The members of all fleets together would take more memory than they may."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,6 @@ class MemberTemplate:
     overrides: dict[str, Part] = field(default_factory=dict)
     parts: dict[str, tuple[Part, list[Finding]]] = field(default_factory=dict)
     explained: dict[object, list[Finding]] = field(default_factory=dict)
-    left: int = _MOST_BYTES
 
     @property
     def kind(self) -> str:
@@ -232,11 +234,13 @@ class MemberTemplate:
         return ExpandedMember(name, document, places, problems)
 
     def _fill(self, template: Template, values: Values, problems: Problems) -> Json:
-        self.left -= template.size
+        size = template.size
         for name, times in template.used.items():
             value = values.get(name)
-            self.left -= times * len(value) if isinstance(value, str) else 0
-        if self.left < 0:
+            size += times * len(value) if isinstance(value, str) else 0
+        budget = self.context.folder.budget
+        budget.member_bytes_left -= size
+        if budget.member_bytes_left < 0:
             raise TooLarge
         return template.make(values, problems)
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from reconciler.manifests.budget import Budget
 from reconciler.manifests.fleet.findings import format_places
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.yaml_text import SourceMap
@@ -91,12 +92,12 @@ def _read_csv(folder: Folder, manifest: Path, name: str, place: SourceLocation) 
         refused = tuple(folder.findings[before:])
         del folder.findings[before:]
         return Items(findings=refused)
-    return _parse(folder.name(path), text)
+    return _parse(folder.name(path), text, folder.budget)
 
 
-def _parse(file: str, text: str) -> Items:
+def _parse(file: str, text: str, budget: Budget) -> Items:
     findings: list[Finding] = []
-    rows = list(_read_rows(file, text, findings))
+    rows = list(_read_rows(file, text, findings, budget))
     if not rows and not findings:
         nothing = Finding("is empty", file, SourceLocation(file, 1, 1), next_step=_NAME_COLUMNS)
         findings.append(nothing)
@@ -116,8 +117,8 @@ def _parse(file: str, text: str) -> Items:
 _Row = tuple[SourceLocation, list[str]]
 
 
-def _read_rows(file: str, text: str, findings: list[Finding]) -> Iterator[_Row]:
-    """Each row that is not empty, with its first line.
+def _read_rows(file: str, text: str, findings: list[Finding], budget: Budget) -> Iterator[_Row]:
+    """Each row that is not empty, with its first line; raises ProjectTooLarge.
 
     Rows after the largest number of items are counted and not kept.
     """
@@ -137,6 +138,7 @@ def _read_rows(file: str, text: str, findings: list[Finding]) -> Iterator[_Row]:
                 message = f"has more than {_MOST_CELLS:,} cells"
                 findings.append(Finding(message, file, place, next_step=_SPLIT))
                 return
+            budget.charge("names and values", len(cells), place)
             yield place, cells
         if count > _MOST_ITEMS + 1:
             findings.append(_make_too_many(count - 1, SourceLocation(file, 1, 1)))

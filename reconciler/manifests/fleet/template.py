@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Final, Protocol
 
+from reconciler.manifests.budget import MORE_ERRORS, MOST_ERRORS
 from reconciler.manifests.variables import Fragment, Variable, is_plain, split_text
 from reconciler.model import ABSENT, Finding, Json, Path
 from reconciler.model.values import dataclass
@@ -65,6 +66,8 @@ def compile_template(value: Json, context: TemplateContext, path: Path = ()) -> 
     """Parses all variables of a value at a path; reports problems as findings and never raises."""
     template = Template(value)
     template.fill = _Compiler(template, context).compile(value, path)
+    if len(template.findings) > MOST_ERRORS:
+        template.findings[MOST_ERRORS:] = [context.locate(MORE_ERRORS, path)]
     return template
 
 
