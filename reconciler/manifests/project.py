@@ -48,7 +48,7 @@ def make_project(
 
 
 def _read_moved(spec: Json) -> dict[Address, Address]:
-    """The current address for each old one, so that nobody follows a chain of entries again."""
+    """The current address for each old one: a chain of entries is followed only here."""
     entries = spec.get("moved", ())
     ends = resolve_moves({Address.parse(one["from"]): Address.parse(one["to"]) for one in entries})
     return {old: end for old, end in ends.items() if end is not None}

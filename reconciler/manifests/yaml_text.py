@@ -181,7 +181,7 @@ class Text:
     def _refuse(
         self, node: yaml.Node, message: str, next_step: str = "", detail: tuple[str, ...] = ()
     ) -> None:
-        """Adds a finding; after very many of them, only that there are more."""
+        """Adds a finding. After very many of them it adds only that more exist."""
         found = len(self.findings)
         if found < MOST_ERRORS:
             self.findings.append(Finding(message, "", self.place(node), detail, next_step))

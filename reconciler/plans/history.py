@@ -152,7 +152,7 @@ def resolve_moves(moved: Mapping[Address, Address]) -> dict[Address, Address | N
     for start in moved:
         way, at = [], start
         while at in moved and at not in ends:
-            ends[at] = None  # whoever comes back here walks in a circle
+            ends[at] = None  # an entry that comes to this address again is part of a circle
             way.append(at)
             at = moved[at]
         ends.update(dict.fromkeys(way, ends[at] if at in moved else at))

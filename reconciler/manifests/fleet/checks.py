@@ -40,7 +40,7 @@ from reconciler.secrets.suspicion import format_name, is_word
 from reconciler.text.suggestions import ask, looks_like, suggest
 
 _DEFINITION: Final = ("spec", "definition")
-# To list all names and to find a similar one is slow, and nobody reads more of them.
+# Listing all names and finding a similar one is slow. A user does not read more of them.
 _SUGGESTED: Final = 20
 # What normalization may remove from an address, variables included.
 _LOSABLE: Final = re.compile(r"[?#@=%]")
