@@ -548,7 +548,10 @@ def test_a_fleet_that_would_not_fit_into_memory_is_refused(tmp_path: Path) -> No
     rows = "".join(f"{number},5,{'x' * 10_000}\n" for number in range(300))
     fleet = change("Location ${code}", "${team}" * 300 + "${code}")
     assert found(read(tmp_path, fleet, csv="code,calls,team\n" + rows)) == [
-        (f"{AT}:6:3", "Fleet/bikes: its members together would take more than 256 MB")
+        (
+            f"{AT}:6:3",
+            "Fleet/bikes: the members of the project's fleets together would take more than 256 MB",
+        )
     ]
 
 
