@@ -20,6 +20,14 @@ from reconciler.model.values import dataclass
 
 
 @dataclass(frozen=True)
+class Written:
+    """The names of the files that were written, and warnings about them."""
+
+    files: Sequence[str]
+    warnings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
 class Importer:
     """Writes manifests into a folder; they do not repeat the project's defaults.
 
@@ -33,15 +41,16 @@ class Importer:
     full: bool
     force: bool
 
-    def write(self, services: Sequence[tuple[Resource, Live]]) -> list[str]:
-        """Write a manifest of each service; returns the names of the files.
+    def write(self, services: Sequence[tuple[Resource, Live]]) -> Written:
+        """Write a manifest of each service.
 
         Raises ReconcilerError, and writes no file, if a service or its address is declared, or if
         a file already exists. With `force` a manifest that is alone in its file is replaced.
         """
         files = dict(self._make_files(services))
         resources = [resource for resource, _ in services]
-        if self._are_read(files):
+        is_read = self._are_read(files)
+        if is_read:
             self._check_declared(resources, files)
         there = [str(path) for path in files if os.path.lexists(path)]
         if there and not self.force:
@@ -59,7 +68,17 @@ class Importer:
                 )
         written = {resource.address for resource in resources}
         rewrite(self.invocation, self.assembly, self.runtime, files, written)
-        return [str(path) for path in files]
+        unread = () if is_read else (self._describe_unread(),)
+        return Written([str(path) for path in files], unread)
+
+    def _describe_unread(self) -> Finding:
+        """The warning that the project does not read the files that were written."""
+        return Finding(
+            "the project reads no manifest in this folder",
+            subject=str(self._get_folder()),
+            next_step=f"To manage the services, move the files to {find_manifests(self._root)}.",
+            severity="warning",
+        )
 
     @property
     def _root(self) -> Path:
@@ -76,7 +95,8 @@ class Importer:
         """Whether the project will read the files, which may not exist yet."""
         folder = self._get_folder()
         usual = resolve_path(folder) == resolve_path(self._root / "manifests")
-        return usual or any(Folder(self._root).reads(resolve_path(path)) for path in files)
+        project = Folder(self._root)
+        return usual or any(project.reads(resolve_path(path)) for path in files)
 
     def _make_files(self, services: Sequence[tuple[Resource, Live]]) -> Iterator[tuple[Path, str]]:
         folder, taken = self._get_folder(), set[str]()

@@ -32,10 +32,6 @@ from reconciler.text.json_text import BadJson, count_names, read_json
 
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _LONGEST_INTEGER: Final = 10**39
-_OUTSIDE: Final = Finding(
-    "the definition file is outside the project's folder",
-    next_step="Move it into the folder, next to the manifest.",
-)
 
 
 @dataclass
@@ -96,8 +92,9 @@ class DefinitionFiles:
 
     def _read(self, path: File, name: str, place: SourceLocation) -> DefinitionFile:
         folder = self._folder
-        if not folder.holds(path):
-            return _refuse(name, replace(_OUTSIDE, place=place))
+        fault = folder.find_fault(path, "the definition file", ", next to the manifest")
+        if fault is not None:
+            return _refuse(name, replace(fault, place=place))
         if not folder.has(path):
             return _refuse(name, folder.miss(path, name, place))
         # A walk may have read it too, because a definition in YAML may be among the manifests.

@@ -10,6 +10,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import field
 from functools import cached_property
 from itertools import islice
@@ -18,7 +19,7 @@ from typing import Final
 
 from reconciler.errors import ReconcilerError
 from reconciler.files import resolve_path
-from reconciler.manifests.budget import Budget
+from reconciler.manifests.budget import MOST, Budget, ProjectTooLarge
 from reconciler.model import Finding, SourceLocation
 from reconciler.model.values import dataclass
 from reconciler.text.suggestions import ask, suggest
@@ -28,6 +29,8 @@ PROJECT_FILE: Final = "reconciler.yaml"
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _YAML: Final = (".yaml", ".yml")
 _HERE: Final = Path()
+_NUL: Final = "holds the character NUL, which no name of a file can hold"
+_MOST_BESIDE: Final = 10_000
 # Finding a similar name is slow in a large folder.
 _SUGGESTED: Final = 20
 _FileId = tuple[int, int]
@@ -39,8 +42,9 @@ class Folder:
 
     `files` collects the digest of every file read, by relative name. `passed` collects the files
     and folders that a walk found and did not enter or yield, and `walked` the paths at which a walk
-    began: the given ones, and linked folders. `missed` counts missing files. `budget` says what the
-    files may still hold.
+    began: the given ones, and linked folders. `missed` counts missing files. With `skips_projects`
+    a walk does not enter a folder that is a project itself. `budget` says what the files may still
+    hold.
     """
 
     root: Path
@@ -50,6 +54,7 @@ class Folder:
     passed: list[Path] = field(default_factory=list)
     walked: list[Path] = field(default_factory=list)
     missed: int = 0
+    skips_projects: bool = False
     _resolved: dict[Path, Path] = field(default_factory=dict)
     _walked: set[_FileId] = field(default_factory=set)
 
@@ -108,6 +113,8 @@ class Folder:
             with os.scandir(folder) as found:
                 most = self.budget.left["files and folders"] + 1
                 entries = sorted(islice(found, most), key=lambda entry: entry.name)
+            if self.skips_projects and (folder / PROJECT_FILE).exists():
+                return
         except OSError as error:
             self._refuse(folder, f"cannot be read: {error.strerror}")
             return
@@ -133,8 +140,8 @@ class Folder:
         """Whether a walk of the manifests yields a file at a path, which may not exist yet."""
         if not is_manifest_name(path.name):
             return False
-        for _ in self.walk(find_manifests(self.root)):
-            pass
+        if not self.walked:
+            deque(self.walk(find_manifests(self.root)), maxlen=0)
         new = []
         folder = path.parent
         while not folder.exists():
@@ -161,15 +168,20 @@ class Folder:
     def list_beside(self, usual: Path) -> list[Path]:
         """Returns the files that a user may take for manifests, and that are not in `usual`.
 
-        They are those directly in the project's folder, and those in a folder named nearly like
-        `usual`.
+        They are those in the project's folder and in its other folders, without hidden ones. A
+        folder with a project file of its own is another project. The search ends after many files
+        and folders: other tools may have thousands there.
         """
         if usual == self.root:
             return []
-        found: list[Path] = []
-        for path in self.list_top():
-            alike = path.name.casefold().rstrip("s") == usual.name.rstrip("s")
-            found += [path] if not alike else Folder(self.root).walk(path) if path != usual else []
+        found = [path for path in self.list_top() if not path.is_dir()]
+        folders = [path for path in self.list_top() if path.is_dir() and path != usual]
+        walking = Folder(self.root, Budget({**MOST, "files and folders": _MOST_BESIDE}))
+        walking.skips_projects = True
+        with suppress(ProjectTooLarge):
+            for folder in folders:
+                if not folder.name.startswith("."):
+                    found.extend(walking.walk(folder))
         return found
 
     def _pass(self, path: Path, linked: deque[Path], *, is_link: bool) -> None:
@@ -227,10 +239,24 @@ class Folder:
 
     def holds(self, path: Path) -> bool:
         """Whether a path, symlinks resolved, is inside the folder; False for an invalid path."""
+        return self.find_fault(path, "") is None
+
+    def find_fault(self, path: Path, what: str, beside: str = "") -> Finding | None:
+        """Returns why no file of the project can be at a path; None if one can.
+
+        `what` is the file in words, and `beside` where a file of its kind belongs.
+        """
         try:
-            return self.resolve(path).is_relative_to(self._real_root)
-        except (OSError, RuntimeError, ValueError):
-            return False
+            inside = self.resolve(path).is_relative_to(self._real_root)
+        except ValueError:
+            return Finding(f"the name of {what} {_NUL}", next_step="Correct the name.")
+        except (OSError, RuntimeError) as error:
+            why = getattr(error, "strerror", "") or "its links cannot be followed"
+            return Finding(f"{what} cannot be found: {why}", next_step="Correct the name.")
+        step = f"Move it into the folder{beside}."
+        return (
+            None if inside else Finding(f"{what} is outside the project's folder", next_step=step)
+        )
 
     @cached_property
     def _real_root(self) -> Path:

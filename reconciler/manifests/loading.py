@@ -6,6 +6,7 @@ Commands call `load`. It reads files and never a service.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
@@ -24,8 +25,10 @@ from reconciler.manifests.recognition import (
     API_VERSION,
     check_foreign,
     describe_unread,
+    find_commented,
     find_listed,
     find_unread,
+    match_kinds,
     read_top_level,
 )
 from reconciler.manifests.references import (
@@ -149,6 +152,11 @@ class _Loading:
         """The name of the manifest schema, by the name of the kind."""
         return {name: kind.manifest_schema_name for name, kind in self.kinds.items()}
 
+    @functools.cached_property
+    def _declaring(self) -> re.Pattern[str]:
+        """Finds the kinds of documents that declare resources."""
+        return match_kinds(["Fleet", *self.schemas])
+
     def load_project(self, file: Path) -> None:
         if not file.exists():
             self.findings.append(miss_project(file))
@@ -176,6 +184,9 @@ class _Loading:
         text = self.folder.read(file)
         if text is None:
             return
+        commented = find_commented(name, text, self._declaring)
+        self.unread += commented
+        self.findings += map(describe_unread, commented)
         parsed = Text(name, text, None if is_charged else self.folder.budget)
         try:
             for node in parsed.compose():
@@ -227,8 +238,9 @@ class _Loading:
 
     def find_unread(self, usual: Path) -> None:
         """Finds the files that may declare resources and were not read."""
-        self.unread += find_unread(self.folder, usual, self.read, ["Fleet", *self.schemas])
-        self.findings += map(describe_unread, self.unread)
+        unread = list(find_unread(self.folder, usual, self.read, self._declaring))
+        self.unread += unread
+        self.findings += map(describe_unread, unread)
 
     def _add_finding(self, parsed: Text, node: yaml.Node, pointer: str, finding: Finding) -> None:
         place = SourceMap(parsed.file, node).find_nearest(pointer)
@@ -267,9 +279,9 @@ class _Loading:
         """Nothing may be written outside the project, nor anything through a symbolic link."""
         path = find(document, split_pointer(_LEDGER))
         path = file.parent / (path if isinstance(path, str) else LEDGER)
-        if not self.folder.holds(path):
-            message = "the ledger's folder is outside the project's folder"
-            yield _LEDGER, Finding(message, next_step="Name a folder inside it.")
+        fault = self.folder.find_fault(path, "the ledger's folder")
+        if fault is not None:
+            yield _LEDGER, replace(fault, next_step="Name a folder inside it.")
             return
         for link in self.folder.find_links(path):
             message = (

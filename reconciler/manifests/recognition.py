@@ -30,6 +30,10 @@ _OUR_VERSION: Final = re.compile(
     r"""apiVersion["']?\s*:\s*["']?[^\s"',}]{0,100}reconciler""", re.IGNORECASE
 )
 _OUR_KIND: Final = r"""\bkind["']?\s*:\s*["']?({})\b"""
+# The text of each line that is a comment; and, fast, whether one names an apiVersion.
+_COMMENT: Final = re.compile(r"^[ \t]*#+[ \t]?(.*)$", re.MULTILINE)
+_COMMENTED: Final = re.compile(r"^[ \t]*#.*apiVersion", re.MULTILINE)
+_COMMENTED_OUT: Final = "a manifest in it is commented out"
 _NAME: Final = re.compile(r"""\bname["']?\s*:\s*["']?([^\s"',}]+)""")
 _VARIABLES: Final = ("${", "{{", "{%", "<%")
 # The suffixes that a file with manifests may have. Beside the project file, where other tools keep
@@ -92,15 +96,27 @@ def read_top_level(node: yaml.Node, name: str) -> str | None:
     return None
 
 
+def match_kinds(kinds: Collection[str]) -> re.Pattern[str]:
+    """Returns the pattern that finds documents of our kinds in a text."""
+    return re.compile(_OUR_KIND.format("|".join(map(re.escape, kinds))), re.IGNORECASE)
+
+
+def find_commented(file: str, text: str, ours: re.Pattern[str]) -> list[UnreadFile]:
+    """Returns a file of manifests as unread, if a manifest in it is commented out."""
+    if _COMMENTED.search(text) is None:
+        return []
+    hidden = "\n".join(_COMMENT.findall(text))
+    return list(_recognise(file, _COMMENTED_OUT, hidden, ours))
+
+
 def find_unread(
-    folder: Folder, usual: Path, read: Collection[Path], kinds: Collection[str]
+    folder: Folder, usual: Path, read: Collection[Path], ours: re.Pattern[str]
 ) -> Iterator[UnreadFile]:
     """Yields the files with manifests that were not read, and links that lead nowhere.
 
     `usual` is the folder of manifests that was walked. `read` are the files of manifests that were
-    read, with symbolic links resolved.
+    read, with symbolic links resolved. `ours` is the pattern of `match_kinds`.
     """
-    ours = re.compile(_OUR_KIND.format("|".join(map(re.escape, kinds))), re.IGNORECASE)
     for path, why in _find_candidates(folder, usual):
         if why == _NOWHERE:
             yield UnreadFile(folder.name(path), why, None)
@@ -141,19 +157,29 @@ def _read_unread(
             text = file.read(_READ_BYTES).decode(errors="replace")
     except OSError:
         return
+    yield from _recognise(folder.name(path), why, text, ours)
+
+
+def _recognise(file: str, why: str, text: str, ours: re.Pattern[str]) -> Iterator[UnreadFile]:
+    """Yields the file of a text as unread, if the text holds a manifest."""
     found = {kind.casefold() for kind in ours.findall(text)}
     if _OUR_VERSION.search(text) and found:
         known = "fleet" not in found and not any(sign in text for sign in _VARIABLES)
         names = frozenset(_NAME.findall(text)) if known else None
-        yield UnreadFile(folder.name(path), why, names)
+        yield UnreadFile(file, why, names)
 
 
 def describe_unread(unread: UnreadFile) -> Finding:
     """Returns the warning about a file that is not read."""
-    return Finding(
-        f"is not read: {unread.why}",
-        subject=unread.file,
-        next_step="If it belongs to the project, move it to manifests/ and name it NAME.yaml. If"
-        " not, move it out of the folder.",
-        severity="warning",
-    )
+    step = _UNCOMMENT if unread.why == _COMMENTED_OUT else _MOVE
+    message = f"is not read: {unread.why}"
+    return Finding(message, subject=unread.file, next_step=step, severity="warning")
+
+
+_MOVE: Final = (
+    "If it belongs to the project, move it to manifests/ and name it NAME.yaml. If not, move it out"
+    " of the folder."
+)
+_UNCOMMENT: Final = (
+    "If its resources belong to the project, remove the # signs. If not, remove the lines."
+)

@@ -116,10 +116,7 @@ def locate_files(folder: Folder, file: Path, references: Iterable[Reference]) ->
 def locate_file(folder: Folder, file: Path, name: str) -> str | Finding:
     """Returns the name from the project's folder of a file that a manifest names."""
     path = file.parent / name
-    if folder.holds(path):
-        return folder.name(path)
-    message = "the secret's file is outside the project's folder"
-    return Finding(message, next_step="Move it into the folder.")
+    return folder.find_fault(path, "the secret's file") or folder.name(path)
 
 
 def find_references(spec: Json, path: tuple[str, ...] = ()) -> Iterator[Reference]:

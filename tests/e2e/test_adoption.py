@@ -209,6 +209,23 @@ def test_a_service_is_imported_under_the_address_that_it_is_to_have(project: Pro
 
 
 @pytest.mark.parametrize(
+    ("folder", "read"), [("elsewhere", False), ("manifests/.new", False), ("manifests/new", True)]
+)
+def test_a_folder_that_the_project_does_not_read_is_reported(
+    project: Project, folder: str, read: bool
+) -> None:
+    world = project.emulator
+    for name in ("census", "other"):
+        world.deploy(name, world.model_uri("old"))
+    imported = project.run("import", "WebService/census", "census", "--folder", folder)
+    exported = project.run("export", "WebService/other", "--folder", folder)
+    said = f"Warning: {folder}: the project reads no manifest in this folder"
+    for done in (imported, exported):
+        assert (done.code, said in done.err) == (0, not read)
+        assert ("move the files to manifests." in done.err) is not read
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("import", "WebService/x", "/subscriptions/s"), "is not the id of a web service"),

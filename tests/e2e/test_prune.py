@@ -111,6 +111,25 @@ def rename(project: Project) -> None:
     file.write_text(file.read_text() + "  resource: {name: b}\n")
 
 
+def test_a_file_in_another_folder_and_a_commented_manifest_keep_what_they_declare(
+    applied: Project,
+) -> None:
+    manifests = applied.folder / "manifests"
+    (applied.folder / "other").mkdir()
+    (manifests / "b.yaml").rename(applied.folder / "other" / "b.yaml")
+    lines = (manifests / "c.yaml").read_text().splitlines()
+    (manifests / "c.yaml").write_text("".join(f"# {line}\n" for line in lines))
+    refused = applied.run("plan", "--prune", "--allow", "deletes", "--detailed-exitcode")
+    assert refused.code == 3
+    assert "WebService/b: may be declared in other/b.yaml, which is not read" in refused.out
+    assert "WebService/c: may be declared in manifests/c.yaml, which is not read" in refused.out
+    assert (
+        "Warning: manifests/c.yaml: is not read: a manifest in it is commented out" in refused.out
+    )
+    meant = applied.run("plan", "--prune", "--allow", "deletes", "--allow", "unread")
+    assert "2 to destroy" in meant.out
+
+
 def test_what_was_renamed_without_saying_so_is_never_pruned(applied: Project) -> None:
     rename(applied)
     planned = applied.run("plan", "--prune", "--allow", "deletes")

@@ -285,6 +285,7 @@ def test_two_fleets_of_one_name_and_two_of_the_same_members(tmp_path: Path) -> N
         ("{csv: bikes.csv}", "{list: []}", "5:11", "the fleet has no items", "Add an item. If the fleet must be empty: --allow empty"),
         ("{csv: bikes.csv}", "{csv: gone.csv}", "5:11", "the file gone.csv does not exist", ""),
         ("{csv: bikes.csv}", "{csv: ../../b.csv}", "5:11", "the file of items is outside the project's folder", "Move it into the folder, next to the manifest."),
+        ("{csv: bikes.csv}", '{csv: "b\\0.csv"}', "5:11", "the name of the file of items holds the character NUL, which no name of a file can hold", "Correct the name."),
         ("  template:", "  pause: 30\n  template:", "6:3", "pause must be text", ""),
         ("  template:", "  waves: []\n  template:", "6:3", "waves must not be empty", ""),
         ("  template:", "  waves: [0, 100%]\n  template:", "6:11", "waves[0] must be at least 1", ""),

@@ -84,6 +84,12 @@ def test_a_manifest_keeps_the_place_of_everything(tmp_path: Path) -> None:
             "env does not match the required pattern",
         ),
         ("  secrets: {/properties/keys/primary: {file: ../../x}}", "5:40", "outside the project"),
+        ('  definition: {file: "a\\0b.json"}', "5:16", "definition file holds the character NUL"),
+        (
+            '  secrets: {/properties/keys/primary: {file: "a\\0"}}',
+            "5:40",
+            "the name of the secret's file holds the character NUL",
+        ),
         (
             "  trainedModels: {A: {uri: 'ftp://a'}}",
             "5:23",

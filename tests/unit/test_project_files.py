@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.kinds.web_service import KIND
-from reconciler.manifests import Loaded, load
+from reconciler.manifests import Loaded, folder, load
 from reconciler.manifests.editing.edits import Edit, edit_yaml, find_document
 from reconciler.model import Address
 
@@ -225,6 +225,70 @@ def test_other_files_beside_manifests_are_not_reported(tmp_path: Path) -> None:
         "staging.yaml": PROJECT,
     }
     assert read(tmp_path, files).findings == ()
+
+
+@pytest.mark.parametrize("name", ["other/two.yaml", "deploy/prod/two.yml", "a b/two.YAML"])
+def test_a_manifest_in_another_folder_is_reported(tmp_path: Path, name: str) -> None:
+    loaded = read(tmp_path, {"manifests/one.yaml": service("one"), name: service("two")})
+    (unread,) = loaded.unread
+    assert (unread.file, unread.why) == (name, "it is outside manifests/")
+    assert unread.names == frozenset({"two"})
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"staging/reconciler.yaml": PROJECT, "staging/manifests/two.yaml": service("two")},
+        {"a/b/reconciler.yaml": PROJECT, "a/b/two.yaml": service("two")},
+        {".cache/two.yaml": service("two")},
+        {"other/chart.yaml": "apiVersion: v1\nkind: List\n"},
+    ],
+)
+def test_another_project_and_files_of_other_tools_are_not_reported(
+    tmp_path: Path, files: dict[str, str]
+) -> None:
+    loaded = read(tmp_path, {"manifests/one.yaml": service("one"), **files})
+    assert (loaded.unread, loaded.findings) == ((), ())
+
+
+def test_the_search_in_other_folders_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "_MOST_BESIDE", 3)
+    files = {f"other/{number}.txt": "" for number in range(3)} | {"zoo/two.yaml": service("two")}
+    loaded = read(tmp_path, {"manifests/one.yaml": service("one"), **files})
+    assert (names(loaded), loaded.unread) == (["one"], ())
+
+
+def comment(text: str, sign: str) -> str:
+    return "".join(f"{sign}{line}" for line in text.splitlines(keepends=True))
+
+
+@pytest.mark.parametrize("sign", ["# ", "#", "  ## ", "#\t"])
+@pytest.mark.parametrize("beside", ["", "---\n" + service("three")])
+def test_a_manifest_that_is_commented_out_is_reported(
+    tmp_path: Path, sign: str, beside: str
+) -> None:
+    files = {
+        "manifests/one.yaml": service("one"),
+        "manifests/two.yaml": comment(service("two"), sign) + beside,
+    }
+    loaded = read(tmp_path, files)
+    (unread,) = loaded.unread
+    assert (unread.file, unread.names) == ("manifests/two.yaml", frozenset({"two"}))
+    (finding,) = loaded.findings
+    assert finding.message == "is not read: a manifest in it is commented out"
+    assert finding.next_step.startswith("If its resources belong to the project, remove the #")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# apiVersion: reconciler/v1 begins each manifest\n",
+        "# apiVersion: v1\n# kind: WebService\n",
+        "# A WebService of the team\n",
+    ],
+)
+def test_other_comments_are_not_reported(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, {"manifests/one.yaml": text + service("one")}).findings == ()
 
 
 def test_files_behind_hidden_links_are_read_and_not_reported(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from reconciler.cli.options import SELECTOR, format_options
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Sequence
 
-    from reconciler.cli.adopt import Importer
+    from reconciler.cli.adopt import Importer, Written
     from reconciler.engine.unmanaged import ServiceFinder
     from reconciler.model import Finding
 
@@ -106,7 +106,7 @@ def print_definition(document: object) -> None:
 
 
 def report(
-    invocation: Invocation, files: list[str], services: int, failed: Sequence[Finding]
+    invocation: Invocation, written: Written, services: int, failed: Sequence[Finding]
 ) -> None:
     """Print the names of the written files, the number of services, and which ones failed."""
     from reconciler.render.findings import render_findings
@@ -114,9 +114,10 @@ def report(
     from reconciler.render.words.escape import escape
 
     invocation.clear_progress()
-    for name in files:
+    for name in written.files:
         click.echo(f"  {escape(name)}")
     of_them = f"; {len(failed)} failed" if failed else ""
     click.echo(f"\n{count(services, 'service')} exported{of_them}. Nothing was changed.")
-    if failed:
-        invocation.print_error("\n" + render_findings(failed, paint=invocation.paint(sys.stderr)))
+    found = (*failed, *written.warnings)
+    if found:
+        invocation.print_error("\n" + render_findings(found, paint=invocation.paint(sys.stderr)))

@@ -80,10 +80,9 @@ def _read_list(entries: Sequence[Json], places: SourceMap) -> Items:
 
 def _read_csv(folder: Folder, manifest: Path, name: str, place: SourceLocation) -> Items:
     path = manifest.parent / name
-    if not folder.holds(path):
-        step = "Move it into the folder, next to the manifest."
-        finding = Finding("the file of items is outside the project's folder", place=place)
-        return Items(findings=(replace(finding, next_step=step),))
+    fault = folder.find_fault(path, "the file of items", ", next to the manifest")
+    if fault is not None:
+        return Items(findings=(replace(fault, place=place),))
     if not folder.has(path):
         return Items(findings=(folder.miss(path, name, place),))
     before = len(folder.findings)
