@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import click
 
 from reconciler.cli.context import Invocation, is_automated
-from reconciler.cli.plan_files import list_changed_files
 from reconciler.cli.streams import print_json
 from reconciler.model import Finding, Plan
 from reconciler.render.findings import render_findings
 from reconciler.render.plan.text import render_plan, render_plan_json
 from reconciler.render.words.counting import count
+from reconciler.text.commits import name_commit, shorten_commit
 
 _RULE = "─" * 72
 
@@ -39,19 +39,31 @@ def show(
         click.echo(text, color=True)
 
 
-def warn_of_changes(plan: Plan, invocation: Invocation) -> None:
-    """Warn which manifests have changed since a plan was saved; on stderr, or as a JSON line."""
-    root = Path(invocation.project_file).parent
-    changed = list_changed_files(plan, root)
-    if not changed or len(changed) == len(plan.inputs.files):
-        return  # no file changed, or the plan is shown outside its project
-    finding = Finding(
-        f"{count(len(changed), 'file')} changed since this plan was made",
-        detail=tuple(changed[:20]),
-        next_step="The saved plan is applied as reviewed. Plan again to include the change.",
-        severity="warning",
-    )
-    _warn(finding, invocation)
+def warn_of_changes(changed: Sequence[str], invocation: Invocation) -> None:
+    """Warn which files have changed since a plan was saved; on stderr, or as a JSON line."""
+    if changed:
+        finding = Finding(
+            f"{count(len(changed), 'file')} changed since this plan was made",
+            detail=tuple(changed[:20]),
+            next_step="The saved plan is applied as reviewed. Plan again to include the change.",
+            severity="warning",
+        )
+        _warn(finding, invocation)
+
+
+def warn_of_commit(plan: Plan, commit: str, invocation: Invocation) -> None:
+    """Warn that an apply records another commit than a saved plan names.
+
+    Anyone can write a commit into a plan file, so that of the checkout is recorded.
+    """
+    planned = name_commit(plan.inputs.commit, dirty=plan.inputs.dirty)
+    if planned and planned != commit:
+        finding = Finding(
+            f"the plan was made from {shorten_commit(planned)}, which is not the commit here",
+            detail=(f"The ledger records {shorten_commit(commit) or 'no commit'}.",),
+            severity="warning",
+        )
+        _warn(finding, invocation)
 
 
 def warn_of_no_steps(plan: Plan, invocation: Invocation) -> None:

@@ -52,6 +52,10 @@ class Revision:
         """The commit, with `-dirty` at its end if it is not proven to contain the files."""
         return name_commit(self.commit, dirty=self.dirty)
 
+    def name_for(self, changed: Collection[str]) -> str:
+        """The name for a plan that was made from these files; `changed` have changed since."""
+        return name_commit(self.commit, dirty=self.dirty or bool(changed))
+
 
 def read_revision(
     root: Path,

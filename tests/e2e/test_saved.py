@@ -2,10 +2,13 @@
 
 import json
 import re
+import shutil
+import subprocess
 
 import jsonpatch
 import pytest
 
+from reconciler.plans.plan_file import digest_of
 from tests.e2e.world import Project
 
 pytestmark = pytest.mark.e2e
@@ -158,3 +161,51 @@ def test_the_changes_are_planned_again_and_compared_under_the_lock(project: Proj
     assert world.model("a") == world.model_uri("new")
     twice = project.run("apply", "--expect", expected, "--detailed-exitcode")
     assert (twice.code, "they may have been applied already" in twice.err) == (4, True)
+
+
+def commit_all(project: Project, message: str) -> str:
+    """Commit all files of a project, and return the commit."""
+    git = ["git", "-C", str(project.folder), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for arguments in (
+        ["init", "-q"],
+        ["add", "."],
+        ["commit", "-q", "--allow-empty", "-m", message],
+    ):
+        subprocess.run([*git, *arguments], check=True)
+    found = subprocess.run([*git, "rev-parse", "HEAD"], check=True, stdout=subprocess.PIPE)
+    return found.stdout.decode().strip()
+
+
+def recorded_commits(project: Project) -> list[str]:
+    lines = (project.folder / ".reconciler" / "ledger.jsonl").read_text().splitlines()
+    return sorted({one["commit"] for one in map(json.loads, lines) if "address" in one})
+
+
+@pytest.mark.parametrize("claimed", ["earlier", "f" * 40, "", "\x1b[31m", "x" * 5000])
+def test_a_commit_that_a_plan_claims_is_not_recorded(project: Project, claimed: str) -> None:
+    earlier = commit_all(project, "without manifests")
+    save(project, "a")
+    (project.folder / "p.json").rename(project.folder.parent / "p.json")
+    head = commit_all(project, "with a manifest")
+    plan = json.loads((project.folder.parent / "p.json").read_text())
+    commit = earlier if claimed == "earlier" else claimed
+    for dirty in (False, True):
+        said = {**plan, "inputs": {**plan["inputs"], "commit": commit, "dirty": dirty}}
+        text = json.dumps({**said, "plan_digest": digest_of(said)})
+        (project.folder.parent / "p.json").write_text(text)
+        project.emulator.deploy("a", project.emulator.model_uri("old"), title="")
+        shutil.rmtree(project.folder / ".reconciler", ignore_errors=True)
+        done = project.run("apply", "../p.json")
+        assert done.code == 0, done.said
+        assert recorded_commits(project) == [head]
+        warned = "which is not the commit here" in done.err
+        assert (warned, "\x1b" in done.err) == (bool(claimed), False)
+
+
+def test_files_that_changed_since_make_the_recorded_commit_unproven(project: Project) -> None:
+    save(project, "a", "b")
+    commit_all(project, "first")
+    project.manifest("b", project.emulator.model_uri("newer"))
+    head = commit_all(project, "second")
+    assert project.run("apply", "p.json").code == 0
+    assert recorded_commits(project) == [f"{head}-dirty"]

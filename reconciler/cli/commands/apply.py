@@ -147,8 +147,8 @@ def _apply_new(
 def _apply_saved(
     invocation: Invocation, name: str, flags: PlanFlags, apply_flags: ApplyFlags
 ) -> int:
-    from reconciler.cli.output import warn_of_changes, warn_of_no_steps
-    from reconciler.cli.plan_files import read_saved
+    from reconciler.cli.output import warn_of_changes, warn_of_commit, warn_of_no_steps
+    from reconciler.cli.plan_files import list_changed_files, read_saved
     from reconciler.cli.wiring import PlanFlags, assemble_leniently
     from reconciler.engine.applying.admission import check_admission
     from reconciler.engine.applying.saved import judge_saved_plan
@@ -160,7 +160,10 @@ def _apply_saved(
     _check_expected(saved[0], apply_flags.expect, saved[1])
     assembly.check_belongs(saved[0], name)
     check_admission(saved[0], assembly.kinds, name)
-    warn_of_changes(saved[0], invocation)
+    changed = list_changed_files(saved[0], Path(assembly.project.root))
+    commit = assembly.revision.name_for(changed)
+    warn_of_changes(changed, invocation)
+    warn_of_commit(saved[0], commit, invocation)
     warn_of_no_steps(saved[0], invocation)
     if invocation.as_json:
         _print_plan_lines(invocation, saved[0])
@@ -168,9 +171,9 @@ def _apply_saved(
     resolve_known(runtime.resolve, (one for step in saved[0].steps for _, one in step.secrets))
 
     def judge(runtime: Runtime) -> tuple[Plan, str]:
-        return judge_saved_plan(runtime, saved[0], assembly.request(PlanFlags())), saved[1]
+        return judge_saved_plan(runtime, *saved, assembly.request(PlanFlags())), saved[1]
 
-    return Session(invocation, assembly, runtime, apply_flags).run(judge)
+    return Session(invocation, assembly, runtime, apply_flags, commit=commit).run(judge)
 
 
 def _check_expected(plan: Plan, expected: str, digest: str = "") -> None:
@@ -270,13 +273,17 @@ def _refuse_asking(why: str) -> Exception:
 
 @dataclass(frozen=True)
 class Session:
-    """One apply, from the lock to the printed result."""
+    """One apply, from the lock to the printed result.
+
+    `commit` is the name of the commit to record; empty for that of the checkout.
+    """
 
     invocation: Invocation
     assembly: Assembly
     runtime: Runtime
     apply_flags: ApplyFlags
     why: str = "apply"
+    commit: str = ""
 
     def run(self, make: Callable[[Runtime], tuple[Plan, str]]) -> int:
         """Recover open intents, then make a plan and apply it, all under one lock."""
@@ -298,7 +305,6 @@ class Session:
     def _carry_out(self, plan: Plan, digest: str, lease: Lease) -> int:
         from reconciler.cli.outcome import FINISHED, report_outcome
         from reconciler.engine.applying.apply import Policy, apply_plan
-        from reconciler.text.commits import name_commit
 
         invocation, apply_flags = self.invocation, self.apply_flags
         if not invocation.as_json:
@@ -310,8 +316,7 @@ class Session:
             halted=invocation.interruption.halted,
         )
         policy = Policy(apply_flags.fail_fast, apply_flags.on_failure, apply_flags.patience)
-        commit = name_commit(plan.inputs.commit, dirty=plan.inputs.dirty)
-        author = self._author(digest, commit)
+        author = self._author(digest, self.commit)
         try:
             outcome = apply_plan(runtime, plan, author, lease, policy)
         except KeyboardInterrupt:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from reconciler.cli.command import Command
@@ -46,7 +48,7 @@ def show(
     contains no secrets.
     """
     from reconciler.cli import output
-    from reconciler.cli.plan_files import pick_patch, read_saved
+    from reconciler.cli.plan_files import list_changed_files, pick_patch, read_saved
     from reconciler.cli.streams import print_json
 
     if target and not part:
@@ -55,5 +57,7 @@ def show(
     if part:
         print_json(pick_patch(plan, part, target))
         return
-    output.warn_of_changes(plan, invocation)
+    changed = list_changed_files(plan, Path(invocation.project_file).parent)
+    if len(changed) < len(plan.inputs.files):  # else the plan is shown outside its project
+        output.warn_of_changes(changed, invocation)
     output.show(plan, form, invocation, full=full)
