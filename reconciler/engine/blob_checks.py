@@ -103,21 +103,35 @@ def check_planned_models(
     steps: Sequence[Step],
     references: _References,
     mode: _Mode,
-) -> Iterator[Finding]:
-    """Yield the findings about the blobs of a saved plan, as they are now.
+) -> tuple[tuple[Step, ...], list[Finding]]:
+    """Return the steps of a saved plan with the digests of their blobs now, and the findings.
 
     `references` are those of the manifests, which know the signatures. A blob whose bytes are not
-    those of the plan is an error.
+    those of the plan is an error. A digest that the storage does not report now is not recorded.
     """
     wanted = [] if mode == "skip" else list(_find_planned(steps, references))
     checked = runtime.run_all(lambda one: (one[0], _check_blob(runtime, one[1])), wanted)
-    judged: set[_Key] = set()
+    looks: dict[_Key, _BlobCheck] = {}
+    findings: list[Finding] = []
     for planned, check in checked:
-        yield from _report(check, runtime.clock(), mode)
-        yield from (_soften(one, mode) for one in _check_planned(check, planned))
-        if _is_judged(check):
-            judged.add((check.subject, check.model.path))
-    yield from _check_signatures(runtime, steps, references, judged)
+        looks[check.subject, check.model.path] = check
+        findings += _report(check, runtime.clock(), mode)
+        findings += (_soften(one, mode) for one in _check_planned(check, planned))
+    judged = {key for key, check in looks.items() if _is_judged(check)}
+    findings += _check_signatures(runtime, steps, references, judged)
+    return tuple(_confirm_digests(step, looks) for step in steps), findings
+
+
+def _confirm_digests(step: Step, looks: Mapping[_Key, _BlobCheck]) -> Step:
+    """Return the step with the digests that the storage reports, and no other."""
+    checks = [looks.get((str(step.resource.address), model.path)) for model in step.models]
+    blobs = [one.blob if one is not None else None for one in checks]
+    found = [(one.digest, one.trust) if isinstance(one, Blob) else ("", "") for one in blobs]
+    models = tuple(
+        replace(model, digest_after=digest, trust=trust)
+        for model, (digest, trust) in zip(step.models, found, strict=True)
+    )
+    return step if models == step.models else step.copy_with(models=models)
 
 
 def _find_planned(

@@ -45,7 +45,6 @@ from reconciler.model import (
     Path,
     Plan,
     Reason,
-    SecretReference,
     SourceLocation,
     Step,
     Verb,
@@ -179,7 +178,7 @@ def _make_comparison(
         restore(kind.field, rollback_range.kept.owned, rollback_range.places, desired)
     declared = kind.bind(manifest, live) if manifest is not None else Declared({})
     spoken = _merge_declared(kind.field, rollback_range, last_applied, desired, declared.document)
-    secrets = _find_secrets(manifest)
+    secrets = manifest.secrets if manifest is not None else {}
     # The old values of secrets are not known, so a secret is sent only with a whole definition.
     labels = {pointer: reference.version for pointer, reference in secrets.items()}
     comparison = Comparison(
@@ -191,11 +190,6 @@ def _make_comparison(
         last_applied=replace(last_applied, secrets=labels),
     )
     return comparison, overlay(kind.field, desired, spoken)
-
-
-def _find_secrets(manifest: Manifest | None) -> dict[str, SecretReference]:
-    given = manifest.spec.get("secrets", {}) if manifest is not None else {}
-    return {pointer: SecretReference(**one) for pointer, one in given.items()}
 
 
 def _merge_declared(

@@ -77,6 +77,12 @@ class Manifest:
     places: Mapping[str, SourceLocation] = field(default_factory=dict)
     member: Member | None = None
 
+    @property
+    def secrets(self) -> dict[str, SecretReference]:
+        """The references in `spec.secrets`, by pointer."""
+        given = self.spec.get("secrets", {})
+        return {pointer: SecretReference(**one) for pointer, one in given.items()}
+
     def place(self, pointer: str) -> SourceLocation:
         """The place of `pointer`, or of its nearest parent that has a place."""
         while pointer and pointer not in self.places:

@@ -11,26 +11,29 @@ import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from reconciler.document.patch import check_operations, make_absences, make_inverse, make_operations
-from reconciler.document.pointers import format_pointer
+from reconciler.document.pointers import format_pointer, split_pointer
 from reconciler.model import (
     ABSENT,
     Absent,
     Action,
+    Cause,
     Change,
     Json,
     Path,
+    Rollout,
     SecretReference,
     Step,
     Verb,
 )
 from reconciler.package_data import read_schema
 from reconciler.plans.step import choose_action, choose_body
+from reconciler.plans.waves import assign_stages
 
 _ADDRESS: Final = re.compile(r"[A-Za-z]{1,100}/[A-Za-z0-9][A-Za-z0-9._-]{0,259}", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,999}", re.ASCII)
@@ -100,6 +103,13 @@ def find_doubles(steps: Collection[Step]) -> Iterator[str]:
     for step in steps:
         if named[step.resource.address] > 1 or owners[step.resource.id.casefold()] > 1:
             yield f"{step.resource.address}: the same resource is changed twice"
+
+
+def find_misplaced(steps: Sequence[Step], rollouts: Sequence[Rollout]) -> Iterator[str]:
+    """Yield a message for each step that is in another wave of its fleet than the waves say."""
+    for step, staged in zip(steps, assign_stages(steps, rollouts), strict=True):
+        if step.stage != staged.stage:
+            yield f"{step.resource.address}: it is in another wave of its fleet"
 
 
 def _has_action(step: Step) -> bool:
@@ -223,6 +233,36 @@ def _text(value: Json | Absent) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _owns_changes(step: Step) -> bool:
+    """Whether the step owns what it changes in a document, as only a manifest can have asked for.
+
+    A rollback also restores what no manifest declares, and an exact manifest only removes it.
+    """
+    if step.action not in {Action.UPDATE, Action.REPLACE} or _restores(step):
+        return True
+    owned = [split_pointer(pointer) for pointer in step.owned_paths]
+    return all(
+        any(path[: len(change.path)] == change.path[: len(path)] for path in owned)
+        for change in step.changes
+        if change.verb is not Verb.REMOVE and not isinstance(change.after, SecretReference)
+    )
+
+
+def _restores(step: Step) -> bool:
+    return any(reason.cause is Cause.ROLLBACK for reason in step.reasons)
+
+
+def _has_reasons(step: Step) -> bool:
+    """Whether there is one reason for each change, or some for the whole resource.
+
+    A source is a reason of its own.
+    """
+    given = [reason.pointer for reason in step.reasons if reason.cause is not Cause.SOURCE]
+    if step.action in {Action.CREATE, Action.DELETE}:
+        return bool(step.reasons) and not any(given)
+    return given == [format_pointer(change.path) for change in step.changes]
+
+
 def _has_waves(step: Step) -> bool:
     return all(0 <= one <= _MOST_WAVES for one in (step.wave, step.stage))
 
@@ -237,5 +277,7 @@ _DEMANDS: Final[Mapping[str, Callable[[Step], bool]]] = {
     "the patch does not fit the definition": _fits,
     "the secrets do not match the shown changes": _has_secrets,
     "the trained models do not match the written values": _has_models,
+    "it does not own what it changes": _owns_changes,
+    "its reasons do not match the shown changes": _has_reasons,
     "its wave is not valid": _has_waves,
 }

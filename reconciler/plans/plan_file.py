@@ -41,7 +41,12 @@ from reconciler.model import (
     compress,
 )
 from reconciler.plans.changes_digest import ACTIONS, digest_of_changes
-from reconciler.plans.plan_checks import check_plan_parts, check_plan_shape, find_doubles
+from reconciler.plans.plan_checks import (
+    check_plan_parts,
+    check_plan_shape,
+    find_doubles,
+    find_misplaced,
+)
 from reconciler.text.json_parts import Bounds, digest_in_parts, encode_in_parts, read_in_parts
 from reconciler.text.json_text import (
     DEEPEST,
@@ -306,7 +311,7 @@ def _read_parts(body: Json, steps: Iterable[CompressedDocument]) -> Plan:
         again = {**_head_of(plan), _STEPS: []}
     except _UNREADABLE as error:
         raise _invalid("a part of it cannot be read") from error
-    for what in find_doubles(made):
+    for what in (*find_doubles(made), *find_misplaced(made, plan.rollouts)):
         raise _invalid(what)
     _check_same(again, body)
     return plan

@@ -140,7 +140,7 @@ def make_step_to(comparison: Comparison, desired: Json) -> Step | None:
         before=comparison.live,
         after=desired,
         absences=() if comparison.live is ABSENT else make_absences(changes),
-        secrets=(*secrets, *_due_signatures(comparison, changes, body)),
+        secrets=(*secrets, *list_due_signatures(comparison, changes, body)),
         replace_paths=tuple(format_pointer(change.path) for change in forced),
         models=tuple(_model_changes(comparison, changes)),
         not_observable=comparison.not_observable,
@@ -231,8 +231,8 @@ def _due_secrets(
     return {at: ref for at, ref in comparison.secrets.items() if known.get(at) != ref.version}
 
 
-def _due_signatures(
-    comparison: Comparison, changes: Collection[Change], body: _Body
+def list_due_signatures(
+    comparison: Comparison, changes: Collection[Change], body: str
 ) -> Iterator[tuple[str, SecretReference]]:
     """Yield the pointers and references of the signatures that the service reads models with.
 

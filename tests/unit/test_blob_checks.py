@@ -68,7 +68,7 @@ def check(mode: Any, answer: Any, first: str = LASTING, second: str = LASTING) -
     given = runtime(answer, FIRST=first, SECOND=second)
     _, found = check_models(given, [step], [comparison], mode)
     references = {comparison.resource: comparison.declared.models}
-    again = list(check_planned_models(given, [step], references, mode))
+    _, again = check_planned_models(given, [step], references, mode)
     assert list(found) == again
     return again
 

@@ -1,6 +1,7 @@
 """A saved plan is the plan: reloaded, it is the same to the byte."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from reconciler.model import (
 )
 from reconciler.package_data import read_schema
 from reconciler.plans.plan_file import plan_document, read_plan
+from reconciler.plans.reasons import explain_changes
 from reconciler.plans.step import Comparison, make_step
 from reconciler.text.json_text import canonical
 from tests.property.documents import documents
@@ -40,6 +42,8 @@ def make_plan(live: Json, declared: Json, *, exact: bool = False) -> Plan:
         secrets={"/key": SecretReference(env="KEY", version="2026-q4")},
     )
     step = make_step(comparison)
+    if step is not None:
+        step = replace(step, reasons=tuple(explain_changes(comparison, step.changes)))
     return Plan(
         steps=(step,) if step else (),
         unchanged=() if step else (RESOURCE,),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.document.pointers import format_pointer
 from reconciler.engine.applying.admission import check_admission
 from reconciler.errors import PlanInvalid
 from reconciler.kinds.web_service import KIND
@@ -15,9 +16,11 @@ from reconciler.model import (
     ABSENT,
     Action,
     Address,
+    Cause,
     Change,
     CloneSource,
     Plan,
+    Reason,
     Resource,
     SecretReference,
     Step,
@@ -66,6 +69,12 @@ def test_what_is_planned_here_is_sound_and_stays_where_it_is(made: Step) -> None
 SECRET = SecretReference(env="AWS_SECRET_ACCESS_KEY")
 EVIL = "https://evil.example/m/x.ilearner"
 TITLE = ("properties", "title")
+
+
+def because(made: Step) -> Step:
+    """The step with a reason for each of its changes, as a plan has them."""
+    named = (format_pointer(change.path) for change in made.changes)
+    return replace(made, reasons=tuple(Reason(pointer, Cause.MANIFEST) for pointer in named))
 
 
 def put(changes: tuple[Change, ...], number: int, **more: Any) -> tuple[Change, ...]:
@@ -265,8 +274,10 @@ def test_a_plan_never_leads_elsewhere(name: str) -> None:
 
 def test_a_secret_is_written_only_where_one_is_kept() -> None:
     written = Change(TITLE, Verb.WRITE, ABSENT, SECRET, sensitive=True)
-    crooked = replace(
-        UPDATE, changes=(*UPDATE.changes, written), secrets=(("/properties/title", SECRET),)
+    crooked = because(
+        replace(
+            UPDATE, changes=(*UPDATE.changes, written), secrets=(("/properties/title", SECRET),)
+        )
     )
     with pytest.raises(PlanInvalid, match="/properties/title is not the place of a secret"):
         check_admission(read(crooked), KINDS, "p.json")
@@ -274,7 +285,8 @@ def test_a_secret_is_written_only_where_one_is_kept() -> None:
 
 def test_nothing_goes_past_the_patch() -> None:
     written = Change(TITLE, Verb.WRITE, ABSENT, "unseen")
-    crooked = replace(UPDATE, changes=(*UPDATE.changes, written))
+    owned = (*UPDATE.owned_paths, "/properties/title")
+    crooked = because(replace(UPDATE, changes=(*UPDATE.changes, written), owned_paths=owned))
     with pytest.raises(PlanInvalid, match="/properties/title must be written by the patch"):
         check_admission(read(crooked), KINDS, "p.json")
 

@@ -7,21 +7,18 @@ the first write. It sends no write.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from reconciler.document.diff import same
-from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.engine.applying.admission import expand_fleets
+from reconciler.engine.applying.claims import Claim
 from reconciler.engine.blob_checks import check_planned_models
-from reconciler.engine.planning.selection import PlanRequest
+from reconciler.engine.planning.plan import estimate_steps
+from reconciler.engine.planning.selection import PlanRequest, find_meant
 from reconciler.engine.planning.step_checks import check_conflicts
 from reconciler.engine.runtime import Runtime
-from reconciler.errors import ManifestInvalid, StalePlan, Unplannable
+from reconciler.errors import StalePlan, Unplannable
 from reconciler.model import (
-    ABSENT,
-    Absent,
     Action,
     Address,
     Finding,
@@ -29,33 +26,36 @@ from reconciler.model import (
     LastApplied,
     Manifest,
     ModelReference,
-    Path,
     Plan,
     Resource,
+    Rollout,
     Step,
 )
-from reconciler.model.values import dataclass
 from reconciler.plans import guards
 from reconciler.plans.evidence import PLAN_AGAIN
-from reconciler.plans.waves import name_item
-from reconciler.ports import ChecksSteps, ClonesFrom, Kind
+from reconciler.plans.waves import compute_pause, name_item
+from reconciler.ports import ChecksSteps
 
 
-def judge_saved_plan(runtime: Runtime, plan: Plan, request: PlanRequest) -> Plan:
+def judge_saved_plan(runtime: Runtime, plan: Plan, digest: str, request: PlanRequest) -> Plan:
     """Return the plan with every finding of the guards now, and only the lifts that hold.
 
-    `request` has the limits and the manifests of the project as they are now; its flags are not
-    used. A plan that refuses itself stays as it is. Raises Unplannable for a step that
-    the service would refuse, and StalePlan for one that neither manifests nor ledger lead to.
+    `digest` is that of the plan. What the steps own, the digests of their models and the estimate
+    are derived again. `request` has the limits and the manifests of the project as they are now;
+    its flags are not used. A plan that refuses itself stays as it is. Raises Unplannable for a
+    step that the service would refuse, and StalePlan for one that neither manifests nor ledger
+    lead to.
     """
     if plan.refused:
         return plan
-    declared = {one.address: one for one in request.manifests}
-    remembered = runtime.ledger.load().last_applied_by_address
-    steps = _check_claims(runtime, plan.steps, request, declared, remembered)
+    remembered = _load_last_applied(runtime, plan.steps, request)
+    steps, models = _confirm_steps(runtime, plan, digest, request, remembered)
     permitted = guards.permit(plan.inputs.allowed, request.limits)
-    allowed = expand_fleets(permitted, plan.steps)
-    found = tuple(_judge(runtime, plan, request, declared, remembered))
+    allowed = expand_fleets(permitted, steps)
+    declared = {one.address for one in request.manifests}
+    found = [*_judge(runtime, steps, request, declared, remembered)]
+    steps, looked = check_planned_models(runtime, steps, models, request.limits.blobs)
+    found += looked
     obstacles = tuple(one for one in found if one.severity == "error" and not one.guard)
     if obstacles:
         raise Unplannable(obstacles)
@@ -65,172 +65,89 @@ def judge_saved_plan(runtime: Runtime, plan: Plan, request: PlanRequest) -> Plan
         steps=steps,
         findings=(*plan.findings, *refused),
         inputs=replace(plan.inputs, allowed=tuple(sorted(permitted))),
+        estimate=estimate_steps(runtime, steps, 0, compute_pause(steps, plan.rollouts)),
     )
 
 
-def _check_claims(
-    runtime: Runtime,
-    steps: Sequence[Step],
-    request: PlanRequest,
-    declared: Mapping[Address, Manifest],
-    remembered: Mapping[Address, LastApplied],
-) -> tuple[Step, ...]:
-    """Return the steps with only the owned paths that something besides the plan confirms.
+def _load_last_applied(
+    runtime: Runtime, steps: Sequence[Step], request: PlanRequest
+) -> Mapping[Address, LastApplied]:
+    """Return what the ledger records of the resources that the addresses mean now.
 
-    Raises StalePlan for an id, a token or a source that the project does not have now.
+    A name is looked up at the service only for the resource of a step.
     """
-    stale: list[Finding] = []
-    confirmed: list[Step] = []
-    for step in steps:
+    changed = {step.resource.address for step in steps}
+
+    def identify(manifest: Manifest, defaults: Mapping[str, Json]) -> Resource:
+        if manifest.address in changed:
+            return runtime.identify(manifest, defaults)
+        return runtime.kinds[manifest.address.kind].identify(manifest, defaults)
+
+    meant = find_meant(identify, request.manifests, request.defaults)
+    return runtime.ledger.load().of_resources(meant).last_applied_by_address
+
+
+def _confirm_steps(
+    runtime: Runtime,
+    plan: Plan,
+    digest: str,
+    request: PlanRequest,
+    remembered: Mapping[Address, LastApplied],
+) -> tuple[tuple[Step, ...], Mapping[Resource, Sequence[ModelReference]]]:
+    """Return the steps with what they own, and the models that the manifests declare now.
+
+    Raises StalePlan for what decides a call and neither manifests nor ledger have now.
+    """
+    declared = {one.address: one for one in request.manifests}
+    files = request.inputs.files
+    edited = any(files.get(name) != known for name, known in plan.inputs.files.items())
+    stale = [*_check_rollouts(plan.rollouts, request.rollouts)]
+    steps: list[Step] = []
+    models: dict[Resource, Sequence[ModelReference]] = {}
+    for step in plan.steps:
         address = step.resource.address
-        claim = _Claim(runtime, step, declared.get(address), remembered.get(address))
-        stale.extend(name_item(one, step.member) for one in claim.check(request, declared))
-        confirmed.append(claim.confirm())
+        claim = Claim(runtime, step, declared, remembered.get(address), digest, edited)
+        stale += (name_item(one, step.member) for one in claim.check(request))
+        steps.append(claim.confirm())
+        models[step.resource] = claim.models
     if stale:
         raise StalePlan(tuple(stale))
-    return tuple(confirmed)
+    return tuple(steps), models
 
 
-@dataclass(frozen=True)
-class _Claim:
-    """One step of a saved plan, with its manifest and its last applied state as they are now."""
-
-    runtime: Runtime
-    step: Step
-    manifest: Manifest | None
-    last_applied: LastApplied | None
-
-    @property
-    def kind(self) -> Kind:
-        return self.runtime.kinds[self.step.resource.address.kind]
-
-    def check(
-        self, request: PlanRequest, declared: Mapping[Address, Manifest]
-    ) -> Iterator[Finding]:
-        """Yield a finding for an id, a token or a source that the project does not have."""
-        resource = self.step.resource
-        yield from self._check_name(request)
-        known = list(self._identify(request))
-        ours = [one for one in known if one.id.casefold() == resource.id.casefold()]
-        if known and not ours:
-            yield self._differ("the id", resource.id)
-        located = self.kind.locate(resource.address, resource.id, request.defaults)
-        if str(resource.token) not in {str(one.token) for one in ours or [located]}:
-            yield self._differ("the token", str(resource.token))
-        source = self.step.source
-        if self.step.action is Action.CREATE and self.manifest is not None:
-            wanted = self._find_source(self.manifest, request, declared)
-            if (source.id if source else "").casefold() != wanted.casefold():
-                yield self._differ("the source", source.id if source else "no other resource")
-
-    def _check_name(self, request: PlanRequest) -> Iterator[Finding]:
-        """Yield a finding if a name in the manifest now means another id than that of the plan."""
-        manifest, resource = self.manifest, self.step.resource
-        if manifest is None or self.step.action is Action.DELETE:
-            return
-        named = self.runtime.find_named_part(manifest, request.defaults)
-        if named is None:
-            return
-        now = self.runtime.identify(manifest, request.defaults)
-        if now.id.casefold() != resource.id.casefold():
+def _check_rollouts(planned: Sequence[Rollout], declared: Sequence[Rollout]) -> Iterator[Finding]:
+    """Yield a finding for each fleet with other waves than it has now."""
+    now = {one.fleet: one for one in declared}
+    for rollout in planned:
+        if now.get(rollout.fleet, rollout) != rollout:
             yield Finding(
-                f'Saved plan is stale: the {named.noun} "{named.name}" is another one now',
-                subject=str(resource.address),
-                detail=(f"The plan changes: {resource.id}", f"The name means:   {now.id}"),
+                "Saved plan is stale: the waves of the fleet are not those of the plan",
+                subject=str(rollout.fleet),
                 next_step=PLAN_AGAIN,
             )
-
-    def _identify(self, request: PlanRequest) -> Iterator[Resource]:
-        if self.last_applied is not None:
-            yield self.last_applied.resource(self.step.resource.address)
-        if self.manifest is not None:
-            with contextlib.suppress(ManifestInvalid):
-                yield self.runtime.identify(self.manifest, request.defaults)
-
-    def _find_source(
-        self, manifest: Manifest, request: PlanRequest, declared: Mapping[Address, Manifest]
-    ) -> str:
-        """Return the id of the source that the manifest names now; empty without one."""
-        if not isinstance(self.kind, ClonesFrom):
-            return ""
-        try:
-            named = self.kind.find_source(manifest, request.defaults)
-            if isinstance(named, Address):
-                return self.runtime.identify(declared[named], request.defaults).id
-        except (ManifestInvalid, KeyError):
-            return ""
-        return named.id if named is not None else ""
-
-    def _differ(self, what: str, said: str) -> Finding:
-        return Finding(
-            f"Saved plan is stale: neither the manifests nor the ledger have {what} of the plan",
-            subject=str(self.step.resource.address),
-            detail=(said,),
-            next_step=PLAN_AGAIN,
-        )
-
-    def confirm(self) -> Step:
-        """Return the step with the owned paths that a change, the ledger or the manifest has.
-
-        The others are not remembered: who made the file may have added them.
-        """
-        changed = {format_pointer(change.path) for change in self.step.changes}
-        owned = (one for one in self.step.owned_paths if one not in changed)
-        left = [one for one in owned if not self._is_written(split_pointer(one))]
-        if left and self.last_applied is not None:
-            known = self.last_applied.owned
-            left = [one for one in left if not self._holds(one, known.get(one, ABSENT))]
-        if left and self.manifest is not None:
-            document = self.kind.bind(self.manifest, self.step.before).document
-            left = [one for one in left if not self._holds(one, find(document, split_pointer(one)))]
-        if not left:
-            return self.step
-        kept = tuple(one for one in self.step.owned_paths if one not in left)
-        return self.step.copy_with(owned_paths=kept)
-
-    def _is_written(self, path: Path) -> bool:
-        """Whether a change of the step, which is shown, has the value of a place."""
-        return any(
-            change.path[: len(path)] == path
-            or (
-                path[: len(change.path)] == change.path
-                and find(change.after, path[len(change.path) :]) is not ABSENT
-            )
-            for change in self.step.changes
-        )
-
-    def _holds(self, pointer: str, value: Json | Absent) -> bool:
-        """Whether somebody else has this place; where live does not show it, also this value."""
-        path = split_pointer(pointer)
-        shown = find(self.step.before, path) is not ABSENT
-        return value is not ABSENT and (
-            shown or same(self.kind.field.at(path), value, find(self.step.after, path))
-        )
 
 
 def _judge(
     runtime: Runtime,
-    plan: Plan,
+    steps: Sequence[Step],
     request: PlanRequest,
-    declared: Mapping[Address, Manifest],
+    declared: Collection[Address],
     remembered: Mapping[Address, LastApplied],
 ) -> Iterator[Finding]:
     """Yield what the guards and the kinds say against the steps, as if nothing were lifted."""
-    named = {step.resource: Manifest(step.resource.address, {}, "", "") for step in plan.steps}
-    managed = _count_managed(plan.steps, declared, remembered)
-    yield from guards.check_guards(plan.steps, request.limits, managed, ())
-    yield from guards.check_unread(_list_leaving(plan.steps, declared), request.unread)
-    for step in plan.steps:
+    named = {step.resource: Manifest(step.resource.address, {}, "", "") for step in steps}
+    managed = _count_managed(steps, declared, remembered)
+    yield from guards.check_guards(steps, request.limits, managed, ())
+    yield from guards.check_unread(_list_leaving(steps, declared), request.unread)
+    for step in steps:
         kind = runtime.kinds[step.resource.address.kind]
         if step.action is not Action.DELETE and isinstance(kind, ChecksSteps):
             found = kind.check_step(named[step.resource], step)
             yield from (name_item(one, step.member) for one in found)
-    for step in plan.steps:
+    for step in steps:
         if step.action is Action.DELETE:
             named.pop(step.resource)
-    yield from check_conflicts(runtime, plan.steps, named)
-    references = dict(_bind_models(runtime, plan.steps, declared))
-    yield from check_planned_models(runtime, plan.steps, references, request.limits.blobs)
+    yield from check_conflicts(runtime, steps, named)
 
 
 def _count_managed(
@@ -254,15 +171,3 @@ def _list_leaving(steps: Sequence[Step], declared: Collection[Address]) -> list[
     """
     gone = [step.resource for step in steps if step.action is Action.DELETE]
     return [] if any(one.address in declared for one in gone) else gone
-
-
-def _bind_models(
-    runtime: Runtime, steps: Sequence[Step], declared: Mapping[Address, Manifest]
-) -> Iterator[tuple[Resource, Sequence[ModelReference]]]:
-    """Yield the models that the manifests declare now, for each step that writes a model."""
-    for step in steps:
-        manifest = declared.get(step.resource.address)
-        if step.models and manifest is not None:
-            kind = runtime.kinds[manifest.address.kind]
-            live = step.before if step.before is not ABSENT else step.after
-            yield step.resource, kind.bind(manifest, live).models

@@ -49,7 +49,6 @@ from reconciler.model import (
     Plan,
     Reason,
     Resource,
-    SecretReference,
     Snapshot,
     Step,
 )
@@ -381,10 +380,7 @@ def make_comparison(
         schema=kind.field,
         live=document,
         declared=_bind(kind, manifest, document, starting),
-        secrets={
-            pointer: SecretReference(**given)
-            for pointer, given in manifest.spec.get("secrets", {}).items()
-        },
+        secrets=manifest.secrets,
         last_applied=last_applied,
         ledger_known=snapshot.known,
         rotate=manifest.address in request.rotate,
