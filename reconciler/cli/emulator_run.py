@@ -17,7 +17,7 @@ from typing import Final
 
 import click
 
-from reconciler.cli.local_emulator import record_emulator, remove_record
+from reconciler.cli.local_emulator import record_emulator
 from reconciler.emulator import Settings
 from reconciler.emulator.azurite import AzuriteUnavailable, is_installed, run_azurite
 from reconciler.emulator.tcp_ports import pick_blob_port
@@ -112,9 +112,6 @@ def serve_emulator(settings: Settings, blob_url: str, project: Path | None) -> N
         raise _refuse_host(settings.host, error.strerror or "it has no address") from error
     except UnicodeError as error:  # a name that DNS cannot have
         raise _refuse_host(settings.host, "it is not the name of a host") from error
-    finally:
-        if project is not None:
-            remove_record(project, settings.id)
 
 
 def _refuse_host(host: str, why: str) -> ReconcilerError:

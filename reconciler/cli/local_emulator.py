@@ -1,7 +1,8 @@
 """The emulator of a project: its addresses and its token, in the project's folder.
 
 `reconciler emulator` writes them to `.reconciler/emulator.json` when it is started in a project.
-Commands of this project read them, so that they never meet the emulator of another project.
+Commands of this project read them, so that they never meet the emulator of another project. They
+wait for an emulator that is starting.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,12 +28,15 @@ RECORD: Final = Path(".reconciler", "emulator.json")
 _PLANES: Final = ("resourceManager", "studioManagement", "services")
 _MOST_BYTES: Final = 65_536
 _WITHIN_S: Final = 2.0
+_START_WITHIN_S: Final = 60.0
+_LOOK_EVERY_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class LocalEmulator:
-    """The emulator that was started in a project. `urls` has its planes and `blob`.
+    """The emulator that was started in a project.
 
+    `urls` has its planes and `blob`; it is empty while the emulator starts.
     `pid`, `started` and `machine` identify its process as the lock of the ledger does.
     """
 
@@ -42,12 +47,37 @@ class LocalEmulator:
     started: str
     machine: str
 
+    def is_running(self) -> bool:
+        """Whether its process runs on this machine."""
+        return self.machine == name_machine() and find_start(self.pid) == self.started
+
     def why_gone(self) -> str:
         """Why it cannot be used; "" if its process runs and its address answers with its id."""
-        if self.machine != name_machine() or find_start(self.pid) != self.started:
+        if not self.is_running():
             return "it does not run any more"
+        if not self.urls:
+            return f"it has not started within {_START_WITHIN_S:.0f} s"
         url = self.urls["resourceManager"]
         return "" if _ask_id(url) == self.id else f"another program answers at {url}"
+
+
+@contextlib.contextmanager
+def recorded_start(root: Path | None, id_: str) -> Iterator[None]:
+    """Let the commands of the project in `root` wait for this process while it starts.
+
+    Nothing is written outside of a project, nor over the record of an emulator that runs. The
+    record of this process is removed when the block ends.
+    """
+    if root is None:
+        yield
+        return
+    found = _read_record(root)
+    if found is None or not found.is_running():
+        record_emulator(root, id_, "", {})
+    try:
+        yield
+    finally:
+        remove_record(root, id_)
 
 
 def record_emulator(root: Path, id_: str, token: str, urls: Mapping[str, str]) -> None:
@@ -80,11 +110,22 @@ def use_emulator(project: Project) -> tuple[Project, tuple[Finding, ...]]:
     Addresses that the project gives itself are kept.
     """
     local = any(is_loopback(url) for url in project.cloud.planes.values())
-    found = _read_record(Path(project.root)) if local else None
+    found = _find_started(Path(project.root)) if local else None
     why = found.why_gone() if found is not None else "no emulator was started in this project"
     if found is not None and not why:
         return replace(project, cloud=_connect(project.cloud, found)), ()
     return project, (_note_shared(project.cloud, why),) if project.cloud.emulated else ()
+
+
+def _find_started(root: Path) -> LocalEmulator | None:
+    """The emulator of a project; one that is starting is waited for."""
+    deadline = time.monotonic() + _START_WITHIN_S
+    while True:
+        found = _read_record(root)
+        starts = found is not None and not found.urls and found.is_running()
+        if not starts or time.monotonic() > deadline:
+            return found
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _connect(cloud: Cloud, found: LocalEmulator) -> Cloud:
@@ -121,7 +162,7 @@ def _read_record(root: Path) -> LocalEmulator | None:
         if not all(isinstance(url, str) and is_loopback(url) for url in urls.values()):
             return None
         texts = {name: str(found[name]) for name in ("id", "token", "started", "machine")}
-        return LocalEmulator(urls=urls, pid=int(found["pid"]), **texts) if urls else None
+        return LocalEmulator(urls=urls, pid=int(found["pid"]), **texts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

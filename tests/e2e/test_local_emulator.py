@@ -9,8 +9,9 @@ from threading import Event
 
 import pytest
 
-from reconciler.cli import emulator_run
+from reconciler.cli import emulator_run, local_emulator
 from reconciler.cli.emulator_run import run_blob_storage
+from reconciler.cli.local_emulator import recorded_start
 from reconciler.emulator import Settings
 from reconciler.emulator.azurite import AzuriteUnavailable
 from reconciler.ledgers.process import describe_process, name_machine
@@ -138,6 +139,43 @@ def test_an_address_at_which_another_emulator_answers_is_not_used(tmp_path: Path
     with run_emulator("--no-blob") as other:
         write_record(folder, resourceManager=other.url)
         assert f"{NOTE}: another program answers at {other.url}" in plan_notes(folder)
+
+
+def test_an_emulator_that_starts_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_project(tmp_path)
+    ids = {"id": "1", "token": "emulator"}
+    with run_emulator("--no-blob") as started, recorded_start(folder, "1"):
+
+        def finish(_: float) -> None:
+            urls = dict.fromkeys(("resourceManager", "studioManagement", "services"), started.url)
+            write_record(folder, **ids, **urls)
+
+        monkeypatch.setattr("reconciler.cli.local_emulator.time.sleep", finish)
+        monkeypatch.setattr(local_emulator, "_ask_id", lambda _: "1")
+        done = run(folder, "export", "--all")
+        assert (done.code, NOTE in done.said) == (0, False), done.said
+    assert not record_of(folder).exists()
+
+
+def test_an_emulator_that_never_starts_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_project(tmp_path)
+    monkeypatch.setattr(local_emulator, "_START_WITHIN_S", 0.0)
+    with recorded_start(folder, "1"):
+        assert f"{NOTE}: it has not started within 0 s" in plan_notes(folder)
+
+
+def test_an_emulator_that_cannot_start_leaves_the_record_of_the_one_that_runs(
+    started: tuple[Path, Emulator],
+) -> None:
+    folder, emulator = started
+    before = record_of(folder).read_bytes()
+    port = emulator.url.rpartition(":")[2]
+    assert run(folder, "emulator", "--no-blob", "--port", port).code == 1
+    assert record_of(folder).read_bytes() == before
 
 
 @pytest.mark.parametrize(

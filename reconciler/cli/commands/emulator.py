@@ -173,41 +173,44 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
     of that project means this emulator. Elsewhere its token is "emulator". The environment's
     RECONCILER_EMULATOR_TOKEN has precedence.
     """
-    _check_installed()
-    from reconciler.cli.emulator_files import read_faults, read_world
-    from reconciler.cli.emulator_run import (
-        PUBLISHED_TOKEN,
-        check_token,
-        run_blob_storage,
-        serve_emulator,
-    )
-    from reconciler.cli.wiring import silence_library_logs
-    from reconciler.emulator import Settings
+    from reconciler.cli.local_emulator import recorded_start
 
-    silence_library_logs()
-    _check_outputs(data, log)
-    project = _find_project(invocation)
-    own = PUBLISHED_TOKEN if project is None else secrets.token_urlsafe(24)
-    settings = Settings(
-        host=host,
-        port=port,
-        data=data,
-        seed=seed,
-        operation_seconds=operation_seconds,
-        limits="resource-manager" if limits == "resource-manager" else "off",
-        blob_url=blob_url,
-        token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or own,
-        switches=_parse_switches(switches),
-        log=log,
-        faults=read_faults(faults) if faults else (),
-        world=read_world(world) if world else DEFAULT_WORLD,
-        crash_after=crash_after or 0,
-        id=secrets.token_hex(8),
-    )
-    check_token(settings)
-    wanted = not (no_blob or blob_url)
-    with run_blob_storage(settings, invocation.print_error, wanted=wanted) as url:
-        serve_emulator(settings, url or blob_url, project)
+    project, id_ = _find_project(invocation), secrets.token_hex(8)
+    with recorded_start(project, id_):
+        _check_installed()
+        from reconciler.cli.emulator_files import read_faults, read_world
+        from reconciler.cli.emulator_run import (
+            PUBLISHED_TOKEN,
+            check_token,
+            run_blob_storage,
+            serve_emulator,
+        )
+        from reconciler.cli.wiring import silence_library_logs
+        from reconciler.emulator import Settings
+
+        silence_library_logs()
+        _check_outputs(data, log)
+        own = PUBLISHED_TOKEN if project is None else secrets.token_urlsafe(24)
+        settings = Settings(
+            host=host,
+            port=port,
+            data=data,
+            seed=seed,
+            operation_seconds=operation_seconds,
+            limits="resource-manager" if limits == "resource-manager" else "off",
+            blob_url=blob_url,
+            token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or own,
+            switches=_parse_switches(switches),
+            log=log,
+            faults=read_faults(faults) if faults else (),
+            world=read_world(world) if world else DEFAULT_WORLD,
+            crash_after=crash_after or 0,
+            id=id_,
+        )
+        check_token(settings)
+        wanted = not (no_blob or blob_url)
+        with run_blob_storage(settings, invocation.print_error, wanted=wanted) as url:
+            serve_emulator(settings, url or blob_url, project)
 
 
 def _check_installed() -> None:
