@@ -1,4 +1,7 @@
-"""What a run of the tests leaves out: it says so, with workers and without, and all checks run it."""
+"""What a run of the tests leaves out: it says so, with workers and without, and all checks run it.
+
+The runs are of a few tests of their own, under the rules of `tests/conftest.py`.
+"""
 
 import os
 import subprocess
@@ -8,69 +11,86 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import ROOT
+from tests.e2e.world import ROOT, Emulator
 
 pytestmark = pytest.mark.e2e
+TESTS = """
+import pytest
+
+def test_quick(): pass
+
+@pytest.mark.slow
+def test_slow(): pass
+
+def test_another(): pass
+"""
+STORED = """
+from tests.storage import need_storage, open_storage
+
+def test_without(): pass
+
+def test_an_emulator(emulator): pass
+
+def test_storage(): open_storage()
+
+def test_a_process_with_storage(): need_storage()
+"""
+PLAIN = {"RECONCILER_ALL_CHECKS": "", "CI": ""}
 
 
-def run_pytest(*arguments: str, all_checks: bool = False) -> str:
-    """The last line of a run of its own."""
-    done = spawn_pytest(*arguments, env={"RECONCILER_ALL_CHECKS": "1" if all_checks else ""})
-    assert done.returncode == 0, done.stdout
-    return done.stdout.strip().splitlines()[-1]
-
-
-def spawn_pytest(*arguments: str, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+def run_pytest(file: Path, text: str, *arguments: str, env: Mapping[str, str]) -> tuple[int, str]:
+    """The exit code and the output of a run of its own of these tests, without workers."""
+    file.write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0"]
+    command += ["-c", str(ROOT / "pyproject.toml"), "-p", "tests.conftest", *arguments]
+    done = subprocess.run(
+        [*command, str(file)] if "::" not in "".join(arguments) else command,
         cwd=ROOT,
-        env={**kept, **env},
+        env={**kept, **PLAIN, **env},
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def test_slow_tests_are_left_out_and_all_checks_run_them() -> None:
-    survival = ("tests/e2e/test_survival.py", "--collect-only")
-    left_out = run_pytest(*survival)
-    assert "4/8 tests collected (4 deselected)" in left_out
-    assert "8 tests collected" in run_pytest(*survival, all_checks=True)
-    assert "4/8 tests collected (4 deselected)" in run_pytest(*survival, "-m", "slow")
-    named = f"{survival[0]}::test_a_power_cut_leaves_a_ledger_to_go_on_with"
-    assert "1 test collected" in run_pytest(named, "--collect-only")
-
-
-def test_workers_say_what_they_left_out() -> None:
-    last = run_pytest("tests/unit/test_duration.py", "-k", "none", "-n", "2")
-    assert " passed, " in last
-    assert " deselected in " in last
-
-
-STORED = (
-    "tests/test_cases.py::test_case[create]",  # an emulator in this process
-    "tests/contract/test_ledger.py::test_without_an_entry_nothing_is_known",  # a ledger, or two
-    "tests/e2e/test_demo.py::test_the_demo_tells_the_whole_story[1]",  # a process of its own
-)
+    return done.returncode, done.stdout.strip()
 
 
 @pytest.mark.parametrize(
-    ("demanded", "workers", "last"),
+    ("arguments", "all_checks", "last"),
     [
-        ({"RECONCILER_ALL_CHECKS": "", "CI": ""}, ("-n2",), "1 passed, 3 skipped"),
-        ({"RECONCILER_ALL_CHECKS": "", "CI": "true"}, (), "1 passed, 3 errors"),
+        (("-n2",), "", "2 passed, 1 deselected in"),
+        ((), "1", "3 passed in"),
+        (("-m", "slow"), "", "1 passed, 2 deselected in"),
+        (("{file}::test_slow",), "", "1 passed in"),
+    ],
+    ids=["with-workers", "all", "only-slow", "named"],
+)
+def test_slow_tests_are_left_out_and_all_checks_run_them(
+    arguments: tuple[str, ...], all_checks: str, last: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "test_few.py"
+    given = [one.format(file=file) for one in arguments]
+    code, out = run_pytest(file, TESTS, *given, env={"RECONCILER_ALL_CHECKS": all_checks})
+    assert code == 0, out
+    assert out.splitlines()[-1].startswith(last), out
+
+
+@pytest.mark.parametrize(
+    ("demanded", "arguments", "last"),
+    [
+        ({}, ("-n2",), "1 passed, 3 skipped in"),
+        ({"CI": "true"}, (), "1 passed, 2 failed, 1 error in"),
         pytest.param(
-            {"RECONCILER_ALL_CHECKS": "1", "CI": ""},
+            {"RECONCILER_ALL_CHECKS": "1"},
             (),
-            "1 passed, 3 errors",
+            "1 passed, 2 failed, 1 error in",
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["alone", "in-a-pipeline", "all"],
+    ids=["usual", "in-a-pipeline", "all"],
 )
 def test_what_storage_that_cannot_be_fetched_prevents_is_left_out_with_the_reason(
-    demanded: Mapping[str, str], workers: tuple[str, ...], last: str, tmp_path: Path
+    demanded: Mapping[str, str], arguments: tuple[str, ...], last: str, tmp_path: Path
 ) -> None:
     nowhere = {
         "HOME": str(tmp_path),
@@ -78,7 +98,15 @@ def test_what_storage_that_cannot_be_fetched_prevents_is_left_out_with_the_reaso
         "npm_config_registry": "http://127.0.0.1:9/",
         "npm_config_fetch_retry_mintimeout": "1",
     }
-    done = spawn_pytest(*STORED, *workers, env={**nowhere, **demanded})
-    assert last in done.stdout.splitlines()[-1], done.stdout
-    assert "NOT CHECKED: what needs blob storage. Azurite: npm cannot download it" in done.stdout
-    assert done.returncode == ("error" in last)
+    file = tmp_path / "test_few.py"
+    code, out = run_pytest(file, STORED, *arguments, env={**nowhere, **demanded})
+    assert sorted(last.partition(" in")[0].split(", ")) == sorted(
+        out.splitlines()[-1].partition(" in")[0].split(", ")
+    ), out
+    assert "NOT CHECKED: what needs blob storage. Azurite: npm cannot download it" in out
+    assert code == ("error" in last)
+
+
+def test_the_emulator_of_all_tests_has_storage(emulator: Emulator) -> None:
+    """What the tests above leave out is not left out here."""
+    assert emulator.blob.startswith("http://127.0.0.1:")
