@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,16 @@ def pytest_configure(config: pytest.Config) -> None:
     _hear_signals()
     if not hasattr(config, "workerinput"):
         os.environ[RUN_FOLDER] = tempfile.mkdtemp(prefix="reconciler-tests-")
+        _share_bytecode(config.rootpath / ".pytest_cache" / "bytecode")
+
+
+def _share_bytecode(folder: Path) -> None:
+    """Let processes share compiled modules in a folder, where Python may not keep them in the tree.
+
+    To compile them takes longer than most commands that the tests start.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
