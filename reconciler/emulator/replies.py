@@ -22,17 +22,23 @@ _CLASSES: Final = {
     "NotFound": (404, "Resource not found."),
     "ServiceUnavailable": (503, "Service is temporarily unavailable."),
 }
+# The texts of these codes are documented: web-service-error-codes.
+_INVALID_BODY: Final = "No request body provided or error in deserializing the request body."
+_LOST_BLOB: Final = "Unable to access the provided Azure blob - {0}.  Azure error message: {1}."
 
 
 class Refusal(Exception):
-    """An error reply of the service; `details` are pairs of code and message."""
+    """An error reply of the service.
+
+    `details` are code and message, and the target where one place of the request is wrong.
+    """
 
     def __init__(
         self,
         status: int,
         code: str,
         message: str,
-        *details: tuple[str, str],
+        *details: tuple[str, ...],
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
@@ -40,7 +46,8 @@ class Refusal(Exception):
         self.headers = headers or {}
         error: dict[str, Any] = {"code": code, "message": message}
         if details:
-            error["details"] = [{"code": c, "message": m} for c, m in details]
+            members = ("code", "message", "target")
+            error["details"] = [dict(zip(members, detail, strict=False)) for detail in details]
         self.body = {"error": error}
 
 
@@ -105,8 +112,7 @@ def refuse(code: str, detail: str, message: str) -> Refusal:
 
 def refuse_body() -> Refusal:
     """Return the refusal of a body that Classic or scoring cannot read (published table)."""
-    message = "No request body provided or error in deserializing the request body."
-    return refuse("BadArgument", "RequestBodyInvalid", message)
+    return refuse("BadArgument", "RequestBodyInvalid", _INVALID_BODY)
 
 
 def refuse_web_service() -> Refusal:
@@ -124,6 +130,24 @@ def show_details(answer: Answer, reading: str) -> Answer:
     return replace(answer, body={"error": short})
 
 
-def bad_request(code: str, message: str) -> Refusal:
-    """Return the service's 400; its detail holds the code and the message of the problem."""
-    return Refusal(400, "BadRequest", "The request is invalid.", (code, message))
+def bad_request(code: str, message: str, *targets: str) -> Refusal:
+    """Return the service's 400, with a detail for each target: a place in the request.
+
+    One detail without a target holds the code and the message where no place is named. A report of
+    azure-powershell#3465 shows that errors of this provider may have a target.
+    """
+    text = "The request is invalid."
+    if not targets:
+        return Refusal(400, "BadRequest", text, (code, message))
+    return Refusal(400, "BadRequest", text, *((code, message, target) for target in targets))
+
+
+def invalid_body(*targets: str) -> Refusal:
+    """Return the 400 for a body in which the places `targets` are missing or wrong."""
+    return bad_request("RequestBodyInvalid", _INVALID_BODY, *targets)
+
+
+def describe_lost_blob(uri: str) -> dict[str, str]:
+    """Return the detail for a blob that cannot be read; the address is without its signature."""
+    message = _LOST_BLOB.format(uri.partition("?")[0], "The specified blob does not exist.")
+    return {"code": "BlobNotFound", "message": message}

@@ -271,7 +271,7 @@ class Server:
         if word == "operationsstatus":
             return self._operations.describe_status(operation)
         if word == "operationresults":
-            return self._operations.describe_result(operation)
+            return self._operations.describe_result(operation, call.version)
         raise unknown_path(call)
 
     async def _route_group(
@@ -304,7 +304,7 @@ class Server:
         if call.method == "PATCH":
             return await self._management.patch(call, *where)
         if call.method == "DELETE":
-            return self._management.delete(*where)
+            return self._management.delete(call, *where)
         return self._management.get(call, *where)
 
     def _authorize(self, call: Call, request: web.Request) -> None:

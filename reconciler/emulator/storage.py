@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
-from reconciler.emulator.replies import bad_request
+from reconciler.emulator.replies import bad_request, describe_lost_blob
 from reconciler.emulator.requests import check_count
 
 if TYPE_CHECKING:  # the server's framework is imported when the server starts
@@ -56,9 +56,8 @@ class Storage:
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
-            raise bad_request(
-                "InvalidPayloadLocation", "The payload could not be read from payloadsLocation."
-            )
+            lost = describe_lost_blob(uri)
+            raise bad_request(lost["code"], lost["message"], "properties.payloadsLocation.uri")
         return document
 
     async def has_blob(self, uri: str) -> bool:

@@ -197,7 +197,7 @@ def get_member(document: Json, name: str) -> Json:
 def read_problem(document: Json) -> tuple[str, str]:
     """The code and message of an `error` or `errorInfo` object; its details come first.
 
-    The message ends with the `target`, if there is one: a property, or a module of the service.
+    The message ends with the `target`s, if there are any: properties, or a module of the service.
     """
     details = get_member(document, "details")
     shown = details if isinstance(details, list) else []
@@ -206,7 +206,10 @@ def read_problem(document: Json) -> tuple[str, str]:
     # A detail may say no more than a word, such as Unauthorized.
     said, outer = _text(detail, "message"), _text(document, "message")
     message = said if " " in said else outer or said
-    return code, f"{message} (target: {target})" if message and target not in message else message
+    alike = [one for one in shown if detail and _text(one, "message") == said]
+    targets = dict.fromkeys([target, *(_text(one, "target") for one in alike)])
+    named = clean(", ".join(one for one in targets if one and one not in message))
+    return code, f"{message} (target: {named})" if message and named else message
 
 
 def _innermost(document: Json) -> tuple[str, str]:

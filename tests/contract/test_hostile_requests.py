@@ -58,7 +58,7 @@ def test_half_of_a_character_goes_out_as_it_came_in(service: Service) -> None:
 def test_a_region_is_a_word(service: Service, location: str) -> None:
     body = {**definition(MODEL), "location": location}
     answer = service.call("PUT", service.path(), body, described=False)
-    assert code_of(answer)[2] == "InvalidRequestBody"
+    assert code_of(answer)[2] == "RequestBodyInvalid"
 
 
 @pytest.mark.parametrize("subscription", ["a%0d%0aX-Injected:%201", "a%00b", "%ff", "a%2fb"])

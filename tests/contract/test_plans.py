@@ -223,7 +223,7 @@ def test_deleting_a_plan_that_a_service_uses(reading: str) -> None:
 def test_a_sku_that_was_never_recorded(service: Service, sku: Json) -> None:
     body = {"location": "southcentralus", "sku": sku}
     answer = service.call("PUT", service.plan(), body)
-    assert code_of(answer) == (400, "BadRequest", "InvalidRequestBody")
+    assert code_of(answer) == (400, "BadRequest", "RequestBodyInvalid")
     assert "sku" in answer.text
     with switched(plan_sku="trust") as trusting:
         answer = trusting.call("PUT", trusting.plan(), body, described=False)

@@ -1,4 +1,4 @@
-"""What reads show, as recorded and described: GET, LIST, large payloads, regions, errors, plans."""
+"""What reads show, as recorded and described: GET, LIST, large payloads, regions, errors."""
 
 import json
 from http.client import HTTPConnection
@@ -10,7 +10,6 @@ import pytest
 from tests.contract.world import (
     MODEL,
     NEW_MODEL,
-    PREVIEW,
     PROVIDER,
     Json,
     Service,
@@ -295,20 +294,7 @@ def test_a8_a_payload_that_cannot_be_had_is_refused(service: Service) -> None:
         "payloadsLocation": {"uri": "http://127.0.0.1:9/a/b/c.json"},
     }
     answer = service.call("PUT", service.path(), body)
-    assert code_of(answer) == (400, "BadRequest", "InvalidPayloadLocation")
-
-
-# A9 of the recorded facts, the preview version.
-
-
-def test_a9_the_preview_shows_parameters_as_bare_values(service: Service) -> None:
-    body = definition(MODEL)
-    body["properties"]["package"]["nodes"]["node1"]["parameters"] = {"Data Type": "String"}
-    service.finish(service.call("PUT", service.path(), body, version=PREVIEW))
-    now = service.properties()["package"]["nodes"]["node1"]["parameters"]["Data Type"]
-    assert now == {"value": "String", "certificateThumbprint": ""}
-    old = service.call("GET", service.path(), version=PREVIEW).json()
-    assert old["properties"]["package"]["nodes"]["node1"]["parameters"] == {"Data Type": "String"}
+    assert code_of(answer) == (400, "BadRequest", "BlobNotFound")
 
 
 # A10 of the recorded facts, regional copies.
@@ -385,11 +371,48 @@ def test_a11_a_past_expiry_of_diagnostics_is_refused(service: Service) -> None:
     body = definition(MODEL)
     body["properties"]["diagnostics"] = {"level": "All", "expiry": "2001-01-01T00:00:00Z"}
     answer = service.call("PUT", service.path(), body)
-    assert code_of(answer) == (400, "BadRequest", "ExpiryTimeInThePast")
-    assert answer.json()["error"]["details"][0]["message"] == (
-        "Expiry time provided is in the past: 2001-01-01T00:00:00Z. Provide a future expiry time in"
-        " UTC and try again. To never expire, set expiry time to NULL."
-    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["details"] == [
+        {
+            "code": "ExpiryTimeInThePast",
+            "message": "Expiry time provided is in the past: 2001-01-01T00:00:00Z. Provide a future"
+            " expiry time in UTC and try again. To never expire, set expiry time to NULL.",
+            "target": "properties.diagnostics.expiry",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "message"),
+    [
+        (
+            {"diagnostics": {"expiry": None}},
+            "IncompleteSettings",
+            "Diagnostics settings are incomplete.",
+        ),
+        (
+            {"realtimeConfiguration": {"maxConcurrentCalls": 201}},
+            "WebServiceTooManyConcurrentRequestRequirement",
+            "Cannot set concurrent request requirement to more than 200.",
+        ),
+        (
+            {"realtimeConfiguration": {"maxConcurrentCalls": 3}},
+            "RequestBodyInvalid",
+            "No request body provided or error in deserializing the request body.",
+        ),
+    ],
+)
+def test_a11_refusals_have_the_documented_texts(
+    service: Service, settings: Json, code: str, message: str
+) -> None:
+    body = definition(MODEL)
+    body["properties"] |= settings
+    for method in ("PUT", "PATCH"):
+        if method == "PATCH":
+            service.put()
+        (detail,) = service.call(method, service.path(), body).json()["error"]["details"]
+        assert (detail["code"], detail["message"]) == (code, message)
+        assert detail["target"].startswith("properties.")
 
 
 def test_a11_an_expiry_that_is_null_never_comes(service: Service) -> None:

@@ -11,6 +11,7 @@ from tests.contract.world import (
     LONG_S,
     MODEL,
     NEW_MODEL,
+    PREVIEW,
     Json,
     Service,
     code_of,
@@ -74,7 +75,7 @@ def test_f3_a_failed_operation_says_why(where: str) -> None:
         missing = definition("http://127.0.0.1:9/a/m/x.ilearner")
         status = service.finish(service.call("PUT", service.path(), missing))
         assert status["status"] == "Failed"
-        assert status[where]["details"][0]["code"] == "ModelNotFound"
+        assert status[where]["details"][0]["code"] == "BlobNotFound"
 
 
 def test_f3_an_operation_may_name_its_status_otherwise() -> None:
@@ -163,6 +164,88 @@ def test_f9_credentials_may_come_back(reading: str) -> None:
         body["properties"]["assets"]["asset3"]["locationInfo"]["credentials"] = "planted"
         service.finish(service.call("PUT", service.path(), body))
         assert ("planted" in service.call("GET", service.path()).text) is (reading == "yes")
+
+
+@pytest.mark.parametrize(
+    ("reading", "kept"),
+    [
+        (
+            "settings",
+            {"exposeSampleData": True, "realtimeConfiguration": {"maxConcurrentCalls": 4}},
+        ),
+        ("recorded", {"exposeSampleData": False}),
+        ("documented", {"exposeSampleData": True}),
+    ],
+)
+def test_a5_what_get_shows_that_no_put_set(reading: str, kept: Json) -> None:
+    with switched(put_fills=reading) as service:
+        body = definition(MODEL)
+        named = ("exposeSampleData", "realtimeConfiguration", "diagnostics")
+        for name in named:
+            body["properties"].pop(name, None)
+        del body["tags"]
+        service.finish(service.call("PUT", service.path(), body))
+        live = service.get()
+        shown = {name: live["properties"][name] for name in named if name in live["properties"]}
+        assert live["tags"] == {}
+        assert shown == {**kept, **({"diagnostics": {"level": "None"}} if len(kept) == 2 else {})}
+
+
+@pytest.mark.parametrize(("reading", "status"), [("no", 201), ("yes", 400)])
+def test_a4_a_put_without_a_workspace(reading: str, status: int) -> None:
+    with switched(workspace_demanded=reading) as service:
+        body = definition(MODEL)
+        del body["properties"]["machineLearningWorkspace"]
+        answer = service.call("PUT", service.path(), body)
+        assert answer.status_code == status
+        if status == 201:
+            service.finish(answer)
+            assert "machineLearningWorkspace" not in service.properties()
+        # Recorded in 2016 for the preview.
+        assert service.call("PUT", service.path("old"), body, version=PREVIEW).status_code == 201
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+@pytest.mark.parametrize(("reading", "status"), [("reject", 400), ("ignore", 200)])
+def test_a_write_with_another_commitment_plan(method: str, reading: str, status: int) -> None:
+    with switched(commitment_plan_change=reading, commitment_plan_returned="yes") as service:
+        service.put()
+        before = service.properties()["commitmentPlan"]["id"]
+        body = definition(NEW_MODEL)
+        body["properties"]["commitmentPlan"] = {"id": service.plan("another")}
+        answer = service.call(method, service.path(), body)
+        assert answer.status_code == status
+        if status == 200:
+            service.finish(answer)
+        else:
+            (detail,) = answer.json()["error"]["details"]
+            assert detail["target"] == "properties.commitmentPlan.id"
+        assert service.properties()["commitmentPlan"]["id"] == before
+
+
+def test_a_write_may_repeat_the_commitment_plan_in_any_case(service: Service) -> None:
+    """Recorded: TestUpdateWebService of 2016, a PATCH with the whole definition."""
+    service.put()
+    body = definition(NEW_MODEL)
+    body["properties"]["commitmentPlan"]["id"] = body["properties"]["commitmentPlan"]["id"].upper()
+    assert service.call("PATCH", service.path(), body).status_code == 200
+
+
+@pytest.mark.parametrize(("reading", "status"), [("trust", 201), ("check", 400)])
+def test_a_put_with_a_commitment_plan_that_does_not_exist(reading: str, status: int) -> None:
+    with switched(commitment_plan=reading) as service:
+        assert service.call("PUT", service.path(), definition(MODEL)).status_code == status
+        body = definition(MODEL)
+        body["properties"]["commitmentPlan"] = {"id": service.put_plan()["id"]}
+        assert service.call("PUT", service.path("paid"), body).status_code == 201
+
+
+def test_a_fraction_need_not_be_one_at_the_end() -> None:
+    """Recorded: 0.88888888888888884 beside Succeeded (2016), and 1.0 (2017)."""
+    for reading, fraction in (("less", 8 / 9), ("one", 1.0)):
+        with switched(percent_at_end=reading) as service:
+            status = service.finish(service.call("PUT", service.path(), definition(MODEL)))
+            assert (status["status"], status["percentComplete"]) == ("Succeeded", fraction)
 
 
 @pytest.mark.parametrize("reading", ["no", "yes"])

@@ -149,7 +149,7 @@ class FaultInjector:
             return Answer(404, no_such_service(call.segments[-1]).body)
         shown = before.document
         if call.version == PREVIEW:
-            shown = {**shown, "properties": definitions.bare(shown["properties"])}
+            shown = {**shown, "properties": definitions.show_preview(shown["properties"])}
         return replace(answer, status=200, body=shown, data=b"")
 
 

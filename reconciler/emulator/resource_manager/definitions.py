@@ -7,13 +7,11 @@ These functions change only their arguments and draw from `RandomSource`. `manag
 from __future__ import annotations
 
 import copy
-import re
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from reconciler.emulator.randomness import RandomSource
-from reconciler.emulator.replies import Refusal, bad_request
-from reconciler.emulator.resource_manager import regions
+from reconciler.emulator.replies import bad_request, invalid_body
+from reconciler.emulator.resource_manager import regions, write_checks
 from reconciler.emulator.resource_manager.shapes import DefinitionSchema, check_definition, spell
 from reconciler.emulator.switches import Choices
 
@@ -21,9 +19,6 @@ Json = Any
 LARGE_PARTS: Final = ("assets", "input", "output", "package", "parameters", "exampleRequest")
 # These keep the casing of the blob that they come from (recorded: large payloads, 2017).
 CASED_PARTS: Final = ("assets", "input", "output", "exampleRequest")
-# Only these characters: the region becomes part of addresses. Every known region matches.
-_LOCATION: Final = re.compile(r"[A-Za-z0-9 ._-]{1,64}", re.ASCII)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVER_OWNED: Final = ("createdOn", "modifiedOn", "provisioningState", "swaggerLocation")
 _ORDER: Final = (
     "payloadsInBlobStorage",
@@ -48,13 +43,46 @@ _ORDER: Final = (
     "parameters",
     "package",
 )
-_SPARSE: Final = frozenset(_ORDER) - frozenset(LARGE_PARTS) - {"commitmentPlan"}
-_DEMANDED: Final = (
-    ("storageAccount", "name"),
-    ("storageAccount", "key"),
-    ("commitmentPlan", "id"),
-    ("machineLearningWorkspace", "id"),
+# 2016-05-01-preview has another order (recorded: TestCreateGetRemoveWebService, 2016). The places
+# of diagnostics and machineLearningWorkspace in it are not known.
+_PREVIEW_ORDER: Final = (
+    "provisioningState",
+    "createdOn",
+    "modifiedOn",
+    "title",
+    "description",
+    "swaggerLocation",
+    "keys",
+    "readOnly",
+    "realtimeConfiguration",
+    "diagnostics",
+    "storageAccount",
+    "machineLearningWorkspace",
+    "commitmentPlan",
+    "assets",
+    "parameters",
+    "input",
+    "output",
+    "packageType",
+    "package",
+    "exampleRequest",
+    "exposeSampleData",
 )
+_SPARSE: Final = frozenset(_ORDER) - frozenset(LARGE_PARTS) - {"commitmentPlan"}
+# What GET shows that no PUT set. Recorded for the preview: exposeSampleData and readOnly alone.
+_RECORDED_FILL: Final[dict[str, Json]] = {"readOnly": False, "exposeSampleData": False}
+_FILLED: Final[dict[str, dict[str, Json]]] = {
+    "settings": {
+        "description": "",
+        "readOnly": False,
+        "exposeSampleData": True,
+        "realtimeConfiguration": {"maxConcurrentCalls": 4},
+        "diagnostics": {"level": "None"},
+        "parameters": {},
+    },
+    "recorded": _RECORDED_FILL,
+    "documented": {**_RECORDED_FILL, "exposeSampleData": True},
+}
 
 
 def parse_body(body: Json, schema: DefinitionSchema, *, bare_parameters: bool) -> dict[str, Json]:
@@ -63,65 +91,22 @@ def parse_body(body: Json, schema: DefinitionSchema, *, bare_parameters: bool) -
     With `bare_parameters` (2016-05-01-preview) parameters are plain values.
     """
     if not isinstance(body, dict):
-        raise bad_request("InvalidRequestBody", "The request body must be a JSON object.")
+        raise invalid_body("")
     taken: dict[str, Json] = spell(schema, body)
     if bare_parameters:
         _each_parameter_map(taken.get("properties"), _wrap_bare)
-    fault = next(check_definition(schema, taken), None)
-    if fault is not None:
-        raise bad_request("InvalidRequestBody", f"The request body is not valid. {fault}.")
     properties = taken.get("properties")
-    if not isinstance(properties, dict):
-        raise bad_request("MissingProperties", "The request body has no properties.")
+    if isinstance(properties, dict):
+        write_checks.check_concurrency(properties)
+    wrong = [*check_definition(schema, taken)]
+    if wrong or not isinstance(properties, dict):
+        raise invalid_body(*(wrong or ["properties"]))
     for name in _SERVER_OWNED:
         properties.pop(name, None)
     diagnostics = properties.get("diagnostics")
     if isinstance(diagnostics, dict) and diagnostics.get("expiry") is None:
         diagnostics.pop("expiry", None)  # documented: null never expires, as no expiry does
     return taken
-
-
-def check_put(body: dict[str, Json], choices: Choices) -> None:
-    """Refuse a PUT that lacks required parts; the refusal names every missing part."""
-    missing = [] if _given(body, "location") else ["location"]
-    properties = body["properties"]
-    missing += [] if _given(properties, "packageType") else ["properties.packageType"]
-    if choices["put-demands"] == "all":
-        missing += [
-            f"properties.{part}.{name}"
-            for part, name in _DEMANDED
-            if not _given(properties.get(part) or {}, name)
-        ]
-    if missing:
-        raise bad_request("MissingRequiredProperty", f"Required: {', '.join(missing)}.")
-    if not _LOCATION.fullmatch(body["location"]):
-        raise bad_request("InvalidRequestBody", "The request body is not valid. location.")
-
-
-def check_expiry(body: dict[str, Json], now: float) -> None:
-    """Refuse diagnostics that would have ended already (documented: web-service-error-codes)."""
-    diagnostics = body["properties"].get("diagnostics")
-    expiry = diagnostics.get("expiry") if isinstance(diagnostics, dict) else None
-    if expiry is None:
-        return
-    try:
-        moment = datetime.fromisoformat(str(expiry))
-    except ValueError as error:
-        message = "properties.diagnostics.expiry is not a date and time"
-        raise bad_request(
-            "InvalidRequestBody", f"The request body is not valid. {message}."
-        ) from error
-    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if zoned - _EPOCH <= timedelta(seconds=now):
-        message = (
-            f"Expiry time provided is in the past: {expiry}. Provide a future expiry time in UTC"
-            " and try again. To never expire, set expiry time to NULL."
-        )
-        raise bad_request("ExpiryTimeInThePast", message)
-
-
-def _given(part: dict[str, Json], name: str) -> bool:
-    return part.get(name) not in (None, "")
 
 
 def make_definition(
@@ -138,15 +123,7 @@ def make_definition(
         name: keys.get(name) or kept.get(name) or random_source.key()
         for name in ("primary", "secondary")
     }
-    defaults = {
-        "description": "",
-        "readOnly": False,
-        "exposeSampleData": True,
-        "realtimeConfiguration": {"maxConcurrentCalls": 4},
-        "diagnostics": {"level": "None"},
-        "parameters": {},
-    }
-    return {**defaults, **properties}
+    return {**copy.deepcopy(_FILLED[choices["put-fills"]]), **properties}
 
 
 def merge_patch(old: Json, body: dict[str, Json], choices: Choices) -> Json:
@@ -156,8 +133,9 @@ def merge_patch(old: Json, body: dict[str, Json], choices: Choices) -> Json:
     """
     given = body["properties"]
     if str(given.get("packageType", "")).casefold() != "graph":
-        raise bad_request("MissingRequiredProperty", "Required: properties.packageType.")
-    check_storage_account(old, body)
+        raise invalid_body("properties.packageType")
+    write_checks.check_storage_account(old, body)
+    write_checks.check_plan(old, body, choices)
     given = _check_nulls(given, choices)
     merged = copy.deepcopy(old)
     for name, value in given.items():
@@ -176,18 +154,6 @@ def merge_patch(old: Json, body: dict[str, Json], choices: Choices) -> Json:
     return merged
 
 
-def check_storage_account(old: Json, body: dict[str, Json]) -> None:
-    """Refuse another storage account (public report azure-powershell#3465)."""
-    given = (body["properties"].get("storageAccount") or {}).get("name") or ""
-    name = old.get("storageAccount", {}).get("name", "")
-    if given and name and given.casefold() != name.casefold():
-        raise bad_request(
-            "CannotChangeStorageAccount",
-            "The StorageAccount cannot be changed. Currently configured storage account name"
-            f" = '{name}'.",
-        )
-
-
 def _check_nulls(given: dict[str, Json], choices: Choices) -> dict[str, Json]:
     nulls = [name for name, value in given.items() if value is None]
     if nulls and choices["null-in-patch"] == "reject":
@@ -202,17 +168,6 @@ def merge_tags(old: Json, body: dict[str, Json], choices: Choices) -> Json:
     if body.get("tags") is None:
         return old
     return {**old, **body["tags"]} if choices["patch-tags"] == "merge" else body["tags"]
-
-
-def check_location(old: str, body: dict[str, Json]) -> None:
-    """Refuse a PATCH that changes the location; it may repeat the location."""
-    given = body.get("location")
-    if given and regions.short_name(given) != regions.short_name(old):
-        raise Refusal(
-            400,
-            "InvalidResourceLocation",
-            f"The resource already exists in location '{regions.short_name(old)}'.",
-        )
 
 
 def check_seals(body: dict[str, Json], location: str, choices: Choices) -> None:
@@ -277,8 +232,8 @@ def _wrap_bare(parameters: Json) -> None:
             parameters[name] = {"value": value, "certificateThumbprint": ""}
 
 
-def bare(properties: Json) -> Json:
-    """Return the properties as 2016-05-01-preview shows them: parameters are plain values."""
+def show_preview(properties: Json) -> Json:
+    """Return the properties as 2016-05-01-preview shows them: its order, and plain parameters."""
     shown = copy.deepcopy(properties)
 
     def unwrap(parameters: Json) -> None:
@@ -287,7 +242,11 @@ def bare(properties: Json) -> Json:
                 parameters[name] = value["value"]
 
     _each_parameter_map(shown, unwrap)
-    return shown
+    if isinstance(shown.get("package"), dict):
+        package = shown["package"]
+        order = ("nodes", "edges", "graphParameters")
+        shown["package"] = {name: package[name] for name in order if name in package}
+    return {name: shown[name] for name in _PREVIEW_ORDER if name in shown}
 
 
 def show_full(properties: Json, cased: Json, choices: Choices) -> Json:

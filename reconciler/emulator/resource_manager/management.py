@@ -5,15 +5,25 @@ The server routes the calls to this module. Operations are in `operations`.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.emulator.randomness import RandomSource
-from reconciler.emulator.replies import Answer, Refusal, bad_request, render
+from reconciler.emulator.replies import (
+    Answer,
+    Refusal,
+    bad_request,
+    describe_lost_blob,
+    invalid_body,
+    render,
+    write_time,
+)
 from reconciler.emulator.requests import PREVIEW, Call, check_name
-from reconciler.emulator.resource_manager import definitions, regions, views
+from reconciler.emulator.resource_manager import definitions, regions, views, write_checks
 from reconciler.emulator.resource_manager.operations import Operations
 from reconciler.emulator.resource_manager.pages import make_page
+from reconciler.emulator.resource_manager.plans import read_plan_key
 from reconciler.emulator.resource_manager.shapes import DefinitionSchema
 from reconciler.emulator.state import Key, Service, State, make_key
 from reconciler.emulator.storage import Storage
@@ -52,12 +62,16 @@ class Management:
     async def put(self, call: Call, subscription: str, group: str, name: str) -> Answer:
         """Create a service, or replace the whole definition of one."""
         body = self._parse_definition(call)
-        definitions.check_put(body, self._choices)
+        preview = call.version == PREVIEW
+        write_checks.check_put(body, self._choices, preview=preview)
+        self._check_plan_exists(body)
         definitions.check_seals(body, body["location"], self._choices)
         old = self._operations.finish_due(make_key(subscription, group, check_name(name)))
         if old is not None:
             self._refuse_write(old)
-            definitions.check_storage_account(old.properties, body)
+            write_checks.check_storage_account(old.properties, body)
+            write_checks.check_plan(old.properties, body, self._choices)
+        sent = copy.deepcopy(body) if preview else body
         new = await self._make_new(body, old)
         service = old or Service(
             subscription,
@@ -69,7 +83,9 @@ class Management:
             0.0,
             exists=False,
         )
-        headers = await self._start(service, "PUT", new)
+        headers = await self._start(service, call, new)
+        if preview:
+            return Answer(201 if old is None else 200, views.show_echo(service, sent), headers)
         if old is not None and self._choices["put-existing-reply"] == "definition":
             return Answer(200, views.show_whole(service, new, self._choices), headers)
         stub = views.show_stub(service, new, _PROVISIONING_WHOLE)
@@ -89,7 +105,7 @@ class Management:
         service = self._existing(subscription, group, name)
         body = self._parse_definition(call)
         self._refuse_write(service)
-        definitions.check_location(service.location, body)
+        write_checks.check_location(service.location, body)
         definitions.check_seals(body, service.location, self._choices)
         properties = definitions.merge_patch(service.properties, body, self._choices)
         definitions.seal_parameters(
@@ -102,7 +118,13 @@ class Management:
             "tags": definitions.merge_tags(service.tags, body, self._choices),
             "location": service.location,
         }
-        headers = await self._start(service, "PATCH", new)
+        self._check_plan_exists(body)
+        headers = await self._start(service, call, new)
+        if call.version == PREVIEW:
+            # Recorded: the old definition, with the state and the time of the write.
+            shown = views.show_whole(service, None, self._choices)
+            shown["properties"]["modifiedOn"] = write_time(self._operations.now())
+            return Answer(200, _as_preview(shown), headers)
         return Answer(200, views.show_stub(service, new, _PROVISIONING), headers)
 
     def get(self, call: Call, subscription: str, group: str, name: str) -> Answer:
@@ -117,9 +139,7 @@ class Management:
         else:
             copied = _regional(service, region)
             shown = views.show_whole(service, {"properties": copied}, self._choices)
-        if call.version == PREVIEW:
-            shown["properties"] = definitions.bare(shown["properties"])
-        return Answer(200, shown)
+        return Answer(200, _as_preview(shown) if call.version == PREVIEW else shown)
 
     def _render(self, service: Service) -> bytes:
         """Return the bytes of a definition; they are cached until the next write."""
@@ -133,14 +153,14 @@ class Management:
             self._rendered[service.key] = cached
         return cached[1]
 
-    def delete(self, subscription: str, group: str, name: str) -> Answer:
+    def delete(self, call: Call, subscription: str, group: str, name: str) -> Answer:
         """Delete a service; a missing service is not an error."""
         service = self._operations.finish_due(make_key(subscription, group, name))
         if service is None:
             return Answer(204, timed=False)
         self._refuse_busy(service)
         operation = self._operations.begin(service, "DELETE", None)
-        return Answer(202, None, self._operations.announce(operation, results=True))
+        return Answer(202, None, self._operations.announce(operation, call.version, results=True))
 
     def list_keys(self, subscription: str, group: str, name: str) -> Answer:
         """Return the keys; no other call shows them."""
@@ -152,13 +172,14 @@ class Management:
         service = self._existing(subscription, group, name)
         region = call.query.get("region", "")
         if not region:
-            raise bad_request("MissingRegion", "The query parameter region is required.")
+            message = "Invalid query parameter 'region'. It is required."
+            raise bad_request("InvalidQueryParameter", message)
         self._refuse_busy(service)
         operation = self._operations.begin(service, "REGION", {"region": region})
         body = views.show_stub(service, None, _PROVISIONING_WHOLE)
         body["id"] = service.name  # recorded: the bare name, not the whole id
         body.pop("tags", None)
-        return Answer(202, body, self._operations.announce(operation))
+        return Answer(202, body, self._operations.announce(operation, call.version))
 
     def list_services(self, call: Call, subscription: str, group: str | None) -> Answer:
         """Return a page of services: of a group by name, of a subscription by region."""
@@ -185,9 +206,17 @@ class Management:
         found.sort(key=lambda one: one.name.casefold())
         return sorted(found, key=lambda one: one.location) if group is None else found
 
-    async def _start(self, service: Service, verb: str, outcome: Json) -> dict[str, str]:
+    async def _start(self, service: Service, call: Call, outcome: Json) -> dict[str, str]:
         failure = await self._find_failure(outcome["properties"])
-        return self._operations.announce(self._operations.begin(service, verb, outcome, failure))
+        operation = self._operations.begin(service, call.method, outcome, failure)
+        return self._operations.announce(operation, call.version)
+
+    def _check_plan_exists(self, body: dict[str, Json]) -> None:
+        """Refuse a commitment plan that does not exist, if the emulator checks it."""
+        plan_id = write_checks.read_plan_id(body["properties"])
+        checked = plan_id and self._choices["commitment-plan"] == "check"
+        if checked and read_plan_key(plan_id) not in self._state.plans:
+            raise invalid_body("properties.commitmentPlan.id")
 
     async def _find_failure(self, properties: Json) -> Json:
         """Return the error of an operation whose model cannot be read; None if it will succeed."""
@@ -196,19 +225,18 @@ class Management:
         for asset_id, asset in (properties.get("assets") or {}).items():
             uri = ((asset or {}).get("locationInfo") or {}).get("uri") or ""
             if uri.startswith("http") and not await self._storage.has_blob(uri):
-                message = "The trained model could not be read from its location."
                 return {
                     "code": "BadRequest",
                     "target": f"assets.{asset_id}.locationInfo.uri",
                     "message": "The request is invalid.",
-                    "details": [{"code": "ModelNotFound", "message": message}],
+                    "details": [describe_lost_blob(uri)],
                 }
         return None
 
     def _parse_definition(self, call: Call) -> dict[str, Json]:
         preview = call.version == PREVIEW
         body = definitions.parse_body(call.document(), self._schema, bare_parameters=preview)
-        definitions.check_expiry(body, self._operations.now())
+        write_checks.check_diagnostics(body, self._operations.now())
         return body
 
     async def _take_in_payload(self, body: dict[str, Json]) -> Json:
@@ -221,9 +249,10 @@ class Management:
         if not properties.pop("payloadsInBlobStorage", False):
             return {}
         if not isinstance(location, dict) or not location.get("uri"):
-            raise bad_request("MissingRequiredProperty", "Required: payloadsLocation.uri.")
-        if any(properties.get(part) for part in definitions.LARGE_PARTS):
-            raise bad_request("InlinePayload", "The parts lie in a blob and in the request.")
+            raise invalid_body("properties.payloadsLocation.uri")
+        inline = [part for part in definitions.LARGE_PARTS if properties.get(part)]
+        if inline:
+            raise invalid_body(*(f"properties.{part}" for part in inline))
         raw = await self._storage.fetch_json(location["uri"])
         casefolded = {name.casefold(): value for name, value in raw.items()}
         wrapped = {
@@ -259,6 +288,10 @@ class Management:
                 "The request conflicts with the current state of the resource.",
                 ("WebServiceProvisioning", message),
             )
+
+
+def _as_preview(shown: Json) -> Json:
+    return {**shown, "properties": definitions.show_preview(shown["properties"])}
 
 
 def no_such_service(name: str) -> Refusal:

@@ -21,7 +21,6 @@ from reconciler.emulator.state import Before, Key, Operation, Service, State
 from reconciler.emulator.switches import Choices
 
 Json = Any
-_VERSION = "?api-version=2017-01-01"
 _LINK: Final = "Azure-AsyncOperation"
 
 
@@ -102,7 +101,7 @@ class Operations:
 
     def spoil(self, answer: Answer, do: str) -> bool:
         """Change how an answer's operation ends. Returns False if the answer announces none."""
-        link = answer.headers.get(_LINK, "").removesuffix(_VERSION)
+        link = answer.headers.get(_LINK, "").partition("?")[0]
         operation = self._state.operations.get(link.rpartition("/")[2])
         if operation is None:
             return False
@@ -120,14 +119,20 @@ class Operations:
         """Return the operation that still runs on a service, or None."""
         return self._state.operations.get(service.operation)
 
-    def announce(self, operation: Operation, *, results: bool = False) -> dict[str, str]:
-        """Return the headers with the addresses of an operation; the server sets `{origin}`."""
+    def announce(
+        self, operation: Operation, version: str, *, results: bool = False
+    ) -> dict[str, str]:
+        """Return the headers with the addresses of an operation; the server sets `{origin}`.
+
+        The addresses have the `version` of the caller (recorded for both versions).
+        """
+        query = f"?api-version={version}"
         headers = {
-            _LINK: self._where(operation, "operationsStatus", "{origin}"),
+            _LINK: self._where(operation, "operationsStatus", "{origin}") + query,
             "Azure-AsyncOperationPercentComplete": "0",
         }
         if results:
-            headers["Location"] = self._where(operation, "operationresults", "{origin}")
+            headers["Location"] = self._where(operation, "operationresults", "{origin}") + query
         return headers
 
     def describe_status(self, operation_id: str) -> Answer:
@@ -136,7 +141,7 @@ class Operations:
         if operation.told and self._choices["operation-after-end"] == "gone":
             raise _unknown(operation_id)
         body: dict[str, Json] = {
-            "id": self._where(operation, "operationsStatus", "").removesuffix(_VERSION),
+            "id": self._where(operation, "operationsStatus", ""),
             "name": operation.id,
             self._choices["status-field"]: _word(operation),
             "startTime": write_time(operation.started),
@@ -151,12 +156,12 @@ class Operations:
             self._state.keep(operation, count=self._random_source.count)
         return Answer(200, body)
 
-    def describe_result(self, operation_id: str) -> Answer:
+    def describe_result(self, operation_id: str, version: str) -> Answer:
         """Return 202 while an operation runs; the reply after its end was never recorded."""
         operation = self._find(operation_id)
         if not operation.done:
             where = self._where(operation, "operationresults", "{origin}")
-            return Answer(202, None, {"Location": where})
+            return Answer(202, None, {"Location": f"{where}?api-version={version}"})
         return Answer(int(self._choices["operation-results"]))
 
     def _find(self, operation_id: str) -> Operation:
@@ -171,13 +176,14 @@ class Operations:
             quote(part, safe="") for part in (operation.subscription, operation.location)
         )
         scope = f"{origin}/subscriptions/{subscription}/providers/{PROVIDER}"
-        return f"{scope}/locations/{location}/{word}/{operation.id}{_VERSION}"
+        return f"{scope}/locations/{location}/{word}/{operation.id}"
 
     def _percent(self, operation: Operation) -> float:
+        """Return a fraction that need not be 1 at the end (recorded: 0.88888888888888884)."""
         if operation.done:
-            return 1.0
+            return 8 / 9 if self._choices["percent-at-end"] == "less" else 1.0
         whole = max(operation.ends - operation.started, 1e-9)
-        return round(min(0.9, max(0.0, (self._clock() - operation.started) / whole)), 1)
+        return max(0.0, (self._clock() - operation.started) / whole)
 
     def _finish(self, operation: Operation) -> None:
         if operation.done or self._clock() < operation.ends:

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from reconciler.emulator.randomness import RandomSource
-from reconciler.emulator.replies import Answer, Refusal, bad_request, write_time
+from reconciler.emulator.replies import Answer, Refusal, invalid_body, write_time
 from reconciler.emulator.requests import PREVIEW, Call, check_call, unknown_path
 from reconciler.emulator.resource_manager.operations import Operations
 from reconciler.emulator.resource_manager.pages import make_page
@@ -30,6 +30,7 @@ from reconciler.emulator.resource_manager.skus import (
     find_sku,
 )
 from reconciler.emulator.resource_manager.views import PROVIDER, make_id
+from reconciler.emulator.resource_manager.write_checks import read_plan_id
 from reconciler.emulator.state import Key, Service, State, make_key
 from reconciler.emulator.switches import Choices
 
@@ -132,7 +133,7 @@ class Plans:
         """Create or replace a plan; the location comes back as it was sent (recorded)."""
         body = _read_body(call)
         if not isinstance(body.get("location"), str) or not body["location"].strip():
-            raise bad_request("InvalidRequestBody", "Required: location.")
+            raise invalid_body("location")
         if len(plan.name) > _LONGEST_NAME or not plan.name.isprintable():
             raise Refusal(400, "InvalidResourceName", "The provided resource name is invalid.")
         old = self._state.plans.get(plan.key)
@@ -200,13 +201,12 @@ class Plans:
         whole = isinstance(capacity, int) and not isinstance(capacity, bool)
         if self._choices["plan-sku"] == "check":
             if not said and not old:
-                raise bad_request("InvalidRequestBody", "Required: sku.")
-            if sku is None or str(shown["tier"]).casefold() != TIER.casefold():
-                raise bad_request("InvalidRequestBody", "The request body is not valid. sku.")
-            if not whole or not LEAST_CAPACITY <= capacity <= MOST_CAPACITY:
-                limits = f"expected {LEAST_CAPACITY} to {MOST_CAPACITY}"
-                message = f"The request body is not valid. sku.capacity: {limits}."
-                raise bad_request("InvalidRequestBody", message)
+                raise invalid_body("sku")
+            known = sku is not None and str(shown["tier"]).casefold() == TIER.casefold()
+            fits = whole and LEAST_CAPACITY <= capacity <= MOST_CAPACITY
+            wrong = ([] if known else ["sku.name"]) + ([] if fits else ["sku.capacity"])
+            if wrong:
+                raise invalid_body(*wrong)
         return sku or SKUS[0], dict(sorted(shown.items()))
 
     def _check_etag(self, body: dict[str, Json], old: Json) -> None:
@@ -250,7 +250,7 @@ class Plans:
         wanted = str(_read_body(call).get("destinationPlanId") or "")
         key = read_plan_key(wanted)
         if key is None:
-            raise bad_request("InvalidRequestBody", "Required: destinationPlanId.")
+            raise invalid_body("destinationPlanId")
         target = self._state.plans.get(key)
         if target is None:
             detail = ("CommitmentPlanNotFound", f"No commitment plan has the id {wanted[:260]}.")
@@ -299,20 +299,13 @@ def _read_body(call: Call) -> dict[str, Json]:
     body = call.document()
     tags = body.get("tags") if isinstance(body, dict) else ()
     if tags is not None and not isinstance(tags, dict):
-        raise bad_request("InvalidRequestBody", "The request body must be a JSON object.")
+        raise invalid_body("tags" if isinstance(body, dict) else "")
     return dict(body)
 
 
 def _name_association(service: Service) -> str:
     """Return the name of a service's association: a GUID that stays with the service."""
     return str(uuid.UUID(service.service_id))
-
-
-def read_plan_id(properties: Json) -> str:
-    """Return the id of the plan in a definition's properties; empty without one."""
-    plan = properties.get("commitmentPlan")
-    found = plan.get("id") if isinstance(plan, dict) else ""
-    return found.rstrip("/") if isinstance(found, str) else ""
 
 
 def read_plan_key(plan_id: Json) -> Key | None:

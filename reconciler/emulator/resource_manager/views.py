@@ -47,6 +47,21 @@ def show_stub(service: Service, outcome: Json, properties: Json) -> dict[str, Js
     return {**_envelope(service, outcome or {}), "properties": properties}
 
 
+def show_echo(service: Service, sent: dict[str, Json]) -> dict[str, Json]:
+    """Return the reply to a PUT of 2016-05-01-preview: what was sent, with its secrets (recorded).
+
+    It has no tags if none were sent.
+    """
+    echoed = show_stub(
+        service,
+        {"location": regions.display_name(sent["location"]), "tags": sent.get("tags") or {}},
+        definitions.show_preview({**sent["properties"], "provisioningState": "Provisioning"}),
+    )
+    if "tags" not in sent:
+        del echoed["tags"]
+    return echoed
+
+
 def show_sparse(service: Service, running: Operation | None, choices: Choices) -> Json:
     """Return the item of a list."""
     shown = show_current(service, running, choices)
