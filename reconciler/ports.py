@@ -34,6 +34,7 @@ from reconciler.model import (
     Manifest,
     ModelReference,
     NamedPart,
+    Path,
     Resource,
     SecretReference,
     ServiceTiming,
@@ -131,7 +132,7 @@ class Provider(Protocol):
     """The calls to one service. Safe to use from several threads.
 
     A provider must have these three methods. Capabilities are optional: `ReadsMany`, `ShowsPeers`,
-    `ListsNames`, `WaitsUntilIdle`, `KeepsCopies`, `HasTiming`.
+    `ListsNames`, `WaitsUntilIdle`, `KeepsCopies`, `ConfirmsValues`, `HasTiming`.
     """
 
     def scan(self, scope: str, token: SecretReference | None = None, /) -> Iterable[Summary]:
@@ -220,6 +221,21 @@ class KeepsCopies(Protocol):
         """Whether the source has a copy for its region that equals the current source.
 
         False when the source does not exist. Raises ServiceError when the answer is unknown.
+        """
+        ...
+
+
+@runtime_checkable
+class ConfirmsValues(Protocol):
+    """A provider that can prove a value which no read of the resource shows.
+
+    Without it, a value that is set at creation counts as the last applied one.
+    """
+
+    def confirms(self, resource: Resource, path: Path, value: Json, /) -> bool:
+        """Whether the service shows elsewhere that a resource has this value.
+
+        False proves nothing. Raises ServiceError when the service cannot be asked.
         """
         ...
 

@@ -371,6 +371,16 @@ def find_epochs(root: Field) -> list[tuple[str, ...]]:
 
 
 @functools.cache
+def find_set_once(root: Field) -> tuple[tuple[str, ...], ...]:
+    """Return the paths of the values that are set at creation and never shown; not below maps."""
+    return tuple(
+        path
+        for path, below in walk_fields(root)
+        if below.immutable and below.write_only and "*" not in path
+    )
+
+
+@functools.cache
 def find_future_fields(root: Field) -> tuple[tuple[str, ...], ...]:
     """Return the paths of the times that the service refuses in the past; not below maps."""
     return tuple(path for path, below in walk_fields(root) if below.future and "*" not in path)

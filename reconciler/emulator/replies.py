@@ -149,5 +149,5 @@ def invalid_body(*targets: str) -> Refusal:
 
 def describe_lost_blob(uri: str) -> dict[str, str]:
     """Return the detail for a blob that cannot be read; the address is without its signature."""
-    message = _LOST_BLOB.format(uri.partition("?")[0], "The specified blob does not exist.")
+    message = _LOST_BLOB.format(uri.partition("?")[0], "The specified blob does not exist")
     return {"code": "BlobNotFound", "message": message}

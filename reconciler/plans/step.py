@@ -18,7 +18,7 @@ from reconciler.document.diff import diff, is_not_observable, is_omitted, same
 from reconciler.document.overlay import adopt_names, adopt_path, keep_declared, overlay
 from reconciler.document.patch import make_absences, make_inverse, make_operations
 from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
-from reconciler.document.schema import UNKNOWN, Field, find_epochs, walk_fields
+from reconciler.document.schema import UNKNOWN, Field, find_epochs, find_set_once, walk_fields
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -121,11 +121,13 @@ def make_step(comparison: Comparison) -> Step | None:
 def make_step_to(comparison: Comparison, desired: Json) -> Step | None:
     """Return the step from live to `desired`, with due secrets; None where nothing changes."""
     changes = diff(comparison.schema, comparison.live, desired)
-    action = choose_action(comparison.live, changes)
+    set_once = tuple(find_moved_once(comparison))
+    action = choose_action(comparison.live, (*changes, *set_once))
     body = choose_body(action, changes)
     secrets = tuple(sorted(_due_secrets(comparison, changes, body).items()))
     written = [_write(split_pointer(pointer), reference) for pointer, reference in secrets]
-    write_only = tuple(_due_write_only(comparison, {change.path for change in changes}, body))
+    known = {change.path for change in (*changes, *set_once)}
+    write_only = (*set_once, *_due_write_only(comparison, known, body))
     models = _due_models(comparison, {change.path for change in (*changes, *write_only)}, body)
     changes = (*changes, *write_only, *models, *written)
     if not changes:
@@ -270,6 +272,22 @@ def _due_write_only(
         unsure = is_omitted(comparison.schema, path, comparison.live) and (undone or then is ABSENT)
         if moved or unsure or asked or body == "whole":
             yield _write(path, now)
+
+
+def find_moved_once(comparison: Comparison) -> Iterator[Change]:
+    """Yield a change for each value that is set at creation and is not the last applied one.
+
+    The service never shows these values, and no update can change them. Of a value that the ledger
+    does not know, nothing is said: it may be the declared one.
+    """
+    if comparison.live is ABSENT:
+        return
+    for path in find_set_once(comparison.schema):
+        below, now = comparison.schema.at(path), find(comparison.declared.document, path)
+        then = get_last_applied(comparison, path)
+        known = then is not ABSENT and now is not ABSENT and now not in _NOTHING
+        if known and not same(replace(below, write_only=False), then, now):
+            yield Change(path, Verb.WRITE, then, now, immutable=True)
 
 
 def _due_models(comparison: Comparison, changed: Collection[Path], body: _Body) -> Iterator[Change]:

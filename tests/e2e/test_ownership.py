@@ -49,6 +49,7 @@ def test_what_is_not_declared_is_removed_under_every_reading(
     reading = {**reading, "model-uri": "trust"}
     switches = [f"--switch={name}={value}" for name, value in reading.items()]
     with run_emulator("--operation-seconds=0.1", "--no-blob", *switches) as world:
+        world.put_plan()
         project = Project(tmp_path, world)
         stray = definition(OLD)
         stray["tags"] |= {"stray": "1"}

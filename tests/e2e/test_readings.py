@@ -25,6 +25,7 @@ def test_a_model_a_tag_and_a_key_are_changed_under_every_reading(
         old, new = world.model_uri("read-old"), world.model_uri("read-new")
         for uri in (old, new):
             upload_model(uri, uri.encode(), {})
+        world.put_plan()
         world.deploy("census", old, readOnly=False)
         project = Project(tmp_path, world, blobs="required")
         more = (

@@ -211,6 +211,15 @@ class Emulator:
                 return
             time.sleep(0.02)
 
+    def put_plan(self, plan_id: str = "") -> str:
+        """Create a commitment plan, by default that of `definition`; returns its id."""
+        path = plan_id or definition("")["properties"]["commitmentPlan"]["id"]
+        url = f"{self.url}{path}?api-version=2016-05-01-preview"
+        sku = {"name": "S1", "tier": "Standard", "capacity": 1}
+        status, answer, _ = self.send("PUT", url, {"location": "southcentralus", "sku": sku})
+        assert status == 200, answer
+        return str(answer["id"])
+
     def deploy(self, name: str, model: str, **properties: Any) -> None:
         body = definition(model)
         body["properties"] |= properties

@@ -99,7 +99,6 @@ def test_the_whole_definition_must_be_declared_and_every_part_is_named(before: J
             "location",
             "properties.packageType",
             "properties.storageAccount.name",
-            "properties.machineLearningWorkspace.id",
             "properties.assets",
             "properties.input",
             "properties.output",

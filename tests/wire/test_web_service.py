@@ -140,7 +140,6 @@ def test_everything_that_a_create_lacks_is_named_at_once() -> None:
         "properties.storageAccount.name",
         "properties.storageAccount.key",
         "properties.commitmentPlan.id",
-        "properties.machineLearningWorkspace.id",
     ]
     key = ("/properties/storageAccount/key", SecretReference(env="KEY"))
     body["properties"] = definition(OLD)["properties"] | {"storageAccount": {"name": "a"}}

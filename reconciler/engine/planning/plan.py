@@ -30,6 +30,7 @@ from reconciler.engine.planning.step_checks import (
     check_conflicts,
     check_planned_step,
     check_state,
+    recall_confirmed,
 )
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import Unplannable
@@ -375,7 +376,7 @@ def make_comparison(
     last_applied = snapshot.last_applied_by_address.get(manifest.address)
     if last_applied and not is_same_creation(kind.field, last_applied.created, document):
         last_applied = None
-    return Comparison(
+    comparison = Comparison(
         resource=seen.resource,
         schema=kind.field,
         live=document,
@@ -385,6 +386,7 @@ def make_comparison(
         ledger_known=snapshot.known,
         rotate=manifest.address in request.rotate,
     )
+    return comparison if request.refresh == "none" else recall_confirmed(runtime, comparison)
 
 
 def _bind(

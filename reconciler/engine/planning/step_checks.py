@@ -7,6 +7,7 @@ Plans and rollbacks call this module.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -15,7 +16,7 @@ from reconciler.document.pointers import find, format_pointer
 from reconciler.document.schema import Field, find_failure, find_future_fields
 from reconciler.engine.observe import Mode
 from reconciler.engine.runtime import Runtime
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, ServiceError
 from reconciler.model import (
     Absent,
     Action,
@@ -26,9 +27,30 @@ from reconciler.model import (
     Resource,
     Step,
 )
-from reconciler.ports import ChecksScopes, ChecksSteps, ShowsPeers
+from reconciler.plans.step import Comparison, find_moved_once
+from reconciler.ports import ChecksScopes, ChecksSteps, ConfirmsValues, ShowsPeers
 from reconciler.secrets.sas import read_signature
 from reconciler.text.times import seconds_since
+
+
+def recall_confirmed(runtime: Runtime, comparison: Comparison) -> Comparison:
+    """Return the comparison with each value that another call proves, as if it were last applied.
+
+    Such a value is set at creation, and another tool changed it. A service that cannot be asked
+    proves nothing.
+    """
+    provider = runtime.providers[comparison.resource.address.kind]
+    last_applied = comparison.last_applied
+    for change in find_moved_once(comparison):
+        if last_applied is None or not isinstance(provider, ConfirmsValues):
+            break
+        with suppress(ServiceError):
+            if provider.confirms(comparison.resource, change.path, change.after):
+                owned = {**last_applied.owned, format_pointer(change.path): change.after}
+                last_applied = replace(last_applied, owned=owned)
+    if last_applied is comparison.last_applied:
+        return comparison
+    return replace(comparison, last_applied=last_applied)
 
 
 def check_conflicts(
@@ -57,12 +79,14 @@ def check_planned_step(
 ) -> Iterator[Finding]:
     """Yield the problems that would make a step fail at the service, before the first write."""
     kind = runtime.kinds[manifest.address.kind]
-    forced = tuple(
-        f"{at} cannot be changed in place, so it is replaced." for at in step.replace_paths
-    )
     for finding in kind.check_step(manifest, step) if isinstance(kind, ChecksSteps) else ():
-        detail = finding.detail if finding.guard else (*finding.detail, *forced)
-        yield replace(finding, detail=detail)
+        named = "\n".join(finding.detail)
+        forced = (
+            f"{at} cannot be changed in place, so it is replaced."
+            for at in step.replace_paths
+            if not finding.guard and at not in named
+        )
+        yield replace(finding, detail=(*finding.detail, *forced))
     yield from _check_unsealed(kind.field, manifest, step)
     yield from _check_times(kind.field, manifest, step, runtime.clock())
     signatures = {format_pointer(model.sas_path): model.name for model in models if model.sas_path}

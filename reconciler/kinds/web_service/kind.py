@@ -24,7 +24,7 @@ from reconciler.kinds.base import (
 from reconciler.kinds.ids import IdForm
 from reconciler.kinds.web_service.export import export_spec
 from reconciler.kinds.web_service.regions import find_region, make_starting_document
-from reconciler.kinds.web_service.requirements import check_required, check_undeclared
+from reconciler.kinds.web_service.requirements import check_plan, check_required, check_undeclared
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -180,7 +180,9 @@ class WebServiceKind(BaseKind):
                 next_step="Destroy it and create it again, or declare its live values.",
             )
         yield from _check_region(manifest, step)
-        if step.body == "whole":
+        moved = [*check_plan(manifest, step)]
+        yield from moved
+        if step.body == "whole" and not moved:
             yield from check_required(manifest, step)
 
     def find_owner(self, live: Json, project: str) -> str:

@@ -26,6 +26,7 @@ from reconciler.document.schema import Field
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
 from reconciler.kinds.ids import quote_path
 from reconciler.kinds.web_service.regions import apply_sealed, is_copy
+from reconciler.kinds.web_service.requirements import ASSOCIATIONS, COMMITMENT_PLAN, PLAN_ID
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -150,6 +151,19 @@ class WebServiceProvider:
         live = self._read_definition(source, _VERSION, _ABSENT)
         copied = self._read_copy(source)
         return live is not ABSENT and is_copy(self._field, copied, live)
+
+    def confirms(self, resource: Resource, path: Path, value: Json, /) -> bool:
+        """Return whether a commitment plan has an association with the resource.
+
+        The plan's own list is the only place that shows the plan of a service (documented).
+        """
+        if path != COMMITMENT_PLAN or not isinstance(value, str) or not PLAN_ID.fullmatch(value):
+            return False
+        wanted = resource.id.casefold().rstrip("/")
+        return any(
+            str(find(item, ("properties", "associatedResourceId"))).casefold().rstrip("/") == wanted
+            for item in self._client.pages(_quote(value.rstrip("/")) + ASSOCIATIONS)
+        )
 
     def write(self, step: Step, live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
         """Send the step's verb and poll its operation; a replacement is a DELETE, then a PUT.

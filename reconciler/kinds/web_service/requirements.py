@@ -7,24 +7,34 @@ these checks; they send no call.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.model import ABSENT, Absent, Action, Finding, Json, Manifest, Path, Step
 
+COMMITMENT_PLAN: Final[Path] = ("properties", "commitmentPlan", "id")
+PLAN_ID: Final = re.compile(
+    r"/subscriptions/[^/?#%\s]{1,260}/resourceGroups/[^/?#%]{1,260}"
+    r"/providers/Microsoft\.MachineLearning/commitmentPlans/[^/?#%]{1,260}/?",
+    re.IGNORECASE,
+)
+# Plans have an API version of their own (OpenAPI 2016-05-01-preview).
+_PLAN_VERSION: Final = "?api-version=2016-05-01-preview"
+ASSOCIATIONS: Final = f"/commitmentAssociations{_PLAN_VERSION}"
 _ASSETS: Final[Path] = ("properties", "assets")
 _NODES: Final[Path] = ("properties", "package", "nodes")
 
 # What a PUT must hold (recorded: every PUT sends them; documented as required for a fresh
-# deployment: how-to-deploy-to-multiple-regions).
+# deployment: how-to-deploy-to-multiple-regions). A workspace is not one of them: a PUT of
+# 2016-05-01-preview without it was recorded to succeed, and the OpenAPI does not require it.
 _DEMANDED: Final[Mapping[Path, str]] = {
     ("location",): "a region, such as South Central US",
     ("properties", "packageType"): "Graph",
     ("properties", "storageAccount", "name"): "the storage account of the region",
     ("properties", "storageAccount", "key"): "the key of the storage account",
-    ("properties", "commitmentPlan", "id"): "the commitment plan, as a Resource Manager id",
-    ("properties", "machineLearningWorkspace", "id"): "the Studio workspace",
+    COMMITMENT_PLAN: "the commitment plan, as a Resource Manager id",
 }
 # It is not known whether a PUT without keys keeps the keys of a service or makes new ones.
 _KEPT: Final[Mapping[Path, str]] = {
@@ -36,7 +46,6 @@ _GRAPH: Final[tuple[Path, ...]] = (
     ("location",),
     ("properties", "packageType"),
     ("properties", "storageAccount", "name"),
-    ("properties", "machineLearningWorkspace", "id"),
     _ASSETS,
     ("properties", "input"),
     ("properties", "output"),
@@ -45,9 +54,7 @@ _GRAPH: Final[tuple[Path, ...]] = (
 # What every asset has (OpenAPI 2017-01-01: required).
 _ASSET: Final[tuple[Path, ...]] = (("name",), ("type",), ("locationInfo", "uri"))
 # Each region needs its own (documented: how-to-deploy-to-multiple-regions).
-_REGIONAL: Final = frozenset(
-    {("properties", "storageAccount", "name"), ("properties", "commitmentPlan", "id")}
-)
+_REGIONAL: Final = frozenset({("properties", "storageAccount", "name"), COMMITMENT_PLAN})
 _SECRET: Final = frozenset({"key", "primary", "secondary"})
 _NONE: Final[tuple[Json | Absent, ...]] = (ABSENT, None, "", {}, [])
 
@@ -68,6 +75,34 @@ def check_required(manifest: Manifest, step: Step) -> Iterator[Finding]:
                 if path[-1] in _SECRET
                 else "Set it in spec.definition or in the file of spec.definition.",
             )
+
+
+def check_plan(manifest: Manifest, step: Step) -> Iterator[Finding]:
+    """Yield how a service gets another commitment plan, if only the plan forces a replacement.
+
+    A plan is set at creation and cannot be changed (documented). A plan's own call moves a service
+    to another plan (OpenAPI 2016-05-01-preview). A service that is replaced anyway gets the new
+    plan when it is created again.
+    """
+    pointer = format_pointer(COMMITMENT_PLAN)
+    if step.action is not Action.REPLACE or step.replace_paths != (pointer,):
+        return
+    (change,) = (one for one in step.changes if one.path == COMMITMENT_PLAN)
+    old = str(change.before).rstrip("/")
+    yield Finding(
+        "has another commitment plan, and a service keeps the plan that it was created with",
+        subject=str(manifest.address),
+        place=manifest.place(f"/spec/definition{pointer}"),
+        detail=(
+            f"{pointer} cannot be changed in place. It was last applied with:",
+            f"  {change.before}",
+            "Two calls move it. NAME is the name of its association, which the first call lists:",
+            f"  GET {old}{ASSOCIATIONS}",
+            f"  POST {old}/commitmentAssociations/NAME/move{_PLAN_VERSION}",
+            f'  {{"destinationPlanId": "{change.after}"}}',
+        ),
+        next_step="Move the service to the new plan with these calls, then plan again.",
+    )
 
 
 _MISSING: Final = ("cannot be created", "the whole definition cannot be sent")
