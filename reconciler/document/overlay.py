@@ -146,7 +146,7 @@ def _keep_foreign(field: Field, name: str, value: Json) -> Json | Absent:
     below = field.child(name)
     if name not in field.properties and below is not UNKNOWN:
         return None if value is None else ABSENT
-    if says_nothing(below, value):
+    if below.filled or says_nothing(below, value):
         return value
     if not _holds_foreign(below, value):
         return ABSENT
@@ -159,7 +159,7 @@ def _keep_foreign(field: Field, name: str, value: Json) -> Json | Absent:
 
 def _holds_foreign(field: Field, value: Json) -> bool:
     """Whether a value is, or holds, a field that a manifest cannot remove."""
-    if field is UNKNOWN or field.read_only or field.write_only or field.immutable:
+    if field is UNKNOWN or field.read_only or field.write_only or field.immutable or field.filled:
         return True
     return _is_object(field, value) and any(
         (name in field.properties or field.child(name) is UNKNOWN)

@@ -34,6 +34,7 @@ _KEYWORDS: Final = frozenset(
         "x-immutable",
         "x-irreversible",
         "x-server-default",
+        "x-server-fills",
         "x-empty",
         "x-absent",
         "x-epoch",
@@ -90,6 +91,8 @@ class Field:
 
     How values compare:
     - `default` is the value that the service assumes for an absent field.
+    - `filled`: the service may set the field if a write of the whole leaves it out, to a value that
+      is not known. An exact manifest that does not declare it does not remove it.
     - `sealed_by` names a property. An object in which it is not empty is cipher text.
     - `verbatim`: a value is its own comparison form.
     - `future`: the service refuses a time in the past.
@@ -114,6 +117,7 @@ class Field:
     immutable: bool = False
     irreversible: bool = False
     default: Json | Absent = ABSENT
+    filled: bool = False
     empty_is_absent: bool = False
     omitted: bool = False
     epoch: bool = False
@@ -263,6 +267,7 @@ class _Compiler:
             immutable=node.get("x-immutable", False),
             irreversible=node.get("x-irreversible", False),
             default=node.get("x-server-default", ABSENT),
+            filled=node.get("x-server-fills", False),
             empty_is_absent=node.get("x-empty") == "absent",
             omitted=node.get("x-absent") == "unknown",
             epoch=node.get("x-epoch", False),

@@ -37,10 +37,16 @@ def _row(path: tuple[str, ...], field: Field) -> tuple[str, ...]:
     return (
         ".".join(path),
         "service" if field.read_only else "you",
-        "" if field.default is ABSENT else json.dumps(field.default),
+        _default(field),
         ", ".join(_changes(field)),
         ", ".join(_secrecy(field)),
     )
+
+
+def _default(field: Field) -> str:
+    if field.filled:
+        return "not known"
+    return "" if field.default is ABSENT else json.dumps(field.default)
 
 
 def _changes(field: Field) -> Iterator[str]:

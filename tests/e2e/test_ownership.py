@@ -15,6 +15,7 @@ READINGS = [
 ]
 OLD, NEW = (f"https://acct.blob.core.windows.net/m/{name}.ilearner" for name in ("old", "new"))
 ENV = {"STORAGE_KEY": "planted-storage", "ONE": "planted-one", "TWO": "planted-two"}
+FILLED = ("exposeSampleData", "realtimeConfiguration", "diagnostics")
 SECRETS = """\
   ownership: exact
   secrets:
@@ -113,25 +114,43 @@ def test_an_exact_manifest_never_takes_the_graph_away(project: Project) -> None:
     assert run(project, "plan", "--detailed-exitcode").code == 0
 
 
-def test_what_the_service_fills_in_again_is_told_and_then_declared(project: Project) -> None:
-    world = project.emulator
-    world.deploy("census", world.model_uri("old"), title="Stray")
-    wanted = definition(world.model_uri("old"))
-    for name in ("title", "realtimeConfiguration", "diagnostics"):
-        del wanted["properties"][name]
-    declare(project, wanted)
-    done = run(project, "apply", "--auto-approve")
-    assert done.code == 1
-    assert "not applied: the service reports success and it still has" in done.out, done.said
-    assert "Declare it: the service fills in what the definition leaves out." in done.out
-    assert "/properties/realtimeConfiguration" in done.out
-    assert "/properties/diagnostics" in done.out
-    for name in ("realtimeConfiguration", "diagnostics"):
-        wanted["properties"][name] = world.get("census")["properties"][name]
-    declare(project, wanted)
-    assert run(project, "apply", "--auto-approve").code == 0
-    assert "title" not in world.get("census")["properties"]
-    assert run(project, "plan", "--detailed-exitcode").code == 0
+@pytest.mark.parametrize("reading", ["settings", "recorded", "documented"])
+@pytest.mark.parametrize("exists", [True, False], ids=["removed", "created"])
+def test_what_the_service_fills_in_stays_and_causes_no_change(
+    reading: str, exists: bool, tmp_path: Path
+) -> None:
+    with run_emulator(
+        "--operation-seconds=0.1", "--no-blob", f"--switch=put-fills={reading}"
+    ) as world:
+        project = Project(tmp_path, world)
+        if exists:
+            world.deploy("census", OLD, title="Stray", exposeSampleData=True)
+        wanted = definition(OLD)
+        for name in ("title", *FILLED):
+            wanted["properties"].pop(name, None)
+        declare(project, wanted)
+        planned = run(project, "plan")
+        assert not [name for name in FILLED if f"- properties.{name}" in planned.out], planned.out
+        applied = run(project, "apply", "--auto-approve")
+        assert applied.code == 0, applied.said
+        live = world.get("census")["properties"]
+        assert "title" not in live
+        silent = run(project, "plan", "--detailed-exitcode")
+        assert silent.code == 0, silent.said
+        assert run(project, "drift", "--detailed-exitcode").code == 0
+        # Declared, it is a value like any other.
+        wanted["properties"] |= {
+            "exposeSampleData": not live["exposeSampleData"],
+            "realtimeConfiguration": {"maxConcurrentCalls": 20},
+            "diagnostics": {"level": "Error"},
+        }
+        declare(project, wanted)
+        assert "0 added, 1 changed" in run(project, "apply", "--auto-approve").out
+        shown = world.get("census")["properties"]
+        assert {name: shown[name] for name in FILLED} == {
+            name: wanted["properties"][name] for name in FILLED
+        }
+        assert run(project, "plan", "--detailed-exitcode").code == 0
 
 
 def test_what_moved_under_the_plan_of_a_removal_stops_it(project: Project) -> None:

@@ -15,6 +15,11 @@ EVERY_KEYWORD = compile_schema(
                 "properties": {"id": {"type": "string", "writeOnly": True, "x-compare": "arm-id"}},
             },
             "calls": {"type": "integer", "x-compare": "number"},
+            "limits": {
+                "type": "object",
+                "properties": {"most": {"type": "integer"}},
+                "x-server-fills": True,
+            },
             "expiry": {"type": "string", "x-compare": "instant", "x-empty": "absent"},
             "tags": {
                 "type": "object",

@@ -53,7 +53,7 @@ def strays(
     """The places that people own, that say something, and that nobody declares."""
     if field is UNKNOWN or field.read_only or field.write_only:
         return
-    if declared is ABSENT and field.immutable:
+    if declared is ABSENT and (field.immutable or field.filled):
         return
     if is_leaf(field, live):
         if declared is ABSENT and live is not None and (entry or not is_idle(field, live)):

@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.document.normalize import normalize
 from reconciler.document.patch import apply_operations
+from reconciler.document.pointers import find
 from reconciler.kinds.web_service import KIND
 from reconciler.model import (
     ABSENT,
@@ -80,10 +81,10 @@ def test_what_nobody_declares_is_removed_and_nothing_else() -> None:
     removed = [change.path for change in step.changes if change.verb is Verb.REMOVE]
     assert removed == [
         ("properties", "description"),
-        ("properties", "diagnostics"),
         ("properties", "title"),
         ("tags", "stray"),
     ]
+    assert find(step.after, ("properties", "diagnostics")) == before["properties"]["diagnostics"]
     assert step.body == "whole"
     assert step.unchanged > 50
 
@@ -202,8 +203,9 @@ def shown(document: Json) -> Live:
 def removal() -> tuple[Json, Step]:
     before: Json = live()
     body = whole()
-    for name in ("description", "diagnostics", "realtimeConfiguration"):
+    for name in ("description", "title"):
         del body["properties"][name]
+    body["tags"] = {}
     return before, step_for(before, exact(body))
 
 
@@ -219,15 +221,13 @@ def test_what_the_service_fills_in_again_is_to_be_declared_and_every_place_is_to
     assert assess(step, before, after).result is StepResult.DONE
     after["properties"]["description"] = ""
     assert assess(step, before, after).result is StepResult.DONE
-    after["properties"]["diagnostics"] = {"level": "None"}
-    after["properties"]["realtimeConfiguration"] = {"maxConcurrentCalls": 4}
+    after["tags"] = {"owner": "growth"}
+    after["properties"]["title"] = "Census"
     evidence = assess(step, before, after)
     assert evidence.result is StepResult.UNKNOWN
     (finding,) = not_applied(RESOURCE.address, evidence).findings()
-    assert finding.message.endswith("still has {'level': 'None'} at /properties/diagnostics")
-    assert finding.detail == (
-        "Also {'maxConcurrentCalls': 4} at /properties/realtimeConfiguration",
-    )
+    assert finding.message.endswith('still has "Census" at /properties/title')
+    assert finding.detail == ('Also "growth" at /tags/owner',)
     assert finding.next_step.startswith("Declare it")
 
 
