@@ -26,32 +26,34 @@ def render_fields(root: Field) -> str:
 
 def list_fields(root: Field) -> list[tuple[str, ...]]:
     """Returns a row for each field, with a cell for each column of `HEAD`."""
-    return [_row(path, field) for path, field in walk_fields(root) if _is_leaf(field)]
+    fields = [*walk_fields(root)]
+    filled = {path for path, field in fields if field.filled}
+    return [
+        _row(path, field, filled=any(path[:depth] in filled for depth in range(len(path) + 1)))
+        for path, field in fields
+        if _is_leaf(field)
+    ]
 
 
 def _is_leaf(field: Field) -> bool:
     return field.shape in {Shape.SCALAR, Shape.OPAQUE} or bool(field.compare)
 
 
-def _row(path: tuple[str, ...], field: Field) -> tuple[str, ...]:
+def _row(path: tuple[str, ...], field: Field, *, filled: bool) -> tuple[str, ...]:
     return (
         ".".join(path),
         "service" if field.read_only else "you",
-        _default(field),
+        "not known" if filled else "" if field.default is ABSENT else json.dumps(field.default),
         ", ".join(_changes(field)),
         ", ".join(_secrecy(field)),
     )
 
 
-def _default(field: Field) -> str:
-    if field.filled:
-        return "not known"
-    return "" if field.default is ABSENT else json.dumps(field.default)
-
-
 def _changes(field: Field) -> Iterator[str]:
     if field.read_only:
         yield "never declared"
+    elif field.immutable and field.write_only:
+        yield "set at creation"
     elif field.immutable:
         yield "forces replacement"
     elif field.irreversible:
