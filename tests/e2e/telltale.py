@@ -127,10 +127,14 @@ class Telltale:
             self.services.pop(name, None)
         elif self.faults.get(call.method) != "ignored":
             self._take(call, name)
+        # Recorded for the preview: the reply to a PUT has what was sent, secrets included.
+        sent = _parse(call.body)
+        echo = {**sent, "echo": list(self.all_gossip())} if isinstance(sent, dict) else None
         self.polled = 0
         place = "/subscriptions/s/providers/Microsoft.MachineLearning/locations/x/operationsstatus/"
         reported = f"{place}{self.gossip_escaped()}?{OWN['location'].value}"
-        return Answer(202, None, {**self.make_headers(), "Azure-AsyncOperation": reported})
+        status = {"PUT": 201, "PATCH": 200}.get(call.method, 202)
+        return Answer(status, echo, {**self.make_headers(), "Azure-AsyncOperation": reported})
 
     def _take(self, call: Call, name: str) -> None:
         body = json.loads(call.body)
