@@ -37,6 +37,7 @@ SWITCHES: Final = (
     Switch("put-demands", ("all", "package-type"), "what a PUT must contain"),
     Switch("workspace-demanded", ("no", "yes"), "whether a PUT must name the workspace"),
     Switch("put-fills", ("settings", "recorded", "documented"), "what GET shows that no PUT set"),
+    Switch("preview-parameters", ("bare", "wrapped"), "what 2017-01-01 shows of a preview's write"),
     Switch("commitment-plan", ("trust", "check"), "whether a service's plan must exist"),
     Switch("commitment-plan-change", ("reject", "ignore"), "a write with another commitment plan"),
     Switch("get-while-provisioning", ("old", "new", "stub"), "GET while an operation runs"),

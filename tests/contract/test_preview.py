@@ -34,10 +34,25 @@ def test_the_preview_shows_parameters_as_bare_values(service: Service) -> None:
     body = definition(MODEL)
     body["properties"]["package"]["nodes"]["node1"]["parameters"] = {"Data Type": "String"}
     service.finish(service.call("PUT", service.path(), body, version=PREVIEW))
-    now = service.properties()["package"]["nodes"]["node1"]["parameters"]["Data Type"]
-    assert now == {"value": "String", "certificateThumbprint": ""}
     old = service.call("GET", service.path(), version=PREVIEW).json()
     assert old["properties"]["package"]["nodes"]["node1"]["parameters"] == {"Data Type": "String"}
+
+
+@pytest.mark.parametrize(
+    ("reading", "shown"),
+    [("bare", "String"), ("wrapped", {"value": "String", "certificateThumbprint": ""})],
+)
+def test_how_the_later_version_shows_parameters_of_the_preview(reading: str, shown: Json) -> None:
+    with switched(preview_parameters=reading) as service:
+        body = old_definition()
+        body["properties"]["package"]["nodes"]["node1"]["parameters"] = {"Data Type": "String"}
+        service.finish(service.call("PUT", service.path(), body, version=PREVIEW))
+        live = service.call("GET", service.path(), described=False).json()["properties"]
+        assert live["package"]["nodes"]["node1"]["parameters"]["Data Type"] == shown
+        live["storageAccount"]["key"] = "k"
+        live["commitmentPlan"] = body["properties"]["commitmentPlan"]
+        again = {"location": body["location"], "properties": live}
+        assert service.call("PUT", service.path(), again, described=False).status_code == 200
 
 
 def old_definition() -> Json:
@@ -107,7 +122,8 @@ def test_a_patch_of_the_preview_answers_the_definition_before_it(slow: Service) 
     del before["properties"]["provisioningState"]
     assert shown == before
     slow.finish(answer)
-    assert slow.properties()["description"] == "changed"
+    changed = slow.call("GET", slow.path(), version=PREVIEW).json()
+    assert changed["properties"]["description"] == "changed"
 
 
 def test_an_operations_address_has_the_version_of_the_caller(slow: Service) -> None:

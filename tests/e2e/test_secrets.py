@@ -426,6 +426,13 @@ def test_the_emulator_tells_nobody_what_it_hears(
             body["properties"]["storageAccount"]["key"] = OWN["storage"].value
             world.write("PUT", "census", body)
             world.patch("census", keys={"primary": OWN["primary"].value})
+            # The preview answers with the secrets that it was sent (recorded); nothing else may.
+            old = f"{world.url}{world.path('old')}?api-version=2016-05-01-preview"
+            _, echoed, headers = world.send("PUT", old, body)
+            assert echoed["properties"]["keys"] == keys
+            assert echoed["properties"]["storageAccount"]["key"] == OWN["storage"].value
+            world.finish(headers["Azure-AsyncOperation"])
+            evidence.add("the preview's read", json.dumps(world.send("GET", old)))
             _, reported, _ = world.send("GET", world.path("census") + "/listKeys")
             assert reported == keys
             signed = f"{world.url}{world.path('census')}?api-version=2017-01-01&{SAS.value}"

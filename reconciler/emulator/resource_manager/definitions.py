@@ -85,22 +85,30 @@ _FILLED: Final[dict[str, dict[str, Json]]] = {
 }
 
 
-def parse_body(body: Json, schema: DefinitionSchema, *, bare_parameters: bool) -> dict[str, Json]:
+def parse_body(
+    body: Json, schema: DefinitionSchema, choices: Choices, *, preview: bool = False
+) -> dict[str, Json]:
     """Return a request's body in the schema's spelling; refuse a body that is not a definition.
 
-    With `bare_parameters` (2016-05-01-preview) parameters are plain values.
+    Parameters of the preview are plain values. It is not known whether 2017-01-01 shows them as
+    such. If it does, it takes them too.
     """
     if not isinstance(body, dict):
         raise invalid_body("")
     taken: dict[str, Json] = spell(schema, body)
-    if bare_parameters:
-        _each_parameter_map(taken.get("properties"), _wrap_bare)
     properties = taken.get("properties")
+    keeps_bare = choices["preview-parameters"] == "bare"
+    given: list[tuple[dict[str, Json], dict[str, Json]]] = []
+    if preview or keeps_bare:
+        _each_parameter_map(properties, lambda one: given.append((one, {**one})))
+        _each_parameter_map(properties, _wrap_bare)
     if isinstance(properties, dict):
         write_checks.check_concurrency(properties)
     wrong = [*check_definition(schema, taken)]
     if wrong or not isinstance(properties, dict):
         raise invalid_body(*(wrong or ["properties"]))
+    for parameters, sent in given if keeps_bare else ():
+        parameters.update(sent)
     for name in _SERVER_OWNED:
         properties.pop(name, None)
     diagnostics = properties.get("diagnostics")
@@ -208,7 +216,10 @@ def _mark_credentials(properties: Json) -> None:
         if parameter and parameter.get("type") == "Credential":
             for link in filter(None, parameter.get("links") or ()):
                 node = nodes.get(link.get("nodeId")) or {}
-                fed = (node.get("parameters") or {}).get(link.get("parameterKey"))
+                parameters, key = node.get("parameters") or {}, link.get("parameterKey")
+                if isinstance(parameters.get(key), str):
+                    parameters[key] = {"value": parameters[key]}
+                fed = parameters.get(key)
                 if isinstance(fed, dict) and fed.get("value"):
                     fed["certificateThumbprint"] = fed.get("certificateThumbprint") or "plain"
 

@@ -235,7 +235,7 @@ class Management:
 
     def _parse_definition(self, call: Call) -> dict[str, Json]:
         preview = call.version == PREVIEW
-        body = definitions.parse_body(call.document(), self._schema, bare_parameters=preview)
+        body = definitions.parse_body(call.document(), self._schema, self._choices, preview=preview)
         write_checks.check_diagnostics(body, self._operations.now())
         return body
 
@@ -260,7 +260,7 @@ class Management:
             for part in definitions.LARGE_PARTS
             if part.casefold() in casefolded
         }
-        taken = definitions.parse_body({"properties": wrapped}, self._schema, bare_parameters=False)
+        taken = definitions.parse_body({"properties": wrapped}, self._schema, self._choices)
         properties.update(taken["properties"])
         return {part: wrapped[part] for part in definitions.CASED_PARTS if part in wrapped}
 
