@@ -26,7 +26,7 @@ from reconciler.engine.planning.plan import (
     list_not_observable,
 )
 from reconciler.engine.planning.selection import PlanRequest, find_meant
-from reconciler.engine.planning.step_checks import check_planned_step, check_state
+from reconciler.engine.planning.step_checks import check_planned_step, check_state, recall_confirmed
 from reconciler.engine.rollback_range import RollbackRange, check_range, read_rollback_range
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import Unplannable
@@ -99,6 +99,7 @@ def plan_rollback(
         last_applied,
         manifest,
     )
+    comparison = recall_confirmed(runtime, comparison)
     made = make_step_to(comparison, desired)
     steps = (
         []

@@ -279,6 +279,17 @@ def test_a_move_gives_a_service_another_plan(service: Service) -> None:
     assert moved["properties"]["commitmentPlanId"] == service.plan("premium")
 
 
+def test_a_move_is_shown_at_once_where_reads_show_the_plan() -> None:
+    with switched(commitment_plan_returned="yes") as service:
+        for name in ("plan", "premium"):
+            service.put_plan(name)
+        put_with_plan(service, "plan")
+        assert service.properties()["commitmentPlan"]["id"] == service.plan("plan")
+        (association,) = associations(service)
+        assert move(service, "plan", association["name"], "premium").status_code == 200
+        assert service.properties()["commitmentPlan"]["id"] == service.plan("premium")
+
+
 def test_a_move_while_the_service_is_written_is_kept(slow: Service) -> None:
     for name in ("plan", "premium"):
         slow.put_plan(name)

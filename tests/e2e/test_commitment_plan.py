@@ -35,6 +35,15 @@ def declare(project: Project, plan: str, **properties: Any) -> None:
     project.manifest("census", "", more=f"  definition: {{file: {file.name}}}\n{secret}")
 
 
+def move_as_said(world: Emulator, said: str) -> None:
+    """Send the calls that an error names."""
+    (listing,) = re.findall(r"^ +GET (\S+)$", said, re.MULTILINE)
+    (moving,) = re.findall(r"^ +POST (\S+)$", said, re.MULTILINE)
+    (body_text,) = re.findall(r"^ +(\{.*\})$", said, re.MULTILINE)
+    (association,) = call(world, "GET", listing)["value"]
+    call(world, "POST", moving.replace("NAME", association["name"]), json.loads(body_text))
+
+
 @pytest.mark.parametrize("reading", ["reject", "ignore"])
 def test_another_plan_is_refused_until_the_service_was_moved(reading: str, tmp_path: Path) -> None:
     switches = [f"--switch=commitment-plan-change={reading}", "--switch=commitment-plan=check"]
@@ -57,12 +66,7 @@ def test_another_plan_is_refused_until_the_service_was_moved(reading: str, tmp_p
         assert world.get("census") == before, "nothing was written"
         refused = project.run("plan", env=ENV)
 
-        (listing,) = re.findall(r"^ +GET (\S+)$", refused.err, re.MULTILINE)
-        (moving,) = re.findall(r"^ +POST (\S+)$", refused.err, re.MULTILINE)
-        (body_text,) = re.findall(r"^ +(\{.*\})$", refused.err, re.MULTILINE)
-        (association,) = call(world, "GET", listing)["value"]
-        call(world, "POST", moving.replace("NAME", association["name"]), json.loads(body_text))
-
+        move_as_said(world, refused.err)
         moved = project.run("apply", "--auto-approve", env=ENV)
         assert "0 added, 1 changed, 0 destroyed." in moved.out, moved.said
         assert "commitmentPlan" not in moved.out
@@ -70,6 +74,12 @@ def test_another_plan_is_refused_until_the_service_was_moved(reading: str, tmp_p
         assert project.run("plan", "--detailed-exitcode", env=ENV).code == 0
         ledger = (project.folder / ".reconciler" / "ledger.jsonl").read_text()
         assert plan_id("premium") in ledger.splitlines()[-1]
+        back = ("rollback", "WebService/census", "--to", "2", "--auto-approve")
+        refused = project.run(*back, env=ENV)
+        assert (refused.code, "has another commitment plan" in refused.err) == (1, True)
+        move_as_said(world, refused.err)
+        assert project.run(*back, env=ENV).code == 0
+        assert world.get("census")["properties"]["description"] != "Another"
 
 
 def test_a_service_that_is_replaced_anyway_gets_the_new_plan(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Management:
         self._schema = parts.schema
         self._storage = parts.storage
         self._operations = parts.operations
-        self._rendered: dict[Key, tuple[tuple[str, float, str], bytes]] = {}
+        self._rendered: dict[Key, tuple[tuple[str, float, str, str], bytes]] = {}
 
     async def put(self, call: Call, subscription: str, group: str, name: str) -> Answer:
         """Create a service, or replace the whole definition of one."""
@@ -143,7 +143,8 @@ class Management:
 
     def _render(self, service: Service) -> bytes:
         """Return the bytes of a definition; they are cached until the next write."""
-        version = (service.service_id, service.modified, service.operation)
+        plan = write_checks.read_plan_id(service.properties)
+        version = (service.service_id, service.modified, service.operation, plan)
         cached = self._rendered.get(service.key)
         if cached is None or cached[0] != version:
             if len(self._rendered) > _MOST_RENDERED:
