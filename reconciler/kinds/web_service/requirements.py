@@ -16,8 +16,8 @@ from reconciler.model import ABSENT, Absent, Action, Finding, Json, Manifest, Pa
 
 COMMITMENT_PLAN: Final[Path] = ("properties", "commitmentPlan", "id")
 PLAN_ID: Final = re.compile(
-    r"/subscriptions/[^/?#%\s]{1,260}/resourceGroups/[^/?#%]{1,260}"
-    r"/providers/Microsoft\.MachineLearning/commitmentPlans/[^/?#%]{1,260}/?",
+    r"/subscriptions/(?!\.\.?/)[^/?#%\s]{1,260}/resourceGroups/(?!\.\.?/)[^/?#%]{1,260}"
+    r"/providers/Microsoft\.MachineLearning/commitmentPlans/(?!\.\.?/?$)[^/?#%]{1,260}/?",
     re.IGNORECASE,
 )
 # Plans have an API version of their own (OpenAPI 2016-05-01-preview).
