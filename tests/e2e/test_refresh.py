@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import Project, clock_ahead, pass_time, run_emulator
+from tests.e2e.world import Project, clock_ahead, definition, pass_time, run_emulator
 
 pytestmark = pytest.mark.e2e
 NAMES = ("a", "b", "c", "d", "e")
@@ -101,7 +101,7 @@ def _with_secrets(body: object) -> object:
     assert isinstance(body, dict)
     body["properties"]["storageAccount"]["key"] = "planted-key"
     body["properties"]["keys"] = {"primary": "planted-primary", "secondary": "planted-secondary"}
-    body["properties"]["commitmentPlan"] = {"id": "/plan"}
+    body["properties"]["commitmentPlan"] = definition("")["properties"]["commitmentPlan"]
     return body
 
 
