@@ -39,6 +39,7 @@ from reconciler.emulator.replies import (
     show_details,
 )
 from reconciler.emulator.requests import Call, check_call, make_call, unknown_path
+from reconciler.emulator.resource_manager.actions import list_actions
 from reconciler.emulator.resource_manager.management import Management, Parts
 from reconciler.emulator.resource_manager.operations import Operations
 from reconciler.emulator.resource_manager.plans import Plans
@@ -233,6 +234,8 @@ class Server:
             return await self._services.answer(call)
         plane = [segment.casefold() for segment in call.segments]
         subscription = call.segments[1] if plane[:1] == ["subscriptions"] and len(plane) > 1 else ""
+        if plane == ["providers", PROVIDER.casefold(), "operations"]:
+            return list_actions(call)
         if not subscription:
             raise unknown_path(call)
         counted = self._count(call, subscription)

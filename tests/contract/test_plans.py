@@ -8,6 +8,7 @@ from tests.contract.world import (
     PREVIEW,
     PROVIDER,
     SKU,
+    VERSION,
     Json,
     Service,
     code_of,
@@ -329,6 +330,15 @@ def test_the_usage_of_a_plan_is_a_list(service: Service) -> None:
     assert answer.status_code == 404
 
 
+def test_the_actions_of_the_provider_are_listed(service: Service) -> None:
+    for version in (PREVIEW, VERSION):
+        answer = service.call("GET", f"{PROVIDER}/operations", version=version)
+        names = [action["name"] for action in answer.json()["value"]]
+        assert f"{PROVIDER[11:]}/commitmentPlans/commitmentAssociations/move/action" in names
+        assert len(names) == len(set(names))
+    assert service.call("POST", f"{PROVIDER}/operations").status_code == 405
+
+
 def test_every_described_operation_on_plans_is_reached(service: Service) -> None:
     for name in ("plan", "premium"):
         service.put_plan(name)
@@ -343,11 +353,12 @@ def test_every_described_operation_on_plans_is_reached(service: Service) -> None
     call(service, "GET", service.plan("").rstrip("/"))
     for word in ("commitmentPlans", "skus"):
         call(service, "GET", f"/subscriptions/{SUBSCRIPTION}{PROVIDER}/{word}")
+    call(service, "GET", f"{PROVIDER}/operations")
     call(service, "DELETE", service.plan())
     plans = ["CreateOrUpdate", "Get", "Patch", "Remove", "List", "ListInResourceGroup"]
     wanted = {f"CommitmentPlans_{word}" for word in plans}
     wanted |= {f"CommitmentAssociations_{word}" for word in ("List", "Get", "Move")}
-    wanted |= {"Skus_List", "UsageHistory_List"}
+    wanted |= {"Skus_List", "UsageHistory_List", "Operations_List"}
     assert {name for name in service.reached if not name.startswith("WebServices")} == wanted
 
 
