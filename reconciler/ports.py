@@ -23,6 +23,7 @@ from reconciler.model import (
     Cloud,
     CompressedDocument,
     Declared,
+    DueCall,
     Entry,
     Event,
     ExportedSpec,
@@ -270,8 +271,8 @@ class Kind(Protocol):
 
     Its methods are pure; only the provider that `connect` returns makes calls.
     `kinds.base.BaseKind` has the usual defaults, so that a kind defines `bind`, `export` and
-    `connect`. Capabilities are optional: `NamesParts`, `ListsWider`, `ClonesFrom`, `KnowsOwner`,
-    `ChecksSteps`, `ChecksScopes`.
+    `connect`. Capabilities are optional: `NamesParts`, `ListsWider`, `AsksForCalls`, `ClonesFrom`,
+    `KnowsOwner`, `ChecksSteps`, `ChecksScopes`.
     """
 
     name: str
@@ -357,6 +358,25 @@ class ListsWider(Protocol):
 
         Its `scope` is the wider scope, for `scan` and for `ListsNames`. None where too little is
         given to know that scope.
+        """
+        ...
+
+
+@runtime_checkable
+class AsksForCalls(Protocol):
+    """A kind whose manifests may ask for a call of its own, beside the declared values."""
+
+    def asks_for_call(self, manifest: Manifest, /) -> bool:
+        """Whether the manifest asks for the call; only then its scope is listed."""
+        ...
+
+    def find_due_call(
+        self, manifest: Manifest, live: Json, peers: Sequence[Json], /
+    ) -> DueCall | Finding | None:
+        """The call if it is due now; a finding when this is not known, or the call is impossible.
+
+        `peers` are the result of `find_peers`. A call that was done must not be due any more: the
+        read-only values that it sets decide this.
         """
         ...
 

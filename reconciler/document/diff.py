@@ -299,6 +299,7 @@ def make_change(field: Field, path: Path, verb: Verb, before: Json | Absent, aft
         immutable=field.immutable or _holds_immutable(field, gone),
         irreversible=field.irreversible,
         opaque=field.shape is Shape.OPAQUE,
+        called=field.read_only,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from reconciler.document.pointers import format_pointer
+from reconciler.document.pointers import format_pointer, split_pointer
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
@@ -24,6 +24,7 @@ from reconciler.model import (
     ModelReference,
     Verdict,
 )
+from reconciler.ports import Kind
 
 _ACCEPTED: Final = (
     Verdict.DRIFTED,
@@ -45,19 +46,21 @@ def find_accepted(
     written into a manifest.
     """
     known = {one.address: one for one in manifests}
-    for address, findings in _group(report).items():
+    for address, findings in _group(report, runtime.kinds).items():
         manifest = known[address]
         models = _find_models(runtime, manifest, defaults)
         yield manifest, list(_find_values(runtime, manifest, findings, models))
 
 
-def _group(report: DriftReport) -> Mapping[Address, list[Drift]]:
+def _group(report: DriftReport, kinds: Mapping[str, Kind]) -> Mapping[Address, list[Drift]]:
     """Return the findings that can be accepted, by address."""
     found: dict[Address, list[Drift]] = {}
     # A resource that was never applied can differ from live. Either side may have changed.
     new = {one.resource for one in report.statuses if one.last_applied is None}
     for finding in report.findings:
         first = finding.verdict is Verdict.PENDING and finding.resource in new and finding.pointer
+        if kinds[finding.resource.address.kind].field.at(split_pointer(finding.pointer)).read_only:
+            continue  # only the service has the value, and a call changes it
         if finding.verdict in _ACCEPTED or first:
             found.setdefault(finding.resource.address, []).append(finding)
     return found

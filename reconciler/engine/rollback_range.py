@@ -168,9 +168,13 @@ def _check_irreversible(
 ) -> Iterator[Finding]:
     for operation in entry.patch:
         path = split_pointer(operation["path"])
-        lasting = field.at(path).irreversible
+        below, done = field.at(path), operation["op"] != "test"
+        if done and below.read_only and not below.write_only:
+            said = f"#{entry.sequence} changed {operation['path']} by a call of its own"
+            yield _make_barrier(rollback_range, said, "The service has no call that undoes it.")
+        lasting = below.irreversible
         after = operation.get("value", ABSENT)
         change = Change(path, Verb.REPLACE, ABSENT, after, irreversible=lasting)
-        if operation["op"] != "test" and is_final(change):
+        if done and is_final(change):
             said = f"{operation['path']} was changed irreversibly by #{entry.sequence}"
             yield _make_barrier(rollback_range, said, "The service cannot undo this change.")

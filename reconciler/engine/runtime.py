@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from typing import Final, cast
+from typing import Final, TypeGuard
 
 from reconciler.engine.absence import ScopeLists, contradict
 from reconciler.engine.names import NameLists, add_places
@@ -31,6 +31,7 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.ports import (
     Access,
+    AsksForCalls,
     Blobs,
     Clock,
     Emit,
@@ -154,10 +155,7 @@ class Runtime:
     def find_named_part(self, manifest: Manifest, defaults: Mapping[str, Json]) -> NamedPart | None:
         """Return the part of the id that is given by a name; None if no part is."""
         kind = self.kinds[manifest.address.kind]
-        # The check of a protocol is slow, and there may be ten thousand manifests.
-        if not _names_parts(type(kind)):
-            return None
-        return cast("NamesParts", kind).find_named_part(manifest, defaults)
+        return kind.find_named_part(manifest, defaults) if names_parts(kind) else None
 
     def _look_up(self, manifest: Manifest, named: NamedPart) -> str:
         name, provider = manifest.address.kind, self.provider(manifest.address)
@@ -247,6 +245,17 @@ class Runtime:
         return scheduler.run(work, items)
 
 
+def names_parts(kind: Kind) -> TypeGuard[NamesParts]:
+    """Whether a kind has this capability."""
+    return _has(type(kind), NamesParts)
+
+
+def asks_for_calls(kind: Kind) -> TypeGuard[AsksForCalls]:
+    """Whether a kind has this capability."""
+    return _has(type(kind), AsksForCalls)
+
+
 @functools.cache
-def _names_parts(kind: type) -> bool:
-    return issubclass(kind, NamesParts)
+def _has(kind: type, capability: type) -> bool:
+    """Whether a class fits a protocol; the check is too slow for each of many manifests."""
+    return issubclass(kind, capability)

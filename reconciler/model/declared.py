@@ -190,6 +190,22 @@ class NamedPart:
     any_case: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DueCall:
+    """A call of its own that a manifest asks for and that is due, such as a refresh.
+
+    `name` is its name for people. `values` are the properties of the service's document that it
+    sets: read-only ones, which show later that it was done, and its arguments, which are never
+    shown. `note` says why it is due. With `undoes_models`, it replaces the models that the resource
+    has.
+    """
+
+    name: str
+    values: Mapping[str, Json]
+    note: str
+    undoes_models: bool
+
+
 @dataclass(frozen=True)
 class Declared:
     """The part of the service's document that a manifest declares.
@@ -197,7 +213,8 @@ class Declared:
     Leaves of `document` may be `SecretReference`. `places` maps a pointer into `document` to its
     place in a file. With `exact`, every property that is not in `document` is removed.
     `starting_document` is the first document of a resource that does not exist yet. A property that
-    is only in it is not owned.
+    is only in it is not owned. `call` is the call that is due, if any; its values are not in
+    `document`, and no manifest owns them.
     """
 
     document: Json
@@ -206,6 +223,7 @@ class Declared:
     places: Mapping[str, SourceLocation] = field(default_factory=dict)
     exact: bool = False
     starting_document: Json | Absent = ABSENT
+    call: DueCall | None = None
 
 
 @dataclass(frozen=True, slots=True)

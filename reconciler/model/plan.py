@@ -31,7 +31,8 @@ class Change:
 
     `path` is valid when the changes are applied in order (list indexes shift). For `WRITE`, `after`
     is the `SecretReference` and `before` is ABSENT. When `before` is cipher text, `sealed_by` names
-    the property of it that can be compared.
+    the property of it that can be compared. A change that is `called` is made by a call of its own,
+    which no other call can undo.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Change:
     immutable: bool = False
     irreversible: bool = False
     opaque: bool = False
+    called: bool = False
     sealed_by: str = ""
 
 

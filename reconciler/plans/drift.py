@@ -60,6 +60,7 @@ def compare_resource(comparison: Comparison) -> Iterator[Drift]:
     yield from _find_failed(comparison)
     declared = set(comparison.declared_paths)
     yield from _compare_declared(comparison, declared)
+    yield from _compare_call(comparison)
     yield from _compare_secrets(comparison)
     reported: list[Drift] = []
     if comparison.last_applied is not None:
@@ -118,6 +119,18 @@ def _compare_declared(comparison: Comparison, declared: Collection[Path]) -> Ite
         verdict = _choose_verdict(below, then, now, want, known=comparison.last_applied is not None)
         if verdict is not None:
             yield _make_drift(comparison, path, verdict, then, want)
+
+
+def _compare_call(comparison: Comparison) -> Iterator[Drift]:
+    """Yield a finding for each value that shows that the due call was not made."""
+    call = comparison.declared.call
+    for name, value in call.values.items() if call is not None else ():
+        now = find(comparison.live, (name,))
+        if now is not ABSENT:
+            yield Drift(
+                comparison.resource, Verdict.PENDING, format_pointer((name,)), live=now,
+                declared=value, note=call.note if call else "", commands=(_apply(comparison),),
+            )  # fmt: skip
 
 
 def _choose_verdict(

@@ -43,9 +43,11 @@ def count_writes(step: Step, timing: ServiceTiming) -> int:
     """Count the write calls of a step: a replacement is a delete and a create.
 
     A missing regional copy of the source adds one call. Models that a new resource gets in a
-    separate call add one more.
+    separate call add one more, and so do changes beside a call of its own.
     """
     copies = 1 if step.source and step.source.copy == "missing" else 0
     new = step.action in {Action.CREATE, Action.REPLACE}
     apart = 1 if new and step.models and timing.models_apart else 0
-    return copies + apart + (2 if step.action is Action.REPLACE else 1)
+    called = sum(change.called for change in step.changes)
+    beside = 1 if 0 < called < len(step.changes) else 0
+    return copies + apart + beside + (2 if step.action is Action.REPLACE else 1)

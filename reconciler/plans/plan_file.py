@@ -441,7 +441,7 @@ def _find_seal(path: Path, before: Json | Absent, patch: Json) -> str:
     return ""
 
 
-_FLAGS: Final = ("sensitive", "immutable", "irreversible", "opaque")
+_FLAGS: Final = ("sensitive", "immutable", "irreversible", "opaque", "called")
 
 
 def _finding_of(said: Json) -> Finding:

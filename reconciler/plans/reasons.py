@@ -26,7 +26,10 @@ def explain_changes(comparison: Comparison, changes: tuple[Change, ...]) -> Iter
         return
     for change in changes:
         pointer = format_pointer(change.path)
-        if change.verb is Verb.WRITE:
+        called = _explain_call(comparison, change)
+        if called is not None:
+            yield called
+        elif change.verb is Verb.WRITE:
             omitted = is_omitted(comparison.schema, change.path, comparison.live)
             yield (
                 _explain_omitted(comparison, change)
@@ -39,6 +42,20 @@ def explain_changes(comparison: Comparison, changes: tuple[Change, ...]) -> Iter
             yield Reason(pointer, Cause.MANIFEST if comparison.ledger_known else Cause.UNKNOWN)
         else:
             yield _explain_change(comparison, comparison.last_applied, pointer, change)
+
+
+def _explain_call(comparison: Comparison, change: Change) -> Reason | None:
+    """Explain a change that a call of its own makes or needs; None for any other change."""
+    call, pointer = comparison.declared.call, format_pointer(change.path)
+    if call is None:
+        return None
+    if change.called:
+        # The note is about the whole call, so it is given once: at the value that a reply shows.
+        return Reason(pointer, Cause.MANIFEST, "" if change.before is ABSENT else call.note)
+    models = {model.path for model in comparison.declared.models}
+    if call.undoes_models and change.verb is Verb.WRITE and change.path in models:
+        return Reason(pointer, Cause.MANIFEST, f"sent again, because the {call.name} replaces it")
+    return None
 
 
 def _explain_absence(last_applied: LastApplied | None) -> Reason:

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import takewhile
 from typing import Final, Literal, TypeAlias
 
-from reconciler.document.diff import diff, is_not_observable, is_omitted, same
+from reconciler.document.diff import diff, is_not_observable, is_omitted, make_change, same
 from reconciler.document.overlay import adopt_names, adopt_path, keep_declared, overlay
 from reconciler.document.patch import make_absences, make_inverse, make_operations
 from reconciler.document.pointers import find, format_pointer, set_at, split_pointer
@@ -129,7 +129,10 @@ def make_step_to(comparison: Comparison, desired: Json) -> Step | None:
     known = {change.path for change in (*changes, *set_once)}
     write_only = (*set_once, *_due_write_only(comparison, known, body))
     models = _due_models(comparison, {change.path for change in (*changes, *write_only)}, body)
-    changes = (*changes, *write_only, *models, *written)
+    called = tuple(_make_call(comparison, action))
+    changes = (*called, *changes, *write_only, *models, *written)
+    if called:
+        desired = {**desired, **{str(change.path[0]): change.after for change in called}}
     if not changes:
         return None
     forced = [change for change in changes if change.immutable and comparison.live is not ABSENT]
@@ -152,6 +155,15 @@ def make_step_to(comparison: Comparison, desired: Json) -> Step | None:
         body=body,
         owned_paths=tuple(format_pointer(path) for path in comparison.declared_paths),
     )
+
+
+def _make_call(comparison: Comparison, action: Action) -> Iterator[Change]:
+    """Yield the values that the due call sets; only an update sends it."""
+    call = comparison.declared.call
+    for name, value in call.values.items() if call and action is Action.UPDATE else ():
+        now = find(comparison.live, (name,))
+        verb = Verb.ADD if now is ABSENT else Verb.REPLACE
+        yield make_change(comparison.schema.child(name), (name,), verb, now, value)
 
 
 def make_desired_document(comparison: Comparison) -> Json:
@@ -294,14 +306,17 @@ def _due_models(comparison: Comparison, changed: Collection[Path], body: _Body) 
     """Yield a write for each model that is sent again with another one and that no read shows.
 
     All models that need a signature are sent together, so that none is sent without being planned.
+    A call that replaces the models needs all of them again, also the ones that a read shows.
     """
     if comparison.live is ABSENT:
         return
+    call = comparison.declared.call
+    undone = call is not None and call.undoes_models
     models = [model for model in comparison.declared.models if model.sas_path]
-    if body == "whole" or any(model.path in changed for model in models):
+    if undone or body == "whole" or any(model.path in changed for model in models):
         for model in models:
             hidden = is_not_observable(comparison.schema, model.path, comparison.live)
-            if hidden and model.path not in changed:
+            if (undone or hidden) and model.path not in changed:
                 yield _write(model.path, model.uri)
 
 

@@ -159,7 +159,7 @@ def make_undo(field: Field, step: Step, live: Live | Absent) -> Step:
         return make_removal(step.resource, live.document, _REASON)
     if step.action is not Action.UPDATE or live is ABSENT:
         raise _refuse(step, f"it was {_WORDS[step.action]}, and {_UNKNOWN}")
-    lasting = [change for change in step.changes if change.irreversible]
+    lasting = [change for change in step.changes if change.irreversible or change.called]
     if lasting:
         raise _refuse(step, "the service cannot undo the change")
     return _make_update(field, step, live.document)

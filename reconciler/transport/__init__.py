@@ -18,7 +18,7 @@ from reconciler.transport.operations import (
 )
 from reconciler.transport.origins import is_loopback
 from reconciler.transport.rate_limit import CommandRateLimiter
-from reconciler.transport.replies import Reply, check_complete, clean, read_date
+from reconciler.transport.replies import NOT_MODIFIED, Reply, check_complete, clean, read_date
 from reconciler.transport.storage import (
     SAS_VARIABLE,
     Where,
@@ -31,6 +31,7 @@ from reconciler.transport.storage import (
 from reconciler.transport.token_bucket import READS, WRITES
 
 __all__ = [
+    "NOT_MODIFIED",
     "READS",
     "SAS_VARIABLE",
     "WRITES",

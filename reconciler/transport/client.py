@@ -31,6 +31,7 @@ from reconciler.transport.credentials import NoToken, Tokens
 from reconciler.transport.origins import is_address, is_loopback, origin_of
 from reconciler.transport.replies import (
     BYTES_OF_VALUE,
+    NOT_MODIFIED,
     Reply,
     TooLarge,
     check_complete,
@@ -82,6 +83,7 @@ class _Request:
     token: str = field(repr=False)
     permit: Permit
     most_bytes: int
+    unmodified: bool
 
 
 class _Attempts:
@@ -135,15 +137,22 @@ class Client:
         self._long_answer = threading.Lock()
 
     def send(
-        self, method: str, url: str, body: Json = None, token: str = "", *, listed: bool = False
+        self,
+        method: str,
+        url: str,
+        body: Json = None,
+        token: str = "",
+        *,
+        listed: bool = False,
+        unmodified: bool = False,
     ) -> Reply:
-        """Send one call with its retries; returns any answer with a status below 400.
+        """Send one call with its retries; returns an answer with a status below 300.
 
         `url` is a path below the base URL or a whole URL of the same origin; it is sent byte for
-        byte. An empty `token` means the token of the cloud. The answer may be longer if it is a
-        list of resources (`listed`). Raises ServiceError, or the errors of
-        the rate limiter and its permits. ReplyLost means that a write may have been done; after any
-        other error it was not done.
+        byte. An empty `token` means the token of the cloud. The answer to a list (`listed`) may be
+        longer. With `unmodified`, 304 is an answer too: nothing differs, so nothing was done.
+        Raises ServiceError, or the errors of the rate limiter and its permits. ReplyLost means
+        that a write may have been done; after any other error it was not done.
         """
         target = self.resolve(url)
         tries = _Attempts(self.timeouts, self.clock())
@@ -151,7 +160,8 @@ class Client:
             permit = self._rate_limiter.admit(method, target, self.timeouts.throttled_s)
             tries.until += permit.waited_s
             most = _MOST_BYTES_OF_LIST if listed else _MOST_BYTES
-            answer = self._try(_Request(method, target, body, token, permit, most), tries.lost)
+            request = _Request(method, target, body, token, permit, most, unmodified)
+            answer = self._try(request, tries.lost)
             if isinstance(answer, Reply):
                 return answer
             if answer.pause is None or not tries.may_go_on(answer, self.clock()):
@@ -302,7 +312,9 @@ class Client:
         told = read_date(answer.headers)
         if told is not None:
             self._told = told, self.clock()
-        if 300 <= answer.status < 400:
+        if 300 <= answer.status < 400 and not (
+            answer.status == NOT_MODIFIED and request.unmodified
+        ):
             raise self._redirected(request.url, answer)
         with ExitStack() as held:
             body = self._read_bounded(answer, request.most_bytes, held)

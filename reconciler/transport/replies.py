@@ -20,6 +20,8 @@ _ROTATE: Final = (
     "Replace the secret that the manifest refers to, and correct the service's definition."
 )
 _PROXY: Final = "Check the address in spec.cloud; a proxy may be answering in its place."
+# The service did nothing, because nothing differs.
+NOT_MODIFIED: Final = 304
 _MOST_SAID: Final = 300
 _WHOLE: Final = 200
 # The memory of a value beside its text, in bytes of text: a text takes twice its length.

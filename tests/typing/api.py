@@ -26,6 +26,7 @@ from reconciler.model import (
     Address,
     CloneSource,
     Declared,
+    DueCall,
     ExportedSpec,
     Finding,
     Json,
@@ -42,6 +43,7 @@ from reconciler.model import (
 from reconciler.plans.guards import forbid
 from reconciler.ports import (
     Access,
+    AsksForCalls,
     ChecksScopes,
     ChecksSteps,
     ClonesFrom,
@@ -151,6 +153,14 @@ class WholeKind(LeastKind):
     def find_wider_part(self, manifest: Manifest, defaults: Mapping[str, Json]) -> NamedPart | None:
         return self.find_named_part(manifest, defaults)
 
+    def asks_for_call(self, manifest: Manifest) -> bool:
+        return "renew" in manifest.spec
+
+    def find_due_call(
+        self, manifest: Manifest, live: Json, peers: Sequence[Json]
+    ) -> DueCall | Finding | None:
+        return DueCall("renewal", {"lease": len(peers)}, "it ends soon", undoes_models=False)
+
     def find_source(
         self, manifest: Manifest, defaults: Mapping[str, Json]
     ) -> Address | Resource | None:
@@ -193,6 +203,7 @@ def fit(access: Access) -> None:
     _providers: list[Provider] = [LeastProvider(access), provider]
     _named: NamesParts = whole
     _wider: ListsWider = whole
+    _calls: AsksForCalls = whole
     _clones: ClonesFrom = whole
     _owners: KnowsOwner = whole
     _steps: ChecksSteps = whole

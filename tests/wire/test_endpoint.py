@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.document.pointers import format_pointer
 from reconciler.engine.runtime import Runtime
 from reconciler.errors import (
     BlobExpired,
@@ -18,6 +19,8 @@ from reconciler.errors import (
     ReconcilerError,
     Rejected,
     ReplyLost,
+    StalePlan,
+    StillRunning,
     Unauthorized,
     Unavailable,
 )
@@ -30,7 +33,9 @@ from reconciler.model import (
     Absent,
     Action,
     Address,
+    DueCall,
     Finding,
+    Intent,
     Json,
     LastApplied,
     Live,
@@ -38,14 +43,18 @@ from reconciler.model import (
     Resource,
     SecretReference,
     Step,
+    StepResult,
     Verb,
 )
+from reconciler.plans.evidence import assess_intent
 from reconciler.plans.plan_file import plan_document, read_plan
 from reconciler.plans.step import Comparison, make_removal, make_step
+from reconciler.plans.undo import Irreversible, make_undo
 from reconciler.render.findings import render_findings
 from reconciler.render.words.colour import Paint
 from tests.access import access
 from tests.golden import check
+from tests.ledgers import make_intent
 from tests.plans import ORPHAN, plan
 from tests.scripted import Answer, Call, Script, answers, run_scripted
 
@@ -729,6 +738,148 @@ def test_a_draft_names_the_region_as_a_manifest_does() -> None:
     exported = KIND.export(other, document(), DEFAULTS, full=False)
     assert exported.spec["resource"] == {"region": "West Europe"}
     assert KIND.identify(manifest(**exported.spec), DEFAULTS) == other
+
+
+# Refreshes.
+
+VERSION, PUBLISHED = "2016-11-02T18:04:10.1Z", "2016-12-01T00:00:00Z"
+DEFAULT_ENDPOINT = raw("default", Version=PUBLISHED, Resources=[])
+
+
+def refresh_step(*, overwrites: bool = False, **spec: Json) -> Step:
+    asked = {**spec, "refresh": {"overwriteResources": overwrites}}
+    live = document()
+    call = KIND.find_due_call(manifest(**asked), live, [DEFAULT_ENDPOINT])
+    assert isinstance(call, DueCall)
+    compared = comparison_for(live, None, **asked)
+    made = make_step(
+        dataclasses.replace(compared, declared=dataclasses.replace(compared.declared, call=call))
+    )
+    assert made is not None
+    return made
+
+
+def serve_refresh(status: int = 204, published: str = PUBLISHED) -> Script:
+    state = {"version": VERSION}
+
+    def serve(call: Call, _: int) -> Answer:
+        if call.method == "POST":
+            state["version"] = PUBLISHED if status < 300 else VERSION
+            return Answer(status)
+        if call.target.endswith("/default"):
+            return Answer(body=raw("default", Version=published))
+        return Answer(body=raw(Version=state["version"])) if call.method == "GET" else Answer(204)
+
+    return serve
+
+
+@pytest.mark.parametrize("overwrites", [False, True], ids=["keeps", "overwrites"])
+def test_a_refresh_is_due_if_the_version_is_not_the_published_one(*, overwrites: bool) -> None:
+    step = refresh_step(overwrites=overwrites)
+    assert [(one.path, one.after, one.called) for one in step.changes] == [
+        (("Version",), PUBLISHED, True),
+        (("OverwriteResources",), overwrites, True),
+    ]
+    assert step.owned_paths == ()
+    assert [call[:2] for call in write(step, serve_refresh())] == [
+        ("GET", f"{PATH}/endpoints/default"),
+        ("POST", f"{PATH}/endpoints/e1/refresh"),
+    ]
+    sent = write(step, serve_refresh())[1][2]
+    assert sent == {"OverwriteResources": "True" if overwrites else "False"}
+    asked = manifest(refresh={"overwriteResources": overwrites})
+    same = raw("default", Version="2016-11-02T18:04:10.10Z")
+    assert KIND.find_due_call(asked, document(), [same]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "peers"),
+    [("e1", []), ("e1", [raw("other")]), ("e1", [raw("default", Version=None)]), ("default", [])],
+)
+def test_a_refresh_that_is_impossible_or_not_known_to_be_due_is_a_finding(
+    name: str, peers: Sequence[Json]
+) -> None:
+    asked = manifest(refresh={"overwriteResources": False})
+    found = KIND.find_due_call(asked, {**document(), "Name": name}, peers)
+    assert isinstance(found, Finding)
+
+
+def test_304_is_a_success() -> None:
+    assert len(write(refresh_step(), serve_refresh(304))) == 2
+
+
+def test_the_models_follow_once_the_refresh_shows() -> None:
+    step = refresh_step(overwrites=True, trainedModels=SIGNED, definition={"Description": "d"})
+    sent = write(step, serve_refresh())
+    assert [call[0] for call in sent] == ["GET", "POST", "GET", "PATCH"]
+    assert sent[3][2] == {**sent_model(NEW), "Description": "d"}
+
+
+def test_a_refresh_to_another_version_than_the_planned_one_is_not_sent() -> None:
+    with run_scripted(serve_refresh(published="2017-01-01T00:00:00Z")) as server:
+        with pytest.raises(StalePlan, match="published again"):
+            list(connect(server.url).write(refresh_step(), ABSENT, lambda _: SAS))
+        assert [call.method for call in server.calls] == ["GET"]
+
+
+def test_a_refresh_whose_answer_is_lost_is_not_sent_again() -> None:
+    def serve(call: Call, number: int) -> Answer:
+        return Answer(drop=True) if call.method == "POST" else serve_refresh()(call, number)
+
+    with run_scripted(serve) as server:
+        with pytest.raises(ReplyLost):
+            list(connect(server.url).write(refresh_step(), ABSENT, lambda _: SAS))
+        assert [call.method for call in server.calls] == ["GET", "POST"]
+
+
+def test_a_refresh_that_does_not_show_leaves_the_rest_unsent() -> None:
+    step = refresh_step(overwrites=True, trainedModels=SIGNED)
+
+    def serve(call: Call, _: int) -> Answer:
+        if call.target.endswith("/default"):
+            return Answer(body=raw("default", Version=PUBLISHED))
+        return Answer(body=raw()) if call.method == "GET" else Answer(204)
+
+    with run_scripted(serve) as server:
+        provider = connect(server.url)
+        clock = iter(range(1000))
+        client = provider._client("southcentralus")
+        client.clock = lambda: float(next(clock))
+        client.sleep = lambda _: None
+        with pytest.raises(StillRunning):
+            list(provider.write(step, ABSENT, lambda _: SAS))
+        assert not any(call.method == "PATCH" for call in server.calls)
+
+
+def test_a_refresh_is_not_undone() -> None:
+    step = refresh_step()
+    live = Live({**document(), "Version": PUBLISHED}, None, datetime.now(UTC))
+    with pytest.raises(Irreversible, match="cannot undo the change"):
+        make_undo(KIND.field, step, live)
+
+
+def test_what_follows_a_refresh_is_not_proven_by_the_version() -> None:
+    """A run that was killed between the two calls has sent no model."""
+    step = refresh_step(overwrites=True, trainedModels=SIGNED)
+    intent = intend(step)
+    live = Live({**document(), "Version": PUBLISHED}, None, datetime.now(UTC))
+    found = assess_intent(KIND.field, intent, live)
+    assert found.result is StepResult.UNKNOWN
+    assert "is not observable" in found.note
+    alone = assess_intent(KIND.field, intend(refresh_step()), live)
+    assert alone.result is StepResult.DONE
+    before = Live(document(), None, datetime.now(UTC))
+    assert assess_intent(KIND.field, intent, before).result is StepResult.NOT_DONE
+
+
+def intend(step: Step) -> Intent:
+    """The intent of a step, as the journal writes it."""
+    written = [
+        {"op": "add", "path": format_pointer(one.path), "value": one.after}
+        for one in step.changes
+        if one.verb is Verb.WRITE
+    ]
+    return make_intent("e1", id=step.resource.id, patch=(*step.ops, *written))
 
 
 # The names of web services.

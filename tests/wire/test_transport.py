@@ -338,6 +338,16 @@ def test_a_services_words_are_bounded_and_lose_what_could_be_a_credential() -> N
     assert len(error.message) < 400
 
 
+def test_304_is_an_answer_only_where_it_is_asked_for() -> None:
+    with Recorder(answers(Answer(304))) as recorder:
+        client = recorder.client
+        assert client.send("POST", "/a", {}, unmodified=True).status == 304
+        with pytest.raises(Rejected, match="redirects"):
+            client.send("POST", "/a", {})
+        with pytest.raises(Rejected, match="redirects"):
+            client.send("GET", "/a")
+
+
 def test_a_redirect_is_not_followed_and_takes_no_token_along() -> None:
     with run_scripted(answers(OK)) as elsewhere:
         away = Answer(302, None, {"Location": f"{elsewhere.url}/x"})

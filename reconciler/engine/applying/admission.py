@@ -95,7 +95,8 @@ def _check_change(root: Field, step: Step, change: Change) -> Iterator[str]:
             yield f"the change of {pointer} is not described as the schema describes it"
         return
     secret = isinstance(change.after, SecretReference)
-    hidden = field.write_only or is_omitted(root, change.path, step.before)
+    again = field.model and any(one.called for one in step.changes)
+    hidden = again or field.write_only or is_omitted(root, change.path, step.before)
     if not (field.secret if secret else hidden):
         yield f"{pointer} must be written by the patch"
     if change != replace(_PLAIN, path=change.path, after=change.after, sensitive=secret):

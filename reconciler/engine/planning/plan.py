@@ -22,6 +22,7 @@ from reconciler.engine.planning.selection import (
 )
 from reconciler.engine.planning.sources import (
     StartingDocument,
+    bind_manifest,
     check_copies,
     find_starting_documents,
     set_source,
@@ -40,10 +41,8 @@ from reconciler.model import (
     Address,
     Cause,
     CompressedDocument,
-    Declared,
     Estimate,
     Finding,
-    Json,
     LastApplied,
     Manifest,
     Member,
@@ -60,7 +59,7 @@ from reconciler.plans.evidence import CREATED_ANEW
 from reconciler.plans.reasons import explain_changes, format_author
 from reconciler.plans.step import Comparison, make_removal, make_step
 from reconciler.plans.waves import compute_pause, name_items, stage_members
-from reconciler.ports import ClonesFrom, Kind, KnowsOwner
+from reconciler.ports import KnowsOwner
 from reconciler.text.times import format_utc
 
 
@@ -380,18 +379,10 @@ def make_comparison(
         resource=seen.resource,
         schema=kind.field,
         live=document,
-        declared=_bind(kind, manifest, document, starting),
+        declared=bind_manifest(runtime, request, manifest, document, starting),
         secrets=manifest.secrets,
         last_applied=last_applied,
         ledger_known=snapshot.known,
         rotate=manifest.address in request.rotate,
     )
     return comparison if request.refresh == "none" else recall_confirmed(runtime, comparison)
-
-
-def _bind(
-    kind: Kind, manifest: Manifest, live: Json | Absent, starting: StartingDocument | None
-) -> Declared:
-    if live is ABSENT and starting is not None and isinstance(kind, ClonesFrom):
-        return kind.bind_clone(manifest, starting.document)
-    return kind.bind(manifest, live)

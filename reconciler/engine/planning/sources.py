@@ -2,7 +2,8 @@
 
 A source is used only while the new resource does not exist. The plan contains the source's values
 as they were when the plan was made. Values that are sealed for another region come from the
-service's regional copy when the plan is applied. The planner calls this module.
+service's regional copy when the plan is applied. It also binds a manifest to the document that is
+live or that it starts from. The planner calls this module.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 
 from reconciler.engine.observe import Observation, ObservedResources, observe
 from reconciler.engine.planning.selection import PlanRequest
-from reconciler.engine.runtime import Runtime
+from reconciler.engine.runtime import Runtime, asks_for_calls
 from reconciler.errors import ReconcilerError
 from reconciler.model import (
     ABSENT,
@@ -22,6 +23,7 @@ from reconciler.model import (
     Cause,
     CloneSource,
     CompressedDocument,
+    Declared,
     Finding,
     Json,
     Manifest,
@@ -30,7 +32,7 @@ from reconciler.model import (
     Step,
 )
 from reconciler.model.values import dataclass
-from reconciler.ports import ClonesFrom, KeepsCopies
+from reconciler.ports import ClonesFrom, KeepsCopies, ShowsPeers
 
 _WHERE = "/spec/definition/from"
 
@@ -225,3 +227,27 @@ def _check_leaving_sources(steps: Sequence[Step]) -> Iterator[Finding]:
                 subject=str(step.resource.address),
                 next_step=f"Apply this first: --target {step.resource.address}",
             )
+
+
+def bind_manifest(
+    runtime: Runtime,
+    request: PlanRequest,
+    manifest: Manifest,
+    live: Json | Absent,
+    starting: StartingDocument | None,
+) -> Declared:
+    """Return what a manifest declares, for the live or the starting document, with its due call."""
+    kind = runtime.kinds[manifest.address.kind]
+    if live is ABSENT and starting is not None and isinstance(kind, ClonesFrom):
+        return kind.bind_clone(manifest, starting.document)
+    declared = kind.bind(manifest, live)
+    if live is ABSENT or not asks_for_calls(kind) or not kind.asks_for_call(manifest):
+        return declared
+    provider = runtime.provider(manifest.address)
+    peers: Sequence[Json] = ()
+    if isinstance(provider, ShowsPeers) and request.refresh != "none":
+        peers = provider.find_peers(runtime.identify(manifest, request.defaults))
+    found = kind.find_due_call(manifest, live, peers)
+    if isinstance(found, Finding):
+        return replace(declared, findings=(*declared.findings, found))
+    return replace(declared, call=found)

@@ -15,15 +15,21 @@ from reconciler.document.comparers import COMPARERS
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.kinds.base import make_unknown_finding, name_region
 from reconciler.kinds.endpoint.addresses import REGIONS
+from reconciler.kinds.endpoint.refresh import (
+    DEFAULT,
+    check_refresh,
+    find_published,
+    find_refresh,
+)
 from reconciler.model import ABSENT, Action, Finding, Json, Manifest, Step
 from reconciler.plans.guards import forbid
 
 GUARDS: Final = {
     "default-endpoint": "a change of the default endpoint, which the next publication undoes",
+    "refresh": "a refresh that replaces the models of an endpoint with the published ones",
     "training-service": "a model for a web service that has no model to replace",
     "region": "an endpoint that is in another region than the declared one",
 }
-_DEFAULT: Final = "default"
 _DEFAULT_MODEL: Final = (
     "is the default endpoint, which always serves the published model",
     "The documentation says that it cannot be given another model.",
@@ -40,7 +46,7 @@ _MOST: Final = 10_000
 
 def check_endpoint_step(manifest: Manifest, step: Step) -> Iterator[Finding]:
     """Yield the problems of one step that follow from the step alone."""
-    if step.resource.short_id == _DEFAULT and step.action is not Action.CREATE:
+    if step.resource.short_id == DEFAULT and step.action is not Action.CREATE:
         yield forbid(
             step.resource.address,
             "default-endpoint",
@@ -50,6 +56,7 @@ def check_endpoint_step(manifest: Manifest, step: Step) -> Iterator[Finding]:
         )
     if step.models and find(step.before, ("Resources",)) == {}:
         yield _check_training(step)
+    yield from check_refresh(manifest, step)
     yield from _check_addresses(manifest, step)
     # The service may show null for what was never set.
     level = step.after.get("ThrottleLevel") or "Low"
@@ -106,7 +113,7 @@ def check_endpoint_scope(
                 yield from (make_unknown_finding(manifest, name, known) for name in wanted)
             elif wanted:
                 yield _check_training(step)
-        if step.action is Action.DELETE and step.resource.short_id == _DEFAULT:
+        if step.action is Action.DELETE and step.resource.short_id == DEFAULT:
             yield forbid(
                 step.resource.address,
                 "default-endpoint",
@@ -150,7 +157,7 @@ def _check_count(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Findi
     """
     new = [step for step in steps if step.action is Action.CREATE]
     total = len(peers) + len(new) - sum(step.action is Action.DELETE for step in steps)
-    default: Json = next((one for one in peers if one["Name"] == _DEFAULT), {})
+    default: Json = next((one for one in peers if one["Name"] == DEFAULT), {})
     free = default.get("ThrottleLevel") == "Low" and default.get("MaxConcurrentCalls") == _LOW
     if new and total > (_FREE if free else _MOST):
         most = f"{_FREE} in a free workspace" if free else f"{_MOST:,}"
@@ -167,11 +174,12 @@ def _check_count(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Findi
 
 def _check_refresh_due(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Finding]:
     """Yield a finding for changed models that a due refresh may overwrite."""
-    published = next((one.get("Version") for one in peers if one["Name"] == _DEFAULT), None)
+    published = find_published(peers)
     due = [
         step
         for step in steps
         if step.models and step.before is not ABSENT and published is not None
+        and find_refresh(step) is None
         and find(step.before, ("Version",)) not in (published, ABSENT)
         and find(step.before, ("PreventUpdate",)) is not True
     ]  # fmt: skip

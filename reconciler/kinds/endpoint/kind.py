@@ -23,10 +23,12 @@ from reconciler.kinds.base import (
 )
 from reconciler.kinds.endpoint.addresses import ID_FORM, REGIONS, SERVED
 from reconciler.kinds.endpoint.checks import GUARDS, check_endpoint_scope, check_endpoint_step
+from reconciler.kinds.endpoint.refresh import find_due_refresh
 from reconciler.model import (
     Absent,
     Action,
     Declared,
+    DueCall,
     ExportedSpec,
     Finding,
     Json,
@@ -124,6 +126,16 @@ class EndpointKind(BaseKind):
             tuple(_refer(manifest, name, models.get(name, {}), named[name]) for name in named),
             tuple(make_unknown_finding(manifest, name, known) for name in sorted(unknown)),
         )
+
+    def asks_for_call(self, manifest: Manifest) -> bool:
+        """Whether the manifest asks for refreshes."""
+        return "refresh" in manifest.spec
+
+    def find_due_call(
+        self, manifest: Manifest, live: Json, peers: Sequence[Json]
+    ) -> DueCall | Finding | None:
+        """Return the refresh if the endpoint does not have the published version."""
+        return find_due_refresh(manifest, live, peers)
 
     def check_step(self, manifest: Manifest, step: Step) -> Iterator[Finding]:
         """Yield the known problems of a step on one endpoint.

@@ -14,7 +14,6 @@ from math import inf
 from typing import Final
 from urllib.parse import urlsplit
 
-from reconciler.document.normalize import normalize
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.document.schema import Field
 from reconciler.errors import (
@@ -23,16 +22,27 @@ from reconciler.errors import (
     Rejected,
     ReplyLost,
     ServiceError,
+    StalePlan,
+    StillRunning,
     TooManyCalls,
     Unauthorized,
     Unavailable,
 )
 from reconciler.kinds.endpoint.addresses import HOSTS, ID_FORM, REGIONS, SERVED
+from reconciler.kinds.endpoint.refresh import (
+    DEFAULT,
+    OVERWRITE,
+    VERSION,
+    find_refresh,
+    is_same_version,
+)
+from reconciler.kinds.endpoint.replies import make_foreign, normalize_endpoint
 from reconciler.kinds.ids import quote_path
 from reconciler.model import (
     ABSENT,
     Absent,
     Action,
+    Finding,
     Json,
     Live,
     Resource,
@@ -42,8 +52,9 @@ from reconciler.model import (
     Summary,
 )
 from reconciler.ports import Access, ResolveSecret
-from reconciler.secrets.signatures import strip_credentials
+from reconciler.text.durations import growing_waits
 from reconciler.transport import (
+    NOT_MODIFIED,
     Client,
     Reply,
     check_complete,
@@ -61,7 +72,8 @@ _LOCAL: Final = ServiceTiming(0.1, 0, 0, inf, 0, inf, lag_s=1.0, models_apart=Tr
 _PUT: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "PreventUpdate")
 _PATCH: Final = ("Description", "ThrottleLevel", "MaxConcurrentCalls", "DiagnosticsTraceLevel")
 _TRIES: Final = 3
-_FOREIGN: Final = "Nothing is concluded from it. Check what answers at spec.cloud's address."
+# For how many times the usual lag a refresh may take until the rest of its step is not sent.
+_PATIENCE: Final = 10
 _OPENS: Final = (
     "Use the workspace's token (Studio: Settings, Authorization Tokens). An endpoint's key opens"
     " only that endpoint; it cannot list, create or delete endpoints."
@@ -130,7 +142,7 @@ class EndpointProvider:
                     "the service did not return a list of web services", status=reply.status
                 )
             if where is not None and where != scope.rpartition("/")[2]:
-                raise _foreign("the service answers with web services of another workspace")
+                raise make_foreign("the service answers with web services of another workspace")
             yield found, name
 
     def read(self, resource: Resource) -> Live | Absent:
@@ -149,15 +161,17 @@ class EndpointProvider:
         if reply.status == 204:
             return ABSENT
         check_complete(reply)
-        shown = self._normalize_endpoint(reply.document, ID_FORM.get_scope(resource.id))
+        shown = normalize_endpoint(self._field, reply.document, ID_FORM.get_scope(resource.id))
         if shown["Name"].casefold() != resource.short_id.casefold():
-            raise _foreign(f"the service answers with another endpoint, {clean(shown['Name'])}")
+            raise make_foreign(f"the service answers with another endpoint, {clean(shown['Name'])}")
         return Live(shown, None, datetime.now(UTC))
 
     def write(self, step: Step, _live: Live | Absent, resolve: ResolveSecret) -> Iterator[None]:
         """Send a new endpoint as a PUT; send models as a PATCH, also for a new endpoint.
 
-        Raises BlobExpired or BlobForbidden for an unusable signature, before it sends anything.
+        A refresh comes first, because it may replace models. Raises BlobExpired or BlobForbidden
+        for an unusable signature, and StalePlan if the web service was published again since the
+        plan, before it sends anything.
         """
         resource, after = step.resource, {} if step.after is ABSENT else step.after
         made = _PUT if step.action in {Action.CREATE, Action.REPLACE} else ()
@@ -168,6 +182,9 @@ class EndpointProvider:
             list(_make_resources(step, resolve, self._now(resource))) if "Resources" in sent else []
         )
         body |= {"Resources": models} if models else {}
+        overwrites = find_refresh(step)
+        if overwrites is not None:
+            yield from self._refresh(step, overwrites=overwrites, alone=not body)
         if step.action in {Action.DELETE, Action.REPLACE}:
             yield from self._write("DELETE", resource, None)
         if made:
@@ -175,6 +192,58 @@ class EndpointProvider:
             yield from self._write("PUT", resource, put)
         if body:
             yield from self._write("PATCH", resource, body)
+
+    def _refresh(self, step: Step, *, overwrites: bool, alone: bool) -> Iterator[None]:
+        """Refresh an endpoint to the version of the plan, and wait for it if more is to be sent.
+
+        304 means that the endpoint has the published version already (azuremlps). A refresh is
+        not sent again: only a read shows whether it was done.
+        """
+        resource = step.resource
+        self._check_published(step)
+        body = {OVERWRITE: str(overwrites)}  # as text, as the recorded client sends it
+        path = f"{resource.id}/refresh"
+        reply = self._send("POST", path, resource.token, body, unmodified=True)
+        yield
+        if not alone and reply.status != NOT_MODIFIED:
+            yield from self._await_version(step)
+
+    def _check_published(self, step: Step) -> None:
+        """Raise StalePlan if the web service was published again since the plan."""
+        scope = ID_FORM.get_scope(step.resource.id)
+        default = Resource(
+            step.resource.address, f"{scope}/endpoints/{DEFAULT}", step.resource.token
+        )
+        live, planned = self.read(default), step.after[VERSION]
+        published = None if live is ABSENT else live.document.get(VERSION)
+        if not is_same_version(published, planned):
+            finding = Finding(
+                "Saved plan is stale: the web service was published again",
+                subject=str(step.resource.address),
+                detail=(
+                    f"The plan refreshes to: {planned}",
+                    f"The service has:       {published or 'no published version'}",
+                ),
+                next_step="Plan again, and review the version that is published now.",
+            )
+            raise StalePlan((finding,))
+
+    def _await_version(self, step: Step) -> Iterator[None]:
+        """Read until the refresh has taken effect: what is sent before might be overwritten."""
+        client = self._client(step.resource.id.split("/")[1])
+        end = client.clock() + self.timing.lag_s * _PATIENCE
+        for pause in growing_waits(0.1, 2.0, 1.5):
+            live = self.read(step.resource)
+            shown = None if live is ABSENT else live.document.get(VERSION)
+            if is_same_version(shown, step.after[VERSION]):
+                return
+            if client.clock() >= end:
+                raise StillRunning(
+                    "the refresh has not taken effect, so the rest was not sent",
+                    next_step="Apply again: it finds the result of the refresh first.",
+                )
+            client.sleep(pause)
+            yield
 
     def _write(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
         """Send a write. Send a PATCH again if its reply was lost or it was refused at random.
@@ -206,35 +275,13 @@ class EndpointProvider:
         items = [] if reply.status == 204 else reply.document
         if not isinstance(items, list):
             raise Unavailable("the service did not return a list of endpoints", status=reply.status)
-        found = [self._normalize_endpoint(one, scope) for one in items]
+        found = [normalize_endpoint(self._field, one, scope) for one in items]
         if len({one["Name"] for one in found}) < len(found):
             raise Unavailable(
                 "the service lists an endpoint twice", status=reply.status, next_step="Plan again."
             )
         self._listed[scope] = found
         return found
-
-    def _normalize_endpoint(self, raw: Json, scope: str) -> Json:
-        """Return an endpoint of a web service with its resources by name, each with one address.
-
-        Raises Unavailable for what is not an endpoint of it, or names a resource twice or not.
-        """
-        shown = normalize(self._field, raw)
-        if not isinstance(shown, dict) or not isinstance(shown.get("Name"), str):
-            raise Unavailable("the service did not return an endpoint", next_step="Plan again.")
-        name = clean(shown["Name"])
-        if not _is_below(shown, scope):
-            raise _foreign(f"the service answers with an endpoint of another web service, {name}")
-        models = shown.get("Resources")
-        if models is None:
-            return {name: said for name, said in shown.items() if name != "Resources"}
-        below = self._field.at(("Resources", "*"))
-        named = [normalize(below, one) for one in (models if isinstance(models, list) else [None])]
-        if not all(isinstance(one, dict) and isinstance(one.get("Name"), str) for one in named):
-            raise _foreign(f"the service shows a resource without a name in the endpoint {name}")
-        if len({one["Name"] for one in named}) < len(named):
-            raise _foreign(f"the service shows a resource twice in the endpoint {name}")
-        return {**shown, "Resources": {one["Name"]: _locate(one) for one in named}}
 
     def _send(
         self,
@@ -244,12 +291,14 @@ class EndpointProvider:
         body: Json = None,
         *,
         listed: bool = False,
+        unmodified: bool = False,
     ) -> Reply:
         region, _, rest = path.removeprefix("/").partition("/")
         client = self._client(region)
         url = quote_path(f"/{rest}", "id of an endpoint")
         try:
-            return client.send(method, url, body, self._open(token), listed=listed)
+            opened = self._open(token)
+            return client.send(method, url, body, opened, listed=listed, unmodified=unmodified)
         except ServiceError as error:
             raise _explain(error, client.base_url, REGIONS.get(region, region)) from error
 
@@ -293,35 +342,6 @@ class EndpointProvider:
                     local_token=access.cloud.token,
                 )
             return self._clients[base]
-
-
-def _is_below(shown: Mapping[str, Json], scope: str) -> bool:
-    """Whether an endpoint is of a web service; both ids must agree, if it shows them."""
-    _, workspace, _, service = scope.strip("/").split("/")[-4:]
-    expected = {"WorkspaceId": workspace, "WebServiceId": service}
-    return all(
-        isinstance(said, str) and said.casefold() == expected[name].casefold()
-        for name in expected
-        if (said := shown.get(name)) is not None
-    )
-
-
-def _foreign(message: str) -> Unavailable:
-    return Unavailable(message, status=200, next_step=_FOREIGN)
-
-
-def _locate(shown: dict[str, Json]) -> dict[str, Json]:
-    """Join base and relative location into one address, without a signature.
-
-    The result has no `Location` if either part is missing.
-    """
-    kept = {name: said for name, said in shown.items() if name != "Location"}
-    said = shown.get("Location")
-    parts = {name.casefold(): one for name, one in said.items()} if isinstance(said, dict) else {}
-    base, relative = (parts.get(name) for name in ("baselocation", "relativelocation"))
-    if isinstance(base, str) and isinstance(relative, str) and base and relative:
-        kept["Location"] = strip_credentials(f"{base.rstrip('/')}/{relative.lstrip('/')}")
-    return kept
 
 
 def _make_resources(step: Step, resolve: ResolveSecret, now: datetime) -> Iterator[Json]:
