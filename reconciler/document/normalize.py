@@ -8,7 +8,6 @@ back from the raw reply before an unchanged value is sent again. Providers call 
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
@@ -16,7 +15,7 @@ from reconciler.document.schema import Field, Shape
 from reconciler.model import ABSENT, Absent, Json
 from reconciler.secrets.signatures import (
     find_signatures,
-    may_be_signed,
+    may_hold_signed_text,
     strip_credentials,
     strip_signatures,
 )
@@ -31,7 +30,8 @@ def normalize(field: Field, document: Json) -> Json:
 
     Unchanged parts are shared with the argument.
     """
-    return _normalize(field, _without_secrets(document))
+    bare = _without_secrets(document)
+    return bare if _is_normal(field, bare) else _normalize(field, bare)
 
 
 def restore_texts(
@@ -89,8 +89,8 @@ def _without_secrets(document: Json) -> Json:
 
     Every reply is checked, so the check searches the bytes first.
     """
-    names = find_secret_names(encode_canonical(document))
-    signed = may_be_signed(marshal.dumps(document))
+    text = encode_canonical(document)
+    names, signed = find_secret_names(text), may_hold_signed_text(text)
     strip = strip_signatures if signed else _keep
     return _clean(document, names, strip) if names or signed else document
 
@@ -115,6 +115,37 @@ def _clean(document: Json, names: Collection[str], strip: Callable[[str], str]) 
         items = [_clean(item, names, strip) for item in document]
         return document if all(map(_same_object, items, document)) else items
     return strip(document) if isinstance(document, str) else document
+
+
+def _is_normal(field: Field, document: Json) -> bool:
+    """Whether a document without secrets is normal already: fast, and True is certain.
+
+    Most replies are, and a new document for each of them would take longer.
+    """
+    if isinstance(document, dict):
+        return not field.branches or _is_normal_object(field, document)
+    if isinstance(document, list):
+        items = field.items if field.shape is Shape.LIST else None
+        return items is None or items.inert or all(_is_normal(items, item) for item in document)
+    return not (field.bare and isinstance(document, str)) or strip_credentials(document) is document
+
+
+def _is_normal_object(field: Field, document: dict[str, Json]) -> bool:
+    properties, items = field.properties, field.items
+    if properties and not document.keys() <= properties.keys():
+        return False  # a name has another spelling or is not known
+    for name, child in field.uneven:
+        value = document.get(name)
+        if value is not None and not _is_kept(child, value):
+            return False
+    if properties or items is None or items.inert or field.is_plain(document):
+        return True
+    return all(_is_kept(items, value) for value in document.values())
+
+
+def _is_kept(field: Field, value: Json) -> bool:
+    """Whether the value of a property stays as it is."""
+    return not (field.secret and value not in ("", None)) and _is_normal(field, value)
 
 
 def _normalize(field: Field, document: Json) -> Json:

@@ -107,6 +107,7 @@ class Field:
     - `casefolded` maps the casefolded name of a property to the schema's spelling.
     - `model`: the value is the address of a trained model.
     - `bare`: the value is kept without the credentials that it may hold.
+    - `inert`: no value of the field needs normalization; `uneven` are the properties that are not.
     """
 
     shape: Shape
@@ -142,6 +143,8 @@ class Field:
     flat: bool = field(init=False)
     verbatim: bool = field(init=False)
     bare: bool = field(init=False)
+    inert: bool = field(init=False)
+    uneven: tuple[tuple[str, Field], ...] = field(init=False)
     creation_time: tuple[str, ...] = field(init=False)
     whole: bool = field(init=False)
     formed: bool = field(init=False)
@@ -156,6 +159,10 @@ class Field:
         object.__setattr__(self, "branches", self.shape in {Shape.OBJECT, Shape.MAP})
         object.__setattr__(self, "secret", self.write_only and self.sensitive)
         object.__setattr__(self, "bare", self.compare in CARRIERS)
+        listed = self.shape is Shape.LIST and self.items is not None and not self.items.inert
+        object.__setattr__(self, "inert", not (self.secret or self.bare or self.branches or listed))
+        uneven = tuple(one for one in self.properties.items() if not one[1].inert)
+        object.__setattr__(self, "uneven", uneven)
         whole = "integer" in self.types and "number" not in self.types
         object.__setattr__(self, "whole", whole)
         below = (*self.properties.values(), *((self.items,) if self.items is not None else ()))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -22,6 +23,11 @@ _OWN: Final = b" "
 STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
+# A longer text of differences is not kept: it would take more memory than the compressed document.
+_MOST_BYTES: Final = 1024
+_Path: TypeAlias = tuple[str | int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class CompressedDocument:
     """A document as compressed JSON text."""
@@ -30,21 +36,86 @@ class CompressedDocument:
 
     def open(self) -> Json:
         """The document; each call parses it again."""
-        text = zlib.decompress(self.packed)
-        try:
-            return json.loads(text) if text.startswith(_OWN) else orjson.loads(text)
-        except orjson.JSONDecodeError:
-            return json.loads(text)  # another program has written it
+        return _decode(zlib.decompress(self.packed))
+
+
+@dataclass(frozen=True, slots=True)
+class RevisedDocument:
+    """A document as the places where it differs from another one: the `after` of most steps.
+
+    `parts` is the JSON text of a list of paths and values.
+    """
+
+    base: CompressedDocument
+    parts: bytes
+
+    def open(self) -> Json:
+        """The document; each call parses it again."""
+        return self.revise(self.base.open())
+
+    def revise(self, document: Json) -> Json:
+        """The document, made from the one that `base` holds; the two share the other parts."""
+        for path, value in _decode(self.parts):
+            document = _replace(document, path, value)
+        return document
+
+
+Compressed: TypeAlias = CompressedDocument | RevisedDocument
 
 
 def compress(document: Json) -> CompressedDocument:
     """The document in compressed form. Its numbers must be finite."""
+    return CompressedDocument(zlib.compress(_encode(document), 1))
+
+
+def compress_revision(document: Json, base: CompressedDocument, before: Json) -> Compressed:
+    """The document as its differences from `before`, which `base` holds; whole if it has many."""
+    parts = _encode([[list(path), value] for path, value in _list_parts(before, document, ())])
+    return compress(document) if len(parts) > _MOST_BYTES else RevisedDocument(base, parts)
+
+
+def _list_parts(before: Json, after: Json, path: _Path) -> Iterator[tuple[_Path, Json]]:
+    """Yield the paths and values that differ.
+
+    Objects with other names, or with another order of them, differ as a whole.
+    """
+    if before is after:
+        return
+    kind = type(before)
+    if kind is not type(after):
+        yield path, after
+    elif kind is dict and list(before) == list(after):
+        for name, value in after.items():
+            yield from _list_parts(before[name], value, (*path, name))
+    elif kind is list and len(before) == len(after):
+        for index, item in enumerate(after):
+            yield from _list_parts(before[index], item, (*path, index))
+    elif before != after or repr(before) != repr(after):  # 0.0 and -0.0 are equal
+        yield path, after
+
+
+def _replace(document: Json, path: Sequence[str | int], value: Json) -> Json:
+    """The document with another value at a path; the argument stays as it is."""
+    if not path:
+        return value
+    copied = document.copy()
+    copied[path[0]] = _replace(document[path[0]], path[1:], value)
+    return copied
+
+
+def _encode(document: Json) -> bytes:
     try:
-        text = orjson.dumps(document, option=STRICT)
+        return orjson.dumps(document, option=STRICT)
     except TypeError:
         own = json.dumps(document, separators=(",", ":"))
-        text = _OWN + own.encode("utf-8", "surrogatepass")
-    return CompressedDocument(zlib.compress(text, 1))
+        return _OWN + own.encode("utf-8", "surrogatepass")
+
+
+def _decode(text: bytes) -> Json:
+    try:
+        return json.loads(text) if text.startswith(_OWN) else orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)  # another program has written it
 
 
 class CompressedField:
@@ -56,11 +127,11 @@ class CompressedField:
     def __set_name__(self, owner: type, name: str) -> None:
         self._kept = f"_{name}"
 
-    def __set__(self, instance: Any, document: Json | CompressedDocument | Absent) -> None:
+    def __set__(self, instance: Any, document: Json | Compressed | Absent) -> None:
         instance.__dict__[self._kept] = document
 
     def __get__(self, instance: Any, owner: type) -> Json:
         if instance is None:
             raise AttributeError(self._kept)  # so that the field has no default
         kept = instance.__dict__[self._kept]
-        return kept.open() if isinstance(kept, CompressedDocument) else kept
+        return kept.open() if isinstance(kept, Compressed) else kept

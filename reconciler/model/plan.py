@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal
 
-from reconciler.model.compressed import CompressedDocument, CompressedField, compress
+from reconciler.model.compressed import (
+    CompressedDocument,
+    CompressedField,
+    RevisedDocument,
+    compress,
+    compress_revision,
+)
 from reconciler.model.core import (
     ABSENT,
     Absent,
@@ -142,12 +148,17 @@ class Step:
 
     def compress(self, before: CompressedDocument | None) -> Step:
         """The same step with compressed documents; `before` is given when it already exists."""
-        documents = {"before": before or self.before, "after": self.after}
-        compressed = {
-            name: one if isinstance(one, (Absent, CompressedDocument)) else compress(one)
-            for name, one in documents.items()
-        }
-        return self.copy_with(**compressed)
+        was, becomes = self.before, self.after
+        if was is ABSENT:
+            return self.copy_with(after=becomes if becomes is ABSENT else compress(becomes))
+        base = before or compress(was)
+        revised = becomes if becomes is ABSENT else compress_revision(becomes, base, was)
+        return self.copy_with(before=base, after=revised)
+
+    def open_documents(self) -> tuple[Json | Absent, Json | Absent]:
+        """`before` and `after`, parsed once: they share unchanged parts, so change neither."""
+        before, after = self.before, self.__dict__["_after"]
+        return before, after.revise(before) if isinstance(after, RevisedDocument) else self.after
 
     def copy_with(self, **changes: Any) -> Step:
         """The same step with changed fields, like `replace`; it opens no compressed document."""

@@ -63,7 +63,8 @@ class Comparison:
             # The service takes some names in any casing, and shows the casing that it keeps.
             shown = self.declared.starting_document if self.live is ABSENT else self.live
             document = adopt_names(self.schema, shown, self.declared.document)
-            object.__setattr__(self, "declared", replace(self.declared, document=document))
+            if document is not self.declared.document:
+                object.__setattr__(self, "declared", replace(self.declared, document=document))
             if self.last_applied is not None:
                 adopted = _adopt_pointers(self.schema, shown, self.last_applied)
                 object.__setattr__(self, "last_applied", adopted)

@@ -74,17 +74,35 @@ def may_be_signed(data: bytes) -> bool:
     return any(sign.search(lower) for sign in _SIGNS)
 
 
-# How the equals sign after a name begins in any spelling, or an escape of a letter of the name. The
-# first byte is searched before the name, because most texts have few of these bytes.
-_SIGNS: Final = tuple(
-    re.compile(sign)
-    for sign in (
-        rb"=(?<=(?:sig|key)=)",
-        rb"%(?:(?<=(?:sig|key)%)|u00|[57][39]|[46][579b])",
-        rb"\\(?:(?<=(?:sig|key)\\)|u00|x)",
-        rb"&(?:(?<=(?:sig|key)&)eq|#)",
+def may_hold_signed_text(text: bytes) -> bool:
+    """Whether a text in the canonical JSON `text` may be signed, as `may_be_signed` says."""
+    lower = text.lower()
+    return any(sign.search(lower) for sign in _SIGNS_IN_JSON)
+
+
+def _make_signs(backslash: bytes) -> tuple[re.Pattern[bytes], ...]:
+    """How the equals sign after a name begins in any spelling, or an escape of a letter of it.
+
+    The first byte is searched before the name, because most texts have few of these bytes.
+    """
+    names = (b"(?:sig|key)" + one for one in (b"=", b"%", backslash, b"&"))
+    equals, percent, slash, entity = (b"(?<=" + one + b")" for one in names)
+    return tuple(
+        map(
+            re.compile,
+            (
+                b"=" + equals,
+                b"%(?:" + percent + b"|u00|[57][39]|[46][579b])",
+                backslash + b"(?:" + slash + b"|u00|x)",
+                b"&(?:" + entity + b"eq|#)",
+            ),
+        )
     )
-)
+
+
+_BACKSLASH: Final = re.escape(b"\\")
+_SIGNS: Final = _make_signs(_BACKSLASH)
+_SIGNS_IN_JSON: Final = _make_signs(2 * _BACKSLASH)
 
 
 def find_signatures(text: str) -> list[str]:

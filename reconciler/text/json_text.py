@@ -74,8 +74,8 @@ def find_excess(data: bytes, most: int) -> int | None:
     JSON has a comma, a colon or an opening bracket before each of them but the first. Those in
     strings do not count. No value is made, and only some strings are in memory at a time.
     """
-    if count_marks(data) <= most:
-        return None
+    if len(data) <= most or count_marks(data) <= most:
+        return None  # as in nearly all texts: each mark is one byte
     at = 0
     while at < len(data):
         found = _STRINGS.match(data, at)

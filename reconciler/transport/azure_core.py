@@ -99,7 +99,7 @@ class AzureTransport(RequestsTransport):  # type: ignore[misc]  # azure-core has
                 self.failed = _name_host(explain_azure(failed), request.url)
             raise
         self.failed = None
-        log.answered(answer.status_code, clean(answer.headers.get("x-ms-request-id", "")))
+        log.answered(answer.status_code, lambda: clean(answer.headers.get("x-ms-request-id", "")))
         return answer
 
     def _send(self, request: Any, given: dict[str, Any]) -> Any:

@@ -292,7 +292,7 @@ class Client:
         except BaseException as error:
             log.failed(error)
             raise
-        log.answered(reply.status, read_request_id(reply.headers))
+        log.answered(reply.status, lambda: read_request_id(reply.headers))
         return reply
 
     def _call(

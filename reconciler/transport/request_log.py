@@ -24,9 +24,10 @@ class RequestLog:
         self._request = f"{method} {redact(url.partition('?')[0])}" if self._wanted else ""
         self._started = time.monotonic()
 
-    def answered(self, status: int, request_id: str = "") -> None:
+    def answered(self, status: int, read_id: Callable[[], str]) -> None:
         """Write the status, the milliseconds and the service's id of the request."""
-        self._write(str(status), request_id)
+        if self._wanted:
+            self._write(str(status), read_id())
 
     def failed(self, error: BaseException) -> None:
         """Write the class of an error. Its text may hold a secret."""

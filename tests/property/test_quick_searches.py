@@ -10,16 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.document import comparers, forms
+from reconciler.document import normalize as normalizing
 from reconciler.document.forms import read_address
 from reconciler.document.normalize import normalize
-from reconciler.document.schema import UNKNOWN
+from reconciler.document.schema import UNKNOWN, Field
+from reconciler.kinds.web_service import KIND
 from reconciler.model import Json
 from reconciler.secrets import signatures
 from reconciler.secrets.signatures import strip_signatures
 from reconciler.secrets.suspicion import is_secret
+from reconciler.text.json_text import canonical
 from tests.laws import examples
+from tests.property.documents import documents, recase
+from tests.property.fields import EVERY_KEYWORD
 
 Spell: TypeAlias = Callable[[str], str]
+FIELDS = pytest.mark.parametrize(
+    "field", [EVERY_KEYWORD, KIND.field], ids=["every-keyword", "web-service"]
+)
 PLANTED = "planted-0123456789"
 # The ends of names, and what can stand before and after a name that is still that name.
 _WORDS = st.sampled_from(
@@ -84,6 +92,21 @@ def refer_all(text: str) -> str:
 @examples(400)
 def test_the_quick_search_of_names_misses_none(document: Json) -> None:
     assert normalize(UNKNOWN, document) == search_each(document)
+
+
+@FIELDS
+@given(data=st.data())
+def test_what_is_normal_at_once_is_what_would_stay_the_same(
+    field: Field, data: st.DataObject
+) -> None:
+    made = data.draw(documents(field))
+    for document in (made, normalize(field, made), recase(field, made)):
+        quick = normalize(field, document)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(normalizing, "_is_normal", lambda *_: False)
+            whole = normalize(field, document)
+        assert canonical(whole) == canonical(quick)
+        assert (whole is document) == (quick is document)
 
 
 # What signatures and keys consist of, and the spellings of one character.

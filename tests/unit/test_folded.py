@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import ABSENT, CompressedField, SecretReference, compress
+from reconciler.model import (
+    ABSENT,
+    CompressedDocument,
+    CompressedField,
+    SecretReference,
+    compress,
+)
+from reconciler.model.compressed import RevisedDocument, compress_revision
 from reconciler.text.json_text import canonical
 
 # Texts that are no Unicode and integers of any length are in them: a service may answer such.
@@ -43,6 +50,58 @@ def test_what_is_opened_is_shared_with_nobody() -> None:
     folded = compress({"a": [1]})
     folded.open()["a"].append(2)
     assert folded.open() == {"a": [1]}
+
+
+@st.composite
+def revisions(draw: st.DrawFn) -> tuple[Any, Any]:
+    """A document, and one that has some of its parts."""
+    before = draw(VALUES)
+    return before, draw(st.one_of(VALUES, revised(before)))
+
+
+def revised(value: Any) -> st.SearchStrategy[Any]:
+    """Values that differ from a value in some places, or not at all."""
+    same: st.SearchStrategy[Any] = st.just(value)
+    if isinstance(value, dict):
+        return same | st.fixed_dictionaries({name: revised(one) for name, one in value.items()})
+    if isinstance(value, list):
+        return same | st.tuples(*map(revised, value)).map(list)
+    return same | st.sampled_from([0, 0.0, -0.0, False, 1, 1.0, True, "", "a" * 2000, {}, []])
+
+
+@given(revisions())
+def test_a_document_comes_back_from_its_differences(documents: tuple[Any, Any]) -> None:
+    before, after = documents
+    written = exactly(before)
+    kept = compress_revision(after, compress(before), before)
+    assert exactly(kept.open()) == exactly(after)
+    if isinstance(kept, RevisedDocument):
+        assert exactly(kept.revise(before)) == exactly(after)
+    assert exactly(before) == written
+
+
+def test_a_document_with_another_order_of_names_comes_back_so() -> None:
+    before, after = {"x": {"a": 1, "b": 2}}, {"x": {"b": 2, "a": 1}}
+    kept = compress_revision(after, compress(before), before)
+    assert exactly(kept.open()) == exactly(after)
+
+
+def test_a_document_with_one_difference_takes_no_second_copy() -> None:
+    before = {"a": {"b": [1, {"c": "x" * 100}]}, "d": list(map(str, range(5000)))}
+    after = {**before, "a": {"b": [1, {"c": "y"}]}}
+    kept = compress_revision(after, compress(before), before)
+    assert isinstance(kept, RevisedDocument)
+    assert kept.parts == b'[[["a","b",1,"c"],"y"]]'
+    opened = kept.open()
+    opened["d"].clear()
+    assert kept.open() == after
+
+
+def test_a_document_with_many_differences_is_compressed_whole() -> None:
+    before, after = ({name: [sign] for name in map(str, range(500))} for sign in "ab")
+    kept = compress_revision(after, compress(before), before)
+    assert isinstance(kept, CompressedDocument)
+    assert kept.open() == after
 
 
 @dataclass(frozen=True)
@@ -86,3 +145,5 @@ def test_what_is_no_json_is_never_written_as_such(strange: Any) -> None:
         canonical({"a": strange})
     with pytest.raises(TypeError):
         compress({"a": strange})
+    with pytest.raises(TypeError):
+        compress_revision({"a": strange}, compress({"a": 1}), {"a": 1})

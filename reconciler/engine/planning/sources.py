@@ -156,17 +156,16 @@ def _obstacle(manifest: Manifest, message: str, next_step: str, *detail: str) ->
 
 def set_source(runtime: Runtime, step: Step, starting: StartingDocument | None) -> Step:
     """Return the step with its source: the starting document, or itself for a new region."""
+    created = starting is not None and step.action is Action.CREATE
     kind = runtime.kinds[step.resource.address.kind]
-    if not isinstance(kind, ClonesFrom):
+    if not (created or step.action is Action.REPLACE) or not isinstance(kind, ClonesFrom):
         return step
-    if starting is not None and step.action is Action.CREATE:
+    if starting is not None and created:
         region = kind.find_region(starting.document, step.after)
         return step.copy_with(source=replace(starting.source, region=region))
-    if step.action is Action.REPLACE:
-        region = kind.find_region(step.before, step.after)
-        own = CloneSource(step.resource.id, str(step.resource.address), region)
-        return step.copy_with(source=own) if region else step
-    return step
+    region = kind.find_region(step.before, step.after)
+    own = CloneSource(step.resource.id, str(step.resource.address), region)
+    return step.copy_with(source=own) if region else step
 
 
 def check_copies(runtime: Runtime, steps: Sequence[Step]) -> tuple[list[Step], tuple[Finding, ...]]:
