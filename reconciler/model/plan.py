@@ -155,10 +155,11 @@ class Step:
         revised = becomes if becomes is ABSENT else compress_revision(becomes, base, was)
         return self.copy_with(before=base, after=revised)
 
-    def open_documents(self) -> tuple[Json | Absent, Json | Absent]:
-        """`before` and `after`, parsed once: they share unchanged parts, so change neither."""
+    def open(self) -> Step:
+        """The same step with parsed documents, which share unchanged parts: change neither."""
         before, after = self.before, self.__dict__["_after"]
-        return before, after.revise(before) if isinstance(after, RevisedDocument) else self.after
+        after = after.revise(before) if isinstance(after, RevisedDocument) else self.after
+        return self.copy_with(before=before, after=after)
 
     def copy_with(self, **changes: Any) -> Step:
         """The same step with changed fields, like `replace`; it opens no compressed document."""

@@ -152,7 +152,8 @@ def _step_document(step: Step) -> Json:
     hidden = {format_pointer(change.path): True for change in step.changes if change.sensitive}
     # A step that is not a member of a fleet has no key for it.
     member = {"member": _member_document(step.member)} if step.member else {}
-    before, after = step.open_documents()
+    opened = step.open()
+    before, after = opened.before, opened.after
     return {
         "address": str(step.resource.address),
         "type": step.resource.address.kind,

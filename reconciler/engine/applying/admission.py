@@ -52,7 +52,7 @@ from reconciler.ports import ClonesFrom, Kind, KnowsOwner
 def check_admission(plan: Plan, kinds: Mapping[str, Kind], name: str) -> None:
     """Raise PlanInvalid for a plan that this program cannot have made; `name` is its file."""
     for step in plan.steps:
-        for what in _check_step_admission(step, kinds):
+        for what in _check_step_admission(step.open(), kinds):
             raise PlanInvalid(
                 f"not a plan that this reconciler made: {step.resource.address}: {what}",
                 subject=name,
