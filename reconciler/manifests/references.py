@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from reconciler.document.forms import Skip, find_faults, settle, skip_nothing
+from reconciler.document.forms import Skip, find_faults, is_settled, settle, skip_nothing
 from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.manifests import definition
 from reconciler.manifests.budget import MORE_ERRORS, MOST_ERRORS, limit_errors
@@ -86,6 +86,8 @@ def settle_spec(schema: str, spec: Json, skip: Skip = skip_nothing) -> Iterator[
     `schema` is the name of the manifest schema of the kind.
     """
     field = definition.compile_service(schema).child("spec")
+    if is_settled(field, spec):
+        return
     for path, finding in limit_errors(find_faults(field, spec, ("spec",), skip), ()):
         yield format_pointer(path), finding
     spec.update(settle(field, spec, skip))

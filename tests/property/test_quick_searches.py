@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from reconciler.document import comparers, forms
 from reconciler.document import normalize as normalizing
-from reconciler.document.forms import read_address
+from reconciler.document.forms import find_faults, is_settled, read_address, settle
 from reconciler.document.normalize import normalize
 from reconciler.document.schema import UNKNOWN, Field
 from reconciler.kinds.web_service import KIND
+from reconciler.manifests.definition import compile_service
 from reconciler.model import Json
 from reconciler.secrets import signatures
 from reconciler.secrets.signatures import strip_signatures
@@ -170,6 +171,37 @@ def test_a_secret_is_not_kept_under_an_odd_name(name: str) -> None:
     document = {"tags": [{name: PLANTED, "y": 1}]}
     assert normalize(UNKNOWN, document) == {"tags": [{"y": 1}]}
     assert PLANTED in json.dumps(document)
+
+
+@FIELDS
+@given(data=st.data())
+def test_what_is_settled_at_once_has_no_fault_and_its_form(
+    field: Field, data: st.DataObject
+) -> None:
+    made = data.draw(documents(field))
+    for value in (made, recase(field, made), settle(field, made), without_hidden(field, made)):
+        if is_settled(field, value):
+            assert list(find_faults(field, value)) == []
+            assert canonical(settle(field, value)) == canonical(value)
+
+
+def without_hidden(field: Field, value: Json) -> Json:
+    """The value without what no manifest declares, so that it may be settled."""
+    if not isinstance(value, dict) or not field.branches:
+        return value
+    return {
+        name: without_hidden(child, below)
+        for name, below in value.items()
+        if not ((child := field.child(name)).secret or child.read_only or isinstance(below, list))
+    }
+
+
+@pytest.mark.parametrize("uri", ["https://acct.blob.core.windows.net/m/a.ilearner", "aml://m/1"])
+def test_a_spec_with_an_ordinary_address_is_settled_at_once(uri: str) -> None:
+    field = compile_service("manifest/web-service").child("spec")
+    spec = {"trainedModels": {"a": {"uri": uri}}, "definition": {"file": "a.json"}, "wave": 1}
+    assert is_settled(field, spec) == uri.startswith("https")
+    assert not is_settled(field, spec | {"wave": 1.0})
 
 
 _ADDRESSES = st.lists(
