@@ -17,12 +17,16 @@ from typing import Final, NamedTuple
 
 # How many encodings may lie one inside another.
 _DEPTH: Final = 4
-_ESCAPE: Final = re.compile(
-    rb"(%(?:u[0-9a-fA-F]{4}|[0-9a-fA-F]{2})"
-    rb"|\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}"
-    rb"|x[0-9a-fA-F]{2}|[\"'\\/bfnrt])"
-    rb"|&(?:#[0-9]{1,7};?|#[xX][0-9a-fA-F]{1,6};?|[A-Za-z][A-Za-z0-9]{1,31};))"
-)
+# The escapes by their first byte: to search for one of these bytes takes the least time.
+_BY_MARK: Final = {
+    b"%": rb"%(?:u[0-9a-fA-F]{4}|[0-9a-fA-F]{2})",
+    b"\\": rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}"
+    rb"|x[0-9a-fA-F]{2}|[\"'\\/bfnrt])",
+    b"&": rb"&(?:#[0-9]{1,7};?|#[xX][0-9a-fA-F]{1,6};?|[A-Za-z][A-Za-z0-9]{1,31};)",
+}
+_ESCAPES: Final = {mark: re.compile(escape) for mark, escape in _BY_MARK.items()}
+_ESCAPE: Final = re.compile(b"(%b)" % b"|".join(_BY_MARK.values()))
+_LONGEST_ESCAPE: Final = 34
 # Nearly all escapes are of this kind.
 _OCTETS: Final = {
     b"%%%b" % form(f"{one:02x}").encode(): bytes((one,))
@@ -74,7 +78,7 @@ def read_parts(text: bytes, depth: int = _DEPTH) -> Iterator[bytes]:
     """Yields what the views of a text show, quickly: without what is far from every escape."""
     yield text
     if depth:
-        nearby = [_undo_nearby(text)] if _is_escaped(text) else []
+        nearby = [_undo_nearby(part) for part in _cut_to_escapes(text)]
         for part in (*nearby, *(view.data for view in _undo_alphabets(text))):
             yield from read_parts(part, depth - 1)
 
@@ -120,13 +124,21 @@ def squeeze_view(view: View) -> View:
 
 
 def _is_escaped(text: bytes) -> bool:
-    maybe = b"%" in text or b"\\" in text or b"&" in text
-    return maybe and _ESCAPE.search(text) is not None
+    return any(escape.search(text) for escape in _ESCAPES.values())
 
 
 def undo_escapes(text: bytes) -> bytes:
     """Returns the text with its escapes of URLs, JSON and HTML undone once."""
     return b"".join(_split(text))
+
+
+def _cut_to_escapes(text: bytes) -> Iterator[bytes]:
+    """Yields the part of a text from its first escape to its last, if it has one."""
+    found = {mark: one for mark, escape in _ESCAPES.items() if (one := escape.search(text))}
+    if found:
+        first = min(one.start() for one in found.values())
+        last = max(map(text.rfind, found))
+        yield text[max(0, first - _NEARBY) : last + _LONGEST_ESCAPE + _NEARBY]
 
 
 def _undo_nearby(text: bytes) -> bytes:
