@@ -71,7 +71,10 @@ def compress(document: Json) -> CompressedDocument:
 def compress_revision(document: Json, base: CompressedDocument, before: Json) -> Compressed:
     """The document as its differences from `before`, which `base` holds; whole if it has many."""
     parts = _encode([[list(path), value] for path, value in _list_parts(before, document, ())])
-    return compress(document) if len(parts) > _MOST_BYTES else RevisedDocument(base, parts)
+    if len(parts) > _MOST_BYTES:
+        return compress(document)
+    # A copy, because orjson leaves the rest of its buffer allocated with what it returns.
+    return RevisedDocument(base, bytes(memoryview(parts)))
 
 
 def _list_parts(before: Json, after: Json, path: _Path) -> Iterator[tuple[_Path, Json]]:
