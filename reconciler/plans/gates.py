@@ -1,0 +1,269 @@
+"""Judges a new model by the rules of its gate. Pure: the same values give the same verdicts.
+
+A rule asks one of two questions. `min`, `max` and `maxRegression` compare numbers of evaluations.
+`margin` compares the new model and the live one on the same rows, with a confidence interval: it
+passes only if the whole interval is above the margin, and fails only if the whole is below. Each
+verdict holds the numbers that it was made from. All rules must pass.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Literal, TypeAlias
+
+from reconciler.model import Finding
+from reconciler.model.values import dataclass
+from reconciler.plans.evaluations import Better, Evaluation, find_direction, fold_metric
+from reconciler.plans.statistics import (
+    Difference,
+    compare_accuracy,
+    compare_auc,
+    compare_means,
+    find_p_value,
+)
+
+Choice: TypeAlias = Literal["accept", "refuse"]
+
+LEAST_ROWS: Final = 30
+LEAST_OF_CLASS: Final = 10
+
+
+class Outcome(enum.StrEnum):
+    """The verdict of one rule. `NO_BASELINE`: nothing is known about the model in service."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    NO_BASELINE = "no baseline"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One entry of `spec.gate`. Exactly one of the four limits is set.
+
+    `accepts` holds the outcomes besides `PASS` that let the model through.
+    """
+
+    metric: str
+    min: float | None = None
+    max: float | None = None
+    max_regression: float | None = None
+    margin: float | None = None
+    better: Better = ""
+    accepts: frozenset[Outcome] = frozenset()
+
+    @property
+    def direction(self) -> Better:
+        """Whether a higher or a lower value is better; "" if neither is known."""
+        return self.better or find_direction(self.metric)
+
+    def __str__(self) -> str:
+        limits = {
+            "min": self.min,
+            "max": self.max,
+            "maxRegression": self.max_regression,
+            "margin": self.margin,
+        }
+        set_ = next((f"{name} {value:g}" for name, value in limits.items() if value is not None))
+        return f"{self.metric} {set_}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a rule says about a model. `numbers` are what it was judged by; `reason` is one line."""
+
+    rule: Rule
+    outcome: Outcome
+    reason: str
+    numbers: Mapping[str, float]
+    source: str = ""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether this verdict forbids the model."""
+        return self.outcome is not Outcome.PASS and self.outcome not in self.rule.accepts
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRows:
+    """The same rows with the answers of two models, and the true value of each row.
+
+    For a classification `truth` holds whether a row is of the positive class, and the answers
+    hold its probability; `positive` is the probability from which a row counts as positive. For a
+    regression all three hold numbers. `seed` comes from the digest of the rows.
+    """
+
+    truth: Sequence[float]
+    candidate: Sequence[float]
+    live: Sequence[float]
+    is_classification: bool
+    seed: int
+    source: str = ""
+    positive: float = 0.5
+
+
+def judge(
+    rules: Iterable[Rule],
+    candidate: Evaluation,
+    remembered: Mapping[str, float] | None,
+    rows: ScoredRows | None = None,
+) -> tuple[Verdict, ...]:
+    """Returns the verdict of each rule about a candidate.
+
+    `remembered` holds the metrics of the model in service, None if they are not known. `rows` are
+    None where the candidate and the live model were not scored on the same rows.
+    """
+    return tuple(
+        _judge_number(rule, candidate, remembered)
+        if rule.margin is None
+        else _judge_rows(rule, rule.margin, rows)
+        for rule in rules
+    )
+
+
+def _judge_number(
+    rule: Rule, candidate: Evaluation, remembered: Mapping[str, float] | None
+) -> Verdict:
+    found = candidate.find(rule.metric)
+    if isinstance(found, Finding):
+        return Verdict(rule, Outcome.FAIL, found.message, {}, candidate.place.file)
+    if rule.max_regression is not None:
+        return _judge_regression(rule, rule.max_regression, found, remembered, candidate.place.file)
+    too_low = rule.min is not None and found < rule.min
+    too_high = rule.max is not None and found > rule.max
+    outcome = Outcome.FAIL if too_low or too_high else Outcome.PASS
+    numbers = {"candidate": found}
+    return Verdict(rule, outcome, f"{rule.metric} {found:.6g}", numbers, candidate.place.file)
+
+
+def _judge_regression(
+    rule: Rule,
+    most: float,
+    found: float,
+    remembered: Mapping[str, float] | None,
+    source: str,
+) -> Verdict:
+    folded = fold_metric(rule.metric)
+    known = remembered or {}
+    before = next((one for name, one in known.items() if fold_metric(name) == folded), None)
+    if before is None:
+        reason = f"{rule.metric} {found:.6g}; that of the model in service is not known"
+        return Verdict(rule, Outcome.NO_BASELINE, reason, {"candidate": found}, source)
+    worse = before - found if rule.direction == "higher" else found - before
+    # A difference of two decimal numbers is not exact: 0.9 - 0.89 is more than 0.01.
+    outcome = Outcome.FAIL if worse - most > _ROUNDING * max(1, abs(before)) else Outcome.PASS
+    reason = f"{rule.metric} {before:.6g} -> {found:.6g} ({found - before:+.6g})"
+    return Verdict(rule, outcome, reason, {"candidate": found, "live": before}, source)
+
+
+def _judge_rows(rule: Rule, margin: float, rows: ScoredRows | None) -> Verdict:
+    if rows is None:
+        reason = "the model in service was not scored on the same rows"
+        return Verdict(rule, Outcome.NO_BASELINE, reason, {})
+    few = _find_too_few(rule, rows)
+    if few:
+        numbers = {"rows": float(len(rows.truth))}
+        return Verdict(rule, Outcome.INCONCLUSIVE, few, numbers, rows.source)
+    numbers, difference = _METHODS[fold_metric(rule.metric)](rows)
+    better = difference if rule.direction == "higher" else _negate(difference)
+    if better.low >= -margin:
+        outcome = Outcome.PASS
+    elif better.high < -margin:
+        outcome = Outcome.FAIL
+    else:
+        outcome = Outcome.INCONCLUSIVE
+    numbers |= {
+        "difference": difference.value,
+        "low": difference.low,
+        "high": difference.high,
+        "rows": float(difference.rows),
+    }
+    needed = better.needed(margin) if outcome is Outcome.INCONCLUSIVE else None
+    numbers |= {"rowsNeeded": float(needed)} if needed is not None else {}
+    return Verdict(rule, outcome, _format(rule, numbers), numbers, rows.source)
+
+
+def _find_too_few(rule: Rule, rows: ScoredRows) -> str:
+    count = len(rows.truth)
+    if count < LEAST_ROWS:
+        return f"{count} rows were scored by both models, and at least {LEAST_ROWS} are needed"
+    positive = sum(map(bool, rows.truth))
+    fewer = min(positive, count - positive)
+    if fold_metric(rule.metric) == "auc" and fewer < LEAST_OF_CLASS:
+        return f"one class has {fewer} rows, and at least {LEAST_OF_CLASS} are needed"
+    return ""
+
+
+def _format(rule: Rule, numbers: Mapping[str, float]) -> str:
+    interval = f"95 % interval {numbers['low']:+.4g} to {numbers['high']:+.4g}"
+    needed = numbers.get("rowsNeeded")
+    more = f", about {needed:,.0f} rows would decide" if needed is not None else ""
+    return (
+        f"{rule.metric} {numbers['live']:.4g} -> {numbers['candidate']:.4g} "
+        f"({numbers['difference']:+.4g}, {interval}, {numbers['rows']:,.0f} rows{more})"
+    )
+
+
+def _negate(one: Difference) -> Difference:
+    return Difference(-one.value, -one.high, -one.low, one.rows)
+
+
+_Compared: TypeAlias = tuple[dict[str, float], Difference]
+
+
+def _compare_auc(rows: ScoredRows) -> _Compared:
+    truth = [bool(one) for one in rows.truth]
+    candidate, live, difference = compare_auc(truth, rows.candidate, rows.live)
+    return {"candidate": candidate, "live": live}, difference
+
+
+def _compare_accuracy(rows: ScoredRows) -> _Compared:
+    candidate, live = (
+        [(one >= rows.positive) == bool(true) for one, true in zip(scores, rows.truth, strict=True)]
+        for scores in (rows.candidate, rows.live)
+    )
+    numbers = {
+        "candidate": sum(candidate) / len(candidate),
+        "live": sum(live) / len(live),
+        "pValue": find_p_value(candidate, live),
+    }
+    return numbers, compare_accuracy(candidate, live)
+
+
+def _compare_absolute_error(rows: ScoredRows) -> _Compared:
+    return _compare_means(rows, lambda scored, true: abs(scored - true))
+
+
+def _compare_squared_error(rows: ScoredRows) -> _Compared:
+    return _compare_means(rows, lambda scored, true: (scored - true) ** 2)
+
+
+def _compare_log_loss(rows: ScoredRows) -> _Compared:
+    return _compare_means(rows, _measure_log_loss)
+
+
+def _measure_log_loss(scored: float, true: float) -> float:
+    right = scored if true else 1 - scored
+    return -math.log(max(right, _LEAST_PROBABILITY))
+
+
+def _compare_means(rows: ScoredRows, loss: Callable[[float, float], float]) -> _Compared:
+    candidate, live = (
+        [loss(one, true) for one, true in zip(scores, rows.truth, strict=True)]
+        for scores in (rows.candidate, rows.live)
+    )
+    numbers = {"candidate": sum(candidate) / len(candidate), "live": sum(live) / len(live)}
+    return numbers, compare_means(candidate, live, rows.seed)
+
+
+_ROUNDING: Final = 1e-12
+_LEAST_PROBABILITY: Final = 1e-15
+_METHODS: Final[Mapping[str, Callable[[ScoredRows], _Compared]]] = {
+    "auc": _compare_auc,
+    "accuracy": _compare_accuracy,
+    "averagelogloss": _compare_log_loss,
+    "meanabsoluteerror": _compare_absolute_error,
+    "meansquarederror": _compare_squared_error,
+}
