@@ -39,11 +39,11 @@ class Difference:
     def needed(self, margin: float) -> int | None:
         """Returns how many rows would decide whether the difference is below -margin.
 
-        It assumes that the difference stays as it is. None if no number of rows would decide it.
+        It assumes that the difference stays as it is. None if it is a million times as many.
         """
         gap = abs(self.value + margin)
         half = (self.high - self.low) / 2
-        return math.ceil(self.rows * (half / gap) ** 2) if gap else None
+        return math.ceil(self.rows * (half / gap) ** 2) if gap and half <= gap * 1_000 else None
 
 
 def compare_means(candidate: Sequence[float], live: Sequence[float], seed: int) -> Difference:

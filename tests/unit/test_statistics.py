@@ -1,0 +1,153 @@
+"""Comparisons of two models on the same rows, held against scipy and against the definitions."""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import product
+from statistics import fmean, variance
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from reconciler.plans.statistics import (
+    Difference,
+    compare_accuracy,
+    compare_auc,
+    compare_means,
+    find_p_value,
+)
+
+ROWS = 400
+
+
+def _scores(seed: int, rows: int = ROWS) -> tuple[list[bool], list[float], list[float]]:
+    """Labels and the scores of two models that are related and equally good."""
+    chance = random.Random(seed)
+    labels = [chance.random() < 0.4 for _ in range(rows)]
+    common = [chance.gauss(label, 1) for label in labels]
+    one, other = ([each + chance.gauss(0, 0.5) for each in common] for _ in range(2))
+    return labels, one, other
+
+
+def test_the_bootstrap_agrees_with_scipy() -> None:
+    chance = random.Random(3)
+    one = [chance.expovariate(1) for _ in range(ROWS)]
+    other = [each + chance.gauss(0.1, 0.5) for each in one]
+    found = compare_means(one, other, seed=1)
+    expected = stats.bootstrap(
+        (one, other),
+        lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis),
+        paired=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=1,
+    ).confidence_interval
+    width = expected.high - expected.low
+    assert found.value == pytest.approx(fmean(one) - fmean(other))
+    assert found.low == pytest.approx(expected.low, abs=width / 15)
+    assert found.high == pytest.approx(expected.high, abs=width / 15)
+
+
+def test_many_rows_have_the_interval_of_the_normal_distribution() -> None:
+    chance = random.Random(4)
+    one, other = ([chance.gauss(0, 1) for _ in range(5_001)] for _ in range(2))
+    found = compare_means(one, other, seed=1)
+    differences = [a - b for a, b in zip(one, other, strict=True)]
+    error = stats.sem(differences)
+    expected = stats.norm.interval(0.95, loc=fmean(differences), scale=error)
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
+def test_equal_rows_and_seeds_give_equal_figures() -> None:
+    _, one, other = _scores(5)
+    assert compare_means(one, other, seed=9) == compare_means(one, other, seed=9)
+    assert compare_means(one, other, seed=9) != compare_means(one, other, seed=10)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=200))
+def test_the_exact_test_agrees_with_scipy(rows: list[tuple[bool, bool]]) -> None:
+    gained, lost = rows.count((True, False)), rows.count((False, True))
+    trials = gained + lost
+    expected = stats.binomtest(gained, trials).pvalue if trials else 1.0
+    one, other = zip(*rows, strict=True)
+    assert find_p_value(one, other) == pytest.approx(expected)
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 5)), min_size=4, max_size=30
+    ).filter(lambda rows: 2 <= sum(one[0] for one in rows) <= len(rows) - 2)
+)
+def test_the_auc_and_its_interval_agree_with_their_definitions(
+    rows: list[tuple[bool, int, int]],
+) -> None:
+    labels, one, other = zip(*rows, strict=True)
+    first, second, found = compare_auc(labels, one, other)
+    for value, scores in ((first, one), (second, other)):
+        above = [score for label, score in zip(labels, scores, strict=True) if label]
+        below = [score for label, score in zip(labels, scores, strict=True) if not label]
+        wins = stats.mannwhitneyu(above, below).statistic
+        assert value == pytest.approx(wins / (len(above) * len(below)))
+    half = 1.959963984540054 * math.sqrt(_delong_variance(labels, one, other))
+    assert found.low == pytest.approx(max(first - second - half, -1), abs=1e-9)
+    assert found.high == pytest.approx(min(first - second + half, 1), abs=1e-9)
+
+
+def _delong_variance(
+    labels: tuple[bool, ...], one: tuple[int, ...], other: tuple[int, ...]
+) -> float:
+    """The variance of the difference, by the pairs of a positive and a negative row."""
+    positive = [n for n, label in enumerate(labels) if label]
+    negative = [n for n, label in enumerate(labels) if not label]
+
+    def win(scores: tuple[int, ...], p: int, n: int) -> float:
+        return (scores[p] > scores[n]) + (scores[p] == scores[n]) / 2
+
+    gain = {(p, n): win(one, p, n) - win(other, p, n) for p, n in product(positive, negative)}
+    by_positive = [fmean(gain[p, n] for n in negative) for p in positive]
+    by_negative = [fmean(gain[p, n] for p in positive) for n in negative]
+    return float(variance(by_positive) / len(positive) + variance(by_negative) / len(negative))
+
+
+@pytest.mark.parametrize("method", ["auc", "accuracy", "means"])
+def test_the_interval_covers_a_true_difference_of_zero(method: str) -> None:
+    runs = 200
+    covered = 0
+    for seed in range(runs):
+        labels, one, other = _scores(seed, 100)
+        if method == "auc":
+            found = compare_auc(labels, one, other)[2]
+        elif method == "accuracy":
+            right = [
+                [(score > 0.5) == label for score, label in zip(scores, labels, strict=True)]
+                for scores in (one, other)
+            ]
+            found = compare_accuracy(*right)
+        else:
+            found = compare_means(one, other, seed)
+        covered += found.low <= 0 <= found.high
+    # 95 % of 200 are 190; fewer than 180 would be seen once in ten thousand times.
+    assert covered >= 180
+
+
+def test_two_models_that_are_right_on_the_same_rows_can_still_differ() -> None:
+    found = compare_accuracy([True] * 30, [True] * 30)
+    assert found.value == 0
+    assert found.low < -0.05
+    assert found.high > 0.05
+
+
+@given(st.floats(-0.5, 0.5), st.floats(0.001, 0.4), st.integers(30, 5_000), st.floats(0, 0.1))
+def test_the_rows_that_are_needed_would_decide(
+    value: float, half: float, rows: int, margin: float
+) -> None:
+    found = Difference(value, value - half, value + half, rows)
+    needed = found.needed(margin)
+    if needed is None:
+        assert half > abs(value + margin) * 1_000
+    else:
+        then = half * math.sqrt(rows / needed) if needed else 0
+        assert then <= abs(value + margin) * (1 + 1e-9)
