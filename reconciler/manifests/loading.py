@@ -62,6 +62,7 @@ from reconciler.model import (
     UnreadFile,
     compress,
 )
+from reconciler.model.training import Retraining
 from reconciler.model.values import dataclass
 from reconciler.ports import Kind
 
@@ -71,6 +72,8 @@ if TYPE_CHECKING:  # only named here
 _PROJECT_SCHEMA: Final = "manifest/project"
 _LEDGER: Final = "/spec/ledger/path"
 _FLEET_SCHEMA: Final = "manifest/fleet"
+_RETRAINING: Final = "Retraining"
+_RETRAINING_SCHEMA: Final = "manifest/retraining"
 _LISTED: Final = Finding(
     "a manifest is an item of a list here, and no list is read",
     next_step="Write it as a document of its own, after a line with ---.",
@@ -95,6 +98,7 @@ class Loaded:
     files: Mapping[str, str]
     foreign: tuple[SourceLocation, ...]
     rollouts: tuple[Rollout, ...] = ()
+    retrainings: tuple[Retraining, ...] = ()
     secrets: tuple[SecretReference, ...] = ()
     unread: tuple[UnreadFile, ...] = ()
     walked: tuple[str, ...] = ()
@@ -150,7 +154,8 @@ class _Loading:
     @functools.cached_property
     def schemas(self) -> Mapping[str, str]:
         """The name of the manifest schema, by the name of the kind."""
-        return {name: kind.manifest_schema_name for name, kind in self.kinds.items()}
+        own = {_RETRAINING: _RETRAINING_SCHEMA}
+        return own | {name: kind.manifest_schema_name for name, kind in self.kinds.items()}
 
     @functools.cached_property
     def _declaring(self) -> re.Pattern[str]:
@@ -378,6 +383,12 @@ class _Loading:
         faults = list(settle_spec(self.schemas[kind], spec))
         errors = check_written(self.schemas[kind], document, places)
         reported = {pointer for pointer, _ in errors}
+        if kind == _RETRAINING and not errors:
+            from reconciler.manifests.retraining import (  # noqa: PLC0415 - few projects have one
+                check_retraining,
+            )
+
+            errors += check_retraining(self.folder, file, spec)
         return [
             *found,
             *errors,
@@ -391,6 +402,24 @@ class _Loading:
             reference = SecretReference(env=one.get("env", ""), file=one.get("file", ""))
             self.secrets.add(reference)
 
+    def _make_retrainings(self, *, whole: bool) -> tuple[Retraining, ...]:
+        """Takes the retrainings out of the manifests: they are not resources."""
+        taken = [one for one in self.manifests.values() if one.address.kind == _RETRAINING]
+        if not taken:
+            return ()
+        from reconciler.manifests.retraining import (  # noqa: PLC0415 - few projects have one
+            check_promotions,
+            make_retraining,
+        )
+
+        for manifest in taken:
+            del self.manifests[manifest.address]
+        made = tuple(map(make_retraining, sorted(taken, key=lambda one: one.address)))
+        for one in made if whole else ():
+            for finding in check_promotions(one, self.manifests, self.subjects):
+                self.findings.append(replace(finding, subject=str(one.address)))
+        return made
+
     def finish(self, *, whole: bool) -> Loaded:
         named = [finding for file, finding in self.unnamed if file not in self.definitions.names]
         whole = whole and not self.unsure
@@ -402,9 +431,10 @@ class _Loading:
         if self.project is not None:
             moved = self.project.moved_places
             self.findings.extend(check_still_declared(moved, self.manifests, _place_of))
+        retrainings = self._make_retrainings(whole=whole)
         findings = [*self.folder.findings, *self.findings, *named, *self.counter.list_findings()]
         wrong = any(finding.severity == "error" for finding in findings)
-        if not wrong and not self.manifests:
+        if not wrong and not (self.manifests or retrainings):
             findings.append(
                 Finding(
                     "no manifest was found",
@@ -420,6 +450,7 @@ class _Loading:
             findings=tuple(sorted(findings, key=_sort_key)),
             files=self.folder.files,
             foreign=tuple(self.foreign),
+            retrainings=retrainings,
             rollouts=tuple(rollout for rollout, _ in self.fleets.values()),
             secrets=tuple(self.secrets),
             unread=tuple(self.unread),

@@ -41,7 +41,11 @@ _NAMES: Final[Mapping[str, str]] = {
 
 def list_schemas(kinds: Mapping[str, Kind]) -> dict[str, str]:
     """Returns the name of the manifest schema of each kind of document, by kind."""
-    own = {"Project": "manifest/project", "Fleet": "manifest/fleet"}
+    own = {
+        "Project": "manifest/project",
+        "Fleet": "manifest/fleet",
+        "Retraining": "manifest/retraining",
+    }
     return own | {name: found.manifest_schema_name for name, found in kinds.items()}
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from reconciler.model import Finding
+from reconciler.model.training import GateRule
 from reconciler.model.values import dataclass
-from reconciler.plans.evaluations import Better, Evaluation, find_direction, fold_metric
+from reconciler.plans.evaluations import Evaluation, find_direction, fold_metric
 from reconciler.plans.statistics import (
     Difference,
     compare_accuracy,
@@ -23,8 +24,6 @@ from reconciler.plans.statistics import (
     compare_means,
     find_p_value,
 )
-
-Choice: TypeAlias = Literal["accept", "refuse"]
 
 LEAST_ROWS: Final = 30
 LEAST_OF_CLASS: Final = 10
@@ -40,41 +39,10 @@ class Outcome(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One entry of `spec.gate`. Exactly one of the four limits is set.
-
-    `accepts` holds the outcomes besides `PASS` that let the model through.
-    """
-
-    metric: str
-    min: float | None = None
-    max: float | None = None
-    max_regression: float | None = None
-    margin: float | None = None
-    better: Better = ""
-    accepts: frozenset[Outcome] = frozenset()
-
-    @property
-    def direction(self) -> Better:
-        """Whether a higher or a lower value is better; "" if neither is known."""
-        return self.better or find_direction(self.metric)
-
-    def __str__(self) -> str:
-        limits = {
-            "min": self.min,
-            "max": self.max,
-            "maxRegression": self.max_regression,
-            "margin": self.margin,
-        }
-        set_ = next((f"{name} {value:g}" for name, value in limits.items() if value is not None))
-        return f"{self.metric} {set_}"
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a rule says about a model. `numbers` are what it was judged by; `reason` is one line."""
 
-    rule: Rule
+    rule: GateRule
     outcome: Outcome
     reason: str
     numbers: Mapping[str, float]
@@ -83,7 +51,12 @@ class Verdict:
     @property
     def refuses(self) -> bool:
         """Whether this verdict forbids the model."""
-        return self.outcome is not Outcome.PASS and self.outcome not in self.rule.accepts
+        accepted = (
+            (Outcome.PASS, True),
+            (Outcome.INCONCLUSIVE, self.rule.accepts_inconclusive),
+            (Outcome.NO_BASELINE, self.rule.accepts_first),
+        )
+        return not dict(accepted).get(self.outcome, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +77,25 @@ class ScoredRows:
     positive: float = 0.5
 
 
+def find_better(rule: GateRule) -> str:
+    """Returns whether a "higher" or a "lower" value is better; "" if neither is known."""
+    return rule.better or find_direction(rule.metric)
+
+
+def format_rule(rule: GateRule) -> str:
+    """Returns a rule in one line, such as `AUC min 0.85`."""
+    limits = {
+        "min": rule.min,
+        "max": rule.max,
+        "maxRegression": rule.max_regression,
+        "margin": rule.margin,
+    }
+    name, limit = next((name, limit) for name, limit in limits.items() if limit is not None)
+    return f"{rule.metric} {name} {limit:g}"
+
+
 def judge(
-    rules: Iterable[Rule],
+    rules: Iterable[GateRule],
     candidate: Evaluation,
     remembered: Mapping[str, float] | None,
     rows: ScoredRows | None = None,
@@ -124,7 +114,7 @@ def judge(
 
 
 def _judge_number(
-    rule: Rule, candidate: Evaluation, remembered: Mapping[str, float] | None
+    rule: GateRule, candidate: Evaluation, remembered: Mapping[str, float] | None
 ) -> Verdict:
     found = candidate.find(rule.metric)
     if isinstance(found, Finding):
@@ -139,7 +129,7 @@ def _judge_number(
 
 
 def _judge_regression(
-    rule: Rule,
+    rule: GateRule,
     most: float,
     found: float,
     remembered: Mapping[str, float] | None,
@@ -151,14 +141,14 @@ def _judge_regression(
     if before is None:
         reason = f"{rule.metric} {found:.6g}; that of the model in service is not known"
         return Verdict(rule, Outcome.NO_BASELINE, reason, {"candidate": found}, source)
-    worse = before - found if rule.direction == "higher" else found - before
+    worse = before - found if find_better(rule) == "higher" else found - before
     # A difference of two decimal numbers is not exact: 0.9 - 0.89 is more than 0.01.
     outcome = Outcome.FAIL if worse - most > _ROUNDING * max(1, abs(before)) else Outcome.PASS
     reason = f"{rule.metric} {before:.6g} -> {found:.6g} ({found - before:+.6g})"
     return Verdict(rule, outcome, reason, {"candidate": found, "live": before}, source)
 
 
-def _judge_rows(rule: Rule, margin: float, rows: ScoredRows | None) -> Verdict:
+def _judge_rows(rule: GateRule, margin: float, rows: ScoredRows | None) -> Verdict:
     if rows is None:
         reason = "the model in service was not scored on the same rows"
         return Verdict(rule, Outcome.NO_BASELINE, reason, {})
@@ -167,7 +157,7 @@ def _judge_rows(rule: Rule, margin: float, rows: ScoredRows | None) -> Verdict:
         numbers = {"rows": float(len(rows.truth))}
         return Verdict(rule, Outcome.INCONCLUSIVE, few, numbers, rows.source)
     numbers, difference = _METHODS[fold_metric(rule.metric)](rows)
-    better = difference if rule.direction == "higher" else _negate(difference)
+    better = difference if find_better(rule) == "higher" else _negate(difference)
     if better.low >= -margin:
         outcome = Outcome.PASS
     elif better.high < -margin:
@@ -185,7 +175,7 @@ def _judge_rows(rule: Rule, margin: float, rows: ScoredRows | None) -> Verdict:
     return Verdict(rule, outcome, _format(rule, numbers), numbers, rows.source)
 
 
-def _find_too_few(rule: Rule, rows: ScoredRows) -> str:
+def _find_too_few(rule: GateRule, rows: ScoredRows) -> str:
     count = len(rows.truth)
     if count < LEAST_ROWS:
         return f"{count} rows were scored by both models, and at least {LEAST_ROWS} are needed"
@@ -196,7 +186,7 @@ def _find_too_few(rule: Rule, rows: ScoredRows) -> str:
     return ""
 
 
-def _format(rule: Rule, numbers: Mapping[str, float]) -> str:
+def _format(rule: GateRule, numbers: Mapping[str, float]) -> str:
     interval = f"95 % interval {numbers['low']:+.4g} to {numbers['high']:+.4g}"
     needed = numbers.get("rowsNeeded")
     more = f", about {needed:,.0f} rows would decide" if needed is not None else ""
@@ -260,6 +250,11 @@ def _compare_means(rows: ScoredRows, loss: Callable[[float, float], float]) -> _
 
 _ROUNDING: Final = 1e-12
 _LEAST_PROBABILITY: Final = 1e-15
+# The metrics of single rows, by their folded names.
+COMPARABLE: Final[Mapping[str, str]] = {
+    fold_metric(name): name
+    for name in ("AUC", "Accuracy", "Average Log Loss", "Mean Absolute Error", "Mean Squared Error")
+}
 _METHODS: Final[Mapping[str, Callable[[ScoredRows], _Compared]]] = {
     "auc": _compare_auc,
     "accuracy": _compare_accuracy,

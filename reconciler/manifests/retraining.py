@@ -1,0 +1,257 @@
+"""Makes the retrainings of a project from their manifests, and checks what a schema cannot.
+
+The loader calls it. A retraining is not a resource: a plan has no step for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from reconciler.document.pointers import find, format_pointer, split_pointer
+from reconciler.manifests.folder import Folder
+from reconciler.manifests.references import Found
+from reconciler.model import ABSENT, Address, Finding, Json, Manifest, SecretReference
+from reconciler.model.training import (
+    Comparison,
+    GateRule,
+    Promotion,
+    Retraining,
+    StorageAccess,
+    TrainingBlob,
+)
+from reconciler.plans.evaluations import find_direction, fold_metric
+from reconciler.plans.gates import COMPARABLE
+from reconciler.text.durations import parse_duration
+from reconciler.text.suggestions import ask, suggest
+
+RUN: Final = "${run}"
+_VARIABLE: Final = re.compile(r"\$\{[^}]*\}?")
+_TABLES: Final = (".csv", ".tsv")
+_OUTPUTS: Final = ("/spec/outputs/model", "/spec/outputs/evaluation", "/spec/compare/scoredOutput")
+
+
+def make_retraining(manifest: Manifest) -> Retraining:
+    """Returns the retraining of a manifest that `check_retraining` found nothing wrong with."""
+    spec = manifest.spec
+    usual = _read_access(spec.get("storage"))
+    service = spec["service"]
+    outputs = spec["outputs"]
+    compared = spec.get("compare")
+    return Retraining(
+        address=manifest.address,
+        model=_read_blob(outputs["model"], usual),
+        evaluation=_read_blob(outputs["evaluation"], usual),
+        service=Address(*service["address"].split("/", 1)) if "address" in service else None,
+        url=service.get("url", "").rstrip("/"),
+        api_key=_read_secret(service.get("apiKey")),
+        inputs=tuple(
+            _read_blob({"port": port, **blob}, usual)
+            for port, blob in spec.get("inputs", {}).items()
+        ),
+        parameters=spec.get("parameters", {}),
+        schedule=spec.get("schedule", ""),
+        timeout_s=parse_duration(spec.get("timeout", "6h")),
+        gate=tuple(map(_read_rule, spec.get("gate", ()))),
+        comparison=_read_comparison(compared, usual) if compared else None,
+        promote=tuple(
+            Promotion(
+                Address(*one["resource"].split("/", 1)),
+                one["trainedModel"],
+                manifest.place(f"/spec/promote/{number}"),
+            )
+            for number, one in enumerate(spec.get("promote", ()))
+        ),
+        labels=manifest.labels,
+        place=manifest.place("/metadata/name"),
+    )
+
+
+def _read_blob(given: Json, usual: StorageAccess) -> TrainingBlob:
+    access = _read_access(given["storage"]) if "storage" in given else usual
+    return TrainingBlob(given["port"], given["uri"], given.get("file", ""), access)
+
+
+def _read_access(given: Json) -> StorageAccess:
+    given = given or {}
+    return StorageAccess(
+        _read_secret(given.get("connectionString")), _read_secret(given.get("sas"))
+    )
+
+
+def _read_secret(given: Json) -> SecretReference | None:
+    return SecretReference(given.get("env", ""), given.get("file", "")) if given else None
+
+
+def _read_rule(given: Json) -> GateRule:
+    return GateRule(
+        metric=given["metric"],
+        min=given.get("min"),
+        max=given.get("max"),
+        max_regression=given.get("maxRegression"),
+        margin=given.get("margin"),
+        better=given.get("better", ""),
+        row=given.get("row"),
+        accepts_first=given.get("firstModel") == "accept",
+        accepts_inconclusive=given.get("onInconclusive") == "pass",
+    )
+
+
+def _read_comparison(given: Json, usual: StorageAccess) -> Comparison:
+    scored = _read_blob(given["scoredOutput"], usual)
+    return Comparison(given["rows"], given["label"], given.get("positive", ""), scored)
+
+
+def check_retraining(folder: Folder, file: Path, spec: Json) -> Iterator[Found]:
+    """Yields what is wrong with a spec that fits its schema; file names become the project's."""
+    yield from _check_outputs(spec)
+    yield from _check_inputs(folder, file, spec.get("inputs", {}))
+    yield from _check_gate(spec)
+    yield from _check_schedule(spec.get("schedule", ""))
+    compared = spec.get("compare")
+    if compared:
+        yield from _locate(folder, file, compared, "rows", "/spec/compare/rows")
+
+
+def _check_outputs(spec: Json) -> Iterator[Found]:
+    given: dict[str, Json] = {}
+    for at in _OUTPUTS:
+        output = find({"spec": spec}, split_pointer(at))
+        if output is not ABSENT:
+            given[at] = output
+    for at, output in given.items():
+        ends = (".ilearner",) if at == _OUTPUTS[0] else _TABLES
+        uri = output["uri"]
+        if not uri.casefold().endswith(ends):
+            step = f"Let it end in {' or '.join(ends)}."
+            yield (
+                f"{at}/uri",
+                Finding("the address of this output has another ending", next_step=step),
+            )
+        yield from _check_variables(f"{at}/uri", uri)
+        if RUN not in uri:
+            step = f"Add {RUN}: a job must not write over the result of an earlier one."
+            yield f"{at}/uri", Finding(f"the address does not contain {RUN}", next_step=step)
+    ports = Counter(one["port"] for one in given.values())
+    for at, output in given.items():
+        if ports[output["port"]] > 1:
+            finding = Finding("two outputs have this port", next_step="Name another port.")
+            yield f"{at}/port", finding
+    uris = Counter(one["uri"] for one in given.values())
+    for at, output in given.items():
+        if uris[output["uri"]] > 1:
+            finding = Finding("two outputs have this address", next_step="Name another blob.")
+            yield f"{at}/uri", finding
+
+
+def _check_inputs(folder: Folder, file: Path, inputs: Mapping[str, Json]) -> Iterator[Found]:
+    for port, given in inputs.items():
+        at = f"/spec/inputs{format_pointer((port,))}"
+        if not given["uri"].casefold().endswith((*_TABLES, ".arff")):
+            step = "Let it end in .csv, .tsv or .arff."
+            yield (
+                f"{at}/uri",
+                Finding("the address of this input has another ending", next_step=step),
+            )
+        yield from _check_variables(f"{at}/uri", given["uri"])
+        if "file" in given:
+            yield from _locate(folder, file, given, "file", f"{at}/file")
+        elif RUN in given["uri"]:
+            step = f"Remove {RUN}, or name the `file` that is uploaded."
+            message = f"the address of data that exists cannot contain {RUN}"
+            yield f"{at}/uri", Finding(message, next_step=step)
+
+
+def _make_ending(what: str, ends: Sequence[str]) -> Finding:
+    message = f"the address of this {what} has another ending"
+    return Finding(message, next_step=f"Let it end in {' or '.join(ends)}.")
+
+
+def _check_variables(at: str, uri: str) -> Iterator[Found]:
+    for name in dict.fromkeys(_VARIABLE.findall(uri)):
+        if name != RUN:
+            step = f"The only variable of an address is {RUN}."
+            yield at, Finding(f"unknown variable {name[:60]}", next_step=step)
+
+
+def _locate(folder: Folder, file: Path, given: Json, key: str, at: str) -> Iterator[Found]:
+    path = file.parent / given[key]
+    if folder.holds(path):
+        given[key] = folder.name(path)
+    else:
+        step = "Move it into the folder."
+        yield at, Finding("the file is outside the project's folder", next_step=step)
+
+
+def _check_gate(spec: Json) -> Iterator[Found]:
+    for number, rule in enumerate(spec.get("gate", ())):
+        at, metric = f"/spec/gate/{number}", rule["metric"]
+        compares = "margin" in rule
+        if (compares or "maxRegression" in rule) and not (
+            rule.get("better") or find_direction(metric)
+        ):
+            message = f'it is not known whether a higher or a lower "{metric}" is better'
+            yield (
+                f"{at}/metric",
+                Finding(message, next_step="Add `better: higher` or `better: lower`."),
+            )
+        if compares and "compare" not in spec:
+            step = "Add spec.compare with the rows and the output with their scores."
+            yield f"{at}/margin", Finding("a margin needs rows to compare on", next_step=step)
+        if compares and fold_metric(metric) not in COMPARABLE:
+            known = ", ".join(COMPARABLE.values())
+            message = f'"{metric}" is not a metric of single rows'
+            yield f"{at}/metric", Finding(message, next_step=f"A margin can have: {known}.")
+        if not compares and rule.get("onInconclusive"):
+            step = "Remove it: a number is never inconclusive."
+            yield f"{at}/onInconclusive", Finding("onInconclusive needs a margin", next_step=step)
+        if not (compares or "maxRegression" in rule) and rule.get("firstModel"):
+            step = "Remove it: min and max do not depend on the model in service."
+            yield (
+                f"{at}/firstModel",
+                Finding("firstModel needs maxRegression or margin", next_step=step),
+            )
+
+
+def _check_schedule(schedule: str) -> Iterator[Found]:
+    if not schedule:
+        return
+    from datetime import UTC, datetime  # noqa: PLC0415 - only a schedule needs it
+
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415 - only a schedule needs it
+
+    try:
+        next(CronSim(schedule, datetime(2000, 1, 1, tzinfo=UTC)))
+    except (CronSimError, StopIteration) as error:
+        message = f"the schedule is not five words of cron: {str(error) or 'it is never due'}"
+        step = 'Write minute, hour, day of month, month and day of week, such as "0 3 * * 1".'
+        yield "/spec/schedule", Finding(message, next_step=step)
+
+
+def check_promotions(
+    retraining: Retraining, manifests: Mapping[Address, Manifest], known: Collection[str]
+) -> Iterator[Finding]:
+    """Yields a finding for each promotion that names a resource or a model that is not declared.
+
+    `known` are the addresses of all manifests, also of those with errors.
+    """
+    for one in retraining.promote:
+        manifest = manifests.get(one.resource)
+        if manifest is None:
+            if str(one.resource) not in known:
+                near = suggest(str(one.resource), known)
+                step = ask(str(one.resource), near) if near else "Declare it, or name another one."
+                message = f"no manifest declares {one.resource}"
+                yield Finding(message, place=one.place, next_step=step)
+            continue
+        models = manifest.spec.get("trainedModels", {})
+        if one.trained_model not in models:
+            near = suggest(one.trained_model, models)
+            names = ", ".join(f'"{name}"' for name in [*models][:20])
+            otherwise = f"It declares {names}." if names else "Add it under spec.trainedModels."
+            step = ask(one.trained_model, near) if near else otherwise
+            message = f'{one.resource} does not declare a trained model "{one.trained_model}"'
+            yield Finding(message, place=one.place, next_step=step)
