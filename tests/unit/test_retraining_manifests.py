@@ -1,0 +1,157 @@
+"""Retrainings are read with the manifests, and each mistake is reported with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.kinds import find_kinds
+from reconciler.manifests.loading import Loaded, load
+from reconciler.model import Address, SecretReference
+from reconciler.model.training import GateRule, StorageAccess, TrainingBlob
+
+PROJECT = """\
+apiVersion: reconciler/v1
+kind: Project
+metadata: {name: census}
+spec: {cloud: emulator, defaults: {subscription: s, resourceGroup: g}}
+"""
+SERVICE = """\
+apiVersion: reconciler/v1
+kind: WebService
+metadata: {name: census}
+spec:
+  trainedModels:
+    Census Model: {uri: "https://a.blob.core.windows.net/models/1.ilearner"}
+"""
+RETRAINING = """\
+apiVersion: reconciler/v1
+kind: Retraining
+metadata: {name: census, labels: {team: growth}}
+spec:
+  service: {address: WebService/census-training}
+  storage: {connectionString: {env: STORAGE}}
+  inputs:
+    input1: {uri: "https://a.blob.core.windows.net/data/${run}.csv", file: census.csv}
+  outputs:
+    model: {port: output2, uri: "https://a.blob.core.windows.net/m/${run}.ilearner"}
+    evaluation: {port: output1, uri: "https://a.blob.core.windows.net/m/${run}.csv"}
+  parameters: {Number of trees: 100}
+  schedule: "0 3 * * 1"
+  timeout: 90m
+  gate:
+    - {metric: AUC, min: 0.85}
+    - {metric: Accuracy, maxRegression: 0.01, firstModel: accept, row: 1}
+    - {metric: Accuracy, margin: 0.02, onInconclusive: pass}
+  compare:
+    rows: golden.csv
+    label: income
+    scoredOutput: {port: output3, uri: "https://a.blob.core.windows.net/m/${run}-rows.csv"}
+  promote: [{resource: WebService/census, trainedModel: Census Model}]
+"""
+
+
+def _load(folder: Path, retraining: str = RETRAINING) -> Loaded:
+    (folder / "manifests").mkdir(exist_ok=True)
+    (folder / "reconciler.yaml").write_text(PROJECT)
+    (folder / "manifests/service.yaml").write_text(SERVICE)
+    (folder / "manifests/retraining.yaml").write_text(retraining)
+    return load(folder, None, (), find_kinds())
+
+
+def test_a_retraining_is_not_a_resource(tmp_path: Path) -> None:
+    loaded = _load(tmp_path)
+    assert not loaded.findings
+    assert [str(one.address) for one in loaded.manifests] == ["WebService/census"]
+    (made,) = loaded.retrainings
+    assert made.address == Address("Retraining", "census")
+    assert made.service == Address("WebService", "census-training")
+    assert made.timeout_s == 5400
+    assert made.labels == {"team": "growth"}
+    assert made.gate == (
+        GateRule("AUC", min=0.85),
+        GateRule("Accuracy", max_regression=0.01, accepts_first=True, row=1),
+        GateRule("Accuracy", margin=0.02, accepts_inconclusive=True),
+    )
+
+
+def test_names_of_files_are_those_from_the_folder_of_the_project(tmp_path: Path) -> None:
+    (made,) = _load(tmp_path).retrainings
+    access = StorageAccess(connection_string=SecretReference(env="STORAGE"))
+    uri = "https://a.blob.core.windows.net/data/${run}.csv"
+    assert made.inputs == (TrainingBlob("input1", uri, "manifests/census.csv", access),)
+    assert made.comparison is not None
+    assert made.comparison.rows == "manifests/golden.csv"
+
+
+MODEL = '{port: output2, uri: "https://a.blob.core.windows.net/m/${run}.ilearner"}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("${run}.ilearner", "${run}.pkl", 10, "the address of this output has another ending"),
+        ("${run}.ilearner", "1.ilearner", 10, "the address does not contain ${run}"),
+        ("m/${run}.csv", "m/${run}${rum}.csv", 11, "unknown variable ${rum}"),
+        ("port: output1", "port: output2", 10, "two outputs have this port"),
+        ("${run}-rows.csv", "${run}.csv", 11, "two outputs have this address"),
+        ("data/${run}.csv", "data/${run}.xls", 8, "the address of this input has another ending"),
+        (", file: census.csv", "", 8, "the address of data that exists cannot contain ${run}"),
+        ("file: census.csv", "file: ../../c.csv", 8, "the file is outside the project's folder"),
+        ("rows: golden.csv", "rows: /golden.csv", 20, "the file is outside the project's folder"),
+        ("0 3 * * 1", "0 3 * * 9", 13, "the schedule is not five words of cron: Bad day-of-week"),
+        ("metric: AUC, min", "metric: Mine, maxRegression", 16, "it is not known whether a higher"),
+        ("metric: Accuracy, margin", "metric: Recall, margin", 18, '"Recall" is not a metric of'),
+        ("min: 0.85", "min: 0.85, onInconclusive: pass", 16, "onInconclusive needs a margin"),
+        ("min: 0.85", "min: 0.85, firstModel: accept", 16, "firstModel needs maxRegression or margin"),
+        ("min: 0.85", "min: 0.85, max: 1", 16, "needs exactly one of min or max or maxRegression"),
+        ("WebService/census,", "WebService/cansus,", 23, "no manifest declares WebService/cansus"),
+        ("Census Model}", "Census Modell}", 23, "WebService/census does not declare a trained model"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_reported_with_its_place(
+    tmp_path: Path, old: str, new: str, line: int, message: str
+) -> None:
+    assert old in RETRAINING
+    loaded = _load(tmp_path, RETRAINING.replace(old, new, 1))
+    first = loaded.findings[0]
+    assert first.message.startswith(message)
+    assert first.place is not None
+    assert (first.place.file, first.place.line) == ("manifests/retraining.yaml", line)
+    assert first.subject == "Retraining/census"
+
+
+def test_a_margin_needs_rows(tmp_path: Path) -> None:
+    start, end = RETRAINING.index("  compare:"), RETRAINING.index("  promote:")
+    (found,) = _load(tmp_path, RETRAINING[:start] + RETRAINING[end:]).findings
+    assert found.message == "a margin needs rows to compare on"
+
+
+def test_a_name_that_is_nearly_right_is_suggested(tmp_path: Path) -> None:
+    (found,) = _load(tmp_path, RETRAINING.replace("Census Model}", "Census Modell}")).findings
+    assert found.next_step.startswith('Did you mean "Census Model"?')
+
+
+def test_a_project_may_have_only_retrainings(tmp_path: Path) -> None:
+    start = RETRAINING.index("  promote:")
+    _load(tmp_path)
+    (tmp_path / "manifests/service.yaml").unlink()
+    (tmp_path / "manifests/retraining.yaml").write_text(RETRAINING[:start])
+    loaded = load(tmp_path, None, (), find_kinds())
+    assert not loaded.findings
+    assert len(loaded.retrainings) == 1
+
+
+def test_a_fleet_makes_retrainings(tmp_path: Path) -> None:
+    lines = RETRAINING.replace("${run}", "$${run}").splitlines()
+    body = "\n".join(f"    {line}" for line in lines[3:-1])
+    fleet = (
+        "apiVersion: reconciler/v1\nkind: Fleet\nmetadata: {name: bikes}\nspec:\n"
+        "  items: {list: [{code: '001'}, {code: '002'}]}\n  template:\n    kind: Retraining\n"
+        "    metadata: {name: 'bikes${code}'}\n" + body.replace("m/$${run}", "m/${code}/$${run}")
+    )
+    loaded = _load(tmp_path, fleet)
+    assert not loaded.findings
+    assert [one.address.name for one in loaded.retrainings] == ["bikes001", "bikes002"]
+    assert loaded.retrainings[1].model.uri.endswith("/m/002/${run}.ilearner")
