@@ -27,6 +27,7 @@ from reconciler.model import (
     Entry,
     Event,
     ExportedSpec,
+    Fact,
     Finding,
     Intent,
     Json,
@@ -484,12 +485,16 @@ class Ledger(Protocol):
         """
         ...
 
-    def record(self, entry: Entry) -> None:
-        """Write an entry durably; raises as `intend` does."""
+    def record(self, record: Entry | Fact) -> None:
+        """Write an entry or a fact durably; raises as `intend` does."""
         ...
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
         """The entries, oldest first, each with the patch and inverse of its intent."""
+        ...
+
+    def facts(self, topic: str) -> Iterator[Fact]:
+        """The facts of a topic, oldest first, also those that a later one replaces."""
         ...
 
     def verify(self) -> VerifyReport:

@@ -12,6 +12,7 @@ from reconciler.model import (
     Action,
     Address,
     Entry,
+    Fact,
     Finding,
     Intent,
     LockOwner,
@@ -40,8 +41,8 @@ class MemoryLedger:
     `record_error` is raised instead of recording, `findings` are what `verify` finds.
     """
 
-    lines: list[Entry | Intent] = field(default_factory=list)
-    archives: list[tuple[Entry | Intent, ...]] = field(default_factory=list)
+    lines: list[Entry | Intent | Fact] = field(default_factory=list)
+    archives: list[tuple[Entry | Intent | Fact, ...]] = field(default_factory=list)
     lock_owner: LockOwner | None = None
     fence: int = 0
     broken: LedgerInvalid | None = None
@@ -86,8 +87,13 @@ class MemoryLedger:
     def intend(self, intent: Intent) -> int:
         return self._append(intent)
 
-    def record(self, entry: Entry) -> None:
-        self._append(entry)
+    def record(self, record: Entry | Fact) -> None:
+        self._append(record)
+
+    def facts(self, topic: str) -> Iterator[Fact]:
+        with self.guard:
+            lines = list(self.lines)
+        yield from (one for one in lines if isinstance(one, Fact) and one.topic == topic)
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
         if self.broken is not None:
@@ -105,10 +111,14 @@ class MemoryLedger:
 
     def verify(self) -> VerifyReport:
         intents = sum(1 for _ in self._intents())
-        return VerifyReport(len(self.lines) - intents, intents, self.findings)
+        facts = sum(1 for one in self.lines if isinstance(one, Fact))
+        entries = len(self.lines) - intents - facts
+        return VerifyReport(entries, intents, self.findings, facts=facts)
 
     def compact(self) -> str:
-        kept = {one.sequence for one in self.load().last_applied_by_address.values()}
+        snapshot = self.load()
+        kept = {one.sequence for one in snapshot.last_applied_by_address.values()}
+        kept |= {one.sequence for one in snapshot.facts.values()}
         with self.guard:
             self.archives.append(tuple(self.lines))
             self.lines = [one for one in self.lines if one.sequence in kept]
@@ -125,7 +135,7 @@ class MemoryLedger:
     def _intents(self) -> Iterator[Intent]:
         return (line for line in self.lines if isinstance(line, Intent))
 
-    def _append(self, line: Entry | Intent) -> int:
+    def _append(self, line: Entry | Intent | Fact) -> int:
         if self.record_error is not None:
             raise self.record_error
         with self.guard:
@@ -152,6 +162,22 @@ def make_entry(name: str = "census", action: Action = Action.UPDATE, **more: Any
             "inverse": (),
             "owned": {},
             "secrets": {},
+            **more,
+        }
+    )
+
+
+def make_fact(topic: str = "job", subject: str = "Retraining/census", **more: Any) -> Fact:
+    """A fact of a ledger, such as tests need."""
+    return Fact(
+        **{
+            "topic": topic,
+            "subject": subject,
+            "data": {},
+            "at": "2026-11-20T12:00:00Z",
+            "by": "ci",
+            "host": "builder",
+            "commit": "4f1c2aa9b1d2",
             **more,
         }
     )

@@ -28,11 +28,12 @@ from reconciler.ledgers.chain import (
     name_archive,
     number_all,
     read_entries,
+    read_facts,
 )
 from reconciler.ledgers.lock import Heartbeat, HeldLock, read_clock, wait_for
 from reconciler.ledgers.records import BadLine, Checkpoint, Marker
 from reconciler.ledgers.verify import verify_lines
-from reconciler.model import Address, Entry, Intent, LockOwner, Snapshot, VerifyReport
+from reconciler.model import Address, Entry, Fact, Intent, LockOwner, Snapshot, VerifyReport
 from reconciler.ports import Emit, Lease
 
 # Storage allows 50,000 blocks in one blob.
@@ -112,9 +113,9 @@ class AzureBlobLedger:
         """
         return self._segments.append(intent)
 
-    def record(self, entry: Entry) -> None:
-        """Appends an entry durably; raises the errors of `intend`."""
-        self._segments.append(entry)
+    def record(self, record: Entry | Fact) -> None:
+        """Appends an entry or a fact durably; raises the errors of `intend`."""
+        self._segments.append(record)
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
         """Yields the entries with the fields of their intents, oldest first, archives included.
@@ -122,6 +123,10 @@ class AzureBlobLedger:
         Raises LedgerInvalid at the first invalid line.
         """
         yield from read_entries(self._number_all(), self._moved, address)
+
+    def facts(self, topic: str) -> Iterator[Fact]:
+        """Yields the facts of a topic, oldest first; raises the error of `entries`."""
+        yield from read_facts(self._number_all(), topic)
 
     def verify(self) -> VerifyReport:
         """Checks every line, archives included; returns invalid lines as findings."""

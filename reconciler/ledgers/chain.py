@@ -30,6 +30,7 @@ from reconciler.model import (
     Action,
     Address,
     Entry,
+    Fact,
     Intent,
     Json,
     LastApplied,
@@ -240,6 +241,15 @@ def read_entries(
             yield entry
 
 
+def read_facts(lines: Iterable[Numbered], topic: str) -> Iterator[Fact]:
+    """Yields the facts of a topic, oldest first. Raises LedgerInvalid at the first invalid line."""
+    replay = Replay()
+    for record in follow_all(lines, replay):
+        replay.apply(record)
+        if isinstance(record, Fact) and record.topic == topic:
+            yield record
+
+
 def invalid(name: str, number: int, why: BadLine) -> LedgerInvalid:
     """Returns the error for an invalid line; `number` 0 means the last line."""
     where = f"line {number}" if number else "the last line"
@@ -262,6 +272,7 @@ class Replay:
         self._former: dict[_Identity, tuple[Address, LastApplied]] = {}
         self._addresses: dict[_Identity, Address] = {}
         self._open: dict[int, Intent] = {}
+        self._facts: dict[tuple[str, str], Fact] = {}
         self._known = False
         self._fence = 0
 
@@ -282,16 +293,20 @@ class Replay:
     def apply(self, record: Record) -> Entry | None:
         """Applies one record; returns an entry with the fields of its intent, otherwise None."""
         self._fence = max(self._fence, record.fence)
-        self._known = self._known or not isinstance(record, Marker)
+        # A fact says nothing about resources: with facts alone nothing is known of them.
+        self._known = self._known or not isinstance(record, (Marker, Fact))
         match record:
             case Intent():
                 self._open[record.sequence] = record
+            case Fact():
+                self._facts[record.topic, record.subject] = record
             case Checkpoint():
                 for states in (self._last_applied_by_address, self._former, self._addresses):
                     states.clear()
                 for address, last_applied in record.states:
                     self._set_state(address, last_applied)
                 self._open = {intent.sequence: intent for intent in record.open}
+                self._facts = {(one.topic, one.subject): one for one in record.facts}
             case Entry():
                 return self._apply_entry(record)
         return None
@@ -340,7 +355,8 @@ class Replay:
         left = tuple(
             replace(intent, address=self._now(intent.address)) for intent in self._open.values()
         )
-        return Snapshot({**states, **named}, self._known, left, self._fence, former, moved)
+        facts = dict(self._facts)
+        return Snapshot({**states, **named}, self._known, left, self._fence, former, moved, facts)
 
     def checkpoint(self, archive: str, sha256: str, count: int) -> Checkpoint:
         """Returns a checkpoint that replaces all applied lines."""
@@ -350,6 +366,7 @@ class Replay:
             count,
             (*self._former.values(), *self._last_applied_by_address.items()),
             tuple(self._open.values()),
+            tuple(self._facts.values()),
             self._fence,
         )
 

@@ -35,6 +35,7 @@ from reconciler.ledgers.chain import (
     name_archive,
     number_all,
     read_entries,
+    read_facts,
 )
 from reconciler.ledgers.file_lock import FileLock, FileLockHandle
 from reconciler.ledgers.line_file import (
@@ -50,7 +51,7 @@ from reconciler.ledgers.line_file import (
 from reconciler.ledgers.lock import Heartbeat, HeldLock, read_clock, wait_for
 from reconciler.ledgers.records import BadLine, Checkpoint, Record
 from reconciler.ledgers.verify import TornTail, verify_lines
-from reconciler.model import Address, Entry, Intent, LockOwner, Snapshot, VerifyReport
+from reconciler.model import Address, Entry, Fact, Intent, LockOwner, Snapshot, VerifyReport
 from reconciler.ports import Emit, Lease
 
 NAME: Final = "ledger.jsonl"
@@ -134,10 +135,10 @@ class FileLedger:
         with self._guarded("be written", _UNCHANGED) as handle:
             return self._append(handle, intent)
 
-    def record(self, entry: Entry) -> None:
-        """Appends an entry and flushes it to disk; raises the errors of `intend`."""
+    def record(self, record: Entry | Fact) -> None:
+        """Appends an entry or a fact and flushes it to disk; raises the errors of `intend`."""
         with self._guarded("be written", _UNWRITTEN) as handle:
-            self._append(handle, entry)
+            self._append(handle, record)
 
     def entries(self, address: Address | None = None) -> Iterator[Entry]:
         """Yields the entries with the fields of their intents, oldest first, archives included.
@@ -145,6 +146,10 @@ class FileLedger:
         Raises LedgerInvalid at the first invalid line.
         """
         yield from read_entries(self._number_all(), self._moved, address)
+
+    def facts(self, topic: str) -> Iterator[Fact]:
+        """Yields the facts of a topic, oldest first; raises the error of `entries`."""
+        yield from read_facts(self._number_all(), topic)
 
     def verify(self) -> VerifyReport:
         """Checks every line, archives included; returns invalid lines as findings."""
@@ -277,7 +282,7 @@ class FileLedger:
             make_folder(self._folder)
             sync_folder(self._folder.parent)
 
-    def _append(self, handle: int, record: Entry | Intent) -> int:
+    def _append(self, handle: int, record: Entry | Intent | Fact) -> int:
         at, last = find_end(handle)
         chain_head = self._read_chain_head(last)
         if record.fence:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-from reconciler.model import Action, Address, Entry, Intent, Json, LastApplied, StepResult
+from reconciler.model import Action, Address, Entry, Fact, Intent, Json, LastApplied, StepResult
 from reconciler.model.values import dataclass
 from reconciler.text.times import parse_utc
 
@@ -23,7 +23,9 @@ _TYPES: Final[Mapping[str, type]] = {
     **dict.fromkeys(("patch", "inverse", "owns", "absences"), list),
     **dict.fromkeys(("owned", "secrets", "digests", "baseline"), dict),
     **dict.fromkeys(("archive", "sha256"), str),
-    **dict.fromkeys(("memories", "open"), list),
+    **dict.fromkeys(("memories", "open", "facts"), list),
+    **dict.fromkeys(("topic", "subject"), str),
+    "data": dict,
     "count": int,
 }
 # The names in a line of fields that have another name in the model.
@@ -66,6 +68,7 @@ class Checkpoint:
     count: int
     states: tuple[tuple[Address, LastApplied], ...]
     open: tuple[Intent, ...] = ()
+    facts: tuple[Fact, ...] = ()
     fence: int = 0
     sequence: int = 0
 
@@ -83,11 +86,11 @@ class Marker:
     sequence: int = 0
 
 
-Record: TypeAlias = Entry | Intent | Checkpoint | Marker
-_Step = TypeVar("_Step", Entry, Intent, LastApplied)
+Record: TypeAlias = Entry | Intent | Fact | Checkpoint | Marker
+_Step = TypeVar("_Step", Entry, Intent, LastApplied, Fact)
 
 
-def _name_fields(kind: type[Entry | Intent | LastApplied]) -> dict[str, str]:
+def _name_fields(kind: type[Entry | Intent | LastApplied | Fact]) -> dict[str, str]:
     """Returns the model's name of each field, by its name in a line.
 
     Raises ValueError for a field without a type in `_TYPES`, because no line could contain it.
@@ -96,7 +99,7 @@ def _name_fields(kind: type[Entry | Intent | LastApplied]) -> dict[str, str]:
     return {spelling: names[spelling] for spelling in sorted(names, key=list(_TYPES).index)}
 
 
-_FIELDS: Final = {kind: _name_fields(kind) for kind in (Entry, Intent, LastApplied)}
+_FIELDS: Final = {kind: _name_fields(kind) for kind in (Entry, Intent, LastApplied, Fact)}
 
 
 def encode_record(record: Record) -> dict[str, Json]:
@@ -106,6 +109,8 @@ def encode_record(record: Record) -> dict[str, Json]:
             return _write_entry(record)
         case Intent():
             return {"kind": "intent", **_without(("sequence",), _write(record))}
+        case Fact():
+            return {"kind": "fact", **_without(("sequence",), _write(record))}
         case Checkpoint():
             return _write_checkpoint(record)
         case Marker():
@@ -121,12 +126,13 @@ def decode_record(document: Mapping[str, Json], sequence: int) -> Record:
             return _read_outcome(document, sequence)
         case "intent":
             return _read_intent(document, sequence)
+        case "fact":
+            return _read(Fact, {**document, "sequence": sequence})
         case "checkpoint":
             return _read_checkpoint(document, sequence)
-        case "lock":
-            return Marker("lock", _read_field(document, "fence"), sequence)
-        case "close":
-            return Marker("close", 0, sequence)
+        case "lock" | "close" as kind:
+            fence = _read_field(document, "fence") if kind == "lock" else 0
+            return Marker(kind, fence, sequence)
     raise BadLine("has an unknown kind")
 
 
@@ -162,6 +168,7 @@ def _write_checkpoint(checkpoint: Checkpoint) -> dict[str, Json]:
             for address, last_applied in checkpoint.states
         ],
         "open": [_write(intent) for intent in checkpoint.open],
+        **({"facts": [_write(fact) for fact in checkpoint.facts]} if checkpoint.facts else {}),
     }
 
 
@@ -189,12 +196,15 @@ def _read_checkpoint(document: Mapping[str, Json], sequence: int) -> Checkpoint:
             for one in _read_documents(document, "memories")
         ),
         open=tuple(_read(Intent, {**_OMITTED, **one}) for one in _read_documents(document, "open")),
+        facts=tuple(
+            _read(Fact, one) for one in _read_documents({"facts": [], **document}, "facts")
+        ),
         fence=document["highest_fence"],
         sequence=sequence,
     )
 
 
-def _write(step: Entry | Intent | LastApplied) -> dict[str, Json]:
+def _write(step: Entry | Intent | LastApplied | Fact) -> dict[str, Json]:
     """Returns all fields; omits an empty token or creation time, because few have them."""
     said = {spelling: getattr(step, name) for spelling, name in _FIELDS[type(step)].items()}
     said |= {name: write(said[name]) for name, write in _WRITERS.items() if name in said}

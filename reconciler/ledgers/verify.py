@@ -20,7 +20,7 @@ from reconciler.ledgers.chain import (
     follow,
 )
 from reconciler.ledgers.records import BadLine, Checkpoint, Record
-from reconciler.model import Address, Entry, Finding, Intent, SourceLocation, VerifyReport
+from reconciler.model import Address, Entry, Fact, Finding, Intent, SourceLocation, VerifyReport
 from reconciler.model.values import dataclass
 
 # More findings would not help: the first ones show the damage.
@@ -78,7 +78,7 @@ class _Verifier:
         self._replay = Replay(moved)
         self._chain_head: ChainHead | None = START
         self.remembered = START
-        self._entries = self._intents = 0
+        self._entries = self._intents = self._facts = 0
         self._findings: list[Finding] = []
 
     def apply(self, line: Numbered) -> None:
@@ -97,6 +97,7 @@ class _Verifier:
             self._check_end(f"{name}:{number}", self._chain_head)
         self._entries += isinstance(record, Entry)
         self._intents += isinstance(record, Intent)
+        self._facts += isinstance(record, Fact)
         self._replay.apply(record)
 
     def _follow(self, data: bytes) -> Record:
@@ -142,4 +143,5 @@ class _Verifier:
             (*self._findings, *more),
             chain_head.sequence,
             chain_head.digest if chain_head.sequence else "",
+            self._facts,
         )

@@ -62,6 +62,7 @@ from reconciler.model.events import (
 )
 from reconciler.model.ledger import (
     Entry,
+    Fact,
     Intent,
     LastApplied,
     LockOwner,
@@ -114,6 +115,7 @@ __all__ = [
     "Estimate",
     "Event",
     "ExportedSpec",
+    "Fact",
     "Finding",
     "FleetStopped",
     "GuardLimits",

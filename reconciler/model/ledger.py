@@ -120,6 +120,25 @@ class Intent(LoggedStep):
     body: str = "parts"
 
 
+@dataclass(frozen=True)
+class Fact:
+    """What a command records beside the steps: a training job, an evaluation, a reason given.
+
+    The last fact with the same `topic` and `subject` replaces the earlier ones. `at` is an ISO
+    time. `data` never holds a secret. `fence` is as in `LoggedStep`; the ledger assigns `sequence`.
+    """
+
+    topic: str
+    subject: str
+    data: Mapping[str, Json]
+    at: str
+    by: str
+    commit: str
+    host: str
+    fence: int = 0
+    sequence: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class LockOwner:
     """The process that holds the lock of a ledger: user, command, host, start time and commit.
@@ -150,7 +169,8 @@ class Snapshot:
     An address can have meant more than one resource. The last one that was applied has the address.
     Each former one, as long as the ledger records it, has an address of its own, such as
     `WebService/a.former`; `former` maps it to the address under which it was applied. `moved` maps
-    the address of a resource to the one that the project says it had before.
+    the address of a resource to the one that the project says it had before. `facts` are the last
+    ones, by topic and subject.
     """
 
     last_applied_by_address: Mapping[Address, LastApplied]
@@ -159,6 +179,7 @@ class Snapshot:
     fence: int = 0
     former: Mapping[Address, Address] = field(default_factory=dict)
     moved: Mapping[Address, Address] = field(default_factory=dict)
+    facts: Mapping[tuple[str, str], Fact] = field(default_factory=dict)
 
     def applied_as(self, address: Address) -> Address:
         """The address under which a resource was applied: its own, unless it is a former one."""
@@ -236,7 +257,7 @@ _LOGGED: Final = tuple(one.name for one in fields(LoggedStep))
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """The result of a check of every line of a ledger: the number of lines, and the errors.
+    """The result of a check of every line of a ledger: the number of lines, and the findings.
 
     `sequence` and `digest` are those of the last line; 0 and empty if no valid line is the last.
     """
@@ -246,6 +267,7 @@ class VerifyReport:
     findings: tuple[Finding, ...] = ()
     sequence: int = 0
     digest: str = ""
+    facts: int = 0
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ def is_whole(report: VerifyReport) -> bool:
 def render_verify_report(report: VerifyReport, paint: Paint) -> str:
     """Returns `The ledger holds: 12 entries, 12 intents, chain intact.`, its head, the findings."""
     held = f"The ledger holds: {count_entries(report.entries)}, {count(report.intents, 'intent')}"
+    held += f", {count(report.facts, 'fact')}" if report.facts else ""
     chain = paint("green", "chain intact") if is_whole(report) else paint("red", "chain broken")
     findings = [render_findings(report.findings, paint=paint)] if report.findings else []
     head = f"\nIts last line has sequence {report.sequence} and digest {report.digest}."
@@ -39,6 +40,7 @@ def verify_report_document(report: VerifyReport, recovered: int | None = None) -
         "format_version": FORMAT_VERSION,
         "entries": report.entries,
         "intents": report.intents,
+        **({"facts": report.facts} if report.facts else {}),
         "whole": is_whole(report),
         **({"head": _describe_head(report)} if report.digest else {}),
         **({} if recovered is None else {"recovered": recovered}),

@@ -14,7 +14,7 @@ from reconciler.errors import LedgerConflict, LedgerInvalid
 from reconciler.model import Action, Address, Entry, LastApplied, StepResult
 from reconciler.ports import Ledger
 from tests.contract.homes import Home
-from tests.ledgers import make_entry, make_intent
+from tests.ledgers import make_entry, make_fact, make_intent
 
 pytestmark = pytest.mark.contract
 CENSUS = Address("WebService", "census")
@@ -392,3 +392,47 @@ def test_compacting_beside_writers_loses_nothing(home: Home) -> None:
     assert archives
     assert len(list(home.open().entries())) == 24
     assert home.open().verify().findings == ()
+
+
+def test_the_last_fact_of_a_topic_and_a_subject_counts(home: Home) -> None:
+    data = {"run": "1", "metrics": {"AUC": 0.9}, "ä\n": [None, 1.0]}
+    home.open().record(make_fact(data={"run": "0"}))
+    home.open().record(make_fact(data=data))
+    home.open().record(make_fact("evaluation", "sha256:1"))
+    facts = home.open().load().facts
+    assert set(facts) == {("job", "Retraining/census"), ("evaluation", "sha256:1")}
+    last = facts["job", "Retraining/census"]
+    assert last == make_fact(data=data, sequence=last.sequence)
+    assert [one.data["run"] for one in home.open().facts("job")] == ["0", "1"]
+
+
+def test_facts_say_nothing_about_resources(home: Home) -> None:
+    home.open().record(make_fact())
+    snapshot = home.open().load()
+    assert (snapshot.known, snapshot.last_applied_by_address) == (False, {})
+    home.open().record(entry())
+    assert [one.address for one in home.open().entries()] == [CENSUS]
+    report = home.open().verify()
+    assert (report.entries, report.facts, report.findings) == (1, 1, ())
+
+
+def test_facts_outlive_a_compaction(home: Home) -> None:
+    home.open().record(entry())
+    for run in ("0", "1"):
+        home.open().record(make_fact(data={"run": run}))
+    before = home.open().load()
+    assert home.open().compact()
+    after = home.open().load()
+    assert after.facts == before.facts
+    home.open().record(make_fact(data={"run": "2"}))
+    assert home.open().load().facts["job", "Retraining/census"].data == {"run": "2"}
+    assert [one.data["run"] for one in home.open().facts("job")] == ["0", "1", "2"]
+    assert home.open().verify().findings == ()
+
+
+def test_a_fact_of_a_lock_that_was_lost_is_refused(home: Home) -> None:
+    ledger = home.open()
+    ledger.intend(make_intent(fence=2))
+    with pytest.raises(LedgerConflict):
+        ledger.record(make_fact(fence=1))
+    assert ledger.load().facts == {}

@@ -79,7 +79,7 @@ def test_a_lock_that_is_gone_stops_what_writes() -> None:
             ledger.unlock(LOCK_OWNER.id)
             with pytest.raises(LedgerConflict):
                 write(lease)
-        assert [line.address.name for line in ledger.lines] == ["census"]
+        assert [entry.address.name for entry in ledger.entries()] == ["census"]
 
 
 def test_a_file_that_was_taken_in_is_renamed_over_no_other(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Iterable, Sequence
 
     from reconciler.cli.wiring import Assembly
-    from reconciler.model import Address, Entry, Resource, Snapshot
+    from reconciler.model import Address, Entry, Fact, Resource, Snapshot
     from reconciler.ports import Lease, Ledger
 
 
@@ -178,7 +178,9 @@ def rebuild(invocation: Invocation, *, auto_approve: bool, lock_timeout: float) 
         kept = assembly.ledger.set_aside(lease.lock_owner.fence if lease is not None else 0)
         if lease is None:
             lease = held.enter_context(lock_ledger(assembly, "ledger rebuild", lock_timeout))
-        record_all(assembly.ledger, lease, [one.entry for one in found if one.entry is not None])
+        facts = old.facts.values() if old is not None else ()
+        entries = [one.entry for one in found if one.entry is not None]
+        record_all(assembly.ledger, lease, [*facts, *entries])
     aside = f"\nThe old ledger is kept as {escape(kept)}." if kept else ""
     click.echo(f"{aside}\nRebuilt from the live documents. No service was changed.")
 
@@ -222,13 +224,13 @@ def _approve_rebuild() -> None:
     )
 
 
-def record_all(ledger: Ledger, lease: Lease, entries: Iterable[Entry]) -> None:
-    """Record entries under a lock; each one gets the fencing token of the lock."""
+def record_all(ledger: Ledger, lease: Lease, records: Iterable[Entry | Fact]) -> None:
+    """Record entries and facts under a lock; each one gets the fencing token of the lock."""
     from dataclasses import replace
 
-    for entry in entries:
+    for record in records:
         lease.check()
-        ledger.record(replace(entry, fence=lease.lock_owner.fence))
+        ledger.record(replace(record, fence=lease.lock_owner.fence))
 
 
 @ledger.command(
