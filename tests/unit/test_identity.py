@@ -23,6 +23,7 @@ from reconciler.model import (
     Action,
     Address,
     Cause,
+    Entry,
     Json,
     Live,
     Manifest,

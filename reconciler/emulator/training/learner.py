@@ -56,7 +56,7 @@ class Model:
         return _squash(value) if self.classes else value
 
     def name_class(self, probability: float) -> str:
-        """Return the label that a probability stands for."""
+        """Return the label of the class that a probability means."""
         return self.classes[probability >= 0.5]
 
     def dump(self) -> bytes:
@@ -174,7 +174,7 @@ def split(table: Table, data: bytes) -> tuple[Table, Table]:
 
 
 def score(model: Model, table: Table) -> Table:
-    """Add what the model says of each row: `Scored Labels`, and the probability of the class."""
+    """Add the predictions to each row: `Scored Labels`, and the probability of the class."""
     names = ("Scored Labels", "Scored Probabilities")[: 2 if model.classes else 1]
     rows = [
         [*row, *format_prediction(model, dict(zip(table.columns, row, strict=True)))]
