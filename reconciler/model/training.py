@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import field
 
@@ -92,3 +93,43 @@ class Retraining:
     promote: tuple[Promotion, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     place: SourceLocation | None = field(default=None, compare=False)
+
+
+class JobState(enum.StrEnum):
+    """The state of a batch job, in the service's words."""
+
+    NOT_STARTED = "NotStarted"
+    RUNNING = "Running"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    FINISHED = "Finished"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the state is the last one."""
+        return self not in {JobState.NOT_STARTED, JobState.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class BlobReference:
+    """A blob of a batch call: by a connection string, or by an address and a signature.
+
+    `uri` is the address of the blob without a signature; `secret` is the connection string or the
+    signature, and is never shown or recorded.
+    """
+
+    uri: str
+    secret: str = field(default="", repr=False)
+    is_connection: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """What the service says about a job. `results` are the outputs by port, once it has finished.
+
+    `details` are the service's words about a failure.
+    """
+
+    state: JobState
+    details: str = ""
+    results: Mapping[str, BlobReference] = field(default_factory=dict)
