@@ -50,6 +50,7 @@ from reconciler.emulator.settings import Settings
 from reconciler.emulator.state import State
 from reconciler.emulator.storage import Storage
 from reconciler.emulator.switches import Choices
+from reconciler.emulator.training.jobs import Jobs
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _FIXED: Final = {
@@ -87,11 +88,20 @@ class Server:
         workspaces = Workspaces(self._state, random_source)
         workspaces.seed(settings.world, time.time())
         self._classic = self._make_classic(workspaces, remembers=plan.holds("stale-read"))
+        self._jobs = Jobs(
+            self._state,
+            self._storage,
+            self._choices,
+            time.time,
+            seconds=settings.job_seconds,
+            blob_url=settings.blob_url,
+        )
+        endpoints = self._classic.endpoints
         self._services = Services(
-            self._state, self._operations, workspaces, self._classic.endpoints, self._storage
+            self._state, self._operations, workspaces, endpoints, self._storage, self._jobs
         )
         self._fault_injector = FaultInjector(
-            plan, self._operations, self._classic.endpoints, self._choices
+            plan, self._operations, endpoints, self._jobs, self._choices
         )
         self._stopped = asyncio.Event()
         self._answered = 0
@@ -130,6 +140,7 @@ class Server:
         if self._settings.log is not None:
             self._log = self._settings.log.open("a", encoding="utf-8")
         await self._storage.open()
+        self._jobs.resume()
         app = web.Application(client_max_size=_MOST_BYTES)
         app.router.add_get("/emulator", self._identify)
         app.router.add_route("*", r"/{tail:[\s\S]*}", self._handle)
@@ -145,6 +156,7 @@ class Server:
             await self._stopped.wait()
         finally:
             await runner.cleanup()
+            await self._jobs.close()
             await self._storage.close()
             self._state.close()
             if self._log is not None:

@@ -19,9 +19,9 @@ class Settings:
     """The settings. `seed` makes ids, keys and cipher text repeatable; None makes them random.
 
     `operation_seconds` is how long an operation runs, and after which time a Classic PATCH takes
-    effect. `blob_url` is the address of blob storage, for the switches that check models. `world`
-    is what Classic holds at the start. The process is killed after `crash_after` replies; 0 means
-    never. `id` identifies this process to its project.
+    effect. A job runs for `job_seconds`. `blob_url` is the address of blob storage, for the
+    switches that check models. `world` is what Classic holds at the start. The process is killed
+    after `crash_after` replies; 0 means never. `id` identifies this process to its project.
     """
 
     host: str = "127.0.0.1"
@@ -29,6 +29,7 @@ class Settings:
     data: Path | None = None
     seed: int | None = None
     operation_seconds: float = 0.2
+    job_seconds: float = 1.0
     limits: Literal["off", "resource-manager"] = "off"
     blob_url: str = ""
     token: str = "emulator"  # noqa: S105 - a published default, not a secret

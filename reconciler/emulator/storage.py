@@ -12,7 +12,7 @@ import ipaddress
 import json
 import time
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from reconciler.emulator.replies import bad_request, describe_lost_blob
 from reconciler.emulator.requests import check_count
@@ -22,9 +22,10 @@ if TYPE_CHECKING:  # the server's framework is imported when the server starts
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _TIMEOUT_S: Final = 30
+_VERSION: Final = "2020-12-06"
 # The published account and key of the storage emulator; they are not secret.
-_ACCOUNT: Final = "devstoreaccount1"
-_KEY: Final = (
+ACCOUNT: Final = "devstoreaccount1"
+KEY: Final = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 
@@ -64,7 +65,7 @@ class Storage:
         """Return whether a model's blob exists, read with the account's key."""
         import aiohttp
 
-        if self._session is None or not _is_loopback(uri):
+        if self._session is None or not is_loopback(uri):
             return False
         try:
             async with self._session.head(sign(uri), allow_redirects=False) as answer:
@@ -76,7 +77,7 @@ class Storage:
         """Return the bytes at an address, without an added signature; None if it fails."""
         import aiohttp
 
-        if self._session is None or not _is_loopback(uri):
+        if self._session is None or not is_loopback(uri):
             return None
         try:
             async with self._session.get(uri, allow_redirects=False) as answer:
@@ -87,8 +88,24 @@ class Storage:
         except (aiohttp.ClientError, TimeoutError):
             return None
 
+    async def store(self, uri: str, data: bytes) -> str:
+        """Write a blob at an address with a signature; return why it failed, or ""."""
+        import aiohttp
 
-def _is_loopback(uri: str) -> bool:
+        if self._session is None or not is_loopback(uri):
+            return "The storage account cannot be reached."
+        headers = {"x-ms-blob-type": "BlockBlob"}
+        try:
+            async with self._session.put(
+                uri, data=data, headers=headers, allow_redirects=False
+            ) as answer:
+                return "" if answer.status == 201 else f"The server answered {answer.status}."
+        except (aiohttp.ClientError, TimeoutError):
+            return "The storage account cannot be reached."
+
+
+def is_loopback(uri: str) -> bool:
+    """Return whether an address is on this machine; nothing else is ever called."""
     try:
         host = urlsplit(uri).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -98,14 +115,27 @@ def _is_loopback(uri: str) -> bool:
 
 def sign(uri: str) -> str:
     """Return the address with a signature of the published account that is valid for a minute."""
-    path = urlsplit(uri).path
-    if not path.startswith(f"/{_ACCOUNT}/"):
+    if not urlsplit(uri).path.startswith(f"/{ACCOUNT}/"):
         return uri
-    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60))
-    version = "2020-12-06"
+    now = time.time()
+    return f"{uri}?{make_signature(uri, 'r', now - 60, now + 60)}"
+
+
+def make_signature(
+    uri: str, permissions: str, start: float, end: float, account_key: str = KEY
+) -> str:
+    """Return a signature for one blob. Times are in seconds since 1970; the key is in base64."""
+    starts, ends = (
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) for moment in (start, end)
+    )
+    parts = urlsplit(uri)
+    path = unquote(parts.path)
+    # The account is a part of the host, except for the storage emulator.
+    account = "" if path.startswith(f"/{ACCOUNT}/") else f"/{(parts.hostname or '').split('.')[0]}"
+    name = f"/blob{account}{path}"
     # The order of lines is that of the service signature (documented: create-service-sas).
-    lines = ["r", "", ends, f"/blob{path}", "", "", "", version, "b", "", "", "", "", "", "", ""]
-    key = base64.b64decode(_KEY)
+    lines = [permissions, starts, ends, name, "", "", "", _VERSION, "b", *[""] * 7]
+    key = base64.b64decode(account_key)
     digest = hmac.new(key, "\n".join(lines).encode(), hashlib.sha256).digest()
-    signature = quote(base64.b64encode(digest).decode(), safe="")
-    return f"{uri}?sv={version}&se={quote(ends, safe='')}&sr=b&sp=r&sig={signature}"
+    fields = {"sv": _VERSION, "st": starts, "se": ends, "sr": "b", "sp": permissions}
+    return urlencode({**fields, "sig": base64.b64encode(digest).decode()}, quote_via=quote)

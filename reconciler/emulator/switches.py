@@ -53,6 +53,7 @@ SWITCHES: Final = (
     Switch("percent-at-end", ("less", "one"), "percentComplete of an operation that has ended"),
     Switch("operation-after-end", ("kept", "gone"), "an operation after a reply showed its end"),
     Switch("operation-results", ("204", "200"), "operationresults after the operation has ended"),
+    Switch("job-status", ("word", "number"), "the StatusCode of a job"),
     Switch("throttle-body", ("error", "empty"), "the body of a 429"),
     Switch("classic-resource-location", _LOCATIONS, "a model's location in GET of an endpoint"),
     Switch("classic-delayed", ("all", "model"), "what a PATCH or refresh changes with a delay"),

@@ -21,7 +21,7 @@ _FOREIGN: Final = "Nothing is concluded from it. Check what answers at the addre
 
 
 class ScoringService:
-    """Scores rows with the live model. `path` is that of the service's API, `key` one of its keys."""
+    """Scores rows with the live model. `path` is that of the service's API, `key` its key."""
 
     def __init__(self, client: Client, path: str, key: str) -> None:
         self._client = client

@@ -117,6 +117,13 @@ def _list_choices() -> str:
     help="How long an operation runs, and how long a Classic PATCH takes to become effective.",
 )
 @click.option(
+    "--job-seconds",
+    type=click.FloatRange(0, 3600),
+    default=1.0,
+    show_default=True,
+    help="How long a training job runs.",
+)
+@click.option(
     "--limits",
     type=click.Choice(["off", "resource-manager"]),
     default="off",
@@ -156,6 +163,7 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
     data: Path | None,
     seed: int | None,
     operation_seconds: float,
+    job_seconds: float,
     limits: str,
     blob_url: str,
     *,
@@ -197,6 +205,7 @@ def emulator(  # noqa: PLR0917 - click passes every option as an argument
             data=data,
             seed=seed,
             operation_seconds=operation_seconds,
+            job_seconds=job_seconds,
             limits="resource-manager" if limits == "resource-manager" else "off",
             blob_url=blob_url,
             token=os.environ.get("RECONCILER_EMULATOR_TOKEN") or own,

@@ -36,6 +36,7 @@ class WebService:
     resources: list[str] = field(default_factory=list)
     description: str = ""
     kind: str = "predictive"
+    training: Json = None
 
 
 @dataclass
@@ -129,6 +130,7 @@ class Workspaces:
             list(publication.resources),
             description,
             publication.kind,
+            publication.training,
         )
         old = self.services.get((workspace, publication.id))
         service.created = old.created if old else now

@@ -18,7 +18,9 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 _TIERS: Final = ("free", "standard")
 _KINDS: Final = ("predictive", "training")
 _WORKSPACE_FIELDS: Final = ("id", "region", "tier", "token", "webServices")
-_SERVICE_FIELDS: Final = ("id", "name", "kind", "resources")
+_SERVICE_FIELDS: Final = ("id", "name", "kind", "resources", "training")
+_TRAINING_FIELDS: Final = ("label", "data", "rows", "outputs", "parameters")
+_ROLES: Final = ("model", "evaluation", "scored")
 _MOST: Final = 1000
 
 
@@ -30,6 +32,7 @@ class Publication:
     name: str
     resources: tuple[str, ...] = ()
     kind: str = "predictive"
+    training: Json = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ def make_world(document: Json) -> tuple[Workspace, ...]:
                     service["name"],
                     tuple(service.get("resources", ())),
                     service.get("kind", "predictive"),
+                    service.get("training"),
                 )
                 for service in one.get("webServices", ())
             ),
@@ -138,6 +142,23 @@ def _check_service(service: Mapping[str, Json]) -> Iterator[FileFinding]:
     if service.get("kind") == "training" and service.get("resources"):
         step = "Remove resources, or set kind: predictive."
         yield FileFinding(("resources",), "a training service has no updatable resources", step)
+    if "training" in service:
+        if service.get("kind") != "training":
+            yield FileFinding(("training",), "only a service of kind: training trains")
+        for one in _check_training(service["training"]):
+            yield replace(one, path=("training", *one.path))
+
+
+def _check_training(training: Json) -> Iterator[FileFinding]:
+    """Yield the problems of what a training service does with its ports."""
+    if not isinstance(training, dict):
+        yield FileFinding((), "must be a mapping with label, data and outputs")
+        return
+    yield from check_unknown(training, _TRAINING_FIELDS)
+    for name in ("label", "outputs"):
+        if name not in training:
+            yield FileFinding((), f"the training service has no {name}")
+    yield from check_values(training, _TRAINING_DEMANDS, {})
 
 
 def _check_id(value: Json) -> str:
@@ -155,6 +176,11 @@ def _check_resources(value: Json) -> str:
     return "" if len(set(value)) == len(value) else "contains a name twice"
 
 
+def _check_roles(value: Json) -> str:
+    known = isinstance(value, dict) and all(one in _ROLES for one in value.values())
+    return "" if known else f"must map ports to {' or '.join(_ROLES)}"
+
+
 def _make_word_check(words: tuple[str, ...]) -> Callable[[Json], str]:
     return lambda value: "" if value in words else f"must be {' or '.join(words)}"
 
@@ -170,4 +196,9 @@ _SERVICE_DEMANDS: Final[Mapping[str, Callable[[Json], str]]] = {
     "name": _check_text,
     "kind": _make_word_check(_KINDS),
     "resources": _check_resources,
+}
+_TRAINING_DEMANDS: Final[Mapping[str, Callable[[Json], str]]] = {
+    **dict.fromkeys(("label", "data", "rows"), _check_text),
+    "outputs": _check_roles,
+    "parameters": _check_resources,
 }

@@ -42,6 +42,12 @@ KINDS: Final = (
     Kind("list-omission", "a list leaves out one of its items"),
     Kind("truncate", "the body ends after half of its Content-Length"),
     Kind("wrong-type", "200 with an HTML page; nothing is done"),
+    Kind("fail-job", "the job is started, and it ends Failed"),
+    Kind("stuck-job", "the job is started, and it runs without an end"),
+    Kind("lose-job-reply", "as drop-reply, for the calls that submit, start and cancel jobs"),
+    Kind("empty-evaluation", "the job's evaluation has a header and not a row"),
+    Kind("nan-evaluation", "each metric of the job's evaluation is NaN"),
+    Kind("two-row-evaluation", "the job's evaluation has two rows, without a name"),
     Kind("invalid-model", "400 for a write that contains the address of a model"),
 )
 

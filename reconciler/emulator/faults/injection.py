@@ -23,10 +23,18 @@ from reconciler.emulator.resource_manager.operations import Operations
 from reconciler.emulator.resource_manager.views import PROVIDER
 from reconciler.emulator.state import Before, Key, make_key
 from reconciler.emulator.switches import Choices
+from reconciler.emulator.training.jobs import Jobs
 
 Json = Any
 NO_ANSWER: Final = Answer(0)
 _DEFAULT_SECONDS: Final = 2.0
+_JOB_ENDS: Final = (
+    "fail-job",
+    "stuck-job",
+    "empty-evaluation",
+    "nan-evaluation",
+    "two-row-evaluation",
+)
 _ENDS: Final = ("fail-operation", "stuck-operation", "silent-rollback")
 _PAGE: Final = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body></body></html>"
 _CODES: Final = {502: "BadGateway", 503: "ServiceUnavailable", 504: "GatewayTimeout"}
@@ -39,8 +47,14 @@ class FaultInjector:
     """
 
     def __init__(
-        self, plan: FaultPlan, operations: Operations, endpoints: Endpoints, choices: Choices
+        self,
+        plan: FaultPlan,
+        operations: Operations,
+        endpoints: Endpoints,
+        jobs: Jobs,
+        choices: Choices,
     ) -> None:
+        self._jobs = jobs
         self._plan = plan
         self._operations = operations
         self._endpoints = endpoints
@@ -53,6 +67,8 @@ class FaultInjector:
     def _concerns(self, fault: Fault, call: Call) -> bool:
         if fault.do in _ENDS:
             return call.method != "GET" and call.plane != "services"
+        if fault.do in {*_JOB_ENDS, "lose-job-reply"}:
+            return _changes_job(call, only_start=fault.do in _JOB_ENDS)
         if fault.do == "invalid-model":
             return _carries_model(call)
         if fault.do == "list-omission":
@@ -91,7 +107,7 @@ class FaultInjector:
     def _modify(self, entry: FaultEntry, call: Call, answer: Answer) -> Answer | None:
         """Return the answer to send; None if the fault finds nothing to act on."""
         match entry.do:
-            case "drop-reply":
+            case "drop-reply" | "lose-job-reply":
                 return NO_ANSWER
             case "list-omission":
                 return _omit(answer, entry)
@@ -99,7 +115,7 @@ class FaultInjector:
                 return self._show_stale(call, answer)
             case "truncate":
                 return answer if answer.data or answer.body is not None else None
-            case do if do in _ENDS:
+            case do if do in {*_ENDS, *_JOB_ENDS}:
                 return answer if self._spoil(call, answer, do) else None
         return answer
 
@@ -118,6 +134,8 @@ class FaultInjector:
         return refusal
 
     def _spoil(self, call: Call, answer: Answer, do: str) -> bool:
+        if call.plane == "services":
+            return answer.status < 400 and self._jobs.spoil(call.segments[-2], do)
         if call.plane == "classic":
             return self._endpoints.spoil(answer)
         return self._operations.spoil(answer, do)
@@ -151,6 +169,11 @@ class FaultInjector:
         if call.version == PREVIEW:
             shown = {**shown, "properties": definitions.show_preview(shown["properties"])}
         return replace(answer, status=200, body=shown, data=b"")
+
+
+def _changes_job(call: Call, *, only_start: bool) -> bool:
+    writes = call.plane == "services" and call.method != "GET" and "jobs" in call.segments
+    return writes and (not only_start or _ends_with(call, "start"))
 
 
 def _refuse_model(call: Call) -> Refusal:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ from reconciler.emulator.scoring import model as scoring
 from reconciler.emulator.scoring.swagger import describe
 from reconciler.emulator.state import Key, Service, State
 from reconciler.emulator.storage import Storage, sign
+from reconciler.emulator.training.graph import Training, find_training
+from reconciler.emulator.training.jobs import Jobs
 
 Json = Any
 _SWAGGER: Final = ["swagger.json"]
@@ -64,7 +66,9 @@ class Services:
         workspaces: Workspaces,
         endpoints: Endpoints,
         storage: Storage,
+        jobs: Jobs,
     ) -> None:
+        self._jobs = jobs
         self._state = state
         self._operations = operations
         self._workspaces = workspaces
@@ -94,6 +98,8 @@ class Services:
         if tail == _SWAGGER:
             allow(call, "GET")
             return self._describe(call)
+        if tail[:1] == ["jobs"]:
+            return self._answer_job(call, call.segments[5:])
         if tail != ["execute"]:
             raise Refusal(404, "NotFound", "Resource not found.")
         allow(call, "POST")
@@ -111,6 +117,40 @@ class Services:
             details = call.query.get("details", "").casefold() == "true"
             shown = scoring.show_table(result, details=details)
         return Answer(200, data=render_compact({"Results": {scored.output: shown}}))
+
+    def _answer_job(self, call: Call, rest: Sequence[str]) -> Answer:
+        """Answer a call of batch execution; `rest` is its path after `jobs`."""
+        _check_version(call)
+        scored, service = self._find(call), call.segments[3]
+        match [*rest]:
+            case []:
+                allow(call, "POST")
+                training = self._find_training(scored.of)
+                body = call.document() if call.body else None
+                job = self._jobs.submit(service, training, body, scored.most_calls)
+                return Answer(200, data=render_compact(job))
+            case [job, "start"]:
+                allow(call, "POST")
+                self._jobs.start(service, job)
+                return Answer(204)
+            case [job]:
+                allow(call, "GET", "DELETE")
+                if call.method == "GET":
+                    return Answer(200, data=render_compact(self._jobs.show(service, job)))
+                self._jobs.cancel(service, job)
+                return Answer(204)
+        raise Refusal(404, "NotFound", "Resource not found.")
+
+    def _find_training(self, of: Endpoint | Service) -> Training:
+        """Return what a service trains; a service that trains nothing has no batch jobs here."""
+        if isinstance(of, Endpoint):
+            training = self._workspaces.services[of.workspace, of.service].training
+            found = Training(**training) if training else None
+        else:
+            found = find_training(of.properties)
+        if found is None:
+            raise Refusal(404, "NotFound", "Resource not found.")
+        return found
 
     def _describe(self, call: Call) -> Answer:
         if "api-version" in call.query:
