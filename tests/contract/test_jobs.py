@@ -1,0 +1,432 @@
+"""Batch jobs: training on real data in real storage, the queue, and what a request may say."""
+
+import csv
+import io
+import json
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from reconciler.blobs import upload_model
+from tests.contract.classic import WORKSPACE, example, write_world
+from tests.contract.faulty import on
+from tests.contract.signatures import ACCOUNT, KEY, sign
+from tests.contract.world import Service, code_of, run_service
+
+pytestmark = pytest.mark.contract
+Json = Any
+API = {"api-version": "2.0"}
+CONNECTION = "UseDevelopmentStorage=true"
+
+
+def people(count: int = 300, *, seed: int = 1) -> bytes:
+    """Labelled rows; the age decides the income with some noise."""
+    chance = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        age = chance.randint(18, 70)
+        rich = chance.gauss(age, 8) > 45
+        rows.append([age, chance.choice(["Private", "State-gov"]), ">50K" if rich else "<=50K"])
+    out = io.StringIO()
+    csv.writer(out).writerows([["age", "workclass", "income"], *rows])
+    return out.getvalue().encode()
+
+
+@dataclass
+class Batch:
+    """The batch service of one training service. `folder` is its own container's folder."""
+
+    url: str
+    key: str
+    blob: str
+    folder: str
+
+    def uri(self, name: str) -> str:
+        return f"{self.blob}/{ACCOUNT}/jobs/{self.folder}/{name}"
+
+    def at(self, name: str) -> Json:
+        return {"ConnectionString": CONNECTION, "RelativeLocation": f"jobs/{self.folder}/{name}"}
+
+    def request(self, **more: Json) -> Json:
+        body = {
+            "Inputs": {"input1": self.at("data.csv")},
+            "Outputs": {"output1": self.at("e.csv"), "output2": self.at("m.ilearner")},
+            "GlobalParameters": {},
+        }
+        return {**body, **more}
+
+    def call(self, method: str, tail: str = "", body: Json = None) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        url = f"{self.url}/jobs{tail}"
+        return requests.request(method, url, params=API, json=body, headers=headers, timeout=120)
+
+    def submit(self, **more: Json) -> str:
+        answer = self.call("POST", body=self.request(**more))
+        assert answer.status_code == 200, answer.text
+        return str(answer.json())
+
+    def start(self, job: str) -> None:
+        answer = self.call("POST", f"/{job}/start")
+        assert (answer.status_code, answer.content) == (204, b"")
+
+    def show(self, job: str) -> Json:
+        return self.call("GET", f"/{job}").json()
+
+    def wait(self, job: str, ended: Callable[[Json], bool] | None = None) -> Json:
+        """Poll until a job has ended; the test's own limit is the patience."""
+        ended = ended or (lambda said: said["StatusCode"] not in {"NotStarted", "Running"})
+        while not ended(said := self.show(job)):
+            time.sleep(0.05)
+        return said
+
+    def run(self, **more: Json) -> Json:
+        job = self.submit(**more)
+        self.start(job)
+        return self.wait(job)
+
+    def read(self, name: str) -> bytes:
+        uri = self.uri(name)
+        answer = requests.get(f"{uri}?{sign(uri)}", timeout=120)
+        assert answer.status_code == 200
+        return answer.content
+
+
+def make_batch(service: Service, data: bytes | None = None) -> Batch:
+    """A New training service of its own, with data."""
+    name = uuid.uuid4().hex
+    body = example("training.webservice.put")
+    assert service.finish(service.call("PUT", service.path(name), body))["status"] == "Succeeded"
+    shown = service.get(name)["properties"]
+    keys = service.call("GET", service.path(name, "/listKeys")).json()
+    path = urlsplit(shown["swaggerLocation"]).path.removesuffix("/swagger.json")
+    batch = Batch(f"{service.url}{path}", keys["primary"], service.blob, name)
+    upload_model(batch.uri("data.csv"), people() if data is None else data, {})
+    return batch
+
+
+@pytest.fixture(scope="session")
+def shared_training(storage: str) -> Iterator[Service]:
+    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=0")
+    with run_service(*options) as running:
+        running.blob = storage
+        yield running
+
+
+@pytest.fixture
+def batch(shared_training: Service) -> Batch:
+    return make_batch(shared_training)
+
+
+@pytest.fixture
+def slow(storage: str) -> Iterator[Batch]:
+    """One whose jobs run until they are cancelled."""
+    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=3600")
+    with run_service(*options) as running:
+        running.blob = storage
+        yield make_batch(running)
+
+
+def test_a_job_trains_a_model_and_evaluates_it(batch: Batch) -> None:
+    said = batch.run()
+    assert (said["StatusCode"], said["Details"]) == ("Finished", None)
+    assert batch.read("m.ilearner").startswith(b"reconciler-ilearner/1\n")
+    header, row = csv.reader(io.StringIO(batch.read("e.csv").decode()))
+    metrics = dict(zip(header, map(float, row), strict=True))
+    assert metrics["AUC"] > 0.8
+    assert list(metrics)[:5] == ["Accuracy", "Precision", "Recall", "F-Score", "AUC"]
+
+
+def test_equal_data_makes_equal_models_and_other_data_makes_others(
+    shared_training: Service,
+) -> None:
+    models = []
+    for data in (people(), people(), people(seed=2)):
+        one = make_batch(shared_training, data)
+        one.run()
+        models.append(one.read("m.ilearner"))
+    assert models[0] == models[1] != models[2]
+
+
+def test_a_parameter_changes_the_model(batch: Batch) -> None:
+    batch.run(GlobalParameters={"Number of trees": 100})
+    first = batch.read("m.ilearner")
+    batch.run(GlobalParameters={"Number of trees": 1})
+    assert batch.read("m.ilearner") != first
+
+
+def test_results_name_the_blobs_as_asked_and_open_them(batch: Batch) -> None:
+    said = batch.run()
+    assert set(said["Results"]) == {"output1", "output2"}
+    for port, name in (("output1", "e.csv"), ("output2", "m.ilearner")):
+        result = said["Results"][port]
+        assert result["RelativeLocation"] == f"jobs/{batch.folder}/{name}"
+        assert result["BaseLocation"].endswith("/")
+        opened = requests.get(
+            f"{result['BaseLocation']}{result['RelativeLocation']}{result['SasBlobToken']}",
+            timeout=120,
+        )
+        assert opened.content == batch.read(name)
+        assert "sp=r" in result["SasBlobToken"]
+
+
+def test_a_leading_slash_is_not_kept(batch: Batch) -> None:
+    outputs = batch.request()["Outputs"]
+    outputs["output1"]["RelativeLocation"] = f"/jobs/{batch.folder}/slash.csv"
+    said = batch.run(Outputs=outputs)
+    assert said["Results"]["output1"]["RelativeLocation"] == f"jobs/{batch.folder}/slash.csv"
+    assert batch.read("slash.csv")
+
+
+def test_addresses_with_signatures_and_whole_connection_strings_work_too(batch: Batch) -> None:
+    base = f"{batch.blob}/{ACCOUNT}"
+    whole = f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={base}"
+    outputs = {
+        "output1": {**batch.at("whole.csv"), "ConnectionString": whole},
+        "output2": {
+            "BaseLocation": f"{base}/",
+            "RelativeLocation": f"jobs/{batch.folder}/signed.ilearner",
+            "SasBlobToken": f"?{sign(batch.uri('signed.ilearner'), read=False)}",
+        },
+    }
+    assert batch.run(Outputs=outputs)["StatusCode"] == "Finished"
+    assert batch.read("whole.csv")
+    assert batch.read("signed.ilearner")
+
+
+def test_a_signature_that_only_reads_does_not_write(batch: Batch) -> None:
+    outputs = {
+        "output2": {
+            "BaseLocation": f"{batch.blob}/{ACCOUNT}/",
+            "RelativeLocation": f"jobs/{batch.folder}/refused.ilearner",
+            "SasBlobToken": f"?{sign(batch.uri('refused.ilearner'))}",
+        },
+    }
+    said = batch.run(Outputs=outputs)
+    assert said["StatusCode"] == "Failed"
+    assert said["Results"] is None
+    assert "refused.ilearner could not be written. The server answered 403." in said["Details"]
+
+
+def test_a_submitted_job_waits_for_its_start(batch: Batch) -> None:
+    job = batch.submit()
+    for _ in range(3):
+        assert batch.show(job) == {"StatusCode": "NotStarted", "Results": None, "Details": None}
+    batch.start(job)
+    assert batch.wait(job)["StatusCode"] == "Finished"
+
+
+def test_a_job_starts_once(batch: Batch) -> None:
+    job = batch.submit()
+    batch.start(job)
+    batch.wait(job)
+    again = batch.call("POST", f"/{job}/start")
+    assert code_of(again) == (400, "InvalidOperation", "CannotStartJob")
+    message = again.json()["error"]["details"][0]["message"]
+    assert message == "The job cannot be started because it is in Finished state."
+
+
+def test_jobs_above_the_limit_of_the_service_wait(slow: Batch) -> None:
+    jobs = [slow.submit() for _ in range(5)]
+    for job in jobs:
+        slow.start(job)
+    for job in jobs[:4]:
+        slow.wait(job, lambda said: said["StatusCode"] == "Running")
+    assert slow.show(jobs[4])["StatusCode"] == "NotStarted"
+    assert slow.call("DELETE", f"/{jobs[0]}").status_code == 204
+    slow.wait(jobs[4], lambda said: said["StatusCode"] == "Running")
+    assert slow.show(jobs[0]) == {"StatusCode": "Cancelled", "Results": None, "Details": None}
+
+
+def test_an_ended_job_may_be_deleted(batch: Batch) -> None:
+    said = batch.run()
+    assert said["StatusCode"] == "Finished"
+    job = batch.submit()
+    assert batch.call("DELETE", f"/{job}").status_code == 204
+    assert batch.show(job)["StatusCode"] == "Cancelled"
+    assert batch.call("DELETE", f"/{job}").status_code == 204
+
+
+def test_jobs_belong_to_their_service(batch: Batch, shared_training: Service) -> None:
+    other, job = make_batch(shared_training), batch.submit()
+    assert code_of(other.call("GET", f"/{job}")) == (404, "NotFound", "MissingJobId")
+    wrong = Batch(batch.url, "x" * 40, batch.blob, batch.folder)
+    assert code_of(wrong.call("GET", f"/{job}"))[0] == 401
+
+
+BAD_ENDING = {"ConnectionString": CONNECTION, "RelativeLocation": "jobs/x"}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"Inputs": {}}, "BatchJobInputsNotSpecified"),
+        ({"Inputs": {"input2": BAD_ENDING}}, "InvalidInputNames"),
+        ({"Inputs": {"input1": BAD_ENDING, "b": BAD_ENDING}}, "BatchJobInputsTooManySpecified"),
+        ({"Input": BAD_ENDING}, "DuplicateInputInBatchCall"),
+        ({"Inputs": {"input1": {}}}, "InputBlobRelativeLocationInvalid"),
+        ({"Inputs": {"input1": {"RelativeLocation": "x.csv"}}}, "ContainerSegmentInvalid"),
+        ({"Inputs": {"input1": {"RelativeLocation": "j/x.csv"}}}, "MissingInputBlobInformation"),
+        ({"Inputs": {"input1": BAD_ENDING}}, "InvalidBlobExtension"),
+        ({"Outputs": {"output2": BAD_ENDING}}, "InvalidBlobExtension"),
+        ({"Outputs": {"Output2": BAD_ENDING}}, "InvalidOutputOverrideName"),
+        ({"Outputs": {"output2": None}}, "MissingOutputOverrideSpecification"),
+        ({"GlobalParameters": {"Number of Trees": 1}}, "UnexpectedParameter"),
+        ({"GlobalParameters": []}, ""),
+        ({"Outputs": [1]}, "RequestBodyInvalid"),
+        (
+            {"Outputs": {"output1": {"ConnectionString": "x", "RelativeLocation": "a/b.csv"}}},
+            "InvalidBlobConnectionString",
+        ),
+        (
+            {"Outputs": {"output1": {"BaseLocation": "http://x/", "RelativeLocation": "a/b.csv"}}},
+            "InvalidBlob",
+        ),
+    ],
+)
+def test_a_wrong_request_is_refused_with_the_published_code(
+    batch: Batch, change: Json, code: str
+) -> None:
+    answer = batch.call("POST", body=batch.request(**change))
+    if not code:
+        assert answer.status_code == 200
+    else:
+        assert code_of(answer) == (400, "BadArgument", code)
+
+
+@pytest.mark.parametrize(
+    ("data", "details"),
+    [
+        (b"age,income\n1,>50K\n", "The label column has 1 classes, and 2 are needed."),
+        (b"age,workclass\n1,Private\n2,Private\n", 'Column "income" was not found.'),
+        (b"age,income\n", "The data does not have a row."),
+    ],
+)
+def test_data_that_cannot_be_trained_on_fails_the_job(
+    shared_training: Service, data: bytes, details: str
+) -> None:
+    said = make_batch(shared_training, data).run()
+    assert (said["StatusCode"], said["Results"]) == ("Failed", None)
+    assert said["Details"].startswith(f"ModuleExecutionError: {details}")
+
+
+def test_missing_data_fails_the_job(batch: Batch) -> None:
+    said = batch.run(Inputs={"input1": batch.at("missing.csv")})
+    assert said["StatusCode"] == "Failed"
+    assert "Unable to access the provided Azure blob" in said["Details"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "evaluation"),
+    [
+        ("fail-job", "Failed", None),
+        ("empty-evaluation", "Finished", 1),
+        ("nan-evaluation", "Finished", 2),
+        ("two-row-evaluation", "Finished", 3),
+    ],
+)
+def test_faults_change_what_a_job_makes(
+    storage: str, tmp_path: Path, fault: str, state: str, evaluation: int | None
+) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(json.dumps([on(fault, "POST", "start", times=1)]))
+    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=0", f"--faults={faults}")
+    with run_service(*options) as running:
+        running.blob = storage
+        batch = make_batch(running)
+        assert batch.run()["StatusCode"] == state
+        if evaluation is not None:
+            lines = batch.read("e.csv").decode().splitlines()
+            assert len(lines) == evaluation
+            assert ("NaN" in lines[-1]) is (fault == "nan-evaluation")
+        assert batch.run()["StatusCode"] == "Finished"
+
+
+def test_a_stuck_job_runs_until_it_is_cancelled(storage: str, tmp_path: Path) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(json.dumps([on("stuck-job", "POST", "start")]))
+    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=0", f"--faults={faults}")
+    with run_service(*options) as running:
+        running.blob = storage
+        batch = make_batch(running)
+        job = batch.submit()
+        batch.start(job)
+        batch.wait(job, lambda said: said["StatusCode"] == "Running")
+        batch.call("DELETE", f"/{job}")
+        assert batch.show(job)["StatusCode"] == "Cancelled"
+
+
+def test_the_status_may_be_a_number(storage: str) -> None:
+    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=0")
+    with run_service(*options, "--switch=job-status=number") as running:
+        running.blob = storage
+        batch = make_batch(running)
+        job = batch.submit()
+        assert batch.show(job)["StatusCode"] == 0
+        batch.start(job)
+        assert batch.wait(job, lambda said: said["StatusCode"] not in {0, 1})["StatusCode"] == 4
+
+
+def test_a_started_job_goes_on_after_the_emulator_is_started_again(
+    storage: str, tmp_path: Path
+) -> None:
+    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", f"--data={tmp_path / 'state'}")
+    with run_service(*options, "--job-seconds=3600") as running:
+        running.blob = storage
+        batch = make_batch(running)
+        job, waiting = batch.submit(), batch.submit()
+        batch.start(job)
+        batch.wait(job, lambda said: said["StatusCode"] == "Running")
+    with run_service(*options, "--job-seconds=0") as running:
+        moved = Batch(running.url + urlsplit(batch.url).path, batch.key, storage, batch.folder)
+        assert moved.show(waiting)["StatusCode"] == "NotStarted"
+        assert moved.show(job)["StatusCode"] in {"NotStarted", "Running"}
+
+
+def test_a_classic_training_service_trains_as_its_world_says(storage: str, tmp_path: Path) -> None:
+    service = uuid.uuid4().hex
+    training = {
+        "label": "income",
+        "data": "input1",
+        "rows": "input2",
+        "outputs": {"output1": "evaluation", "output2": "model", "output3": "scored"},
+        "parameters": ["Penalty"],
+    }
+    published = {"id": service, "name": "Census", "kind": "training", "training": training}
+    world = write_world(tmp_path, {"id": WORKSPACE, "webServices": [published]})
+    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=0", f"--world={world}")
+    with run_service(*options) as running:
+        headers = {"Authorization": f"Bearer {running.token}"}
+        path = f"/workspaces/{WORKSPACE}/webservices/{service}/endpoints/default"
+        shown = requests.get(running.url + path, headers=headers, timeout=120).json()
+        url = running.url + urlsplit(shown["ApiLocation"]).path
+        batch = Batch(url, shown["PrimaryKey"], storage, service)
+        upload_model(batch.uri("data.csv"), people(), {})
+        upload_model(batch.uri("golden.csv"), people(40, seed=9), {})
+        said = batch.run(
+            Inputs={"input1": batch.at("data.csv"), "input2": batch.at("golden.csv")},
+            Outputs={**batch.request()["Outputs"], "output3": batch.at("rows.tsv")},
+            GlobalParameters={"Penalty": 10},
+        )
+        assert said["StatusCode"] == "Finished"
+        rows = list(csv.reader(io.StringIO(batch.read("rows.tsv").decode()), delimiter="\t"))
+    golden = list(csv.reader(io.StringIO(people(40, seed=9).decode())))
+    assert [row[:3] for row in rows] == golden
+    assert rows[0][3:] == ["Scored Labels", "Scored Probabilities"]
+
+
+def test_a_service_that_trains_nothing_has_no_jobs(shared_training: Service) -> None:
+    name = f"p{uuid.uuid4().hex}"
+    shared_training.put(name)
+    shown = shared_training.properties(name)
+    keys = shared_training.call("GET", shared_training.path(name, "/listKeys")).json()
+    path = urlsplit(shown["swaggerLocation"]).path.removesuffix("/swagger.json")
+    batch = Batch(f"{shared_training.url}{path}", keys["primary"], "", name)
+    assert batch.call("POST", body=batch.request()).status_code == 404
