@@ -129,8 +129,8 @@ def parse_number(cell: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def parse_evaluation(data: bytes, name: str, rule: RowRule = None) -> Evaluation | Finding:
-    """Returns the row of an evaluation file that the rule selects, or why there is not exactly one.
+def parse_evaluation(data: bytes, name: str) -> list[Evaluation] | Finding:
+    """Returns the rows of an evaluation file, or why it has none that can be read.
 
     `name` is the file's name or address, for messages; its ending says how cells are separated.
     """
@@ -147,8 +147,7 @@ def parse_evaluation(data: bytes, name: str, rule: RowRule = None) -> Evaluation
         message = f"the evaluation is not UTF-8 at byte {error.start}"
         return Finding(message, place=start, next_step=_PORT)
     separator = "\t" if name.casefold().endswith(".tsv") else ","
-    rows = _parse_rows(text, start, separator)
-    return rows if isinstance(rows, Finding) else _select(rows, rule, start)
+    return _parse_rows(text, start, separator)
 
 
 def _parse_rows(text: str, start: SourceLocation, separator: str) -> list[Evaluation] | Finding:
@@ -193,9 +192,9 @@ def _check(
         yield f"line {uneven} does not have {len(header)} cells, as the header has", _PORT
 
 
-def _select(
-    rows: Sequence[Evaluation], rule: RowRule, start: SourceLocation
-) -> Evaluation | Finding:
+def select_row(rows: Sequence[Evaluation], rule: RowRule) -> Evaluation | Finding:
+    """Returns the row that a rule selects, or why there is not exactly one; `rows` is not empty."""
+    start = SourceLocation(rows[0].place.file, 1, 1)
     chosen = [one for number, one in enumerate(rows, 1) if _fits(one, number, rule)]
     if len(chosen) == 1:
         return chosen[0]

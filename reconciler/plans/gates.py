@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from reconciler.model import Finding
 from reconciler.model.training import GateRule
 from reconciler.model.values import dataclass
-from reconciler.plans.evaluations import Evaluation, find_direction, fold_metric
+from reconciler.plans.evaluations import find_direction, fold_metric
 from reconciler.plans.statistics import (
     Difference,
     compare_accuracy,
@@ -95,55 +94,44 @@ def format_rule(rule: GateRule) -> str:
 
 
 def judge(
-    rules: Iterable[GateRule],
-    candidate: Evaluation,
-    remembered: Mapping[str, float] | None,
+    rule: GateRule,
+    value: float | None,
+    remembered: Mapping[str, float],
     rows: ScoredRows | None = None,
-) -> tuple[Verdict, ...]:
-    """Returns the verdict of each rule about a candidate.
-
-    `remembered` holds the metrics of the model in service, None if they are not known. `rows` are
-    None where the candidate and the live model were not scored on the same rows.
-    """
-    return tuple(
-        _judge_number(rule, candidate, remembered)
-        if rule.margin is None
-        else _judge_rows(rule, rule.margin, rows)
-        for rule in rules
-    )
-
-
-def _judge_number(
-    rule: GateRule, candidate: Evaluation, remembered: Mapping[str, float] | None
+    source: str = "",
 ) -> Verdict:
-    found = candidate.find(rule.metric)
-    if isinstance(found, Finding):
-        return Verdict(rule, Outcome.FAIL, found.message, {}, candidate.place.file)
+    """Returns the verdict of a rule about a candidate.
+
+    `value` is the metric of the candidate, from the evaluation at `source`; a rule with a margin
+    needs none. `remembered` holds the metrics of the model in service; it is empty if they are not
+    known. `rows` are None if the two models were not scored on the same rows.
+    """
+    if rule.margin is not None:
+        return _judge_rows(rule, rule.margin, rows)
+    found = math.nan if value is None else value
     if rule.max_regression is not None:
-        return _judge_regression(rule, rule.max_regression, found, remembered, candidate.place.file)
-    too_low = rule.min is not None and found < rule.min
-    too_high = rule.max is not None and found > rule.max
-    outcome = Outcome.FAIL if too_low or too_high else Outcome.PASS
-    numbers = {"candidate": found}
-    return Verdict(rule, outcome, f"{rule.metric} {found:.6g}", numbers, candidate.place.file)
+        return _judge_regression(rule, rule.max_regression, found, remembered, source)
+    is_good = (rule.min is None or found >= rule.min) and (rule.max is None or found <= rule.max)
+    outcome = Outcome.PASS if is_good else Outcome.FAIL
+    return Verdict(rule, outcome, f"{rule.metric} {found:.6g}", {"candidate": found}, source)
 
 
 def _judge_regression(
     rule: GateRule,
     most: float,
     found: float,
-    remembered: Mapping[str, float] | None,
+    remembered: Mapping[str, float],
     source: str,
 ) -> Verdict:
     folded = fold_metric(rule.metric)
-    known = remembered or {}
-    before = next((one for name, one in known.items() if fold_metric(name) == folded), None)
+    before = next((one for name, one in remembered.items() if fold_metric(name) == folded), None)
     if before is None:
         reason = f"{rule.metric} {found:.6g}; that of the model in service is not known"
         return Verdict(rule, Outcome.NO_BASELINE, reason, {"candidate": found}, source)
     worse = before - found if find_better(rule) == "higher" else found - before
     # A difference of two decimal numbers is not exact: 0.9 - 0.89 is more than 0.01.
-    outcome = Outcome.FAIL if worse - most > _ROUNDING * max(1, abs(before)) else Outcome.PASS
+    is_good = worse - most <= _ROUNDING * max(1, abs(before))
+    outcome = Outcome.PASS if is_good else Outcome.FAIL
     reason = f"{rule.metric} {before:.6g} -> {found:.6g} ({found - before:+.6g})"
     return Verdict(rule, outcome, reason, {"candidate": found, "live": before}, source)
 

@@ -7,10 +7,12 @@ import pytest
 from reconciler.model import Finding
 from reconciler.plans.evaluations import (
     Evaluation,
+    RowRule,
     find_direction,
     fold_metric,
     parse_evaluation,
     parse_number,
+    select_row,
 )
 
 # A recorded evaluation: the left model of `Evaluate Model` is first, and no column names them.
@@ -24,14 +26,19 @@ Infinity,0.0912634519229332,0.107777663489987,1.23406681461624E-06,1.66834112858
 """
 
 
-def _read(data: bytes, name: str = "e.csv", **rule: object) -> Evaluation:
-    found = parse_evaluation(data, name, **rule)  # type: ignore[arg-type]
+def _find(data: bytes, name: str = "e.csv", rule: RowRule = None) -> Evaluation | Finding:
+    rows = parse_evaluation(data, name)
+    return rows if isinstance(rows, Finding) else select_row(rows, rule)
+
+
+def _read(data: bytes, name: str = "e.csv", rule: RowRule = None) -> Evaluation:
+    found = _find(data, name, rule)
     assert isinstance(found, Evaluation)
     return found
 
 
-def _refuse(data: bytes, name: str = "e.csv", **rule: object) -> Finding:
-    found = parse_evaluation(data, name, **rule)  # type: ignore[arg-type]
+def _refuse(data: bytes, name: str = "e.csv", rule: RowRule = None) -> Finding:
+    found = _find(data, name, rule)
     assert isinstance(found, Finding)
     assert found.place is not None
     assert found.next_step
@@ -60,7 +67,7 @@ def test_a_rule_chooses_a_row_by_the_text_of_a_column() -> None:
 
 
 @pytest.mark.parametrize("rule", [3, {"Model": "x"}])
-def test_a_rule_that_names_another_row_is_refused(rule: object) -> None:
+def test_a_rule_that_names_another_row_is_refused(rule: RowRule) -> None:
     assert "none of them is the row that the gate names" in _refuse(TWO_ROWS, rule=rule).message
 
 
