@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from reconciler.document.schema import Field
 from reconciler.errors import ManifestInvalid
@@ -47,6 +47,9 @@ from reconciler.model import (
 )
 from reconciler.model.values import dataclass
 from reconciler.secrets.redaction import Redaction
+
+if TYPE_CHECKING:  # start-up: only retrain needs these values
+    from reconciler.model.training import BlobReference, JobStatus, TrainingBlob
 
 Emit: TypeAlias = Callable[[Event], None]
 Clock: TypeAlias = Callable[[], datetime]
@@ -249,6 +252,81 @@ class HasTiming(Protocol):
     @property
     def timing(self) -> ServiceTiming:
         """How fast the service accepts calls, as far as it is published or recorded."""
+        ...
+
+
+class BatchJobs(Protocol):
+    """The batch execution of one service. A submitted job runs only after it is started."""
+
+    def submit(
+        self,
+        inputs: Mapping[str, BlobReference],
+        outputs: Mapping[str, BlobReference],
+        parameters: Mapping[str, Json],
+    ) -> str:
+        """Submit a job and return its id; raises ReplyLost if it may exist, without running."""
+        ...
+
+    def start(self, job: str) -> None:
+        """Start a job; one that runs already is left as it is. Raises ReplyLost."""
+        ...
+
+    def poll(self, job: str) -> JobStatus:
+        """The state of a job; its results have signatures that were made just now."""
+        ...
+
+    def cancel(self, job: str) -> None:
+        """Cancel a job; one that has ended is left as it is."""
+        ...
+
+
+class Scorer(Protocol):
+    """The live model of one service."""
+
+    def score(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]]
+    ) -> Sequence[Mapping[str, str]]:
+        """The columns of the answer for each row, by name; all values are text."""
+        ...
+
+
+@runtime_checkable
+class Trains(Protocol):
+    """A provider of services with batch execution and scoring. Without it a service has none."""
+
+    def open_jobs(self, resource: Resource, /) -> BatchJobs:
+        """The batch execution of a live service; its key is read now and kept nowhere."""
+        ...
+
+    def open_scorer(self, resource: Resource, /) -> Scorer:
+        """The scoring of a live service; its key is read now and kept nowhere."""
+        ...
+
+
+class TrainingStorage(Protocol):
+    """The blobs of training jobs. No blob is ever written over."""
+
+    def refer(self, blob: TrainingBlob, uri: str) -> BlobReference:
+        """The reference to a blob with its secret; raises SecretMissing."""
+        ...
+
+    def exists(self, reference: BlobReference) -> bool:
+        """Whether a blob exists; raises BlobForbidden or Unavailable."""
+        ...
+
+    def upload(self, file: str, reference: BlobReference) -> bool:
+        """Upload a file of the project; False if the blob has the same bytes already.
+
+        Raises ReconcilerError if another blob has the address, or the file cannot be read.
+        """
+        ...
+
+    def read(self, reference: BlobReference, most_bytes: int) -> bytes:
+        """The bytes of a blob; raises ReconcilerError for a blob that is longer or missing."""
+        ...
+
+    def digest(self, reference: BlobReference) -> str:
+        """The `sha256:` digest of every byte of a blob."""
         ...
 
 

@@ -6,10 +6,12 @@ from reconciler.model import (
     Action,
     Address,
     Agenda,
+    DataUploaded,
     Event,
     Finding,
     FleetStopped,
     IntentResolved,
+    JobReported,
     LockAwaited,
     LockOwner,
     Refreshed,
@@ -72,6 +74,14 @@ def every_event() -> list[Event]:
         StepFailed(CENSUS, UPDATE, Finding("it went wrong", next_step="Plan again.")),
         StepSkipped(CENSUS, UPDATE, "this plan has already done it"),
         RollbackStarted(3),
+        JobReported(
+            Address("Retraining", "census"), "20261129T190512Z-3f2a", "b0f1e2", "Running", 61.5
+        ),
+        DataUploaded(
+            Address("Retraining", "census"),
+            "manifests/census.csv",
+            "https://acct.blob.core.windows.net/data/20261129T190512Z-3f2a.csv",
+        ),
         Retrying("GET management.azure.com", "throttled", 7.0),
         Throttling("reads of management.azure.com", "The limit has been reached.", 6.2),
     ]

@@ -42,9 +42,11 @@ from reconciler.model.drift import (
 )
 from reconciler.model.events import (
     Agenda,
+    DataUploaded,
     Event,
     FleetStopped,
     IntentResolved,
+    JobReported,
     LockAwaited,
     Refreshed,
     Refreshing,
@@ -107,6 +109,7 @@ __all__ = [
     "Cloud",
     "CompressedDocument",
     "CompressedField",
+    "DataUploaded",
     "Declared",
     "Drift",
     "DriftReport",
@@ -122,6 +125,7 @@ __all__ = [
     "Inputs",
     "Intent",
     "IntentResolved",
+    "JobReported",
     "Json",
     "LastApplied",
     "Live",

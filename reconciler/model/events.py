@@ -162,6 +162,30 @@ class RollbackStarted:
     steps: int
 
 
+@dataclass(frozen=True, slots=True)
+class JobReported:
+    """What a training job does now; `elapsed` is the seconds since this command follows it.
+
+    `state` is the service's word, or "Submitted".
+    """
+
+    retraining: Address
+    run: str
+    job: str
+    state: str
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class DataUploaded:
+    """A local file was uploaded as an input of a training job, or was there already."""
+
+    retraining: Address
+    file: str
+    uri: str
+    existed: bool = False
+
+
 Event: TypeAlias = (
     Agenda
     | Refreshing
@@ -178,6 +202,8 @@ Event: TypeAlias = (
     | StepFailed
     | StepSkipped
     | RollbackStarted
+    | JobReported
+    | DataUploaded
     | Retrying
     | Throttling
 )

@@ -12,9 +12,11 @@ from typing import Final, TypeAlias, assert_never
 from reconciler.model import (
     Action,
     Agenda,
+    DataUploaded,
     Event,
     FleetStopped,
     IntentResolved,
+    JobReported,
     LockAwaited,
     LockOwner,
     Refreshed,
@@ -164,6 +166,13 @@ def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a
         case Throttling(subject, reason, seconds):
             said = f"{_line(reason)}; the next request is in {_seconds(math.ceil(seconds))}"
             return f"{paint('bold', escape(subject) + ':')} {said}"
+        case JobReported(retraining, _, job, state, elapsed):
+            subject = paint("bold", escape(str(retraining)) + ":")
+            return f"{subject} job {_line(job)}: {_line(state)} [{_seconds(elapsed)} elapsed]"
+        case DataUploaded(retraining, file, uri, existed):
+            subject = paint("bold", escape(str(retraining)) + ":")
+            done = "is already at" if existed else "uploaded to"
+            return f"{subject} {_line(file)} {done} {_line(uri)}"
         case _:
             resource = event.resource
             named = isinstance(event, Refreshing | StepStarted | StepDone)

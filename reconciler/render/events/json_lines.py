@@ -16,10 +16,12 @@ from reconciler.model import (
     Action,
     Address,
     Agenda,
+    DataUploaded,
     Event,
     Finding,
     FleetStopped,
     IntentResolved,
+    JobReported,
     Json,
     LockAwaited,
     Outcome,
@@ -69,6 +71,8 @@ _TYPES: Final[Mapping[type, str]] = {
     RollbackStarted: "rollback_start",
     Retrying: "retrying",
     Throttling: "throttling",
+    JobReported: "job_progress",
+    DataUploaded: "data_upload",
 }
 _PLANNED: Final[Mapping[Action, str]] = {
     Action.CREATE: "Plan to create",
@@ -176,7 +180,7 @@ def _format_message(event: Event) -> str:
             return describe(event, _PLAIN) or ""
 
 
-def _list_fields(event: Event) -> dict[str, Json]:  # noqa: PLR0911 - one a kind of message
+def _list_fields(event: Event) -> dict[str, Json]:  # noqa: C901, PLR0911, PLR0912 - one a kind
     """The fields of the message in addition to its text."""
     match event:
         case Agenda(reads, steps):
@@ -197,10 +201,20 @@ def _list_fields(event: Event) -> dict[str, Json]:  # noqa: PLR0911 - one a kind
         case Retrying(subject, reason, seconds) | Throttling(subject, reason, seconds):
             call = {"subject": subject, "reason": cut(reason, _LONGEST), "seconds": seconds}
             return {"call": call}
+        case JobReported() | DataUploaded():
+            return _describe_training(event)
         case Refreshing(resource) | Refreshed(resource):
             return {"hook": {"resource": _resource(resource.address), **_identity(resource)}}
         case _:
             return {"hook": _hook(event)}
+
+
+def _describe_training(event: JobReported | DataUploaded) -> dict[str, Json]:
+    said: dict[str, Json] = {"retraining": str(event.retraining)}
+    if isinstance(event, DataUploaded):
+        return {"upload": {**said, "file": event.file, "uri": event.uri, "existed": event.existed}}
+    said |= {"run": event.run, "job": event.job, "state": event.state}
+    return {"job": {**said, "elapsed_seconds": int(event.elapsed)}}
 
 
 def _hook(

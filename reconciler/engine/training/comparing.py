@@ -1,0 +1,137 @@
+"""Puts the answers of two models to the same rows side by side, for the rules with a margin.
+
+The training service has scored the rows with the new model, and the service scores them with the
+model that is live. The rows must be the same, one by one: otherwise different samples would be
+compared.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from typing import Final
+
+from reconciler.model import Finding, SourceLocation
+from reconciler.model.training import Comparison
+from reconciler.model.values import dataclass
+from reconciler.plans.evaluations import parse_number
+from reconciler.plans.gates import ScoredRows
+from reconciler.ports import Scorer
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The labelled rows of a comparison, and the live model that scores them."""
+
+    text: bytes
+    scorer: Scorer
+
+
+_LABELS: Final = "Scored Labels"
+_PROBABILITIES: Final = "Scored Probabilities"
+_MOST_ROWS: Final = 100_000
+_POSITIVE: Final = ("true", "1")
+
+
+def compare_rows(comparison: Comparison, rows: Rows, answers: bytes) -> ScoredRows | Finding:
+    """Returns the labels and both answers of each row, or why they cannot be compared.
+
+    `answers` is the file with the rows that the new model has scored.
+    """
+    golden = _read(rows.text)
+    scored = _read(answers)
+    name = comparison.rows
+    if not golden or not scored:
+        return _refuse(name, "the rows to compare on cannot be read", "Write CSV with a header.")
+    columns = [*golden[0]]
+    if comparison.label not in columns:
+        near = ", ".join(columns[:20])
+        message = f'the rows do not have the column "{comparison.label}"'
+        return _refuse(name, message, f"The columns are {near}.")
+    wrong = _find_other_row(golden, scored)
+    if wrong:
+        step = "Let the training service score exactly these rows, in this order."
+        return _refuse(name, wrong, step)
+    features = [column for column in columns if column != comparison.label]
+    live = rows.scorer.score(features, [[row[one] for one in features] for row in golden])
+    return _pair(comparison, rows.text, golden, scored, live)
+
+
+def _pair(
+    comparison: Comparison,
+    text: bytes,
+    golden: Sequence[dict[str, str]],
+    scored: Sequence[dict[str, str]],
+    live: Sequence[object],
+) -> ScoredRows | Finding:
+    labels = [row[comparison.label] for row in golden]
+    is_class = _PROBABILITIES in scored[0]
+    column = _PROBABILITIES if is_class else _LABELS
+    numbers = [
+        [parse_number(str(row.get(column, ""))) for row in answers if isinstance(row, dict)]
+        for answers in (scored, live)
+    ]
+    if any(len(each) != len(golden) or None in each for each in numbers):
+        message = f"a model's answer to a row has no number in {column}"
+        return _refuse(comparison.rows, message, "Look at the rows that the models have scored.")
+    positive = comparison.positive or _find_positive(labels)
+    truth = [float(one == positive) if is_class else parse_number(one) for one in labels]
+    if None in truth:
+        message = f'a value of "{comparison.label}" is not a number'
+        return _refuse(comparison.rows, message, "Correct the rows.")
+    candidate, answered = ([one or 0.0 for one in each] for each in numbers)
+    return ScoredRows(
+        [one or 0.0 for one in truth],
+        candidate,
+        answered,
+        is_classification=is_class,
+        seed=int.from_bytes(hashlib.sha256(text).digest()[:8]),
+        source=comparison.rows,
+    )
+
+
+def _find_positive(labels: Sequence[str]) -> str:
+    """Returns the label of the positive class, by the rule of Studio's modules."""
+    known = sorted(set(labels))
+    return next((one for one in known if one.casefold() in _POSITIVE), known[-1])
+
+
+def _find_other_row(golden: Sequence[dict[str, str]], scored: Sequence[dict[str, str]]) -> str:
+    """Returns how the scored rows differ from the rows to compare on; "" for the same rows."""
+    if len(golden) != len(scored):
+        return f"there are {len(golden):,} rows to compare on, and {len(scored):,} were scored"
+    for number, (mine, theirs) in enumerate(zip(golden, scored, strict=True), 1):
+        for column, cell in mine.items():
+            if not _same(cell, theirs.get(column, "")):
+                return f'row {number} was scored with another value of "{column}"'
+    return ""
+
+
+def _same(one: str, other: str) -> bool:
+    first, second = parse_number(one), parse_number(other)
+    return one == other or (first is not None and first == second)
+
+
+def _read(data: bytes) -> list[dict[str, str]]:
+    """Returns the rows by the names of the columns; empty for what is not a table."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return []
+    separator = "\t" if "\t" in text.partition("\n")[0] else ","
+    try:
+        lines = [
+            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row
+        ]
+    except csv.Error:
+        return []
+    if len(lines) < 2 or len(lines) > _MOST_ROWS or any(len(one) != len(lines[0]) for one in lines):
+        return []
+    header = [name.strip() for name in lines[0]]
+    return [dict(zip(header, map(str.strip, row), strict=True)) for row in lines[1:]]
+
+
+def _refuse(file: str, message: str, next_step: str) -> Finding:
+    return Finding(message, place=SourceLocation(file, 1, 1), next_step=next_step)

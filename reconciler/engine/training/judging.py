@@ -1,0 +1,220 @@
+"""Judges the model of a finished job, and records its evaluation by the digest of the model.
+
+Nothing is judged from what is only expected: the digest is that of the bytes in storage, and a
+metric is a number that the evaluation holds. Nothing is recorded unless all of it could be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from reconciler.engine.training.comparing import Rows, compare_rows
+from reconciler.engine.training.run import JUDGED, RunRecord, TrainingPorts, TrainingRun
+from reconciler.errors import ManifestInvalid, ReconcilerError
+from reconciler.model import Fact, Finding, Json, Manifest, Snapshot
+from reconciler.model.training import (
+    BlobReference,
+    GateRule,
+    JobStatus,
+    Promotion,
+    Retraining,
+    TrainingBlob,
+)
+from reconciler.model.values import dataclass
+from reconciler.plans.evaluations import Evaluation, parse_evaluation, select_row
+from reconciler.plans.gates import ScoredRows, Verdict, format_rule, judge
+from reconciler.text.times import format_utc
+
+TOPIC: Final = "evaluation"
+_MOST_EVALUATION: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A judged model: where it is, the digest of its bytes, its metrics, and the verdicts.
+
+    `parent` is the digest of the model in service, "" if it is not known. `data` maps the inputs
+    of the job to the digests of their bytes.
+    """
+
+    run: str
+    job: str
+    uri: str
+    digest: str
+    metrics: Mapping[str, float]
+    verdicts: tuple[Verdict, ...]
+    parent: str = ""
+    data: Mapping[str, str] | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether a rule of the gate refuses the model."""
+        return any(verdict.refuses for verdict in self.verdicts)
+
+
+def judge_run(
+    ports: TrainingPorts,
+    retraining: Retraining,
+    run: TrainingRun,
+    ended: tuple[RunRecord, JobStatus],
+    manifests: Sequence[Manifest],
+    open_rows: Callable[[], Rows],
+) -> Candidate:
+    """Judges the result of a run and records it; `open_rows` is called only for a margin.
+
+    Raises ManifestInvalid with a finding for each thing of the evaluation that cannot be used.
+    """
+    record, status = ended
+    evaluation = _find_result(retraining, retraining.evaluation, status)
+    model = _find_result(retraining, retraining.model, status)
+    rows = parse_evaluation(ports.storage.read(evaluation, _MOST_EVALUATION), evaluation.uri)
+    if isinstance(rows, Finding):
+        raise _refuse(retraining, [rows])
+    values, metrics = _read_metrics(retraining, rows)
+    snapshot = ports.ledger.load()
+    parent = find_live_digest(snapshot, retraining.promote, manifests)
+    remembered = find_metrics(snapshot, parent)
+    scored: ScoredRows | None = None
+    if retraining.comparison is not None and any(one.margin is not None for one in retraining.gate):
+        answers = ports.storage.read(
+            _find_result(retraining, retraining.comparison.scored, status), 64 << 20
+        )
+        found = compare_rows(retraining.comparison, open_rows(), answers)
+        if isinstance(found, Finding):
+            raise _refuse(retraining, [found])
+        scored = found
+    verdicts = tuple(
+        judge(rule, value, remembered, scored, evaluation.uri)
+        for rule, value in zip(retraining.gate, values, strict=True)
+    )
+    candidate = Candidate(
+        run=record.run,
+        job=record.job,
+        uri=model.uri,
+        digest=ports.storage.digest(model),
+        metrics=metrics,
+        verdicts=verdicts,
+        parent=parent,
+        data=dict(_digest_inputs(ports, retraining, record)),
+    )
+    _record(ports, retraining, candidate)
+    run.write(record, replace(record, state=JUDGED))
+    return candidate
+
+
+def _find_result(retraining: Retraining, blob: TrainingBlob, status: JobStatus) -> BlobReference:
+    found = status.results.get(blob.port)
+    if found is None:
+        ports = ", ".join(sorted(status.results)) or "no port"
+        raise ReconcilerError(
+            f"the job has no output of the port {blob.port}; it has outputs of {ports}",
+            subject=str(retraining.address),
+            next_step="Correct the name of the port in the manifest, then run it with --again.",
+        )
+    return found
+
+
+def _read_metrics(
+    retraining: Retraining, rows: Sequence[Evaluation]
+) -> tuple[list[float | None], dict[str, float]]:
+    """Returns the value of each rule, and all metrics of the model's row."""
+    values: list[float | None] = []
+    findings: list[Finding] = []
+    chosen: Evaluation | None = rows[0] if len(rows) == 1 else None
+    for rule in retraining.gate:
+        row = select_row(rows, rule.row)
+        value = row if isinstance(row, Finding) else _find_value(row, rule)
+        chosen = chosen or (None if isinstance(row, Finding) else row)
+        if isinstance(value, Finding):
+            findings.append(value)
+        else:
+            values.append(value)
+    if not retraining.gate and chosen is None:
+        found = select_row(rows, None)
+        findings += [found] if isinstance(found, Finding) else []
+    if findings:
+        raise _refuse(retraining, list(dict.fromkeys(findings)))
+    return values, chosen.metrics() if chosen is not None else {}
+
+
+def _find_value(row: Evaluation, rule: GateRule) -> float | Finding | None:
+    return None if rule.margin is not None else row.find(rule.metric)
+
+
+def _refuse(retraining: Retraining, findings: Sequence[Finding]) -> ManifestInvalid:
+    subject = str(retraining.address)
+    return ManifestInvalid(tuple(replace(one, subject=subject) for one in findings))
+
+
+def _digest_inputs(
+    ports: TrainingPorts, retraining: Retraining, record: RunRecord
+) -> Iterator[tuple[str, str]]:
+    for one in retraining.inputs:
+        uri = (record.inputs or {}).get(one.port, one.uri)
+        yield one.port, ports.storage.digest(ports.storage.refer(one, uri))
+
+
+def find_live_digest(
+    snapshot: Snapshot, promote: Sequence[Promotion], manifests: Sequence[Manifest]
+) -> str:
+    """Returns the digest of the model that the first promoted resource serves, "" if not known."""
+    for one in promote[:1]:
+        manifest = next((each for each in manifests if each.address == one.resource), None)
+        last_applied = snapshot.last_applied_by_address.get(one.resource)
+        models = manifest.spec.get("trainedModels", {}) if manifest is not None else {}
+        uri = models.get(one.trained_model, {}).get("uri")
+        if last_applied is None:
+            return ""
+        for pointer, value in last_applied.owned.items():
+            if value == uri and pointer in last_applied.digests:
+                return last_applied.digests[pointer]
+    return ""
+
+
+def find_metrics(snapshot: Snapshot, digest: str) -> Mapping[str, float]:
+    """Returns the recorded metrics of the model with a digest; empty if none are recorded."""
+    fact = snapshot.facts.get((TOPIC, digest)) if digest else None
+    metrics = fact.data.get("metrics") if fact is not None else None
+    found = metrics.items() if isinstance(metrics, dict) else ()
+    return {name: float(value) for name, value in found if type(value) in {int, float}}
+
+
+def describe_verdict(verdict: Verdict) -> Json:
+    """Returns a verdict as JSON: the rule, what it decided, and the numbers."""
+    return {
+        "rule": format_rule(verdict.rule),
+        "verdict": verdict.outcome.value,
+        "refuses": verdict.refuses,
+        "reason": verdict.reason,
+        "numbers": {**verdict.numbers},
+    }
+
+
+def _record(ports: TrainingPorts, retraining: Retraining, candidate: Candidate) -> None:
+    data: dict[str, Json] = {
+        "retraining": str(retraining.address),
+        "run": candidate.run,
+        "job": candidate.job,
+        "uri": candidate.uri,
+        "metrics": {**candidate.metrics},
+        "gates": [describe_verdict(one) for one in candidate.verdicts],
+        "inputs": {**(candidate.data or {})},
+    }
+    if candidate.parent:
+        data["parent"] = candidate.parent
+    with ports.lock() as lease:
+        lease.check()
+        ports.ledger.record(
+            Fact(
+                topic=TOPIC,
+                subject=candidate.digest,
+                data=data,
+                at=format_utc(ports.clock()),
+                by=ports.author.by,
+                host=ports.author.host,
+                commit=ports.author.commit,
+                fence=lease.lock_owner.fence,
+            )
+        )

@@ -1,0 +1,281 @@
+"""Runs one training job to its end, through kills, lost answers and other processes.
+
+A job costs money and has no idempotency key, so the ledger decides which job is started. A line
+is written before a job is submitted, one with its id after that, and one after its start. Each line
+is written under the lock, and only if the line before it is still the last: of two processes that
+submit, one finds the other's job and joins it. A job whose id is in no line never runs, because
+only a job with a line is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, fields, replace
+from datetime import datetime
+from typing import Final, TypeVar
+
+from reconciler.errors import ReconcilerError, Rejected, ReplyLost, StillRunning
+from reconciler.model import DataUploaded, Fact, JobReported, Json, SecretReference
+from reconciler.model.training import JobState, JobStatus, Retraining, TrainingBlob
+from reconciler.model.values import dataclass
+from reconciler.ports import BatchJobs, Clock, Emit, Lease, Ledger, TrainingStorage
+from reconciler.text.durations import growing_waits
+from reconciler.text.times import format_utc
+
+TOPIC: Final = "job"
+RUN: Final = "${run}"
+# The states of a run in the ledger. The first four are open: the next command goes on with it.
+SUBMITTING, SUBMITTED, STARTED, ENDED = "submitting", "submitted", "started", "ended"
+JUDGED, FAILED, CANCELLED = "judged", "failed", "cancelled"
+OPEN: Final = frozenset({SUBMITTING, SUBMITTED, STARTED, ENDED})
+_TRIES: Final = 5
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class RunAuthor:
+    """Who runs the job, on which host, from which commit."""
+
+    by: str
+    host: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """The state of a run, as the ledger keeps it.
+
+    `inputs` and `outputs` map ports to the addresses of blobs, without a signature.
+    """
+
+    run: str
+    state: str
+    job: str = ""
+    inputs: Mapping[str, str] | None = None
+    outputs: Mapping[str, str] | None = None
+    details: str = ""
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Json]) -> RunRecord:
+        """Returns the record of a fact; members that are not known are left out."""
+        names = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in names})
+
+
+@dataclass(frozen=True)
+class TrainingPorts:
+    """What a run needs. `lock` takes the lock of the ledger; `name_run` makes the name of a run."""
+
+    ledger: Ledger
+    lock: Callable[[], AbstractContextManager[Lease]]
+    storage: TrainingStorage
+    author: RunAuthor
+    emit: Emit
+    clock: Clock
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], None]
+    name_run: Callable[[], str]
+    first_wait_s: float = 1.0
+
+
+class TrainingRun:
+    """One run of a retraining. `jobs` is the batch execution of its training service."""
+
+    def __init__(self, ports: TrainingPorts, retraining: Retraining, jobs: BatchJobs) -> None:
+        self._ports, self._retraining, self._jobs = ports, retraining, jobs
+        self._since = ports.monotonic()
+
+    def follow(self, *, again: bool = False) -> tuple[RunRecord, JobStatus]:
+        """Brings the open run, or a new one, to its end; returns its state and its results.
+
+        With `again`, a new run begins although one is open. Raises StillRunning after the timeout
+        of the retraining; the job goes on. Raises ReconcilerError for a job that failed or was
+        cancelled.
+        """
+        record = self._claim(again=again)
+        if record.state == SUBMITTING:
+            record = self._submit(record)
+        status = self._poll(record)
+        if status.state is JobState.NOT_STARTED and record.state == SUBMITTED:
+            record, status = self._start(record)
+        if record.state == SUBMITTED:
+            record = self.write(record, replace(record, state=STARTED))
+        status = self._wait(record, status)
+        return self._end(record, status), status
+
+    def cancel(self) -> RunRecord:
+        """Cancels the job of the open run. Raises ReconcilerError without an open run."""
+        record = self._find()
+        if record is None or record.state not in OPEN:
+            raise ReconcilerError("no run is open", subject=str(self._retraining.address))
+        if record.job:
+            self._jobs.cancel(record.job)
+        return self.write(record, replace(record, state=CANCELLED))
+
+    def _find(self) -> RunRecord | None:
+        """Returns the last recorded state of the last run."""
+        fact = self._ports.ledger.load().facts.get((TOPIC, str(self._retraining.address)))
+        return RunRecord.parse(fact.data) if fact is not None else None
+
+    def _claim(self, *, again: bool) -> RunRecord:
+        """Returns the open run, or a new one that is recorded as about to be submitted."""
+        with self._ports.lock() as lease:
+            found = self._find()
+            if found is not None and found.state in OPEN and not again:
+                return found
+            run = self._ports.name_run()
+            record = RunRecord(
+                run,
+                SUBMITTING,
+                inputs={one.port: one.uri.replace(RUN, run) for one in self._retraining.inputs},
+                outputs={one.port: one.uri.replace(RUN, run) for one in self._list_outputs()},
+            )
+            self._record(lease, record)
+            return record
+
+    def write(self, before: RunRecord, after: RunRecord) -> RunRecord:
+        """Records the next state of a run; returns what another process recorded instead, if so.
+
+        Raises ReconcilerError if another run has begun since.
+        """
+        with self._ports.lock() as lease:
+            found = self._find()
+            if found is not None and found.run != before.run:
+                raise ReconcilerError(
+                    f"another run has begun since: {found.run}",
+                    subject=str(self._retraining.address),
+                    next_step=f"Follow it with: reconciler retrain {self._retraining.address.name}",
+                )
+            if found is not None and found != before:
+                return found
+            self._record(lease, after)
+            return after
+
+    def _record(self, lease: Lease, record: RunRecord) -> None:
+        lease.check()
+        author = self._ports.author
+        self._ports.ledger.record(
+            Fact(
+                topic=TOPIC,
+                subject=str(self._retraining.address),
+                data={name: value for name, value in asdict(record).items() if value},
+                at=format_utc(self._ports.clock()),
+                by=author.by,
+                host=author.host,
+                commit=author.commit,
+                fence=lease.lock_owner.fence,
+            )
+        )
+
+    def _list_outputs(self) -> Iterator[TrainingBlob]:
+        yield self._retraining.model
+        yield self._retraining.evaluation
+        if self._retraining.comparison is not None:
+            yield self._retraining.comparison.scored
+
+    def _submit(self, record: RunRecord) -> RunRecord:
+        """Uploads the data and submits a job; returns the run with the job that will be started."""
+        storage = self._ports.storage
+        uris = {**(record.inputs or {}), **(record.outputs or {})}
+        inputs = {one.port: storage.refer(one, uris[one.port]) for one in self._retraining.inputs}
+        outputs = {one.port: storage.refer(one, uris[one.port]) for one in self._list_outputs()}
+        for port, reference in outputs.items():
+            if storage.exists(reference):
+                raise ReconcilerError(
+                    f"the blob of the output {port} exists already: {reference.uri}",
+                    subject=str(self._retraining.address),
+                    next_step="Begin a new run with --again.",
+                )
+        for one in self._retraining.inputs:
+            if one.file:
+                existed = not storage.upload(one.file, inputs[one.port])
+                address = self._retraining.address
+                self._ports.emit(DataUploaded(address, one.file, uris[one.port], existed))
+        job = _repeat(lambda: self._jobs.submit(inputs, outputs, self._retraining.parameters))
+        record = self.write(record, replace(record, state=SUBMITTED, job=job))
+        self._report(record, "Submitted")
+        return record
+
+    def _start(self, record: RunRecord) -> tuple[RunRecord, JobStatus]:
+        """Starts the recorded job."""
+        _repeat(lambda: self._jobs.start(record.job))
+        record = self.write(record, replace(record, state=STARTED))
+        return record, self._poll(record)
+
+    def _wait(self, record: RunRecord, status: JobStatus) -> JobStatus:
+        waits = growing_waits(self._ports.first_wait_s, 30.0, 1.5)
+        said = ""
+        while not status.state.has_ended:
+            if status.state.value != said:
+                said = status.state.value
+                self._report(record, said)
+            elapsed = self._ports.monotonic() - self._since
+            if elapsed > self._retraining.timeout_s:
+                raise StillRunning(
+                    f"the job {record.job} has not ended after {elapsed:.0f} s",
+                    subject=str(self._retraining.address),
+                    next_step="The job goes on. Follow it with: reconciler retrain"
+                    f" {self._retraining.address.name}",
+                )
+            self._ports.sleep(next(waits))
+            status = self._poll(record)
+        self._report(record, status.state.value)
+        return status
+
+    def _poll(self, record: RunRecord) -> JobStatus:
+        try:
+            return self._jobs.poll(record.job)
+        except Rejected as error:
+            error.subject = error.subject or str(self._retraining.address)
+            if error.status == 404:
+                error.next_step = "Check the service. If the job is gone, begin a new run: --again."
+            raise
+
+    def _end(self, record: RunRecord, status: JobStatus) -> RunRecord:
+        """Records how the job ended; raises ReconcilerError unless it has finished."""
+        if status.state is JobState.FINISHED:
+            return self.write(record, replace(record, state=ENDED))
+        failed = status.state is JobState.FAILED
+        state = FAILED if failed else CANCELLED
+        self.write(record, replace(record, state=state, details=status.details))
+        details = f": {status.details}" if status.details else ""
+        raise ReconcilerError(
+            f"the job {record.job} {'failed' if failed else 'was cancelled'}{details}",
+            subject=str(self._retraining.address),
+            next_step="Correct the data or the training service, then run it again."
+            if failed
+            else f"Begin a new run with: reconciler retrain {self._retraining.address.name}",
+        )
+
+    def _report(self, record: RunRecord, state: str) -> None:
+        elapsed = self._ports.monotonic() - self._since
+        address = self._retraining.address
+        self._ports.emit(JobReported(address, record.run, record.job, state, elapsed))
+
+
+def _repeat(send: Callable[[], _Result]) -> _Result:
+    """Sends a call again if its answer was lost.
+
+    A job whose submit was lost does not run, because nobody starts it. A second start of a job
+    that runs has no effect.
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(ReplyLost):
+            return send()
+    return send()
+
+
+def name_run(now: datetime, unique: str) -> str:
+    """Returns the name of a run, such as `20261129T190512Z-3f2a`; names sort by time."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{unique}"
+
+
+def list_secrets(retraining: Retraining) -> Iterator[SecretReference]:
+    """Yields the secrets that a run reads."""
+    blobs = [retraining.model, retraining.evaluation, *retraining.inputs]
+    blobs += [retraining.comparison.scored] if retraining.comparison is not None else []
+    for blob in blobs:
+        yield from filter(None, (blob.access.connection_string, blob.access.sas))
+    if retraining.api_key is not None:
+        yield retraining.api_key
