@@ -21,25 +21,27 @@ _FOREIGN: Final = "Nothing is concluded from it. Check what answers at the addre
 
 
 class ScoringService:
-    """Scores rows with the live model. `path` is that of the service's API, `key` its key."""
+    """Scores rows with the live model. `path` is that of the service's API, `key` its key.
 
-    def __init__(self, client: Client, path: str, key: str) -> None:
+    `port` is the name of the input.
+    """
+
+    def __init__(self, client: Client, path: str, key: str, port: str) -> None:
         self._client = client
         self._url = f"{path.rstrip('/')}/execute{VERSION}&details=true"
         self._key = key
+        self._port = port
 
-    def score(
-        self, port: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
-    ) -> list[dict[str, str]]:
+    def score(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[dict[str, str]]:
         """Returns for each row the columns of the answer as text, by name.
 
-        `port` is the name of the input. Raises Unavailable unless each row is answered once.
+        Raises Unavailable unless each row is answered once.
         """
         found: list[dict[str, str]] = []
         for first in range(0, len(rows), _MOST_ROWS):
             part = rows[first : first + _MOST_ROWS]
             table = {"ColumnNames": [*columns], "Values": [[*row] for row in part]}
-            body = {"Inputs": {port: table}, "GlobalParameters": {}}
+            body = {"Inputs": {self._port: table}, "GlobalParameters": {}}
             reply = self._client.send("POST", self._url, body, self._key)
             check_complete(reply)
             answered = _read_rows(reply)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from math import inf
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from reconciler.document.pointers import find, format_pointer, split_pointer
@@ -65,6 +65,11 @@ from reconciler.transport import (
     read_signature,
     split_address,
 )
+
+if TYPE_CHECKING:  # start-up: only retrain and verify need them
+    from reconciler.kinds.batch import BatchService
+    from reconciler.kinds.data_plane import DataPlane
+    from reconciler.kinds.scoring import ScoringService
 
 # A limit of calls was never published. A PATCH takes effect after about 30 s.
 _REAL: Final = ServiceTiming(1.0, 0, 0, inf, 0, inf, lag_s=45.0, models_apart=True)
@@ -244,6 +249,25 @@ class EndpointProvider:
                 )
             client.sleep(pause)
             yield
+
+    def open_jobs(self, resource: Resource) -> BatchService:
+        """Return the batch execution of an endpoint."""
+        return self._open_data_plane(resource).jobs
+
+    def open_scorer(self, resource: Resource) -> ScoringService:
+        """Return the scoring of an endpoint."""
+        return self._open_data_plane(resource).scorer
+
+    def _open_data_plane(self, resource: Resource) -> DataPlane:
+        """Return the calls of an endpoint with its primary key, which its document shows."""
+        from reconciler.kinds.data_plane import (  # noqa: PLC0415 - start-up: few commands need it
+            open_data_plane,
+        )
+
+        reply = self._send("GET", resource.id, resource.token)
+        shown = reply.raw if isinstance(reply.raw, dict) else {}
+        location, key = shown.get("ApiLocation"), shown.get("PrimaryKey")
+        return open_data_plane(self._access, location, key, resource)
 
     def _write(self, method: str, resource: Resource, body: Json) -> Iterator[None]:
         """Send a write. Send a PATCH again if its reply was lost or it was refused at random.

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Generator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from reconciler.document.normalize import (
@@ -58,6 +59,11 @@ from reconciler.transport import (
     wait_until_idle,
 )
 
+if TYPE_CHECKING:  # start-up: only retrain and verify need them
+    from reconciler.kinds.batch import BatchService
+    from reconciler.kinds.data_plane import DataPlane
+    from reconciler.kinds.scoring import ScoringService
+
 _VERSION: Final = "?api-version=2017-01-01"
 # Recorded operations took 5 to 15 s (azure-powershell and azure-sdk-for-net sessions, 2017). The
 # emulator's operations take 0.2 s by default.
@@ -85,6 +91,7 @@ class WebServiceProvider:
             redaction=access.redaction,
             local_token=access.cloud.token,
         )
+        self._access = access
         self._field = field
         self._deadline_s = access.deadline_s
 
@@ -121,6 +128,31 @@ class WebServiceProvider:
         stamp, idle = _read_stamp(document)
         settled = idle and _is_past(stamp, read_date(reply.headers))
         return Live(document, reply.raw, datetime.now(UTC), stamp, settled)
+
+    def open_jobs(self, resource: Resource) -> BatchService:
+        """Return the batch execution of a service."""
+        return self._open(resource).jobs
+
+    def open_scorer(self, resource: Resource) -> ScoringService:
+        """Return the scoring of a service."""
+        return self._open(resource).scorer
+
+    def _open(self, resource: Resource) -> DataPlane:
+        """Return the calls of a service with its primary key, which listKeys shows."""
+        from reconciler.kinds.data_plane import (  # noqa: PLC0415 - start-up: few commands need it
+            find_port,
+            miss,
+            open_data_plane,
+        )
+
+        got = self._get(resource.id, _VERSION, _ABSENT)
+        if isinstance(got, Absent):
+            raise miss(resource)
+        properties = got[0]["properties"]
+        keys = self._client.send("GET", f"{_quote(resource.id)}/listKeys{_VERSION}").raw
+        key = keys.get("primary") if isinstance(keys, dict) else None
+        made = open_data_plane(self._access, properties.get("swaggerLocation"), key, resource)
+        return replace(made, port=find_port(properties))
 
     def _get(
         self, resource_id: str, tail: str, absent: Collection[str]

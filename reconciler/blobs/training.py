@@ -1,0 +1,186 @@
+"""The blobs of training jobs: uploads the data, and reads what a job wrote.
+
+No blob is ever written over: an upload asks storage to refuse it. The credential is a connection
+string or a signature of the manifest, or the signature that the service gave for a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.errors import BlobForbidden, ReconcilerError, Unavailable
+from reconciler.model.training import BlobReference, TrainingBlob
+from reconciler.ports import ResolveSecret
+from reconciler.transport import (
+    TransportError,
+    explain_failure,
+    read_signature,
+    split_address,
+    storage_credential,
+)
+
+_CHUNK: Final = 4 << 20
+_MOST_UPLOAD: Final = 5 << 30
+
+
+class TrainingBlobs:
+    """Reads and uploads the blobs of training jobs. Safe to use from several threads."""
+
+    def __init__(self, root: Path, resolve: ResolveSecret, know: Callable[[str], None]) -> None:
+        """`root` is the project's folder; `know` receives each secret before it is used."""
+        self._root, self._resolve, self._know = root, resolve, know
+
+    def refer(self, blob: TrainingBlob, uri: str) -> BlobReference:
+        """Return the reference to a blob with its secret; raises SecretMissing."""
+        connection, sas = blob.access.connection_string, blob.access.sas
+        if connection is not None:
+            text = self._resolve(connection)
+            self._know(_read_parts(text).get("accountkey", ""))
+            return BlobReference(uri, text, is_connection=True)
+        if sas is not None:
+            return BlobReference(uri, read_signature(self._resolve(sas), str(sas), uri))
+        if split_address(uri).loopback:
+            return BlobReference(uri, "UseDevelopmentStorage=true", is_connection=True)
+        raise ReconcilerError(
+            "no credential opens the blob",
+            subject=uri,
+            next_step="Add storage: {connectionString: {env: NAME}} to the retraining.",
+        )
+
+    def exists(self, reference: BlobReference) -> bool:
+        """Return whether a blob exists."""
+        with self._open(reference) as client:
+            return bool(client.exists())
+
+    def upload(self, file: str, reference: BlobReference) -> bool:
+        """Upload a file; False if the blob has the same bytes already.
+
+        Raises ReconcilerError if another blob has the address, or the file cannot be read.
+        """
+        from azure.core.exceptions import ResourceExistsError  # noqa: PLC0415 - a slow import
+
+        try:
+            with (self._root / file).open("rb") as opened:
+                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+                opened.seek(0)
+                try:
+                    with self._open(reference) as client:
+                        client.upload_blob(opened, overwrite=False, metadata={"sha256": digest})
+                except ResourceExistsError:
+                    return self._check_same(reference, f"sha256:{digest}")
+        except OSError as error:
+            message = f"the file cannot be read: {error.strerror}"
+            raise ReconcilerError(message, subject=file) from error
+        return True
+
+    def _check_same(self, reference: BlobReference, digest: str) -> bool:
+        """Return False if the blob has this digest; raises ReconcilerError for another one."""
+        if self.digest(reference) == digest:
+            return False
+        raise ReconcilerError(
+            "another blob has the address of this input",
+            subject=reference.uri,
+            next_step="Write ${run} into its address, or remove the blob.",
+        )
+
+    def read(self, reference: BlobReference, most_bytes: int) -> bytes:
+        """Return the bytes of a blob; raises ReconcilerError if it is longer or missing."""
+        with self._open(reference) as client:
+            data: bytes = client.download_blob(offset=0, length=most_bytes + 1).readall()
+        if len(data) > most_bytes:
+            message = f"the blob has more than {most_bytes:,} bytes"
+            raise ReconcilerError(message, subject=reference.uri)
+        return data
+
+    def digest(self, reference: BlobReference) -> str:
+        """Return the `sha256:` digest of every byte of a blob."""
+        running = hashlib.sha256()
+        with self._open(reference) as client:
+            for part in client.download_blob().chunks():
+                running.update(part)
+        return f"sha256:{running.hexdigest()}"
+
+    @contextmanager
+    def _open(self, reference: BlobReference) -> Iterator[Any]:
+        """Yield the client of a blob; errors of the library become ours."""
+        from azure.core.exceptions import (  # noqa: PLC0415 - a slow import
+            AzureError,
+            HttpResponseError,
+            ResourceExistsError,
+            ResourceNotFoundError,
+        )
+        from azure.storage.blob import BlobClient  # noqa: PLC0415 - a slow import
+
+        from reconciler.transport.azure_core import (  # noqa: PLC0415 - a slow import
+            explain_azure,
+            storage_options,
+        )
+
+        try:
+            where = split_address(reference.uri)
+        except ValueError as error:
+            raise ReconcilerError(f"its address is not {error}", subject=reference.uri) from error
+        credential = _find_credential(reference)
+        try:
+            with BlobClient(
+                where.account_url,
+                where.container,
+                where.name,
+                credential=credential,
+                **storage_options(),
+            ) as client:
+                yield client
+        except ResourceExistsError:
+            raise
+        except ResourceNotFoundError:
+            raise ReconcilerError("the blob does not exist", subject=reference.uri) from None
+        except HttpResponseError as error:
+            if error.status_code in {401, 403}:
+                raise BlobForbidden(
+                    "storage denies access",
+                    subject=reference.uri,
+                    next_step="Check the credential of the retraining's storage.",
+                ) from None
+            message = f"storage answers {error.status_code}"
+            raise Unavailable(message, subject=reference.uri) from None
+        except (AzureError, TransportError) as error:
+            failed = explain_azure(error)
+            raise Unavailable(
+                f"storage at {where.host}: {failed.said}",
+                subject=reference.uri,
+                next_step=failed.next_step,
+            ) from None
+        except (ReconcilerError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the library raises errors of any class
+            # Not chained: its text may quote the credential.
+            what, step = explain_failure(error, "the storage of the retraining", unsigned=True)
+            raise Unavailable(what, subject=reference.uri, next_step=step) from None
+
+
+def _find_credential(reference: BlobReference) -> Any:
+    """Return the credential of the library for a reference."""
+    if not reference.is_connection:
+        return reference.secret
+    where = split_address(reference.uri)
+    parts = _read_parts(reference.secret)
+    if parts.get("usedevelopmentstorage", "").casefold() == "true":
+        return storage_credential(where, {})
+    name, key = parts.get("accountname", ""), parts.get("accountkey", "")
+    if not name or not key or name != where.account:
+        raise ReconcilerError(
+            f"the connection string is not of the account {where.account}",
+            subject=reference.uri,
+            next_step="Correct the connection string of the retraining's storage.",
+        )
+    return {"account_name": name, "account_key": key}
+
+
+def _read_parts(text: str) -> dict[str, str]:
+    """Return the parts of a connection string by their folded names."""
+    pairs = (part.split("=", 1) for part in text.split(";") if "=" in part)
+    return {name.strip().casefold(): value.strip() for name, value in pairs}

@@ -1,0 +1,98 @@
+"""Opens batch execution and scoring of a live service: where its calls go, and with which key.
+
+Both generations have the same calls; the kinds find the address and the key in their own way. A key
+goes to the redaction and into the calls, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from reconciler.errors import ReconcilerError, Unavailable
+from reconciler.kinds.batch import BatchService
+from reconciler.kinds.scoring import ScoringService
+from reconciler.model import Json, Resource
+from reconciler.model.values import dataclass
+from reconciler.ports import Access
+from reconciler.transport import Client, check_sendable
+
+# Each region has a host of its own below this one (published addresses).
+_HOSTS: Final = ".services.azureml.net"
+_SWAGGER: Final = "/swagger.json"
+_USUAL_PORT: Final = "input1"
+
+
+@dataclass(frozen=True)
+class DataPlane:
+    """The calls of one service with its key. `port` is the name of its first input."""
+
+    client: Client
+    path: str
+    key: str
+    port: str = _USUAL_PORT
+
+    @property
+    def jobs(self) -> BatchService:
+        """The batch execution."""
+        return BatchService(self.client, self.path, self.key)
+
+    @property
+    def scorer(self) -> ScoringService:
+        """The scoring."""
+        return ScoringService(self.client, self.path, self.key, self.port)
+
+
+def open_data_plane(access: Access, location: Json, key: Json, resource: Resource) -> DataPlane:
+    """Returns the calls of a live service.
+
+    `location` is the address of its API, or of its Swagger document. Raises Unavailable if the
+    service shows no address or key that can be used.
+    """
+    if not isinstance(location, str) or not urlsplit(location).path.strip("/"):
+        raise _unusable(resource, "the service shows no address for calls")
+    if not isinstance(key, str) or not key:
+        raise _unusable(resource, "the service shows no key")
+    access.redaction.know(key)
+    check_sendable(key, "the service's", "its key", "Make a new key of the service.")
+    parts = urlsplit(location)
+    base = access.find_url("services")
+    shown, given = (parts.hostname or "").lower(), (urlsplit(base).hostname or "").lower()
+    if shown.endswith(_HOSTS) and given.endswith(_HOSTS):
+        base = f"https://{shown}"
+    return DataPlane(_make_client(access, base), parts.path.removesuffix(_SWAGGER), key)
+
+
+def open_address(access: Access, url: str, key: str) -> DataPlane:
+    """Returns the calls of a service by the address of its API, as a manifest names it."""
+    parts = urlsplit(url)
+    return DataPlane(_make_client(access, f"{parts.scheme}://{parts.netloc}"), parts.path, key)
+
+
+def _make_client(access: Access, base: str) -> Client:
+    return Client(
+        base,
+        access.emit,
+        access.rate_limiter,
+        redaction=access.redaction,
+        local_token=access.cloud.token,
+    )
+
+
+def find_port(document: Mapping[str, Json]) -> str:
+    """Returns the name of a New service's first input."""
+    side = document.get("input")
+    ports = side.get("properties") if isinstance(side, dict) else None
+    return next(iter(ports), _USUAL_PORT) if isinstance(ports, dict) else _USUAL_PORT
+
+
+def miss(resource: Resource) -> ReconcilerError:
+    """Returns the error for a service that does not exist."""
+    return ReconcilerError(
+        "does not exist", subject=str(resource.address), next_step="Create it with: apply"
+    )
+
+
+def _unusable(resource: Resource, message: str) -> Unavailable:
+    return Unavailable(message, subject=str(resource.address), next_step="Look at the service.")
