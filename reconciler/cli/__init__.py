@@ -41,6 +41,9 @@ _SECTIONS: Final = {
         "apply": "Make the changes, and verify each one.",
         "rollback": "Undo the last apply on one resource.",
     },
+    "Train a better model": {
+        "retrain": "Train a model, judge it by its gate, and propose it.",
+    },
     "See what there is": {
         "list": "List what is managed, with its model and its last apply.",
         "drift": "Report what changed since the last apply, and on which side.",

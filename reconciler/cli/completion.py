@@ -39,6 +39,13 @@ def complete_labels(ctx: click.Context, __: click.Parameter, incomplete: str) ->
     return []
 
 
+def complete_retrainings(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the retrainings in the manifests."""
+    with contextlib.suppress(Exception), _loading(ctx) as (_invocation, loaded, _kinds):
+        return _pick((one.address.name for one in loaded.retrainings), incomplete)
+    return []
+
+
 def complete_guards(ctx: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """The names of the guards of every kind; the addresses after `GUARD=`."""
     with contextlib.suppress(Exception):

@@ -58,6 +58,14 @@ _DETAILED_DRIFT = click.option(
     help="Exit with 0 for no drift, 1 for an error, 2 for drift, 8 when the evidence is incomplete"
     " and no drift is proven.",
 )
+detailed_retrain = click.option(
+    "--detailed-exitcode",
+    is_flag=True,
+    callback=_note_detailed,
+    expose_value=False,
+    help="Exit with 0 for a model that passes, 1 for an error, 3 for a model that the gate refuses,"
+    " 5 for a held lock.",
+)
 _TARGET = click.option(
     "--target",
     "targets",

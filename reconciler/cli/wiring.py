@@ -124,39 +124,47 @@ class Assembly:
                 next_step="Plan again.",
             )
 
+    def connect(
+        self, max_calls: int | None = None, step_timeout_s: float = _STEP_TIMEOUT_S
+    ) -> Access:
+        """What the providers need, with one rate limiter; a command calls it once.
+
+        The client waits for an operation of the service for `step_timeout_s` seconds.
+        """
+        rate_limiter = CommandRateLimiter(self.emit, most=max_calls)
+        redaction = Redaction(os.environ)
+        resolve = secret_resolver(Path(self.project.root), os.environ, redaction.know)
+        resolve_known(resolve, self.loaded.secrets)
+        cloud = self.project.cloud
+        return Access(cloud, self.emit, rate_limiter, step_timeout_s, resolve, redaction)
+
     def runtime(
         self,
         parallelism: int,
         max_calls: int | None = None,
         step_timeout_s: float = _STEP_TIMEOUT_S,
     ) -> Runtime:
-        """The ports of this project, with one rate limiter; a command calls it once.
+        """The ports of this project; a command calls it once, as `connect` says."""
+        return self.make_runtime(self.connect(max_calls, step_timeout_s), parallelism)
 
-        The client waits for an operation of the service for `step_timeout_s` seconds.
-        """
-        emit = self.emit
-        rate_limiter = CommandRateLimiter(emit, most=max_calls)
-        cloud = self.project.cloud
-        redaction = Redaction(os.environ)
-        resolve = secret_resolver(Path(self.project.root), os.environ, redaction.know)
-        resolve_known(resolve, self.loaded.secrets)
-        access = Access(cloud, emit, rate_limiter, step_timeout_s, resolve, redaction)
+    def make_runtime(self, access: Access, parallelism: int) -> Runtime:
+        """The ports of this project over the calls of `access`."""
         return Runtime(
             kinds=self.kinds,
             providers=Providers(self.kinds, access),
             ledger=self.ledger,
             observations=self.observations,
             blobs=BlobStorage(
-                resolve,
-                cloud.blob,
+                access.resolve,
+                access.cloud.blob,
                 environment=os.environ,
                 token_credential=token_credential,
-                redact=redaction.redact,
+                redact=access.redaction.redact,
             ),
-            resolve=resolve,
-            emit=emit,
+            resolve=access.resolve,
+            emit=access.emit,
             clock=lambda: datetime.now(UTC),
-            rate_limiter=rate_limiter,
+            rate_limiter=access.rate_limiter,
             parallelism=parallelism,
         )
 

@@ -66,6 +66,7 @@ def make_retraining(manifest: Manifest) -> Retraining:
             for number, one in enumerate(spec.get("promote", ()))
         ),
         labels=manifest.labels,
+        fleet=manifest.member.fleet if manifest.member is not None else None,
         place=manifest.place("/metadata/name"),
     )
 

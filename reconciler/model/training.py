@@ -75,7 +75,7 @@ class Retraining:
     """How one model is trained, judged and proposed.
 
     The training service is `service`, or `url` with `api_key`. `timeout_s` is in seconds.
-    `schedule` is five words of cron in UTC, or "". `digest` is that of what decides the result.
+    `schedule` is five words of cron in UTC, or "". `fleet` is the fleet that it is a member of.
     """
 
     address: Address
@@ -92,6 +92,7 @@ class Retraining:
     comparison: Comparison | None = None
     promote: tuple[Promotion, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    fleet: Address | None = None
     place: SourceLocation | None = field(default=None, compare=False)
 
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
+from reconciler.model import Json
 from reconciler.model.training import GateRule
 from reconciler.model.values import dataclass
 from reconciler.plans.evaluations import find_direction, fold_metric
@@ -58,6 +59,29 @@ class Verdict:
         return not dict(accepted).get(self.outcome, False)
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A judged model: where it is, the digest of its bytes, its metrics, and the verdicts.
+
+    `parent` is the digest of the model in service, "" if it is not known. `data` maps the inputs
+    of the job to the digests of their bytes.
+    """
+
+    run: str
+    job: str
+    uri: str
+    digest: str
+    metrics: Mapping[str, float]
+    verdicts: tuple[Verdict, ...]
+    parent: str = ""
+    data: Mapping[str, str] | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether a rule of the gate refuses the model."""
+        return any(verdict.refuses for verdict in self.verdicts)
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredRows:
     """The same rows with the answers of two models, and the true value of each row.
@@ -91,6 +115,17 @@ def format_rule(rule: GateRule) -> str:
     }
     name, limit = next((name, limit) for name, limit in limits.items() if limit is not None)
     return f"{rule.metric} {name} {limit:g}"
+
+
+def describe_verdict(verdict: Verdict) -> Json:
+    """Returns a verdict as JSON: the rule, what it decided, and the numbers."""
+    return {
+        "rule": format_rule(verdict.rule),
+        "verdict": verdict.outcome.value,
+        "refuses": verdict.refuses,
+        "reason": verdict.reason,
+        "numbers": {**verdict.numbers},
+    }
 
 
 def judge(

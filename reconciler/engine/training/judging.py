@@ -22,36 +22,12 @@ from reconciler.model.training import (
     Retraining,
     TrainingBlob,
 )
-from reconciler.model.values import dataclass
 from reconciler.plans.evaluations import Evaluation, parse_evaluation, select_row
-from reconciler.plans.gates import ScoredRows, Verdict, format_rule, judge
+from reconciler.plans.gates import Candidate, ScoredRows, describe_verdict, judge
 from reconciler.text.times import format_utc
 
 TOPIC: Final = "evaluation"
 _MOST_EVALUATION: Final = 1 << 20
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A judged model: where it is, the digest of its bytes, its metrics, and the verdicts.
-
-    `parent` is the digest of the model in service, "" if it is not known. `data` maps the inputs
-    of the job to the digests of their bytes.
-    """
-
-    run: str
-    job: str
-    uri: str
-    digest: str
-    metrics: Mapping[str, float]
-    verdicts: tuple[Verdict, ...]
-    parent: str = ""
-    data: Mapping[str, str] | None = None
-
-    @property
-    def refused(self) -> bool:
-        """Whether a rule of the gate refuses the model."""
-        return any(verdict.refuses for verdict in self.verdicts)
 
 
 def judge_run(
@@ -179,17 +155,6 @@ def find_metrics(snapshot: Snapshot, digest: str) -> Mapping[str, float]:
     metrics = fact.data.get("metrics") if fact is not None else None
     found = metrics.items() if isinstance(metrics, dict) else ()
     return {name: float(value) for name, value in found if type(value) in {int, float}}
-
-
-def describe_verdict(verdict: Verdict) -> Json:
-    """Returns a verdict as JSON: the rule, what it decided, and the numbers."""
-    return {
-        "rule": format_rule(verdict.rule),
-        "verdict": verdict.outcome.value,
-        "refuses": verdict.refuses,
-        "reason": verdict.reason,
-        "numbers": {**verdict.numbers},
-    }
 
 
 def _record(ports: TrainingPorts, retraining: Retraining, candidate: Candidate) -> None:

@@ -1,0 +1,162 @@
+"""`reconciler retrain`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_retrainings
+from reconciler.cli.context import Invocation
+from reconciler.cli.options import detailed_retrain, format_options, read_duration
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from collections.abc import Sequence
+
+    from reconciler.cli.exit_codes import ExitWord
+    from reconciler.cli.training import Trainer
+    from reconciler.model.training import Retraining
+    from reconciler.render.training import TrainingResult
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "# Train a model, judge it, and write it into the manifests",
+        "reconciler retrain census",
+        "# Propose it in one commit on a branch, and leave the work tree as it is",
+        "reconciler retrain census --branch retrain/census",
+        "# Run it from a timer: do nothing until the schedule is due",
+        "reconciler retrain census --if-due",
+        "# Cancel the job that runs",
+        "reconciler retrain census --cancel",
+    ),
+)
+@click.argument("name", required=False, shell_complete=complete_retrainings)
+@click.option("--fleet", metavar="FLEET", help="Retrain each member of this fleet.")
+@click.option("--if-due", is_flag=True, help="Do nothing until spec.schedule is due.")
+@click.option("--again", is_flag=True, help="Begin a new run, even if one is open.")
+@click.option("--cancel", is_flag=True, help="Cancel the job of the open run.")
+@click.option("--commit", is_flag=True, help="Commit the edited manifests.")
+@click.option("--branch", metavar="NAME", default="", help="Commit them on this branch instead.")
+@click.option(
+    "--lock-timeout",
+    callback=read_duration,
+    metavar="DURATION",
+    default="1m",
+    show_default=True,
+    help="How long to wait for the lock of the ledger, which is taken for each line only.",
+)
+@format_options("text", "json", about="The format of the result.")
+@detailed_retrain
+@click.pass_obj
+def retrain(
+    invocation: Invocation,
+    /,
+    name: str | None,
+    *,
+    fleet: str | None,
+    if_due: bool,
+    again: bool,
+    cancel: bool,
+    commit: bool,
+    branch: str,
+    lock_timeout: float,
+    form: str,
+) -> None:
+    """Train a better model, judge it by the gate, and propose it.
+
+    It runs the training service as a batch job, reads the evaluation, and judges the model by the
+    rules of the retraining. A model that passes is written into the manifests that spec.promote
+    names; plan then shows what it changes. If the command is interrupted, the job goes on, and the
+    next one follows it. NAME can be left out if there is one retraining.
+    """
+    from reconciler.cli.training import Trainer, select_retrainings
+    from reconciler.cli.wiring import assemble
+
+    if name and fleet:
+        raise click.UsageError("NAME and --fleet both select retrainings: give one of them")
+    assembly = assemble(invocation, [])
+    retrainings = select_retrainings(assembly, name, fleet)
+    trainer = Trainer(invocation, assembly, lock_timeout)
+    if cancel:
+        for one in retrainings:
+            trainer.cancel(one)
+            click.echo(f"{one.address}: cancelled.")
+        return
+    due = [one for one in retrainings if not if_due or trainer.is_due(one)]
+    if not due:
+        _print_none(form)
+        return
+    if commit or branch:
+        for one in due:
+            trainer.check_commit(one, branch)
+    results = list(_run(invocation, trainer, due, again=again, commit=commit, branch=branch))
+    _print(invocation, results, form)
+    _finish(invocation, "refused" if any(one.candidate.refused for one in results) else "applied")
+
+
+def _run(
+    invocation: Invocation,
+    trainer: Trainer,
+    due: Sequence[Retraining],
+    *,
+    again: bool,
+    commit: bool,
+    branch: str,
+) -> list[TrainingResult]:
+    from reconciler.render.training import TrainingResult
+
+    results = []
+    for one in due:
+        try:
+            candidate = trainer.train(one, again=again)
+        except KeyboardInterrupt:
+            name = one.address.name
+            invocation.print_error(
+                f"Interrupted. The job goes on. Follow it with: reconciler retrain {name}. Cancel"
+                f" it with: reconciler retrain {name} --cancel"
+            )
+            raise
+        if candidate.refused:
+            results.append(TrainingResult(one.address, candidate))
+        else:
+            made = trainer.propose(one, candidate, commit=commit or bool(branch), branch=branch)
+            results.append(made)
+    return results
+
+
+def _print_none(form: str) -> None:
+    from reconciler.cli.streams import print_json
+    from reconciler.render.training import results_document
+
+    if form == "json":
+        import json
+
+        print_json(json.dumps(results_document([]), indent=2))
+    else:
+        click.echo("No retraining is due.")
+
+
+def _print(invocation: Invocation, results: Sequence[TrainingResult], form: str) -> None:
+    import json
+
+    from reconciler.cli.streams import print_json
+    from reconciler.render.training import render_result, results_document
+    from reconciler.text.json_text import escape_json
+
+    invocation.clear_progress()
+    if form == "json":
+        print_json(escape_json(json.dumps(results_document(results), indent=2)))
+        return
+    paint = invocation.paint()
+    click.echo("\n\n".join(render_result(one, paint) for one in results), color=True)
+
+
+def _finish(invocation: Invocation, word: ExitWord) -> None:
+    from reconciler.cli.exit_codes import get_exit_code
+
+    code = get_exit_code(word, detailed=invocation.detailed_exitcode)
+    if code:
+        click.get_current_context().exit(code)

@@ -1,0 +1,266 @@
+"""Wires a retraining: the ports of its run, the calls of its services, and its proposal."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from reconciler.blobs.training import TrainingBlobs
+from reconciler.cli.context import Invocation
+from reconciler.cli.rewrite import rewrite
+from reconciler.cli.wiring import Assembly, lock_ledger
+from reconciler.document.pointers import format_pointer
+from reconciler.engine.runtime import Runtime
+from reconciler.engine.training.comparing import Rows
+from reconciler.engine.training.judging import judge_run
+from reconciler.engine.training.run import (
+    OPEN,
+    TOPIC,
+    RunAuthor,
+    RunRecord,
+    TrainingPorts,
+    TrainingRun,
+    list_secrets,
+    name_run,
+)
+from reconciler.errors import ReconcilerError
+from reconciler.kinds.data_plane import open_address
+from reconciler.manifests.editing import Edit
+from reconciler.manifests.editing.accept import Acceptance, edit_files
+from reconciler.manifests.proposal import Repository
+from reconciler.manifests.secrets import resolve_known
+from reconciler.model import Address, Manifest, Resource
+from reconciler.model.training import Retraining
+from reconciler.plans.gates import Candidate
+from reconciler.ports import Access, BatchJobs, Lease, Scorer, Trains
+from reconciler.render.training import TRAILER, TrainingResult, write_message
+from reconciler.text.times import parse_utc
+from reconciler.transport import is_loopback
+
+_FIRST_WAIT_S = 1.0
+_FIRST_LOCAL_WAIT_S = 0.2
+
+
+class Trainer:
+    """Runs the retrainings of one project."""
+
+    def __init__(self, invocation: Invocation, assembly: Assembly, lock_timeout: float) -> None:
+        self._invocation, self._assembly = invocation, assembly
+        self._lock_timeout = lock_timeout
+
+    @cached_property
+    def access(self) -> Access:
+        """The calls of the project; the secrets of its retrainings are known to the redaction."""
+        access = self._assembly.connect()
+        found = (one for each in self._assembly.loaded.retrainings for one in list_secrets(each))
+        resolve_known(access.resolve, found)
+        return access
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The ports of the project."""
+        return self._assembly.make_runtime(self.access, parallelism=4)
+
+    @cached_property
+    def ports(self) -> TrainingPorts:
+        """What a run needs."""
+        revision = self._assembly.revision
+        is_local = all(map(is_loopback, self._assembly.project.cloud.planes.values()))
+        return TrainingPorts(
+            ledger=self._assembly.ledger,
+            lock=self._lock,
+            storage=TrainingBlobs(
+                Path(self._assembly.project.root),
+                self.access.resolve,
+                self.access.redaction.know,
+            ),
+            author=RunAuthor(revision.author, revision.host, revision.name),
+            emit=self._assembly.emit,
+            clock=self.runtime.clock,
+            monotonic=time.monotonic,
+            sleep=time.sleep,
+            name_run=lambda: name_run(datetime.now(UTC), secrets.token_hex(2)),
+            first_wait_s=_FIRST_LOCAL_WAIT_S if is_local else _FIRST_WAIT_S,
+        )
+
+    def _lock(self) -> AbstractContextManager[Lease]:
+        return lock_ledger(self._assembly, "retrain", self._lock_timeout)
+
+    def cancel(self, retraining: Retraining) -> RunRecord:
+        """Cancel the open run of a retraining."""
+        return TrainingRun(self.ports, retraining, self._open_jobs(retraining)).cancel()
+
+    def train(self, retraining: Retraining, *, again: bool) -> Candidate:
+        """Bring a run to its end and judge the model."""
+        run = TrainingRun(self.ports, retraining, self._open_jobs(retraining))
+        ended = run.follow(again=again)
+        return judge_run(
+            self.ports,
+            retraining,
+            run,
+            ended,
+            self._assembly.loaded.manifests,
+            lambda: self._open_rows(retraining),
+        )
+
+    def _open_jobs(self, retraining: Retraining) -> BatchJobs:
+        if retraining.service is None:
+            key = self.access.resolve(retraining.api_key) if retraining.api_key else ""
+            return open_address(self.access, retraining.url, key).jobs
+        provider, resource = self._find_service(retraining.service)
+        return provider.open_jobs(resource)
+
+    def _open_rows(self, retraining: Retraining) -> Rows:
+        comparison = retraining.comparison
+        if comparison is None or not retraining.promote:
+            raise ReconcilerError(
+                "a margin compares with the model in service, and no promote names it",
+                subject=str(retraining.address),
+                next_step="Add spec.promote to the retraining.",
+            )
+        path = Path(self._assembly.project.root, comparison.rows)
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            message = f"the file cannot be read: {error.strerror}"
+            raise ReconcilerError(message, subject=comparison.rows) from error
+        return Rows(text, self._open_scorer(retraining.promote[0].resource))
+
+    def _open_scorer(self, address: Address) -> Scorer:
+        provider, resource = self._find_service(address)
+        return provider.open_scorer(resource)
+
+    def _find_service(self, address: Address) -> tuple[Trains, Resource]:
+        """The provider and the resource of an address in the manifests."""
+        manifest = self._find_manifest(address)
+        kind = self._assembly.kinds[address.kind]
+        provider = self.runtime.providers[address.kind]
+        if not isinstance(provider, Trains):
+            raise ReconcilerError(
+                f"the kind {address.kind} has no batch execution",
+                subject=str(address),
+                next_step="Name a service of another kind.",
+            )
+        return provider, kind.identify(manifest, self._assembly.project.defaults)
+
+    def _find_manifest(self, address: Address) -> Manifest:
+        found = {one.address: one for one in self._assembly.loaded.manifests}
+        if address not in found:
+            step = "Declare it, or name the service by its url and apiKey."
+            raise ReconcilerError("no manifest declares it", subject=str(address), next_step=step)
+        return found[address]
+
+    def propose(
+        self, retraining: Retraining, candidate: Candidate, *, commit: bool, branch: str
+    ) -> TrainingResult:
+        """Write the model into the manifests, or into a commit of a branch."""
+        accepted = list(self._list_edits(retraining, candidate))
+        if not accepted:
+            return TrainingResult(retraining.address, candidate)
+        root = Path(self._assembly.project.root)
+        before = {path: path.read_bytes() for path in edit_files(root, accepted)}
+        texts = {
+            path: text
+            for path, text in edit_files(root, accepted).items()
+            if text.encode() != before[path]
+        }
+        names = tuple(str(path.relative_to(root)) for path in texts)
+        if not commit:
+            self._write(texts, accepted)
+            return TrainingResult(retraining.address, candidate, names)
+        trailer = f"{TRAILER}: {retraining.address}"
+        lines = [f"{one.manifest.address}: {retraining.address.name}" for one in accepted]
+        message = write_message(retraining.address, candidate, lines)
+        repository = Repository(root)
+        if not branch:
+            self._write(texts, accepted)
+        made = repository.commit(texts, message, branch, trailer)
+        return TrainingResult(retraining.address, candidate, names, branch, made.commit)
+
+    def is_due(self, retraining: Retraining) -> bool:
+        """Whether the schedule was due since the last run, or a run is open."""
+        if not retraining.schedule:
+            raise ReconcilerError(
+                "it has no schedule",
+                subject=str(retraining.address),
+                next_step="Add spec.schedule, or leave out --if-due.",
+            )
+        from cronsim import CronSim
+
+        fact = self.ports.ledger.load().facts.get((TOPIC, str(retraining.address)))
+        if fact is None or RunRecord.parse(fact.data).state in OPEN:
+            return True
+        begun = next(
+            (
+                one.at
+                for one in self.ports.ledger.facts(TOPIC)
+                if one.subject == fact.subject and one.data.get("run") == fact.data.get("run")
+            ),
+            fact.at,
+        )
+        due = next(CronSim(retraining.schedule, parse_utc(begun)), None)
+        return due is not None and due <= self.ports.clock()
+
+    def check_commit(self, retraining: Retraining, branch: str) -> None:
+        """Raise ReconcilerError, before a job is started, if its result could not be committed."""
+        repository = Repository(Path(self._assembly.project.root))
+        repository.check_clean()
+        if branch:
+            repository.check_branch(branch, f"{TRAILER}: {retraining.address}")
+
+    def _write(self, texts: Mapping[Path, str], accepted: Sequence[Acceptance]) -> None:
+        written = {one.manifest.address for one in accepted}
+        rewrite(self._invocation, self._assembly, self.runtime, texts, written)
+
+    def _list_edits(self, retraining: Retraining, candidate: Candidate) -> Iterator[Acceptance]:
+        for one in retraining.promote:
+            manifest = self._find_manifest(one.resource)
+            at = ("spec", "trainedModels", one.trained_model)
+            sha256 = candidate.digest.removeprefix("sha256:")
+            yield Acceptance(
+                manifest,
+                (
+                    Edit(format_pointer((*at, "uri")), candidate.uri),
+                    Edit(format_pointer((*at, "sha256")), sha256),
+                ),
+            )
+
+
+def select_retrainings(
+    assembly: Assembly, name: str | None, fleet: str | None
+) -> Sequence[Retraining]:
+    """The retraining of a name or of an address, or all members of a fleet."""
+    from reconciler.text.suggestions import ask, suggest
+
+    known = {str(one.address): one for one in assembly.loaded.retrainings}
+    if fleet is not None:
+        wanted = fleet.removeprefix("Fleet/")
+        members = [one for one in known.values() if one.fleet and one.fleet.name == wanted]
+        if members:
+            return members
+        fleets = sorted({one.fleet.name for one in known.values() if one.fleet})
+        raise _unknown("no fleet of retrainings is called that", fleet, fleets)
+    address = name if name is None or name.startswith("Retraining/") else f"Retraining/{name}"
+    if address is None and len(known) == 1:
+        return [*known.values()]
+    if address in known:
+        return [known[address]]
+    if address is None:
+        step = f"Name one of {', '.join(sorted(known))}." if known else "Write kind: Retraining."
+        raise ReconcilerError("no retraining is named", next_step=step)
+    near = suggest(address, known)
+    step = ask(address, near, "{}") if near else "See what is declared: reconciler validate"
+    raise ReconcilerError("no manifest declares it", subject=address, next_step=step)
+
+
+def _unknown(message: str, given: str, known: Sequence[str]) -> ReconcilerError:
+    from reconciler.text.suggestions import ask, suggest
+
+    near = suggest(given, known)
+    step = ask(given, near, "{}") if near else f"The fleets are: {', '.join(known) or 'none'}."
+    return ReconcilerError(message, subject=given, next_step=step)

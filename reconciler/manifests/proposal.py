@@ -1,0 +1,136 @@
+"""Commits edited files of a project, in the work tree or on a branch of its own.
+
+A branch is written without a checkout, so that the work tree is unchanged and a killed process
+leaves nothing behind. A branch is replaced only if it holds a proposal of the same retraining and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import ReconcilerError
+from reconciler.model.values import dataclass
+
+_GIT_WITHIN_S: Final = 60
+_PLACES: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
+_SUBJECT: Final = "git"
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A commit. `existed` says that the branch held the same files already."""
+
+    commit: str
+    existed: bool = False
+
+
+class Repository:
+    """The git repository of a project's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ReconcilerError if the folder is not in a repository with a commit."""
+        self._folder = folder
+        self._top = Path(self._ask("rev-parse", "--show-toplevel").strip())
+        self._head = self._ask("rev-parse", "--verify", "HEAD^{commit}").strip()
+
+    def check_clean(self) -> None:
+        """Raise ReconcilerError if the work tree differs from the commit."""
+        changed = self._ask("status", "--porcelain", "--untracked-files=no").splitlines()
+        if changed:
+            raise ReconcilerError(
+                f"the work tree has changes that are not committed: {changed[0][3:][:100]}",
+                subject=_SUBJECT,
+                next_step="Commit or stash them first.",
+            )
+
+    def check_branch(self, branch: str, trailer: str) -> None:
+        """Raise ReconcilerError if a branch cannot be made, or holds anything but our proposal.
+
+        `trailer` is the line that our proposals end with.
+        """
+        try:
+            self._ask("check-ref-format", "--branch", branch)
+        except ReconcilerError:
+            message = f'"{branch}" is not the name of a branch'
+            raise ReconcilerError(message, subject=_SUBJECT, next_step="Name another.") from None
+        tip = self._find_tip(branch)
+        if tip and not self._is_proposal(tip, trailer):
+            raise ReconcilerError(
+                f"the branch {branch} exists and holds other work",
+                subject=_SUBJECT,
+                next_step="Name another branch, or delete this one.",
+            )
+
+    def commit(
+        self, texts: Mapping[Path, str], message: str, branch: str, trailer: str
+    ) -> Committed:
+        """Commit the texts of files on a branch, or on the current one if `branch` is empty.
+
+        With a branch the work tree stays as it is; without one the files must be written already.
+        """
+        tree = self._write_tree(texts)
+        if not branch:
+            commit = self._ask("commit-tree", tree, "-p", self._head, given=message).strip()
+            self._ask("update-ref", "-m", "reconciler retrain", "HEAD", commit, self._head)
+            self._ask("add", "--", *(str(path) for path in texts))
+            return Committed(commit)
+        self.check_branch(branch, trailer)
+        tip = self._find_tip(branch)
+        if tip and self._ask("rev-parse", f"{tip}^{{tree}}").strip() == tree:
+            return Committed(tip, existed=True)
+        commit = self._ask("commit-tree", tree, "-p", self._head, given=message).strip()
+        self._ask("update-ref", "-m", "reconciler retrain", f"refs/heads/{branch}", commit, tip)
+        return Committed(commit)
+
+    def _is_proposal(self, tip: str, trailer: str) -> bool:
+        """Whether a commit is a proposal that was made on a commit that we have."""
+        lines = self._ask("log", "-1", "--format=%B", tip).strip().splitlines()
+        if not lines or lines[-1] != trailer:
+            return False
+        base = self._ask("merge-base", tip, self._head).strip()
+        return bool(base) and self._ask("rev-list", "--count", f"{base}..{tip}").strip() == "1"
+
+    def _find_tip(self, branch: str) -> str:
+        found = self._ask("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
+        return found.strip()
+
+    def _write_tree(self, texts: Mapping[Path, str]) -> str:
+        """Returns the tree of the current commit with these files changed."""
+        with tempfile.TemporaryDirectory() as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+            self._ask("read-tree", self._head, more=index)
+            for path, text in texts.items():
+                blob = self._ask("hash-object", "-w", "--stdin", given=text).strip()
+                name = path.resolve().relative_to(self._top.resolve()).as_posix()
+                entry = f"100644,{blob},{name}"
+                self._ask("update-index", "--add", "--cacheinfo", entry, more=index)
+            return self._ask("write-tree", more=index).strip()
+
+    def _ask(self, *arguments: str, given: str = "", more: Mapping[str, str] | None = None) -> str:
+        """Returns what git prints; raises ReconcilerError with the first line of its error."""
+        kept = {name: value for name, value in os.environ.items() if name not in _PLACES}
+        command = ["git", "-c", "core.fsmonitor=false", "-C", str(self._folder), *arguments]
+        try:
+            done = subprocess.run(  # noqa: S603 - no shell, our own arguments
+                command,
+                env={**kept, **(more or {})},
+                input=given.encode(),
+                capture_output=True,
+                timeout=_GIT_WITHIN_S,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            message = f"git cannot be run: {type(error).__name__}"
+            raise ReconcilerError(message, subject=_SUBJECT, next_step="Install git.") from None
+        if done.returncode:
+            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+            message = f"git {arguments[0]} failed: {lines[0][:200]}"
+            step = "Work in a git repository that has a commit, with user.name and user.email set."
+            raise ReconcilerError(message, subject=_SUBJECT, next_step=step)
+        return done.stdout.decode(errors="replace")

@@ -1,0 +1,133 @@
+"""Renders the results of retrainings: for people, as JSON, and as the message of a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from reconciler.model import Address, Json
+from reconciler.model.values import dataclass
+from reconciler.plans.gates import Candidate, Verdict, describe_verdict, format_rule
+from reconciler.render.words.colour import Paint
+from reconciler.render.words.escape import cut, escape
+
+FORMAT_VERSION: Final = "1.0"
+TRAILER: Final = "Reconciler-Retraining"
+_MOST_METRICS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """The result of one retraining. `files` are the names of the manifests that were edited.
+
+    `commit` is the commit with the edits, and `branch` its branch; both are empty without one.
+    """
+
+    retraining: Address
+    candidate: Candidate
+    files: tuple[str, ...] = ()
+    branch: str = ""
+    commit: str = ""
+
+    @property
+    def word(self) -> str:
+        """The result in one word."""
+        if self.candidate.refused:
+            return "refused"
+        return "proposed" if self.files or self.commit else "trained"
+
+
+def render_result(result: TrainingResult, paint: Paint) -> str:
+    """Returns the result for people: the model, its metrics, the gate, and what was edited."""
+    return "\n".join(_list_lines(result, paint))
+
+
+def _list_lines(result: TrainingResult, paint: Paint) -> Iterator[str]:
+    candidate = result.candidate
+    yield f"{paint('bold', escape(str(result.retraining)) + ':')} run {escape(candidate.run)}"
+    yield f"  model   {escape(cut(candidate.uri))}"
+    yield f"          {escape(candidate.digest)}"
+    metrics = ", ".join(_format_metrics(candidate))
+    yield f"  metrics {metrics or 'none that is a number'}"
+    for number, verdict in enumerate(candidate.verdicts):
+        yield f"  {'gate   ' if not number else '       '} {_format_verdict(verdict, paint)}"
+    yield ""
+    yield _sum_up(result, paint)
+    yield from (f"  {escape(name)}" for name in result.files)
+
+
+def _format_metrics(candidate: Candidate) -> Iterator[str]:
+    for name, value in [*candidate.metrics.items()][:_MOST_METRICS]:
+        yield f"{escape(cut(name))} {value:.6g}"
+
+
+def _format_verdict(verdict: Verdict, paint: Paint) -> str:
+    colour = "red" if verdict.refuses else "green"
+    word = paint(colour, verdict.outcome.value)
+    return f"{word}: {escape(format_rule(verdict.rule))}: {escape(verdict.reason)}"
+
+
+def _sum_up(result: TrainingResult, paint: Paint) -> str:
+    if result.candidate.refused:
+        refused = sum(one.refuses for one in result.candidate.verdicts)
+        rules = "1 rule" if refused == 1 else f"{refused} rules"
+        verb = "refuses" if refused == 1 else "refuse"
+        return (
+            f"{paint('red', 'Refused:')} {rules} of the gate {verb} the model. Nothing was edited."
+        )
+    if result.commit:
+        where = f" on the branch {escape(result.branch)}" if result.branch else ""
+        return f"Proposed in the commit {result.commit[:12]}{where}:"
+    if result.files:
+        return "Proposed. These files were edited; plan shows what they change:"
+    return "Trained. The retraining does not name a resource to promote the model to."
+
+
+def result_document(result: TrainingResult) -> Json:
+    """Returns the result as JSON."""
+    candidate = result.candidate
+    return {
+        "retraining": str(result.retraining),
+        "outcome": result.word,
+        "run": candidate.run,
+        "job": candidate.job,
+        "uri": candidate.uri,
+        "digest": candidate.digest,
+        "parent": candidate.parent or None,
+        "metrics": {**candidate.metrics},
+        "inputs": {**(candidate.data or {})},
+        "gates": [describe_verdict(one) for one in candidate.verdicts],
+        "files": [*result.files],
+        "branch": result.branch or None,
+        "commit": result.commit or None,
+    }
+
+
+def results_document(results: Sequence[TrainingResult]) -> Json:
+    """Returns the results of one command as JSON."""
+    return {"format_version": FORMAT_VERSION, "results": [result_document(one) for one in results]}
+
+
+def write_message(retraining: Address, candidate: Candidate, edits: Sequence[str]) -> str:
+    """Returns the message of a commit that proposes a model: what changes, and the evidence.
+
+    `edits` has a line for each changed value. The last line names the retraining, so that a later
+    run recognises the branch.
+    """
+    lines = [f"Serve the model of {retraining}, run {candidate.run}", ""]
+    lines += [*edits, "", f"sha256 {candidate.digest.removeprefix('sha256:')}"]
+    if candidate.parent:
+        lines.append(f"before {candidate.parent.removeprefix('sha256:')}")
+    lines += [f"job    {candidate.job}"]
+    lines += [f"data   {port} {digest}" for port, digest in sorted((candidate.data or {}).items())]
+    width = max((len(name) for name in candidate.metrics), default=0)
+    lines += ["", *(f"{name:<{width}}  {value:.6g}" for name, value in candidate.metrics.items())]
+    lines += [
+        "",
+        *(
+            f"{one.outcome.value}: {format_rule(one.rule)}: {one.reason}"
+            for one in candidate.verdicts
+        ),
+    ]
+    body = "\n".join("".join(c for c in line if c.isprintable()) for line in lines)
+    return f"{body.rstrip()}\n\n{TRAILER}: {retraining}\n"
