@@ -311,7 +311,10 @@ class TrainingStorage(Protocol):
         ...
 
     def exists(self, reference: BlobReference) -> bool:
-        """Whether a blob exists; raises BlobForbidden or Unavailable."""
+        """Whether a blob exists; its container is created if the secret allows it.
+
+        Raises BlobForbidden or Unavailable.
+        """
         ...
 
     def upload(self, file: str, reference: BlobReference) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,9 +52,15 @@ class TrainingBlobs:
         )
 
     def exists(self, reference: BlobReference) -> bool:
-        """Return whether a blob exists."""
-        with self._open(reference) as client:
-            return bool(client.exists())
+        """Return whether a blob exists; with a connection string, create its container."""
+        from azure.core.exceptions import ResourceExistsError  # noqa: PLC0415 - a slow import
+
+        with self._open(reference) as (container, blob):
+            # A signature of one blob cannot create a container.
+            if reference.is_connection:
+                with suppress(ResourceExistsError):
+                    container.create_container()
+            return bool(blob.exists())
 
     def upload(self, file: str, reference: BlobReference) -> bool:
         """Upload a file; False if the blob has the same bytes already.
@@ -68,8 +74,8 @@ class TrainingBlobs:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
                 opened.seek(0)
                 try:
-                    with self._open(reference) as client:
-                        client.upload_blob(opened, overwrite=False, metadata={"sha256": digest})
+                    with self._open(reference) as (_, blob):
+                        blob.upload_blob(opened, overwrite=False, metadata={"sha256": digest})
                 except ResourceExistsError:
                     return self._check_same(reference, f"sha256:{digest}")
         except OSError as error:
@@ -89,8 +95,8 @@ class TrainingBlobs:
 
     def read(self, reference: BlobReference, most_bytes: int) -> bytes:
         """Return the bytes of a blob; raises ReconcilerError if it is longer or missing."""
-        with self._open(reference) as client:
-            data: bytes = client.download_blob(offset=0, length=most_bytes + 1).readall()
+        with self._open(reference) as (_, blob):
+            data: bytes = blob.download_blob(offset=0, length=most_bytes + 1).readall()
         if len(data) > most_bytes:
             message = f"the blob has more than {most_bytes:,} bytes"
             raise ReconcilerError(message, subject=reference.uri)
@@ -99,21 +105,21 @@ class TrainingBlobs:
     def digest(self, reference: BlobReference) -> str:
         """Return the `sha256:` digest of every byte of a blob."""
         running = hashlib.sha256()
-        with self._open(reference) as client:
-            for part in client.download_blob().chunks():
+        with self._open(reference) as (_, blob):
+            for part in blob.download_blob().chunks():
                 running.update(part)
         return f"sha256:{running.hexdigest()}"
 
     @contextmanager
-    def _open(self, reference: BlobReference) -> Iterator[Any]:
-        """Yield the client of a blob; errors of the library become ours."""
+    def _open(self, reference: BlobReference) -> Iterator[tuple[Any, Any]]:
+        """Yield the clients of a container and of a blob; errors of the library become ours."""
         from azure.core.exceptions import (  # noqa: PLC0415 - a slow import
             AzureError,
             HttpResponseError,
             ResourceExistsError,
             ResourceNotFoundError,
         )
-        from azure.storage.blob import BlobClient  # noqa: PLC0415 - a slow import
+        from azure.storage.blob import ContainerClient  # noqa: PLC0415 - a slow import
 
         from reconciler.transport.azure_core import (  # noqa: PLC0415 - a slow import
             explain_azure,
@@ -126,14 +132,10 @@ class TrainingBlobs:
             raise ReconcilerError(f"its address is not {error}", subject=reference.uri) from error
         credential = _find_credential(reference)
         try:
-            with BlobClient(
-                where.account_url,
-                where.container,
-                where.name,
-                credential=credential,
-                **storage_options(),
-            ) as client:
-                yield client
+            with ContainerClient(
+                where.account_url, where.container, credential=credential, **storage_options()
+            ) as container:
+                yield container, container.get_blob_client(where.name)
         except ResourceExistsError:
             raise
         except ResourceNotFoundError:

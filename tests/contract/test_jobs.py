@@ -114,7 +114,7 @@ def make_batch(service: Service, data: bytes | None = None) -> Batch:
 
 @pytest.fixture(scope="session")
 def shared_training(storage: str) -> Iterator[Service]:
-    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=0")
+    options = (f"--blob-url={storage}", "--blob", "--job-seconds=0")
     with run_service(*options) as running:
         running.blob = storage
         yield running
@@ -128,7 +128,7 @@ def batch(shared_training: Service) -> Batch:
 @pytest.fixture
 def slow(storage: str) -> Iterator[Batch]:
     """One whose jobs run until they are cancelled."""
-    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=3600")
+    options = (f"--blob-url={storage}", "--blob", "--job-seconds=3600")
     with run_service(*options) as running:
         running.blob = storage
         yield make_batch(running)
@@ -337,7 +337,7 @@ def test_faults_change_what_a_job_makes(
 ) -> None:
     faults = tmp_path / "faults.yaml"
     faults.write_text(json.dumps([on(fault, "POST", "start", times=1)]))
-    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=0", f"--faults={faults}")
+    options = (f"--blob-url={storage}", "--blob", "--job-seconds=0", f"--faults={faults}")
     with run_service(*options) as running:
         running.blob = storage
         batch = make_batch(running)
@@ -352,7 +352,7 @@ def test_faults_change_what_a_job_makes(
 def test_a_stuck_job_runs_until_it_is_cancelled(storage: str, tmp_path: Path) -> None:
     faults = tmp_path / "faults.yaml"
     faults.write_text(json.dumps([on("stuck-job", "POST", "start")]))
-    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=0", f"--faults={faults}")
+    options = (f"--blob-url={storage}", "--blob", "--job-seconds=0", f"--faults={faults}")
     with run_service(*options) as running:
         running.blob = storage
         batch = make_batch(running)
@@ -364,7 +364,7 @@ def test_a_stuck_job_runs_until_it_is_cancelled(storage: str, tmp_path: Path) ->
 
 
 def test_the_status_may_be_a_number(storage: str) -> None:
-    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=0")
+    options = (f"--blob-url={storage}", "--blob", "--job-seconds=0")
     with run_service(*options, "--switch=job-status=number") as running:
         running.blob = storage
         batch = make_batch(running)
@@ -377,7 +377,7 @@ def test_the_status_may_be_a_number(storage: str) -> None:
 def test_a_started_job_goes_on_after_the_emulator_is_started_again(
     storage: str, tmp_path: Path
 ) -> None:
-    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", f"--data={tmp_path / 'state'}")
+    options = (f"--blob-url={storage}", "--blob", f"--data={tmp_path / 'state'}")
     with run_service(*options, "--job-seconds=3600") as running:
         running.blob = storage
         batch = make_batch(running)
@@ -401,7 +401,7 @@ def test_a_classic_training_service_trains_as_its_world_says(storage: str, tmp_p
     }
     published = {"id": service, "name": "Census", "kind": "training", "training": training}
     world = write_world(tmp_path, {"id": WORKSPACE, "webServices": [published]})
-    options = (f"--blob-url={storage}/{ACCOUNT}", "--blob", "--job-seconds=0", f"--world={world}")
+    options = (f"--blob-url={storage}", "--blob", "--job-seconds=0", f"--world={world}")
     with run_service(*options) as running:
         headers = {"Authorization": f"Bearer {running.token}"}
         path = f"/workspaces/{WORKSPACE}/webservices/{service}/endpoints/default"

@@ -17,7 +17,7 @@ from reconciler.emulator.replies import Refusal, refuse
 from reconciler.emulator.storage import ACCOUNT, KEY, make_signature
 
 Json = Any
-_LOCAL: Final = f"http://127.0.0.1:10000/{ACCOUNT}"
+_LOCAL: Final = "http://127.0.0.1:10000"
 _ENDINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "model": (".ilearner",),
     "evaluation": (".csv", ".tsv", ".arff"),
@@ -87,7 +87,8 @@ def _read_connection(text: str, blob_url: str) -> tuple[str, str]:
     pairs = (part.split("=", 1) for part in text.split(";") if "=" in part)
     parts = {name.strip().casefold(): value.strip() for name, value in pairs}
     if parts.get("usedevelopmentstorage", "").casefold() == "true":
-        return f"{(blob_url or _LOCAL).rstrip('/')}/", KEY
+        base = (blob_url or _LOCAL).rstrip("/").removesuffix(f"/{ACCOUNT}")
+        return f"{base}/{ACCOUNT}/", KEY
     name, key = parts.get("accountname", ""), parts.get("accountkey", "")
     try:
         usable = bool(name) and bool(base64.b64decode(key, validate=True))

@@ -189,6 +189,7 @@ class TrainingRun:
                 )
         for one in self._retraining.inputs:
             if one.file:
+                storage.exists(inputs[one.port])
                 existed = not storage.upload(one.file, inputs[one.port])
                 address = self._retraining.address
                 self._ports.emit(DataUploaded(address, one.file, uris[one.port], existed))
