@@ -161,7 +161,8 @@ class Trainer:
         """Write the model into the manifests, or into a commit of a branch."""
         accepted = list(self._list_edits(retraining, candidate))
         if not accepted:
-            return TrainingResult(retraining.address, candidate)
+            named = bool(retraining.promote)
+            return TrainingResult(retraining.address, candidate, declared=named)
         root = Path(self._assembly.project.root)
         before = {path: path.read_bytes() for path in edit_files(root, accepted)}
         texts = {
@@ -222,6 +223,9 @@ class Trainer:
             manifest = self._find_manifest(one.resource)
             at = ("spec", "trainedModels", one.trained_model)
             sha256 = candidate.digest.removeprefix("sha256:")
+            model = manifest.spec.get("trainedModels", {}).get(one.trained_model, {})
+            if model.get("sha256", "").lower() == sha256:
+                continue
             yield Acceptance(
                 manifest,
                 (

@@ -21,6 +21,7 @@ class TrainingResult:
     """The result of one retraining. `files` are the names of the manifests that were edited.
 
     `commit` is the commit with the edits, and `branch` its branch; both are empty without one.
+    `declared` says that the manifests named this model before.
     """
 
     retraining: Address
@@ -28,12 +29,15 @@ class TrainingResult:
     files: tuple[str, ...] = ()
     branch: str = ""
     commit: str = ""
+    declared: bool = False
 
     @property
     def word(self) -> str:
         """The result in one word."""
         if self.candidate.refused:
             return "refused"
+        if self.declared:
+            return "unchanged"
         return "proposed" if self.files or self.commit else "trained"
 
 
@@ -80,6 +84,8 @@ def _sum_up(result: TrainingResult, paint: Paint) -> str:
         return f"Proposed in the commit {result.commit[:12]}{where}:"
     if result.files:
         return "Proposed. These files were edited; plan shows what they change:"
+    if result.declared:
+        return "The manifests declare this model already. Nothing was edited."
     return "Trained. The retraining does not name a resource to promote the model to."
 
 

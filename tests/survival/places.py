@@ -130,7 +130,7 @@ def _describe(url: str) -> str:
 
 def watch(places: Places) -> None:
     """From now on, all that a command of this process reaches the world with is watched."""
-    runtime, ledger = Assembly.runtime, vars(Assembly)["ledger"]
+    make_runtime, ledger = Assembly.make_runtime, vars(Assembly)["ledger"]
 
     def watched_rate_limiter(*given: Any, **named: Any) -> Any:
         return WatchedRateLimiter(CommandRateLimiter(*given, **named), places)
@@ -139,11 +139,11 @@ def watch(places: Places) -> None:
         return Watched(ledger.__get__(self, Assembly), "ledger", places)
 
     def watched_runtime(self: Assembly, *given: Any, **named: Any) -> Runtime:
-        return _watch_runtime(runtime(self, *given, **named), places)
+        return _watch_runtime(make_runtime(self, *given, **named), places)
 
     vars(wiring)["CommandRateLimiter"] = watched_rate_limiter
     Assembly.ledger = property(watched_ledger)  # type: ignore[method-assign, assignment]
-    Assembly.runtime = watched_runtime  # type: ignore[method-assign]
+    Assembly.make_runtime = watched_runtime  # type: ignore[method-assign]
 
 
 def _watch_runtime(runtime: Runtime, places: Places) -> Runtime:

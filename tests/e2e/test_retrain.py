@@ -1,0 +1,365 @@
+"""Retrain a model, judge it, propose it: over real jobs, real blobs and real repositories."""
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from reconciler.blobs import upload_model
+from reconciler.package_data import read_schema
+from tests.contract.classic import example
+from tests.contract.faulty import on
+from tests.contract.test_jobs import people
+from tests.e2e.world import (
+    MODEL,
+    SUBSCRIPTION,
+    Done,
+    Emulator,
+    clean_environment,
+    run,
+    run_emulator,
+)
+
+pytestmark = pytest.mark.e2e
+ACCOUNT = "devstoreaccount1"
+GATE = (
+    "  gate: [{metric: AUC, min: 0.8}, {metric: Accuracy, maxRegression: 0.05, firstModel: accept}]"
+)
+
+
+@dataclass
+class Training:
+    """A project with a training service and a service that serves its models."""
+
+    folder: Path
+    emulator: Emulator
+    log: Path
+    name: str = field(default_factory=lambda: f"t{random.randrange(1 << 40):x}")
+
+    def __post_init__(self) -> None:
+        (self.folder / "manifests").mkdir(parents=True)
+        cloud = {"resourceManager": self.emulator.url, "services": self.emulator.url}
+        cloud["blob"] = self.emulator.blob
+        (self.folder / "reconciler.yaml").write_text(
+            "apiVersion: reconciler/v1\nkind: Project\nmetadata: {name: census}\nspec:\n"
+            f"  cloud: {json.dumps(cloud)}\n"
+            f"  defaults: {{subscription: {SUBSCRIPTION}, resourceGroup: census}}\n"
+        )
+        (self.folder / "manifests/census.csv").write_bytes(people())
+        old = self.uri("models/old.ilearner")
+        upload_model(old, b"old", {})
+        self.emulator.deploy(f"{self.name}-live", old)
+        body = example("training.webservice.put")
+        self.emulator.write("PUT", f"{self.name}-training", body)
+        self.write_service(old)
+        self.write()
+
+    def uri(self, name: str) -> str:
+        return f"{self.emulator.blob}/{ACCOUNT}/{self.name}/{name}"
+
+    def write_service(self, model: str) -> None:
+        manifests = self.folder / "manifests"
+        (manifests / "live.yaml").write_text(
+            "# What the service serves.\napiVersion: reconciler/v1\nkind: WebService\n"
+            f"metadata: {{name: {self.name}-live}}\nspec:\n  trainedModels:\n"
+            f"    {MODEL}:\n      uri: {model} # the model\n"
+        )
+        (manifests / "training.yaml").write_text(
+            "apiVersion: reconciler/v1\nkind: WebService\n"
+            f"metadata: {{name: {self.name}-training}}\nspec: {{}}\n"
+        )
+
+    def write(self, gate: str = GATE, more: str = "", timeout: str = "10m") -> None:
+        (self.folder / "manifests/retraining.yaml").write_text(
+            "apiVersion: reconciler/v1\nkind: Retraining\nmetadata: {name: census}\nspec:\n"
+            f"  service: {{address: WebService/{self.name}-training}}\n  timeout: {timeout}\n"
+            f"  inputs:\n    input1: {{uri: '{self.uri('data/${run}.csv')}', file: census.csv}}\n"
+            f"  outputs:\n    model: {{port: output2, uri: '{self.uri('m/${run}.ilearner')}'}}\n"
+            f"    evaluation: {{port: output1, uri: '{self.uri('m/${run}.csv')}'}}\n"
+            f"{gate}\n{more}"
+            f"  promote: [{{resource: WebService/{self.name}-live, trainedModel: '{MODEL}'}}]\n"
+        )
+
+    def run(self, *arguments: str) -> Done:
+        return run(self.folder, *arguments)
+
+    def retrain(self, *arguments: str) -> Any:
+        """The only result; it must fit its schema."""
+        done = self.run("retrain", "census", "--json", *arguments)
+        document = json.loads(done.out)
+        jsonschema.validate(document, read_schema("output/retrain"))
+        (result,) = document["results"]
+        return result
+
+    def count_calls(self, method: str, tail: str) -> int:
+        """How many calls of this training service the emulator has accepted."""
+        calls = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return sum(
+            one["method"] == method and one["path"].partition("?")[0].endswith(tail)
+            for one in calls
+            if one["status"] and one["status"] < 300
+        )
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments],
+            cwd=self.folder,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout
+
+
+@contextmanager
+def run_training(folder: Path, *options: str) -> Iterator[Training]:
+    log = folder / "calls.jsonl"
+    with run_emulator(
+        "--operation-seconds=0", "--job-seconds=0", f"--log={log}", *options
+    ) as emulator:
+        yield Training(folder / "project", emulator, log)
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Iterator[Training]:
+    with run_training(tmp_path) as made:
+        yield made
+
+
+def test_a_better_model_arrives_as_a_changed_line(training: Training) -> None:
+    file = training.folder / "manifests/live.yaml"
+    before = file.read_text()
+    result = training.retrain()
+    assert result["outcome"] == "proposed"
+    assert result["metrics"]["AUC"] > 0.8
+    assert [one["verdict"] for one in result["gates"]] == ["pass", "no baseline"]
+    sha256 = result["digest"].removeprefix("sha256:")
+    old = before.splitlines()[7]
+    changed = [line for line in file.read_text().splitlines() if line not in before.splitlines()]
+    assert changed == [f"      uri: {result['uri']} # the model", f"      sha256: {sha256}"]
+    assert old not in file.read_text()
+    plan = training.run("plan", "--json")
+    change = json.loads(plan.out)["resource_changes"][0]["change"]
+    assert change["actions"] == ["update"]
+    done = training.run("apply", "--auto-approve")
+    assert done.code == 0, done.said
+    assert training.run("plan", "--detailed-exitcode").code == 0
+    again = training.retrain()
+    assert [one["verdict"] for one in again["gates"]] == ["pass", "pass"]
+    assert again["parent"] == result["digest"]
+
+
+def test_the_same_model_again_changes_nothing(training: Training) -> None:
+    training.retrain()
+    file = training.folder / "manifests/live.yaml"
+    before = file.read_text()
+    result = training.retrain("--again")
+    assert (result["outcome"], result["files"]) == ("unchanged", [])
+    assert file.read_text() == before
+
+
+def test_a_model_that_the_gate_refuses_is_not_proposed(training: Training) -> None:
+    training.write(gate="  gate: [{metric: AUC, min: 1.1}]")
+    before = (training.folder / "manifests/live.yaml").read_bytes()
+    done = training.run("retrain", "census", "--detailed-exitcode")
+    assert done.code == 3
+    assert "fail: AUC min 1.1: AUC 0." in done.out
+    assert "Refused: 1 rule of the gate refuses the model. Nothing was edited." in done.out
+    assert (training.folder / "manifests/live.yaml").read_bytes() == before
+    assert training.run("retrain", "census", "--again").code == 1
+
+
+def test_a_worse_model_is_refused_with_both_numbers(training: Training) -> None:
+    training.retrain()
+    training.run("apply", "--auto-approve")
+    noise = people(300, seed=3).decode().splitlines()
+    chance = random.Random(1)
+    rows = [f"{row.rpartition(',')[0]},{chance.choice(['<=50K', '>50K'])}" for row in noise[1:]]
+    data = "\n".join([noise[0], *rows]) + "\n"
+    (training.folder / "manifests/census.csv").write_text(data)
+    result = training.retrain()
+    assert result["outcome"] == "refused"
+    last = result["gates"][1]
+    assert (last["verdict"], last["refuses"]) == ("fail", True)
+    assert last["numbers"]["live"] > last["numbers"]["candidate"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("empty-evaluation", "the evaluation has a header and not a row"),
+        ("nan-evaluation", '"AUC" is "NaN" in column 5, and not a finite number'),
+        ("two-row-evaluation", "the evaluation has 2 rows, and the gate does not say which one"),
+        ("fail-job", "failed: Error 0000: Internal error"),
+    ],
+)
+def test_what_cannot_be_judged_is_reported_and_changes_nothing(
+    tmp_path: Path, fault: str, message: str
+) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(json.dumps([on(fault, "POST", "start")]))
+    with run_training(tmp_path, f"--faults={faults}") as training:
+        before = (training.folder / "manifests/live.yaml").read_bytes()
+        done = training.run("retrain", "census")
+        assert done.code == 1
+        assert message in done.err
+        assert "Retraining/census" in done.err
+        assert (training.folder / "manifests/live.yaml").read_bytes() == before
+        # The same run is looked at again; a second job is not trained.
+        if fault != "fail-job":
+            assert message in training.run("retrain", "census").err
+            assert training.count_calls("POST", "/start") == 1
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("path", ["/jobs$|/jobs[?]", "start"])
+def test_a_lost_answer_starts_no_second_job(tmp_path: Path, path: str, times: int) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(json.dumps([on("lose-job-reply", "POST", path, times=times)]))
+    with run_training(tmp_path, f"--faults={faults}") as training:
+        assert training.retrain()["outcome"] == "proposed"
+        lost = times if path == "start" else 0
+        assert training.count_calls("POST", "/start") <= 1
+        assert training.count_calls("POST", "/jobs") >= 1 - lost
+
+
+def test_a_job_that_takes_too_long_goes_on_and_is_joined(tmp_path: Path) -> None:
+    with run_training(tmp_path, "--job-seconds=3600") as training:
+        training.write(timeout="1s")
+        done = training.run("retrain", "census")
+        assert done.code == 1
+        assert "has not ended after" in done.err
+        assert "The job goes on. Follow it with: reconciler retrain census" in done.err
+        assert "has not ended" in training.run("retrain", "census").err
+        assert training.count_calls("POST", "/start") == 1
+        assert training.run("retrain", "census", "--cancel").code == 0
+        assert "no run is open" in training.run("retrain", "census", "--cancel").err
+
+
+def test_a_proposal_is_one_commit_on_a_branch_and_the_work_tree_stays(training: Training) -> None:
+    training.git("init", "-q", "-b", "main")
+    (training.folder / ".gitignore").write_text(".reconciler/\n")
+    training.git("add", "-A")
+    training.git("commit", "-qm", "first")
+    training.git("config", "user.name", "t")
+    training.git("config", "user.email", "t@t")
+    result = training.retrain("--branch", "retrain/census", "--commit")
+    assert result["branch"] == "retrain/census"
+    assert training.git("status", "--porcelain") == ""
+    assert training.git("rev-list", "--count", "main..retrain/census") == "1\n"
+    message = training.git("log", "-1", "--format=%B", "retrain/census")
+    for said in (
+        result["digest"].removeprefix("sha256:"),
+        "AUC",
+        "pass: AUC min 0.8",
+        result["job"],
+    ):
+        assert said in message
+    changed = training.git("diff", "--stat", "main", "retrain/census")
+    assert "manifests/live.yaml" in changed
+    assert "1 file changed" in changed
+    # The same model again leaves the branch as it is; a newer one replaces it.
+    tip = training.git("rev-parse", "retrain/census")
+    assert training.retrain("--again", "--branch", "retrain/census")["commit"] == tip.strip()
+    (training.folder / "manifests/census.csv").write_bytes(people(seed=5))
+    training.git("commit", "-qam", "newer data")
+    newer = training.retrain("--branch", "retrain/census")
+    assert newer["digest"] != result["digest"]
+    assert training.git("rev-parse", "retrain/census").strip() == newer["commit"] != tip.strip()
+    assert training.git("rev-list", "--count", "main..retrain/census") == "1\n"
+
+
+def test_work_of_others_is_not_replaced_and_a_dirty_tree_refuses(training: Training) -> None:
+    training.git("init", "-q", "-b", "main")
+    (training.folder / ".gitignore").write_text(".reconciler/\n")
+    training.git("add", "-A")
+    training.git("commit", "-qm", "first")
+    training.git("branch", "theirs")
+    done = training.run("retrain", "census", "--branch", "theirs")
+    assert "the branch theirs exists and holds other work" in done.err
+    done = training.run("retrain", "census", "--branch", "a..b")
+    assert '"a..b" is not the name of a branch' in done.err
+    file = training.folder / "reconciler.yaml"
+    file.write_text(f"{file.read_text()}# mine\n")
+    done = training.run("retrain", "census", "--commit")
+    assert "the work tree has changes that are not committed: reconciler.yaml" in done.err
+    assert training.count_calls("POST", "/jobs") == 0
+
+
+def test_a_schedule_is_due_once(training: Training) -> None:
+    training.write(more="  schedule: '* * * * *'\n")
+    assert training.retrain("--if-due")["outcome"] == "proposed"
+    training.write(more="  schedule: '0 0 29 2 *'\n")
+    assert "No retraining is due." in training.run("retrain", "census", "--if-due").out
+    training.write()
+    assert "it has no schedule" in training.run("retrain", "census", "--if-due").err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("port: output1", "port: output9", "Invalid output override name: output9"),
+        ("input1:", "input9:", "Invalid service input name(s) specified"),
+        ("file: census.csv", "file: none.csv", "the file cannot be read: No such file"),
+        ("-training}", "-nothing}", "no manifest declares it"),
+        ("-live,", "-lives,", "no manifest declares WebService/"),
+    ],
+)
+def test_a_wrong_name_is_reported_and_no_job_is_started(
+    training: Training, old: str, new: str, message: str
+) -> None:
+    file = training.folder / "manifests/retraining.yaml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    done = training.run("retrain", "census")
+    assert done.code == 1
+    assert message in done.err
+    assert training.count_calls("POST", "/start") == 0
+
+
+def test_a_retraining_that_does_not_exist_is_answered_with_the_near_one(training: Training) -> None:
+    done = training.run("retrain", "censsus")
+    assert "Did you mean Retraining/census?" in done.err
+    assert training.run("retrain").code == 0
+
+
+def run_mortal(training: Training, number: int, note: Path) -> int:
+    """Retrain as a process that is killed at a place; returns its exit code."""
+    arguments = ["-m", "tests.survival.mortal", f"--die-at={number}", f"--note={note}", "--"]
+    done = subprocess.run(
+        [sys.executable, *arguments, f"--chdir={training.folder}", "retrain", "census"],
+        env=clean_environment(),
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
+    return done.returncode
+
+
+def test_a_kill_at_any_call_of_a_job_starts_one_job(tmp_path: Path) -> None:
+    with run_training(tmp_path) as training:
+        note = tmp_path / "places"
+        assert run_mortal(training, 0, note) == 0
+        places = note.read_text().splitlines()
+        calls = [n for n, name in enumerate(places, 1) if " jobs" in name or "start" in name]
+        lines = [n for n, name in enumerate(places, 1) if name == "after ledger.record"]
+        assert len(calls) >= 4
+        assert len(lines) >= 4
+        for number in (*calls[:4], *lines[:4]):
+            started = training.count_calls("POST", "/start")
+            assert run_mortal(training, number, tmp_path / f"p{number}") == -9
+            result = training.retrain()
+            assert result["outcome"] in {"proposed", "unchanged"}, places[number - 1]
+            # A run that was judged before the kill is over: the next command began another one.
+            judged = places[number - 1] == "after ledger.record" and number == lines[-1]
+            assert training.count_calls("POST", "/start") == started + 1 + judged
