@@ -20,6 +20,8 @@ from reconciler.model.values import dataclass
 _GIT_WITHIN_S: Final = 60
 _PLACES: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 _SUBJECT: Final = "git"
+# The message of a proposal has a line with this word and the digest of the model.
+DIGEST: Final = "sha256 "
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,18 @@ class Repository:
             return Committed(commit)
         self.check_branch(branch, trailer)
         tip = self._find_tip(branch)
-        if tip and self._ask("rev-parse", f"{tip}^{{tree}}").strip() == tree:
+        if tip and self._says_same(tip, message):
             return Committed(tip, existed=True)
         commit = self._ask("commit-tree", tree, "-p", self._head, given=message).strip()
         self._ask("update-ref", "-m", "reconciler retrain", f"refs/heads/{branch}", commit, tip)
         return Committed(commit)
+
+    def _says_same(self, tip: str, message: str) -> bool:
+        """Whether a commit on ours proposes a model with the same bytes, of whatever run."""
+        parent = self._ask("rev-parse", f"{tip}^").strip()
+        said = self._ask("log", "-1", "--format=%B", tip).splitlines()
+        digest = next(line for line in message.splitlines() if line.startswith(DIGEST))
+        return parent == self._head and digest in said
 
     def _is_proposal(self, tip: str, trailer: str) -> bool:
         """Whether a commit is a proposal that was made on a commit that we have."""
