@@ -101,7 +101,7 @@ class Server:
             self._state, self._operations, workspaces, endpoints, self._storage, self._jobs
         )
         self._fault_injector = FaultInjector(
-            plan, self._operations, endpoints, self._jobs, self._choices
+            plan, self._operations, endpoints, self._jobs, self._services, self._choices
         )
         self._stopped = asyncio.Event()
         self._answered = 0

@@ -20,6 +20,7 @@ from tests.contract.classic import WORKSPACE, example, write_world
 from tests.contract.faulty import on
 from tests.contract.signatures import ACCOUNT, KEY, sign
 from tests.contract.world import Service, code_of, run_service
+from tests.e2e.world import definition, pass_time
 
 pytestmark = pytest.mark.contract
 Json = Any
@@ -430,3 +431,63 @@ def test_a_service_that_trains_nothing_has_no_jobs(shared_training: Service) -> 
     path = urlsplit(shown["swaggerLocation"]).path.removesuffix("/swagger.json")
     batch = Batch(f"{shared_training.url}{path}", keys["primary"], "", name)
     assert batch.call("POST", body=batch.request()).status_code == 404
+
+
+def score(url: str, key: str, rows: list[list[str]]) -> list[list[str]]:
+    """The added columns of each row."""
+    table = {"ColumnNames": ["age", "workclass"], "Values": rows}
+    answer = requests.post(
+        f"{url}/execute",
+        params=API,
+        json={"Inputs": {"input1": table}},
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=120,
+    )
+    assert answer.status_code == 200, answer.text
+    return [row[2:] for row in answer.json()["Results"]["output1"]["value"]["Values"]]
+
+
+ROWS = [["65", "Private"], ["20", "Private"]]
+
+
+def serve(service: Service, model: str) -> tuple[str, str, str]:
+    """A New service that serves a model: its name, its address and its key."""
+    name = f"s{uuid.uuid4().hex}"
+    body = definition(model)
+    del body["properties"]["input"]
+    assert service.finish(service.call("PUT", service.path(name), body))["status"] == "Succeeded"
+    shown = service.properties(name)
+    keys = service.call("GET", service.path(name, "/listKeys")).json()
+    path = urlsplit(shown["swaggerLocation"]).path.removesuffix("/swagger.json")
+    return name, f"{service.url}{path}", keys["primary"]
+
+
+def test_a_service_answers_with_the_model_behind_its_reference(
+    shared_training: Service, batch: Batch
+) -> None:
+    batch.run()
+    _, url, key = serve(shared_training, batch.uri("m.ilearner"))
+    (old, young) = score(url, key, ROWS)
+    assert (old[0], young[0]) == (">50K", "<=50K")
+    assert float(old[1]) > 0.5 > float(young[1])
+
+
+def test_a_stale_model_answers_for_a_while_after_an_update(storage: str, tmp_path: Path) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(json.dumps([on("stale-model", "PATCH", seconds=600)]))
+    options = (f"--blob-url={storage}", "--blob", "--job-seconds=0", f"--faults={faults}")
+    with run_service(*options) as running:
+        running.blob = storage
+        batch = make_batch(running)
+        batch.run()
+        other = batch.uri("other.ilearner")
+        upload_model(other, b"another model", {})
+        name, url, key = serve(running, other)
+        before = score(url, key, ROWS)
+        assets = running.properties(name)["assets"]
+        assets["asset3"]["locationInfo"]["uri"] = batch.uri("m.ilearner")
+        running.patch(name, assets=assets)
+        assert running.properties(name)["assets"] == assets
+        assert score(url, key, ROWS) == before
+        pass_time(running.url, 600)
+        assert score(url, key, ROWS) != before

@@ -28,6 +28,7 @@ from reconciler.emulator.requests import Call
 from reconciler.emulator.state import Before
 from reconciler.emulator.storage import Storage
 from reconciler.emulator.switches import Choices
+from reconciler.emulator.training.learner import Model
 
 Json = Any
 NOT_MODIFIED: Final = Answer(304)
@@ -151,7 +152,9 @@ class Endpoints:
             if data is None and self._choices["classic-model"] == "check":
                 raise rules.bad_model("the blob cannot be read")
         digest = hashlib.sha256(uri.encode() if data is None else data).hexdigest()
-        return {"location": location, "digest": digest}
+        learned = data is not None and Model.load(data) is not None
+        kept = {"learned": data.decode()} if data is not None and learned else {}
+        return {"location": location, "digest": digest, **kept}
 
     def refresh(self, call: Call, service: WebService, name: str) -> Answer:
         """Update an endpoint to the service's version; its models only with OverwriteResources."""

@@ -45,6 +45,7 @@ KINDS: Final = (
     Kind("fail-job", "the job is started, and it ends Failed"),
     Kind("stuck-job", "the job is started, and it runs without an end"),
     Kind("lose-job-reply", "as drop-reply, for the calls that submit, start and cancel jobs"),
+    Kind("stale-model", "the update succeeds, the old model answers for `seconds` (2) more"),
     Kind("empty-evaluation", "the job's evaluation has a header and not a row"),
     Kind("nan-evaluation", "each metric of the job's evaluation is NaN"),
     Kind("two-row-evaluation", "the job's evaluation has two rows, without a name"),
@@ -143,7 +144,7 @@ def _check_contradictions(entry: Mapping[str, Json]) -> Iterator[FileFinding]:
     if "times" in entry and "rate" in entry:
         yield FileFinding(("rate",), "times and rate cannot be used together", "Keep one of them.")
     do = entry.get("do")
-    if do in _NAMES and "seconds" in entry and do not in {"slow", "stale-read"}:
+    if do in _NAMES and "seconds" in entry and do not in {"slow", "stale-read", "stale-model"}:
         yield FileFinding(("seconds",), f"seconds has no effect on {do}", "Remove it.")
     if do in _NAMES and "status" in entry and do != "error":
         yield FileFinding(("status",), f"status has no effect on {do}", "Remove it.")

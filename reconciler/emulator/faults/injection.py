@@ -21,6 +21,7 @@ from reconciler.emulator.resource_manager import definitions
 from reconciler.emulator.resource_manager.management import no_such_service
 from reconciler.emulator.resource_manager.operations import Operations
 from reconciler.emulator.resource_manager.views import PROVIDER
+from reconciler.emulator.scoring.calls import Services
 from reconciler.emulator.state import Before, Key, make_key
 from reconciler.emulator.switches import Choices
 from reconciler.emulator.training.jobs import Jobs
@@ -52,9 +53,10 @@ class FaultInjector:
         operations: Operations,
         endpoints: Endpoints,
         jobs: Jobs,
+        services: Services,
         choices: Choices,
     ) -> None:
-        self._jobs = jobs
+        self._jobs, self._services = jobs, services
         self._plan = plan
         self._operations = operations
         self._endpoints = endpoints
@@ -69,7 +71,7 @@ class FaultInjector:
             return call.method != "GET" and call.plane != "services"
         if fault.do in {*_JOB_ENDS, "lose-job-reply"}:
             return _changes_job(call, only_start=fault.do in _JOB_ENDS)
-        if fault.do == "invalid-model":
+        if fault.do in {"invalid-model", "stale-model"}:
             return _carries_model(call)
         if fault.do == "list-omission":
             return call.method == "GET" and _ends_with(call, "webservices", "endpoints")
@@ -115,8 +117,8 @@ class FaultInjector:
                 return self._show_stale(call, answer)
             case "truncate":
                 return answer if answer.data or answer.body is not None else None
-            case do if do in {*_ENDS, *_JOB_ENDS}:
-                return answer if self._spoil(call, answer, do) else None
+            case do if do in {*_ENDS, *_JOB_ENDS, "stale-model"}:
+                return answer if self._spoil(call, answer, entry) else None
         return answer
 
     def _throttle(self, call: Call) -> Refusal:
@@ -133,12 +135,20 @@ class FaultInjector:
             refusal.body = {}
         return refusal
 
-    def _spoil(self, call: Call, answer: Answer, do: str) -> bool:
+    def _spoil(self, call: Call, answer: Answer, entry: FaultEntry) -> bool:
+        do = entry.do
+        if do == "stale-model":
+            return self._hold_models(call, answer, entry)
         if call.plane == "services":
             return answer.status < 400 and self._jobs.spoil(call.segments[-2], do)
         if call.plane == "classic":
             return self._endpoints.spoil(answer)
         return self._operations.spoil(answer, do)
+
+    def _hold_models(self, call: Call, answer: Answer, entry: FaultEntry) -> bool:
+        """Let the old models answer for a while; False if the write was refused."""
+        accepted = answer.status < 300
+        return accepted and self._services.hold_models(call, _find_key(call), answer_after(entry))
 
     def _has_earlier_state(self, fault: Fault, call: Call) -> bool:
         before = self._get_before_last_write(call)

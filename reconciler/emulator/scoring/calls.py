@@ -5,6 +5,7 @@ It also limits the calls that run at once. The server calls it.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ from reconciler.emulator.training.jobs import Jobs
 Json = Any
 _SWAGGER: Final = ["swagger.json"]
 _LEAST_CALLS: Final = 4
-_MOST_DIGESTS: Final = 20_000
+_MOST_LOADED: Final = 20_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Services:
         self._endpoints = endpoints
         self._storage = storage
         self._ids: dict[str, Key] = {}
-        self._digests: dict[tuple[str, float, str], str] = {}
+        self._loaded: dict[tuple[str, float, str], scoring.LoadedModel] = {}
+        self._held: dict[str, tuple[Json, float]] = {}
         self._running: Counter[str] = Counter()
 
     def authorize(self, call: Call, given: str) -> None:
@@ -109,8 +111,7 @@ class Services:
         if scored.training:
             raise _refuse_training()
         table = _parse_input(call, scored)
-        model = scoring.combine_digests(await self._digest_models(scored.of))
-        result = scoring.score(table, model)
+        result = scoring.score(table, await self._load_models(scored.of))
         if call.query.get("format", "").casefold() == "swagger":
             shown = scoring.show_rows(result)
         else:
@@ -243,36 +244,68 @@ class Services:
             next(iter(_name_ports(properties.get("output"))), "output1"),
         )
 
-    async def _digest_models(self, of: Endpoint | Service) -> list[str]:
+    def hold_models(self, call: Call, key: Key | None, seconds: float) -> bool:
+        """Let the service of an accepted write answer with its present models for some time.
+
+        The write has not taken effect yet. `key` is that of a New service. Returns whether the
+        service exists.
+        """
+        until = self._operations.now() + seconds
+        if key is not None:
+            service = self._state.services.get(key)
+            if service is None:
+                return False
+            assets = copy.deepcopy(service.properties.get("assets") or {})
+            self._held[service.service_id] = (assets, until)
+            return True
+        _, workspace, _, web_service, _, name = call.segments[:6]
+        endpoint = self._workspaces.endpoints.get((workspace, web_service), {}).get(name)
+        if endpoint is None:
+            return False
+        self._held[endpoint.api_id] = (copy.deepcopy(endpoint.models), until)
+        return True
+
+    def _find_held(self, key: str) -> Json | None:
+        """Return the models with which a service still answers, None for those that it has."""
+        held, until = self._held.get(key, (None, 0.0))
+        return held if self._operations.now() < until else None
+
+    async def _load_models(self, of: Endpoint | Service) -> list[scoring.LoadedModel]:
         if isinstance(of, Endpoint):
-            return [_digest_model(name, of.models[name]) for name in sorted(of.models)]
-        assets = of.properties.get("assets") or {}
+            held = self._find_held(of.api_id)
+            models = of.models if held is None else held
+            return [_load_model(name, models[name]) for name in sorted(models)]
+        held = self._find_held(of.service_id)
+        assets = (of.properties.get("assets") or {}) if held is None else held
         uris = [
             (asset.get("locationInfo") or {}).get("uri") or ""
             for _, asset in sorted(assets.items())
             if asset.get("type") == "Resource"
         ]
-        return [await self._digest_blob(of, uri) for uri in uris]
+        return [await self._load_blob(of, uri) for uri in uris]
 
-    async def _digest_blob(self, service: Service, uri: str) -> str:
-        """Return the digest of a model's bytes as they were at the first scoring.
+    async def _load_blob(self, service: Service, uri: str) -> scoring.LoadedModel:
+        """Return a model with its bytes as they were at the first scoring.
 
         Reported: a service continues with its copy when the blob is deleted. If the bytes cannot
-        be read, the digest is that of the address.
+        be read, the address takes their place.
         """
         key = (service.service_id, service.modified, uri)
-        if key not in self._digests:
+        if key not in self._loaded:
             data = await self._storage.fetch(sign(uri))
-            if len(self._digests) >= _MOST_DIGESTS:
-                self._digests.clear()
-            self._digests[key] = hashlib.sha256(uri.encode() if data is None else data).hexdigest()
-        return self._digests[key]
+            if len(self._loaded) >= _MOST_LOADED:
+                self._loaded.clear()
+            self._loaded[key] = scoring.LoadedModel.of(uri.encode() if data is None else data)
+        return self._loaded[key]
 
 
-def _digest_model(name: str, model: Json) -> str:
-    """Return the digest of an endpoint's model; for a published model, of name and version."""
+def _load_model(name: str, model: Json) -> scoring.LoadedModel:
+    """Return an endpoint's model; the digest of a published model is that of name and version."""
+    if model.get("learned"):
+        return scoring.LoadedModel.of(model["learned"].encode())
     published = f"{name}/{model.get('published')}"
-    return str(model.get("digest") or hashlib.sha256(published.encode()).hexdigest())
+    digest = model.get("digest") or hashlib.sha256(published.encode()).hexdigest()
+    return scoring.LoadedModel(str(digest))
 
 
 def _name_ports(side: Json) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 A row's probability is the first 32 bits of SHA-256 over the model's digest and the row, as a
 fraction of 2^32. The row is hashed as JSON, with columns sorted by name and values as text. So
 another model gives other predictions, and the format of a table makes no difference. A value of a
-Boolean column is the text True or False, as a published client reads it.
+Boolean column is the text True or False, as a published client reads it. A model that a training
+job of the emulator wrote makes its own predictions.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.emulator.replies import Refusal, refuse
+from reconciler.emulator.training.learner import Model, format_prediction
 
 Json = Any
 Columns = Mapping[str, Json]
@@ -127,16 +129,45 @@ def _unreadable(details: str) -> Refusal:
     return refuse("BadUserArgument", "InputParseError", message)
 
 
-def combine_digests(digests: Iterable[str]) -> str:
-    """Return one digest for all models of a service."""
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+@dataclass(frozen=True)
+class LoadedModel:
+    """The model behind a reference: the digest of its bytes, and the model that they are, if any.
+
+    Bytes of any other format make predictions too: those of their digest.
+    """
+
+    digest: str
+    learned: Model | None = None
+
+    @classmethod
+    def of(cls, data: bytes) -> LoadedModel:
+        """Return the model of these bytes."""
+        return cls(hashlib.sha256(data).hexdigest(), Model.load(data))
 
 
-def score(table: Table, model: str) -> Table:
-    """Add a label and a probability to each row; `model` is the digest of the models."""
-    rows = [[*row, *_score_row(table.columns, row, model)] for row in table.rows]
+def score(table: Table, models: Iterable[LoadedModel]) -> Table:
+    """Add the prediction of a service's models to each row: of the trained one, if there is one."""
+    loaded = list(models)
+    learned = next((one.learned for one in loaded if one.learned is not None), None)
+    if learned is not None:
+        return _score_learned(table, learned)
+    digest = hashlib.sha256("\n".join(one.digest for one in loaded).encode()).hexdigest()
+    rows = [[*row, *_score_row(table.columns, row, digest)] for row in table.rows]
     names, types = zip(*_ADDED, strict=True)
     return Table([*table.columns, *names], [*table.types, *types], rows)
+
+
+def _score_learned(table: Table, model: Model) -> Table:
+    """Add what a trained model predicts; a regression has a number and no probability."""
+    rows = [[*row, *_predict(table.columns, row, model)] for row in table.rows]
+    added = _ADDED if model.classes else (("Scored Labels", "Double"),)
+    names, types = zip(*added, strict=True)
+    return Table([*table.columns, *names], [*table.types, *types], rows)
+
+
+def _predict(columns: list[str], row: list[str | None], model: Model) -> list[str]:
+    cells = {name: value or "" for name, value in zip(columns, row, strict=True)}
+    return format_prediction(model, cells)
 
 
 def _score_row(columns: list[str], row: list[str | None], model: str) -> tuple[str, str]:
