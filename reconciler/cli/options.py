@@ -141,7 +141,7 @@ _PRUNE = click.option(
 _DESTROY = click.option(
     "--destroy", is_flag=True, help="Destroy all resources in the manifests and in the ledger."
 )
-_PARALLELISM = click.option(
+PARALLELISM = click.option(
     "--parallelism",
     type=click.IntRange(1, 64),
     default=10,
@@ -249,7 +249,7 @@ def rollback_options(command: _Command) -> _Command:
 
 def drift_options(command: _Command) -> _Command:
     """Add the options of a drift report."""
-    asked = (_TARGET, SELECTOR, _EXCLUDE, _REFRESH, _PARALLELISM, _MAX_CALLS)
+    asked = (_TARGET, SELECTOR, _EXCLUDE, _REFRESH, PARALLELISM, _MAX_CALLS)
     for option in (*reversed(asked), _DETAILED_DRIFT):
         command = option(command)
     return command
@@ -269,6 +269,6 @@ def apply_options(command: _Command) -> _Command:
 
 def _shaping_options(command: _Command) -> _Command:
     asked = (_TARGET, SELECTOR, _EXCLUDE, _REFRESH, _ALLOW, _ROTATE, _PRUNE, _DESTROY)
-    for option in (_MAX_CALLS, _PARALLELISM, *reversed(asked)):
+    for option in (_MAX_CALLS, PARALLELISM, *reversed(asked)):
         command = option(command)
     return command

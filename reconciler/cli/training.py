@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -32,13 +33,13 @@ from reconciler.errors import ReconcilerError
 from reconciler.kinds.data_plane import open_address
 from reconciler.manifests.editing import Edit
 from reconciler.manifests.editing.accept import Acceptance, edit_files
-from reconciler.manifests.proposal import Repository
+from reconciler.manifests.proposal import Committed, Repository
 from reconciler.manifests.secrets import resolve_known
 from reconciler.model import Address, Manifest, Resource
 from reconciler.model.training import Retraining
 from reconciler.plans.gates import Candidate
 from reconciler.ports import Access, BatchJobs, Lease, Scorer, Trains
-from reconciler.render.training import TRAILER, TrainingResult, write_message
+from reconciler.render.training import TrainingResult, write_message, write_trailer
 from reconciler.text.times import parse_utc
 from reconciler.transport import is_loopback
 
@@ -49,9 +50,13 @@ _FIRST_LOCAL_WAIT_S = 0.2
 class Trainer:
     """Runs the retrainings of one project."""
 
-    def __init__(self, invocation: Invocation, assembly: Assembly, lock_timeout: float) -> None:
+    def __init__(
+        self, invocation: Invocation, assembly: Assembly, lock_timeout: float, parallelism: int
+    ) -> None:
         self._invocation, self._assembly = invocation, assembly
-        self._lock_timeout = lock_timeout
+        self._lock_timeout, self._parallelism = lock_timeout, parallelism
+        # One line at a time: the threads of this process would wait long for one another.
+        self._lines = threading.Lock()
 
     @cached_property
     def access(self) -> Access:
@@ -64,7 +69,7 @@ class Trainer:
     @cached_property
     def runtime(self) -> Runtime:
         """The ports of the project."""
-        return self._assembly.make_runtime(self.access, parallelism=4)
+        return self._assembly.make_runtime(self.access, self._parallelism)
 
     @cached_property
     def ports(self) -> TrainingPorts:
@@ -88,8 +93,13 @@ class Trainer:
             first_wait_s=_FIRST_LOCAL_WAIT_S if is_local else _FIRST_WAIT_S,
         )
 
-    def _lock(self) -> AbstractContextManager[Lease]:
-        return lock_ledger(self._assembly, "retrain", self._lock_timeout)
+    @contextmanager
+    def _lock(self) -> Iterator[Lease]:
+        with (
+            self._lines,
+            lock_ledger(self._assembly, "retrain", self._lock_timeout) as lease,
+        ):
+            yield lease
 
     def cancel(self, retraining: Retraining) -> RunRecord:
         """Cancel the open run of a retraining."""
@@ -107,6 +117,21 @@ class Trainer:
             self._assembly.loaded.manifests,
             lambda: self._open_rows(retraining),
         )
+
+    def train_all(
+        self, retrainings: Sequence[Retraining], *, again: bool
+    ) -> Iterator[tuple[Address, Candidate | ReconcilerError]]:
+        """Train several, at most `parallelism` at a time; yields each result when it is there."""
+
+        def work(one: Retraining) -> tuple[Address, Candidate | ReconcilerError]:
+            try:
+                return one.address, self.train(one, again=again)
+            except ReconcilerError as error:
+                return one.address, error
+
+        # One connection of each kind is made before the threads need it.
+        _ = self.ports
+        yield from self.runtime.run_all(work, retrainings)
 
     def _open_jobs(self, retraining: Retraining) -> BatchJobs:
         if retraining.service is None:
@@ -156,32 +181,54 @@ class Trainer:
         return found[address]
 
     def propose(
-        self, retraining: Retraining, candidate: Candidate, *, commit: bool, branch: str
-    ) -> TrainingResult:
-        """Write the model into the manifests, or into a commit of a branch."""
-        accepted = list(self._list_edits(retraining, candidate))
-        if not accepted:
-            named = bool(retraining.promote)
-            return TrainingResult(retraining.address, candidate, declared=named)
+        self,
+        retrainings: Sequence[Retraining],
+        candidates: Mapping[Address, Candidate],
+        *,
+        commit: bool,
+        branch: str,
+    ) -> list[TrainingResult]:
+        """Write the models that pass into the manifests, or into one commit."""
+        judged = [one for one in retrainings if one.address in candidates]
+        good = [one for one in judged if not candidates[one.address].refused]
+        edits = {one.address: list(self._list_edits(one, candidates[one.address])) for one in good}
+        texts = self._find_texts([edit for each in edits.values() for edit in each])
+        made = Committed("")
+        if texts and not branch:
+            self._write(texts, {edit.manifest.address for each in edits.values() for edit in each})
+        if texts and commit:
+            proposed = [(one, candidates[one]) for one in edits if edits[one]]
+            trailer = write_trailer([one.address for one in retrainings])
+            repository = Repository(Path(self._assembly.project.root))
+            made = repository.commit(texts, write_message(proposed, trailer), branch, trailer)
         root = Path(self._assembly.project.root)
-        before = {path: path.read_bytes() for path in edit_files(root, accepted)}
-        texts = {
-            path: text
-            for path, text in edit_files(root, accepted).items()
-            if text.encode() != before[path]
-        }
         names = tuple(str(path.relative_to(root)) for path in texts)
-        if not commit:
-            self._write(texts, accepted)
-            return TrainingResult(retraining.address, candidate, names)
-        trailer = f"{TRAILER}: {retraining.address}"
-        lines = [f"{one.manifest.address}: {retraining.address.name}" for one in accepted]
-        message = write_message(retraining.address, candidate, lines)
-        repository = Repository(root)
-        if not branch:
-            self._write(texts, accepted)
-        made = repository.commit(texts, message, branch, trailer)
-        return TrainingResult(retraining.address, candidate, names, branch, made.commit)
+        return [
+            TrainingResult(
+                one.address,
+                candidates[one.address],
+                files=names if edits.get(one.address) else (),
+                branch=branch if edits.get(one.address) else "",
+                commit=made.commit if edits.get(one.address) else "",
+                declared=bool(one in good and one.promote and not edits[one.address]),
+            )
+            for one in judged
+        ]
+
+    def _find_texts(self, accepted: Sequence[Acceptance]) -> Mapping[Path, str]:
+        """The new text of each file that changes."""
+        texts = edit_files(Path(self._assembly.project.root), accepted)
+        return {path: text for path, text in texts.items() if text.encode() != path.read_bytes()}
+
+    def check_commit(self, retrainings: Sequence[Retraining], branch: str) -> None:
+        """Raise ReconcilerError, before a job is started, if its result could not be committed."""
+        repository = Repository(Path(self._assembly.project.root))
+        repository.check_clean()
+        if branch:
+            repository.check_branch(branch, write_trailer([one.address for one in retrainings]))
+
+    def _write(self, texts: Mapping[Path, str], written: Collection[Address]) -> None:
+        rewrite(self._invocation, self._assembly, self.runtime, texts, written)
 
     def is_due(self, retraining: Retraining) -> bool:
         """Whether the schedule was due since the last run, or a run is open."""
@@ -206,17 +253,6 @@ class Trainer:
         )
         due = next(CronSim(retraining.schedule, parse_utc(begun)), None)
         return due is not None and due <= self.ports.clock()
-
-    def check_commit(self, retraining: Retraining, branch: str) -> None:
-        """Raise ReconcilerError, before a job is started, if its result could not be committed."""
-        repository = Repository(Path(self._assembly.project.root))
-        repository.check_clean()
-        if branch:
-            repository.check_branch(branch, f"{TRAILER}: {retraining.address}")
-
-    def _write(self, texts: Mapping[Path, str], accepted: Sequence[Acceptance]) -> None:
-        written = {one.manifest.address for one in accepted}
-        rewrite(self._invocation, self._assembly, self.runtime, texts, written)
 
     def _list_edits(self, retraining: Retraining, candidate: Candidate) -> Iterator[Acceptance]:
         for one in retraining.promote:

@@ -94,8 +94,8 @@ class Repository:
         """Whether a commit on ours proposes a model with the same bytes, of whatever run."""
         parent = self._ask("rev-parse", f"{tip}^").strip()
         said = self._ask("log", "-1", "--format=%B", tip).splitlines()
-        digest = next(line for line in message.splitlines() if line.startswith(DIGEST))
-        return parent == self._head and digest in said
+        digests = [line for line in message.splitlines() if line.startswith(DIGEST)]
+        return parent == self._head and digests == [one for one in said if one.startswith(DIGEST)]
 
     def _is_proposal(self, tip: str, trailer: str) -> bool:
         """Whether a commit is a proposal that was made on a commit that we have."""

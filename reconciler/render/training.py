@@ -14,6 +14,7 @@ from reconciler.render.words.escape import cut, escape
 FORMAT_VERSION: Final = "1.0"
 TRAILER: Final = "Reconciler-Retraining"
 _MOST_METRICS: Final = 20
+_MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +115,35 @@ def results_document(results: Sequence[TrainingResult]) -> Json:
     return {"format_version": FORMAT_VERSION, "results": [result_document(one) for one in results]}
 
 
-def write_message(retraining: Address, candidate: Candidate, edits: Sequence[str]) -> str:
-    """Returns the message of a commit that proposes a model: what changes, and the evidence.
+def write_message(proposed: Sequence[tuple[Address, Candidate]], trailer: str) -> str:
+    """Returns the message of a commit that proposes models, with the evidence for each.
 
-    `edits` has a line for each changed value. The last line names the retraining, so that a later
-    run recognises the branch.
+    `trailer` is the result of `write_trailer`, by which a later run recognises its own branch.
     """
-    lines = [f"Serve the model of {retraining}, run {candidate.run}", ""]
-    lines += [*edits, "", f"sha256 {candidate.digest.removeprefix('sha256:')}"]
-    if candidate.parent:
-        lines.append(f"before {candidate.parent.removeprefix('sha256:')}")
-    lines += [f"job    {candidate.job}"]
-    lines += [f"data   {port} {digest}" for port, digest in sorted((candidate.data or {}).items())]
-    width = max((len(name) for name in candidate.metrics), default=0)
-    lines += ["", *(f"{name:<{width}}  {value:.6g}" for name, value in candidate.metrics.items())]
-    lines += [
-        "",
-        *(
-            f"{one.outcome.value}: {format_rule(one.rule)}: {one.reason}"
-            for one in candidate.verdicts
-        ),
-    ]
+    first = f"the model of {proposed[0][0]}"
+    models = first if len(proposed) == 1 else f"{len(proposed)} new models"
+    lines = [f"Serve {models}"]
+    for address, candidate in proposed:
+        lines += ["", *_describe(address, candidate)]
     body = "\n".join("".join(c for c in line if c.isprintable()) for line in lines)
-    return f"{body.rstrip()}\n\n{TRAILER}: {retraining}\n"
+    return f"{body.rstrip()}\n\n{trailer}\n"
+
+
+def write_trailer(retrainings: Sequence[Address]) -> str:
+    """Returns the last line of the message of a proposal of these retrainings."""
+    names = ", ".join(map(str, sorted(retrainings)[:_MOST_NAMED]))
+    more = f" and {len(retrainings) - _MOST_NAMED} more" if len(retrainings) > _MOST_NAMED else ""
+    return f"{TRAILER}: {names}{more}"
+
+
+def _describe(address: Address, candidate: Candidate) -> Iterator[str]:
+    yield f"{address}, run {candidate.run}"
+    yield f"sha256 {candidate.digest.removeprefix('sha256:')}"
+    if candidate.parent:
+        yield f"before {candidate.parent.removeprefix('sha256:')}"
+    yield f"job    {candidate.job}"
+    yield from (f"data   {port} {one}" for port, one in sorted((candidate.data or {}).items()))
+    width = max((len(name) for name in candidate.metrics), default=0)
+    yield from (f"{name:<{width}}  {value:.6g}" for name, value in candidate.metrics.items())
+    for one in candidate.verdicts:
+        yield f"{one.outcome.value}: {format_rule(one.rule)}: {one.reason}"

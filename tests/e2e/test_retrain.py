@@ -363,3 +363,57 @@ def test_a_kill_at_any_call_of_a_job_starts_one_job(tmp_path: Path) -> None:
             # A run that was judged before the kill is over: the next command began another one.
             judged = places[number - 1] == "after ledger.record" and number == lines[-1]
             assert training.count_calls("POST", "/start") == started + 1 + judged
+
+
+def write_fleet(training: Training, count: int, wrong: int = 0) -> None:
+    """Services in a fleet, and a fleet of retrainings of the same items."""
+    training.write()
+    manifests = training.folder / "manifests"
+    single = (manifests / "retraining.yaml").read_text()
+    live = [f"{training.name}-f{number}" for number in range(1, count + 1)]
+    for name in live:
+        training.emulator.deploy(name, training.uri("models/old.ilearner"))
+    items = "\n".join(
+        f"      - {{code: '{number}', data: {'none' if number == wrong else 'census'}.csv}}"
+        for number in range(1, count + 1)
+    )
+    spec = single[single.index("spec:\n") + 6 :].replace("${run}", "$${run}")
+    spec = spec.replace("/m/", "/m/${code}/").replace("data/", "data/${code}/")
+    spec = spec.replace("census.csv", "'${data}'").replace("-live", "-f${code}")
+    served = f"WebService/{training.name}-f${{code}}"
+    spec = spec.replace(served, f"'{served}'")
+    body = "".join(f"    {line}\n" for line in spec.splitlines())
+    (manifests / "retraining.yaml").write_text(
+        "apiVersion: reconciler/v1\nkind: Fleet\nmetadata: {name: bikes}\nspec:\n"
+        f"  items:\n    list:\n{items}\n  template:\n    kind: Retraining\n"
+        f"    metadata: {{name: 'bikes${{code}}'}}\n    spec:\n{body}"
+    )
+    (manifests / "fleet.yaml").write_text(
+        "apiVersion: reconciler/v1\nkind: Fleet\nmetadata: {name: served}\nspec:\n"
+        f"  items:\n    list:\n{items}\n  template:\n    kind: WebService\n"
+        f"    metadata: {{name: '{training.name}-f${{code}}'}}\n    spec:\n      trainedModels:\n"
+        f"        {MODEL}: {{uri: '{training.uri('models/old.ilearner')}'}}\n"
+    )
+
+
+def test_a_fleet_trains_one_model_for_each_member(training: Training) -> None:
+    write_fleet(training, 3)
+    done = training.run("retrain", "--fleet", "bikes", "--json")
+    results = json.loads(done.out)["results"]
+    assert [one["outcome"] for one in results] == ["proposed"] * 3
+    assert len({one["uri"] for one in results}) == 3
+    assert training.count_calls("POST", "/start") == 3
+    assert {name for one in results for name in one["files"]} == {"manifests/fleet.yaml"}
+    plan = json.loads(training.run("plan", "--json", "--allow", "updates").out)
+    changed = {one["address"] for one in plan["resource_changes"]}
+    assert changed >= {f"WebService/{training.name}-f{number}" for number in (1, 2, 3)}
+
+
+def test_a_member_that_fails_does_not_stop_the_others(training: Training) -> None:
+    write_fleet(training, 3, wrong=2)
+    done = training.run("retrain", "--fleet", "Fleet/bikes", "--json", "--detailed-exitcode")
+    assert done.code == 6
+    assert "manifests/none.csv: the file cannot be read" in done.err
+    results = json.loads(done.out)["results"]
+    assert [one["retraining"] for one in results] == ["Retraining/bikes1", "Retraining/bikes3"]
+    assert "no fleet of retrainings is called that" in training.run("retrain", "--fleet", "x").err

@@ -9,14 +9,17 @@ import click
 from reconciler.cli.command import Command
 from reconciler.cli.completion import complete_retrainings
 from reconciler.cli.context import Invocation
-from reconciler.cli.options import detailed_retrain, format_options, read_duration
+from reconciler.cli.options import PARALLELISM, detailed_retrain, format_options, read_duration
 
 if TYPE_CHECKING:  # start-up: known only when the command runs
     from collections.abc import Sequence
 
     from reconciler.cli.exit_codes import ExitWord
     from reconciler.cli.training import Trainer
+    from reconciler.errors import ReconcilerError
+    from reconciler.model import Address, Finding
     from reconciler.model.training import Retraining
+    from reconciler.plans.gates import Candidate
     from reconciler.render.training import TrainingResult
 
 
@@ -49,6 +52,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     help="How long to wait for the lock of the ledger, which is taken for each line only.",
 )
 @format_options("text", "json", about="The format of the result.")
+@PARALLELISM
 @detailed_retrain
 @click.pass_obj
 def retrain(
@@ -63,6 +67,7 @@ def retrain(
     commit: bool,
     branch: str,
     lock_timeout: float,
+    parallelism: int,
     form: str,
 ) -> None:
     """Train a better model, judge it by the gate, and propose it.
@@ -72,14 +77,18 @@ def retrain(
     names; plan then shows what it changes. If the command is interrupted, the job goes on, and the
     next one follows it. NAME can be left out if there is one retraining.
     """
+    import sys
+
     from reconciler.cli.training import Trainer, select_retrainings
     from reconciler.cli.wiring import assemble
+    from reconciler.errors import ManifestInvalid
+    from reconciler.render.findings import render_findings
 
     if name and fleet:
         raise click.UsageError("NAME and --fleet both select retrainings: give one of them")
     assembly = assemble(invocation, [])
     retrainings = select_retrainings(assembly, name, fleet)
-    trainer = Trainer(invocation, assembly, lock_timeout)
+    trainer = Trainer(invocation, assembly, lock_timeout, parallelism)
     if cancel:
         for one in retrainings:
             trainer.cancel(one)
@@ -90,41 +99,52 @@ def retrain(
         _print_none(form)
         return
     if commit or branch:
-        for one in due:
-            trainer.check_commit(one, branch)
-    results = list(_run(invocation, trainer, due, again=again, commit=commit, branch=branch))
+        trainer.check_commit(due, branch)
+    found, failed = _train(invocation, trainer, due, again=again)
+    if failed and len(due) == 1:
+        raise ManifestInvalid(tuple(failed))
+    results = trainer.propose(due, found, commit=commit or bool(branch), branch=branch)
     _print(invocation, results, form)
-    _finish(invocation, "refused" if any(one.candidate.refused for one in results) else "applied")
+    if failed:
+        invocation.print_error(render_findings(failed, paint=invocation.paint(sys.stderr)))
+    refused = any(one.candidate.refused for one in results)
+    _finish(invocation, "incomplete" if failed else "refused" if refused else "applied")
 
 
-def _run(
-    invocation: Invocation,
-    trainer: Trainer,
-    due: Sequence[Retraining],
-    *,
-    again: bool,
-    commit: bool,
-    branch: str,
-) -> list[TrainingResult]:
-    from reconciler.render.training import TrainingResult
+def _train(
+    invocation: Invocation, trainer: Trainer, due: Sequence[Retraining], *, again: bool
+) -> tuple[dict[Address, Candidate], list[Finding]]:
+    """The judged models, and a finding for each run that failed."""
+    found: dict[Address, Candidate] = {}
+    failed: list[Finding] = []
+    from reconciler.errors import ReconcilerError
 
-    results = []
-    for one in due:
-        try:
-            candidate = trainer.train(one, again=again)
-        except KeyboardInterrupt:
-            name = one.address.name
-            invocation.print_error(
-                f"Interrupted. The job goes on. Follow it with: reconciler retrain {name}. Cancel"
-                f" it with: reconciler retrain {name} --cancel"
-            )
-            raise
-        if candidate.refused:
-            results.append(TrainingResult(one.address, candidate))
-        else:
-            made = trainer.propose(one, candidate, commit=commit or bool(branch), branch=branch)
-            results.append(made)
-    return results
+    try:
+        for address, result in trainer.train_all(due, again=again):
+            if isinstance(result, ReconcilerError):
+                failed += _name(result, address)
+            else:
+                found[address] = result
+    except KeyboardInterrupt:
+        name = due[0].address.name if len(due) == 1 else "NAME"
+        invocation.print_error(
+            f"Interrupted. The jobs go on. Follow them with: reconciler retrain {name}. Cancel them"
+            f" with: reconciler retrain {name} --cancel"
+        )
+        raise
+    return found, failed
+
+
+def _name(error: ReconcilerError, address: Address) -> Sequence[Finding]:
+    from dataclasses import replace
+
+    named = str(address)
+    return [
+        replace(one, subject=one.subject if named in one.subject else f"{named}: {one.subject}")
+        if one.subject
+        else replace(one, subject=named)
+        for one in error.findings()
+    ]
 
 
 def _print_none(form: str) -> None:
