@@ -130,7 +130,7 @@ def parse_number(cell: str) -> float | None:
 
 
 def parse_evaluation(data: bytes, name: str) -> list[Evaluation] | Finding:
-    """Returns the rows of an evaluation file, or why it has none that can be read.
+    """Returns the rows of an evaluation file, or why they cannot be read.
 
     `name` is the file's name or address, for messages; its ending says how cells are separated.
     """

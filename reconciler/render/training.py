@@ -53,7 +53,7 @@ def _list_lines(result: TrainingResult, paint: Paint) -> Iterator[str]:
     yield f"  model   {escape(cut(candidate.uri))}"
     yield f"          {escape(candidate.digest)}"
     metrics = ", ".join(_format_metrics(candidate))
-    yield f"  metrics {metrics or 'none that is a number'}"
+    yield f"  metrics {metrics or 'no numbers'}"
     for number, verdict in enumerate(candidate.verdicts):
         yield f"  {'gate   ' if not number else '       '} {_format_verdict(verdict, paint)}"
     yield ""

@@ -44,6 +44,8 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, form: str) -> in
         fleets = f"{count(members, 'member')} of {count(len(loaded.rollouts), 'fleet')}"
         among = f", with {fleets} among them," if loaded.rollouts else ""
         resources = count(len(loaded.manifests), "resource")
+        if loaded.retrainings:
+            resources += f" and {count(len(loaded.retrainings), 'retraining')}"
         counted = f"{resources}{among} in {count(len(loaded.files), 'file')}"
         left = f", {count(len(loaded.foreign), 'other document')} ignored" if loaded.foreign else ""
         click.echo(f"Success! The configuration is valid: {counted}{left}.")

@@ -1,0 +1,109 @@
+"""The example of a retraining: from the first model to a better one, and a worse one refused."""
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from reconciler.blobs import upload_model
+from tests.e2e.world import ROOT, SUBSCRIPTION, Done, Emulator, run, run_emulator
+
+pytestmark = pytest.mark.e2e
+EXAMPLE = ROOT / "manifests" / "census-retraining"
+FIRST = "models/census/2026-11-20.ilearner"
+USUAL = "http://127.0.0.1:10000"
+
+
+class Story:
+    """The example in a folder of its own, for an emulator on free ports."""
+
+    def __init__(self, folder: Path, emulator: Emulator) -> None:
+        self.folder, self.emulator = folder, emulator
+        shutil.copytree(EXAMPLE, folder)
+        cloud = {"resourceManager": emulator.url, "services": emulator.url, "blob": emulator.blob}
+        self.change("reconciler.yaml", "cloud: emulator", f"cloud: {json.dumps(cloud)}")
+        for name in ("census", "census-retraining"):
+            self.change(f"manifests/{name}.yaml", USUAL, emulator.blob)
+        upload_model(f"{emulator.blob}/devstoreaccount1/{FIRST}", b"the first model", {})
+
+    def change(self, name: str, old: str, new: str) -> None:
+        file = self.folder / name
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    def run(self, *arguments: str) -> Done:
+        return run(self.folder, *arguments)
+
+    def apply(self) -> None:
+        done = self.run("apply", "--auto-approve")
+        assert done.code == 0, done.said
+
+    def retrain(self) -> Any:
+        return json.loads(self.run("retrain", "census", "--json").out)["results"][0]
+
+    def score(self) -> dict[str, float]:
+        """The probability of each age, other values being equal."""
+        shown = self.emulator.get("census")["properties"]
+        keys = self.emulator.send("GET", f"{self.emulator.path('census')}/listKeys")[1]
+        path = urlsplit(shown["swaggerLocation"]).path.removesuffix("/swagger.json")
+        columns = ["age", "workclass", "education", "hours-per-week"]
+        rows = [[age, "Private", "Bachelors", "40"] for age in ("20", "45", "70")]
+        table = {"ColumnNames": columns, "Values": rows}
+        answer = requests.post(
+            f"{self.emulator.url}{path}/execute",
+            params={"api-version": "2.0", "details": "true"},
+            json={"Inputs": {"input1": table}},
+            headers={"Authorization": f"Bearer {keys['primary']}"},
+            timeout=60,
+        )
+        value = answer.json()["Results"]["output1"]["value"]
+        return {row[0]: float(row[-1]) for row in value["Values"]}
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    with run_emulator("--operation-seconds=0", "--job-seconds=0") as emulator:
+        assert SUBSCRIPTION in (EXAMPLE / "reconciler.yaml").read_text()
+        yield Story(tmp_path / "project", emulator)
+
+
+def test_the_example_trains_judges_and_serves_a_better_model(story: Story) -> None:
+    assert "2 resources and 1 retraining in 6 files" in story.run("validate").out
+    story.apply()
+    before = story.score()
+    result = story.retrain()
+    assert result["outcome"] == "proposed", result
+    assert [one["verdict"] for one in result["gates"]] == ["pass", "no baseline", "pass"]
+    assert result["gates"][2]["numbers"]["rows"] == 120
+    assert story.score() == before
+    story.apply()
+    after = story.score()
+    assert after["20"] < 0.5 < after["70"]
+    assert after["20"] < after["45"] < after["70"]
+    assert story.run("plan", "--detailed-exitcode").code == 0
+
+
+def test_the_example_refuses_a_worse_model_with_numbers(story: Story) -> None:
+    story.apply()
+    assert story.retrain()["outcome"] == "proposed"
+    story.apply()
+    good = story.score()
+    header, *rows = (story.folder / "manifests/census.csv").read_text().splitlines()
+    chance = random.Random(4)
+    spoiled = [f"{row.rpartition(',')[0]},{chance.choice(['<=50K', '>50K'])}" for row in rows]
+    (story.folder / "manifests/census.csv").write_text("\n".join([header, *spoiled]) + "\n")
+    result = story.retrain()
+    assert result["outcome"] == "refused"
+    assert [one["verdict"] for one in result["gates"]] == ["fail", "fail", "fail"]
+    margin = result["gates"][2]["numbers"]
+    assert margin["live"] > margin["candidate"]
+    assert margin["high"] < -0.02
+    assert story.run("plan", "--detailed-exitcode").code == 0
+    assert story.score() == good
