@@ -351,7 +351,7 @@ def test_the_examples_of_this_project() -> None:
         lines = zip(text.splitlines(), edited.splitlines(), strict=True)
         assert [a != b for a, b in lines].count(True) == 1
         assert edited != text
-    (census,) = ROOT.rglob("census.yaml")
+    (census,) = ROOT.rglob("census/manifests/census.yaml")
     text = census.read_text(encoding="utf-8")
     uri = "/spec/trainedModels/Census Model [trained model]/uri"
     edited = edit_yaml("census.yaml", text, 0, [Edit(uri, "https://a/b.ilearner")])
@@ -361,7 +361,7 @@ def test_the_examples_of_this_project() -> None:
 
 
 def test_the_definition_of_the_example() -> None:
-    (file,) = ROOT.rglob("census.definition.json")
+    (file,) = ROOT.rglob("census/manifests/census.definition.json")
     text = file.read_text(encoding="utf-8")
     edits = [
         Edit("/properties/realtimeConfiguration/maxConcurrentCalls", 20),

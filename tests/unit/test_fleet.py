@@ -274,10 +274,10 @@ def test_two_fleets_of_one_name_and_two_of_the_same_members(tmp_path: Path) -> N
     ("old", "new", "place", "message", "hint"),
     [
         ("    kind: WebService\n", "", "6:3", "template lacks kind", ""),
-        ("kind: WebService", "kind: Fleet", "7:5", "a template cannot make a Fleet", "Known: WebService."),
-        ("kind: WebService", "kind: Project", "7:5", "a template cannot make a Project", "Known: WebService."),
+        ("kind: WebService", "kind: Fleet", "7:5", "a template cannot make a Fleet", "Known: Retraining, WebService."),
+        ("kind: WebService", "kind: Project", "7:5", "a template cannot make a Project", "Known: Retraining, WebService."),
         ("kind: WebService", "kind: WebServce", "7:5", 'unknown kind "WebServce"', 'Did you mean "WebService"?'),
-        ("kind: WebService", "kind: '${code}'", "7:5", "unknown kind", "Known: WebService."),
+        ("kind: WebService", "kind: '${code}'", "7:5", "unknown kind", "Known: Retraining, WebService."),
         ('name: "loc${code}", ', "", "8:5", "metadata lacks name", ""),
         ("{csv: bikes.csv}", "{}", "5:3", "needs exactly one of csv or list", ""),
         ("{csv: bikes.csv}", "{csv: a, list: []}", "5:3", "needs exactly one of csv or list", ""),

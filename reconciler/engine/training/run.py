@@ -258,8 +258,8 @@ class TrainingRun:
 def _repeat(send: Callable[[], _Result]) -> _Result:
     """Sends a call again if its answer was lost.
 
-    A job whose submit was lost does not run, because no command starts it. A second start of a running
-    job has no effect.
+    A job whose submit was lost does not run, because no command starts it. A second start of a
+    running job has no effect.
     """
     for _ in range(_TRIES - 1):
         with suppress(ReplyLost):
