@@ -43,6 +43,7 @@ _SECTIONS: Final = {
     },
     "Train a better model": {
         "retrain": "Train a model, judge it by its gate, and propose it.",
+        "verify": "Prove by its answers which model a service serves.",
     },
     "See what there is": {
         "list": "List what is managed, with its model and its last apply.",

@@ -66,6 +66,14 @@ detailed_retrain = click.option(
     help="Exit with 0 for a model that passes, 1 for an error, 3 for a model that the gate refuses,"
     " 5 for a held lock.",
 )
+detailed_verify = click.option(
+    "--detailed-exitcode",
+    is_flag=True,
+    callback=_note_detailed,
+    expose_value=False,
+    help="Exit with 0 if each model is proven, 1 for an error, 6 if an old model answers, 8 if the"
+    " evidence is incomplete.",
+)
 _TARGET = click.option(
     "--target",
     "targets",

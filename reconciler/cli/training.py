@@ -29,6 +29,7 @@ from reconciler.engine.training.run import (
     list_secrets,
     name_run,
 )
+from reconciler.engine.training.verifying import verify_model
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.data_plane import open_address
 from reconciler.manifests.editing import Edit
@@ -38,6 +39,7 @@ from reconciler.manifests.secrets import resolve_known
 from reconciler.model import Address, Manifest, Resource
 from reconciler.model.training import Retraining
 from reconciler.plans.gates import Candidate
+from reconciler.plans.proof import Verification
 from reconciler.ports import Access, BatchJobs, Lease, Scorer, Trains
 from reconciler.render.training import TrainingResult, write_message, write_trailer
 from reconciler.text.times import parse_utc
@@ -51,7 +53,11 @@ class Trainer:
     """Runs the retrainings of one project."""
 
     def __init__(
-        self, invocation: Invocation, assembly: Assembly, lock_timeout: float, parallelism: int
+        self,
+        invocation: Invocation,
+        assembly: Assembly,
+        lock_timeout: float = 0.0,
+        parallelism: int = 10,
     ) -> None:
         self._invocation, self._assembly = invocation, assembly
         self._lock_timeout, self._parallelism = lock_timeout, parallelism
@@ -179,6 +185,17 @@ class Trainer:
             step = "Declare it, or name the service by its url and apiKey."
             raise ReconcilerError("no manifest declares it", subject=str(address), next_step=step)
         return found[address]
+
+    def verify_all(self, manifests: Sequence[Manifest]) -> Iterator[Verification]:
+        """Prove which model answers for each resource with `spec.verify`, in their order."""
+        snapshot = self._assembly.ledger.load()
+        root = Path(self._assembly.project.root)
+
+        def work(one: Manifest) -> Verification:
+            return verify_model(root, one, snapshot, lambda: self._open_scorer(one.address))
+
+        found = {one.address: one for one in self.runtime.run_all(work, manifests)}
+        return (found[one.address] for one in manifests)
 
     def propose(
         self,

@@ -88,14 +88,14 @@ class ScoredRows:
 
     For a classification `truth` holds whether a row is of the positive class, and the answers
     hold its probability; `positive` is the probability from which a row counts as positive. For a
-    regression all three hold numbers. `seed` comes from the digest of the rows.
+    regression all three hold numbers. `digest` is that of the rows; it seeds the comparison.
     """
 
     truth: Sequence[float]
     candidate: Sequence[float]
     live: Sequence[float]
     is_classification: bool
-    seed: int
+    digest: str
     source: str = ""
     positive: float = 0.5
 
@@ -268,7 +268,7 @@ def _compare_means(rows: ScoredRows, loss: Callable[[float, float], float]) -> _
         for scores in (rows.candidate, rows.live)
     )
     numbers = {"candidate": sum(candidate) / len(candidate), "live": sum(live) / len(live)}
-    return numbers, compare_means(candidate, live, rows.seed)
+    return numbers, compare_means(candidate, live, rows.digest)
 
 
 _ROUNDING: Final = 1e-12

@@ -46,7 +46,7 @@ class Difference:
         return math.ceil(self.rows * (half / gap) ** 2) if gap and half <= gap * 1_000 else None
 
 
-def compare_means(candidate: Sequence[float], live: Sequence[float], seed: int) -> Difference:
+def compare_means(candidate: Sequence[float], live: Sequence[float], seed: int | str) -> Difference:
     """Compares the means of a value of each row, such as the absolute error; at least two rows."""
     pairs = [one - other for one, other in zip(candidate, live, strict=True)]
     rows, mean = len(pairs), fmean(pairs)

@@ -8,6 +8,7 @@ from typing import Final
 from reconciler.model import Address, Json
 from reconciler.model.values import dataclass
 from reconciler.plans.gates import Candidate, Verdict, describe_verdict, format_rule
+from reconciler.plans.proof import Proof, Verification
 from reconciler.render.words.colour import Paint
 from reconciler.render.words.escape import cut, escape
 
@@ -147,3 +148,35 @@ def _describe(address: Address, candidate: Candidate) -> Iterator[str]:
     yield from (f"{name:<{width}}  {value:.6g}" for name, value in candidate.metrics.items())
     for one in candidate.verdicts:
         yield f"{one.outcome.value}: {format_rule(one.rule)}: {one.reason}"
+
+
+def render_verifications(found: Sequence[Verification], paint: Paint) -> str:
+    """Returns the proofs for people: one line for each resource, and the digests of a mistake."""
+    if not found:
+        return "Nothing to verify: no manifest has spec.verify."
+    lines = []
+    for one in found:
+        colour = {Proof.PROVEN: "green", Proof.OLD: "red"}.get(one.proof, "yellow")
+        address = paint("bold", escape(str(one.address)) + ":")
+        lines.append(f"{address} {paint(colour, one.proof.value)}: {escape(cut(one.reason))}")
+        if one.proof is Proof.OLD:
+            lines += [f"  must serve {one.digest}", f"  answers    {one.before}"]
+    return "\n".join(lines)
+
+
+def verifications_document(found: Sequence[Verification]) -> Json:
+    """Returns the proofs as JSON."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "resources": [
+            {
+                "address": str(one.address),
+                "proof": one.proof.value,
+                "reason": one.reason,
+                "digest": one.digest or None,
+                "before": one.before or None,
+                "rows": one.rows,
+            }
+            for one in found
+        ],
+    }

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import jsonschema
 import pytest
 import requests
 
 from reconciler.blobs import upload_model
-from tests.e2e.world import ROOT, SUBSCRIPTION, Done, Emulator, run, run_emulator
+from reconciler.package_data import read_schema
+from tests.contract.faulty import on
+from tests.e2e.world import ROOT, SUBSCRIPTION, Done, Emulator, pass_time, run, run_emulator
 
 pytestmark = pytest.mark.e2e
 EXAMPLE = ROOT / "manifests" / "census-retraining"
@@ -46,7 +49,9 @@ class Story:
         assert done.code == 0, done.said
 
     def retrain(self) -> Any:
-        return json.loads(self.run("retrain", "census", "--json").out)["results"][0]
+        done = self.run("retrain", "census", "--json")
+        assert '"results"' in done.out, done.said
+        return json.loads(done.out)["results"][0]
 
     def score(self) -> dict[str, float]:
         """The probability of each age, other values being equal."""
@@ -84,6 +89,9 @@ def test_the_example_trains_judges_and_serves_a_better_model(story: Story) -> No
     assert result["gates"][2]["numbers"]["rows"] == 120
     assert story.score() == before
     story.apply()
+    assert story.run("verify", "--all").out == (
+        "WebService/census: proven: 120 rows are answered as recorded\n"
+    )
     after = story.score()
     assert after["20"] < 0.5 < after["70"]
     assert after["20"] < after["45"] < after["70"]
@@ -107,3 +115,44 @@ def test_the_example_refuses_a_worse_model_with_numbers(story: Story) -> None:
     assert margin["high"] < -0.02
     assert story.run("plan", "--detailed-exitcode").code == 0
     assert story.score() == good
+
+
+def test_an_old_model_that_still_answers_is_found(tmp_path: Path) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(json.dumps([on("stale-model", "PATCH", seconds=600)]))
+    options = ("--operation-seconds=0", "--job-seconds=0", f"--faults={faults}")
+    with run_emulator(*options) as emulator:
+        story = Story(tmp_path / "project", emulator)
+        story.apply()
+        assert story.retrain()["outcome"] == "proposed"
+        story.apply()
+        pass_time(emulator.url, 600)
+        story.change("manifests/census.csv", "Private", "Self-emp")
+        second = story.retrain()
+        assert second["outcome"] == "proposed", second
+        # The service reports the new model, and answers with the first one.
+        story.apply()
+        done = story.run("verify", "WebService/census", "--detailed-exitcode", "--json")
+        document = json.loads(done.out)
+        jsonschema.validate(document, read_schema("output/verify"))
+        (proof,) = document["resources"]
+        assert done.code == 6
+        assert proof["proof"] == "old model answers"
+        assert (proof["digest"], proof["before"]) == (second["digest"], second["parent"])
+        pass_time(emulator.url, 600)
+        assert "proven" in story.run("verify", "--all").out
+
+
+def test_what_does_not_prove_anything_is_inconclusive(story: Story) -> None:
+    story.apply()
+    done = story.run("verify", "--all", "--detailed-exitcode")
+    assert done.code == 8
+    assert "inconclusive: no answers of this model are recorded" in done.out
+    story.retrain()
+    story.apply()
+    story.change("manifests/golden.csv", "Private", "State-gov")
+    assert (
+        "inconclusive: its answers are recorded for other rows" in story.run("verify", "--all").out
+    )
+    assert "has no spec.verify" in story.run("verify", "WebService/census-training").err
+    assert "give the ADDRESS of a resource, or --all" in story.run("verify").err

@@ -71,7 +71,7 @@ def _rows(better: float, count: int, noise: float = 0.3) -> ScoredRows:
         min(1.0, max(0.0, one + by + chance.gauss(0, 0.1)))
         for one, by in zip(live, toward, strict=True)
     ]
-    return ScoredRows(truth, candidate, live, is_classification=True, seed=5)
+    return ScoredRows(truth, candidate, live, is_classification=True, digest="5")
 
 
 @pytest.mark.parametrize("metric", ["AUC", "Accuracy", "Average Log Loss"])
@@ -102,7 +102,7 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_decide() -> None:
 
 def test_a_class_with_few_rows_does_not_decide_about_the_auc() -> None:
     truth = [1.0] * 9 + [0.0] * 60
-    rows = ScoredRows(truth, truth, truth, is_classification=True, seed=1)
+    rows = ScoredRows(truth, truth, truth, is_classification=True, digest="1")
     verdict = _compare(GateRule("AUC", margin=0.5), rows)
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.reason == "one class has 9 rows, and at least 10 are needed"

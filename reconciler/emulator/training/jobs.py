@@ -2,7 +2,8 @@
 
 A job runs only after it was started. Each service runs as many jobs at once as it may have calls;
 the others wait in the order of their start. Jobs are stored, and those that had been started begin
-again when the emulator is started again.
+again when the emulator is started again. Signatures have the time of this machine, because blob
+storage has a clock of its own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -175,9 +177,9 @@ class Jobs:
 
     def _show_output(self, job: Job, given: Json) -> Json:
         blob = BlobReference(**given)
-        now = self._clock()
+        now = time.time()
         signed = BlobReference(blob.base, blob.path, key=blob.key)
-        address = signed.sign("r", job.ended - _SINCE_S, max(job.ended, now) + _FOR_S)
+        address = signed.sign("r", min(job.ended, now) - _SINCE_S, now + _FOR_S)
         return {
             "BaseLocation": blob.base,
             "RelativeLocation": blob.path,
@@ -215,7 +217,7 @@ class Jobs:
         for port, named in job.outputs.items():
             blob = BlobReference(**named)
             content = results.write(training.outputs[port], blob.path)
-            now = self._clock()
+            now = time.time()
             failed = await self._storage.store(blob.sign("cw", now - _SINCE_S, now + 60), content)
             if failed:
                 self._end(job, "Failed", f"The blob {blob.path} could not be written. {failed}")
@@ -230,7 +232,7 @@ class Jobs:
         return BlobReference(f"{base}://{host}/", path)
 
     async def _fetch(self, blob: BlobReference) -> bytes:
-        now = self._clock()
+        now = time.time()
         address = blob.sign("r", now - _SINCE_S, now + 60) if blob.sas or blob.key else blob.uri
         data = await self._storage.fetch(address)
         if data is None:

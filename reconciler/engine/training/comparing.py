@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from reconciler.model import Finding, SourceLocation
@@ -29,8 +29,8 @@ class Rows:
     scorer: Scorer
 
 
-_LABELS: Final = "Scored Labels"
-_PROBABILITIES: Final = "Scored Probabilities"
+LABELS: Final = "Scored Labels"
+PROBABILITIES: Final = "Scored Probabilities"
 _MOST_ROWS: Final = 100_000
 _POSITIVE: Final = ("true", "1")
 
@@ -40,8 +40,8 @@ def compare_rows(comparison: Comparison, rows: Rows, answers: bytes) -> ScoredRo
 
     `answers` is the file with the rows that the new model has scored.
     """
-    golden = _read(rows.text)
-    scored = _read(answers)
+    golden = read_rows(rows.text)
+    scored = read_rows(answers)
     name = comparison.rows
     if not golden or not scored:
         return _refuse(name, "the rows to compare on cannot be read", "Write CSV with a header.")
@@ -64,16 +64,13 @@ def _pair(
     text: bytes,
     golden: Sequence[dict[str, str]],
     scored: Sequence[dict[str, str]],
-    live: Sequence[object],
+    live: Sequence[Mapping[str, str]],
 ) -> ScoredRows | Finding:
     labels = [row[comparison.label] for row in golden]
-    is_class = _PROBABILITIES in scored[0]
-    column = _PROBABILITIES if is_class else _LABELS
-    numbers = [
-        [parse_number(str(row.get(column, ""))) for row in answers if isinstance(row, dict)]
-        for answers in (scored, live)
-    ]
-    if any(len(each) != len(golden) or None in each for each in numbers):
+    is_class = PROBABILITIES in scored[0]
+    column = PROBABILITIES if is_class else LABELS
+    candidate, answered = (find_numbers(answers, column) for answers in (scored, live))
+    if candidate is None or answered is None or len(answered) != len(golden):
         message = f"a model's answer to a row has no number in {column}"
         return _refuse(comparison.rows, message, "Look at the rows that the models have scored.")
     positive = comparison.positive or _find_positive(labels)
@@ -81,13 +78,12 @@ def _pair(
     if None in truth:
         message = f'a value of "{comparison.label}" is not a number'
         return _refuse(comparison.rows, message, "Correct the rows.")
-    candidate, answered = ([one or 0.0 for one in each] for each in numbers)
     return ScoredRows(
         [one or 0.0 for one in truth],
         candidate,
         answered,
         is_classification=is_class,
-        seed=int.from_bytes(hashlib.sha256(text).digest()[:8]),
+        digest=f"sha256:{hashlib.sha256(text).hexdigest()}",
         source=comparison.rows,
     )
 
@@ -114,7 +110,18 @@ def _same(one: str, other: str) -> bool:
     return one == other or (first is not None and first == second)
 
 
-def _read(data: bytes) -> list[dict[str, str]]:
+def find_numbers(answers: Sequence[Mapping[str, str]], column: str = "") -> list[float] | None:
+    """Returns the number that answers each row; None if an answer has none.
+
+    Without a `column` it is the probability of the class, or the label of a regression.
+    """
+    if not column:
+        column = PROBABILITIES if answers and PROBABILITIES in answers[0] else LABELS
+    found = [parse_number(one.get(column, "")) for one in answers]
+    return None if None in found else [one for one in found if one is not None]
+
+
+def read_rows(data: bytes) -> list[dict[str, str]]:
     """Returns the rows by the names of the columns; empty for what is not a table."""
     try:
         text = data.decode("utf-8-sig")

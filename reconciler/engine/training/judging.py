@@ -24,10 +24,13 @@ from reconciler.model.training import (
 )
 from reconciler.plans.evaluations import Evaluation, parse_evaluation, select_row
 from reconciler.plans.gates import Candidate, ScoredRows, describe_verdict, judge
+from reconciler.plans.proof import Answers
 from reconciler.text.times import format_utc
 
 TOPIC: Final = "evaluation"
 _MOST_EVALUATION: Final = 1 << 20
+# More answers prove nothing more, and the ledger keeps them.
+_MOST_ANSWERS: Final = 1_000
 
 
 def judge_run(
@@ -38,7 +41,7 @@ def judge_run(
     manifests: Sequence[Manifest],
     open_rows: Callable[[], Rows],
 ) -> Candidate:
-    """Judges the result of a run and records it; `open_rows` is called only for a margin.
+    """Judges the result of a run and records it; `open_rows` is called only for a comparison.
 
     Raises ManifestInvalid with a finding for each thing of the evaluation that cannot be used.
     """
@@ -53,7 +56,7 @@ def judge_run(
     parent = find_live_digest(snapshot, retraining.promote, manifests)
     remembered = find_metrics(snapshot, parent)
     scored: ScoredRows | None = None
-    if retraining.comparison is not None and any(one.margin is not None for one in retraining.gate):
+    if retraining.comparison is not None:
         answers = ports.storage.read(
             _find_result(retraining, retraining.comparison.scored, status), 64 << 20
         )
@@ -75,7 +78,7 @@ def judge_run(
         parent=parent,
         data=dict(_digest_inputs(ports, retraining, record)),
     )
-    _record(ports, retraining, candidate)
+    _record(ports, retraining, candidate, scored)
     run.write(record, replace(record, state=JUDGED))
     return candidate
 
@@ -157,7 +160,9 @@ def find_metrics(snapshot: Snapshot, digest: str) -> Mapping[str, float]:
     return {name: float(value) for name, value in found if type(value) in {int, float}}
 
 
-def _record(ports: TrainingPorts, retraining: Retraining, candidate: Candidate) -> None:
+def _record(
+    ports: TrainingPorts, retraining: Retraining, candidate: Candidate, scored: ScoredRows | None
+) -> None:
     data: dict[str, Json] = {
         "retraining": str(retraining.address),
         "run": candidate.run,
@@ -169,6 +174,12 @@ def _record(ports: TrainingPorts, retraining: Retraining, candidate: Candidate) 
     }
     if candidate.parent:
         data["parent"] = candidate.parent
+    if scored is not None and len(scored.truth) <= _MOST_ANSWERS:
+        mine, theirs = (
+            Answers(scored.digest, tuple(values)).write()
+            for values in (scored.candidate, scored.live)
+        )
+        data |= {"answers": mine, "parentAnswers": theirs}
     with ports.lock() as lease:
         lease.check()
         ports.ledger.record(

@@ -1,0 +1,93 @@
+"""`reconciler verify`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.command import Command
+from reconciler.cli.completion import complete_addresses
+from reconciler.cli.context import Invocation
+from reconciler.cli.options import detailed_verify, format_options
+
+if TYPE_CHECKING:  # start-up: known only when the command runs
+    from collections.abc import Sequence
+
+    from reconciler.cli.exit_codes import ExitWord
+    from reconciler.cli.wiring import Assembly
+    from reconciler.model import Manifest
+    from reconciler.plans.proof import Verification
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "# Prove which model answers for one service",
+        "reconciler verify WebService/census",
+        "# Prove it for every resource with spec.verify",
+        "reconciler verify --all",
+    ),
+)
+@click.argument("addresses", shell_complete=complete_addresses, nargs=-1, metavar="[ADDRESS]...")
+@click.option("--all", "every", is_flag=True, help="Every resource that has spec.verify.")
+@format_options("text", "json", about="The format of the result.")
+@detailed_verify
+@click.pass_obj
+def verify(
+    invocation: Invocation, /, addresses: tuple[str, ...], *, every: bool, form: str
+) -> None:
+    """Prove by its answers which model a service serves.
+
+    The rows of spec.verify are scored with the live model. The answers are compared with those that
+    retrain recorded for the model that the service must serve, and for the model before.
+    """
+    import json
+
+    from reconciler.cli.streams import print_json
+    from reconciler.cli.training import Trainer
+    from reconciler.cli.wiring import assemble
+    from reconciler.render.training import render_verifications, verifications_document
+    from reconciler.text.json_text import escape_json
+
+    if bool(addresses) == every:
+        raise click.UsageError("give the ADDRESS of a resource, or --all")
+    assembly = assemble(invocation, [])
+    manifests = _select(assembly, addresses)
+    found = list(Trainer(invocation, assembly).verify_all(manifests))
+    invocation.clear_progress()
+    if form == "json":
+        print_json(escape_json(json.dumps(verifications_document(found), indent=2)))
+    else:
+        click.echo(render_verifications(found, invocation.paint()), color=True)
+    _finish(invocation, found)
+
+
+def _select(assembly: Assembly, addresses: Sequence[str]) -> list[Manifest]:
+    """The manifests with spec.verify: of these addresses, or all."""
+    from reconciler.cli.wiring import parse_addresses
+    from reconciler.errors import ReconcilerError
+    from reconciler.text.suggestions import ask, suggest
+
+    able = {one.address: one for one in assembly.loaded.manifests if "verify" in one.spec}
+    named = parse_addresses("verify", addresses)
+    for address in named:
+        if address not in able:
+            near = suggest(str(address), [str(one) for one in able])
+            step = ask(str(address), near, "{}") if near else "Add spec.verify to its manifest."
+            raise ReconcilerError("has no spec.verify", subject=str(address), next_step=step)
+    return [able[one] for one in named] if named else [*able.values()]
+
+
+def _finish(invocation: Invocation, found: Sequence[Verification]) -> None:
+    from reconciler.cli.exit_codes import get_exit_code
+    from reconciler.plans.proof import Proof
+
+    word: ExitWord = "in-sync"
+    if any(one.proof is Proof.OLD for one in found):
+        word = "incomplete"
+    elif any(one.proof is not Proof.PROVEN for one in found):
+        word = "evidence-incomplete"
+    code = get_exit_code(word, detailed=invocation.detailed_exitcode)
+    if code:
+        click.get_current_context().exit(code)

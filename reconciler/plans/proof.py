@@ -1,0 +1,108 @@
+"""Decides from the answers of a live service which model it serves.
+
+The answers of a model to the same rows were recorded when it was judged. A service can report a new
+model and still answer with the old one (reported by users), so only its answers prove the change.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from reconciler.model import Address, Fact, Json
+from reconciler.model.values import dataclass
+
+_TOPIC: Final = "evaluation"
+
+
+class Proof(enum.StrEnum):
+    """What the answers of a service prove."""
+
+    PROVEN = "proven"
+    OLD = "old model answers"
+    INCONCLUSIVE = "inconclusive"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The proof for one resource, with its reason.
+
+    `digest` is that of the model that it must serve, `before` that of the model before; both are
+    empty if they are not known.
+    """
+
+    address: Address
+    proof: Proof
+    reason: str
+    digest: str = ""
+    before: str = ""
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The recorded answers of a model: the digest of the rows, and a number for each row."""
+
+    rows: str
+    values: tuple[float, ...]
+
+    @classmethod
+    def parse(cls, data: Json) -> Answers | None:
+        """Returns the answers in a fact; None if they cannot be read."""
+        values = data.get("values") if isinstance(data, dict) else None
+        rows = data.get("rows") if isinstance(data, dict) else None
+        if not isinstance(values, list) or not isinstance(rows, str):
+            return None
+        if not all(type(one) in {int, float} for one in values):
+            return None
+        return cls(rows, tuple(map(float, values)))
+
+    def write(self) -> Json:
+        """Returns the answers as a fact holds them."""
+        return {"rows": self.rows, "values": [*self.values]}
+
+
+def find_answers(
+    facts: Mapping[tuple[str, str], Fact], digest: str
+) -> tuple[Answers | None, Answers | None, str]:
+    """Returns the recorded answers of a model and of the model before, and the latter's digest."""
+    fact = facts.get((_TOPIC, digest))
+    data = fact.data if fact is not None else {}
+    mine, theirs = (Answers.parse(data.get(name)) for name in ("answers", "parentAnswers"))
+    before = data.get("parent", "")
+    return mine, theirs, before if isinstance(before, str) else ""
+
+
+def prove(
+    given: Answers, expected: Answers | None, old: Answers | None, tolerance: float
+) -> tuple[Proof, str]:
+    """Returns what answers prove about the model that gave them, with the reason."""
+    if expected is None:
+        return Proof.INCONCLUSIVE, "no answers of this model are recorded"
+    if expected.rows != given.rows:
+        return Proof.INCONCLUSIVE, "its answers are recorded for other rows"
+    is_new = _is_same(given, expected, tolerance)
+    is_old = old is not None and old.rows == given.rows and _is_same(given, old, tolerance)
+    if is_new and is_old:
+        return Proof.INCONCLUSIVE, "both models answer these rows alike"
+    if is_new:
+        return Proof.PROVEN, f"{len(given.values):,} rows are answered as recorded"
+    if is_old:
+        return Proof.OLD, f"{len(given.values):,} rows are answered as by the model before"
+    return Proof.INCONCLUSIVE, "the answers are those of another model"
+
+
+def _is_same(one: Answers, other: Answers, tolerance: float) -> bool:
+    if len(one.values) != len(other.values):
+        return False
+    return all(
+        abs(mine - theirs) <= tolerance
+        for mine, theirs in zip(one.values, other.values, strict=True)
+    )
+
+
+def count_proofs(found: Sequence[Verification]) -> Mapping[Proof, int]:
+    """Returns the number of resources for each proof."""
+    return {proof: sum(one.proof is proof for one in found) for proof in Proof}
