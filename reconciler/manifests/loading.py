@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -402,36 +402,21 @@ class _Loading:
             reference = SecretReference(env=one.get("env", ""), file=one.get("file", ""))
             self.secrets.add(reference)
 
-    def _check_member(
-        self, manifest: Manifest, check: Callable[[Folder, Path, Json], Iterable[Found]]
-    ) -> bool:
-        """Whether nothing is wrong with a retraining; those of a fleet are not checked before."""
-        if manifest.member is None:
-            return True
-        found = list(check(self.folder, self.folder.root / manifest.file, manifest.spec))
-        for pointer, finding in found:
-            placed = replace(finding, place=manifest.place(pointer))
-            self.counter.add(placed, str(manifest.address), manifest.member)
-        return not found
-
-    def _make_retrainings(self, *, whole: bool) -> tuple[Retraining, ...]:
+    def _take_retrainings(self, *, whole: bool) -> tuple[Retraining, ...]:
         """Takes the retrainings out of the manifests: they are not resources."""
         taken = [one for one in self.manifests.values() if one.address.kind == _RETRAINING]
         if not taken:
             return ()
         from reconciler.manifests.retraining import (  # noqa: PLC0415 - few projects have one
-            check_promotions,
-            check_retraining,
-            make_retraining,
+            Declarations,
+            make_retrainings,
         )
 
-        taken = [one for one in taken if self._check_member(one, check_retraining)]
         for manifest in taken:
             del self.manifests[manifest.address]
-        made = tuple(map(make_retraining, sorted(taken, key=lambda one: one.address)))
-        for one in made if whole else ():
-            for finding in check_promotions(one, self.manifests, self.subjects):
-                self.findings.append(replace(finding, subject=str(one.address)))
+        declared = Declarations(self.folder, self.manifests, self.subjects if whole else None)
+        made, findings = make_retrainings(taken, declared, self.counter)
+        self.findings += findings
         return made
 
     def finish(self, *, whole: bool) -> Loaded:
@@ -445,7 +430,7 @@ class _Loading:
         if self.project is not None:
             moved = self.project.moved_places
             self.findings.extend(check_still_declared(moved, self.manifests, _place_of))
-        retrainings = self._make_retrainings(whole=whole)
+        retrainings = self._take_retrainings(whole=whole)
         findings = [*self.folder.findings, *self.findings, *named, *self.counter.list_findings()]
         wrong = any(finding.severity == "error" for finding in findings)
         if not wrong and not (self.manifests or retrainings):

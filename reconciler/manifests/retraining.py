@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from reconciler.document.pointers import find, format_pointer, split_pointer
+from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import Folder
 from reconciler.manifests.references import Found
 from reconciler.model import ABSENT, Address, Finding, Json, Manifest, SecretReference
@@ -23,6 +25,7 @@ from reconciler.model.training import (
     StorageAccess,
     TrainingBlob,
 )
+from reconciler.model.values import dataclass
 from reconciler.plans.evaluations import find_direction, fold_metric
 from reconciler.plans.gates import COMPARABLE
 from reconciler.text.durations import parse_duration
@@ -32,6 +35,47 @@ RUN: Final = "${run}"
 _VARIABLE: Final = re.compile(r"\$\{[^}]*\}?")
 _TABLES: Final = (".csv", ".tsv")
 _OUTPUTS: Final = ("/spec/outputs/model", "/spec/outputs/evaluation", "/spec/compare/scoredOutput")
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """What a project declares: its resources, and the addresses of all its manifests.
+
+    `known` also has the addresses of manifests with errors; it is None if only a part of the
+    project was read.
+    """
+
+    folder: Folder
+    manifests: Mapping[Address, Manifest]
+    known: Collection[str] | None
+
+
+def make_retrainings(
+    taken: Iterable[Manifest], declared: Declarations, counter: FindingCounter
+) -> tuple[tuple[Retraining, ...], list[Finding]]:
+    """Returns the retrainings of manifests, by address, and the findings about them.
+
+    A finding that members of a fleet share goes to the counter.
+    """
+    good = [one for one in taken if _is_good(one, declared.folder, counter)]
+    made = tuple(map(make_retraining, sorted(good, key=lambda one: one.address)))
+    found = [
+        replace(finding, subject=str(one.address))
+        for one in made
+        for finding in _check_promotions(one, declared)
+    ]
+    return made, found
+
+
+def _is_good(manifest: Manifest, folder: Folder, counter: FindingCounter) -> bool:
+    """Whether nothing is wrong with a retraining; those of a fleet are checked here."""
+    if manifest.member is None:
+        return True
+    found = list(check_retraining(folder, folder.root / manifest.file, manifest.spec))
+    for pointer, finding in found:
+        placed = replace(finding, place=manifest.place(pointer))
+        counter.add(placed, str(manifest.address), manifest.member)
+    return not found
 
 
 def make_retraining(manifest: Manifest) -> Retraining:
@@ -232,27 +276,27 @@ def _check_schedule(schedule: str) -> Iterator[Found]:
         yield "/spec/schedule", Finding(message, next_step=step)
 
 
-def check_promotions(
-    retraining: Retraining, manifests: Mapping[Address, Manifest], known: Collection[str]
-) -> Iterator[Finding]:
-    """Yields a finding for each promotion that names a resource or a model that is not declared.
-
-    `known` are the addresses of all manifests, also of those with errors.
-    """
+def _check_promotions(retraining: Retraining, declared: Declarations) -> Iterator[Finding]:
+    """Yields a finding for each promotion that names a resource or a model that is not declared."""
+    if declared.known is None:
+        return
     for one in retraining.promote:
-        manifest = manifests.get(one.resource)
-        if manifest is None:
-            if str(one.resource) not in known:
-                near = suggest(str(one.resource), known)
-                step = ask(str(one.resource), near) if near else "Declare it, or name another one."
-                message = f"no manifest declares {one.resource}"
-                yield Finding(message, place=one.place, next_step=step)
-            continue
-        models = manifest.spec.get("trainedModels", {})
-        if one.trained_model not in models:
-            near = suggest(one.trained_model, models)
-            names = ", ".join(f'"{name}"' for name in [*models][:20])
-            otherwise = f"It declares {names}." if names else "Add it under spec.trainedModels."
-            step = ask(one.trained_model, near) if near else otherwise
-            message = f'{one.resource} does not declare a trained model "{one.trained_model}"'
+        manifest = declared.manifests.get(one.resource)
+        if manifest is not None:
+            yield from _check_model(one, manifest)
+        elif str(one.resource) not in declared.known:
+            near = suggest(str(one.resource), declared.known)
+            step = ask(str(one.resource), near) if near else "Declare it, or name another one."
+            message = f"no manifest declares {one.resource}"
             yield Finding(message, place=one.place, next_step=step)
+
+
+def _check_model(promotion: Promotion, manifest: Manifest) -> Iterator[Finding]:
+    models, name = manifest.spec.get("trainedModels", {}), promotion.trained_model
+    if name not in models:
+        near = suggest(name, models)
+        names = ", ".join(f'"{known}"' for known in [*models][:20])
+        otherwise = f"It declares {names}." if names else "Add it under spec.trainedModels."
+        step = ask(name, near) if near else otherwise
+        message = f'{manifest.address} does not declare a trained model "{name}"'
+        yield Finding(message, place=promotion.place, next_step=step)

@@ -155,3 +155,20 @@ def test_a_fleet_makes_retrainings(tmp_path: Path) -> None:
     assert not loaded.findings
     assert [one.address.name for one in loaded.retrainings] == ["bikes001", "bikes002"]
     assert loaded.retrainings[1].model.uri.endswith("/m/002/${run}.ilearner")
+
+
+def test_a_mistake_of_a_fleet_of_retrainings_is_reported_once(tmp_path: Path) -> None:
+    lines = RETRAINING.replace("${run}", "$${run}").splitlines()
+    body = "\n".join(f"    {line}" for line in lines[3:-1]).replace(
+        "90m", "90m\n      schedule: x y"
+    )
+    fleet = (
+        "apiVersion: reconciler/v1\nkind: Fleet\nmetadata: {name: bikes}\nspec:\n"
+        "  items: {list: [{code: '001'}, {code: '002'}]}\n  template:\n    kind: Retraining\n"
+        "    metadata: {name: 'bikes${code}'}\n" + body
+    )
+    loaded = _load(tmp_path, fleet)
+    (found,) = loaded.findings
+    assert found.message.startswith("2 members: the schedule is not five words of cron")
+    assert loaded.retrainings == ()
+    assert [str(one.address) for one in loaded.manifests] == ["WebService/census"]
