@@ -158,14 +158,11 @@ def test_a_fleet_makes_retrainings(tmp_path: Path) -> None:
 
 
 def test_a_mistake_of_a_fleet_of_retrainings_is_reported_once(tmp_path: Path) -> None:
-    lines = RETRAINING.replace("${run}", "$${run}").splitlines()
-    body = "\n".join(f"    {line}" for line in lines[3:-1]).replace(
-        "90m", "90m\n      schedule: x y"
-    )
+    lines = RETRAINING.replace("${run}", "$${run}").replace("0 3 * * 1", "0 3 * * 9").splitlines()
     fleet = (
         "apiVersion: reconciler/v1\nkind: Fleet\nmetadata: {name: bikes}\nspec:\n"
         "  items: {list: [{code: '001'}, {code: '002'}]}\n  template:\n    kind: Retraining\n"
-        "    metadata: {name: 'bikes${code}'}\n" + body
+        "    metadata: {name: 'bikes${code}'}\n" + "\n".join(f"    {line}" for line in lines[3:-1])
     )
     loaded = _load(tmp_path, fleet)
     (found,) = loaded.findings
