@@ -1,8 +1,9 @@
 """Compiles the annotated JSON Schema of a service's document to a frozen `Field` tree.
 
-The tree says who owns a field, whether it can be read back, how two values are compared, and
-what a change means. The other rules use only the tree. No other module reads the raw JSON Schema
-to compare documents.
+The tree says who owns a field, whether it can be read back, how two values are compared, and what a
+change means. The other rules use only the tree. No other module reads the raw JSON Schema to
+compare documents. It is long because each word of the schema is compiled and explained in one
+place.
 """
 
 from __future__ import annotations

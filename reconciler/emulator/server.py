@@ -1,6 +1,7 @@
 """The emulator's HTTP server: authorization, routing, and sending of replies.
 
-The command `emulator` calls `serve`. What a call does is in the folders beside this module.
+The command `emulator` calls `serve`. What a call does is in the folders beside this module. It is
+long because every route of the service is on one page.
 """
 
 from __future__ import annotations

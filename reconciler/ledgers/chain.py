@@ -3,7 +3,8 @@
 Each line ends with the digest of itself, so that the last line is as well protected as the others.
 Lines of version 2 have no such digest; they are still read. Each line also has the highest fencing
 token so far, so that the last line alone shows which writers are refused. The ledgers, the verifier
-and the recovery call it. It does no IO.
+and the recovery call it. It does no IO. It is long because each rule of the chain protects the
+others: a reader must see them together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Loads a project: its project file, its manifests, and all findings about them.
 
-Commands call `load`. It reads files and never a service.
+Commands call `load`. It reads files and never a service. It is long because one pass over a
+document finds everything that is wrong with it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Reads YAML text as JSON values, strictly, with the source location of everything.
 
-libyaml parses. This module refuses what libyaml accepts: duplicate keys, surprising scalars of
-YAML 1.1 (`no`, `012`, dates, 12:30:45), tags, merge keys, anchors that expand without bound. It
-collects every finding of a file. No finding quotes a value that might be a secret.
+libyaml parses. This module refuses what libyaml accepts: duplicate keys, surprising scalars of YAML
+1.1 (`no`, `012`, dates, 12:30:45), tags, merge keys, anchors that expand without bound. It collects
+every finding of a file. No finding quotes a value that might be a secret. It is long because a
+value and its place are read together.
 """
 
 from __future__ import annotations

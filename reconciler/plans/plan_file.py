@@ -1,6 +1,7 @@
 """Writes and reads a plan as a JSON document with a digest: the only form of a saved plan.
 
-Its keys are Terraform's where Terraform has such a key. It holds references and never a secret.
+Its keys are Terraform's where Terraform has such a key. It holds references and never a secret. It
+is long because each part is written and read side by side.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Makes a step from the live and the declared document: the changes and the calls they need.
 
-A step never holds a secret: it has only a reference to one. Nothing here reads or writes a
-service, a file or the clock. The planner and the rollback call this module.
+A step never holds a secret: it has only a reference to one. Nothing here reads or writes a service,
+a file or the clock. The planner and the rollback call this module. It is long because a step is
+made in one pass over the changes.
 """
 
 from __future__ import annotations

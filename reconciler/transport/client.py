@@ -3,7 +3,8 @@
 A call is retried only when that is safe. A read is retried after a lost or unreadable answer. A
 write is retried only when the service says that it did not act (429, 503) or was not reached. Any
 other write without a clear answer may have been done, and ends as ReplyLost. Lost answers have a
-number of retries; refused calls are retried until a time limit.
+number of retries; refused calls are retried until a time limit. It is long because the retry, the
+sending and the reading of an answer share one decision: whether the call was done.
 """
 
 from __future__ import annotations

@@ -50,6 +50,19 @@ def test_only_blobs_and_ledgers_know_blob_storage() -> None:
     assert "blobs" in knowing
 
 
+def test_a_long_module_says_why_it_is_long() -> None:
+    long = {
+        file.relative_to(ROOT).as_posix(): ast.get_docstring(ast.parse(text)) or ""
+        for file in (ROOT / "reconciler").rglob("*.py")
+        if (text := file.read_text(encoding="utf-8")).count("\n") > 400
+    }
+    assert long
+    silent = [
+        name for name, doc in long.items() if "It is long because" not in " ".join(doc.split())
+    ]
+    assert silent == []
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_unit_test_that_opens_a_socket_fails(refused_sockets: list[str], host: str) -> None:
     with pytest.raises(pytest.fail.Exception, match="a unit test opens a socket"):

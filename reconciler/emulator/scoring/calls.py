@@ -1,6 +1,7 @@
 """Answers scoring calls (the request-response service): finds the service and checks the key.
 
-It also limits the calls that run at once. The server calls it.
+It also limits the calls that run at once. The server calls it. It is long because both generations
+of services are found here.
 """
 
 from __future__ import annotations

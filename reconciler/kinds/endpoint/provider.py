@@ -2,7 +2,8 @@
 
 No operation reports the result of a write. The service accepts a PATCH at once, and the change
 takes effect within about half a minute (documented: retrain-classic-web-service). A PATCH is
-idempotent, so it is sent again if its reply was lost. The engine calls this module.
+idempotent, so it is sent again if its reply was lost. The engine calls this module. It is long
+because every call of the management plane is in it.
 """
 
 from __future__ import annotations
