@@ -25,6 +25,7 @@ STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLA
 
 # A longer text of differences is not kept: it would take more memory than the compressed document.
 _MOST_BYTES: Final = 1024
+_NESTED: Final = (dict, list)
 _Path: TypeAlias = tuple[str | int, ...]
 
 
@@ -87,6 +88,8 @@ def _list_parts(before: Json, after: Json, path: _Path) -> Iterator[tuple[_Path,
     kind = type(before)
     if kind is not type(after):
         yield path, after
+    elif kind in _NESTED and before == after and _encode(before) == _encode(after):
+        return  # 1, 1.0 and true are equal, and so are objects with another order of names
     elif kind is dict and list(before) == list(after):
         for name, value in after.items():
             yield from _list_parts(before[name], value, (*path, name))
