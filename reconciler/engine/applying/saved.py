@@ -142,7 +142,7 @@ def _judge(
     for step in steps:
         kind = runtime.kinds[step.resource.address.kind]
         if step.action is not Action.DELETE and isinstance(kind, ChecksSteps):
-            found = kind.check_step(named[step.resource], step)
+            found = kind.check_step(named[step.resource], step.open())
             yield from (name_item(one, step.member) for one in found)
     for step in steps:
         if step.action is Action.DELETE:
