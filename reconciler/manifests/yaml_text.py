@@ -8,7 +8,6 @@ value and its place are read together.
 
 from __future__ import annotations
 
-import gc
 import math
 import re
 import zlib
@@ -65,20 +64,6 @@ class _Loader(yaml.CSafeLoader):
     def ascend_resolver(self) -> None:
         """Does nothing: a node is counted when it begins."""
 
-    def take_document(self) -> yaml.Node | None:
-        """Returns the root node of the next document.
-
-        Nodes have no cycles. Python's collector would visit each of them twice and find nothing,
-        which takes as long as to make them.
-        """
-        collects = gc.isenabled()
-        gc.disable()
-        try:
-            return self.get_node()
-        finally:
-            if collects:
-                gc.enable()
-
 
 class Text:
     """One file's YAML: its documents as nodes, and the findings while values are built.
@@ -105,7 +90,7 @@ class Text:
         try:
             loader = _Loader(self._text)
             while loader.check_node():
-                node = loader.take_document()
+                node = loader.get_node()
                 self._charge_up_to(loader.count, node)
                 if node is not None and not is_empty(node):
                     yield node
