@@ -26,6 +26,9 @@ _VERSION: Final = 4
 _BUSY_TIMEOUT_S: Final = 5.0
 # No reply that was decoded to a document is longer, even if its text is escaped.
 _MOST_BYTES: Final = 64 << 20
+# Twice as many as a project may have resources. What is left out is read from the service.
+_MOST_ROWS: Final = 200_000
+_LONGEST_TEXT: Final = 4_000
 # In seconds since 1970: the range of datetime.
 _LAST: Final = 250_000_000_000.0
 # A symbolic link could point to a file of another owner.
@@ -57,13 +60,17 @@ class ObservationCache:
 
     def load(self) -> Mapping[str, CachedStamp]:
         """Returns, by casefolded id, when each was observed, with its stamp; without documents."""
-        query = "SELECT key, stamp, settled, read_at FROM seen WHERE key > ? AND key < ?"
+        query = (
+            "SELECT key, stamp, settled, read_at FROM seen WHERE key > ? AND key < ?"
+            " AND length(key) < ? AND length(stamp) < ? LIMIT ?"
+        )
+        bounds = (*self._bounds, _LONGEST_TEXT, _LONGEST_TEXT, _MOST_ROWS)
         start = len(self._prefix)
 
         def find(connection: sqlite3.Connection) -> Mapping[str, CachedStamp]:
             return {
                 key[start:]: CachedStamp(stamp, idle=bool(idle), at=at)
-                for key, stamp, idle, at in connection.execute(query, self._bounds)
+                for key, stamp, idle, at in connection.execute(query, bounds)
                 if type(key) is str and type(stamp) is str and _is_time(at)
             }
 
@@ -71,10 +78,10 @@ class ObservationCache:
 
     def recall(self, resource_id: str) -> CompressedDocument | Absent:
         """Returns the observed document; ABSENT if it is missing or damaged."""
-        query = "SELECT digest, document FROM seen WHERE key = ?"
+        query = "SELECT digest, document FROM seen WHERE key = ? AND length(document) < ?"
 
         def find(connection: sqlite3.Connection) -> CompressedDocument | Absent:
-            row = connection.execute(query, (self._key(resource_id),)).fetchone()
+            row = connection.execute(query, (self._key(resource_id), _MOST_BYTES)).fetchone()
             return ABSENT if row is None else _read_packed(*row)
 
         none: CompressedDocument | Absent = ABSENT

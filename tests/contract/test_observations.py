@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from reconciler import observations
 from reconciler.model import ABSENT, CachedStamp, CompressedDocument, compress
 from reconciler.observations import NAME, ObservationCache
 
@@ -41,6 +42,21 @@ def test_what_was_kept_is_recalled_whatever_the_casing_of_its_id(tmp_path: Path)
     assert (cache.load()["/s/a"], cache.recall("/S/a")) == (later, compress({"new": 1}))
     cache.drop(["/S/A", "/never/there"])
     assert list(cache.load()) == ["/s/b"]
+
+
+def test_more_than_a_project_can_have_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observations, "_MOST_ROWS", 3)
+    monkeypatch.setattr(observations, "_LONGEST_TEXT", 100)
+    cache = make(tmp_path)
+    long = CachedStamp("x" * 200, idle=True, at=2.0)
+    cache.keep([("/a", long, DOCUMENT), ("/b" * 60, SEEN, DOCUMENT)])
+    assert cache.load() == {}
+    cache.keep([(f"/s{number}", SEEN, DOCUMENT) for number in range(5)])
+    assert len(cache.load()) == 3
+    monkeypatch.setattr(observations, "_MOST_BYTES", len(DOCUMENT.packed))
+    assert cache.recall("/s1") is ABSENT
 
 
 def test_other_clouds_and_other_forms_are_not_found(tmp_path: Path) -> None:
