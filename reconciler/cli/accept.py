@@ -16,8 +16,8 @@ from reconciler.errors import ReconcilerError
 from reconciler.manifests.editing import Edit
 from reconciler.manifests.editing.accept import Acceptance, edit_files
 from reconciler.model import DriftReport
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import escape
+from reconciler.text.counting import count
 
 
 def accept(

@@ -14,8 +14,8 @@ from reconciler.kinds import find_kinds
 from reconciler.manifests import Loaded, load
 from reconciler.model import Finding
 from reconciler.ports import Kind
-from reconciler.render.words.counting import count
 from reconciler.render.words.names import list_names
+from reconciler.text.counting import count
 
 _MOST_NAMED: Final = 5
 

@@ -20,7 +20,7 @@ from reconciler.model import Entry, Finding, Outcome, StepResult
 from reconciler.render.events.json_lines import describe_end, describe_finding
 from reconciler.render.events.outcome import INTERRUPTED, render_outcome
 from reconciler.render.findings import render_findings
-from reconciler.render.words.counting import count
+from reconciler.text.counting import count
 
 _NAME: Final = "errored.ledger"
 _MOST: Final = 100

@@ -12,10 +12,16 @@ from reconciler.cli.streams import print_json
 from reconciler.model import Finding, Plan
 from reconciler.render.findings import render_findings
 from reconciler.render.plan.text import render_plan, render_plan_json
-from reconciler.render.words.counting import count
 from reconciler.text.commits import name_commit, shorten_commit
+from reconciler.text.counting import count
 
 _RULE = "─" * 72
+
+
+def show_before_apply(plan: Plan, invocation: Invocation) -> None:
+    """Print a plan whose apply follows, and reports why the plan is refused."""
+    invocation.clear_progress()
+    click.echo(render_plan(plan, paint=invocation.paint(), refusals=False), color=True)
 
 
 def show(

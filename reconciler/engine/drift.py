@@ -7,9 +7,10 @@ must not write to a service.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 
 from reconciler.document.pointers import format_pointer
 from reconciler.engine.blob_checks import check_applied_model
@@ -26,19 +27,24 @@ from reconciler.engine.runtime import Runtime
 from reconciler.engine.unmanaged import find_unmanaged
 from reconciler.model import (
     ABSENT,
+    Action,
     Address,
     Drift,
     DriftReport,
+    Entry,
     LastApplied,
     Manifest,
     ModelReference,
     Resource,
     ResourceStatus,
     Snapshot,
+    StepResult,
 )
 from reconciler.model.values import dataclass
-from reconciler.plans.drift import compare_resource, incomplete, worst_verdict
+from reconciler.plans.drift import NOT_KNOWN, compare_resource, incomplete, worst_verdict
+from reconciler.plans.reasons import format_author
 from reconciler.plans.step import Comparison
+from reconciler.ports import Ledger
 from reconciler.text.json_text import canonical
 from reconciler.text.times import format_utc
 
@@ -66,9 +72,10 @@ def report_drift(
     chosen = select_manifests(request)
     resources = identify_resources(runtime, chosen, request.defaults)
     observed = observe(runtime, resources, request.refresh)
+    past = _Past(runtime.ledger)
     compared = [
         replace(
-            _compare(runtime, request, snapshot, manifest, observed[resource]),
+            past.explain(_compare(runtime, request, snapshot, manifest, observed[resource])),
             fleet=manifest.member.fleet if manifest.member else None,
         )
         for manifest, resource in zip(chosen, resources, strict=True)
@@ -88,6 +95,34 @@ def report_drift(
         made_at=format_utc(now.timestamp()),
         baseline="kept" if snapshot.known else "lost",
     )
+
+
+class _Past:
+    """What the ledger records of resources that it does not remember; it is read when needed."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def explain(self, compared: _Compared) -> _Compared:
+        """Return a comparison that says who destroyed a resource that does not exist."""
+        notes = [one.note for one in compared.findings]
+        entry = self._ends.get(compared.resource.id.casefold()) if NOT_KNOWN in notes else None
+        if entry is None:
+            return compared
+        done = "destroyed" if entry.action is Action.DELETE else "forgotten"
+        note = f"it does not exist: it was {done} {format_author(entry)}"
+        return replace(compared, findings=(replace(compared.findings[0], note=note),))
+
+    @cached_property
+    def _ends(self) -> Mapping[str, Entry]:
+        """The last entry of each resource by its id, if it is the one that ended its record."""
+        last = {
+            entry.id.casefold(): entry
+            for entry in self._ledger.entries()
+            if entry.result is StepResult.DONE
+        }
+        ends = {Action.DELETE, Action.FORGET}
+        return {id_: entry for id_, entry in last.items() if entry.action in ends}
 
 
 def _compare(

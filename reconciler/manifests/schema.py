@@ -23,6 +23,7 @@ from reconciler.model import Finding, Json, Path
 from reconciler.package_data import read_schema
 from reconciler.ports import Kind
 from reconciler.secrets.suspicion import quote_word
+from reconciler.text.counting import agree, count
 from reconciler.text.suggestions import ask, suggest
 
 if TYPE_CHECKING:  # it only explains errors, and is imported when there are errors
@@ -295,7 +296,8 @@ def _explain_unknown(
     for key in unknown[:MOST_ERRORS]:
         yield format_pointer((*at, key)), _unknown_field(key, schema)
     if len(unknown) > MOST_ERRORS:
-        said = f"has {len(unknown) - MOST_ERRORS:,} more fields that are not known"
+        left = len(unknown) - MOST_ERRORS
+        said = f"has {count(left, 'more field')} that {agree(left, 'is', 'are')} not known"
         yield format_pointer(at), Finding(said)
 
 

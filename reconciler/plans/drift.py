@@ -48,6 +48,7 @@ _WEIGHT: Final = (
     Verdict.CREDENTIAL_EXPIRING,
     Verdict.PENDING,
 )
+NOT_KNOWN: Final = "it does not exist, and is not in the ledger"
 _UNDECLARED: Final = "no manifest declares it"
 _EXACT: Final = "no manifest declares it, and ownership: exact removes it"
 
@@ -91,9 +92,8 @@ def incomplete(resource: Resource, note: str, settle_command: str = "") -> Drift
 
 def _missing(comparison: Comparison) -> Drift:
     if comparison.last_applied is None:
-        note = "it does not exist, and is not in the ledger"
         return Drift(
-            comparison.resource, Verdict.PENDING, note=note, commands=(_apply(comparison),)
+            comparison.resource, Verdict.PENDING, note=NOT_KNOWN, commands=(_apply(comparison),)
         )
     note = f"it existed {format_last_applied(comparison.last_applied)}"
     forget = f"reconciler forget {comparison.resource.address}"

@@ -22,6 +22,7 @@ from reconciler.model import (
     Step,
     UnreadFile,
 )
+from reconciler.text.counting import agree, count
 
 # What each guard protects against. A kind can add its own guards.
 GUARDS: Final[Mapping[str, str]] = {
@@ -167,7 +168,7 @@ def _check_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> I
         yield Finding(
             f"{deletes} to destroy, and spec.guards.maxDeletes is {limits.max_deletes}",
             detail=tuple(_count_members(steps, Action.DELETE)),
-            next_step="To destroy them anyway: --allow deletes",
+            next_step=f"To destroy {agree(deletes, 'it', 'them')} anyway: --allow deletes",
             guard="deletes",
         )
     most = count_limit(limits.max_updates, managed)
@@ -176,7 +177,7 @@ def _check_counts(steps: Sequence[Step], limits: GuardLimits, managed: int) -> I
             f"{updates} to change, and spec.guards.maxUpdates is"
             f" {_format_limit(limits.max_updates, managed)}",
             detail=tuple(_count_members(steps, Action.UPDATE)),
-            next_step="To change them anyway: --allow updates",
+            next_step=f"To change {agree(updates, 'it', 'them')} anyway: --allow updates",
             guard="updates",
         )
 
@@ -185,11 +186,14 @@ def _count_members(steps: Sequence[Step], action: Action) -> Iterator[str]:
     """Yield the number of such steps in each fleet, so that one large fleet is visible."""
     fleets = Counter(step.fleet for step in steps if step.action is action)
     for fleet in sorted(one for one in fleets if one is not None):
-        yield f"{fleets[fleet]:,} of them are members of {fleet}."
+        number = fleets[fleet]
+        yield f"{number:,} of them {agree(number, 'is a member', 'are members')} of {fleet}."
 
 
 def _format_limit(limit: int | str, managed: int) -> str:
-    return f"{limit}" if isinstance(limit, int) else f"{limit} of {managed} managed resources"
+    return (
+        f"{limit}" if isinstance(limit, int) else f"{limit} of {count(managed, 'managed resource')}"
+    )
 
 
 def count_limit(limit: int | str, managed: int) -> float:

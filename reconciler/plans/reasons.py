@@ -11,7 +11,17 @@ from collections.abc import Iterator
 
 from reconciler.document.diff import is_omitted, same
 from reconciler.document.pointers import find, format_pointer
-from reconciler.model import ABSENT, Absent, Cause, Change, Json, LastApplied, Reason, Verb
+from reconciler.model import (
+    ABSENT,
+    Absent,
+    Cause,
+    Change,
+    Entry,
+    Json,
+    LastApplied,
+    Reason,
+    Verb,
+)
 from reconciler.plans.step import Comparison, find_moved_epochs, get_last_applied
 from reconciler.text.commits import shorten_commit
 
@@ -109,7 +119,7 @@ def format_last_applied(last_applied: LastApplied) -> str:
     return f"when last applied {format_author(last_applied)}"
 
 
-def format_author(last_applied: LastApplied | None) -> str:
+def format_author(last_applied: LastApplied | Entry | None) -> str:
     """Return date, author and commit of the last apply, such as `2026-11-02 by ci@4f1c2aa`."""
     if last_applied is None:
         return ""

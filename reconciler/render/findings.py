@@ -12,10 +12,10 @@ from typing import Final
 
 from reconciler.model import Finding, Json
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape
 from reconciler.render.words.grouping import gather
 from reconciler.render.words.names import list_names
+from reconciler.text.counting import count
 from reconciler.text.json_text import escape_json
 
 _MOST_SHOWN: Final = 200

@@ -14,11 +14,11 @@ from reconciler.model import ABSENT, Absent, Action, Address, Entry, Intent, Jso
 from reconciler.plans.history import Authorship, Moment, Run, Touch, is_hidden, list_touches
 from reconciler.render.plan.rows import HIDDEN
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
 from reconciler.render.words.names import list_names
 from reconciler.secrets.signatures import strip_credentials
 from reconciler.text.commits import shorten_commit
+from reconciler.text.counting import count
 
 FORMAT_VERSION: Final = "1.0"
 OPEN: Final = "open"

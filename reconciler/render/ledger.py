@@ -12,8 +12,8 @@ from reconciler.document.pointers import split_pointer
 from reconciler.model import Address, Entry, Json, RebuiltEntry, VerifyReport
 from reconciler.render.findings import describe_diagnostic, render_findings
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape, show_path
+from reconciler.text.counting import count
 
 FORMAT_VERSION: Final = "1.0"
 _MOST_NAMED: Final = 10
@@ -54,7 +54,7 @@ def _describe_head(report: VerifyReport) -> Json:
 
 def count_entries(number: int) -> str:
     """Returns `1 entry` or `1,204 entries`."""
-    return "1 entry" if number == 1 else f"{number:,} entries"
+    return count(number, "entry", "entries")
 
 
 def render_rebuilt_entries(found: Sequence[RebuiltEntry], lost: Collection[Address]) -> str:

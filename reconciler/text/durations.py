@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -26,3 +27,12 @@ def growing_waits(first_s: float, longest_s: float, growth: float) -> Iterator[f
     while True:
         yield wait
         wait = min(wait * growth, longest_s)
+
+
+def show_duration(seconds: float) -> str:
+    """`15 s`, `12 min`, `3 h` or `41 d`: rounded up, in the largest unit that fits twice."""
+    left = math.ceil(seconds)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if left >= 2 * size:
+            return f"{math.ceil(left / size)} {unit}"
+    return f"{left} s"

@@ -20,6 +20,7 @@ from reconciler.errors import ReconcilerError, Throttled, TooManyCalls
 from reconciler.model import Throttling
 from reconciler.model.values import dataclass
 from reconciler.ports import Emit, Lease
+from reconciler.text.counting import agree, count
 from reconciler.transport.replies import LATER, read_retry_after
 from reconciler.transport.token_bucket import READS, WRITES, TokenBucket
 
@@ -76,7 +77,8 @@ class CommandRateLimiter:
             return
         before = f" after {self._sent}" if self._sent else ""
         raise TooManyCalls(
-            f"{needed} calls are needed{before}, and --max-calls allows {self._most}",
+            f"{count(needed, 'call')} {agree(needed, 'is', 'are')} needed{before}, and --max-calls"
+            f" allows {self._most}",
             next_step="Nothing was changed. Plan less with --target, or allow more calls:"
             f" --max-calls {self._sent + needed}",
         )
@@ -93,7 +95,7 @@ class CommandRateLimiter:
         with self._lock:
             if self._most is not None and self._sent >= self._most:
                 raise TooManyCalls(
-                    f"all {self._most} calls that --max-calls allows were sent",
+                    f"no more calls may be sent: --max-calls allows {self._most}",
                     next_step="No more calls are sent. Plan again with a higher --max-calls.",
                 )
             self._sent += 1
@@ -222,7 +224,7 @@ class _Gate:
             rate = self._bucket.hour.compute_rate(now)
         if low:
             self._emit(
-                Throttling(self._subject, f"only {left} calls are left in this hour", 1 / rate)
+                Throttling(self._subject, f"{count(left, 'call')} left in this hour", 1 / rate)
             )
 
     def _give_up(self) -> Throttled:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,25 @@ def test_without_a_ledger_only_what_is_declared_can_be_compared(applied: Project
     code, out = drift(applied)
     assert code == 0
     assert "baseline: lost." in out
+
+
+def test_what_we_have_destroyed_or_forgotten_is_not_said_to_be_new(applied: Project) -> None:
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    assert applied.run("forget", "WebService/b").code == 0
+    applied.emulator.write("DELETE", "b", None)
+    assert f"pending (it does not exist: it was forgotten {today} by " in drift(applied)[1]
+    assert applied.run("apply", "--auto-approve", "--destroy", "--allow", "deletes").code == 0
+    code, out = drift(applied)
+    assert code == 2
+    assert f"pending (it does not exist: it was destroyed {today} by " in out, out
+    applied.manifest("c", applied.emulator.model_uri("new"))
+    assert "it does not exist, and is not in the ledger" in drift(applied)[1]
+
+
+def test_a_refusal_of_an_apply_is_printed_once(applied: Project) -> None:
+    done = applied.run("apply", "--auto-approve", "--destroy")
+    assert done.code == 1
+    assert done.said.count("spec.guards.maxDeletes is 0") == 1, done.said
+    assert "spec.guards.maxDeletes is 0" in done.err
+    assert "Refused by the guard deletes: apply will not run this plan." in done.out
+    assert "spec.guards.maxDeletes is 0" in applied.run("plan", "--destroy").out

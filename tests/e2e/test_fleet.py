@@ -179,7 +179,7 @@ def _rows_that_are_gone_are_destroyed_under_the_guard(rentals: Rentals) -> None:
     assert json.loads(left_out.out)["resource_changes"] == []
     refused = rentals.run("apply", "--prune", *ONE, "--auto-approve", "--detailed-exitcode")
     assert refused.code == 3
-    assert f"3 of them are members of {FLEET}." in refused.out
+    assert f"3 of them are members of {FLEET}." in refused.err
     assert f"{FLEET}: 3 members in 2 waves: 1, 2 to destroy" in refused.out
     done = rentals.run("apply", "--prune", *ONE, "--auto-approve", "--allow", "deletes")
     assert "Resources: 0 added, 0 changed, 3 destroyed." in done.out

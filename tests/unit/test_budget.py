@@ -139,7 +139,7 @@ def test_little_left_of_the_hour_is_told_once_and_spread() -> None:
     assert recorder.time(2, "PUT") == pytest.approx(120.0, rel=0.05)
     (event,) = recorder.events
     assert isinstance(event, Throttling)
-    assert event.reason == "only 60 calls are left in this hour"
+    assert event.reason == "60 calls left in this hour"
     assert recorder.time(10, "GET") == 0.0
 
 
@@ -291,7 +291,7 @@ def test_no_more_calls_go_than_may_be_sent() -> None:
     for method in ("GET", "PUT", "GET"):
         recorder.admit(method)
     for url in (LOCAL, AZURE.format("s")):
-        with pytest.raises(TooManyCalls, match="all 3 calls that --max-calls allows were sent"):
+        with pytest.raises(TooManyCalls, match="no more calls may be sent: --max-calls allows 3"):
             recorder.admit("GET", url)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from reconciler.model import ABSENT, Action, Address, Estimate, Resource, ServiceTiming, Step
 from reconciler.plans.estimate import estimate
-from reconciler.render.words.counting import show_duration
+from reconciler.text.durations import show_duration
 from reconciler.transport import count_polls
 
 TIMING = ServiceTiming(15.0, 10, 250, 25.0, 200, 10.0)

@@ -237,13 +237,13 @@ def _refuse_shaping(name: str, flags: PlanFlags) -> None:
 def propose(invocation: Invocation, runtime: Runtime, plan: Plan, *, ask: bool) -> None:
     """Print a plan, and with `ask` request approval when the plan has steps and is not refused."""
     from reconciler.cli.approval import approve
-    from reconciler.cli.output import show
+    from reconciler.cli.output import show_before_apply
     from reconciler.engine.applying.admission import check_calls
 
     if invocation.as_json:
         _print_plan_lines(invocation, plan)
         return
-    show(plan, "text", invocation)
+    show_before_apply(plan, invocation)
     if ask and plan.steps and not plan.refused:
         check_calls(runtime, plan)
         approve(

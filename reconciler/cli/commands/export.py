@@ -110,8 +110,8 @@ def report(
 ) -> None:
     """Print the names of the written files, the number of services, and which ones failed."""
     from reconciler.render.findings import render_findings
-    from reconciler.render.words.counting import count
     from reconciler.render.words.escape import escape
+    from reconciler.text.counting import count
 
     invocation.clear_progress()
     for name in written.files:

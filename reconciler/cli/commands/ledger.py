@@ -250,8 +250,8 @@ def compact(invocation: Invocation, *, lock_timeout: float) -> None:
     """
     from reconciler.cli.wiring import assemble_project, lock_ledger
     from reconciler.render.ledger import count_entries
-    from reconciler.render.words.counting import count
     from reconciler.render.words.escape import escape
+    from reconciler.text.counting import count
 
     assembly = assemble_project(invocation)
     with lock_ledger(assembly, "ledger compact", lock_timeout):

@@ -30,7 +30,7 @@ def validate(invocation: Invocation, paths: tuple[str, ...], *, form: str) -> in
     from reconciler.cli.loading import load_all
     from reconciler.cli.streams import print_json
     from reconciler.render.findings import render_findings, render_findings_json
-    from reconciler.render.words.counting import count
+    from reconciler.text.counting import count
 
     loaded, _ = load_all(invocation, paths)
     wrong = any(found.severity == "error" for found in loaded.findings)

@@ -78,7 +78,7 @@ def _parse_values(value: Json) -> tuple[list[str], list[list[Json]]]:
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise _unreadable("Values must be a list of rows")
     if any(len(row) != len(columns) for row in rows):
-        raise _unreadable(f"Each row must have {len(columns)} values")
+        raise _unreadable(f"Each row must have a value for each column: {len(columns)}")
     return columns, rows
 
 

@@ -23,6 +23,7 @@ from reconciler.kinds.endpoint.refresh import (
 )
 from reconciler.model import ABSENT, Action, Finding, Json, Manifest, Step
 from reconciler.plans.guards import forbid
+from reconciler.text.counting import count
 
 GUARDS: Final = {
     "default-endpoint": "a change of the default endpoint, which the next publication undoes",
@@ -162,7 +163,7 @@ def _check_count(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator[Findi
     if new and total > (_FREE if free else _MOST):
         most = f"{_FREE} in a free workspace" if free else f"{_MOST:,}"
         yield Finding(
-            f"the web service would have {total:,} endpoints; the limit is {most}",
+            f"the web service would have {count(total, 'endpoint')}; the limit is {most}",
             subject=str(new[0].resource.address),
             detail=("Its default endpoint has the limits of a free workspace.",) * free,
             next_step="Move to a standard workspace, or declare fewer endpoints."
@@ -184,11 +185,10 @@ def _check_refresh_due(steps: Sequence[Step], peers: Sequence[Json]) -> Iterator
         and find(step.before, ("PreventUpdate",)) is not True
     ]  # fmt: skip
     if due:
-        one = len(due) == 1
+        of_them = f" of {count(len(due), 'endpoint')}" if len(due) > 1 else ""
         yield Finding(
             f"the web service was published again at {published}: a refresh with"
-            " OverwriteResources would undo the model"
-            f"{'' if one else f' of {len(due):,} endpoints'}",
+            f" OverwriteResources would undo the model{of_them}",
             subject=str(due[0].resource.address),
             next_step="Refresh without OverwriteResources. An endpoint that is created with"
             " PreventUpdate: true is never refreshed.",

@@ -22,6 +22,7 @@ from reconciler.manifests.variables import escape
 from reconciler.manifests.yaml_text import Text
 from reconciler.model import Finding, Json, Manifest
 from reconciler.model.values import dataclass
+from reconciler.text.counting import count
 
 _DEFINITION: Final = "/spec/definition"
 _MOST_OVERRIDES: Final = 100
@@ -68,7 +69,9 @@ def _check_override_counts(accepted: Iterable[Acceptance]) -> Iterator[Finding]:
     fleets = Counter(one.manifest.member.fleet for one in accepted if one.manifest.member)
     for fleet, members in fleets.items():
         if members > _MOST_OVERRIDES:
-            message = f"{members:,} members changed, and at most {_MOST_OVERRIDES} get overrides"
+            message = (
+                f"{count(members, 'member')} changed, and at most {_MOST_OVERRIDES} get overrides"
+            )
             step = "Change the template or the items, or accept some of the members by address."
             yield Finding(message, subject=str(fleet), next_step=step)
 

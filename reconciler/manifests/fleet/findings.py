@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler.model import Address, Finding, Member, SourceLocation
+from reconciler.text.counting import agree, count
 
 _SHOWN: Final = 3
 
@@ -39,16 +40,12 @@ class FindingCounter:
                 said, rows = finding.message, f"Item {member.number} is on {member.place}."
             else:
                 subject, places = str(fleet), [member.place for _, member in concerned]
-                said = f"{len(concerned):,} members: {finding.message}"
+                said = f"{count(len(concerned), 'member')}: {finding.message}"
                 rows = f"Their items are on {format_places(places)}."
-            firsts = (
-                [f"The first {_BE[len(others) > 1]} on {format_places(others)}."] if others else []
-            )
+            are = agree(len(others), "is", "ones are")
+            firsts = [f"The first {are} on {format_places(others)}."] if others else []
             detail = (rows, *firsts, *finding.detail)
             yield replace(finding, message=said, subject=subject, detail=detail)
-
-
-_BE: Final = ("is", "ones are")
 
 
 def format_places(places: Sequence[SourceLocation]) -> str:

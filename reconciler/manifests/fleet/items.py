@@ -20,6 +20,7 @@ from reconciler.manifests.yaml_text import SourceMap
 from reconciler.model import Finding, Json, SourceLocation
 from reconciler.model.values import dataclass
 from reconciler.secrets.suspicion import REFER, SUSPICIOUS, format_name, is_suspicious, is_word
+from reconciler.text.counting import agree, count
 
 _MOST_ITEMS: Final = 100_000
 _MOST_COLUMNS: Final = 1_000
@@ -67,8 +68,8 @@ def read_items(folder: Folder, manifest: Path, given: Json, places: SourceMap) -
     return found
 
 
-def _make_too_many(count: int, place: SourceLocation) -> Finding:
-    message = f"a fleet has at most {_MOST_ITEMS:,} items, and this one has {count:,}"
+def _make_too_many(number: int, place: SourceLocation) -> Finding:
+    message = f"a fleet has at most {_MOST_ITEMS:,} items, and this one has {number:,}"
     return Finding(message, place=place, next_step=_SPLIT)
 
 
@@ -172,7 +173,8 @@ def _check_columns(columns: Sequence[str]) -> Iterator[tuple[str, str]]:
     for name, times in Counter(columns).items():
         if times > 1 and name.strip():
             said = format_name(name, "the same")
-            yield f"{times} columns are called {said}", "Rename all but one."
+            many = f"{count(times, 'column')} {agree(times, 'is', 'are')}"
+            yield f"{many} called {said}", "Rename all but one."
 
 
 def _check_lengths(columns: int, rows: Sequence[_Row]) -> Iterator[Finding]:
@@ -181,9 +183,10 @@ def _check_lengths(columns: int, rows: Sequence[_Row]) -> Iterator[Finding]:
         if len(cells) != columns:
             wrong.setdefault(len(cells), []).append(place)
     for number, places in wrong.items():
-        many = "a row has" if len(places) == 1 else f"{len(places):,} rows have"
+        many = f"{count(len(places), 'row')} {agree(len(places), 'has', 'have')}"
+        there = f"there {agree(columns, 'is', 'are')} {count(columns, 'column')}"
         yield Finding(
-            f"{many} {number} cells, and there are {columns} columns",
+            f"{many} {count(number, 'cell')}, and {there}",
             places[0].file,
             places[0],
             detail=() if len(places) == 1 else (f"They are {format_places(places)}.",),

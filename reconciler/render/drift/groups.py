@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from reconciler.model import Address, Drift, DriftReport, Resource, ResourceStatus, Verdict
 from reconciler.model.values import dataclass
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import escape
 from reconciler.render.words.grouping import gather
 from reconciler.render.words.names import list_names
+from reconciler.text.counting import count
 
 
 @dataclass(frozen=True, slots=True)

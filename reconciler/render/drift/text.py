@@ -16,12 +16,15 @@ from reconciler.plans.reasons import format_author
 from reconciler.render.drift.groups import DriftGroup, group_statuses
 from reconciler.render.plan.differences import describe_values
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.counting import count, show_duration
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_path, show_value
+from reconciler.text.counting import agree, count
+from reconciler.text.durations import show_duration
 from reconciler.text.times import parse_utc, seconds_since
 
 _TABLE_ABOVE: Final = 20
 _NAMED: Final = 8
+# The beginning of a note that says when a value was set.
+_SET: Final = "set when last applied "
 # These commands accept the address of a fleet for all its members.
 _OF_FLEETS: Final = ("--target", "--rotate", "--accept")
 _COLOURS: Final[Mapping[Verdict, str]] = {
@@ -173,10 +176,21 @@ def count_hidden(findings: Iterable[Drift]) -> str:
     hidden = [one for one in findings if one.verdict is Verdict.NOT_OBSERVABLE]
     if not hidden:
         return ""
-    notes = sorted({one.note.removeprefix("set when last applied ") for one in hidden})
-    when = escape(cut(notes[0])) if len(notes) == 1 else f"{len(notes)} different times"
     services = count(len({one.resource for one in hidden}), "service")
-    return f"Not observable: {count(len(hidden), 'declared value')} of {services} (set {when})."
+    them = f"{count(len(hidden), 'declared value')} of {services}"
+    return f"Not observable: {them} ({_describe_times(hidden)})."
+
+
+def _describe_times(hidden: Sequence[Drift]) -> str:
+    """The times when values that the service never shows were set, as far as they are recorded."""
+    times = {one.note.removeprefix(_SET) for one in hidden if one.note.startswith(_SET)}
+    unknown = sum(not one.note.startswith(_SET) for one in hidden)
+    if not times:
+        return f"it is not known when {agree(unknown, 'it was', 'they were')} set"
+    (first, *others) = sorted(times)
+    many = count(len(times), "different time")
+    known = f"set at {many}" if others else f"set {escape(cut(first))}"
+    return f"{known}; for {unknown:,} of them this is not known" if unknown else known
 
 
 def _closing(report: DriftReport, paint: Paint) -> Iterator[str]:

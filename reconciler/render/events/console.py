@@ -36,8 +36,8 @@ from reconciler.model import (
 from reconciler.render.events.progress import ProgressBar
 from reconciler.render.plan.rollout import describe_stop
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape
+from reconciler.text.counting import count
 
 _STARTS = {
     Action.CREATE: "Creating...",
@@ -63,6 +63,8 @@ _MOST_NAMED: Final = 20
 # Above this number, a bar is more useful than the lines.
 _BAR_ABOVE: Final = 10
 _LONGEST: Final = 600
+# A pause of less would be shown as 0.0s; in seconds.
+_SHORTEST: Final = 0.05
 
 
 class Console:
@@ -160,8 +162,7 @@ def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a
             said = f"{describe_lock_owner(lock_owner)}; retrying in {_seconds(math.ceil(seconds))}"
             return f"{paint('bold', 'Acquiring the lock of the ledger:')} {said}"
         case Retrying(subject, reason, seconds):
-            pause = f"{seconds:.1f}s" if seconds < 1 else _seconds(seconds)
-            said = f"{_line(reason)}; retrying in {pause}"
+            said = f"{_line(reason)}; retrying {_describe_pause(seconds)}"
             return f"{paint('bold', escape(subject) + ':')} {said}"
         case Throttling(subject, reason, seconds):
             said = f"{_line(reason)}; the next request is in {_seconds(math.ceil(seconds))}"
@@ -235,6 +236,13 @@ def describe_lock_owner(lock_owner: LockOwner) -> str:
 
 def _line(text: str) -> str:
     return escape(cut(text.rstrip("."), _LONGEST))
+
+
+def _describe_pause(seconds: float) -> str:
+    """Returns `in 2s`, `in 0.4s`, or `at once` for a pause that would be shown as 0."""
+    if seconds < _SHORTEST:
+        return "at once"
+    return f"in {seconds:.1f}s" if seconds < 1 else f"in {_seconds(seconds)}"
 
 
 def _seconds(elapsed: float) -> str:

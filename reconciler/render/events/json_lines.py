@@ -48,8 +48,8 @@ from reconciler.render.events.outcome import sum_up_outcome
 from reconciler.render.findings import describe_diagnostic
 from reconciler.render.plan.text import count_actions
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape
+from reconciler.text.counting import count
 
 FORM: Final = "1.0"
 _PLAIN: Final = Paint()

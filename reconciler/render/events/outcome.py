@@ -12,8 +12,8 @@ from reconciler.model import Address, Outcome, Stopped
 from reconciler.render.findings import render_findings
 from reconciler.render.plan.rollout import describe_stop
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import escape
+from reconciler.text.counting import count
 
 INTERRUPTED: Final = "interrupted"
 _NAMED: Final = 20

@@ -9,7 +9,7 @@ from typing import Final
 
 from reconciler.model.values import dataclass
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.counting import show_duration
+from reconciler.text.durations import show_duration
 
 _WIDEST_BAR: Final = 30
 _NARROWEST_BAR: Final = 10

@@ -19,7 +19,7 @@ from reconciler.render.plan.rows import (
     make_rows,
 )
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.counting import count
+from reconciler.text.counting import count
 
 _CHANGED: Final = Bounds(rows=60)
 _CREATED: Final = Bounds(rows=24)

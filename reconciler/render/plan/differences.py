@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from reconciler.model import ABSENT, Absent, Json, SecretReference
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape, shorten_uris, show_value
 from reconciler.render.words.names import list_names
 from reconciler.secrets.signatures import strip_credentials
+from reconciler.text.counting import count
 from reconciler.text.json_text import canonical
 
 OWN: Final = "different for each"
@@ -44,7 +44,7 @@ def describe_values(names: Sequence[str], values: Sequence[_Value]) -> tuple[str
     if len(alike) <= _FEW:
         shown = {_key(value): _show(value) for value in values}
         return (_format_counts((shown[key], members) for key, members in alike.items()),)
-    return (f"{len(alike):,} different values", *_describe_folders(names, values))
+    return (count(len(alike), "different value"), *_describe_folders(names, values))
 
 
 def mark_usual(values: Sequence[_Value]) -> list[bool]:

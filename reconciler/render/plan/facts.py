@@ -11,9 +11,9 @@ from typing import Final
 
 from reconciler.document.pointers import format_pointer, split_pointer
 from reconciler.model import Step
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape, show_path
 from reconciler.render.words.names import list_names
+from reconciler.text.counting import count
 
 _LONGEST: Final = 1_000
 _MOST_NAMED: Final = 100

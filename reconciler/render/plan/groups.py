@@ -13,10 +13,10 @@ from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
 from reconciler.render.plan.facts import get_folder, has_own_name
 from reconciler.render.plan.rows import choose_typical
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import escape
 from reconciler.render.words.grouping import gather
 from reconciler.render.words.names import list_names
+from reconciler.text.counting import count
 from reconciler.text.json_text import canonical
 
 # Deletes come first, so that the user does not miss what cannot be restored.

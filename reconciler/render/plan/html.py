@@ -35,9 +35,9 @@ from reconciler.render.plan.text import (
     is_baseline_lost,
     list_destructive,
 )
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape
 from reconciler.text.commits import name_commit
+from reconciler.text.counting import count
 
 _MOST_CHARACTERS: Final = 2_000
 _MOST_NAMED: Final = 2_000

@@ -27,10 +27,10 @@ from reconciler.render.plan.text import (
     sum_up,
 )
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape, show_path
 from reconciler.render.words.names import list_names
 from reconciler.text.commits import name_commit, shorten_commit
+from reconciler.text.counting import count
 
 MOST: Final = 60_000
 # The limit for the part about steps, in characters, so that the rest of the comment always fits.

@@ -9,8 +9,8 @@ import json
 import re
 
 from reconciler.model import Json
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut, escape
+from reconciler.text.counting import count
 
 # The limit of a comparison value by value, because a service may return millions of values.
 _MOST_VALUES = 5_000
@@ -30,7 +30,7 @@ def describe_change(before: Json, after: Json, most_lines: int, most: int) -> li
     lines = sorted(re.sub(r"\broot\b", "value", line) for line in said.splitlines())
     shown = [escape(cut(line, most + 40)) for line in lines[:most_lines]]
     if len(lines) > most_lines:
-        shown.append(f"… and {len(lines) - most_lines} more differences")
+        shown.append(f"… and {count(len(lines) - most_lines, 'more difference')}")
     return shown
 
 
@@ -69,5 +69,5 @@ def compare_lines(before: Json, after: Json, most_lines: int, most: int) -> list
     lines = [line for line in list(found)[2:] if not line.startswith("@@")]
     shown = [f"{line[:1]} {escape(cut(line[1:], most))}" for line in lines[:most_lines]]
     if len(lines) > most_lines:
-        shown.append(f"… and {len(lines) - most_lines} more lines")
+        shown.append(f"… and {count(len(lines) - most_lines, 'more line')}")
     return shown

@@ -12,9 +12,9 @@ from typing import Final
 from reconciler.document.pointers import split_pointer
 from reconciler.model import Json, Step, Verb
 from reconciler.render.plan.rows import HIDDEN, is_hidden
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import cut
 from reconciler.secrets.signatures import strip_credentials
+from reconciler.text.counting import count
 
 _MOST_CHARACTERS: Final = 300
 _WIDTH: Final = 100

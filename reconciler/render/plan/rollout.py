@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from reconciler.model import Action, Plan, Rollout, Step
-from reconciler.render.words.counting import count, show_duration
 from reconciler.render.words.escape import escape
+from reconciler.text.counting import agree, count
+from reconciler.text.durations import show_duration
 
 
 def describe_rollouts(plan: Plan) -> Iterator[str]:
@@ -43,7 +44,7 @@ def _describe(rollout: Rollout, steps: list[Step]) -> Iterator[str]:
 def _name_limit(most: int) -> str:
     if most == 0:
         return "the first failure stops"
-    return f"more than {count(most, 'failure')} {'stops' if most == 1 else 'stop'}"
+    return f"more than {count(most, 'failure')} {agree(most, 'stops', 'stop')}"
 
 
 def _count_stages(steps: Iterator[Step]) -> list[str]:

@@ -25,7 +25,6 @@ from reconciler.model.values import dataclass
 from reconciler.plans.guards import is_final
 from reconciler.render.plan.differences import describe_differences, mark_usual
 from reconciler.render.plan.opaque import compare_lines, describe_change
-from reconciler.render.words.counting import count
 from reconciler.render.words.escape import (
     cut,
     escape,
@@ -34,6 +33,7 @@ from reconciler.render.words.escape import (
     show_pointer,
     show_value,
 )
+from reconciler.text.counting import count
 
 HIDDEN: Final = "(sensitive value)"
 _WHOLE: Final = (

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reconciler.document.pointers import format_pointer
-from reconciler.model import Action, Cause, Plan, Step, Verb
+from reconciler.model import Action, Cause, Finding, Plan, Step, Verb
 from reconciler.plans.guards import is_final
 from reconciler.plans.plan_file import encode_plan, find_digests
 from reconciler.plans.waves import arrange
@@ -21,10 +21,11 @@ from reconciler.render.plan.facts import describe_facts
 from reconciler.render.plan.groups import Group, group_plan, is_destructive
 from reconciler.render.plan.rollout import describe_rollouts
 from reconciler.render.words.colour import Paint
-from reconciler.render.words.counting import count, show_duration
 from reconciler.render.words.escape import cut, escape, show_path
 from reconciler.render.words.names import list_names
 from reconciler.text.commits import name_commit, shorten_commit
+from reconciler.text.counting import agree, count
+from reconciler.text.durations import show_duration
 from reconciler.text.json_text import escape_json
 
 SAID: Final = {
@@ -46,14 +47,18 @@ _MOST_DIFFERING: Final = 8
 _MOST_NAMED: Final = 100
 
 
-def render_plan(plan: Plan, *, paint: Paint, summary: bool = False, full: bool = False) -> str:
+def render_plan(
+    plan: Plan, *, paint: Paint, summary: bool = False, full: bool = False, refusals: bool = True
+) -> str:
     """Returns the whole plan: the steps, the refusals, and how complete the observations are.
 
     With `summary`, one line for each resource replaces its changes. With `full`, all attributes of
-    each change are shown.
+    each change are shown. Without `refusals`, it only names the guards that refuse it: the caller
+    reports why.
     """
     steps = _render_steps(plan, paint, summary=summary, full=full)
-    parts = [*steps, *_render_notes(plan, paint)]
+    findings = [one for one in plan.findings if refusals or one not in plan.refused]
+    parts = [*steps, *_render_notes(plan, findings, paint)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -218,13 +223,13 @@ def _sign(step: Step, paint: Paint) -> str:
     return sign.rjust(len(sign) + 3 - len(step.action.symbol))
 
 
-def _render_notes(plan: Plan, paint: Paint) -> Iterator[str]:
+def _render_notes(plan: Plan, findings: Sequence[Finding], paint: Paint) -> Iterator[str]:
     if is_baseline_lost(plan):
         yield describe_baseline(plan)
     if plan.orphans:
         yield "\n".join(_orphan_lines(plan))
-    if plan.findings:
-        yield render_findings(plan.findings, paint=paint)
+    if findings:
+        yield render_findings(findings, paint=paint)
     yield "\n".join(_closing(plan, paint))
 
 
@@ -264,7 +269,7 @@ def _orphan_lines(plan: Plan) -> Iterator[str]:
 
 def describe_orphans(plan: Plan) -> tuple[str, str]:
     """Returns the sentence about orphans, and the commands for them."""
-    them = "it" if len(plan.orphans) == 1 else "them"
+    them = agree(len(plan.orphans), "it", "them")
     return (
         f"{count(len(plan.orphans), 'orphan')}: in the ledger, and no manifest declares {them}.",
         (
@@ -316,7 +321,7 @@ def describe_unproven(plan: Plan) -> str:
 def describe_refusal(plan: Plan) -> str:
     """Returns `Refused by the guard replace: apply will not run this plan.`."""
     guards = sorted({finding.guard for finding in plan.refused if finding.guard})
-    named = f"{'guard' if len(guards) == 1 else 'guards'} {', '.join(guards)}"
+    named = f"{agree(len(guards), 'guard', 'guards')} {', '.join(guards)}"
     return f"Refused by the {named}: apply will not run this plan."
 
 
@@ -342,7 +347,7 @@ def describe_hidden(plan: Plan) -> str:
 
 
 def _describe_not_observable(last_set: str, number: int) -> str:
-    verb, them = ("is", "it") if number == 1 else ("are", "them")
+    verb, them = agree(number, "is", "are"), agree(number, "it", "them")
     why = f" (set {escape(last_set)})" if last_set else f": the service never returns {them}"
     return f"{count(number, 'declared attribute')} {verb} not observable{why}."
 
@@ -368,4 +373,4 @@ def _describe_waves(plan: Plan) -> str:
     if len({step.wave for step in plan.steps}) < 2:
         return ""
     waves = [f"{len(wave.steps):,}" for wave in arrange(plan.steps)]
-    return f", in {len(waves)} waves: {', then '.join(waves)}"
+    return f", in {count(len(waves), 'wave')}: {', then '.join(waves)}"
