@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
-import logging
-import re
 import signal
 import sys
 import time
@@ -21,7 +17,6 @@ from email.utils import formatdate
 from typing import IO, Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from reconciler.emulator.classic.endpoints import ClassicParts
 from reconciler.emulator.classic.management import Classic, is_same
@@ -30,6 +25,7 @@ from reconciler.emulator.faults.broken_replies import CutOff, Lost, hold, pause,
 from reconciler.emulator.faults.fault_plan import FaultEntry, FaultPlan
 from reconciler.emulator.faults.injection import FaultInjector, answer_after
 from reconciler.emulator.limits import Limits
+from reconciler.emulator.logs import make_logger, write_line
 from reconciler.emulator.randomness import RandomSource
 from reconciler.emulator.replies import (
     Answer,
@@ -60,7 +56,6 @@ _FIXED: Final = {
     "Expires": "-1",
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
 }
-_SIGNATURE: Final = re.compile(r"(?<=[?&])sig=[^&]*", re.IGNORECASE)
 _SERVER: Final = "Microsoft-HTTPAPI/2.0"
 
 
@@ -147,7 +142,7 @@ class Server:
         app.router.add_route("*", r"/{tail:[\s\S]*}", self._handle)
         app.on_response_prepare.extend([_hide_framework, self._date])
         runner = web.AppRunner(
-            app, access_log=None, logger=_make_logger(), handle_signals=False, shutdown_timeout=2.0
+            app, access_log=None, logger=make_logger(), handle_signals=False, shutdown_timeout=2.0
         )
         await runner.setup()
         try:
@@ -225,7 +220,8 @@ class Server:
         if entry is not None and entry.do == "slow":
             await pause(answer_after(entry), self._stopped)
         response = self._respond(request, answer, entry, time.perf_counter() - started)
-        self._note(request, answer, entry, body, time.perf_counter() - started)
+        if self._log is not None:
+            write_line(self._log, request, answer, entry, body, time.perf_counter() - started)
         if entry is not None and entry.do == "hang":
             await hold(request, self._stopped)
         elif answer.status:
@@ -360,47 +356,6 @@ class Server:
         if entry is not None and entry.do == "truncate":
             return CutOff(answer.status, headers, data)
         return web.Response(status=answer.status, headers=headers, body=data or None)
-
-    def _note(
-        self,
-        request: web.Request,
-        answer: Answer,
-        entry: FaultEntry | None,
-        body: bytes,
-        seconds: float,
-    ) -> None:
-        if self._log is None:
-            return
-        line = {
-            "at": time.time(),
-            "method": request.method,
-            "path": _SIGNATURE.sub("sig=…", request.rel_url.raw_path_qs),
-            "status": answer.status or None,
-            "seconds": round(seconds, 6),
-            "body_sha256": hashlib.sha256(body).hexdigest() if body else None,
-            "fault": entry.do if entry else None,
-        }
-        self._log.write(json.dumps(line) + "\n")
-        self._log.flush()
-
-
-class _Complaints(logging.Handler):
-    """Prints one line for each error of the framework, except for client errors.
-
-    A client that does not send HTTP or that closes the connection is not an error here.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write the line to stderr."""
-        error = record.exc_info[1] if record.exc_info else None
-        if not isinstance(error, (HttpProcessingError, ConnectionError)):
-            sys.stderr.write(f"emulator: a request failed: {type(error).__name__}\n")
-
-
-def _make_logger() -> logging.Logger:
-    made = logging.getLogger(__name__)
-    made.handlers, made.propagate = [_Complaints(logging.ERROR)], False
-    return made
 
 
 async def _hide_framework(_: web.BaseRequest, response: web.StreamResponse) -> None:

@@ -33,6 +33,7 @@ from reconciler.model.values import dataclass
 from reconciler.plans.drift import incomplete, unmanaged
 from reconciler.plans.waves import find_members
 from reconciler.ports import Kind, ListsWider
+from reconciler.text.counting import agree, count
 
 # A name that the manifest schema accepts.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
@@ -328,7 +329,7 @@ def _describe_ids(address: Address, ids: Sequence[str]) -> Finding:
     """Return the finding for a name that is that of other resources than the one asked for."""
     more = (f"and {len(ids) - _MOST_IDS:,} more",) if len(ids) > _MOST_IDS else ()
     return Finding(
-        f"{len(ids):,} services have this name",
+        f"{count(len(ids), 'service')} {agree(len(ids), 'has', 'have')} this name",
         subject=str(address),
         detail=("Services of this name:", *ids[:_MOST_IDS], *more),
         next_step=f"Give the whole id: reconciler import {address} {ids[0]}",

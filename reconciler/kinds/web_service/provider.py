@@ -18,15 +18,13 @@ from urllib.parse import quote
 from reconciler.document.normalize import (
     find_secrets,
     normalize,
-    restore_texts,
-    without_server_fields,
 )
-from reconciler.document.patch import apply_operations
-from reconciler.document.pointers import copy_document, find, set_at, split_pointer
+from reconciler.document.pointers import find
 from reconciler.document.schema import Field
 from reconciler.errors import ReconcilerError, Rejected, ServiceError, Unavailable
 from reconciler.kinds.ids import quote_path
-from reconciler.kinds.web_service.regions import apply_sealed, is_copy
+from reconciler.kinds.web_service.bodies import make_definition, make_patch
+from reconciler.kinds.web_service.regions import is_copy
 from reconciler.kinds.web_service.requirements import ASSOCIATIONS, COMMITMENT_PLAN, PLAN_ID
 from reconciler.model import (
     ABSENT,
@@ -41,7 +39,6 @@ from reconciler.model import (
     ServiceTiming,
     Step,
     Summary,
-    Verb,
 )
 from reconciler.ports import Access, ResolveSecret
 from reconciler.text.times import parse_utc
@@ -75,7 +72,6 @@ _TYPE: Final = "microsoft.machinelearning/webservices"
 _BELOW: Final = f"/providers/{_TYPE}/"
 _LONGEST_STAMP: Final = 64
 _ABSENT: Final = frozenset({"WebServiceNotFound"})
-_ASSETS: Final = ("properties", "assets")
 
 
 class WebServiceProvider:
@@ -93,6 +89,7 @@ class WebServiceProvider:
         )
         self._access = access
         self._field = field
+        self._redact = access.redaction.redact_document
         self._deadline_s = access.deadline_s
 
     def scan(self, scope: str, _token: SecretReference | None = None) -> Iterator[Summary]:
@@ -204,12 +201,13 @@ class WebServiceProvider:
         """
         try:
             if step.body == "parts" and live is not ABSENT:
-                yield from self._call("PATCH", step.resource, self._partial(step, live, resolve))
+                body = make_patch(self._field, step, live, self._redact, resolve)
+                yield from self._call("PATCH", step.resource, body)
                 return
             whole = None
             if step.body == "whole":
                 copied = yield from self._fetch_copy(step.source)
-                whole = self._whole(step, live, resolve, copied)
+                whole = make_definition(self._field, step, live, copied, self._redact, resolve)
             if step.action in {Action.DELETE, Action.REPLACE}:
                 yield from self._call("DELETE", step.resource, None)
             if whole is not None:
@@ -268,46 +266,6 @@ class WebServiceProvider:
         yield
         yield from finish_operation(self._client, reply, of, deadline_s=self._deadline_s)
 
-    def _whole(
-        self, step: Step, live: Live | Absent, resolve: ResolveSecret, copied: Json | Absent
-    ) -> Json:
-        """Return a complete definition: the declarable part of the desired document, and secrets.
-
-        Sealed values come from the region's copy, if there is a copy.
-        """
-        desired = self._desired(step, live)
-        sent = _without_nulls(self._field, without_server_fields(self._field, desired))
-        body = copy_document(sent)
-        if live is not ABSENT:
-            _put_back_credentials(find(body, _ASSETS), live.raw, self._field)
-        if copied is not ABSENT:
-            apply_sealed(self._field, body, copied)
-        _set_written(body, step, resolve)
-        return body
-
-    def _desired(self, step: Step, live: Live | Absent) -> Json:
-        """Return the live document with the changes; unchanged addresses keep their signatures."""
-        changes = (op for op in step.ops if op["op"] != "test")
-        if live is ABSENT:
-            return apply_operations(changes, ABSENT)
-        changed = apply_operations(changes, live.document)
-        redact = self._client.redaction.redact_document
-        return restore_texts(self._field, changed, live.raw, redact)
-
-    def _partial(self, step: Step, live: Live, resolve: ResolveSecret) -> Json:
-        """Return each changed part whole: its live value with the changes applied."""
-        desired = self._desired(step, live)
-        body: Json = {"properties": {}}
-        for path in _changed_parts(step):
-            part = without_server_fields(self._field.at(path), find(desired, path))
-            set_at(body, path, copy_document(_without_nulls(self._field.at(path), part)))
-        properties = body["properties"]
-        properties["packageType"] = find(desired, ("properties", "packageType")) or "Graph"
-        if "assets" in properties:
-            _put_back_credentials(properties["assets"], live.raw, self._field)
-        _set_written(body, step, resolve)
-        return body
-
 
 def _read_id(item: Json, scope: str) -> str:
     """Return the id of an item of a scope's list; raises Unavailable without such an id.
@@ -363,67 +321,6 @@ def _is_past(stamp: str, now: datetime | None) -> bool:
         return now is not None and now - parse_utc(stamp) >= _LAG
     except ValueError:
         return False
-
-
-def _without_nulls(field: Field, document: Json | Absent) -> Json | Absent:
-    """Return the document without null where null means absent.
-
-    It is not known what null does in a write.
-    """
-    if not isinstance(document, dict) or not field.branches:
-        return document
-    return {
-        name: _without_nulls(field.child(name), value)
-        for name, value in document.items()
-        if not (value is None and field.child(name).empty_is_absent)
-    }
-
-
-def _changed_parts(step: Step) -> list[Path]:
-    """Return the top-level properties (and tags) that must be sent whole, each once.
-
-    A key is sent alone, because a PATCH merges inside `keys` and `storageAccount` (recorded; also
-    the rotation in the cmdlet's source). It is not known whether a PATCH merges inside `assets`.
-    """
-    paths = (
-        change.path
-        for change in step.changes
-        if change.verb is not Verb.WRITE or change.path[:2] == _ASSETS
-    )
-    return sorted({path[: 2 if path[0] == "properties" else 1] for path in paths})
-
-
-def _set_written(body: Json, step: Step, resolve: ResolveSecret) -> None:
-    """Set the values that no read returns, such as secrets. Do not keep the body after sending."""
-    for change in step.changes:
-        if change.verb is Verb.WRITE and not isinstance(change.after, SecretReference):
-            set_at(body, change.path, change.after)
-    for pointer, reference in step.secrets:
-        set_at(body, split_pointer(pointer), resolve(reference))
-
-
-def _put_back_credentials(assets: Json, raw: Json, field: Field) -> None:
-    """Restore the credentials that the service returned, so that a whole map does not lose them."""
-    returned = find(_respell(field, raw, _ASSETS), _ASSETS)
-    for asset_id, asset in returned.items() if isinstance(returned, dict) else ():
-        kept = find(asset, ("locationInfo", "credentials"))
-        if kept is not ABSENT and isinstance(find(assets, (asset_id, "locationInfo")), dict):
-            assets[asset_id]["locationInfo"]["credentials"] = kept
-
-
-def _respell(field: Field, document: Json, path: Path = ()) -> Json:
-    """Return a document with names in the schema's spelling on and below a path.
-
-    Nothing below the path is dropped. Use it only to look up what to send.
-    """
-    if not isinstance(document, dict):
-        return document
-    spelled = {field.spelling(name): value for name, value in document.items()}
-    return {
-        name: _respell(field.child(name), value, path[1:])
-        for name, value in spelled.items()
-        if name in path[:1] or not path
-    }
 
 
 def _url(resource: Resource) -> str:
