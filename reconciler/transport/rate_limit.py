@@ -96,7 +96,7 @@ class CommandRateLimiter:
             if self._most is not None and self._sent >= self._most:
                 raise TooManyCalls(
                     f"no more calls may be sent: --max-calls allows {self._most}",
-                    next_step="No more calls are sent. Plan again with a higher --max-calls.",
+                    next_step="Plan again with a higher --max-calls.",
                 )
             self._sent += 1
 
