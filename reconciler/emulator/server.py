@@ -1,7 +1,6 @@
 """The emulator's HTTP server: authorization, routing, and sending of replies.
 
-The command `emulator` calls `serve`. What a call does is in the folders beside this module. It is
-long because every route of the service is on one page.
+The command `emulator` calls `serve`. What a call does is in the folders beside this module.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Final
 from reconciler.errors import Unavailable
 from reconciler.kinds.batch import VERSION
 from reconciler.model import Json
+from reconciler.text.counting import count
 from reconciler.transport import Client, Reply, check_complete, clean
 
 LABELS: Final = "Scored Labels"
@@ -46,7 +47,7 @@ class ScoringService:
             check_complete(reply)
             answered = _read_rows(reply)
             if len(answered) != len(part):
-                said = f"{len(part)} rows were sent, and {len(answered)} were answered"
+                said = f"{count(len(part), 'row')} sent, and {count(len(answered), 'row')} answered"
                 raise _unusable(said, reply)
             found += answered
         return found

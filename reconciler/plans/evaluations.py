@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeAlias
 
 from reconciler.model import Finding, SourceLocation
 from reconciler.model.values import dataclass
+from reconciler.text.counting import agree, count
 from reconciler.text.suggestions import ask, suggest
 
 Better: TypeAlias = Literal["higher", "lower", ""]
@@ -179,7 +180,7 @@ def _check(
         step = f"Write {_SEPARATORS[separator]}, or name the output after its format."
         yield f"the evaluation separates cells with {_SEPARATORS[other]}", step
     if len(header) > _MOST_COLUMNS or len(rows) > _MOST_ROWS:
-        size = f"{len(header):,} columns and {len(rows):,} rows"
+        size = f"{count(len(header), 'column')} and {count(len(rows), 'row')}"
         yield f"the file has {size}, so it is not an evaluation", _PORT
     folded = [fold_metric(name) for name in header]
     twice = next((name for name in header if folded.count(fold_metric(name)) > 1), None)
@@ -189,7 +190,7 @@ def _check(
         yield "the evaluation has a header and not a row", _PORT
     uneven = next((at for at, cells in rows if len(cells) != len(header)), None)
     if uneven is not None:
-        yield f"line {uneven} does not have {len(header)} cells, as the header has", _PORT
+        yield f"line {uneven} does not have {count(len(header), 'cell')}, as the header has", _PORT
 
 
 def select_row(rows: Sequence[Evaluation], rule: RowRule) -> Evaluation | Finding:
@@ -200,8 +201,8 @@ def select_row(rows: Sequence[Evaluation], rule: RowRule) -> Evaluation | Findin
         return chosen[0]
     shown = [f"{number}: {_format_row(one)}" for number, one in enumerate(rows, 1)]
     if len(shown) > _MOST_SHOWN:
-        shown[_MOST_SHOWN:] = [f"(and {len(shown) - _MOST_SHOWN:,} more rows)"]
-    many = "has one row" if len(rows) == 1 else f"has {len(rows):,} rows"
+        shown[_MOST_SHOWN:] = [f"(and {count(len(shown) - _MOST_SHOWN, 'more row')})"]
+    many = f"has {count(len(rows), 'row')}"
     if rule is None:
         return Finding(
             f"the evaluation {many}, and the gate does not say which one is of the new model",
@@ -209,7 +210,8 @@ def select_row(rows: Sequence[Evaluation], rule: RowRule) -> Evaluation | Findin
             detail=tuple(shown),
             next_step="Add `row: NUMBER` to the gate, or `row: {COLUMN: TEXT}`.",
         )
-    fit = f"{len(chosen):,} of them are" if chosen else "none of them is"
+    are = agree(len(chosen), "is", "are")
+    fit = f"{len(chosen):,} of them {are}" if chosen else "none of them is"
     return Finding(
         f"the evaluation {many}, and {fit} the row that the gate names: {_format_rule(rule)}",
         place=start,

@@ -24,6 +24,7 @@ from reconciler.plans.statistics import (
     compare_means,
     find_p_value,
 )
+from reconciler.text.counting import count
 
 LEAST_ROWS: Final = 30
 LEAST_OF_CLASS: Final = 10
@@ -212,10 +213,11 @@ def _find_too_few(rule: GateRule, rows: ScoredRows) -> str:
 def _format(rule: GateRule, numbers: Mapping[str, float]) -> str:
     interval = f"95 % interval {numbers['low']:+.4g} to {numbers['high']:+.4g}"
     needed = numbers.get("rowsNeeded")
-    more = f", about {needed:,.0f} rows would decide" if needed is not None else ""
+    more = f", about {count(round(needed), 'row')} would decide" if needed is not None else ""
+    rows = count(round(numbers["rows"]), "row")
     return (
         f"{rule.metric} {numbers['live']:.4g} -> {numbers['candidate']:.4g} "
-        f"({numbers['difference']:+.4g}, {interval}, {numbers['rows']:,.0f} rows{more})"
+        f"({numbers['difference']:+.4g}, {interval}, {rows}{more})"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from reconciler.model import Address, Fact, Json
 from reconciler.model.values import dataclass
+from reconciler.text.counting import agree, count
 
 _TOPIC: Final = "evaluation"
 
@@ -87,10 +88,12 @@ def prove(
     is_old = old is not None and old.rows == given.rows and _is_same(given, old, tolerance)
     if is_new and is_old:
         return Proof.INCONCLUSIVE, "both models answer these rows alike"
+    number = len(given.values)
+    rows = f"{count(number, 'row')} {agree(number, 'is', 'are')} answered"
     if is_new:
-        return Proof.PROVEN, f"{len(given.values):,} rows are answered as recorded"
+        return Proof.PROVEN, f"{rows} as recorded"
     if is_old:
-        return Proof.OLD, f"{len(given.values):,} rows are answered as by the model before"
+        return Proof.OLD, f"{rows} as by the model before"
     return Proof.INCONCLUSIVE, "the answers are those of another model"
 
 

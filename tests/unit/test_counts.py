@@ -26,7 +26,7 @@ VERB = re.compile(r" (?:is|are|was|were|has|have|does|do|needs|need|stops|stop)\
 # What is said to be a number: a length, or something with such a name.
 NUMBER = re.compile(r"^len\(|number|total|left|most|needed|limit|calls|members|times\b")
 # After these words a number is a name: "column 1 has no name".
-NAMED = re.compile(r"(?:argument|wave|column|Item|the result of|written to) $")
+NAMED = re.compile(r"(?:argument|wave|column|Item|row|the result of|written to) $")
 # Limits that callers give, none of which is one, by the place and the text after the number.
 NEVER_ONE = {
     ("text/json_parts.py", " values"),
@@ -34,7 +34,7 @@ NEVER_ONE = {
     ("text/json_text.py", " values"),
     ("transport/replies.py", " values"),
     ("manifests/folder.py", " are read"),
-    ("emulator/classic/endpoint_rules.py", " endpoints."),
+    ("blobs/training.py", " bytes"),
 }
 
 
@@ -78,7 +78,9 @@ def is_number(value: ast.FormattedValue) -> bool:
 
 
 def test_no_text_has_a_plural_beside_a_bare_number() -> None:
-    found = [one for file in sorted(PACKAGE.rglob("*.py")) for one in find_counts(file)]
+    # The emulator says what the service says, and shares no code with the client.
+    files = [one for one in sorted(PACKAGE.rglob("*.py")) if "emulator" not in one.parts]
+    found = [one for file in files for one in find_counts(file)]
     assert found == []
 
 

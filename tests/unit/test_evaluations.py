@@ -115,7 +115,7 @@ def test_what_is_not_an_evaluation_is_refused(data: bytes, message: str) -> None
 
 def test_a_large_file_is_not_an_evaluation() -> None:
     assert "has at most 1,048,576 bytes" in _refuse(b"AUC\n" + b"0.9\n" * 300_000).message
-    assert "1 columns and 2,000 rows, so it is not" in _refuse(b"AUC\n" + b"0.9\n" * 2_000).message
+    assert "1 column and 2,000 rows, so it is not" in _refuse(b"AUC\n" + b"0.9\n" * 2_000).message
 
 
 def test_arff_is_answered_with_the_cure() -> None:

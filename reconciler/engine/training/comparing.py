@@ -19,6 +19,7 @@ from reconciler.model.values import dataclass
 from reconciler.plans.evaluations import parse_number
 from reconciler.plans.gates import ScoredRows
 from reconciler.ports import Scorer
+from reconciler.text.counting import count
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def _find_positive(labels: Sequence[str]) -> str:
 def _find_other_row(golden: Sequence[dict[str, str]], scored: Sequence[dict[str, str]]) -> str:
     """Returns how the scored rows differ from the rows to compare on; "" for the same rows."""
     if len(golden) != len(scored):
-        return f"there are {len(golden):,} rows to compare on, and {len(scored):,} were scored"
+        scored_rows = count(len(scored), "row")
+        return f"{count(len(golden), 'row')} to compare on, and {scored_rows} scored"
     for number, (mine, theirs) in enumerate(zip(golden, scored, strict=True), 1):
         for column, cell in mine.items():
             if not _same(cell, theirs.get(column, "")):

@@ -3,7 +3,7 @@
 An update is a PATCH. A PATCH merges at the top level of `properties` and inside `keys` (recorded).
 It is not known whether a PATCH merges inside `assets`, so each part that changes is sent whole. A
 removal is sent as a PUT, which replaces the whole definition (documented). The engine calls this
-module. It is long because every call of Resource Manager's plane is in it.
+module.
 """
 
 from __future__ import annotations
