@@ -166,9 +166,8 @@ class Jobs:
     def _find(self, service: str, job_id: str) -> Job:
         job = self._jobs.get(job_id)
         if job is None or job.service != service:
-            message = "No job Id provided. A job Id is returned when a job was submitted for the"
-            message += " first time. Verify the job Id is correct and try again."
-            raise Refusal(404, "NotFound", "Resource not found.", ("MissingJobId", message))
+            # The published table has a code for a missing id, and none for an unknown one.
+            raise Refusal(404, "NotFound", "Resource not found.")
         return job
 
     def _write(self, job: Job) -> None:
