@@ -50,7 +50,11 @@ def test_every_shape_of_change() -> None:
 
 def test_what_is_removed_and_how_it_is_sent() -> None:
     whole = definition(OLD)
-    for name in ("title", "diagnostics", "commitmentPlan"):
+    for name in (
+        "title",
+        "diagnostics",
+        "commitmentPlan",
+    ):  # diagnostics may be filled in: it stays
         del whole["properties"][name]
     whole["properties"]["storageAccount"].pop("key")
     before = {**live(), "tags": {"owner": "growth", "stray": "1"}}
