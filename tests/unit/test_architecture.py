@@ -69,3 +69,11 @@ def test_a_unit_test_that_opens_a_socket_fails(refused_sockets: list[str], host:
         socket.create_connection((host, 9))
     assert refused_sockets
     refused_sockets.clear()
+
+
+def test_no_symbolic_link_is_committed() -> None:
+    """A link to another folder, such as that of an environment, is true on one machine only."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert [line for line in listed.stdout.splitlines() if line.startswith("120000 ")] == []
