@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from reconciler.document.comparers import COMPARERS
 from reconciler.document.schema import UNKNOWN, Field, Shape
@@ -20,7 +20,9 @@ from reconciler.secrets.suspicion import format_name
 from reconciler.text.suggestions import describe_character
 
 _HTTP: Final = re.compile(r"https?://", re.IGNORECASE)
-_HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+# Programs disagree about any other host: one ends with a dot, one has an escape or a zone.
+_LABEL: Final = r"[a-z0-9_-]{1,63}"
+_HOST: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _TIME: Final = "Write a time in UTC, such as 2030-12-31T00:00:00Z."
 _BLOB: Final = (
     "Write an address such as https://ACCOUNT.blob.core.windows.net/models/NAME.ilearner."
@@ -167,7 +169,7 @@ def read_address(text: str) -> str:
         raise ValueError("is not an address: its port is 0")
     if "@" in parts.netloc:
         return text
-    _check_host(parts.hostname or "")
+    check_host(parts)
     if not {".", ".."}.isdisjoint(unquote(parts.path).split("/")):
         raise ValueError("contains the segment . or .., which changes the path")
     return str(COMPARERS["blob-uri"](trimmed))
@@ -178,13 +180,28 @@ def _is_formed(text: str) -> bool:
     return FORMED.fullmatch(text) is not None and "/." not in text
 
 
-def _check_host(host: str) -> None:
+def check_host(parts: SplitResult) -> None:
+    """Raises ValueError for a host that not every program reads as the same one.
+
+    The text of the ValueError continues the name of the field.
+    """
+    host = parts.hostname or ""
     odd = next((one for one in host if not one.isascii()), "")
     if odd:
         at = host.index(odd) + 1
         raise ValueError(f"has a host with {describe_character(odd)} at character {at}")
-    if not _HOST.fullmatch(host):
+    if not (_is_ipv6(host) if "[" in parts.netloc else _HOST.fullmatch(host)):
         raise ValueError("is not an address: its host is wrong")
+
+
+def _is_ipv6(host: str) -> bool:
+    """Whether a host is an address of IPv6; one with a zone means something else elsewhere."""
+    import ipaddress  # noqa: PLC0415 - such a host is rare
+
+    try:
+        return not ipaddress.IPv6Address(host).scope_id
+    except ValueError:
+        return False
 
 
 _READERS: Final[Mapping[str, Callable[[str], str]]] = {

@@ -23,7 +23,7 @@ from reconciler.manifests.definition_files import DefinitionFiles
 from reconciler.manifests.fleet.findings import FindingCounter
 from reconciler.manifests.folder import PROJECT_FILE, Folder, find_manifests, miss_project
 from reconciler.manifests.moved import check_moved, check_still_declared, place_moved
-from reconciler.manifests.project import LEDGER, check_cloud, make_project
+from reconciler.manifests.project import LEDGER, check_addresses, make_project
 from reconciler.manifests.recognition import (
     API_VERSION,
     check_foreign,
@@ -292,7 +292,7 @@ class _Loading:
             *check_written(_PROJECT_SCHEMA, document, places, extension),
             *self._check_ledger(file, document),
         ]
-        found = found or [*check_cloud(document), *check_moved(document)]
+        found = found or [*check_addresses(document), *check_moved(document)]
         for pointer, finding in found:
             at = places.find_nearest(pointer)
             self.findings.append(replace(finding, subject="Project", place=at))

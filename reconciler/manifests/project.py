@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from reconciler.document.comparers import COMPARERS
+from reconciler.document.forms import check_host
 from reconciler.files import resolve_path
 from reconciler.model import Address, Cloud, Finding, GuardLimits, Json, Project
 from reconciler.plans.history import resolve_moves
@@ -54,15 +55,18 @@ def _read_moved(spec: Json) -> dict[Address, Address]:
     return {old: end for old, end in ends.items() if end is not None}
 
 
-def check_cloud(document: Json) -> Iterator[tuple[str, Finding]]:
-    """Yields the addresses of a cloud that no call can be sent to, with their pointers."""
-    given = (document.get("spec") or {}).get("cloud")
-    for name, url in given.items() if isinstance(given, dict) else ():
+def check_addresses(document: Json) -> Iterator[tuple[str, Finding]]:
+    """Yields the addresses that no call can be sent to, with their pointers."""
+    spec = document.get("spec") or {}
+    cloud, container = spec.get("cloud"), (spec.get("ledger") or {}).get("container")
+    given = {f"cloud/{name}": url for name, url in cloud.items()} if type(cloud) is dict else {}
+    given |= {"ledger/container": container} if container else {}
+    for place, url in given.items():
         if not _is_callable(url):
             yield (
-                f"/spec/cloud/{name}",
+                f"/spec/{place}",
                 Finding(
-                    f"{name} is not an address that can be called",
+                    f"{place.partition('/')[2]} is not an address that can be called",
                     next_step="Write it as https://HOST or https://HOST:PORT.",
                 ),
             )
@@ -71,10 +75,11 @@ def check_cloud(document: Json) -> Iterator[tuple[str, Finding]]:
 def _is_callable(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")
-        return url.isascii() and parts.port != 0
-    except ValueError:  # of the brackets, the port, or a part of the host's name
+        check_host(parts)
+        port = parts.port
+    except ValueError:  # of the brackets, the port, or the host
         return False
+    return port != 0
 
 
 def make_cloud(given: Json, planes: Sequence[Plane]) -> Cloud:

@@ -75,6 +75,12 @@ def test_a_circle_of_links_in_a_project_ends_no_command(fresh: Path) -> None:
         "https://a..b",
         f"https://{'x' * 64}.test",
         "https://é.test",
+        "https://a%00b.test",
+        "https://a%2e.test",
+        "https://a.test.",
+        "https://[fe80::1%25lo]",
+        "https://[v1.x]",
+        "https://a\\\\b",
     ],
 )
 @pytest.mark.parametrize("plane", ["resourceManager", "services", "blob"])
@@ -88,6 +94,19 @@ def test_an_address_that_no_call_can_be_sent_to_is_refused_with_its_place(
         assert done.code == 1
         assert f"{plane} is not an address that can be called" in done.said
         assert "reconciler.yaml line 7, column" in done.said
+
+
+@pytest.mark.parametrize("host", ["a%00b.test", "a.test.", "[fe80::1%25lo]", "a..b"])
+def test_a_container_that_no_call_can_be_sent_to_is_refused_with_its_place(
+    fresh: Path, host: str
+) -> None:
+    with (fresh / "reconciler.yaml").open("a") as file:
+        file.write(f"  ledger: {{container: 'https://{host}/ledgers'}}\n")
+    for command in ("validate", "plan", "history"):
+        done = refused(run(fresh, command))
+        assert done.code == 1
+        assert "container is not an address that can be called" in done.said
+        assert "reconciler.yaml line " in done.said
 
 
 @pytest.mark.parametrize("path", ['"a\\0b"', '"\\ud800"', "x" * 5000, "/proc/x", "reconciler.yaml"])

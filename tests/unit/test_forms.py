@@ -115,6 +115,11 @@ def test_an_address_has_one_form(text: str, form: str) -> None:
         ("https:///models/a", "uri is not an address: its host is wrong"),
         ("https://a b/models/a", "uri is not an address: its host is wrong"),
         ("https://[::1/models/a", "uri is not an address: its host or its port is wrong"),
+        ("https://[fe80::1%25lo]/models/a", "uri is not an address: its host is wrong"),
+        ("https://a%00b.test/models/a", "uri is not an address: its host is wrong"),
+        ("https://a.test./models/a", "uri is not an address: its host is wrong"),
+        ("https://a..test/models/a", "uri is not an address: its host is wrong"),
+        ("https://[v1.x]/models/a", "uri is not an address: its host is wrong"),
     ],
 )
 def test_an_address_that_cannot_have_the_form_is_refused(text: str, message: str) -> None:
