@@ -65,7 +65,7 @@ class AzureBlobLedger:
         """Returns the current state, in one read; LedgerInvalid names the first invalid line."""
         # Before the lines: a later head may belong to lines that are not read yet.
         remembered = self._lock.find_remembered()
-        return self._replay(remembered).snapshot()
+        return self._replay(remembered).snapshot(remembered)
 
     def _replay(self, remembered: ChainHead) -> Replay:
         replay = Replay(self._moved)

@@ -32,6 +32,7 @@ from reconciler.model import (
     Address,
     Entry,
     Fact,
+    Finding,
     Intent,
     Json,
     LastApplied,
@@ -343,8 +344,8 @@ class Replay:
         if address is not None:
             del self._last_applied_by_address[address]
 
-    def snapshot(self) -> Snapshot:
-        """Returns the state after the applied lines."""
+    def snapshot(self, remembered: ChainHead = START) -> Snapshot:
+        """Returns the state after the applied lines; `remembered` is the head that a lock has."""
         states = dict(self._last_applied_by_address)
         moved: dict[Address, Address] = {}
         for old in self._moved:
@@ -357,7 +358,11 @@ class Replay:
             replace(intent, address=self._now(intent.address)) for intent in self._open.values()
         )
         facts = dict(self._facts)
-        return Snapshot({**states, **named}, self._known, left, self._fence, former, moved, facts)
+        lost = "" if self._known else find_loss(remembered, START)
+        refused = f"{lost}: apply will refuse to run"
+        warning = Finding(refused, next_step=RESTORE_BOTH, severity="warning") if lost else None
+        states = {**states, **named}
+        return Snapshot(states, self._known, left, self._fence, former, moved, facts, warning)
 
     def checkpoint(self, archive: str, sha256: str, count: int) -> Checkpoint:
         """Returns a checkpoint that replaces all applied lines."""

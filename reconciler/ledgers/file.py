@@ -88,7 +88,7 @@ class FileLedger:
     def load(self) -> Snapshot:
         """Returns the current state, in one read; LedgerInvalid names the first invalid line."""
         remembered = self._lock.find_remembered()
-        return self._replay(self._number(self._file), remembered).snapshot()
+        return self._replay(self._number(self._file), remembered).snapshot(remembered)
 
     def lock(
         self, lock_owner: LockOwner, within_s: float, emit: Emit

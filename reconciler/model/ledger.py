@@ -171,6 +171,8 @@ class Snapshot:
     `WebService/a.former`; `former` maps it to the address under which it was applied. `moved` maps
     the address of a resource to the one that the project says it had before. `facts` are the last
     ones, by topic and subject.
+
+    `lost` warns of lines that the ledger had and has no longer; `known` is then False.
     """
 
     last_applied_by_address: Mapping[Address, LastApplied]
@@ -180,6 +182,7 @@ class Snapshot:
     former: Mapping[Address, Address] = field(default_factory=dict)
     moved: Mapping[Address, Address] = field(default_factory=dict)
     facts: Mapping[tuple[str, str], Fact] = field(default_factory=dict)
+    lost: Finding | None = None
 
     def applied_as(self, address: Address) -> Address:
         """The address under which a resource was applied: its own, unless it is a former one."""

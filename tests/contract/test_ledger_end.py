@@ -142,3 +142,21 @@ def test_verify_reports_the_head(home: Home) -> None:
         len(lines),
         digest_line(lines[-1][:-1]),
     )
+
+
+@pytest.mark.parametrize("left", [b"", None], ids=["empty", "gone"])
+def test_a_ledger_without_lines_says_what_it_has_lost(home: Home, left: bytes | None) -> None:
+    assert home.open().load().lost is None
+    apply(home, "a", "b")
+    assert home.open().load().lost is None
+    sequence = json.loads(home.read_lines()[-1])["sequence"]
+    if left is None:
+        home.remove()
+    else:
+        home.replace_lines([])
+    snapshot = home.open().load()
+    assert snapshot.lost is not None
+    assert (snapshot.known, snapshot.lost.severity) == (False, "warning")
+    said = f"the ledger is empty, and its lock remembers sequence {sequence}"
+    assert said in snapshot.lost.message
+    assert "ledger rebuild" in snapshot.lost.next_step

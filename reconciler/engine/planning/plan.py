@@ -128,6 +128,7 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
     refresh = replace(seen.refresh, calls=runtime.calls - calls)
     staged, rollouts = stage_members(copied, request.rollouts)
     steps, found = check_models(runtime, staged, builder.comparisons, request.limits.blobs)
+    noticed = (snapshot.lost,) if snapshot.lost is not None else ()
     managed = guards.count_managed(
         (one.address for one in request.manifests),
         (one.address for one in resources if seen[one].document is ABSENT),
@@ -141,7 +142,13 @@ def make_plan(runtime: Runtime, request: PlanRequest) -> Plan:
         unchanged=tuple(builder.unchanged),
         findings=tuple(
             name_items(
-                (*refusals, *warnings, *request.notes, *_report_open_intents(snapshot, seen)),
+                (
+                    *refusals,
+                    *warnings,
+                    *request.notes,
+                    *noticed,
+                    *_report_open_intents(snapshot, seen),
+                ),
                 chosen,
             )
         ),
