@@ -73,7 +73,11 @@ class Identity:
                     )
 
                     self._transport = AzureTransport()
-                    self._chain = DefaultAzureCredential(transport=self._transport)
+                    # Otherwise msal asks Azure's public login whether the host is a login at all.
+                    own_host = bool(os.environ.get("AZURE_AUTHORITY_HOST")) or None
+                    self._chain = DefaultAzureCredential(
+                        transport=self._transport, disable_instance_discovery=own_host
+                    )
             return self._chain.get_token(*scopes, **options)
         except Exception as error:  # noqa: BLE001 - of any class: see above
             # Not chained: the text lists every credential that was tried, and may quote a secret.

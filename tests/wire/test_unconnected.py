@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
@@ -276,3 +277,26 @@ def test_a_login_that_cannot_be_reached_is_not_called_a_missing_credential(
         assert "AZURE_AUTHORITY_HOST" in failed.value.next_step
     else:  # azure-identity looks over plain HTTP for machines that may not exist
         assert "finds no credential" in failed.value.message
+
+
+@pytest.mark.parametrize("host", ["https://login.example.test", "login.example.test", ""])
+def test_a_login_of_ones_own_is_the_only_one_that_is_asked(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("TENANT_ID", "t"), ("CLIENT_ID", "c"), ("CLIENT_SECRET", "s")):
+        monkeypatch.setenv(f"AZURE_{name}", value)
+    monkeypatch.delenv("AZURE_AUTHORITY_HOST", raising=False)
+    if host:
+        monkeypatch.setenv("AZURE_AUTHORITY_HOST", host)
+    monkeypatch.setenv("PATH", "")  # no other program that logs in
+    asked: set[str] = set()
+
+    def send(_: AzureTransport, request: HttpRequest, **__: object) -> None:
+        asked.add(urlsplit(request.url).hostname or "")
+        raise ServiceRequestError("no network")
+
+    monkeypatch.setattr(AzureTransport, "send", send)
+    with pytest.raises(ServiceError):
+        Identity().get_token("https://management.azure.com/.default")
+    logins = {one for one in asked if one.startswith("login.")}
+    assert logins == {"login.example.test" if host else "login.microsoftonline.com"}
