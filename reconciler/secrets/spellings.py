@@ -1,7 +1,8 @@
 """Reads a text in every spelling that programs use: what it says when an encoding is undone.
 
-Undone are percent-encoding, the escapes of JSON and of HTML, base64 and hexadecimal digits, also
-one inside another, and line breaks within them. A text that has none of them has one view, itself.
+Undone are percent-encoding, the escapes of JSON, of C and of HTML, base64 and hexadecimal digits,
+also one inside another, and line breaks within them. A text that has none of them has one view,
+itself.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import binascii
 import bisect
 import itertools
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import accumulate
@@ -21,7 +23,8 @@ _DEPTH: Final = 4
 _BY_MARK: Final = {
     b"%": rb"%(?:u[0-9a-fA-F]{4}|[0-9a-fA-F]{2})",
     b"\\": rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}"
-    rb"|x[0-9a-fA-F]{2}|[\"'\\/bfnrt])",
+    rb"|x[0-9a-fA-F]{2}|[0-3][0-7]{2}|[ux]\{[0-9a-fA-F]{1,6}\}|U[0-9a-fA-F]{8}"
+    rb"|[\"'\\/bfnrt])",
     b"&": rb"&(?:#[0-9]{1,7};?|#[xX][0-9a-fA-F]{1,6};?|[A-Za-z][A-Za-z0-9]{1,31};)",
 }
 _ESCAPES: Final = {mark: re.compile(escape) for mark, escape in _BY_MARK.items()}
@@ -161,12 +164,21 @@ def _split(text: bytes) -> list[bytes]:
 def _undo_escape(said: bytes) -> bytes:
     if said[0] == 0x26:
         return _undo_entity(said)
+    if said[0] == 0x5C and (said[1] == 0x55 or said[2:3] == b"{"):
+        return _encode_character(int(said[2:].strip(b"{}"), 16))
+    if said[0] == 0x5C and said[1:].isdigit():
+        return bytes((int(said[1:], 8),))
     if said[1] == 0x75:
         units = bytes.fromhex((said[2:6] + said[8:]).decode())
         return units.decode("utf-16-be", "surrogatepass").encode("utf-8", "surrogatepass")
     if said[0] == 0x25 or said[1] == 0x78:
         return bytes.fromhex(said[-2:].decode())
     return bytes((_NAMED[said[1]],))
+
+
+def _encode_character(number: int) -> bytes:
+    """The bytes of a character; empty for a number that no character has."""
+    return chr(number).encode("utf-8", "surrogatepass") if number <= sys.maxunicode else b""
 
 
 def _undo_entity(said: bytes) -> bytes:

@@ -45,6 +45,13 @@ def pairs(text: str, form: str, between: str = "") -> str:
     return between.join(form.format(one) for one in text.encode())
 
 
+def octal(text: str) -> str:
+    """As git writes the name of a file."""
+    plain = re.compile(rb"[ !#-\[\]-~]")
+    units = (bytes((one,)) for one in text.encode())
+    return "".join(one.decode() if plain.fullmatch(one) else f"\\{one[0]:03o}" for one in units)
+
+
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "percent": lambda text: quote(text, safe=""),
@@ -60,6 +67,11 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "JSON of PHP": lambda text: json_text(text).replace("/", "\\/"),
     "JSON of System.Text.Json": lambda text: json_text(text).replace("+", "\\u002B"),
     "JSON, all escaped": lambda text: references(text, "\\u{:04x}"),
+    "octal": lambda text: pairs(text, "\\{:03o}"),
+    "octal of git": octal,
+    "braces of Rust": lambda text: references(text, "\\u{{{:x}}}"),
+    "braces of Perl": lambda text: references(text, "\\x{{{:X}}}"),
+    "long escapes of Python": lambda text: references(text, "\\U{:08x}"),
     "HTML": html.escape,
     "HTML, decimal": lambda text: references(text, "&#{};"),
     "HTML, hexadecimal": lambda text: references(text, "&#x{:X};"),
@@ -132,7 +144,14 @@ def test_a_secret_that_is_cut_off_is_hidden_to_its_end(spelling: str, cut: int) 
 
 
 # Sixteen characters of the secret are longer than what the test keeps.
-_LONG_SPELLINGS = {"JSON, all escaped", "JScript's escape"}
+_LONG_SPELLINGS = {
+    "JSON, all escaped",
+    "JScript's escape",
+    "octal",
+    "braces of Rust",
+    "braces of Perl",
+    "long escapes of Python",
+}
 
 
 @pytest.mark.parametrize("length", [16, 20, 87])
