@@ -106,7 +106,13 @@ def find_doubles(steps: Collection[Step]) -> Iterator[str]:
 
 
 def find_misplaced(steps: Sequence[Step], rollouts: Sequence[Rollout]) -> Iterator[str]:
-    """Yield a message for each step that is in another wave of its fleet than the waves say."""
+    """Yield what is wrong with the waves of fleets: one for each fleet, and each step in its own.
+
+    A rollback has no such waves.
+    """
+    fleets = {step.fleet for step in steps if step.fleet is not None and not _restores(step)}
+    if sorted(one.fleet for one in rollouts) != sorted(fleets):
+        yield "its fleets are not those of its steps"
     for step, staged in zip(steps, assign_stages(steps, rollouts), strict=True):
         if step.stage != staged.stage:
             yield f"{step.resource.address}: it is in another wave of its fleet"
@@ -224,9 +230,15 @@ def _has_models(step: Step) -> bool:
     return all(
         model.path in put
         and put[model.path].after == model.after
-        and (put[model.path].before is ABSENT or _text(put[model.path].before) == model.before)
+        and _has_old_address(step, put[model.path], model.before)
         for model in step.models
     )
+
+
+def _has_old_address(step: Step, change: Change, address: str) -> bool:
+    if step.before is ABSENT:
+        return not address
+    return change.before is ABSENT or _text(change.before) == address
 
 
 def _text(value: Json | Absent) -> str:
