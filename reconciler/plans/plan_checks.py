@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from reconciler.document.patch import check_operations, make_absences, make_inverse, make_operations
-from reconciler.document.pointers import format_pointer, split_pointer
+from reconciler.document.pointers import find, format_pointer, split_pointer
 from reconciler.model import (
     ABSENT,
     Absent,
@@ -186,6 +186,23 @@ def _write(value: Json) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+def _leaves_writes(step: Step) -> bool:
+    """Whether the definition after the step has each value that is written beside the patch.
+
+    The ledger records that definition where the service does not show a value.
+    """
+    after = step.after
+    return all(
+        _write(_or_none(find(after, change.path))) == _write(change.after)
+        for change in step.changes
+        if change.verb is Verb.WRITE and not isinstance(change.after, SecretReference)
+    )
+
+
+def _or_none(value: Json | Absent) -> Json:
+    return None if value is ABSENT else value
+
+
 def _fits(step: Step) -> bool:
     """Whether the operations can be applied to the document of the plan."""
     return check_operations(step.ops, step.before) is None
@@ -287,6 +304,7 @@ _DEMANDS: Final[Mapping[str, Callable[[Step], bool]]] = {
     "its source does not match its action": _has_source,
     "the patch does not match the shown changes": _has_operations,
     "the patch does not fit the definition": _fits,
+    "the definition after it lacks a written value": _leaves_writes,
     "the secrets do not match the shown changes": _has_secrets,
     "the trained models do not match the written values": _has_models,
     "it does not own what it changes": _owns_changes,

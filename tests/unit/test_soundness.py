@@ -83,6 +83,9 @@ def put(changes: tuple[Change, ...], number: int, **more: Any) -> tuple[Change, 
     return tuple(changed)
 
 
+UNLEFT = Change(TITLE, Verb.WRITE, ABSENT, "unseen")
+
+
 CROOKED: dict[str, tuple[Callable[[], Step], str]] = {
     "it does another thing than it shows": (
         lambda: replace(UPDATE, ops=(*UPDATE.ops[:-1], {**UPDATE.ops[-1], "value": EVIL})),
@@ -162,6 +165,18 @@ CROOKED: dict[str, tuple[Callable[[], Step], str]] = {
     "a copy for no region": (
         lambda: replace(CREATE, source=CloneSource(ID, "x", "", "missing")),
         "its source does not match its action",
+    ),
+    "a written value that it does not leave": (
+        lambda: because(replace(UPDATE, changes=(*UPDATE.changes, UNLEFT))),
+        "the definition after it lacks a written value",
+    ),
+    "a change that it does not own": (
+        lambda: replace(UPDATE, owned_paths=UPDATE.owned_paths[1:]),
+        "it does not own what it changes",
+    ),
+    "a reason too few": (
+        lambda: replace(UPDATE, reasons=UPDATE.reasons[1:]),
+        "its reasons do not match the shown changes",
     ),
     "a wave before all": (lambda: replace(UPDATE, wave=-1), "its wave is not valid"),
     "an address with a way out": (
@@ -286,7 +301,10 @@ def test_a_secret_is_written_only_where_one_is_kept() -> None:
 def test_nothing_goes_past_the_patch() -> None:
     written = Change(TITLE, Verb.WRITE, ABSENT, "unseen")
     owned = (*UPDATE.owned_paths, "/properties/title")
-    crooked = because(replace(UPDATE, changes=(*UPDATE.changes, written), owned_paths=owned))
+    after = {**UPDATE.after, "properties": {**UPDATE.after["properties"], "title": "unseen"}}
+    crooked = because(
+        replace(UPDATE, changes=(*UPDATE.changes, written), owned_paths=owned, after=after)
+    )
     with pytest.raises(PlanInvalid, match="/properties/title must be written by the patch"):
         check_admission(read(crooked), KINDS, "p.json")
 
