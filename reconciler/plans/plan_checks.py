@@ -265,7 +265,8 @@ def _text(value: Json | Absent) -> str:
 def _owns_changes(step: Step) -> bool:
     """Whether the step owns what it changes in a document, as only a manifest can have asked for.
 
-    A rollback also restores what no manifest declares, and an exact manifest only removes it.
+    A rollback also restores what no manifest declares, and an exact manifest only removes it. What
+    a call of its own sets is not owned.
     """
     if step.action not in {Action.UPDATE, Action.REPLACE} or _restores(step):
         return True
@@ -273,7 +274,9 @@ def _owns_changes(step: Step) -> bool:
     return all(
         any(path[: len(change.path)] == change.path[: len(path)] for path in owned)
         for change in step.changes
-        if change.verb is not Verb.REMOVE and not isinstance(change.after, SecretReference)
+        if change.verb is not Verb.REMOVE
+        and not change.called
+        and not isinstance(change.after, SecretReference)
     )
 
 

@@ -254,3 +254,13 @@ def test_a_success_that_live_does_not_show_is_an_error(
         assert done.code == 6, done.said
         assert "not applied: the service reports success and it still has" in done.err
         assert "at /Version" in done.err
+
+
+def test_a_saved_refresh_that_the_manifest_no_longer_asks_for_is_not_sent(bikes: Bikes) -> None:
+    begin(bikes, **KEEP)
+    bikes.expect("1 to change", "plan", "--out", "p")
+    bikes.declare("one", NAME)
+    refused = bikes.run("apply", "p", "--detailed-exitcode")
+    assert refused.code == 4, refused.said
+    assert "neither the manifests nor the ledger have the call of the plan" in refused.said
+    assert refreshes(bikes) == []

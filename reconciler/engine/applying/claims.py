@@ -38,7 +38,7 @@ from reconciler.model import (
 from reconciler.model.values import dataclass
 from reconciler.plans.evidence import PLAN_AGAIN
 from reconciler.plans.step import Comparison, list_due_signatures
-from reconciler.ports import ClonesFrom, Kind
+from reconciler.ports import AsksForCalls, ClonesFrom, Kind
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ class Claim:
         yield from self._check_values()
         yield from self._check_sent()
         yield from self._check_order()
+        yield from self._check_call()
 
     def _check_name(self, request: PlanRequest) -> Iterator[Finding]:
         """Yield a finding if a name in the manifest now means another id than that of the plan."""
@@ -251,6 +252,19 @@ class Claim:
             yield self._differ("the wave", str(step.wave))
         if step.fleet != fleet:
             yield self._differ("the fleet", str(step.fleet or "no fleet"))
+
+    def _check_call(self) -> Iterator[Finding]:
+        """Yield a finding for each value of a call that the manifest does not ask for.
+
+        A value that a manifest can declare is never set by a call.
+        """
+        kind, manifest = self.kind, self.manifest
+        asked = (
+            isinstance(kind, AsksForCalls) and manifest is not None and kind.asks_for_call(manifest)
+        )
+        for change in self.step.changes:
+            if change.called and not (asked and kind.field.at(change.path).read_only):
+                yield self._differ("the call", format_pointer(change.path))
 
     def _check_sent(self) -> Iterator[Finding]:
         """Yield a finding for a model that is sent beside others, and that the plan does not show.
