@@ -19,6 +19,7 @@ from reconciler.model import (
     Resource,
     Retrying,
     RollbackStarted,
+    RunJoined,
     StepDone,
     StepDoubted,
     StepFailed,
@@ -77,6 +78,7 @@ def every_event() -> list[Event]:
         JobReported(
             Address("Retraining", "census"), "20261129T190512Z-3f2a", "b0f1e2", "Running", 61.5
         ),
+        RunJoined(Address("Retraining", "census"), "20261129T190512Z-3f2a"),
         DataUploaded(
             Address("Retraining", "census"),
             "manifests/census.csv",

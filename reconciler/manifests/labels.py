@@ -9,7 +9,6 @@ from typing import Final
 from reconciler.errors import ManifestInvalid
 from reconciler.model import Address, Finding, Manifest
 from reconciler.model.values import dataclass
-from reconciler.text.suggestions import suggest
 
 _TERM: Final = re.compile(r"(!?)([^\s=!,()]+)(?:\s*(==?|!=)\s*([^\s=!,()]*))?")
 _SET: Final = re.compile(r"([^\s=!,()]+)\s+(in|notin)\s*\(([^()]*)\)")
@@ -45,7 +44,7 @@ def select_by_labels(
         one.address for one in manifests if all(term.matches(one.labels) for term in terms)
     )
     if not found:
-        raise ManifestInvalid((_explain_no_match(manifests, given, terms),))
+        raise ManifestInvalid((_explain_no_match(manifests, given),))
     return found
 
 
@@ -75,16 +74,11 @@ def _refuse(text: str) -> Finding:
     )
 
 
-def _explain_no_match(
-    manifests: Sequence[Manifest], given: Sequence[str], terms: Sequence[_Term]
-) -> Finding:
+def _explain_no_match(manifests: Sequence[Manifest], given: Sequence[str]) -> Finding:
     known = list_labels(manifests)
-    near = suggest(f"{terms[0].key}={(terms[0].values or ('',))[0]}", known)
-    if near:
-        step = f"Did you mean -l {near}?"
-    else:
-        some = f"Some labels are {', '.join(known[:5])}." if known else _name_unlabelled(manifests)
-        step = f"Labels are in metadata.labels. {some}"
+    # No label is proposed: the command may destroy what it selects.
+    some = f"Some labels are {', '.join(known[:5])}." if known else _name_unlabelled(manifests)
+    step = f"Labels are in metadata.labels. {some}"
     return Finding(f"no resource has the labels of -l {','.join(given)}", next_step=step)
 
 

@@ -177,6 +177,14 @@ class JobReported:
 
 
 @dataclass(frozen=True, slots=True)
+class RunJoined:
+    """An open run of an earlier command is followed, with the data of that time."""
+
+    retraining: Address
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
 class DataUploaded:
     """A local file was uploaded as an input of a training job, or was there already."""
 
@@ -204,6 +212,7 @@ Event: TypeAlias = (
     | RollbackStarted
     | JobReported
     | DataUploaded
+    | RunJoined
     | Retrying
     | Throttling
 )

@@ -153,10 +153,13 @@ def stage_members(
 
 
 def compute_pause(steps: Sequence[Step], rollouts: Iterable[Rollout]) -> float:
-    """Return the least number of seconds that the pauses between the waves of fleets take."""
+    """Return the least number of seconds that the pauses between the waves of fleets take.
+
+    A rollback of members has steps of a fleet, and no waves.
+    """
     last = {one.fleet: 0 for one in rollouts}
     for step in steps:
-        if step.fleet is not None:
+        if step.fleet in last:
             last[step.fleet] = max(last[step.fleet], step.stage)
     return max((last[one.fleet] * one.pause_s for one in rollouts), default=0.0)
 

@@ -67,8 +67,9 @@ def test_help_names_every_command_and_each_explains_itself(tmp_path: Path) -> No
 
 
 def test_schema_is_printed_for_editors_and_as_a_table(tmp_path: Path) -> None:
-    assert run(tmp_path, "schema").out.split() == ["Project", "Fleet", "Endpoint", "WebService"]
-    for kind in ("Project", "Fleet", "Endpoint", "WebService"):
+    kinds = ["Project", "Fleet", "Retraining", "Endpoint", "WebService"]
+    assert run(tmp_path, "schema").out.split() == kinds
+    for kind in kinds:
         schema = json.loads(run(tmp_path, "schema", kind).out)
         assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
         assert ".schema.json" not in json.dumps(schema)
@@ -87,7 +88,7 @@ def test_schema_is_printed_for_editors_and_as_a_table(tmp_path: Path) -> None:
 
 def test_a_schema_of_nothing_names_the_kinds(tmp_path: Path) -> None:
     done = run(tmp_path, "schema", "Nothing")
-    assert (done.code, "Project, Fleet, Endpoint, WebService" in done.err) == (1, True)
+    assert (done.code, "Project, Fleet, Retraining, Endpoint, WebService" in done.err) == (1, True)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

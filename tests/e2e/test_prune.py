@@ -51,7 +51,7 @@ def test_prune_is_refused_by_the_guard_and_then_done(applied: Project) -> None:
     assert refused.code == 3
     assert "- resource" in refused.out
     assert "no manifest names it any more" in refused.out
-    assert "--allow deletes" in refused.out
+    assert "--allow deletes" in refused.err
     assert exists(applied, "b")
     done = applied.run("apply", "--prune", "--auto-approve", "--allow", "deletes")
     assert "Resources: 0 added, 0 changed, 1 destroyed." in done.out

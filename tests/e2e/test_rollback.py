@@ -161,7 +161,7 @@ def test_the_model_that_is_gone_from_storage_refuses_the_way_back(applied: Proje
     applied.write_project()
     refused = applied.run("rollback", "WebService/census", "--auto-approve", "--detailed-exitcode")
     assert refused.code == 3, refused.said
-    assert f'trained model "{MODEL}": the model blob does not exist' in refused.out
+    assert f'trained model "{MODEL}": the model blob does not exist' in refused.err
     assert served(applied) == (model(applied, "new"), 20)
     allowed = applied.run(
         "rollback", "WebService/census", "--auto-approve", "--allow", "blob=WebService/census"

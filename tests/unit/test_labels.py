@@ -67,9 +67,10 @@ def test_what_is_not_a_selector_is_refused(text: str) -> None:
         assert finding.message == f'-l "{text}" is not a selector'
 
 
-def test_labels_that_no_resource_has_are_refused_with_a_similar_one() -> None:
+def test_labels_that_no_resource_has_are_refused_with_some_labels_that_exist() -> None:
     with pytest.raises(ManifestInvalid) as caught:
         select_by_labels(MANIFESTS, ["team=grwth"])
     (finding,) = caught.value.findings()
     assert finding.message == "no resource has the labels of -l team=grwth"
-    assert finding.next_step == "Did you mean -l team=growth?"
+    labels = "team=growth, team=risk, tier=gold"
+    assert finding.next_step == f"Labels are in metadata.labels. Some labels are {labels}."

@@ -11,7 +11,7 @@ import click
 
 from reconciler.cli.command import Command
 
-_SCHEMAS = ("project", "fleet", "web-service", "endpoint")
+_SCHEMAS = ("project", "fleet", "retraining", "web-service", "endpoint")
 _SCHEMA_FOLDER = ".schemas"
 _SECRETS = "secrets/"
 _MODELINE = re.compile(r"(?<=\$schema=)\S*?([a-z-]+\.schema\.json)")

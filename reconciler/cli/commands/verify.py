@@ -73,9 +73,11 @@ def _select(assembly: Assembly, addresses: Sequence[str]) -> list[Manifest]:
     named = parse_addresses("verify", addresses)
     for address in named:
         if address not in able:
-            near = suggest(str(address), [str(one) for one in able])
+            declared = any(one.address == address for one in assembly.loaded.manifests)
+            near = "" if declared else suggest(str(address), [str(one) for one in able])
             step = ask(str(address), near, "{}") if near else "Add spec.verify to its manifest."
-            raise ReconcilerError("has no spec.verify", subject=str(address), next_step=step)
+            message = "has no spec.verify" if declared else "no manifest declares it"
+            raise ReconcilerError(message, subject=str(address), next_step=step)
     return [able[one] for one in named] if named else [*able.values()]
 
 

@@ -54,6 +54,7 @@ def judge_run(
     values, metrics = _read_metrics(retraining, rows)
     snapshot = ports.ledger.load()
     parent = find_live_digest(snapshot, retraining.promote, manifests)
+    digest = ports.storage.digest(model)
     remembered = find_metrics(snapshot, parent)
     scored: ScoredRows | None = None
     if retraining.comparison is not None:
@@ -72,13 +73,15 @@ def judge_run(
         run=record.run,
         job=record.job,
         uri=model.uri,
-        digest=ports.storage.digest(model),
+        digest=digest,
         metrics=metrics,
         verdicts=verdicts,
         parent=parent,
         data=dict(_digest_inputs(ports, retraining, record)),
     )
-    _record(ports, retraining, candidate, scored)
+    # The same bytes again prove nothing new, and what is recorded of the model before them stays.
+    if digest != parent:
+        _record(ports, retraining, candidate, scored)
     run.write(record, replace(record, state=JUDGED))
     return candidate
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 from reconciler.errors import ReconcilerError, Rejected, ReplyLost, StillRunning
-from reconciler.model import DataUploaded, Fact, JobReported, Json, SecretReference
+from reconciler.model import DataUploaded, Fact, JobReported, Json, RunJoined, SecretReference
 from reconciler.model.training import JobState, JobStatus, Retraining, TrainingBlob
 from reconciler.model.values import dataclass
 from reconciler.ports import BatchJobs, Clock, Emit, Lease, Ledger, TrainingStorage
@@ -123,6 +123,7 @@ class TrainingRun:
         with self._ports.lock() as lease:
             found = self._find()
             if found is not None and found.state in OPEN and not again:
+                self._ports.emit(RunJoined(self._retraining.address, found.run))
                 return found
             run = self._ports.name_run()
             record = RunRecord(

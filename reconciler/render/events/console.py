@@ -23,6 +23,7 @@ from reconciler.model import (
     Refreshing,
     Retrying,
     RollbackStarted,
+    RunJoined,
     StepDone,
     StepDoubted,
     StepFailed,
@@ -145,7 +146,7 @@ def _advance(
     return progress_bar if progress_bar.ended < progress_bar.total else None
 
 
-def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a kind of event
+def describe(event: Event, paint: Paint) -> str | None:  # noqa: C901, PLR0911, PLR0912 - one a kind
     """Returns the line of an event; None if the event needs no line."""
     match event:
         case Agenda() | Refreshed():
@@ -170,6 +171,10 @@ def describe(event: Event, paint: Paint) -> str | None:  # noqa: PLR0911 - one a
         case JobReported(retraining, _, job, state, elapsed):
             subject = paint("bold", escape(str(retraining)) + ":")
             return f"{subject} job {_line(job)}: {_line(state)} [{_seconds(elapsed)} elapsed]"
+        case RunJoined(retraining, run):
+            subject = paint("bold", escape(str(retraining)) + ":")
+            said = f"run {_line(run)} continues with its original data"
+            return f"{subject} {said}; --again starts a new run"
         case DataUploaded(retraining, file, uri, existed):
             subject = paint("bold", escape(str(retraining)) + ":")
             done = "is already at" if existed else "uploaded to"

@@ -31,6 +31,7 @@ from reconciler.model import (
     Resource,
     Retrying,
     RollbackStarted,
+    RunJoined,
     Step,
     StepDone,
     StepDoubted,
@@ -73,6 +74,7 @@ _TYPES: Final[Mapping[type, str]] = {
     Throttling: "throttling",
     JobReported: "job_progress",
     DataUploaded: "data_upload",
+    RunJoined: "run_joined",
 }
 _PLANNED: Final[Mapping[Action, str]] = {
     Action.CREATE: "Plan to create",
@@ -201,7 +203,7 @@ def _list_fields(event: Event) -> dict[str, Json]:  # noqa: C901, PLR0911, PLR09
         case Retrying(subject, reason, seconds) | Throttling(subject, reason, seconds):
             call = {"subject": subject, "reason": cut(reason, _LONGEST), "seconds": seconds}
             return {"call": call}
-        case JobReported() | DataUploaded():
+        case JobReported() | DataUploaded() | RunJoined():
             return _describe_training(event)
         case Refreshing(resource) | Refreshed(resource):
             return {"hook": {"resource": _resource(resource.address), **_identity(resource)}}
@@ -209,11 +211,14 @@ def _list_fields(event: Event) -> dict[str, Json]:  # noqa: C901, PLR0911, PLR09
             return {"hook": _hook(event)}
 
 
-def _describe_training(event: JobReported | DataUploaded) -> dict[str, Json]:
+def _describe_training(event: JobReported | DataUploaded | RunJoined) -> dict[str, Json]:
     said: dict[str, Json] = {"retraining": str(event.retraining)}
     if isinstance(event, DataUploaded):
         return {"upload": {**said, "file": event.file, "uri": event.uri, "existed": event.existed}}
-    said |= {"run": event.run, "job": event.job, "state": event.state}
+    said |= {"run": event.run}
+    if isinstance(event, RunJoined):
+        return {"joined": said}
+    said |= {"job": event.job, "state": event.state}
     return {"job": {**said, "elapsed_seconds": int(event.elapsed)}}
 
 
