@@ -493,7 +493,7 @@ def test_what_was_destroyed_is_not_said_to_be_never_applied(project: Project) ->
     assert project.run("apply", "--destroy", "--allow", "deletes", "--auto-approve").code == 0
     assert project.run("list").out.splitlines()[1].endswith("not in the ledger   -")
     drift = project.run("drift").out
-        assert "pending (it does not exist: it was destroyed" in drift
+    assert "pending (it does not exist: it was destroyed" in drift
     assert "never" not in drift
     assert "- delete  WebService/one" in project.run("history").out
 
