@@ -37,8 +37,10 @@ from reconciler.model import (
     WaveStarted,
 )
 from reconciler.plans.plan_file import plan_document, read_plan
-from reconciler.plans.waves import assign_stages, split
+from reconciler.plans.waves import assign_stages, compute_pause, split
 from reconciler.render.plan.text import render_plan_json
+from tests.plans import SPEC, live
+from tests.plans import step as make_step
 from tests.unit.test_engine import MODEL, NEW, OLD, World, carry_out, make_request
 
 BIKES, CARS = Address("Fleet", "bikes"), Address("Fleet", "cars")
@@ -522,3 +524,10 @@ def test_what_failed_before_does_not_count_again() -> None:
     assert (len(outcome.changed), outcome.failures, outcome.stopped) == (3, (), ())
     started = [one.resource.address.name for one in world.events if isinstance(one, StepStarted)]
     assert started.count("b01") == 1
+
+
+def test_a_pause_follows_the_waves_of_a_rollout_and_a_rollback_has_none() -> None:
+    steps = [replace(make_step(live(), SPEC), fleet=BIKES, stage=stage) for stage in (0, 2)]
+    assert compute_pause(steps, [Rollout(BIKES, pause_s=30.0), Rollout(CARS)]) == 60.0
+    assert compute_pause(steps, []) == 0.0
+    assert compute_pause([], [Rollout(BIKES, pause_s=30.0)]) == 0.0
