@@ -31,8 +31,8 @@ def test_what_somebody_else_manages_is_not_taken_over(project: Project, tag: str
     deploy(project, **{tag: "terraform"})
     refused = project.run("apply", "--auto-approve", "--detailed-exitcode")
     assert refused.code == 3
-    assert 'WebService/census: is managed by "terraform", according to its tags' in refused.out
-    assert "--allow adopt=WebService/census" in refused.out
+    assert 'WebService/census: is managed by "terraform", according to its tags' in refused.err
+    assert "--allow adopt=WebService/census" in refused.err
     assert "model → " in refused.out or "old.ilearner" in refused.out
     assert project.emulator.model("census") == project.emulator.model_uri("old")
     done = project.run("apply", "--auto-approve", "--allow", "adopt=WebService/census")
