@@ -190,6 +190,8 @@ class ObservationCache:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._file, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
         try:
+            # A row has about 2 KB, and a page of 4 KB holds only one. A new file takes this size.
+            connection.execute("PRAGMA page_size = 16384")
             connection.execute("PRAGMA journal_mode = WAL")
             # Data that is lost in a power failure is read again.
             connection.execute("PRAGMA synchronous = OFF")
