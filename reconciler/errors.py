@@ -139,6 +139,10 @@ class LockHeld(ReconcilerError):
         self.watch_s = watch_s
 
 
+class ServiceMissing(ReconcilerError):
+    """A service does not exist, and its jobs or its scores are needed."""
+
+
 class SecretMissing(ReconcilerError):
     """A referenced secret does not exist."""
 

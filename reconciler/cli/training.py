@@ -30,7 +30,7 @@ from reconciler.engine.training.run import (
     name_run,
 )
 from reconciler.engine.training.verifying import verify_model
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, ServiceMissing
 from reconciler.kinds.data_plane import open_address
 from reconciler.manifests.editing import Edit
 from reconciler.manifests.editing.accept import Acceptance, edit_files
@@ -146,7 +146,8 @@ class Trainer:
         provider, resource = self._find_service(retraining.service)
         return provider.open_jobs(resource)
 
-    def _open_rows(self, retraining: Retraining) -> Rows:
+    def _open_rows(self, retraining: Retraining) -> Rows | None:
+        """The rows of a comparison; None while the service was never made."""
         comparison = retraining.comparison
         if comparison is None or not retraining.promote:
             raise ReconcilerError(
@@ -160,7 +161,14 @@ class Trainer:
         except OSError as error:
             message = f"the file cannot be read: {error.strerror}"
             raise ReconcilerError(message, subject=comparison.rows) from error
-        return Rows(text, self._open_scorer(retraining.promote[0].resource))
+        address = retraining.promote[0].resource
+        try:
+            return Rows(text, self._open_scorer(address))
+        except ServiceMissing:
+            # The model of a service that disappeared could still be the better one.
+            if address in self._assembly.ledger.load().last_applied_by_address:
+                raise
+            return None
 
     def _open_scorer(self, address: Address) -> Scorer:
         provider, resource = self._find_service(address)

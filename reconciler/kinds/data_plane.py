@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from reconciler.errors import ReconcilerError, Unavailable
+from reconciler.errors import ServiceMissing, Unavailable
 from reconciler.kinds.batch import BatchService
 from reconciler.kinds.scoring import ScoringService
 from reconciler.model import Json, Resource
@@ -87,9 +87,9 @@ def find_port(document: Mapping[str, Json]) -> str:
     return next(iter(ports), _USUAL_PORT) if isinstance(ports, dict) else _USUAL_PORT
 
 
-def miss(resource: Resource) -> ReconcilerError:
+def miss(resource: Resource) -> ServiceMissing:
     """Returns the error for a service that does not exist."""
-    return ReconcilerError(
+    return ServiceMissing(
         "does not exist", subject=str(resource.address), next_step="Create it with: apply"
     )
 

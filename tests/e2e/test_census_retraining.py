@@ -117,6 +117,26 @@ def test_the_example_refuses_a_worse_model_with_numbers(story: Story) -> None:
     assert story.score() == good
 
 
+def test_the_first_model_is_trained_before_the_service_exists(story: Story) -> None:
+    done = story.run("apply", "--auto-approve", "--target", "WebService/census-training")
+    assert done.code == 0, done.said
+    result = story.retrain()
+    assert result["outcome"] == "proposed", result
+    assert [one["verdict"] for one in result["gates"]] == ["pass", "no baseline", "no baseline"]
+    story.apply()
+    assert story.score()["70"] > 0.5
+
+
+def test_a_service_that_disappeared_is_not_a_service_without_a_model(story: Story) -> None:
+    story.apply()
+    assert story.retrain()["outcome"] == "proposed"
+    story.emulator.send("DELETE", story.emulator.path("census"))
+    story.change("manifests/census.csv", "Private", "Self-emp")
+    done = story.run("retrain", "census")
+    assert done.code == 1
+    assert "WebService/census: does not exist" in done.err
+
+
 def test_an_old_model_that_still_answers_is_found(tmp_path: Path) -> None:
     faults = tmp_path / "faults.yaml"
     faults.write_text(json.dumps([on("stale-model", "PATCH", seconds=600)]))

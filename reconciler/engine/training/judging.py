@@ -39,10 +39,11 @@ def judge_run(
     run: TrainingRun,
     ended: tuple[RunRecord, JobStatus],
     manifests: Sequence[Manifest],
-    open_rows: Callable[[], Rows],
+    open_rows: Callable[[], Rows | None],
 ) -> Candidate:
     """Judges the result of a run and records it; `open_rows` is called only for a comparison.
 
+    It returns None while the service does not exist: then no model is in service.
     Raises ManifestInvalid with a finding for each thing of the evaluation that cannot be used.
     """
     record, status = ended
@@ -61,7 +62,8 @@ def judge_run(
         answers = ports.storage.read(
             _find_result(retraining, retraining.comparison.scored, status), 64 << 20
         )
-        found = compare_rows(retraining.comparison, open_rows(), answers)
+        golden = open_rows()
+        found = compare_rows(retraining.comparison, golden, answers) if golden else None
         if isinstance(found, Finding):
             raise _refuse(retraining, [found])
         scored = found

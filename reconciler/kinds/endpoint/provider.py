@@ -262,10 +262,18 @@ class EndpointProvider:
     def _open_data_plane(self, resource: Resource) -> DataPlane:
         """Return the calls of an endpoint with its primary key, which its document shows."""
         from reconciler.kinds.data_plane import (  # noqa: PLC0415 - start-up: few commands need it
+            miss,
             open_data_plane,
         )
 
-        reply = self._send("GET", resource.id, resource.token)
+        try:
+            reply = self._send("GET", resource.id, resource.token)
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            raise miss(resource) from error
+        if reply.status == 204:
+            raise miss(resource)
         shown = reply.raw if isinstance(reply.raw, dict) else {}
         location, key = shown.get("ApiLocation"), shown.get("PrimaryKey")
         return open_data_plane(self._access, location, key, resource)
