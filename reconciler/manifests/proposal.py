@@ -2,7 +2,7 @@
 
 A branch is written without a checkout, so that the work tree is unchanged and a killed process
 leaves nothing behind. A branch is replaced only if it holds a proposal of the same retraining and
-nothing else.
+nothing else, or if the proposal was merged and the branch was left.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ class Repository:
         except ReconcilerError:
             message = f'"{branch}" is not the name of a branch'
             raise ReconcilerError(message, subject=_SUBJECT, next_step="Name another.") from None
+        if self._ask("for-each-ref", "--format=%(worktreepath)", f"refs/heads/{branch}").strip():
+            raise ReconcilerError(
+                f"the branch {branch} is checked out",
+                subject=_SUBJECT,
+                next_step="Name another branch, or leave out --branch to commit on this one.",
+            )
         tip = self._find_tip(branch)
         if tip and not self._is_proposal(tip, trailer):
             raise ReconcilerError(
@@ -98,12 +104,13 @@ class Repository:
         return parent == self._head and digests == [one for one in said if one.startswith(DIGEST)]
 
     def _is_proposal(self, tip: str, trailer: str) -> bool:
-        """Whether a commit is a proposal that was made on a commit that we have."""
+        """Whether a commit is a proposal on a commit that we have, merged since or not."""
         lines = self._ask("log", "-1", "--format=%B", tip).strip().splitlines()
         if not lines or lines[-1] != trailer:
             return False
         base = self._ask("merge-base", tip, self._head).strip()
-        return bool(base) and self._ask("rev-list", "--count", f"{base}..{tip}").strip() == "1"
+        own = self._ask("rev-list", "--count", f"{base}..{tip}").strip() if base else ""
+        return own in {"0", "1"}
 
     def _find_tip(self, branch: str) -> str:
         found = self._ask("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")

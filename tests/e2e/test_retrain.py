@@ -277,6 +277,30 @@ def test_a_proposal_is_one_commit_on_a_branch_and_the_work_tree_stays(training: 
     assert training.git("rev-list", "--count", "main..retrain/census") == "1\n"
 
 
+@pytest.mark.parametrize("how", ["--ff-only", "--no-ff", "--squash"])
+def test_a_branch_whose_proposal_was_merged_is_used_again(training: Training, how: str) -> None:
+    training.git("init", "-q", "-b", "main")
+    (training.folder / ".gitignore").write_text(".reconciler/\n")
+    training.git("config", "user.name", "t")
+    training.git("config", "user.email", "t@t")
+    training.git("add", "-A")
+    training.git("commit", "-qm", "first")
+    training.retrain("--branch", "retrain/census")
+    training.git("merge", "-q", how, "retrain/census")
+    (training.folder / "manifests/census.csv").write_bytes(people(seed=5))
+    training.git("commit", "-qam", "newer data")
+    newer = training.retrain("--branch", "retrain/census")
+    assert training.git("rev-parse", "retrain/census").strip() == newer["commit"]
+    assert training.git("rev-list", "--count", "main..retrain/census") == "1\n"
+    # The branch that is checked out is not moved, though its last commit is a proposal.
+    training.git("checkout", "-q", "retrain/census")
+    (training.folder / "manifests/census.csv").write_bytes(people(seed=6))
+    training.git("commit", "-q", "--amend", "--no-edit", "-a")
+    done = training.run("retrain", "census", "--branch", "retrain/census")
+    assert "the branch retrain/census is checked out" in done.err
+    assert training.count_calls("POST", "/jobs") == 2
+
+
 def test_work_of_others_is_not_replaced_and_a_dirty_tree_refuses(training: Training) -> None:
     training.git("init", "-q", "-b", "main")
     (training.folder / ".gitignore").write_text(".reconciler/\n")
