@@ -123,10 +123,68 @@ def test_the_story_of_a_fleet_is_stopped_by_one_and_ends_with_all(tmp_path: Path
     assert processes(tmp_path) == set()
 
 
+def answers(said: str) -> list[tuple[str, float]]:
+    """The label and the probability of each person in a part of a story."""
+    found = re.findall(r"a week +(\S+) +probability of >50K (0\.\d+)$", said, re.MULTILINE)
+    return [(label, float(probability)) for label, probability in found]
+
+
 @pytest.mark.slow
-def test_the_demo_can_be_kept_and_gone_on_with(tmp_path: Path) -> None:
+def test_the_story_of_retraining_serves_a_better_model_and_refuses_a_worse_one(
+    tmp_path: Path,
+) -> None:
+    done = run(tmp_path, "demo", "--story", "retrain", env={"TMPDIR": str(tmp_path)})
+    assert done.code == 0, done.said
+    story = [
+        "$ cat manifests/census-retraining.yaml",
+        "$ reconciler apply --auto-approve --target WebService/census-training",
+        "Apply complete! Resources: 1 added, 0 changed, 0 destroyed.",
+        "$ reconciler retrain census --commit",
+        "no baseline: AUC margin 0.02",
+        "Proposed in the commit",
+        "Apply complete! Resources: 1 added, 0 changed, 0 destroyed.",
+        "The data shifts",
+        "$ reconciler retrain census --branch retrain/census",
+        "pass: AUC min 0.8: AUC 0.",
+        "pass: Accuracy maxRegression 0.02: Accuracy 0.",
+        "pass: AUC margin 0.02: AUC 0.",
+        "$ git show retrain/census",
+        "+      sha256: ",
+        "$ git merge --ff-only retrain/census",
+        "Plan: 0 to add, 1 to change, 0 to destroy.",
+        "Apply complete! Resources: 0 added, 1 changed, 0 destroyed.",
+        "WebService/census: proven: 120 rows are answered as recorded",
+        "--detailed-exitcode",
+        "fail: AUC margin 0.02: AUC 0.",
+        "Refused: 3 rules of the gate refuse the model. Nothing was edited.",
+        "No changes.",
+        "$ reconciler history",
+    ]
+    places: list[int] = []
+    for sentence in story:
+        places.append(done.out.index(sentence, places[-1] if places else 0))
+    before, after = map(answers, done.out.split("The data shifts"))
+    assert [label for label, _ in before] == ["<=50K", ">50K"]
+    assert [label for label, _ in after] == [">50K", "<=50K"]
+    shown = done.out.partition("$ git show")[2].partition("$ git merge")[0]
+    changed = re.findall(r"^[-+] .*", shown, re.MULTILINE)
+    assert [line.split()[0:2] for line in changed] == [
+        ["-", "uri:"],
+        ["-", "sha256:"],
+        ["+", "uri:"],
+        ["+", "sha256:"],
+    ]
+    assert done.out.count(": Finished") == 3
+    assert "Traceback" not in done.said
+    assert not list(tmp_path.iterdir())
+    assert processes(tmp_path) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("story", ["model", "retrain"])
+def test_the_demo_can_be_kept_and_gone_on_with(tmp_path: Path, story: str) -> None:
     kept = tmp_path / "kept"
-    done = run(tmp_path, "demo", "--keep", str(kept))
+    done = run(tmp_path, "demo", "--story", story, "--keep", str(kept))
     assert done.code == 0, done.said
     found = re.search(
         r"^    reconciler (emulator --port (\d+) --data \S+)$", done.out, re.MULTILINE

@@ -29,14 +29,17 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
         "reconciler demo",
         "# Run the story of a fleet, and keep its files",
         "reconciler demo --story fleet --keep fleet",
+        "# Run the story of a model that is trained, judged and proposed",
+        "reconciler demo --story retrain",
     ),
 )
 @click.option(
     "--story",
-    type=click.Choice(["model", "fleet"]),
+    type=click.Choice(["model", "fleet", "retrain"]),
     default="model",
     show_default=True,
-    help="model: one service, its drift and a killed apply. fleet: a thousand endpoints in waves.",
+    help="model: one service, its drift and a killed apply. fleet: a thousand endpoints in waves."
+    " retrain: a model is trained, judged, proposed in a commit, and served.",
 )
 @click.option(
     "--keep",
@@ -47,7 +50,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
 def demo(story: str, keep: Path | None) -> int:
     """Run a whole story on an emulator: declare, plan, apply, verify, drift, kill, recover.
 
-    It starts the emulator, and blob storage for the story of a model, and stops both at the end.
+    It starts the emulator, and blob storage where the story needs it, and stops both at the end.
     The first run downloads blob storage from npm.
     """
     from reconciler.cli.demo.narration import print_text
@@ -58,7 +61,7 @@ def demo(story: str, keep: Path | None) -> int:
     set_stage, tell = _find_story(story)
     folder = empty_folder(keep) if keep else Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
     try:
-        storage = ", with blob storage beside it" if story == "model" else ""
+        storage = "" if story == "fleet" else ", with blob storage beside it"
         print_text(f"Starting the service's emulator{storage}.")
         with set_stage(resolve_path(folder)) as stage:
             tell(stage)
@@ -80,6 +83,10 @@ def _find_story(name: str) -> _Story:
         from reconciler.cli.demo import fleet_story
 
         return fleet_story.set_stage, fleet_story.run_story
+    if name == "retrain":
+        from reconciler.cli.demo import retrain_story
+
+        return retrain_story.set_stage, retrain_story.run_story
     from reconciler.cli.demo import model_story, stage
 
     return stage.set_stage, model_story.run_story

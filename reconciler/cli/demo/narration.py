@@ -21,11 +21,11 @@ def show_file(stage: Stage, name: str, lines: int | None = None) -> None:
     click.echo("".join(text[:lines]), nl=False)
 
 
-def run(stage: Stage, *arguments: str, fails: bool = False) -> None:
-    """Run a command of reconciler; raises ReconcilerError for an unexpected exit code."""
+def run(stage: Stage, *arguments: str, expected: int = 0) -> None:
+    """Run a command of reconciler; raises ReconcilerError for another exit code than expected."""
     announce(*arguments)
     code = stage.run(*arguments)
-    if bool(code) != fails:
+    if code != expected:
         raise ReconcilerError(f"reconciler {arguments[0]} exited with {code}: the demo stops")
 
 

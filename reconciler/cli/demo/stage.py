@@ -11,8 +11,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from reconciler.blobs import upload_model
 from reconciler.emulator.azurite import AzuriteUnavailable, run_azurite
@@ -118,13 +120,24 @@ class Stage:
         properties: dict[str, Any] = self._send("GET", self.url + _SERVICE, None)[0]["properties"]
         return properties
 
+    def score(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+        """The answers of the service to some rows: each with its label and its probability."""
+        location = urlsplit(self.read()["swaggerLocation"]).path.removesuffix("/swagger.json")
+        service, _, version = _SERVICE.partition("?")
+        keys, _ = self._send("GET", f"{self.url}{service}/listKeys?{version}", None)
+        url = f"{self.url}{location}/execute?api-version=2.0&details=true"
+        body = {"Inputs": {"input1": {"ColumnNames": [*columns], "Values": [*map(list, rows)]}}}
+        answer, _ = self._send("POST", url, body, keys["primary"])
+        answers: list[list[str]] = answer["Results"]["output1"]["value"]["Values"]
+        return answers
+
     def _call(self, method: str, body: Any) -> None:
         _, operation = self._send(method, self.url + _SERVICE, body)
         while self._send("GET", operation, None)[0]["status"] == "Provisioning":
             time.sleep(0.05)
 
-    def _send(self, method: str, url: str, body: Any) -> tuple[Any, str]:
-        token = os.environ.get("RECONCILER_EMULATOR_TOKEN") or "emulator"
+    def _send(self, method: str, url: str, body: Any, key: str = "") -> tuple[Any, str]:
+        token = key or os.environ.get("RECONCILER_EMULATOR_TOKEN") or "emulator"
         request = urllib.request.Request(  # noqa: S310 - our own emulator
             url,
             method=method,
@@ -144,12 +157,7 @@ def set_stage(folder: Path) -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
         blob, why = "", ""
         try:
-            azurite = run_azurite(
-                pick_blob_port(port, state / "blobs"),
-                state / "blobs",
-                lambda line: print(line, file=sys.stderr, flush=True),
-            )
-            blob = stack.enter_context(azurite)
+            blob = stack.enter_context(run_storage(port, state))
         except AzuriteUnavailable as error:
             why = str(error)
         storage = ["--blob-url", blob] if blob else ["--no-blob"]
@@ -158,6 +166,17 @@ def set_stage(folder: Path) -> Iterator[Stage]:
         stage = Stage(folder, url, port, account, why)
         _write_project(stage)
         yield stage
+
+
+def run_storage(port: int, state: Path) -> AbstractContextManager[str]:
+    """Start blob storage beside the emulator on `port`, and return its address as a context.
+
+    Raises AzuriteUnavailable.
+    """
+    blobs = state / "blobs"
+    return run_azurite(
+        pick_blob_port(port, blobs), blobs, lambda line: print(line, file=sys.stderr, flush=True)
+    )
 
 
 def _write_project(stage: Stage) -> None:
