@@ -163,7 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)
     invocation = Invocation()
     invocation.deaf = open_streams()
-    given = normalize_flags(sys.argv[1:] if arguments is None else arguments)
+    invocation.typed = tuple(sys.argv[1:] if arguments is None else arguments)
+    given = normalize_flags(invocation.typed)
     invocation.arguments = tuple(given)
     with _without_unraisable_text(), printed_log(invocation):
         try:

@@ -19,7 +19,8 @@ class Invocation:
     """The global flags, the chosen exit codes, and the sinks of the events.
 
     `as_json` says that stdout carries only JSON lines. `deaf` says that stdout was closed when the
-    process started. `arguments` are those of the command line.
+    process started. `arguments` are those of the command line, in the spelling that click parses;
+    `typed` are the same ones as they were given.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class Invocation:
         self.as_json = False
         self.deaf = False
         self.arguments: tuple[str, ...] = ()
+        self.typed: tuple[str, ...] = ()
 
     @property
     def wants_json(self) -> bool:

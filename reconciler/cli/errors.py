@@ -31,7 +31,7 @@ def report(error: Exception, invocation: Invocation) -> int:
     """
     from reconciler.cli.exit_codes import classify_error, get_exit_code
 
-    findings = _explain(error, invocation.arguments)
+    findings = _explain(error, invocation.typed)
     exit_word = classify_error(error)
     if invocation.as_json:
         written = _write_lines(findings, exit_word, invocation)
@@ -96,10 +96,16 @@ def _explain_flag(error: click.NoSuchOption, arguments: Sequence[str]) -> Findin
     flag = find_typed(error.option_name, arguments)
     command = error.ctx.command_path if error.ctx else "reconciler"
     known = set(list_flags(error.ctx))
-    answer = answer_flag(flag, known)
+    answer = answer_flag(flag, known, _find_reader(error.ctx))
     near = "" if answer else suggest_word(flag, sorted(known), never=_NEVER_SUGGESTED)
     step = f"Did you mean '{near}'?" if near else answer
     return Finding(f"{command} has no flag '{flag}'", next_step=step or _point_to_help(error))
+
+
+def _find_reader(ctx: click.Context | None) -> str:
+    """The command if it reads manifests that are named as arguments; else `reconciler plan`."""
+    reads = any(parameter.name == "paths" for parameter in ctx.command.params) if ctx else False
+    return ctx.command_path if ctx and reads else "reconciler plan"
 
 
 def list_flags(ctx: click.Context | None) -> Iterator[str]:

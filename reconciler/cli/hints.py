@@ -74,7 +74,7 @@ _VERBS_BY_ANSWER: Final = {
     "reconciler runs no server: a pipeline runs 'reconciler plan' and 'reconciler"
     " apply'.": "server",
 }
-_PATH: Final = "Give the file or the folder without a flag: 'reconciler plan PATH'."
+_PATH: Final = "Give the file or the folder without a flag: '{command} PATH'."
 _JSON: Final = "Use '--format json'."
 _LEDGER: Final = "Use spec.ledger in the project file."
 _PROJECT_FILE: Final = "Use 'reconciler --project FILE'."
@@ -151,14 +151,16 @@ def answer_verb(word: str) -> str:
     return _VERBS.get(word.lower(), "")
 
 
-def answer_flag(flag: str, known: Collection[str]) -> str:
+def answer_flag(flag: str, known: Collection[str], command: str) -> str:
     """What reconciler has in place of another tool's flag, given with its dashes; "" if unknown.
 
     `known` are the flags of the command: an answer with one that the command lacks is not given.
+    `command` is the one to read a manifest with.
     """
     found = _FLAG.fullmatch(flag)
     answer = _FLAGS.get(found[1], "") if found else ""
-    return answer if set(_NAMED.findall(answer)).issubset(known) else ""
+    fits = set(_NAMED.findall(answer)).issubset(known)
+    return answer.replace("{command}", command) if fits else ""
 
 
 def suggest_word(word: str, known: Sequence[str], *, never: Collection[str]) -> str:
@@ -172,10 +174,10 @@ def suggest_word(word: str, known: Sequence[str], *, never: Collection[str]) -> 
 def find_typed(flag: str, arguments: Sequence[str]) -> str:
     """The flag as it was typed, without its value.
 
-    click takes `-var x=y` for the flag `-v`, and reports only that.
+    click takes `-var x=y` for the flag `-v`, and reports only that. It gets `-lock` as `--lock`.
     """
+    words = [found for found in map(_FLAG.fullmatch, arguments) if found]
+    typed = [f"-{found[1]}" for found in words if not found[0].startswith("--")]
     if flag.startswith("--"):
-        return flag
-    words = (found for found in map(_FLAG.fullmatch, arguments) if found)
-    typed = (f"-{found[1]}" for found in words if not found[0].startswith("--"))
+        return flag[1:] if flag[1:] in typed else flag
     return next((one for one in typed if one.startswith(flag)), flag)

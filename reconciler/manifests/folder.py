@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import field
 from functools import cached_property
@@ -331,16 +331,19 @@ def _is_link(path: Path) -> bool:
         return False
 
 
-def miss_project(file: Path) -> Finding:
+def miss_project(file: Path, paths: Sequence[Path] = ()) -> Finding:
     """The finding for a project file that does not exist.
 
-    It names the one of a parent folder, or a file with a similar name.
+    It names the one of a parent folder, with `paths` as they are named there, or a file with a
+    similar name.
     """
     here = resolve_path(file.parent)
     above = next((one for one in here.parents if (one / PROJECT_FILE).is_file()), None)
     step = "Create one with: reconciler init. Or name one with --project."
     if above is not None and file.name == PROJECT_FILE:
         step = f"The project is in a folder above: use --chdir {os.path.relpath(above, here)}"
+        named = [os.path.relpath(path, above) for path in paths if path.exists()]
+        step += f", and name the manifests from there: {' '.join(named)}" if named else ""
     for near in Folder(here).list_top() if file.name == PROJECT_FILE else ():
         if near.stem.casefold() == file.stem and is_manifest_name(near.name):
             step = f"Did you mean {near.name}? Rename it, or name it: --project {near.name}"

@@ -137,17 +137,17 @@ def _without_collection() -> Iterator[None]:
 
 def _load(loading: _Loading, file: Path, paths: Sequence[Path]) -> Loaded:
     try:
-        loading.load_project(file)
-        # Without a project this may be any folder: its other files are not reported.
-        alone = not file.exists() and all(path == file for path in paths)
-        if not alone:
+        if file.exists():
+            loading.load_project(file)
             loading.load_manifests(paths)
-        whole = not paths and not alone
+        else:
+            # Without a project this may be any folder. What files say is relative to the project's.
+            loading.findings.append(miss_project(file, paths))
     except ProjectTooLarge as error:
         loaded = loading.finish(whole=False)
         # First: there may be thousands of others.
         return replace(loaded, findings=(*error.findings(), *loaded.findings))
-    return loading.finish(whole=whole)
+    return loading.finish(whole=not paths and file.exists())
 
 
 @dataclass
@@ -185,9 +185,6 @@ class _Loading:
         return match_kinds(["Fleet", *self.schemas])
 
     def load_project(self, file: Path) -> None:
-        if not file.exists():
-            self.findings.append(miss_project(file))
-            return
         self.load_file(file)
         if self.project is None and not (self.findings or self.folder.findings):
             place = SourceLocation(self.folder.name(file), 1, 1)

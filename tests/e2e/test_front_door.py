@@ -145,9 +145,15 @@ FLAGS = {
     ("plan", "-replace=WebService/census"): "'--rotate ADDRESS'",
     ("plan", "-refresh-only"): "'reconciler drift'",
     ("apply", "-lock=false"): "always takes the lock",
+    ("plan", "-lock=true"): "always takes the lock",
+    ("drift", "-lock-timeout=5s"): "See 'reconciler drift --help'",
+    ("plan", "--lock=false"): "always takes the lock",
     ("plan", "-input=false"): "RECONCILER_INPUT=0",
     ("plan", "-o", "json"): "'--format json'",
-    ("apply", "-f", "x.yaml"): "'reconciler plan PATH'",
+    ("apply", "-f", "x.yaml"): "'reconciler apply PATH'",
+    ("drift", "--filename", "x.yaml"): "'reconciler drift PATH'",
+    ("validate", "-k", "x"): "'reconciler validate PATH'",
+    ("forget", "-f", "x.yaml"): "'reconciler plan PATH'",
     ("plan", "-n", "prod"): "spec.resource",
     ("apply", "-y"): "asks once",
     ("plan", "--sumary"): "Did you mean '--summary'?",
@@ -232,9 +238,47 @@ def test_a_flag_of_another_tool_is_answered_by_its_whole_name(
 ) -> None:
     code, out, err = say(*typed, capsys=capsys)
     assert (code, out) == (1, "")
-    assert f"-{typed[1].partition('=')[0].lstrip('-')}'" in err.splitlines()[0]
+    assert err.splitlines()[0].endswith(f" has no flag '{typed[1].partition('=')[0]}'")
     assert answer in err
     assert not any(flag in err for flag in DESTROYS)
+
+
+@pytest.mark.parametrize("flag", ["--json", "--format=json", "-json"])
+def test_an_apply_that_prints_json_and_would_ask_names_no_flag_that_was_not_typed(
+    flag: str, tmp_path: Path
+) -> None:
+    assert run(tmp_path, "init").code == 0
+    done = run(tmp_path, "apply", flag)
+    assert "an apply that prints JSON cannot ask for approval" in done.out
+    assert "--json" not in done.out
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("plan", "--destroy", "--target", "WebService/censu"),
+        ("apply", "--destroy", "--auto-approve", "--target", "WebService/censu"),
+        ("apply", "--destroy", "--exclude", "WebService/censu"),
+        ("plan", "--prune", "--target", "WebService/censu"),
+        ("plan", "--allow", "deletes=WebService/censu"),
+        ("forget", "WebService/censu"),
+    ],
+    ids=" ".join,
+)
+def test_no_address_is_proposed_to_what_destroys(project: Project, typed: tuple[str, ...]) -> None:
+    project.emulator.deploy("census", project.emulator.model_uri("old"))
+    project.manifest("census", project.emulator.model_uri("a"))
+    assert project.run("apply", "--auto-approve").code == 0
+    done = project.run(*typed)
+    assert (done.code, "Error: WebService/censu: " in done.err) == (1, True)
+    assert "WebService/census" not in done.err.replace("WebService/censu:", "")
+    assert "Did you mean" not in done.err
+
+
+def test_an_address_is_proposed_to_a_plan_that_destroys_nothing(project: Project) -> None:
+    project.manifest("census", project.emulator.model_uri("a"))
+    done = project.run("plan", "--target", "WebService/censu")
+    assert (done.code, "Did you mean WebService/census?" in done.err) == (1, True)
 
 
 def test_no_answer_names_a_flag_that_destroys_unless_it_was_asked_for() -> None:
@@ -248,7 +292,8 @@ def test_no_answer_names_a_flag_that_destroys_unless_it_was_asked_for() -> None:
 def test_every_command_and_flag_that_an_answer_names_exists() -> None:
     every = {flag for one in COMMANDS.values() for option in one.params for flag in option.opts}
     every |= {flag for one in reconciler.params for flag in one.opts} | {"--help"}
-    for answer in (*_VERBS.values(), *_FLAGS.values()):
+    for said in (*_VERBS.values(), *_FLAGS.values()):
+        answer = said.replace("{command}", "reconciler apply")
         quoted = [
             part for part in answer.split("'")[1::2] if part.startswith(("reconciler ", "--"))
         ]
@@ -427,6 +472,28 @@ def test_a_project_in_a_folder_above_is_named(project: Project, below: str) -> N
             f"  The project is in a folder above: use --chdir {up}\n"
         )
         assert run(project.folder / below, "--chdir", up, "list").code == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (("plan", "census.yaml"), ", and name the manifests from there: manifests/census.yaml"),
+        (("validate", "."), ", and name the manifests from there: manifests"),
+        (("apply", "census.yaml"), ", and name the manifests from there: manifests/census.yaml"),
+        (("drift", "manifests/census.yaml"), ""),
+    ],
+    ids=str,
+)
+def test_a_manifest_that_is_named_below_the_project_is_no_second_error(
+    typed: tuple[str, ...], named: str, tmp_path: Path
+) -> None:
+    assert run(tmp_path, "init").code == 0
+    done = run(tmp_path / "manifests", *typed)
+    assert (done.code, done.said.count("Error:")) == (1, 1)
+    assert f"The project is in a folder above: use --chdir ..{named}\n" in done.said
+    meant = named.rpartition(" ")[2] or "manifests/census.yaml"
+    again = run(tmp_path / "manifests", "--chdir", "..", "validate", meant)
+    assert (again.code, again.err) == (0, "")
 
 
 def test_a_folder_without_a_project_reports_only_that(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def _apply_new(
 
     ask = not (apply_flags.auto_approve or apply_flags.expect)
     if ask and invocation.as_json:
-        raise _refuse_asking("--json cannot ask for approval")
+        raise _refuse_asking("an apply that prints JSON cannot ask for approval")
     assembly = assemble(invocation, paths, flags.allowed)
 
     def make(runtime: Runtime) -> tuple[Plan, str]:

@@ -37,7 +37,12 @@ def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None
     """
     from dataclasses import replace
 
-    from reconciler.cli.wiring import assemble_project, lock_ledger, parse_addresses
+    from reconciler.cli.wiring import (
+        assemble_project,
+        lock_ledger,
+        not_in_ledger,
+        parse_addresses,
+    )
     from reconciler.model import Action
 
     assembly = assemble_project(invocation)
@@ -50,7 +55,8 @@ def forget(invocation: Invocation, address: str, *, lock_timeout: float) -> None
             snapshot = _apply_manifests(invocation, snapshot)
             members = _find_members(named, snapshot)
         if not members:
-            raise _not_in_ledger(named, ledger.load())
+            # It asks no question, so a mistyped address must not lead to another resource.
+            raise not_in_ledger(named, ())
         for member in members:
             state = snapshot.last_applied_by_address[member]
             entry = _make_entry(assembly, snapshot.applied_as(member), state)
@@ -78,13 +84,6 @@ def _apply_manifests(invocation: Invocation, snapshot: Snapshot) -> Snapshot:
     loaded, kinds = load_all(invocation, [])
     defaults = loaded.project.defaults if loaded.project is not None else {}
     return snapshot.of_resources(find_meant(identify_offline(kinds), loaded.manifests, defaults))
-
-
-def _not_in_ledger(named: Address, snapshot: Snapshot) -> Exception:
-    from reconciler.cli.wiring import not_in_ledger
-
-    known = snapshot.last_applied_by_address
-    return not_in_ledger(named, (*known, *(one.fleet for one in known.values())))
 
 
 def _make_entry(assembly: Assembly, address: Address, state: LastApplied) -> Entry:

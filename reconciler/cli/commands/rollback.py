@@ -65,7 +65,9 @@ def rollback(
     from reconciler.plans.plan_file import digest_of_plan
 
     if form != "text" and not out:
-        raise click.UsageError(f"--format {form} needs --out: an apply prints text")
+        raise click.UsageError(
+            f"a plan in {form} needs --out: without it, rollback applies and prints text"
+        )
     (named,) = parse_addresses("rollback", [address])
     # An error in one manifest must not prevent the rollback of another resource.
     assembly = assemble_leniently(invocation)

@@ -123,10 +123,12 @@ def resolve_request(request: PlanRequest, snapshot: Snapshot) -> PlanRequest:
     known = {*fleets, *(one.address for one in request.manifests), *last_applied_by_address}
     known.update(one.fleet for one in request.rollouts)
     named = (*request.targets, *request.excluded, *request.rotate)
-    unknown = [_no_such_address(str(at), known) for at in named if at not in known]
+    # No address is proposed to a plan that destroys what it names, or to the lifting of a guard.
+    proposed = () if request.prune or request.destroy else sorted(map(str, known))
+    unknown = [_no_such_address(str(at), proposed) for at in named if at not in known]
     lifted = [text.partition("=")[2] for text in request.allowed if "=" in text]
     names = frozenset(map(str, known))
-    unknown += [_no_such_address(at, known) for at in lifted if at not in names]
+    unknown += [_no_such_address(at, ()) for at in lifted if at not in names]
     if unknown:
         raise ManifestInvalid(tuple(unknown))
     return replace(
@@ -169,12 +171,12 @@ def select_manifests(request: PlanRequest) -> list[Manifest]:
     return sorted(found, key=lambda manifest: manifest.address)
 
 
-def _no_such_address(address: str, known: Collection[Address]) -> Finding:
-    near = suggest(address, sorted(map(str, known)))
+def _no_such_address(address: str, proposed: Sequence[str]) -> Finding:
+    near = suggest(address, proposed)
     return Finding(
         "no manifest declares this address",
         subject=address,
-        next_step=ask(address, near, "{}") if near else "A target has the form Kind/name.",
+        next_step=ask(address, near, "{}") if near else "See the addresses: reconciler list",
     )
 
 
