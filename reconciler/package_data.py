@@ -7,6 +7,7 @@ searched, so that no file in the user's working folder can replace a schema.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "_schemas", _PACKAGE.parent / "schemas")
+# Besides the folder of the ledger; the .gitignore of each example has the same ones.
+_WRITTEN = ("*.plan", "*.html", "errored.ledger*.json")
 _EXAMPLES = (_PACKAGE / "_examples", _PACKAGE.parent / "manifests")
 
 
@@ -44,6 +47,16 @@ def _find_package(name: str) -> Traversable:
     from importlib import resources  # noqa: PLC0415 - slow, and only other packages need it
 
     return resources.files(name)
+
+
+def list_example(name: str) -> Iterator[Path]:
+    """Yields the files of an example project, without those that commands wrote into it."""
+    folder = find_example(name)
+    for file in sorted(folder.rglob("*")):
+        parts = file.relative_to(folder).parts
+        written = parts[0] == ".reconciler" or any(map(file.match, _WRITTEN))
+        if file.is_file() and not written:
+            yield file
 
 
 def find_example(name: str) -> Path:

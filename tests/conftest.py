@@ -38,7 +38,18 @@ def pytest_configure(config: pytest.Config) -> None:
     _hear_signals()
     if not hasattr(config, "workerinput"):
         os.environ[RUN_FOLDER] = tempfile.mkdtemp(prefix="reconciler-tests-")
-        _share_bytecode(config.rootpath / ".pytest_cache" / "bytecode")
+        _share_bytecode(_find_bytecode(config))
+
+
+def _find_bytecode(config: pytest.Config) -> Path:
+    return config.rootpath / ".pytest_cache" / "bytecode"
+
+
+def _forget_bytecode(folder: Path) -> None:
+    """Remove what is compiled of the folders of tests: each run has other ones."""
+    temporary = folder / tempfile.gettempdir().lstrip(os.sep)
+    for of_tests in temporary.glob("pytest-of-*"):
+        shutil.rmtree(of_tests, ignore_errors=True)
 
 
 def _share_bytecode(folder: Path) -> None:
@@ -55,6 +66,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     close_storage()
     if not hasattr(config, "workerinput"):
         shutil.rmtree(os.environ.pop(RUN_FOLDER), ignore_errors=True)
+        _forget_bytecode(_find_bytecode(config))
 
 
 def _hear_signals() -> None:

@@ -113,21 +113,21 @@ def _summarize(results: Results, sizes: Sizes) -> Iterator[str]:
     if ours and theirs:
         time, memory = ours.wall_s / theirs.wall_s, ours.peak_mb / theirs.peak_mb
         yield (
-            f"A cold plan of {services:,} services takes {time:.2f} of Terraform's time"
-            f" and {memory:.2f} of its memory."
+            f"A plan of {services:,} services without a cache takes {time:.2f} of the time"
+            f" and {memory:.2f} of the memory that Terraform needs."
         )
     ours, theirs = (results.find(fleet_of(sizes.fleet), tool) for tool in ("reconciler", "octoDNS"))
     if ours and theirs:
         time = ours.wall_s / theirs.wall_s
         yield (
-            f"A plan of a fleet of {sizes.fleet:,} endpoints takes {time:.2f} of octoDNS's time"
-            " for as many zones."
+            f"A plan of a fleet of {sizes.fleet:,} endpoints takes {time:.2f} of the time"
+            f" that octoDNS needs for a plan of {sizes.fleet:,} zones."
         )
     warm = results.find(warm_of(sizes.warm), "reconciler")
     if warm:
         yield (
             f"A plan of {sizes.warm:,} unchanged services takes {warm.wall_s:.1f} s"
-            f" and {warm.calls:,} calls under Resource Manager's published limits."
+            f" and {warm.calls:,} calls, within the limits that Resource Manager publishes."
         )
 
 

@@ -679,3 +679,18 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(
         ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
     ).stdout
+
+
+def test_init_copies_nothing_that_a_command_wrote_into_the_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a checkout the example is a project itself, and people run commands there."""
+    example = tmp_path / "examples" / "census"
+    shutil.copytree(EXAMPLE, example)
+    before = [name for name in run(tmp_path, "init", "one").out.splitlines() if name[:2] == "  "]
+    (example / ".reconciler").mkdir(exist_ok=True)
+    for name in (".reconciler/ledger.jsonl", "first.plan", "a.html", "errored.ledger.1.json"):
+        (example / name).write_text("{}")
+    monkeypatch.setattr("reconciler.package_data._EXAMPLES", (example.parent,))
+    after = [name for name in run(tmp_path, "init", "two").out.splitlines() if name[:2] == "  "]
+    assert [one.replace("two", "one") for one in after] == before

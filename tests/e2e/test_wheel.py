@@ -15,11 +15,18 @@ from tests.plans import plan, step_of_every_shape
 pytestmark = pytest.mark.e2e
 
 
+def environment(**more: str) -> dict[str, str]:
+    """Without the folder of bytecode that tests share: what is installed here is soon removed."""
+    kept = clean_environment({"PYTHONDONTWRITEBYTECODE": "1", **more})
+    kept.pop("PYTHONPYCACHEPREFIX", None)
+    return kept
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "-w", str(folder), str(ROOT)], check=True)
+    subprocess.run([*command, "-w", str(folder), str(ROOT)], check=True, env=environment())
     (found,) = folder.glob("*.whl")
     return found
 
@@ -28,13 +35,13 @@ def test_the_wheel_runs_away_from_the_checkout(wheel: Path, tmp_path: Path) -> N
     target, work = tmp_path / "installed", tmp_path / "work"
     work.mkdir()
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target)]
-    subprocess.run([*command, str(wheel)], check=True)
+    subprocess.run([*command, str(wheel)], check=True, env=environment())
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "-P", *arguments],
             cwd=work,
-            env=clean_environment({"PYTHONPATH": str(target)}),
+            env=environment(PYTHONPATH=str(target)),
             capture_output=True,
             text=True,
             check=False,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tree import find_tracked
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -77,3 +79,17 @@ def test_no_symbolic_link_is_committed() -> None:
         ["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert [line for line in listed.stdout.splitlines() if line.startswith("120000 ")] == []
+
+
+def test_no_test_reads_a_file_that_git_does_not_track(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifests" / "census").mkdir(parents=True)
+    for name in ("manifests/one.yaml", "manifests/census/two.yaml", "README.md"):
+        (tmp_path / name).write_text("x")
+    monkeypatch.setattr("tests.tree.ROOT", tmp_path)
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    (tmp_path / "manifests" / "left.yaml").write_text("x")
+    found = [file.relative_to(tmp_path).as_posix() for file in find_tracked("manifests/*.yaml")]
+    assert found == ["manifests/census/two.yaml", "manifests/one.yaml"]

@@ -16,6 +16,7 @@ from reconciler.errors import Unavailable
 from reconciler.secrets import redaction as redacting
 from reconciler.secrets.redaction import HIDDEN, Redaction
 from tests.laws import examples
+from tests.tree import find_tracked
 from tests.unit.test_redaction import knowing, reply
 
 # The key of a storage account has "+", "/" and "=", and no long run of other characters.
@@ -173,11 +174,7 @@ def test_another_word_with_the_same_beginning_is_left() -> None:
         assert redaction.redact(text) is text
 
 
-ORDINARY = [
-    *Path(__file__).parents[2].glob("*.md"),
-    *Path(__file__).parents[2].glob("schemas/*/*.json"),
-    *Path(__file__).parents[2].glob("manifests/**/*.*"),
-]
+ORDINARY = list(find_tracked("*.md", "schemas/*.json", "manifests/*.*"))
 
 
 @pytest.mark.parametrize("file", ORDINARY, ids=lambda file: file.name)

@@ -79,7 +79,8 @@ class ApplyFlags:
     metavar="DIGEST",
     default="",
     callback=_read_digest,
-    help="Apply only the plan with this digest, or the plan whose changes have it; do not ask.",
+    help="A digest that plan printed. Apply only a plan that has this digest, or whose changes"
+    " have it. Do not ask for approval.",
 )
 @apply_options
 @click.pass_obj

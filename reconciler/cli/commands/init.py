@@ -74,11 +74,12 @@ def _make_files() -> dict[str, bytes]:
     import json
 
     from reconciler.manifests.schema import bundle_schema
-    from reconciler.package_data import find_example
+    from reconciler.package_data import find_example, list_example
 
     example = find_example("census")
-    found = (file for file in example.rglob("*") if file.is_file())
-    files = {file.relative_to(example).as_posix(): file.read_bytes() for file in found}
+    files = {
+        file.relative_to(example).as_posix(): file.read_bytes() for file in list_example("census")
+    }
     for name in _SCHEMAS:
         text = json.dumps(bundle_schema(f"manifest/{name}"), indent=2, ensure_ascii=False)
         files[f"{_SCHEMA_FOLDER}/{name}.schema.json"] = f"{text}\n".encode()
