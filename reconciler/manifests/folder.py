@@ -233,9 +233,11 @@ class Folder:
         """
         if path.name in {"", ".."} or "\0" in path.name or _is_link(path):
             return resolve_path(path)
-        if path.parent not in self._resolved:
-            self._resolved[path.parent] = resolve_path(path.parent)
-        return self._resolved[path.parent] / path.name
+        folder = path.parent
+        resolved = self._resolved.get(folder)
+        if resolved is None:
+            resolved = self._resolved[folder] = resolve_path(folder)
+        return resolved / path.name
 
     def holds(self, path: Path) -> bool:
         """Whether a path, symlinks resolved, is inside the folder; False for an invalid path."""

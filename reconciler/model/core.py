@@ -149,6 +149,10 @@ class Resource:
     id: str
     token: SecretReference | None = field(default=None, compare=False)
 
+    def __hash__(self) -> int:
+        # Every look-up of a resource needs it, and a text keeps its hash.
+        return hash(self.id)
+
     @property
     def short_id(self) -> str:
         """The last segment of the id, as shown in brackets."""
