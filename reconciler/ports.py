@@ -298,8 +298,12 @@ class Trains(Protocol):
         """The batch execution of a live service; its key is read now and kept nowhere."""
         ...
 
-    def open_scorer(self, resource: Resource, /) -> Scorer:
-        """The scoring of a live service; its key is read now and kept nowhere."""
+    def open_scorer(self, resource: Resource, within_s: float | None = None, /) -> Scorer:
+        """The scoring of a live service; its key is read now and kept nowhere.
+
+        A call that the service refuses for now is sent again for `within_s` seconds, or for as long
+        as any other call.
+        """
         ...
 
 

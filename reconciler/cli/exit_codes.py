@@ -64,6 +64,8 @@ def classify_outcome(outcome: Outcome, halted: str, *, planned: bool) -> ExitWor
         return "rolled-back"
     if outcome.failures or outcome.not_started:
         return "incomplete"
+    if outcome.unproven:
+        return "evidence-incomplete"
     return "applied" if planned else "no-changes"
 
 

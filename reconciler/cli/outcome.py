@@ -69,7 +69,7 @@ def _report_lines(
 ) -> bool:
     """Write the result as JSON lines; returns whether stdout accepted them."""
     lines = invocation.lines
-    for finding in (*outcome.failures, *outcome.unrestored, *unrecorded):
+    for finding in (*outcome.failures, *outcome.unrestored, *outcome.unproven, *unrecorded):
         lines.write(describe_finding(finding))
     lines.end(describe_end(outcome, exit_word, invocation.interruption.halted()))
     return not lines.broken

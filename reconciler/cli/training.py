@@ -16,6 +16,7 @@ from reconciler.cli.context import Invocation
 from reconciler.cli.rewrite import rewrite
 from reconciler.cli.wiring import Assembly, lock_ledger
 from reconciler.document.pointers import format_pointer
+from reconciler.engine.pool import ResumableTask
 from reconciler.engine.runtime import Runtime
 from reconciler.engine.training.comparing import Rows
 from reconciler.engine.training.judging import judge_run
@@ -29,7 +30,13 @@ from reconciler.engine.training.run import (
     list_secrets,
     name_run,
 )
-from reconciler.engine.training.verifying import verify_model
+from reconciler.engine.training.verifying import (
+    Question,
+    find_digest,
+    is_unreachable_now,
+    read_golden_rows,
+    watch,
+)
 from reconciler.errors import ReconcilerError, ServiceMissing
 from reconciler.kinds.data_plane import open_address
 from reconciler.manifests.editing import Edit
@@ -170,9 +177,9 @@ class Trainer:
                 raise
             return None
 
-    def _open_scorer(self, address: Address) -> Scorer:
+    def _open_scorer(self, address: Address, within_s: float | None = None) -> Scorer:
         provider, resource = self._find_service(address)
-        return provider.open_scorer(resource)
+        return provider.open_scorer(resource, within_s)
 
     def _find_service(self, address: Address) -> tuple[Trains, Resource]:
         """The provider and the resource of an address in the manifests."""
@@ -199,10 +206,16 @@ class Trainer:
         snapshot = self._assembly.ledger.load()
         root = Path(self._assembly.project.root)
 
-        def work(one: Manifest) -> Verification:
-            return verify_model(root, one, snapshot, lambda: self._open_scorer(one.address))
+        def work(one: Manifest) -> ResumableTask[Verification]:
+            question = Question(
+                read_golden_rows(root, one),
+                find_digest(snapshot, one),
+                snapshot.facts,
+                lambda within_s: self._open_scorer(one.address, within_s),
+            )
+            return (yield from watch(question, is_unreachable_now))
 
-        found = {one.address: one for one in self.runtime.run_all(work, manifests)}
+        found = {one.address: one for one in self.runtime.run_resumable(work, manifests)}
         return (found[one.address] for one in manifests)
 
     def propose(

@@ -55,11 +55,15 @@ class StepWaiting:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A step is done, and a read has verified it; `elapsed` is in seconds."""
+    """A step is done, and a read has verified it; `elapsed` is in seconds.
+
+    `proof` says which model answers, where it was proven by its answers.
+    """
 
     resource: Resource
     action: Action
     elapsed: float
+    proof: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,15 @@ class StepSkipped:
 
     resource: Resource
     action: Action
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVerified:
+    """The proof that an earlier apply left open was made: its result, with the reason."""
+
+    resource: Resource
+    proof: str
     reason: str
 
 
@@ -209,6 +222,7 @@ Event: TypeAlias = (
     | StepDone
     | StepFailed
     | StepSkipped
+    | ModelVerified
     | RollbackStarted
     | JobReported
     | DataUploaded

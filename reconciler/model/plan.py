@@ -276,7 +276,8 @@ class Outcome:
     that their own fleet stopped. After a rollback, the resources in `rolled_back` have their values
     from before the apply, and `unrestored` has a finding for each other resource. `unrecorded` was
     done and could not be written to the ledger. The service accepted a write to each resource in
-    `not_observable` that it does not show.
+    `not_observable` that it does not show. `unproven` has a warning for each resource whose model
+    was set, and whose answers do not prove which model answers.
     """
 
     added: tuple[Address, ...] = ()
@@ -289,3 +290,4 @@ class Outcome:
     unrecorded: tuple[Entry, ...] = ()
     stopped: tuple[Stopped, ...] = ()
     not_observable: tuple[Address, ...] = ()
+    unproven: tuple[Finding, ...] = ()

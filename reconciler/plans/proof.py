@@ -31,7 +31,8 @@ class Verification:
     """The proof for one resource, with its reason.
 
     `digest` is that of the model that it must serve, `before` that of the model before; both are
-    empty if they are not known.
+    empty if they are not known. `may_change` says that the answer to a later call may prove
+    something else.
     """
 
     address: Address
@@ -40,6 +41,7 @@ class Verification:
     digest: str = ""
     before: str = ""
     rows: int = 0
+    may_change: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,35 +68,67 @@ class Answers:
 
 
 def find_answers(
-    facts: Mapping[tuple[str, str], Fact], digest: str
+    facts: Mapping[tuple[str, str], Fact], digest: str, before: str = ""
 ) -> tuple[Answers | None, Answers | None, str]:
-    """Returns the recorded answers of a model and of the model before, and the latter's digest."""
-    fact = facts.get((_TOPIC, digest))
-    data = fact.data if fact is not None else {}
-    mine, theirs = (Answers.parse(data.get(name)) for name in ("answers", "parentAnswers"))
-    before = data.get("parent", "")
-    return mine, theirs, before if isinstance(before, str) else ""
+    """Returns the recorded answers of a model and of the model before, and the latter's digest.
+
+    `before` is the digest of the model before. If it is empty, it is the one with which the model
+    was compared. The answers of a model are recorded with its own evaluation, and with that of a
+    model that was compared with it.
+    """
+    data = _find_data(facts, digest)
+    parent = data.get("parent")
+    before = before or (parent if isinstance(parent, str) else "")
+    mine = Answers.parse(data.get("answers")) or _find_as_parent(facts, digest)
+    if before and before == parent:
+        return mine, Answers.parse(data.get("parentAnswers")), before
+    theirs = Answers.parse(_find_data(facts, before).get("answers"))
+    return mine, theirs or _find_as_parent(facts, before), before
+
+
+def _find_data(facts: Mapping[tuple[str, str], Fact], digest: str) -> Mapping[str, Json]:
+    fact = facts.get((_TOPIC, digest)) if digest else None
+    return fact.data if fact is not None else {}
+
+
+def _find_as_parent(facts: Mapping[tuple[str, str], Fact], digest: str) -> Answers | None:
+    """Returns the answers of a model that are recorded with a model that was compared with it."""
+    compared = (
+        Answers.parse(fact.data.get("parentAnswers"))
+        for (topic, _), fact in facts.items()
+        if digest and topic == _TOPIC and fact.data.get("parent") == digest
+    )
+    return next(filter(None, compared), None)
+
+
+def find_gap(rows: str, expected: Answers | None) -> str:
+    """Returns why no answer to rows with this digest can prove anything, "" if one can."""
+    if expected is None:
+        return "no answers of this model are recorded"
+    return "its answers are recorded for other rows" if expected.rows != rows else ""
 
 
 def prove(
     given: Answers, expected: Answers | None, old: Answers | None, tolerance: float
-) -> tuple[Proof, str]:
-    """Returns what answers prove about the model that gave them, with the reason."""
-    if expected is None:
-        return Proof.INCONCLUSIVE, "no answers of this model are recorded"
-    if expected.rows != given.rows:
-        return Proof.INCONCLUSIVE, "its answers are recorded for other rows"
+) -> tuple[Proof, str, bool]:
+    """Returns what answers prove about the model that gave them, with the reason.
+
+    The last value says whether later answers may prove something else.
+    """
+    gap = find_gap(given.rows, expected)
+    if expected is None or gap:
+        return Proof.INCONCLUSIVE, gap, False
     is_new = _is_same(given, expected, tolerance)
     is_old = old is not None and old.rows == given.rows and _is_same(given, old, tolerance)
     if is_new and is_old:
-        return Proof.INCONCLUSIVE, "both models answer these rows alike"
+        return Proof.INCONCLUSIVE, "both models answer these rows alike", False
     number = len(given.values)
     rows = f"{count(number, 'row')} {agree(number, 'is', 'are')} answered"
     if is_new:
-        return Proof.PROVEN, f"{rows} as recorded"
+        return Proof.PROVEN, f"{rows} as recorded", False
     if is_old:
-        return Proof.OLD, f"{rows} as by the model before"
-    return Proof.INCONCLUSIVE, "the answers are those of another model"
+        return Proof.OLD, f"{rows} as by the model before", True
+    return Proof.INCONCLUSIVE, "the answers are those of another model", True
 
 
 def _is_same(one: Answers, other: Answers, tolerance: float) -> bool:

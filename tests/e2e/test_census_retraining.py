@@ -143,15 +143,17 @@ def test_an_old_model_that_still_answers_is_found(tmp_path: Path) -> None:
     options = ("--operation-seconds=0", "--job-seconds=0", f"--faults={faults}")
     with run_emulator(*options) as emulator:
         story = Story(tmp_path / "project", emulator)
+        story.change("manifests/census.yaml", "label: income}", "label: income, timeout: 1s}")
         story.apply()
         assert story.retrain()["outcome"] == "proposed"
-        story.apply()
+        story.run("apply", "--auto-approve")
         pass_time(emulator.url, 600)
+        story.apply()
         story.change("manifests/census.csv", "Private", "Self-emp")
         second = story.retrain()
         assert second["outcome"] == "proposed", second
         # The service reports the new model, and answers with the first one.
-        story.apply()
+        assert story.run("apply", "--auto-approve", "--detailed-exitcode").code == 6
         done = story.run("verify", "WebService/census", "--detailed-exitcode", "--json")
         document = json.loads(done.out)
         jsonschema.validate(document, read_schema("output/verify"))

@@ -305,7 +305,7 @@ class Session:
 
     def _carry_out(self, plan: Plan, digest: str, lease: Lease) -> int:
         from reconciler.cli.outcome import FINISHED, report_outcome
-        from reconciler.engine.applying.apply import Policy, apply_plan
+        from reconciler.engine.applying.apply import Declarations, Policy, apply_plan
 
         invocation, apply_flags = self.invocation, self.apply_flags
         if not invocation.as_json:
@@ -318,8 +318,9 @@ class Session:
         )
         policy = Policy(apply_flags.fail_fast, apply_flags.on_failure, apply_flags.patience)
         author = self._author(digest, self.commit)
+        declared = Declarations(self.assembly.project.root, self.assembly.loaded.manifests)
         try:
-            outcome = apply_plan(runtime, plan, author, lease, policy)
+            outcome = apply_plan(runtime, plan, author, lease, policy, declared)
         except KeyboardInterrupt:
             invocation.print_error(FINISHED)
             raise

@@ -15,12 +15,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from traceback import format_tb
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from reconciler.document.diff import is_omitted
 from reconciler.engine.applying.admission import check_calls, check_secrets, check_steps
-from reconciler.engine.applying.journal import Author, Journal, document_of
+from reconciler.engine.applying.journal import PROOFS, Author, Journal, document_of
 from reconciler.engine.applying.rollout import Fleets, Task
 from reconciler.engine.applying.step_run import Worker
 from reconciler.engine.pool import ResumableTask
@@ -42,10 +43,12 @@ from reconciler.model import (
     Finding,
     LastApplied,
     Live,
+    Manifest,
     Outcome,
     Plan,
     Resource,
     RollbackStarted,
+    Snapshot,
     Step,
     StepDone,
     StepFailed,
@@ -58,6 +61,9 @@ from reconciler.plans.plan_file import digest_of_step
 from reconciler.plans.undo import make_undo
 from reconciler.plans.waves import arrange, name_item
 from reconciler.ports import Lease
+
+if TYPE_CHECKING:  # imported only where a manifest asks for it
+    from reconciler.engine.applying.proving import Prover
 
 # An interrupted apply finishes the steps that have started. Their calls wait at most this long
 # for the rate limit.
@@ -88,12 +94,26 @@ class Policy:
     read_back_s: float = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Declarations:
+    """The manifests of the project, for what they ask beside the changes. `root` is its folder."""
+
+    root: str = ""
+    manifests: Sequence[Manifest] = ()
+
+
 def apply_plan(
-    runtime: Runtime, plan: Plan, author: Author, lease: Lease, policy: Policy | None = None
+    runtime: Runtime,
+    plan: Plan,
+    author: Author,
+    lease: Lease,
+    policy: Policy | None = None,
+    declared: Declarations | None = None,
 ) -> Outcome:
     """Apply every step and return the outcome of each.
 
-    Raises PlanRefused, TooManyCalls, Unplannable or StalePlan before the first write. A step that
+    After an update of a model, its resource is verified if its manifest has `spec.verify`. Raises
+    PlanRefused, TooManyCalls, Unplannable or StalePlan before the first write. A step that
     fails later is a failure in the outcome. A step that an interrupted run of the same plan has
     done is skipped if a read shows that it still holds.
     """
@@ -120,11 +140,34 @@ def apply_plan(
         runtime.emit(StepSkipped(step.resource, step.action, "it is already gone"))
     fleets = Fleets(runtime, plan, checked.left, strict=policy.on_failure == "rollback")
     fleets.resume(checked.done)
-    run = _Run(runtime, Worker(runtime, journal, policy.read_back_s), policy, fleets)
+    prover = _make_prover(runtime, journal, checked.left, meant, declared or Declarations())
+    run = _Run(runtime, Worker(runtime, journal, policy.read_back_s), policy, fleets, prover)
     run.carry_out(checked.left)
     if policy.on_failure == "rollback" and run.failures:
         run.roll_back()
+    run.settle()
     return run.sum_up(plan)
+
+
+def _make_prover(
+    runtime: Runtime,
+    journal: Journal,
+    steps: Sequence[Step],
+    snapshot: Snapshot,
+    declared: Declarations,
+) -> Prover | None:
+    """Return what verifies models; None, without an import, if nothing asks for it."""
+    addresses = {one.resource.address for one in steps if one.models}
+    addresses |= {Address.parse(subject) for topic, subject in snapshot.facts if topic == PROOFS}
+    asking = [
+        one for one in declared.manifests if one.address in addresses and "verify" in one.spec
+    ]
+    if not asking:
+        return None
+    from reconciler.engine.applying.proving import Prover, list_cases  # noqa: PLC0415 - start-up
+
+    cases = list_cases(Path(declared.root), asking, steps, snapshot)
+    return Prover(runtime, journal, snapshot, cases)
 
 
 def _is_recorded(step: Step, author: Author, remembered: Mapping[Address, LastApplied]) -> bool:
@@ -141,8 +184,16 @@ def _is_recorded(step: Step, author: Author, remembered: Mapping[Address, LastAp
 class _Run:
     """The state of one apply: completed steps, failures, and whether another step may start."""
 
-    def __init__(self, runtime: Runtime, worker: Worker, policy: Policy, fleets: Fleets) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        worker: Worker,
+        policy: Policy,
+        fleets: Fleets,
+        prover: Prover | None,
+    ) -> None:
         self._runtime, self._worker, self._policy, self._fleets = runtime, worker, policy, fleets
+        self._prover = prover
         self._stopped = threading.Event()
         self._resource_locks = _ResourceLocks()
         self._guard = threading.Lock()
@@ -201,12 +252,23 @@ class _Run:
     def _attempt(
         self, step: Step, done: list[_Done], worker: Worker | None = None
     ) -> ResumableTask[ReconcilerError | None]:
-        """Run one step and add it to `done`; returns the error of a failed step."""
-        started = time.monotonic()
+        """Run one step and add it to `done`; returns the error of a failed step.
+
+        A step with which the old model still answers has failed, and is in `done`: what it wrote
+        can be undone.
+        """
+        started, proof = time.monotonic(), ""
         self._runtime.emit(StepStarted(step.resource, step.action))
+        prover = self._prover if worker is None else None
         try:
             with self._resource_locks.hold(step):
+                if prover is not None:
+                    prover.expect(step)
                 after = yield from (worker or self._worker).carry_out(step)
+                with self._guard:
+                    done.append((step, after))
+                if prover is not None:
+                    proof = yield from prover.prove(step)
         except Exception as error:  # noqa: BLE001 - a defect in one step must not stop the others
             known = error if isinstance(error, ReconcilerError) else _make_defect_error(step, error)
             if isinstance(error, LedgerUnwritten):
@@ -214,10 +276,18 @@ class _Run:
                     self._unrecorded.append(error.entry)
             self._runtime.emit(StepFailed(step.resource, step.action, _make_finding(step, known)))
             return known
-        with self._guard:
-            done.append((step, after))
-        self._runtime.emit(StepDone(step.resource, step.action, time.monotonic() - started))
+        elapsed = time.monotonic() - started
+        self._runtime.emit(StepDone(step.resource, step.action, elapsed, proof))
         return None
+
+    def settle(self) -> None:
+        """Verify the models that an earlier apply set and did not prove."""
+        if self._prover is None or self._runtime.halted():
+            return
+        left = self._prover.list_left()
+        for resource, error in self._runtime.run_resumable(self._prover.settle, left):
+            if error is not None:
+                self.failures[resource] = error.findings()[0]
 
     def roll_back(self) -> None:
         """Undo the completed steps, the last one first, and verify each.
@@ -242,8 +312,9 @@ class _Run:
                 self._unrestored.extend(failed.findings())
 
     def sum_up(self, plan: Plan) -> Outcome:
-        """Return the outcome; a step that was rolled back does not count as done."""
-        kept = {step.resource.address for step, _ in self._done} - {*self._rolled_back}
+        """Return the outcome; a step that failed or was rolled back does not count as done."""
+        failed = {resource.address for resource in self.failures}
+        kept = {step.resource.address for step, _ in self._done} - {*self._rolled_back} - failed
         done = [step for step in plan.steps if step.resource.address in kept]
         added = {Action.CREATE, Action.REPLACE}
         destroyed = {Action.DELETE, Action.REPLACE}
@@ -258,6 +329,7 @@ class _Run:
             unrecorded=tuple(self._unrecorded),
             stopped=tuple(self._fleets.sum_up(self._not_started)),
             not_observable=tuple(self._find_not_observable(kept)),
+            unproven=tuple(self._prover.unproven) if self._prover is not None else (),
         )
 
     def _find_not_observable(self, kept: Collection[Address]) -> Iterator[Address]:

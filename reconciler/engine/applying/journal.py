@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 from reconciler.document.baseline import make_baseline
 from reconciler.document.identity import is_same_creation, read_creation_time
@@ -21,6 +22,7 @@ from reconciler.model import (
     Action,
     Address,
     Entry,
+    Fact,
     Intent,
     Json,
     LastApplied,
@@ -34,6 +36,9 @@ from reconciler.model.values import dataclass
 from reconciler.plans.plan_file import digest_of_step
 from reconciler.ports import Lease
 from reconciler.text.times import format_utc
+
+# The topic of the facts that say which model answers, or that this is still to be proven.
+PROOFS: Final = "verification"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,22 @@ class Journal:
                 note="it was already gone",
                 fence=self._lease.lock_owner.fence,
                 fleet=step.fleet,
+            )
+        )
+
+    def note(self, topic: str, subject: str, data: Mapping[str, Json]) -> None:
+        """Record a fact beside the steps; it is durable when this returns."""
+        self._lease.check()
+        self._runtime.ledger.record(
+            Fact(
+                topic=topic,
+                subject=subject,
+                data=data,
+                at=self._now(),
+                by=self._author.by,
+                host=self._author.host,
+                commit=self._author.commit,
+                fence=self._lease.lock_owner.fence,
             )
         )
 

@@ -255,9 +255,9 @@ class EndpointProvider:
         """Return the batch execution of an endpoint."""
         return self._open_data_plane(resource).jobs
 
-    def open_scorer(self, resource: Resource) -> ScoringService:
+    def open_scorer(self, resource: Resource, within_s: float | None = None) -> ScoringService:
         """Return the scoring of an endpoint."""
-        return self._open_data_plane(resource).scorer
+        return self._open_data_plane(resource).limit(within_s).scorer
 
     def _open_data_plane(self, resource: Resource) -> DataPlane:
         """Return the calls of an endpoint with its primary key, which its document shows."""

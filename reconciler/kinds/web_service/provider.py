@@ -130,9 +130,9 @@ class WebServiceProvider:
         """Return the batch execution of a service."""
         return self._open(resource).jobs
 
-    def open_scorer(self, resource: Resource) -> ScoringService:
+    def open_scorer(self, resource: Resource, within_s: float | None = None) -> ScoringService:
         """Return the scoring of a service."""
-        return self._open(resource).scorer
+        return self._open(resource).limit(within_s).scorer
 
     def _open(self, resource: Resource) -> DataPlane:
         """Return the calls of a service with its primary key, which listKeys shows."""

@@ -19,6 +19,7 @@ from reconciler.model import (
     JobReported,
     LockAwaited,
     LockOwner,
+    ModelVerified,
     Refreshed,
     Refreshing,
     Retrying,
@@ -208,6 +209,7 @@ _OfResource: TypeAlias = (
     | StepDone
     | StepFailed
     | StepSkipped
+    | ModelVerified
 )
 
 
@@ -223,12 +225,14 @@ def _describe_of_resource(event: _OfResource, paint: Paint) -> str:  # noqa: PLR
             return f"{_GOES_ON[action]} [{_seconds(elapsed)} elapsed]"
         case StepDoubted(reason=reason):
             return f"Reading again: {_line(reason)}"
-        case StepDone(action=action, elapsed=elapsed):
-            return f"{_ENDS[action]} {_seconds(elapsed)}"
+        case StepDone(action=action, elapsed=elapsed, proof=proof):
+            return f"{_ENDS[action]} {_seconds(elapsed)}{f'; {_line(proof)}' if proof else ''}"
         case StepFailed(finding=finding):
             return f"{paint('red', 'Failed:')} {escape(cut(finding.message, _LONGEST))}"
         case StepSkipped(reason=reason):
             return f"Skipped: {_line(reason)}"
+        case ModelVerified(proof=proof, reason=reason):
+            return f"The last applied model: {_line(proof)}: {_line(reason)}"
     assert_never(event)
 
 

@@ -24,6 +24,7 @@ from reconciler.model import (
     JobReported,
     Json,
     LockAwaited,
+    ModelVerified,
     Outcome,
     Plan,
     Refreshed,
@@ -69,6 +70,7 @@ _TYPES: Final[Mapping[type, str]] = {
     StepDone: "apply_complete",
     StepFailed: "apply_errored",
     StepSkipped: "step_skipped",
+    ModelVerified: "model_verified",
     RollbackStarted: "rollback_start",
     Retrying: "retrying",
     Throttling: "throttling",
@@ -147,6 +149,8 @@ def _end(outcome: Outcome, word: str, said: str, level: str) -> Json:
         "restored": len(outcome.rolled_back),
         "unrestored": len(outcome.unrestored),
     }
+    if outcome.unproven:
+        changes["unproven"] = len(outcome.unproven)
     stopped = [
         {
             "fleet": str(one.fleet),
@@ -205,6 +209,9 @@ def _list_fields(event: Event) -> dict[str, Json]:  # noqa: C901, PLR0911, PLR09
             return {"call": call}
         case JobReported() | DataUploaded() | RunJoined():
             return _describe_training(event)
+        case ModelVerified(resource, proof, reason):
+            hook = {"resource": _resource(resource.address), **_identity(resource)}
+            return {"hook": {**hook, "proof": proof, "reason": cut(reason, _LONGEST)}}
         case Refreshing(resource) | Refreshed(resource):
             return {"hook": {"resource": _resource(resource.address), **_identity(resource)}}
         case _:
@@ -237,7 +244,10 @@ def _hook(
         **_identity(event.resource),
     }
     match event:
-        case StepWaiting(elapsed=elapsed) | StepDone(elapsed=elapsed):
+        case StepDone(elapsed=elapsed, proof=proof):
+            hook["elapsed_seconds"] = int(elapsed)
+            hook |= {"proof": cut(proof, _LONGEST)} if proof else {}
+        case StepWaiting(elapsed=elapsed):
             hook["elapsed_seconds"] = int(elapsed)
         case StepDoubted(reason=reason) | StepSkipped(reason=reason):
             hook["reason"] = cut(reason, _LONGEST)

@@ -38,6 +38,7 @@ def _render(outcome: Outcome, paint: Paint, halted: str) -> Iterator[str]:
     yield f"{paint(colour, head)} {counts}"
     yield render_findings(outcome.failures, paint=paint)
     yield render_findings(outcome.unrestored, paint=paint)
+    yield render_findings(outcome.unproven, paint=paint)
     for stopped in outcome.stopped:
         yield _describe_stopped(stopped, paint)
     own = {address for one in outcome.stopped for address in one.not_started}
@@ -64,8 +65,11 @@ def _sum_up(outcome: Outcome, halted: str) -> tuple[str, str, str]:
     )
     problems = [f"{len(outcome.failures)} failed"] if outcome.failures else []
     problems += [f"{len(outcome.not_started)} not started"] if outcome.not_started else []
+    unproven = [f"{len(outcome.unproven)} not proven"] if outcome.unproven else []
     if not problems:
-        return "Apply complete!", counts, "green"
+        said = f"{counts} {unproven[0]}." if unproven else counts
+        return "Apply complete!", said, "yellow" if unproven else "green"
+    problems += unproven
     word = "incomplete" if not halted else INTERRUPTED if halted == INTERRUPTED else "stopped"
     return f"Apply {word}!", f"{counts} {', '.join(problems)}.", "red"
 
