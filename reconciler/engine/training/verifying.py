@@ -19,6 +19,7 @@ from reconciler.errors import (
     LedgerInvalid,
     ReconcilerError,
     Rejected,
+    ServiceMissing,
     TooManyCalls,
     Unauthorized,
 )
@@ -34,7 +35,7 @@ _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 10.0
 _GROWTH: Final = 1.5
 # A later call gets the same answer.
-_FINAL: Final = (Rejected, Unauthorized, TooManyCalls)
+_FINAL: Final = (Rejected, Unauthorized, TooManyCalls, ServiceMissing)
 
 
 @dataclass(frozen=True)
