@@ -136,7 +136,7 @@ def _digest_inputs(
     ports: TrainingPorts, retraining: Retraining, record: RunRecord
 ) -> Iterator[tuple[str, str]]:
     for one in retraining.inputs:
-        uri = (record.inputs or {}).get(one.port, one.uri)
+        uri = record.inputs.get(one.port, one.uri)
         yield one.port, ports.storage.digest(ports.storage.refer(one, uri))
 
 

@@ -11,13 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, field, fields, replace
 from datetime import datetime
 from typing import Final, TypeVar
 
 from reconciler.errors import ReconcilerError, Rejected, ReplyLost, StillRunning
 from reconciler.model import DataUploaded, Fact, JobReported, Json, RunJoined, SecretReference
-from reconciler.model.training import JobState, JobStatus, Retraining, TrainingBlob
+from reconciler.model.training import (
+    BlobReference,
+    JobState,
+    JobStatus,
+    Retraining,
+    TrainingBlob,
+)
 from reconciler.model.values import dataclass
 from reconciler.ports import BatchJobs, Clock, Emit, Lease, Ledger, TrainingStorage
 from reconciler.text.durations import growing_waits
@@ -29,7 +35,13 @@ RUN: Final = "${run}"
 SUBMITTING, SUBMITTED, STARTED, ENDED = "submitting", "submitted", "started", "ended"
 JUDGED, FAILED, CANCELLED = "judged", "failed", "cancelled"
 OPEN: Final = frozenset({SUBMITTING, SUBMITTED, STARTED, ENDED})
+_ENDS: Final[Mapping[JobState, str]] = {
+    JobState.FINISHED: ENDED,
+    JobState.FAILED: FAILED,
+    JobState.CANCELLED: CANCELLED,
+}
 _TRIES: Final = 5
+_SHORTEST_WAIT_S: Final = 0.05
 _Result = TypeVar("_Result")
 
 
@@ -52,8 +64,8 @@ class RunRecord:
     run: str
     state: str
     job: str = ""
-    inputs: Mapping[str, str] | None = None
-    outputs: Mapping[str, str] | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
     details: str = ""
 
     @classmethod
@@ -96,7 +108,9 @@ class TrainingRun:
         record = self._claim(again=again)
         if record.state == SUBMITTING:
             record = self._submit(record)
-        status = self._poll(record)
+        if not record.job:
+            raise self._make_cancelled(f"the run {record.run} was cancelled")
+        status = self.poll(record)
         if status.state is JobState.NOT_STARTED and record.state == SUBMITTED:
             record, status = self._start(record)
         if record.state == SUBMITTED:
@@ -126,14 +140,17 @@ class TrainingRun:
                 self._ports.emit(RunJoined(self._retraining.address, found.run))
                 return found
             run = self._ports.name_run()
-            record = RunRecord(
-                run,
-                SUBMITTING,
-                inputs={one.port: one.uri.replace(RUN, run) for one in self._retraining.inputs},
-                outputs={one.port: one.uri.replace(RUN, run) for one in self._list_outputs()},
-            )
+            record = self._bind(RunRecord(run, SUBMITTING))
             self._record(lease, record)
             return record
+
+    def _bind(self, record: RunRecord) -> RunRecord:
+        """Returns a run with the addresses of its blobs, as the manifest now names them."""
+        inputs, outputs = (
+            {one.port: one.uri.replace(RUN, record.run) for one in blobs}
+            for blobs in (self._retraining.inputs, self._list_outputs())
+        )
+        return replace(record, inputs=inputs, outputs=outputs)
 
     def write(self, before: RunRecord, after: RunRecord) -> RunRecord:
         """Records the next state of a run; returns what another process recorded instead, if so.
@@ -176,13 +193,23 @@ class TrainingRun:
             yield self._retraining.comparison.scored
 
     def _submit(self, record: RunRecord) -> RunRecord:
-        """Uploads the data and submits a job; returns the run with the job that will be started."""
-        storage = self._ports.storage
-        uris = {**(record.inputs or {}), **(record.outputs or {})}
-        inputs = {one.port: storage.refer(one, uris[one.port]) for one in self._retraining.inputs}
-        outputs = {one.port: storage.refer(one, uris[one.port]) for one in self._list_outputs()}
+        """Uploads the data and submits a job; returns the run with the job that will be started.
+
+        Nothing was submitted for this run, so a manifest that was corrected since then counts.
+        """
+        bound, storage = self._bind(record), self._ports.storage
+        inputs = {
+            one.port: storage.refer(one, bound.inputs[one.port]) for one in self._retraining.inputs
+        }
+        outputs = {
+            one.port: storage.refer(one, bound.outputs[one.port]) for one in self._list_outputs()
+        }
         for port, reference in outputs.items():
             if storage.exists(reference):
+                found = self._find()
+                if found is not None and found.run == record.run and found.job:
+                    # Another process has submitted the job of this run since.
+                    return found
                 raise ReconcilerError(
                     f"the blob of the output {port} exists already: {reference.uri}",
                     subject=str(self._retraining.address),
@@ -190,20 +217,23 @@ class TrainingRun:
                 )
         for one in self._retraining.inputs:
             if one.file:
-                storage.exists(inputs[one.port])
-                existed = not storage.upload(one.file, inputs[one.port])
-                address = self._retraining.address
-                self._ports.emit(DataUploaded(address, one.file, uris[one.port], existed))
+                self._upload(one, inputs[one.port])
         job = _repeat(lambda: self._jobs.submit(inputs, outputs, self._retraining.parameters))
-        record = self.write(record, replace(record, state=SUBMITTED, job=job))
+        record = self.write(record, replace(bound, state=SUBMITTED, job=job))
         self._report(record, "Submitted")
         return record
+
+    def _upload(self, blob: TrainingBlob, reference: BlobReference) -> None:
+        storage, address = self._ports.storage, self._retraining.address
+        storage.exists(reference)
+        existed = not storage.upload(blob.file, reference)
+        self._ports.emit(DataUploaded(address, blob.file, reference.uri, existed))
 
     def _start(self, record: RunRecord) -> tuple[RunRecord, JobStatus]:
         """Starts the recorded job."""
         _repeat(lambda: self._jobs.start(record.job))
         record = self.write(record, replace(record, state=STARTED))
-        return record, self._poll(record)
+        return record, self.poll(record)
 
     def _wait(self, record: RunRecord, status: JobStatus) -> JobStatus:
         waits = growing_waits(self._ports.first_wait_s, 30.0, 1.5)
@@ -213,19 +243,21 @@ class TrainingRun:
                 said = status.state.value
                 self._report(record, said)
             elapsed = self._ports.monotonic() - self._since
-            if elapsed > self._retraining.timeout_s:
+            left_s = self._retraining.timeout_s - elapsed
+            if left_s <= 0:
                 raise StillRunning(
                     f"the job {record.job} has not ended after {elapsed:.0f} s",
                     subject=str(self._retraining.address),
                     next_step="The job goes on. Follow it with: reconciler retrain"
                     f" {self._retraining.address.name}",
                 )
-            self._ports.sleep(next(waits))
-            status = self._poll(record)
+            self._ports.sleep(min(next(waits), max(left_s, _SHORTEST_WAIT_S)))
+            status = self.poll(record)
         self._report(record, status.state.value)
         return status
 
-    def _poll(self, record: RunRecord) -> JobStatus:
+    def poll(self, record: RunRecord) -> JobStatus:
+        """Asks the service for the state of the job; the signatures of its results are new."""
         try:
             return self._jobs.poll(record.job)
         except Rejected as error:
@@ -235,20 +267,27 @@ class TrainingRun:
             raise
 
     def _end(self, record: RunRecord, status: JobStatus) -> RunRecord:
-        """Records how the job ended; raises ReconcilerError unless it has finished."""
-        if status.state is JobState.FINISHED:
-            return self.write(record, replace(record, state=ENDED))
-        failed = status.state is JobState.FAILED
-        state = FAILED if failed else CANCELLED
-        self.write(record, replace(record, state=state, details=status.details))
+        """Records how the job ended; raises ReconcilerError unless it has finished.
+
+        Another process may have recorded it already, or have judged the model.
+        """
+        state = _ENDS[status.state]
+        if record.state not in {state, JUDGED}:
+            record = self.write(record, replace(record, state=state, details=status.details))
+        if state == ENDED:
+            return record
         details = f": {status.details}" if status.details else ""
+        if state == CANCELLED:
+            raise self._make_cancelled(f"the job {record.job} was cancelled{details}")
         raise ReconcilerError(
-            f"the job {record.job} {'failed' if failed else 'was cancelled'}{details}",
+            f"the job {record.job} failed{details}",
             subject=str(self._retraining.address),
-            next_step="Correct the data or the training service, then run it again."
-            if failed
-            else f"Begin a new run with: reconciler retrain {self._retraining.address.name}",
+            next_step="Correct the data or the training service, then run it again.",
         )
+
+    def _make_cancelled(self, message: str) -> ReconcilerError:
+        step = f"Begin a new run with: reconciler retrain {self._retraining.address.name}"
+        return ReconcilerError(message, subject=str(self._retraining.address), next_step=step)
 
     def _report(self, record: RunRecord, state: str) -> None:
         elapsed = self._ports.monotonic() - self._since

@@ -1,0 +1,258 @@
+"""One run of a retraining, through kills, other processes and lost answers: one job is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from reconciler.engine.training.run import (
+    CANCELLED,
+    ENDED,
+    JUDGED,
+    SUBMITTED,
+    SUBMITTING,
+    RunAuthor,
+    RunRecord,
+    TrainingPorts,
+    TrainingRun,
+)
+from reconciler.errors import ReconcilerError, StillRunning
+from reconciler.model import Address, LockOwner
+from reconciler.model.training import (
+    BlobReference,
+    JobState,
+    JobStatus,
+    Retraining,
+    TrainingBlob,
+)
+from tests.clocks import FakeClock
+from tests.ledgers import MemoryLedger
+
+ADDRESS = Address("Retraining", "census")
+OWNER = LockOwner("1", "me", "retrain", "here", "2026-11-29T00:00:00Z", 1, "", "")
+BASE = "https://a.blob.core.windows.net/m"
+
+
+@dataclass
+class Jobs:
+    """A service that runs a job as soon as it is started; `meanwhile` happens before a call."""
+
+    states: dict[str, JobState] = field(default_factory=dict)
+    outputs: dict[str, Mapping[str, BlobReference]] = field(default_factory=dict)
+    started: list[str] = field(default_factory=list)
+    result: JobState = JobState.FINISHED
+    meanwhile: dict[str, Any] = field(default_factory=dict)
+
+    def submit(self, inputs: Any, outputs: Mapping[str, BlobReference], parameters: Any) -> str:
+        self._happen("submit")
+        job = f"job{len(self.states) + 1}"
+        self.states[job], self.outputs[job] = JobState.NOT_STARTED, outputs
+        return job
+
+    def start(self, job: str) -> None:
+        self._happen("start")
+        if self.states[job] is JobState.NOT_STARTED:
+            self.started.append(job)
+            self.states[job] = self.result
+
+    def poll(self, job: str) -> JobStatus:
+        self._happen("poll")
+        assert job in self.states, f"a job is asked for that nobody submitted: {job!r}"
+        state = self.states[job]
+        return JobStatus(state, "", self.outputs[job] if state is JobState.FINISHED else {})
+
+    def cancel(self, job: str) -> None:
+        self.states[job] = JobState.CANCELLED
+
+    def _happen(self, call: str) -> None:
+        act = self.meanwhile.pop(call, None)
+        if act is not None:
+            act()
+
+
+@dataclass
+class Storage:
+    """Blobs that exist; `meanwhile` happens before it is first asked."""
+
+    blobs: set[str] = field(default_factory=set)
+    meanwhile: Any = None
+
+    def refer(self, blob: TrainingBlob, uri: str) -> BlobReference:
+        return BlobReference(uri, "secret")
+
+    def exists(self, reference: BlobReference) -> bool:
+        act, self.meanwhile = self.meanwhile, None
+        if act is not None:
+            act()
+        return reference.uri in self.blobs
+
+    def upload(self, file: str, reference: BlobReference) -> bool:
+        return True
+
+    def read(self, reference: BlobReference, most_bytes: int) -> bytes:
+        return b""
+
+    def digest(self, reference: BlobReference) -> str:
+        return ""
+
+
+@dataclass
+class World:
+    """What all processes of a test share; each `process` is one command."""
+
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    jobs: Jobs = field(default_factory=Jobs)
+    storage: Storage = field(default_factory=Storage)
+    clock: FakeClock = field(default_factory=FakeClock)
+    retraining: Retraining = field(
+        default_factory=lambda: Retraining(
+            ADDRESS,
+            model=TrainingBlob("output2", f"{BASE}/${{run}}.ilearner"),
+            evaluation=TrainingBlob("output1", f"{BASE}/${{run}}.csv"),
+            timeout_s=60,
+        )
+    )
+    runs: int = 0
+
+    def process(self) -> TrainingRun:
+        ports = TrainingPorts(
+            ledger=self.ledger,
+            lock=lambda: self.ledger.lock(OWNER, 0, lambda _: None),
+            storage=self.storage,
+            author=RunAuthor("me", "here", "c"),
+            emit=lambda _: None,
+            clock=lambda: datetime(2026, 11, 29, tzinfo=UTC),
+            monotonic=self.clock,
+            sleep=self.clock.sleep,
+            name_run=self._name_run,
+        )
+        return TrainingRun(ports, self.retraining, self.jobs)
+
+    def _name_run(self) -> str:
+        self.runs += 1
+        return f"run{self.runs}"
+
+    @property
+    def states(self) -> list[str]:
+        return [str(one.data["state"]) for one in self.ledger.facts("job")]
+
+
+def test_a_run_writes_each_state_and_starts_one_job() -> None:
+    world = World()
+    record, status = world.process().follow()
+    assert world.states == [SUBMITTING, SUBMITTED, "started", ENDED]
+    assert (record.state, status.state) == (ENDED, JobState.FINISHED)
+    assert world.jobs.started == ["job1"]
+
+
+def test_a_run_that_has_ended_and_is_not_judged_is_joined() -> None:
+    world = World()
+    first, _ = world.process().follow()
+    assert world.process().follow()[0] == first
+    assert world.jobs.started == ["job1"]
+
+
+def test_a_process_that_joins_a_run_does_not_write_an_older_state() -> None:
+    world = World()
+    run = world.process()
+    record, _ = run.follow()
+
+    def judge() -> None:
+        run.write(record, replace(record, state=JUDGED))
+
+    world.jobs.meanwhile["poll"] = judge
+    world.process().follow()
+    assert world.states[-1] == JUDGED
+
+
+def test_of_two_processes_that_submit_one_joins_the_job_of_the_other() -> None:
+    world = World()
+    world.jobs.meanwhile["submit"] = lambda: world.process().follow()
+    record, _ = world.process().follow()
+    assert (record.run, world.runs) == ("run1", 1)
+    # The job of the first submit has no line, so nothing starts it.
+    assert len(world.jobs.states) == 2
+    assert len(world.jobs.started) == 1
+
+
+def test_outputs_that_another_process_has_just_made_are_those_of_the_run() -> None:
+    world = World()
+
+    def finish() -> None:
+        world.process().follow()
+        world.storage.blobs |= {f"{BASE}/run1.ilearner", f"{BASE}/run1.csv"}
+
+    world.storage.meanwhile = finish
+    record, _ = world.process().follow()
+    assert (record.run, record.state) == ("run1", ENDED)
+    assert world.jobs.started == ["job1"]
+
+
+def test_a_blob_that_nobody_of_ours_made_is_not_written_over() -> None:
+    world = World(storage=Storage({f"{BASE}/run1.csv"}))
+    with pytest.raises(ReconcilerError, match="the blob of the output output1 exists already"):
+        world.process().follow()
+    assert not world.jobs.states
+
+
+def test_a_run_that_is_cancelled_while_it_is_submitted_does_not_start() -> None:
+    world = World()
+    world.jobs.meanwhile["submit"] = lambda: world.process().cancel()
+    with pytest.raises(ReconcilerError, match="the run run1 was cancelled"):
+        world.process().follow()
+    assert not world.jobs.started
+    assert world.states[-1] == CANCELLED
+
+
+def test_a_run_that_is_cancelled_before_its_start_does_not_start() -> None:
+    world = World()
+    world.jobs.meanwhile["start"] = lambda: world.process().cancel()
+    with pytest.raises(ReconcilerError, match="was cancelled"):
+        world.process().follow()
+    assert not world.jobs.started
+    assert world.states.count(CANCELLED) == 1
+
+
+def test_a_refused_submit_is_made_again_with_the_corrected_manifest() -> None:
+    world = World()
+
+    def refuse() -> None:
+        raise ReconcilerError("Invalid output override name")
+
+    world.jobs.meanwhile["submit"] = refuse
+    with pytest.raises(ReconcilerError, match="Invalid output"):
+        world.process().follow()
+    corrected = TrainingBlob("output3", f"{BASE}/${{run}}-e.csv")
+    world.retraining = replace(world.retraining, evaluation=corrected)
+    record, status = world.process().follow()
+    assert (record.run, world.runs) == ("run1", 1)
+    assert record.outputs == {
+        "output2": f"{BASE}/run1.ilearner",
+        "output3": f"{BASE}/run1-e.csv",
+    }
+    assert set(status.results) == {"output2", "output3"}
+
+
+def test_the_last_wait_ends_with_the_timeout() -> None:
+    world = World(jobs=Jobs(result=JobState.RUNNING))
+    begun = world.clock()
+    with pytest.raises(StillRunning, match="has not ended after 60 s"):
+        world.process().follow()
+    assert world.clock() - begun == pytest.approx(60)
+
+
+def test_a_job_that_failed_is_closed_and_the_next_run_is_a_new_one() -> None:
+    world = World(jobs=Jobs(result=JobState.FAILED))
+    with pytest.raises(ReconcilerError, match="the job job1 failed"):
+        world.process().follow()
+    world.jobs.result = JobState.FINISHED
+    record, _ = world.process().follow()
+    assert (record.run, record.job) == ("run2", "job2")
+
+
+def test_a_record_without_the_newest_members_is_read() -> None:
+    assert RunRecord.parse({"run": "r", "state": ENDED, "later": 1}) == RunRecord("r", ENDED)
