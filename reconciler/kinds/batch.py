@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from reconciler.errors import Rejected, Unavailable
+from reconciler.errors import Rejected, Unauthorized, Unavailable
 from reconciler.model import Json
 from reconciler.model.training import BlobReference, JobState, JobStatus
 from reconciler.transport import Client, Reply, check_complete, clean, split_address
@@ -27,6 +27,11 @@ _WORDS: Final[Mapping[str, JobState]] = {
     "canceled": JobState.CANCELLED,
 }
 _MOST_DETAILS: Final = 4_000
+_STARTED: Final = "CannotStartJob"
+_KEY: Final = (
+    "The service refuses its key. If the key was changed, run it again: the key is read each time."
+    " If spec.service.apiKey names the key, correct that secret."
+)
 _FOREIGN: Final = "Nothing is concluded from it. Check what answers at the address of the service."
 
 
@@ -55,7 +60,7 @@ class BatchService:
         # A service that reads its data itself is called without inputs (documented).
         if inputs:
             body["Inputs"] = {port: _write(one) for port, one in inputs.items()}
-        reply = self._client.send("POST", f"{self._jobs}{VERSION}", body, self._key)
+        reply = self._send("POST", "", body)
         job = reply.document
         if not isinstance(job, str) or not _ID.fullmatch(job):
             raise _unusable("the service did not answer with the id of a job", reply)
@@ -67,15 +72,18 @@ class BatchService:
         Raises ReplyLost if the job may have been started: `poll` shows it.
         """
         try:
-            self._client.send("POST", f"{self._jobs}/{job}/start{VERSION}", token=self._key)
+            self._send("POST", f"/{job}/start")
         except Rejected as error:
-            # CannotStartJob: the published answer for a job in another state.
+            # The published answer for a job that was started. While it waits for its place, its
+            # state is still NotStarted.
+            if error.code == _STARTED:
+                return
             if error.status != 400 or self.poll(job).state is JobState.NOT_STARTED:
                 raise
 
     def poll(self, job: str) -> JobStatus:
         """Returns the state of a job, and its outputs with signatures that were made just now."""
-        reply = self._client.send("GET", f"{self._jobs}/{job}{VERSION}", token=self._key)
+        reply = self._send("GET", f"/{job}")
         check_complete(reply)
         raw = reply.raw if isinstance(reply.raw, dict) else {}
         state = _read_state(raw.get("StatusCode"), reply)
@@ -89,10 +97,13 @@ class BatchService:
     def cancel(self, job: str) -> None:
         """Cancels a job; a job that has ended or does not exist is left as it is."""
         try:
-            self._client.send("DELETE", f"{self._jobs}/{job}{VERSION}", token=self._key)
+            self._send("DELETE", f"/{job}")
         except Rejected as error:
             if error.status not in {400, 404}:
                 raise
+
+    def _send(self, method: str, tail: str, body: Json = None) -> Reply:
+        return send_with_key(self._client, method, f"{self._jobs}{tail}{VERSION}", self._key, body)
 
     def _read_result(self, port: str, given: Json, reply: Reply) -> BlobReference:
         parts = given if isinstance(given, dict) else {}
@@ -104,6 +115,15 @@ class BatchService:
         signature = sas.removeprefix("?") if isinstance(sas, str) else ""
         self._client.redaction.know(signature)
         return BlobReference(join_location(base, relative), signature)
+
+
+def send_with_key(client: Client, method: str, url: str, key: str, body: Json = None) -> Reply:
+    """Sends one call with the key of a service; the error for a refused key names the key."""
+    try:
+        return client.send(method, url, body, key)
+    except Unauthorized as error:
+        error.next_step = _KEY
+        raise
 
 
 def join_location(base: str, relative: str) -> str:

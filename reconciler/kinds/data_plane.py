@@ -79,6 +79,7 @@ def open_data_plane(access: Access, location: Json, key: Json, resource: Resourc
 def open_address(access: Access, url: str, key: str) -> DataPlane:
     """Returns the calls of a service by the address of its API, as a manifest names it."""
     parts = urlsplit(url)
+    check_sendable(key, "the service's", "spec.service.apiKey", "Correct the secret.")
     return DataPlane(_make_client(access, f"{parts.scheme}://{parts.netloc}"), parts.path, key)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from reconciler.errors import Unavailable
-from reconciler.kinds.batch import VERSION
+from reconciler.kinds.batch import VERSION, send_with_key
 from reconciler.model import Json
 from reconciler.text.counting import count
 from reconciler.transport import Client, Reply, check_complete, clean
@@ -43,7 +43,7 @@ class ScoringService:
             part = rows[first : first + _MOST_ROWS]
             table = {"ColumnNames": [*columns], "Values": [[*row] for row in part]}
             body = {"Inputs": {self._port: table}, "GlobalParameters": {}}
-            reply = self._client.send("POST", self._url, body, self._key)
+            reply = send_with_key(self._client, "POST", self._url, self._key, body)
             check_complete(reply)
             answered = _read_rows(reply)
             if len(answered) != len(part):
