@@ -54,6 +54,7 @@ from reconciler.transport import is_loopback
 
 _FIRST_WAIT_S = 1.0
 _FIRST_LOCAL_WAIT_S = 0.2
+_LONGEST_REST_S = 0.2
 
 
 class Trainer:
@@ -70,6 +71,7 @@ class Trainer:
         self._lock_timeout, self._parallelism = lock_timeout, parallelism
         # One line at a time: the threads of this process would wait long for one another.
         self._lines = threading.Lock()
+        self._runs: dict[Address, TrainingRun] = {}
 
     @cached_property
     def access(self) -> Access:
@@ -101,10 +103,18 @@ class Trainer:
             emit=self._assembly.emit,
             clock=self.runtime.clock,
             monotonic=time.monotonic,
-            sleep=time.sleep,
+            sleep=self._rest,
             name_run=lambda: name_run(datetime.now(UTC), secrets.token_hex(2)),
             first_wait_s=_FIRST_LOCAL_WAIT_S if is_local else _FIRST_WAIT_S,
         )
+
+    def _rest(self, seconds: float) -> None:
+        """Sleep between two looks at a job; an interruption ends it, and the job goes on."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._invocation.interruption.interrupted:
+                raise ReconcilerError("was interrupted, and the job goes on")
+            time.sleep(min(left, _LONGEST_REST_S))
 
     @contextmanager
     def _lock(self) -> Iterator[Lease]:
@@ -114,13 +124,23 @@ class Trainer:
         ):
             yield lease
 
+    def has_open_run(self, retraining: Retraining) -> bool:
+        """Whether the next command would go on with a run."""
+        fact = self.ports.ledger.load().facts.get((TOPIC, str(retraining.address)))
+        return fact is not None and RunRecord.parse(fact.data).state in OPEN
+
     def cancel(self, retraining: Retraining) -> RunRecord:
         """Cancel the open run of a retraining."""
         return TrainingRun(self.ports, retraining, self._open_jobs(retraining)).cancel()
 
+    def close(self, retraining: Retraining, candidate: Candidate) -> None:
+        """Record that a result is proposed or refused: the next command begins a new run."""
+        self._runs[retraining.address].close(candidate.run)
+
     def train(self, retraining: Retraining, *, again: bool) -> Candidate:
         """Bring a run to its end and judge the model."""
         run = TrainingRun(self.ports, retraining, self._open_jobs(retraining))
+        self._runs[retraining.address] = run
         ended = run.follow(again=again)
         return judge_run(
             self.ports,

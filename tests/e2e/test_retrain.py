@@ -2,8 +2,10 @@
 
 import json
 import random
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from reconciler.package_data import read_schema
 from tests.contract.classic import example
 from tests.contract.faulty import on
 from tests.contract.test_jobs import people
+from tests.e2e.test_ledger_commands import HOLD
 from tests.e2e.world import (
     MODEL,
     SUBSCRIPTION,
@@ -107,6 +110,12 @@ class Training:
             for one in calls
             if one["status"] and one["status"] < 300
         )
+
+    def count_recorded(self, state: str) -> int:
+        """How many lines of the ledger say that a job has this state."""
+        ledger = self.folder / ".reconciler"
+        texts = [one.read_text() for one in ledger.rglob("*.jsonl")] if ledger.exists() else []
+        return sum(text.count(f'"state":"{state}"') for text in texts)
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -356,11 +365,18 @@ def test_a_retraining_that_does_not_exist_is_answered_with_the_near_one(training
     assert training.run("retrain").code == 0
 
 
-def run_mortal(training: Training, number: int, note: Path) -> int:
+def run_mortal(training: Training, number: int, note: Path, *command: str) -> int:
     """Retrain as a process that is killed at a place; returns its exit code."""
+    note.unlink(missing_ok=True)
     arguments = ["-m", "tests.survival.mortal", f"--die-at={number}", f"--note={note}", "--"]
     done = subprocess.run(
-        [sys.executable, *arguments, f"--chdir={training.folder}", "retrain", "census"],
+        [
+            sys.executable,
+            *arguments,
+            f"--chdir={training.folder}",
+            "retrain",
+            *(command or ("census",)),
+        ],
         env=clean_environment(),
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -377,16 +393,58 @@ def test_a_kill_at_any_call_of_a_job_starts_one_job(tmp_path: Path) -> None:
         places = note.read_text().splitlines()
         calls = [n for n, name in enumerate(places, 1) if " jobs" in name or "start" in name]
         lines = [n for n, name in enumerate(places, 1) if name == "after ledger.record"]
+        # The last line closes the run: what comes after it is the next run.
         assert len(calls) >= 4
-        assert len(lines) >= 4
-        for number in (*calls[:4], *lines[:4]):
+        assert len(lines) == 6
+        for number in (*calls[:4], *lines[:-1]):
             started = training.count_calls("POST", "/start")
             assert run_mortal(training, number, tmp_path / f"p{number}") == -9
             result = training.retrain()
             assert result["outcome"] in {"proposed", "unchanged"}, places[number - 1]
-            # A run that was judged before the kill is over: the next command began another one.
-            judged = places[number - 1] == "after ledger.record" and number == lines[-1]
-            assert training.count_calls("POST", "/start") == started + 1 + judged
+            assert training.count_calls("POST", "/start") == started + 1, places[number - 1]
+
+
+def test_a_proposal_that_was_lost_is_made_from_the_same_job(training: Training) -> None:
+    """The run stays open until its model is proposed, and the baseline stays the live model."""
+    training.write(gate="  gate: [{metric: AUC, maxRegression: 0.5, firstModel: accept}]")
+    training.retrain()
+    training.run("apply", "--auto-approve")
+    training.write(gate="  gate: [{metric: AUC, maxRegression: 0.5}]")
+    (training.folder / "manifests/census.csv").write_bytes(people(seed=5))
+    service = training.folder / "manifests/live.yaml"
+    before = service.read_text()
+    note = training.folder.parent / "places"
+    assert run_mortal(training, 0, note) == 0
+    last = [n for n, name in enumerate(note.read_text().splitlines(), 1) if "ledger.record" in name]
+    service.write_text(before)
+    (training.folder / "manifests/census.csv").write_bytes(people(seed=6))
+    started = training.count_calls("POST", "/start")
+    # It dies as it closes the run: the manifest is edited, and not applied.
+    assert run_mortal(training, last[-2], note) == -9
+    assert service.read_text() != before
+    result = training.retrain()
+    assert (result["outcome"], result["gates"][0]["verdict"]) == ("unchanged", "pass")
+    assert training.count_calls("POST", "/start") == started + 1
+
+
+def test_a_corrected_port_goes_on_with_the_same_run(training: Training) -> None:
+    file = training.folder / "manifests/retraining.yaml"
+    text = file.read_text()
+    file.write_text(text.replace("port: output1", "port: output9"))
+    assert "output9" in training.run("retrain", "census").err
+    file.write_text(text)
+    assert training.retrain()["outcome"] == "proposed"
+    assert training.count_calls("POST", "/start") == 1
+
+
+def test_a_retraining_without_inputs_is_trained(training: Training) -> None:
+    """A service may read its data from an address in a parameter."""
+    file = training.folder / "manifests/retraining.yaml"
+    lines = [line for line in file.read_text().splitlines() if "input" not in line]
+    file.write_text("\n".join(lines) + "\n")
+    done = training.run("retrain", "census")
+    # This service has an input port, so it refuses the job in its own words.
+    assert "The following required input(s) were not specified with the request: input1" in done.err
 
 
 def write_fleet(training: Training, count: int, wrong: int = 0) -> None:
@@ -431,6 +489,82 @@ def test_a_fleet_trains_one_model_for_each_member(training: Training) -> None:
     plan = json.loads(training.run("plan", "--json", "--allow", "updates").out)
     changed = {one["address"] for one in plan["resource_changes"]}
     assert changed >= {f"WebService/{training.name}-f{number}" for number in (1, 2, 3)}
+
+
+def interrupt(training: Training, jobs: int, *arguments: str) -> tuple[int, str]:
+    """The exit code and stderr of a command that is interrupted when its jobs have started."""
+    command = [sys.executable, "-m", "reconciler", *arguments]
+    process = subprocess.Popen(
+        command,
+        cwd=training.folder,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while training.count_calls("GET", "") < 1 or training.count_recorded("started") < jobs:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=600)
+    return process.returncode, said
+
+
+def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
+    with run_training(tmp_path, "--job-seconds=3600") as training:
+        code, said = interrupt(training, 1, "retrain", "census")
+        assert code == 130
+        assert "The job goes on. Follow it with: reconciler retrain census." in said
+        assert "Cancel it with: reconciler retrain census --cancel" in said
+        assert training.run("retrain", "census", "--cancel").code == 0
+
+
+def test_a_fleet_that_is_interrupted_is_followed_and_cancelled_as_a_whole(tmp_path: Path) -> None:
+    with run_training(tmp_path, "--job-seconds=3600") as training:
+        write_fleet(training, 3)
+        assert "No run is open." in training.run("retrain", "--fleet", "bikes", "--cancel").out
+        code, said = interrupt(training, 3, "retrain", "--fleet", "bikes")
+        assert code == 130
+        assert "The jobs go on. Follow them with: reconciler retrain --fleet bikes." in said
+        one = training.run("retrain", "bikes2", "--cancel")
+        assert one.out == "Retraining/bikes2: cancelled.\n"
+        rest = training.run("retrain", "--fleet", "bikes", "--cancel")
+        assert rest.out == "Retraining/bikes1: cancelled.\nRetraining/bikes3: cancelled.\n"
+        assert training.count_calls("POST", "/start") == 3
+
+
+def test_a_fleet_that_is_killed_goes_on_with_the_jobs_that_it_started(tmp_path: Path) -> None:
+    with run_training(tmp_path) as training:
+        write_fleet(training, 3)
+        note = tmp_path / "places"
+        # One after another: the second job has just been started.
+        command = ("--parallelism=1", "--fleet=bikes")
+        assert run_mortal(training, 0, note, *command) == 0
+        names = note.read_text().splitlines()
+        sent = [n for n, name in enumerate(names, 1) if name.startswith("answered POST start")]
+        started = training.count_calls("POST", "/start")
+        assert run_mortal(training, sent[1], tmp_path / "killed", *command) == -9
+        done = training.run("retrain", "--fleet", "bikes", "--json")
+        results = json.loads(done.out)["results"]
+        assert len({one["run"] for one in results}) == 3
+        assert training.count_calls("POST", "/start") == started + 3
+
+
+def test_the_lock_of_another_process_has_its_own_exit_code(training: Training) -> None:
+    """Also a single run keeps the class of its error."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD],
+        cwd=training.folder,
+        env=clean_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline()
+        done = training.run("retrain", "census", "--detailed-exitcode", "--lock-timeout", "0s")
+        holder.kill()
+    assert done.code == 5
+    assert training.count_calls("POST", "/jobs") == 0
 
 
 def test_a_member_that_fails_does_not_stop_the_others(training: Training) -> None:

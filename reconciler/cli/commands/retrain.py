@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # start-up: known only when the command runs
     from reconciler.cli.exit_codes import ExitWord
     from reconciler.cli.training import Trainer
     from reconciler.errors import ReconcilerError
-    from reconciler.model import Address, Finding
+    from reconciler.model import Address
     from reconciler.model.training import Retraining
     from reconciler.plans.gates import Candidate
     from reconciler.render.training import TrainingResult
@@ -81,7 +81,6 @@ def retrain(
 
     from reconciler.cli.training import Trainer, select_retrainings
     from reconciler.cli.wiring import assemble
-    from reconciler.errors import ManifestInvalid
     from reconciler.render.findings import render_findings
 
     if name and fleet:
@@ -90,9 +89,7 @@ def retrain(
     retrainings = select_retrainings(assembly, name, fleet)
     trainer = Trainer(invocation, assembly, lock_timeout, parallelism)
     if cancel:
-        for one in retrainings:
-            trainer.cancel(one)
-            click.echo(f"{one.address}: cancelled.")
+        _cancel(invocation, trainer, retrainings, whole_fleet=bool(fleet))
         return
     due = [one for one in retrainings if not if_due or trainer.is_due(one)]
     if not due:
@@ -100,51 +97,103 @@ def retrain(
         return
     if commit or branch:
         trainer.check_commit(due, branch)
-    found, failed = _train(invocation, trainer, due, again=again)
+    found, failed = _train(invocation, trainer, due, fleet=fleet or "", again=again)
     if failed and len(due) == 1:
-        raise ManifestInvalid(tuple(failed))
+        raise failed[0]
     results = trainer.propose(due, found, commit=commit or bool(branch), branch=branch)
+    for one in due:
+        if one.address in found:
+            trainer.close(one, found[one.address])
     _print(invocation, results, form)
     if failed:
-        invocation.print_error(render_findings(failed, paint=invocation.paint(sys.stderr)))
+        findings = [finding for error in failed for finding in error.findings()]
+        invocation.print_error(render_findings(findings, paint=invocation.paint(sys.stderr)))
     refused = any(one.candidate.refused for one in results)
     _finish(invocation, "incomplete" if failed else "refused" if refused else "applied")
 
 
+def _cancel(
+    invocation: Invocation,
+    trainer: Trainer,
+    retrainings: Sequence[Retraining],
+    *,
+    whole_fleet: bool,
+) -> None:
+    """Cancel the open run of each; in a fleet, a member without one is passed over."""
+    import sys
+
+    from reconciler.errors import ReconcilerError
+    from reconciler.render.findings import render_findings
+
+    failed: list[ReconcilerError] = []
+    cancelled = 0
+    for one in retrainings:
+        try:
+            if whole_fleet and not trainer.has_open_run(one):
+                continue
+            trainer.cancel(one)
+        except ReconcilerError as error:
+            failed.append(_name(error, one.address))
+        else:
+            cancelled += 1
+            click.echo(f"{one.address}: cancelled.")
+    if len(failed) == 1 and not cancelled:
+        raise failed[0]
+    if failed:
+        findings = [finding for error in failed for finding in error.findings()]
+        invocation.print_error(render_findings(findings, paint=invocation.paint(sys.stderr)))
+        _finish(invocation, "incomplete")
+    elif not cancelled:
+        click.echo("No run is open.")
+
+
 def _train(
-    invocation: Invocation, trainer: Trainer, due: Sequence[Retraining], *, again: bool
-) -> tuple[dict[Address, Candidate], list[Finding]]:
-    """The judged models, and a finding for each run that failed."""
+    invocation: Invocation,
+    trainer: Trainer,
+    due: Sequence[Retraining],
+    *,
+    fleet: str,
+    again: bool,
+) -> tuple[dict[Address, Candidate], list[ReconcilerError]]:
+    """The judged models, and the error of each run that failed."""
     found: dict[Address, Candidate] = {}
-    failed: list[Finding] = []
+    failed: list[ReconcilerError] = []
     from reconciler.errors import ReconcilerError
 
     try:
-        for address, result in trainer.train_all(due, again=again):
-            if isinstance(result, ReconcilerError):
-                failed += _name(result, address)
-            else:
-                found[address] = result
+        with invocation.interruption.listening():
+            for address, result in trainer.train_all(due, again=again):
+                if isinstance(result, ReconcilerError):
+                    failed.append(_name(result, address))
+                else:
+                    found[address] = result
     except KeyboardInterrupt:
-        name = due[0].address.name if len(due) == 1 else "NAME"
+        named = f"--fleet {fleet.removeprefix('Fleet/')}" if fleet else due[0].address.name
+        jobs, them = ("The jobs go", "them") if fleet else ("The job goes", "it")
         invocation.print_error(
-            f"Interrupted. The jobs go on. Follow them with: reconciler retrain {name}. Cancel them"
-            f" with: reconciler retrain {name} --cancel"
+            f"Interrupted. {jobs} on. Follow {them} with: reconciler retrain {named}. Cancel {them}"
+            f" with: reconciler retrain {named} --cancel"
         )
         raise
     return found, failed
 
 
-def _name(error: ReconcilerError, address: Address) -> Sequence[Finding]:
+def _name(error: ReconcilerError, address: Address) -> ReconcilerError:
+    """The error, with the address in the subject of each of its findings."""
     from dataclasses import replace
 
-    named = str(address)
-    return [
-        replace(one, subject=one.subject if named in one.subject else f"{named}: {one.subject}")
-        if one.subject
-        else replace(one, subject=named)
-        for one in error.findings()
-    ]
+    from reconciler.errors import ManifestInvalid
+
+    def name(subject: str) -> str:
+        named = str(address)
+        return subject if named in subject else f"{named}: {subject}" if subject else named
+
+    if isinstance(error, ManifestInvalid):
+        return ManifestInvalid(
+            tuple(replace(one, subject=name(one.subject)) for one in error.findings())
+        )
+    error.subject = name(error.subject)
+    return error
 
 
 def _print_none(form: str) -> None:

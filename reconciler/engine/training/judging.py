@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
+from urllib.parse import unquote, urlsplit
 
+from reconciler.document.comparers import COMPARERS
 from reconciler.engine.training.comparing import Rows, compare_rows
-from reconciler.engine.training.run import JUDGED, RunRecord, TrainingPorts, TrainingRun
-from reconciler.errors import ManifestInvalid, ReconcilerError
+from reconciler.engine.training.run import RunRecord, TrainingPorts, TrainingRun
+from reconciler.errors import BlobForbidden, ManifestInvalid, ReconcilerError
 from reconciler.model import Fact, Finding, Json, Manifest, Snapshot
 from reconciler.model.training import (
     BlobReference,
@@ -29,6 +31,8 @@ from reconciler.text.times import format_utc
 
 TOPIC: Final = "evaluation"
 _MOST_EVALUATION: Final = 1 << 20
+_MOST_SCORED: Final = 64 << 20
+_Read = TypeVar("_Read")
 # More answers prove nothing more, and the ledger keeps them.
 _MOST_ANSWERS: Final = 1_000
 
@@ -43,24 +47,26 @@ def judge_run(
 ) -> Candidate:
     """Judges the result of a run and records it; `open_rows` is called only for a comparison.
 
-    It returns None while the service does not exist: then no model is in service.
+    `open_rows` returns None while the service does not exist: then no model is in service.
+    The run stays open, so that a command that is killed before the proposal makes it again without
+    a second job: call `TrainingRun.close` after the proposal.
     Raises ManifestInvalid with a finding for each thing of the evaluation that cannot be used.
     """
-    record, status = ended
-    evaluation = _find_result(retraining, retraining.evaluation, status)
-    model = _find_result(retraining, retraining.model, status)
-    rows = parse_evaluation(ports.storage.read(evaluation, _MOST_EVALUATION), evaluation.uri)
+    record, results = ended[0], _Results(retraining, run, *ended)
+    evaluation, model = (results.find(one) for one in (retraining.evaluation, retraining.model))
+    read = results.use(retraining.evaluation, lambda one: ports.storage.read(one, _MOST_EVALUATION))
+    rows = parse_evaluation(read, evaluation.uri)
     if isinstance(rows, Finding):
         raise _refuse(retraining, [rows])
     values, metrics = _read_metrics(retraining, rows)
     snapshot = ports.ledger.load()
     parent = find_live_digest(snapshot, retraining.promote, manifests)
-    digest = ports.storage.digest(model)
+    digest = results.use(retraining.model, ports.storage.digest)
     remembered = find_metrics(snapshot, parent)
     scored: ScoredRows | None = None
     if retraining.comparison is not None:
-        answers = ports.storage.read(
-            _find_result(retraining, retraining.comparison.scored, status), 64 << 20
+        answers = results.use(
+            retraining.comparison.scored, lambda one: ports.storage.read(one, _MOST_SCORED)
         )
         golden = open_rows()
         found = compare_rows(retraining.comparison, golden, answers) if golden else None
@@ -84,20 +90,55 @@ def judge_run(
     # The same bytes again prove nothing new, and what is recorded of the model before them stays.
     if digest != parent:
         _record(ports, retraining, candidate, scored)
-    run.write(record, replace(record, state=JUDGED))
     return candidate
 
 
-def _find_result(retraining: Retraining, blob: TrainingBlob, status: JobStatus) -> BlobReference:
-    found = status.results.get(blob.port)
-    if found is None:
-        ports = ", ".join(sorted(status.results)) or "no port"
-        raise ReconcilerError(
-            f"the job has no output of the port {blob.port}; it has outputs of {ports}",
-            subject=str(retraining.address),
-            next_step="Correct the name of the port in the manifest, then run it with --again.",
-        )
-    return found
+class _Results:
+    """The outputs of a job that has finished."""
+
+    def __init__(
+        self, retraining: Retraining, run: TrainingRun, record: RunRecord, status: JobStatus
+    ) -> None:
+        self._retraining, self._run, self._record = retraining, run, record
+        self._status = status
+
+    def use(self, blob: TrainingBlob, read: Callable[[BlobReference], _Read]) -> _Read:
+        """Reads an output. If its signature has ended meanwhile, the service makes a new one."""
+        try:
+            return read(self.find(blob))
+        except BlobForbidden:
+            self._status = self._run.poll(self._record)
+            return read(self.find(blob))
+
+    def find(self, blob: TrainingBlob) -> BlobReference:
+        """Returns where an output is; raises ReconcilerError unless it is where it was asked for.
+
+        What the service names is only read: another place would bring a foreign model.
+        """
+        found = self._status.results.get(blob.port)
+        if found is None:
+            ports = ", ".join(sorted(self._status.results)) or "no port"
+            raise ReconcilerError(
+                f"the job has no output of the port {blob.port}; it has outputs of {ports}",
+                subject=str(self._retraining.address),
+                next_step="Correct the name of the port in the manifest, then run it with --again.",
+            )
+        asked = self._record.outputs.get(blob.port, "")
+        if asked and not _is_same_blob(asked, found.uri):
+            raise ReconcilerError(
+                f"the job wrote the output of the port {blob.port} to another address: {found.uri}",
+                subject=str(self._retraining.address),
+                next_step="Look at what answers at the address of the training service.",
+            )
+        return replace(found, uri=asked or found.uri)
+
+
+def _is_same_blob(one: str, other: str) -> bool:
+    if one.startswith("http:") and other.startswith("http:"):
+        # Only storage of this machine has such addresses, and this machine has several names.
+        return unquote(urlsplit(one).path) == unquote(urlsplit(other).path)
+    form = COMPARERS["blob-uri"]
+    return bool(form(one) == form(other))
 
 
 def _read_metrics(
@@ -143,17 +184,25 @@ def _digest_inputs(
 def find_live_digest(
     snapshot: Snapshot, promote: Sequence[Promotion], manifests: Sequence[Manifest]
 ) -> str:
-    """Returns the digest of the model that the first promoted resource serves, "" if not known."""
+    """Returns the digest of the model that the first promoted resource serves, "" if not known.
+
+    A manifest may name a proposed model that is not applied yet. The evaluation of that model has
+    the digest of the one that was in service.
+    """
     for one in promote[:1]:
         manifest = next((each for each in manifests if each.address == one.resource), None)
         last_applied = snapshot.last_applied_by_address.get(one.resource)
         models = manifest.spec.get("trainedModels", {}) if manifest is not None else {}
         uri = models.get(one.trained_model, {}).get("uri")
-        if last_applied is None:
+        if last_applied is None or uri is None:
             return ""
         for pointer, value in last_applied.owned.items():
             if value == uri and pointer in last_applied.digests:
                 return last_applied.digests[pointer]
+        for (topic, _), fact in snapshot.facts.items():
+            if topic == TOPIC and fact.data.get("uri") == uri:
+                parent = fact.data.get("parent", "")
+                return parent if parent in last_applied.digests.values() else ""
     return ""
 
 
@@ -185,6 +234,9 @@ def _record(
             for values in (scored.candidate, scored.live)
         )
         data |= {"answers": mine, "parentAnswers": theirs}
+    known = ports.ledger.load().facts.get((TOPIC, candidate.digest))
+    if known is not None and known.data == data:
+        return
     with ports.lock() as lease:
         lease.check()
         ports.ledger.record(

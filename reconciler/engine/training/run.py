@@ -127,6 +127,16 @@ class TrainingRun:
             self._jobs.cancel(record.job)
         return self.write(record, replace(record, state=CANCELLED))
 
+    def close(self, run: str) -> None:
+        """Records that the result of a run is judged, and proposed if it may be.
+
+        Nothing is recorded for a run that is closed, or that another run has followed.
+        """
+        with self._ports.lock() as lease:
+            found = self._find()
+            if found is not None and found.run == run and found.state == ENDED:
+                self._record(lease, replace(found, state=JUDGED))
+
     def _find(self) -> RunRecord | None:
         """Returns the last recorded state of the last run."""
         fact = self._ports.ledger.load().facts.get((TOPIC, str(self._retraining.address)))
