@@ -1,7 +1,7 @@
-"""`python -m tests.survival.mortal [--die-at N] [--note FILE] -- apply …`: a command that may die.
+"""`python -m tests.survival.mortal [--die-at N [--among NAME]] [--note FILE] -- apply …`: it may die.
 
-It is `reconciler` with every call of its ports watched. With --die-at it is killed at that place;
-without, it says afterwards how many places there are, and which.
+It is `reconciler` with every call of its ports watched. With --die-at it is killed at that place,
+or at the Nth place of a name; without, it says afterwards how many places there are, and which.
 """
 
 import argparse
@@ -23,12 +23,13 @@ def live(arguments: Sequence[str], note: Path, end: End) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.survival.mortal")
     parser.add_argument("--die-at", type=int, default=0, metavar="N")
+    parser.add_argument("--among", action="append", default=[], metavar="NAME")
     parser.add_argument("--note", type=Path, metavar="FILE")
     parser.add_argument("command", nargs="+")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         note = given.note or Path(scratch, "places")
-        code = live(given.command, note, End(given.die_at))
+        code = live(given.command, note, End(given.die_at, tuple(given.among)))
         reached = note.read_text().splitlines()
     for number, name in enumerate(reached, 1):
         print(f"{number:5} {name}")
