@@ -33,7 +33,7 @@ from tests.clocks import FakeClock
 from tests.ledgers import MemoryLedger
 
 ADDRESS = Address("Retraining", "census")
-OWNER = LockOwner("1", "me", "retrain", "here", "2026-11-29T00:00:00Z", 1, "", "")
+OWNER = LockOwner("1", "me", "retrain", "here", 1, "", "2026-11-29T00:00:00Z", "")
 BASE = "https://a.blob.core.windows.net/m"
 
 

@@ -68,9 +68,9 @@ def test_an_answer_that_is_not_an_id_starts_nothing(body: Any) -> None:
         jobs.submit({}, {}, {})
 
 
-@pytest.mark.parametrize("drop", ["drop", "cut"])
-def test_a_lost_submit_is_not_sent_again_by_the_client(drop: str) -> None:
-    with serving(answers(Answer(200, JOB, **{drop: True}))) as (jobs, server):
+@pytest.mark.parametrize("lost", [Answer(200, JOB, drop=True), Answer(200, JOB, cut=True)])
+def test_a_lost_submit_is_not_sent_again_by_the_client(lost: Answer) -> None:
+    with serving(answers(lost)) as (jobs, server):
         with pytest.raises(ReplyLost):
             jobs.submit({}, {}, {})
         assert len(server.calls) == 1
