@@ -2,7 +2,7 @@
 
 A service may quote a request in an error or in a definition. Our secrets must not be shown,
 planned or stored then. Readers of secrets register them here at once; each secret is found in
-upper or lower case, in every spelling that `spellings` reads, and where only its beginning stands.
+upper or lower case, in every spelling that `spellings` reads, and where only a part of it stands.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from reconciler.model import Json
 from reconciler.secrets.sas import trim_signature
 from reconciler.secrets.spellings import (
+    merge,
     read_parts,
     read_views,
     replace_parts,
@@ -30,9 +31,10 @@ from reconciler.secrets.suspicion import RANDOM, SECRET_NAMES, is_secret_name
 HIDDEN: Final = "(sensitive value)"
 # A shorter secret would match ordinary words.
 _SHORTEST: Final = 8
-# So much of the beginning of a secret is hidden where the rest is cut off.
-_BEGINNING: Final = 16
+# So much of a secret is hidden where the rest is cut off.
+_PIECE: Final = 16
 _WORD: Final = 8
+_WORDS: Final = re.compile(rb"[a-z]+(?:[ _.-]+[a-z]+)*")
 # A text of this length contains a whole aligned word of 8 bytes at any start offset.
 _LONG: Final = 2 * _WORD - 1
 # A text is not read to its end if its spellings are so many times larger.
@@ -51,6 +53,12 @@ _CREDENTIALS: Final = tuple(
         rb"(?P<value>\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?)",
         rb"(?P<value>[A-Z0-9+/]{86}==)",
     )
+)
+# As Windows and databases encode text before they write it in digits.
+_WIDE: Final = ("utf-16-le", "utf-16-be", "utf-32-le")
+# The alphabet of base32 that keeps the order of the bytes.
+_BASE32_HEX: Final = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHIJKLMNOPQRSTUV"
 )
 _MASK: Final = "…"
 _VARIABLES: Final = (
@@ -77,9 +85,12 @@ class Redaction:
         self._secrets: set[str] = set()
         # All that is searched for is in lower case.
         self._whole: list[bytes] = []
-        self._beginnings: list[tuple[bytes, bytes]] = []
+        # The secrets that have eight bytes at some place, and the first and the last such place.
+        self._pieces: dict[int, dict[bytes, tuple[int, int]]] = {}
         # What a text without blanks holds if it may hold a secret.
         self._short: list[bytes] = []
+        # What is of other characters than those of ASCII is searched for in a text as it is.
+        self._unusual: list[bytes] = []
         self._words: set[int] = set()
         self.know(*_find_in(environment or {}))
 
@@ -93,15 +104,27 @@ class Redaction:
 
     def _learn(self, secret: str) -> None:
         plain = {one.lower() for one in _encode(secret)}
-        if not _is_composed(secret):
-            self._beginnings += [(one[:_BEGINNING], one) for one in plain if len(one) > _BEGINNING]
+        for one in plain if not _is_composed(secret) else ():
+            self._learn_pieces(one)
+            self._words.update(_cut(squeeze(one), len(one)))
         for one in plain | {one.lower() for one in _spell_opaque(secret)}:
             squeezed = squeeze(one)
             if len(squeezed) < _LONG:
-                self._short.append(squeezed)
+                self._learn_short(one, squeezed)
             else:
-                self._words.update(_cut(squeezed))
+                self._words.update(_cut(squeezed, _WORD))
             self._whole.append(one)
+
+    def _learn_short(self, plain: bytes, squeezed: bytes) -> None:
+        if len(squeezed) >= _SHORTEST:
+            self._short.append(squeezed)
+        else:
+            self._unusual.append(plain)
+
+    def _learn_pieces(self, plain: bytes) -> None:
+        for at, word in enumerate(_cut(plain, len(plain)) if len(plain) > _PIECE else ()):
+            places = self._pieces.setdefault(word, {})
+            places[plain] = places.get(plain, (at, at))[0], at
 
     def redact(self, text: str) -> str:
         """Returns the text without any registered secret; the same object if it holds no secret."""
@@ -156,8 +179,9 @@ class Redaction:
         squeezed = squeeze(data).lower()
         if any(one in squeezed for one in self._short):
             return True
-        whole = len(squeezed) - len(squeezed) % _WORD
-        return not self._words.isdisjoint(memoryview(squeezed[:whole]).cast("Q").tolist())
+        if self._unusual and any(map(data.lower().__contains__, self._unusual)):
+            return True
+        return not self._words.isdisjoint(_read_words(squeezed))
 
     def _find(self, text: bytes) -> Iterator[tuple[int, int]]:
         """Yields the start and the end of each secret; all of a text that is too large."""
@@ -169,19 +193,31 @@ class Redaction:
                 return
             # A line break may also stand within a secret.
             for shown in (view, squeeze_view(view)):
-                for start, end in self._find_plain(shown.data.lower()):
+                for start, end in merge(self._find_plain(shown.data.lower())):
                     yield shown.locate(start, end)
 
     def _find_plain(self, lowered: bytes) -> Iterator[tuple[int, int]]:
         for secret in self._whole:
             for start in _find_all(secret, lowered):
                 yield start, start + len(secret)
-        for beginning, secret in self._beginnings:
-            for start in _find_all(beginning, lowered):
-                end = start + _count_equal(lowered, start, secret)
-                # Before a letter or a digit it is the beginning of another word.
-                if not lowered[end : end + 1].isalnum():
-                    yield start, end
+        yield from self._find_pieces(lowered)
+
+    def _find_pieces(self, lowered: bytes) -> Iterator[tuple[int, int]]:
+        """Yields each part of a text that is also a long part of a secret."""
+        words = _read_words(lowered)
+        if self._pieces.keys().isdisjoint(words):
+            return
+        done = 0
+        for number, word in enumerate(words):
+            at = number * _WORD
+            # The last words of a part may be those of a longer part.
+            again = at > done - 2 * _WORD
+            for secret, places in self._pieces.get(word, {}).items() if again else ():
+                for place in set(places):
+                    start, end = _extend(lowered, at, secret, place)
+                    if end - start >= _PIECE and _is_piece(lowered, start, end, secret):
+                        done = max(done, end)
+                        yield start, end
 
 
 def _is_composed(secret: str) -> bool:
@@ -194,7 +230,13 @@ def _encode(secret: str) -> Iterator[bytes]:
 
     A secret may itself hold what reads as an escape, and is then undone with those around it.
     """
-    for one in {secret, secret.lower(), secret.upper(), secret.replace(" ", "+")}:
+    for one in {
+        secret,
+        secret.lower(),
+        secret.upper(),
+        secret.replace(" ", "+"),
+        *_in_utf7(secret),
+    }:
         data = one.encode("utf-8", "surrogatepass")
         yield data
         for _ in range(2):
@@ -203,18 +245,44 @@ def _encode(secret: str) -> Iterator[bytes]:
                 yield data
 
 
+def _in_utf7(secret: str) -> Iterator[str]:
+    """A secret in UTF-7: as little of it encoded as may be, each sign, and all signs beside it."""
+    yield secret.encode("utf-7").decode()
+    for signs in ("[^A-Za-z0-9]", "[^A-Za-z0-9]+"):
+        yield re.sub(signs, _encode_signs, secret)
+
+
+def _encode_signs(found: re.Match[str]) -> str:
+    coded = base64.b64encode(found[0].encode("utf-16-be", "surrogatepass"))
+    return f"+{coded.decode().rstrip('=')}-"
+
+
 def _spell_opaque(secret: str) -> Iterator[bytes]:
     """The spellings that show nothing of the secret, so that one search finds them quickly."""
-    for data in (secret.encode(code, "surrogatepass") for code in ("utf-8", "utf-16-le")):
-        yield data.hex().encode()
+    data = secret.encode("utf-8", "surrogatepass")
+    yield from _in_base32(data)
+    percent = quote(data, safe="")
+    wide = (one.encode(code, "surrogatepass") for code in _WIDE for one in {secret, percent})
+    for one in (data, *wide):
+        yield one.hex().encode()
         for shift in range(3):
-            # In a longer text it has one of three places; its ends depend on the bytes beside it.
-            coded = base64.b64encode(b"\0" * shift + data)
-            sure = coded[(0, 2, 3)[shift] : (shift + len(data)) * 8 // 6]
-            whole = coded[(0, 2, 3)[shift] :]
-            for form in (sure, whole, whole.rstrip(b"=")):
+            coded = base64.b64encode(b"\0" * shift + one)
+            for form in _cut_coded(coded, (0, 2, 3)[shift], (shift + len(one)) * 8 // 6):
                 yield form
                 yield form.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def _in_base32(data: bytes) -> Iterator[bytes]:
+    for shift in range(5):
+        coded = base64.b32encode(b"\0" * shift + data)
+        for form in _cut_coded(coded, -(-shift * 8 // 5), (shift + len(data)) * 8 // 5):
+            yield form
+            yield form.translate(_BASE32_HEX)
+
+
+def _cut_coded(coded: bytes, start: int, end: int) -> tuple[bytes, ...]:
+    """The letters of a secret in a longer text: its ends depend on the bytes beside it."""
+    return coded[start:end], coded[start:], coded[start:].rstrip(b"=")
 
 
 def _widen(text: bytes, start: int, end: int) -> tuple[int, int]:
@@ -233,11 +301,26 @@ def _find_all(part: bytes, data: bytes) -> Iterator[int]:
         at = data.find(part, at + 1)
 
 
-def _count_equal(data: bytes, start: int, secret: bytes) -> int:
-    """How many bytes of data from a start are those of a secret."""
-    there = data[start : start + len(secret)]
-    pairs = enumerate(zip(there, secret, strict=False))
-    return next((at for at, (one, other) in pairs if one != other), len(there))
+def _extend(data: bytes, at: int, secret: bytes, place: int) -> tuple[int, int]:
+    """The part of data around `at` that equals the secret around `place`."""
+    before = _count_equal(data[max(0, at - place) : at][::-1], secret[:place][::-1])
+    return at - before, at + _count_equal(data[at : at + len(secret) - place], secret[place:])
+
+
+def _count_equal(data: bytes, secret: bytes) -> int:
+    """How many bytes at the beginning of data are those of a secret."""
+    length = min(len(data), len(secret))
+    differ = int.from_bytes(data[:length]) ^ int.from_bytes(secret[:length])
+    return length - -(-differ.bit_length() // 8)
+
+
+def _is_piece(data: bytes, start: int, end: int, secret: bytes) -> bool:
+    """Whether a part of a secret is not a part of another word.
+
+    Where a secret consists of words, so does a part of it.
+    """
+    inside = data[max(0, start - 1) : start].isalnum() or data[end : end + 1].isalnum()
+    return not inside or _WORDS.fullmatch(secret) is None
 
 
 def _split_secret(secret: str) -> Iterator[str]:
@@ -251,13 +334,19 @@ def _split_secret(secret: str) -> Iterator[str]:
             yield unquote(value)
 
 
-def _cut(form: bytes) -> Iterable[int]:
-    """The eight bytes from each of the first eight offsets, as integers of this machine.
+def _cut(form: bytes, offsets: int) -> Iterator[int]:
+    """The eight bytes from each of the first offsets, as integers of this machine.
 
-    If a text is split into words of eight bytes, one of these is among the words at any alignment.
+    If a text is split into words of eight bytes, those of the first eight offsets are enough for
+    one of them to be among the words, at any alignment.
     """
-    for start in range(_WORD):
+    for start in range(min(offsets, len(form) - _WORD + 1)):
         yield memoryview(form[start : start + _WORD]).cast("Q")[0]
+
+
+def _read_words(data: bytes) -> list[int]:
+    """The words of eight bytes that data is split into, as integers of this machine."""
+    return memoryview(data[: len(data) - len(data) % _WORD]).cast("Q").tolist()
 
 
 def _find_in(environment: Mapping[str, str]) -> Iterator[str]:

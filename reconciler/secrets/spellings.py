@@ -1,21 +1,20 @@
 """Reads a text in every spelling that programs use: what it says when an encoding is undone.
 
-Undone are percent-encoding, the escapes of JSON, of C and of HTML, base64 and hexadecimal digits,
-also one inside another, and line breaks within them. A text that has none of them has one view,
-itself.
+Undone are percent-encoding, the escapes of JSON, of C and of HTML, quoted-printable, lists of
+numbers, base64, hexadecimal digits and the compressed texts of gzip and zlib, also one inside
+another, and line breaks within them. A text that has none of them has one view, itself.
 """
 
 from __future__ import annotations
 
-import binascii
 import bisect
-import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import Final
+
+from reconciler.secrets.alphabets import View, delete, undo_alphabets
 
 # How many encodings may lie one inside another.
 _DEPTH: Final = 4
@@ -23,9 +22,9 @@ _DEPTH: Final = 4
 _BY_MARK: Final = {
     b"%": rb"%(?:u[0-9a-fA-F]{4}|[0-9a-fA-F]{2})",
     b"\\": rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}"
-    rb"|x[0-9a-fA-F]{2}|[0-3][0-7]{2}|[ux]\{[0-9a-fA-F]{1,6}\}|U[0-9a-fA-F]{8}"
-    rb"|[\"'\\/bfnrt])",
-    b"&": rb"&(?:#[0-9]{1,7};?|#[xX][0-9a-fA-F]{1,6};?|[A-Za-z][A-Za-z0-9]{1,31};)",
+    rb"|x[0-9a-fA-F]{2}|0{4}[0-9a-fA-F]{2}|0?[0-3][0-7]{2}|[0-7]{2}"
+    rb"|[ux]\{[0-9a-fA-F]{1,6}\}|U[0-9a-fA-F]{8}|[bfnrt]|[!-/:-@\[-`{-~]|\r?\n)",
+    b"&": rb"&(?:#0{0,16}[0-9]{1,7};?|#[xX]0{0,16}[0-9a-fA-F]{1,6};?|[A-Za-z][A-Za-z0-9]{1,31};)",
 }
 _ESCAPES: Final = {mark: re.compile(escape) for mark, escape in _BY_MARK.items()}
 _ESCAPE: Final = re.compile(b"(%b)" % b"|".join(_BY_MARK.values()))
@@ -39,26 +38,22 @@ _OCTETS: Final = {
 # What is read on each side of an escape, in bytes: more than the beginning of a secret takes,
 # with each character escaped.
 _NEARBY: Final = 192
-_NAMED: Final = dict(zip(b"\"'\\/bfnrt", b"\"'\\/\b\f\n\r\t", strict=True))
-# What every text in an alphabet has, and many short texts have not.
-_CODED: Final = re.compile(rb"[A-Za-z0-9+/_:-]{11}|(?:[0-9a-fA-F]{2} ){4}")
-_BLANKS: Final = b" \t\r\n"
-_URL_SAFE: Final = {0x2D: 0x2B, 0x5F: 0x2F}
-_DIGITS: Final = b"0123456789abcdefABCDEF"
-# What text in another encoding consists of. Other decoded bytes are noise, and are left out.
-_NO_TEXT: Final = bytes(not 0x20 <= one < 0x7F and one not in b"\t\r\n" for one in range(256))
-_CONTROLS: Final = frozenset({*range(0x20), 0x7F} - {*b"\t\r\n"})
-_PART: Final = 4096
-
-
-class View(NamedTuple):
-    """What a text says when encodings are undone.
-
-    `locate` maps the start and the end of a part of `data` to those of its spelling in the text.
-    """
-
-    data: bytes
-    locate: Callable[[int, int], tuple[int, int]]
+_NAMED: Final = dict(zip(b"bfnrt", b"\b\f\n\r\t", strict=True))
+# What a secret has not within it where it is shown on one line, in ASCII.
+_UNSEEN: Final = bytes(one for one in range(256) if not 0x20 < one < 0x7F)
+# A year after "=" is the date of a signature, and a number is that of a query.
+_QUOTED: Final = re.compile(rb"=(?:(?!20[0-9]{2})[0-9a-fA-F]{2}|[ \t]*\r?\n)")
+_MAY_BE_QUOTED: Final = re.compile(
+    rb"=(?:3[dD]|2[5bBfF]|[0-9a-fA-F]{2}=[0-9a-fA-F]{2}|[ \t]*\r?\n)"
+)
+_NUMBER_TEXT: Final = rb"(?:0[xX][0-9a-fA-F]{2}|U\+[0-9a-fA-F]{4,6}|[01]{8}|[0-9]{1,3})"
+_NUMBER: Final = re.compile(
+    rb"(?<![0-9A-Za-z])%b(?![0-9A-Za-z])(?:[ ,;|+\t\r\n]{1,4}(?=[0-9U]))?" % _NUMBER_TEXT
+)
+_NUMBERS: Final = re.compile(rb"(?:%b[ ,;|+\t\r\n]{1,4}){7}%b" % (_NUMBER_TEXT, _NUMBER_TEXT))
+# A list of numbers is a run of separators when what numbers consist of is deleted.
+_SEPARATORS: Final = bytes(one in b" ,;|+\t\r\n" for one in range(256))
+_OF_NUMBERS: Final = b"0123456789abcdefABCDEFxXU"
 
 
 def read_views(text: bytes, depth: int = _DEPTH, *, coded: bool = True) -> Iterator[View]:
@@ -82,27 +77,40 @@ def read_parts(text: bytes, depth: int = _DEPTH) -> Iterator[bytes]:
     yield text
     if depth:
         nearby = [_undo_nearby(part) for part in _cut_to_escapes(text)]
-        for part in (*nearby, *(view.data for view in _undo_alphabets(text))):
+        for part in (*nearby, *(view.data for view in _undo_codes(text))):
             yield from read_parts(part, depth - 1)
 
 
 def _undo_one(text: bytes, *, coded: bool) -> Iterator[View]:
     if _is_escaped(text):
-        yield View(undo_escapes(text), _Escapes(text).locate)
+        yield _undo(text, _ESCAPE, _read_escape)
     if coded:
-        yield from _undo_alphabets(text)
+        yield from _undo_codes(text)
+
+
+def _undo_codes(text: bytes) -> Iterator[View]:
+    """Yields the text as each code reads that is not an escape, if it may be in the text.
+
+    Each is undone alone: a percent-encoded text may hold what reads as quoted-printable.
+    """
+    if _MAY_BE_QUOTED.search(text):
+        yield _undo(text, _QUOTED, _read_quoted)
+    if b"\1" * 7 in text.translate(_SEPARATORS, _OF_NUMBERS) and _NUMBERS.search(text):
+        yield _undo(text, _NUMBER, _read_number)
+    yield from undo_alphabets(text)
 
 
 def replace_parts(text: bytes, parts: Iterable[tuple[int, int]], instead: bytes) -> bytes:
     """Returns the text with other bytes instead of each part; parts that overlap are one."""
     pieces, at = [], 0
-    for start, end in _merge(parts):
+    for start, end in merge(parts):
         pieces += [text[at:start], instead]
         at = end
     return b"".join([*pieces, text[at:]])
 
 
-def _merge(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def merge(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Returns the parts in order, with those that overlap as one."""
     merged: list[tuple[int, int]] = []
     for start, end in sorted(set(parts)):
         if merged and start < merged[-1][1]:
@@ -113,17 +121,14 @@ def _merge(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def squeeze(text: bytes) -> bytes:
-    """Returns the text without its blanks and line breaks."""
-    return text.translate(None, _BLANKS)
+    """Returns the text without its blanks, its line breaks and what is not in ASCII."""
+    return text.translate(None, _UNSEEN)
 
 
 def squeeze_view(view: View) -> View:
-    """Returns a view without its blanks and line breaks."""
-
-    def locate(start: int, end: int) -> tuple[int, int]:
-        return view.locate(*_find_between(view.data, _BLANKS, start, end))
-
-    return View(squeeze(view.data), locate)
+    """Returns a view without its blanks, its line breaks and what is not in ASCII."""
+    squeezed = delete(view.data, _UNSEEN)
+    return View(squeezed.data, _compose(view, squeezed))
 
 
 def _is_escaped(text: bytes) -> bool:
@@ -133,6 +138,12 @@ def _is_escaped(text: bytes) -> bool:
 def undo_escapes(text: bytes) -> bytes:
     """Returns the text with its escapes of URLs, JSON and HTML undone once."""
     return b"".join(_split(text))
+
+
+def _undo(text: bytes, pattern: re.Pattern[bytes], read: Callable[[bytes], bytes]) -> View:
+    """Returns the text with what `read` makes of each match of a pattern."""
+    data = pattern.sub(lambda found: read(found[0]), text)
+    return View(data, _Escapes(text, pattern, read).locate)
 
 
 def _cut_to_escapes(text: bytes) -> Iterator[bytes]:
@@ -157,23 +168,35 @@ def _undo_nearby(text: bytes) -> bytes:
 def _split(text: bytes) -> list[bytes]:
     """The plain parts of a text, and between them the bytes that each escape means."""
     pieces = _ESCAPE.split(text)
-    pieces[1::2] = [_OCTETS.get(one) or _undo_escape(one) for one in pieces[1::2]]
+    pieces[1::2] = [_OCTETS.get(one) or _read_escape(one) for one in pieces[1::2]]
     return pieces
 
 
-def _undo_escape(said: bytes) -> bytes:
+def _read_escape(said: bytes) -> bytes:
     if said[0] == 0x26:
         return _undo_entity(said)
     if said[0] == 0x5C and (said[1] == 0x55 or said[2:3] == b"{"):
         return _encode_character(int(said[2:].strip(b"{}"), 16))
-    if said[0] == 0x5C and said[1:].isdigit():
-        return bytes((int(said[1:], 8),))
+    if said[0] == 0x5C and said[1:2].isdigit():
+        # A digit too many for octal is CSS.
+        return bytes((int(said[1:], 16 if said.startswith(b"\\0000") else 8) & 0xFF,))
     if said[1] == 0x75:
         units = bytes.fromhex((said[2:6] + said[8:]).decode())
         return units.decode("utf-16-be", "surrogatepass").encode("utf-8", "surrogatepass")
     if said[0] == 0x25 or said[1] == 0x78:
         return bytes.fromhex(said[-2:].decode())
-    return bytes((_NAMED[said[1]],))
+    return bytes((_NAMED.get(said[1], said[1]),))
+
+
+def _read_quoted(said: bytes) -> bytes:
+    return b"" if said[1:].isspace() else bytes.fromhex(said[1:].decode())
+
+
+def _read_number(said: bytes) -> bytes:
+    number = said.strip(b" ,;|+\t\r\n")
+    if not number.isdigit():
+        return _encode_character(int(re.split(b"[xX+]", number)[1], 16))
+    return bytes((int(number, 2 if len(number) == len("01000001") else 10) & 0xFF,))
 
 
 def _encode_character(number: int) -> bytes:
@@ -190,15 +213,19 @@ def _undo_entity(said: bytes) -> bytes:
 class _Escapes:
     """The place of each part of an unescaped text in the text before."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(
+        self, text: bytes, pattern: re.Pattern[bytes], read: Callable[[bytes], bytes]
+    ) -> None:
         self._text = text
+        self._pattern = pattern
+        self._read = read
 
     @cached_property
     def _pieces(self) -> list[tuple[int, int, int, int]]:
         """Start and end of each escape: in the unescaped text, and in the text before."""
         pieces, shorter = [], 0
-        for found in _ESCAPE.finditer(self._text):
-            start, width = found.start() - shorter, len(_undo_escape(found[0]))
+        for found in self._pattern.finditer(self._text):
+            start, width = found.start() - shorter, len(self._read(found[0]))
             pieces.append((start, start + width, found.start(), found.end()))
             shorter += found.end() - found.start() - width
         return pieces
@@ -214,120 +241,3 @@ class _Escapes:
         """The last escape that starts before a place, or an empty one at the start."""
         found = bisect.bisect_left(self._pieces, (at,)) - 1
         return self._pieces[found] if found >= 0 else (0, 0, 0, 0)
-
-
-class _Alphabet(NamedTuple):
-    """An encoding of bytes as letters: `group` letters for each `octets` bytes.
-
-    `plain` maps each byte of a text to a letter, and those outside the alphabet to its zero.
-    `least` is the fewest bytes of text that are read in it.
-    """
-
-    plain: bytes
-    blanks: bytes
-    group: int
-    octets: int
-    least: int
-    decode: Callable[[bytes], bytes]
-
-
-_ALPHABETS: Final = (
-    # The second alphabet of base64 has "-" and "_" instead of "+" and "/".
-    _Alphabet(
-        bytes(
-            one if one in b"+/" or (chr(one).isalnum() and one < 0x80) else _URL_SAFE.get(one, 0x41)
-            for one in range(256)
-        ),
-        _BLANKS,
-        4,
-        3,
-        9,
-        binascii.a2b_base64,
-    ),
-    _Alphabet(
-        bytes(one if one in _DIGITS else 0x30 for one in range(256)),
-        b" \t\r\n:-",
-        2,
-        1,
-        4,
-        binascii.unhexlify,
-    ),
-)
-
-
-def _undo_alphabets(text: bytes) -> Iterator[View]:
-    if _CODED.search(text):
-        for alphabet in _ALPHABETS:
-            yield from _undo_alphabet(text, alphabet)
-
-
-def _undo_alphabet(text: bytes, alphabet: _Alphabet) -> Iterator[View]:
-    """Yields the text in an alphabet, for each of the places where a group may begin."""
-    letters = text.translate(alphabet.plain, alphabet.blanks)
-    for first in range(alphabet.group) if len(letters) > alphabet.least else ():
-        missing = -(len(letters) - first) % alphabet.group
-        decoded = alphabet.decode(letters[first:] + alphabet.plain[:1] * missing)
-        if runs := _find_text(decoded, alphabet.least):
-            yield _join(decoded, runs, _Source(text, alphabet, first))
-
-
-def _find_text(decoded: bytes, least: int) -> list[tuple[int, int]]:
-    """Returns the start and the end of each part of decoded bytes that may be text."""
-    noise, end = decoded.translate(_NO_TEXT), 0
-    runs: list[tuple[int, int]] = []
-    while (start := noise.find(bytes(least), end)) >= 0:
-        end = noise.find(b"\1", start)
-        end = len(decoded) if end < 0 else end
-        while end < len(decoded) and decoded[end] not in _CONTROLS:
-            end += 1
-        while start and decoded[start - 1] not in _CONTROLS:
-            start -= 1
-        runs.append((start, end))
-    return runs
-
-
-class _Source(NamedTuple):
-    """Where decoded bytes come from: the letters of a text from `first` on."""
-
-    text: bytes
-    alphabet: _Alphabet
-    first: int
-
-
-def _join(decoded: bytes, runs: list[tuple[int, int]], source: _Source) -> View:
-    """Returns the runs as one view, each in a line of its own."""
-    starts = [0, *accumulate(end - start + 1 for start, end in runs)]
-
-    def locate(start: int, end: int) -> tuple[int, int]:
-        run = bisect.bisect_right(starts, start) - 1
-        ahead = runs[run][0] - starts[run]
-        group, octets = source.alphabet.group, source.alphabet.octets
-        first = source.first + (start + ahead) * group // octets
-        last = source.first - (end + ahead) * group // -octets
-        start, end = _find_between(source.text, source.alphabet.blanks, first, last)
-        return start, _skip_padding(source.text, end)
-
-    return View(b"\0".join(decoded[start:end] for start, end in runs), locate)
-
-
-def _find_between(text: bytes, blanks: bytes, first: int, last: int) -> tuple[int, int]:
-    """Returns the place of the characters from `first` to before `last`, not counting blanks."""
-    return _find_kept(text, blanks, first), _find_kept(text, blanks, last - 1) + 1
-
-
-def _find_kept(text: bytes, blanks: bytes, number: int) -> int:
-    """Returns the place of the character with a number, not counting blanks."""
-    for start in range(0, len(text), _PART):
-        part = text[start : start + _PART]
-        kept = len(part.translate(None, blanks))
-        if number < kept:
-            places = (place for place, one in enumerate(part) if one not in blanks)
-            return start + next(itertools.islice(places, number, None))
-        number -= kept
-    return len(text)
-
-
-def _skip_padding(text: bytes, end: int) -> int:
-    while text[end : end + 1] == b"=":
-        end += 1
-    return end

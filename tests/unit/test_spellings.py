@@ -1,9 +1,12 @@
 """A secret in the spellings of serializers, one inside another: hidden, and nothing else is."""
 
 import base64
+import gzip
 import html
 import json
+import quopri
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -53,6 +56,16 @@ def octal(text: str) -> str:
     return "".join(one.decode() if plain.fullmatch(one) else f"\\{one[0]:03o}" for one in units)
 
 
+def in_code(text: str, code: str) -> str:
+    return base64.b64encode(text.encode(code)).decode()
+
+
+def dump(text: str) -> str:
+    """As xxd writes bytes, without the column of characters."""
+    coded = text.encode().hex()
+    return " ".join(coded[at : at + 4] for at in range(0, len(coded), 4))
+
+
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "percent": lambda text: quote(text, safe=""),
@@ -84,18 +97,62 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "hexadecimal": lambda text: text.encode().hex(),
     "hexadecimal, upper case": lambda text: text.encode().hex().upper(),
     "hexadecimal of .NET": lambda text: pairs(text, "{:02X}", "-"),
+    "hexadecimal with colons": lambda text: pairs(text, "{:02x}", ":"),
+    "hexadecimal of xxd": dump,
+    "quoted-printable of everything": lambda text: pairs(text, "={:02X}"),
+}
+# These end within a line, or encode text that has only characters of ASCII.
+PLAIN_SPELLINGS: dict[str, Callable[[str], str]] = {
+    **SPELLINGS,
+    "quoted-printable": lambda text: quopri.encodestring(text.encode(), quotetabs=True).decode(),
+    "base64 of UTF-16": lambda text: in_code(text, "utf-16-le"),
+    "base64 of UTF-16 of networks": lambda text: in_code(text, "utf-16-be"),
+    "base64 of UTF-32": lambda text: in_code(text, "utf-32-le"),
+    "base64 of UTF-16 of percent": lambda text: in_code(quote(text, safe=""), "utf-16-le"),
+    "hexadecimal of UTF-16": lambda text: text.encode("utf-16-be").hex(),
+    "zero bytes between": "\0".join,
+    "zero bytes between, in JSON": lambda text: json_text("\0".join(text)),
+    "soft hyphens between": "\u00ad".join,
+    "a line that goes on": lambda text: f"{text[:9]}\\\n{text[9:]}",
+    "a header that goes on": lambda text: f"{text[:9]}\r\n\t{text[9:]}",
+    "a vertical tab within": lambda text: f"{text[:9]}\v{text[9:]}",
+    "UTF-7": lambda text: text.encode("utf-7").decode(),
+    "UTF-7, all signs": lambda text: re.sub(
+        "[^A-Za-z0-9]",
+        lambda one: f"+{in_code(one[0], 'utf-16-be').rstrip('=')}-",
+        text,
+    ),
+    "backslashes of a shell": lambda text: re.sub("([^A-Za-z0-9])", r"\\\1", text),
+    "octal of printf": lambda text: pairs(text, "\\0{:03o}"),
+    "octal, short": lambda text: pairs(text, "\\{:o}"),
+    "CSS": lambda text: pairs(text, "\\{:06x}"),
+    "HTML, long": lambda text: references(text, "&#x{:08x};"),
+    "numbers": lambda text: ", ".join(map(str, text.encode())),
+    "numbers without blanks": lambda text: ",".join(map(str, text.encode())),
+    "numbers in lines": lambda text: "\n".join(map(str, text.encode())),
+    "hexadecimal numbers": lambda text: pairs(text, "0x{:02x}", ", "),
+    "binary numbers": lambda text: pairs(text, "{:08b}", " "),
+    "names of characters": lambda text: pairs(text, "U+{:04X}", " "),
+    "base32": lambda text: base64.b32encode(text.encode()).decode(),
+    "base32, lower case": lambda text: base64.b32encode(text.encode()).decode().lower(),
+    "base32 that sorts": lambda text: base64.b32hexencode(text.encode()).decode(),
+    "base64 in quoted lines": lambda text: in_lines(text, 20).replace("\r\n", "\n> "),
+    "base64 in a list": lambda text: in_lines(text, 20).replace("\r\n", '", "'),
+    "base64 of gzip": lambda text: base64.b64encode(gzip.compress(text.encode() * 2)).decode(),
+    "base64 of zlib": lambda text: base64.b64encode(zlib.compress(text.encode() * 2)).decode(),
+    "hexadecimal of gzip": lambda text: gzip.compress(text.encode()).hex(),
 }
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("spelling", PLAIN_SPELLINGS)
 @pytest.mark.parametrize("secret", [KEY, TOKEN])
 def test_a_secret_is_hidden_whole_and_alone(secret: str, spelling: str) -> None:
     redaction = knowing("another secret", secret)
-    text = f'the key "{SPELLINGS[spelling](secret)}" is wrong'
+    spelled = PLAIN_SPELLINGS[spelling](secret)
+    text = f'the key "{spelled}" is wrong'
     assert redaction.redact(text) == f'the key "{HIDDEN}" is wrong'
     assert redaction.redact_document({"a": [text]}) == {"a": [f'the key "{HIDDEN}" is wrong']}
-    twice = f"{SPELLINGS[spelling](secret)}; {SPELLINGS[spelling](secret)}"
-    assert redaction.redact(twice) == f"{HIDDEN}; {HIDDEN}"
+    assert redaction.redact(f"{spelled} or {spelled}") == f"{HIDDEN} or {HIDDEN}"
 
 
 SECRETS = st.text(
@@ -161,6 +218,33 @@ def test_the_beginning_of_a_secret_is_hidden_from_sixteen_characters_on(length: 
     for end in ("", " …", "...", '"', "\u2026"):
         assert redaction.redact(f"key {KEY[:length]}{end}") == f"key {HIDDEN}{end}"
     assert redaction.redact(f"key {KEY[:15]}") == f"key {KEY[:15]}"
+
+
+@pytest.mark.parametrize("code", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_secret_is_hidden_in_the_percent_encoding_of_wide_characters(code: str) -> None:
+    for said in (quote(TOKEN.encode(code), safe=""), pairs(TOKEN, "%{:02x}", "%00")):
+        assert knowing(TOKEN).redact(said).replace("%00", "") == HIDDEN
+
+
+@pytest.mark.parametrize("length", [16, 20, 87])
+def test_a_secret_without_its_beginning_is_hidden_from_sixteen_characters_on(length: int) -> None:
+    redaction = knowing(KEY)
+    for before in ("", "...", "x", '"', "\u2026"):
+        assert redaction.redact(f"key {before}{KEY[-length:]}") == f"key {before}{HIDDEN}"
+    assert redaction.redact(f"key {KEY[-15:]}") == f"key {KEY[-15:]}"
+
+
+@pytest.mark.parametrize("spelling", [str, in_base64, json_text, lambda text: quote(text, safe="")])
+def test_a_part_of_a_secret_is_hidden_in_every_spelling(spelling: Callable[[str], str]) -> None:
+    secret = "kT9+x/4bQz7Lr2Wm8sHd5KfVw3nYp6Jc"
+    shown = knowing(secret).redact(f"the key ***{spelling(secret[6:25])}*** is wrong")
+    assert shown == f"the key ***{HIDDEN}*** is wrong"
+
+
+def test_a_text_of_parts_of_a_secret_is_read_quickly() -> None:
+    redaction = knowing("a" * 1500 + "zz==", KEY)
+    assert redaction.redact("a" * 400_000).replace(HIDDEN, "") == ""
+    assert redaction.redact("A+b/" * 100_000).replace(HIDDEN, "") == ""
 
 
 def test_another_word_with_the_same_beginning_is_left() -> None:
