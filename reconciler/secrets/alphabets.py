@@ -110,7 +110,7 @@ def _undo_alphabet(text: bytes, alphabet: _Alphabet) -> Iterator[View]:
 
 
 def _inflate(text: bytes) -> Iterator[View]:
-    """Yields each text that is compressed and written in digits; each part is at the whole place."""
+    """Yields each text that is compressed, then coded; every part of it is at the whole place."""
     for magic, digits, decode in _COMPRESSED:
         for found in digits.finditer(text) if magic in text else ():
             inflating = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
