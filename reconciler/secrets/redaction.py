@@ -263,13 +263,21 @@ def _spell_opaque(secret: str) -> Iterator[bytes]:
     yield from _in_base32(data)
     percent = quote(data, safe="")
     wide = (one.encode(code, "surrogatepass") for code in _WIDE for one in {secret, percent})
-    for one in (data, *wide):
+    for one in (data, *_escape_markup(secret), *wide):
         yield one.hex().encode()
         for shift in range(3):
             coded = base64.b64encode(b"\0" * shift + one)
             for form in _cut_coded(coded, (0, 2, 3)[shift], (shift + len(one)) * 8 // 6):
                 yield form
                 yield form.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def _escape_markup(secret: str) -> Iterator[bytes]:
+    """A secret of other characters than those of ASCII, which decoded bytes hide, in HTML."""
+    if not secret.isascii():
+        import html  # noqa: PLC0415 - a large table, and such secrets are rare
+
+        yield html.escape(secret).encode("utf-8", "surrogatepass")
 
 
 def _in_base32(data: bytes) -> Iterator[bytes]:
