@@ -223,7 +223,7 @@ class Trainer:
 
     def verify_all(self, manifests: Sequence[Manifest]) -> Iterator[Verification]:
         """Prove which model answers for each resource with `spec.verify`, in their order."""
-        snapshot = self._assembly.ledger.load()
+        snapshot = self._assembly.load_snapshot()
         root = Path(self._assembly.project.root)
 
         def work(one: Manifest) -> ResumableTask[Verification]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -38,6 +39,7 @@ from reconciler.model import (
     Manifest,
     Plan,
     Project,
+    Snapshot,
     UnreadFile,
 )
 from reconciler.model.values import dataclass
@@ -99,6 +101,23 @@ class Assembly:
     def ledger(self) -> Ledger:
         """The ledger of the project."""
         return open_ledger(self.project, os.environ, token_credential)
+
+    def load_snapshot(self) -> Snapshot:
+        """The ledger's snapshot, with a warning on standard error if the ledger has lost its lines.
+
+        A command that makes a plan needs no such warning: the plan has it.
+        """
+        snapshot = self.ledger.load()
+        self.warn_of(snapshot.lost)
+        return snapshot
+
+    def warn_of(self, lost: Finding | None) -> None:
+        """Print the warning of a ledger that has lost its lines, if there is one."""
+        from reconciler.render.findings import render_findings
+
+        if lost is not None:
+            paint = self._invocation.paint(sys.stderr)
+            self._invocation.print_error(render_findings((lost,), paint=paint))
 
     @cached_property
     def observations(self) -> ObservationCache:

@@ -94,6 +94,7 @@ def report_drift(
         refresh=replace(observed.refresh, calls=runtime.calls - calls),
         made_at=format_utc(now.timestamp()),
         baseline="kept" if snapshot.known else "lost",
+        lost=snapshot.lost,
     )
 
 

@@ -276,6 +276,7 @@ class Replay:
         self._open: dict[int, Intent] = {}
         self._facts: dict[tuple[str, str], Fact] = {}
         self._known = False
+        self._is_empty = True
         self._fence = 0
 
     def check(self, record: Record) -> None:
@@ -295,6 +296,7 @@ class Replay:
     def apply(self, record: Record) -> Entry | None:
         """Applies one record; returns an entry with the fields of its intent, otherwise None."""
         self._fence = max(self._fence, record.fence)
+        self._is_empty = False
         # A fact says nothing about resources: with facts alone nothing is known of them.
         self._known = self._known or not isinstance(record, (Marker, Fact))
         match record:
@@ -358,7 +360,7 @@ class Replay:
             replace(intent, address=self._now(intent.address)) for intent in self._open.values()
         )
         facts = dict(self._facts)
-        lost = "" if self._known else find_loss(remembered, START)
+        lost = find_loss(remembered, START) if self._is_empty else ""
         refused = f"{lost}: apply will refuse to run"
         warning = Finding(refused, next_step=RESTORE_BOTH, severity="warning") if lost else None
         states = {**states, **named}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Literal
 
-from reconciler.model.core import ABSENT, Absent, Address, Json, Resource
+from reconciler.model.core import ABSENT, Absent, Address, Finding, Json, Resource
 from reconciler.model.ledger import LastApplied
 from reconciler.model.plan import Inputs, Refresh
 from reconciler.model.values import dataclass
@@ -76,7 +76,10 @@ class ResourceStatus:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """All differences since the last apply, how complete they are, and how fresh they are."""
+    """All differences since the last apply, how complete they are, and how fresh they are.
+
+    `lost` warns of lines that the ledger had and has no longer.
+    """
 
     statuses: tuple[ResourceStatus, ...]
     findings: tuple[Drift, ...]
@@ -84,6 +87,7 @@ class DriftReport:
     refresh: Refresh
     made_at: str
     baseline: Literal["kept", "lost"]
+    lost: Finding | None = None
 
     @property
     def outcome(self) -> Literal["in-sync", "drift", "evidence-incomplete"]:

@@ -10,7 +10,7 @@ from reconciler.ledgers.chain import digest_line, seal
 from reconciler.model import Event
 from tests.contract.homes import Home, hear, hold, lock_owner, run_beside, write
 from tests.contract.test_ledger import entry, outcome
-from tests.ledgers import make_intent
+from tests.ledgers import make_fact, make_intent
 
 pytestmark = pytest.mark.contract
 
@@ -160,3 +160,11 @@ def test_a_ledger_without_lines_says_what_it_has_lost(home: Home, left: bytes | 
     said = f"the ledger is empty, and its lock remembers sequence {sequence}"
     assert said in snapshot.lost.message
     assert "ledger rebuild" in snapshot.lost.next_step
+
+
+def test_a_ledger_with_facts_alone_has_lost_nothing(home: Home) -> None:
+    """A project that was retrained before its first apply."""
+    with home.open().lock(lock_owner(), 0, silent) as lease:
+        home.open().record(make_fact(fence=lease.lock_owner.fence))
+    snapshot = home.open().load()
+    assert (snapshot.known, snapshot.lost) == (False, None)

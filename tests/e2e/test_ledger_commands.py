@@ -104,6 +104,45 @@ def test_a_ledger_that_lost_its_end_is_refused_until_it_is_rebuilt(
     assert applied.run("ledger", "verify").code == 0
 
 
+READING = [
+    ("plan",),
+    ("drift",),
+    ("drift", "--json"),
+    ("list",),
+    ("list", "--json"),
+    ("history",),
+    ("history", "WebService/a"),
+    ("history", "--at", "2026-01-01"),
+    ("export", "--all"),
+    ("import", "WebService/c", "c"),
+    ("rollback", "WebService/a", "--out", "rollback.json"),
+]
+LOCKING = [
+    ("apply", "--auto-approve"),
+    ("forget", "WebService/a"),
+    ("ledger", "compact"),
+    ("ledger", "verify"),
+]
+
+
+@pytest.mark.parametrize("left", [b"", None], ids=["empty", "gone"])
+@pytest.mark.parametrize("command", [*READING, *LOCKING], ids=" ".join)
+def test_no_command_passes_over_a_ledger_that_lost_its_lines(
+    applied: Project, command: tuple[str, ...], left: bytes | None
+) -> None:
+    applied.emulator.deploy("c", applied.emulator.model_uri("old"))
+    ledger_of(applied).unlink()
+    if left is not None:
+        ledger_of(applied).write_bytes(left)
+    done = applied.run(*command)
+    assert "the ledger is empty, and its lock remembers sequence 4" in done.said
+    assert "reconciler ledger rebuild" in done.said
+    if command in LOCKING:
+        assert done.code == 1, done.said
+    if "--json" in command:
+        json.loads(done.out)
+
+
 @pytest.mark.parametrize("loss", ["lost", "broken", "whole"])
 def test_a_ledger_is_rebuilt_from_what_is_live(applied: Project, loss: str) -> None:
     applied.emulator.patch("a", title="Theirs")

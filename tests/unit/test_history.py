@@ -67,7 +67,12 @@ def tell(
     as_json: bool = False,
 ) -> HistoryPrinter:
     return HistoryPrinter(
-        Invocation(), ledger, moved or {}, {"WebService": KIND.field}, as_json=as_json
+        Invocation(),
+        ledger,
+        moved or {},
+        {"WebService": KIND.field},
+        as_json=as_json,
+        open_intents=ledger.load().open,
     )
 
 

@@ -69,6 +69,7 @@ def drift(
     runtime = assembly.runtime(flags.parallelism, flags.max_calls)
     report = report_drift(runtime, assembly.request(flags, paths), list_unmanaged=unmanaged)
     invocation.clear_progress()
+    assembly.warn_of(report.lost)
     if accepted:
         from reconciler.cli.accept import accept
 

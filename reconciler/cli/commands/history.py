@@ -79,6 +79,7 @@ def history(
         assembly.project.moved,
         {name: kind.field for name, kind in assembly.kinds.items()},
         as_json=form == "json",
+        open_intents=assembly.load_snapshot().open,
     )
     if moment is not None:
         moment = printer.settle(moment)
@@ -112,9 +113,11 @@ class HistoryPrinter:
         fields: Mapping[str, Field],
         *,
         as_json: bool,
+        open_intents: Sequence[Intent] = (),
     ) -> None:
         self._paint = invocation.paint()
         self._ledger = ledger
+        self._open = open_intents
         self._moved = moved
         self._fields = fields
         self._as_json = as_json
@@ -159,7 +162,7 @@ class HistoryPrinter:
         """
         from reconciler.plans.history import gather_runs
 
-        undecided = [one for one in self._ledger.load().open if self._is_of(one, named)]
+        undecided = [one for one in self._open if self._is_of(one, named)]
         entries = self._entries(named)
         with ReversedSpool() as texts:
             for entry in entries if self._as_json else gather_runs(entries):

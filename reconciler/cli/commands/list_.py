@@ -83,7 +83,7 @@ def _find_resources(assembly: Assembly) -> list[ManagedResource]:
     meant = find_meant(
         identify_offline(assembly.kinds), assembly.loaded.manifests, assembly.project.defaults
     )
-    states = assembly.ledger.load().of_resources(meant).last_applied_by_address
+    states = assembly.load_snapshot().of_resources(meant).last_applied_by_address
     for former, last in states.items():
         address = rename(former, assembly.project.moved)
         kind = assembly.kinds.get(address.kind)

@@ -113,6 +113,7 @@ def _check_known(assembly: Assembly, address: Address) -> None:
     from reconciler.plans.history import rename
 
     moved = assembly.project.moved
+    assembly.load_snapshot()
     known: set[Address] = set()
     for one in assembly.ledger.entries():
         known.add(rename(one.address, moved))
