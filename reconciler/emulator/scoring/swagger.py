@@ -1,6 +1,6 @@
 """Makes the Swagger 2.0 document of a web service.
 
-The document has the form of a recorded one, without the batch jobs. `calls` uses it.
+The document has the form of a recorded one. `calls` uses it.
 """
 
 from __future__ import annotations
@@ -10,27 +10,55 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler.emulator.training.graph import Training
+
 Json = Any
 Ports = Mapping[str, Mapping[str, Json]]
 _FRAME: Final = Path(__file__).with_name("service.swagger.json").read_bytes()
+_BLOB: Final = "#/definitions/AzureBlobDataReference"
+_OF_JOBS: Final = ("Batch", "AzureBlob")
 _NOTHING: Final = "No description provided for this web service."
 
 
-def describe(host: str, path: str, info: Mapping[str, str], inputs: Ports, outputs: Ports) -> Json:
+def describe(
+    host: str,
+    path: str,
+    info: Mapping[str, str],
+    inputs: Ports,
+    outputs: Ports,
+    training: Training | None,
+) -> Json:
     """Return the document.
 
     `inputs` and `outputs` hold the columns of each port, and are empty where they are not known.
+    Without `training` the document does not have batch jobs, because the service runs none here.
     """
     document = json.loads(_FRAME)
+    if training is None:
+        _remove_jobs(document)
     document["info"] |= {**info, "description": info["description"] or _NOTHING}
     document |= {"host": f"{host}:443", "basePath": path}
     definitions = document["definitions"]
+    if training is not None:
+        # The model is an output of batch jobs only (recorded).
+        outputs = {port: one for port, one in outputs.items() if not training.is_model(port)}
+        for name, names in (("BatchInputs", training.inputs), ("BatchOutputs", training.outputs)):
+            for port in names:
+                definitions[name].setdefault("properties", {})[port] = {"$ref": _BLOB}
     for name, ports in (("ExecutionInputs", inputs), ("ExecutionOutputs", outputs)):
         for port, columns in ports.items():
             items = {"items": {"$ref": f"#/definitions/{port}Item"}, "type": "array"}
             definitions[name].setdefault("properties", {})[port] = items
             definitions[f"{port}Item"] = _define_row(columns)
     return document
+
+
+def _remove_jobs(document: Json) -> None:
+    paths, definitions = document["paths"], document["definitions"]
+    document["paths"] = {name: one for name, one in paths.items() if not name.startswith("/jobs")}
+    document["definitions"] = {
+        name: one for name, one in definitions.items() if not name.startswith(_OF_JOBS)
+    }
 
 
 def _define_row(columns: Mapping[str, Json]) -> Json:

@@ -44,6 +44,10 @@ class Training:
         """Return the input ports."""
         return tuple(filter(None, (self.data, self.rows)))
 
+    def is_model(self, port: str) -> bool:
+        """Return whether an output port is that of the model."""
+        return self.outputs.get(port) == "model"
+
 
 def find_training(properties: Mapping[str, Json]) -> Training | None:
     """Return what a definition trains; None for a definition that trains nothing."""
