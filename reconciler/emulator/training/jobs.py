@@ -16,10 +16,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
+from urllib.parse import unquote
 
 from reconciler.emulator.replies import Refusal, refuse
 from reconciler.emulator.state import State
-from reconciler.emulator.storage import Storage
+from reconciler.emulator.storage import Storage, sign
 from reconciler.emulator.switches import Choices
 from reconciler.emulator.training.blob_references import BlobReference, read_reference
 from reconciler.emulator.training.graph import Training
@@ -226,13 +227,16 @@ class Jobs:
     def _find_data(self, job: Job, training: Training) -> BlobReference:
         if training.data:
             return BlobReference(**job.inputs[training.data])
-        base, _, path = str(job.parameters.get(_ADDRESS, "")).partition("://")
-        host, _, path = path.partition("/")
-        return BlobReference(f"{base}://{host}/", path)
+        scheme, _, rest = str(job.parameters.get(_ADDRESS, "")).partition("://")
+        host, _, path = rest.partition("/")
+        path, _, signature = path.partition("?")
+        return BlobReference(f"{scheme}://{host}/", unquote(path), sas=signature)
 
     async def _fetch(self, blob: BlobReference) -> bytes:
         now = time.time()
-        address = blob.sign("r", now - _SINCE_S, now + 60) if blob.sas or blob.key else blob.uri
+        is_named = bool(blob.sas or blob.key)
+        # A service that reads its data itself has the key of the emulator's own account.
+        address = blob.sign("r", now - _SINCE_S, now + 60) if is_named else sign(blob.uri)
         data = await self._storage.fetch(address)
         if data is None:
             message = f"Unable to access the provided Azure blob - {blob.path}."

@@ -1,0 +1,156 @@
+"""The published walk-throughs of retraining on Classic web services, from the first job to scores.
+
+Those on New web services are in `test_census_retraining`, `test_retrain` and `test_adoption`.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reconciler.blobs import upload_model
+from tests.casework.classic import MODEL
+from tests.contract.classic import WORKSPACE, execute, write_world
+from tests.e2e.bikes import sign
+from tests.e2e.world import Done, Emulator, run, run_emulator
+
+pytestmark = pytest.mark.e2e
+Json = Any
+TRAINING, PREDICTIVE = "7" * 32, "a" * 32
+LOCATIONS = {"001": 3.0, "002": -2.0, "003": 1.5}
+
+
+def rentals(slope: float, seed: int) -> bytes:
+    """Rentals of a location: each degree of temperature changes them by `slope`."""
+    chance = random.Random(seed)
+    days = [chance.randint(0, 30) for _ in range(80)]
+    rows = [f"{day},{100 + slope * day + chance.gauss(0, 2):.1f}" for day in days]
+    return "\n".join(["temperature,rentals", *rows]).encode()
+
+
+class Rentals:
+    """A fleet of endpoints of one web service, and a training service that reads one address."""
+
+    def __init__(self, folder: Path, emulator: Emulator) -> None:
+        self.folder, self.emulator = folder, emulator
+        shown = self.read(TRAINING, "default")
+        path = shown["ApiLocation"].partition(".net/")[2]
+        self.env = {"TRAINING_KEY": shown["PrimaryKey"], "MODELS_SAS": sign()}
+        self.write(
+            "reconciler.yaml",
+            "Project",
+            "bikes",
+            {
+                "cloud": {
+                    "resourceManager": emulator.url,
+                    "services": emulator.url,
+                    "blob": emulator.blob,
+                },
+                "defaults": {"workspace": WORKSPACE, "webService": PREDICTIVE},
+                "guards": {"maxUpdates": "100%", "blobs": "skip"},
+            },
+        )
+        (folder / "manifests").mkdir()
+        codes = "\n".join(["code", *LOCATIONS])
+        (folder / "manifests" / "locations.csv").write_text(f"{codes}\n")
+        self.declare("served", "Endpoint", "rentalloc${code}", self.serve())
+        self.declare("trained", "Retraining", "train${code}", self.train(f"{emulator.url}/{path}"))
+
+    def uri(self, name: str) -> str:
+        return f"{self.emulator.blob}/devstoreaccount1/bikes/{name}"
+
+    def serve(self) -> Json:
+        model = {"uri": self.uri("${code}/first.ilearner"), "sas": {"env": "MODELS_SAS"}}
+        return {"trainedModels": {MODEL: model}}
+
+    def train(self, url: str) -> Json:
+        ports = {"model": ("output2", "ilearner"), "evaluation": ("output1", "csv")}
+        return {
+            "service": {"url": url, "apiKey": {"env": "TRAINING_KEY"}},
+            "parameters": {"URI": self.uri("${code}/data.csv")},
+            "outputs": {
+                name: {"port": port, "uri": self.uri(f"${{code}}/$${{run}}.{ending}")}
+                for name, (port, ending) in ports.items()
+            },
+            "gate": [{"metric": "Coefficient of Determination", "min": 0.5}],
+            "promote": [{"resource": "Endpoint/rentalloc${code}", "trainedModel": MODEL}],
+        }
+
+    def declare(self, name: str, kind: str, member: str, spec: Json) -> None:
+        template = {"kind": kind, "metadata": {"name": member}, "spec": spec}
+        items = {"csv": "locations.csv"}
+        more = {"waves": [1, "100%"]} if kind == "Endpoint" else {}
+        fleet = {"items": items, **more, "template": template}
+        self.write(f"manifests/{name}.yaml", "Fleet", name, fleet)
+
+    def write(self, file: str, kind: str, name: str, spec: Json) -> None:
+        document = {"apiVersion": "reconciler/v1", "kind": kind, "metadata": {"name": name}}
+        text = yaml.safe_dump({**document, "spec": spec}, sort_keys=False)
+        (self.folder / file).write_text(text)
+
+    def upload(self, seed: int) -> None:
+        for code, slope in LOCATIONS.items():
+            upload_model(self.uri(f"{code}/data.csv"), rentals(slope, seed), {})
+
+    def run(self, *arguments: str) -> Done:
+        return run(self.folder, *arguments, env=self.env)
+
+    def read(self, service: str, endpoint: str) -> Json:
+        path = f"/workspaces/{WORKSPACE}/webservices/{service}/endpoints/{endpoint}"
+        status, shown, _ = self.emulator.send("GET", f"{self.emulator.url}{path}")
+        assert status == 200, shown
+        return shown
+
+    def score(self, endpoint: str, temperature: int) -> float:
+        shown = self.read(PREDICTIVE, endpoint)
+        table = {"ColumnNames": ["temperature"], "Values": [[str(temperature)]]}
+        body = {"Inputs": {"input1": table}}
+        where, key = shown["ApiLocation"], shown["PrimaryKey"]
+        answer = execute(self.emulator.url, where, key, body).json()
+        return float(answer["Results"]["output1"]["value"]["Values"][0][-1])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Rentals]:
+    trains = {
+        "label": "rentals",
+        "outputs": {"output1": "evaluation", "output2": "model"},
+        "parameters": ["URI"],
+    }
+    published = [
+        {"id": TRAINING, "name": "Bikes [Training]", "kind": "training", "training": trains},
+        {"id": PREDICTIVE, "name": "Bikes [Predictive]", "resources": [MODEL]},
+    ]
+    file = write_world(tmp_path, {"id": WORKSPACE, "webServices": published})
+    options = (f"--world={file}", "--operation-seconds=0", "--job-seconds=0")
+    with run_emulator(*options) as emulator:
+        folder = tmp_path / "project"
+        folder.mkdir()
+        yield Rentals(folder, emulator)
+
+
+def test_one_experiment_makes_a_model_for_each_endpoint(world: Rentals) -> None:
+    world.upload(seed=1)
+    done = world.run("retrain", "--fleet", "trained", "--json")
+    assert done.code == 0, done.said
+    results = json.loads(done.out)["results"]
+    assert [one["outcome"] for one in results] == ["proposed"] * len(LOCATIONS)
+    assert len({one["job"] for one in results}) == len(LOCATIONS)
+    done = world.run("apply", "--auto-approve")
+    assert "Resources: 3 added, 0 changed, 0 destroyed." in done.out, done.said
+    for code, slope in LOCATIONS.items():
+        warmer = world.score(f"rentalloc{code}", 30) - world.score(f"rentalloc{code}", 0)
+        assert warmer == pytest.approx(30 * slope, abs=6)
+    assert world.run("plan", "--detailed-exitcode").code == 0
+    # A newer model replaces the first one, at the same endpoint.
+    world.upload(seed=2)
+    before = world.score("rentalloc001", 10)
+    done = world.run("retrain", "train001", "--json")
+    assert json.loads(done.out)["results"][0]["outcome"] == "proposed", done.said
+    done = world.run("apply", "--auto-approve")
+    assert "Resources: 0 added, 1 changed, 0 destroyed." in done.out, done.said
+    assert world.score("rentalloc001", 10) != before
