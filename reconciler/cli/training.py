@@ -173,8 +173,8 @@ class Trainer:
         provider, resource = self._find_service(retraining.service)
         return provider.open_jobs(resource)
 
-    def _open_rows(self, retraining: Retraining) -> Rows | None:
-        """The rows of a comparison; None while the service was never made."""
+    def _open_rows(self, retraining: Retraining) -> Rows:
+        """The rows of a comparison, without a live model while the service was never made."""
         comparison = retraining.comparison
         if comparison is None or not retraining.promote:
             raise ReconcilerError(
@@ -195,7 +195,7 @@ class Trainer:
             # The model of a service that disappeared could still be the better one.
             if address in self._assembly.ledger.load().last_applied_by_address:
                 raise
-            return None
+            return Rows(text, None)
 
     def _open_scorer(self, address: Address, within_s: float | None = None) -> Scorer:
         provider, resource = self._find_service(address)

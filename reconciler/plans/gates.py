@@ -89,7 +89,8 @@ class ScoredRows:
 
     For a classification `truth` holds whether a row is of the positive class, and the answers
     hold its probability; `positive` is the probability from which a row counts as positive. For a
-    regression all three hold numbers. `digest` is that of the rows; it seeds the comparison.
+    regression all three hold numbers. `live` is empty while no model is in service. `digest` is
+    that of the rows; it seeds the comparison.
     """
 
     truth: Sequence[float]
@@ -173,7 +174,7 @@ def _judge_regression(
 
 
 def _judge_rows(rule: GateRule, margin: float, rows: ScoredRows | None) -> Verdict:
-    if rows is None:
+    if rows is None or not rows.live:
         reason = "the model in service was not scored on the same rows"
         return Verdict(rule, Outcome.NO_BASELINE, reason, {})
     few = _find_too_few(rule, rows)

@@ -24,10 +24,10 @@ from reconciler.text.counting import count
 
 @dataclass(frozen=True)
 class Rows:
-    """The labelled rows of a comparison, and the live model that scores them."""
+    """The labelled rows of a comparison, and the live model that scores them; None without one."""
 
     text: bytes
-    scorer: Scorer
+    scorer: Scorer | None
 
 
 LABELS: Final = "Scored Labels"
@@ -56,7 +56,8 @@ def compare_rows(comparison: Comparison, rows: Rows, answers: bytes) -> ScoredRo
         step = "Let the training service score exactly these rows, in this order."
         return _refuse(name, wrong, step)
     features = [column for column in columns if column != comparison.label]
-    live = rows.scorer.score(features, [[row[one] for one in features] for row in golden])
+    cells = [[row[one] for one in features] for row in golden]
+    live = rows.scorer.score(features, cells) if rows.scorer is not None else None
     return _pair(comparison, rows.text, golden, scored, live)
 
 
@@ -65,13 +66,14 @@ def _pair(
     text: bytes,
     golden: Sequence[dict[str, str]],
     scored: Sequence[dict[str, str]],
-    live: Sequence[Mapping[str, str]],
+    live: Sequence[Mapping[str, str]] | None,
 ) -> ScoredRows | Finding:
     labels = [row[comparison.label] for row in golden]
     is_class = PROBABILITIES in scored[0]
     column = PROBABILITIES if is_class else LABELS
-    candidate, answered = (find_numbers(answers, column) for answers in (scored, live))
-    if candidate is None or answered is None or len(answered) != len(golden):
+    candidate = find_numbers(scored, column)
+    answered = find_numbers(live, column) if live is not None else []
+    if candidate is None or answered is None or (live is not None and len(live) != len(golden)):
         message = f"a model's answer to a row has no number in {column}"
         return _refuse(comparison.rows, message, "Look at the rows that the models have scored.")
     positive = comparison.positive or _find_positive(labels)

@@ -43,11 +43,10 @@ def judge_run(
     run: TrainingRun,
     ended: tuple[RunRecord, JobStatus],
     manifests: Sequence[Manifest],
-    open_rows: Callable[[], Rows | None],
+    open_rows: Callable[[], Rows],
 ) -> Candidate:
     """Judges the result of a run and records it; `open_rows` is called only for a comparison.
 
-    `open_rows` returns None while the service does not exist: then no model is in service.
     The run stays open, so that a command that is killed before the proposal makes it again without
     a second job: call `TrainingRun.close` after the proposal.
     Raises ManifestInvalid with a finding for each thing of the evaluation that cannot be used.
@@ -68,8 +67,7 @@ def judge_run(
         answers = results.use(
             retraining.comparison.scored, lambda one: ports.storage.read(one, _MOST_SCORED)
         )
-        golden = open_rows()
-        found = compare_rows(retraining.comparison, golden, answers) if golden else None
+        found = compare_rows(retraining.comparison, open_rows(), answers)
         if isinstance(found, Finding):
             raise _refuse(retraining, [found])
         scored = found
@@ -229,11 +227,9 @@ def _record(
     if candidate.parent:
         data["parent"] = candidate.parent
     if scored is not None and len(scored.truth) <= _MOST_ANSWERS:
-        mine, theirs = (
-            Answers(scored.digest, tuple(values)).write()
-            for values in (scored.candidate, scored.live)
-        )
-        data |= {"answers": mine, "parentAnswers": theirs}
+        data["answers"] = Answers(scored.digest, tuple(scored.candidate)).write()
+        if scored.live:
+            data["parentAnswers"] = Answers(scored.digest, tuple(scored.live)).write()
     known = ports.ledger.load().facts.get((TOPIC, candidate.digest))
     if known is not None and known.data == data:
         return
