@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from reconciler.cli.demo.narration import print_text, run, show_file
-from reconciler.cli.demo.stage import Stage, pick_port, run_emulator
-from reconciler.package_data import find_example, list_example
+from reconciler.cli.demo.stage import Stage, copy_example, pick_port, run_emulator
 
 _MANIFEST: Final = "manifests/bike-rental.yaml"
 # The first write and its two retries fail, so that only the first apply fails.
@@ -22,11 +20,7 @@ _FAULTS: Final = """\
 @contextlib.contextmanager
 def set_stage(folder: Path) -> Iterator[Stage]:
     """Copy the example into a folder and start an emulator; stop the emulator at the end."""
-    example = find_example("bike-rental")
-    for file in list_example("bike-rental"):
-        copy = folder / file.relative_to(example)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, copy)
+    copy_example("bike-rental", folder)
     faults = folder / "faults.yaml"
     faults.write_text(_FAULTS, encoding="utf-8")
     port = pick_port()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,10 +14,15 @@ from typing import Final
 import click
 
 from reconciler.cli.demo.narration import print_text, run, show_file
-from reconciler.cli.demo.stage import Stage, pick_port, run_emulator, run_storage
+from reconciler.cli.demo.stage import (
+    Stage,
+    copy_example,
+    pick_port,
+    run_emulator,
+    run_storage,
+)
 from reconciler.emulator.azurite import AzuriteUnavailable
 from reconciler.errors import ReconcilerError
-from reconciler.package_data import find_example
 
 _USUAL_BLOB: Final = "http://127.0.0.1:10000"
 _DATA: Final = "manifests/census.csv"
@@ -54,7 +58,7 @@ def set_stage(folder: Path) -> Iterator[Stage]:
 
 
 def _copy_example(stage: Stage, blob: str) -> None:
-    shutil.copytree(find_example("census-retraining"), stage.folder, dirs_exist_ok=True)
+    copy_example("census-retraining", stage.folder)
     cloud = f'{{resourceManager: "{stage.url}", services: "{stage.url}", blob: "{stage.blob}"}}'
     _replace(stage.folder / "reconciler.yaml", "cloud: emulator ", f"cloud: {cloud} ")
     for name in ("census", "census-retraining"):
@@ -124,7 +128,10 @@ def _serve(stage: Stage) -> None:
     _show_git(stage, "merge", "--ff-only", _BRANCH)
     run(stage, "plan", "--out", "release.plan")
     run(stage, "apply", "release.plan")
-    print_text("Does the new model answer? verify compares the answers with those of the job.")
+    print_text(
+        "apply has compared the answers of the service with those of the job. verify does it again"
+        " at any time."
+    )
     run(stage, "verify", "--all")
     print_text("The same two people get other answers:")
     _ask(stage)

@@ -23,7 +23,7 @@ from reconciler.emulator.tcp_ports import DEFAULT_PORT, is_free, pick_blob_port,
 from reconciler.errors import ReconcilerError
 from reconciler.manifests.folder import check_new_project
 from reconciler.model.values import dataclass
-from reconciler.package_data import find_example
+from reconciler.package_data import find_example, list_example
 
 _SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 _SERVICE = (
@@ -223,6 +223,15 @@ def upload_models(stage: Stage) -> None:
         trained = {"model": "logistic regression", "trained": day, "weights": [weight] * 500}
         uri = f"{stage.blob}/models/census/{day}.ilearner"
         upload_model(uri, json.dumps(trained).encode(), os.environ)
+
+
+def copy_example(name: str, folder: Path) -> None:
+    """Copy an example project into a folder."""
+    example = find_example(name)
+    for file in list_example(name):
+        copy = folder / file.relative_to(example)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copy)
 
 
 def empty_folder(folder: Path) -> Path:
