@@ -1,7 +1,9 @@
 """The example of a retraining: from the first model to a better one, and a worse one refused."""
 
+import hashlib
 import json
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +17,22 @@ import requests
 from reconciler.blobs import upload_model
 from reconciler.package_data import read_schema
 from tests.contract.faulty import on
+from tests.contract.signatures import sign
+from tests.contract.test_jobs import CONNECTION, Batch
+from tests.contract.world import PREVIEW
 from tests.e2e.world import ROOT, SUBSCRIPTION, Done, Emulator, pass_time, run, run_emulator
 
 pytestmark = pytest.mark.e2e
 EXAMPLE = ROOT / "manifests" / "census-retraining"
 FIRST = "models/census/2026-11-20.ilearner"
 USUAL = "http://127.0.0.1:10000"
+
+
+def read_pipeline() -> list[Any]:
+    """What the activities of the pipeline in the guide do."""
+    guide = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```json\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    return [one["typeProperties"] for one in json.loads(block)["properties"]["activities"]]
 
 
 class Story:
@@ -52,6 +64,46 @@ class Story:
         done = self.run("retrain", "census", "--json")
         assert '"results"' in done.out, done.said
         return json.loads(done.out)["results"][0]
+
+    def uri(self, path: str) -> str:
+        return f"{self.emulator.blob}/devstoreaccount1/{path}"
+
+    def run_batch(self, inputs: Any, outputs: Any) -> None:
+        """Run the training service as the activity of Data Factory does, and wait for its end."""
+        shown = self.emulator.get("census-training")["properties"]
+        keys = self.emulator.send("GET", f"{self.emulator.path('census-training')}/listKeys")[1]
+        path = urlsplit(shown["swaggerLocation"]).path.removesuffix("/swagger.json")
+        batch = Batch(f"{self.emulator.url}{path}", keys["primary"], self.emulator.blob, "")
+        for one in inputs.values():
+            name = one["filePath"].rpartition("/")[2]
+            data = (self.folder / "manifests" / name).read_bytes()
+            upload_model(self.uri(one["filePath"]), data, {})
+        named = [
+            {
+                port: {"ConnectionString": CONNECTION, "RelativeLocation": one["filePath"]}
+                for port, one in ports.items()
+            }
+            for ports in (inputs, outputs)
+        ]
+        assert batch.run(Inputs=named[0], Outputs=named[1])["StatusCode"] == "Finished"
+
+    def update_model(self, method: str, name: str, uri: str) -> None:
+        """Give a model to the predictive service, by the version of the API that is documented."""
+        document = self.emulator.get("census")
+        assets = document["properties"]["assets"]
+        (asset,) = (one for one in assets.values() if one["name"] == name)
+        asset["locationInfo"]["uri"] = uri
+        if method == "PATCH":
+            document = {"properties": {"packageType": "Graph", "assets": assets}}
+        else:
+            # A whole definition needs what the service never shows.
+            given = json.loads((self.folder / "manifests/census.definition.json").read_bytes())
+            document["properties"]["commitmentPlan"] = given["properties"]["commitmentPlan"]
+            document["properties"]["storageAccount"]["key"] = "a-key-of-storage"
+        url = f"{self.emulator.url}{self.emulator.path('census')}?api-version={PREVIEW}"
+        status, answer, headers = self.emulator.send(method, url, document)
+        assert status < 300, answer
+        self.emulator.finish(headers["Azure-AsyncOperation"])
 
     def score(self) -> dict[str, float]:
         """The probability of each age, other values being equal."""
@@ -125,6 +177,9 @@ def test_the_first_model_is_trained_before_the_service_exists(story: Story) -> N
     assert [one["verdict"] for one in result["gates"]] == ["pass", "no baseline", "no baseline"]
     story.apply()
     assert story.score()["70"] > 0.5
+    assert story.run("verify", "--all").out == (
+        "WebService/census: proven: 120 rows are answered as recorded\n"
+    )
 
 
 def test_a_service_that_disappeared_is_not_a_service_without_a_model(story: Story) -> None:
@@ -178,3 +233,40 @@ def test_what_does_not_prove_anything_is_inconclusive(story: Story) -> None:
     )
     assert "has no spec.verify" in story.run("verify", "WebService/census-training").err
     assert "give the ADDRESS of a resource, or --all" in story.run("verify").err
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_the_pipeline_of_data_factory_is_drift_whose_cure_is_named(
+    story: Story, method: str
+) -> None:
+    """Plays both activities of the guide's pipeline; which call updates is not known."""
+    story.apply()
+    assert story.retrain()["outcome"] == "proposed"
+    story.apply()
+    declared, good = story.emulator.model("census"), story.score()
+    train, update = read_pipeline()
+    story.change("manifests/census.csv", "Private", "Self-emp")
+    story.run_batch(train["webServiceInputs"], train["webServiceOutputs"])
+    model = story.uri(update["trainedModelFilePath"])
+    story.update_model(method, update["trainedModelName"], model)
+    assert story.score() != good
+    done = story.run("drift", "--detailed-exitcode")
+    assert done.code == 2
+    assert "# WebService/census: model-swapped, last applied " in done.out
+    assert f'live       "…/{update["trainedModelFilePath"]}"' in done.out
+    assert "resolve: reconciler apply --target WebService/census\n" in done.out
+    assert "or:      reconciler drift --accept WebService/census\n" in done.out
+    done = story.run("verify", "WebService/census", "--detailed-exitcode")
+    assert (done.code, "the answers are those of another model" in done.out) == (8, True)
+    # Both cures do what they say.
+    done = story.run("apply", "--auto-approve", "--target", "WebService/census")
+    assert "0 added, 1 changed, 0 destroyed" in done.out, done.said
+    assert (story.emulator.model("census"), story.score()) == (declared, good)
+    story.update_model(method, update["trainedModelName"], model)
+    done = story.run("drift", "--accept", "WebService/census")
+    assert "2 values accepted into 1 file." in done.out, done.said
+    manifest = (story.folder / "manifests/census.yaml").read_text()
+    trained = requests.get(f"{model}?{sign(model)}", timeout=60).content
+    assert f"uri: {model}\n      sha256: {hashlib.sha256(trained).hexdigest()}\n" in manifest
+    assert story.run("plan", "--detailed-exitcode").code == 0
+    assert story.emulator.model("census") == model

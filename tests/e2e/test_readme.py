@@ -11,27 +11,30 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli.demo.stage import copy_example
 from tests.e2e.world import ROOT, clean_environment, run
 from tests.storage import need_storage
 
 pytestmark = pytest.mark.e2e
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
+EXAMPLE = (ROOT / "manifests" / "census-retraining" / "README.md").read_text(encoding="utf-8")
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
     for page in (
         ROOT / "README.md",
         *ROOT.glob("[a-z]*/README.md"),
         *ROOT.glob("tests/*/README.md"),
+        *ROOT.glob("manifests/*/README.md"),
     )
 )
 LEFT_OUT = "…"
 
 
-def read_commands() -> list[tuple[str, list[str]]]:
+def read_commands(page: str) -> list[tuple[str, list[str]]]:
     """The commands of all console blocks with the lines that they print."""
     found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"^```console\n(.*?)^```", README + GUIDE, re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
             if line.startswith("$ "):
                 found.append((line[2:], []))
@@ -62,8 +65,8 @@ class Addresses:
         assert "cloud: emulator" in text
         cloud = f"{{resourceManager: '{planes['resourceManager']}', blob: '{planes['blob']}'}}"
         file.write_text(text.replace("cloud: emulator", f"cloud: {cloud}"))
-        manifest = project / "manifests" / "census.yaml"
-        manifest.write_text(manifest.read_text().replace(usual["blob"], planes["blob"]))
+        for manifest in (project / "manifests").glob("*.yaml"):
+            manifest.write_text(manifest.read_text().replace(usual["blob"], planes["blob"]))
 
     def mask(self, text: str) -> str:
         """A text as README has it."""
@@ -73,12 +76,22 @@ class Addresses:
 
 
 def test_every_command_prints_what_stands_there(tmp_path: Path) -> None:
+    run_commands(tmp_path, README + GUIDE, 12)
+
+
+def test_every_command_of_the_example_prints_what_stands_there(tmp_path: Path) -> None:
+    copy_example("census-retraining", tmp_path / "manifests" / "census-retraining")
+    run_commands(tmp_path, EXAMPLE, 10)
+
+
+def run_commands(folder: Path, page: str, least: int) -> None:
+    """Run the commands of a page in their order; each must print what the page shows."""
     need_storage()
     environment = clean_environment()
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    folder, background, addresses = tmp_path, None, Addresses()
-    commands = read_commands()
-    assert len(commands) >= 12
+    background, addresses = None, Addresses()
+    commands = read_commands(page)
+    assert len(commands) >= least
     try:
         for command, wanted in commands:
             if command.startswith("cd "):
